@@ -1,0 +1,53 @@
+# Two commands matter: 'make demo' and 'make test'. Each makes the environment first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+DEMO_CONFIG := workflow/config/demo.yaml
+TEST_WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-fast lint format clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+install: $(READY)  ## Make the environment .venv with the command lcsd
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; say which: make install PYTHON=python3.11" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) --editable '.[dev]'
+	$(BIN)/python -m lcsd.warmup
+	touch $(READY)
+
+demo: install  ## Build three synthetic pairs through every stage and print the report's path
+	$(BIN)/lcsd phantom demo/cohort --cases 3 --seed 0 --resume
+	$(BIN)/snakemake --profile workflow/profiles/workstation --configfile $(DEMO_CONFIG)
+	@echo "Report: $(CURDIR)/demo/results/report/index.html"
+
+test: install  ## Run all tests
+	$(BIN)/python -m pytest -n $(TEST_WORKERS)
+
+test-fast: install  ## Run the tests that take seconds
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m 'not slow and not workflow'
+
+lint: install  ## Check format, types and the workflow
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint --configfile tests/workflow/lint.yaml
+	$(BIN)/snakemake --dry-run --quiet --configfile tests/workflow/lint.yaml
+
+format: install  ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/snakefmt Snakefile rules
+
+clean:  ## Remove the environment, the demo and all caches
+	rm -rf $(VENV) demo .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find lcsd tests -name __pycache__ -type d -prune -exec rm -rf {} +

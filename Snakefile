@@ -1,0 +1,30 @@
+# The build of a dataset: cases of a manifest through every stage to a report.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "workflow/config/default.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/scans.smk"
+include: "rules/lungs.smk"
+include: "rules/prealign.smk"
+include: "rules/vessels.smk"
+include: "rules/clouds.smk"
+include: "rules/correspondences.smk"
+include: "rules/registration.smk"
+include: "rules/evaluation.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.report.output,
+
+
+# Jobs were lost or failed: the report is made over what exists and names the quarantined cases.
+onerror:
+    shell(REPORT_COMMAND)

@@ -1,0 +1,25 @@
+"""Longitudinal lung CT pairs to vessel clouds, correspondences, registration and evaluation.
+
+The public functions load their heavy dependencies only when they are first used.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+__version__ = version("lcsd")
+
+_PUBLIC = {
+    "evaluate_tre": "lcsd.evaluation.tre",
+    "find_correspondences": "lcsd.corrfield.solve",
+    "find_keypoints": "lcsd.keypoints",
+    "register_clouds": "lcsd.divroc.optimise",
+}
+
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'lcsd' has no attribute {name!r}")

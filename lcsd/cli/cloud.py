@@ -1,0 +1,36 @@
+"""``lcsd cloud``: dense cloud of a vessel mask."""
+
+from pathlib import Path
+
+import click
+
+from lcsd.cli.common import FILE, Run, stage
+from lcsd.settings.cloud import CloudSettings
+
+
+@click.command(epilog="Example: lcsd cloud vessels.nii.gz dense.npz")
+@click.argument("vessels", type=FILE)
+@click.argument("output", type=FILE)
+@click.option(
+    "--gates", type=FILE, default=None, help="Where to write the verdict on the point count."
+)
+@stage("cloud", CloudSettings)
+def command(run: Run[CloudSettings], vessels: Path, output: Path, gates: Path | None) -> None:
+    """Turn the VESSELS mask (.nii.gz) into the dense cloud OUTPUT (.npz, LPS mm).
+
+    One point per voxel, with the local vessel radius in mm.
+    """
+    from lcsd.clouds import dense_cloud  # noqa: PLC0415
+    from lcsd.files import write_cloud, write_json  # noqa: PLC0415
+    from lcsd.gates import in_range  # noqa: PLC0415
+    from lcsd.images import read_mask  # noqa: PLC0415
+
+    cloud = dense_cloud(read_mask(vessels, keep_labels=True))
+    if gates is not None:
+        verdict = in_range(
+            "dense_points", len(cloud),
+            low=run.settings.gate_min_points, high=run.settings.gate_max_points,
+        )  # fmt: skip
+        write_json(gates, {"stage": "cloud", "gates": [verdict]})
+    write_cloud(output, cloud)
+    run.done(output, inputs={"vessels": vessels}, result={"points": len(cloud)})

@@ -1,0 +1,227 @@
+"""What all stage commands share: options, settings, errors to exit codes, provenance."""
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import click
+from tqdm import tqdm
+
+from lcsd import quarantine
+from lcsd.config import load_section, override
+from lcsd.errors import LcsdError, WorkError
+from lcsd.provenance import Recorder
+from lcsd.settings.base import Settings
+
+S = TypeVar("S", bound=Settings)
+T = TypeVar("T")
+
+FILE = click.Path(path_type=Path)
+"""Paths are checked by the library, which says more than click can."""
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+)  # fmt: skip
+
+OUTPUT_NAMES = ("output", "out", "out_dir")
+"""Parameters that name what a command makes."""
+
+PLAIN_PROGRESS_SECONDS = 10.0
+"""Between two progress lines where standard error is not a terminal."""
+
+
+def set_threads(count: int) -> None:
+    """Limit the threads of every numerical library; must run before they are imported."""
+    for name in THREAD_VARIABLES:
+        os.environ[name] = str(count)
+
+
+class Run(Generic[S]):
+    """One run of a stage command: its settings, and what the command reports.
+
+    Parameters
+    ----------
+    stage
+        Name of the command.
+    settings
+        Validated settings of the stage.
+    """
+
+    def __init__(
+        self, stage: str, settings: S, *, threads: int, device: str, seed: int, as_json: bool
+    ) -> None:
+        self.stage = stage
+        self.settings = settings
+        self.threads = threads
+        self.device = device
+        self.seed = seed
+        self._as_json = as_json
+        self.recorder = Recorder(
+            stage,
+            {
+                **settings.model_dump(mode="json"),
+                "threads": threads,
+                "device": device,
+                "seed": seed,
+            },
+        )
+
+    def progress(
+        self, items: Iterable[T], *, label: str, total: int | None = None, unit: str = "it"
+    ) -> "tqdm[T]":
+        """Return ``items`` with a progress bar on a terminal and plain lines elsewhere."""
+        terminal = sys.stderr.isatty()
+        return tqdm(
+            items,
+            desc=f"{self.stage}: {label}",
+            total=total,
+            unit=unit,
+            mininterval=0.1 if terminal else PLAIN_PROGRESS_SECONDS,
+            ascii=not terminal,
+            dynamic_ncols=terminal,
+        )
+
+    def done(self, output: Path, *, inputs: Mapping[str, Path], result: Mapping[str, Any]) -> None:
+        """Write the provenance of ``output`` and print the result.
+
+        Parameters
+        ----------
+        result
+            Short figures for the user; one line of JSON with ``--json``, else ``key: value``.
+        """
+        self.recorder.write(output, inputs=inputs)
+        print_result({"output": str(output), **result}, as_json=self._as_json)
+
+
+def print_result(result: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print figures to standard output, as JSON or as aligned lines."""
+    if as_json:
+        click.echo(json.dumps(result, sort_keys=True))
+        return
+    width = max(len(key) for key in result)
+    for key, value in result.items():
+        text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        click.echo(f"{key:<{width}}  {text}")
+
+
+def say(message: str) -> None:
+    """Print a line of information to standard error."""
+    click.echo(message, err=True)
+
+
+def _common_options(seeded: bool, on_device: bool) -> list[Callable[[Any], Any]]:
+    options = [
+        click.option(
+            "--config", "config_file", type=FILE,
+            help="Configuration file; this command reads its own section of it.",
+        ),
+        click.option(
+            "--set", "assignments", multiple=True, metavar="KEY=VALUE",
+            help="Override one setting of this command's section; the value is YAML. Repeatable.",
+        ),
+        click.option(
+            "--threads", type=click.IntRange(1), default=os.cpu_count() or 1,
+            show_default="all cores", help="CPU threads to use.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line."),
+        click.option(
+            "--rejected", type=FILE, default=None,
+            help="Where to record a failure (used by the workflow: CASE/rejected.json).",
+        ),
+    ]  # fmt: skip
+    if on_device:
+        options.append(
+            click.option(
+                "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
+                help="Where to compute.",
+            )
+        )  # fmt: skip
+    if seeded:
+        options.append(
+            click.option(
+                "--seed", type=click.IntRange(0), default=0, show_default=True,
+                help="Seed of the random generator.",
+            )
+        )  # fmt: skip
+    return options
+
+
+def stage(
+    name: str, settings_type: type[S], *, seeded: bool = False, on_device: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that turns ``f(run, ...)`` into the body of a stage command.
+
+    The function gets a :class:`Run` first and then its own parameters, among them the output,
+    named ``output``, ``out`` or ``out_dir``. Failures end the process with 2 (bad input) or 1 (failed work), one line on standard error
+    and, with ``--rejected``, the reason in that file.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def body(
+            config_file: Path | None,
+            assignments: tuple[str, ...],
+            threads: int,
+            as_json: bool,
+            rejected: Path | None,
+            device: str = "cpu",
+            seed: int = 0,
+            **parameters: Any,
+        ) -> None:
+            target = next(str(parameters[name]) for name in OUTPUT_NAMES if name in parameters)
+            try:
+                settings = override(
+                    load_section(name, settings_type, config_file), assignments, section=name
+                )
+                set_threads(threads)
+                run = Run(
+                    name, settings, threads=threads, device=device, seed=seed, as_json=as_json
+                )
+                with failures_named():
+                    function(run, **parameters)
+            except LcsdError as error:
+                if rejected is not None:
+                    quarantine.reject(rejected, stage=name, target=target, error=error)
+                say(f"lcsd {name}: error: {error.message}")
+                sys.exit(error.exit_code)
+            if rejected is not None:
+                quarantine.clear(rejected, stage=name, target=target)
+
+        for option in reversed(_common_options(seeded, on_device)):
+            body = option(body)
+        return body
+
+    return decorate
+
+
+class failures_named:  # noqa: N801 - reads as a statement: with failures_named()
+    """Context that turns failures of the machine into one-line errors with a remedy."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, MemoryError):
+            raise WorkError(
+                "out of memory", code="out_of_memory",
+                remedy="free memory, run fewer jobs at once, or use a larger machine",
+            ) from error  # fmt: skip
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise WorkError(
+                f"the operating system refused: {error}", code="system_error",
+                remedy="check permissions and free space",
+            ) from error  # fmt: skip
+        if isinstance(error, Exception) and not isinstance(error, LcsdError):
+            # A defect of lcsd: the case must still be quarantined, and the traceback is wanted.
+            import traceback  # noqa: PLC0415
+
+            traceback.print_exception(error)
+            raise WorkError(
+                f"internal error: {type(error).__name__}: {error}", code="internal_error",
+                remedy="please report it with the lines above",
+            ) from error  # fmt: skip

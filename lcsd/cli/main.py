@@ -1,0 +1,48 @@
+"""The console script ``lcsd``: finds and runs a command."""
+
+from importlib import import_module
+
+import click
+
+from lcsd import __version__
+
+COMMANDS = {
+    "phantom": "Make synthetic longitudinal lung CT pairs with exact truth.",
+    "convert": "Turn one scan (DICOM series or NIfTI) into one checked volume.",
+    "lungs": "Segment the lungs of a CT scan.",
+    "prealign": "Align two scans rigidly and resample both to the common grid.",
+    "vessels": "Segment the lung vessels of a scan in the common grid.",
+    "cloud": "Turn a vessel mask into a dense point cloud.",
+    "keypoints": "Choose the sparse cloud from a dense one.",
+    "correspond": "Find image-based correspondences with corrfield.",
+    "register": "Register two point clouds with DiVRoC.",
+    "evaluate": "Score a registration at landmarks.",
+    "report": "Write the report of a build.",
+    "config": "Print the default configuration with descriptions.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module only when that command runs, so that help is instant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names of all commands in the order of the pipeline."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return the command of that name, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"lcsd.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Longitudinal lung CT pairs to vessel clouds, correspondences and registration."""

@@ -1,0 +1,187 @@
+"""The configuration: one typed source, validated, with an error that names key and remedy."""
+
+import functools
+import textwrap
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import Field, ValidationError
+
+from lcsd.errors import BadInputError
+from lcsd.files import require_file
+from lcsd.settings.base import Settings
+from lcsd.settings.cloud import CloudSettings
+from lcsd.settings.convert import ConvertSettings
+from lcsd.settings.correspond import CorrespondSettings
+from lcsd.settings.evaluate import EvaluateSettings
+from lcsd.settings.keypoints import KeypointsSettings
+from lcsd.settings.lungs import LungsSettings
+from lcsd.settings.prealign import PrealignSettings
+from lcsd.settings.register import RegisterSettings
+from lcsd.settings.vessels import VesselsSettings
+from lcsd.settings.workflow import WorkflowSettings
+
+S = TypeVar("S", bound=Settings)
+
+# A section is named like its command; 'register' also is a method of every abstract class, which
+# nobody calls on a configuration.
+warnings.filterwarnings("ignore", message='Field name "register" in "Config" shadows')
+
+
+class Config(Settings):
+    """All settings of a build; a section per stage."""
+
+    manifest: Path = Field(description="pairs manifest (.tsv); relative to the working folder")
+    results: Path = Field(Path("results"), description="folder of the build")
+    workflow: WorkflowSettings = Field(default_factory=WorkflowSettings)
+    convert: ConvertSettings = Field(default_factory=ConvertSettings)
+    lungs: LungsSettings = Field(default_factory=LungsSettings)
+    prealign: PrealignSettings = Field(default_factory=PrealignSettings)
+    vessels: VesselsSettings = Field(default_factory=VesselsSettings)
+    cloud: CloudSettings = Field(default_factory=CloudSettings)
+    keypoints: KeypointsSettings = Field(default_factory=KeypointsSettings)
+    correspond: CorrespondSettings = Field(default_factory=CorrespondSettings)
+    register: RegisterSettings = Field(default_factory=RegisterSettings)
+    evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
+
+
+def _explain(error: ValidationError, model: type[Settings], where: str, file: Path | None) -> str:
+    """Return the first problem of a pydantic error as field and remedy, and raise it."""
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    key = ".".join([where, *path] if where else path)
+    if first["type"] == "extra_forbidden":
+        raise BadInputError(
+            "unknown key", code="unknown_key", file=file, field=key,
+            expected=f"one of {', '.join(_keys_at(model, path[:-1]))}",
+            remedy="remove it or correct its spelling",
+        ) from error  # fmt: skip
+    if first["type"] == "missing":
+        raise BadInputError(
+            "key is missing", code="missing_key", file=file, field=key, remedy="add it"
+        ) from error
+    described = _description(model, path)
+    raise BadInputError(
+        first["msg"].removeprefix("Value error, "), code="bad_value", file=file,
+        field=key or "section", expected=described,
+        found=None if isinstance(first["input"], Mapping | Settings) else repr(first["input"]),
+        remedy="correct the value",
+    ) from error  # fmt: skip
+
+
+def _model_at(model: type[Settings], path: Sequence[str]) -> type[Settings]:
+    for part in path:
+        inner = model.model_fields[part].annotation if part in model.model_fields else None
+        if isinstance(inner, type) and issubclass(inner, Settings):
+            model = inner
+    return model
+
+
+def _keys_at(model: type[Settings], path: Sequence[str]) -> list[str]:
+    return sorted(_model_at(model, path).model_fields)
+
+
+def _description(model: type[Settings], path: Sequence[str]) -> str | None:
+    """Return the description (with unit) of the deepest named field on the path."""
+    found = None
+    for depth, part in enumerate(path):
+        holder = _model_at(model, path[:depth])
+        if part in holder.model_fields:
+            found = holder.model_fields[part].description
+    return found
+
+
+def validate(
+    model: type[S], content: Mapping[str, Any], *, where: str = "", file: Path | None = None
+) -> S:
+    """Return ``content`` as validated settings.
+
+    Raises
+    ------
+    BadInputError
+        Unknown key, wrong type or unit, contradictory values; names the key and the remedy.
+    """
+    try:
+        return model.model_validate(dict(content))
+    except ValidationError as error:
+        _explain(error, model, where, file)
+        raise  # unreachable: _explain always raises
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file."""
+    try:
+        content = yaml.safe_load(require_file(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInputError(
+            f"not valid YAML ({error})", code="bad_yaml", file=path, remedy="correct the syntax"
+        ) from error
+    if not isinstance(content, dict):
+        raise BadInputError(
+            "configuration is not a mapping", code="bad_yaml", file=path,
+            expected="key: value lines", found=type(content).__name__,
+        )  # fmt: skip
+    return content
+
+
+def load_section(name: str, model: type[S], file: Path | None) -> S:
+    """Return the settings of one section of a configuration file, or its defaults."""
+    if file is None:
+        return model()
+    section = read_yaml(file).get(name, {})
+    return validate(model, section or {}, where=name, file=file)
+
+
+def override(settings: S, assignments: Sequence[str], *, section: str) -> S:
+    """Return settings with ``key=value`` assignments applied; values are YAML."""
+    content = settings.model_dump()
+    for assignment in assignments:
+        key, sign, value = assignment.partition("=")
+        if not sign:
+            raise BadInputError(
+                "not an assignment", code="bad_value", field="--set", expected="KEY=VALUE",
+                found=assignment,
+            )  # fmt: skip
+        *parents, last = key.strip().split(".")
+        inner = functools.reduce(lambda d, part: d.get(part, {}), parents, content)
+        inner[last] = yaml.safe_load(value)
+    return validate(type(settings), content, where=section)
+
+
+def commented_yaml() -> str:
+    """Return the default configuration as YAML, every key with its description and unit."""
+    lines = [
+        "# Every key with its default. Written by 'lcsd config'; a configuration of your own needs",
+        "# only the keys that differ.",
+        "#",
+        "# manifest: pairs.tsv   (required: " + str(Config.model_fields["manifest"].description) + ")",
+    ]
+    for name, field in Config.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, Settings):
+            summary = (annotation.__doc__ or "").splitlines()[0]
+            lines += ["", f"# {summary}", f"{name}:", *_section_lines(annotation)]
+        elif not field.is_required():
+            lines += ["", f"# {field.description}", f"{name}: {_scalar(str(field.default))}"]
+    return "\n".join(lines) + "\n"
+
+
+def _section_lines(model: type[Settings]) -> list[str]:
+    values = model().model_dump(mode="json")
+    if not values:
+        return ["  {}"]
+    lines = []
+    for name, field in model.model_fields.items():
+        lines += textwrap.wrap(
+            field.description or "", width=96, initial_indent="  # ", subsequent_indent="  # "
+        )
+        lines.append(f"  {name}: {_scalar(values[name])}")
+    return lines
+
+
+def _scalar(value: object) -> str:
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=1 << 16, sort_keys=False)
+    return text.removesuffix("\n").removesuffix("\n...")

@@ -1,0 +1,77 @@
+"""Errors that a user can act on: one line, with a stable reason code."""
+
+from pathlib import Path
+
+
+class LcsdError(Exception):
+    """A failure that is reported as one line, without a traceback.
+
+    Parameters
+    ----------
+    what
+        What went wrong, in words.
+    code
+        Stable snake_case reason code, for tables and scripts.
+    file, field, expected, found, remedy
+        Where it went wrong (file; column, key or voxel property), the expected and the found
+        value, and what the user should do. Each is optional and appears in the message.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        code: str,
+        file: str | Path | None = None,
+        field: str | None = None,
+        expected: object = None,
+        found: object = None,
+        remedy: str | None = None,
+    ) -> None:
+        self.what = what
+        self.code = code
+        self.file = None if file is None else str(file)
+        self.field = field
+        self.expected = None if expected is None else str(expected)
+        self.found = None if found is None else str(found)
+        self.remedy = remedy
+        super().__init__(self.message)
+
+    @property
+    def message(self) -> str:
+        """The whole error as one line."""
+        where = ": ".join(part for part in (self.file, self.field) if part)
+        text = f"{where}: {self.what}" if where else self.what
+        if self.expected is not None:
+            text += f"; expected {self.expected}"
+        if self.found is not None:
+            text += f"; found {self.found}"
+        if self.remedy is not None:
+            text += f"; {self.remedy}"
+        return f"{' '.join(text.split())} [{self.code}]"
+
+    def to_dict(self) -> dict[str, str | None]:
+        """Return the parts as a mapping for ``rejected.json``."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "file": self.file,
+            "field": self.field,
+            "expected": self.expected,
+            "found": self.found,
+            "remedy": self.remedy,
+        }
+
+
+class BadInputError(LcsdError):
+    """The input or the call is wrong (exit code 2)."""
+
+    exit_code = 2
+
+
+class WorkError(LcsdError):
+    """The input is good but the work failed (exit code 1)."""
+
+    exit_code = 1

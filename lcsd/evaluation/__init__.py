@@ -1,0 +1,1 @@
+"""Landmark errors, quality of displacement fields, and statistics over cases."""

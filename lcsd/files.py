@@ -1,0 +1,306 @@
+"""Files between stages that hold no image: tables, clouds, JSON. Written whole or not at all."""
+
+import contextlib
+import csv
+import hashlib
+import json
+import os
+import secrets
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.errors import BadInputError, WorkError
+
+PAIR_COLUMNS = ("fixed_x", "fixed_y", "fixed_z", "moving_x", "moving_y", "moving_z")
+HASH_CHUNK_BYTES = 1 << 20
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it to ``path`` if the block succeeds.
+
+    The temporary name keeps all suffixes, because writers choose the format by them. On any
+    error the temporary file is removed and ``path`` is left as it was.
+
+    Raises
+    ------
+    WorkError
+        If the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{secrets.token_hex(6)}.tmp.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        # Without the sync a power cut could leave an empty file under the final name.
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise WorkError(
+            f"cannot write: {error.strerror or error}",
+            code="cannot_write",
+            file=path,
+            remedy="check the folder's permissions and free space",
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):  # there may be nothing, not even the folder
+            temporary.unlink(missing_ok=True)
+
+
+def require_file(path: Path) -> Path:
+    """Return ``path`` if it is a readable, non-empty file; raise ``BadInputError`` otherwise."""
+    path = Path(path)
+    if not path.exists():
+        raise BadInputError("file not found", code="missing_file", file=path)
+    if not path.is_file():
+        raise BadInputError("not a regular file", code="not_a_file", file=path)
+    if path.stat().st_size == 0:
+        raise BadInputError("file is empty", code="truncated_file", file=path)
+    return path
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, or of a folder's sorted names and contents, as hex."""
+    digest = hashlib.sha256()
+    parts = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for part in parts:
+        if path.is_dir():
+            digest.update(str(part.relative_to(path)).encode() + b"\0")
+        with part.open("rb") as handle:
+            while chunk := handle.read(HASH_CHUNK_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON with sorted keys, so that equal content is equal bytes; NaN is refused."""
+    write_text(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises
+    ------
+    BadInputError
+        If the file is missing, is not JSON, or does not hold an object.
+    """
+    try:
+        content = json.loads(require_file(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadInputError(f"not valid JSON ({error})", code="bad_json", file=path) from error
+    if not isinstance(content, dict):
+        raise BadInputError(
+            "JSON root has the wrong type", code="bad_json", file=path,
+            expected="an object", found=type(content).__name__,
+        )  # fmt: skip
+    return content
+
+
+@dataclass(frozen=True)
+class PointPairs:
+    """Corresponding points of the fixed and the moving scan.
+
+    Parameters
+    ----------
+    fixed, moving
+        Shape (N, 3), float64, LPS mm, row i of one belongs to row i of the other.
+    ids
+        One name per pair, or None.
+    weight
+        Confidence per pair in [0, 1], shape (N,), or None.
+    """
+
+    fixed: NDArray[np.float64]
+    moving: NDArray[np.float64]
+    ids: tuple[str, ...] | None = None
+    weight: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.fixed)
+
+
+def write_point_pairs(path: Path, pairs: PointPairs) -> None:
+    """Write correspondences or landmarks as CSV in LPS mm with 4 decimals (0.1 micrometre)."""
+    header = [*PAIR_COLUMNS]
+    header += ["id"] if pairs.ids is not None else []
+    header += ["weight"] if pairs.weight is not None else []
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(header)
+        for row in range(len(pairs)):
+            cells = [f"{v:.4f}" for v in (*pairs.fixed[row], *pairs.moving[row])]
+            cells += [pairs.ids[row]] if pairs.ids is not None else []
+            cells += [f"{pairs.weight[row]:.4f}"] if pairs.weight is not None else []
+            writer.writerow(cells)
+
+
+def _number(text: str | None, *, path: Path, line: int, column: str) -> float:
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = float("nan")
+    if not np.isfinite(value):
+        raise BadInputError(
+            "not a finite number", code="bad_number", file=path,
+            field=f"line {line}, column {column}", expected="a number in LPS mm", found=repr(text),
+        )  # fmt: skip
+    return value
+
+
+def read_point_pairs(path: Path) -> PointPairs:
+    """Return correspondences or landmarks from a CSV file.
+
+    Raises
+    ------
+    BadInputError
+        If the file is missing, a column is missing, a cell is not a finite number, or there is
+        no row; the message names line and column.
+    """
+    with require_file(path).open(newline="", encoding="utf-8-sig") as handle:
+        reader = csv.DictReader(handle)
+        columns = tuple(reader.fieldnames or ())
+        missing = [name for name in PAIR_COLUMNS if name not in columns]
+        if missing:
+            raise BadInputError(
+                "columns are missing", code="missing_column", file=path,
+                field=", ".join(missing), expected=",".join(PAIR_COLUMNS), found=",".join(columns),
+            )  # fmt: skip
+        rows = list(reader)
+    if not rows:
+        raise BadInputError("no point pairs in the table", code="empty_table", file=path)
+    numeric = [*PAIR_COLUMNS] + (["weight"] if "weight" in columns else [])
+    values = np.array(
+        [
+            [_number(row[name], path=path, line=line, column=name) for name in numeric]
+            for line, row in enumerate(rows, start=2)
+        ]
+    )
+    return PointPairs(
+        fixed=values[:, 0:3],
+        moving=values[:, 3:6],
+        ids=tuple(row["id"] for row in rows) if "id" in columns else None,
+        weight=values[:, 6] if "weight" in columns else None,
+    )
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A point cloud in world space.
+
+    Parameters
+    ----------
+    points
+        Shape (N, 3), float32, LPS mm, components x, y, z.
+    index
+        Row of each point in the dense cloud it was chosen from, shape (N,), int64.
+    label, radius, weight
+        Per point: structure (uint8), vessel radius in mm (float32), weight (float32).
+    meta
+        Case, stage, parameters, versions; JSON-serialisable.
+    """
+
+    points: NDArray[np.float32]
+    index: NDArray[np.int64] | None = None
+    label: NDArray[np.uint8] | None = None
+    radius: NDArray[np.float32] | None = None
+    weight: NDArray[np.float32] | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+_CLOUD_DTYPES = {
+    "points": np.float32,
+    "index": np.int64,
+    "label": np.uint8,
+    "radius": np.float32,
+    "weight": np.float32,
+}
+
+
+def write_cloud(path: Path, cloud: Cloud) -> None:
+    """Write a cloud as compressed ``.npz``; equal clouds are equal bytes."""
+    arrays: dict[str, NDArray[Any]] = {
+        name: np.ascontiguousarray(getattr(cloud, name), dtype=dtype)
+        for name, dtype in _CLOUD_DTYPES.items()
+        if getattr(cloud, name) is not None
+    }
+    arrays["meta"] = np.array(json.dumps(cloud.meta, sort_keys=True))
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]
+
+
+def read_cloud(path: Path) -> Cloud:
+    """Return a cloud from ``.npz``.
+
+    Raises
+    ------
+    BadInputError
+        If the file is missing or broken, ``points`` is absent or not (N, 3), a coordinate is
+        not finite, or a per-point array has another length.
+    """
+    try:
+        with np.load(require_file(path), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise BadInputError(
+            f"not a readable .npz cloud ({error})", code="truncated_file", file=path
+        ) from error
+    if "points" not in arrays:
+        raise BadInputError(
+            "array is missing", code="missing_array", file=path, field="points",
+            found=", ".join(sorted(arrays)) or "no array",
+        )  # fmt: skip
+    check_points(arrays["points"], file=path)
+    for name in _CLOUD_DTYPES:
+        if name in arrays and len(arrays[name]) != len(arrays["points"]):
+            raise BadInputError(
+                "array has another length than the points", code="length_mismatch", file=path,
+                field=name, expected=len(arrays["points"]), found=len(arrays[name]),
+            )  # fmt: skip
+    meta = json.loads(str(arrays["meta"])) if "meta" in arrays else {}
+    typed = {k: arrays[k].astype(t, copy=False) for k, t in _CLOUD_DTYPES.items() if k in arrays}
+    return Cloud(**typed, meta=meta)
+
+
+def check_points(points: NDArray[Any], *, file: Path | None = None, name: str = "points") -> None:
+    """Raise ``BadInputError`` unless ``points`` is a finite numeric (N, 3) array, N >= 1."""
+    if points.ndim != 2 or points.shape[1] != 3 or not np.issubdtype(points.dtype, np.number):
+        raise BadInputError(
+            "points have the wrong shape or type", code="bad_points", file=file, field=name,
+            expected="numeric (N, 3): x, y, z", found=f"{points.dtype} {points.shape}",
+        )  # fmt: skip
+    if len(points) == 0:
+        raise BadInputError("no points", code="empty_cloud", file=file, field=name)
+    bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
+    if len(bad):
+        raise BadInputError(
+            "coordinates are not finite", code="non_finite_points", file=file, field=name,
+            expected="finite mm", found=f"{len(bad)} bad points, the first in row {bad[0]}",
+        )  # fmt: skip
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
+    """Write rows as TSV or CSV (by the file's suffix) with the given column order."""
+    delimiter = "\t" if path.suffix == ".tsv" else ","
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as handle:
+        writer = csv.DictWriter(
+            handle, columns, delimiter=delimiter, lineterminator="\n", restval=""
+        )
+        writer.writeheader()
+        writer.writerows(rows)

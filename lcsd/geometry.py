@@ -1,0 +1,277 @@
+"""Frames of a scan: voxel indices, world millimetres (LPS), normalised coordinates.
+
+This module is the only place where coordinates change frame.
+
+* *voxel*: continuous indices ``(i, j, k)`` along x, y, z; voxel centres are integers.
+* *world*: LPS millimetres, the frame of ITK and DICOM: ``p = origin + D diag(spacing) v``.
+* *normalised*: ``(x, y, z)`` in ``[-1, 1]`` as :func:`torch.nn.functional.grid_sample` wants with
+  ``align_corners=False``: -1 and 1 are the outer faces of the first and last voxel.
+
+Every conversion takes ``(..., 3)`` numpy arrays or torch tensors and returns the same kind.
+"""
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.errors import BadInputError
+
+Points = TypeVar("Points", bound=Any)
+"""A numpy array or a torch tensor of shape (..., 3), components x, y, z."""
+
+Vector = tuple[float, float, float]
+
+DIRECTION_TOLERANCE = 1e-3
+"""Largest deviation of ``D^T D`` from identity; float32 headers and DICOM cosines round to 1e-6."""
+
+SAME_GRID_TOLERANCE_MM = 1e-3
+"""Two grids are the same if corresponding corner voxels are closer than this."""
+
+LPS_FROM_RAS = np.array([-1.0, -1.0, 1.0])
+"""Sign of each axis between LPS and RAS; its own inverse."""
+
+
+def _constant_like(values: NDArray[np.float64], points: Points) -> Any:
+    """Return ``values`` as the array kind, dtype and device of ``points``."""
+    if hasattr(points, "new_tensor"):  # a torch tensor, recognised without importing torch
+        return points.new_tensor(values)
+    return values.astype(np.result_type(points, np.float32), copy=False)
+
+
+def flip_lps_ras(points: Points) -> Points:
+    """Return points or vectors in LPS given RAS, or in RAS given LPS.
+
+    Parameters
+    ----------
+    points
+        Shape (..., 3), millimetres.
+    """
+    return points * _constant_like(LPS_FROM_RAS, points)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The voxel lattice of a volume in world space.
+
+    Parameters
+    ----------
+    size
+        Number of voxels along x, y, z. The array of the volume has shape ``size[::-1]``.
+    spacing
+        Distance of voxel centres along each axis, mm.
+    origin
+        LPS mm of the centre of voxel (0, 0, 0).
+    direction
+        Row-major 3 x 3 direction cosines; column a is the world direction of voxel axis a.
+
+    Raises
+    ------
+    BadInputError
+        If a size or spacing is not positive, or the direction is not orthonormal.
+    """
+
+    size: tuple[int, int, int]
+    spacing: Vector
+    origin: Vector
+    direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if len(self.size) != 3 or min(self.size) < 1:
+            raise BadInputError(
+                "image size must be three positive numbers",
+                code="bad_size", field="size", found=self.size,
+            )  # fmt: skip
+        if not np.isfinite(self.spacing).all() or min(self.spacing) <= 0:
+            raise BadInputError(
+                "voxel spacing must be positive",
+                code="bad_spacing", field="spacing", expected="> 0 mm", found=self.spacing,
+            )  # fmt: skip
+        deviation = np.abs(self.matrix.T @ self.matrix - np.eye(3)).max()
+        if not np.isfinite(self.origin).all() or not deviation <= DIRECTION_TOLERANCE:
+            raise BadInputError(
+                "image axes are not orthogonal unit vectors (sheared or broken header)",
+                code="sheared_affine", field="direction",
+                expected=f"D^T D = I within {DIRECTION_TOLERANCE}", found=f"{deviation:.3g}",
+                remedy="resample the image to an orthogonal grid",
+            )  # fmt: skip
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """Direction cosines, shape (3, 3)."""
+        return np.asarray(self.direction, dtype=np.float64).reshape(3, 3)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (z, y, x) of the array on this grid."""
+        return self.size[2], self.size[1], self.size[0]
+
+    @property
+    def voxel_to_world_matrix(self) -> NDArray[np.float64]:
+        """The 3 x 3 matrix ``D diag(spacing)``."""
+        return self.matrix * np.asarray(self.spacing)
+
+    @property
+    def extent_mm(self) -> NDArray[np.float64]:
+        """Edge lengths of the box covered by whole voxels along x, y, z, mm."""
+        return np.asarray(self.size) * np.asarray(self.spacing)
+
+    @property
+    def centre(self) -> NDArray[np.float64]:
+        """World position of the middle of the grid, LPS mm, shape (3,)."""
+        middle: NDArray[np.float64] = self.voxel_to_world((np.asarray(self.size) - 1) / 2)
+        return middle
+
+    def voxel_to_world(self, voxels: Points) -> Points:
+        """Return LPS mm of continuous voxel indices (x, y, z), shape (..., 3)."""
+        matrix = _constant_like(self.voxel_to_world_matrix, voxels)
+        return voxels @ matrix.T + _constant_like(np.asarray(self.origin), voxels)
+
+    def world_to_voxel(self, world: Points) -> Points:
+        """Return continuous voxel indices (x, y, z) of LPS mm, shape (..., 3)."""
+        inverse = _constant_like(np.linalg.inv(self.voxel_to_world_matrix), world)
+        return (world - _constant_like(np.asarray(self.origin), world)) @ inverse.T
+
+    def voxel_to_normalised(self, voxels: Points) -> Points:
+        """Return ``grid_sample`` coordinates of voxel indices, both (x, y, z), (..., 3)."""
+        size = _constant_like(np.asarray(self.size, dtype=np.float64), voxels)
+        return (2 * voxels + 1) / size - 1
+
+    def normalised_to_voxel(self, normalised: Points) -> Points:
+        """Return voxel indices of ``grid_sample`` coordinates, both (x, y, z), (..., 3)."""
+        size = _constant_like(np.asarray(self.size, dtype=np.float64), normalised)
+        return ((normalised + 1) * size - 1) / 2
+
+    def world_to_normalised(self, world: Points) -> Points:
+        """Return ``grid_sample`` coordinates (x, y, z) of LPS mm, shape (..., 3)."""
+        return self.voxel_to_normalised(self.world_to_voxel(world))
+
+    def normalised_to_world(self, normalised: Points) -> Points:
+        """Return LPS mm of ``grid_sample`` coordinates (x, y, z), shape (..., 3)."""
+        return self.voxel_to_world(self.normalised_to_voxel(normalised))
+
+    def voxel_vectors_to_world(self, vectors: Points) -> Points:
+        """Return displacements in mm along LPS of displacements in voxels, shape (..., 3)."""
+        return vectors @ _constant_like(self.voxel_to_world_matrix, vectors).T
+
+    def world_vectors_to_voxel(self, vectors: Points) -> Points:
+        """Return displacements in voxels of displacements in LPS mm, shape (..., 3)."""
+        return vectors @ _constant_like(np.linalg.inv(self.voxel_to_world_matrix), vectors).T
+
+    def contains(self, world: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return for each LPS point (N, 3) whether it lies in a voxel of the grid, shape (N,)."""
+        voxels = self.world_to_voxel(world)
+        inside: NDArray[np.bool_] = (
+            (voxels >= -0.5) & (voxels <= np.asarray(self.size) - 0.5)
+        ).all(axis=-1)
+        return inside
+
+    def corners(self) -> NDArray[np.float64]:
+        """Return LPS mm of the 8 corner voxel centres, shape (8, 3)."""
+        last = np.asarray(self.size) - 1
+        corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+        world: NDArray[np.float64] = self.voxel_to_world(corners * last.astype(np.float64))
+        return world
+
+    def same_as(self, other: "Grid") -> bool:
+        """Return whether both grids have the same voxels at the same places."""
+        if self.size != other.size:
+            return False
+        apart = np.abs(self.corners() - other.corners()).max()
+        return bool(apart <= SAME_GRID_TOLERANCE_MM)
+
+    def affine_ras(self) -> NDArray[np.float64]:
+        """Return the 4 x 4 NIfTI affine: voxel indices (x, y, z) to RAS mm."""
+        affine = np.eye(4)
+        affine[:3, :3] = self.voxel_to_world_matrix * LPS_FROM_RAS[:, None]
+        affine[:3, 3] = np.asarray(self.origin) * LPS_FROM_RAS
+        return affine
+
+    @classmethod
+    def from_affine_ras(cls, affine: NDArray[np.float64], size: tuple[int, int, int]) -> "Grid":
+        """Return the grid of a NIfTI affine (voxel to RAS mm, 4 x 4) and size (x, y, z)."""
+        lps = np.asarray(affine, dtype=np.float64)[:3] * LPS_FROM_RAS[:, None]
+        spacing = np.linalg.norm(lps[:, :3], axis=0)
+        # A zero column is a broken header; the spacing check of the constructor names it.
+        direction = lps[:, :3] / np.where(spacing > 0, spacing, 1.0)
+        return cls(
+            size=size,
+            spacing=_triple(spacing),
+            origin=_triple(lps[:, 3]),
+            direction=tuple(float(value) for value in direction.ravel()),
+        )
+
+    @classmethod
+    def centred(
+        cls, centre: NDArray[np.float64], *, size: tuple[int, int, int], spacing_mm: float
+    ) -> "Grid":
+        """Return an isotropic, axis-aligned grid whose middle is at ``centre`` (LPS mm)."""
+        half = (np.asarray(size) - 1) / 2 * spacing_mm
+        return cls(
+            size=size,
+            spacing=(spacing_mm, spacing_mm, spacing_mm),
+            origin=_triple(np.asarray(centre) - half),
+        )
+
+
+def _triple(values: NDArray[np.float64]) -> Vector:
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+@dataclass(frozen=True)
+class RigidTransform:
+    """A rotation and translation of LPS points: ``y = R x + t``.
+
+    Parameters
+    ----------
+    rotation
+        Shape (3, 3), orthonormal with determinant 1.
+    translation
+        Shape (3,), mm.
+    """
+
+    rotation: NDArray[np.float64]
+    translation: NDArray[np.float64]
+
+    def apply(self, points: Points) -> Points:
+        """Return the transformed LPS points, shape (..., 3)."""
+        turned = points @ _constant_like(self.rotation, points).T
+        return turned + _constant_like(self.translation, points)
+
+    def inverse(self) -> "RigidTransform":
+        """Return the transform that undoes this one."""
+        back = self.rotation.T
+        return RigidTransform(back, -back @ self.translation)
+
+    def compose(self, first: "RigidTransform") -> "RigidTransform":
+        """Return the transform that applies ``first`` and then this one."""
+        return RigidTransform(
+            self.rotation @ first.rotation, self.rotation @ first.translation + self.translation
+        )
+
+    @classmethod
+    def identity(cls) -> "RigidTransform":
+        """Return the transform that moves nothing."""
+        return cls(np.eye(3), np.zeros(3))
+
+
+def fit_rigid(source: NDArray[np.float64], target: NDArray[np.float64]) -> RigidTransform:
+    """Return the least-squares rigid transform from ``source`` to ``target``.
+
+    Parameters
+    ----------
+    source, target
+        Corresponding points, shape (N, 3), N >= 3, LPS mm.
+
+    Notes
+    -----
+    Kabsch, Acta Crystallographica A32 (1976) 922: singular value decomposition of the
+    covariance, with the sign of the last axis chosen so that no mirroring is returned.
+    """
+    middle_source, middle_target = source.mean(axis=0), target.mean(axis=0)
+    covariance = (source - middle_source).T @ (target - middle_target)
+    u, _, vt = np.linalg.svd(covariance)
+    sign = np.diag([1.0, 1.0, np.sign(np.linalg.det(vt.T @ u.T))])
+    rotation = vt.T @ sign @ u.T
+    return RigidTransform(rotation, middle_target - rotation @ middle_source)

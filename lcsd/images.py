@@ -1,0 +1,387 @@
+"""Volumes on disk and in memory: images, masks, displacement fields and rigid transforms.
+
+In memory a volume is an :class:`Image`: an array ``(z, y, x)`` and its :class:`Grid` in LPS.
+RAS exists only inside NIfTI headers.
+"""
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import SimpleITK as sitk
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from lcsd.errors import BadInputError
+from lcsd.files import atomic_path, require_file
+from lcsd.geometry import Grid, RigidTransform, flip_lps_ras
+
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+
+FORM_TOLERANCE_MM = 0.1
+"""sform and qform may differ by this at the corners: quaternions are stored in float32, which
+moves the far corner of a 500 mm scan by some micrometres; 0.1 mm is well below a voxel."""
+
+_READ_ERRORS = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError)
+"""What nibabel raises on missing, truncated and foreign files."""
+
+NIFTI_DISPLACEMENT_INTENT = 1006
+"""Intent of displacement vectors, which NIfTI and ITK hold in RAS; others are stored as they are
+(the intent 1007 that ITK writes: LPS)."""
+
+SCANNER_CODE = 1
+"""NIfTI xform code 'scanner anatomical', written for sform and qform."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """A volume and where it lies.
+
+    Parameters
+    ----------
+    array
+        Shape (z, y, x).
+    grid
+        Voxel lattice in LPS mm, ``grid.shape == array.shape``.
+    """
+
+    array: NDArray[Any]
+    grid: Grid
+
+    def __post_init__(self) -> None:
+        if self.array.shape != self.grid.shape:
+            raise BadInputError(
+                "array and grid have different sizes", code="grid_mismatch",
+                expected=self.grid.shape, found=self.array.shape,
+            )  # fmt: skip
+
+
+def is_nifti(path: Path) -> bool:
+    """Return whether the file name says NIfTI."""
+    return path.name.lower().endswith(NIFTI_SUFFIXES)
+
+
+def _check_forms(header: Any, shape: tuple[int, int, int], path: Path) -> None:
+    """Refuse a NIfTI whose sform and qform place the volume differently, or that has neither."""
+    sform, sform_code = header.get_sform(coded=True)
+    qform, qform_code = header.get_qform(coded=True)
+    if not sform_code and not qform_code:
+        raise BadInputError(
+            "the header does not say where the volume lies (sform and qform codes are 0)",
+            code="no_geometry", file=path, remedy="export the scan again with its geometry",
+        )  # fmt: skip
+    if not sform_code or not qform_code:
+        return
+    corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    corners[:, :3] *= np.asarray(shape) - 1
+    apart = np.abs(corners @ (sform - qform).T).max()
+    if not apart <= FORM_TOLERANCE_MM:
+        raise BadInputError(
+            "sform and qform disagree", code="sform_qform_disagree", file=path, field="header",
+            expected=f"the same position within {FORM_TOLERANCE_MM} mm",
+            found=f"{apart:.3g} mm apart at a corner",
+            remedy="decide which one is right and copy it to the other",
+        )  # fmt: skip
+
+
+def read_image(path: Path) -> Image:
+    """Return a 3-D NIfTI volume with its geometry in LPS.
+
+    Integer files come back in their own type; scaled or floating files as float32.
+
+    Raises
+    ------
+    BadInputError
+        Missing, truncated or foreign file; not three axes of at least two voxels; NaN or
+        infinite values; sform and qform that disagree; sheared axes.
+    """
+    require_file(path)
+    try:
+        volume = nibabel.load(path)
+        shape = tuple(int(n) for n in volume.shape)
+        if len(shape) != 3 or min(shape) < 2:
+            raise BadInputError(
+                "not a 3-D volume", code="not_3d", file=path, field="shape",
+                expected="three axes of at least 2 voxels", found=" x ".join(map(str, shape)),
+            )  # fmt: skip
+        _check_forms(volume.header, shape, path)
+        data = np.asanyarray(volume.dataobj)
+    except _READ_ERRORS as error:
+        raise BadInputError(
+            f"not a readable NIfTI volume ({' '.join(str(error).split())})",
+            code="truncated_file", file=path, remedy="copy or export the file again",
+        ) from error  # fmt: skip
+    if not np.issubdtype(data.dtype, np.integer):
+        data = data.astype(np.float32, copy=False)
+        bad = int(data.size - np.isfinite(data).sum())
+        if bad:
+            raise BadInputError(
+                "voxels are NaN or infinite", code="non_finite", file=path, field="data",
+                expected="finite values", found=f"{bad} bad voxels",
+            )  # fmt: skip
+    array = np.ascontiguousarray(data.transpose(2, 1, 0))
+    try:
+        grid = Grid.from_affine_ras(volume.affine, (shape[0], shape[1], shape[2]))
+    except BadInputError as error:
+        raise BadInputError(
+            error.what, code=error.code, file=path, field=error.field,
+            expected=error.expected, found=error.found, remedy=error.remedy,
+        ) from error  # fmt: skip
+    return Image(array, grid)
+
+
+def read_mask(path: Path, *, like: Grid | None = None, keep_labels: bool = False) -> Image:
+    """Return a mask as a boolean volume; any non-zero voxel counts.
+
+    Parameters
+    ----------
+    like
+        Grid on which the mask must lie; any if None.
+    keep_labels
+        Return the label values instead of a boolean volume.
+
+    Raises
+    ------
+    BadInputError
+        As :func:`read_image`; also if the mask is empty or not on the grid ``like``.
+    """
+    image = read_image(path)
+    if like is not None:
+        check_same_grid(image.grid, like, file=path)
+    mask = image.array != 0
+    if not mask.any():
+        raise BadInputError(
+            "the mask is empty", code="empty_mask", file=path, expected="at least one voxel",
+            found="0 voxels", remedy="check the segmentation that made it",
+        )  # fmt: skip
+    return image if keep_labels else Image(mask, image.grid)
+
+
+def check_same_grid(found: Grid, expected: Grid, *, file: Path | None = None) -> None:
+    """Raise ``BadInputError`` unless both grids have the same voxels."""
+    if not found.same_as(expected):
+        raise BadInputError(
+            "the volume is on another grid", code="grid_mismatch", file=file, field="grid",
+            expected=_describe(expected), found=_describe(found),
+            remedy="resample it to the expected grid",
+        )  # fmt: skip
+
+
+def _describe(grid: Grid) -> str:
+    size = "x".join(str(n) for n in grid.size)
+    spacing = "x".join(f"{s:.4g}" for s in grid.spacing)
+    origin = ", ".join(f"{o:.4g}" for o in grid.origin)
+    return f"{size} voxels of {spacing} mm at ({origin})"
+
+
+def write_image(path: Path, image: Image, *, dtype: type[np.generic]) -> None:
+    """Write a volume as NIfTI with sform = qform, code 1; equal volumes are equal bytes.
+
+    Parameters
+    ----------
+    dtype
+        Type on disk: ``np.int16`` for HU (values are rounded and clipped), ``np.uint8`` for
+        masks and labels, ``np.float32`` otherwise.
+    """
+    array = image.array
+    if np.issubdtype(dtype, np.integer):
+        limits = np.iinfo(dtype)  # type: ignore[arg-type]
+        array = (
+            np.clip(np.rint(array), limits.min, limits.max) if array.dtype.kind == "f" else array
+        )
+    volume = nibabel.Nifti1Image(
+        np.asarray(array, dtype=dtype).transpose(2, 1, 0), image.grid.affine_ras(), dtype=dtype
+    )
+    volume.set_sform(image.grid.affine_ras(), SCANNER_CODE)
+    volume.set_qform(image.grid.affine_ras(), SCANNER_CODE)
+    volume.header.set_xyzt_units("mm", "sec")
+    with atomic_path(path) as temporary:
+        nibabel.save(volume, temporary)
+
+
+def write_mask(path: Path, mask: Image) -> None:
+    """Write a mask or label volume as uint8 NIfTI."""
+    write_image(path, Image(mask.array.astype(np.uint8), mask.grid), dtype=np.uint8)
+
+
+def to_sitk(image: Image) -> sitk.Image:
+    """Return the volume as a SimpleITK image (masks become uint8)."""
+    array = image.array.astype(np.uint8) if image.array.dtype == bool else image.array
+    result = sitk.GetImageFromArray(array)
+    _place(result, image.grid)
+    return result
+
+
+def from_sitk(image: sitk.Image) -> Image:
+    """Return a scalar SimpleITK image as a volume."""
+    return Image(sitk.GetArrayFromImage(image), grid_of(image))
+
+
+def grid_of(image: sitk.Image) -> Grid:
+    """Return the voxel lattice of a SimpleITK image."""
+    return Grid(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+
+
+def _place(image: sitk.Image, grid: Grid) -> None:
+    image.SetSpacing(grid.spacing)
+    image.SetOrigin(grid.origin)
+    image.SetDirection(grid.direction)
+
+
+def to_sitk_transform(transform: RigidTransform) -> sitk.Euler3DTransform:
+    """Return a rigid transform as an ITK transform (same direction: LPS point to LPS point)."""
+    result = sitk.Euler3DTransform()
+    result.SetMatrix(transform.rotation.ravel().tolist())
+    result.SetTranslation(transform.translation.tolist())
+    return result
+
+
+def resample(
+    image: Image,
+    grid: Grid,
+    *,
+    transform: RigidTransform | None = None,
+    nearest: bool = False,
+    outside: float = 0.0,
+) -> Image:
+    """Return the volume sampled on another grid.
+
+    Parameters
+    ----------
+    image
+        Volume to sample.
+    grid
+        Grid of the result.
+    transform
+        Maps a point of ``grid`` (LPS mm) to the space of ``image``; identity by default.
+    nearest
+        Nearest voxel (masks, labels) instead of linear interpolation.
+    outside
+        Value where ``image`` has no voxel.
+    """
+    transform = transform or RigidTransform.identity()
+    reference = sitk.Image(list(grid.size), sitk.sitkUInt8)
+    _place(reference, grid)
+    interpolator = sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
+    moved = sitk.Resample(
+        to_sitk(image), reference, to_sitk_transform(transform), interpolator, outside
+    )
+    array = sitk.GetArrayFromImage(moved)
+    return Image(array.astype(bool) if image.array.dtype == bool else array, grid)
+
+
+def write_rigid(path: Path, transform: RigidTransform) -> None:
+    """Write a rigid transform as ITK text transform (LPS point to LPS point)."""
+    with atomic_path(path) as temporary:
+        sitk.WriteTransform(to_sitk_transform(transform), str(temporary))
+
+
+def read_rigid(path: Path) -> RigidTransform:
+    """Return the rigid transform in an ITK transform file.
+
+    Raises
+    ------
+    BadInputError
+        If the file is missing, unreadable, or not a rigid 3-D transform.
+    """
+    try:
+        found = sitk.ReadTransform(str(require_file(path)))
+    except RuntimeError as error:
+        raise BadInputError(
+            "not a readable ITK transform", code="bad_transform", file=path
+        ) from error
+    rigid_types = (sitk.Euler3DTransform, sitk.VersorRigid3DTransform, sitk.AffineTransform)
+    typed = found.Downcast()
+    if isinstance(typed, rigid_types) and typed.GetDimension() == 3:
+        rotation = np.asarray(typed.GetMatrix()).reshape(3, 3)
+        if np.abs(rotation.T @ rotation - np.eye(3)).max() < 1e-6 and np.linalg.det(rotation) > 0:
+            offset = np.asarray(typed.TransformPoint((0.0, 0.0, 0.0)))
+            return RigidTransform(rotation, offset)
+    raise BadInputError(
+        "the transform is not rigid", code="bad_transform", file=path,
+        expected="one rotation and translation in 3-D", found=typed.GetName(),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DisplacementField:
+    """A displacement field ``y = x + u(x)`` on the fixed grid.
+
+    Parameters
+    ----------
+    vectors
+        Shape (z, y, x, 3), float32, components x, y, z in LPS mm.
+    grid
+        The fixed grid.
+    """
+
+    vectors: NDArray[np.float32]
+    grid: Grid
+
+    def __post_init__(self) -> None:
+        if self.vectors.shape != (*self.grid.shape, 3):
+            raise BadInputError(
+                "field and grid have different sizes", code="grid_mismatch",
+                expected=(*self.grid.shape, 3), found=self.vectors.shape,
+            )  # fmt: skip
+
+    def at(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the displacement at LPS points, linear, shape (N, 3) mm.
+
+        Points outside take the value of the nearest face of the grid: a field is not known
+        there, and a sudden zero would be a fold.
+        """
+        from scipy.ndimage import map_coordinates  # noqa: PLC0415
+
+        voxels = self.grid.world_to_voxel(np.asarray(points, dtype=np.float64))[:, ::-1].T
+        sampled = [
+            map_coordinates(self.vectors[..., axis], voxels, order=1, mode="nearest")
+            for axis in range(3)
+        ]
+        return np.stack(sampled, axis=1).astype(np.float64)
+
+
+def write_field(path: Path, field: DisplacementField) -> None:
+    """Write a displacement field as ITK vector image, readable as DisplacementFieldTransform."""
+    image = sitk.GetImageFromArray(np.asarray(field.vectors, dtype=np.float32), isVector=True)
+    _place(image, field.grid)
+    with atomic_path(path) as temporary:
+        sitk.WriteImage(image, str(temporary), useCompression=True)
+
+
+def read_field(path: Path) -> DisplacementField:
+    """Return a displacement field.
+
+    Raises
+    ------
+    BadInputError
+        Missing or unreadable file; not a 3-D image of 3 components; NaN or infinite vectors.
+    """
+    require_file(path)
+    try:
+        # Not through ITK: its NIfTI reader turns NaN into 0 without a word.
+        volume = nibabel.load(path)
+        data = np.asanyarray(volume.dataobj, dtype=np.float32)
+    except _READ_ERRORS as error:
+        raise BadInputError(
+            "not a readable vector image", code="truncated_file", file=path
+        ) from error
+    shape = tuple(int(n) for n in data.shape)
+    if len(shape) != 5 or shape[3:] != (1, 3):
+        raise BadInputError(
+            "not a displacement field", code="bad_field", file=path,
+            expected="x * y * z * 1 * 3 (ITK vector image)", found=" * ".join(map(str, shape)),
+        )  # fmt: skip
+    _check_forms(volume.header, (shape[0], shape[1], shape[2]), path)
+    vectors = np.ascontiguousarray(data[:, :, :, 0].transpose(2, 1, 0, 3))
+    if not np.isfinite(vectors).all():
+        raise BadInputError("the field has NaN or infinite vectors", code="non_finite", file=path)
+    if int(volume.header["intent_code"]) == NIFTI_DISPLACEMENT_INTENT:
+        vectors = flip_lps_ras(vectors)
+    return DisplacementField(
+        vectors, Grid.from_affine_ras(volume.affine, (shape[0], shape[1], shape[2]))
+    )

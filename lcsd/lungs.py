@@ -1,0 +1,335 @@
+"""Lung mask of a CT scan by thresholds, connected components and morphology.
+
+The scan is averaged to about 1.5 mm and turned to the nearest axis-aligned order, so that "head"
+and "slice" have a meaning for every orientation; the result is put back on the scan's own grid.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lcsd.errors import BadInputError
+from lcsd.geometry import Grid
+from lcsd.images import Image, from_sitk, read_mask, resample, to_sitk
+from lcsd.settings.lungs import LungsSettings
+
+Mask = NDArray[np.bool_]
+
+TISSUE_ABOVE_HU = -300.0
+"""Body wall; the foam of a table and clothes lie below."""
+
+TABLE_GAP_MM = 4.0
+"""Opening that parts the table's thin shell and the mat from the back."""
+
+AIRWAY_START_HU, AIRWAY_END_HU, AIRWAY_STEP_HU = -950.0, -840.0, 10.0
+"""Thresholds of the region growing in trachea and bronchi: air with partial volume of its wall."""
+
+AIRWAY_LEAK_GROWTH = 1.5
+"""One step of the threshold that adds half the airways again has broken through a wall."""
+
+TRACHEA_AREA_MM2 = (40.0, 800.0)
+"""Cross-section of a trachea with partial volume (normal: 150 to 400 mm2)."""
+
+TRACHEA_LENGTH_MM = 25.0
+TRACHEA_SHIFT_MM = 6.0
+"""A trachea's centre moves less than this between neighbouring slices."""
+
+SHALLOW_MM = 12.0
+"""Air spaces nowhere deeper than this are folds, table foam or clothes, never a lung."""
+
+SPLIT_DEPTHS_MM = (1.5, 3.0, 4.5, 6.0, 8.0, 10.0)
+"""Erosions tried to part lungs that touch at the front or behind the heart."""
+
+SPLIT_SHARE = 0.2
+"""Each part of touching lungs holds at least this share of the volume."""
+
+ML_PER_MM3 = 1e-3
+
+
+@dataclass(frozen=True)
+class Lungs:
+    """A lung mask and what was found on the way.
+
+    Parameters
+    ----------
+    mask
+        Both lungs, bool, on the scan's grid.
+    count
+        Lungs found, 1 or 2.
+    volume_ml
+        Volume of the mask.
+    airways_ml
+        Volume of trachea and bronchi removed, 0 if none was found.
+    """
+
+    mask: Image
+    count: int
+    volume_ml: float
+    airways_ml: float
+
+
+def segment_lungs(
+    scan: Image, settings: LungsSettings | None = None, *, file: Path | None = None
+) -> Lungs:
+    """Return the mask of both lungs, vessels included, trachea and main bronchi excluded.
+
+    Parameters
+    ----------
+    scan
+        CT in HU, any orientation.
+    file
+        Name of the scan in errors.
+
+    Raises
+    ------
+    BadInputError
+        If no air space looks like a lung (``empty_lungs``).
+    """
+    settings = settings or LungsSettings()
+    work = _working_copy(scan, settings.working_spacing_mm)
+    step = np.asarray(work.grid.spacing[::-1])
+    smooth = ndimage.gaussian_filter(work.array, sigma=1.0 / step)
+    air = smooth < settings.air_below_hu
+    inside = _inside_body(work.array, air, smooth, settings, step)
+    airways = _airways(smooth, air & inside, settings, step)
+    candidates = air & inside & ~_grown(airways, settings.airway_wall_mm, step)
+    lungs = _choose_lungs(candidates, smooth, settings, step)
+    if not lungs:
+        raise BadInputError(
+            "no lung found", code="empty_lungs", file=file,
+            expected=f"an air space of at least {settings.min_lung_ml:g} ml inside the body",
+            found="none", remedy="check units and region of the scan, or give a mask",
+        )  # fmt: skip
+    whole = np.zeros_like(air)
+    for lung in lungs:
+        whole |= _closed(lung, settings.closing_mm, step)
+    whole &= ~airways
+    mask = _on_grid(Image(whole, work.grid), scan.grid)
+    volume = float(mask.array.sum() * np.prod(scan.grid.spacing) * ML_PER_MM3)
+    return Lungs(mask, len(lungs), volume, float(airways.sum() * np.prod(step) * ML_PER_MM3))
+
+
+def given_mask(path: Path, scan: Grid) -> Image:
+    """Return a user's lung mask on the scan's grid.
+
+    A mask on another grid is resampled by nearest neighbour, if it lies where the scan lies.
+
+    Raises
+    ------
+    BadInputError
+        Unreadable or empty mask, or one of which less than half lies inside the scan.
+    """
+    mask = read_mask(path)
+    if mask.grid.same_as(scan):
+        return mask
+    voxels = np.argwhere(mask.array)[:, ::-1].astype(np.float64)
+    inside = float(scan.contains(mask.grid.voxel_to_world(voxels)).mean())
+    moved = resample(mask, scan, nearest=True)
+    if inside < 0.5 or not moved.array.any():
+        raise BadInputError(
+            "the mask does not lie on the scan", code="mask_elsewhere", file=path,
+            expected="its voxels inside the scan", found=f"{inside:.0%} of them",
+            remedy="check that it belongs to this scan and keeps the scan's geometry",
+        )  # fmt: skip
+    return moved
+
+
+def _working_copy(scan: Image, spacing_mm: float) -> Image:
+    """Return the scan averaged to about ``spacing_mm``, float32, axes in the order of LPS."""
+    volume = sitk.DICOMOrient(to_sitk(scan), "LPS")
+    factors = [max(1, round(spacing_mm / step)) for step in volume.GetSpacing()]
+    return from_sitk(sitk.BinShrink(sitk.Cast(volume, sitk.sitkFloat32), factors))
+
+
+def _depth(mask: Mask, step: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the distance of each voxel of the mask to its outside, mm; border counts as inside."""
+    image = sitk.GetImageFromArray(mask.astype(np.uint8))
+    image.SetSpacing([float(s) for s in step[::-1]])
+    distance = sitk.SignedMaurerDistanceMap(
+        image, insideIsPositive=True, squaredDistance=False, useImageSpacing=True
+    )
+    return np.asarray(sitk.GetArrayFromImage(distance), dtype=np.float32)
+
+
+def _grown(mask: Mask, radius_mm: float, step: NDArray[np.float64]) -> Mask:
+    """Return the mask and all voxels within ``radius_mm`` of it."""
+    if not mask.any() or radius_mm <= 0:
+        return mask
+    return np.asarray(_depth(mask, step) >= -radius_mm)
+
+
+def _shrunk(mask: Mask, radius_mm: float, step: NDArray[np.float64]) -> Mask:
+    """Return the voxels of the mask deeper than ``radius_mm``."""
+    if not mask.any():
+        return mask
+    return np.asarray(_depth(mask, step) > radius_mm)
+
+
+def _largest(mask: Mask) -> Mask:
+    """Return the largest connected part (the first of equals)."""
+    labels, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return np.asarray(labels == int(sizes.argmax()))
+
+
+def _inside_body(
+    hu: NDArray[np.float32],
+    air: Mask,
+    smooth: NDArray[np.float32],
+    settings: LungsSettings,
+    step: NDArray[np.float64],
+) -> Mask:
+    """Return what the body encloses in each axial slice; a lung cut by the scan's edge counts."""
+    tissue = _shrunk(hu > TISSUE_ABOVE_HU, TABLE_GAP_MM / 2, step)
+    body = _grown(_largest(tissue), TABLE_GAP_MM / 2, step)
+    outside = _room_air(air, smooth, settings)
+    frame = np.zeros_like(air)
+    frame[:, [0, -1], :] = True
+    frame[:, :, [0, -1]] = True
+    walls = body | (frame & ~outside)
+    filled = np.stack([ndimage.binary_fill_holes(plane) for plane in walls])
+    return np.asarray(filled & ~outside & ~body)
+
+
+def _room_air(air: Mask, smooth: NDArray[np.float32], settings: LungsSettings) -> Mask:
+    """Return the air spaces that reach a side of the scan and are empty: room air."""
+    labels, count = ndimage.label(air)
+    sides = [labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]]
+    touching = np.unique(np.concatenate([side.ravel() for side in sides]))
+    touching = touching[touching > 0]
+    if len(touching) == 0:
+        return np.zeros_like(air)
+    medians = np.atleast_1d(ndimage.median(smooth, labels, touching))
+    room = np.zeros(count + 1, dtype=bool)
+    room[touching[medians < settings.gas_below_hu]] = True
+    return np.asarray(room[labels])
+
+
+def _trachea_seed(air: Mask, smooth: NDArray[np.float32], step: NDArray[np.float64]) -> Mask:
+    """Return the longest vertical tube of air from the head end down, empty if there is none."""
+    area = step[1] * step[2]
+    planes = int(np.ceil(TRACHEA_LENGTH_MM / step[0]))
+    tube = air & (smooth < AIRWAY_END_HU)
+    best: list[tuple[int, Mask]] = []
+    tracks: list[tuple[NDArray[np.float64], list[tuple[int, Mask]]]] = []
+    for k in range(air.shape[0] - 1, -1, -1):
+        labels, _ = ndimage.label(tube[k])
+        grown: list[tuple[NDArray[np.float64], list[tuple[int, Mask]]]] = []
+        for label, box in enumerate(ndimage.find_objects(labels), start=1):
+            part = labels == label
+            if not _round(part, box, area, step):
+                continue
+            centre = np.array(ndimage.center_of_mass(part)) * step[1:]
+            near = [
+                track for old, track in tracks if np.linalg.norm(old - centre) < TRACHEA_SHIFT_MM
+            ]
+            track = [*max(near, key=len, default=[]), (k, part)]
+            grown.append((centre, track))
+            best = max(best, track, key=len)
+        tracks = grown
+        if len(best) >= 2 * planes:
+            break
+    seed = np.zeros_like(air)
+    if len(best) >= planes:
+        for k, part in best:
+            seed[k] = part
+    return seed
+
+
+def _round(
+    part: Mask, box: tuple[slice, slice], area: float, step: NDArray[np.float64]
+) -> bool:
+    """Return whether a part of an axial slice could be a trachea."""
+    size = float(part.sum()) * area
+    if not TRACHEA_AREA_MM2[0] <= size <= TRACHEA_AREA_MM2[1]:
+        return False
+    height = (box[0].stop - box[0].start) * step[1]
+    width = (box[1].stop - box[1].start) * step[2]
+    # A disc fills pi/4 of its box; a crescent between rib and arm does not.
+    return bool(max(height, width) < 2.5 * min(height, width) and size > 0.5 * height * width)
+
+
+def _airways(
+    smooth: NDArray[np.float32], air: Mask, settings: LungsSettings, step: NDArray[np.float64]
+) -> Mask:
+    """Return trachea and large bronchi, grown from the trachea until the wall would break."""
+    seed = _trachea_seed(air, smooth, step)
+    if not seed.any():
+        return seed
+    voxel_ml = float(np.prod(step)) * ML_PER_MM3
+    found = seed
+    for limit in np.arange(AIRWAY_START_HU, AIRWAY_END_HU, AIRWAY_STEP_HU):
+        labels, _ = ndimage.label((air & (smooth < limit)) | seed)
+        touched = np.unique(labels[seed])
+        grown = np.isin(labels, touched[touched > 0])
+        leaked = grown.sum() > AIRWAY_LEAK_GROWTH * found.sum() and limit > AIRWAY_START_HU
+        if leaked or grown.sum() * voxel_ml > settings.airway_limit_ml:
+            break
+        found = grown
+    return np.asarray(found)
+
+
+def _choose_lungs(
+    candidates: Mask,
+    smooth: NDArray[np.float32],
+    settings: LungsSettings,
+    step: NDArray[np.float64],
+) -> list[Mask]:
+    """Return the air spaces that are lungs, the largest first; touching lungs come apart."""
+    voxel_ml = float(np.prod(step)) * ML_PER_MM3
+    # One voxel of opening cuts the fine bridges to airways and to gas under the diaphragm.
+    labels, count = ndimage.label(ndimage.binary_opening(candidates))
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    depth = _depth(labels > 0, step)
+    found: list[Mask] = []
+    for label in sorted(range(1, count + 1), key=lambda n: (-int(sizes[n]), n)):
+        if sizes[label] * voxel_ml < settings.min_lung_ml:
+            break
+        part = labels == label
+        gas = float(np.median(smooth[part])) < settings.gas_below_hu
+        if not gas and depth[part].max() > SHALLOW_MM:
+            found += _parted(part, step) if settings.expected_lungs != "1" else [part]
+    found.sort(key=lambda part: -int(part.sum()))
+    limit = 1 if settings.expected_lungs == "1" else 2
+    least = settings.second_lung_fraction * found[0].sum() if found else 0
+    return [part for part in found[:limit] if part.sum() >= least]
+
+
+def _parted(lungs: Mask, step: NDArray[np.float64]) -> list[Mask]:
+    """Return touching lungs as two masks, or the mask as it is if it does not come apart."""
+    depth = _depth(lungs, step)
+    for radius in SPLIT_DEPTHS_MM:
+        labels, _ = ndimage.label(depth > radius)
+        sizes = np.bincount(labels.ravel())
+        sizes[0] = 0
+        if len(sizes) < 3:
+            continue
+        first, second = np.argsort(-sizes, kind="stable")[:2]
+        if sizes[second] > SPLIT_SHARE * sizes.sum():
+            nearer = _depth(labels == first, step) >= _depth(labels == second, step)
+            return [lungs & nearer, lungs & ~nearer]
+    return [lungs]
+
+
+def _closed(lung: Mask, radius_mm: float, step: NDArray[np.float64]) -> Mask:
+    """Return the lung with the gaps of vessels closed and all holes filled."""
+    pad = [(int(np.ceil(radius_mm / s)) + 1,) * 2 for s in step]
+    wide = np.pad(lung, pad)
+    if radius_mm > 0:
+        wide = _shrunk(_grown(wide, radius_mm, step), radius_mm, step) | wide
+    filled = ndimage.binary_fill_holes(wide)
+    return np.asarray(filled[tuple(slice(a, -b) for a, b in pad)])
+
+
+def _on_grid(mask: Image, grid: Grid) -> Image:
+    """Return the mask on the scan's grid, with its voxel steps rounded off."""
+    soft = ndimage.gaussian_filter(mask.array.astype(np.float32), 0.7)
+    fine = resample(Image(soft, mask.grid), grid)
+    return Image(fine.array > 0.5, grid)

@@ -1,0 +1,160 @@
+"""The pairs manifest: which scans make a case, validated like code."""
+
+import csv
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from lcsd.errors import BadInputError
+from lcsd.files import require_file
+from lcsd.settings.base import Settings
+
+CASE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+"""Case names become folder names and parts of commands, so nothing else is let in."""
+
+Role = Literal["train", "test_pool", "test"]
+
+
+def check_case_name(name: str) -> str:
+    """Return ``name`` if it is a legal case name; raise ``ValueError`` otherwise."""
+    if not CASE_PATTERN.fullmatch(name):
+        raise ValueError(
+            "a case name starts with a letter or digit and has at most 64 letters, digits, _ and -"
+        )
+    return name
+
+
+CaseName = Annotated[str, AfterValidator(check_case_name)]
+
+
+class Pair(Settings):
+    """One case: a baseline (fixed) and a follow-up (moving) scan."""
+
+    case: CaseName = Field(description="name of the case, unique")
+    patient_id: str = Field("", description="identifier of the patient; never published")
+    role: Role = Field(description="train, test_pool or test")
+    fixed_source: Path = Field(description="DICOM folder or NIfTI file of the baseline")
+    moving_source: Path = Field(description="DICOM folder or NIfTI file of the follow-up")
+    fixed_time: str = Field("", description="time point of the baseline, e.g. T0 or a date")
+    moving_time: str = Field("", description="time point of the follow-up")
+    landmarks: Path | None = Field(None, description="landmark CSV in LPS mm")
+    landmarks_frame: Literal["native", "common"] | None = Field(
+        None, description="frame of the moving landmarks: native follow-up space or common grid"
+    )
+    fixed_mask: Path | None = Field(None, description="lung mask of the baseline, native space")
+    moving_mask: Path | None = Field(None, description="lung mask of the follow-up, native space")
+    fixed_vessels: Path | None = Field(None, description="vessels of the baseline, native space")
+    moving_vessels: Path | None = Field(None, description="vessels of the follow-up, native space")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Pair":
+        if self.landmarks is not None and self.landmarks_frame is None:
+            raise ValueError(
+                "landmarks are given but landmarks_frame is empty; say native or common"
+            )
+        if self.fixed_source == self.moving_source:
+            raise ValueError("fixed_source and moving_source are the same; give two scans")
+        return self
+
+    def source(self, scan: str) -> Path:
+        """Return the source of the ``fixed`` or ``moving`` scan."""
+        return self.fixed_source if scan == "fixed" else self.moving_source
+
+    def given_mask(self, scan: str) -> Path | None:
+        """Return the user's lung mask of the ``fixed`` or ``moving`` scan, or None."""
+        return self.fixed_mask if scan == "fixed" else self.moving_mask
+
+    def given_vessels(self, scan: str) -> Path | None:
+        """Return the user's vessel map of the ``fixed`` or ``moving`` scan, or None."""
+        return self.fixed_vessels if scan == "fixed" else self.moving_vessels
+
+
+REQUIRED = (
+    "case", "patient_id", "role", "fixed_source", "moving_source", "fixed_time", "moving_time",
+)  # fmt: skip
+PATH_COLUMNS = (
+    "fixed_source", "moving_source", "landmarks", "fixed_mask", "moving_mask", "fixed_vessels",
+    "moving_vessels",
+)  # fmt: skip
+
+
+def _check_columns(columns: list[str], path: Path) -> None:
+    missing = [name for name in REQUIRED if name not in columns]
+    unknown = [name for name in columns if name not in Pair.model_fields]
+    repeated = sorted({name for name in columns if columns.count(name) > 1})
+    for names, what, code in (
+        (missing, "columns are missing", "missing_column"),
+        (unknown, "columns are unknown", "unknown_column"),
+        (repeated, "columns appear twice", "duplicate_column"),
+    ):
+        if names:
+            raise BadInputError(
+                f"manifest {what}", code=code, file=path, field=", ".join(map(str, names)),
+                expected=", ".join(Pair.model_fields),
+                remedy="correct the header line; columns are separated by tabs",
+            )  # fmt: skip
+
+
+def _read_row(row: dict[str, str | None], line: int, path: Path) -> Pair:
+    cells = {name: (text or "").strip() for name, text in row.items() if name is not None}
+    if None in row or None in row.values():
+        raise BadInputError(
+            "the row has another number of cells than the header", code="bad_row", file=path,
+            field=f"line {line}", remedy="separate the cells by single tabs",
+        )  # fmt: skip
+    content: dict[str, object] = {name: text for name, text in cells.items() if text}
+    for name in PATH_COLUMNS:
+        if name in content:
+            # Sources are relative to the manifest, so that a cohort's folder can be moved.
+            content[name] = path.parent / str(content[name])
+    try:
+        return Pair.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        column = str(first["loc"][0]) if first["loc"] else "row"
+        raise BadInputError(
+            first["msg"].removeprefix("Value error, "), code="bad_manifest", file=path,
+            field=f"line {line}, column {column}",
+            expected=Pair.model_fields[column].description if first["loc"] else None,
+            found=repr(cells.get(column)) if first["loc"] else None,
+            remedy="correct the cell",
+        ) from error  # fmt: skip
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Return the cases of a manifest (tab-separated, header line, one row per case).
+
+    Relative paths are resolved against the manifest's folder. Whether a source exists is checked
+    by the stage that reads it, so that one missing scan stops only its own case.
+
+    Raises
+    ------
+    BadInputError
+        Missing, unknown or repeated column, bad cell, duplicate or illegal case name, or no
+        case; names line and column.
+    """
+    with require_file(path).open(newline="", encoding="utf-8-sig") as handle:
+        reader = csv.DictReader(handle, delimiter="\t", strict=True)
+        try:
+            _check_columns(list(reader.fieldnames or []), path)
+            pairs = [_read_row(row, line, path) for line, row in enumerate(reader, start=2)]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise BadInputError(
+                f"not a readable table ({error})", code="bad_manifest", file=path
+            ) from error
+    if not pairs:
+        raise BadInputError("the manifest has no case", code="empty_table", file=path)
+    lines: dict[str, int] = {}
+    for line, pair in enumerate(pairs, start=2):
+        # Case-insensitive file systems would merge the folders of 'a' and 'A'.
+        key = pair.case.lower()
+        if key in lines:
+            raise BadInputError(
+                "duplicate case", code="duplicate_case", file=path,
+                field=f"line {line}, column case", found=f"{pair.case!r} also on line {lines[key]}",
+                remedy="give every case its own name",
+            )  # fmt: skip
+        lines[key] = line
+    return pairs

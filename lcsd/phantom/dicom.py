@@ -1,0 +1,3 @@
+"""placeholder"""
+def write_study(*a, **k):
+    raise NotImplementedError

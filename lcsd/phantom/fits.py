@@ -1,0 +1,84 @@
+"""Best rigid, affine and B-spline fits to the true motion: what a simple registration could reach at most."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.phantom.anatomy import Points
+
+BSPLINE_SPACING_MM = 60.0
+
+
+class Residuals(NamedTuple):
+    """Mean distances in mm between moving points and fitted fixed points."""
+
+    native: float
+    rigid: float
+    affine: float
+    bspline: float
+
+
+def rigid_fit(fixed: Points, moving: Points) -> Points:
+    """Return the fixed points (N, 3) after the least-squares rotation and shift onto the moving ones (Kabsch 1976)."""
+    a, b = fixed - fixed.mean(axis=0), moving - moving.mean(axis=0)
+    u, _, vt = np.linalg.svd(a.T @ b)
+    flip = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+    fitted: Points = a @ (u @ flip @ vt) + moving.mean(axis=0)
+    return fitted
+
+
+def affine_residual(fixed: Points, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what the best affine function of `fixed` (N, 3) leaves of `values` (N, C)."""
+    design = np.hstack([fixed, np.ones((len(fixed), 1))])
+    rest: NDArray[np.float64] = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    return rest
+
+
+def _axis_weights(coordinate: NDArray[np.float64], low: float, count: int) -> NDArray[np.float64]:
+    """Cubic B-spline weights (N, count) of control points at `low + i spacing`."""
+    distance = np.abs((coordinate[:, None] - low) / BSPLINE_SPACING_MM - np.arange(count))
+    near = 2.0 / 3.0 - distance**2 + 0.5 * distance**3
+    far = np.clip(2.0 - distance, 0.0, None) ** 3 / 6.0
+    weights: NDArray[np.float64] = np.where(distance < 1.0, near, far)
+    return weights
+
+
+def bspline_residual(
+    sample: Points,
+    sample_values: NDArray[np.float64],
+    points: Points,
+    values: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return what a cubic B-spline of 60 mm control spacing, fitted to the sample, leaves at `points` (N, C)."""
+    low = sample.min(axis=0) - BSPLINE_SPACING_MM
+    counts = np.ceil((sample.max(axis=0) - low) / BSPLINE_SPACING_MM).astype(int) + 2
+
+    def design(where: Points) -> NDArray[np.float64]:
+        x, y, z = (_axis_weights(where[:, a], low[a], counts[a]) for a in range(3))
+        full = x[:, :, None, None] * y[:, None, :, None] * z[:, None, None, :]
+        return full.reshape(len(where), -1)
+
+    coefficients = np.linalg.lstsq(design(sample), sample_values, rcond=None)[0]
+    rest: NDArray[np.float64] = values - design(points) @ coefficients
+    return rest
+
+
+def mean_length(vectors: NDArray[np.float64]) -> float:
+    """Return the mean Euclidean length of vectors (N, 3)."""
+    return float(np.linalg.norm(vectors, axis=1).mean())
+
+
+def residuals(
+    fixed: Points, moving: Points, *, sample_fixed: Points, sample_moving: Points
+) -> Residuals:
+    """Return the landmarks' mean distances before and after the best fits.
+
+    Rigid and affine are fitted to the landmarks themselves, the B-spline to the dense sample.
+    """
+    return Residuals(
+        native=mean_length(moving - fixed),
+        rigid=mean_length(moving - rigid_fit(fixed, moving)),
+        affine=mean_length(affine_residual(fixed, moving)),
+        bspline=mean_length(bspline_residual(sample_fixed, sample_moving, fixed, moving)),
+    )

@@ -1,0 +1,338 @@
+"""The motion between the two scans in closed form: breathing, rib cage, fine deformation, rigid shift.
+
+In body coordinates `p` (mm) the displacement is `u(p) = s(p) (D(p) + R(p) + F(p))`: the diaphragm's push `D`, the rib cage's
+expansion `R`, a sum of sines `F`, and a window `s` that vanishes at the spine. A fixed native point `x` maps to the moving
+native point `Q (p + u(p)) + t` with `p = x - fixed_origin`.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.errors import WorkError
+
+Points = NDArray[np.float64]
+
+NEWTON_STEPS = 60
+NEWTON_TOLERANCE_MM = 1e-9
+INVERSE_TOLERANCE_MM = 1e-6
+SPINE_Y_MM = 68.0
+SPINE_REACH_MM = 38.0
+CHEST_X_MM = 150.0
+CHEST_Y_MM = 112.0
+FINE_MODES = 20
+FINE_WALL_SHARE, FINE_WALL_WIDTH = 0.2, 0.1
+FINE_WAVELENGTHS_MM = (60.0, 82.0)
+# Share of the longitudinal part in each fine mode: most of the fine motion shears and keeps volume, as tissue does.
+FINE_COMPRESSION = 0.35
+
+
+class Breathing(NamedTuple):
+    """Amplitudes in mm of the smooth parts (see the module's first lines)."""
+
+    right: float
+    left: float
+    level_z: float
+    length: float
+    wall_share: float
+    wall_width: float
+    back_share: float
+    lateral: float
+    anterior: float
+
+
+@nb.njit(cache=True)
+def _sigmoid(t: float) -> float:
+    return 1.0 / (1.0 + np.exp(-t))
+
+
+@nb.njit(cache=True)
+def _diaphragm(x: float, y: float, z: float, b: Breathing, v, jac) -> None:  # type: ignore[no-untyped-def]
+    side = _sigmoid(x / 25.0)
+    amp = b.right + (b.left - b.right) * side
+    amp_x = (b.left - b.right) * side * (1.0 - side) / 25.0
+    g = _sigmoid((b.level_z - z) / b.length)
+    g_z = -g * (1.0 - g) / b.length
+    rho = np.sqrt((x / CHEST_X_MM) ** 2 + (y / CHEST_Y_MM) ** 2 + 1e-4)
+    inner = _sigmoid((1.0 - rho) / b.wall_width)
+    q = b.wall_share + (1.0 - b.wall_share) * inner
+    q_rho = -(1.0 - b.wall_share) * inner * (1.0 - inner) / b.wall_width
+    q_x = q_rho * x / (CHEST_X_MM**2 * rho)
+    q_y = q_rho * y / (CHEST_Y_MM**2 * rho)
+    th = np.tanh(y / 60.0)
+    back = 1.0 + b.back_share * th
+    back_y = b.back_share * (1.0 - th * th) / 60.0
+    v[2] += amp * g * q * back
+    jac[2, 0] += g * back * (amp_x * q + amp * q_x)
+    jac[2, 1] += amp * g * (q_y * back + q * back_y)
+    jac[2, 2] += amp * g_z * q * back
+
+
+@nb.njit(cache=True)
+def _ribs(x: float, y: float, z: float, b: Breathing, v, jac) -> None:  # type: ignore[no-untyped-def]
+    h = np.exp(-0.5 * ((z + 20.0) / 110.0) ** 2)
+    h_z = -h * (z + 20.0) / 110.0**2
+    rx = np.sqrt(1.0 + (x / 150.0) ** 2)
+    dy = y - SPINE_Y_MM
+    ry = np.sqrt(1.0 + (dy / 200.0) ** 2)
+    v[0] += b.lateral * h * x / 100.0 / rx
+    jac[0, 0] += b.lateral * h / 100.0 / rx**3
+    jac[0, 2] += b.lateral * h_z * x / 100.0 / rx
+    v[1] += b.anterior * h * dy / 100.0 / ry
+    jac[1, 1] += b.anterior * h / 100.0 / ry**3
+    jac[1, 2] += b.anterior * h_z * dy / 100.0 / ry
+
+
+@nb.njit(cache=True)
+def _windowed(s: float, s_x: float, s_y: float, v, jac) -> None:  # type: ignore[no-untyped-def]
+    """Multiply a field and its gradient by a window with the given slopes along x and y."""
+    for i in range(3):
+        for j in range(3):
+            jac[i, j] *= s
+        jac[i, 0] += v[i] * s_x
+        jac[i, 1] += v[i] * s_y
+        v[i] *= s
+
+
+@nb.njit(cache=True)
+def _fine(x: float, y: float, z: float, modes, v, jac) -> None:  # type: ignore[no-untyped-def]
+    """Add the sines, less of them in the stiff chest wall."""
+    fine = np.zeros(3)
+    gradient = np.zeros((3, 3))
+    for m in range(modes.shape[0]):
+        angle = modes[m, 0] * x + modes[m, 1] * y + modes[m, 2] * z + modes[m, 3]
+        sine, cosine = np.sin(angle), np.cos(angle)
+        for i in range(3):
+            fine[i] += modes[m, 4 + i] * sine
+            for j in range(3):
+                gradient[i, j] += modes[m, 4 + i] * modes[m, j] * cosine
+    rho = np.sqrt((x / CHEST_X_MM) ** 2 + (y / CHEST_Y_MM) ** 2 + 1e-4)
+    inner = _sigmoid((1.0 - rho) / FINE_WALL_WIDTH)
+    slope = -(1.0 - FINE_WALL_SHARE) * inner * (1.0 - inner) / FINE_WALL_WIDTH / rho
+    share = FINE_WALL_SHARE + (1.0 - FINE_WALL_SHARE) * inner
+    _windowed(share, slope * x / CHEST_X_MM**2, slope * y / CHEST_Y_MM**2, fine, gradient)
+    for i in range(3):
+        v[i] += fine[i]
+        for j in range(3):
+            jac[i, j] += gradient[i, j]
+
+
+@nb.njit(cache=True)
+def _displacement(x: float, y: float, z: float, b: Breathing, modes, v, jac) -> None:  # type: ignore[no-untyped-def]
+    """Write `u` into `v` (3,) and its gradient `du_i/dp_j` into `jac` (3, 3)."""
+    v[:] = 0.0
+    jac[:, :] = 0.0
+    _diaphragm(x, y, z, b, v, jac)
+    _ribs(x, y, z, b, v, jac)
+    _fine(x, y, z, modes, v, jac)
+    dy = y - SPINE_Y_MM
+    far = np.exp(-0.5 * (x * x + dy * dy) / SPINE_REACH_MM**2)
+    _windowed(1.0 - far, far * x / SPINE_REACH_MM**2, far * dy / SPINE_REACH_MM**2, v, jac)
+
+
+@nb.njit(cache=True)
+def _det_plus_identity(j) -> float:  # type: ignore[no-untyped-def]
+    a, b, c = 1.0 + j[0, 0], j[0, 1], j[0, 2]
+    d, e, f = j[1, 0], 1.0 + j[1, 1], j[1, 2]
+    g, h, i = j[2, 0], j[2, 1], 1.0 + j[2, 2]
+    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+
+
+@nb.njit(cache=True, parallel=True)
+def _forward(points, b: Breathing, modes):  # type: ignore[no-untyped-def]
+    """Displacements (N, 3) and Jacobian determinants (N,) at body points."""
+    n = points.shape[0]
+    moved = np.empty((n, 3))
+    det = np.empty(n)
+    for k in nb.prange(n):
+        v = np.empty(3)
+        jac = np.empty((3, 3))
+        _displacement(points[k, 0], points[k, 1], points[k, 2], b, modes, v, jac)
+        for i in range(3):
+            moved[k, i] = v[i]
+        det[k] = _det_plus_identity(jac)
+    return moved, det
+
+
+@nb.njit(cache=True)
+def _newton_step(r, jac, det):  # type: ignore[no-untyped-def]
+    """Solve `(I + jac) d = r` by Cramer's rule."""
+    a = np.empty((3, 3))
+    d = np.empty(3)
+    for column in range(3):
+        for i in range(3):
+            for j in range(3):
+                a[i, j] = jac[i, j]
+            a[i, column] = r[i] - (1.0 if i == column else 0.0)
+        d[column] = _det_plus_identity(a) / det
+    return d
+
+
+@nb.njit(cache=True, parallel=True)
+def _backward(targets, b: Breathing, modes):  # type: ignore[no-untyped-def]
+    """Body points `p` with `p + u(p) = target`, the Jacobian determinants there, and the residuals in mm."""
+    n = targets.shape[0]
+    found = np.empty((n, 3))
+    dets = np.empty(n)
+    residual = np.empty(n)
+    for k in nb.prange(n):
+        v = np.empty(3)
+        r = np.empty(3)
+        jac = np.empty((3, 3))
+        p = targets[k].copy()
+        damping = 1.0
+        last = np.inf
+        step = np.zeros(3)
+        for _ in range(NEWTON_STEPS):
+            _displacement(p[0], p[1], p[2], b, modes, v, jac)
+            size = 0.0
+            for i in range(3):
+                r[i] = p[i] + v[i] - targets[k, i]
+                size += r[i] * r[i]
+            size = np.sqrt(size)
+            residual[k] = size
+            dets[k] = _det_plus_identity(jac)
+            if size < NEWTON_TOLERANCE_MM:
+                break
+            if size > last:
+                # A full step overshot: go back half of it.
+                damping *= 0.5
+                for i in range(3):
+                    p[i] += damping * step[i]
+                continue
+            last = size
+            damping = 1.0
+            step = _newton_step(r, jac, dets[k])
+            for i in range(3):
+                p[i] -= step[i]
+        for i in range(3):
+            found[k, i] = p[i]
+    return found, dets, residual
+
+
+@dataclass(frozen=True)
+class Motion:
+    """The exact map from fixed to moving native LPS (mm), both ways.
+
+    Parameters
+    ----------
+    breathing
+        The smooth parts.
+    modes
+        Shape (M, 7), float64: wave vector (rad/mm), phase (rad), amplitude (mm) of each sine.
+    rotation, translation
+        The rigid shift, shapes (3, 3) and (3,): body to moving native.
+    fixed_origin
+        Shape (3,): the body's origin in the fixed scan's native space.
+    """
+
+    breathing: Breathing
+    modes: NDArray[np.float64]
+    rotation: NDArray[np.float64]
+    translation: NDArray[np.float64]
+    fixed_origin: NDArray[np.float64]
+
+    def displacement(self, body_points: Points) -> tuple[Points, NDArray[np.float64]]:
+        """Return `u` (N, 3) in mm and `det(I + du/dp)` (N,) at body points (N, 3)."""
+        points = np.ascontiguousarray(body_points, dtype=np.float64)
+        moved, det = _forward(points, self.breathing, self.modes)
+        return moved, det
+
+    def transform(self, points: Points) -> Points:
+        """Return where fixed native points (N, 3) lie in the moving scan's native space, in mm."""
+        body = np.asarray(points, dtype=np.float64) - self.fixed_origin
+        return self.body_to_moving(body + self.displacement(body)[0])
+
+    def body_to_moving(self, deformed: Points) -> Points:
+        """Return deformed body points (N, 3) after the rigid shift, moving native mm."""
+        rotated: Points = deformed @ self.rotation.T + self.translation
+        return rotated
+
+    def body_of_moving(self, points: Points) -> tuple[Points, NDArray[np.float64]]:
+        """Return body points (N, 3) of moving native points and the determinants (N,) there.
+
+        Raises
+        ------
+        WorkError
+            If Newton's method does not reach ``INVERSE_TOLERANCE_MM`` everywhere.
+        """
+        targets = (np.asarray(points, dtype=np.float64) - self.translation) @ self.rotation
+        found, det, residual = _backward(np.ascontiguousarray(targets), self.breathing, self.modes)
+        if len(residual) and residual.max() > INVERSE_TOLERANCE_MM:
+            raise WorkError(
+                "the phantom's motion could not be inverted",
+                code="inverse_not_converged",
+                expected=f"residual <= {INVERSE_TOLERANCE_MM} mm",
+                found=f"{residual.max():.3g} mm",
+                remedy="use another seed",
+            )
+        return found, det
+
+    def inverse(self, points: Points) -> Points:
+        """Return where moving native points (N, 3) lie in the fixed scan's native space, in mm."""
+        return self.body_of_moving(points)[0] + self.fixed_origin
+
+
+def scaled(motion: Motion, *, smooth: float, fine: float) -> Motion:
+    """Return the motion with its breathing and its fine part multiplied by the two factors."""
+    b = motion.breathing
+    modes = motion.modes.copy()
+    modes[:, 4:] *= fine
+    breathing = b._replace(
+        right=b.right * smooth,
+        left=b.left * smooth,
+        lateral=b.lateral * smooth,
+        anterior=b.anterior * smooth,
+    )
+    return Motion(breathing, modes, motion.rotation, motion.translation, motion.fixed_origin)
+
+
+def rotation_matrix(angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rotation `Rz Ry Rx` (3, 3) of three angles in degrees about x, y and z."""
+    (cx, cy, cz), (sx, sy, sz) = np.cos(np.deg2rad(angles_deg)), np.sin(np.deg2rad(angles_deg))
+    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    product: NDArray[np.float64] = about_z @ about_y @ about_x
+    return product
+
+
+def _fine_modes(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Random sines of unit root-mean-square displacement in sum, mostly free of compression."""
+    direction = rng.standard_normal((FINE_MODES, 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    wave = direction * (2.0 * np.pi / rng.uniform(*FINE_WAVELENGTHS_MM, (FINE_MODES, 1)))
+    amplitude = rng.standard_normal((FINE_MODES, 3))
+    along = np.sum(amplitude * direction, axis=1, keepdims=True) * direction
+    amplitude -= (1.0 - FINE_COMPRESSION) * along
+    amplitude /= np.sqrt(0.5 * np.sum(amplitude**2))
+    phase = rng.uniform(0.0, 2.0 * np.pi, (FINE_MODES, 1))
+    return np.hstack([wave, phase, amplitude])
+
+
+def draw_motion(rng: np.random.Generator, *, dome_z: float) -> Motion:
+    """Return a random motion whose smooth and fine parts are still to be scaled (see `scaled`)."""
+    sign = float(rng.choice([-1.0, 1.0]))
+    right = rng.uniform(0.9, 1.1)
+    left = right * rng.uniform(0.45, 0.85)
+    if rng.uniform() < 0.5:
+        right, left = left, right
+    breathing = Breathing(
+        right=sign * right,
+        left=sign * left,
+        level_z=dome_z + rng.uniform(-2.0, 18.0),
+        length=rng.uniform(20.0, 26.0),
+        wall_share=rng.uniform(0.3, 0.5),
+        wall_width=rng.uniform(0.10, 0.14),
+        back_share=rng.uniform(0.1, 0.35),
+        lateral=-sign * rng.uniform(0.08, 0.16),
+        anterior=-sign * rng.uniform(0.10, 0.22),
+    )
+    modes = _fine_modes(rng)
+    rotation = rotation_matrix(rng.uniform(-3.0, 3.0, 3))
+    shift = rng.uniform([-12.0, -10.0, -25.0], [12.0, 10.0, 25.0])
+    fixed_origin = rng.uniform([-8.0, -170.0, -260.0], [8.0, -150.0, -160.0])
+    return Motion(breathing, modes, rotation, fixed_origin + shift, fixed_origin)

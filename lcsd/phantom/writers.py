@@ -1,0 +1,39 @@
+"""Files of one phantom case: NIfTI volumes, truth points and figures.
+
+The phantom writes with SimpleITK and plain text on its own, so that an error in the rest of the package cannot cancel
+against the same error here.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from lcsd.files import atomic_path
+from lcsd.phantom.anatomy import Points
+from lcsd.phantom.scanner import Scan
+
+POINT_HEADER = "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z"
+# Fast compression: noise hardly compresses, masks compress well at any level.
+COMPRESSION_LEVEL = 1
+
+
+def write_volume(path: Path, voxels: NDArray[Any], scan: Scan) -> None:
+    """Write voxels (z, y, x) with the scan's geometry, the format chosen by the path's suffix."""
+    image = sitk.GetImageFromArray(voxels)
+    image.SetSpacing([float(v) for v in scan.spacing])
+    image.SetOrigin([float(v) for v in scan.origin])
+    image.SetDirection([float(v) for v in scan.direction.ravel()])
+    with atomic_path(path) as temporary:
+        sitk.WriteImage(image, str(temporary), True, COMPRESSION_LEVEL)
+
+
+def write_points(path: Path, fixed: Points, moving: Points) -> None:
+    """Write point pairs (N, 3) as CSV in native LPS mm with 6 decimals."""
+    lines = [",".join(f"{v:.6f}" for v in row) for row in np.hstack([fixed, moving])]
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join([POINT_HEADER, *lines, ""]), encoding="utf-8")
+
+

@@ -1,0 +1,87 @@
+"""Provenance: what made an output, from what, with which settings, versions, time and memory."""
+
+import datetime
+import resource
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from lcsd.files import sha256, write_json
+
+RECORDED_PACKAGES = (
+    "lcsd", "numpy", "scipy", "torch", "numba", "simpleitk", "nibabel", "scikit-learn",
+    "totalsegmentator", "pydicom",
+)  # fmt: skip
+
+PROVENANCE_SUFFIX = ".provenance.json"
+
+KIBIBYTE = 1024
+"""Linux reports the peak resident set in KiB."""
+
+
+def provenance_path(output: Path) -> Path:
+    """Return where the provenance of an output file stands: beside it, suffixes replaced."""
+    return output.with_name(output.name.split(".")[0] + PROVENANCE_SUFFIX)
+
+
+def peak_memory_gib() -> float:
+    """Return the largest resident memory of this process or of one of its children, GiB."""
+    usage = max(
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return usage * KIBIBYTE / 2**30
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": sys.version.split()[0]}
+    for package in RECORDED_PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+class Recorder:
+    """Collects the provenance of one command from its start on.
+
+    Parameters
+    ----------
+    stage
+        Name of the stage.
+    settings
+        All settings that the stage used, JSON-serialisable.
+    """
+
+    def __init__(self, stage: str, settings: Mapping[str, Any]) -> None:
+        self._stage = stage
+        self._settings = dict(settings)
+        self._start = time.monotonic()
+        self._steps: dict[str, float] = {}
+
+    def step(self, name: str, seconds: float) -> None:
+        """Record the wall seconds of a part of the work."""
+        self._steps[name] = round(self._steps.get(name, 0.0) + seconds, 3)
+
+    def write(self, output: Path, *, inputs: Mapping[str, Path]) -> None:
+        """Write the provenance JSON beside ``output``."""
+        content = {
+            "stage": self._stage,
+            "output": output.name,
+            "settings": self._settings,
+            "inputs": {
+                name: {"path": str(path), "sha256": sha256(path)} for name, path in inputs.items()
+            },
+            "versions": _versions(),
+            "wall_s": round(time.monotonic() - self._start, 3),
+            "steps_s": self._steps,
+            "peak_memory_gib": round(peak_memory_gib(), 3),
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "host": socket.gethostname(),
+        }
+        write_json(provenance_path(output), content)

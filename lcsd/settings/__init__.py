@@ -1,0 +1,1 @@
+"""Typed settings of every stage, one module per section of the configuration."""

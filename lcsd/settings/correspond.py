@@ -1,0 +1,7 @@
+"""Settings: corrfield correspondences."""
+
+from lcsd.settings.base import Settings
+
+
+class CorrespondSettings(Settings):
+    """corrfield correspondences."""

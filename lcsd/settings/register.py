@@ -1,0 +1,7 @@
+"""Settings: DiVRoC registration."""
+
+from lcsd.settings.base import Settings
+
+
+class RegisterSettings(Settings):
+    """DiVRoC registration."""

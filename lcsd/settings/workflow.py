@@ -1,0 +1,15 @@
+"""Settings of the workflow: how stages are put together."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from lcsd.settings.base import Settings
+
+
+class WorkflowSettings(Settings):
+    """How the workflow connects the stages."""
+
+    registration_cloud: Literal["dense", "keypoints"] = Field(
+        "dense", description="clouds that DiVRoC registers: dense or keypoints (sparse)"
+    )

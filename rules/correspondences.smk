@@ -1,0 +1,24 @@
+rule correspond:
+    message:
+        "{wildcards.case}: corrfield correspondences"
+    input:
+        fixed=f"{CASE}/images/fixed.nii.gz",
+        moving=f"{CASE}/images/moving.nii.gz",
+        mask=f"{CASE}/images/fixed_mask.nii.gz",
+    output:
+        pairs=f"{CASE}/correspondences/correspondences.csv",
+        field=f"{CASE}/correspondences/field.nii.gz",
+        report=f"{CASE}/correspondences/correspondences.json",
+    log:
+        f"{LOGS}/correspond/{{case}}.log",
+    benchmark:
+        f"{BENCHMARKS}/correspond/{{case}}.tsv"
+    params:
+        settings=BUILD.settings("correspond"),
+        rejected=REJECTED,
+    conda:
+        "../environment.yml"
+    shell:
+        "lcsd correspond {input.fixed:q} {input.moving:q} --fixed-mask {input.mask:q}"
+        " --out {output.pairs:q} --field {output.field:q} {params.settings:q}"
+        " --threads {threads} --rejected {params.rejected:q} > {log:q} 2>&1"

@@ -1,0 +1,27 @@
+rule evaluate:
+    message:
+        "{wildcards.case}: landmark errors of {wildcards.method}"
+    input:
+        landmarks=lambda w: BUILD.present(BUILD.pair(w.case).landmarks),
+        field=lambda w: f"{CASE}/{BUILD.methods[w.method]}/field.nii.gz",
+        rigid=f"{CASE}/images/rigid.tfm",
+        mask=f"{CASE}/images/fixed_mask.nii.gz",
+    output:
+        metrics=f"{CASE}/evaluation/{{method}}.json",
+        table=f"{CASE}/evaluation/{{method}}_landmarks.csv",
+    log:
+        f"{LOGS}/evaluate/{{case}}_{{method}}.log",
+    benchmark:
+        f"{BENCHMARKS}/evaluate/{{case}}_{{method}}.tsv"
+    params:
+        landmarks=lambda w: BUILD.pair(w.case).landmarks,
+        frame=lambda w: BUILD.pair(w.case).landmarks_frame,
+        settings=BUILD.settings("evaluate"),
+        rejected=REJECTED,
+    conda:
+        "../environment.yml"
+    shell:
+        "lcsd evaluate --landmarks {params.landmarks:q} --landmarks-frame {params.frame}"
+        " --field {input.field:q} --rigid {input.rigid:q} --mask {input.mask:q}"
+        " --out {output.metrics:q} --table {output.table:q} {params.settings:q}"
+        " --threads {threads} --rejected {params.rejected:q} > {log:q} 2>&1"

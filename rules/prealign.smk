@@ -1,0 +1,32 @@
+rule prealign:
+    message:
+        "{wildcards.case}: rigid pre-alignment to the common grid"
+    input:
+        fixed=f"{CASE}/scans/fixed.nii.gz",
+        moving=f"{CASE}/scans/moving.nii.gz",
+        fixed_mask=f"{CASE}/lungs/fixed.nii.gz",
+        moving_mask=f"{CASE}/lungs/moving.nii.gz",
+    output:
+        multiext(
+            f"{CASE}/images/",
+            "fixed.nii.gz",
+            "moving.nii.gz",
+            "fixed_mask.nii.gz",
+            "moving_mask.nii.gz",
+            "rigid.tfm",
+            "prealign.json",
+        ),
+    log:
+        f"{LOGS}/prealign/{{case}}.log",
+    benchmark:
+        f"{BENCHMARKS}/prealign/{{case}}.tsv"
+    params:
+        out_dir=f"{CASE}/images",
+        settings=BUILD.settings("prealign"),
+        rejected=REJECTED,
+    conda:
+        "../environment.yml"
+    shell:
+        "lcsd prealign {input.fixed:q} {input.moving:q} --fixed-mask {input.fixed_mask:q}"
+        " --moving-mask {input.moving_mask:q} --out-dir {params.out_dir:q} {params.settings:q}"
+        " --threads {threads} --rejected {params.rejected:q} > {log:q} 2>&1"

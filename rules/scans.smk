@@ -1,0 +1,20 @@
+rule convert:
+    message:
+        "{wildcards.case}: {wildcards.scan} scan to volume"
+    input:
+        lambda w: BUILD.present(BUILD.pair(w.case).source(w.scan)),
+    output:
+        f"{CASE}/scans/{{scan}}.nii.gz",
+    log:
+        f"{LOGS}/convert/{{case}}_{{scan}}.log",
+    benchmark:
+        f"{BENCHMARKS}/convert/{{case}}_{{scan}}.tsv"
+    params:
+        source=lambda w: BUILD.pair(w.case).source(w.scan),
+        settings=BUILD.settings("convert"),
+        rejected=REJECTED,
+    conda:
+        "../environment.yml"
+    shell:
+        "lcsd convert {params.source:q} {output:q} {params.settings:q} --threads {threads}"
+        " --rejected {params.rejected:q} > {log:q} 2>&1"

@@ -1,0 +1,118 @@
+"""The configuration: unknown keys, bad values and contradictions name key and remedy."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from lcsd.build import METHODS, Build
+from lcsd.cli.main import main
+from lcsd.config import Config, commented_yaml, load_section, override, read_yaml, validate
+from lcsd.errors import BadInputError
+from lcsd.settings.keypoints import KeypointsSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = sorted((ROOT / "workflow" / "config").glob("*.yaml"))
+
+
+def failure(content: dict[str, object]) -> BadInputError:
+    with pytest.raises(BadInputError) as caught:
+        validate(Config, {"manifest": "pairs.tsv", **content}, file=Path("my.yaml"))
+    assert "\n" not in caught.value.message
+    return caught.value
+
+
+def test_default_file_is_what_the_models_say() -> None:
+    shipped = (ROOT / "workflow" / "config" / "default.yaml").read_text()
+    assert shipped == commented_yaml(), "run: lcsd config > workflow/config/default.yaml"
+
+
+def test_default_file_holds_the_defaults_of_every_key() -> None:
+    content = yaml.safe_load(commented_yaml())
+    assert validate(Config, {"manifest": "x", **content}) == Config(manifest=Path("x"))
+    sections = [k for k, v in content.items() if isinstance(v, dict)]
+    for name in sections:
+        assert set(content[name]) == set(Config.model_fields[name].annotation.model_fields)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.name)
+def test_shipped_configurations_are_valid(path: Path) -> None:
+    validate(Config, {"manifest": "pairs.tsv", **read_yaml(path)}, file=path)
+
+
+def test_every_option_says_what_it_is() -> None:
+    for section in Config.model_fields.values():
+        fields = getattr(section.annotation, "model_fields", {})
+        for name, field in fields.items():
+            assert field.description, name
+
+
+def test_unknown_key_names_key_and_the_known_ones() -> None:
+    error = failure({"keypoints": {"sigma": 1}})
+    assert error.field == "keypoints.sigma"
+    assert "sigma_start" in str(error.expected)
+    assert error.exit_code == 2
+    assert failure({"keypoint": {}}).field == "keypoint"
+
+
+def test_wrong_type_range_and_contradiction() -> None:
+    assert failure({"keypoints": {"k": "many"}}).field == "keypoints.k"
+    error = failure({"keypoints": {"sigma_step": -0.1}})
+    assert "1/voxel" in error.message
+    assert "-0.1" in error.message
+    assert "lower j or raise k" in failure({"keypoints": {"k": 5, "j": 9}}).message
+    assert "nan" in failure({"keypoints": {"sigma_step": float("nan")}}).message
+
+
+def test_missing_manifest_is_named() -> None:
+    with pytest.raises(BadInputError, match="manifest"):
+        validate(Config, {})
+
+
+def test_yaml_errors_and_sections(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("keypoints: {k: 30}\n")
+    assert load_section("keypoints", KeypointsSettings, path).k == 30
+    path.write_text("a: [1\n")
+    with pytest.raises(BadInputError, match="not valid YAML"):
+        read_yaml(path)
+    path.write_text("- 1\n")
+    with pytest.raises(BadInputError, match="not a mapping"):
+        read_yaml(path)
+
+
+def test_override_reads_yaml_values() -> None:
+    changed = override(KeypointsSettings(), ["k=31", "on_shortage=error"], section="keypoints")
+    assert (changed.k, changed.on_shortage) == (31, "error")
+    with pytest.raises(BadInputError, match="KEY=VALUE"):
+        override(KeypointsSettings(), ["k"], section="keypoints")
+    with pytest.raises(BadInputError, match="keypoints.kk"):
+        override(KeypointsSettings(), ["kk=3"], section="keypoints")
+
+
+def test_build_gives_rules_exact_options(tmp_path: Path) -> None:
+    manifest = tmp_path / "pairs.tsv"
+    manifest.write_text(
+        "case\tpatient_id\trole\tfixed_source\tmoving_source\tfixed_time\tmoving_time\tlandmarks"
+        "\tlandmarks_frame\tmoving_vessels\n"
+        "a\tp\ttest\ta.nii\tb.nii\tT0\tT1\tl.csv\tnative\tv.nii\n"
+        "b\tp\ttrain\ta.nii\tb.nii\tT0\tT1\t\t\t\n"
+    )
+    build = Build.from_config({"manifest": str(manifest), "results": "r"})
+    options = build.settings("keypoints")
+    assert override(KeypointsSettings(), options[1::2], section="keypoints") == KeypointsSettings()
+    assert len(options) == 2 * len(KeypointsSettings.model_fields)
+    targets = build.targets()
+    assert "r/cases/a/evaluation/divroc.json" in targets
+    assert not [t for t in targets if "cases/b/evaluation" in t]
+    assert f"r/cases/b/{METHODS['corrfield']}/field.nii.gz" in targets
+    assert build.given_vessels_rigid("a", "moving") == ["r/cases/a/images/rigid.tfm"]
+    assert build.given_vessels_rigid("a", "fixed") == []
+    assert build.present(tmp_path / "absent") == []
+    with pytest.raises(BadInputError, match="no such case"):
+        build.pair("c")
+
+
+def test_config_command_prints_the_default() -> None:
+    assert CliRunner().invoke(main, ["config"]).output == commented_yaml()
