@@ -38,6 +38,18 @@ TRACHEA_LENGTH_MM = 25.0
 TRACHEA_SHIFT_MM = 6.0
 """A trachea's centre moves less than this between neighbouring slices."""
 
+ROOM_BELOW_HU = -975.0
+"""Empty space: lung is denser by the weight of its tissue and blood, even with emphysema."""
+
+ROOM_BLUR_MM = 2.5
+"""Width of the ramp between room air and skin after averaging."""
+
+WALL_REACH_MM = 4.0
+"""A lung's surface lies within this of the body wall: blur, and corners that opening rounds."""
+
+ENCLOSED_SHARE = 0.5
+"""Share of its surface that a lung, perhaps cut by the scan's edge, has at the body wall."""
+
 SHALLOW_MM = 12.0
 """Air spaces nowhere deeper than this are folds, table foam or clothes, never a lung."""
 
@@ -94,10 +106,11 @@ def segment_lungs(
     step = np.asarray(work.grid.spacing[::-1])
     smooth = ndimage.gaussian_filter(work.array, sigma=1.0 / step)
     air = smooth < settings.air_below_hu
-    inside = _inside_body(work.array, air, smooth, settings, step)
-    airways = _airways(smooth, air & inside, settings, step)
-    candidates = air & inside & ~_grown(airways, settings.airway_wall_mm, step)
-    lungs = _choose_lungs(candidates, smooth, settings, step)
+    air &= ~_room_air(smooth, step)
+    airways = _airways(smooth, air, settings, step)
+    candidates = air & ~_grown(airways, settings.airway_wall_mm, step)
+    near_body = _grown(_body(work.array, step), WALL_REACH_MM, step)
+    lungs = _choose_lungs(candidates, smooth, near_body, settings, step)
     if not lungs:
         raise BadInputError(
             "no lung found", code="empty_lungs", file=file,
@@ -179,37 +192,20 @@ def _largest(mask: Mask) -> Mask:
     return np.asarray(labels == int(sizes.argmax()))
 
 
-def _inside_body(
-    hu: NDArray[np.float32],
-    air: Mask,
-    smooth: NDArray[np.float32],
-    settings: LungsSettings,
-    step: NDArray[np.float64],
-) -> Mask:
-    """Return what the body encloses in each axial slice; a lung cut by the scan's edge counts."""
+def _body(hu: NDArray[np.float32], step: NDArray[np.float64]) -> Mask:
+    """Return the largest piece of tissue: the body wall without table, mat and clothes."""
     tissue = _shrunk(hu > TISSUE_ABOVE_HU, TABLE_GAP_MM / 2, step)
-    body = _grown(_largest(tissue), TABLE_GAP_MM / 2, step)
-    outside = _room_air(air, smooth, settings)
-    frame = np.zeros_like(air)
-    frame[:, [0, -1], :] = True
-    frame[:, :, [0, -1]] = True
-    walls = body | (frame & ~outside)
-    filled = np.stack([ndimage.binary_fill_holes(plane) for plane in walls])
-    return np.asarray(filled & ~outside & ~body)
+    return _grown(_largest(tissue), TABLE_GAP_MM / 2, step)
 
 
-def _room_air(air: Mask, smooth: NDArray[np.float32], settings: LungsSettings) -> Mask:
-    """Return the air spaces that reach a side of the scan and are empty: room air."""
-    labels, count = ndimage.label(air)
+def _room_air(smooth: NDArray[np.float32], step: NDArray[np.float64]) -> Mask:
+    """Return the empty space that reaches a side of the scan, with the blur of its surface."""
+    labels, count = ndimage.label(smooth < ROOM_BELOW_HU)
     sides = [labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]]
-    touching = np.unique(np.concatenate([side.ravel() for side in sides]))
-    touching = touching[touching > 0]
-    if len(touching) == 0:
-        return np.zeros_like(air)
-    medians = np.atleast_1d(ndimage.median(smooth, labels, touching))
     room = np.zeros(count + 1, dtype=bool)
-    room[touching[medians < settings.gas_below_hu]] = True
-    return np.asarray(room[labels])
+    room[np.concatenate([side.ravel() for side in sides])] = True
+    room[0] = False
+    return _grown(np.asarray(room[labels]), ROOM_BLUR_MM, step)
 
 
 def _trachea_seed(air: Mask, smooth: NDArray[np.float32], step: NDArray[np.float64]) -> Mask:
@@ -279,6 +275,7 @@ def _airways(
 def _choose_lungs(
     candidates: Mask,
     smooth: NDArray[np.float32],
+    near_body: Mask,
     settings: LungsSettings,
     step: NDArray[np.float64],
 ) -> list[Mask]:
@@ -294,8 +291,11 @@ def _choose_lungs(
             break
         part = labels == label
         gas = float(np.median(smooth[part])) < settings.gas_below_hu
-        if not gas and depth[part].max() > SHALLOW_MM:
-            found += _parted(part, step) if settings.expected_lungs != "1" else [part]
+        surface = part & ~ndimage.binary_erosion(part, border_value=1)
+        enclosed = float(near_body[surface].mean()) > ENCLOSED_SHARE
+        if enclosed and not gas and depth[part].max() > SHALLOW_MM:
+            whole = ndimage.binary_dilation(part) & candidates
+            found += _parted(whole, step) if settings.expected_lungs != "1" else [whole]
     found.sort(key=lambda part: -int(part.sum()))
     limit = 1 if settings.expected_lungs == "1" else 2
     least = settings.second_lung_fraction * found[0].sum() if found else 0

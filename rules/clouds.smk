@@ -1,6 +1,4 @@
 rule cloud:
-    message:
-        "{wildcards.case}: dense cloud of the {wildcards.scan} scan"
     input:
         f"{CASE}/vessels/{{scan}}.nii.gz",
     output:
@@ -10,19 +8,19 @@ rule cloud:
         f"{LOGS}/cloud/{{case}}_{{scan}}.log",
     benchmark:
         f"{BENCHMARKS}/cloud/{{case}}_{{scan}}.tsv"
+    conda:
+        "../environment.yml"
     params:
         settings=BUILD.settings("cloud"),
         rejected=REJECTED,
-    conda:
-        "../environment.yml"
+    message:
+        "{wildcards.case}: dense cloud of the {wildcards.scan} scan"
     shell:
         "lcsd cloud {input:q} {output.cloud:q} --gates {output.gates:q} {params.settings:q}"
         " --threads {threads} --rejected {params.rejected:q} > {log:q} 2>&1"
 
 
 rule keypoints:
-    message:
-        "{wildcards.case}: sparse cloud of the {wildcards.scan} scan"
     input:
         f"{CASE}/clouds/{{scan}}_dense.npz",
     output:
@@ -31,11 +29,13 @@ rule keypoints:
         f"{LOGS}/keypoints/{{case}}_{{scan}}.log",
     benchmark:
         f"{BENCHMARKS}/keypoints/{{case}}_{{scan}}.tsv"
+    conda:
+        "../environment.yml"
     params:
         settings=BUILD.settings("keypoints"),
         rejected=REJECTED,
-    conda:
-        "../environment.yml"
+    message:
+        "{wildcards.case}: sparse cloud of the {wildcards.scan} scan"
     shell:
         "lcsd keypoints {input:q} {output:q} {params.settings:q} --threads {threads}"
         " --rejected {params.rejected:q} > {log:q} 2>&1"

@@ -20,7 +20,9 @@ BENCHMARKS = f"{RESULTS}/benchmarks"
 REJECTED = f"{CASE}/rejected.json"
 
 # Jobs call the lcsd of the very environment that runs snakemake, activated or not.
-shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; set -euo pipefail; ")
+shell.prefix(
+    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; set -euo pipefail; "
+)
 
 
 wildcard_constraints:

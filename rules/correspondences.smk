@@ -1,6 +1,4 @@
 rule correspond:
-    message:
-        "{wildcards.case}: corrfield correspondences"
     input:
         fixed=f"{CASE}/images/fixed.nii.gz",
         moving=f"{CASE}/images/moving.nii.gz",
@@ -13,11 +11,13 @@ rule correspond:
         f"{LOGS}/correspond/{{case}}.log",
     benchmark:
         f"{BENCHMARKS}/correspond/{{case}}.tsv"
+    conda:
+        "../environment.yml"
     params:
         settings=BUILD.settings("correspond"),
         rejected=REJECTED,
-    conda:
-        "../environment.yml"
+    message:
+        "{wildcards.case}: corrfield correspondences"
     shell:
         "lcsd correspond {input.fixed:q} {input.moving:q} --fixed-mask {input.mask:q}"
         " --out {output.pairs:q} --field {output.field:q} {params.settings:q}"

@@ -1,6 +1,4 @@
 rule evaluate:
-    message:
-        "{wildcards.case}: landmark errors of {wildcards.method}"
     input:
         landmarks=lambda w: BUILD.present(BUILD.pair(w.case).landmarks),
         field=lambda w: f"{CASE}/{BUILD.methods[w.method]}/field.nii.gz",
@@ -13,13 +11,15 @@ rule evaluate:
         f"{LOGS}/evaluate/{{case}}_{{method}}.log",
     benchmark:
         f"{BENCHMARKS}/evaluate/{{case}}_{{method}}.tsv"
+    conda:
+        "../environment.yml"
     params:
         landmarks=lambda w: BUILD.pair(w.case).landmarks,
         frame=lambda w: BUILD.pair(w.case).landmarks_frame,
         settings=BUILD.settings("evaluate"),
         rejected=REJECTED,
-    conda:
-        "../environment.yml"
+    message:
+        "{wildcards.case}: landmark errors of {wildcards.method}"
     shell:
         "lcsd evaluate --landmarks {params.landmarks:q} --landmarks-frame {params.frame}"
         " --field {input.field:q} --rigid {input.rigid:q} --mask {input.mask:q}"

@@ -1,6 +1,4 @@
 rule prealign:
-    message:
-        "{wildcards.case}: rigid pre-alignment to the common grid"
     input:
         fixed=f"{CASE}/scans/fixed.nii.gz",
         moving=f"{CASE}/scans/moving.nii.gz",
@@ -20,12 +18,14 @@ rule prealign:
         f"{LOGS}/prealign/{{case}}.log",
     benchmark:
         f"{BENCHMARKS}/prealign/{{case}}.tsv"
+    conda:
+        "../environment.yml"
     params:
         out_dir=f"{CASE}/images",
         settings=BUILD.settings("prealign"),
         rejected=REJECTED,
-    conda:
-        "../environment.yml"
+    message:
+        "{wildcards.case}: rigid pre-alignment to the common grid"
     shell:
         "lcsd prealign {input.fixed:q} {input.moving:q} --fixed-mask {input.fixed_mask:q}"
         " --moving-mask {input.moving_mask:q} --out-dir {params.out_dir:q} {params.settings:q}"

@@ -1,22 +1,24 @@
 rule register:
-    message:
-        "{wildcards.case}: DiVRoC registration"
     input:
         fixed=f"{CASE}/clouds/fixed_{BUILD.config.workflow.registration_cloud}.npz",
         moving=f"{CASE}/clouds/moving_{BUILD.config.workflow.registration_cloud}.npz",
         grid=f"{CASE}/images/fixed.nii.gz",
     output:
-        multiext(f"{CASE}/registration/", "field.nii.gz", "points.npz", "registration.json"),
+        multiext(
+            f"{CASE}/registration/", "field.nii.gz", "points.npz", "registration.json"
+        ),
     log:
         f"{LOGS}/register/{{case}}.log",
     benchmark:
         f"{BENCHMARKS}/register/{{case}}.tsv"
+    conda:
+        "../environment.yml"
     params:
         out_dir=f"{CASE}/registration",
         settings=BUILD.settings("register"),
         rejected=REJECTED,
-    conda:
-        "../environment.yml"
+    message:
+        "{wildcards.case}: DiVRoC registration"
     shell:
         "lcsd register {input.fixed:q} {input.moving:q} --grid {input.grid:q}"
         " --out-dir {params.out_dir:q} {params.settings:q} --threads {threads}"

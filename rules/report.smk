@@ -1,9 +1,9 @@
-REPORT_COMMAND = f"lcsd report {shlex.quote(RESULTS)} --manifest {shlex.quote(BUILD.manifest)}"
+REPORT_COMMAND = (
+    f"lcsd report {shlex.quote(RESULTS)} --manifest {shlex.quote(BUILD.manifest)}"
+)
 
 
 rule report:
-    message:
-        "Report of the build"
     input:
         BUILD.targets(),
     output:
@@ -12,9 +12,11 @@ rule report:
         f"{LOGS}/report.log",
     benchmark:
         f"{BENCHMARKS}/report.tsv"
-    params:
-        command=REPORT_COMMAND,
     conda:
         "../environment.yml"
+    params:
+        command=REPORT_COMMAND,
+    message:
+        "Report of the build"
     shell:
         "{params.command} > {log:q} 2>&1"

@@ -1,6 +1,4 @@
 rule convert:
-    message:
-        "{wildcards.case}: {wildcards.scan} scan to volume"
     input:
         lambda w: BUILD.present(BUILD.pair(w.case).source(w.scan)),
     output:
@@ -9,12 +7,14 @@ rule convert:
         f"{LOGS}/convert/{{case}}_{{scan}}.log",
     benchmark:
         f"{BENCHMARKS}/convert/{{case}}_{{scan}}.tsv"
+    conda:
+        "../environment.yml"
     params:
         source=lambda w: BUILD.pair(w.case).source(w.scan),
         settings=BUILD.settings("convert"),
         rejected=REJECTED,
-    conda:
-        "../environment.yml"
+    message:
+        "{wildcards.case}: {wildcards.scan} scan to volume"
     shell:
         "lcsd convert {params.source:q} {output:q} {params.settings:q} --threads {threads}"
         " --rejected {params.rejected:q} > {log:q} 2>&1"

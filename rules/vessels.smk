@@ -1,6 +1,4 @@
 rule vessels:
-    message:
-        "{wildcards.case}: vessels of the {wildcards.scan} scan"
     input:
         image=f"{CASE}/images/{{scan}}.nii.gz",
         lungs=f"{CASE}/images/{{scan}}_mask.nii.gz",
@@ -13,13 +11,17 @@ rule vessels:
         f"{LOGS}/vessels/{{case}}_{{scan}}.log",
     benchmark:
         f"{BENCHMARKS}/vessels/{{case}}_{{scan}}.tsv"
+    conda:
+        "../environment.yml"
     params:
-        given=lambda w: BUILD.option("--given", BUILD.pair(w.case).given_vessels(w.scan)),
+        given=lambda w: BUILD.option(
+            "--given", BUILD.pair(w.case).given_vessels(w.scan)
+        ),
         rigid=lambda w, input: BUILD.option("--rigid", input.get("rigid")),
         settings=BUILD.settings("vessels"),
         rejected=REJECTED,
-    conda:
-        "../environment.yml"
+    message:
+        "{wildcards.case}: vessels of the {wildcards.scan} scan"
     shell:
         "lcsd vessels {input.image:q} {output:q} --lungs {input.lungs:q} {params.given:q}"
         " {params.rigid:q} {params.settings:q} --threads {threads}"

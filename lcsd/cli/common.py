@@ -86,16 +86,22 @@ class Run(Generic[S]):
             dynamic_ncols=terminal,
         )
 
-    def done(self, output: Path, *, inputs: Mapping[str, Path], result: Mapping[str, Any]) -> None:
+    def done(
+        self, output: Path | None, *, inputs: Mapping[str, Path], result: Mapping[str, Any]
+    ) -> None:
         """Write the provenance of ``output`` and print the result.
 
         Parameters
         ----------
+        output
+            File that was made; None if the result is only printed.
         result
             Short figures for the user; one line of JSON with ``--json``, else ``key: value``.
         """
-        self.recorder.write(output, inputs=inputs)
-        print_result({"output": str(output), **result}, as_json=self._as_json)
+        if output is not None:
+            self.recorder.write(output, inputs=inputs)
+            result = {"output": str(output), **result}
+        print_result(result, as_json=self._as_json)
 
 
 def print_result(result: Mapping[str, Any], *, as_json: bool) -> None:

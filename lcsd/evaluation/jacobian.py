@@ -77,14 +77,14 @@ def jacobian_determinant(field: DisplacementField) -> NDArray[np.float64]:
     turned to world axes by ``du/dx = (du/dv) (D diag(spacing))^-1``, so oblique and anisotropic
     grids are right. Exact for affine fields.
     """
-    inverse = np.linalg.inv(field.grid.voxel_to_world_matrix)
+    inverse = np.asarray(np.linalg.inv(field.grid.voxel_to_world_matrix), np.float64)
     depth = field.grid.shape[0]
     result = np.empty(field.grid.shape)
     for start in range(0, depth, SLAB):
         stop = min(start + SLAB, depth)
         # One slice more on both sides makes the slab's differences those of the whole field.
         low, high = max(start - 1, 0), min(stop + 1, depth)
-        block = _slab_determinant(field.vectors[low:high].astype(np.float64), inverse)
+        block = _slab_determinant(np.asarray(field.vectors[low:high], np.float64), inverse)
         result[start:stop] = block[start - low : stop - low]
     return result
 

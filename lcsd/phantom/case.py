@@ -68,9 +68,9 @@ class Detail:
 
 
 DETAILS: dict[Size, Detail] = {
-    "full": Detail(512, 2.0, 2.5, 448, 1.8, 2.0, 11.6, 0.7),
+    "full": Detail(512, 2.0, 2.5, 448, 1.8, 2.0, 11.9, 0.7),
     "small": Detail(256, 2.5, 2.5, 224, 3.0, 3.2, 16.0, 0.95),
-    "tiny": Detail(96, 5.0, 5.0, 88, 4.4, 4.4, 30.0, 1.9),
+    "tiny": Detail(96, 5.0, 5.0, 88, 4.4, 4.4, 20.0, 1.5),
 }
 FIXED_FIELD_MM, MOVING_FIELD_MM = (352.0, 364.0), (366.0, 380.0)
 FIXED_LENGTH_MM, MOVING_LENGTH_MM = 296.0, 318.0
@@ -259,6 +259,14 @@ def _landmark_points(
         # Coarse trees have fewer forks: take every one inside.
         points = np.concatenate([t.nodes[(t.leaves > 1) & (t.scan == trees.BOTH)] for t in vessels])
         points = points[lung_levels(points, body) > LANDMARK_DEPTH_MM]
+    if len(points) < LANDMARKS:
+        raise WorkError(
+            "the trees have too few bifurcations",
+            code="phantom_landmarks",
+            expected=LANDMARKS,
+            found=len(points),
+            remedy="use another seed",
+        )
     chosen = [int(rng.integers(len(points)))]
     distance = np.linalg.norm(points - points[chosen[0]], axis=1)
     for _ in range(LANDMARKS - 1):

@@ -24,6 +24,10 @@ SPINE_REACH_MM = 38.0
 CHEST_X_MM = 150.0
 CHEST_Y_MM = 112.0
 FINE_MODES = 20
+# Slow modes are the change of posture: they move tissue without changing the lungs' volume much.
+SLOW_MODES = 8
+SLOW_WAVELENGTHS_MM = (130.0, 220.0)
+SLOW_SHARE = 1.3
 FINE_WALL_SHARE, FINE_WALL_WIDTH = 0.2, 0.1
 FINE_WAVELENGTHS_MM = (60.0, 82.0)
 # Share of the longitudinal part in each fine mode: most of the fine motion shears and keeps volume, as tissue does.
@@ -300,16 +304,18 @@ def rotation_matrix(angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
     return product
 
 
-def _fine_modes(rng: np.random.Generator) -> NDArray[np.float64]:
+def _modes(
+    rng: np.random.Generator, count: int, wavelengths: tuple[float, float]
+) -> NDArray[np.float64]:
     """Random sines of unit root-mean-square displacement in sum, mostly free of compression."""
-    direction = rng.standard_normal((FINE_MODES, 3))
+    direction = rng.standard_normal((count, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    wave = direction * (2.0 * np.pi / rng.uniform(*FINE_WAVELENGTHS_MM, (FINE_MODES, 1)))
-    amplitude = rng.standard_normal((FINE_MODES, 3))
+    wave = direction * (2.0 * np.pi / rng.uniform(*wavelengths, (count, 1)))
+    amplitude = rng.standard_normal((count, 3))
     along = np.sum(amplitude * direction, axis=1, keepdims=True) * direction
     amplitude -= (1.0 - FINE_COMPRESSION) * along
     amplitude /= np.sqrt(0.5 * np.sum(amplitude**2))
-    phase = rng.uniform(0.0, 2.0 * np.pi, (FINE_MODES, 1))
+    phase = rng.uniform(0.0, 2.0 * np.pi, (count, 1))
     return np.hstack([wave, phase, amplitude])
 
 
@@ -331,7 +337,9 @@ def draw_motion(rng: np.random.Generator, *, dome_z: float) -> Motion:
         lateral=-sign * rng.uniform(0.08, 0.16),
         anterior=-sign * rng.uniform(0.10, 0.22),
     )
-    modes = _fine_modes(rng)
+    slow = _modes(rng, SLOW_MODES, SLOW_WAVELENGTHS_MM)
+    slow[:, 4:] *= SLOW_SHARE
+    modes = np.vstack([_modes(rng, FINE_MODES, FINE_WAVELENGTHS_MM), slow])
     rotation = rotation_matrix(rng.uniform(-3.0, 3.0, 3))
     shift = rng.uniform([-12.0, -10.0, -25.0], [12.0, 10.0, 25.0])
     fixed_origin = rng.uniform([-8.0, -170.0, -260.0], [8.0, -150.0, -160.0])

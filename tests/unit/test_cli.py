@@ -1,0 +1,133 @@
+"""Commands: help is instant and has an example, errors are one line with the right exit code."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from lcsd.cli.main import COMMANDS, main
+from lcsd.files import Cloud, read_cloud, read_json, write_cloud
+from lcsd.provenance import provenance_path
+
+
+@pytest.fixture
+def dense(tmp_path: Path) -> Path:
+    points = np.argwhere(np.ones((6, 7, 8))).astype(np.float32) * 1.5
+    path = tmp_path / "dense.npz"
+    write_cloud(path, Cloud(points, meta={"spacing_mm": [1.5, 1.5, 1.5]}))
+    return path
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_an_example(name: str) -> None:
+    result = CliRunner().invoke(main, [name, "--help"])
+    assert result.exit_code == 0
+    assert f"Example: lcsd {name}" in " ".join(result.output.split())
+
+
+def test_help_loads_no_heavy_library() -> None:
+    code = (
+        "import sys; from click.testing import CliRunner; from lcsd.cli.main import main;"
+        "[CliRunner().invoke(main, [c, '--help']) for c in main.list_commands(None)];"
+        "print([m for m in ('torch', 'SimpleITK', 'numba', 'pandas', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_good_run_writes_output_provenance_and_json(dense: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out" / "sparse.npz"
+    result = CliRunner().invoke(
+        main, ["keypoints", str(dense), str(out), "--set", "min_points=5", "--json", "--threads", "1"]
+    )
+    assert result.exit_code == 0, result.output
+    printed = json.loads(result.stdout)
+    assert printed["points"] == len(read_cloud(out))
+    record = read_json(provenance_path(out))
+    assert record["stage"] == "keypoints"
+    assert record["settings"]["min_points"] == 5
+    assert record["settings"]["threads"] == 1
+    assert len(record["inputs"]["dense"]["sha256"]) == 64
+    assert record["wall_s"] >= 0
+    assert record["peak_memory_gib"] > 0.01
+
+
+def test_result_holds_no_time_or_host(dense: Path, tmp_path: Path) -> None:
+    outputs = []
+    for name in ("a", "b"):
+        out = tmp_path / name / "sparse.npz"
+        CliRunner().invoke(main, ["keypoints", str(dense), str(out), "--set", "min_points=5"])
+        outputs.append(out.read_bytes())
+    assert outputs[0] == outputs[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["keypoints", "absent.npz", "out.npz"], "absent.npz: file not found"),
+        (["keypoints", "DENSE", "out.npz", "--set", "k=x"], "keypoints.k"),
+        (["keypoints", "DENSE", "out.npz", "--set", "colour=1"], "keypoints.colour: unknown key"),
+        (["keypoints", "DENSE", "out.npz", "--set", "k=1000"], ">= 1000 points; found 336"),
+        (["keypoints", "DENSE", "out.npz", "--config", "absent.yaml"], "absent.yaml: file not found"),
+    ],
+)
+def test_bad_input_is_one_line_exit_2_nothing_written(
+    arguments: list[str], expected: str, dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rejected = tmp_path / "case" / "rejected.json"
+    call = [str(dense) if a == "DENSE" else a for a in arguments] + ["--rejected", str(rejected)]
+    result = CliRunner().invoke(main, call)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert expected in result.stderr
+    assert not (tmp_path / "out.npz").exists()
+    record = read_json(rejected)
+    assert record["stage"] == "keypoints"
+    assert record["message"] in result.stderr
+
+
+def test_success_clears_only_its_own_rejection(dense: Path, tmp_path: Path) -> None:
+    rejected, out = tmp_path / "rejected.json", tmp_path / "sparse.npz"
+    call = ["keypoints", str(dense), str(out), "--rejected", str(rejected)]
+    CliRunner().invoke(main, [*call, "--set", "k=1000"])
+    assert rejected.exists()
+    other = [*call[:2], str(tmp_path / "other.npz"), *call[3:]]
+    CliRunner().invoke(main, [*other, "--set", "min_points=5"])
+    assert rejected.exists()
+    CliRunner().invoke(main, [*call, "--set", "min_points=5"])
+    assert not rejected.exists()
+
+
+def test_defect_is_exit_1_quarantined_and_keeps_its_traceback(
+    dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("lcsd.keypoints.sparse_cloud", broken)
+    rejected = tmp_path / "rejected.json"
+    result = CliRunner().invoke(
+        main, ["keypoints", str(dense), str(tmp_path / "o.npz"), "--rejected", str(rejected)]
+    )
+    assert result.exit_code == 1
+    assert "Traceback" in result.stderr
+    assert read_json(rejected)["code"] == "internal_error"
+
+
+def test_out_of_memory_is_named(
+    dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hungry(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("lcsd.keypoints.sparse_cloud", hungry)
+    result = CliRunner().invoke(main, ["keypoints", str(dense), str(tmp_path / "o.npz")])
+    assert result.exit_code == 1
+    assert "out of memory" in result.stderr
+    assert "Traceback" not in result.stderr

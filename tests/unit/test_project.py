@@ -1,0 +1,79 @@
+"""The project's files agree with each other."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[2]
+CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
+FORBIDDEN_TEXT = re.compile(r"index-url|https?://[^\s)\"]*(pypi|npmjs|debian)\.|/work/|\.\./shared")
+
+
+def project() -> dict[str, list[str]]:
+    content: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return content
+
+
+def test_conda_environment_equals_pyproject() -> None:
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pip = next(entry["pip"] for entry in listed if isinstance(entry, dict))
+    conda = [entry for entry in listed if isinstance(entry, str)]
+    found = {}
+    for entry in [*conda, *pip]:
+        name, _, bound = entry.partition(">=")
+        found[CONDA_NAMES.get(name, name)] = bound
+    assert found.pop("python") == project()["requires-python"].removeprefix(">=")  # type: ignore[attr-defined]
+    found.pop("pip")
+    wanted = [Requirement(text) for text in project()["dependencies"]]
+    assert found == {r.name: str(r.specifier).removeprefix(">=") for r in wanted}
+
+
+def test_every_dependency_is_pinned() -> None:
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    extras = project()["optional-dependencies"]["dev"]  # type: ignore[call-overload]
+    missing = [
+        text for text in [*project()["dependencies"], *extras]
+        if Requirement(text).name.lower().replace("_", "-") not in pinned
+    ]  # fmt: skip
+    assert missing == []
+
+
+def test_every_stage_has_command_settings_and_test() -> None:
+    for stage in ("convert", "lungs", "prealign", "vessels", "cloud", "keypoints", "correspond",
+                  "register", "evaluate"):  # fmt: skip
+        assert (ROOT / "lcsd" / "cli" / f"{stage}.py").is_file(), stage
+        assert (ROOT / "lcsd" / "settings" / f"{stage}.py").is_file(), stage
+
+
+def sources(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", sources("lcsd"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_library_does_not_import_snakemake_and_files_stay_short(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    imported = {
+        name.split(".")[0]
+        for node in ast.walk(ast.parse(text))
+        for name in (
+            [a.name for a in node.names] if isinstance(node, ast.Import)
+            else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        )
+    }  # fmt: skip
+    assert "snakemake" not in imported
+
+
+def test_no_machine_path_or_registry_address() -> None:
+    texts = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "Makefile"]
+    for path in [*texts, *sources("lcsd"), *sorted((ROOT / "docs").rglob("*.md"))]:
+        assert not FORBIDDEN_TEXT.search(path.read_text()), path
