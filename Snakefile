@@ -4,9 +4,6 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-configfile: "workflow/config/default.yaml"
-
-
 include: "rules/common.smk"
 include: "rules/scans.smk"
 include: "rules/lungs.smk"
