@@ -30,10 +30,10 @@ demo: install  ## Build three synthetic pairs through every stage and print the 
 	@echo "Report: $(CURDIR)/demo/results/report/index.html"
 
 test: install  ## Run all tests
-	$(BIN)/python -m pytest -n $(TEST_WORKERS)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup
 
 test-fast: install  ## Run the tests that take seconds
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m 'not slow and not workflow'
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m 'not slow and not workflow'
 
 lint: install  ## Check format, types and the workflow
 	$(BIN)/ruff format --check .

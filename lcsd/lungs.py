@@ -41,20 +41,30 @@ TRACHEA_SHIFT_MM = 6.0
 ROOM_BELOW_HU = -975.0
 """Empty space: lung is denser by the weight of its tissue and blood, even with emphysema."""
 
+ROOM_DEPTH_MM = 4.0
+"""Room air is wide; the emptiest spots of an emphysema are not, and must not be joined to it."""
+
+PADDING_HU = -1023.0
+"""Outside the field of view scanners write a constant, however thin the rim."""
+
 ROOM_BLUR_MM = 2.5
 """Width of the ramp between room air and skin after averaging."""
 
-WALL_REACH_MM = 4.0
-"""A lung's surface lies within this of the body wall: blur, and corners that opening rounds."""
+WALL_REACH_MM = 7.0
+"""A lung's surface lies within this of the body wall: blur, thick slices, corners of the opening."""
 
-ENCLOSED_SHARE = 0.5
-"""Share of its surface that a lung, perhaps cut by the scan's edge, has at the body wall."""
+ENCLOSED_SHARE = 0.7
+"""Share of its surface that a lung has at the body wall (phantom and real scans: lungs >= 0.9, also
+when cut by the edge; table foam and room air <= 0.45)."""
 
 SHALLOW_MM = 12.0
 """Air spaces nowhere deeper than this are folds, table foam or clothes, never a lung."""
 
 SPLIT_DEPTHS_MM = (1.5, 3.0, 4.5, 6.0, 8.0, 10.0)
 """Erosions tried to part lungs that touch at the front or behind the heart."""
+
+SPLIT_APART_MM = 60.0
+"""Left and right lung's centres lie further apart from side to side (about 120 mm in adults)."""
 
 SPLIT_SHARE = 0.2
 """Each part of touching lungs holds at least this share of the volume."""
@@ -106,7 +116,7 @@ def segment_lungs(
     step = np.asarray(work.grid.spacing[::-1])
     smooth = ndimage.gaussian_filter(work.array, sigma=1.0 / step)
     air = smooth < settings.air_below_hu
-    air &= ~_room_air(smooth, step)
+    air &= ~_room_air(work.array, smooth, step)
     airways = _airways(smooth, air, settings, step)
     candidates = air & ~_grown(airways, settings.airway_wall_mm, step)
     near_body = _grown(_body(work.array, step), WALL_REACH_MM, step)
@@ -198,9 +208,12 @@ def _body(hu: NDArray[np.float32], step: NDArray[np.float64]) -> Mask:
     return _grown(_largest(tissue), TABLE_GAP_MM / 2, step)
 
 
-def _room_air(smooth: NDArray[np.float32], step: NDArray[np.float64]) -> Mask:
+def _room_air(
+    hu: NDArray[np.float32], smooth: NDArray[np.float32], step: NDArray[np.float64]
+) -> Mask:
     """Return the empty space that reaches a side of the scan, with the blur of its surface."""
-    labels, count = ndimage.label(smooth < ROOM_BELOW_HU)
+    wide = _grown(_shrunk(smooth < ROOM_BELOW_HU, ROOM_DEPTH_MM, step), ROOM_DEPTH_MM, step)
+    labels, count = ndimage.label(wide | (hu <= PADDING_HU))
     sides = [labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]]
     room = np.zeros(count + 1, dtype=bool)
     room[np.concatenate([side.ravel() for side in sides])] = True
@@ -284,22 +297,28 @@ def _choose_lungs(
     # One voxel of opening cuts the fine bridges to airways and to gas under the diaphragm.
     labels, count = ndimage.label(ndimage.binary_opening(candidates))
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    depth = _depth(labels > 0, step)
     found: list[Mask] = []
     for label in sorted(range(1, count + 1), key=lambda n: (-int(sizes[n]), n)):
         if sizes[label] * voxel_ml < settings.min_lung_ml:
             break
         part = labels == label
-        gas = float(np.median(smooth[part])) < settings.gas_below_hu
-        surface = part & ~ndimage.binary_erosion(part, border_value=1)
-        enclosed = float(near_body[surface].mean()) > ENCLOSED_SHARE
-        if enclosed and not gas and depth[part].max() > SHALLOW_MM:
-            whole = ndimage.binary_dilation(part) & candidates
-            found += _parted(whole, step) if settings.expected_lungs != "1" else [whole]
-    found.sort(key=lambda part: -int(part.sum()))
-    limit = 1 if settings.expected_lungs == "1" else 2
+        if float(np.median(smooth[part])) < settings.gas_below_hu:
+            continue
+        if _lies_in_body(_closed(part, settings.closing_mm, step), near_body, step):
+            found.append(np.asarray(ndimage.binary_dilation(part) & candidates))
+    if settings.expected_lungs == "1":
+        return found[:1]
+    if len(found) == 1:
+        return _parted(found[0], step)
     least = settings.second_lung_fraction * found[0].sum() if found else 0
-    return [part for part in found[:limit] if part.sum() >= least]
+    return [part for part in found[:2] if part.sum() >= least]
+
+
+def _lies_in_body(part: Mask, near_body: Mask, step: NDArray[np.float64]) -> bool:
+    """Return whether an air space is deep and has its surface at the body wall."""
+    surface = part & ~ndimage.binary_erosion(part, border_value=1)
+    enclosed = float(near_body[surface].mean()) if surface.any() else 0.0
+    return enclosed > ENCLOSED_SHARE and float(_depth(part, step).max()) > SHALLOW_MM
 
 
 def _parted(lungs: Mask, step: NDArray[np.float64]) -> list[Mask]:
@@ -312,7 +331,8 @@ def _parted(lungs: Mask, step: NDArray[np.float64]) -> list[Mask]:
         if len(sizes) < 3:
             continue
         first, second = np.argsort(-sizes, kind="stable")[:2]
-        if sizes[second] > SPLIT_SHARE * sizes.sum():
+        apart = np.subtract(*(ndimage.center_of_mass(labels == n) for n in (first, second))) * step
+        if sizes[second] > SPLIT_SHARE * sizes.sum() and abs(apart[2]) > SPLIT_APART_MM:
             nearer = _depth(labels == first, step) >= _depth(labels == second, step)
             return [lungs & nearer, lungs & ~nearer]
     return [lungs]

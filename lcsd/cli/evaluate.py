@@ -34,6 +34,7 @@ from lcsd.settings.evaluate import EvaluateSettings
 @stage("evaluate", EvaluateSettings)
 def command(
     run: Run[EvaluateSettings],
+    *,
     landmarks: Path,
     field: Path | None,
     correspondences: Path | None,

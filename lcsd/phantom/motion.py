@@ -329,8 +329,8 @@ def draw_motion(rng: np.random.Generator, *, dome_z: float) -> Motion:
     breathing = Breathing(
         right=sign * right,
         left=sign * left,
-        level_z=dome_z + rng.uniform(-2.0, 18.0),
-        length=rng.uniform(20.0, 26.0),
+        level_z=dome_z + rng.uniform(15.0, 35.0),
+        length=rng.uniform(26.0, 33.0),
         wall_share=rng.uniform(0.3, 0.5),
         wall_width=rng.uniform(0.10, 0.14),
         back_share=rng.uniform(0.1, 0.35),

@@ -1,7 +1,62 @@
-"""Settings: corrfield correspondences."""
+"""Settings of the image correspondences (corrfield)."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
 
 from lcsd.settings.base import Settings
 
 
 class CorrespondSettings(Settings):
-    """corrfield correspondences."""
+    """Image correspondences by corrfield; lists have one entry per stage, lengths are voxels."""
+
+    search_radius: tuple[int, ...] = Field(
+        (16, 8), description="L: displacements searched to each side, in steps of q, count"
+    )
+    cube: tuple[int, ...] = Field(
+        (6, 3), description="N: keypoints are the largest within this distance, voxels"
+    )
+    quantisation: tuple[int, ...] = Field(
+        (2, 1), description="Q: step between displacements and between patch samples, voxels"
+    )
+    patch_radius: tuple[int, ...] = Field(
+        (3, 2), description="R: half the edge of the compared patch, voxels"
+    )
+    transform: tuple[Literal["n", "r"], ...] = Field(
+        ("n", "n"), description="T: n non-rigid (thin-plate spline) or r rigid motion per stage"
+    )
+    alpha: float = Field(2.5, gt=0, description="weight of the image cost, no unit")
+    beta: float = Field(150.0, gt=0, description="intensity difference worth one voxel, HU")
+    gamma: float = Field(5.0, gt=0, description="sharpness of the soft minimum, no unit")
+    tps_lambda: float = Field(
+        0.0, ge=0,
+        description="lambda: smoothing of the spline on coordinates scaled to [-1, 1], no unit",
+    )  # fmt: skip
+    sigma: float = Field(1.4, gt=0, description="Gaussian of the structure tensor, voxels")
+    keypoint_threshold: float = Field(
+        1e-8, ge=0, description="least distinctiveness of a keypoint, HU^2 per voxel"
+    )
+    mind_step: int = Field(1, ge=1, description="distance of the neighbours that MIND compares, voxels")
+    mind_sigma: float = Field(1.0, gt=0, description="Gaussian patch of MIND, voxels")
+    neighbours: int = Field(10, ge=1, description="nearest neighbours offered to the tree, count")
+    tps_grid_step: int = Field(3, ge=1, description="the spline is evaluated every so many voxels")
+    consistency_mm: float = Field(
+        3.0, gt=0,
+        description="forward-backward distance at which a correspondence's weight is 1/e, mm",
+    )  # fmt: skip
+    reject_mm: float | None = Field(
+        6.0, gt=0,
+        description="correspondences with a larger forward-backward distance are dropped, mm; "
+        "none keeps all",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "CorrespondSettings":
+        names = ("search_radius", "cube", "quantisation", "patch_radius", "transform")
+        lengths = {name: len(getattr(self, name)) for name in names}
+        if len(set(lengths.values())) != 1 or lengths["cube"] == 0:
+            found = ", ".join(f"{name} {n}" for name, n in lengths.items())
+            raise ValueError(f"the lists need one entry per stage, at least one ({found})")
+        if min(self.search_radius + self.cube + self.quantisation + self.patch_radius) < 1:
+            raise ValueError("all entries of the lists must be at least 1")
+        return self

@@ -1,0 +1,83 @@
+"""Separable smoothing of volumes, self-adjoint, hence its own backward."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from lcsd.divroc import kernels
+
+GAUSSIAN_REACH = 3.0
+"""Gaussians are cut at this many standard deviations: 0.3 % of their mass."""
+
+
+def gaussian_taps(sigma: float) -> NDArray[np.float64]:
+    """Return a Gaussian of standard deviation ``sigma`` voxels, sum 1, odd length."""
+    reach = max(1, math.ceil(GAUSSIAN_REACH * sigma))
+    taps: NDArray[np.float64] = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    return taps / taps.sum()
+
+
+def mean_taps(width: int, times: int) -> NDArray[np.float64]:
+    """Return the kernel of ``times`` running means over ``width`` (odd) voxels, sum 1."""
+    taps = np.ones(1)
+    for _ in range(times):
+        taps = np.convolve(taps, np.full(width, 1 / width))
+    return taps
+
+
+class _Smooth(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, volume: Tensor, taps: Tensor) -> Tensor:
+        ctx.save_for_backward(taps)
+        return _filter(volume.detach().contiguous(), taps)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
+        (taps,) = ctx.saved_tensors
+        return _filter(slope.contiguous(), taps), None
+
+
+def _filter(volume: Tensor, taps: Tensor) -> Tensor:
+    size = volume.shape[2:]
+    flat = volume.view(-1, *size)
+    if not volume.is_cuda:
+        out = torch.empty_like(flat)
+        kernels.smooth(flat.numpy(), taps.numpy(), out.numpy())
+        return out.view_as(volume)
+    reach = len(taps) // 2
+    result = flat[:, None]
+    for axis in range(3):
+        form = [1, 1, 1]
+        padding = [0, 0, 0]
+        form[axis], padding[axis] = len(taps), reach
+        result = functional.conv3d(result, taps.view(1, 1, *form), padding=padding)
+    return result.reshape(volume.shape)
+
+
+def smooth(volume: Tensor, taps: NDArray[np.float64]) -> Tensor:
+    """Return a volume filtered by the same kernel along z, y and x; zeros outside.
+
+    Parameters
+    ----------
+    volume
+        Shape (B, C, D, H, W), float32 or float64.
+    taps
+        Odd-length symmetric kernel, in voxels; see :func:`gaussian_taps`, :func:`mean_taps`.
+
+    Returns
+    -------
+    Tensor
+        Shape of ``volume``. Differentiable once in the volume; on the CPU the same bits for any
+        number of threads.
+    """
+    result: Tensor = _Smooth.apply(
+        volume, torch.as_tensor(taps, dtype=volume.dtype, device=volume.device)
+    )
+    return result

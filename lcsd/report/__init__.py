@@ -1,0 +1,1 @@
+"""The report of a build: tables, figures and one self-contained page."""

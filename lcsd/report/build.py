@@ -1,0 +1,315 @@
+"""The report of a build: one page that opens offline, its tables and its figures."""
+
+import base64
+import datetime
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from matplotlib.figure import Figure
+
+from lcsd import __version__
+from lcsd.errors import BadInputError
+from lcsd.files import write_table, write_text
+from lcsd.report.collect import Case, Inventory, Status, as_number
+from lcsd.report.figures import case_figure, error_figure, render, save
+from lcsd.report.overlays import cloud_figure, overlay_figure
+from lcsd.report.style import method_colours, method_name
+from lcsd.report.tables import (
+    REJECTED_COLUMNS,
+    TABLE1_COLUMNS,
+    TRE_COLUMNS,
+    cost_rows,
+    method_summaries,
+    motion_rows,
+    readable_rejections,
+    rejected_rows,
+    setting_rows,
+    table1_rows,
+    tre_rows,
+    version_rows,
+)
+
+DEFAULT_VIEWS = 24
+"""Cases with pictures on the page: some 350 kB each, so that the page stays below 10 MB."""
+
+MISSING = "\N{EN DASH}"
+MIME_TYPES = {"png": "image/png", "jpg": "image/jpeg"}
+
+Progress = Callable[[Sequence[Case]], Iterable[Case]]
+
+
+@dataclass(frozen=True)
+class ReportSummary:
+    """What a report covers.
+
+    Parameters
+    ----------
+    page
+        The written ``index.html``.
+    done, quarantined, waiting
+        Cases by state.
+    problems
+        One line per file that was broken and left out.
+    """
+
+    page: Path
+    done: int
+    quarantined: int
+    waiting: int
+    problems: tuple[str, ...]
+
+    def line(self) -> str:
+        """Return the summary as one line."""
+        total = self.done + self.quarantined + self.waiting
+        parts = [f"{self.done} done"]
+        parts += [f"{self.quarantined} quarantined"] if self.quarantined else []
+        parts += [f"{self.waiting} not finished"] if self.waiting else []
+        see = f" (see {self.page.with_name('rejected.tsv')})" if self.quarantined else ""
+        return f"{total} case{'s' if total != 1 else ''}: {', '.join(parts)}{see}"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure on the page.
+
+    Parameters
+    ----------
+    uri
+        The whole image as a ``data:`` address, so that the page needs no other file.
+    alt
+        What it shows, for readers who do not see it.
+    """
+
+    uri: str
+    alt: str
+    width: int
+    height: int
+
+
+class _Pictures:
+    """Renders figures into ``figures/`` and as data addresses."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._written: set[Path] = set()
+
+    def add(self, name: str, figure: Figure | None, *, kind: str, alt: str) -> Picture | None:
+        if figure is None:
+            return None
+        content = render(figure, kind)
+        path = self._folder / f"{name}.{kind}"
+        save(path, content)
+        self._written.add(path)
+        width, height = (figure.get_size_inches() * figure.dpi).astype(int)
+        encoded = base64.b64encode(content).decode("ascii")
+        return Picture(f"data:{MIME_TYPES[kind]};base64,{encoded}", alt, int(width), int(height))
+
+    def remove_others(self) -> None:
+        """Remove pictures of an earlier report, which may show cases that are gone."""
+        for kind in MIME_TYPES:
+            for path in self._folder.glob(f"*.{kind}"):
+                if path not in self._written:
+                    path.unlink()
+
+
+def _number(value: object, digits: int = 2) -> str:
+    number = as_number(value)
+    return MISSING if number is None else f"{number:.{digits}f}"
+
+
+def _count(value: object) -> str:
+    number = as_number(value)
+    return (
+        MISSING
+        if number is None
+        else f"{round(number):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    )
+
+
+def _duration(value: object) -> str:
+    """Return seconds as ``0.31 s``, ``12.4 s``, ``3 min 20 s`` or ``2 h 05 min``."""
+    seconds = as_number(value)
+    if seconds is None:
+        return MISSING
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds >= 10 else f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _environment() -> jinja2.Environment:
+    # Everything is escaped: case names, messages and settings come from files of other people.
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("lcsd.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(
+        number=_number, count=_count, duration=_duration, method_name=method_name
+    )
+    return environment
+
+
+def _case_views(
+    cases: Sequence[Case], inventory: Inventory, pictures: _Pictures, progress: Progress
+) -> dict[str, dict[str, Picture | None]]:
+    """Return the pictures of every case; what cannot be drawn is recorded and left out."""
+    views = {}
+    for case in progress(cases):
+
+        def overlay(_: Path, case: Case = case) -> Picture | None:
+            return pictures.add(
+                f"{case.name}_overlay", overlay_figure(case, inventory), kind="jpg",
+                alt=f"Axial, coronal and sagittal slices of case {case.name}: baseline in magenta, "
+                "follow-up in green, before and after registration; agreement is grey.",
+            )  # fmt: skip
+
+        def clouds(_: Path, case: Case = case) -> Picture | None:
+            return pictures.add(
+                f"{case.name}_clouds", cloud_figure(case, inventory), kind="jpg",
+                alt=f"Projected vessel clouds of case {case.name}: baseline in magenta, follow-up "
+                "in green, before and after registration.",
+            )  # fmt: skip
+
+        shown = {
+            "overlay": inventory.attempt(case.folder, overlay),
+            "clouds": inventory.attempt(case.folder, clouds),
+        }
+        if any(shown.values()):
+            views[case.name] = shown
+    return views
+
+
+def _figures(
+    cases: Sequence[Case], inventory: Inventory, pictures: _Pictures
+) -> dict[str, Picture | None]:
+    """Return the figures over all cases."""
+    return {
+        "errors": inventory.attempt(
+            inventory.results,
+            lambda _: pictures.add(
+                "tre_distribution", error_figure(cases), kind="png",
+                alt="Left: cumulative distribution of landmark errors before and after each "
+                "method. Right: the same errors as box plots.",
+            ),
+        ),
+        "cases": inventory.attempt(
+            inventory.results,
+            lambda _: pictures.add(
+                "tre_cases", case_figure(cases), kind="png",
+                alt="Mean landmark error of every case before and after each method.",
+            ),
+        ),
+    }  # fmt: skip
+
+
+def _write_tables(folder: Path, cases: Sequence[Case]) -> None:
+    write_table(folder / "tre.csv", TRE_COLUMNS, tre_rows(cases))
+    write_table(folder / "table1.csv", TABLE1_COLUMNS, table1_rows(cases))
+    rejected = [{name: row[name] for name in REJECTED_COLUMNS} for row in rejected_rows(cases)]
+    write_table(folder / "rejected.tsv", REJECTED_COLUMNS, rejected)
+
+
+def _statuses(cases: Sequence[Case]) -> dict[Status, int]:
+    counts: dict[Status, int] = {"done": 0, "quarantined": 0, "waiting": 0}
+    for case in cases:
+        counts[case.status] += 1
+    return counts
+
+
+def _context(
+    cases: Sequence[Case],
+    inventory: Inventory,
+    figures: dict[str, Picture | None],
+    views: dict[str, dict[str, Picture | None]],
+) -> dict[str, Any]:
+    """Return everything the page's template shows."""
+    rows = tre_rows(cases)
+    costs = cost_rows(cases)
+    return {
+        "build": inventory.results.resolve().name,
+        "version": __version__,
+        "date": datetime.datetime.now(datetime.UTC),
+        "cases": cases,
+        "status": _statuses(cases),
+        "methods": method_summaries(cases),
+        "colours": method_colours([row["method"] for row in rows]),
+        "tre": rows,
+        "table1": table1_rows(cases),
+        "motion": motion_rows(cases),
+        "rejected": readable_rejections(cases, inventory.results),
+        "implausible": [case for case in cases if case.failed_gates],
+        "costs": costs,
+        "longest_s": max((row["total_s"] for row in costs), default=0.0),
+        "total_s": sum(row["total_s"] for row in costs),
+        "versions": version_rows(cases),
+        "settings": setting_rows(cases),
+        "figures": figures,
+        "views": views,
+        "problems": inventory.problems,
+    }
+
+
+def write_report(
+    results: Path,
+    *,
+    manifest: Path | None = None,
+    views: int = DEFAULT_VIEWS,
+    progress: Progress = iter,
+) -> ReportSummary:
+    """Write ``report/`` of a build over whatever exists: page, tables, figures.
+
+    Parameters
+    ----------
+    results
+        Folder of the build.
+    manifest
+        Pairs manifest: which cases are expected. Without it, the folders that exist.
+    views
+        Largest number of cases with pictures on the page; cases with landmarks come first.
+    progress
+        Wraps the cases while their pictures are drawn.
+
+    Returns
+    -------
+    ReportSummary
+        Where the page is, how many cases are in which state, and which files were broken.
+
+    Raises
+    ------
+    BadInputError
+        If there is neither a folder of results nor a manifest.
+    """
+    if not results.is_dir() and manifest is None:
+        raise BadInputError(
+            "there is no such build", code="missing_folder", file=results,
+            expected="a folder of results", remedy="run the workflow first, or give --manifest",
+        )  # fmt: skip
+    results.mkdir(parents=True, exist_ok=True)
+    inventory = Inventory(results)
+    cases = inventory.cases(manifest)
+    folder = results / "report"
+    _write_tables(folder, cases)
+    pictures = _Pictures(folder / "figures")
+    chosen = sorted(cases, key=lambda case: not case.evaluations)[: max(views, 0)]
+    drawn = _case_views(chosen, inventory, pictures, progress)
+    figures = _figures(cases, inventory, pictures)
+    pictures.remove_others()
+    page = folder / "index.html"
+    template = _environment().get_template("index.html.j2")
+    write_text(page, template.render(_context(cases, inventory, figures, drawn)))
+    status = _statuses(cases)
+    return ReportSummary(
+        page=page,
+        done=status["done"],
+        quarantined=status["quarantined"],
+        waiting=status["waiting"],
+        problems=tuple(f"{problem.file}: {problem.message}" for problem in inventory.problems),
+    )

@@ -1,0 +1,196 @@
+"""Figures of landmark errors over a build."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from lcsd.evaluation.statistics import cumulative
+from lcsd.files import atomic_path
+from lcsd.report.collect import Case
+from lcsd.report.style import (
+    BASE_FONT_PT,
+    BEFORE_COLOUR,
+    LINE_STYLES,
+    method_colours,
+    method_name,
+)
+from lcsd.report.tables import is_circular
+
+FIGURE_DPI = 160
+JPEG_QUALITY = 84
+
+AXIS_PERCENTILE = 99.0
+"""Curves end here: a single lost landmark must not squeeze all others to the left edge."""
+
+RC: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.size": BASE_FONT_PT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#444444",
+    "axes.labelcolor": "#222222",
+    "axes.titlesize": BASE_FONT_PT,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "legend.fontsize": BASE_FONT_PT - 1,
+}
+
+BEFORE = "before"
+
+
+def render(figure: Figure, kind: str) -> bytes:
+    """Return a figure as ``png`` or ``jpg`` bytes."""
+    buffer = io.BytesIO()
+    compression = {"quality": JPEG_QUALITY} if kind == "jpg" else {}
+    figure.savefig(
+        buffer, format=kind, facecolor=figure.get_facecolor(),
+        pil_kwargs={"optimize": True, **compression},
+    )  # fmt: skip
+    return buffer.getvalue()
+
+
+def save(path: Path, content: bytes) -> None:
+    """Write an image file, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def pooled_errors(cases: Sequence[Case]) -> dict[str, NDArray[np.float64]]:
+    """Return errors of all landmarks, mm: ``before`` first, then every method.
+
+    ``before`` holds each case once, however many methods scored it.
+    """
+    before: list[NDArray[np.float64]] = []
+    after: dict[str, list[NDArray[np.float64]]] = {}
+    for case in cases:
+        usable = [e for e in case.evaluations if case.counts and not is_circular(e)]
+        starts = [e.before for e in usable if e.before is not None]
+        before += starts[:1]
+        for evaluation in usable:
+            if evaluation.tre is not None:
+                after.setdefault(evaluation.method, []).append(evaluation.tre)
+    if not after:
+        return {}
+    return {
+        BEFORE: np.concatenate(before),
+        **{method: np.concatenate(parts) for method, parts in after.items()},
+    }
+
+
+def _label(name: str) -> str:
+    return "before (rigid)" if name == BEFORE else method_name(name)
+
+
+def _looks(names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return colour and line style of every curve."""
+    methods = [name for name in names if name != BEFORE]
+    colours = method_colours(methods)
+    styles = {m: LINE_STYLES[i % len(LINE_STYLES)] for i, m in enumerate(methods)}
+    return {BEFORE: (BEFORE_COLOUR, ":")} | {m: (colours[m], styles[m]) for m in methods}
+
+
+def _draw_cumulative(axes: Axes, errors: Mapping[str, NDArray[np.float64]]) -> None:
+    looks = _looks(list(errors))
+    limit = max(float(np.percentile(values, AXIS_PERCENTILE)) for values in errors.values())
+    for name, values in errors.items():
+        ordered, percent = cumulative(values)
+        colour, style = looks[name]
+        axes.step(
+            np.concatenate([[0.0], ordered, [max(limit, ordered[-1])]]),
+            np.concatenate([[0.0], percent, [100.0]]),
+            where="post", color=colour, linestyle=style, linewidth=2.2, label=_label(name),
+        )  # fmt: skip
+    axes.set(xlim=(0, max(limit, 1e-3)), ylim=(0, 101), xlabel="TRE (mm)")
+    axes.set_ylabel("landmarks with at most this TRE (%)")
+    axes.set_title("Cumulative distribution")
+    axes.grid(True)
+    axes.legend(loc="lower right")
+
+
+def _draw_boxes(axes: Axes, errors: Mapping[str, NDArray[np.float64]]) -> None:
+    looks = _looks(list(errors))
+    generator = np.random.default_rng(0)  # only spreads the dots sideways
+    names = list(errors)[::-1]
+    for row, name in enumerate(names):
+        values, colour = errors[name], looks[name][0]
+        jitter = row + generator.uniform(-0.28, 0.28, size=len(values))
+        axes.scatter(values, jitter, s=7, color=colour, alpha=0.35, linewidths=0, zorder=2)
+        axes.boxplot(
+            [values], positions=[row], widths=0.5, orientation="horizontal", showfliers=False,
+            whis=(5, 95), patch_artist=True, zorder=3,
+            boxprops={"facecolor": (1, 1, 1, 0.75), "edgecolor": colour, "linewidth": 1.6},
+            medianprops={"color": colour, "linewidth": 2.4},
+            whiskerprops={"color": colour, "linewidth": 1.6},
+            capprops={"color": colour, "linewidth": 1.6},
+        )  # fmt: skip
+        axes.plot(values.mean(), row, marker="D", color=colour, markersize=6, zorder=4,
+                  markeredgecolor="white")  # fmt: skip
+    axes.set_yticks(range(len(names)), [_label(name) for name in names])
+    axes.set(xlabel="TRE (mm)", ylim=(-0.6, len(names) - 0.4))
+    axes.set_xlim(left=0)
+    axes.set_title("Box 25-75 %, whiskers 5-95 %, diamond mean")
+    axes.grid(True, axis="x")
+    axes.tick_params(axis="y", length=0)
+
+
+def error_figure(cases: Sequence[Case]) -> Figure | None:
+    """Return cumulative curves and box plots of landmark errors; None without landmarks."""
+    errors = pooled_errors(cases)
+    if not errors:
+        return None
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(10.5, 4.0), dpi=FIGURE_DPI, layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
+        _draw_cumulative(left, errors)
+        _draw_boxes(right, errors)
+    return figure
+
+
+def case_figure(cases: Sequence[Case]) -> Figure | None:
+    """Return mean errors before and after per case; None with fewer than two cases."""
+    scored = [
+        (case, [e for e in case.evaluations if not is_circular(e) and e.tre is not None])
+        for case in cases
+        if case.counts
+    ]
+    scored = [(case, evaluations) for case, evaluations in scored if evaluations]
+    if len(scored) < 2:
+        return None
+    methods = list(dict.fromkeys(e.method for _, evaluations in scored for e in evaluations))
+    colours = method_colours(methods)
+    markers = dict(zip(methods, "osDv^Ph", strict=False))
+    with mpl.rc_context(RC):
+        height = 1.2 + 0.34 * len(scored)
+        figure = Figure(figsize=(10.5, height), dpi=FIGURE_DPI, layout="constrained")
+        axes = figure.subplots()
+        for row, (_, evaluations) in enumerate(scored):
+            before = evaluations[0].figures.get("tre_before_mean_mm")
+            means = [e.figures["tre_mean_mm"] for e in evaluations]
+            if isinstance(before, int | float):
+                axes.plot([min(means), before], [row, row], color="#cccccc", lw=2, zorder=1)
+                axes.plot(before, row, "|", color=BEFORE_COLOUR, markersize=13, markeredgewidth=3)
+            for evaluation, mean in zip(evaluations, means, strict=True):
+                method = evaluation.method
+                axes.plot(mean, row, markers.get(method, "o"), color=colours[method], markersize=8)
+        axes.plot([], [], "|", color=BEFORE_COLOUR, markersize=13, markeredgewidth=3,
+                  label="before (rigid)", linestyle="none")  # fmt: skip
+        for method in methods:
+            axes.plot([], [], markers.get(method, "o"), color=colours[method], linestyle="none",
+                      markersize=8, label=method_name(method))  # fmt: skip
+        axes.set_yticks(range(len(scored)), [case.name for case, _ in scored])
+        axes.set(xlabel="mean TRE (mm)", ylim=(len(scored) - 0.5, -0.5))
+        axes.set_xlim(left=0)
+        axes.grid(True, axis="x")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center",
+                      ncols=len(methods) + 1)  # fmt: skip
+    return figure

@@ -1,0 +1,243 @@
+"""Tables of the report, as rows of plain values."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.evaluation.statistics import CohortSummary, summarise_cases
+from lcsd.report.collect import STAGE_OUTPUTS, Case, Evaluation, as_number
+
+TRE_COLUMNS = (
+    "case", "role", "status", "in_statistics", "method", "source", "extrapolation", "count",
+    "circular", "tre_mean_mm", "tre_std_mm", "tre_median_mm", "tre_p25_mm", "tre_p75_mm",
+    "tre_p95_mm", "tre_max_mm", "tre_before_mean_mm", "tre_before_std_mm", "tre_before_median_mm",
+    "tre_before_p25_mm", "tre_before_p75_mm", "tre_before_p95_mm", "tre_before_max_mm",
+    "tre_native_mean_mm", "std_log_jacobian", "folding_percent", "min_jacobian", "mean_jacobian",
+    "jacobian_voxels", "jacobian_region",
+)  # fmt: skip
+
+REJECTED_COLUMNS = ("case", "stage", "target", "code", "message")
+
+TABLE1_COLUMNS = (
+    "cloud", "clouds", "points_min", "points_max", "points_mean",
+    "lcsd500_min", "lcsd500_max", "lcsd500_mean",
+)  # fmt: skip
+
+LCSD500 = {
+    "dense": (25_400, 132_300, 72_600),
+    "sparse": (9_000, 22_000, 11_300),
+    "corrfield": (1_100, 3_600, 2_100),
+}
+"""Points per cloud, minimum, maximum and mean: Heinrich et al., ICCV 2023, supplement, Table 1."""
+
+STAGE_ORDER = (*STAGE_OUTPUTS, "evaluate")
+
+
+def is_circular(evaluation: Evaluation) -> bool:
+    """Return whether the landmarks were used by the fit that they score."""
+    return evaluation.figures.get("circular") is True
+
+
+def tre_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """Return one row per case and method with all figures; unknown ones are empty."""
+    rows = []
+    for case in cases:
+        for evaluation in case.evaluations:
+            known = {key: value for key, value in evaluation.figures.items() if value is not None}
+            rows.append(
+                {
+                    **{name: known.get(name, "") for name in TRE_COLUMNS},
+                    "case": case.name,
+                    "role": case.role,
+                    "status": case.status,
+                    "in_statistics": case.counts and not is_circular(evaluation),
+                    "method": evaluation.method,
+                }
+            )
+    return rows
+
+
+@dataclass(frozen=True)
+class MethodSummary:
+    """Landmark errors of one method over the cases that count, mm."""
+
+    method: str
+    after: CohortSummary
+    before: CohortSummary
+    max_folding_percent: float | None
+
+
+def method_summaries(cases: Sequence[Case]) -> list[MethodSummary]:
+    """Return statistics over cases per method, in the order in which methods appear.
+
+    Left out are quarantined cases, cases that failed a gate, circular landmarks, and evaluations
+    without a table of landmark errors.
+    """
+    counted = [
+        (case.name, evaluation)
+        for case in cases
+        if case.counts
+        for evaluation in case.evaluations
+        if not is_circular(evaluation)
+    ]
+    summaries = []
+    for method in dict.fromkeys(evaluation.method for _, evaluation in counted):
+        after: dict[str, NDArray[np.float64]] = {}
+        before: dict[str, NDArray[np.float64]] = {}
+        folding = []
+        for name, evaluation in counted:
+            if evaluation.method != method or evaluation.tre is None or evaluation.before is None:
+                continue
+            after[name], before[name] = evaluation.tre, evaluation.before
+            folding.append(as_number(evaluation.figures.get("folding_percent")))
+        if after:
+            known = [value for value in folding if value is not None]
+            summaries.append(
+                MethodSummary(
+                    method, summarise_cases(after), summarise_cases(before),
+                    max(known) if known else None,
+                )
+            )  # fmt: skip
+    return summaries
+
+
+def table1_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """Return points per cloud of the build beside the published dataset's."""
+    counts: dict[str, list[int]] = {name: [] for name in LCSD500}
+    for case in cases:
+        if not case.counts:
+            continue
+        for (_, kind), count in case.points.items():
+            counts["sparse" if kind == "keypoints" else kind].append(count)
+        if case.correspondences is not None:
+            counts["corrfield"].append(case.correspondences)
+    rows = []
+    for name, published in LCSD500.items():
+        found = counts[name]
+        low, high, mean = published
+        rows.append(
+            {
+                "cloud": name,
+                "clouds": len(found),
+                "points_min": min(found) if found else "",
+                "points_max": max(found) if found else "",
+                "points_mean": round(sum(found) / len(found)) if found else "",
+                "lcsd500_min": low,
+                "lcsd500_max": high,
+                "lcsd500_mean": mean,
+            }
+        )
+    return rows
+
+
+def rejected_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
+    """Return one row per quarantined case with the columns ``REJECTED_COLUMNS`` and the remedy."""
+    return [
+        {
+            "case": case.name,
+            "stage": case.rejection.stage if case.rejection else "unknown",
+            "target": case.rejection.target if case.rejection else "",
+            "code": case.rejection.code if case.rejection else "unreadable_rejection",
+            "message": case.rejection.message if case.rejection else "rejected.json is broken",
+            "remedy": case.rejection.remedy if case.rejection else "run the case again",
+        }
+        for case in cases
+        if case.status == "quarantined"
+    ]
+
+
+def readable_rejections(cases: Sequence[Case], results: Path) -> list[dict[str, str]]:
+    """Return the rejected rows for readers: paths inside the build, nothing said twice."""
+    rows = []
+    for row in rejected_rows(cases):
+        message = row["message"].removesuffix(f" [{row['code']}]")
+        message = message.removesuffix(row["remedy"]).rstrip("; ") if row["remedy"] else message
+        for root in (results.resolve(), results):
+            message = message.replace(f"{root}/", "")
+        rows.append({**row, "message": message})
+    return rows
+
+
+def cost_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """Return seconds and memory per stage, in the order of the pipeline."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    memory: dict[str, list[float]] = defaultdict(list)
+    for case in cases:
+        for run in case.runs:
+            if run.seconds is not None:
+                seconds[run.stage].append(run.seconds)
+            if run.memory_gib is not None:
+                memory[run.stage].append(run.memory_gib)
+    known = [stage for stage in STAGE_ORDER if stage in seconds]
+    stages = known + sorted(set(seconds) - set(known))
+    return [
+        {
+            "stage": stage,
+            "runs": len(seconds[stage]),
+            "median_s": float(np.median(seconds[stage])),
+            "max_s": max(seconds[stage]),
+            "total_s": sum(seconds[stage]),
+            "median_gib": float(np.median(memory[stage])) if memory[stage] else None,
+            "max_gib": max(memory[stage]) if memory[stage] else None,
+        }
+        for stage in stages
+    ]
+
+
+def version_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
+    """Return every package with the version or versions that made the build."""
+    versions: dict[str, set[str]] = defaultdict(set)
+    for case in cases:
+        for run in case.runs:
+            for package, number in run.versions.items():
+                versions[package].add(number)
+    return [
+        {"package": name, "version": ", ".join(sorted(found))}
+        for name, found in sorted(versions.items())
+    ]
+
+
+def setting_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
+    """Return every setting of every stage with its value, or values where runs differ."""
+    values: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for case in cases:
+        for run in case.runs:
+            for key, value in run.settings.items():
+                values[run.stage, key].add(json.dumps(value, sort_keys=True))
+    rank = {stage: place for place, stage in enumerate(STAGE_ORDER)}
+    ordered = sorted(values, key=lambda item: (rank.get(item[0], len(rank)), item))
+    return [
+        {"stage": stage, "setting": key, "value": " or ".join(sorted(values[stage, key]))}
+        for stage, key in ordered
+    ]
+
+
+def motion_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """Return the figures of the rigid step per case: overlap of the lungs, shift, rotation."""
+    return [
+        {
+            "case": case.name,
+            "role": case.role,
+            "dice_centred": as_number(case.prealign.get("dice_centred")),
+            "dice_aligned": as_number(case.prealign.get("dice_aligned")),
+            "shift_mm": _length(case.prealign.get("translation_mm")),
+            "rotation_deg": as_number(case.prealign.get("rotation_deg")),
+            "residual_mm": as_number(case.prealign.get("match_residual_mean_mm")),
+        }
+        for case in cases
+        if case.prealign
+    ]
+
+
+def _length(vector: object) -> float | None:
+    """Return the length of a vector of three numbers, or None for anything else."""
+    parts = [as_number(part) for part in vector] if isinstance(vector, list) else []
+    known = [part for part in parts if part is not None]
+    return math.hypot(*known) if len(known) == len(parts) == 3 else None

@@ -1,0 +1,148 @@
+"""Tables: which cases count, and sums that can be done by hand."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.unit.report.conftest import write_rejection
+
+from lcsd.files import read_json, write_json
+from lcsd.report.collect import Case, Evaluation, Inventory, Run
+from lcsd.report.tables import (
+    LCSD500,
+    cost_rows,
+    method_summaries,
+    motion_rows,
+    readable_rejections,
+    rejected_rows,
+    setting_rows,
+    table1_rows,
+    tre_rows,
+    version_rows,
+)
+
+MakeCase = Callable[..., Path]
+
+EMPTY = Case("a", Path("a"), "test", "done", (), None, (), (), {}, None, {}, ())
+
+
+def scored(name: str, tre: list[float], before: list[float], **figures: object) -> Case:
+    evaluation = Evaluation(
+        "divroc", {"tre_mean_mm": float(np.mean(tre)), **figures}, np.array(tre), np.array(before)
+    )
+    return replace(EMPTY, name=name, evaluations=(evaluation,))
+
+
+def test_summary_counts_cases_and_landmarks() -> None:
+    cases = [
+        scored("a", [1.0], [9.0], folding_percent=0.5),
+        scored("b", [3.0, 3.0, 3.0], [11.0, 11.0, 11.0], folding_percent=0.1),
+    ]
+    (summary,) = method_summaries(cases)
+    assert summary.after.cases == 2
+    assert summary.after.of_case_means.mean == pytest.approx(2.0)
+    assert summary.after.pooled.mean == pytest.approx(2.5)
+    assert summary.before.of_case_means.mean == pytest.approx(10.0)
+    assert summary.max_folding_percent == 0.5
+
+
+def test_quarantined_gated_and_circular_cases_do_not_count() -> None:
+    good = scored("a", [1.0], [9.0])
+    bad = [
+        replace(scored("b", [50.0], [9.0]), status="quarantined"),
+        replace(scored("c", [50.0], [9.0]), failed_gates=("x",)),
+        scored("d", [0.0], [9.0], circular=True),
+    ]
+    (summary,) = method_summaries([good, *bad])
+    assert summary.after.cases == 1
+    assert summary.after.pooled.mean == 1.0
+    assert [row["in_statistics"] for row in tre_rows([good, *bad])] == [True, False, False, False]
+    assert method_summaries(bad) == []
+
+
+def test_tre_rows_have_every_figure_and_empty_cells(make_case: MakeCase, results: Path) -> None:
+    folder = make_case("a")
+    content = read_json(folder / "evaluation" / "divroc.json")
+    del content["tre_p95_mm"]
+    write_json(folder / "evaluation" / "divroc.json", content)
+    first, second = tre_rows(Inventory(results).cases(None))
+    assert (first["method"], second["method"]) == ("corrfield", "divroc")
+    assert first["tre_p95_mm"] > 0
+    assert second["tre_p95_mm"] == ""
+    assert first["tre_native_mean_mm"] == ""
+
+
+def test_table1_is_beside_the_published_values() -> None:
+    cases = [
+        replace(EMPTY, points={("fixed", "dense"): 10, ("moving", "dense"): 30}, correspondences=5),
+        replace(EMPTY, points={("fixed", "dense"): 20, ("fixed", "keypoints"): 4}),
+        replace(EMPTY, points={("fixed", "dense"): 999}, status="quarantined"),
+    ]
+    dense, sparse, corrfield = table1_rows(cases)
+    assert (dense["clouds"], dense["points_min"], dense["points_max"]) == (3, 10, 30)
+    assert dense["points_mean"] == 20
+    assert dense["lcsd500_mean"] == LCSD500["dense"][2] == 72_600
+    assert (sparse["clouds"], sparse["points_mean"]) == (1, 4)
+    assert (corrfield["clouds"], corrfield["points_mean"]) == (1, 5)
+
+
+def test_table1_of_nothing_has_empty_cells() -> None:
+    assert [row["points_mean"] for row in table1_rows([])] == ["", "", ""]
+
+
+def test_cost_rows_are_in_pipeline_order() -> None:
+    runs = tuple(
+        Run(stage, "", seconds, gib, {}, {})
+        for stage, seconds, gib in [
+            ("zebra", 1.0, None), ("register", 4.0, 2.0), ("convert", 1.0, 0.5),
+            ("convert", 3.0, 0.7), ("convert", 2.0, 0.6), ("lungs", None, None),
+        ]
+    )  # fmt: skip
+    rows = cost_rows([replace(EMPTY, runs=runs)])
+    assert [row["stage"] for row in rows] == ["convert", "register", "zebra"]
+    assert rows[0] == {
+        "stage": "convert", "runs": 3, "median_s": 2.0, "max_s": 3.0, "total_s": 6.0,
+        "median_gib": 0.6, "max_gib": 0.7,
+    }  # fmt: skip
+    assert rows[2]["max_gib"] is None
+
+
+def test_versions_and_settings_show_differences() -> None:
+    runs = (
+        Run("lungs", "", 1.0, 1.0, {"hu": -500}, {"numpy": "2.0"}),
+        Run("lungs", "", 1.0, 1.0, {"hu": -400}, {"numpy": "2.1"}),
+        Run("convert", "", 1.0, 1.0, {"gap": None}, {"numpy": "2.1"}),
+    )
+    cases = [replace(EMPTY, runs=runs)]
+    assert version_rows(cases) == [{"package": "numpy", "version": "2.0, 2.1"}]
+    assert setting_rows(cases) == [
+        {"stage": "convert", "setting": "gap", "value": "null"},
+        {"stage": "lungs", "setting": "hu", "value": "-400 or -500"},
+    ]
+
+
+def test_rejected_rows_say_nothing_twice(make_case: MakeCase, results: Path) -> None:
+    folder = make_case("a")
+    write_rejection(folder, message=f"{results}/cases/a/lungs/fixed.nii.gz: the mask is empty")
+    cases = Inventory(results).cases(None)
+    (row,) = rejected_rows(cases)
+    assert row["message"].endswith("look at the scan [empty_mask]")
+    (readable,) = readable_rejections(cases, results)
+    assert readable["message"] == "cases/a/lungs/fixed.nii.gz: the mask is empty"
+    assert readable["remedy"] == "look at the scan"
+
+
+def test_broken_rejection_has_a_row() -> None:
+    (row,) = rejected_rows([replace(EMPTY, status="quarantined")])
+    assert row["code"] == "unreadable_rejection"
+
+
+def test_motion_rows_take_the_length_of_the_shift() -> None:
+    prealign = {"dice_aligned": 0.9, "translation_mm": [3.0, 0.0, 4.0], "rotation_deg": "x"}
+    (row,) = motion_rows([replace(EMPTY, prealign=prealign), EMPTY])
+    assert (row["shift_mm"], row["dice_aligned"]) == (5.0, 0.9)
+    assert row["rotation_deg"] is row["dice_centred"] is None
+    (row,) = motion_rows([replace(EMPTY, prealign={"translation_mm": ["a", 1, 2]})])
+    assert row["shift_mm"] is None

@@ -1,0 +1,114 @@
+"""A tiny phantom cohort and a way to build it as a user would."""
+
+import csv
+import hashlib
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lcsd.phantom.cohort import write_cohort
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ROOT / "tests" / "workflow" / "tiny.yaml"
+TIMED = (".provenance.json",)
+"""Files that may hold times and hosts."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder with a manifest, in which builds run.
+
+    Parameters
+    ----------
+    folder
+        Working folder of snakemake.
+    manifest
+        Its pairs.tsv.
+    """
+
+    folder: Path
+    manifest: Path
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results"
+
+    def command(self, *arguments: str, settings: dict[str, object] | None = None) -> list[str]:
+        config = self.folder / "config.yaml"
+        content = yaml.safe_load(TINY.read_text()) | {"manifest": str(self.manifest)}
+        config.write_text(yaml.safe_dump(content | (settings or {})))
+        return [
+            sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
+            "--directory", str(self.folder), "--profile", str(ROOT / "workflow/profiles/workstation"),
+            "--configfile", str(config), *arguments,
+        ]  # fmt: skip
+
+    def snakemake(
+        self, *arguments: str, code: int = 0, settings: dict[str, object] | None = None
+    ) -> str:
+        """Run snakemake, check its exit code and return all it printed."""
+        done = subprocess.run(
+            self.command(*arguments, settings=settings), capture_output=True, text=True,
+            check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        printed = done.stdout + done.stderr
+        assert done.returncode == code, printed + self.logs()
+        return printed
+
+    def planned(self, settings: dict[str, object] | None = None) -> dict[str, int]:
+        """Return the rules that a build would run now, with the number of jobs."""
+        printed = self.snakemake("--dry-run", settings=settings)
+        stats = printed.split("Job stats:")[-1] if "Job stats:" in printed else ""
+        return {name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE)}
+
+    def logs(self) -> str:
+        logs = sorted((self.results / "logs").rglob("*.log"))
+        return "\n".join(f"== {p.name}\n{p.read_text()[-2000:]}" for p in logs)
+
+    def rejected(self) -> dict[str, dict[str, str]]:
+        """Return the rows of report/rejected.tsv by case."""
+        with (self.results / "report" / "rejected.tsv").open(newline="") as handle:
+            return {row["case"]: row for row in csv.DictReader(handle, delimiter="\t")}
+
+    def hashes(self, case: str) -> dict[str, str]:
+        """Return the SHA-256 of every file of a case but provenance."""
+        root = self.results / "cases" / case
+        return {
+            str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(root.rglob("*"))
+            if path.is_file() and not path.name.endswith(TIMED)
+        }
+
+
+def rows_of(manifest: Path) -> list[dict[str, str]]:
+    with manifest.open(newline="") as handle:
+        return list(csv.DictReader(handle, delimiter="\t"))
+
+
+def write_manifest(path: Path, rows: list[dict[str, str]]) -> Path:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, columns, delimiter="\t", lineterminator="\n", restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Manifest of two tiny phantom cases; the second is a test case with landmarks."""
+    folder = tmp_path_factory.mktemp("cohort")
+    return write_cohort(folder, cases=2, seed=0, size="tiny", format="nifti", test_cases=1)
+
+
+@pytest.fixture(scope="session")
+def built(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """An undisturbed build of the tiny cohort."""
+    workspace = Workspace(tmp_path_factory.mktemp("built"), cohort)
+    workspace.snakemake()
+    return workspace

@@ -1,0 +1,207 @@
+"""The workflow as a user meets it: builds, reruns, bad cases, kills, own data."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from lcsd.build import METHODS
+from lcsd.files import read_cloud, read_json, read_point_pairs
+from lcsd.images import read_field, read_image, read_rigid
+from lcsd.phantom.cohort import write_cohort
+from tests.workflow.conftest import Workspace, rows_of, write_manifest
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+
+KILL_TIMEOUT_S = 300
+
+
+def test_build_ends_with_scores_and_a_report(built: Workspace) -> None:
+    test_case = rows_of(built.manifest)[-1]["case"]
+    root = built.results / "cases" / test_case
+    for method, folder in METHODS.items():
+        figures = read_json(root / "evaluation" / f"{method}.json")
+        assert figures["count"] == 100
+        assert figures["tre_mean_mm"] < figures["tre_before_mean_mm"] < figures["tre_native_mean_mm"]
+        field = read_field(root / folder / "field.nii.gz")
+        assert field.grid.same_as(read_image(root / "images" / "fixed.nii.gz").grid)
+    page = (built.results / "report" / "index.html").read_text()
+    assert all(row["case"] in page for row in rows_of(built.manifest))
+    assert built.rejected() == {}
+
+
+def test_outputs_are_in_the_right_frames(built: Workspace, cohort: Path) -> None:
+    """The truth of the phantom, in native frames, must be what the outputs say."""
+    case = rows_of(cohort)[0]["case"]
+    root = built.results / "cases" / case
+    truth = read_point_pairs(cohort.parent / case / "truth" / "points.csv")
+    to_common = read_rigid(root / "images" / "rigid.tfm").inverse()
+    native = np.linalg.norm(truth.moving - truth.fixed, axis=1).mean()
+    before = np.linalg.norm(to_common.apply(truth.moving) - truth.fixed, axis=1).mean()
+    field = read_field(root / "correspondences" / "field.nii.gz")
+    moved = truth.fixed + field.at(truth.fixed)
+    after = np.linalg.norm(to_common.apply(truth.moving) - moved, axis=1).mean()
+    assert after < before < native
+    # A dense cloud lies in the lungs of the common grid, a sparse one in the dense one.
+    dense = read_cloud(root / "clouds" / "fixed_dense.npz")
+    sparse = read_cloud(root / "clouds" / "fixed_keypoints.npz")
+    assert sparse.index is not None
+    np.testing.assert_array_equal(dense.points[sparse.index], sparse.points)
+    lungs = read_image(root / "images" / "fixed_mask.nii.gz")
+    voxels = np.rint(lungs.grid.world_to_voxel(dense.points.astype(float))).astype(int)
+    assert lungs.array[voxels[:, 2], voxels[:, 1], voxels[:, 0]].mean() > 0.95
+
+
+def test_second_run_has_nothing_to_do(built: Workspace) -> None:
+    assert built.planned() == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "rules"),
+    [
+        ({"keypoints": {"j": 14}}, {"keypoints", "report"}),
+        ({"evaluate": {"tps_smoothing": 0.1}}, {"evaluate", "report"}),
+        ({"cloud": {"gate_min_points": 10}}, {"cloud", "keypoints", "register", "evaluate", "report"}),
+        ({"correspond": {"alpha": 2.0}}, {"correspond", "evaluate", "report"}),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_editing_a_setting_reruns_what_depends_on_it(
+    built: Workspace, settings: dict[str, dict[str, float]], rules: set[str]
+) -> None:
+    import yaml
+
+    from tests.workflow.conftest import TINY
+
+    tiny = yaml.safe_load(TINY.read_text())
+    merged = {name: tiny.get(name, {}) | change for name, change in settings.items()}
+    assert set(built.planned(merged)) == rules | {"all", "total"}
+
+
+def test_one_case_can_be_made_again(built: Workspace) -> None:
+    case = rows_of(built.manifest)[0]["case"]
+    before = built.hashes(case)
+    target = f"results/cases/{case}/clouds/fixed_keypoints.npz"
+    (built.folder / target).unlink()
+    printed = built.snakemake(target)
+    assert "sparse cloud of the fixed scan" in printed
+    assert built.hashes(case) == before
+
+
+def broken_rows(good: dict[str, str], folder: Path) -> list[dict[str, str]]:
+    """One case per fault, each named after the reason code that is expected."""
+    scan = nibabel.load(good["fixed_source"])
+    data = np.asarray(scan.dataobj)
+
+    def volume(name: str, values: np.ndarray) -> str:
+        nibabel.save(nibabel.Nifti1Image(values, scan.affine), folder / f"{name}.nii.gz")
+        return str(folder / f"{name}.nii.gz")
+
+    truncated = folder / "truncated.nii.gz"
+    truncated.write_bytes(Path(good["fixed_source"]).read_bytes()[:5000])
+    empty = np.zeros(data.shape, np.uint8)
+    (folder / "outside.csv").write_text(
+        "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z\n9000,0,0,9000,0,0\n"
+    )
+    faults = {
+        "missing_file": {"fixed_source": str(folder / "absent.nii.gz")},
+        "truncated_file": {"fixed_source": str(truncated)},
+        "not_3d": {"moving_source": volume("four", np.stack([data, data], axis=-1))},
+        "not_hu": {"moving_source": volume("raw", (data + 1024).clip(0))},
+        "empty_mask": {"fixed_mask": volume("mask", empty)},
+        "empty_vessels": {"moving_vessels": volume("vessels", empty)},
+        "landmark_outside": {
+            "landmarks": str(folder / "outside.csv"), "landmarks_frame": "native", "role": "test",
+        },
+    }  # fmt: skip
+    return [{**good, "case": code, **change} for code, change in faults.items()]
+
+
+def test_bad_cases_are_quarantined_and_the_good_one_finishes(
+    built: Workspace, cohort: Path, tmp_path: Path
+) -> None:
+    good = rows_of(cohort)[0]
+    for column in ("fixed_source", "moving_source"):
+        good[column] = str(cohort.parent / good[column])
+    bad = broken_rows(good, tmp_path)
+    workspace = Workspace(tmp_path, write_manifest(tmp_path / "pairs.tsv", [*bad, good]))
+    printed = workspace.snakemake(code=1)
+    rejected = workspace.rejected()
+    assert {case: row["code"] for case, row in rejected.items()} == {
+        row["case"]: row["case"] for row in bad
+    }, workspace.logs()
+    assert workspace.hashes(good["case"]) == built.hashes(good["case"])
+    page = (workspace.results / "report" / "index.html").read_text()
+    assert "absent.nii.gz" in page
+    assert "7 quarantined" in printed
+    for row in bad:
+        assert "\n" not in rejected[row["case"]]["message"]
+        assert not list((workspace.results / "cases" / row["case"]).rglob(".*tmp*"))
+    # The user mends a case: it runs, and leaves the quarantine.
+    shutil.copy(good["fixed_source"], tmp_path / "absent.nii.gz")
+    workspace.snakemake(f"results/cases/missing_file/scans/fixed.nii.gz")
+    assert not (workspace.results / "cases" / "missing_file" / "rejected.json").exists()
+
+
+def test_kill_and_resume_gives_the_same_bytes(
+    built: Workspace, cohort: Path, tmp_path: Path
+) -> None:
+    workspace = Workspace(tmp_path, cohort)
+    case = rows_of(cohort)[-1]["case"]
+    process = subprocess.Popen(
+        workspace.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    waited_for = workspace.results / "cases" / case / "images" / "rigid.tfm"
+    end = time.monotonic() + KILL_TIMEOUT_S
+    while not waited_for.exists() and time.monotonic() < end and process.poll() is None:
+        time.sleep(0.2)
+    assert process.poll() is None, "the build ended before it could be killed"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    workspace.snakemake("--unlock")
+    workspace.snakemake()
+    for row in rows_of(cohort):
+        assert workspace.hashes(row["case"]) == built.hashes(row["case"])
+
+
+def test_own_data_dicom_masks_and_vessels(tmp_path: Path) -> None:
+    manifest = write_cohort(
+        tmp_path / "own", cases=1, seed=3, size="tiny", format="dicom", test_cases=1
+    )
+    (row,) = rows_of(manifest)
+    for scan in ("fixed", "moving"):
+        row[f"{scan}_mask"] = f"{row['case']}/truth/{scan}_lungs.nii.gz"
+        row[f"{scan}_vessels"] = f"{row['case']}/truth/{scan}_vessels.nii.gz"
+    workspace = Workspace(tmp_path, write_manifest(manifest, [row]))
+    workspace.snakemake()
+    root = workspace.results / "cases" / row["case"]
+    figures = read_json(root / "evaluation" / "divroc.json")
+    assert figures["tre_mean_mm"] < figures["tre_before_mean_mm"]
+    given = read_image(manifest.parent / row["fixed_vessels"])
+    used = read_image(root / "vessels" / "fixed.nii.gz")
+    volumes = [np.prod(i.grid.spacing) * (i.array > 0).sum() for i in (given, used)]
+    assert volumes[1] == pytest.approx(volumes[0], rel=0.15)
+
+
+def test_bad_manifest_and_config_end_with_one_line_and_code_2(cohort: Path, tmp_path: Path) -> None:
+    rows = rows_of(cohort)
+    for change, expected in (
+        ({"case": "$(touch hacked)"}, "line 2, column case"),
+        ({"case": "../x"}, "line 2, column case"),
+        ({"case": rows[1]["case"]}, "duplicate case"),
+    ):
+        manifest = write_manifest(tmp_path / "pairs.tsv", [rows[0] | change, rows[1]])
+        printed = Workspace(tmp_path, manifest).snakemake("--dry-run", code=2)
+        assert expected in printed
+        assert "Traceback" not in printed
+    assert not (tmp_path / "hacked").exists()
+    workspace = Workspace(tmp_path, cohort)
+    printed = workspace.snakemake("--dry-run", code=2, settings={"keypoints": {"sigma": 1}})
+    assert "keypoints.sigma: unknown key" in printed
