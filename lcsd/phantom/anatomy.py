@@ -253,11 +253,22 @@ def _mediastinum_hu(x: float, y: float, z: float, heart: float) -> float:
 
 
 @nb.njit(cache=True)
+def _skin_level(x: float, y: float, z: float) -> float:
+    shoulder = min(max((z - 60.0) / 90.0, 0.0), 1.0)
+    return -_ellipsoid(x, y - 8.0, 0.0, 166.0 + 26.0 * shoulder, 116.0, 1.0)
+
+
+@nb.njit(cache=True)
+def outside_body(px: float, py: float, pz: float, body: Body) -> bool:
+    """Whether a point lies in the air around the body."""
+    return _skin_level(px / body.scale, py / body.scale, pz / body.scale) < 0.0
+
+
+@nb.njit(cache=True)
 def tissue_hu(px: float, py: float, pz: float, body: Body) -> float:
     """HU of everything but lungs, vessels in lungs and airways; air outside the body."""
     x, y, z = px / body.scale, py / body.scale, pz / body.scale
-    shoulder = min(max((z - 60.0) / 90.0, 0.0), 1.0)
-    skin = -_ellipsoid(x, y - 8.0, 0.0, 166.0 + 26.0 * shoulder, 116.0, 1.0)
+    skin = _skin_level(x, y, z)
     if skin < 0.0:
         return HU_AIR
     if skin < 1.5:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lcsd.phantom.anatomy import Body, lung_level, tissue_hu
+from lcsd.phantom.anatomy import HU_AIR, Body, lung_level, outside_body, tissue_hu
 from lcsd.phantom.motion import Motion
 from lcsd.phantom.texture import texture_at
 from lcsd.phantom.trees import FIXED_ONLY, MOVING_ONLY
@@ -21,6 +21,8 @@ SUBSLICES = 3
 # Width of the ramp at a tube's surface: one typical pixel, so that thin vessels keep their area.
 EDGE_MM = 0.7
 WALL_MM, WALL_SHARE = 0.5, 0.18
+# Further from the lungs' surface than this, a slice's thickness cannot reach it.
+DEEP_MM = 4.0
 HU_LUMEN = -985.0
 HU_WALL = 10.0
 HU_VESSEL = 42.0
@@ -146,8 +148,11 @@ def _with_tubes(
 
 
 @nb.njit(cache=True)
-def _point_hu(x: float, y: float, z: float, det: float, scene: Scene, scan: int) -> float:
-    level = lung_level(x, y, z, scene.body)
+def _point_hu(
+    x: float, y: float, z: float, det: float, scene: Scene, scan: int, deep: bool
+) -> float:
+    """HU of a point in or near the lungs; `deep` says that it cannot be near their surface."""
+    level = DEEP_MM if deep else lung_level(x, y, z, scene.body)
     inside = min(max(0.5 + level / EDGE_MM, 0.0), 1.0)
     hu = 0.0
     if inside > 0.0:
@@ -190,13 +195,17 @@ def _render(coef, size, steps, subslices, thickness_voxels, body, vessels, airwa
                         + w[3] * rows[s, bx + 2, c]
                     )
             x, y, z = p[middle, 0], p[middle, 1], p[middle, 2]
-            if lung_level(x, y, z, scene.body) < -4.0:
+            if outside_body(x, y, z, scene.body):
+                out[k, j, i] = HU_AIR
+                continue
+            level = lung_level(x, y, z, scene.body)
+            if level < -DEEP_MM:
                 hu = tissue_hu(x, y, z, scene.body)
                 hu = _with_tubes(hu, x, y, z, scene, scan, False)
             else:
                 hu = 0.0
                 for s in range(subslices):
-                    hu += _point_hu(p[s, 0], p[s, 1], p[s, 2], p[s, 3], scene, scan)
+                    hu += _point_hu(p[s, 0], p[s, 1], p[s, 2], p[s, 3], scene, scan, level > DEEP_MM)
                 hu /= subslices
             out[k, j, i] = hu
     return out

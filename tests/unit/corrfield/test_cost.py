@@ -1,0 +1,66 @@
+"""Cost volumes against the definition, whole and fractional points, borders."""
+
+import itertools
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+
+from lcsd.corrfield.cost import cost_volumes
+
+Features = NDArray[np.float32]
+
+
+def features(seed: int) -> Features:
+    return np.random.default_rng(seed).random((12, 11, 12, 13)).astype(np.float32)
+
+
+def oracle(
+    source: Features, target: Features, point: NDArray[np.float64], radius: int, step: int,
+    patch: int, alpha: float,
+) -> NDArray[np.float64]:  # fmt: skip
+    def at(volume: Features, place: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.array(
+            [map_coordinates(c, place[:, None], order=1, mode="nearest")[0] for c in volume]
+        )
+
+    offsets = [np.array(o) for o in itertools.product(range(-patch, patch + 1, step), repeat=3)]
+    width = 2 * radius + 1
+    result = np.empty((width,) * 3)
+    for d in itertools.product(range(-radius, radius + 1), repeat=3):
+        total = sum(
+            ((at(source, point + o) - at(target, point + o + step * np.array(d))) ** 2).sum()
+            for o in offsets
+        )
+        result[tuple(i + radius for i in d)] = alpha * total / len(offsets)
+    return result
+
+
+@pytest.mark.parametrize(("step", "patch"), [(1, 1), (2, 3), (2, 1)])
+@pytest.mark.parametrize(
+    "point", [(5.0, 6.0, 6.0), (5.3, 6.7, 6.5), (0.0, 11.0, 12.0)], ids=["whole", "between", "corner"]
+)
+def test_equals_the_definition(step: int, patch: int, point: tuple[float, ...]) -> None:
+    source, target = features(0), features(1)
+    points = np.array([point, (4.0, 4.0, 4.0)])
+    out = np.empty((2, 5, 5, 5), np.float32)
+    cost_volumes(source, target, points, 2, step, patch, 2.5, out)
+    for n in range(2):
+        expected = oracle(source, target, points[n], 2, step, patch, 2.5)
+        np.testing.assert_allclose(out[n], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_shift_is_found_in_its_direction() -> None:
+    source = features(2)
+    target = np.roll(source, (1, -2, 0), axis=(1, 2, 3))
+    out = np.empty((1, 5, 5, 5), np.float32)
+    cost_volumes(source, target, np.array([[5.0, 6, 6]]), 2, 1, 1, 1.0, out)
+    found = np.array(np.unravel_index(out[0].argmin(), out[0].shape)) - 2
+    assert found.tolist() == [1, -2, 0]
+    assert out.min() == 0
+
+
+def test_no_point() -> None:
+    out = np.empty((0, 5, 5, 5), np.float32)
+    cost_volumes(features(0), features(1), np.empty((0, 3)), 2, 1, 1, 1.0, out)

@@ -1,0 +1,79 @@
+"""Foerstner keypoints against the definition, voxel by voxel."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from lcsd.corrfield.foerstner import TRUNCATE_SIGMAS, distinctiveness, find_keypoints
+from lcsd.errors import BadInputError
+
+
+def blobs(seed: int = 0, shape: tuple[int, int, int] = (24, 22, 20)) -> NDArray[np.float32]:
+    noise = np.random.default_rng(seed).normal(size=shape)
+    return (500 * gaussian_filter(noise, 1.5)).astype(np.float32)
+
+
+def oracle(image: NDArray[np.float32], sigma: float) -> NDArray[np.float64]:
+    padded = np.pad(image.astype(np.float64), 2, mode="edge")
+
+    def slope(axis: int) -> NDArray[np.float64]:
+        def at(offset: int) -> NDArray[np.float64]:
+            rolled = np.roll(padded, -offset, axis=axis)
+            return rolled[2:-2, 2:-2, 2:-2]
+
+        return (at(-2) - 8 * at(-1) + 8 * at(1) - at(2)) / 12
+
+    slopes = [slope(axis) for axis in range(3)]
+    tensor = np.empty((*image.shape, 3, 3))
+    for a in range(3):
+        for b in range(3):
+            tensor[..., a, b] = gaussian_filter(
+                slopes[a] * slopes[b], sigma, mode="nearest", truncate=TRUNCATE_SIGMAS
+            )
+    return 1 / np.trace(np.linalg.inv(tensor), axis1=-2, axis2=-1)
+
+
+def test_distinctiveness_is_one_over_the_trace_of_the_inverse() -> None:
+    image = blobs()
+    np.testing.assert_allclose(distinctiveness(image, sigma=1.4), oracle(image, 1.4), rtol=2e-2)
+
+
+def test_a_plane_and_a_line_are_not_distinctive_but_a_corner_is() -> None:
+    z, y, x = np.mgrid[:21, :21, :21]
+    corner = ((z > 10) & (y > 10) & (x > 10)).astype(np.float32)
+    line = ((z > 10) & (y > 10)).astype(np.float32)
+    at_corner = distinctiveness(corner, sigma=1.4)[10, 10, 10]
+    assert at_corner > 1e-3
+    assert distinctiveness(line, sigma=1.4).max() < 1e-6 * at_corner
+    assert distinctiveness(np.full_like(corner, 7), sigma=1.4).max() == 0
+
+
+@pytest.mark.parametrize("cube", [1, 3])
+def test_keypoints_are_cube_maxima_in_the_eroded_mask(cube: int) -> None:
+    image = blobs(1)
+    mask = np.zeros(image.shape, bool)
+    mask[2:20, 3:19, 1:18] = True
+    found = find_keypoints(image, mask, sigma=1.4, cube=cube, threshold=1e-8)
+    score = np.zeros(image.shape)
+    inner = (slice(3, 19), slice(4, 18), slice(2, 17))
+    score[inner] = distinctiveness(image, sigma=1.4)[inner]
+    padded = np.pad(score, cube)
+    expected = [
+        voxel
+        for voxel in np.argwhere(score > 1e-8)
+        if score[tuple(voxel)]
+        == padded[tuple(slice(v, v + 2 * cube + 1) for v in voxel)].max()
+    ]
+    np.testing.assert_array_equal(found, expected)
+    assert len(found) > 3
+
+
+def test_no_keypoint_names_threshold_and_what_was_found() -> None:
+    image, mask = blobs(), np.ones((24, 22, 20), bool)
+    with pytest.raises(BadInputError, match=r"> 1e\+12; found .* at most"):
+        find_keypoints(image, mask, sigma=1.4, cube=3, threshold=1e12)
+    thin = np.zeros_like(mask)
+    thin[5] = True
+    with pytest.raises(BadInputError, match="no interior"):
+        find_keypoints(image, thin, sigma=1.4, cube=3, threshold=1e-8)

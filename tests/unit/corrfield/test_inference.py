@@ -1,0 +1,94 @@
+"""The tree spans and is shortest; messages equal brute-force minimisation."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from lcsd.corrfield.inference import Tree, spanning_tree, tree_marginals
+
+
+def lengths(tree: Tree) -> float:
+    return float(tree.length.sum() - 1)
+
+
+def test_tree_spans_and_parents_come_first() -> None:
+    points = np.random.default_rng(0).uniform(0, 50, size=(80, 3))
+    tree = spanning_tree(points, np.zeros(80), neighbours=10, beta=150)
+    assert sorted(tree.order) == list(range(80))
+    seen = set()
+    for point in tree.order:
+        assert tree.parent[point] in seen or tree.parent[point] == -1
+        seen.add(point)
+    assert (tree.parent == -1).sum() == 1
+
+
+def test_tree_is_minimal() -> None:
+    """Prim's algorithm on the complete graph, written out."""
+    rng = np.random.default_rng(1)
+    points, intensity = rng.uniform(0, 20, size=(25, 3)), rng.uniform(0, 500, size=25)
+    weight = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    weight += np.abs(intensity[:, None] - intensity[None]) / 150
+    inside, total = {0}, 0.0
+    while len(inside) < 25:
+        best = min((weight[a, b], b) for a in inside for b in range(25) if b not in inside)
+        total += best[0]
+        inside.add(best[1])
+    tree = spanning_tree(points, intensity, neighbours=24, beta=150)
+    assert lengths(tree) == pytest.approx(total, rel=1e-5)
+
+
+def test_separate_clusters_and_few_points_are_connected() -> None:
+    rng = np.random.default_rng(2)
+    clusters = np.concatenate([rng.normal(c, 1, size=(12, 3)) for c in (0, 100, 250, 1000)])
+    tree = spanning_tree(clusters, np.zeros(48), neighbours=3, beta=150)
+    assert len(tree.order) == 48
+    for count in (1, 2, 3):
+        tree = spanning_tree(clusters[:count], np.zeros(count), neighbours=10, beta=150)
+        assert len(tree.order) == count
+
+
+def line_tree() -> Tree:
+    """0 - 1 - 3 and 0 - 2."""
+    return Tree(
+        np.array([0, 1, 2, 3]), np.array([-1, 0, 0, 1]),
+        np.array([1, 0.7, 2.0, 1.3], np.float32), np.array([0, 1, 3, 4]),
+    )  # fmt: skip
+
+
+def test_marginals_equal_all_configurations() -> None:
+    tree = line_tree()
+    cost = np.random.default_rng(3).random((4, 2, 2, 2)).astype(np.float32) * 3
+    states = list(itertools.product(range(2), repeat=3))
+    expected = np.full(cost.shape, np.inf)
+    for chosen in itertools.product(states, repeat=4):
+        energy = sum(float(cost[(i, *d)]) for i, d in enumerate(chosen))
+        for child in (1, 2, 3):
+            apart = np.subtract(chosen[child], chosen[tree.parent[child]])
+            energy += float((apart**2).sum()) / float(tree.length[child])
+        for i, d in enumerate(chosen):
+            expected[(i, *d)] = min(expected[(i, *d)], energy)
+    found = tree_marginals(cost, tree)
+    for i in range(4):
+        np.testing.assert_allclose(
+            found[i] - found[i].min(), expected[i] - expected[i].min(), atol=1e-5
+        )
+
+
+def test_one_point_keeps_its_cost_and_input_is_not_changed() -> None:
+    cost = np.random.default_rng(4).random((1, 3, 3, 3)).astype(np.float32)
+    tree = spanning_tree(np.zeros((1, 3)), np.zeros(1), neighbours=10, beta=1)
+    np.testing.assert_array_equal(tree_marginals(cost, tree), cost)
+    cost = np.random.default_rng(5).random((4, 3, 3, 3)).astype(np.float32)
+    before = cost.copy()
+    tree_marginals(cost, line_tree())
+    np.testing.assert_array_equal(cost, before)
+
+
+def test_a_flat_point_follows_its_neighbours() -> None:
+    cost = np.zeros((4, 5, 5, 5), np.float32)
+    for sure in (0, 2, 3):
+        cost[sure] = 50
+        cost[sure, 4, 1, 2] = 0
+    found = tree_marginals(cost, line_tree())[1]
+    assert np.unravel_index(found.argmin(), found.shape) == (4, 1, 2)

@@ -1,0 +1,113 @@
+"""Pictures: orientation, warping by the field's definition, colours, projection."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lcsd.geometry import Grid
+from lcsd.images import DisplacementField, Image
+from lcsd.report import overlays
+from lcsd.report.collect import Inventory
+from lcsd.report.overlays import PLANES, SLABS, colour_mix, ink_mix, warped_at
+
+MakeCase = Callable[..., Path]
+
+GRID = Grid((9, 8, 7), (2.0, 2.0, 2.0), (-8.0, 10.0, -100.0))
+
+
+def test_warped_image_is_the_moving_image_at_the_moved_point() -> None:
+    # A linear image samples exactly: M(p) = 1 x + 2 y - 3 z in world millimetres.
+    z, y, x = np.meshgrid(*[np.arange(n, dtype=float) for n in GRID.shape], indexing="ij")
+    voxels = np.stack([x, y, z], axis=-1)
+    ramp = Image((GRID.voxel_to_world(voxels) @ [1.0, 2.0, -3.0]).astype(np.float32), GRID)
+    vectors = np.full((*GRID.shape, 3), (1.0, -2.0, 0.5), dtype=np.float32)
+    inner = voxels[2:5, 2:6, 2:6]
+    found = warped_at(ramp, DisplacementField(vectors, GRID), inner, GRID)
+    expected = (GRID.voxel_to_world(inner) + [1.0, -2.0, 0.5]) @ [1.0, 2.0, -3.0]
+    assert found.shape == inner.shape[:-1]
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("plane", PLANES, ids=[plane.title for plane in PLANES])
+def test_head_is_up_and_the_patients_right_is_left(plane: overlays.Plane) -> None:
+    mask = np.ones(GRID.shape, dtype=bool)
+    cut = overlays._cut(plane, mask, np.array([2.0, 2.0, 2.0]))
+    z, y, x = np.meshgrid(*[np.arange(n) for n in GRID.shape], indexing="ij")
+    shown = {name: cut.shown(cut.of(axis)) for name, axis in (("x", x), ("y", y), ("z", z))}
+    if plane.title == "axial":
+        assert (np.diff(shown["y"], axis=0) > 0).all()  # front of the patient on top
+    else:
+        assert (np.diff(shown["z"], axis=0) < 0).all()
+    across = "y" if plane.title == "sagittal" else "x"
+    assert (np.diff(shown[across], axis=1) > 0).all()
+    np.testing.assert_array_equal(cut.voxels()[..., 0], cut.of(x))
+    np.testing.assert_array_equal(cut.voxels()[..., 2], cut.of(z))
+
+
+def test_cut_goes_through_the_largest_lung_area_with_a_margin() -> None:
+    mask = np.zeros((20, 20, 20), dtype=bool)
+    mask[5:8, 10, 10] = True
+    mask[6, 9:12, 9:12] = True
+    cut = overlays._cut(PLANES[0], mask, np.array([6.0, 6.0, 6.0]))
+    assert cut.index == 6
+    assert cut.ranges == (slice(7, 14), slice(7, 14))
+
+
+def test_equal_pictures_mix_to_grey() -> None:
+    grey = np.linspace(0, 1, 5)
+    np.testing.assert_array_equal(colour_mix(grey, grey), np.stack([grey] * 3, axis=-1))
+    np.testing.assert_array_equal(colour_mix(np.ones(1), np.zeros(1))[0], [1, 0, 1])
+
+
+def test_inks_leave_paper_white_and_darken_where_they_meet() -> None:
+    none, full = np.zeros(1), np.ones(1)
+    np.testing.assert_array_equal(ink_mix(none, none)[0], [1, 1, 1])
+    both = ink_mix(full, full)[0]
+    assert both.max() < min(ink_mix(full, none).max(), ink_mix(none, full).max())
+
+
+def test_slab_shows_points_where_they_are() -> None:
+    low, size = np.zeros(3), np.full(3, 60.0)
+    points = np.array([[15.0, 30.0, 45.0], [15.0, 30.0 + overlays.SLAB_MM, 5.0]])
+    ink = SLABS[0].ink(points, 30.0, low, size)
+    row, column = np.unravel_index(ink.argmax(), ink.shape)
+    pixel = overlays.PROJECTION_PIXEL_MM
+    assert column * pixel == pytest.approx(15.0, abs=1.5)
+    assert (ink.shape[0] - 1 - row) * pixel == pytest.approx(45.0, abs=1.5)
+    # The second point lies outside the slab.
+    assert ink[ink.shape[0] - 1 - round(5 / pixel), round(15 / pixel)] == 0
+
+
+def test_empty_slab_is_white() -> None:
+    ink = SLABS[0].ink(np.zeros((0, 3)), 0.0, np.zeros(3), np.full(3, 10.0))
+    assert ink.max() == 0
+
+
+def test_figures_exist_for_a_case_and_not_for_an_empty_one(
+    make_case: MakeCase, results: Path
+) -> None:
+    make_case("a")
+    (results / "cases" / "b").mkdir()
+    inventory = Inventory(results)
+    full, empty = inventory.cases(None)
+    figure = overlays.overlay_figure(full, inventory)
+    assert figure is not None
+    assert len(figure.axes) == 9  # before, corrfield, DiVRoC in three planes
+    clouds = overlays.cloud_figure(full, inventory)
+    assert clouds is not None
+    assert len(clouds.axes) == 4
+    assert overlays.overlay_figure(empty, inventory) is None
+    assert overlays.cloud_figure(empty, inventory) is None
+
+
+def test_clouds_without_registration_show_the_start_only(
+    make_case: MakeCase, results: Path
+) -> None:
+    (make_case("a") / "registration" / "points.npz").unlink()
+    inventory = Inventory(results)
+    (case,) = inventory.cases(None)
+    figure = overlays.cloud_figure(case, inventory)
+    assert figure is not None
+    assert len(figure.axes) == 2
