@@ -15,9 +15,8 @@ from scipy import ndimage
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.images import Image, from_sitk, read_mask, resample, to_sitk
+from lcsd.morphology import Mask, closed, depth_mm, grown, largest, shrunk
 from lcsd.settings.lungs import LungsSettings
-
-Mask = NDArray[np.bool_]
 
 TISSUE_ABOVE_HU = -300.0
 """Body wall; the foam of a table and clothes lie below."""
@@ -51,7 +50,7 @@ ROOM_BLUR_MM = 2.5
 """Width of the ramp between room air and skin after averaging."""
 
 WALL_REACH_MM = 7.0
-"""A lung's surface lies within this of the body wall: blur, thick slices, corners of the opening."""
+"""A lung's surface is this near to the body wall: blur, thick slices, corners of the opening."""
 
 ENCLOSED_SHARE = 0.7
 """Share of its surface that a lung has at the body wall (phantom and real scans: lungs >= 0.9, also
@@ -118,8 +117,8 @@ def segment_lungs(
     air = smooth < settings.air_below_hu
     air &= ~_room_air(work.array, smooth, step)
     airways = _airways(smooth, air, settings, step)
-    candidates = air & ~_grown(airways, settings.airway_wall_mm, step)
-    near_body = _grown(_body(work.array, step), WALL_REACH_MM, step)
+    candidates = air & ~grown(airways, settings.airway_wall_mm, step)
+    near_body = grown(_body(work.array, step), WALL_REACH_MM, step)
     lungs = _choose_lungs(candidates, smooth, near_body, settings, step)
     if not lungs:
         raise BadInputError(
@@ -129,7 +128,7 @@ def segment_lungs(
         )  # fmt: skip
     whole = np.zeros_like(air)
     for lung in lungs:
-        whole |= _closed(lung, settings.closing_mm, step)
+        whole |= closed(lung, settings.closing_mm, step)
     whole &= ~airways
     mask = _on_grid(Image(whole, work.grid), scan.grid)
     volume = float(mask.array.sum() * np.prod(scan.grid.spacing) * ML_PER_MM3)
@@ -168,57 +167,23 @@ def _working_copy(scan: Image, spacing_mm: float) -> Image:
     return from_sitk(sitk.BinShrink(sitk.Cast(volume, sitk.sitkFloat32), factors))
 
 
-def _depth(mask: Mask, step: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the distance of each voxel of the mask to its outside, mm; border counts as inside."""
-    image = sitk.GetImageFromArray(mask.astype(np.uint8))
-    image.SetSpacing([float(s) for s in step[::-1]])
-    distance = sitk.SignedMaurerDistanceMap(
-        image, insideIsPositive=True, squaredDistance=False, useImageSpacing=True
-    )
-    return np.asarray(sitk.GetArrayFromImage(distance), dtype=np.float32)
-
-
-def _grown(mask: Mask, radius_mm: float, step: NDArray[np.float64]) -> Mask:
-    """Return the mask and all voxels within ``radius_mm`` of it."""
-    if not mask.any() or radius_mm <= 0:
-        return mask
-    return np.asarray(_depth(mask, step) >= -radius_mm)
-
-
-def _shrunk(mask: Mask, radius_mm: float, step: NDArray[np.float64]) -> Mask:
-    """Return the voxels of the mask deeper than ``radius_mm``."""
-    if not mask.any():
-        return mask
-    return np.asarray(_depth(mask, step) > radius_mm)
-
-
-def _largest(mask: Mask) -> Mask:
-    """Return the largest connected part (the first of equals)."""
-    labels, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return np.asarray(labels == int(sizes.argmax()))
-
-
 def _body(hu: NDArray[np.float32], step: NDArray[np.float64]) -> Mask:
     """Return the largest piece of tissue: the body wall without table, mat and clothes."""
-    tissue = _shrunk(hu > TISSUE_ABOVE_HU, TABLE_GAP_MM / 2, step)
-    return _grown(_largest(tissue), TABLE_GAP_MM / 2, step)
+    tissue = shrunk(hu > TISSUE_ABOVE_HU, TABLE_GAP_MM / 2, step)
+    return grown(largest(tissue), TABLE_GAP_MM / 2, step)
 
 
 def _room_air(
     hu: NDArray[np.float32], smooth: NDArray[np.float32], step: NDArray[np.float64]
 ) -> Mask:
     """Return the empty space that reaches a side of the scan, with the blur of its surface."""
-    wide = _grown(_shrunk(smooth < ROOM_BELOW_HU, ROOM_DEPTH_MM, step), ROOM_DEPTH_MM, step)
+    wide = grown(shrunk(smooth < ROOM_BELOW_HU, ROOM_DEPTH_MM, step), ROOM_DEPTH_MM, step)
     labels, count = ndimage.label(wide | (hu <= PADDING_HU))
     sides = [labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]]
     room = np.zeros(count + 1, dtype=bool)
     room[np.concatenate([side.ravel() for side in sides])] = True
     room[0] = False
-    return _grown(np.asarray(room[labels]), ROOM_BLUR_MM, step)
+    return grown(np.asarray(room[labels]), ROOM_BLUR_MM, step)
 
 
 def _trachea_seed(air: Mask, smooth: NDArray[np.float32], step: NDArray[np.float64]) -> Mask:
@@ -230,7 +195,7 @@ def _trachea_seed(air: Mask, smooth: NDArray[np.float32], step: NDArray[np.float
     tracks: list[tuple[NDArray[np.float64], list[tuple[int, Mask]]]] = []
     for k in range(air.shape[0] - 1, -1, -1):
         labels, _ = ndimage.label(tube[k])
-        grown: list[tuple[NDArray[np.float64], list[tuple[int, Mask]]]] = []
+        going: list[tuple[NDArray[np.float64], list[tuple[int, Mask]]]] = []
         for label, box in enumerate(ndimage.find_objects(labels), start=1):
             part = labels == label
             if not _round(part, box, area, step):
@@ -240,9 +205,9 @@ def _trachea_seed(air: Mask, smooth: NDArray[np.float32], step: NDArray[np.float
                 track for old, track in tracks if np.linalg.norm(old - centre) < TRACHEA_SHIFT_MM
             ]
             track = [*max(near, key=len, default=[]), (k, part)]
-            grown.append((centre, track))
+            going.append((centre, track))
             best = max(best, track, key=len)
-        tracks = grown
+        tracks = going
         if len(best) >= 2 * planes:
             break
     seed = np.zeros_like(air)
@@ -252,9 +217,7 @@ def _trachea_seed(air: Mask, smooth: NDArray[np.float32], step: NDArray[np.float
     return seed
 
 
-def _round(
-    part: Mask, box: tuple[slice, slice], area: float, step: NDArray[np.float64]
-) -> bool:
+def _round(part: Mask, box: tuple[slice, slice], area: float, step: NDArray[np.float64]) -> bool:
     """Return whether a part of an axial slice could be a trachea."""
     size = float(part.sum()) * area
     if not TRACHEA_AREA_MM2[0] <= size <= TRACHEA_AREA_MM2[1]:
@@ -277,11 +240,11 @@ def _airways(
     for limit in np.arange(AIRWAY_START_HU, AIRWAY_END_HU, AIRWAY_STEP_HU):
         labels, _ = ndimage.label((air & (smooth < limit)) | seed)
         touched = np.unique(labels[seed])
-        grown = np.isin(labels, touched[touched > 0])
-        leaked = grown.sum() > AIRWAY_LEAK_GROWTH * found.sum() and limit > AIRWAY_START_HU
-        if leaked or grown.sum() * voxel_ml > settings.airway_limit_ml:
+        region = np.isin(labels, touched[touched > 0])
+        leaked = region.sum() > AIRWAY_LEAK_GROWTH * found.sum() and limit > AIRWAY_START_HU
+        if leaked or region.sum() * voxel_ml > settings.airway_limit_ml:
             break
-        found = grown
+        found = region
     return np.asarray(found)
 
 
@@ -304,7 +267,7 @@ def _choose_lungs(
         part = labels == label
         if float(np.median(smooth[part])) < settings.gas_below_hu:
             continue
-        if _lies_in_body(_closed(part, settings.closing_mm, step), near_body, step):
+        if _lies_in_body(closed(part, settings.closing_mm, step), near_body, step):
             found.append(np.asarray(ndimage.binary_dilation(part) & candidates))
     if settings.expected_lungs == "1":
         return found[:1]
@@ -318,12 +281,12 @@ def _lies_in_body(part: Mask, near_body: Mask, step: NDArray[np.float64]) -> boo
     """Return whether an air space is deep and has its surface at the body wall."""
     surface = part & ~ndimage.binary_erosion(part, border_value=1)
     enclosed = float(near_body[surface].mean()) if surface.any() else 0.0
-    return enclosed > ENCLOSED_SHARE and float(_depth(part, step).max()) > SHALLOW_MM
+    return enclosed > ENCLOSED_SHARE and float(depth_mm(part, step).max()) > SHALLOW_MM
 
 
 def _parted(lungs: Mask, step: NDArray[np.float64]) -> list[Mask]:
     """Return touching lungs as two masks, or the mask as it is if it does not come apart."""
-    depth = _depth(lungs, step)
+    depth = depth_mm(lungs, step)
     for radius in SPLIT_DEPTHS_MM:
         labels, _ = ndimage.label(depth > radius)
         sizes = np.bincount(labels.ravel())
@@ -333,19 +296,9 @@ def _parted(lungs: Mask, step: NDArray[np.float64]) -> list[Mask]:
         first, second = np.argsort(-sizes, kind="stable")[:2]
         apart = np.subtract(*(ndimage.center_of_mass(labels == n) for n in (first, second))) * step
         if sizes[second] > SPLIT_SHARE * sizes.sum() and abs(apart[2]) > SPLIT_APART_MM:
-            nearer = _depth(labels == first, step) >= _depth(labels == second, step)
+            nearer = depth_mm(labels == first, step) >= depth_mm(labels == second, step)
             return [lungs & nearer, lungs & ~nearer]
     return [lungs]
-
-
-def _closed(lung: Mask, radius_mm: float, step: NDArray[np.float64]) -> Mask:
-    """Return the lung with the gaps of vessels closed and all holes filled."""
-    pad = [(int(np.ceil(radius_mm / s)) + 1,) * 2 for s in step]
-    wide = np.pad(lung, pad)
-    if radius_mm > 0:
-        wide = _shrunk(_grown(wide, radius_mm, step), radius_mm, step) | wide
-    filled = ndimage.binary_fill_holes(wide)
-    return np.asarray(filled[tuple(slice(a, -b) for a, b in pad)])
 
 
 def _on_grid(mask: Image, grid: Grid) -> Image:

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from lcsd.blocks import MIN_DEVIATION_HU, correlate, moments
 from lcsd.errors import BadInputError, WorkError
 from lcsd.geometry import Grid, RigidTransform, fit_rigid
 from lcsd.images import Image, check_same_grid, resample
@@ -35,12 +36,6 @@ NEIGHBOURS = 8
 
 TEXTURE_QUANTILE = 0.3
 """Blocks with less contrast than this share of all blocks are not tried."""
-
-MIN_DEVIATION_HU = 15.0
-"""Standard deviation below which a block is noise."""
-
-BATCH = 64
-"""Blocks correlated at once; limits memory."""
 
 
 @dataclass(frozen=True)
@@ -281,21 +276,10 @@ def _radius(settings: PrealignSettings) -> int:
     return max(1, round(settings.block_radius_mm / settings.match_spacing_mm))
 
 
-def _moments(
-    array: NDArray[np.float32], radius: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and standard deviation in the block around each voxel."""
-    values = array.astype(np.float64)
-    width = 2 * radius + 1
-    mean = ndimage.uniform_filter(values, width, mode="constant")
-    square = ndimage.uniform_filter(values**2, width, mode="constant")
-    return mean, np.sqrt(np.maximum(square - mean**2, 0.0))
-
-
 def _choose_blocks(volume: Image, settings: PrealignSettings) -> NDArray[np.int64]:
     """Return voxels (z, y, x), shape (N, 3): the richest block of each cube of the lung."""
     radius = _radius(settings)
-    _, deviation = _moments(volume.array, radius)
+    _, deviation = moments(volume.array, radius)
     deviation[volume.array == 0] = 0.0
     width = max(1, round(settings.block_distance_mm / settings.match_spacing_mm))
     # Only whole blocks: the correlation reads them without padding.
@@ -338,77 +322,3 @@ def _match(
         keep = np.linalg.norm(moved - usual, axis=1) <= settings.consistency_mm
         centres, moved, good_score = centres[keep], moved[keep], good_score[keep]
     return Matches(centres, rigid.apply(centres + moved), good_score, len(blocks))
-
-
-def correlate(
-    fixed: NDArray[np.float32],
-    moving: NDArray[np.float32],
-    blocks: NDArray[np.int64],
-    *,
-    radius: int,
-    reach: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return where blocks of one volume reappear in another, by normalised cross-correlation.
-
-    Parameters
-    ----------
-    fixed, moving
-        Volumes of the same shape (z, y, x).
-    blocks
-        Centres in ``fixed``, voxels (z, y, x), shape (N, 3), at least ``radius`` from the border.
-    radius
-        Half-width of a block, voxels.
-    reach
-        Largest displacement along each axis, voxels.
-
-    Returns
-    -------
-    shift, score
-        Displacement in voxels (z, y, x), shape (N, 3), with sub-voxel parabola, and the
-        correlation at the best whole voxel, shape (N,).
-    """
-    pad = radius + reach
-    wide = np.pad(moving, pad)
-    _, deviation = _moments(wide, radius)
-    width, span = 2 * radius + 1, 2 * reach + 1
-    length = fft.next_fast_len(width + span - 1, real=True)
-    shift, score = np.zeros((len(blocks), 3)), np.zeros(len(blocks))
-    for begin in range(0, len(blocks), BATCH):
-        part = blocks[begin : begin + BATCH]
-        templates = np.stack([_cube(fixed, c, radius) for c in part]).astype(np.float64)
-        templates -= templates.mean(axis=(1, 2, 3), keepdims=True)
-        regions = np.stack([_cube(wide, c + pad, pad) for c in part]).astype(np.float64)
-        # One worker: how pocketfft groups transforms must not depend on the threads.
-        shape = (length, length, length)
-        product = fft.rfftn(regions, shape, axes=(1, 2, 3)) * np.conj(
-            fft.rfftn(templates, shape, axes=(1, 2, 3))
-        )
-        sums = fft.irfftn(product, shape, axes=(1, 2, 3))[:, :span, :span, :span]
-        spread = np.stack([_cube(deviation, c + pad, reach) for c in part])
-        own = np.sqrt((templates**2).sum(axis=(1, 2, 3), keepdims=True) * width**3)
-        ncc = np.where(
-            spread > MIN_DEVIATION_HU, sums / (own * np.maximum(spread, MIN_DEVIATION_HU)), -1.0
-        )
-        for row, values in enumerate(ncc, start=begin):
-            shift[row], score[row] = _peak(values, reach)
-    return shift, score
-
-
-def _cube(array: NDArray[Any], centre: NDArray[np.int64], radius: int) -> NDArray[Any]:
-    z, y, x = (slice(int(c) - radius, int(c) + radius + 1) for c in centre)
-    return array[z, y, x]
-
-
-def _peak(values: NDArray[np.float64], reach: int) -> tuple[NDArray[np.float64], float]:
-    """Return the displacement of the maximum with a parabola along each axis, and its height."""
-    top = np.array(np.unravel_index(int(values.argmax()), values.shape))
-    height = float(values[tuple(top)])
-    offset = np.zeros(3)
-    for axis in range(3):
-        if 0 < top[axis] < values.shape[axis] - 1:
-            side = np.eye(3, dtype=np.int64)[axis]
-            before, after = values[tuple(top - side)], values[tuple(top + side)]
-            bend = before - 2 * height + after
-            if bend < 0 and min(before, after) > -1.0:
-                offset[axis] = 0.5 * (before - after) / bend
-    return top - reach + offset, height

@@ -175,8 +175,8 @@ def _check_positions(
         raise BadInputError(
             "two slices lie at the same place", code="duplicate_slices",
             file=slices[twin + 1].path, field="ImagePositionPatient",
-            expected=f"a step of {usual:.4g} mm", found=f"{steps[twin]:.4g} mm from {slices[twin].path.name}",
-            remedy="remove the copies, or name one series",
+            expected=f"a step of {usual:.4g} mm", found=f"{steps[twin]:.4g} mm",
+            remedy=f"remove one of it and {slices[twin].path.name}, or name one series",
         )  # fmt: skip
     worst = int(np.argmax(np.abs(steps - usual)))
     if abs(steps[worst] - usual) <= tolerance:

@@ -25,6 +25,7 @@ def command(run: Run[LungsSettings], scan: Path, output: Path, given: Path | Non
 
     image = read_image(scan)
     inputs = {"scan": scan}
+    result: dict[str, object]
     if given is None:
         lungs = segment_lungs(image, run.settings, file=scan)
         mask = lungs.mask

@@ -20,6 +20,7 @@ from lcsd.settings.prealign import PrealignSettings
 @stage("prealign", PrealignSettings)
 def command(
     run: Run[PrealignSettings],
+    *,
     fixed: Path,
     moving: Path,
     fixed_mask: Path,

@@ -14,7 +14,9 @@ from lcsd.corrfield.foerstner import find_keypoints
 from lcsd.corrfield.inference import Tree, spanning_tree, tree_marginals
 from lcsd.corrfield.mind import mind_ssc
 from lcsd.corrfield.motion import Motion, patch_means
+from lcsd.corrfield.outliers import agrees_with_neighbours
 from lcsd.files import PointPairs
+from lcsd.geometry import Grid
 from lcsd.images import DisplacementField, Image
 from lcsd.settings.correspond import CorrespondSettings
 
@@ -201,9 +203,7 @@ def find_correspondences(
         found = _match(features, warped_features, points, tree, stage, settings, clock)
         apart = fixed.grid.voxel_vectors_to_world((found.forward + found.backward)[:, ::-1])
         inconsistency = np.linalg.norm(apart, axis=1)
-        kept = inconsistency <= (settings.reject_mm or np.inf)
-        if not kept.any():
-            kept[:] = True
+        kept = _trusted(points, found.displacement, inconsistency, fixed.grid, settings)
         statistics[f"stage_{stage + 1}"] = _figures(inconsistency, kept)
         total = found.displacement + motion.at(points + found.displacement)
         motion = clock.run(
@@ -223,6 +223,23 @@ def find_correspondences(
     )
     dense = motion.on_grid(fixed.grid, box)
     return CorrfieldResult(pairs, dense, {"count": len(pairs), **statistics}, clock.seconds)
+
+
+def _trusted(
+    points: Array, displacement: Array, inconsistency: Array, grid: Grid,
+    settings: CorrespondSettings,
+) -> Array:  # fmt: skip
+    """Return which matches agree with their way back and with their neighbours, shape (K,)."""
+    kept = inconsistency <= (settings.reject_mm or np.inf)
+    if settings.outlier_mm is not None:
+        world = grid.voxel_vectors_to_world(points[kept][:, ::-1])
+        kept[kept] = agrees_with_neighbours(
+            world, grid.voxel_vectors_to_world(displacement[kept][:, ::-1]),
+            limit=settings.outlier_mm, neighbours=settings.outlier_neighbours,
+            rounds=settings.outlier_rounds,
+        )  # fmt: skip
+    # Nothing trustworthy: the motion of all is still the best guess, and its statistics show it.
+    return kept if kept.any() else np.ones_like(kept)
 
 
 def _figures(inconsistency: Array, kept: Array) -> dict[str, Any]:

@@ -1,0 +1,9 @@
+"""Synthetic longitudinal lung CT with exact truth.
+
+Imports neither the geometry nor any stage of the package: it is what they are tested against.
+"""
+
+from lcsd.phantom.case import PhantomCase, make_case
+from lcsd.phantom.cohort import write_cases, write_manifest
+
+__all__ = ["PhantomCase", "make_case", "write_cases", "write_manifest"]

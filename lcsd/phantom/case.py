@@ -1,6 +1,7 @@
 """One phantom case: patient, trees, motion, both scans' geometry, truth points."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -20,6 +21,8 @@ from lcsd.phantom.fits import (
 )
 from lcsd.phantom.motion import Motion, draw_motion, rotation_matrix, scaled
 from lcsd.phantom.scanner import (
+    SHARP,
+    SOFT,
     Kernel,
     Lattice,
     Scan,
@@ -32,19 +35,15 @@ from lcsd.phantom.scanner import (
 from lcsd.phantom.seeds import Purpose, generator
 from lcsd.phantom.texture import make_texture
 from lcsd.phantom.tubes import TubeGrid, tube_grid
+from lcsd.settings.phantom import PhantomSettings, Size
 
-Size = Literal["full", "small", "tiny"]
 Role = Literal["fixed", "moving"]
 
 LANDMARKS = 100
 TRUTH_POINTS = 5000
-# Motion targets in mm (after the best rigid fit, after the best 60 mm B-spline) and limits that a draw must keep.
-RIGID_TARGET_MM = (8.6, 10.6)
-BSPLINE_TARGET_MM = (1.1, 1.35)
-AFFINE_LEAST_MM = 4.1
+# Limits that a drawn motion must keep.
 DETERMINANT_LEAST = 0.38
 MOTION_ATTEMPTS = 40
-CHANGED_SHARE = 0.05
 CHANGED_LARGEST = 4
 # Terminals downstream of a landmark's branch: visible, but small enough to be a point.
 LANDMARK_LEAVES = (4, 70)
@@ -68,15 +67,14 @@ class Detail:
 
 
 DETAILS: dict[Size, Detail] = {
-    "full": Detail(512, 2.0, 2.5, 448, 1.8, 2.0, 11.9, 0.7),
+    "full": Detail(512, 2.0, 2.5, 448, 1.8, 2.0, 12.3, 0.7),
     "small": Detail(256, 2.5, 2.5, 224, 3.0, 3.2, 16.0, 0.95),
     "tiny": Detail(96, 5.0, 5.0, 88, 4.4, 4.4, 20.0, 1.5),
 }
 FIXED_FIELD_MM, MOVING_FIELD_MM = (352.0, 364.0), (366.0, 380.0)
-FIXED_LENGTH_MM, MOVING_LENGTH_MM = 296.0, 318.0
-MIDDLE = np.array([0.0, 6.0, -8.0])
+# Scan range beyond the lungs, as planned on a localizer.
+END_MARGIN_MM = 17.0
 BACK_Y_MM = 124.0
-OBLIQUE_DEG = 2.0
 # The second scan is stored feet first and from head to feet: both in-plane x and z run backwards.
 MOVING_AXES = np.diag([-1.0, 1.0, -1.0])
 ARTERY_ROOT = np.array([31.0, 8.0, 3.0])
@@ -98,6 +96,7 @@ class PhantomCase:
     seed: int
     case: int
     size: Size
+    settings: PhantomSettings
     body: Body
     motion: Motion
     fixed_scan: Scan
@@ -166,6 +165,14 @@ class PhantomCase:
         """Return one scan (z, y, x) in HU before kernel and noise."""
         return render(self.scan(role), self.lattice(role), self.scene, moving=role == "moving")
 
+    @property
+    def kernels(self) -> tuple[Kernel, Kernel]:
+        """The soft and the sharp reconstruction kernel with the settings' noise."""
+        return (
+            replace(SOFT, noise_hu=self.settings.noise_soft_hu),
+            replace(SHARP, noise_hu=self.settings.noise_sharp_hu),
+        )
+
     def acquired(self, role: Role, clean: NDArray[np.float32], kernel: Kernel) -> NDArray[np.int16]:
         """Return one scan (z, y, x) in HU, int16, as a kernel reconstructs it from the clean image."""
         purpose = Purpose.MOVING_NOISE if role == "moving" else Purpose.FIXED_NOISE
@@ -176,7 +183,9 @@ class PhantomCase:
         return truth_masks(self.scan(role), self.lattice(role), self.scene, moving=role == "moving")
 
 
-def _vessel_trees(seed: int, case: int, body: Body, detail: Detail) -> tuple[trees.Tree, ...]:
+def _vessel_trees(
+    seed: int, case: int, body: Body, detail: Detail, *, changed_share: float
+) -> tuple[trees.Tree, ...]:
     """Arteries (first two) and veins of both lungs, with the changes between the scans."""
     found = []
     artery_rng = generator(seed, case, Purpose.ARTERIES)
@@ -208,7 +217,7 @@ def _vessel_trees(seed: int, case: int, body: Body, detail: Detail) -> tuple[tre
                 )
             )
     return tuple(
-        trees.with_changes(change_rng, tree, share=CHANGED_SHARE, largest=CHANGED_LARGEST)
+        trees.with_changes(change_rng, tree, share=changed_share, largest=CHANGED_LARGEST)
         for tree in found
     )
 
@@ -291,19 +300,23 @@ def _tuned(
     motion: Motion, landmarks: Points, sample: Points, *, rigid: float, bspline: float
 ) -> Motion:
     """Return the motion with both parts scaled so that the residuals meet their targets."""
-    parts = []
-    for smooth, fine in ((1.0, 0.0), (0.0, 1.0)):
-        part = scaled(motion, smooth=smooth, fine=fine)
-        at_sample, at_landmarks = part.displacement(sample)[0], part.displacement(landmarks)[0]
-        parts.append((at_landmarks, bspline_residual(sample, at_sample, landmarks, at_landmarks)))
-    (u_smooth, r_smooth), (u_fine, r_fine) = parts
+    single = [scaled(motion, smooth=1.0, fine=0.0), scaled(motion, smooth=0.0, fine=1.0)]
+    u_smooth, u_fine = (part.displacement(landmarks)[0] for part in single)
+    rest = bspline_residual(
+        sample,
+        np.hstack([part.displacement(sample)[0] for part in single]),
+        landmarks,
+        np.hstack([u_smooth, u_fine]),
+    )
+    r_smooth, r_fine = rest[:, :3], rest[:, 3:]
     smooth, fine = 20.0, 2.0
     for _ in range(30):
         now = mean_length(smooth * r_smooth + fine * r_fine)
         fine *= bspline / now
         moved = landmarks + smooth * u_smooth + fine * u_fine
         smooth *= rigid / mean_length(moved - rigid_fit(landmarks, moved))
-    return scaled(motion, smooth=smooth, fine=fine)
+    # Rounded, so that the voxels do not depend on how a linear algebra library orders its sums.
+    return scaled(motion, smooth=round(smooth, 6), fine=round(fine, 6))
 
 
 def _least_determinant(motion: Motion, body: Body) -> float:
@@ -313,15 +326,22 @@ def _least_determinant(motion: Motion, body: Body) -> float:
     return float(motion.displacement(lattice)[1].min())
 
 
-def _motion(seed: int, case: int, body: Body, landmarks: Points, sample: Points) -> Motion:
-    """Return the first drawn motion that keeps every limit."""
+def _motion(
+    draw: Callable[[int], np.random.Generator],
+    body: Body,
+    landmarks: Points,
+    sample: Points,
+    settings: PhantomSettings,
+) -> Motion:
+    """Return the first drawn motion that keeps every limit; `draw(i)` is the i-th generator."""
     for attempt in range(MOTION_ATTEMPTS):
-        rng = generator(seed, case, Purpose.MOTION, attempt=attempt)
-        rigid, bspline = rng.uniform(*RIGID_TARGET_MM), rng.uniform(*BSPLINE_TARGET_MM)
+        rng = draw(attempt)
+        rigid = rng.uniform(settings.rigid_least_mm, settings.rigid_most_mm)
+        bspline = rng.uniform(settings.bspline_least_mm, settings.bspline_most_mm)
         drawn = draw_motion(rng, dome_z=min(body.dome_right_z, body.dome_left_z))
         motion = _tuned(drawn, landmarks, sample, rigid=rigid, bspline=bspline)
         moved = landmarks + motion.displacement(landmarks)[0]
-        if mean_length(affine_residual(landmarks, moved)) < AFFINE_LEAST_MM:
+        if mean_length(affine_residual(landmarks, moved)) < settings.affine_least_mm:
             continue
         if _least_determinant(motion, body) > DETERMINANT_LEAST:
             return motion
@@ -329,62 +349,75 @@ def _motion(seed: int, case: int, body: Body, landmarks: Points, sample: Points)
         "no acceptable motion was found",
         code="phantom_motion",
         expected=f"one within {MOTION_ATTEMPTS} draws",
-        remedy="use another seed",
+        remedy="use another seed or milder phantom settings",
     )
 
 
 def _scan(
     rng: np.random.Generator,
-    centre: NDArray[np.float64],
+    lungs: Points,
     back: NDArray[np.float64],
     *,
     pixels: int,
     field: tuple[float, float],
     increment: float,
     thickness: float,
-    length: float,
     direction: NDArray[np.float64],
 ) -> Scan:
+    """Return a scan centred on the lungs' points (native mm) that covers them along its third axis."""
     pixel = round(float(rng.uniform(*field)) / pixels, 4)
-    slices = round(length / increment)
+    along = lungs @ direction
+    low, high = along.min(axis=0), along.max(axis=0)
+    slices = int(np.ceil((high[2] - low[2] + 2 * END_MARGIN_MM) / increment)) + 1
     spacing = np.array([pixel, pixel, increment])
     size = (pixels, pixels, slices)
+    centre = direction @ ((low + high) / 2 + rng.uniform(-3.0, 3.0, 3))
     # Whole tenths of a micrometre survive every file format's rounding.
     origin = np.round(centre - direction @ ((np.array(size) - 1) / 2 * spacing), 4)
     return Scan(size, spacing, origin, direction, thickness, back)
 
 
-def _scans(seed: int, case: int, body: Body, motion: Motion, detail: Detail) -> tuple[Scan, Scan]:
-    rng = generator(seed, case, Purpose.SCANS)
-    middle = MIDDLE * body.scale
+def _scans(
+    rng: np.random.Generator,
+    lungs: Points,
+    body: Body,
+    motion: Motion,
+    detail: Detail,
+    *,
+    oblique: float,
+) -> tuple[Scan, Scan]:
+    """Return the geometry of both scans around the lungs' points (body mm)."""
     back = np.array([0.0, BACK_Y_MM * body.scale, 0.0])
     fixed = _scan(
         rng,
-        middle + motion.fixed_origin + rng.uniform(-3.0, 3.0, 3),
+        lungs + motion.fixed_origin,
         back + motion.fixed_origin,
         pixels=detail.fixed_pixels,
         field=FIXED_FIELD_MM,
         increment=detail.fixed_increment,
         thickness=detail.fixed_thickness,
-        length=FIXED_LENGTH_MM * body.scale,
         direction=np.eye(3),
     )
-    tilt = rotation_matrix(rng.uniform(-OBLIQUE_DEG, OBLIQUE_DEG, 3))
     moving = _scan(
         rng,
-        motion.body_to_moving(middle[None])[0] + rng.uniform(-3.0, 3.0, 3),
+        motion.transform(lungs + motion.fixed_origin),
         motion.body_to_moving(back[None])[0],
         pixels=detail.moving_pixels,
         field=MOVING_FIELD_MM,
         increment=detail.moving_increment,
         thickness=detail.moving_thickness,
-        length=MOVING_LENGTH_MM * body.scale,
-        direction=tilt @ MOVING_AXES,
+        direction=rotation_matrix(rng.uniform(-oblique, oblique, 3)) @ MOVING_AXES,
     )
     return fixed, moving
 
 
-def make_case(seed: int, *, case: int = 0, size: Size = "full") -> PhantomCase:
+def make_case(
+    seed: int,
+    *,
+    case: int = 0,
+    size: Size = "full",
+    settings: PhantomSettings | None = None,
+) -> PhantomCase:
     """Return one phantom case; equal arguments give equal cases.
 
     Parameters
@@ -393,15 +426,47 @@ def make_case(seed: int, *, case: int = 0, size: Size = "full") -> PhantomCase:
         Non-negative numbers that name the case.
     size
         ``full`` is a clinical low-dose scan, ``small`` and ``tiny`` have fewer voxels and vessels.
+    settings
+        How hard the case is; the defaults if None.
+
+    Raises
+    ------
+    WorkError
+        If no motion within the settings' limits is found.
     """
+    chosen = settings or PhantomSettings()
     detail = DETAILS[size]
     body = draw_body(generator(seed, case, Purpose.ANATOMY))
-    vessels = _vessel_trees(seed, case, body, detail)
+    vessels = _vessel_trees(seed, case, body, detail, changed_share=chosen.changed_share)
     airways = _airway_trees(vessels[:2], body, detail)
     landmarks = _landmark_points(generator(seed, case, Purpose.LANDMARKS), vessels, body)
     points = _random_lung_points(generator(seed, case, Purpose.POINTS), body)
-    motion = _motion(seed, case, body, landmarks, points)
-    fixed, moving = _scans(seed, case, body, motion, detail)
+    motion = _motion(
+        lambda attempt: generator(seed, case, Purpose.MOTION, attempt=attempt),
+        body,
+        landmarks,
+        points,
+        chosen,
+    )
+    fixed, moving = _scans(
+        generator(seed, case, Purpose.SCANS),
+        points,
+        body,
+        motion,
+        detail,
+        oblique=chosen.oblique_deg,
+    )
     return PhantomCase(
-        seed, case, size, body, motion, fixed, moving, vessels, airways, landmarks, points
+        seed,
+        case,
+        size,
+        chosen,
+        body,
+        motion,
+        fixed,
+        moving,
+        vessels,
+        airways,
+        landmarks,
+        points,
     )

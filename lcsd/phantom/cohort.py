@@ -1,22 +1,19 @@
 """A cohort of phantom cases on disk, with its pairs manifest."""
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from lcsd.errors import BadInputError
 from lcsd.files import write_json, write_table
-from lcsd.phantom.case import PhantomCase, Role, Size, make_case
+from lcsd.phantom.case import PhantomCase, Role, make_case
 from lcsd.phantom.dicom import write_study
-from lcsd.phantom.scanner import SHARP, SOFT, Scan
+from lcsd.phantom.scanner import Scan
 from lcsd.phantom.writers import write_points, write_volume
-
-Format = Literal["nifti", "dicom"]
+from lcsd.settings.phantom import Format, PhantomSettings, Size
 
 ROLES: tuple[Role, Role] = ("fixed", "moving")
-TIMES = {"fixed": "T0", "moving": "T1"}
 COLUMNS = (
     "case",
     "patient_id",
@@ -29,12 +26,18 @@ COLUMNS = (
     "landmarks_frame",
 )
 MANIFEST = "pairs.tsv"
+MOST_CASES = 10_000
 LARGEST_SEED = 2**31 - 1
 
 
 def case_name(seed: int, case: int) -> str:
     """Return the folder and manifest name of a case."""
     return f"phantom-{seed:04d}-{case:02d}"
+
+
+def patient_id(seed: int, case: int) -> str:
+    """Return the patient ID of a case."""
+    return f"PH{seed:04d}{case:02d}"
 
 
 def _scan_facts(scan: Scan) -> dict[str, object]:
@@ -75,18 +78,23 @@ def truth_facts(case: PhantomCase) -> dict[str, object]:
     }
 
 
-def write_case(folder: Path, case: PhantomCase, *, format: Format) -> dict[Role, Path]:
+def write_case(folder: Path, case: PhantomCase, *, file_format: Format) -> dict[Role, Path]:
     """Write scans and truth of a case into a folder; return where each scan lies."""
     sources: dict[Role, Path] = {}
     for role in ROLES:
         clean = case.clean_image(role)
         scan = case.scan(role)
-        if format == "nifti":
+        if file_format == "nifti":
             sources[role] = folder / f"{role}.nii.gz"
-            write_volume(sources[role], case.acquired(role, clean, SOFT), scan)
+            write_volume(sources[role], case.acquired(role, clean, case.kernels[0]), scan)
         else:
-            series = {kernel: case.acquired(role, clean, kernel) for kernel in (SOFT, SHARP)}
-            sources[role] = write_study(folder / role, series, case, role, time=TIMES[role])
+            sources[role] = write_study(
+                folder / role,
+                {kernel: case.acquired(role, clean, kernel) for kernel in case.kernels},
+                scan,
+                patient=patient_id(case.seed, case.case),
+                time=ROLES.index(role),
+            )
         del clean
         lungs, vessels = case.masks(role)
         write_volume(folder / "truth" / f"{role}_lungs.nii.gz", lungs, scan)
@@ -97,17 +105,17 @@ def write_case(folder: Path, case: PhantomCase, *, format: Format) -> dict[Role,
     return sources
 
 
-def write_cohort(
+def write_cases(
     folder: Path,
     *,
     cases: int,
     seed: int,
     size: Size = "full",
-    format: Format = "nifti",
+    file_format: Format = "nifti",
     test_cases: int = 1,
-    report: Callable[[str], None] = lambda _: None,
-) -> Path:
-    """Write a cohort of phantom pairs and return its manifest `pairs.tsv`.
+    settings: PhantomSettings | None = None,
+) -> Iterator[dict[str, str]]:
+    """Write phantom pairs one by one; yield each one's row of the manifest.
 
     Parameters
     ----------
@@ -117,35 +125,37 @@ def write_cohort(
         How many cases, and the seed they come from; case `i` is the same whatever `cases` is.
     test_cases
         The last ones get the role ``test`` and landmarks in the manifest; all others train.
-    report
-        Called with the name of each finished case.
+    settings
+        How hard the cases are; the defaults if None.
 
     Raises
     ------
     BadInputError
         If a number is out of range.
+    WorkError
+        If a file cannot be written.
     """
-    _check_range("cases", cases, low=1, high=10_000)
+    _check_range("cases", cases, low=1, high=MOST_CASES)
     _check_range("seed", seed, low=0, high=LARGEST_SEED)
     _check_range("test_cases", test_cases, low=0, high=cases)
-    rows = []
     for number in range(cases):
         name = case_name(seed, number)
-        case = make_case(seed, case=number, size=size)
-        sources = write_case(folder / name, case, format=format)
+        case = make_case(seed, case=number, size=size, settings=settings)
+        sources = write_case(folder / name, case, file_format=file_format)
         test = number >= cases - test_cases
-        rows.append(
-            {
-                "case": name,
-                "patient_id": f"PH{seed:04d}{number:02d}",
-                "role": "test" if test else "train",
-                **{f"{r}_source": sources[r].relative_to(folder).as_posix() for r in ROLES},
-                **{f"{r}_time": TIMES[r] for r in ROLES},
-                "landmarks": f"{name}/truth/landmarks.csv" if test else "",
-                "landmarks_frame": "native" if test else "",
-            }
-        )
-        report(name)
+        yield {
+            "case": name,
+            "patient_id": patient_id(seed, number),
+            "role": "test" if test else "train",
+            **{f"{r}_source": sources[r].relative_to(folder).as_posix() for r in ROLES},
+            **{f"{r}_time": f"T{time}" for time, r in enumerate(ROLES)},
+            "landmarks": f"{name}/truth/landmarks.csv" if test else "",
+            "landmarks_frame": "native" if test else "",
+        }
+
+
+def write_manifest(folder: Path, rows: Sequence[dict[str, str]]) -> Path:
+    """Write the rows of `write_cases` as `pairs.tsv` and return its path."""
     write_table(folder / MANIFEST, COLUMNS, rows)
     return folder / MANIFEST
 

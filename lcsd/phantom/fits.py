@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from lcsd.phantom.anatomy import Points
 
 BSPLINE_SPACING_MM = 60.0
+BSPLINE_DAMPING = 1e-9
 
 
 class Residuals(NamedTuple):
@@ -59,7 +60,11 @@ def bspline_residual(
         full = x[:, :, None, None] * y[:, None, :, None] * z[:, None, None, :]
         return full.reshape(len(where), -1)
 
-    coefficients = np.linalg.lstsq(design(sample), sample_values, rcond=None)[0]
+    matrix = design(sample)
+    normal = matrix.T @ matrix
+    # Control points far from the sample have no data: a trace of damping keeps them at zero.
+    normal += BSPLINE_DAMPING * np.trace(normal) / len(normal) * np.eye(len(normal))
+    coefficients = np.linalg.solve(normal, matrix.T @ sample_values)
     rest: NDArray[np.float64] = values - design(points) @ coefficients
     return rest
 

@@ -21,14 +21,14 @@ NEWTON_TOLERANCE_MM = 1e-9
 INVERSE_TOLERANCE_MM = 1e-6
 SPINE_Y_MM = 68.0
 SPINE_REACH_MM = 38.0
-CHEST_X_MM = 150.0
-CHEST_Y_MM = 112.0
+CHEST_X_MM = 142.0
+CHEST_Y_MM = 104.0
 FINE_MODES = 20
 # Slow modes are the change of posture: they move tissue without changing the lungs' volume much.
 SLOW_MODES = 8
 SLOW_WAVELENGTHS_MM = (130.0, 220.0)
-SLOW_SHARE = 1.3
-FINE_WALL_SHARE, FINE_WALL_WIDTH = 0.2, 0.1
+SLOW_SHARE = 1.1
+FINE_WALL_SHARE, FINE_WALL_WIDTH = 0.15, 0.1
 FINE_WAVELENGTHS_MM = (60.0, 82.0)
 # Share of the longitudinal part in each fine mode: most of the fine motion shears and keeps volume, as tissue does.
 FINE_COMPRESSION = 0.35

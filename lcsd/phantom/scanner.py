@@ -205,7 +205,9 @@ def _render(coef, size, steps, subslices, thickness_voxels, body, vessels, airwa
             else:
                 hu = 0.0
                 for s in range(subslices):
-                    hu += _point_hu(p[s, 0], p[s, 1], p[s, 2], p[s, 3], scene, scan, level > DEEP_MM)
+                    hu += _point_hu(
+                        p[s, 0], p[s, 1], p[s, 2], p[s, 3], scene, scan, level > DEEP_MM
+                    )
                 hu /= subslices
             out[k, j, i] = hu
     return out

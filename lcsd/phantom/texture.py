@@ -4,7 +4,6 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-
 TEXTURE_VOXELS = 96
 TEXTURE_SPACING_MM = 1.6
 # Two scales: secondary lobules and small unresolved vessels (fine), patches of perfusion (coarse).

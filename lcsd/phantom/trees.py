@@ -83,7 +83,7 @@ def _cut(
         return np.array([True, False])
     centred = points - points.mean(axis=0)
     centred = centred - ALONG_DISCOUNT * np.outer(centred @ direction, direction)
-    _, vectors = np.linalg.eigh(centred.T @ centred)
+    _, vectors = np.linalg.eigh(np.einsum("ni,nj->ij", centred, centred))
     along = centred @ vectors[:, -1]
     count = int(np.clip(round(rng.uniform(*SPLIT_QUANTILE) * len(points)), 1, len(points) - 1))
     mask = np.zeros(len(points), dtype=np.bool_)

@@ -35,5 +35,3 @@ def write_points(path: Path, fixed: Points, moving: Points) -> None:
     lines = [",".join(f"{v:.6f}" for v in row) for row in np.hstack([fixed, moving])]
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join([POINT_HEADER, *lines, ""]), encoding="utf-8")
-
-

@@ -14,7 +14,8 @@ class CorrespondSettings(Settings):
         (16, 8), description="L: displacements searched to each side, in steps of q, count"
     )
     cube: tuple[int, ...] = Field(
-        (6, 3), description="N: keypoints are the largest within this distance, voxels"
+        (4, 2),
+        description="N: keypoints are the largest within this distance along each axis, voxels",
     )
     quantisation: tuple[int, ...] = Field(
         (2, 1), description="Q: step between displacements and between patch samples, voxels"
@@ -49,6 +50,14 @@ class CorrespondSettings(Settings):
         description="correspondences with a larger forward-backward distance are dropped, mm; "
         "none keeps all",
     )  # fmt: skip
+
+    outlier_mm: float | None = Field(
+        3.0, gt=0,
+        description="correspondences farther than this from the affine fit of their neighbours' "
+        "motion are dropped, mm; none keeps all",
+    )  # fmt: skip
+    outlier_neighbours: int = Field(24, ge=6, description="neighbours of that fit, count")
+    outlier_rounds: int = Field(10, ge=1, le=50, description="rounds of that judgement, count")
 
     @model_validator(mode="after")
     def _consistent(self) -> "CorrespondSettings":

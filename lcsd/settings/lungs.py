@@ -31,7 +31,7 @@ class LungsSettings(Settings):
         0.2, gt=0, le=1, description="size of the second lung against the first, at least, of 1"
     )
     closing_mm: float = Field(
-        6.0, ge=0, description="gaps of vessels and bronchi up to twice this width are closed, mm"
+        10.0, ge=0, description="gaps of vessels and bronchi up to twice this width are closed, mm"
     )
     airway_limit_ml: float = Field(
         120.0, gt=0,

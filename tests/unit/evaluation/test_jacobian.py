@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from tests.grids import GRIDS
 
 from lcsd.errors import BadInputError
 from lcsd.evaluation import jacobian
 from lcsd.evaluation.jacobian import field_quality, jacobian_determinant
 from lcsd.geometry import Grid
 from lcsd.images import DisplacementField, Image
+from tests.grids import GRIDS
 
 ORIENTED = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.grids import GRIDS
 
 from lcsd.errors import BadInputError
 from lcsd.evaluation.landmarks import to_common_space
@@ -13,6 +12,7 @@ from lcsd.evaluation.tre import LANDMARK_COLUMNS, evaluate_tre
 from lcsd.files import PointPairs, read_point_pairs
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.images import DisplacementField, Image
+from tests.grids import GRIDS
 
 GRID = Grid((30, 24, 20), (1.5, 1.5, 1.5), (-20.0, -260.0, -120.0))
 TURN = RigidTransform(
@@ -40,7 +40,7 @@ def shift_field(vector: tuple[float, float, float], grid: Grid = GRID) -> Displa
 
 def test_perfect_field_has_no_error_and_zero_field_all_of_it() -> None:
     fixed = points()
-    landmarks = PointPairs(fixed, fixed + [3.0, 0.0, 4.0])
+    landmarks = PointPairs(fixed, fixed + np.array([3.0, 0.0, 4.0]))
     perfect = evaluate_tre(landmarks, field=shift_field((3.0, 0.0, 4.0)))
     np.testing.assert_allclose(perfect.tre, 0.0, atol=1e-9)
     np.testing.assert_allclose(perfect.before, 5.0)
@@ -63,7 +63,7 @@ def test_affine_field_is_sampled_between_voxels_on_every_orientation(grid: Grid)
 
 def test_native_landmarks_go_through_the_inverse_of_the_rigid_transform() -> None:
     fixed = points()
-    common_moving = fixed + [1.0, 2.0, 2.0]
+    common_moving = fixed + np.array([1.0, 2.0, 2.0])
     native = PointPairs(fixed, TURN.apply(common_moving))
     result = evaluate_tre(native, field=shift_field((1.0, 2.0, 0.0)), rigid=TURN)
     np.testing.assert_allclose(result.landmarks.moving, common_moving)
@@ -73,7 +73,7 @@ def test_native_landmarks_go_through_the_inverse_of_the_rigid_transform() -> Non
 
 
 def test_common_landmarks_with_and_without_the_rigid_transform() -> None:
-    landmarks = PointPairs(points(), points() + [0.0, 1.0, 0.0])
+    landmarks = PointPairs(points(), points() + np.array([0.0, 1.0, 0.0]))
     without = evaluate_tre(landmarks, field=shift_field((0.0, 0.0, 0.0)))
     assert without.native is None
     assert without.figures()["tre_native_mean_mm"] is None
@@ -162,9 +162,9 @@ def test_mask_volume_bounds_the_landmarks_too() -> None:
 def test_moving_landmark_may_leave_the_volume_but_not_by_hundreds_of_mm() -> None:
     fixed = points()
     field = shift_field((0.0, 0.0, 0.0))
-    evaluate_tre(PointPairs(fixed, fixed + [60.0, 0.0, 0.0]), field=field)
+    evaluate_tre(PointPairs(fixed, fixed + np.array([60.0, 0.0, 0.0])), field=field)
     with pytest.raises(BadInputError, match="moving landmark"):
-        evaluate_tre(PointPairs(fixed, fixed + [0.0, 400.0, 0.0]), field=field)
+        evaluate_tre(PointPairs(fixed, fixed + np.array([0.0, 400.0, 0.0])), field=field)
 
 
 def test_repeated_id_and_wrong_usage_are_refused() -> None:
@@ -217,16 +217,18 @@ def test_landmarks_that_are_correspondences_are_circular() -> None:
 
 def test_divroc_extrapolation_carries_a_shift() -> None:
     fixed = points(400, 3)
-    pairs = PointPairs(fixed, fixed + [2.0, -1.0, 3.0])
+    pairs = PointPairs(fixed, fixed + np.array([2.0, -1.0, 3.0]))
     inner = GRID.voxel_to_world(np.random.default_rng(4).uniform(6, 14, size=(10, 3)))
-    landmarks = PointPairs(inner, inner + [2.0, -1.0, 3.0])
+    landmarks = PointPairs(inner, inner + np.array([2.0, -1.0, 3.0]))
     result = evaluate_tre(landmarks, correspondences=pairs, extrapolate="divroc")
     assert result.extrapolation == "divroc"
     assert result.tre.max() < 0.05
 
 
 def test_landmarks_far_from_all_correspondences_are_refused() -> None:
-    far = PointPairs(points(3) + [0.0, 700.0, 0.0], points(3) + [0.0, 700.0, 0.0])
+    far = PointPairs(
+        points(3) + np.array([0.0, 700.0, 0.0]), points(3) + np.array([0.0, 700.0, 0.0])
+    )
     with pytest.raises(BadInputError, match="outside the volume"):
         evaluate_tre(far, correspondences=affine_pairs(30, 5))
 
@@ -243,6 +245,6 @@ def test_plain_spline_agrees_with_published_values(real_data: Path, case: str) -
         correspondences=read_point_pairs(folder / f"case_{case}_vxmpp.csv"),
     )
     before, after = PUBLISHED_MM[case]
-    print(f"case {case}: {result.before.mean():.3f} -> {result.tre.mean():.3f} mm")
+    print(f"case {case}: {result.before.mean():.3f} -> {result.tre.mean():.3f} mm")  # noqa: T201
     assert result.before.mean() == pytest.approx(before, abs=1e-3)
     assert result.tre.mean() == pytest.approx(after, abs=AGREEMENT_MM)

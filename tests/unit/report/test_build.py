@@ -7,13 +7,14 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
-from tests.unit.report.conftest import write_evaluation, write_manifest, write_rejection
 
 from lcsd.errors import BadInputError
 from lcsd.files import read_json, write_json
 from lcsd.report import build
 from lcsd.report.build import write_report
+from tests.unit.report.conftest import write_evaluation, write_manifest, write_rejection
 
 MakeCase = Callable[..., Path]
 
@@ -74,7 +75,8 @@ def test_full_report(make_case: MakeCase, results: Path) -> None:
     assert table(report / "table1.csv")[0]["points_mean"] == "300"
     figures = {path.name for path in (report / "figures").iterdir()}
     assert figures == {
-        "tre_distribution.png", *(f"{c}_{kind}.jpg" for c in "abc" for kind in ("overlay", "clouds")),
+        "tre_distribution.png",
+        *(f"{case}_{kind}.jpg" for case in "abc" for kind in ("overlay", "clouds")),
     }  # fmt: skip
     page = Page(summary.page)
     assert len(page.all("img")) == len(figures)
@@ -189,8 +191,9 @@ def test_two_cases_have_a_figure_per_case(make_case: MakeCase, results: Path) ->
 )  # fmt: skip
 @pytest.mark.parametrize("harm", ["missing", "truncated", "garbage"])
 def test_any_file_may_be_missing_or_broken(
-    make_case: MakeCase, results: Path, file: str, harm: str
+    make_case: MakeCase, results: Path, monkeypatch: pytest.MonkeyPatch, file: str, harm: str
 ) -> None:
+    monkeypatch.setattr(build, "render", lambda _figure, _kind: b"picture")  # saves time only
     path = make_case("a") / file
     whole = path.read_bytes()
     path.unlink()
@@ -205,7 +208,10 @@ def test_any_file_may_be_missing_or_broken(
         assert f"cases/a/{file}" in Page(summary.page).text
 
 
-def test_moved_points_of_another_cloud_are_named(make_case: MakeCase, results: Path) -> None:
+def test_moved_points_of_another_cloud_are_named(
+    make_case: MakeCase, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "render", lambda _figure, _kind: b"picture")  # saves time only
     folder = make_case("a")
     other = make_case("b", seed=1) / "clouds" / "fixed_keypoints.npz"
     whole = (folder / "registration" / "points.npz").read_bytes()
@@ -226,17 +232,11 @@ def test_rerun_forgets_what_is_gone(make_case: MakeCase, results: Path) -> None:
     write_rejection(folder)
     assert write_report(results).quarantined == 1
     (folder / "rejected.json").unlink()
-    write_evaluation(folder, build_generator())
+    write_evaluation(folder, np.random.default_rng(3))
     assert write_report(results).done == 1
     figures = {path.name for path in (results / "report" / "figures").iterdir()}
     assert not any(name.startswith("b_") for name in figures)
     assert table(results / "report" / "rejected.tsv") == []
-
-
-def build_generator() -> "object":
-    import numpy as np
-
-    return np.random.default_rng(3)
 
 
 def test_pictures_are_limited_and_prefer_scored_cases(make_case: MakeCase, results: Path) -> None:
@@ -252,7 +252,7 @@ def test_pictures_are_limited_and_prefer_scored_cases(make_case: MakeCase, resul
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.314, "0.31 s"), (12.34, "12.3 s"), (59.99, "60.0 s"), (61, "1 min 01 s"),
-     (3600, "1 h 00 min"), (7505, "2 h 05 min"), (None, "–"), ("x", "–")],
+     (3600, "1 h 00 min"), (7505, "2 h 05 min"), (None, build.MISSING), ("x", build.MISSING)],
 )  # fmt: skip
 def test_durations(seconds: object, text: str) -> None:
     assert build._duration(seconds) == text

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.unit.report.conftest import write_manifest, write_rejection
 
 from lcsd.files import read_json, write_json
 from lcsd.report.collect import Inventory, as_number
+from tests.unit.report.conftest import write_manifest, write_rejection
 
 MakeCase = Callable[..., Path]
 

@@ -25,7 +25,7 @@ def test_warped_image_is_the_moving_image_at_the_moved_point() -> None:
     vectors = np.full((*GRID.shape, 3), (1.0, -2.0, 0.5), dtype=np.float32)
     inner = voxels[2:5, 2:6, 2:6]
     found = warped_at(ramp, DisplacementField(vectors, GRID), inner, GRID)
-    expected = (GRID.voxel_to_world(inner) + [1.0, -2.0, 0.5]) @ [1.0, 2.0, -3.0]
+    expected = (GRID.voxel_to_world(inner) + np.array([1.0, -2.0, 0.5])) @ [1.0, 2.0, -3.0]
     assert found.shape == inner.shape[:-1]
     np.testing.assert_allclose(found, expected, atol=1e-3)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.unit.report.conftest import write_rejection
 
 from lcsd.files import read_json, write_json
 from lcsd.report.collect import Case, Evaluation, Inventory, Run
@@ -22,6 +21,7 @@ from lcsd.report.tables import (
     tre_rows,
     version_rows,
 )
+from tests.unit.report.conftest import write_rejection
 
 MakeCase = Callable[..., Path]
 

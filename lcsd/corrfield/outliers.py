@@ -1,0 +1,62 @@
+"""Matches that disagree with their neighbourhood."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+Array = NDArray[np.float64]
+
+RIDGE = 1e-3
+"""Added to the normal equations, so that neighbours in one plane still have a fit."""
+
+
+def local_residuals(
+    points: Array, vectors: Array, *, neighbours: int
+) -> tuple[Array, NDArray[np.int64]]:
+    """Return how far each motion vector is from what its neighbours say, and who they are.
+
+    Parameters
+    ----------
+    points, vectors
+        Positions and motion, shape (K, 3), one unit.
+    neighbours
+        Nearest points whose motion is fitted by an affine map; the point itself is left out.
+
+    Returns
+    -------
+    residual, near
+        Distance between a vector and the fit at its point, shape (K,); rows of the neighbours,
+        shape (K, neighbours). With too few points for a fit: 0 and no neighbour.
+    """
+    if len(points) <= neighbours:
+        return np.zeros(len(points)), np.zeros((len(points), 0), np.int64)
+    _, near = cKDTree(points).query(points, k=neighbours + 1)
+    near = near[:, 1:]
+    offsets = points[near] - points[:, None]
+    scale = np.sqrt((offsets**2).mean())
+    design = np.concatenate([np.ones((*near.shape, 1)), offsets / scale], axis=2)
+    normal = np.einsum("kni,knj->kij", design, design)
+    normal[:, range(1, 4), range(1, 4)] += RIDGE
+    right = np.einsum("kni,knc->kic", design, vectors[near])
+    fit = np.linalg.solve(normal, right)
+    # The fit is centred on the point, so its constant is the prediction there.
+    residual: Array = np.linalg.norm(vectors - fit[:, 0], axis=1)
+    return residual, near
+
+
+def agrees_with_neighbours(
+    points: Array, vectors: Array, *, limit: float, neighbours: int, rounds: int
+) -> NDArray[np.bool_]:
+    """Return which motion vectors lie within ``limit`` of their neighbours' affine fit, (K,).
+
+    An outlier also bends the fits around it, so each round drops only points that disagree most
+    among their neighbours, and the next one judges without them; ``rounds`` times at most.
+    """
+    kept = np.ones(len(points), bool)
+    for _ in range(rounds):
+        residual, near = local_residuals(points[kept], vectors[kept], neighbours=neighbours)
+        worse = (residual > limit) & (residual >= residual[near].max(axis=1, initial=0.0))
+        if not worse.any():
+            break
+        kept[kept] = ~worse
+    return kept

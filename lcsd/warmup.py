@@ -1,0 +1,45 @@
+"""Compiles all CPU kernels once, so that no user waits for it: ``python -m lcsd.warmup``.
+
+The kernels are compiled for the array types of real work by doing a very small piece of it; numba
+keeps the machine code beside the modules.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from lcsd.clouds import dense_cloud
+from lcsd.corrfield.solve import find_correspondences
+from lcsd.divroc.optimise import register_clouds
+from lcsd.geometry import Grid
+from lcsd.images import Image
+from lcsd.phantom.cohort import write_cohort
+from lcsd.settings.correspond import CorrespondSettings
+from lcsd.settings.register import RegisterLevel, RegisterSettings
+
+EDGE = 24
+"""Voxels of the small images."""
+
+
+def main() -> None:
+    """Run every kernel on a small piece of work."""
+    grid = Grid((EDGE,) * 3, (1.5,) * 3, (0.0,) * 3)
+    noise = np.random.default_rng(0).normal(size=grid.shape)
+    image = Image((900 * gaussian_filter(noise, 1.5)).astype(np.float32), grid)
+    middle = np.zeros(grid.shape, bool)
+    middle[4:-4, 4:-4, 4:-4] = True
+    settings = CorrespondSettings(search_radius=(2, 2))
+    find_correspondences(image, image, Image(middle, grid), settings=settings)
+    cloud = dense_cloud(Image(image.array > 100, grid))
+    level = RegisterLevel(raster_mm=4.0, flow_mm=4.0, sigma_voxels=1.0, iterations=2)
+    register_clouds(cloud, cloud, settings=RegisterSettings(levels=(level,)))
+    with tempfile.TemporaryDirectory() as folder:
+        write_cohort(Path(folder), cases=1, seed=0, size="tiny")
+    sys.stderr.write("lcsd: kernels compiled\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""``lcsd evaluate`` on files: outputs, exit codes, one-line errors, nothing half-written."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from lcsd.cli.evaluate import command
+from lcsd.files import PointPairs, read_json, write_point_pairs
+from lcsd.geometry import Grid, RigidTransform
+from lcsd.images import DisplacementField, Image, write_field, write_mask, write_rigid
+
+GRID = Grid((20, 18, 16), (2.0, 2.0, 2.0), (-20.0, -30.0, -40.0))
+RIGID = RigidTransform(np.eye(3), np.array([0.0, 10.0, 0.0]))
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(command, [str(part) for part in arguments])
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    fixed = GRID.voxel_to_world(rng.uniform(1, 14, size=(30, 3)))
+    moving = fixed + np.array([0.0, 0.0, 4.0])
+    write_point_pairs(tmp_path / "landmarks.csv", PointPairs(fixed[:10], RIGID.apply(moving[:10])))
+    write_point_pairs(tmp_path / "points.csv", PointPairs(fixed[10:], moving[10:]))
+    vectors = np.full((*GRID.shape, 3), (0.0, 0.0, 3.0), dtype=np.float32)
+    write_field(tmp_path / "field.nii.gz", DisplacementField(vectors, GRID))
+    write_mask(tmp_path / "mask.nii.gz", Image(np.ones(GRID.shape, dtype=bool), GRID))
+    write_rigid(tmp_path / "rigid.tfm", RIGID)
+    return tmp_path
+
+
+def test_field_is_scored(files: Path) -> None:
+    out, table = files / "divroc.json", files / "divroc_landmarks.csv"
+    arguments = (
+        "--landmarks", files / "landmarks.csv", "--field", files / "field.nii.gz",
+        "--rigid", files / "rigid.tfm", "--mask", files / "mask.nii.gz",
+        "--out", out, "--table", table,
+    )  # fmt: skip
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    figures = read_json(out)
+    assert figures["method"] == "divroc"
+    assert figures["tre_mean_mm"] == pytest.approx(1.0, abs=1e-3)
+    assert figures["tre_before_mean_mm"] == pytest.approx(4.0, abs=1e-3)
+    assert figures["tre_native_mean_mm"] == pytest.approx(np.hypot(10, 4), abs=1e-3)
+    assert figures["folding_percent"] == 0.0
+    assert len(table.read_text().splitlines()) == 11
+    assert read_json(files / "divroc.provenance.json")["stage"] == "evaluate"
+    first = (out.read_bytes(), table.read_bytes())
+    run(*arguments)
+    assert (out.read_bytes(), table.read_bytes()) == first
+
+
+def test_result_is_printed_without_a_file(files: Path) -> None:
+    before = sorted(files.iterdir())
+    result = run(
+        "--landmarks", files / "landmarks.csv", "--correspondences", files / "points.csv",
+        "--rigid", files / "rigid.tfm", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    assert (figures["extrapolation"], figures["source"]) == ("tps", "correspondences")
+    assert figures["tre_mean_mm"] < 1e-2
+    assert sorted(files.iterdir()) == before
+
+
+def test_circular_landmarks_are_warned_of(files: Path) -> None:
+    result = run(
+        "--landmarks", files / "points.csv", "--correspondences", files / "points.csv", "--json"
+    )
+    assert result.exit_code == 0
+    assert "20 of 20 landmarks are themselves correspondences" in result.stderr
+    assert json.loads(result.stdout)["circular"] is True
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "exactly one"),
+        (("--field", "field.nii.gz", "--correspondences", "points.csv"), "exactly one"),
+        (("--field", "missing.nii.gz"), "file not found"),
+        (("--field", "mask.nii.gz"), "not a displacement field"),
+        (("--field", "field.nii.gz", "--landmarks-frame", "native"), "rigid"),
+        (("--correspondences", "points.csv", "--set", "extrapolate=magic"), "extrapolate"),
+        (("--correspondences", "points.csv", "--set", "unknown=1"), "unknown"),
+    ],
+)
+def test_bad_calls_are_one_line_and_exit_2(
+    files: Path, options: tuple[str, ...], words: str
+) -> None:
+    resolved = [str(files / part) if "." in part else part for part in options]
+    out, rejected = files / "out.json", files / "rejected.json"
+    result = run(
+        "--landmarks", files / "landmarks.csv", *resolved, "--out", out, "--rejected", rejected
+    )
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not out.exists()
+    assert read_json(rejected)["stage"] == "evaluate"
+
+
+def test_landmark_outside_names_line_and_file(files: Path) -> None:
+    far = PointPairs(np.array([[0.0, 0.0, -30.0], [900.0, 0.0, 0.0]]), np.zeros((2, 3)))
+    write_point_pairs(files / "far.csv", far)
+    result = run("--landmarks", files / "far.csv", "--field", files / "field.nii.gz")
+    assert result.exit_code == 2
+    assert "far.csv: line 3" in result.stderr
+    assert "900.0" in result.stderr

@@ -1,0 +1,14 @@
+import numpy as np
+import pytest
+
+from lcsd.phantom import PhantomCase, make_case
+
+
+@pytest.fixture(scope="session")
+def tiny() -> PhantomCase:
+    return make_case(0, size="tiny")
+
+
+@pytest.fixture(scope="session")
+def clean(tiny: PhantomCase) -> dict[str, np.ndarray]:
+    return {role: tiny.clean_image(role) for role in ("fixed", "moving")}

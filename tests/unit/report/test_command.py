@@ -1,0 +1,38 @@
+"""``lcsd report``: summary line, warnings, exit codes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from lcsd.cli.report import command
+from tests.unit.report.conftest import write_manifest, write_rejection
+
+MakeCase = Callable[..., Path]
+
+
+def test_summary_line_and_warning(make_case: MakeCase, results: Path) -> None:
+    write_rejection(make_case("a"))
+    (results / "cases" / "a" / "images" / "prealign.json").write_text("{")
+    result = CliRunner().invoke(command, [str(results)])
+    assert result.exit_code == 0, result.output
+    line = result.stdout.splitlines()[0]
+    assert line == f"1 case: 0 done, 1 quarantined (see {results}/report/rejected.tsv)"
+    assert "warning: cases/a/images/prealign.json" in result.stderr
+
+
+def test_manifest_alone_makes_a_report(results: Path) -> None:
+    manifest = write_manifest(results.parent / "pairs.tsv", {"a": "train"})
+    result = CliRunner().invoke(command, [str(results), "--manifest", str(manifest), "--json"])
+    assert result.exit_code == 0
+    summary = json.loads(result.stdout)
+    assert (summary["done"], summary["waiting"], summary["problems"]) == (0, 1, 0)
+    assert Path(summary["page"]).exists()
+
+
+def test_missing_build_is_bad_input(results: Path) -> None:
+    result = CliRunner().invoke(command, [str(results)])
+    assert result.exit_code == 2
+    assert "no such build" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
