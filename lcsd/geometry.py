@@ -33,7 +33,7 @@ LPS_FROM_RAS = np.array([-1.0, -1.0, 1.0])
 """Sign of each axis between LPS and RAS; its own inverse."""
 
 
-def _constant_like(values: NDArray[np.float64], points: Points) -> Any:
+def _constant_like(values: NDArray[Any], points: Points) -> Any:
     """Return ``values`` as the array kind, dtype and device of ``points``."""
     if hasattr(points, "new_tensor"):  # a torch tensor, recognised without importing torch
         return points.new_tensor(values)
@@ -162,10 +162,8 @@ class Grid:
     def contains(self, world: NDArray[Any]) -> NDArray[np.bool_]:
         """Return for each LPS point (N, 3) whether it lies in a voxel of the grid, shape (N,)."""
         voxels = self.world_to_voxel(world)
-        inside: NDArray[np.bool_] = (
-            (voxels >= -0.5) & (voxels <= np.asarray(self.size) - 0.5)
-        ).all(axis=-1)
-        return inside
+        within = (voxels >= -0.5) & (voxels <= np.asarray(self.size) - 0.5)
+        return np.asarray(within.all(axis=-1))
 
     def corners(self) -> NDArray[np.float64]:
         """Return LPS mm of the 8 corner voxel centres, shape (8, 3)."""

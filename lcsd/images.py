@@ -101,7 +101,7 @@ def read_image(path: Path) -> Image:
     """
     require_file(path)
     try:
-        volume = nibabel.load(path)
+        volume: Any = nibabel.load(path)
         shape = tuple(int(n) for n in volume.shape)
         if len(shape) != 3 or min(shape) < 2:
             raise BadInputError(
@@ -178,7 +178,7 @@ def _describe(grid: Grid) -> str:
     return f"{size} voxels of {spacing} mm at ({origin})"
 
 
-def write_image(path: Path, image: Image, *, dtype: type[np.generic]) -> None:
+def write_image(path: Path, image: Image, *, dtype: type[np.integer[Any] | np.floating[Any]]) -> None:
     """Write a volume as NIfTI with sform = qform, code 1; equal volumes are equal bytes.
 
     Parameters
@@ -188,8 +188,8 @@ def write_image(path: Path, image: Image, *, dtype: type[np.generic]) -> None:
         masks and labels, ``np.float32`` otherwise.
     """
     array = image.array
-    if np.issubdtype(dtype, np.integer):
-        limits = np.iinfo(dtype)  # type: ignore[arg-type]
+    if issubclass(dtype, np.integer):
+        limits = np.iinfo(dtype)
         array = (
             np.clip(np.rint(array), limits.min, limits.max) if array.dtype.kind == "f" else array
         )
@@ -295,7 +295,7 @@ def read_rigid(path: Path) -> RigidTransform:
             "not a readable ITK transform", code="bad_transform", file=path
         ) from error
     rigid_types = (sitk.Euler3DTransform, sitk.VersorRigid3DTransform, sitk.AffineTransform)
-    typed = found.Downcast()
+    typed: Any = found.Downcast()
     if isinstance(typed, rigid_types) and typed.GetDimension() == 3:
         rotation = np.asarray(typed.GetMatrix()).reshape(3, 3)
         if np.abs(rotation.T @ rotation - np.eye(3)).max() < 1e-6 and np.linalg.det(rotation) > 0:
@@ -364,7 +364,7 @@ def read_field(path: Path) -> DisplacementField:
     require_file(path)
     try:
         # Not through ITK: its NIfTI reader turns NaN into 0 without a word.
-        volume = nibabel.load(path)
+        volume: Any = nibabel.load(path)
         data = np.asanyarray(volume.dataobj, dtype=np.float32)
     except _READ_ERRORS as error:
         raise BadInputError(

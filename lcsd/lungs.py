@@ -49,12 +49,15 @@ PADDING_HU = -1023.0
 ROOM_BLUR_MM = 2.5
 """Width of the ramp between room air and skin after averaging."""
 
-WALL_REACH_MM = 7.0
+WALL_REACH_MM = 4.0
 """A lung's surface is this near to the body wall: blur, thick slices, corners of the opening."""
 
 ENCLOSED_SHARE = 0.7
-"""Share of its surface that a lung has at the body wall (phantom and real scans: lungs >= 0.9, also
-when cut by the edge; table foam and room air <= 0.45)."""
+"""Share of its surface that a lung has at the body wall (phantom and real scans: lungs >= 0.94, also
+when cut by the edge; table foam <= 0.26)."""
+
+EDGE_MM = 6.0
+"""Rim of the scan in which a lung's surface may be the cut of the field of view."""
 
 SHALLOW_MM = 12.0
 """Air spaces nowhere deeper than this are folds, table foam or clothes, never a lung."""
@@ -118,7 +121,7 @@ def segment_lungs(
     air &= ~_room_air(work.array, smooth, step)
     airways = _airways(smooth, air, settings, step)
     candidates = air & ~grown(airways, settings.airway_wall_mm, step)
-    near_body = grown(_body(work.array, step), WALL_REACH_MM, step)
+    near_body = _near_body(work.array, step)
     lungs = _choose_lungs(candidates, smooth, near_body, settings, step)
     if not lungs:
         raise BadInputError(
@@ -167,23 +170,25 @@ def _working_copy(scan: Image, spacing_mm: float) -> Image:
     return from_sitk(sitk.BinShrink(sitk.Cast(volume, sitk.sitkFloat32), factors))
 
 
-def _body(hu: NDArray[np.float32], step: NDArray[np.float64]) -> Mask:
-    """Return the largest piece of tissue: the body wall without table, mat and clothes."""
-    tissue = shrunk(hu > TISSUE_ABOVE_HU, TABLE_GAP_MM / 2, step)
-    return grown(largest(tissue), TABLE_GAP_MM / 2, step)
+def _near_body(hu: NDArray[np.float32], step: NDArray[np.float64]) -> Mask:
+    """Return what is near the largest piece of tissue: body wall without table and clothes."""
+    tissue = largest(shrunk(hu > TISSUE_ABOVE_HU, TABLE_GAP_MM / 2, step))
+    return grown(tissue, TABLE_GAP_MM / 2 + WALL_REACH_MM, step)
 
 
 def _room_air(
     hu: NDArray[np.float32], smooth: NDArray[np.float32], step: NDArray[np.float64]
 ) -> Mask:
     """Return the empty space that reaches a side of the scan, with the blur of its surface."""
-    wide = grown(shrunk(smooth < ROOM_BELOW_HU, ROOM_DEPTH_MM, step), ROOM_DEPTH_MM, step)
-    labels, count = ndimage.label(wide | (hu <= PADDING_HU))
+    core = shrunk(smooth < ROOM_BELOW_HU, ROOM_DEPTH_MM, step)
+    labels, count = ndimage.label(core | (hu <= PADDING_HU))
     sides = [labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]]
     room = np.zeros(count + 1, dtype=bool)
     room[np.concatenate([side.ravel() for side in sides])] = True
     room[0] = False
-    return grown(np.asarray(room[labels]), ROOM_BLUR_MM, step)
+    empty = np.asarray(room[labels])
+    rim = grown(empty & ~core, ROOM_BLUR_MM, step)
+    return rim | grown(empty & core, ROOM_DEPTH_MM + ROOM_BLUR_MM, step)
 
 
 def _trachea_seed(air: Mask, smooth: NDArray[np.float32], step: NDArray[np.float64]) -> Mask:
@@ -195,11 +200,12 @@ def _trachea_seed(air: Mask, smooth: NDArray[np.float32], step: NDArray[np.float
     tracks: list[tuple[NDArray[np.float64], list[tuple[int, Mask]]]] = []
     for k in range(air.shape[0] - 1, -1, -1):
         labels, _ = ndimage.label(tube[k])
+        sizes = np.bincount(labels.ravel()) * area
         going: list[tuple[NDArray[np.float64], list[tuple[int, Mask]]]] = []
         for label, box in enumerate(ndimage.find_objects(labels), start=1):
-            part = labels == label
-            if not _round(part, box, area, step):
+            if not _round(float(sizes[label]), box, step):
                 continue
+            part = labels == label
             centre = np.array(ndimage.center_of_mass(part)) * step[1:]
             near = [
                 track for old, track in tracks if np.linalg.norm(old - centre) < TRACHEA_SHIFT_MM
@@ -217,9 +223,8 @@ def _trachea_seed(air: Mask, smooth: NDArray[np.float32], step: NDArray[np.float
     return seed
 
 
-def _round(part: Mask, box: tuple[slice, slice], area: float, step: NDArray[np.float64]) -> bool:
-    """Return whether a part of an axial slice could be a trachea."""
-    size = float(part.sum()) * area
+def _round(size: float, box: tuple[slice, slice], step: NDArray[np.float64]) -> bool:
+    """Return whether a part of an axial slice (``size`` mm2, in ``box``) could be a trachea."""
     if not TRACHEA_AREA_MM2[0] <= size <= TRACHEA_AREA_MM2[1]:
         return False
     height = (box[0].stop - box[0].start) * step[1]
@@ -280,7 +285,10 @@ def _choose_lungs(
 def _lies_in_body(part: Mask, near_body: Mask, step: NDArray[np.float64]) -> bool:
     """Return whether an air space is deep and has its surface at the body wall."""
     surface = part & ~ndimage.binary_erosion(part, border_value=1)
-    enclosed = float(near_body[surface].mean()) if surface.any() else 0.0
+    # Where the scan's edge cuts a lung there is no wall to be near to.
+    rows, columns = (slice(n, -n or None) for n in np.ceil(EDGE_MM / step[1:]).astype(int))
+    seen = surface[:, rows, columns]
+    enclosed = float(near_body[:, rows, columns][seen].mean()) if seen.any() else 0.0
     return enclosed > ENCLOSED_SHARE and float(depth_mm(part, step).max()) > SHALLOW_MM
 
 

@@ -10,42 +10,57 @@ Step = NDArray[np.float64]
 """Distance of voxel centres along the array's axes (z, y, x), mm."""
 
 
-def depth_mm(mask: Mask, step: Step) -> NDArray[np.float32]:
-    """Return how deep each voxel lies in the mask, mm; outside minus the distance to it.
+def distance_mm(mask: Mask, step: Step) -> NDArray[np.float32]:
+    """Return the distance of each voxel to the nearest voxel of the mask, mm; 0 inside.
 
-    Distances are to the centres of the mask's outermost voxels, which have depth 0; the volume's
-    border is no edge of the mask.
+    Infinite everywhere if the mask is empty.
     """
+    if not mask.any():
+        return np.full(mask.shape, np.inf, dtype=np.float32)
     image = sitk.GetImageFromArray(mask.astype(np.uint8))
     image.SetSpacing([float(s) for s in step[::-1]])
     distance = sitk.SignedMaurerDistanceMap(
-        image, insideIsPositive=True, squaredDistance=False, useImageSpacing=True
+        image, insideIsPositive=False, squaredDistance=False, useImageSpacing=True
     )
-    return np.asarray(sitk.GetArrayFromImage(distance), dtype=np.float32)
+    return np.maximum(sitk.GetArrayFromImage(distance), np.float32(0))
+
+
+def depth_mm(mask: Mask, step: Step) -> NDArray[np.float32]:
+    """Return the distance of each voxel to the nearest voxel outside the mask, mm; 0 outside.
+
+    The volume's border is no edge of the mask.
+    """
+    return distance_mm(~mask, step)
 
 
 def grown(mask: Mask, radius_mm: float, step: Step) -> Mask:
     """Return the mask and all voxels within ``radius_mm`` of it."""
     if not mask.any() or radius_mm <= 0:
         return mask
-    return np.asarray(depth_mm(mask, step) >= -radius_mm)
+    part = box(mask, radius_mm, step)
+    result = np.zeros_like(mask)
+    result[part] = distance_mm(mask[part], step) <= radius_mm
+    return result
 
 
 def shrunk(mask: Mask, radius_mm: float, step: Step) -> Mask:
-    """Return the voxels of the mask deeper than ``radius_mm``."""
-    if not mask.any():
+    """Return the voxels of the mask further than ``radius_mm`` from all voxels outside."""
+    if not mask.any() or radius_mm <= 0:
         return mask
-    return np.asarray(depth_mm(mask, step) > radius_mm)
+    part = box(mask, float(max(step)), step)
+    result = np.zeros_like(mask)
+    result[part] = depth_mm(mask[part], step) > radius_mm
+    return result
 
 
 def closed(mask: Mask, radius_mm: float, step: Step) -> Mask:
     """Return the mask with gaps up to ``2 * radius_mm`` closed and all holes filled."""
     pad = [(int(np.ceil(radius_mm / s)) + 1,) * 2 for s in step]
     wide = np.pad(mask, pad)
-    if radius_mm > 0:
-        wide = shrunk(grown(wide, radius_mm, step), radius_mm, step) | wide
-    filled = ndimage.binary_fill_holes(wide)
-    return np.asarray(filled[tuple(slice(a, -b) for a, b in pad)])
+    part = box(wide, radius_mm + float(max(step)), step)
+    small = wide[part]
+    wide[part] = ndimage.binary_fill_holes(shrunk(grown(small, radius_mm, step), radius_mm, step))
+    return np.asarray(wide[tuple(slice(a, -b) for a, b in pad)])
 
 
 def largest(mask: Mask) -> Mask:
@@ -58,12 +73,13 @@ def largest(mask: Mask) -> Mask:
     return np.asarray(labels == int(sizes.argmax()))
 
 
-def box(mask: Mask, margin: int) -> tuple[slice, slice, slice]:
-    """Return the slices of the smallest box around the mask, with a margin in voxels."""
+def box(mask: Mask, margin_mm: float, step: Step) -> tuple[slice, slice, slice]:
+    """Return the slices of the smallest box around a mask that is not empty, with a margin."""
     ranges = []
     for axis, count in enumerate(mask.shape):
         others = tuple(other for other in range(mask.ndim) if other != axis)
         used = np.flatnonzero(mask.any(axis=others))
+        margin = int(np.ceil(margin_mm / step[axis]))
         ranges.append(slice(max(0, int(used[0]) - margin), min(count, int(used[-1]) + margin + 1)))
     z, y, x = ranges
     return z, y, x

@@ -21,12 +21,13 @@ from lcsd.settings.phantom import Format, PhantomSettings, Size
 )
 @click.option(
     "--format", "file_format", type=click.Choice(["nifti", "dicom"]), default="nifti",
-    show_default=True, help="Scans as NIfTI volumes, or as DICOM studies with localizer and two kernels.",
+    show_default=True, help="NIfTI volumes, or DICOM studies with localizer and two kernels.",
 )
 @stage("phantom", PhantomSettings, seeded=True)
 def command(
     run: Run[PhantomSettings],
     out_dir: Path,
+    *,
     cases: int,
     test_cases: int,
     size: Size,

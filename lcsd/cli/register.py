@@ -39,7 +39,8 @@ def command(
     fixed, moving = read_cloud(fixed_cloud), read_cloud(moving_cloud)
     grid = None if grid_image is None else read_image(grid_image).grid
     total = sum(level.iterations for level in run.settings.schedule())
-    with run.progress((), label="distance", total=total) as bar:
+    nothing: tuple[int, ...] = ()  # the bar counts Adam steps, not items
+    with run.progress(nothing, label="distance", total=total) as bar:
 
         def show(iteration: int, distance: float) -> None:
             bar.set_postfix_str(f"{distance:.4f}", refresh=False)

@@ -1,13 +1,23 @@
 """``lcsd report``: page, tables and figures of a build."""
 
+import functools
 import os
 import sys
 from pathlib import Path
 
 import click
+from tqdm import tqdm
 
-from lcsd.cli.common import FILE, failures_named, print_result, say, set_threads
+from lcsd.cli.common import (
+    FILE,
+    PLAIN_PROGRESS_SECONDS,
+    failures_named,
+    print_result,
+    say,
+    set_threads,
+)
 from lcsd.errors import LcsdError
+from lcsd.report.style import DEFAULT_VIEWS
 
 
 @click.command(epilog="Example: lcsd report results --manifest pairs.tsv")
@@ -16,7 +26,7 @@ from lcsd.errors import LcsdError
     "--manifest", type=FILE, help="Pairs manifest: which cases are expected.  [default: all found]"
 )
 @click.option(
-    "--views", type=click.IntRange(0), default=24, show_default=True,
+    "--views", type=click.IntRange(0), default=DEFAULT_VIEWS, show_default=True,
     help="Largest number of cases with pictures on the page.",
 )  # fmt: skip
 @click.option(
@@ -34,9 +44,14 @@ def command(
     set_threads(threads)
     from lcsd.report.build import write_report  # noqa: PLC0415
 
+    terminal = sys.stderr.isatty()
+    progress = functools.partial(
+        tqdm, desc="report: pictures", unit="case", ascii=not terminal,
+        mininterval=0.1 if terminal else PLAIN_PROGRESS_SECONDS,
+    )  # fmt: skip
     try:
         with failures_named():
-            summary = write_report(results, manifest=manifest, views=views)
+            summary = write_report(results, manifest=manifest, views=views, progress=progress)
     except LcsdError as error:
         say(f"lcsd report: error: {error.message}")
         sys.exit(error.exit_code)

@@ -1,8 +1,9 @@
 """corrfield from two images to correspondences and a dense displacement field."""
 
+import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -48,17 +49,18 @@ class CorrfieldResult:
     seconds: dict[str, float]
 
 
-@dataclass
 class _Clock:
     """Adds up the wall seconds of the steps."""
 
-    seconds: dict[str, float] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
 
-    def run(self, step: str, work: Callable[[], Any]) -> Any:
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Add the wall seconds of the block to a step."""
         start = time.monotonic()
-        result = work()
-        self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - start
-        return result
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
 
 
 @dataclass(frozen=True)
@@ -95,15 +97,13 @@ def _match(
     def marginals(source: Array, target: Array, at: Array) -> Array:
         cost = np.empty(shape, np.float32)
         patch = settings.patch_radius[stage]
-        clock.run(
-            "cost",
-            lambda: cost_volumes(source, target, at, radius, step, patch, settings.alpha, cost),
-        )
-        return clock.run("inference", lambda: tree_marginals(cost, tree))
+        with clock.step("cost"):
+            cost_volumes(source, target, at, radius, step, patch, settings.alpha, cost)
+        with clock.step("inference"):
+            return tree_marginals(cost, tree)
 
     def soft(values: Array) -> Array:
-        found: Array = _soft_minimum(values, gamma=settings.gamma, step=step)
-        return found
+        return _soft_minimum(values, gamma=settings.gamma, step=step)
 
     both = marginals(fixed, moving, points)
     forward = soft(both)
@@ -176,50 +176,42 @@ def find_correspondences(
     mask = fixed_mask.array[box] != 0
     corner = np.array([part.start for part in box])
     motion = Motion.identity(image.shape)
-    features = clock.run(
-        "mind", lambda: mind_ssc(image, step=settings.mind_step, sigma=settings.mind_sigma)
-    )
+    with clock.step("mind"):
+        features = mind_ssc(image, step=settings.mind_step, sigma=settings.mind_sigma)
     statistics: dict[str, Any] = {}
     for stage in range(len(settings.search_radius)):
         progress(f"stage {stage + 1} of {len(settings.search_radius)}")
-        points = clock.run(
-            "keypoints",
-            lambda stage=stage: find_keypoints(
+        with clock.step("keypoints"):
+            points = find_keypoints(
                 image, mask, sigma=settings.sigma, cube=settings.cube[stage],
                 threshold=settings.keypoint_threshold,
-            ),
-        ).astype(np.float64)  # fmt: skip
-        warped = clock.run("warp", lambda motion=motion: motion.warp(other))
-        warped_features = clock.run(
-            "mind",
-            lambda warped=warped: mind_ssc(
-                warped, step=settings.mind_step, sigma=settings.mind_sigma
-            ),
-        )
+            ).astype(np.float64)  # fmt: skip
+        with clock.step("warp"):
+            warped = motion.warp(other)
+        with clock.step("mind"):
+            there = mind_ssc(warped, step=settings.mind_step, sigma=settings.mind_sigma)
         means = patch_means(image, points, settings.patch_radius[stage])
-        tree = spanning_tree(
-            points, means, neighbours=settings.neighbours, beta=settings.beta
-        )
-        found = _match(features, warped_features, points, tree, stage, settings, clock)
+        tree = spanning_tree(points, means, neighbours=settings.neighbours, beta=settings.beta)
+        found = _match(features, there, points, tree, stage, settings, clock)
         apart = fixed.grid.voxel_vectors_to_world((found.forward + found.backward)[:, ::-1])
         inconsistency = np.linalg.norm(apart, axis=1)
         kept = _trusted(points, found.displacement, inconsistency, fixed.grid, settings)
         statistics[f"stage_{stage + 1}"] = _figures(inconsistency, kept)
-        total = found.displacement + motion.at(points + found.displacement)
-        motion = clock.run(
-            "spline",
-            lambda p=points[kept], v=found.displacement[kept], motion=motion, stage=stage: (
-                motion.composed(
-                    p, v, grid=fixed.grid, corner=corner, rigid=settings.transform[stage] == "r",
-                    smoothing=settings.tps_lambda, step=settings.tps_grid_step,
-                )
-            ),
+        points, step_motion, inconsistency = (
+            points[kept], found.displacement[kept], inconsistency[kept]
         )  # fmt: skip
-    where = (points[kept] + corner)[:, ::-1]
+        total = step_motion + motion.at(points + step_motion)
+        with clock.step("spline"):
+            motion = motion.composed(
+                points, step_motion, grid=fixed.grid, corner=corner,
+                rigid=settings.transform[stage] == "r", smoothing=settings.tps_lambda,
+                step=settings.tps_grid_step,
+            )  # fmt: skip
+    where = (points + corner)[:, ::-1]
     pairs = PointPairs(
         fixed=fixed.grid.voxel_to_world(where),
-        moving=fixed.grid.voxel_to_world(where + total[kept][:, ::-1]),
-        weight=np.exp(-((inconsistency[kept] / settings.consistency_mm) ** 2)),
+        moving=fixed.grid.voxel_to_world(where + total[:, ::-1]),
+        weight=np.exp(-((inconsistency / settings.consistency_mm) ** 2)),
     )
     dense = motion.on_grid(fixed.grid, box)
     return CorrfieldResult(pairs, dense, {"count": len(pairs), **statistics}, clock.seconds)

@@ -29,12 +29,10 @@ class _SaturatedDifference(torch.autograd.Function):
             slope = off.sign() * steep if norm == "l1" else 2 * off * steep
             loss = off.abs().sum() if norm == "l1" else off.square().sum()
         else:
-            slope = torch.empty_like(density)
-            losses = np.empty(density.shape[2])
-            kernels.saturated_difference(
-                density[0, 0].numpy(), target[0, 0].numpy(), gain, norm == "l1", losses,
-                slope[0, 0].numpy(),
-            )  # fmt: skip
+            losses, gradient = kernels.saturated_difference(
+                density[0, 0].numpy(), target[0, 0].numpy(), gain, norm == "l1"
+            )
+            slope = torch.from_numpy(gradient)[None, None]
             loss = density.new_tensor(losses.sum())
         ctx.save_for_backward(slope)
         return loss
@@ -116,5 +114,7 @@ class CloudDistance:
     def __call__(self, points: Tensor, weights: Tensor) -> Tensor:
         """Return the distance of a cloud (N, 3) with weights (N,) as a scalar, differentiably."""
         density = self._density(points, weights)
-        total: Tensor = _SaturatedDifference.apply(density, self.target, self.gain, self.norm)
+        total: Tensor = _SaturatedDifference.apply(  # type: ignore[no-untyped-call]
+            density, self.target, self.gain, self.norm
+        )
         return total / self._scale

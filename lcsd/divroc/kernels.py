@@ -1,4 +1,4 @@
-"""CPU kernels of DiVRoC: splat, gather, separable smoothing. Compiled by numba.
+"""CPU kernels of DiVRoC: splat, gather, separable smoothing, difference. Compiled by numba.
 
 All are bit-identical for any number of threads: every output value is summed by one thread, in
 the order of the points or of the kernel's taps. Arrays are C-contiguous, float32 or float64;
@@ -13,11 +13,32 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+CORNERS = 8
+"""Voxels around a point; bits 2, 1, 0 of the corner's number are its steps along z, y, x."""
+
 
 @numba.njit(inline="always")
 def _voxel(coordinate: float, size: int) -> float:
     """Continuous voxel index of a normalised coordinate."""
     return ((coordinate + 1) * size - 1) / 2
+
+
+@numba.njit(inline="always")
+def _touches(pz: float, py: float, px: float, shape: tuple[int, int, int]) -> bool:
+    """Whether a point shares a voxel of the volume; false for NaN."""
+    return -1 < pz < shape[0] and -1 < py < shape[1] and -1 < px < shape[2]
+
+
+@numba.njit(inline="always")
+def _holds(z: int, y: int, x: int, shape: tuple[int, int, int]) -> bool:
+    """Whether a voxel lies in the volume."""
+    return 0 <= z < shape[0] and 0 <= y < shape[1] and 0 <= x < shape[2]
+
+
+@numba.njit(inline="always")
+def _hat(fraction: float, step: int) -> float:
+    """Linear weight of the lower (0) or upper (1) voxel along an axis."""
+    return fraction if step else 1 - fraction
 
 
 @numba.njit(cache=True, parallel=True)
@@ -27,121 +48,108 @@ def splat(points: Array, weights: Array, slabs: int, out: Array) -> None:
     Each of the ``slabs`` blocks of slices belongs to one thread, which walks through all points
     in order; so a voxel's sum does not depend on how many slabs or threads there are.
     """
-    batch, channels, depth, height, width = out.shape
-    count = points.shape[1]
-    for b in range(batch):
+    shape = out.shape[2:]
+    for b in range(out.shape[0]):
         for slab in numba.prange(slabs):
-            first = slab * depth // slabs
-            last = (slab + 1) * depth // slabs
-            for n in range(count):
-                pz = _voxel(points[b, n, 2], depth)
-                # Written so that NaN fails, too.
-                if not (pz > first - 1 and pz < last):
+            first = slab * shape[0] // slabs
+            last = (slab + 1) * shape[0] // slabs
+            for n in range(points.shape[1]):
+                pz = _voxel(points[b, n, 2], shape[0])
+                if not first - 1 < pz < last:  # false for NaN as well
                     continue
-                py = _voxel(points[b, n, 1], height)
-                px = _voxel(points[b, n, 0], width)
-                if not (py > -1 and py < height and px > -1 and px < width):
+                py, px = _voxel(points[b, n, 1], shape[1]), _voxel(points[b, n, 0], shape[2])
+                if not _touches(pz, py, px, shape):
                     continue
                 z0, y0, x0 = int(np.floor(pz)), int(np.floor(py)), int(np.floor(px))
-                fz, fy, fx = pz - z0, py - y0, px - x0
-                for dz in range(2):
-                    z = z0 + dz
-                    if z < first or z >= last:
-                        continue
-                    wz = fz if dz else 1 - fz
-                    for dy in range(2):
-                        y = y0 + dy
-                        if y < 0 or y >= height:
-                            continue
-                        wzy = wz * (fy if dy else 1 - fy)
-                        for dx in range(2):
-                            x = x0 + dx
-                            if x < 0 or x >= width:
-                                continue
-                            share = wzy * (fx if dx else 1 - fx)
-                            for c in range(channels):
-                                out[b, c, z, y, x] += share * weights[b, c, n]
+                for corner in range(CORNERS):
+                    dz, dy, dx = corner >> 2, corner >> 1 & 1, corner & 1
+                    z, y, x = z0 + dz, y0 + dy, x0 + dx
+                    if first <= z < last and _holds(z, y, x, shape):
+                        share = _hat(pz - z0, dz) * _hat(py - y0, dy) * _hat(px - x0, dx)
+                        for c in range(out.shape[1]):
+                            out[b, c, z, y, x] += share * weights[b, c, n]
 
 
 @numba.njit(cache=True, parallel=True)
 def gather(points: Array, volume: Array, out: Array) -> None:
     """Set ``out (B, C, N)`` to ``volume`` sampled at ``points``: linear, zero outside."""
-    batch, channels, depth, height, width = volume.shape
-    for b in range(batch):
+    shape = volume.shape[2:]
+    for b in range(volume.shape[0]):
         for n in numba.prange(points.shape[1]):
-            for c in range(channels):
+            for c in range(volume.shape[1]):
                 out[b, c, n] = 0
-            pz = _voxel(points[b, n, 2], depth)
-            py = _voxel(points[b, n, 1], height)
-            px = _voxel(points[b, n, 0], width)
-            if not (
-                pz > -1 and pz < depth and py > -1 and py < height and px > -1 and px < width
-            ):
+            pz = _voxel(points[b, n, 2], shape[0])
+            py, px = _voxel(points[b, n, 1], shape[1]), _voxel(points[b, n, 0], shape[2])
+            if not _touches(pz, py, px, shape):
                 continue
             z0, y0, x0 = int(np.floor(pz)), int(np.floor(py)), int(np.floor(px))
-            fz, fy, fx = pz - z0, py - y0, px - x0
-            for dz in range(2):
-                z = z0 + dz
-                if z < 0 or z >= depth:
-                    continue
-                wz = fz if dz else 1 - fz
-                for dy in range(2):
-                    y = y0 + dy
-                    if y < 0 or y >= height:
-                        continue
-                    wzy = wz * (fy if dy else 1 - fy)
-                    for dx in range(2):
-                        x = x0 + dx
-                        if x < 0 or x >= width:
-                            continue
-                        share = wzy * (fx if dx else 1 - fx)
-                        for c in range(channels):
-                            out[b, c, n] += share * volume[b, c, z, y, x]
+            for corner in range(CORNERS):
+                dz, dy, dx = corner >> 2, corner >> 1 & 1, corner & 1
+                z, y, x = z0 + dz, y0 + dy, x0 + dx
+                if _holds(z, y, x, shape):
+                    share = _hat(pz - z0, dz) * _hat(py - y0, dy) * _hat(px - x0, dx)
+                    for c in range(volume.shape[1]):
+                        out[b, c, n] += share * volume[b, c, z, y, x]
 
 
 @numba.njit(cache=True, parallel=True)
 def gather_slope(points: Array, weights: Array, volume: Array, out: Array) -> None:
     """Set ``out (B, N, 3)`` to the gradient of ``sum_c weights * sample(volume)`` in points."""
-    batch, channels, depth, height, width = volume.shape
-    for b in range(batch):
+    shape = volume.shape[2:]
+    for b in range(volume.shape[0]):
         for n in numba.prange(points.shape[1]):
-            out[b, n, 0] = 0
-            out[b, n, 1] = 0
-            out[b, n, 2] = 0
-            pz = _voxel(points[b, n, 2], depth)
-            py = _voxel(points[b, n, 1], height)
-            px = _voxel(points[b, n, 0], width)
-            if not (
-                pz > -1 and pz < depth and py > -1 and py < height and px > -1 and px < width
-            ):
-                continue
-            z0, y0, x0 = int(np.floor(pz)), int(np.floor(py)), int(np.floor(px))
-            fz, fy, fx = pz - z0, py - y0, px - x0
-            for dz in range(2):
-                z = z0 + dz
-                if z < 0 or z >= depth:
-                    continue
-                wz = fz if dz else 1 - fz
-                for dy in range(2):
-                    y = y0 + dy
-                    if y < 0 or y >= height:
-                        continue
-                    wy = fy if dy else 1 - fy
-                    for dx in range(2):
-                        x = x0 + dx
-                        if x < 0 or x >= width:
-                            continue
-                        wx = fx if dx else 1 - fx
-                        value = weights[b, 0, n] * volume[b, 0, z, y, x]
-                        for c in range(1, channels):
+            along_x, along_y, along_z = 0.0, 0.0, 0.0
+            pz = _voxel(points[b, n, 2], shape[0])
+            py, px = _voxel(points[b, n, 1], shape[1]), _voxel(points[b, n, 0], shape[2])
+            if _touches(pz, py, px, shape):
+                z0, y0, x0 = int(np.floor(pz)), int(np.floor(py)), int(np.floor(px))
+                for corner in range(CORNERS):
+                    dz, dy, dx = corner >> 2, corner >> 1 & 1, corner & 1
+                    z, y, x = z0 + dz, y0 + dy, x0 + dx
+                    if _holds(z, y, x, shape):
+                        value = 0.0
+                        for c in range(volume.shape[1]):
                             value += weights[b, c, n] * volume[b, c, z, y, x]
-                        out[b, n, 0] += (value if dx else -value) * wz * wy
-                        out[b, n, 1] += (value if dy else -value) * wz * wx
-                        out[b, n, 2] += (value if dz else -value) * wy * wx
+                        wz, wy, wx = _hat(pz - z0, dz), _hat(py - y0, dy), _hat(px - x0, dx)
+                        along_x += (2 * dx - 1) * value * wz * wy
+                        along_y += (2 * dy - 1) * value * wz * wx
+                        along_z += (2 * dz - 1) * value * wy * wx
             # Voxels per normalised unit, by the chain rule.
-            out[b, n, 0] *= width / 2
-            out[b, n, 1] *= height / 2
-            out[b, n, 2] *= depth / 2
+            out[b, n, 0] = along_x * shape[2] / 2
+            out[b, n, 1] = along_y * shape[1] / 2
+            out[b, n, 2] = along_z * shape[0] / 2
+
+
+@numba.njit(cache=True)
+def _filter_x(plane: Array, taps: Array, out: Array) -> None:
+    """Set the zeroed ``out (H, W)`` to ``plane`` filtered along x; empty rows cost one look."""
+    height, width = plane.shape
+    reach = len(taps) // 2
+    padded = np.zeros(width + 2 * reach, dtype=plane.dtype)
+    for y in range(height):
+        empty = True
+        for x in range(width):
+            padded[x + reach] = plane[y, x]
+            empty = empty and plane[y, x] == 0
+        if not empty:
+            row = out[y]
+            for t in range(len(taps)):
+                tap = taps[t]
+                for x in range(width):
+                    row[x] += tap * padded[x + t]
+
+
+@numba.njit(cache=True)
+def _filter_rows(rows: Array, at: int, taps: Array, out: Array) -> None:
+    """Set ``out (W,)`` to the filtered value at row ``at`` of ``rows (R, W)``, across rows."""
+    reach = len(taps) // 2
+    for x in range(out.shape[0]):
+        out[x] = 0
+    for r in range(max(0, at - reach), min(rows.shape[0], at + reach + 1)):
+        tap = taps[r - at + reach]
+        row = rows[r]
+        for x in range(out.shape[0]):
+            out[x] += tap * row[x]
 
 
 @numba.njit(cache=True, parallel=True)
@@ -151,70 +159,37 @@ def smooth(volumes: Array, taps: Array, out: Array) -> None:
     ``taps`` is the odd, symmetric kernel; the filter is then its own adjoint.
     """
     count, depth, height, width = volumes.shape
-    reach = len(taps) // 2
     between = np.empty_like(volumes)
     for plane in numba.prange(count * depth):
         m, z = plane // depth, plane % depth
-        padded = np.zeros(width + 2 * reach, dtype=volumes.dtype)
         rows = np.zeros((height, width), dtype=volumes.dtype)
+        _filter_x(volumes[m, z], taps, rows)
         for y in range(height):
-            empty = True
-            for x in range(width):
-                value = volumes[m, z, y, x]
-                padded[x + reach] = value
-                if value != 0:
-                    empty = False
-            if empty:
-                continue
-            row = rows[y]
-            for t in range(len(taps)):
-                tap = taps[t]
-                for x in range(width):
-                    row[x] += tap * padded[x + t]
-        for y in range(height):
-            target = between[m, z, y]
-            for x in range(width):
-                target[x] = 0
-            for s in range(max(0, y - reach), min(height, y + reach + 1)):
-                tap = taps[s - y + reach]
-                row = rows[s]
-                for x in range(width):
-                    target[x] += tap * row[x]
+            _filter_rows(rows, y, taps, between[m, z, y])
     for plane in numba.prange(count * depth):
         m, z = plane // depth, plane % depth
         for y in range(height):
-            target = out[m, z, y]
-            for x in range(width):
-                target[x] = 0
-            for s in range(max(0, z - reach), min(depth, z + reach + 1)):
-                tap = taps[s - z + reach]
-                row = between[m, s, y]
-                for x in range(width):
-                    target[x] += tap * row[x]
+            _filter_rows(between[m, :, y], z, taps, out[m, z, y])
 
 
 @numba.njit(cache=True, parallel=True)
 def saturated_difference(
-    density: Array, target: Array, gain: float, absolute: bool, losses: Array, slope: Array
-) -> None:
+    density: Array, target: Array, gain: float, absolute: bool
+) -> tuple[Array, Array]:
     """Compare ``tanh(gain density)`` with ``target``, both ``(D, H, W)``.
 
-    Sets ``losses (D,)`` to the summed difference per slice (absolute or squared) and ``slope``
-    to its gradient in ``density``. Most voxels are empty in both and cost one comparison.
+    Returns the summed difference per slice (absolute or squared), float64 ``(D,)``, and its
+    gradient in ``density``. Most voxels are empty in both and cost two comparisons.
     """
     depth, height, width = density.shape
+    losses = np.empty(depth)
+    slope = np.zeros_like(density)
     for z in numba.prange(depth):
         total = 0.0
         for y in range(height):
             for x in range(width):
-                value = density[z, y, x]
-                wanted = target[z, y, x]
-                slope[z, y, x] = 0
-                if value == 0:
-                    total += abs(wanted) if absolute else wanted * wanted
-                    # tanh has slope `gain` at 0.
-                    if wanted != 0:
-                        slope[z, y, x] = -gain if absolute else -2 * wanted * gain
+                value, wanted = density[z, y, x], target[z, y, x]
+                if value == 0 and wanted == 0:
                     continue
                 response = np.tanh(gain * value)
                 off = response - wanted
@@ -226,3 +201,4 @@ def saturated_difference(
                     total += off * off
                     slope[z, y, x] = 2 * off * steep
         losses[z] = total
+    return losses, slope

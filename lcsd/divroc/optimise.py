@@ -145,6 +145,7 @@ class _Level:
         moving: NDArray[np.float64],
         motion: Motion,
         level: RegisterLevel,
+        *,
         settings: RegisterSettings,
         device: str,
     ) -> None:
@@ -202,7 +203,7 @@ def _optimise(
     motion = _start(fixed, moving, settings.start)
     curve: list[float] = []
     for number, resolution in enumerate(settings.schedule(), start=1):
-        level = _Level(fixed, moving, motion, resolution, settings, device)
+        level = _Level(fixed, moving, motion, resolution, settings=settings, device=device)
         adam = torch.optim.Adam([level.control], lr=settings.learning_rate_mm)
         for iteration in range(resolution.iterations):
             adam.param_groups[0]["lr"] = level.rate(iteration)
@@ -305,9 +306,7 @@ def register_clouds(
     fixed_points, moving_points = _checked(fixed, "fixed"), _checked(moving, "moving")
     _check_frames(fixed_points, moving_points)
     if grid is None:
-        grid = covering_grid(
-            fixed_points, spacing_mm=FIELD_SPACING_MM, margin_mm=FIELD_MARGIN_MM
-        )
+        grid = covering_grid(fixed_points, spacing_mm=FIELD_SPACING_MM, margin_mm=FIELD_MARGIN_MM)
     if not grid.contains(fixed_points).any():
         raise BadInputError(
             "the fixed cloud lies outside the grid of the field", code="no_overlap", field="grid",

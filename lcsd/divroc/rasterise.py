@@ -76,9 +76,7 @@ def _gather_slope(points: Tensor, weights: Tensor, volume: Tensor) -> Tensor:
 
 class _Rasterise(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, points: Tensor, weights: Tensor, shape: tuple[int, int, int]
-    ) -> Tensor:
+    def forward(ctx: Any, points: Tensor, weights: Tensor, shape: tuple[int, int, int]) -> Tensor:
         points, weights = points.detach().contiguous(), weights.detach().contiguous()
         ctx.save_for_backward(points, weights)
         return _splat(points, weights, shape)
@@ -170,7 +168,9 @@ def rasterise(points: Tensor, weights: Tensor, shape: tuple[int, int, int]) -> T
             "grid size must be three positive numbers", code="bad_size", field="shape",
             expected="(D, H, W)", found=tuple(shape),
         )  # fmt: skip
-    result: Tensor = _Rasterise.apply(points, weights, tuple(shape))
+    result: Tensor = _Rasterise.apply(  # type: ignore[no-untyped-call]
+        points, weights, tuple(shape)
+    )
     return result
 
 
@@ -192,5 +192,5 @@ def sample(volume: Tensor, points: Tensor) -> Tensor:
     """
     fits = volume.dim() == 5 and volume.shape[0] == points.shape[0]
     _check(points, volume, name="volume", expected="(B, C, D, H, W)", fits=fits)
-    result: Tensor = _Sample.apply(volume, points)
+    result: Tensor = _Sample.apply(volume, points)  # type: ignore[no-untyped-call]
     return result

@@ -20,7 +20,8 @@ def gaussian_taps(sigma: float) -> NDArray[np.float64]:
     """Return a Gaussian of standard deviation ``sigma`` voxels, sum 1, odd length."""
     reach = max(1, math.ceil(GAUSSIAN_REACH * sigma))
     taps: NDArray[np.float64] = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    return taps / taps.sum()
+    taps /= taps.sum()
+    return taps
 
 
 def mean_taps(width: int, times: int) -> NDArray[np.float64]:
@@ -77,7 +78,7 @@ def smooth(volume: Tensor, taps: NDArray[np.float64]) -> Tensor:
         Shape of ``volume``. Differentiable once in the volume; on the CPU the same bits for any
         number of threads.
     """
-    result: Tensor = _Smooth.apply(
+    result: Tensor = _Smooth.apply(  # type: ignore[no-untyped-call]
         volume, torch.as_tensor(taps, dtype=volume.dtype, device=volume.device)
     )
     return result

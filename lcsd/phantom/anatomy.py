@@ -1,8 +1,8 @@
 """The thorax as implicit functions of position in body coordinates.
 
-Body coordinates are millimetres with the axes of LPS (x to the patient's left, y to the back, z to the head); the origin
-lies between the hila. Levels are approximate signed distances in mm, positive inside. Sizes are those of an adult at
-inspiration (both lungs together about 5 litres).
+Body coordinates are millimetres with the axes of LPS (x to the patient's left, y to the back, z
+to the head); the origin lies between the hila. Levels are approximate signed distances in mm,
+positive inside. Sizes are those of an adult at inspiration (both lungs together about 5 litres).
 """
 
 from typing import NamedTuple
@@ -91,12 +91,14 @@ def _smin(a: float, b: float, k: float) -> float:
 
 
 @nb.njit(cache=True)
-def _ellipsoid(dx: float, dy: float, dz: float, a: float, b: float, c: float) -> float:
+def _ellipsoid(  # noqa: PLR0917 - scalars stay in registers
+    dx: float, dy: float, dz: float, a: float, b: float, c: float
+) -> float:
     """Approximate signed distance to an ellipsoid, positive outside."""
     qx, qy, qz = dx / a, dy / b, dz / c
     rho = np.sqrt(qx * qx + qy * qy + qz * qz) + 1e-9
     slope = np.sqrt((qx / a) ** 2 + (qy / b) ** 2 + (qz / c) ** 2) / rho + 1e-9
-    return (rho - 1.0) / slope
+    return float((rho - 1.0) / slope)
 
 
 @nb.njit(cache=True)
@@ -123,12 +125,12 @@ def dome_level(x: float, y: float, z: float, body: Body) -> float:
     height = z - (top - body.dome_drop * q)
     gx = 2.0 * body.dome_drop * qx / 86.0
     gy = 2.0 * body.dome_drop * qy / 92.0
-    return height / np.sqrt(1.0 + gx * gx + gy * gy)
+    return float(height / np.sqrt(1.0 + gx * gx + gy * gy))
 
 
 @nb.njit(cache=True)
 def heart_level(x: float, y: float, z: float, body: Body) -> float:
-    """Distance from the heart's surface, positive outside (long axis to the left, front and below)."""
+    """Distance from the heart's surface, positive outside; its apex is left, in front and below."""
     dx, dy, dz = x - body.heart_x, y - body.heart_y, z - body.heart_z
     c, s = 0.85, -0.5268
     u = c * dx + s * dy
@@ -140,7 +142,7 @@ def heart_level(x: float, y: float, z: float, body: Body) -> float:
 @nb.njit(cache=True)
 def _spine_level(x: float, y: float) -> float:
     dy = y - min(max(y, 66.0), 125.0)
-    return np.sqrt(x * x + dy * dy) - 24.0
+    return float(np.sqrt(x * x + dy * dy) - 24.0)
 
 
 @nb.njit(cache=True)
@@ -167,7 +169,7 @@ def lung_level(px: float, py: float, pz: float, body: Body) -> float:
 
 @nb.njit(cache=True)
 def _bone_hu(x: float, y: float, z: float, cage: float, background: float) -> float:
-    """Ribs, spine and sternum over the background."""
+    """Ribs and sternum over the background."""
     hu = background
     # Ribs wind around the cage from the spine, falling towards the front.
     turn = np.arctan2(abs(x), y - 30.0)
@@ -186,6 +188,13 @@ def _bone_hu(x: float, y: float, z: float, cage: float, background: float) -> fl
         sternum = np.sqrt((x / 17.0) ** 2 + ((y + 92.0) / 6.0) ** 2)
         if sternum < 1.0:
             hu = HU_CORTEX if sternum > 0.75 else HU_MARROW
+    return hu
+
+
+@nb.njit(cache=True)
+def _spine_hu(x: float, y: float, z: float) -> float:
+    """Vertebrae, discs, the canal and the spinous processes in muscle."""
+    hu = HU_MUSCLE
     vertebra = np.sqrt((x / 17.0) ** 2 + ((y - 66.0) / 15.0) ** 2)
     if vertebra < 1.0:
         disc = abs(z - VERTEBRA_PITCH_MM * np.round(z / VERTEBRA_PITCH_MM))
@@ -200,13 +209,14 @@ def _bone_hu(x: float, y: float, z: float, cage: float, background: float) -> fl
         hu = 25.0
     elif canal < 1.4:
         hu = 420.0
+    offset = z - RIB_PITCH_MM * np.round(z / RIB_PITCH_MM)
     if abs(x) < 4.0 and 100.0 < y < 122.0 and abs(offset) < 8.0:
         hu = 420.0
     return hu
 
 
 @nb.njit(cache=True)
-def _abdomen_hu(x: float, y: float, z: float, below: float, body: Body) -> float:
+def _abdomen_hu(x: float, y: float, z: float, below: float, body: Body) -> float:  # noqa: PLR0911
     """Liver right, stomach with gas over fluid and spleen left; `below` mm under the diaphragm."""
     gas_z = body.dome_left_z - body.gas_radius - 12.0
     gas = _ellipsoid(
@@ -229,7 +239,7 @@ def _abdomen_hu(x: float, y: float, z: float, below: float, body: Body) -> float
 
 
 @nb.njit(cache=True)
-def _mediastinum_hu(x: float, y: float, z: float, heart: float) -> float:
+def _mediastinum_hu(x: float, y: float, z: float, heart: float) -> float:  # noqa: PLR0911
     """Heart, great vessels and oesophagus in fat."""
     if heart < -3.0:
         return HU_BLOOD
@@ -274,10 +284,9 @@ def tissue_hu(px: float, py: float, pz: float, body: Body) -> float:
     if skin < 1.5:
         return 10.0
     cage = cage_level(x, y, z, body)
+    if skin > body.fat and _spine_level(x, y) < 0.0:
+        return _spine_hu(x, y, z)
     if cage > -3.0:
-        spine = _spine_level(x, y)
-        if spine < 0.0:
-            return _bone_hu(x, y, z, -50.0, HU_MUSCLE)
         dome = dome_level(x, y, z, body)
         heart = heart_level(x, y, z, body)
         if dome < 0.0 and heart > 0.0:

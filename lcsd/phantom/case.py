@@ -54,7 +54,7 @@ TERMINAL_DEPTH_MM = 4.5
 
 @dataclass(frozen=True)
 class Detail:
-    """What a size means: scan sampling (pixels, mm), slice increments and thicknesses (mm), trees (mm)."""
+    """What a size means: pixels, slice increments and thicknesses (mm), trees (mm)."""
 
     fixed_pixels: int
     fixed_increment: float
@@ -111,7 +111,7 @@ class PhantomCase:
         return self.motion.transform(points)
 
     def inverse(self, points: Points) -> Points:
-        """Return where moving points (N, 3) lie in the fixed scan, mm (WorkError if not converged)."""
+        """Return where moving points (N, 3) lie in the fixed scan, mm."""
         return self.motion.inverse(points)
 
     def determinant(self, points: Points) -> NDArray[np.float64]:
@@ -174,7 +174,7 @@ class PhantomCase:
         )
 
     def acquired(self, role: Role, clean: NDArray[np.float32], kernel: Kernel) -> NDArray[np.int16]:
-        """Return one scan (z, y, x) in HU, int16, as a kernel reconstructs it from the clean image."""
+        """Return one scan (z, y, x) in HU, int16, as a kernel makes it from the clean image."""
         purpose = Purpose.MOVING_NOISE if role == "moving" else Purpose.FIXED_NOISE
         return acquire(clean, self.scan(role), kernel, generator(self.seed, self.case, purpose))
 
@@ -364,7 +364,7 @@ def _scan(
     thickness: float,
     direction: NDArray[np.float64],
 ) -> Scan:
-    """Return a scan centred on the lungs' points (native mm) that covers them along its third axis."""
+    """Return a scan centred on the lungs' points (native mm), covering them along its axis."""
     pixel = round(float(rng.uniform(*field)) / pixels, 4)
     along = lungs @ direction
     low, high = along.min(axis=0), along.max(axis=0)

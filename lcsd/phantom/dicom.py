@@ -1,4 +1,4 @@
-"""A scan as a valid DICOM study: localizer and one axial series per kernel, described as in NLST."""
+"""A scan as a valid DICOM study: localizer and a series per kernel, described as in NLST."""
 
 import shutil
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from lcsd.errors import WorkError
 from lcsd.phantom.scanner import Kernel, Scan
@@ -23,9 +23,9 @@ LOCALIZER = "localizer"
 LOCALIZER_GAIN = 4.0
 
 
-def _uid(*parts: object) -> str:
+def _uid(*parts: object) -> UID:
     """Return a UID that depends on nothing but the parts."""
-    return str(generate_uid(entropy_srcs=["lcsd phantom", *map(str, parts)]))
+    return generate_uid(entropy_srcs=["lcsd phantom", *map(str, parts)])
 
 
 def _decimal(value: float) -> str:
@@ -33,7 +33,7 @@ def _decimal(value: float) -> str:
     return f"{value:.9f}"[:16]
 
 
-def _meta(sop_uid: str) -> FileMetaDataset:
+def _meta(sop_uid: UID) -> FileMetaDataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
     meta.MediaStorageSOPInstanceUID = sop_uid
@@ -82,7 +82,11 @@ def _common(patient: str, time: int, *, feet_first: bool) -> Dataset:
 
 
 def _series(header: Dataset, number: int, kind: str, *, kernel: str, scan: Scan, time: int) -> None:
-    """Series attributes; the description lists time, kind, maker, model, kernel, field, thickness, kVp, mAs, mA, pitch."""
+    """Set the series' attributes.
+
+    The description lists time, kind, maker, model, kernel, field of view and thickness in mm, kVp,
+    and three more numbers of the exposure, the pitch last.
+    """
     field = round(float(scan.size_xyz[0] * scan.spacing[0]))
     header.SeriesNumber = str(number)
     header.SeriesInstanceUID = _uid(header.PatientID, time, "series", number)

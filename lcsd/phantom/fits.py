@@ -1,4 +1,4 @@
-"""Best rigid, affine and B-spline fits to the true motion: what a simple registration could reach at most."""
+"""Best rigid, affine and B-spline fits to the true motion: the most a simple method can reach."""
 
 from typing import NamedTuple
 
@@ -21,7 +21,10 @@ class Residuals(NamedTuple):
 
 
 def rigid_fit(fixed: Points, moving: Points) -> Points:
-    """Return the fixed points (N, 3) after the least-squares rotation and shift onto the moving ones (Kabsch 1976)."""
+    """Return the fixed points (N, 3) after the best rotation and shift onto the moving ones.
+
+    Least squares by Kabsch, Acta Cryst 1976, A32:922-923.
+    """
     a, b = fixed - fixed.mean(axis=0), moving - moving.mean(axis=0)
     u, _, vt = np.linalg.svd(a.T @ b)
     flip = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
@@ -51,7 +54,7 @@ def bspline_residual(
     points: Points,
     values: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return what a cubic B-spline of 60 mm control spacing, fitted to the sample, leaves at `points` (N, C)."""
+    """Return what a cubic B-spline of 60 mm spacing, fitted to the sample, leaves at `points`."""
     low = sample.min(axis=0) - BSPLINE_SPACING_MM
     counts = np.ceil((sample.max(axis=0) - low) / BSPLINE_SPACING_MM).astype(int) + 2
 

@@ -1,8 +1,9 @@
-"""The motion between the two scans in closed form: breathing, rib cage, fine deformation, rigid shift.
+"""The motion between the scans in closed form: breathing, fine deformation, rigid shift.
 
-In body coordinates `p` (mm) the displacement is `u(p) = s(p) (D(p) + R(p) + F(p))`: the diaphragm's push `D`, the rib cage's
-expansion `R`, a sum of sines `F`, and a window `s` that vanishes at the spine. A fixed native point `x` maps to the moving
-native point `Q (p + u(p)) + t` with `p = x - fixed_origin`.
+In body coordinates `p` (mm) the displacement is `u(p) = s(p) (D(p) + R(p) + F(p))`: the
+diaphragm's push `D`, the rib cage's expansion `R`, a sum of sines `F`, and a window `s` that
+vanishes at the spine. A fixed native point `x` maps to the moving native point
+`Q (p + u(p)) + t` with `p = x - fixed_origin`.
 """
 
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ SLOW_WAVELENGTHS_MM = (130.0, 220.0)
 SLOW_SHARE = 1.1
 FINE_WALL_SHARE, FINE_WALL_WIDTH = 0.15, 0.1
 FINE_WAVELENGTHS_MM = (60.0, 82.0)
-# Share of the longitudinal part in each fine mode: most of the fine motion shears and keeps volume, as tissue does.
+# Share of the longitudinal part in each mode: most of the motion shears and keeps volume.
 FINE_COMPRESSION = 0.35
 
 
@@ -50,11 +51,11 @@ class Breathing(NamedTuple):
 
 @nb.njit(cache=True)
 def _sigmoid(t: float) -> float:
-    return 1.0 / (1.0 + np.exp(-t))
+    return float(1.0 / (1.0 + np.exp(-t)))
 
 
 @nb.njit(cache=True)
-def _diaphragm(x: float, y: float, z: float, b: Breathing, v, jac) -> None:  # type: ignore[no-untyped-def]
+def _diaphragm(x: float, y: float, z: float, b: Breathing, v, jac) -> None:  # type: ignore[no-untyped-def]  # noqa: PLR0917
     side = _sigmoid(x / 25.0)
     amp = b.right + (b.left - b.right) * side
     amp_x = (b.left - b.right) * side * (1.0 - side) / 25.0
@@ -76,7 +77,7 @@ def _diaphragm(x: float, y: float, z: float, b: Breathing, v, jac) -> None:  # t
 
 
 @nb.njit(cache=True)
-def _ribs(x: float, y: float, z: float, b: Breathing, v, jac) -> None:  # type: ignore[no-untyped-def]
+def _ribs(x: float, y: float, z: float, b: Breathing, v, jac) -> None:  # type: ignore[no-untyped-def]  # noqa: PLR0917
     h = np.exp(-0.5 * ((z + 20.0) / 110.0) ** 2)
     h_z = -h * (z + 20.0) / 110.0**2
     rx = np.sqrt(1.0 + (x / 150.0) ** 2)
@@ -102,7 +103,7 @@ def _windowed(s: float, s_x: float, s_y: float, v, jac) -> None:  # type: ignore
 
 
 @nb.njit(cache=True)
-def _fine(x: float, y: float, z: float, modes, v, jac) -> None:  # type: ignore[no-untyped-def]
+def _fine(x: float, y: float, z: float, modes, v, jac) -> None:  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Add the sines, less of them in the stiff chest wall."""
     fine = np.zeros(3)
     gradient = np.zeros((3, 3))
@@ -125,7 +126,7 @@ def _fine(x: float, y: float, z: float, modes, v, jac) -> None:  # type: ignore[
 
 
 @nb.njit(cache=True)
-def _displacement(x: float, y: float, z: float, b: Breathing, modes, v, jac) -> None:  # type: ignore[no-untyped-def]
+def _displacement(x: float, y: float, z: float, b: Breathing, modes, v, jac) -> None:  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Write `u` into `v` (3,) and its gradient `du_i/dp_j` into `jac` (3, 3)."""
     v[:] = 0.0
     jac[:, :] = 0.0
@@ -142,7 +143,7 @@ def _det_plus_identity(j) -> float:  # type: ignore[no-untyped-def]
     a, b, c = 1.0 + j[0, 0], j[0, 1], j[0, 2]
     d, e, f = j[1, 0], 1.0 + j[1, 1], j[1, 2]
     g, h, i = j[2, 0], j[2, 1], 1.0 + j[2, 2]
-    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+    return float(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))
 
 
 @nb.njit(cache=True, parallel=True)
@@ -177,7 +178,7 @@ def _newton_step(r, jac, det):  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True, parallel=True)
 def _backward(targets, b: Breathing, modes):  # type: ignore[no-untyped-def]
-    """Body points `p` with `p + u(p) = target`, the Jacobian determinants there, and the residuals in mm."""
+    """Body points `p` with `p + u(p) = target`, the determinants there, the residuals in mm."""
     n = targets.shape[0]
     found = np.empty((n, 3))
     dets = np.empty(n)
@@ -265,7 +266,8 @@ class Motion:
         """
         targets = (np.asarray(points, dtype=np.float64) - self.translation) @ self.rotation
         found, det, residual = _backward(np.ascontiguousarray(targets), self.breathing, self.modes)
-        if len(residual) and residual.max() > INVERSE_TOLERANCE_MM:
+        # Not 'greater than': a residual that is not a number has failed too.
+        if not np.all(residual <= INVERSE_TOLERANCE_MM):
             raise WorkError(
                 "the phantom's motion could not be inverted",
                 code="inverse_not_converged",

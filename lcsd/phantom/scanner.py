@@ -1,4 +1,4 @@
-"""From anatomy to a CT scan: sampling on the scan's voxels, slice thickness, kernel, noise, table."""
+"""From anatomy to a CT scan: sampling on voxels, slice thickness, kernel, noise, table."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,13 +14,14 @@ from lcsd.phantom.texture import texture_at
 from lcsd.phantom.trees import FIXED_ONLY, MOVING_ONLY
 from lcsd.phantom.tubes import TubeGrid, tube_distance
 
-# The body position is computed exactly on a lattice of about this step and interpolated by cubic B-splines (error < 0.01 mm).
+# Body positions are exact on a lattice of about this step and interpolated by cubic B-splines
+# (error < 0.01 mm).
 LATTICE_MM = 5.0
 LATTICE_PAD = 3
 SUBSLICES = 3
 # Width of the ramp at a tube's surface: one typical pixel, so that thin vessels keep their area.
 EDGE_MM = 0.7
-WALL_MM, WALL_SHARE = 0.5, 0.18
+WALL_MM = 1.1
 # Further from the lungs' surface than this, a slice's thickness cannot reach it.
 DEEP_MM = 4.0
 HU_LUMEN = -985.0
@@ -76,7 +77,10 @@ class Scan:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A reconstruction kernel: in-plane blur of image and noise (sigma, mm), edge gain, noise level (HU)."""
+    """A reconstruction kernel.
+
+    In-plane blur of image and noise (sigma, mm), edge gain, noise level (HU).
+    """
 
     name: str
     blur_mm: float
@@ -114,8 +118,8 @@ def _lattice_row(coef, gz: float, gy: float, row) -> None:  # type: ignore[no-un
 
 
 @nb.njit(cache=True)
-def _lung_hu(x: float, y: float, z: float, det: float, scene: Scene, scan: int) -> float:
-    """HU inside the lung: parenchyma of conserved mass, vessels, airways."""
+def _lung_hu(x: float, y: float, z: float, det: float, scene: Scene) -> float:
+    """HU of the parenchyma, whose mass is conserved, and of the fissures."""
     body = scene.body
     hu = body.parenchyma_hu + body.gravity_hu * (y / 90.0) + texture_at(x, y, z, scene.texture)
     hu = -1000.0 + max(hu + 1000.0, 25.0) / det
@@ -130,7 +134,7 @@ def _lung_hu(x: float, y: float, z: float, det: float, scene: Scene, scan: int) 
 
 
 @nb.njit(cache=True)
-def _with_tubes(
+def _with_tubes(  # noqa: PLR0917
     hu: float, x: float, y: float, z: float, scene: Scene, scan: int, in_lung: bool
 ) -> float:
     if in_lung:
@@ -139,8 +143,8 @@ def _with_tubes(
             share = min(max(0.5 - d / EDGE_MM, 0.0), 1.0)
             hu += share * (HU_VESSEL - hu)
     d = tube_distance(x, y, z, scene.airways, scan)
-    if d < 4.0 * EDGE_MM:
-        wall = min(max(0.5 + (1.1 - d) / EDGE_MM, 0.0), 1.0)
+    if d < WALL_MM + EDGE_MM:
+        wall = min(max(0.5 + (WALL_MM - d) / EDGE_MM, 0.0), 1.0)
         hu += wall * max(HU_WALL - hu, 0.0)
         share = min(max(0.5 - d / EDGE_MM, 0.0), 1.0)
         hu += share * (HU_LUMEN - hu)
@@ -148,7 +152,7 @@ def _with_tubes(
 
 
 @nb.njit(cache=True)
-def _point_hu(
+def _point_hu(  # noqa: PLR0917
     x: float, y: float, z: float, det: float, scene: Scene, scan: int, deep: bool
 ) -> float:
     """HU of a point in or near the lungs; `deep` says that it cannot be near their surface."""
@@ -156,7 +160,7 @@ def _point_hu(
     inside = min(max(0.5 + level / EDGE_MM, 0.0), 1.0)
     hu = 0.0
     if inside > 0.0:
-        hu += inside * _lung_hu(x, y, z, det, scene, scan)
+        hu += inside * _lung_hu(x, y, z, det, scene)
     if inside < 1.0:
         outer = tissue_hu(x, y, z, scene.body)
         if level > -2.5:
@@ -166,7 +170,7 @@ def _point_hu(
 
 
 @nb.njit(cache=True, parallel=True)
-def _render(coef, size, steps, subslices, thickness_voxels, body, vessels, airways, texture, scan):  # type: ignore[no-untyped-def]
+def _render(coef, size, steps, subslices, thickness_voxels, body, vessels, airways, texture, scan):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Noise-free HU of every voxel (z, y, x), float32."""
     nx, ny, nz = size[0], size[1], size[2]
     out = np.empty((nz, ny, nx), np.float32)
@@ -214,7 +218,7 @@ def _render(coef, size, steps, subslices, thickness_voxels, body, vessels, airwa
 
 
 @nb.njit(cache=True, parallel=True)
-def _masks(coef, size, steps, body, vessels, airways, texture, scan):  # type: ignore[no-untyped-def]
+def _masks(coef, size, steps, body, vessels, airways, texture, scan):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Truth at the voxel centres (z, y, x), uint8: lungs (1) and vessels inside them (1)."""
     nx, ny, nz = size[0], size[1], size[2]
     lungs = np.zeros((nz, ny, nx), np.uint8)
@@ -248,7 +252,7 @@ def _masks(coef, size, steps, body, vessels, airways, texture, scan):  # type: i
 
 
 class Lattice(NamedTuple):
-    """B-spline coefficients (z, y, x, 4) of body position and det J, and voxels per lattice step."""
+    """B-spline coefficients (z, y, x, 4) of body position and det J; voxels per lattice step."""
 
     coefficients: NDArray[np.float64]
     steps: NDArray[np.float64]
@@ -341,7 +345,7 @@ def _filtered(
 def acquire(
     clean: NDArray[np.float32], scan: Scan, kernel: Kernel, rng: np.random.Generator
 ) -> NDArray[np.int16]:
-    """Return the reconstruction (z, y, x) in HU, int16: kernel, low-dose noise, circular field of view.
+    """Return the reconstruction (z, y, x), int16 HU: kernel, low-dose noise, circular field.
 
     Two kernels with generators of the same state see the same photons: their noise is correlated.
     """

@@ -1,4 +1,4 @@
-"""Random generators of the phantom, one per purpose, so that adding a draw somewhere moves nothing else."""
+"""Random generators of the phantom, one per purpose: a new draw moves nothing else."""
 
 from enum import IntEnum
 

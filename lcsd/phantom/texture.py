@@ -43,4 +43,4 @@ def texture_at(x: float, y: float, z: float, texture) -> float:  # type: ignore[
     high = (texture[k1, j0, i0] * (1 - tx) + texture[k1, j0, i1] * tx) * (1 - ty) + (
         texture[k1, j1, i0] * (1 - tx) + texture[k1, j1, i1] * tx
     ) * ty
-    return low * (1 - tz) + high * tz
+    return float(low * (1 - tz) + high * tz)

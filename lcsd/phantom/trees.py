@@ -1,8 +1,9 @@
 """Vessel and airway trees that fill the lungs, as tapered capsules.
 
-Growth is the volume-filling branching of Tawhai et al. (Ann Biomed Eng 2000, 28:793-802): the terminals' territory is cut
-in two through the branch, each half draws a new branch towards its centroid, until one terminal is left. Radii follow
-Murray's law with exponent gamma: `r = r_terminal n^(1/gamma)` for `n` terminals downstream.
+Growth is the volume-filling branching of Tawhai et al. (Ann Biomed Eng 2000, 28:793-802): the
+terminals' territory is cut in two through the branch, each half draws a new branch towards its
+centroid, until one terminal is left. Radii follow Murray's law with exponent gamma:
+`r = r_terminal n^(1/gamma)` for `n` terminals downstream.
 """
 
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class Capsules:
-    """Straight tapered tubes: ends (S, 3) in body mm, radii (S,) in mm at both ends, scan flag (S,)."""
+    """Straight tapered tubes: ends (S, 3) in body mm, radii (S,) at both ends, scan flag (S,)."""
 
     start: Points
     end: Points
@@ -63,7 +64,7 @@ class Capsules:
 def terminals(
     rng: np.random.Generator, body: Body, *, spacing: float, margin: float, side: int
 ) -> Points:
-    """Return a jittered lattice of points (N, 3) in the right (-1) or left (+1) lung, `margin` mm deep."""
+    """Return a jittered lattice (N, 3) in the right (-1) or left (+1) lung, `margin` mm deep."""
     low = np.array([-160.0, -120.0, -160.0]) * body.scale
     high = np.array([160.0, 120.0, 140.0]) * body.scale
     axes = [
@@ -78,7 +79,7 @@ def terminals(
 def _cut(
     rng: np.random.Generator, points: Points, direction: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Return which points lie on one side of a plane through the territory, across its longest extent."""
+    """Return which points lie on one side of a plane across the territory's longest extent."""
     if len(points) == 2:
         return np.array([True, False])
     centred = points - points.mean(axis=0)
@@ -125,13 +126,13 @@ def grow(
             stack.append((chosen[mask], index))
             stack.append((chosen[~mask], index))
     count = np.array(leaves, dtype=np.int64)
-    radius = terminal_radius * count ** (1.0 / MURRAY_EXPONENT)
-    radius *= np.where(count == 1, rng.uniform(0.9, 1.1, len(count)), 1.0)
+    radii: NDArray[np.float64] = terminal_radius * count ** (1.0 / MURRAY_EXPONENT)
+    radii *= np.where(count == 1, rng.uniform(0.9, 1.1, len(count)), 1.0)
     return Tree(
         np.array(nodes),
         np.array(parents, dtype=np.int64),
         count,
-        radius,
+        radii,
         np.zeros(len(nodes), dtype=np.uint8),
     )
 
@@ -191,7 +192,7 @@ def capsules(tree: Tree, body: Body) -> Capsules:
     return Capsules(inside[0], inside[1], start_radius, radius[branch], tree.scan[1:][branch])
 
 
-def _hermite(
+def _hermite(  # noqa: PLR0917
     start: Points,
     end: Points,
     leave: Points,
@@ -221,9 +222,10 @@ def joined(parts: list[Capsules]) -> Capsules:
 
 
 def beside(tree: Tree, *, smallest: float, gap: float, radius_ratio: float) -> Tree:
-    """Return the airways that accompany an artery: its branches down to `smallest` mm, moved sideways.
+    """Return the airways beside an artery: its branches down to `smallest` mm, moved sideways.
 
-    The offset of a node is perpendicular to the branch that ends there, towards the midline as far as possible.
+    The offset of a node is perpendicular to the branch that ends there, towards the midline as
+    far as possible.
     """
     keep = tree.radius >= smallest
     keep[0] = True

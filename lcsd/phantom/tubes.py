@@ -27,18 +27,18 @@ class TubeGrid(NamedTuple):
 
 @nb.njit(cache=True)
 def _capsule_distance(x: float, y: float, z: float, c) -> float:  # type: ignore[no-untyped-def]
-    """Distance to the surface of one tapered capsule (row of 8: start, axis, radii), negative inside."""
+    """Distance to one tapered capsule (row of 8: start, axis, radii), negative inside."""
     dx, dy, dz = x - c[0], y - c[1], z - c[2]
     size = c[3] * c[3] + c[4] * c[4] + c[5] * c[5]
     t = 0.0
     if size > 0.0:
         t = min(max((dx * c[3] + dy * c[4] + dz * c[5]) / size, 0.0), 1.0)
     ex, ey, ez = dx - t * c[3], dy - t * c[4], dz - t * c[5]
-    return np.sqrt(ex * ex + ey * ey + ez * ez) - (c[6] + t * (c[7] - c[6]))
+    return float(np.sqrt(ex * ex + ey * ey + ez * ez) - (c[6] + t * (c[7] - c[6])))
 
 
 @nb.njit(cache=True)
-def _fill(table, low, shape, starts, members, cursor, write) -> None:  # type: ignore[no-untyped-def]
+def _fill(table, low, shape, starts, members, cursor, write) -> None:  # type: ignore[no-untyped-def]  # noqa: PLR0917
     half = 0.5 * CELL_MM * np.sqrt(3.0)
     for s in range(table.shape[0]):
         c = table[s]
@@ -89,7 +89,7 @@ def tube_grid(capsules: Capsules) -> TubeGrid:
 
 @nb.njit(cache=True)
 def tube_distance(x: float, y: float, z: float, grid: TubeGrid, scan: int) -> float:
-    """Distance in mm to the nearest tube seen in `scan`, negative inside, `FAR_MM` if none is near."""
+    """Distance in mm to the nearest tube seen in `scan`, negative inside; `FAR_MM` if far."""
     i = int(np.floor((x - grid.low[0]) / CELL_MM))
     j = int(np.floor((y - grid.low[1]) / CELL_MM))
     k = int(np.floor((z - grid.low[2]) / CELL_MM))

@@ -1,7 +1,7 @@
 """Files of one phantom case: NIfTI volumes, truth points and figures.
 
-The phantom writes with SimpleITK and plain text on its own, so that an error in the rest of the package cannot cancel
-against the same error here.
+The phantom writes with SimpleITK and plain text on its own, so that an error in the rest of the
+package cannot cancel against the same error here.
 """
 
 from pathlib import Path

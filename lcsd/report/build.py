@@ -15,8 +15,8 @@ from lcsd.errors import BadInputError
 from lcsd.files import write_table, write_text
 from lcsd.report.collect import Case, Inventory, Status, as_number
 from lcsd.report.figures import case_figure, error_figure, render, save
-from lcsd.report.overlays import cloud_figure, overlay_figure
-from lcsd.report.style import method_colours, method_name
+from lcsd.report.overlays import SLAB_MM, cloud_figure, overlay_figure
+from lcsd.report.style import DEFAULT_VIEWS, method_colours, method_name
 from lcsd.report.tables import (
     REJECTED_COLUMNS,
     TABLE1_COLUMNS,
@@ -31,9 +31,6 @@ from lcsd.report.tables import (
     tre_rows,
     version_rows,
 )
-
-DEFAULT_VIEWS = 24
-"""Cases with pictures on the page: some 350 kB each, so that the page stays below 10 MB."""
 
 MISSING = "\N{EN DASH}"
 MIME_TYPES = {"png": "image/png", "jpg": "image/jpeg"}
@@ -253,6 +250,7 @@ def _context(
         "settings": setting_rows(cases),
         "figures": figures,
         "views": views,
+        "slab_mm": SLAB_MM,
         "problems": inventory.problems,
     }
 

@@ -1,4 +1,7 @@
-"""Colours and names shared by all figures and the page; safe for colour-blind readers."""
+"""How the report looks: colours safe for colour-blind readers, names, sizes."""
+
+DEFAULT_VIEWS = 24
+"""Cases with pictures on the page: some 300 kB each, so that the page stays below 10 MB."""
 
 BEFORE_COLOUR = "#6b6b6b"
 

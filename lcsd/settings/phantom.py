@@ -11,9 +11,9 @@ Format = Literal["nifti", "dicom"]
 
 
 class PhantomSettings(Settings):
-    """How hard the synthetic pairs are; the motion is drawn so that simple fits leave these distances.
+    """How hard the synthetic pairs are: the distances that simple fits leave of the motion.
 
-    The defaults follow the test set of LCSD500, whose landmarks are 10.21 mm apart after rigid alignment.
+    The defaults follow LCSD500's test set: 10.21 mm between landmarks after rigid alignment.
     """
 
     rigid_least_mm: float = Field(
@@ -50,7 +50,7 @@ class PhantomSettings(Settings):
             least, most = getattr(self, f"{name}_least_mm"), getattr(self, f"{name}_most_mm")
             if least > most:
                 raise ValueError(
-                    f"{name}_least_mm ({least}) exceeds {name}_most_mm ({most}); swap or change them"
+                    f"{name}_least_mm ({least}) exceeds {name}_most_mm ({most}); swap them"
                 )
         if self.affine_least_mm >= self.rigid_least_mm:
             raise ValueError(

@@ -27,7 +27,7 @@ class VesselsSettings(Settings):
         500.0, gt=0, description="score that each vessel must reach somewhere, HU"
     )
     margin_mm: float = Field(
-        1.0, ge=0, description="vessels lie deeper in the lung mask than this, mm"
+        2.0, ge=0, description="vessels lie further than this from voxels outside the lungs, mm"
     )
     min_volume_mm3: float = Field(
         20.0, ge=0, description="smaller connected pieces are noise, cubic mm"

@@ -27,8 +27,8 @@ PARENCHYMA_BELOW_HU = -600.0
 BACKGROUND_SIGMA_MM = 6.0
 """Reach of the local background: wider than a vessel, narrower than the gradient of gravity."""
 
-MARGIN_VOXELS = 6
-"""Around the lungs' box; the recursive Gaussian needs room at the largest scale."""
+BOX_MARGIN_MM = 9.0
+"""Around the lungs; the recursive Gaussian needs room at the largest scale."""
 
 TUBE, SHEET_WEIGHT, BLOB_WEIGHT, NOISE_WEIGHT = 1, 0.5, 0.5, 5.0
 """Object dimension and the filter's alpha, beta, gamma (its authors' defaults)."""
@@ -57,7 +57,7 @@ def segment_vessels(
     if not lungs.array.any():
         raise BadInputError("the lung mask is empty", code="empty_lungs", file=file)
     step = np.asarray(image.grid.spacing[::-1])
-    part = box(lungs.array, MARGIN_VOXELS)
+    part = box(lungs.array, BOX_MARGIN_MM, step)
     inside = lungs.array[part]
     score = vessel_score(image.array[part], inside, step, settings)
     score[~shrunk(inside, settings.margin_mm, step)] = 0.0

@@ -12,3 +12,8 @@ def tiny() -> PhantomCase:
 @pytest.fixture(scope="session")
 def clean(tiny: PhantomCase) -> dict[str, np.ndarray]:
     return {role: tiny.clean_image(role) for role in ("fixed", "moving")}
+
+
+@pytest.fixture(scope="session")
+def masks(tiny: PhantomCase) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    return {role: tiny.masks(role) for role in ("fixed", "moving")}

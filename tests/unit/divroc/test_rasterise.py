@@ -1,0 +1,204 @@
+"""Rasterising equals a splat written from the definition, and is the adjoint of sampling."""
+
+import itertools
+import math
+
+import numba
+import numpy as np
+import pytest
+import torch
+from torch.autograd import gradcheck
+from torch.nn import functional
+
+from lcsd.divroc import rasterise
+from lcsd.divroc.rasterise import sample
+from lcsd.errors import BadInputError
+
+SHAPE = (4, 5, 7)
+
+EDGE_POINTS = {
+    "voxel_centre": [[1 / 7, 0.0, 0.25]],
+    "centre_of_first_voxel": [[1 / 7 - 1, 1 / 5 - 1, 1 / 4 - 1]],
+    "faces": [[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]],
+    "corner_outside": [[-1.1, 1.12, -1.2]],
+    "far_outside": [[3.0, 0.0, 0.0], [0.0, -50.0, 1e9]],
+    "not_a_number": [[math.nan, 0.0, 0.0]],
+    "twice_the_same": [[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]],
+}
+
+
+def oracle(points: torch.Tensor, weights: torch.Tensor, shape: tuple[int, int, int]) -> np.ndarray:
+    """Splat by a loop over all points and the voxels around each."""
+    batch, channels, count = weights.shape
+    volume = np.zeros((batch, channels, *shape))
+    for b, n in itertools.product(range(batch), range(count)):
+        x, y, z = (float(v) for v in points[b, n])
+        if not all(abs(v) < 10 for v in (x, y, z)):
+            continue
+        place = [((v + 1) * size - 1) / 2 for v, size in zip((z, y, x), shape, strict=True)]
+        for steps in itertools.product((0, 1), repeat=3):
+            voxel = [math.floor(p) + s for p, s in zip(place, steps, strict=True)]
+            if all(0 <= v < size for v, size in zip(voxel, shape, strict=True)):
+                share = math.prod(1 - abs(p - v) for p, v in zip(place, voxel, strict=True))
+                for c in range(channels):
+                    volume[b, c, *voxel] += share * float(weights[b, c, n])
+    return volume
+
+
+def figure_6(points: torch.Tensor, weights: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
+    """Minus the gradient of ``0.5 |sample(v, points) - weights|^2`` at ``v = 0``."""
+    volume = torch.zeros((*weights.shape[:2], *shape), dtype=points.dtype, requires_grad=True)
+    seen = functional.grid_sample(volume, points[:, :, None, None], align_corners=False)
+    energy = 0.5 * (seen[..., 0, 0] - weights).square().sum()
+    return -torch.autograd.grad(energy, volume)[0]
+
+
+def random_cloud(
+    *, batch: int = 2, channels: int = 3, count: int = 40, dtype: torch.dtype = torch.float64
+) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    # Beyond [-1, 1] on purpose: some points are cut by the border, some lie outside.
+    points = torch.rand((batch, count, 3), generator=generator, dtype=dtype) * 2.8 - 1.4
+    return points, torch.randn((batch, channels, count), generator=generator, dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equals_the_definition(dtype: torch.dtype) -> None:
+    points, weights = random_cloud(dtype=dtype)
+    found = rasterise(points, weights, SHAPE)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, oracle(points, weights, SHAPE), atol=20 * torch.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("name", EDGE_POINTS)
+def test_edges_equal_the_definition(name: str) -> None:
+    points = torch.tensor([EDGE_POINTS[name]], dtype=torch.float64)
+    weights = torch.arange(1.0, 1 + len(points[0]), dtype=torch.float64)[None, None]
+    found = rasterise(points, weights, SHAPE)
+    np.testing.assert_allclose(found, oracle(points, weights, SHAPE), atol=1e-14)
+
+
+def test_a_voxel_centre_fills_one_voxel_on_each_axis() -> None:
+    # Sizes differ, so a transposed axis cannot pass.
+    points = torch.tensor([[[2 * 5.5 / 7 - 1, 2 * 1.5 / 5 - 1, 2 * 2.5 / 4 - 1]]]).double()
+    volume = rasterise(points, torch.full((1, 1, 1), 2.0).double(), SHAPE)[0, 0]
+    assert volume[2, 1, 5] == pytest.approx(2.0)
+    assert volume.sum() == pytest.approx(2.0)
+
+
+def test_no_points_give_an_empty_volume_and_gradients() -> None:
+    points = torch.zeros((2, 0, 3), requires_grad=True)
+    weights = torch.zeros((2, 3, 0), requires_grad=True)
+    volume = rasterise(points, weights, SHAPE)
+    volume.sum().backward()
+    assert volume.shape == (2, 3, *SHAPE)
+    assert not volume.any()
+    assert points.grad is not None
+    assert points.grad.shape == points.shape
+
+
+def test_one_voxel() -> None:
+    points, weights = random_cloud()
+    np.testing.assert_allclose(
+        rasterise(points, weights, (1, 1, 1)), oracle(points, weights, (1, 1, 1)), atol=1e-14
+    )
+
+
+def test_is_the_adjoint_of_torchs_sampling() -> None:
+    points, weights = random_cloud()
+    volume = torch.randn((2, 3, *SHAPE), generator=torch.Generator().manual_seed(1)).double()
+    seen = functional.grid_sample(volume, points[:, :, None, None], align_corners=False)[..., 0, 0]
+    torch.testing.assert_close(sample(volume, points), seen)
+    splatted = rasterise(points, weights, SHAPE)
+    torch.testing.assert_close((seen * weights).sum(), (volume * splatted).sum())
+
+
+def test_equals_the_supplements_form_in_value_and_gradients() -> None:
+    points, weights = random_cloud(dtype=torch.float32)
+    upstream = torch.randn((2, 3, *SHAPE), generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(rasterise(points, weights, SHAPE), figure_6(points, weights, SHAPE))
+    # Its backward: the sampler's gradient of the upstream volume, weighted.
+    at = points.clone().requires_grad_()
+    seen = functional.grid_sample(upstream, at[:, :, None, None], align_corners=False)[..., 0, 0]
+    wanted = torch.autograd.grad((seen * weights).sum(), at)[0]
+    points.requires_grad_()
+    weights.requires_grad_()
+    rasterise(points, weights, SHAPE).backward(upstream)
+    torch.testing.assert_close(points.grad, wanted)
+    torch.testing.assert_close(weights.grad, seen.detach())
+
+
+def away_from_kinks(points: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
+    """Move voxel coordinates that are near an integer into the voxel's middle third."""
+    size = torch.tensor(shape[::-1], dtype=points.dtype)
+    voxels = ((points + 1) * size - 1) / 2
+    voxels = voxels.floor() + 0.2 + 0.6 * (voxels - voxels.floor())
+    return (2 * voxels + 1) / size - 1
+
+
+def test_rasterise_gradcheck_in_both_inputs() -> None:
+    points, weights = random_cloud(count=12)
+    points = away_from_kinks(points, SHAPE).requires_grad_()
+    weights.requires_grad_()
+    assert gradcheck(lambda p, w: rasterise(p, w, SHAPE), (points, weights))
+
+
+def test_sample_gradcheck_in_both_inputs() -> None:
+    points, _ = random_cloud(count=12)
+    points = away_from_kinks(points, SHAPE).requires_grad_()
+    volume = torch.randn((2, 2, *SHAPE), dtype=torch.float64, requires_grad=True)
+    assert gradcheck(sample, (volume, points))
+
+
+def test_second_derivative_is_refused() -> None:
+    points, weights = random_cloud()
+    points.requires_grad_()
+    (slope,) = torch.autograd.grad(
+        rasterise(points, weights, SHAPE).square().sum(), points, create_graph=True
+    )
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
+
+
+def test_same_bits_for_any_number_of_threads() -> None:
+    points, weights = random_cloud(count=5000, dtype=torch.float32)
+    before = numba.get_num_threads()
+    results = []
+    try:
+        for threads in {1, numba.config.NUMBA_NUM_THREADS}:
+            numba.set_num_threads(threads)
+            results.append(rasterise(points, weights, (30, 30, 30)))
+    finally:
+        numba.set_num_threads(before)
+    assert all(torch.equal(results[0], other) for other in results)
+
+
+@pytest.mark.parametrize(
+    ("points", "weights"),
+    [
+        (torch.zeros(1, 4, 2), torch.zeros(1, 1, 4)),
+        (torch.zeros(4, 3), torch.zeros(1, 1, 4)),
+        (torch.zeros(1, 4, 3), torch.zeros(1, 1, 5)),
+        (torch.zeros(2, 4, 3), torch.zeros(1, 1, 4)),
+        (torch.zeros(1, 4, 3), torch.zeros(1, 1, 4).double()),
+        (torch.zeros(1, 4, 3).half(), torch.zeros(1, 1, 4).half()),
+    ],
+)
+def test_inputs_that_do_not_go_together_are_refused(
+    points: torch.Tensor, weights: torch.Tensor
+) -> None:
+    with pytest.raises(BadInputError):
+        rasterise(points, weights, SHAPE)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_equals_the_cpu() -> None:
+    points, weights = random_cloud()
+    results = []
+    for device in ("cpu", "cuda"):
+        p, w = points.to(device).requires_grad_(), weights.to(device).requires_grad_()
+        volume = rasterise(p, w, SHAPE)
+        volume.square().sum().backward()
+        results.append([volume.detach().cpu(), p.grad.cpu(), w.grad.cpu()])
+    for on_cpu, on_cuda in zip(*results, strict=True):
+        torch.testing.assert_close(on_cpu, on_cuda)

@@ -1,0 +1,307 @@
+"""Scan conversion: geometry kept, HU right, and every defect refused with its reason."""
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from click.testing import CliRunner
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from lcsd.cli.main import main
+from lcsd.errors import BadInputError
+from lcsd.images import Image, read_image, write_image
+from lcsd.scans import read_scan
+from lcsd.settings.convert import ConvertSettings
+from tests.grids import GRIDS, _rotation
+
+ROWS, COLUMNS, SLICES, STEP = 12, 10, 24, 2.5
+SPACING = (0.8, 0.7)  # between rows, between columns
+INTERCEPT = -1024.0
+UID = "1.2.3.4"
+Change = Callable[[pydicom.Dataset, int], None]
+
+
+def values(index: int) -> np.ndarray:
+    """Raw pixels of a slice: air, some tissue, and the slice's number."""
+    raw = np.full((ROWS, COLUMNS), 74, np.uint16)
+    raw[3:9, 2:8] = 1064
+    raw[0, 0] = 500 + index
+    return raw
+
+
+def write_series(
+    folder: Path,
+    *,
+    direction: np.ndarray | None = None,
+    change: Change | None = None,
+    count: int = SLICES,
+    uid: str = UID,
+    prefix: str = "ct",
+) -> Path:
+    """Write a CT series whose file names are not in the order of its slices."""
+    folder.mkdir(parents=True, exist_ok=True)
+    axes = np.eye(3) if direction is None else direction
+    for index in range(count):
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = CTImageStorage
+        meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[uid, str(index)])
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        slice_ = pydicom.Dataset()
+        slice_.file_meta = meta
+        slice_.SOPClassUID, slice_.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
+        slice_.Modality, slice_.SeriesInstanceUID, slice_.StudyInstanceUID = "CT", uid, "1.2.3"
+        slice_.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+        slice_.SeriesDescription = "0,OPA,GE,LSQX,STANDARD,390,2.5,120,80,53.3,1.5"
+        slice_.Rows, slice_.Columns = ROWS, COLUMNS
+        slice_.PixelSpacing = list(SPACING)
+        slice_.ImageOrientationPatient = [round(float(v), 8) for v in axes[:, :2].T.ravel()]
+        place = np.array([-10.0, 20.0, -300.0]) + index * STEP * axes[:, 2]
+        slice_.ImagePositionPatient = [round(float(v), 6) for v in place]
+        slice_.BitsAllocated, slice_.BitsStored, slice_.HighBit = 16, 16, 15
+        slice_.PixelRepresentation, slice_.SamplesPerPixel = 0, 1
+        slice_.PhotometricInterpretation = "MONOCHROME2"
+        slice_.RescaleSlope, slice_.RescaleIntercept = 1, INTERCEPT
+        slice_.PixelData = values(index).tobytes()
+        if change is not None:
+            change(slice_, index)
+        name = f"{prefix}{(index * 7) % count:03d}.dcm"
+        slice_.save_as(folder / name, enforce_file_format=True)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "direction",
+    [np.eye(3), _rotation((10, -20, 35)), np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])],
+    ids=["axial", "oblique", "sagittal"],
+)
+def test_series_keeps_geometry_and_hu(tmp_path: Path, direction: np.ndarray) -> None:
+    scan = read_scan(write_series(tmp_path / "s", direction=direction))
+    grid = scan.image.grid
+    assert scan.series_uid == UID
+    assert grid.size == (COLUMNS, ROWS, SLICES)
+    assert grid.spacing == pytest.approx((SPACING[1], SPACING[0], STEP), abs=1e-5)
+    assert grid.origin == pytest.approx((-10, 20, -300), abs=1e-5)
+    assert np.allclose(grid.matrix, direction, atol=1e-6)
+    assert scan.image.array.dtype == np.int16
+    for index in range(SLICES):
+        assert (scan.image.array[index] == values(index).astype(int) + INTERCEPT).all()
+
+
+def test_reversed_stack_is_ordered_along_its_normal(tmp_path: Path) -> None:
+    def downwards(part: pydicom.Dataset, index: int) -> None:
+        part.ImagePositionPatient = [-10, 20, -300 - index * STEP]
+
+    scan = read_scan(write_series(tmp_path / "s", change=downwards))
+    assert scan.image.grid.origin[2] == pytest.approx(-300 - (SLICES - 1) * STEP)
+    assert scan.image.array[0, 0, 0] == 500 + SLICES - 1 + INTERCEPT
+    assert np.linalg.det(scan.image.grid.matrix) == pytest.approx(1)
+
+
+def test_each_slice_has_its_own_rescale(tmp_path: Path) -> None:
+    def varied(part: pydicom.Dataset, index: int) -> None:
+        part.RescaleSlope, part.RescaleIntercept = (2.5, -1100.0) if index == 5 else (1, INTERCEPT)
+
+    array = read_scan(write_series(tmp_path / "s", change=varied)).image.array
+    assert array[4, 5, 5] == 1064 + INTERCEPT
+    assert array[5, 5, 5] == round(1064 * 2.5 - 1100)
+
+
+def test_localizers_other_modalities_and_notes_are_left_out(tmp_path: Path) -> None:
+    folder = write_series(tmp_path / "s")
+
+    def localizer(part: pydicom.Dataset, index: int) -> None:
+        part.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+        part.Rows, part.PixelData = 4, values(0)[:4].tobytes()
+
+    def other(part: pydicom.Dataset, index: int) -> None:
+        part.Modality = "PT"
+
+    write_series(folder, change=localizer, count=2, uid=UID, prefix="loc")
+    write_series(folder, change=other, uid="1.2.9", prefix="pet")
+    write_series(folder, count=3, uid="1.2.8", prefix="dose")
+    (folder / "LICENSE.txt").write_text("terms")
+    assert read_scan(folder).image.grid.size == (COLUMNS, ROWS, SLICES)
+
+
+def test_second_reconstruction_must_be_chosen(tmp_path: Path) -> None:
+    folder = write_series(tmp_path / "s")
+    write_series(folder, uid="1.2.5", prefix="sharp")
+    assert refused(folder) == "several_series"
+    chosen = read_scan(folder, ConvertSettings(series_uid="1.2.5"))
+    assert chosen.series_uid == "1.2.5"
+    assert refused(folder, series_uid="9.9") == "no_series"
+
+
+def refused(source: Path, **settings: object) -> str:
+    with pytest.raises(BadInputError) as caught:
+        read_scan(source, ConvertSettings.model_validate(settings))
+    assert "\n" not in caught.value.message
+    return caught.value.code
+
+
+def shifted(name: str, value: object, only: int | None = None) -> Change:
+    def change(part: pydicom.Dataset, index: int) -> None:
+        if only is None or index == only:
+            if value is None:
+                delattr(part, name)
+            else:
+                setattr(part, name, value)
+
+    return change
+
+
+def moved(offsets: dict[int, float]) -> Change:
+    def change(part: pydicom.Dataset, index: int) -> None:
+        part.ImagePositionPatient = [-10, 20, -300 + index * STEP + offsets.get(index, 0.0)]
+
+    return change
+
+
+def missing(part: pydicom.Dataset, index: int) -> None:
+    part.ImagePositionPatient = [-10, 20, -300 + (index + (index > 9)) * STEP]
+
+
+def tilted(part: pydicom.Dataset, index: int) -> None:
+    part.ImagePositionPatient = [-10, 20 + index * 0.3, -300 + index * STEP]
+
+
+def tiny(part: pydicom.Dataset, index: int) -> None:
+    if index == 3:
+        part.Rows, part.PixelData = 4, values(0)[:4].tobytes()
+
+
+def compressed(part: pydicom.Dataset, index: int) -> None:
+    part.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.201"
+    part.PixelData = pydicom.encaps.encapsulate([bytes(8)])
+    part["PixelData"].is_undefined_length = True
+
+
+def short(part: pydicom.Dataset, index: int) -> None:
+    if index == 3:
+        part.PixelData = part.PixelData[:-20]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (moved({9: -STEP}), "duplicate_slices"),
+        (missing, "missing_slices"),
+        (moved({9: 0.9}), "uneven_slices"),
+        (tilted, "gantry_tilt"),
+        (shifted("GantryDetectorTilt", 12.0), "gantry_tilt"),
+        (tiny, "mixed_size"),
+        (shifted("ImageOrientationPatient", [0, 1, 0, 1, 0, 0], 3), "mixed_orientation"),
+        (shifted("PixelSpacing", [0.9, 0.9], 3), "mixed_spacing"),
+        (shifted("ImagePositionPatient", None, 3), "missing_geometry"),
+        (shifted("PixelSpacing", None), "missing_geometry"),
+        (shifted("ImageOrientationPatient", [1, 0, 0, 1, 0, 0]), "bad_geometry"),
+        (shifted("NumberOfFrames", 2), "multiframe"),
+        (shifted("Modality", "MR"), "no_ct"),
+        (shifted("RescaleIntercept", 0), "not_hu"),
+        (compressed, "unsupported_transfer_syntax"),
+        (short, "truncated_file"),
+    ],
+)
+def test_defective_series_is_refused(tmp_path: Path, change: Change, code: str) -> None:
+    assert refused(write_series(tmp_path / "s", change=change)) == code
+
+
+def test_too_few_slices(tmp_path: Path) -> None:
+    folder = write_series(tmp_path / "s", count=19)
+    assert refused(folder) == "too_few_slices"
+    assert read_scan(folder, ConvertSettings(min_slices=19)).image.grid.size[2] == 19
+
+
+def test_small_jitter_of_positions_is_accepted(tmp_path: Path) -> None:
+    folder = write_series(tmp_path / "s", change=moved({9: 0.04}))
+    assert read_scan(folder).image.grid.spacing[2] == pytest.approx(STEP)
+
+
+@pytest.mark.parametrize("keep", [0, 300, -100])
+def test_truncated_file_is_refused(tmp_path: Path, keep: int) -> None:
+    folder = write_series(tmp_path / "s")
+    victim = folder / "ct005.dcm"
+    victim.write_bytes(victim.read_bytes()[:keep])
+    assert refused(folder) == "truncated_file"
+
+
+def test_folder_without_dicom(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing here")
+    assert refused(tmp_path) == "no_dicom"
+    assert refused(tmp_path / "notes.txt") == "unknown_source"
+    assert refused(tmp_path / "absent") == "missing_file"
+
+
+def volume(name: str, shape: tuple[int, int, int] = (24, 26, 28)) -> Image:
+    grid = GRIDS[name]
+    hu = np.full(shape, -900, np.int16)
+    hu[6:18, 6:18, 6:18] = 40
+    hu[0, 0, 0] = -2000
+    return Image(hu, type(grid)(shape[::-1], grid.spacing, grid.origin, grid.direction))
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_nifti_keeps_geometry_and_limits_padding(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "ct.nii.gz"
+    write_image(path, volume(name), dtype=np.int16)
+    scan = read_scan(path)
+    assert scan.image.grid.same_as(volume(name).grid)
+    assert scan.image.array[0, 0, 0] == -1024
+    assert (scan.image.array.ravel()[1:] == volume(name).array.ravel()[1:]).all()
+
+
+def test_defective_nifti_is_refused(tmp_path: Path) -> None:
+    image, path = volume("lps"), tmp_path / "ct.nii.gz"
+    write_image(path, Image(image.array + 1024, image.grid), dtype=np.int16)
+    path_raw = path.read_bytes()
+    shifted_up = np.where(image.array == -2000, 0, image.array + 1024)
+    write_image(path, Image(shifted_up, image.grid), dtype=np.int16)
+    assert refused(path) == "not_hu"
+    path.write_bytes(path_raw)  # padding below zero must not hide shifted values
+    assert refused(path) == "not_hu"
+    write_image(path, Image(image.array / 1000.0, image.grid), dtype=np.float32)
+    assert refused(path) == "not_hu"
+    write_image(path, volume("lps", (15, 26, 28)), dtype=np.int16)
+    assert refused(path) == "too_few_slices"
+    nibabel.save(nibabel.Nifti1Image(np.full((24, 24, 24, 2), -900.0), np.eye(4)), path)
+    assert refused(path) == "not_3d"
+    bad = np.full((24, 24, 24), -900.0)
+    bad[3, 3, 3] = np.nan
+    nibabel.save(nibabel.Nifti1Image(bad, np.eye(4)), path)
+    assert refused(path) == "non_finite"
+    write_image(path, image, dtype=np.int16)
+    whole = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(whole[: len(whole) // 2]))
+    assert refused(path) == "truncated_file"
+
+
+def test_command_leaves_nothing_after_bad_input(tmp_path: Path) -> None:
+    folder = write_series(tmp_path / "s", change=missing)
+    out = tmp_path / "out" / "ct.nii.gz"
+    result = CliRunner().invoke(main, ["convert", str(folder), str(out)])
+    assert result.exit_code == 2
+    assert "missing_slices" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not out.parent.exists() or not list(out.parent.iterdir())
+
+
+def test_command_writes_the_volume(tmp_path: Path) -> None:
+    out = tmp_path / "ct.nii.gz"
+    result = CliRunner().invoke(main, ["convert", str(write_series(tmp_path / "s")), str(out)])
+    assert result.exit_code == 0, result.output
+    assert read_image(out).array.dtype == np.int16
+
+
+@pytest.mark.real_data
+def test_real_series(real_data: Path) -> None:
+    scan = read_scan(real_data / "dicom_ct")
+    assert scan.image.grid.size == (512, 512, 20)
+    assert scan.image.grid.spacing == pytest.approx((0.9765625, 0.9765625, 2.0))
+    assert scan.image.grid.origin == pytest.approx((-249.51171875, -437.51171875, -804.5))
+    assert scan.image.array.min() == -1024
+    assert 20 < np.median(scan.image.array[:, 200:300, 200:300]) < 150
