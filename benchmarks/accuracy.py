@@ -36,7 +36,7 @@ def rigid_figures(case: PhantomCase, rigid: RigidTransform) -> dict[str, float]:
     return {"rigid_best_mm": best, "rigid_mm": found, "rigid_ratio": found / best}
 
 
-def mask_figures(case: PhantomCase, folder: Path, truth: Path) -> dict[str, float]:
+def mask_figures(folder: Path, truth: Path) -> dict[str, float]:
     """Dice of lungs (native grid) and vessels (common grid) of both scans."""
     rigid = read_rigid(folder / "images" / "rigid.tfm")
     figures = {}
@@ -46,7 +46,10 @@ def mask_figures(case: PhantomCase, folder: Path, truth: Path) -> dict[str, floa
         figures[f"lung_dice_{scan}"] = dice(lungs.array, true_lungs.array)
         vessels = read_mask(folder / "vessels" / f"{scan}.nii.gz")
         true_vessels = resample(
-            read_mask(truth / f"{scan}_vessels.nii.gz"), vessels.grid, transform=transform, nearest=True
+            read_mask(truth / f"{scan}_vessels.nii.gz"),
+            vessels.grid,
+            transform=transform,
+            nearest=True,
         )
         figures[f"vessel_dice_{scan}"] = dice(vessels.array, true_vessels.array)
         for cloud in ("dense", "keypoints"):
@@ -92,7 +95,7 @@ def case_figures(cohort: Path, results: Path, name: str) -> dict[str, object]:
     return {
         "case": name,
         **rigid_figures(case, rigid),
-        **mask_figures(case, folder, truth),
+        **mask_figures(folder, truth),
         **motion_figures(case, folder),
     }
 
@@ -107,7 +110,9 @@ def main() -> None:
     rows = [case_figures(arguments.cohort, arguments.results, name) for name in names]
     for key in rows[0]:
         values = [row[key] for row in rows]
-        print(f"{key:28}", *(f"{v:>16.4g}" if isinstance(v, float) else f"{v!s:>16}" for v in values))
+        print(
+            f"{key:28}", *(f"{v:>16.4g}" if isinstance(v, float) else f"{v!s:>16}" for v in values)
+        )
     if arguments.out:
         with arguments.out.open("w", newline="") as handle:
             writer = csv.DictWriter(handle, list(rows[0]))

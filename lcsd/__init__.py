@@ -16,7 +16,8 @@ _PUBLIC = {
     "register_clouds": "lcsd.divroc.optimise",
 }
 
-__all__ = ["__version__", *sorted(_PUBLIC)]
+__all__ = ["__version__"]
+__all__ += list(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:

@@ -157,7 +157,9 @@ def commented_yaml() -> str:
         "# Every key with its default. Written by 'lcsd config'; a configuration of your own needs",
         "# only the keys that differ.",
         "#",
-        "# manifest: pairs.tsv   (required: " + str(Config.model_fields["manifest"].description) + ")",
+        "# manifest: pairs.tsv   (required: "
+        + str(Config.model_fields["manifest"].description)
+        + ")",
     ]
     for name, field in Config.model_fields.items():
         annotation = field.annotation

@@ -178,7 +178,9 @@ def _describe(grid: Grid) -> str:
     return f"{size} voxels of {spacing} mm at ({origin})"
 
 
-def write_image(path: Path, image: Image, *, dtype: type[np.integer[Any] | np.floating[Any]]) -> None:
+def write_image(
+    path: Path, image: Image, *, dtype: type[np.integer[Any] | np.floating[Any]]
+) -> None:
     """Write a volume as NIfTI with sform = qform, code 1; equal volumes are equal bytes.
 
     Parameters

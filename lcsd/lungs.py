@@ -53,8 +53,8 @@ WALL_REACH_MM = 4.0
 """A lung's surface is this near to the body wall: blur, thick slices, corners of the opening."""
 
 ENCLOSED_SHARE = 0.7
-"""Share of its surface that a lung has at the body wall (phantom and real scans: lungs >= 0.94, also
-when cut by the edge; table foam <= 0.26)."""
+"""Share of its surface that a lung has at the body wall (phantom and real scans: lungs >= 0.94,
+also when cut by the edge; table foam <= 0.26)."""
 
 EDGE_MM = 6.0
 """Rim of the scan in which a lung's surface may be the cut of the field of view."""

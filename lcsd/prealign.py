@@ -179,20 +179,33 @@ def _crop(scan: Image, points: NDArray[np.float64]) -> Image:
     return Image(scan.array[z, y, x], grid)
 
 
-def _world(mask: Image) -> NDArray[np.float64]:
+def _world(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float64]:
     """Return LPS mm of all voxels of a mask, shape (N, 3)."""
-    voxels = np.argwhere(mask.array)[:, ::-1].astype(np.float64)
-    world: NDArray[np.float64] = mask.grid.voxel_to_world(voxels)
+    world: NDArray[np.float64] = grid.voxel_to_world(np.argwhere(mask)[:, ::-1].astype(np.float64))
     return world
 
 
+def _row_ends(mask: Image) -> NDArray[np.float64]:
+    """Return LPS mm of the first and last voxel of each row; extremes of the mask are among them.
+
+    A convex region that holds the ends of a row holds the row.
+    """
+    inner = mask.array.copy()
+    inner[:, :, 1:-1] = mask.array[:, :, :-2] & mask.array[:, :, 2:]
+    inner[:, :, [0, -1]] = False
+    return _world(mask.array & ~inner, mask.grid)
+
+
 def _centroid(mask: Image) -> NDArray[np.float64]:
-    return np.asarray(_world(mask).mean(axis=0))
+    axes = range(2, -1, -1)
+    counts = [mask.array.sum(axis=tuple(b for b in range(3) if b != a)) for a in axes]
+    middle = [float(np.arange(len(count)) @ count) / float(count.sum()) for count in counts]
+    return np.asarray(mask.grid.voxel_to_world(np.array(middle)))
 
 
 def _box(mask: Image) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    world = _world(mask)
-    return world.min(axis=0), world.max(axis=0)
+    ends = _row_ends(mask)
+    return ends.min(axis=0), ends.max(axis=0)
 
 
 def _dice(first: Image, second: Image) -> float:
@@ -202,7 +215,9 @@ def _dice(first: Image, second: Image) -> float:
 
 def _inside(mask: Image, grid: Grid, to_grid: RigidTransform) -> float:
     """Return the share of the mask that lies in the grid."""
-    return round(float(grid.contains(to_grid.apply(_world(mask))).mean()), 6)
+    if grid.contains(to_grid.apply(_row_ends(mask))).all():
+        return 1.0
+    return round(float(grid.contains(to_grid.apply(_world(mask.array, mask.grid))).mean()), 6)
 
 
 def _report(

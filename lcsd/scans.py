@@ -71,7 +71,8 @@ def read_scan(source: Path, settings: ConvertSettings | None = None) -> Scan:
         )  # fmt: skip
     else:
         image, uid = read_image(source), None
-    _check_slices(min(image.grid.size), settings.min_slices, source)
+        # NIfTI does not say which axis is the slices'; the shortest one is.
+        _check_slices(min(image.grid.size), settings.min_slices, source)
     _check_hu(image.array, settings.min_air_fraction, source)
     whole = np.rint(np.clip(image.array, HU_LOWEST, HU_HIGHEST)).astype(np.int16)
     return Scan(Image(whole, image.grid), uid)

@@ -95,7 +95,8 @@ class ThinPlateSpline:
         values
             Shape (N, C), e.g. motion vectors in mm.
         smoothing
-            Lambda: added to the diagonal of the kernel matrix, in scaled coordinates; 0 interpolates.
+            Lambda: added to the diagonal of the kernel matrix, in scaled coordinates; 0
+            interpolates.
         offset, scale
             Shape (3,): the kernel works on ``(points - offset) / scale``; by default 0 and 1. An
             equal scale of all axes changes nothing but the meaning of ``smoothing``.
@@ -147,7 +148,7 @@ class ThinPlateSpline:
         return cls(centres, solution[:count].copy(), solution[count:].copy(), offset, scale)
 
     def evaluate(self, points: Array) -> Array:
-        """Return the spline at ``points`` (M, 3) in the unit of the control points, shape (M, C)."""
+        """Return the spline at ``points`` (M, 3), in the control points' unit, shape (M, C)."""
         queries = np.ascontiguousarray(
             (np.asarray(points, dtype=np.float64) - self.offset) / self.scale
         )

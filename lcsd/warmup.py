@@ -16,7 +16,7 @@ from lcsd.corrfield.solve import find_correspondences
 from lcsd.divroc.optimise import register_clouds
 from lcsd.geometry import Grid
 from lcsd.images import Image
-from lcsd.phantom.cohort import write_cohort
+from lcsd.phantom.cohort import write_cases
 from lcsd.settings.correspond import CorrespondSettings
 from lcsd.settings.register import RegisterLevel, RegisterSettings
 
@@ -37,7 +37,7 @@ def main() -> None:
     level = RegisterLevel(raster_mm=4.0, flow_mm=4.0, sigma_voxels=1.0, iterations=2)
     register_clouds(cloud, cloud, settings=RegisterSettings(levels=(level,)))
     with tempfile.TemporaryDirectory() as folder:
-        write_cohort(Path(folder), cases=1, seed=0, size="tiny")
+        list(write_cases(Path(folder), cases=1, seed=0, size="tiny"))
     sys.stderr.write("lcsd: kernels compiled\n")
 
 

@@ -59,7 +59,8 @@ def thorax(points: NDArray[np.float64], *, lungs: str = "both") -> dict[str, NDA
 
 
 def thorax_grid(
-    spacing: tuple[float, float, float] = (2.0, 2.0, 2.0), direction: NDArray[np.float64] | None = None
+    spacing: tuple[float, float, float] = (2.0, 2.0, 2.0),
+    direction: NDArray[np.float64] | None = None,
 ) -> Grid:
     """Return a grid of any orientation around the thorax."""
     matrix = np.eye(3) if direction is None else direction

@@ -165,8 +165,8 @@ def stage(
     """Return a decorator that turns ``f(run, ...)`` into the body of a stage command.
 
     The function gets a :class:`Run` first and then its own parameters, among them the output,
-    named ``output``, ``out`` or ``out_dir``. Failures end the process with 2 (bad input) or 1 (failed work), one line on standard error
-    and, with ``--rejected``, the reason in that file.
+    named ``output``, ``out`` or ``out_dir``. Failures end the process with 2 (bad input) or 1
+    (failed work), one line on standard error and, with ``--rejected``, the reason in that file.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:

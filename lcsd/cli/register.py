@@ -31,12 +31,13 @@ def command(
     Writes field.nii.gz (u in y = x + u(x), mm), points.npz (moved fixed points) and
     registration.json (distance per iteration, folding, std of log det J).
     """
-    from lcsd.divroc.optimise import register_clouds  # noqa: PLC0415
+    from lcsd.divroc.optimise import check_pair, register_clouds  # noqa: PLC0415
     from lcsd.divroc.report import moved_cloud, summary  # noqa: PLC0415
     from lcsd.files import read_cloud, write_cloud, write_json  # noqa: PLC0415
     from lcsd.images import read_image, write_field  # noqa: PLC0415
 
     fixed, moving = read_cloud(fixed_cloud), read_cloud(moving_cloud)
+    check_pair(fixed, moving)  # before the progress bar, so that an error is one line
     grid = None if grid_image is None else read_image(grid_image).grid
     total = sum(level.iterations for level in run.settings.schedule())
     nothing: tuple[int, ...] = ()  # the bar counts Adam steps, not items

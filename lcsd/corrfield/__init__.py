@@ -3,6 +3,6 @@
 Heinrich, Handels, Simpson, *Estimating large lung motion in COPD patients by symmetric regularised
 correspondence fields*, MICCAI 2015; Hansen, Heinrich, IEEE TMI 40 (2021) 2246.
 
-Inside this package arrays are ``(z, y, x)`` and points are voxel indices ``(z, y, x)``, because every
-kernel walks through arrays; :mod:`lcsd.corrfield.solve` converts at the border.
+Inside this package arrays are ``(z, y, x)`` and points are voxel indices ``(z, y, x)``, because
+every kernel walks through arrays; :mod:`lcsd.corrfield.solve` converts at the border.
 """

@@ -46,7 +46,6 @@ def distinctiveness(image: NDArray[np.float32], *, sigma: float) -> NDArray[np.f
 
     zz, yy, xx = smooth(0, 0), smooth(1, 1), smooth(2, 2)
     zy, zx, yx = smooth(0, 1), smooth(0, 2), smooth(1, 2)
-    del slopes
     minor_z, minor_y, minor_x = yy * xx - yx**2, zz * xx - zx**2, zz * yy - zy**2
     determinant = zz * minor_z - zy * (zy * xx - yx * zx) + zx * (zy * yx - yy * zx)
     minors = minor_z + minor_y + minor_x
@@ -99,7 +98,9 @@ def find_keypoints(
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     score = np.where(inside[box], distinctiveness(image[box], sigma=sigma), 0.0)
     highest = float(score.max())
-    kept = (score == maximum_filter(score, size=2 * cube + 1, mode="constant")) & (score > threshold)
+    kept = (score == maximum_filter(score, size=2 * cube + 1, mode="constant")) & (
+        score > threshold
+    )
     if not kept.any():
         raise BadInputError(
             "no keypoint is distinctive enough", code="no_keypoints", field="distinctiveness",

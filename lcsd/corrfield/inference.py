@@ -98,9 +98,7 @@ def spanning_tree(
 
 
 @numba.njit(cache=True, fastmath=True)  # type: ignore[misc]
-def _min_convolve(
-    volume: NDArray[np.float32], weight: float, scratch: NDArray[np.float32]
-) -> None:
+def _min_convolve(volume: NDArray[np.float32], weight: float, scratch: NDArray[np.float32]) -> None:
     """Replace ``volume[d]`` by ``min over e of volume[e] + weight |d - e|^2``, axis by axis."""
     n = volume.shape[0]
     w = np.float32(weight)

@@ -1,4 +1,4 @@
-"""MIND-SSC: a 12-channel description of each voxel's surroundings, independent of intensity scale."""
+"""MIND-SSC: 12 channels that describe a voxel's surroundings, whatever the intensity scale."""
 
 import itertools
 

@@ -88,7 +88,9 @@ class Motion:
             coarse = _rigid_motion(places, points, vectors, grid=grid, corner=corner)
         else:
             half = (np.asarray(shape) - 1) / 2
-            spline = ThinPlateSpline.fit(points, vectors, smoothing=smoothing, offset=half, scale=half)
+            spline = ThinPlateSpline.fit(
+                points, vectors, smoothing=smoothing, offset=half, scale=half
+            )
             coarse = spline.evaluate(places)
         coarse = coarse.reshape(*(len(n) for n in nodes), 3)
         fine = np.empty((3, *shape), np.float32)
@@ -104,9 +106,7 @@ class Motion:
     def on_grid(self, grid: Grid, box: tuple[slice, ...]) -> DisplacementField:
         """Return the motion as a field in mm on the whole grid, continued outside the box."""
         outside = [(part.start, n - part.stop) for part, n in zip(box, grid.shape, strict=True)]
-        vectors = np.stack(
-            [np.pad(v, outside, mode="edge") for v in self.vectors[::-1]], axis=-1
-        )
+        vectors = np.stack([np.pad(v, outside, mode="edge") for v in self.vectors[::-1]], axis=-1)
         return DisplacementField(
             grid.voxel_vectors_to_world(vectors).astype(np.float32, copy=False), grid
         )

@@ -16,6 +16,7 @@ from lcsd.corrfield.inference import Tree, spanning_tree, tree_marginals
 from lcsd.corrfield.mind import mind_ssc
 from lcsd.corrfield.motion import Motion, patch_means
 from lcsd.corrfield.outliers import agrees_with_neighbours
+from lcsd.corrfield.refine import refine
 from lcsd.files import PointPairs
 from lcsd.geometry import Grid
 from lcsd.images import DisplacementField, Image
@@ -166,7 +167,8 @@ def find_correspondences(
     Notes
     -----
     Heinrich, Handels, Simpson, MICCAI 2015. Each stage works on the moving image warped by the
-    stages before, and its motion v is composed with theirs: ``u(x) = v(x) + u'(x + v(x))``.
+    stages before, and its motion v is composed with theirs: ``u(x) = v(x) + u'(x + v(x))``. Then
+    the dense motion is refined continuously, and the correspondences take it over.
     """
     settings = settings or CorrespondSettings()
     check_images(fixed, moving, fixed_mask, settings)
@@ -207,6 +209,10 @@ def find_correspondences(
                 rigid=settings.transform[stage] == "r", smoothing=settings.tps_lambda,
                 step=settings.tps_grid_step,
             )  # fmt: skip
+    if settings.refine and settings.transform[-1] == "n":
+        progress("refinement")
+        motion = _refined(motion, features, other, mask, settings, clock)
+        total = motion.at(points)
     where = (points + corner)[:, ::-1]
     pairs = PointPairs(
         fixed=fixed.grid.voxel_to_world(where),
@@ -215,6 +221,23 @@ def find_correspondences(
     )
     dense = motion.on_grid(fixed.grid, box)
     return CorrfieldResult(pairs, dense, {"count": len(pairs), **statistics}, clock.seconds)
+
+
+def _refined(
+    motion: Motion, features: Array, other: Array, mask: Array, settings: CorrespondSettings,
+    clock: _Clock,
+) -> Motion:  # fmt: skip
+    """Return the motion after continuous refinement on the features of the unwarped image."""
+    with clock.step("mind"):
+        target = mind_ssc(other, step=settings.mind_step, sigma=settings.mind_sigma)
+    with clock.step("refine"):
+        return Motion(
+            refine(
+                features, target, mask, motion.vectors, step=settings.refine_step,
+                smoothness=settings.refine_smoothness, blur=settings.refine_blur,
+                robust=settings.refine_robust, rounds=settings.refine_rounds,
+            )
+        )  # fmt: skip
 
 
 def _trusted(

@@ -41,21 +41,33 @@ def clamped(grid: Grid, points: Tensor) -> Tensor:
     return torch.maximum(torch.minimum(normalised, limit), -limit)
 
 
+AFFINE_MIN_POINTS = 12
+"""An affine motion has 12 numbers and a point gives 3; with fewer than this many points the fit
+would follow their noise, and the mean motion alone is returned."""
+
+AFFINE_RCOND = 1e-6
+"""Singular values below this share of the largest count as none: a flat cloud gets no slope
+across its plane."""
+
+
 @dataclass(frozen=True)
 class Motion:
-    """The motion ``y = x + u(x)``: ``u = scale x + offset - x + sum of layers``.
+    """The motion ``y = x + u(x)`` with ``u = (x - centre) slope + offset + sum of layers``.
 
     Parameters
     ----------
-    scale
-        Factor per axis, shape (3,).
-    offset
+    centre
         LPS mm, shape (3,).
+    slope
+        Shape (3, 3), no unit: row a is the motion per mm along axis a.
+    offset
+        Motion of the centre, shape (3,), mm.
     layers
         Displacement grids: the grid and its vectors, shape (1, 3, D, H, W), mm.
     """
 
-    scale: NDArray[np.float64]
+    centre: NDArray[np.float64]
+    slope: NDArray[np.float64]
     offset: NDArray[np.float64]
     layers: list[tuple[Grid, Tensor]] = field(default_factory=list)
 
@@ -72,6 +84,15 @@ class Motion:
         for start in range(0, len(points), CHUNK_POINTS):
             part = np.asarray(points[start : start + CHUNK_POINTS], dtype=np.float64)
             layers = self.layered(torch.as_tensor(part, dtype=torch.float32, device=device))
-            affine = part * (self.scale - 1) + self.offset
+            affine = (part - self.centre) @ self.slope + self.offset
             result[start : start + CHUNK_POINTS] = affine + layers.cpu().numpy()
         return result
+
+
+def fit_affine(points: NDArray[np.float64], vectors: NDArray[Any]) -> Motion:
+    """Return the least-squares affine motion of points (N, 3) that move by vectors (N, 3)."""
+    centre, offset = points.mean(axis=0), vectors.mean(axis=0, dtype=np.float64)
+    slope = np.zeros((3, 3))
+    if len(points) >= AFFINE_MIN_POINTS:
+        slope = np.linalg.lstsq(points - centre, vectors - offset, rcond=AFFINE_RCOND)[0]
+    return Motion(centre, slope, offset)

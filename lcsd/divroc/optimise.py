@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lcsd.divroc.distance import CloudDistance
-from lcsd.divroc.motion import Motion, clamped, covering_grid, nodes
+from lcsd.divroc.motion import Motion, clamped, covering_grid, fit_affine, nodes
 from lcsd.divroc.rasterise import rasterise, sample
 from lcsd.divroc.smoothing import mean_taps, smooth
 from lcsd.errors import BadInputError, WorkError
@@ -106,14 +106,25 @@ def _checked(cloud: NDArray[Any] | Cloud, name: str) -> NDArray[np.float64]:
     return points
 
 
-def _check_frames(fixed: NDArray[np.float64], moving: NDArray[np.float64]) -> None:
-    apart = float(np.linalg.norm(fixed.mean(axis=0) - moving.mean(axis=0)))
+def check_pair(
+    fixed: NDArray[Any] | Cloud, moving: NDArray[Any] | Cloud
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the points of two clouds, float64, if they can be registered.
+
+    Raises
+    ------
+    BadInputError
+        As :func:`register_clouds`, for the clouds.
+    """
+    points = _checked(fixed, "fixed"), _checked(moving, "moving")
+    apart = float(np.linalg.norm(points[0].mean(axis=0) - points[1].mean(axis=0)))
     if apart > MAX_APART_MM:
         raise BadInputError(
             "the clouds are in different frames", code="frame_mismatch", field="fixed, moving",
             expected=f"means within {MAX_APART_MM:g} mm", found=f"{apart:.0f} mm apart",
             remedy="bring both into one LPS mm frame (a flipped axis or RAS/LPS mix-up is likely)",
         )  # fmt: skip
+    return points
 
 
 def _start(fixed: NDArray[np.float64], moving: NDArray[np.float64], kind: str) -> Motion:
@@ -123,8 +134,9 @@ def _start(fixed: NDArray[np.float64], moving: NDArray[np.float64], kind: str) -
         spread, wanted = fixed.std(axis=0), moving.std(axis=0)
         usable = (spread > 0) & (wanted > 0)  # a flat cloud says nothing about its thin axis
         scale[usable] = np.clip(wanted[usable] / spread[usable], *SCALE_RANGE)
-    offset = np.zeros(3) if kind == "none" else moving.mean(axis=0) - scale * fixed.mean(axis=0)
-    return Motion(scale, offset)
+    centre = fixed.mean(axis=0)
+    offset = np.zeros(3) if kind == "none" else moving.mean(axis=0) - centre
+    return Motion(centre, np.diag(scale - 1), offset)
 
 
 def _roughness(flow: Tensor, spacing_mm: float) -> Tensor:
@@ -151,6 +163,7 @@ class _Level:
     ) -> None:
         self._settings = settings
         self._level = level
+        self.iterations = level.iterations
         base = fixed + motion.at(fixed, device=device)
         margin = RASTER_MARGIN_SIGMAS * level.sigma_voxels * level.raster_mm + RASTER_MARGIN_MM
         self._raster = covering_grid(
@@ -188,8 +201,27 @@ class _Level:
     def rate(self, iteration: int) -> float:
         """Return the learning rate of an iteration (from 0): a cosine from first to last."""
         first, last = 1.0, self._settings.final_rate_share
-        wave = 0.5 * (1 + math.cos(math.pi * iteration / self._level.iterations))
+        wave = 0.5 * (1 + math.cos(math.pi * iteration / self.iterations))
         return self._settings.learning_rate_mm * (last + (first - last) * wave)
+
+
+def _descend(level: _Level, tell: Callable[[float], None], *, name: str) -> None:
+    """Run Adam on a level; tell the distance of every iteration."""
+    adam = torch.optim.Adam([level.control])
+    for iteration in range(level.iterations):
+        adam.param_groups[0]["lr"] = level.rate(iteration)
+        adam.zero_grad()
+        distance, objective = level.losses()
+        if not bool(torch.isfinite(objective)):
+            raise WorkError(
+                "the optimisation diverged", code="diverged",
+                field=f"{name}, iteration {iteration + 1}",
+                expected="a finite objective", found=float(objective.detach()),
+                remedy="lower learning_rate_mm or raise smoothness",
+            )  # fmt: skip
+        objective.backward()  # type: ignore[no-untyped-call]
+        adam.step()
+        tell(float(distance))
 
 
 def _optimise(
@@ -200,28 +232,20 @@ def _optimise(
     progress: Progress | None,
 ) -> tuple[Motion, tuple[float, ...]]:
     """Return the motion and the distance of every iteration."""
-    motion = _start(fixed, moving, settings.start)
     curve: list[float] = []
+
+    def tell(distance: float) -> None:
+        curve.append(distance)
+        if progress is not None:
+            progress(len(curve), distance)
+
+    motion = _start(fixed, moving, settings.start)
     for number, resolution in enumerate(settings.schedule(), start=1):
         level = _Level(fixed, moving, motion, resolution, settings=settings, device=device)
-        adam = torch.optim.Adam([level.control], lr=settings.learning_rate_mm)
-        for iteration in range(resolution.iterations):
-            adam.param_groups[0]["lr"] = level.rate(iteration)
-            adam.zero_grad()
-            distance, objective = level.losses()
-            if not bool(torch.isfinite(objective)):
-                raise WorkError(
-                    "the optimisation diverged", code="diverged",
-                    field=f"level {number}, iteration {iteration + 1}",
-                    expected="a finite objective", found=float(objective.detach()),
-                    remedy="lower learning_rate_mm or raise smoothness",
-                )  # fmt: skip
-            objective.backward()  # type: ignore[no-untyped-call]
-            adam.step()
-            curve.append(float(distance))
-            if progress is not None:
-                progress(len(curve), curve[-1])
+        _descend(level, tell, name=f"level {number}")
         motion.layers.append((level.grid, level.flow().detach()))
+        if number <= settings.affine_rounds:
+            motion = fit_affine(fixed, motion.at(fixed, device=device))
     return motion, tuple(curve)
 
 
@@ -303,8 +327,7 @@ def register_clouds(
     displacement grid, saturated densities and L1 after the same group's later optimisation.
     """
     settings = settings or RegisterSettings()
-    fixed_points, moving_points = _checked(fixed, "fixed"), _checked(moving, "moving")
-    _check_frames(fixed_points, moving_points)
+    fixed_points, moving_points = check_pair(fixed, moving)
     if grid is None:
         grid = covering_grid(fixed_points, spacing_mm=FIELD_SPACING_MM, margin_mm=FIELD_MARGIN_MM)
     if not grid.contains(fixed_points).any():

@@ -1,7 +1,6 @@
 """Dense motion from sparse motion vectors: splat, smooth, divide."""
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lcsd.divroc.motion import clamped, covering_grid, nodes
+from lcsd.divroc.motion import clamped, covering_grid, fit_affine, nodes
 from lcsd.divroc.rasterise import rasterise, sample
 from lcsd.divroc.smoothing import gaussian_taps, smooth
 from lcsd.errors import BadInputError
@@ -24,32 +23,6 @@ enough for linear sampling, so that cost and memory shrink eightfold per scale."
 
 MAX_RASTER_VOXELS = 1 << 26
 """Voxels of the finest raster (1 GiB for three components and the count in float32)."""
-
-AFFINE_MIN_POINTS = 12
-"""An affine motion has 12 numbers and a point gives 3; with fewer than this many points the fit
-would follow their noise, and the mean alone is taken out."""
-
-
-@dataclass(frozen=True)
-class _Affine:
-    """Least-squares affine (or constant) part of the motion vectors."""
-
-    centre: NDArray[np.float64]
-    matrix: NDArray[np.float64]
-    shift: NDArray[np.float64]
-
-    def at(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        moved: NDArray[np.float64] = (points - self.centre) @ self.matrix + self.shift
-        return moved
-
-
-def _fit_affine(points: NDArray[np.float64], vectors: NDArray[np.float64]) -> _Affine:
-    centre, shift = points.mean(axis=0), vectors.mean(axis=0)
-    matrix = np.zeros((3, 3))
-    if len(points) >= AFFINE_MIN_POINTS:
-        # Least norm: a flat cloud gets no slope across its plane.
-        matrix = np.linalg.lstsq(points - centre, vectors - shift, rcond=1e-6)[0]
-    return _Affine(centre, matrix, shift)
 
 
 class _Pyramid:
@@ -163,7 +136,7 @@ def extrapolate(
     points, vectors, query = (np.asarray(a) for a in (points, vectors, query))
     _check(points, vectors, query)
     places, moves, wanted = (np.asarray(a, dtype=np.float64) for a in (points, vectors, query))
-    affine = _fit_affine(places, moves)
+    affine = fit_affine(places, moves)
     at = torch.as_tensor(places, dtype=torch.float32, device=device)
     asked = torch.as_tensor(wanted, dtype=torch.float32, device=device)
     pyramid = _Pyramid(at, places, settings)

@@ -216,7 +216,7 @@ def _spine_hu(x: float, y: float, z: float) -> float:
 
 
 @nb.njit(cache=True)
-def _abdomen_hu(x: float, y: float, z: float, below: float, body: Body) -> float:  # noqa: PLR0911
+def _abdomen_hu(x: float, y: float, z: float, below: float, body: Body) -> float:
     """Liver right, stomach with gas over fluid and spleen left; `below` mm under the diaphragm."""
     gas_z = body.dome_left_z - body.gas_radius - 12.0
     gas = _ellipsoid(
@@ -275,7 +275,7 @@ def outside_body(px: float, py: float, pz: float, body: Body) -> bool:
 
 
 @nb.njit(cache=True)
-def tissue_hu(px: float, py: float, pz: float, body: Body) -> float:
+def tissue_hu(px: float, py: float, pz: float, body: Body) -> float:  # noqa: PLR0911
     """HU of everything but lungs, vessels in lungs and airways; air outside the body."""
     x, y, z = px / body.scale, py / body.scale, pz / body.scale
     skin = _skin_level(x, y, z)

@@ -157,9 +157,19 @@ class PhantomCase:
         """Return the geometry of one scan."""
         return self.moving_scan if role == "moving" else self.fixed_scan
 
+    @cached_property
+    def fixed_lattice(self) -> Lattice:
+        """The body positions of the fixed scan's voxels."""
+        return body_lattice(self.fixed_scan, self.motion, moving=False)
+
+    @cached_property
+    def moving_lattice(self) -> Lattice:
+        """The body positions of the moving scan's voxels."""
+        return body_lattice(self.moving_scan, self.motion, moving=True)
+
     def lattice(self, role: Role) -> Lattice:
         """Return the body positions of one scan's voxels."""
-        return body_lattice(self.scan(role), self.motion, moving=role == "moving")
+        return self.moving_lattice if role == "moving" else self.fixed_lattice
 
     def clean_image(self, role: Role) -> NDArray[np.float32]:
         """Return one scan (z, y, x) in HU before kernel and noise."""

@@ -16,8 +16,9 @@ from lcsd.phantom.tubes import TubeGrid, tube_distance
 
 # Body positions are exact on a lattice of about this step and interpolated by cubic B-splines
 # (error < 0.01 mm).
-LATTICE_MM = 5.0
-LATTICE_PAD = 3
+LATTICE_MM = 6.0
+# Nodes beyond the scan: the spline's boundary condition dies out by a factor of 0.27 per node.
+LATTICE_PAD = 7
 SUBSLICES = 3
 # Width of the ramp at a tube's surface: one typical pixel, so that thin vessels keep their area.
 EDGE_MM = 0.7
@@ -260,7 +261,7 @@ class Lattice(NamedTuple):
 
 def body_lattice(scan: Scan, motion: Motion, *, moving: bool) -> Lattice:
     """Return the body position (and det J) of the scan's voxels as a cubic B-spline lattice."""
-    steps = np.maximum(np.floor(LATTICE_MM / scan.spacing), 1.0)
+    steps = np.maximum(np.round(LATTICE_MM / scan.spacing), 1.0)
     counts = np.ceil(np.array(scan.size_xyz) / steps).astype(int) + 2 * LATTICE_PAD + 2
     axes = [(np.arange(n) - LATTICE_PAD) * s for n, s in zip(counts, steps, strict=True)]
     gz, gy, gx = np.meshgrid(axes[2], axes[1], axes[0], indexing="ij")

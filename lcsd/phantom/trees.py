@@ -126,7 +126,7 @@ def grow(
             stack.append((chosen[mask], index))
             stack.append((chosen[~mask], index))
     count = np.array(leaves, dtype=np.int64)
-    radii: NDArray[np.float64] = terminal_radius * count ** (1.0 / MURRAY_EXPONENT)
+    radii = terminal_radius * count.astype(np.float64) ** (1.0 / MURRAY_EXPONENT)
     radii *= np.where(count == 1, rng.uniform(0.9, 1.1, len(count)), 1.0)
     return Tree(
         np.array(nodes),
@@ -144,7 +144,8 @@ def with_changes(rng: np.random.Generator, tree: Tree, *, share: float, largest:
     """
     tops = np.flatnonzero((tree.leaves <= largest) & (tree.leaves[tree.parents] > largest))
     order = rng.permutation(tops)
-    enough = int(np.searchsorted(np.cumsum(tree.leaves[order]), share * tree.leaves[0])) + 1
+    before = np.cumsum(tree.leaves[order]) - tree.leaves[order]
+    enough = int(np.sum(before < share * tree.leaves[0]))
     scan = np.zeros(len(tree.nodes), dtype=np.uint8)
     for rank, top in enumerate(order[:enough]):
         scan[top] = FIXED_ONLY if rank % 2 == 0 else MOVING_ONLY

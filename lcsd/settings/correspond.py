@@ -59,6 +59,25 @@ class CorrespondSettings(Settings):
     outlier_neighbours: int = Field(24, ge=6, description="neighbours of that fit, count")
     outlier_rounds: int = Field(10, ge=1, le=50, description="rounds of that judgement, count")
 
+    refine: bool = Field(
+        True, description="refine the dense motion continuously after a non-rigid last stage"
+    )
+    refine_step: int = Field(
+        2, ge=1, description="the correction is estimated at every so many voxels"
+    )
+    refine_smoothness: float = Field(
+        0.1, gt=0,
+        description="cost of one voxel of difference between neighbouring corrections, squared "
+        "MIND difference",
+    )  # fmt: skip
+    refine_blur: float = Field(
+        1.0, ge=0, description="Gaussian over which corrections share evidence, steps"
+    )
+    refine_robust: float = Field(
+        0.5, gt=0, description="squared MIND difference, sum of channels, at which a voxel counts half"
+    )
+    refine_rounds: int = Field(8, ge=1, le=100, description="linearisations of the refinement, count")
+
     @model_validator(mode="after")
     def _consistent(self) -> "CorrespondSettings":
         names = ("search_radius", "cube", "quantisation", "patch_radius", "transform")

@@ -24,11 +24,17 @@ class RegisterSettings(Settings):
         description="start that matches the clouds' means and standard deviations per axis "
         "(affine), their means (translation), or none",
     )
+    affine_rounds: int = Field(
+        2, ge=0, le=100,
+        description="times the coarsest level runs first and only the affine part of its result "
+        "is kept, count",
+    )  # fmt: skip
     levels: tuple[RegisterLevel, ...] = Field(
         (
-            RegisterLevel(raster_mm=6.0, flow_mm=5.0, sigma_voxels=1.0, iterations=60),
-            RegisterLevel(raster_mm=4.0, flow_mm=5.0, sigma_voxels=1.0, iterations=60),
-            RegisterLevel(raster_mm=2.5, flow_mm=3.5, sigma_voxels=0.8, iterations=80),
+            RegisterLevel(raster_mm=6.0, flow_mm=10.0, sigma_voxels=1.0, iterations=30),
+            RegisterLevel(raster_mm=4.0, flow_mm=7.0, sigma_voxels=1.0, iterations=30),
+            RegisterLevel(raster_mm=2.5, flow_mm=6.0, sigma_voxels=0.8, iterations=30),
+            RegisterLevel(raster_mm=2.0, flow_mm=5.0, sigma_voxels=0.8, iterations=40),
         ),
         description="resolutions from coarse to fine (raster_mm, flow_mm, sigma_voxels, "
         "iterations)",
@@ -44,7 +50,7 @@ class RegisterSettings(Settings):
         0.1, gt=0, le=1, description="last Adam step over the first, cosine between, of 1"
     )
     saturation: float = Field(
-        1.0, gt=0, description="slope of the saturation per typical density of a cloud, no unit"
+        2.0, gt=0, description="slope of the saturation per typical density of a cloud, no unit"
     )
     norm: Literal["l1", "l2"] = Field(
         "l1", description="difference of the rasters: absolute (l1) or squared (l2)"
@@ -54,7 +60,7 @@ class RegisterSettings(Settings):
     )
     flow_mean_times: int = Field(2, ge=1, description="how often that mean is applied, count")
     smoothness: float = Field(
-        3.0, ge=0,
+        1.0, ge=0,
         description="weight of the mean squared gradient of the motion against the distance, "
         "no unit",
     )  # fmt: skip
@@ -76,7 +82,7 @@ class RegisterSettings(Settings):
     def schedule(self) -> list[RegisterLevel]:
         """Return the levels of all passes in the order of the work."""
         second = self.levels[-self.second_pass_levels :] if self.passes == 2 else ()
-        return [*self.levels, *second]
+        return [*self.levels[:1] * self.affine_rounds, *self.levels, *second]
 
 
 class ExtrapolateSettings(Settings):

@@ -20,14 +20,22 @@ class VesselsSettings(Settings):
     objectness_weight: float = Field(
         4.0, ge=0, description="HU of contrast that one unit of objectness (HU) is worth, no unit"
     )
-    low_hu: float = Field(
-        370.0, gt=0, description="score (contrast + weighted objectness) of a vessel voxel, HU"
+    noise_factor: float = Field(
+        11.0, ge=0,
+        description="a vessel voxel's score (contrast + weighted objectness) exceeds the score's "
+        "median absolute deviation in the lungs this many times, no unit",
+    )  # fmt: skip
+    least_hu: float = Field(
+        200.0,
+        gt=0,
+        description="a vessel voxel's score is at least this, however low the noise, HU",
     )
-    high_hu: float = Field(
-        500.0, gt=0, description="score that each vessel must reach somewhere, HU"
-    )
+    seed_factor: float = Field(
+        1.5, ge=1,
+        description="each vessel reaches this many times the voxels' threshold somewhere, no unit",
+    )  # fmt: skip
     margin_mm: float = Field(
-        2.0, ge=0, description="vessels lie further than this from voxels outside the lungs, mm"
+        3.2, ge=0, description="vessels lie further than this from voxels outside the lungs, mm"
     )
     min_volume_mm3: float = Field(
         20.0, ge=0, description="smaller connected pieces are noise, cubic mm"

@@ -3,7 +3,7 @@
 Objectness: Antiga, Insight Journal 2007, "Generalizing vesselness with respect to dimensionality
 and shape", after Frangi et al., MICCAI 1998. At a voxel of 1.5 mm most lung vessels are one or
 two voxels wide, so objectness alone misplaces their edges and contrast alone takes airway walls
-and noise; their sum is thresholded with hysteresis.
+and noise; their sum is thresholded with hysteresis, relative to the noise of the scan.
 """
 
 from pathlib import Path
@@ -60,13 +60,16 @@ def segment_vessels(
     part = box(lungs.array, BOX_MARGIN_MM, step)
     inside = lungs.array[part]
     score = vessel_score(image.array[part], inside, step, settings)
-    score[~shrunk(inside, settings.margin_mm, step)] = 0.0
+    # The rim is half chest wall or diaphragm, and would be taken for vessels.
+    deep = shrunk(inside, settings.margin_mm, step)
+    low = _threshold(score[deep], settings)
+    score[~deep] = 0.0
     found = np.zeros(image.array.shape, dtype=bool)
-    found[part] = _hysteresis(score, step, settings)
+    found[part] = _hysteresis(score, low, step, settings)
     if not found.any():
         raise BadInputError(
             "no vessel found in the lungs", code="empty_vessels", file=file,
-            expected=f"tubes with a score above {settings.high_hu:g} HU",
+            expected=f"tubes with a score above {settings.seed_factor * low:.0f} HU",
             found=f"at most {float(score.max()):.0f} HU",
             remedy="check the scan's units and its lung mask",
         )  # fmt: skip
@@ -110,12 +113,22 @@ def objectness(
     return best
 
 
-def _hysteresis(score: NDArray[np.float32], step: Step, settings: VesselsSettings) -> Mask:
-    """Return the pieces above the low score that reach the high one and are large enough."""
+def _threshold(score: NDArray[np.float32], settings: VesselsSettings) -> float:
+    """Return the score above which a voxel is vessel, HU: a multiple of the scan's noise."""
+    if score.size == 0:
+        return settings.least_hu
+    noise = float(np.median(np.abs(score - np.median(score))))
+    return max(settings.least_hu, settings.noise_factor * noise)
+
+
+def _hysteresis(
+    score: NDArray[np.float32], low: float, step: Step, settings: VesselsSettings
+) -> Mask:
+    """Return the pieces above ``low`` that somewhere reach the seeds' score and are large."""
     whole = np.ones((3, 3, 3), dtype=bool)  # thin oblique vessels touch by corners only
-    labels, count = ndimage.label(score > settings.low_hu, structure=whole)
+    labels, count = ndimage.label(score > low, structure=whole)
     keep = np.zeros(count + 1, dtype=bool)
-    keep[np.unique(labels[score > settings.high_hu])] = True
+    keep[np.unique(labels[score > settings.seed_factor * low])] = True
     volumes = np.bincount(labels.ravel(), minlength=count + 1) * float(np.prod(step))
     keep &= volumes >= settings.min_volume_mm3
     keep[0] = False

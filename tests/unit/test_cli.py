@@ -33,7 +33,8 @@ def test_help_loads_no_heavy_library() -> None:
     code = (
         "import sys; from click.testing import CliRunner; from lcsd.cli.main import main;"
         "[CliRunner().invoke(main, [c, '--help']) for c in main.list_commands(None)];"
-        "print([m for m in ('torch', 'SimpleITK', 'numba', 'pandas', 'matplotlib') if m in sys.modules])"
+        "heavy = ('torch', 'SimpleITK', 'numba', 'pandas', 'matplotlib');"
+        "print([m for m in heavy if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -42,7 +43,8 @@ def test_help_loads_no_heavy_library() -> None:
 def test_good_run_writes_output_provenance_and_json(dense: Path, tmp_path: Path) -> None:
     out = tmp_path / "out" / "sparse.npz"
     result = CliRunner().invoke(
-        main, ["keypoints", str(dense), str(out), "--set", "min_points=5", "--json", "--threads", "1"]
+        main,
+        ["keypoints", str(dense), str(out), "--set", "min_points=5", "--json", "--threads", "1"],
     )
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)
@@ -72,11 +74,18 @@ def test_result_holds_no_time_or_host(dense: Path, tmp_path: Path) -> None:
         (["keypoints", "DENSE", "out.npz", "--set", "k=x"], "keypoints.k"),
         (["keypoints", "DENSE", "out.npz", "--set", "colour=1"], "keypoints.colour: unknown key"),
         (["keypoints", "DENSE", "out.npz", "--set", "k=1000"], ">= 1000 points; found 336"),
-        (["keypoints", "DENSE", "out.npz", "--config", "absent.yaml"], "absent.yaml: file not found"),
+        (
+            ["keypoints", "DENSE", "out.npz", "--config", "absent.yaml"],
+            "absent.yaml: file not found",
+        ),
     ],
 )
 def test_bad_input_is_one_line_exit_2_nothing_written(
-    arguments: list[str], expected: str, dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str],
+    expected: str,
+    dense: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     rejected = tmp_path / "case" / "rejected.json"

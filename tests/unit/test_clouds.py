@@ -45,7 +45,7 @@ def test_radius_equals_brute_force() -> None:
 
 
 def test_radius_of_a_long_cylinder_is_its_radius_in_mm() -> None:
-    z, y, x = np.mgrid[:30, :30, :30]
+    _, y, x = np.mgrid[:30, :30, :30]
     mask = (y - 15) ** 2 + (x - 15) ** 2 <= 6**2
     radius = local_radius(mask, (0.5, 0.5, 0.5))[10:20][mask[10:20]]
     assert np.median(radius) == pytest.approx(3.0, abs=0.5)

@@ -7,17 +7,27 @@ import pytest
 
 from lcsd.errors import BadInputError, WorkError
 from lcsd.files import (
-    Cloud, PointPairs, atomic_path, read_cloud, read_json, read_point_pairs, sha256, write_cloud,
-    write_json, write_point_pairs,
+    Cloud,
+    PointPairs,
+    atomic_path,
+    read_cloud,
+    read_json,
+    read_point_pairs,
+    sha256,
+    write_cloud,
+    write_json,
+    write_point_pairs,
 )  # fmt: skip
+
+
+HEADER = "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z\n"
 
 
 def test_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+    with pytest.raises(ZeroDivisionError), atomic_path(path) as temporary:
+        temporary.write_text(f"half{1 // 0}")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
@@ -47,10 +57,10 @@ def test_point_pairs_round_trip(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         ("fixed_x,fixed_y\n1,2\n", "moving_z.*missing"),
-        ("fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z\n", "no point pairs"),
-        ("fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z\n1,2,3,4,5,x\n", "line 2, column moving_z"),
-        ("fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z\n1,2,3,4,5\n", "line 2, column moving_z"),
-        ("fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z\n1,2,3,4,5,6\n1,nan,3,4,5,6\n",
+        (HEADER, "no point pairs"),
+        (HEADER + "1,2,3,4,5,x\n", "line 2, column moving_z"),
+        (HEADER + "1,2,3,4,5\n", "line 2, column moving_z"),
+        (HEADER + "1,2,3,4,5,6\n1,nan,3,4,5,6\n",
          "line 3, column fixed_y"),
     ],
 )  # fmt: skip

@@ -56,10 +56,10 @@ def test_normalised_is_what_grid_sample_wants(grid: Grid) -> None:
     world = grid.voxel_to_world(index.astype(float)).transpose(3, 2, 1, 0)
     inside = np.random.default_rng(1).uniform(0.2, 4.5, size=(20, 3))
     points = grid.voxel_to_world(inside)
+    places = torch.from_numpy(grid.world_to_normalised(points))[None, None, None]
     sampled = torch.nn.functional.grid_sample(
-        torch.from_numpy(world)[None], torch.from_numpy(grid.world_to_normalised(points))[None, None, None],
-        align_corners=False,
-    )  # fmt: skip
+        torch.from_numpy(world)[None], places, align_corners=False
+    )
     np.testing.assert_allclose(sampled[0, :, 0, 0].T.numpy(), points, atol=1e-6)
 
 

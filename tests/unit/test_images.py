@@ -11,8 +11,17 @@ import SimpleITK as sitk
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.images import (
-    DisplacementField, Image, read_field, read_image, read_mask, read_rigid, resample, write_field,
-    write_image, write_mask, write_rigid,
+    DisplacementField,
+    Image,
+    read_field,
+    read_image,
+    read_mask,
+    read_rigid,
+    resample,
+    write_field,
+    write_image,
+    write_mask,
+    write_rigid,
 )  # fmt: skip
 from tests.grids import GRIDS
 

@@ -69,7 +69,7 @@ def test_one_expected_lung_is_the_larger_one(chest: dict[str, Image]) -> None:
 def test_touching_lungs_come_apart(chest: dict[str, Image]) -> None:
     grid = chest["hu"].grid
     bridge = np.indices(grid.shape)
-    middle = np.rint(grid.world_to_voxel(CENTRE + [0, -25, 0])).astype(int)
+    middle = np.rint(grid.world_to_voxel(CENTRE + np.array([0, -25, 0]))).astype(int)
     bridge = (
         (abs(bridge[2] - middle[0]) < 11)
         & (abs(bridge[1] - middle[1]) < 2)
@@ -110,9 +110,7 @@ def test_given_mask_is_put_on_the_scans_grid(chest: dict[str, Image], tmp_path: 
     assert dice(mask.array, chest["lungs"].array) > 0.93
 
 
-def test_given_mask_elsewhere_or_empty_is_refused(
-    chest: dict[str, Image], tmp_path: Path
-) -> None:
+def test_given_mask_elsewhere_or_empty_is_refused(chest: dict[str, Image], tmp_path: Path) -> None:
     path = tmp_path / "own.nii.gz"
     lungs = chest["lungs"]
     far = Grid(lungs.grid.size, lungs.grid.spacing, (900.0, 0.0, 0.0), lungs.grid.direction)
@@ -161,4 +159,6 @@ def test_mask_follows_a_moved_scan(chest: dict[str, Image]) -> None:
     two = segment_lungs(Image(chest["hu"].array, moved)).mask
     assert (one.array == two.array).all()
     shift = RigidTransform(np.eye(3), np.subtract(moved.origin, one.grid.origin))
-    assert (resample(two, one.grid, transform=shift, nearest=True).array == one.array).mean() > 0.999
+    assert (
+        resample(two, one.grid, transform=shift, nearest=True).array == one.array
+    ).mean() > 0.999

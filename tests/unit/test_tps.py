@@ -21,13 +21,17 @@ def cloud(count: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.nd
 def test_agrees_with_scipy(smoothing: float) -> None:
     points, values, queries = cloud()
     ours = ThinPlateSpline.fit(points, values, smoothing=smoothing).evaluate(queries)
-    theirs = RBFInterpolator(points, values, kernel="thin_plate_spline", smoothing=smoothing, degree=1)
+    theirs = RBFInterpolator(
+        points, values, kernel="thin_plate_spline", smoothing=smoothing, degree=1
+    )
     np.testing.assert_allclose(ours, theirs(queries), atol=1e-6)
 
 
 def test_passes_through_its_points_unless_smoothed() -> None:
     points, values, _ = cloud()
-    np.testing.assert_allclose(ThinPlateSpline.fit(points, values).evaluate(points), values, atol=1e-8)
+    np.testing.assert_allclose(
+        ThinPlateSpline.fit(points, values).evaluate(points), values, atol=1e-8
+    )
     smoothed = ThinPlateSpline.fit(points, values, smoothing=1e4).evaluate(points)
     assert np.abs(smoothed - values).max() > 0.1
 

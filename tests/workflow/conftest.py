@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lcsd.phantom.cohort import write_cohort
+from lcsd.phantom.cohort import write_cases
+from lcsd.phantom.cohort import write_manifest as write_cohort_manifest
+from lcsd.settings.phantom import Format
 
 ROOT = Path(__file__).resolve().parents[2]
+PROFILE = ROOT / "workflow" / "profiles" / "workstation"
 TINY = ROOT / "tests" / "workflow" / "tiny.yaml"
 TIMED = (".provenance.json",)
 """Files that may hold times and hosts."""
@@ -43,9 +46,8 @@ class Workspace:
         content = yaml.safe_load(TINY.read_text()) | {"manifest": str(self.manifest)}
         config.write_text(yaml.safe_dump(content | (settings or {})))
         return [
-            sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
-            "--directory", str(self.folder), "--profile", str(ROOT / "workflow/profiles/workstation"),
-            "--configfile", str(config), *arguments,
+            sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile"),
+            "--directory", str(self.folder), "--profile", str(PROFILE), "--configfile", str(config),
         ]  # fmt: skip
 
     def snakemake(
@@ -99,11 +101,16 @@ def write_manifest(path: Path, rows: list[dict[str, str]]) -> Path:
     return path
 
 
+def make_cohort(folder: Path, *, cases: int, seed: int, file_format: Format = "nifti") -> Path:
+    """Write tiny phantom cases, the last one with landmarks, and return their manifest."""
+    rows = write_cases(folder, cases=cases, seed=seed, size="tiny", file_format=file_format)
+    return write_cohort_manifest(folder, list(rows))
+
+
 @pytest.fixture(scope="session")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Manifest of two tiny phantom cases; the second is a test case with landmarks."""
-    folder = tmp_path_factory.mktemp("cohort")
-    return write_cohort(folder, cases=2, seed=0, size="tiny", format="nifti", test_cases=1)
+    return make_cohort(tmp_path_factory.mktemp("cohort"), cases=2, seed=0)
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,12 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import yaml
 
 from lcsd.build import METHODS
 from lcsd.files import read_cloud, read_json, read_point_pairs
 from lcsd.images import read_field, read_image, read_rigid
-from lcsd.phantom.cohort import write_cohort
-from tests.workflow.conftest import Workspace, rows_of, write_manifest
+from tests.workflow.conftest import TINY, Workspace, make_cohort, rows_of, write_manifest
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
@@ -28,7 +28,9 @@ def test_build_ends_with_scores_and_a_report(built: Workspace) -> None:
     for method, folder in METHODS.items():
         figures = read_json(root / "evaluation" / f"{method}.json")
         assert figures["count"] == 100
-        assert figures["tre_mean_mm"] < figures["tre_before_mean_mm"] < figures["tre_native_mean_mm"]
+        assert (
+            figures["tre_mean_mm"] < figures["tre_before_mean_mm"] < figures["tre_native_mean_mm"]
+        )
         field = read_field(root / folder / "field.nii.gz")
         assert field.grid.same_as(read_image(root / "images" / "fixed.nii.gz").grid)
     page = (built.results / "report" / "index.html").read_text()
@@ -67,7 +69,10 @@ def test_second_run_has_nothing_to_do(built: Workspace) -> None:
     [
         ({"keypoints": {"j": 14}}, {"keypoints", "report"}),
         ({"evaluate": {"tps_smoothing": 0.1}}, {"evaluate", "report"}),
-        ({"cloud": {"gate_min_points": 10}}, {"cloud", "keypoints", "register", "evaluate", "report"}),
+        (
+            {"cloud": {"gate_min_points": 10}},
+            {"cloud", "keypoints", "register", "evaluate", "report"},
+        ),
         ({"correspond": {"alpha": 2.0}}, {"correspond", "evaluate", "report"}),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
@@ -75,10 +80,6 @@ def test_second_run_has_nothing_to_do(built: Workspace) -> None:
 def test_editing_a_setting_reruns_what_depends_on_it(
     built: Workspace, settings: dict[str, dict[str, float]], rules: set[str]
 ) -> None:
-    import yaml
-
-    from tests.workflow.conftest import TINY
-
     tiny = yaml.safe_load(TINY.read_text())
     merged = {name: tiny.get(name, {}) | change for name, change in settings.items()}
     assert set(built.planned(merged)) == rules | {"all", "total"}
@@ -145,7 +146,7 @@ def test_bad_cases_are_quarantined_and_the_good_one_finishes(
         assert not list((workspace.results / "cases" / row["case"]).rglob(".*tmp*"))
     # The user mends a case: it runs, and leaves the quarantine.
     shutil.copy(good["fixed_source"], tmp_path / "absent.nii.gz")
-    workspace.snakemake(f"results/cases/missing_file/scans/fixed.nii.gz")
+    workspace.snakemake("results/cases/missing_file/scans/fixed.nii.gz")
     assert not (workspace.results / "cases" / "missing_file" / "rejected.json").exists()
 
 
@@ -172,9 +173,7 @@ def test_kill_and_resume_gives_the_same_bytes(
 
 
 def test_own_data_dicom_masks_and_vessels(tmp_path: Path) -> None:
-    manifest = write_cohort(
-        tmp_path / "own", cases=1, seed=3, size="tiny", format="dicom", test_cases=1
-    )
+    manifest = make_cohort(tmp_path / "own", cases=1, seed=3, file_format="dicom")
     (row,) = rows_of(manifest)
     for scan in ("fixed", "moving"):
         row[f"{scan}_mask"] = f"{row['case']}/truth/{scan}_lungs.nii.gz"

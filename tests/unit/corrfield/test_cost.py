@@ -39,7 +39,9 @@ def oracle(
 
 @pytest.mark.parametrize(("step", "patch"), [(1, 1), (2, 3), (2, 1)])
 @pytest.mark.parametrize(
-    "point", [(5.0, 6.0, 6.0), (5.3, 6.7, 6.5), (0.0, 11.0, 12.0)], ids=["whole", "between", "corner"]
+    "point",
+    [(5.0, 6.0, 6.0), (5.3, 6.7, 6.5), (0.0, 11.0, 12.0)],
+    ids=["whole", "between", "corner"],
 )
 def test_equals_the_definition(step: int, patch: int, point: tuple[float, ...]) -> None:
     source, target = features(0), features(1)

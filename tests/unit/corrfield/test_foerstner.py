@@ -62,8 +62,7 @@ def test_keypoints_are_cube_maxima_in_the_eroded_mask(cube: int) -> None:
     expected = [
         voxel
         for voxel in np.argwhere(score > 1e-8)
-        if score[tuple(voxel)]
-        == padded[tuple(slice(v, v + 2 * cube + 1) for v in voxel)].max()
+        if score[tuple(voxel)] == padded[tuple(slice(v, v + 2 * cube + 1) for v in voxel)].max()
     ]
     np.testing.assert_array_equal(found, expected)
     assert len(found) > 3

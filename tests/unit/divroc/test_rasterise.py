@@ -45,7 +45,9 @@ def oracle(points: torch.Tensor, weights: torch.Tensor, shape: tuple[int, int, i
     return volume
 
 
-def figure_6(points: torch.Tensor, weights: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
+def figure_6(
+    points: torch.Tensor, weights: torch.Tensor, shape: tuple[int, int, int]
+) -> torch.Tensor:
     """Minus the gradient of ``0.5 |sample(v, points) - weights|^2`` at ``v = 0``."""
     volume = torch.zeros((*weights.shape[:2], *shape), dtype=points.dtype, requires_grad=True)
     seen = functional.grid_sample(volume, points[:, :, None, None], align_corners=False)
@@ -67,7 +69,9 @@ def test_equals_the_definition(dtype: torch.dtype) -> None:
     points, weights = random_cloud(dtype=dtype)
     found = rasterise(points, weights, SHAPE)
     assert found.dtype == dtype
-    np.testing.assert_allclose(found, oracle(points, weights, SHAPE), atol=20 * torch.finfo(dtype).eps)
+    np.testing.assert_allclose(
+        found, oracle(points, weights, SHAPE), atol=20 * torch.finfo(dtype).eps
+    )
 
 
 @pytest.mark.parametrize("name", EDGE_POINTS)

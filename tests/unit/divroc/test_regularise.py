@@ -10,15 +10,17 @@ from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.settings.register import ExtrapolateSettings
 
+CENTRE = np.array([10.0, -20.0, -700.0])
+
 
 @pytest.fixture
 def points() -> np.ndarray:
-    return np.random.default_rng(0).uniform(-60, 60, (800, 3)) + [10, -20, -700]
+    return np.random.default_rng(0).uniform(-60, 60, (800, 3)) + CENTRE
 
 
 @pytest.fixture
 def query() -> np.ndarray:
-    return np.random.default_rng(1).uniform(-90, 90, (300, 3)) + [10, -20, -700]
+    return np.random.default_rng(1).uniform(-90, 90, (300, 3)) + CENTRE
 
 
 def test_constant_motion_is_exact_everywhere(points: np.ndarray, query: np.ndarray) -> None:
@@ -36,7 +38,7 @@ def test_smooth_motion_is_known_between_and_at_the_points(points: np.ndarray) ->
     def motion(x: np.ndarray) -> np.ndarray:
         return 8 * np.sin(x[:, [1, 2, 0]] / 40)
 
-    inside = np.random.default_rng(2).uniform(-50, 50, (300, 3)) + [10, -20, -700]
+    inside = np.random.default_rng(2).uniform(-50, 50, (300, 3)) + CENTRE
     moved = extrapolate(points, motion(points), inside)
     off = np.linalg.norm(moved - motion(inside), axis=1)
     assert off.mean() < 0.5

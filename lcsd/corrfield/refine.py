@@ -1,0 +1,277 @@
+"""Continuous refinement of a dense motion: Gauss-Newton on MIND with a smooth correction."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+Array = NDArray[Any]
+F32 = NDArray[np.float32]
+
+MARGIN_VOXELS = 8
+"""The correction fades into a constant this far outside the mask, where no voxel asks for any."""
+
+STEP_LIMIT_VOXELS = 1.0
+"""Largest change per round and axis: features are about linear over one voxel."""
+
+SWEEPS = 20
+"""Sweeps of the linear solver per round. Later rounds go on from there: doubling or halving the
+number changes the mean error on real and synthetic lungs by less than 0.01 mm."""
+
+TRUNCATE_SIGMAS = 2.0
+"""The Gaussian of the normal equations ends here."""
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """The voxels at which the correction is estimated.
+
+    Parameters
+    ----------
+    low
+        First voxel of the lattice in the image, (z, y, x).
+    step
+        Distance of the nodes, voxels.
+    inside
+        Which nodes lie in the mask, shape (z, y, x) of the lattice.
+    """
+
+    low: tuple[int, ...]
+    step: int
+    inside: NDArray[np.bool_]
+
+    @classmethod
+    def around(cls, mask: NDArray[np.bool_], *, step: int) -> "Lattice":
+        """Return the lattice over the box of a mask, with a margin."""
+        spans = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+        low = tuple(max(int(span[0]) - MARGIN_VOXELS, 0) for span in spans)
+        parts = tuple(
+            slice(first, int(span[-1]) + MARGIN_VOXELS + 1, step)
+            for first, span in zip(low, spans, strict=True)
+        )
+        return cls(low, step, np.ascontiguousarray(mask[parts]))
+
+    def nodes(self) -> NDArray[np.int64]:
+        """Return the voxels of the nodes in the mask, shape (N, 3), raster order."""
+        found: NDArray[np.int64] = np.argwhere(self.inside) * self.step + np.array(self.low)
+        return found
+
+    def on_voxels(self, values: F32, shape: tuple[int, ...]) -> F32:
+        """Return values at the nodes for all voxels: linear between, continued outside.
+
+        Parameters
+        ----------
+        values
+            Shape of the lattice.
+        shape
+            Shape of the image.
+        """
+        for axis, size in enumerate(shape):
+            last = values.shape[axis] - 1
+            place = np.clip((np.arange(size) - self.low[axis]) / self.step, 0, last)
+            first = np.minimum(place.astype(int), max(last - 1, 0))
+            share = (place - first).astype(np.float32).reshape(-1, *(1,) * (2 - axis))
+            near = np.take(values, first, axis=axis)
+            values = near + share * (np.take(values, np.minimum(first + 1, last), axis=axis) - near)
+        return values
+
+
+@numba.njit(cache=True, inline="always")  # type: ignore[misc]
+def _cell(position: float, size: int) -> tuple[int, int, np.float32]:
+    """Return the two voxels around a position, clamped to the image, and the second's share."""
+    position = min(max(position, 0.0), size - 1.0)
+    first = min(int(position), max(size - 2, 0))
+    return first, min(first + 1, size - 1), np.float32(position - first)
+
+
+@numba.njit(cache=True, parallel=True, fastmath=True)  # type: ignore[misc]
+def normal_equations(
+    fixed: F32, moving: F32, nodes: NDArray[np.int64], places: NDArray[np.float64], robust: float,
+    normal: F32, right: F32,
+) -> None:  # fmt: skip
+    """Linearise the difference of two feature volumes around where each node is found.
+
+    Parameters
+    ----------
+    fixed, moving
+        Features, shape (C, Z, Y, X).
+    nodes, places
+        Voxels in ``fixed`` and their positions in ``moving`` (z, y, x), each (N, 3).
+    robust
+        A node whose squared difference r^2, summed over the channels, equals this counts half:
+        its weight is ``w = robust / (robust + r^2)``.
+    normal
+        Set to ``w sum over channels of g g^T`` with g the slope of ``moving``: zz, yy, xx, zy,
+        zx, yx, shape (6, N).
+    right
+        Set to ``w sum over channels of g r``, shape (3, N).
+    """
+    channels, depth, height, width = moving.shape
+    for n in numba.prange(len(nodes)):
+        z, zn, fz = _cell(places[n, 0], depth)
+        y, yn, fy = _cell(places[n, 1], height)
+        x, xn, fx = _cell(places[n, 2], width)
+        zz = yy = xx = zy = zx = yx = bz = by = bx = total = np.float32(0)
+        for c in range(channels):
+            d00 = moving[c, z, y, xn] - moving[c, z, y, x]
+            d01 = moving[c, z, yn, xn] - moving[c, z, yn, x]
+            d10 = moving[c, zn, y, xn] - moving[c, zn, y, x]
+            d11 = moving[c, zn, yn, xn] - moving[c, zn, yn, x]
+            v00, v01 = moving[c, z, y, x] + fx * d00, moving[c, z, yn, x] + fx * d01
+            v10, v11 = moving[c, zn, y, x] + fx * d10, moving[c, zn, yn, x] + fx * d11
+            near, far = v00 + fy * (v01 - v00), v10 + fy * (v11 - v10)
+            along_z = far - near
+            along_y = (v01 - v00) + fz * ((v11 - v10) - (v01 - v00))
+            front, back = d00 + fy * (d01 - d00), d10 + fy * (d11 - d10)
+            along_x = front + fz * (back - front)
+            r = fixed[c, nodes[n, 0], nodes[n, 1], nodes[n, 2]] - (near + fz * along_z)
+            total += r * r
+            zz += along_z * along_z
+            yy += along_y * along_y
+            xx += along_x * along_x
+            zy += along_z * along_y
+            zx += along_z * along_x
+            yx += along_y * along_x
+            bz += along_z * r
+            by += along_y * r
+            bx += along_x * r
+        w = np.float32(robust / (robust + total))
+        normal[0, n], normal[1, n], normal[2, n] = w * zz, w * yy, w * xx
+        normal[3, n], normal[4, n], normal[5, n] = w * zy, w * zx, w * yx
+        right[0, n], right[1, n], right[2, n] = w * bz, w * by, w * bx
+
+
+@numba.njit(cache=True, inline="always")  # type: ignore[misc]
+def _around(values: F32, z: int, y: int, x: int) -> np.float32:
+    """Return the sum over the six neighbours that exist."""
+    depth, height, width = values.shape
+    total = np.float32(0)
+    if z > 0:
+        total += values[z - 1, y, x]
+    if z < depth - 1:
+        total += values[z + 1, y, x]
+    if y > 0:
+        total += values[z, y - 1, x]
+    if y < height - 1:
+        total += values[z, y + 1, x]
+    if x > 0:
+        total += values[z, y, x - 1]
+    if x < width - 1:
+        total += values[z, y, x + 1]
+    return total
+
+
+@numba.njit(cache=True, parallel=True)  # type: ignore[misc]
+def relax(values: F32, normal: F32, right: F32, smoothness: float, colour: int) -> None:
+    """Do half a red-black Gauss-Seidel sweep for ``(A + smoothness L) values = right``.
+
+    L is the graph Laplacian of the six-neighbourhood. Nodes of one colour touch only the other
+    colour, so the result does not depend on the number of threads.
+
+    Parameters
+    ----------
+    values, right
+        Shape (3, Z, Y, X).
+    normal
+        A per node: zz, yy, xx, zy, zx, yx, shape (6, Z, Y, X).
+    colour
+        0 or 1: nodes with ``(z + y + x) % 2 == colour`` change.
+    """
+    depth, height, width = values.shape[1:]
+    for z in numba.prange(depth):
+        for y in range(height):
+            for x in range((z + y + colour) % 2, width, 2):
+                links = int(z > 0) + int(z < depth - 1) + int(y > 0)
+                links += int(y < height - 1) + int(x > 0) + int(x < width - 1)
+                ridge = smoothness * links
+                zz, yy = normal[0, z, y, x] + ridge, normal[1, z, y, x] + ridge
+                xx = normal[2, z, y, x] + ridge
+                zy, zx, yx = normal[3, z, y, x], normal[4, z, y, x], normal[5, z, y, x]
+                p = right[0, z, y, x] + smoothness * _around(values[0], z, y, x)
+                q = right[1, z, y, x] + smoothness * _around(values[1], z, y, x)
+                r = right[2, z, y, x] + smoothness * _around(values[2], z, y, x)
+                # The symmetric 3 x 3 system by its adjugate.
+                c0, c1, c2 = yy * xx - yx * yx, zx * yx - zy * xx, zy * yx - zx * yy
+                c3, c4, c5 = zz * xx - zx * zx, zy * zx - zz * yx, zz * yy - zy * zy
+                determinant = zz * c0 + zy * c1 + zx * c2
+                values[0, z, y, x] = (c0 * p + c1 * q + c2 * r) / determinant
+                values[1, z, y, x] = (c1 * p + c3 * q + c4 * r) / determinant
+                values[2, z, y, x] = (c2 * p + c4 * q + c5 * r) / determinant
+
+
+def _applied(normal: F32, values: F32) -> F32:
+    """Return A times ``values`` node by node, shape (3, Z, Y, X)."""
+    zz, yy, xx, zy, zx, yx = normal
+    z, y, x = values
+    return np.stack([zz * z + zy * y + zx * x, zy * z + yy * y + yx * x, zx * z + yx * y + xx * x])
+
+
+def refine(
+    fixed: F32, moving: F32, mask: NDArray[np.bool_], vectors: F32, *,
+    step: int, smoothness: float, blur: float, robust: float, rounds: int,
+) -> F32:  # fmt: skip
+    """Return the motion with a smooth correction that makes the features agree.
+
+    Parameters
+    ----------
+    fixed, moving
+        Features, shape (C, Z, Y, X), float32.
+    mask
+        Voxels that are compared, shape (Z, Y, X), at least one.
+    vectors
+        Motion to start from, within about a voxel or two of the truth: shape (3, Z, Y, X),
+        components z, y, x in voxels.
+    step
+        The correction is estimated at every ``step``-th voxel and linear between.
+    smoothness
+        Weight of the squared difference (voxels) of neighbouring nodes' corrections.
+    blur
+        Gaussian over which nodes share what they see, in nodes; 0: none.
+    robust
+        Squared feature difference at which a node counts half.
+    rounds
+        Linearisations.
+
+    Returns
+    -------
+    NDArray
+        Shape (3, Z, Y, X), float32. Same as ``vectors`` far from the mask up to a constant.
+
+    Notes
+    -----
+    The correction w minimises ``sum rho(|F(x) - M(x + u(x) + w(x))|^2) + smoothness |grad w|^2``;
+    only the correction is smoothed, so the stretch in the start costs nothing. Each round is one
+    step of Gauss-Newton; sharing the normal equations combines local and global estimation
+    (Bruhn, Weickert, Schnoerr, IJCV 61 (2005) 211).
+    """
+    lattice = Lattice.around(mask, step=step)
+    nodes, inside = lattice.nodes(), lattice.inside
+    if not len(nodes):
+        return vectors
+    start = nodes + vectors[(slice(None), *nodes.T)].T.astype(np.float64)
+    count = len(nodes)
+    normal_nodes, right_nodes = np.empty((6, count), np.float32), np.empty((3, count), np.float32)
+    normal = np.zeros((6, *inside.shape), np.float32)
+    right = np.zeros((3, *inside.shape), np.float32)
+    correction = np.zeros_like(right)
+    for _ in range(rounds):
+        places = start + correction[:, inside].T
+        normal_equations(fixed, moving, nodes, places, robust, normal_nodes, right_nodes)
+        normal[:, inside], right[:, inside] = normal_nodes, right_nodes
+        if blur > 0:
+            for part in (*normal, *right):
+                part[:] = gaussian_filter(part, blur, truncate=TRUNCATE_SIGMAS)
+        target = right + _applied(normal, correction)
+        found = correction.copy()
+        for _ in range(SWEEPS):
+            relax(found, normal, target, np.float32(smoothness), 0)
+            relax(found, normal, target, np.float32(smoothness), 1)
+        correction += np.clip(found - correction, -STEP_LIMIT_VOXELS, STEP_LIMIT_VOXELS)
+        right[:, ~inside], normal[:, ~inside] = 0, 0
+    refined = np.empty_like(vectors)
+    for axis in range(3):
+        refined[axis] = vectors[axis] + lattice.on_voxels(correction[axis], vectors.shape[1:])
+    return refined

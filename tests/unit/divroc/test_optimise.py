@@ -1,0 +1,200 @@
+"""Registration finds known motions, agrees with its own field, and refuses bad clouds."""
+
+import numba
+import numpy as np
+import pytest
+import torch
+
+from lcsd.divroc.optimise import RegistrationResult, register_clouds
+from lcsd.errors import BadInputError, WorkError
+from lcsd.files import Cloud
+from lcsd.geometry import Grid
+from lcsd.settings.register import RegisterLevel, RegisterSettings
+
+QUICK = RegisterSettings(
+    levels=(
+        RegisterLevel(raster_mm=8.0, flow_mm=8.0, sigma_voxels=1.0, iterations=25),
+        RegisterLevel(raster_mm=4.0, flow_mm=6.0, sigma_voxels=1.0, iterations=25),
+    ),
+    learning_rate_mm=0.6,
+)
+
+
+def branches(seed: int, *, count: int = 60) -> np.ndarray:
+    """Points along random curved branches in a box of 120 mm, far from the origin."""
+    rng = np.random.default_rng(seed)
+    tips = []
+    for _ in range(count):
+        start, heading = rng.uniform(-50, 50, 3), rng.normal(size=3)
+        along = np.linspace(0, 40, 60)[:, None]
+        bend = rng.normal(size=3) * (along / 40) ** 2 * 8
+        tips.append(start + heading / np.linalg.norm(heading) * along + bend)
+    points = np.concatenate(tips)
+    return points[np.abs(points).max(axis=1) < 60] + [30.0, -40.0, -900.0]
+
+
+def breathing(points: np.ndarray) -> np.ndarray:
+    """Smooth motion of up to 12 mm, largest at low z."""
+    x, y, z = (points - [30.0, -40.0, -900.0]).T
+    depth = (60 - z) / 120
+    return np.stack([2 * np.sin(y / 40), 3 * np.cos(x / 50), -9 * depth**2 - 1], axis=1)
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[np.ndarray, np.ndarray]:
+    fixed = branches(0)
+    rng = np.random.default_rng(1)
+    moving = fixed + breathing(fixed)
+    # Neither cloud holds all points of the other.
+    return fixed[rng.random(len(fixed)) < 0.8], moving[rng.random(len(fixed)) < 0.8]
+
+
+@pytest.fixture(scope="module")
+def result(pair: tuple[np.ndarray, np.ndarray]) -> RegistrationResult:
+    return register_clouds(*pair, settings=QUICK)
+
+
+def error(result: RegistrationResult, fixed: np.ndarray) -> float:
+    off = result.displacements - breathing(fixed)
+    return float(np.linalg.norm(off, axis=1).mean())
+
+
+def test_finds_a_smooth_motion(
+    pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult
+) -> None:
+    before = np.linalg.norm(breathing(pair[0]), axis=1).mean()
+    assert before > 4.5
+    assert error(result, pair[0]) < 0.8
+    assert result.folding_percent == 0
+    assert result.std_log_jacobian is not None
+    assert 0 < result.std_log_jacobian < 0.2
+
+
+def test_result_is_consistent(
+    pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult
+) -> None:
+    fixed = pair[0]
+    assert result.moved_points.dtype == np.float32
+    np.testing.assert_allclose(result.moved_points, fixed + result.displacements, atol=1e-3)
+    np.testing.assert_allclose(result.field.at(fixed), result.displacements, atol=0.1)
+    assert result.iterations == len(result.loss) == 25 + 25 + 25  # the second pass: last level
+    assert result.loss[24] < 0.5 * result.loss[0]
+    corners = result.field.grid.corners()
+    assert (corners.min(axis=0) <= fixed.min(axis=0) - 18).all()
+    assert (corners.max(axis=0) >= fixed.max(axis=0) + 18).all()
+
+
+def test_direction_is_fixed_to_moving() -> None:
+    fixed = branches(0)
+    shift = np.array([6.0, -3.0, 9.0])
+    result = register_clouds(fixed, fixed + shift, settings=QUICK)
+    np.testing.assert_allclose(result.displacements.mean(axis=0), shift, atol=0.1)
+
+
+@pytest.mark.parametrize("start", ["translation", "none"])
+def test_finds_it_from_other_starts(pair: tuple[np.ndarray, np.ndarray], start: str) -> None:
+    settings = QUICK.model_copy(update={"start": start})
+    assert error(register_clouds(*pair, settings=settings), pair[0]) < 1.5
+
+
+def test_one_pass_is_the_first_part_of_two(
+    pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult
+) -> None:
+    once = register_clouds(*pair, settings=QUICK.model_copy(update={"passes": 1}))
+    assert once.loss == result.loss[: len(once.loss)]
+
+
+def test_equal_clouds_stay() -> None:
+    fixed = branches(2, count=20)
+    result = register_clouds(fixed, fixed, settings=QUICK)
+    assert np.abs(result.displacements).max() < 0.1
+
+
+def test_clouds_and_arrays_are_the_same(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    points = [part[:500].astype(np.float32) for part in pair]
+    of_arrays = register_clouds(*points, settings=QUICK)
+    of_clouds = register_clouds(*(Cloud(part) for part in points), settings=QUICK)
+    assert of_clouds.moved_points.tobytes() == of_arrays.moved_points.tobytes()
+
+
+def test_same_bytes_for_any_number_of_threads(
+    pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult
+) -> None:
+    before = numba.get_num_threads(), torch.get_num_threads()
+    try:
+        numba.set_num_threads(1)
+        torch.set_num_threads(1)
+        again = register_clouds(*pair, settings=QUICK)
+    finally:
+        numba.set_num_threads(before[0])
+        torch.set_num_threads(before[1])
+    assert again.loss == result.loss
+    assert again.moved_points.tobytes() == result.moved_points.tobytes()
+    assert again.field.vectors.tobytes() == result.field.vectors.tobytes()
+    assert again.std_log_jacobian == result.std_log_jacobian
+
+
+def test_field_lies_on_the_grid_asked_for(
+    pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult
+) -> None:
+    grid = Grid(
+        size=(20, 30, 25), spacing=(4.0, 3.0, 5.0), origin=(0.0, -80.0, -840.0),
+        direction=(1, 0, 0, 0, 1, 0, 0, 0, -1),
+    )  # fmt: skip
+    field = register_clouds(*pair, settings=QUICK, grid=grid).field
+    assert field.grid.same_as(grid)
+    inside = pair[0][grid.contains(pair[0])]
+    np.testing.assert_allclose(field.at(inside), result.field.at(inside), atol=0.3)
+
+
+def test_progress_is_told(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    seen: list[tuple[int, float]] = []
+    settings = QUICK.model_copy(update={"levels": QUICK.levels[:1], "passes": 1})
+    found = register_clouds(
+        *pair, settings=settings, progress=lambda number, loss: seen.append((number, loss))
+    )
+    assert seen == list(enumerate(found.loss, start=1))
+
+
+def test_divergence_names_the_iteration(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    settings = QUICK.model_copy(update={"learning_rate_mm": 1e30})
+    with pytest.raises(WorkError, match="level 1, iteration 2") as caught:
+        register_clouds(*pair, settings=settings)
+    assert caught.value.code == "diverged"
+
+
+LINE = np.arange(30.0).reshape(10, 3)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "moving", "code"),
+    [
+        (np.zeros((0, 3)), LINE, "empty_cloud"),
+        (LINE, np.zeros((0, 3)), "empty_cloud"),
+        (LINE[:1], LINE, "degenerate_cloud"),
+        (LINE, np.ones((50, 3)), "degenerate_cloud"),
+        (LINE, np.where(LINE == 4, np.nan, LINE), "non_finite_points"),
+        (np.where(LINE == 4, np.inf, LINE), LINE, "non_finite_points"),
+        (LINE[:, :2], LINE, "bad_points"),
+        (LINE, LINE + 1000, "frame_mismatch"),
+        (LINE / 1000, LINE, "wrong_unit"),
+        (LINE, LINE * 1000, "wrong_unit"),
+    ],
+)
+def test_bad_clouds(fixed: np.ndarray, moving: np.ndarray, code: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        register_clouds(fixed, moving, settings=QUICK)
+    assert caught.value.code == code
+
+
+def test_grid_elsewhere_is_refused(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    grid = Grid.centred(np.zeros(3), size=(5, 5, 5), spacing_mm=2.0)
+    with pytest.raises(BadInputError, match="outside the grid"):
+        register_clouds(*pair, settings=QUICK, grid=grid)
+
+
+def test_clouds_on_a_line_and_of_two_points_work() -> None:
+    found = register_clouds(LINE, LINE + 1, settings=QUICK)
+    np.testing.assert_allclose(found.displacements, 1, atol=0.3)
+    two = register_clouds(LINE[:2], LINE[:2] + 1, settings=QUICK)
+    np.testing.assert_allclose(two.displacements, 1, atol=0.3)

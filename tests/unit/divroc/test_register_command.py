@@ -1,0 +1,80 @@
+"""``lcsd register`` writes its three files, the same bytes every time, or nothing."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from lcsd.cli.register import command
+from lcsd.files import Cloud, read_cloud, write_cloud
+from lcsd.geometry import Grid
+from lcsd.images import Image, read_field, write_image
+
+LEVELS = "levels=[{raster_mm: 6, flow_mm: 8, sigma_voxels: 1, iterations: 8}]"
+OUTPUTS = ("field.nii.gz", "points.npz", "registration.json")
+SHIFT = np.array([2.0, 0.0, -3.0])
+
+
+@pytest.fixture
+def clouds(tmp_path: Path) -> tuple[Path, Path]:
+    points = np.random.default_rng(0).uniform(-40, 40, (400, 3)).astype(np.float32)
+    paths = tmp_path / "fixed.npz", tmp_path / "moving.npz"
+    write_cloud(paths[0], Cloud(points, radius=np.ones(400, np.float32), meta={"case": "a"}))
+    write_cloud(paths[1], Cloud((points + SHIFT).astype(np.float32)))
+    return paths
+
+
+def register(*arguments: object) -> Result:
+    # One thread: the variables it sets stay in this process, where other tests follow.
+    return CliRunner().invoke(command, ["--set", LEVELS, "--threads", "1", *map(str, arguments)])
+
+
+def test_writes_field_points_and_figures(clouds: tuple[Path, Path], tmp_path: Path) -> None:
+    grid = Grid.centred(np.zeros(3), size=(20, 22, 24), spacing_mm=5.0)
+    write_image(tmp_path / "ct.nii.gz", Image(np.zeros(grid.shape), grid), dtype=np.int16)
+    out = tmp_path / "out"
+    result = register(*clouds, "--out-dir", out, "--grid", tmp_path / "ct.nii.gz", "--json")
+    assert result.exit_code == 0, result.stderr
+    fixed, moved = read_cloud(clouds[0]), read_cloud(out / "points.npz")
+    field = read_field(out / "field.nii.gz")
+    assert field.grid.same_as(grid)
+    np.testing.assert_allclose(fixed.points + field.at(fixed.points), moved.points, atol=0.1)
+    np.testing.assert_allclose((moved.points - fixed.points).mean(axis=0), SHIFT, atol=0.2)
+    np.testing.assert_array_equal(moved.radius, fixed.radius)
+    assert moved.meta == {"case": "a", "stage": "register"}
+    figures = json.loads((out / "registration.json").read_text())
+    assert figures["iterations"] == len(figures["distance"]) == 16
+    assert figures["folding_percent"] == 0
+    assert not {key for key in figures if key.endswith("_s") or "memory" in key}
+    provenance = json.loads((out / "registration.provenance.json").read_text())
+    assert set(provenance["inputs"]) == {"fixed_cloud", "moving_cloud", "grid"}
+    assert json.loads(result.stdout)["fixed_points"] == 400
+
+
+def test_a_rerun_is_the_same_bytes(clouds: tuple[Path, Path], tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assert register(*clouds, "--out-dir", tmp_path / name).exit_code == 0
+    for output in OUTPUTS:
+        assert (tmp_path / "a" / output).read_bytes() == (tmp_path / "b" / output).read_bytes()
+
+
+def test_bad_input_writes_nothing(clouds: tuple[Path, Path], tmp_path: Path) -> None:
+    far = tmp_path / "far.npz"
+    write_cloud(far, Cloud(read_cloud(clouds[1]).points + np.float32(1000)))
+    out = tmp_path / "out"
+    for moving in (far, tmp_path / "absent.npz"):
+        result = register(clouds[0], moving, "--out-dir", out)
+        assert result.exit_code == 2
+        assert result.stderr.startswith("lcsd register: error: ")
+        assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "assignment", ["levels=[]", "flow_mean_width=4", "passes=3", "raster=2", "saturation=-1"]
+)
+def test_bad_settings_are_named(clouds: tuple[Path, Path], tmp_path: Path, assignment: str) -> None:
+    result = register(*clouds, "--out-dir", tmp_path / "out", "--set", assignment)
+    assert result.exit_code == 2
+    assert assignment.partition("=")[0] in result.stderr

@@ -1,0 +1,155 @@
+"""Vessel masks: tubes found, sheets and blobs not, user maps put in place, empty is an error."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from lcsd.cli.main import main
+from lcsd.errors import BadInputError
+from lcsd.geometry import Grid, RigidTransform
+from lcsd.images import Image, read_image, write_image, write_mask, write_rigid
+from lcsd.settings.vessels import VesselsSettings
+from lcsd.vessels import given_vessels, make_vessels
+from lcsd.vessels.objectness import objectness
+from tests.thorax import scan, thorax_grid
+
+STEP = np.array([1.5, 1.5, 1.5])
+
+
+@pytest.fixture(scope="module")
+def chest() -> dict[str, Image]:
+    grid = thorax_grid((1.5, 1.5, 1.5))
+    # Only the right lung's box: the rest costs time.
+    part = Grid((64, 70, 90), grid.spacing, (-85.0, -200.0, -368.0))
+    return scan(part)
+
+
+def shapes() -> dict[str, np.ndarray]:
+    z, y, x = (np.indices((41, 41, 41)) - 20) * 1.5
+
+    def bright(*axes: np.ndarray) -> np.ndarray:
+        return 850.0 * np.exp(-sum(axis**2 for axis in axes) / (2 * 1.5**2))
+
+    tube = bright(y, x)
+    return {
+        "tube": tube, "tube_x": bright(z, y), "sheet": bright(x), "blob": bright(z, y, x),
+        "dark": -tube,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("scales", [(0.0,), (1.5,), (0.0, 1.5)])
+def test_objectness_likes_bright_tubes_only(scales: tuple[float, ...]) -> None:
+    middle = {
+        name: float(objectness(a.astype(np.float32) - 850, STEP, scales)[20, 20, 20])
+        for name, a in shapes().items()
+    }
+    assert middle["tube"] == pytest.approx(middle["tube_x"], rel=1e-3)
+    assert middle["tube"] > 3 * max(middle["sheet"], middle["blob"], middle["dark"], 1.0)
+    assert middle["dark"] == 0
+
+
+def test_objectness_is_the_largest_over_the_scales() -> None:
+    tube = shapes()["tube"].astype(np.float32)
+    single = [objectness(tube, STEP, (s,)) for s in (0.0, 1.5)]
+    assert (objectness(tube, STEP, (0.0, 1.5)) == np.maximum(*single)).all()
+
+
+def test_vessels_of_the_thorax_are_found(chest: dict[str, Image]) -> None:
+    found = make_vessels(chest["hu"], chest["lungs"])
+    truth = chest["vessels"].array
+    both = (found.array & truth).sum()
+    assert found.grid.same_as(chest["hu"].grid)
+    assert 2 * both / (found.array.sum() + truth.sum()) > 0.8
+    assert not found.array[~chest["lungs"].array].any()
+
+
+def test_small_pieces_and_weak_pieces_are_dropped(chest: dict[str, Image]) -> None:
+    hu = np.full(chest["hu"].array.shape, -860, np.int16)
+    lungs = Image(np.ones_like(chest["lungs"].array), chest["hu"].grid)
+    hu[40, 40, 30] = 40  # one voxel: 3.4 mm3
+    hu[20:60, 20, 20] = 40  # a vessel
+    hu[20:60, 50, 50] = -825  # too faint
+    found = make_vessels(Image(hu, lungs.grid), lungs).array
+    assert found[25:55, 20, 20].all()
+    assert not found[40, 40, 30]
+    assert not found[:, 50, 50].any()
+    kept = make_vessels(Image(hu, lungs.grid), lungs, VesselsSettings(min_volume_mm3=0))
+    assert kept.array[40, 40, 30]
+
+
+def test_threshold_follows_the_noise(chest: dict[str, Image]) -> None:
+    rng = np.random.default_rng(2)
+    noise = rng.normal(-860, 60, chest["hu"].array.shape)
+    lungs = Image(np.ones(noise.shape, bool), chest["hu"].grid)
+    noise[20:60, 20, 20] = 40
+    found = make_vessels(Image(noise.astype(np.int16), lungs.grid), lungs).array
+    assert found[22:58, 20, 20].mean() > 0.9
+    assert found.sum() < 200
+    naive = VesselsSettings(noise_factor=0)
+    assert make_vessels(Image(noise.astype(np.int16), lungs.grid), lungs, naive).array.sum() > 1000
+
+
+def test_flat_lung_is_an_error(chest: dict[str, Image]) -> None:
+    flat = Image(np.full_like(chest["hu"].array, -860), chest["hu"].grid)
+    with pytest.raises(BadInputError) as caught:
+        make_vessels(flat, chest["lungs"], file=Path("fixed.nii.gz"))
+    assert caught.value.code == "empty_vessels"
+    assert "fixed.nii.gz" in caught.value.message
+    empty = Image(np.zeros_like(chest["lungs"].array), chest["lungs"].grid)
+    with pytest.raises(BadInputError) as caught:
+        make_vessels(chest["hu"], empty)
+    assert caught.value.code == "empty_lungs"
+
+
+def test_given_map_goes_through_the_rigid_transform(tmp_path: Path) -> None:
+    native = Grid((20, 22, 24), (1.0, 1.0, 1.0), (100.0, 50.0, -20.0))
+    mask = np.zeros(native.shape, bool)
+    mask[10, 11, 7] = True
+    write_mask(tmp_path / "own.nii.gz", Image(mask, native))
+    rigid = RigidTransform(np.eye(3), np.array([100.0, 50.0, -20.0]))
+    common = Grid((20, 22, 24), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    found = given_vessels(tmp_path / "own.nii.gz", common, rigid=rigid)
+    assert (np.argwhere(found.array) == [[10, 11, 7]]).all()
+    with pytest.raises(BadInputError) as caught:
+        given_vessels(tmp_path / "own.nii.gz", common)
+    assert caught.value.code == "empty_vessels"
+
+
+def test_command_for_any_thread_count(chest: dict[str, Image], tmp_path: Path) -> None:
+    write_image(tmp_path / "ct.nii.gz", chest["hu"], dtype=np.int16)
+    write_mask(tmp_path / "lungs.nii.gz", chest["lungs"])
+    outputs = []
+    for threads in (1, 2):
+        out = tmp_path / f"v{threads}.nii.gz"
+        subprocess.run(
+            [
+                sys.executable, "-c", "from lcsd.cli.main import main; main()", "vessels",
+                str(tmp_path / "ct.nii.gz"), str(out), "--lungs", str(tmp_path / "lungs.nii.gz"),
+                "--backend", "objectness", "--threads", str(threads),
+            ],
+            check=True, env={**os.environ}, capture_output=True,
+        )  # fmt: skip
+        outputs.append(out.read_bytes())
+    assert outputs[0] == outputs[1]
+    assert read_image(tmp_path / "v1.nii.gz").array.dtype == np.uint8
+
+
+def test_command_with_a_given_map(chest: dict[str, Image], tmp_path: Path) -> None:
+    write_image(tmp_path / "ct.nii.gz", chest["hu"], dtype=np.int16)
+    write_mask(tmp_path / "lungs.nii.gz", chest["lungs"])
+    write_mask(tmp_path / "own.nii.gz", chest["vessels"])
+    write_rigid(tmp_path / "rigid.tfm", RigidTransform.identity())
+    base = ["vessels", str(tmp_path / "ct.nii.gz"), str(tmp_path / "v.nii.gz")]
+    base += ["--lungs", str(tmp_path / "lungs.nii.gz"), "--rigid", str(tmp_path / "rigid.tfm")]
+    result = CliRunner().invoke(main, base)
+    assert result.exit_code == 2
+    assert "--given" in result.stderr
+    assert not (tmp_path / "v.nii.gz").exists()
+    result = CliRunner().invoke(main, [*base, "--given", str(tmp_path / "own.nii.gz")])
+    assert result.exit_code == 0, result.output
+    assert (read_image(tmp_path / "v.nii.gz").array == chest["vessels"].array).all()
