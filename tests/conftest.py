@@ -16,3 +16,16 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} is not a folder; set {REAL_DATA_VARIABLE}")
     return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures that tests measured with ``record_property``."""
+    lines = [
+        f"{report.nodeid.split('::')[-1]}: {name} = {value}"
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, [])
+        for name, value in getattr(report, "user_properties", [])
+    ]
+    if lines:
+        terminalreporter.section("measured figures")
+        terminalreporter.write_line("\n".join(lines))

@@ -12,16 +12,26 @@ from lcsd.settings.phantom import Format, PhantomSettings, Size
 @click.argument("out_dir", type=FILE)
 @click.option("--cases", type=int, default=1, show_default=True, help="How many pairs to make.")
 @click.option(
-    "--test-cases", type=int, default=1, show_default=True,
+    "--test-cases",
+    type=int,
+    default=1,
+    show_default=True,
     help="How many of them, the last ones, are test cases with landmarks in the manifest.",
 )
 @click.option(
-    "--size", type=click.Choice(["full", "small", "tiny"]), default="full", show_default=True,
+    "--size",
+    type=click.Choice(["full", "small", "tiny"]),
+    default="full",
+    show_default=True,
     help="Voxels and vessels: clinical, about a tenth, enough for a smoke test.",
 )
 @click.option(
-    "--format", "file_format", type=click.Choice(["nifti", "dicom"]), default="nifti",
-    show_default=True, help="NIfTI volumes, or DICOM studies with localizer and two kernels.",
+    "--format",
+    "file_format",
+    type=click.Choice(["nifti", "dicom"]),
+    default="nifti",
+    show_default=True,
+    help="NIfTI volumes, or DICOM studies with localizer and two kernels.",
 )
 @stage("phantom", PhantomSettings, seeded=True)
 def command(

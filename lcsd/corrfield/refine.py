@@ -267,8 +267,8 @@ def refine(
         target = right + _applied(normal, correction)
         found = correction.copy()
         for _ in range(SWEEPS):
-            relax(found, normal, target, np.float32(smoothness), 0)
-            relax(found, normal, target, np.float32(smoothness), 1)
+            relax(found, normal, target, smoothness, 0)
+            relax(found, normal, target, smoothness, 1)
         correction += np.clip(found - correction, -STEP_LIMIT_VOXELS, STEP_LIMIT_VOXELS)
         right[:, ~inside], normal[:, ~inside] = 0, 0
     refined = np.empty_like(vectors)

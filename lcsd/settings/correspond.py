@@ -37,7 +37,9 @@ class CorrespondSettings(Settings):
     keypoint_threshold: float = Field(
         1e-8, ge=0, description="least distinctiveness of a keypoint, HU^2 per voxel"
     )
-    mind_step: int = Field(1, ge=1, description="distance of the neighbours that MIND compares, voxels")
+    mind_step: int = Field(
+        1, ge=1, description="distance of the neighbours that MIND compares, voxels"
+    )
     mind_sigma: float = Field(1.0, gt=0, description="Gaussian patch of MIND, voxels")
     neighbours: int = Field(10, ge=1, description="nearest neighbours offered to the tree, count")
     tps_grid_step: int = Field(3, ge=1, description="the spline is evaluated every so many voxels")
@@ -74,9 +76,13 @@ class CorrespondSettings(Settings):
         1.0, ge=0, description="Gaussian over which corrections share evidence, steps"
     )
     refine_robust: float = Field(
-        0.5, gt=0, description="squared MIND difference, sum of channels, at which a voxel counts half"
+        0.5,
+        gt=0,
+        description="squared MIND difference, sum of channels, at which a voxel counts half",
     )
-    refine_rounds: int = Field(8, ge=1, le=100, description="linearisations of the refinement, count")
+    refine_rounds: int = Field(
+        8, ge=1, le=100, description="linearisations of the refinement, count"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "CorrespondSettings":

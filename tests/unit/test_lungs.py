@@ -42,6 +42,20 @@ def test_table_gas_and_trachea_are_left_out(chest: dict[str, Image]) -> None:
         assert not mask.array[tuple(voxel[::-1])], offset
 
 
+def test_trachea_that_opens_into_the_lungs_is_left_out(chest: dict[str, Image]) -> None:
+    grid = chest["hu"].grid
+    z, y, x = np.indices(grid.shape).reshape(3, -1).astype(float)
+    p = grid.voxel_to_world(np.stack([x, y, z], axis=1)) - CENTRE
+    bronchi = (np.hypot(p[:, 1] - 5, p[:, 2]) < 6) & (abs(p[:, 0]) < 24)
+    hu = np.where(bronchi.reshape(grid.shape), np.int16(-985), chest["hu"].array)
+    found = segment_lungs(Image(hu, grid))
+    trachea = (np.hypot(p[:, 0], p[:, 1] - 5) < 7) & (p[:, 2] > 0) & (p[:, 2] < 60)
+    assert found.airways_ml > 5
+    assert found.count == 2
+    assert found.mask.array.ravel()[trachea].mean() < 0.02
+    assert dice(found.mask.array, chest["lungs"].array) > 0.96
+
+
 def test_vessels_belong_to_the_lungs(chest: dict[str, Image]) -> None:
     mask = segment_lungs(chest["hu"]).mask.array
     assert mask[chest["vessels"].array].mean() > 0.95

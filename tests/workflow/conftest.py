@@ -32,10 +32,13 @@ class Workspace:
         Working folder of snakemake.
     manifest
         Its pairs.tsv.
+    base
+        Configuration that the build starts from.
     """
 
     folder: Path
     manifest: Path
+    base: Path = TINY
 
     @property
     def results(self) -> Path:
@@ -43,7 +46,7 @@ class Workspace:
 
     def command(self, *arguments: str, settings: dict[str, object] | None = None) -> list[str]:
         config = self.folder / "config.yaml"
-        content = yaml.safe_load(TINY.read_text()) | {"manifest": str(self.manifest)}
+        content = yaml.safe_load(self.base.read_text()) | {"manifest": str(self.manifest)}
         config.write_text(yaml.safe_dump(content | (settings or {})))
         return [
             sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile"),
