@@ -19,6 +19,7 @@ from lcsd.settings.correspond import CorrespondSettings
 from lcsd.settings.evaluate import EvaluateSettings
 from lcsd.settings.keypoints import KeypointsSettings
 from lcsd.settings.lungs import LungsSettings
+from lcsd.settings.phantom import PhantomSettings
 from lcsd.settings.prealign import PrealignSettings
 from lcsd.settings.register import RegisterSettings
 from lcsd.settings.vessels import VesselsSettings
@@ -46,6 +47,7 @@ class Config(Settings):
     correspond: CorrespondSettings = Field(default_factory=CorrespondSettings)
     register: RegisterSettings = Field(default_factory=RegisterSettings)
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
+    phantom: PhantomSettings = Field(default_factory=PhantomSettings)
 
 
 def _explain(error: ValidationError, model: type[Settings], where: str, file: Path | None) -> str:

@@ -251,7 +251,7 @@ def refine(
     nodes, inside = lattice.nodes(), lattice.inside
     if not len(nodes):
         return vectors
-    start = nodes + vectors[(slice(None), *nodes.T)].T.astype(np.float64)
+    start = nodes.astype(np.float64) + vectors[(slice(None), *nodes.T)].T
     count = len(nodes)
     normal_nodes, right_nodes = np.empty((6, count), np.float32), np.empty((3, count), np.float32)
     normal = np.zeros((6, *inside.shape), np.float32)

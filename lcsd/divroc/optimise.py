@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lcsd.divroc.distance import CloudDistance
-from lcsd.divroc.motion import Motion, clamped, covering_grid, fit_affine, nodes
+from lcsd.divroc.motion import Motion, clamped, covering_grid, nodes
 from lcsd.divroc.rasterise import rasterise, sample
 from lcsd.divroc.smoothing import mean_taps, smooth
 from lcsd.errors import BadInputError, WorkError
@@ -244,8 +244,6 @@ def _optimise(
         level = _Level(fixed, moving, motion, resolution, settings=settings, device=device)
         _descend(level, tell, name=f"level {number}")
         motion.layers.append((level.grid, level.flow().detach()))
-        if number <= settings.affine_rounds:
-            motion = fit_affine(fixed, motion.at(fixed, device=device))
     return motion, tuple(curve)
 
 

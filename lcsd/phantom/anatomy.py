@@ -91,9 +91,7 @@ def _smin(a: float, b: float, k: float) -> float:
 
 
 @nb.njit(cache=True)
-def _ellipsoid(  # noqa: PLR0917 - scalars stay in registers
-    dx: float, dy: float, dz: float, a: float, b: float, c: float
-) -> float:
+def _ellipsoid(dx: float, dy: float, dz: float, a: float, b: float, c: float) -> float:
     """Approximate signed distance to an ellipsoid, positive outside."""
     qx, qy, qz = dx / a, dy / b, dz / c
     rho = np.sqrt(qx * qx + qy * qy + qz * qz) + 1e-9

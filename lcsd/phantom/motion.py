@@ -55,7 +55,7 @@ def _sigmoid(t: float) -> float:
 
 
 @nb.njit(cache=True)
-def _diaphragm(x: float, y: float, z: float, b: Breathing, v, jac) -> None:  # type: ignore[no-untyped-def]  # noqa: PLR0917
+def _diaphragm(x: float, y: float, z: float, b: Breathing, v, jac) -> None:  # type: ignore[no-untyped-def]
     side = _sigmoid(x / 25.0)
     amp = b.right + (b.left - b.right) * side
     amp_x = (b.left - b.right) * side * (1.0 - side) / 25.0
@@ -77,7 +77,7 @@ def _diaphragm(x: float, y: float, z: float, b: Breathing, v, jac) -> None:  # t
 
 
 @nb.njit(cache=True)
-def _ribs(x: float, y: float, z: float, b: Breathing, v, jac) -> None:  # type: ignore[no-untyped-def]  # noqa: PLR0917
+def _ribs(x: float, y: float, z: float, b: Breathing, v, jac) -> None:  # type: ignore[no-untyped-def]
     h = np.exp(-0.5 * ((z + 20.0) / 110.0) ** 2)
     h_z = -h * (z + 20.0) / 110.0**2
     rx = np.sqrt(1.0 + (x / 150.0) ** 2)
@@ -103,7 +103,7 @@ def _windowed(s: float, s_x: float, s_y: float, v, jac) -> None:  # type: ignore
 
 
 @nb.njit(cache=True)
-def _fine(x: float, y: float, z: float, modes, v, jac) -> None:  # type: ignore[no-untyped-def]  # noqa: PLR0917
+def _fine(x: float, y: float, z: float, modes, v, jac) -> None:  # type: ignore[no-untyped-def]
     """Add the sines, less of them in the stiff chest wall."""
     fine = np.zeros(3)
     gradient = np.zeros((3, 3))
@@ -126,7 +126,7 @@ def _fine(x: float, y: float, z: float, modes, v, jac) -> None:  # type: ignore[
 
 
 @nb.njit(cache=True)
-def _displacement(x: float, y: float, z: float, b: Breathing, modes, v, jac) -> None:  # type: ignore[no-untyped-def]  # noqa: PLR0917
+def _displacement(x: float, y: float, z: float, b: Breathing, modes, v, jac) -> None:  # type: ignore[no-untyped-def]
     """Write `u` into `v` (3,) and its gradient `du_i/dp_j` into `jac` (3, 3)."""
     v[:] = 0.0
     jac[:, :] = 0.0

@@ -135,7 +135,7 @@ def _lung_hu(x: float, y: float, z: float, det: float, scene: Scene) -> float:
 
 
 @nb.njit(cache=True)
-def _with_tubes(  # noqa: PLR0917
+def _with_tubes(
     hu: float, x: float, y: float, z: float, scene: Scene, scan: int, in_lung: bool
 ) -> float:
     if in_lung:
@@ -153,7 +153,7 @@ def _with_tubes(  # noqa: PLR0917
 
 
 @nb.njit(cache=True)
-def _point_hu(  # noqa: PLR0917
+def _point_hu(
     x: float, y: float, z: float, det: float, scene: Scene, scan: int, deep: bool
 ) -> float:
     """HU of a point in or near the lungs; `deep` says that it cannot be near their surface."""
@@ -171,7 +171,7 @@ def _point_hu(  # noqa: PLR0917
 
 
 @nb.njit(cache=True, parallel=True)
-def _render(coef, size, steps, subslices, thickness_voxels, body, vessels, airways, texture, scan):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+def _render(coef, size, steps, subslices, thickness_voxels, body, vessels, airways, texture, scan):  # type: ignore[no-untyped-def]
     """Noise-free HU of every voxel (z, y, x), float32."""
     nx, ny, nz = size[0], size[1], size[2]
     out = np.empty((nz, ny, nx), np.float32)
@@ -219,7 +219,7 @@ def _render(coef, size, steps, subslices, thickness_voxels, body, vessels, airwa
 
 
 @nb.njit(cache=True, parallel=True)
-def _masks(coef, size, steps, body, vessels, airways, texture, scan):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+def _masks(coef, size, steps, body, vessels, airways, texture, scan):  # type: ignore[no-untyped-def]
     """Truth at the voxel centres (z, y, x), uint8: lungs (1) and vessels inside them (1)."""
     nx, ny, nz = size[0], size[1], size[2]
     lungs = np.zeros((nz, ny, nx), np.uint8)

@@ -193,7 +193,7 @@ def capsules(tree: Tree, body: Body) -> Capsules:
     return Capsules(inside[0], inside[1], start_radius, radius[branch], tree.scan[1:][branch])
 
 
-def _hermite(  # noqa: PLR0917
+def _hermite(
     start: Points,
     end: Points,
     leave: Points,

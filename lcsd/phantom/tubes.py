@@ -38,7 +38,7 @@ def _capsule_distance(x: float, y: float, z: float, c) -> float:  # type: ignore
 
 
 @nb.njit(cache=True)
-def _fill(table, low, shape, starts, members, cursor, write) -> None:  # type: ignore[no-untyped-def]  # noqa: PLR0917
+def _fill(table, low, shape, starts, members, cursor, write) -> None:  # type: ignore[no-untyped-def]
     half = 0.5 * CELL_MM * np.sqrt(3.0)
     for s in range(table.shape[0]):
         c = table[s]

@@ -24,11 +24,6 @@ class RegisterSettings(Settings):
         description="start that matches the clouds' means and standard deviations per axis "
         "(affine), their means (translation), or none",
     )
-    affine_rounds: int = Field(
-        2, ge=0, le=100,
-        description="times the coarsest level runs first and only the affine part of its result "
-        "is kept, count",
-    )  # fmt: skip
     levels: tuple[RegisterLevel, ...] = Field(
         (
             RegisterLevel(raster_mm=6.0, flow_mm=10.0, sigma_voxels=1.0, iterations=30),
@@ -42,8 +37,9 @@ class RegisterSettings(Settings):
     passes: Literal[1, 2] = Field(
         2, description="runs of Adam, count; the second starts from the result of the first"
     )
-    second_pass_levels: int = Field(
-        1, ge=1, description="the second run uses this many of the finest levels, count"
+    second_levels: tuple[RegisterLevel, ...] = Field(
+        (RegisterLevel(raster_mm=2.0, flow_mm=7.0, sigma_voxels=0.8, iterations=40),),
+        description="resolutions of the second run, as levels",
     )
     learning_rate_mm: float = Field(0.3, gt=0, description="first Adam step, mm")
     final_rate_share: float = Field(
@@ -60,16 +56,16 @@ class RegisterSettings(Settings):
     )
     flow_mean_times: int = Field(2, ge=1, description="how often that mean is applied, count")
     smoothness: float = Field(
-        1.0, ge=0,
+        0.5, ge=0,
         description="weight of the mean squared gradient of the motion against the distance, "
         "no unit",
     )  # fmt: skip
 
-    @field_validator("levels")
+    @field_validator("levels", "second_levels")
     @classmethod
     def _some_levels(cls, levels: tuple[RegisterLevel, ...]) -> tuple[RegisterLevel, ...]:
         if not levels:
-            raise ValueError("levels is empty; give at least one resolution")
+            raise ValueError("no level; give at least one resolution")
         return levels
 
     @field_validator("flow_mean_width")
@@ -81,8 +77,7 @@ class RegisterSettings(Settings):
 
     def schedule(self) -> list[RegisterLevel]:
         """Return the levels of all passes in the order of the work."""
-        second = self.levels[-self.second_pass_levels :] if self.passes == 2 else ()
-        return [*self.levels[:1] * self.affine_rounds, *self.levels, *second]
+        return [*self.levels, *(self.second_levels if self.passes == 2 else ())]
 
 
 class ExtrapolateSettings(Settings):

@@ -16,6 +16,7 @@ QUICK = RegisterSettings(
         RegisterLevel(raster_mm=8.0, flow_mm=8.0, sigma_voxels=1.0, iterations=25),
         RegisterLevel(raster_mm=4.0, flow_mm=6.0, sigma_voxels=1.0, iterations=25),
     ),
+    second_levels=(RegisterLevel(raster_mm=4.0, flow_mm=8.0, sigma_voxels=1.0, iterations=25),),
     learning_rate_mm=0.6,
 )
 
@@ -77,7 +78,7 @@ def test_result_is_consistent(
     assert result.moved_points.dtype == np.float32
     np.testing.assert_allclose(result.moved_points, fixed + result.displacements, atol=1e-3)
     np.testing.assert_allclose(result.field.at(fixed), result.displacements, atol=0.1)
-    assert result.iterations == len(result.loss) == 25 + 25 + 25  # the second pass: last level
+    assert result.iterations == len(result.loss) == 25 + 25 + 25
     assert result.loss[24] < 0.5 * result.loss[0]
     corners = result.field.grid.corners()
     assert (corners.min(axis=0) <= fixed.min(axis=0) - 18).all()

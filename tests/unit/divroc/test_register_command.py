@@ -12,7 +12,8 @@ from lcsd.files import Cloud, read_cloud, write_cloud
 from lcsd.geometry import Grid
 from lcsd.images import Image, read_field, write_image
 
-LEVELS = "levels=[{raster_mm: 6, flow_mm: 8, sigma_voxels: 1, iterations: 8}]"
+LEVEL = "[{raster_mm: 6, flow_mm: 8, sigma_voxels: 1, iterations: 8}]"
+QUICK = ("--set", f"levels={LEVEL}", "--set", f"second_levels={LEVEL}", "--threads", "1")
 OUTPUTS = ("field.nii.gz", "points.npz", "registration.json")
 SHIFT = np.array([2.0, 0.0, -3.0])
 
@@ -28,7 +29,7 @@ def clouds(tmp_path: Path) -> tuple[Path, Path]:
 
 def register(*arguments: object) -> Result:
     # One thread: the variables it sets stay in this process, where other tests follow.
-    return CliRunner().invoke(command, ["--set", LEVELS, "--threads", "1", *map(str, arguments)])
+    return CliRunner().invoke(command, [*QUICK, *map(str, arguments)])
 
 
 def test_writes_field_points_and_figures(clouds: tuple[Path, Path], tmp_path: Path) -> None:
