@@ -7,7 +7,7 @@ RAS exists only inside NIfTI headers.
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import nibabel
 import numpy as np
@@ -134,7 +134,13 @@ def read_image(path: Path) -> Image:
     return Image(array, grid)
 
 
-def read_mask(path: Path, *, like: Grid | None = None, keep_labels: bool = False) -> Image:
+def read_mask(
+    path: Path,
+    *,
+    like: Grid | None = None,
+    keep_labels: bool = False,
+    kind: Literal["mask", "vessels"] = "mask",
+) -> Image:
     """Return a mask as a boolean volume; any non-zero voxel counts.
 
     Parameters
@@ -143,6 +149,8 @@ def read_mask(path: Path, *, like: Grid | None = None, keep_labels: bool = False
         Grid on which the mask must lie; any if None.
     keep_labels
         Return the label values instead of a boolean volume.
+    kind
+        What an empty volume lacks: the reason code is ``empty_mask`` or ``empty_vessels``.
 
     Raises
     ------
@@ -155,7 +163,7 @@ def read_mask(path: Path, *, like: Grid | None = None, keep_labels: bool = False
     mask = image.array != 0
     if not mask.any():
         raise BadInputError(
-            "the mask is empty", code="empty_mask", file=path, expected="at least one voxel",
+            "the mask is empty", code=f"empty_{kind}", file=path, expected="at least one voxel",
             found="0 voxels", remedy="check the segmentation that made it",
         )  # fmt: skip
     return image if keep_labels else Image(mask, image.grid)

@@ -25,7 +25,7 @@ def command(run: Run[CloudSettings], vessels: Path, output: Path, gates: Path | 
     from lcsd.gates import in_range  # noqa: PLC0415
     from lcsd.images import read_mask  # noqa: PLC0415
 
-    cloud = dense_cloud(read_mask(vessels, keep_labels=True))
+    cloud = dense_cloud(read_mask(vessels, keep_labels=True, kind="vessels"))
     if gates is not None:
         verdict = in_range(
             "dense_points", len(cloud),

@@ -50,7 +50,8 @@ def given_vessels(path: Path, grid: Grid, *, rigid: RigidTransform | None = None
     BadInputError
         If the map is unreadable or empty, or has no voxel on the common grid.
     """
-    moved = resample(read_mask(path), grid, transform=rigid, nearest=True)
+    given = read_mask(path, kind="vessels")
+    moved = resample(given, grid, transform=rigid, nearest=True)
     if not moved.array.any():
         raise BadInputError(
             "no vessel voxel lies on the common grid", code="empty_vessels", file=path,

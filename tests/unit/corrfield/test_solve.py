@@ -77,6 +77,20 @@ def test_known_motion_is_found_in_every_orientation(name: str) -> None:
     assert np.linalg.norm(at_pairs - result.pairs.moving, axis=1).mean() < 0.5
 
 
+def test_refinement_brings_field_and_pairs_closer_and_keeps_them_together() -> None:
+    grid = sized(GRIDS["oblique"], (1.5, 1.5, 1.5))
+    fixed, moving, mask, motion = pair(grid)
+    dense = grid.voxel_vectors_to_world(motion[..., ::-1])
+    error = {}
+    for refined in (False, True):
+        settings = SMALL.model_copy(update={"refine": refined})
+        result = find_correspondences(fixed, moving, mask, settings=settings)
+        error[refined] = np.linalg.norm(result.field.vectors - dense, axis=-1)[mask.array].mean()
+    assert error[True] < 0.6 * error[False]
+    at_pairs = result.pairs.fixed + result.field.at(result.pairs.fixed)
+    np.testing.assert_allclose(at_pairs, result.pairs.moving, atol=1e-4)
+
+
 def test_rigid_stage_finds_a_shift() -> None:
     grid = sized(GRIDS["oblique"], (1.5, 1.5, 1.5))
     large = texture()

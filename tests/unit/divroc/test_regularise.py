@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from lcsd.divroc.regularise import extrapolate, extrapolate_field
+from lcsd.divroc.regularise import _Pyramid, extrapolate, extrapolate_field
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.settings.register import ExtrapolateSettings
@@ -26,6 +27,15 @@ def query() -> np.ndarray:
 def test_constant_motion_is_exact_everywhere(points: np.ndarray, query: np.ndarray) -> None:
     moved = extrapolate(points, np.full((len(points), 3), [3.0, -4.0, 25.0]), query)
     np.testing.assert_allclose(moved, np.tile([3.0, -4.0, 25.0], (len(query), 1)), atol=1e-4)
+
+
+def test_the_blend_alone_keeps_a_constant(points: np.ndarray, query: np.ndarray) -> None:
+    # Without the affine part taken out first: sum and count must share every weight.
+    places, asked = (torch.as_tensor(p, dtype=torch.float32) for p in (points, query))
+    pyramid = _Pyramid(places, points, ExtrapolateSettings())
+    constant = torch.tensor([3.0, -4.0, 25.0])
+    blended = pyramid.at(pyramid.levels(constant.expand(len(places), 3)), asked)
+    torch.testing.assert_close(blended, constant.expand(len(asked), 3), atol=1e-3, rtol=0)
 
 
 def test_affine_motion_is_exact_everywhere(points: np.ndarray, query: np.ndarray) -> None:
