@@ -306,7 +306,7 @@ def read_rigid(path: Path) -> RigidTransform:
         ) from error
     rigid_types = (sitk.Euler3DTransform, sitk.VersorRigid3DTransform, sitk.AffineTransform)
     typed: Any = found.Downcast()
-    if isinstance(typed, rigid_types) and typed.GetDimension() == 3:
+    if type(typed) in rigid_types and found.GetDimension() == 3:
         rotation = np.asarray(typed.GetMatrix()).reshape(3, 3)
         if np.abs(rotation.T @ rotation - np.eye(3)).max() < 1e-6 and np.linalg.det(rotation) > 0:
             offset = np.asarray(typed.TransformPoint((0.0, 0.0, 0.0)))

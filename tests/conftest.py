@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# Threads that spin while they wait would slow down everything that runs beside them.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 REAL_DATA_VARIABLE = "LCSD_REAL_DATA"
 DEFAULT_REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

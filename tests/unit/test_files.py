@@ -19,7 +19,6 @@ from lcsd.files import (
     write_point_pairs,
 )  # fmt: skip
 
-
 HEADER = "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z\n"
 
 
