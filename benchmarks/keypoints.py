@@ -1,0 +1,77 @@
+"""Seconds of the sparse cloud, against the same search done by brute force.
+
+Run: python benchmarks/keypoints.py
+"""
+
+import os
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lcsd.keypoints import find_keypoints, local_maxima, nearest_neighbours
+from lcsd.settings.keypoints import KeypointsSettings
+
+SIZE = 170
+REPEATS = 3
+BRUTE_POINTS = 20_000
+LARGEST_CLOUD = 132_300
+"""Points of the largest dense cloud in LCSD500 (supplement, Table 1)."""
+
+
+def vessels(count: int) -> NDArray[np.float64]:
+    """Voxels of random tubes, in raster order."""
+    rng = np.random.default_rng(0)
+    mask = np.zeros((SIZE,) * 3, bool)
+    cube = np.stack(np.meshgrid(*[np.arange(-3, 4)] * 3, indexing="ij"), axis=-1)
+    while mask.sum() < count:
+        place, radius = rng.uniform(12, SIZE - 12, 3), rng.uniform(0.8, 2.2)
+        heading = rng.normal(size=3)
+        heading /= np.linalg.norm(heading)
+        for step in np.arange(0, 40, 0.5):
+            centre = place + heading * step
+            if (centre < 5).any() or (centre > SIZE - 6).any():
+                break
+            whole = np.rint(centre).astype(int)
+            near = ((cube + whole - centre) ** 2).sum(-1) <= radius**2
+            mask[tuple((cube[near] + whole).T)] = True
+    return np.argwhere(mask)[:count].astype(np.float64)
+
+
+def best(work: Callable[[], object]) -> float:
+    seconds = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def brute_force(points: NDArray[np.float64], k: int) -> None:
+    """All distances in blocks, then the k smallest: how research code searches."""
+    cloud = torch.from_numpy(points)
+    for block in cloud.split(2000):
+        torch.cdist(block, cloud).topk(k, largest=False)
+
+
+def main() -> None:
+    settings, workers = KeypointsSettings(), os.cpu_count() or 1
+    large = vessels(LARGEST_CLOUD)
+    seconds = best(lambda: find_keypoints(large, voxel_mm=1.0, settings=settings, workers=workers))
+    rows, report = find_keypoints(large, voxel_mm=1.0, settings=settings, workers=workers)
+    print(f"sparse cloud of {len(large)} points: {seconds:.2f} s, {len(rows)} stay, "
+          f"sigma {report.sigma}")  # fmt: skip
+    small = large[:BRUTE_POINTS]
+    ours = best(lambda: nearest_neighbours(small, settings.k, workers=workers))
+    theirs = best(lambda: brute_force(small, settings.k))
+    print(f"neighbours of {len(small)} points: {ours:.3f} s, brute force {theirs:.2f} s, "
+          f"ratio {theirs / ours:.0f}")  # fmt: skip
+    found = nearest_neighbours(large, settings.k, workers=workers)
+    one = best(lambda: local_maxima(found, j=settings.j, sigma=0.7, tie_tolerance=1e-9))
+    print(f"one density and maximum over {len(large)} points: {one:.3f} s")
+
+
+if __name__ == "__main__":
+    main()
