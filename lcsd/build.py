@@ -81,14 +81,26 @@ class Build:
             for part in ("--set", f"{key}={json.dumps(value, sort_keys=True)}")
         ]
 
-    @staticmethod
-    def present(path: Path | None) -> list[str]:
-        """Return ``[path]`` if it exists, else nothing.
+    def present(self, path: Path | None, made: str) -> list[str]:
+        """Return ``[path]`` if it exists or what is made of it does, else nothing.
 
         A source that is missing must not stop the other cases, so it is no input of its rule:
-        the command finds it missing and quarantines the case.
+        the command finds it missing and quarantines the case. But once ``made`` (a path below the
+        results) exists, a source that is away for a while must not make it again.
         """
-        return [str(path)] if path is not None and path.exists() else []
+        if path is None:
+            return []
+        return [str(path)] if path.exists() or (self.config.results / made).exists() else []
+
+    def landmarks(self, case: str) -> Path:
+        """Return a case's landmarks; raise ``BadInputError`` if the manifest names none."""
+        path = self.pair(case).landmarks
+        if path is None:
+            raise BadInputError(
+                "the case has no landmarks to evaluate", code="no_landmarks", file=self.manifest,
+                field=f"{case}, column landmarks", remedy="name a landmark file",
+            )  # fmt: skip
+        return path
 
     @staticmethod
     def option(name: str, value: object) -> list[str]:

@@ -1,6 +1,6 @@
 """The configuration: one typed source, validated, with an error that names key and remedy."""
 
-import functools
+import json
 import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from lcsd.errors import BadInputError
 from lcsd.files import require_file
+from lcsd.pairs import Pair
 from lcsd.settings.base import Settings
 from lcsd.settings.cloud import CloudSettings
 from lcsd.settings.convert import ConvertSettings
@@ -147,9 +148,13 @@ def override(settings: S, assignments: Sequence[str], *, section: str) -> S:
                 "not an assignment", code="bad_value", field="--set", expected="KEY=VALUE",
                 found=assignment,
             )  # fmt: skip
-        *parents, last = key.strip().split(".")
-        inner = functools.reduce(lambda d, part: d.get(part, {}), parents, content)
-        inner[last] = yaml.safe_load(value)
+        try:
+            content[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise BadInputError(
+                "not a YAML value", code="bad_value", field=f"{section}.{key.strip()}",
+                expected="e.g. 3, [1, 2] or text", found=value, remedy="correct the value",
+            ) from error  # fmt: skip
     return validate(type(settings), content, where=section)
 
 
@@ -171,6 +176,12 @@ def commented_yaml() -> str:
         elif not field.is_required():
             lines += ["", f"# {field.description}", f"{name}: {_scalar(str(field.default))}"]
     return "\n".join(lines) + "\n"
+
+
+def json_schema(name: str) -> str:
+    """Return the JSON schema of the ``config`` file or of one row of the ``pairs`` manifest."""
+    schema = (Config if name == "config" else Pair).model_json_schema()
+    return json.dumps(schema, indent=2, sort_keys=True) + "\n"
 
 
 def _section_lines(model: type[Settings]) -> list[str]:

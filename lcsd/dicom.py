@@ -202,7 +202,7 @@ def _choose(
         raise BadInputError(
             "several series in the folder", code="several_series", file=folder,
             expected="one CT series", found=listed,
-            remedy="name one as convert.series_uid, or give a folder with one series",
+            remedy="give the series' own folder (lcsd convert: or name it by --set series_uid=UID)",
         )  # fmt: skip
     return candidates[0]
 

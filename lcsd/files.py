@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import glob
 import hashlib
 import json
 import os
@@ -37,6 +38,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{secrets.token_hex(6)}.tmp.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # A killed process could not remove its own; one output is written by one process at a time.
+        for left in path.parent.glob(f".*.tmp.{glob.escape(path.name)}"):
+            left.unlink(missing_ok=True)
         yield temporary
         # Without the sync a power cut could leave an empty file under the final name.
         with temporary.open("rb") as handle:
@@ -179,20 +183,21 @@ def read_point_pairs(path: Path) -> PointPairs:
                 "columns are missing", code="missing_column", file=path,
                 field=", ".join(missing), expected=",".join(PAIR_COLUMNS), found=",".join(columns),
             )  # fmt: skip
-        rows = list(reader)
+        # The reader skips blank lines but counts them.
+        rows = [(reader.line_num, row) for row in reader]
     if not rows:
         raise BadInputError("no point pairs in the table", code="empty_table", file=path)
     numeric = [*PAIR_COLUMNS] + (["weight"] if "weight" in columns else [])
     values = np.array(
         [
             [_number(row[name], path=path, line=line, column=name) for name in numeric]
-            for line, row in enumerate(rows, start=2)
+            for line, row in rows
         ]
     )
     return PointPairs(
         fixed=values[:, 0:3],
         moving=values[:, 3:6],
-        ids=tuple(row["id"] for row in rows) if "id" in columns else None,
+        ids=tuple(row["id"] for _, row in rows) if "id" in columns else None,
         weight=values[:, 6] if "weight" in columns else None,
     )
 

@@ -21,7 +21,6 @@ from lcsd.files import atomic_path, require_file
 from lcsd.geometry import Grid, RigidTransform, flip_lps_ras
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
-
 FORM_TOLERANCE_MM = 0.1
 """sform and qform may differ by this at the corners: quaternions are stored in float32, which
 moves the far corner of a 500 mm scan by some micrometres; 0.1 mm is well below a voxel."""
@@ -115,6 +114,10 @@ def read_image(path: Path) -> Image:
             f"not a readable NIfTI volume ({' '.join(str(error).split())})",
             code="truncated_file", file=path, remedy="copy or export the file again",
         ) from error  # fmt: skip
+    if not np.issubdtype(data.dtype, np.number) or np.iscomplexobj(data):
+        raise BadInputError(
+            "voxels are not plain numbers", code="bad_type", file=path, found=str(data.dtype)
+        )
     if not np.issubdtype(data.dtype, np.integer):
         data = data.astype(np.float32, copy=False)
         bad = int(data.size - np.isfinite(data).sum())

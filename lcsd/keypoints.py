@@ -234,6 +234,11 @@ def sparse_cloud(
         label=None if dense.label is None else dense.label[rows],
         radius=None if dense.radius is None else dense.radius[rows],
         weight=None if dense.weight is None else dense.weight[rows],
-        meta={**dense.meta, "stage": "keypoints", **report.figures()},
+        meta={
+            **dense.meta,
+            "stage": "keypoints",
+            "settings": settings.model_dump(mode="json"),
+            **report.figures(),
+        },
     )
     return cloud, report

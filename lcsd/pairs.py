@@ -135,26 +135,31 @@ def read_pairs(path: Path) -> list[Pair]:
         Missing, unknown or repeated column, bad cell, duplicate or illegal case name, or no
         case; names line and column.
     """
+    pairs: list[Pair] = []
     with require_file(path).open(newline="", encoding="utf-8-sig") as handle:
         reader = csv.DictReader(handle, delimiter="\t", strict=True)
         try:
             _check_columns(list(reader.fieldnames or []), path)
-            pairs = [_read_row(row, line, path) for line, row in enumerate(reader, start=2)]
+            # The reader skips blank lines but counts them.
+            lines = []
+            for row in reader:
+                pairs.append(_read_row(row, reader.line_num, path))
+                lines.append(reader.line_num)
         except (csv.Error, UnicodeDecodeError) as error:
             raise BadInputError(
                 f"not a readable table ({error})", code="bad_manifest", file=path
             ) from error
     if not pairs:
         raise BadInputError("the manifest has no case", code="empty_table", file=path)
-    lines: dict[str, int] = {}
-    for line, pair in enumerate(pairs, start=2):
+    seen: dict[str, int] = {}
+    for line, pair in zip(lines, pairs, strict=True):
         # Case-insensitive file systems would merge the folders of 'a' and 'A'.
         key = pair.case.lower()
-        if key in lines:
+        if key in seen:
             raise BadInputError(
                 "duplicate case", code="duplicate_case", file=path,
-                field=f"line {line}, column case", found=f"{pair.case!r} also on line {lines[key]}",
+                field=f"line {line}, column case", found=f"{pair.case!r} also on line {seen[key]}",
                 remedy="give every case its own name",
             )  # fmt: skip
-        lines[key] = line
+        seen[key] = line
     return pairs

@@ -1,21 +1,35 @@
 """``rejected.json``: why a case stopped, written by the command that failed."""
 
+import os
 from pathlib import Path
 
-from lcsd.errors import LcsdError
+from lcsd.errors import BadInputError, LcsdError
 from lcsd.files import read_json, write_json
 
 REJECTED_NAME = "rejected.json"
 
 
-def reject(path: Path, *, stage: str, target: str, error: LcsdError) -> None:
+def _within_case(path: Path, target: Path) -> str:
+    """Return the target relative to the case's folder, so that it reads the same from anywhere."""
+    return os.path.relpath(target.absolute(), path.parent.absolute())
+
+
+def reject(path: Path, *, stage: str, target: Path, error: LcsdError) -> None:
     """Record that ``stage`` failed to make ``target``."""
-    write_json(path, {"stage": stage, "target": target, **error.to_dict()})
+    record = {"stage": stage, "target": _within_case(path, target), **error.to_dict()}
+    write_json(path, record)
 
 
-def clear(path: Path, *, stage: str, target: str) -> None:
-    """Remove an earlier rejection by this same stage and target: it has succeeded since."""
-    if path.exists():
+def clear(path: Path, *, stage: str, target: Path) -> None:
+    """Remove an earlier rejection by this same stage and target: it has succeeded since.
+
+    A record that cannot be read says nothing about any stage and is removed, too.
+    """
+    if not path.exists():
+        return
+    try:
         record = read_json(path)
-        if (record.get("stage"), record.get("target")) == (stage, target):
-            path.unlink()
+    except BadInputError:
+        record = {"stage": stage, "target": _within_case(path, target)}
+    if (record.get("stage"), record.get("target")) == (stage, _within_case(path, target)):
+        path.unlink(missing_ok=True)

@@ -16,7 +16,8 @@ rule cloud:
     message:
         "{wildcards.case}: dense cloud of the {wildcards.scan} scan"
     shell:
-        "lcsd cloud {input:q} {output.cloud:q} --gates {output.gates:q} {params.settings:q}"
+        "lcsd cloud {input:q} {output.cloud:q} --gates {output.gates:q}"
+        " --case {wildcards.case:q} {params.settings:q}"
         " --threads {threads} --rejected {params.rejected:q} > {log:q} 2>&1"
 
 

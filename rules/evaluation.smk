@@ -1,6 +1,8 @@
 rule evaluate:
     input:
-        landmarks=lambda w: BUILD.present(BUILD.pair(w.case).landmarks),
+        landmarks=lambda w: BUILD.present(
+            BUILD.landmarks(w.case), f"cases/{w.case}/evaluation/{w.method}.json"
+        ),
         field=lambda w: f"{CASE}/{BUILD.methods[w.method]}/field.nii.gz",
         rigid=f"{CASE}/images/rigid.tfm",
         mask=f"{CASE}/images/fixed_mask.nii.gz",
@@ -14,7 +16,7 @@ rule evaluate:
     conda:
         "../environment.yml"
     params:
-        landmarks=lambda w: BUILD.pair(w.case).landmarks,
+        landmarks=lambda w: BUILD.landmarks(w.case),
         frame=lambda w: BUILD.pair(w.case).landmarks_frame,
         settings=BUILD.settings("evaluate"),
         rejected=REJECTED,

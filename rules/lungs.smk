@@ -1,7 +1,10 @@
 rule lungs:
     input:
         scan=f"{CASE}/scans/{{scan}}.nii.gz",
-        given=lambda w: BUILD.present(BUILD.pair(w.case).given_mask(w.scan)),
+        given=lambda w: BUILD.present(
+            BUILD.pair(w.case).given_mask(w.scan),
+            f"cases/{w.case}/lungs/{w.scan}.nii.gz",
+        ),
     output:
         f"{CASE}/lungs/{{scan}}.nii.gz",
     log:

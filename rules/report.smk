@@ -6,6 +6,8 @@ REPORT_COMMAND = (
 rule report:
     input:
         BUILD.targets(),
+        # Roles and expected cases stand in the manifest.
+        manifest=BUILD.manifest,
     output:
         f"{RESULTS}/report/index.html",
     log:

@@ -1,6 +1,8 @@
 rule convert:
     input:
-        lambda w: BUILD.present(BUILD.pair(w.case).source(w.scan)),
+        lambda w: BUILD.present(
+            BUILD.pair(w.case).source(w.scan), f"cases/{w.case}/scans/{w.scan}.nii.gz"
+        ),
     output:
         f"{CASE}/scans/{{scan}}.nii.gz",
     log:

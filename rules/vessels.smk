@@ -4,7 +4,10 @@ rule vessels:
         lungs=f"{CASE}/images/{{scan}}_mask.nii.gz",
         # A given vessel map is in its scan's native space: the follow-up's comes through rigid.tfm.
         rigid=lambda w: BUILD.given_vessels_rigid(w.case, w.scan),
-        given=lambda w: BUILD.present(BUILD.pair(w.case).given_vessels(w.scan)),
+        given=lambda w: BUILD.present(
+            BUILD.pair(w.case).given_vessels(w.scan),
+            f"cases/{w.case}/vessels/{w.scan}.nii.gz",
+        ),
     output:
         f"{CASE}/vessels/{{scan}}.nii.gz",
     log:

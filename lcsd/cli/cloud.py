@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from lcsd import __version__
 from lcsd.cli.common import FILE, Run, stage
 from lcsd.settings.cloud import CloudSettings
 
@@ -14,8 +15,11 @@ from lcsd.settings.cloud import CloudSettings
 @click.option(
     "--gates", type=FILE, default=None, help="Where to write the verdict on the point count."
 )
+@click.option("--case", help="Name of the case, kept in the cloud's metadata.")
 @stage("cloud", CloudSettings)
-def command(run: Run[CloudSettings], vessels: Path, output: Path, gates: Path | None) -> None:
+def command(
+    run: Run[CloudSettings], vessels: Path, output: Path, gates: Path | None, case: str | None
+) -> None:
     """Turn the VESSELS mask (.nii.gz) into the dense cloud OUTPUT (.npz, LPS mm).
 
     One point per voxel, with the local vessel radius in mm.
@@ -25,7 +29,8 @@ def command(run: Run[CloudSettings], vessels: Path, output: Path, gates: Path | 
     from lcsd.gates import in_range  # noqa: PLC0415
     from lcsd.images import read_mask  # noqa: PLC0415
 
-    cloud = dense_cloud(read_mask(vessels, keep_labels=True, kind="vessels"))
+    made_by = {"case": case, "settings": run.settings.model_dump(mode="json"), "lcsd": __version__}
+    cloud = dense_cloud(read_mask(vessels, keep_labels=True, kind="vessels"), meta=made_by)
     if gates is not None:
         verdict = in_range(
             "dense_points", len(cloud),

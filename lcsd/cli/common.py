@@ -1,10 +1,13 @@
 """What all stage commands share: options, settings, errors to exit codes, provenance."""
 
+import contextlib
 import functools
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -30,6 +33,9 @@ THREAD_VARIABLES = (
 
 OUTPUT_NAMES = ("output", "out", "out_dir")
 """Parameters that name what a command makes."""
+
+SIGNAL_EXIT_BASE = 128
+"""Shells report a process ended by signal n as 128 + n."""
 
 PLAIN_PROGRESS_SECONDS = 10.0
 """Between two progress lines where standard error is not a terminal."""
@@ -181,7 +187,8 @@ def stage(
             seed: int = 0,
             **parameters: Any,
         ) -> None:
-            target = next(str(parameters[name]) for name in OUTPUT_NAMES if name in parameters)
+            named = (parameters[key] for key in OUTPUT_NAMES if key in parameters)
+            target = next(named) or Path(name)
             try:
                 settings = override(
                     load_section(name, settings_type, config_file), assignments, section=name
@@ -190,21 +197,47 @@ def stage(
                 run = Run(
                     name, settings, threads=threads, device=device, seed=seed, as_json=as_json
                 )
-                with failures_named():
+                with failures_named(), ended_by_signal():
                     function(run, **parameters)
-            except LcsdError as error:
                 if rejected is not None:
-                    quarantine.reject(rejected, stage=name, target=target, error=error)
+                    quarantine.clear(rejected, stage=name, target=target)
+            except LcsdError as error:
                 say(f"lcsd {name}: error: {error.message}")
+                _record(rejected, stage=name, target=target, error=error)
                 sys.exit(error.exit_code)
-            if rejected is not None:
-                quarantine.clear(rejected, stage=name, target=target)
 
         for option in reversed(_common_options(seeded, on_device)):
             body = option(body)
         return body
 
     return decorate
+
+
+@contextlib.contextmanager
+def ended_by_signal() -> Iterator[None]:
+    """Let SIGTERM (a scheduler's time limit) unwind the block, so that temporary files go."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _: object) -> None:
+        sys.exit(SIGNAL_EXIT_BASE + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _record(rejected: Path | None, *, stage: str, target: Path, error: LcsdError) -> None:
+    """Write the rejection; if that fails, too, say so and leave the first error's exit code."""
+    if rejected is None:
+        return
+    try:
+        quarantine.reject(rejected, stage=stage, target=target, error=error)
+    except LcsdError as failure:
+        say(f"lcsd {stage}: error: {failure.message}")
 
 
 class failures_named:  # noqa: N801 - reads as a statement: with failures_named()

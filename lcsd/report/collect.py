@@ -108,7 +108,7 @@ class Case:
     @property
     def counts(self) -> bool:
         """Whether statistics over cases include this case."""
-        return self.status != "quarantined" and not self.failed_gates
+        return self.status == "done" and not self.failed_gates
 
 
 @dataclass
@@ -164,8 +164,14 @@ class Inventory:
         )
         scored = pair is None or pair.landmarks is None or len(evaluations) >= len(METHODS)
         finished = scored and all(stage in passed for stage in FINAL_STAGES)
-        # An unreadable rejection is still one.
-        rejected = (folder / REJECTED_NAME).exists()
+        # An unreadable rejection is still one; one by a stage that the manifest no longer asks for
+        # (its landmarks were taken out) is none.
+        unasked = pair is not None and pair.landmarks is None
+        if unasked and rejection is not None and rejection.stage == "evaluate":
+            rejection = None
+            rejected = False
+        else:
+            rejected = (folder / REJECTED_NAME).exists()
         counted = {
             (scan, kind): self._count(folder / "clouds" / f"{scan}_{kind}.npz")
             for scan in SCANS

@@ -50,7 +50,7 @@ def given_vessels(path: Path, grid: Grid, *, rigid: RigidTransform | None = None
     BadInputError
         If the map is unreadable or empty, or has no voxel on the common grid.
     """
-    given = read_mask(path, kind="vessels")
+    given = read_mask(path, kind="vessels", keep_labels=True)
     moved = resample(given, grid, transform=rigid, nearest=True)
     if not moved.array.any():
         raise BadInputError(

@@ -140,3 +140,33 @@ def test_out_of_memory_is_named(
     assert result.exit_code == 1
     assert "out of memory" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_rejections_read_the_same_from_anywhere_and_broken_ones_are_cleared(
+    dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rejected, out = tmp_path / "case" / "rejected.json", tmp_path / "case" / "sparse.npz"
+    call = ["keypoints", str(dense), str(out), "--rejected", str(rejected)]
+    CliRunner().invoke(main, [*call, "--set", "k=1000"])
+    assert read_json(rejected)["target"] == "sparse.npz"
+    monkeypatch.chdir(tmp_path / "case")
+    good = ["keypoints", str(dense), "sparse.npz", "--rejected", "rejected.json"]
+    CliRunner().invoke(main, [*good, "--set", "min_points=5"])
+    assert not rejected.exists()
+    rejected.write_text("")
+    assert CliRunner().invoke(main, [*good, "--set", "min_points=5"]).exit_code == 0
+    assert not rejected.exists()
+
+
+def test_a_rejection_that_cannot_be_written_does_not_hide_the_error(
+    dense: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    result = CliRunner().invoke(
+        main,
+        ["keypoints", "absent.npz", str(tmp_path / "o.npz"), "--rejected",
+         str(tmp_path / "file" / "rejected.json")],
+    )  # fmt: skip
+    assert result.exit_code == 2
+    assert "absent.npz: file not found" in result.stderr
+    assert "Traceback" not in result.stderr

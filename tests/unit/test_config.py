@@ -8,7 +8,15 @@ from click.testing import CliRunner
 
 from lcsd.build import METHODS, Build
 from lcsd.cli.main import main
-from lcsd.config import Config, commented_yaml, load_section, override, read_yaml, validate
+from lcsd.config import (
+    Config,
+    commented_yaml,
+    json_schema,
+    load_section,
+    override,
+    read_yaml,
+    validate,
+)
 from lcsd.errors import BadInputError
 from lcsd.settings.keypoints import KeypointsSettings
 
@@ -87,6 +95,11 @@ def test_override_reads_yaml_values() -> None:
     assert (changed.k, changed.on_shortage) == (31, "error")
     with pytest.raises(BadInputError, match="KEY=VALUE"):
         override(KeypointsSettings(), ["k"], section="keypoints")
+    for broken in ("k=[", "k=a: b: c"):
+        with pytest.raises(BadInputError, match="keypoints.k: not a YAML value"):
+            override(KeypointsSettings(), [broken], section="keypoints")
+    with pytest.raises(BadInputError, match="unknown key"):
+        override(KeypointsSettings(), ["k.x=3"], section="keypoints")
     with pytest.raises(BadInputError, match="keypoints.kk"):
         override(KeypointsSettings(), ["kk=3"], section="keypoints")
 
@@ -109,9 +122,34 @@ def test_build_gives_rules_exact_options(tmp_path: Path) -> None:
     assert f"r/cases/b/{METHODS['corrfield']}/field.nii.gz" in targets
     assert build.given_vessels_rigid("a", "moving") == ["r/cases/a/images/rigid.tfm"]
     assert build.given_vessels_rigid("a", "fixed") == []
-    assert build.present(tmp_path / "absent") == []
+    absent = tmp_path / "absent"
+    assert build.present(None, "x") == []
+    assert build.present(manifest, "x") == [str(manifest)]
+    assert build.present(absent, "cases/a/scans/fixed.nii.gz") == []
+    with pytest.raises(BadInputError, match="no landmarks"):
+        build.landmarks("b")
     with pytest.raises(BadInputError, match="no such case"):
         build.pair("c")
+
+
+def test_a_source_that_went_away_does_not_unmake_what_was_made_of_it(tmp_path: Path) -> None:
+    manifest = tmp_path / "pairs.tsv"
+    manifest.write_text(
+        "case\tpatient_id\trole\tfixed_source\tmoving_source\tfixed_time\tmoving_time\n"
+        "a\tp\ttrain\ta.nii\tb.nii\tT0\tT1\n"
+    )
+    build = Build.from_config({"manifest": str(manifest), "results": str(tmp_path / "r")})
+    made = "cases/a/scans/fixed.nii.gz"
+    assert build.present(tmp_path / "gone.nii", made) == []
+    (tmp_path / "r" / made).parent.mkdir(parents=True)
+    (tmp_path / "r" / made).touch()
+    assert build.present(tmp_path / "gone.nii", made) == [str(tmp_path / "gone.nii")]
+
+
+@pytest.mark.parametrize("name", ["config", "pairs"])
+def test_shipped_schemas_are_what_the_models_say(name: str) -> None:
+    shipped = (ROOT / "workflow" / "schemas" / f"{name}.schema.json").read_text()
+    assert shipped == json_schema(name), "run: lcsd config --schema NAME > workflow/schemas/..."
 
 
 def test_config_command_prints_the_default() -> None:

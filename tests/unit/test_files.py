@@ -31,6 +31,14 @@ def test_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_rests_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
+    (tmp_path / ".0123456789ab.tmp.a.txt").write_text("half")
+    (tmp_path / ".0123456789ab.tmp.other.txt").write_text("half")
+    with atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.write_text("whole")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".0123456789ab.tmp.other.txt", "a.txt"]
+
+
 def test_unwritable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(WorkError, match="cannot write"), atomic_path(tmp_path / "file" / "a"):

@@ -139,6 +139,8 @@ def test_bad_volumes_are_named(tmp_path: Path) -> None:
     expect(nifti(path, np.zeros((4, 4), np.int16)), "not_3d")
     expect(nifti(path, np.zeros((4, 4, 1), np.int16)), "not_3d")
     expect(nifti(path, np.full((4, 4, 4), np.nan, np.float32)), "non_finite")
+    colour = np.zeros((4, 4, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    expect(nifti(path, colour), "bad_type")
     sheared = np.eye(4)
     sheared[0, 1] = 0.3
     expect(nifti(path, np.zeros((4, 4, 4), np.int16), sheared), "sheared_affine")

@@ -84,6 +84,13 @@ def test_unknown_column_empty_table_and_short_row(tmp_path: Path) -> None:
         read_pairs(path)
 
 
+def test_blank_lines_count(tmp_path: Path) -> None:
+    path = write(tmp_path / "pairs.tsv", ROW, {**ROW, "case": "a b"})
+    path.write_text(path.read_text().replace("\ncase_1", "\n\ncase_1"))
+    with pytest.raises(BadInputError, match="line 4, column case"):
+        read_pairs(path)
+
+
 def _header_only(path: Path) -> Path:
     path.write_text("\t".join(ROW) + "\n")
     return path

@@ -52,6 +52,10 @@ def test_every_stage_has_command_settings_and_test() -> None:
                   "register", "evaluate"):  # fmt: skip
         assert (ROOT / "lcsd" / "cli" / f"{stage}.py").is_file(), stage
         assert (ROOT / "lcsd" / "settings" / f"{stage}.py").is_file(), stage
+        rules = "\n".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+        assert f"rule {stage}:" in rules
+        assert f'"lcsd {stage} ' in rules
+        assert [p for p in sources("tests") if f'"{stage}"' in p.read_text()], stage
 
 
 def sources(folder: str) -> list[Path]:

@@ -64,6 +64,16 @@ def test_second_run_has_nothing_to_do(built: Workspace) -> None:
     assert built.planned() == {}
 
 
+def test_a_source_that_goes_away_unmakes_nothing(built: Workspace, cohort: Path) -> None:
+    source = cohort.parent / rows_of(cohort)[0]["fixed_source"]
+    source.rename(source.with_name("away"))
+    try:
+        assert built.planned() == {}
+    finally:
+        source.with_name("away").rename(source)
+    assert built.planned() == {}
+
+
 @pytest.mark.parametrize(
     ("settings", "rules"),
     [

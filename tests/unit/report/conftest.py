@@ -89,7 +89,9 @@ def write_evaluation(folder: Path, rng: np.random.Generator, count: int = 20) ->
 
 def write_rejection(folder: Path, message: str = "the mask is empty") -> None:
     error = BadInputError(message, code="empty_mask", remedy="look at the scan")
-    quarantine.reject(folder / "rejected.json", stage="lungs", target="lungs/fixed", error=error)
+    quarantine.reject(
+        folder / "rejected.json", stage="lungs", target=folder / "lungs" / "fixed", error=error
+    )
 
 
 def write_manifest(path: Path, cases: dict[str, str]) -> Path:
