@@ -18,9 +18,11 @@ from lcsd.report.figures import case_figure, error_figure, render, save
 from lcsd.report.overlays import SLAB_MM, cloud_figure, overlay_figure
 from lcsd.report.style import DEFAULT_VIEWS, method_colours, method_name
 from lcsd.report.tables import (
+    COMPARISON_COLUMNS,
     REJECTED_COLUMNS,
     TABLE1_COLUMNS,
     TRE_COLUMNS,
+    comparison_rows,
     cost_rows,
     method_summaries,
     motion_rows,
@@ -209,6 +211,7 @@ def _figures(
 
 def _write_tables(folder: Path, cases: Sequence[Case]) -> None:
     write_table(folder / "tre.csv", TRE_COLUMNS, tre_rows(cases))
+    write_table(folder / "comparison.csv", COMPARISON_COLUMNS, comparison_rows(cases))
     write_table(folder / "table1.csv", TABLE1_COLUMNS, table1_rows(cases))
     rejected = [{name: row[name] for name in REJECTED_COLUMNS} for row in rejected_rows(cases)]
     write_table(folder / "rejected.tsv", REJECTED_COLUMNS, rejected)
@@ -239,6 +242,7 @@ def _context(
         "methods": method_summaries(cases),
         "colours": method_colours([row["method"] for row in rows]),
         "tre": rows,
+        "comparison": comparison_rows(cases),
         "table1": table1_rows(cases),
         "motion": motion_rows(cases),
         "rejected": readable_rejections(cases, inventory.results),

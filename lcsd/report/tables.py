@@ -1,5 +1,6 @@
 """Tables of the report, as rows of plain values."""
 
+import itertools
 import json
 import math
 from collections import defaultdict
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lcsd.evaluation.statistics import CohortSummary, summarise_cases
+from lcsd.evaluation.statistics import CohortSummary, rank_sum_p, summarise_cases
 from lcsd.report.collect import STAGE_OUTPUTS, Case, Evaluation, as_number
 
 TRE_COLUMNS = (
@@ -22,6 +23,12 @@ TRE_COLUMNS = (
     "tre_native_mean_mm", "std_log_jacobian", "folding_percent", "min_jacobian", "mean_jacobian",
     "jacobian_voxels", "jacobian_region",
 )  # fmt: skip
+
+COMPARISON_COLUMNS = (
+    "case", "first", "second", "first_mean_mm", "second_mean_mm", "rank_sum_p",
+)  # fmt: skip
+
+ALL_CASES = "all landmarks pooled"
 
 REJECTED_COLUMNS = ("case", "stage", "target", "code", "message")
 
@@ -106,6 +113,36 @@ def method_summaries(cases: Sequence[Case]) -> list[MethodSummary]:
                 )
             )  # fmt: skip
     return summaries
+
+
+def comparison_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """Return rank-sum tests between methods per case and over all, of the cases that count."""
+    errors: dict[str, dict[str, NDArray[np.float64]]] = {}
+    for case in cases:
+        scored = {
+            e.method: e.tre for e in case.evaluations if e.tre is not None and not is_circular(e)
+        }
+        if case.counts and len(scored) > 1:
+            errors[case.name] = scored
+    rows = []
+    for first, second in itertools.combinations(
+        dict.fromkeys(method for scored in errors.values() for method in scored), 2
+    ):
+        both = {
+            name: (s[first], s[second]) for name, s in errors.items() if {first, second} <= {*s}
+        }
+        if len(both) > 1:
+            pooled = zip(*both.values(), strict=True)
+            both[ALL_CASES] = tuple(np.concatenate(parts) for parts in pooled)  # type: ignore[assignment]
+        rows += [
+            {
+                "case": name, "first": first, "second": second,
+                "first_mean_mm": float(a.mean()), "second_mean_mm": float(b.mean()),
+                "rank_sum_p": rank_sum_p(a, b),
+            }
+            for name, (a, b) in both.items()
+        ]  # fmt: skip
+    return rows
 
 
 def table1_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:

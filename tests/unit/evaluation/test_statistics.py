@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lcsd.errors import BadInputError
-from lcsd.evaluation.statistics import cumulative, summarise, summarise_cases
+from lcsd.evaluation.statistics import cumulative, rank_sum_p, summarise, summarise_cases
 
 
 def test_summary_is_what_the_definitions_say() -> None:
@@ -67,3 +67,13 @@ def test_cumulative_counts_ties_together() -> None:
 def test_cumulative_of_nothing_is_empty() -> None:
     values, percent = cumulative(np.array([]))
     assert len(values) == len(percent) == 0
+
+
+def test_rank_sum_equals_the_definition_and_ties_do_not_differ() -> None:
+    first, second = np.array([1.0, 2, 3, 4, 9]), np.array([5.0, 6, 7, 8])
+    # U counts the pairs in which the first is larger; 9 beats all four.
+    u, n, m = 4.0, 5, 4
+    z = (u - n * m / 2) / np.sqrt(n * m * (n + m + 1) / 12)
+    expected = math.erfc(abs(z) / math.sqrt(2))
+    assert rank_sum_p(first, second) == pytest.approx(expected)
+    assert rank_sum_p(np.ones(5), np.ones(7)) == 1.0

@@ -10,7 +10,9 @@ import pytest
 from lcsd.files import read_json, write_json
 from lcsd.report.collect import Case, Evaluation, Inventory, Run
 from lcsd.report.tables import (
+    ALL_CASES,
     LCSD500,
+    comparison_rows,
     cost_rows,
     method_summaries,
     motion_rows,
@@ -54,12 +56,37 @@ def test_quarantined_gated_and_circular_cases_do_not_count() -> None:
         replace(scored("b", [50.0], [9.0]), status="quarantined"),
         replace(scored("c", [50.0], [9.0]), failed_gates=("x",)),
         scored("d", [0.0], [9.0], circular=True),
+        replace(scored("e", [50.0], [9.0]), status="waiting"),
     ]
     (summary,) = method_summaries([good, *bad])
     assert summary.after.cases == 1
     assert summary.after.pooled.mean == 1.0
-    assert [row["in_statistics"] for row in tre_rows([good, *bad])] == [True, False, False, False]
+    assert [row["in_statistics"] for row in tre_rows([good, *bad])] == [
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
     assert method_summaries(bad) == []
+
+
+def test_methods_are_compared_per_case_and_pooled() -> None:
+    good = np.arange(1.0, 21.0)
+    cases = []
+    for name, shift in (("a", 0.0), ("b", 30.0)):
+        two = tuple(
+            Evaluation(method, {"tre_mean_mm": 1.0}, tre, good)
+            for method, tre in (("corrfield", good), ("divroc", good + shift))
+        )
+        cases.append(replace(EMPTY, name=name, evaluations=two))
+    rows = {row["case"]: row for row in comparison_rows(cases)}
+    assert rows["a"]["rank_sum_p"] == pytest.approx(1.0)
+    assert rows["b"]["rank_sum_p"] < 1e-6
+    assert rows["b"]["second_mean_mm"] == pytest.approx(40.5)
+    assert rows["b"]["rank_sum_p"] < rows[ALL_CASES]["rank_sum_p"] < 0.05
+    assert comparison_rows([replace(c, status="quarantined") for c in cases]) == []
+    assert comparison_rows([scored("a", [1.0], [9.0])]) == []
 
 
 def test_tre_rows_have_every_figure_and_empty_cells(make_case: MakeCase, results: Path) -> None:
