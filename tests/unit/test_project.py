@@ -11,7 +11,9 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
-FORBIDDEN_TEXT = re.compile(r"index-url|https?://[^\s)\"]*(pypi|npmjs|debian)\.|/work/|\.\./shared")
+FORBIDDEN_TEXT = re.compile(
+    r"index-url|https?://[^\s)\"]*(pypi|npmjs|debian)\.|/(?:work|root|home)/|\.\./shared"
+)
 
 
 def project() -> dict[str, list[str]]:
