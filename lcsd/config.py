@@ -5,7 +5,7 @@ import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError
@@ -51,8 +51,10 @@ class Config(Settings):
     phantom: PhantomSettings = Field(default_factory=PhantomSettings)
 
 
-def _explain(error: ValidationError, model: type[Settings], where: str, file: Path | None) -> str:
-    """Return the first problem of a pydantic error as field and remedy, and raise it."""
+def _explain(
+    error: ValidationError, model: type[Settings], where: str, file: Path | None
+) -> NoReturn:
+    """Raise the first problem of a pydantic error with its key and a remedy."""
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
     key = ".".join([where, *path] if where else path)
@@ -111,7 +113,6 @@ def validate(
         return model.model_validate(dict(content))
     except ValidationError as error:
         _explain(error, model, where, file)
-        raise  # unreachable: _explain always raises
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
