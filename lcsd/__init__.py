@@ -13,7 +13,7 @@ _PUBLIC = {
     "evaluate_tre": "lcsd.evaluation.tre",
     "find_correspondences": "lcsd.corrfield.solve",
     "find_keypoints": "lcsd.keypoints",
-    "register_clouds": "lcsd.divroc.optimise",
+    "register_clouds": "lcsd.divroc.register",
 }
 
 __all__ = ["__version__"]

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from lcsd.clouds import dense_cloud
 from lcsd.corrfield.solve import find_correspondences
-from lcsd.divroc.optimise import register_clouds
+from lcsd.divroc.register import register_clouds
 from lcsd.geometry import Grid
 from lcsd.images import Image
 from lcsd.phantom.cohort import write_cases
@@ -35,7 +35,8 @@ def main() -> None:
     find_correspondences(image, image, Image(middle, grid), settings=settings)
     cloud = dense_cloud(Image(image.array > 100, grid))
     level = RegisterLevel(raster_mm=4.0, flow_mm=4.0, sigma_voxels=1.0, iterations=2)
-    register_clouds(cloud, cloud, settings=RegisterSettings(levels=(level,)))
+    for more in ({}, {"symmetric": True}, {"extrapolator": "divroc"}, {"extrapolator": "tps"}):
+        register_clouds(cloud, cloud, settings=RegisterSettings(levels=(level,), passes=1, **more))
     with tempfile.TemporaryDirectory() as folder:
         list(write_cases(Path(folder), cases=1, seed=0, size="tiny"))
     sys.stderr.write("lcsd: kernels compiled\n")

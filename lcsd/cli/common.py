@@ -166,13 +166,21 @@ def _common_options(seeded: bool, on_device: bool) -> list[Callable[[Any], Any]]
 
 
 def stage(
-    name: str, settings_type: type[S], *, seeded: bool = False, on_device: bool = False
+    name: str,
+    settings_type: type[S],
+    *,
+    seeded: bool = False,
+    on_device: bool = False,
+    shortcuts: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that turns ``f(run, ...)`` into the body of a stage command.
 
     The function gets a :class:`Run` first and then its own parameters, among them the output,
     named ``output``, ``out`` or ``out_dir``. Failures end the process with 2 (bad input) or 1
     (failed work), one line on standard error and, with ``--rejected``, the reason in that file.
+
+    ``shortcuts`` names parameters that stand for a setting, with the assignment they make (``{}``
+    is the value), so that ``--fast`` and ``--set effort=fast`` are one thing.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -189,6 +197,10 @@ def stage(
         ) -> None:
             named = (parameters[key] for key in OUTPUT_NAMES if key in parameters)
             target = next(named) or Path(name)
+            for parameter, assignment in (shortcuts or {}).items():
+                value = parameters.pop(parameter)
+                if value:
+                    assignments = (*assignments, assignment.format(value))
             try:
                 settings = override(
                     load_section(name, settings_type, config_file), assignments, section=name

@@ -1,11 +1,58 @@
 """``lcsd register``: deformable registration of two clouds."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lcsd.cli.common import FILE, Run, stage
 from lcsd.settings.register import RegisterSettings
+
+if TYPE_CHECKING:
+    from lcsd.cloud_formats import CloudFile, Frame, Unit
+    from lcsd.divroc.register import RegistrationResult
+    from lcsd.files import Cloud
+    from lcsd.geometry import Grid
+
+
+def _register(
+    run: Run[RegisterSettings], fixed: "Cloud", moving: "Cloud", grid: "Grid | None"
+) -> "RegistrationResult":
+    """Register with a bar of iterations that shows the distance."""
+    from lcsd.divroc.register import register_clouds  # noqa: PLC0415
+
+    total = sum(level.iterations for level in run.settings.schedule())
+    if run.settings.method == "cpd":
+        total = run.settings.cpd.iterations
+    nothing: tuple[int, ...] = ()  # the bar counts steps, not items
+    with run.progress(nothing, label="distance", total=total) as bar:
+
+        def show(iteration: int, distance: float) -> None:
+            bar.set_postfix_str(f"{distance:.4f}", refresh=False)
+            bar.update(iteration - bar.n)
+
+        return register_clouds(
+            fixed, moving, settings=run.settings, grid=grid, device=run.device, progress=show
+        )
+
+
+def _write(
+    out_dir: Path, source: "CloudFile", moving: "Cloud", result: "RegistrationResult"
+) -> dict[str, object]:
+    """Write all results; return the figures."""
+    from lcsd.divroc.report import moved_cloud, summary  # noqa: PLC0415
+    from lcsd.files import write_cloud, write_json  # noqa: PLC0415
+    from lcsd.images import write_field  # noqa: PLC0415
+
+    write_field(out_dir / "field.nii.gz", result.field)
+    if result.inverse_field is not None:
+        write_field(out_dir / "inverse_field.nii.gz", result.inverse_field)
+    write_cloud(out_dir / "points.npz", moved_cloud(source.cloud, result))
+    if source.suffix != ".npz":
+        source.write(out_dir / f"points{source.suffix}", result.moved_points)
+    content = summary(source.cloud, moving, result)
+    write_json(out_dir / "registration.json", content)
+    return content
 
 
 @click.command(
@@ -18,44 +65,56 @@ from lcsd.settings.register import RegisterSettings
     "--grid", "grid_image", type=FILE, default=None,
     help="Image on whose voxels the field is written; else the fixed cloud's box plus 20 mm.",
 )  # fmt: skip
-@stage("register", RegisterSettings, on_device=True)
+@click.option(
+    "--method", type=click.Choice(["divroc", "chamfer", "cpd"]), default=None,
+    help="What pulls the clouds together; short for --set method=...",
+)  # fmt: skip
+@click.option("--fast", is_flag=True, help="Fewer and coarser steps; short for --set effort=fast.")
+@click.option(
+    "--symmetric", is_flag=True,
+    help="Move both clouds to the middle and write inverse_field.nii.gz, too.",
+)  # fmt: skip
+@click.option(
+    "--frame", type=click.Choice(["lps", "ras"]), default="lps", show_default=True,
+    help="Frame of both clouds' coordinates.",
+)  # fmt: skip
+@click.option(
+    "--unit", type=click.Choice(["mm", "m"]), default="mm", show_default=True,
+    help="Unit of both clouds' coordinates.",
+)  # fmt: skip
+@stage(
+    "register", RegisterSettings, on_device=True,
+    shortcuts={"method": "method={}", "fast": "effort=fast", "symmetric": "symmetric=true"},
+)  # fmt: skip
 def command(
     run: Run[RegisterSettings],
     fixed_cloud: Path,
     moving_cloud: Path,
     out_dir: Path,
     grid_image: Path | None,
+    frame: "Frame",
+    unit: "Unit",
 ) -> None:
-    """Move FIXED_CLOUD onto MOVING_CLOUD (.npz, LPS mm, one frame).
+    """Move FIXED_CLOUD onto MOVING_CLOUD (.npz .npy .csv .txt .ply .vtk .vtp .pth).
 
-    Writes field.nii.gz (u in y = x + u(x), mm), points.npz (moved fixed points) and
-    registration.json (distance per iteration, folding, std of log det J).
+    Both clouds are in one frame; their numbers of points may differ. Writes field.nii.gz (u in
+    y = x + u(x), LPS mm), points.npz (moved fixed points, LPS mm; also in the format, frame and
+    unit of FIXED_CLOUD if that is no .npz) and registration.json (distance per iteration,
+    folding, std of log det J).
     """
-    from lcsd.divroc.optimise import check_pair, register_clouds  # noqa: PLC0415
-    from lcsd.divroc.report import moved_cloud, summary  # noqa: PLC0415
-    from lcsd.files import read_cloud, write_cloud, write_json  # noqa: PLC0415
-    from lcsd.images import read_image, write_field  # noqa: PLC0415
+    from lcsd.cloud_formats import read_cloud_file  # noqa: PLC0415
+    from lcsd.divroc.register import check_pair  # noqa: PLC0415
+    from lcsd.images import read_image  # noqa: PLC0415
 
-    fixed, moving = read_cloud(fixed_cloud), read_cloud(moving_cloud)
-    check_pair(fixed, moving)  # before the progress bar, so that an error is one line
+    source = read_cloud_file(fixed_cloud, frame=frame, unit=unit)
+    moving = read_cloud_file(moving_cloud, frame=frame, unit=unit).cloud
+    check_pair(source.cloud, moving)  # before the progress bar, so that an error is one line
     grid = None if grid_image is None else read_image(grid_image).grid
-    total = sum(level.iterations for level in run.settings.schedule())
-    nothing: tuple[int, ...] = ()  # the bar counts Adam steps, not items
-    with run.progress(nothing, label="distance", total=total) as bar:
-
-        def show(iteration: int, distance: float) -> None:
-            bar.set_postfix_str(f"{distance:.4f}", refresh=False)
-            bar.update(iteration - bar.n)
-
-        result = register_clouds(
-            fixed, moving, settings=run.settings, grid=grid, device=run.device, progress=show
-        )
-    write_field(out_dir / "field.nii.gz", result.field)
-    write_cloud(out_dir / "points.npz", moved_cloud(fixed, result))
-    content = summary(fixed, moving, result)
-    write_json(out_dir / "registration.json", content)
+    result = _register(run, source.cloud, moving, grid)
+    content = _write(out_dir, source, moving, result)
     inputs = {"fixed_cloud": fixed_cloud, "moving_cloud": moving_cloud}
     if grid_image is not None:
         inputs["grid"] = grid_image
     figures = {key: value for key, value in content.items() if key != "distance"}
+    figures["seconds"] = round(result.seconds, 3)
     run.done(out_dir / "registration.json", inputs=inputs, result=figures)

@@ -2,46 +2,49 @@
 
 from typing import Any, Literal
 
+import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lcsd.divroc import kernels
-from lcsd.divroc.rasterise import rasterise, sample
+from lcsd.divroc import filters
+from lcsd.divroc.rasterise import Places, rasterise, sample
 from lcsd.divroc.smoothing import gaussian_taps, smooth
 from lcsd.errors import BadInputError
 
 Norm = Literal["l1", "l2"]
 
 
-class _SaturatedDifference(torch.autograd.Function):
-    """Sum of ``|tanh(gain density) - target|`` (or its square); gradient made on the way."""
+class _Fused(torch.autograd.Function):
+    """The distance on the CPU; its gradient in the points is made on the way."""
 
     @staticmethod
-    def forward(ctx: Any, density: Tensor, target: Tensor, gain: float, norm: Norm) -> Tensor:
-        density = density.detach().contiguous()
-        if density.is_cuda:
-            response = torch.tanh(gain * density)
-            off = response - target
-            steep = gain * (1 - response**2)
-            slope = off.sign() * steep if norm == "l1" else 2 * off * steep
-            loss = off.abs().sum() if norm == "l1" else off.square().sum()
-        else:
-            losses, gradient = kernels.saturated_difference(
-                density[0, 0].numpy(), target[0, 0].numpy(), gain, norm == "l1"
-            )
-            slope = torch.from_numpy(gradient)[None, None]
-            loss = density.new_tensor(losses.sum())
-        ctx.save_for_backward(slope)
-        return loss
+    def forward(
+        ctx: Any, points: Tensor, weights: Tensor, distance: "CloudDistance", scale: float
+    ) -> Tensor:
+        places = Places(points.detach().contiguous().numpy(), distance.shape)
+        values = weights.numpy()
+        raster, slope = distance.buffers()
+        raster[:] = 0
+        places.splat(values, raster)
+        gain, taps = distance.gain, distance.taps.astype(raster.dtype)
+        total = 0.0
+        for channel, target in enumerate(distance.target.numpy()):
+            total += filters.compare(
+                raster[channel], target, taps, gain, distance.norm == "l1",
+                numba.get_num_threads(), slope[channel],
+            ).sum()  # fmt: skip
+        gradient = torch.from_numpy(places.slope(values, slope))
+        ctx.save_for_backward(gradient.mul_(scale))
+        return points.new_tensor(total * scale)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None, None]:
-        (slope,) = ctx.saved_tensors
-        return outer * slope, None, None, None
+        (gradient,) = ctx.saved_tensors
+        return outer * gradient, None, None, None
 
 
 class CloudDistance:
@@ -59,20 +62,33 @@ class CloudDistance:
     Parameters
     ----------
     target
-        Shape (N, 3), normalised (x, y, z).
+        Shape (N, 3), float32 or float64, normalised (x, y, z).
     shape
         Voxels (D, H, W) of the raster.
     sigma_voxels
         Standard deviation of the Gaussian, voxels.
     gain
-        Slope of the saturation at 0 per typical density.
+        Slope of the saturation at 0 per typical density; 0 compares the densities themselves.
     norm
         ``"l1"`` or ``"l2"`` (squared) difference.
+    balance
+        Share, 0 to 1, of the local density that the weights divide out: with 1 a crowded hilum
+        weighs as much per volume as the periphery, with 0 as much per point.
+    labels
+        Structure of each target point, shape (N,), integers; each structure is then compared
+        with its own kind, in a channel of its own. None: all points are of one kind.
+
+    Raises
+    ------
+    BadInputError
+        If no target point lies in the raster.
 
     Notes
     -----
     Heinrich et al., ICCV 2023, section 3 (rasterised, smoothed, compared); saturation and L1
-    after the same group's later optimisation.
+    after the same group's later optimisation. On the CPU loss and gradient are made in one pass,
+    with the same bits for any number of threads, in two volumes that the object keeps; so one
+    object serves one thread at a time.
     """
 
     def __init__(
@@ -83,38 +99,95 @@ class CloudDistance:
         sigma_voxels: float,
         gain: float,
         norm: Norm = "l1",
+        balance: float = 0.0,
+        labels: NDArray[Any] | None = None,
     ) -> None:
         self.shape = shape
         self.gain = gain
         self.norm: Norm = norm
-        self._taps: NDArray[np.float64] = gaussian_taps(sigma_voxels)
-        weights = self.weights(target)
-        self.target = torch.tanh(gain * self._density(target, weights))
+        self.balance = balance
+        self.taps: NDArray[np.float64] = gaussian_taps(sigma_voxels)
+        self.kinds = [None] if labels is None else [int(kind) for kind in np.unique(labels)]
+        self.target = self._response(target, self.weights(target, labels))
         volume = self.target if norm == "l1" else self.target.square()
-        self._scale = float(volume.cpu().numpy().sum(dtype=np.float64))
-        if not self._scale > 0:
+        total = float(volume.cpu().numpy().sum(dtype=np.float64))
+        if not total > 0:
             raise BadInputError(
                 "the target cloud lies outside the grid", code="no_overlap", field="target",
                 expected="points inside the raster", found="none",
             )  # fmt: skip
+        self._scale = 1 / total
+        self._buffers: tuple[NDArray[Any], NDArray[Any]] | None = None
+
+    def aim(self, points: Tensor, weights: Tensor) -> None:
+        """Compare with another cloud from now on: points (N, 3), weights (C, N), no gradient.
+
+        The scale stays that of the first target, so that values can be compared.
+        """
+        self.target = self._response(points, weights)
+
+    def buffers(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the raster and its gradient, shape (C, D, H, W), reused in every iteration."""
+        if self._buffers is None:
+            self._buffers = np.empty_like(self.target.numpy()), np.empty_like(self.target.numpy())
+        return self._buffers
 
     def _density(self, points: Tensor, weights: Tensor) -> Tensor:
-        return smooth(rasterise(points[None], weights[None, None], self.shape), self._taps)
+        return smooth(rasterise(points[None], weights[None], self.shape), self.taps)
 
-    def weights(self, points: Tensor) -> Tensor:
-        """Return a weight per point, shape (N,), that makes the cloud's typical density 1.
+    def _response(self, points: Tensor, weights: Tensor) -> Tensor:
+        """Return the saturated density (C, D, H, W), differentiably on CUDA."""
+        if not points.is_cuda:
+            raster = rasterise(points[None], weights[None], self.shape)[0].numpy()
+            out, taps = np.empty_like(raster), self.taps.astype(raster.dtype)
+            for channel, volume in enumerate(raster):
+                filters.respond(volume, taps, self.gain, out[channel])
+            return torch.from_numpy(out)
+        density = self._density(points, weights)[0]
+        return torch.tanh(self.gain * density) if self.gain else density
 
-        The typical density is the median, over the points, of the smoothed raster at the point.
+    def weights(self, points: Tensor, labels: NDArray[Any] | None = None) -> Tensor:
+        """Return weights (C, N) that make the cloud's typical density 1 in each channel.
+
+        The typical density is the median, over the points, of the smoothed raster at the point;
+        ``balance`` divides by a power of the point's own density first. Points of a kind that
+        the target lacks have no weight.
         """
-        ones = torch.ones(len(points), dtype=points.dtype, device=points.device)
-        own = sample(self._density(points, ones), points[None])[0, 0]
-        typical = own.median()
-        return ones / typical.clamp(min=torch.finfo(points.dtype).tiny)
+        ones = points.new_ones((1, len(points)))
+        rows = []
+        for kind in self.kinds:
+            of_kind = ones
+            if kind is not None and labels is not None:
+                belongs = np.asarray(labels) == kind
+                of_kind = torch.as_tensor(belongs, dtype=points.dtype, device=points.device)[None]
+            rows.append(self._normalised(points, of_kind))
+        return torch.cat(rows)
+
+    def _normalised(self, points: Tensor, weights: Tensor) -> Tensor:
+        """Return weights (1, N) divided by the density that the weighted points see."""
+        tiny = torch.finfo(points.dtype).tiny
+        rounds = 2 if self.balance else 1  # balancing changes what is typical
+        for last in range(1, rounds + 1):
+            own = sample(self._density(points, weights), points[None])[0, 0]
+            if last < rounds:
+                weights = weights * own.clamp(min=tiny) ** -self.balance
+        seen = own[weights[0] > 0]
+        return weights / seen.median().clamp(min=tiny) if len(seen) else weights
 
     def __call__(self, points: Tensor, weights: Tensor) -> Tensor:
-        """Return the distance of a cloud (N, 3) with weights (N,) as a scalar, differentiably."""
-        density = self._density(points, weights)
-        total: Tensor = _SaturatedDifference.apply(  # type: ignore[no-untyped-call]
-            density, self.target, self.gain, self.norm
-        )
-        return total / self._scale
+        """Return the distance of a cloud as a scalar, differentiably in the points.
+
+        Parameters
+        ----------
+        points
+            Shape (N, 3), dtype and device of the target, normalised.
+        weights
+            Shape (C, N), as :meth:`weights` gives them; no gradient flows into them.
+        """
+        if not points.is_cuda:
+            fused: Tensor = _Fused.apply(  # type: ignore[no-untyped-call]
+                points, weights, self, self._scale
+            )
+            return fused
+        off = self._response(points, weights) - self.target
+        return (off.abs() if self.norm == "l1" else off.square()).sum() * self._scale

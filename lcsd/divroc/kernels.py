@@ -1,8 +1,10 @@
-"""CPU kernels of DiVRoC: splat, gather, separable smoothing, difference. Compiled by numba.
+"""CPU kernels of points in volumes: sort, splat, gather, slope. Compiled by numba.
 
-All are bit-identical for any number of threads: every output value is summed by one thread, in
-the order of the points or of the kernel's taps. Arrays are C-contiguous, float32 or float64;
-points are normalised ``(x, y, z)``, volumes ``(z, y, x)``, ``align_corners=False``.
+Points are sorted once by slice (and by block of rows in it), so that one slab of the volume is
+one thread's work, held in its cache, without atomics. All kernels are bit-identical for any
+number of threads and slabs: every output value is summed by one thread, slice by slice, in the
+sorted order. Arrays are C-contiguous, all float32 or all float64; points are normalised
+``(x, y, z)``, volumes ``(C, z, y, x)``, ``align_corners=False``.
 """
 
 from typing import Any
@@ -13,192 +15,178 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-CORNERS = 8
-"""Voxels around a point; bits 2, 1, 0 of the corner's number are its steps along z, y, x."""
+ROW_BITS = 3
+"""Rows of a block, as a power of 2: eight rows of two slices stay in a core's first cache."""
 
 
-@numba.njit(inline="always")
-def _voxel(coordinate: float, size: int) -> float:
-    """Continuous voxel index of a normalised coordinate."""
-    return ((coordinate + 1) * size - 1) / 2
+@numba.njit(cache=True, error_model="numpy")
+def sort(points: Array, shape: tuple[int, int, int], places: Array, order: Array) -> Array:
+    """Sort ``points (N, 3)`` by slice and block of rows; points that touch no voxel come last.
 
-
-@numba.njit(inline="always")
-def _touches(pz: float, py: float, px: float, shape: tuple[int, int, int]) -> bool:
-    """Whether a point shares a voxel of the volume; false for NaN."""
-    return -1 < pz < shape[0] and -1 < py < shape[1] and -1 < px < shape[2]
-
-
-@numba.njit(inline="always")
-def _holds(z: int, y: int, x: int, shape: tuple[int, int, int]) -> bool:
-    """Whether a voxel lies in the volume."""
-    return 0 <= z < shape[0] and 0 <= y < shape[1] and 0 <= x < shape[2]
-
-
-@numba.njit(inline="always")
-def _hat(fraction: float, step: int) -> float:
-    """Linear weight of the lower (0) or upper (1) voxel along an axis."""
-    return fraction if step else 1 - fraction
-
-
-@numba.njit(cache=True, parallel=True)
-def splat(points: Array, weights: Array, slabs: int, out: Array) -> None:
-    """Add trilinear splats of ``weights (B, C, N)`` at ``points (B, N, 3)`` to ``out``.
-
-    Each of the ``slabs`` blocks of slices belongs to one thread, which walks through all points
-    in order; so a voxel's sum does not depend on how many slabs or threads there are.
+    Sets ``places (N, 3)`` to the continuous voxel indices ``(x, y, z)`` in sorted order and
+    ``order (N,)`` to the points' rows. Returns where each lower slice starts, from -1 on: points
+    ``starts[z + 1]`` to ``starts[z + 2]`` lie between the centres of slices ``z`` and ``z + 1``;
+    the last entry is the number of points that touch the volume. NaN touches nothing.
     """
-    shape = out.shape[2:]
-    for b in range(out.shape[0]):
-        for slab in numba.prange(slabs):
-            first = slab * shape[0] // slabs
-            last = (slab + 1) * shape[0] // slabs
-            for n in range(points.shape[1]):
-                pz = _voxel(points[b, n, 2], shape[0])
-                if not first - 1 < pz < last:  # false for NaN as well
-                    continue
-                py, px = _voxel(points[b, n, 1], shape[1]), _voxel(points[b, n, 0], shape[2])
-                if not _touches(pz, py, px, shape):
-                    continue
-                z0, y0, x0 = int(np.floor(pz)), int(np.floor(py)), int(np.floor(px))
-                for corner in range(CORNERS):
-                    dz, dy, dx = corner >> 2, corner >> 1 & 1, corner & 1
-                    z, y, x = z0 + dz, y0 + dy, x0 + dx
-                    if first <= z < last and _holds(z, y, x, shape):
-                        share = _hat(pz - z0, dz) * _hat(py - y0, dy) * _hat(px - x0, dx)
-                        for c in range(out.shape[1]):
-                            out[b, c, z, y, x] += share * weights[b, c, n]
+    depth, height, width = shape
+    blocks = (height >> ROW_BITS) + 1
+    outside = (depth + 1) * blocks
+    bins = np.empty(len(points), np.int32)
+    tally = np.zeros(outside + 2, np.int64)
+    real = points.dtype.type
+    half = real(0.5)
+    sz, sy, sx = real(depth) * half, real(height) * half, real(width) * half
+    for n in range(len(points)):
+        z, y, x = (
+            points[n, 2] * sz + (sz - half),
+            points[n, 1] * sy + (sy - half),
+            points[n, 0] * sx + (sx - half),
+        )
+        at = outside
+        if -1 < z < depth and -1 < y < height and -1 < x < width:
+            at = int(z + 1) * blocks + (int(y + 1) >> ROW_BITS)
+        bins[n] = at
+        tally[at + 1] += 1
+    for at in range(outside + 1):
+        tally[at + 1] += tally[at]
+    starts = tally[: outside + 1 : blocks].copy()
+    for n in range(len(points)):
+        at = bins[n]
+        to = tally[at]
+        tally[at] = to + 1
+        order[to] = n
+        places[to, 0] = points[n, 0] * sx + (sx - half)
+        places[to, 1] = points[n, 1] * sy + (sy - half)
+        places[to, 2] = points[n, 2] * sz + (sz - half)
+    return starts
 
 
-@numba.njit(cache=True, parallel=True)
-def gather(points: Array, volume: Array, out: Array) -> None:
-    """Set ``out (B, C, N)`` to ``volume`` sampled at ``points``: linear, zero outside."""
-    shape = volume.shape[2:]
-    for b in range(volume.shape[0]):
-        for n in numba.prange(points.shape[1]):
-            for c in range(volume.shape[1]):
-                out[b, c, n] = 0
-            pz = _voxel(points[b, n, 2], shape[0])
-            py, px = _voxel(points[b, n, 1], shape[1]), _voxel(points[b, n, 0], shape[2])
-            if not _touches(pz, py, px, shape):
-                continue
-            z0, y0, x0 = int(np.floor(pz)), int(np.floor(py)), int(np.floor(px))
-            for corner in range(CORNERS):
-                dz, dy, dx = corner >> 2, corner >> 1 & 1, corner & 1
-                z, y, x = z0 + dz, y0 + dy, x0 + dx
-                if _holds(z, y, x, shape):
-                    share = _hat(pz - z0, dz) * _hat(py - y0, dy) * _hat(px - x0, dx)
-                    for c in range(volume.shape[1]):
-                        out[b, c, n] += share * volume[b, c, z, y, x]
+@numba.njit(inline="always", error_model="numpy")
+def _add_pair(volume: Array, at: int, x0: int, width: int, low: float, high: float) -> None:
+    """Add to the voxels ``x0`` and ``x0 + 1`` of a row; ``at`` is the first in flat order."""
+    # Unsigned, or numba would check each index for a negative one.
+    if x0 >= 0:
+        volume[np.uint64(at)] += low
+    if x0 + 1 < width:
+        volume[np.uint64(at + 1)] += high
 
 
-@numba.njit(cache=True, parallel=True)
-def gather_slope(points: Array, weights: Array, volume: Array, out: Array) -> None:
-    """Set ``out (B, N, 3)`` to the gradient of ``sum_c weights * sample(volume)`` in points."""
-    shape = volume.shape[2:]
-    for b in range(volume.shape[0]):
-        for n in numba.prange(points.shape[1]):
-            along_x, along_y, along_z = 0.0, 0.0, 0.0
-            pz = _voxel(points[b, n, 2], shape[0])
-            py, px = _voxel(points[b, n, 1], shape[1]), _voxel(points[b, n, 0], shape[2])
-            if _touches(pz, py, px, shape):
-                z0, y0, x0 = int(np.floor(pz)), int(np.floor(py)), int(np.floor(px))
-                for corner in range(CORNERS):
-                    dz, dy, dx = corner >> 2, corner >> 1 & 1, corner & 1
-                    z, y, x = z0 + dz, y0 + dy, x0 + dx
-                    if _holds(z, y, x, shape):
-                        value = 0.0
-                        for c in range(volume.shape[1]):
-                            value += weights[b, c, n] * volume[b, c, z, y, x]
-                        wz, wy, wx = _hat(pz - z0, dz), _hat(py - y0, dy), _hat(px - x0, dx)
-                        along_x += (2 * dx - 1) * value * wz * wy
-                        along_y += (2 * dy - 1) * value * wz * wx
-                        along_z += (2 * dz - 1) * value * wy * wx
-            # Voxels per normalised unit, by the chain rule.
-            out[b, n, 0] = along_x * shape[2] / 2
-            out[b, n, 1] = along_y * shape[1] / 2
-            out[b, n, 2] = along_z * shape[0] / 2
+@numba.njit(cache=True, parallel=True, error_model="numpy")
+def splat(
+    places: Array, order: Array, starts: Array, weights: Array, slabs: int, out: Array
+) -> None:
+    """Add trilinear splats of ``weights (C, N)`` to ``out (C, D, H, W)``; points from ``sort``.
 
-
-@numba.njit(cache=True)
-def _filter_x(plane: Array, taps: Array, out: Array) -> None:
-    """Set the zeroed ``out (H, W)`` to ``plane`` filtered along x; empty rows cost one look."""
-    height, width = plane.shape
-    reach = len(taps) // 2
-    padded = np.zeros(width + 2 * reach, dtype=plane.dtype)
-    for y in range(height):
-        empty = True
-        for x in range(width):
-            padded[x + reach] = plane[y, x]
-            empty = empty and plane[y, x] == 0
-        if not empty:
-            row = out[y]
-            for t in range(len(taps)):
-                tap = taps[t]
-                for x in range(width):
-                    row[x] += tap * padded[x + t]
-
-
-@numba.njit(cache=True)
-def _filter_rows(rows: Array, at: int, taps: Array, out: Array) -> None:
-    """Set ``out (W,)`` to the filtered value at row ``at`` of ``rows (R, W)``, across rows."""
-    reach = len(taps) // 2
-    for x in range(out.shape[0]):
-        out[x] = 0
-    for r in range(max(0, at - reach), min(rows.shape[0], at + reach + 1)):
-        tap = taps[r - at + reach]
-        row = rows[r]
-        for x in range(out.shape[0]):
-            out[x] += tap * row[x]
-
-
-@numba.njit(cache=True, parallel=True)
-def smooth(volumes: Array, taps: Array, out: Array) -> None:
-    """Set ``out`` to ``volumes (M, D, H, W)`` filtered along each axis, zeros outside.
-
-    ``taps`` is the odd, symmetric kernel; the filter is then its own adjoint.
+    Each of the ``slabs`` blocks of slices belongs to one thread, which also walks through the
+    points just below its first slice for their upper share.
     """
-    count, depth, height, width = volumes.shape
-    between = np.empty_like(volumes)
-    for plane in numba.prange(count * depth):
-        m, z = plane // depth, plane % depth
-        rows = np.zeros((height, width), dtype=volumes.dtype)
-        _filter_x(volumes[m, z], taps, rows)
-        for y in range(height):
-            _filter_rows(rows, y, taps, between[m, z, y])
-    for plane in numba.prange(count * depth):
-        m, z = plane // depth, plane % depth
-        for y in range(height):
-            _filter_rows(between[m, :, y], z, taps, out[m, z, y])
+    channels, depth, height, width = out.shape
+    flat = out.reshape(channels, depth * height * width)
+    real = places.dtype.type
+    one = real(1)
+    for slab in numba.prange(slabs):
+        first, last = slab * depth // slabs, (slab + 1) * depth // slabs
+        for c in range(channels):
+            for z0 in range(first - 1, last):
+                for k in range(starts[z0 + 1], starts[z0 + 2]):
+                    px, py, pz = places[k, 0], places[k, 1], places[k, 2]
+                    x0, y0 = int(np.floor(px)), int(np.floor(py))
+                    fx, fy, fz = px - real(x0), py - real(y0), pz - real(z0)
+                    value = weights[c, order[k]]
+                    high = value * fx
+                    low = value - high
+                    for dz in range(2):
+                        if first <= z0 + dz < last:
+                            for dy in range(2):
+                                if 0 <= y0 + dy < height:
+                                    share = (fz if dz else one - fz) * (fy if dy else one - fy)
+                                    at = ((z0 + dz) * height + y0 + dy) * width + x0
+                                    _add_pair(flat[c], at, x0, width, share * low, share * high)
 
 
-@numba.njit(cache=True, parallel=True)
-def saturated_difference(
-    density: Array, target: Array, gain: float, absolute: bool
-) -> tuple[Array, Array]:
-    """Compare ``tanh(gain density)`` with ``target``, both ``(D, H, W)``.
+@numba.njit(inline="always", error_model="numpy")
+def _pair(
+    volume: Array, z: int, y: int, x0: int, shape: tuple[int, int, int]
+) -> tuple[float, float]:
+    """Return the voxels ``x0`` and ``x0 + 1`` of a row of a flat volume; zero outside."""
+    low, high = volume.dtype.type(0), volume.dtype.type(0)
+    if 0 <= z < shape[0] and 0 <= y < shape[1]:
+        at = (z * shape[1] + y) * shape[2] + x0
+        if x0 >= 0:
+            low = volume[np.uint64(at)]
+        if x0 + 1 < shape[2]:
+            high = volume[np.uint64(at + 1)]
+    return low, high
 
-    Returns the summed difference per slice (absolute or squared), float64 ``(D,)``, and its
-    gradient in ``density``. Most voxels are empty in both and cost two comparisons.
+
+@numba.njit(inline="always", error_model="numpy")
+def _cell(
+    volume: Array, z: int, y: int, x: int, shape: tuple[int, int, int]
+) -> tuple[float, float, float, float, float, float, float, float]:
+    """Return the eight voxels from (z, y, x) on, x fastest, of a flat volume; zero outside."""
+    if 0 <= z < shape[0] - 1 and 0 <= y < shape[1] - 1 and 0 <= x < shape[2] - 1:
+        a = np.uint64((z * shape[1] + y) * shape[2] + x)
+        one, row = np.uint64(1), np.uint64(shape[2])
+        b = a + np.uint64(shape[1] * shape[2])
+        return (
+            volume[a], volume[a + one], volume[a + row], volume[a + row + one],
+            volume[b], volume[b + one], volume[b + row], volume[b + row + one],
+        )  # fmt: skip
+    c0, c1 = _pair(volume, z, y, x, shape)
+    c2, c3 = _pair(volume, z, y + 1, x, shape)
+    c4, c5 = _pair(volume, z + 1, y, x, shape)
+    c6, c7 = _pair(volume, z + 1, y + 1, x, shape)
+    return c0, c1, c2, c3, c4, c5, c6, c7
+
+
+@numba.njit(cache=True, parallel=True, error_model="numpy")
+def gather(places: Array, order: Array, starts: Array, volume: Array, out: Array) -> None:
+    """Set the rows of ``out (C, N)`` inside the ``volume (C, D, H, W)`` to its samples."""
+    channels, shape = volume.shape[0], volume.shape[1:]
+    flat = volume.reshape(channels, shape[0] * shape[1] * shape[2])
+    real = places.dtype.type
+    for k in numba.prange(starts[-1]):
+        px, py, pz = places[k, 0], places[k, 1], places[k, 2]
+        x0, y0, z0 = int(np.floor(px)), int(np.floor(py)), int(np.floor(pz))
+        fx, fy, fz = px - real(x0), py - real(y0), pz - real(z0)
+        for c in range(channels):
+            c0, c1, c2, c3, c4, c5, c6, c7 = _cell(flat[c], z0, y0, x0, shape)
+            e0, e1 = c0 + (c1 - c0) * fx, c2 + (c3 - c2) * fx
+            e2, e3 = c4 + (c5 - c4) * fx, c6 + (c7 - c6) * fx
+            low, high = e0 + (e1 - e0) * fy, e2 + (e3 - e2) * fy
+            out[c, order[k]] = low + (high - low) * fz
+
+
+@numba.njit(cache=True, parallel=True, error_model="numpy")
+def gather_slope(
+    places: Array, order: Array, starts: Array, weights: Array, volume: Array, out: Array
+) -> None:
+    """Set the rows of ``out (N, 3)`` inside to the gradient of the weighted, summed samples.
+
+    The gradient of ``sum_c weights[c] * sample(volume[c])`` in the normalised points.
     """
-    depth, height, width = density.shape
-    losses = np.empty(depth)
-    slope = np.zeros_like(density)
-    for z in numba.prange(depth):
-        total = 0.0
-        for y in range(height):
-            for x in range(width):
-                value, wanted = density[z, y, x], target[z, y, x]
-                if value == 0 and wanted == 0:
-                    continue
-                response = np.tanh(gain * value)
-                off = response - wanted
-                steep = gain * (1 - response * response)
-                if absolute:
-                    total += abs(off)
-                    slope[z, y, x] = np.sign(off) * steep
-                else:
-                    total += off * off
-                    slope[z, y, x] = 2 * off * steep
-        losses[z] = total
-    return losses, slope
+    channels, shape = volume.shape[0], volume.shape[1:]
+    flat = volume.reshape(channels, shape[0] * shape[1] * shape[2])
+    real = places.dtype.type
+    # Voxels per normalised unit, by the chain rule.
+    scale_x, scale_y, scale_z = real(shape[2]), real(shape[1]), real(shape[0])
+    for k in numba.prange(starts[-1]):
+        n = order[k]
+        px, py, pz = places[k, 0], places[k, 1], places[k, 2]
+        x0, y0, z0 = int(np.floor(px)), int(np.floor(py)), int(np.floor(pz))
+        fx, fy, fz = px - real(x0), py - real(y0), pz - real(z0)
+        along_x, along_y, along_z = real(0), real(0), real(0)
+        for c in range(channels):
+            c0, c1, c2, c3, c4, c5, c6, c7 = _cell(flat[c], z0, y0, x0, shape)
+            weight = weights[c, n]
+            d0, d1, d2, d3 = c1 - c0, c3 - c2, c5 - c4, c7 - c6
+            e0, e1, e2, e3 = c0 + d0 * fx, c2 + d1 * fx, c4 + d2 * fx, c6 + d3 * fx
+            low, high = e0 + (e1 - e0) * fy, e2 + (e3 - e2) * fy
+            along_z += weight * (high - low)
+            low, high = e1 - e0, e3 - e2
+            along_y += weight * (low + (high - low) * fz)
+            low, high = d0 + (d1 - d0) * fy, d2 + (d3 - d2) * fy
+            along_x += weight * (low + (high - low) * fz)
+        out[n, 0] = along_x * scale_x / real(2)
+        out[n, 1] = along_y * scale_y / real(2)
+        out[n, 2] = along_z * scale_z / real(2)

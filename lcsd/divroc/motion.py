@@ -1,6 +1,7 @@
 """A motion as an affine start plus smooth displacement grids, evaluated anywhere."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,9 +51,44 @@ AFFINE_RCOND = 1e-6
 across its plane."""
 
 
+VELOCITY_STEPS = 4
+"""Midpoint steps through half or all of the time: a motion of 50 mm comes back to 0.01 mm."""
+
+
+@dataclass(frozen=True)
+class Velocity:
+    """A stationary velocity field: motion that can be undone by going backwards.
+
+    Parameters
+    ----------
+    grid
+        Where the vectors stand; constant beyond.
+    vectors
+        Shape (1, 3, D, H, W), mm per unit of time.
+    """
+
+    grid: Grid
+    vectors: Tensor
+
+    def at(self, points: Tensor) -> Tensor:
+        """Return the velocity at LPS points (N, 3), shape (N, 3)."""
+        return sample(self.vectors, clamped(self.grid, points)[None])[0].T
+
+    def carry(self, points: Tensor, time: float) -> Tensor:
+        """Return where LPS points (N, 3) are after a time; negative goes back."""
+        step = time / VELOCITY_STEPS
+        for _ in range(VELOCITY_STEPS):
+            halfway = points + 0.5 * step * self.at(points)
+            points = points + step * self.at(halfway)
+        return points
+
+
 @dataclass(frozen=True)
 class Motion:
-    """The motion ``y = x + u(x)`` with ``u = (x - centre) slope + offset + sum of layers``.
+    """The motion ``y = x + u(x)``: an affine start, then either grids or a velocity.
+
+    ``u = (x - centre) slope + offset + sum of layers``, or the affine motion and then the flow of
+    the velocity over unit time.
 
     Parameters
     ----------
@@ -64,12 +100,27 @@ class Motion:
         Motion of the centre, shape (3,), mm.
     layers
         Displacement grids: the grid and its vectors, shape (1, 3, D, H, W), mm.
+    velocity
+        Instead of layers; such a motion has an inverse.
     """
 
     centre: NDArray[np.float64]
     slope: NDArray[np.float64]
     offset: NDArray[np.float64]
-    layers: list[tuple[Grid, Tensor]] = field(default_factory=list)
+    layers: tuple[tuple[Grid, Tensor], ...] = ()
+    velocity: Velocity | None = None
+
+    def affine(self) -> "Motion":
+        """Return the affine start alone."""
+        return Motion(self.centre, self.slope, self.offset)
+
+    def with_layer(self, grid: Grid, vectors: Tensor) -> "Motion":
+        """Return this motion plus a displacement grid."""
+        return replace(self, layers=(*self.layers, (grid, vectors)))
+
+    def with_velocity(self, velocity: Velocity) -> "Motion":
+        """Return the affine start followed by a velocity."""
+        return replace(self, velocity=velocity)
 
     def layered(self, points: Tensor) -> Tensor:
         """Return the summed layers at LPS points (N, 3), shape (N, 3), mm."""
@@ -78,15 +129,50 @@ class Motion:
             total += sample(vectors, clamped(grid, points)[None])[0].T
         return total
 
+    def _part(self, points: NDArray[np.float64], device: str) -> NDArray[np.float64]:
+        affine = (points - self.centre) @ self.slope + self.offset
+        if self.velocity is None:
+            places = torch.as_tensor(points, dtype=torch.float32, device=device)
+            return affine + self.layered(places).cpu().numpy()
+        start = torch.as_tensor(points + affine, dtype=torch.float32, device=device)
+        carried = self.velocity.carry(start, 1.0) - start
+        return affine + carried.cpu().numpy()
+
+    def _part_back(self, points: NDArray[np.float64], device: str) -> NDArray[np.float64]:
+        start = torch.as_tensor(points, dtype=torch.float32, device=device)
+        carried = np.zeros_like(points)
+        if self.velocity is not None:
+            carried = (self.velocity.carry(start, -1.0) - start).cpu().numpy()
+        left = points + carried - self.centre - self.offset
+        return self.centre + left @ np.linalg.inv(np.eye(3) + self.slope) - points
+
     def at(self, points: NDArray[Any], *, device: str = "cpu") -> NDArray[np.float32]:
         """Return the displacement at LPS points (N, 3), float32, shape (N, 3), mm."""
-        result = np.empty((len(points), 3), dtype=np.float32)
-        for start in range(0, len(points), CHUNK_POINTS):
-            part = np.asarray(points[start : start + CHUNK_POINTS], dtype=np.float64)
-            layers = self.layered(torch.as_tensor(part, dtype=torch.float32, device=device))
-            affine = (part - self.centre) @ self.slope + self.offset
-            result[start : start + CHUNK_POINTS] = affine + layers.cpu().numpy()
-        return result
+        return _in_chunks(self._part, points, device)
+
+    def inverse_at(self, points: NDArray[Any], *, device: str = "cpu") -> NDArray[np.float32]:
+        """Return ``x - y`` for LPS points y (N, 3): the way back, float32, shape (N, 3), mm.
+
+        Raises
+        ------
+        ValueError
+            If the motion has layers: their inverse is not known.
+        """
+        if self.layers:
+            raise ValueError("a motion of displacement grids has no known inverse")
+        return _in_chunks(self._part_back, points, device)
+
+
+def _in_chunks(
+    part: Callable[[NDArray[np.float64], str], NDArray[np.float64]],
+    points: NDArray[Any],
+    device: str,
+) -> NDArray[np.float32]:
+    result = np.empty((len(points), 3), dtype=np.float32)
+    for start in range(0, len(points), CHUNK_POINTS):
+        rows = slice(start, start + CHUNK_POINTS)
+        result[rows] = part(np.asarray(points[rows], dtype=np.float64), device)
+    return result
 
 
 def fit_affine(points: NDArray[np.float64], vectors: NDArray[Any]) -> Motion:

@@ -10,22 +10,90 @@ Heinrich, Bigalke, Großbröhmer, Hansen, *Chasing clouds* (ICCV 2023); the supp
 gets the same values from automatic Jacobians.
 """
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numba
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from lcsd.divroc import kernels
+from lcsd.divroc import kernels, plain
 from lcsd.errors import BadInputError
 
 SLABS_PER_THREAD = 4
 """Slabs of the CPU splat per thread: enough to even out points that crowd in a few slices."""
 
+CHUNK_POINTS = 1 << 18
+"""Points sorted at a time on the CPU: bounds the memory besides inputs and outputs to 6 MB."""
+
 _LINEAR, _ZEROS = 0, 0
 """Codes of interpolation and padding in the sampler's own backward."""
+
+Array = NDArray[Any]
+
+
+class _Sorted(NamedTuple):
+    """Points in the order of slices; see ``kernels.sort``."""
+
+    places: Array
+    order: NDArray[np.int32]
+    starts: NDArray[np.int64]
+
+
+class Places:
+    """Points ``(N, 3)`` sorted for a volume, in chunks of bounded memory; a single one is kept."""
+
+    def __init__(self, points: Array, shape: tuple[int, int, int]) -> None:
+        self._points = points
+        self._shape = shape
+        self._only: _Sorted | None = None
+
+    def _sorted(self, rows: slice) -> _Sorted:
+        if self._only is not None:
+            return self._only
+        part = self._points[rows]
+        places, order = np.empty_like(part), np.empty(len(part), np.int32)
+        found = _Sorted(places, order, kernels.sort(part, self._shape, places, order))
+        if len(part) == len(self._points):
+            self._only = found
+        return found
+
+    def __iter__(self) -> Iterator[tuple[slice, _Sorted]]:
+        for start in range(0, len(self._points), CHUNK_POINTS):
+            rows = slice(start, min(start + CHUNK_POINTS, len(self._points)))
+            yield rows, self._sorted(rows)
+
+    def splat(self, weights: Array, out: Array) -> None:
+        """Add the splat of weights (C, N) to ``out (C, D, H, W)``."""
+        slabs = min(self._shape[0], SLABS_PER_THREAD * numba.get_num_threads())
+        for rows, points in self:
+            kernels.splat(*points, np.ascontiguousarray(weights[:, rows]), slabs, out)
+
+    def gather(self, volume: Array) -> Array:
+        """Return a volume (C, D, H, W) sampled at the points, shape (C, N)."""
+        out = np.zeros((len(volume), len(self._points)), volume.dtype)
+        for rows, points in self:
+            part = np.zeros((len(volume), rows.stop - rows.start), volume.dtype)
+            kernels.gather(*points, volume, part)
+            out[:, rows] = part
+        return out
+
+    def slope(self, weights: Array, volume: Array) -> Array:
+        """Return the gradient of the weighted samples in the points, shape (N, 3)."""
+        out = np.zeros_like(self._points)
+        for rows, points in self:
+            part = np.ascontiguousarray(weights[:, rows])
+            kernels.gather_slope(*points, part, volume, out[rows])
+        return out
+
+
+def _sorted_batch(points: Tensor, shape: tuple[int, int, int]) -> list[Places] | None:
+    """Return the points of each batch sorted on the CPU; None on CUDA, which needs no order."""
+    return None if points.is_cuda else [Places(part, shape) for part in points.numpy()]
 
 
 def _as_grid(points: Tensor) -> Tensor:
@@ -33,40 +101,41 @@ def _as_grid(points: Tensor) -> Tensor:
     return points[:, :, None, None, :]
 
 
-def _splat(points: Tensor, weights: Tensor, shape: tuple[int, int, int]) -> Tensor:
+def _splat(
+    points: Tensor, weights: Tensor, shape: tuple[int, int, int], batch: list[Places] | None
+) -> Tensor:
     out = weights.new_zeros((*weights.shape[:2], *shape))
+    if batch is not None:
+        for places, values, volume in zip(batch, weights.numpy(), out.numpy(), strict=True):
+            places.splat(values, volume)
+    elif points.shape[1] > 0:
+        # The sampler's backward in its volume is the splat; the volume's values do not matter.
+        out = torch.ops.aten.grid_sampler_3d_backward(
+            weights[:, :, :, None, None], out, _as_grid(points), _LINEAR, _ZEROS, False,
+            [True, False],
+        )[0]  # fmt: skip
+    return out
+
+
+def _gather(points: Tensor, volume: Tensor, batch: list[Places] | None) -> Tensor:
+    if batch is not None:
+        parts = zip(batch, volume.numpy(), strict=True)
+        return torch.from_numpy(np.stack([places.gather(part) for places, part in parts]))
     if points.shape[1] == 0:
-        return out
-    if not points.is_cuda:
-        slabs = min(shape[0], SLABS_PER_THREAD * numba.get_num_threads())
-        kernels.splat(points.numpy(), weights.numpy(), slabs, out.numpy())
-        return out
-    # The sampler's backward in its volume is the splat; the volume's values do not matter.
-    result: Tensor = torch.ops.aten.grid_sampler_3d_backward(
-        weights[:, :, :, None, None], out, _as_grid(points), _LINEAR, _ZEROS, False, [True, False]
-    )[0]
-    return result
-
-
-def _gather(points: Tensor, volume: Tensor) -> Tensor:
-    batch, channels, count = *volume.shape[:2], points.shape[1]
-    if count == 0 or not points.is_cuda:
-        out = volume.new_empty((batch, channels, count))
-        if count:
-            kernels.gather(points.numpy(), volume.numpy(), out.numpy())
-        return out
+        return volume.new_zeros((*volume.shape[:2], 0))
     return functional.grid_sample(
         volume, _as_grid(points), padding_mode="zeros", align_corners=False
     )[:, :, :, 0, 0]
 
 
-def _gather_slope(points: Tensor, weights: Tensor, volume: Tensor) -> Tensor:
+def _gather_slope(
+    points: Tensor, weights: Tensor, volume: Tensor, batch: list[Places] | None
+) -> Tensor:
+    if batch is not None:
+        parts = zip(batch, weights.numpy(), volume.numpy(), strict=True)
+        return torch.from_numpy(np.stack([places.slope(w, v) for places, w, v in parts]))
     if points.shape[1] == 0:
         return torch.zeros_like(points)
-    if not points.is_cuda:
-        out = torch.empty_like(points)
-        kernels.gather_slope(points.numpy(), weights.numpy(), volume.numpy(), out.numpy())
-        return out
     result: Tensor = torch.ops.aten.grid_sampler_3d_backward(
         weights[:, :, :, None, None], volume, _as_grid(points), _LINEAR, _ZEROS, False,
         [False, True],
@@ -74,20 +143,31 @@ def _gather_slope(points: Tensor, weights: Tensor, volume: Tensor) -> Tensor:
     return result[:, :, 0, 0]
 
 
+def _needs_plain(points: Tensor) -> bool:
+    """Whether only the plain form serves: other devices, and CUDA where bits must repeat."""
+    if points.is_cuda:
+        return torch.are_deterministic_algorithms_enabled()
+    return points.device.type != "cpu"
+
+
 class _Rasterise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, points: Tensor, weights: Tensor, shape: tuple[int, int, int]) -> Tensor:
         points, weights = points.detach().contiguous(), weights.detach().contiguous()
         ctx.save_for_backward(points, weights)
-        return _splat(points, weights, shape)
+        ctx.sorted = _sorted_batch(points, shape)
+        return _splat(points, weights, shape, ctx.sorted)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         points, weights = ctx.saved_tensors
         slope = slope.contiguous()
-        in_points = _gather_slope(points, weights, slope) if ctx.needs_input_grad[0] else None
-        in_weights = _gather(points, slope) if ctx.needs_input_grad[1] else None
+        in_points, in_weights = None, None
+        if ctx.needs_input_grad[0]:
+            in_points = _gather_slope(points, weights, slope, ctx.sorted)
+        if ctx.needs_input_grad[1]:
+            in_weights = _gather(points, slope, ctx.sorted)
         return in_points, in_weights, None
 
 
@@ -96,16 +176,20 @@ class _Sample(torch.autograd.Function):
     def forward(ctx: Any, volume: Tensor, points: Tensor) -> Tensor:
         volume, points = volume.detach().contiguous(), points.detach().contiguous()
         ctx.save_for_backward(volume, points)
-        return _gather(points, volume)
+        depth, height, width = volume.shape[2:]
+        ctx.sorted = _sorted_batch(points, (depth, height, width))
+        return _gather(points, volume, ctx.sorted)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None]:
         volume, points = ctx.saved_tensors
         slope = slope.contiguous()
-        shape = tuple(volume.shape[2:])
-        in_volume = _splat(points, slope, shape) if ctx.needs_input_grad[0] else None
-        in_points = _gather_slope(points, slope, volume) if ctx.needs_input_grad[1] else None
+        in_volume, in_points = None, None
+        if ctx.needs_input_grad[0]:
+            in_volume = _splat(points, slope, tuple(volume.shape[2:]), ctx.sorted)
+        if ctx.needs_input_grad[1]:
+            in_points = _gather_slope(points, slope, volume, ctx.sorted)
         return in_volume, in_points
 
 
@@ -157,7 +241,9 @@ def rasterise(points: Tensor, weights: Tensor, shape: tuple[int, int, int]) -> T
     -----
     Differentiable once in both inputs (a second derivative raises). On a voxel centre, where the
     hat has a kink, the gradient is that of the side of growing coordinates. On the CPU the values
-    are the same bits for any number of threads; on CUDA sums run in no fixed order.
+    are the same bits for any number of threads, and memory besides inputs and outputs does not grow
+    with N. On CUDA sums run in no fixed order, unless ``torch.use_deterministic_algorithms(True)``
+    chooses the plain form, which also serves other devices.
     Heinrich et al., ICCV 2023.
     """
     fits = weights.dim() == 3 and points.dim() == 3
@@ -168,6 +254,8 @@ def rasterise(points: Tensor, weights: Tensor, shape: tuple[int, int, int]) -> T
             "grid size must be three positive numbers", code="bad_size", field="shape",
             expected="(D, H, W)", found=tuple(shape),
         )  # fmt: skip
+    if _needs_plain(points):
+        return plain.rasterise(points, weights, shape)
     result: Tensor = _Rasterise.apply(  # type: ignore[no-untyped-call]
         points, weights, tuple(shape)
     )
@@ -192,5 +280,7 @@ def sample(volume: Tensor, points: Tensor) -> Tensor:
     """
     fits = volume.dim() == 5 and volume.shape[0] == points.shape[0]
     _check(points, volume, name="volume", expected="(B, C, D, H, W)", fits=fits)
+    if _needs_plain(points):
+        return plain.sample(volume, points)
     result: Tensor = _Sample.apply(volume, points)  # type: ignore[no-untyped-call]
     return result

@@ -1,4 +1,4 @@
-"""Dense motion from sparse motion vectors: splat, smooth, divide."""
+"""Dense motion from sparse motion vectors: splat, then the smoothest grid that agrees."""
 
 import math
 from typing import Any
@@ -8,75 +8,99 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lcsd.divroc.bending import bend
 from lcsd.divroc.motion import clamped, covering_grid, fit_affine, nodes
 from lcsd.divroc.rasterise import rasterise, sample
-from lcsd.divroc.smoothing import gaussian_taps, smooth
 from lcsd.errors import BadInputError
 from lcsd.files import check_points
 from lcsd.geometry import Grid
 from lcsd.images import DisplacementField
 from lcsd.settings.register import ExtrapolateSettings
 
-SIGMA_VOXELS = 1.0
-"""Gaussian on each scale's raster, voxels: the coarsest raster on which its values are smooth
-enough for linear sampling, so that cost and memory shrink eightfold per scale."""
+MARGIN_NODES = 2
+"""Room of each grid around the points, nodes: there the second differences reach all of them."""
 
-MAX_RASTER_VOXELS = 1 << 26
-"""Voxels of the finest raster (1 GiB for three components and the count in float32)."""
+TOLERANCE = 1e-3
+"""Residual, as a share of the right side, at which conjugate gradients end."""
+
+BENDING_DIAGONAL = 42.0
+"""Of the bending operator inside a volume: 3 axes x (1 + 4 + 1) and 3 pairs x 2 x 4."""
+
+MAX_NODES = 1 << 25
+"""Nodes of the finest grid (400 MB for each field of three components in float32)."""
 
 
-class _Pyramid:
-    """Smoothed normalised splats of one set of points, finest scale first."""
+class _Spline:
+    """Points on one grid, and the least-squares system of a motion with bending energy.
 
-    def __init__(self, points: Tensor, box: NDArray[np.float64], settings: ExtrapolateSettings):
-        self._points = points
-        self._trust = settings.trust
-        self._taps = gaussian_taps(SIGMA_VOXELS)
-        # Peak 1, so that the smoothed count is the number of points under the Gaussian.
-        self._taps = self._taps / self._taps.max()
-        self._grids: list[Grid] = []
-        self._counts: list[Tensor] = []
-        for scale in range(settings.scales):
-            spacing = settings.finest_sigma_mm * 2**scale / SIGMA_VOXELS
-            margin = (len(self._taps) // 2 + 1) * spacing
-            grid = covering_grid(box, spacing_mm=spacing, margin_mm=margin)
-            if math.prod(grid.size) > MAX_RASTER_VOXELS:
-                raise BadInputError(
-                    "the finest raster does not fit in memory", code="raster_too_large",
-                    field="finest_sigma_mm", expected=f"at most {MAX_RASTER_VOXELS} voxels",
-                    found=f"{math.prod(grid.size)} voxels for {spacing:g} mm",
-                    remedy="raise finest_sigma_mm",
-                )  # fmt: skip
-            self._grids.append(grid)
-            ones = points.new_ones((1, 1, len(points)))
-            self._counts.append(self._splat(grid, ones))
+    ``sum_n |u(x_n) - v_n|^2 + stiffness * integral |d2u|^2`` with u linear between the nodes.
+    """
 
-    def _splat(self, grid: Grid, weights: Tensor) -> Tensor:
-        at = grid.world_to_normalised(self._points)[None]
-        return smooth(rasterise(at, weights, grid.shape), self._taps)
+    def __init__(self, points: Tensor, grid: Grid, settings: ExtrapolateSettings) -> None:
+        self.grid = grid
+        self._settings = settings
+        self._at = clamped(grid, points)[None]
+        self._count = rasterise(self._at, points.new_ones((1, 1, len(points))), grid.shape)
+        # The integral: squares of second differences / spacing^4, times the node's volume.
+        self._weight = settings.stiffness_mm / grid.spacing[0]
 
-    def levels(self, vectors: Tensor) -> list[Tensor]:
-        """Return per scale the smoothed splat of vectors (N, 3), shape (1, 3, D, H, W)."""
-        return [self._splat(grid, vectors.T[None]) for grid in self._grids]
+    def _lumped(self, flow: Tensor) -> Tensor:
+        """Return the system with each point's pull shared out to its nodes alone."""
+        return self._count * flow + self._weight * bend(flow)
 
-    def at(self, levels: list[Tensor], query: Tensor) -> Tensor:
-        """Return the blended motion at LPS points (M, 3), shape (M, 3).
+    def _solve(self, right: Tensor) -> Tensor:
+        """Return the lumped system's solution by conjugate gradients, Jacobi-preconditioned."""
+        inverse = 1 / (self._count + self._weight * BENDING_DIAGONAL)
+        found = torch.zeros_like(right)
+        left = right
+        eager = inverse * left
+        way, steep = eager, _dot(left, eager)
+        enough = TOLERANCE**2 * steep
+        for _ in range(self._settings.steps):
+            if steep <= enough or steep == 0:
+                break
+            bent = self._lumped(way)
+            size = steep / _dot(way, bent)
+            found = found + size * way
+            left = left - size * bent
+            eager = inverse * left
+            before, steep = steep, _dot(left, eager)
+            way = eager + (steep / before) * way
+        return found
 
-        From coarse to fine, ``v = (sum + trust v) / (count + trust)``: where a scale sees many
-        points its mean rules, where it sees none the coarser value stays; nothing is divided by
-        zero, and a constant stays that constant.
+    def refine(self, flow: Tensor, vectors: Tensor) -> Tensor:
+        """Return a motion (1, 3, D, H, W) nearer to the optimum than ``flow``, for vectors (N, 3).
+
+        The lumped system corrects what is left of the true one; repeated, that converges.
         """
-        blended = torch.zeros_like(query)
-        for scale in reversed(range(len(levels))):
-            at = clamped(self._grids[scale], query)[None]
-            total = sample(levels[scale], at)[0].T
-            count = sample(self._counts[scale], at)[0].T
-            if scale == len(levels) - 1:
-                blended = total / count.clamp(min=torch.finfo(query.dtype).tiny)
-                blended = torch.where(count > 0, blended, torch.zeros_like(blended))
-            else:
-                blended = (total + self._trust * blended) / (count + self._trust)
-        return blended
+        for _ in range(self._settings.rounds):
+            missing = vectors.T[None] - sample(flow, self._at)
+            pull = rasterise(self._at, missing, self.grid.shape)
+            flow = flow + self._solve(pull - self._weight * bend(flow))
+        return flow
+
+
+def _dot(a: Tensor, b: Tensor) -> float:
+    """Return the inner product, summed in an order that no number of threads changes."""
+    if a.is_cuda:
+        return float((a * b).sum(dtype=torch.float64))
+    return float(np.einsum("i,i->", a.numpy().ravel(), b.numpy().ravel(), dtype=np.float64))
+
+
+def _grids(box: NDArray[np.float64], settings: ExtrapolateSettings) -> list[Grid]:
+    """Return the grids around points, coarse first."""
+    grids = []
+    for level in reversed(range(settings.levels)):
+        spacing = settings.finest_mm * 2**level
+        grids.append(covering_grid(box, spacing_mm=spacing, margin_mm=MARGIN_NODES * spacing))
+    if math.prod(grids[-1].size) > MAX_NODES:
+        raise BadInputError(
+            "the finest grid does not fit in memory", code="raster_too_large",
+            field="finest_mm", expected=f"at most {MAX_NODES} nodes",
+            found=f"{math.prod(grids[-1].size)} nodes for {settings.finest_mm:g} mm",
+            remedy="raise finest_mm",
+        )  # fmt: skip
+    return grids
 
 
 def _check(points: NDArray[Any], vectors: NDArray[Any], query: NDArray[Any]) -> None:
@@ -109,7 +133,7 @@ def extrapolate(
     query
         Places to know the motion of, shape (M, 3), LPS mm.
     settings
-        Scales of the Gaussians; the defaults if None.
+        Grids and stiffness; the defaults if None.
     device
         ``"cpu"`` (same bits for any number of threads) or ``"cuda"``.
 
@@ -127,10 +151,9 @@ def extrapolate(
 
     Notes
     -----
-    Vectors and ones are splatted, smoothed and divided (Heinrich et al., ICCV 2023), here after
-    taking out the least-squares affine motion, blended over Gaussians from coarse to fine so that
-    holes take the next wider mean, and repeated on the residual at the points. The cost hardly
-    depends on N.
+    Vectors and ones are splatted (Heinrich et al., ICCV 2023), here after taking out the
+    least-squares affine motion; holes are filled by least bending energy instead of a mean, from
+    a coarse grid to a fine one. Apart from a few splats and samples the cost does not depend on N.
     """
     settings = settings or ExtrapolateSettings()
     points, vectors, query = (np.asarray(a) for a in (points, vectors, query))
@@ -139,13 +162,17 @@ def extrapolate(
     affine = fit_affine(places, moves)
     at = torch.as_tensor(places, dtype=torch.float32, device=device)
     asked = torch.as_tensor(wanted, dtype=torch.float32, device=device)
-    pyramid = _Pyramid(at, places, settings)
     left = torch.as_tensor(moves - affine.at(places), dtype=torch.float32, device=device)
-    result = torch.zeros_like(asked)
-    for _ in range(settings.rounds):
-        levels = pyramid.levels(left)
-        result += pyramid.at(levels, asked)
-        left = left - pyramid.at(levels, at)
+    grid, flow = None, torch.zeros(0)
+    for finer in _grids(places, settings):
+        spline = _Spline(at, finer, settings)
+        start = at.new_zeros((1, 3, *finer.shape))
+        if grid is not None:
+            spots = torch.as_tensor(nodes(finer), dtype=torch.float32, device=device)
+            start = sample(flow, clamped(grid, spots)[None]).reshape(start.shape)
+        grid, flow = finer, spline.refine(start, left)
+    assert grid is not None, "the settings have at least one level"  # noqa: S101
+    result = sample(flow, clamped(grid, asked)[None])[0].T
     dense: NDArray[np.float64] = affine.at(wanted) + result.cpu().numpy()
     return dense
 

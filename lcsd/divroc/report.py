@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lcsd.divroc.optimise import RegistrationResult
+from lcsd.divroc.register import RegistrationResult
 from lcsd.files import Cloud
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from lcsd.divroc import kernels
+from lcsd.divroc import filters
 
 GAUSSIAN_REACH = 3.0
 """Gaussians are cut at this many standard deviations: 0.3 % of their mass."""
@@ -50,7 +50,7 @@ def _filter(volume: Tensor, taps: Tensor) -> Tensor:
     flat = volume.view(-1, *size)
     if not volume.is_cuda:
         out = torch.empty_like(flat)
-        kernels.smooth(flat.numpy(), taps.numpy(), out.numpy())
+        filters.smooth(flat.numpy(), taps.numpy(), out.numpy())
         return out.view_as(volume)
     reach = len(taps) // 2
     result = flat[:, None]

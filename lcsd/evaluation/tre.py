@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from lcsd.errors import BadInputError
-from lcsd.evaluation.extrapolation import extrapolate_motion
+from lcsd.evaluation.extrapolation import extrapolate_vectors
 from lcsd.evaluation.jacobian import FieldQuality, field_quality
 from lcsd.evaluation.landmarks import (
     POINTS_MARGIN_MM,
@@ -70,7 +70,7 @@ class TreResult:
     native: NDArray[np.float64] | None
     method: str
     source: Literal["field", "correspondences"]
-    extrapolation: Literal["none", "tps", "divroc"]
+    extrapolation: Literal["none"] | Extrapolation
     circular_landmarks: int | None
     quality: FieldQuality | None
     quality_region: Literal["mask", "field"] | None
@@ -188,9 +188,10 @@ def evaluate_tre(
     elif correspondences is not None and field is None:
         box = box_around(correspondences.fixed, POINTS_MARGIN_MM)
         check_landmarks(common, [*grids, box], file=file)
-        motion = extrapolate_motion(
-            correspondences, common.fixed, method=extrapolate, tps_smoothing=tps_smoothing
-        )
+        motion = extrapolate_vectors(
+            correspondences.fixed, correspondences.moving - correspondences.fixed, common.fixed,
+            method=extrapolate, tps_smoothing=tps_smoothing,
+        )  # fmt: skip
         circular = _count_circular(common, correspondences)
     else:
         raise BadInputError(

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from lcsd.settings.base import Settings
 
-Extrapolation = Literal["tps", "divroc"]
+Extrapolation = Literal["tps", "divroc", "knn"]
 
 
 class EvaluateSettings(Settings):
@@ -14,8 +14,9 @@ class EvaluateSettings(Settings):
 
     extrapolate: Extrapolation = Field(
         "tps",
-        description="how point motion reaches the landmarks: tps (thin-plate spline) or divroc "
-        "(splat, smooth, divide); not used with a displacement field",
+        description="how point motion reaches the landmarks: tps (thin-plate spline), divroc "
+        "(splats and least bending) or knn (mean of near points); not used with a "
+        "displacement field",
     )
     tps_smoothing: float = Field(
         0.0, ge=0, description="smoothing of the thin-plate spline in mm kernels; 0 interpolates"

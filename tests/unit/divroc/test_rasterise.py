@@ -2,15 +2,16 @@
 
 import itertools
 import math
+import sys
 
 import numba
 import numpy as np
 import pytest
 import torch
-from torch.autograd import gradcheck
+from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional
 
-from lcsd.divroc import rasterise
+from lcsd.divroc import plain, rasterise
 from lcsd.divroc.rasterise import sample
 from lcsd.errors import BadInputError
 
@@ -80,6 +81,47 @@ def test_edges_equal_the_definition(name: str) -> None:
     weights = torch.arange(1.0, 1 + len(points[0]), dtype=torch.float64)[None, None]
     found = rasterise(points, weights, SHAPE)
     np.testing.assert_allclose(found, oracle(points, weights, SHAPE), atol=1e-14)
+
+
+@pytest.mark.parametrize("name", EDGE_POINTS)
+def test_plain_form_agrees_at_the_edges_in_value_and_gradients(name: str) -> None:
+    results = []
+    for form in (rasterise, plain.rasterise):
+        points = torch.tensor([EDGE_POINTS[name]], dtype=torch.float64, requires_grad=True)
+        weights = torch.arange(1.0, 1 + points.shape[1]).double()[None, None].requires_grad_()
+        volume = form(points, weights, SHAPE)
+        upstream = torch.arange(volume.numel()).double().sin().view_as(volume)
+        volume.backward(upstream)
+        results.append((volume.detach(), points.grad, weights.grad))
+    for fast, slow in zip(*results, strict=True):
+        torch.testing.assert_close(fast, slow, rtol=0, atol=1e-12, equal_nan=True)
+
+
+def test_plain_forms_agree_and_have_second_derivatives() -> None:
+    points, weights = random_cloud(count=12)
+    points = away_from_kinks(points, SHAPE)
+    torch.testing.assert_close(
+        plain.rasterise(points, weights, SHAPE), rasterise(points, weights, SHAPE)
+    )
+    volume = torch.randn((2, 2, *SHAPE), generator=torch.Generator().manual_seed(1)).double()
+    torch.testing.assert_close(plain.sample(volume, points), sample(volume, points))
+    few = (points[:1, :3].clone().requires_grad_(), weights[:1, :1, :3].clone().requires_grad_())
+    assert gradgradcheck(lambda p, w: plain.rasterise(p, w, SHAPE), few)
+
+
+def test_chunks_of_points_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    points, weights = random_cloud(count=50)
+    volume = torch.randn((2, 3, *SHAPE), generator=torch.Generator().manual_seed(1)).double()
+    results = []
+    for chunk in (1 << 18, 7):
+        # The package has a function of the module's name.
+        monkeypatch.setattr(sys.modules["lcsd.divroc.rasterise"], "CHUNK_POINTS", chunk)
+        p, w, v = (part.clone().requires_grad_() for part in (points, weights, volume))
+        loss = (rasterise(p, w, SHAPE) * v.detach()).sum() + (sample(v, p) * w.detach()).sum()
+        loss.backward()
+        results.append((p.grad, w.grad, v.grad))
+    for whole, parts in zip(*results, strict=True):
+        torch.testing.assert_close(whole, parts)
 
 
 def test_a_voxel_centre_fills_one_voxel_on_each_axis() -> None:
@@ -206,3 +248,14 @@ def test_cuda_equals_the_cpu() -> None:
         results.append([volume.detach().cpu(), p.grad.cpu(), w.grad.cpu()])
     for on_cpu, on_cuda in zip(*results, strict=True):
         torch.testing.assert_close(on_cpu, on_cuda)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_repeats_its_bits_when_asked() -> None:
+    points, weights = (part.cuda() for part in random_cloud(count=5000, dtype=torch.float32))
+    torch.use_deterministic_algorithms(True)
+    try:
+        first, second = (rasterise(points, weights, SHAPE) for _ in range(2))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(first, second)

@@ -54,6 +54,54 @@ def test_writes_field_points_and_figures(clouds: tuple[Path, Path], tmp_path: Pa
     assert json.loads(result.stdout)["fixed_points"] == 400
 
 
+def test_other_formats_frames_and_units(tmp_path: Path) -> None:
+    points = np.random.default_rng(0).uniform(-40, 40, (400, 3))
+    ras = np.array([-1, -1, 1])
+    np.savetxt(tmp_path / "fixed.txt", points * ras / 1000)
+    np.save(tmp_path / "moving.npy", (points + SHIFT) * ras / 1000)
+    out = tmp_path / "out"
+    result = register(
+        tmp_path / "fixed.txt", tmp_path / "moving.npy", "--out-dir", out,
+        "--frame", "ras", "--unit", "m",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    moved = read_cloud(out / "points.npz").points
+    np.testing.assert_allclose((moved - points).mean(axis=0), SHIFT, atol=0.2)
+    own = np.loadtxt(out / "points.txt") * 1000 * ras
+    np.testing.assert_allclose(own, moved, atol=1e-2)
+    assert read_field(out / "field.nii.gz").grid.spacing == pytest.approx((3, 3, 3))
+
+
+def test_symmetric_writes_the_way_back(clouds: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert register(*clouds, "--out-dir", out, "--symmetric").exit_code == 0
+    moved = read_cloud(out / "points.npz").points.astype(np.float64)
+    back = read_field(out / "inverse_field.nii.gz").at(moved)
+    np.testing.assert_allclose(moved + back, read_cloud(clouds[0]).points, atol=0.2)
+
+
+def test_shortcuts_are_settings(clouds: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    fast = "fast_levels=[{raster_mm: 8, flow_mm: 9, sigma_voxels: 1, iterations: 3}]"
+    done = register(
+        *clouds, "--out-dir", out, "--fast", "--method", "chamfer", "--set", fast, "--json"
+    )
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["iterations"] == 3
+    assert json.loads(done.stdout)["seconds"] > 0
+    settings = json.loads((out / "registration.provenance.json").read_text())["settings"]
+    assert (settings["effort"], settings["method"]) == ("fast", "chamfer")
+
+
+def test_a_frame_mix_up_is_named(clouds: tuple[Path, Path], tmp_path: Path) -> None:
+    far = tmp_path / "far.npy"
+    np.save(far, read_cloud(clouds[1]).points + 1000)
+    done = register(clouds[0], far, "--out-dir", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "different frames" in done.stderr
+    assert "RAS/LPS" in done.stderr
+
+
 def test_a_rerun_is_the_same_bytes(clouds: tuple[Path, Path], tmp_path: Path) -> None:
     for name in ("a", "b"):
         assert register(*clouds, "--out-dir", tmp_path / name).exit_code == 0

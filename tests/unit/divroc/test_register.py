@@ -1,11 +1,13 @@
 """Registration finds known motions, agrees with its own field, and refuses bad clouds."""
 
+import sys
+
 import numba
 import numpy as np
 import pytest
 import torch
 
-from lcsd.divroc.optimise import RegistrationResult, register_clouds
+from lcsd.divroc.register import RegistrationResult, register_clouds
 from lcsd.errors import BadInputError, WorkError
 from lcsd.files import Cloud
 from lcsd.geometry import Grid
@@ -79,6 +81,8 @@ def test_result_is_consistent(
     np.testing.assert_allclose(result.moved_points, fixed + result.displacements, atol=1e-3)
     np.testing.assert_allclose(result.field.at(fixed), result.displacements, atol=0.1)
     assert result.iterations == len(result.loss) == 25 + 25 + 25
+    assert result.seconds > 0
+    assert result.inverse_field is None
     assert result.loss[24] < 0.5 * result.loss[0]
     corners = result.field.grid.corners()
     assert (corners.min(axis=0) <= fixed.min(axis=0) - 18).all()
@@ -94,14 +98,14 @@ def test_direction_is_fixed_to_moving() -> None:
 
 @pytest.mark.parametrize("start", ["translation", "none"])
 def test_finds_it_from_other_starts(pair: tuple[np.ndarray, np.ndarray], start: str) -> None:
-    settings = QUICK.model_copy(update={"start": start})
+    settings = with_changes(start=start)
     assert error(register_clouds(*pair, settings=settings), pair[0]) < 1.5
 
 
 def test_one_pass_is_the_first_part_of_two(
     pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult
 ) -> None:
-    once = register_clouds(*pair, settings=QUICK.model_copy(update={"passes": 1}))
+    once = register_clouds(*pair, settings=with_changes(passes=1))
     assert once.loss == result.loss[: len(once.loss)]
 
 
@@ -150,7 +154,7 @@ def test_field_lies_on_the_grid_asked_for(
 
 def test_progress_is_told(pair: tuple[np.ndarray, np.ndarray]) -> None:
     seen: list[tuple[int, float]] = []
-    settings = QUICK.model_copy(update={"levels": QUICK.levels[:1], "passes": 1})
+    settings = with_changes(levels=QUICK.levels[:1], passes=1)
     found = register_clouds(
         *pair, settings=settings, progress=lambda number, loss: seen.append((number, loss))
     )
@@ -158,10 +162,104 @@ def test_progress_is_told(pair: tuple[np.ndarray, np.ndarray]) -> None:
 
 
 def test_divergence_names_the_iteration(pair: tuple[np.ndarray, np.ndarray]) -> None:
-    settings = QUICK.model_copy(update={"learning_rate_mm": 1e30})
+    settings = with_changes(learning_rate_mm=1e30)
     with pytest.raises(WorkError, match="level 1, iteration 2") as caught:
         register_clouds(*pair, settings=settings)
     assert caught.value.code == "diverged"
+
+
+def with_changes(**changes: object) -> RegisterSettings:
+    return RegisterSettings(**{**QUICK.model_dump(), **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "chamfer"},
+        {"method": "cpd", "cpd": {"points": 900, "iterations": 40, "beta_mm": 40.0}},
+        {"extrapolator": "divroc"},
+        {"extrapolator": "knn"},
+        {"extrapolator": "tps"},
+        {"saturation": 0.0, "norm": "l2"},
+        {"balance": 0.5},
+        {"max_points": 1500},
+    ],
+    ids=str,
+)
+def test_every_method_finds_it(
+    pair: tuple[np.ndarray, np.ndarray], changes: dict[str, object]
+) -> None:
+    found = register_clouds(*pair, settings=with_changes(**changes))
+    assert error(found, pair[0]) < 2
+    assert len(found.moved_points) == len(pair[0])
+    np.testing.assert_allclose(found.field.at(pair[0]), found.displacements, atol=1.0)
+
+
+def test_symmetric_motion_has_an_inverse(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    found = register_clouds(*pair, settings=with_changes(symmetric=True))
+    assert error(found, pair[0]) < 0.8
+    assert found.inverse_field is not None
+    back = found.moved_points + found.inverse_field.at(found.moved_points.astype(np.float64))
+    np.testing.assert_allclose(back, pair[0], atol=0.1)
+
+
+def test_symmetric_registration_does_not_prefer_a_side(
+    pair: tuple[np.ndarray, np.ndarray],
+) -> None:
+    settings = with_changes(symmetric=True, start="translation")
+    there = register_clouds(*pair, settings=settings)
+    back = register_clouds(pair[1], pair[0], settings=settings)
+    returned = there.moved_points + back.field.at(there.moved_points.astype(np.float64))
+    assert np.linalg.norm(returned - pair[0], axis=1).mean() < 0.3
+
+
+def test_fast_runs_the_fast_levels(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    found = register_clouds(*pair, settings=with_changes(effort="fast"))
+    assert found.iterations == sum(level.iterations for level in QUICK.fast_levels)
+    assert error(found, pair[0]) < 1
+
+
+def test_a_stalled_level_ends_early(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    found = register_clouds(*pair, settings=with_changes(stop_share=0.05))
+    assert 3 * 11 <= found.iterations < 75
+    assert error(found, pair[0]) < 1.2
+
+
+def test_labels_keep_structures_apart() -> None:
+    # Artery left, vein right; each moves up by 8 mm. Where each was, the other kind lies now.
+    rng = np.random.default_rng(0)
+    artery = np.c_[rng.uniform(-50, -5, 2000), rng.uniform(-40, 40, 2000), rng.normal(size=2000)]
+    vein = artery * [-1, 1, 1]
+    up = np.array([0.0, 0.0, 8.0])
+    label = np.repeat(np.uint8([1, 2]), 2000)
+    fixed = Cloud(np.concatenate([artery, vein]).astype(np.float32), label=label)
+    moving = Cloud(
+        np.concatenate([artery + up, vein, vein + up, artery]).astype(np.float32),
+        label=np.repeat(label, 2),
+    )
+    shift = {
+        use: register_clouds(
+            fixed, moving, settings=with_changes(start="none", use_labels=use)
+        ).displacements[:, 2]
+        for use in (True, False)
+    }
+    np.testing.assert_allclose(shift[True].mean(), 8, atol=0.5)
+    assert abs(shift[False].mean() - 8) > 1
+
+
+def test_clouds_without_a_common_structure_are_refused() -> None:
+    points = LINE.astype(np.float32)
+    arteries, veins = (Cloud(points, label=np.full(10, kind, np.uint8)) for kind in (1, 2))
+    with pytest.raises(BadInputError, match="share no structure"):
+        register_clouds(arteries, veins, settings=QUICK)
+
+
+def test_a_missing_package_is_named(
+    pair: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pycpd", None)
+    with pytest.raises(BadInputError, match=r"lcsd\[cpd\]"):
+        register_clouds(*pair, settings=with_changes(method="cpd"))
 
 
 LINE = np.arange(30.0).reshape(10, 3)
@@ -199,3 +297,18 @@ def test_clouds_on_a_line_and_of_two_points_work() -> None:
     np.testing.assert_allclose(found.displacements, 1, atol=0.3)
     two = register_clouds(LINE[:2], LINE[:2] + 1, settings=QUICK)
     np.testing.assert_allclose(two.displacements, 1, atol=0.3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("repeatable", [False, True])
+def test_cuda_agrees_with_the_cpu(
+    pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult, repeatable: bool
+) -> None:
+    torch.use_deterministic_algorithms(repeatable)
+    try:
+        first, second = (register_clouds(*pair, settings=QUICK, device="cuda") for _ in range(2))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert np.abs(first.displacements - result.displacements).mean() < 0.05
+    if repeatable:
+        assert first.moved_points.tobytes() == second.moved_points.tobytes()

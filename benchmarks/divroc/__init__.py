@@ -1,0 +1,1 @@
+"""Studies of DiVRoC: speed, extrapolation, resolutions, settings, methods."""

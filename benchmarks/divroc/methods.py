@@ -1,0 +1,44 @@
+"""Methods case by case, in the layout of the paper's Table 3.
+
+Run: python -m benchmarks.divroc.methods demo/cohort demo/results [--real CASE --truth CSV]
+"""
+
+from matplotlib import pyplot as plt
+
+from benchmarks.divroc.study import cases_of, changed, compare, parser
+from benchmarks.divroc.tables import COLOURS, write_figure, write_rows
+
+VARIANTS = {
+    "affine start": changed(
+        passes=1, levels=[{"raster_mm": 6, "flow_mm": 10, "sigma_voxels": 1, "iterations": 1}],
+        learning_rate_mm=1e-9,
+    ),
+    "CPD": changed(method="cpd"),
+    "Chamfer": changed(method="chamfer", max_points=20_000),
+    "DiVRoC fast": changed(effort="fast"),
+    "DiVRoC 1x Adam": changed(passes=1),
+    "DiVRoC 2x Adam": changed(),
+    "DiVRoC symmetric": changed(symmetric=True),
+    "2x Adam + kNN": changed(extrapolator="knn"),
+    "2x Adam + TPS": changed(extrapolator="tps"),
+    "2x Adam + splats": changed(extrapolator="divroc"),
+}  # fmt: skip
+
+
+def main() -> None:
+    cases = cases_of(parser(__doc__).parse_args())
+    rows = compare(cases, VARIANTS)
+    write_rows("methods", rows)
+    means = [row for row in rows if row["case"] == "mean"]
+    figure, axes = plt.subplots(figsize=(7, 3.6))
+    axes.barh([row["variant"] for row in means], [row["mean_mm"] for row in means],
+              color=COLOURS[0])  # fmt: skip
+    axes.invert_yaxis()
+    axes.set(xlabel="mean error at lung points, mm", title=f"{len(cases)} pairs of dense clouds")
+    axes.bar_label(axes.containers[0], fmt="%.2f", padding=3)
+    axes.margins(x=0.12)
+    write_figure("methods", figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Loss and gradient against grid size (the supplement's Figure 4), and the ratio to Figure 6.
+
+Run: python -m benchmarks.divroc.speed
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from matplotlib import pyplot as plt
+from torch import Tensor
+from torch.nn import functional
+
+from benchmarks.divroc.figure_6 import figure_6
+from benchmarks.divroc.tables import COLOURS, seconds, write_figure, write_rows
+from lcsd.baselines.chamfer import ChamferDistance
+from lcsd.divroc import plain, rasterise
+from lcsd.divroc.distance import CloudDistance
+
+GRIDS = (32, 51, 76, 114, 152)
+SIGMA_VOXELS = 0.8
+Raster = Callable[[Tensor, Tensor, tuple[int, int, int]], Tensor]
+
+
+def cloud(count: int, seed: int) -> Tensor:
+    """Points all over the volume: no row is empty, the worst case for our kernels."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand((count, 3), generator=generator) * 1.8 - 0.9
+
+
+def composed(raster: Raster, points: Tensor, grid: int) -> Callable[[], None]:
+    """Return loss and gradient as the supplement composes them: 3^3 mean, squared difference."""
+    shape, weights = (grid,) * 3, torch.ones(1, 1, len(points))
+    target = functional.avg_pool3d(raster(cloud(len(points), 1)[None], weights, shape), 3, 1, 1)
+
+    def run() -> None:
+        free = points[None].clone().requires_grad_()
+        density = functional.avg_pool3d(raster(free, weights, shape), 3, 1, 1)
+        (density - target).square().mean().backward()
+
+    return run
+
+
+def raster_alone(raster: Raster, points: Tensor, grid: int) -> Callable[[], None]:
+    """Return rasterising forward and backward, without any loss."""
+    shape, weights = (grid,) * 3, torch.ones(1, 1, len(points))
+    upstream = torch.rand((1, 1, *shape), generator=torch.Generator().manual_seed(0))
+
+    def run() -> None:
+        free = points[None].clone().requires_grad_()
+        raster(free, weights, shape).backward(upstream)
+
+    return run
+
+
+def fused(points: Tensor, grid: int, gain: float) -> Callable[[], None]:
+    """Return our distance: Gaussian of seven taps, saturation, absolute or squared difference."""
+    distance = CloudDistance(
+        cloud(len(points), 1), (grid,) * 3, sigma_voxels=SIGMA_VOXELS, gain=gain,
+        norm="l1" if gain else "l2",
+    )  # fmt: skip
+    weights = distance.weights(points)
+
+    def run() -> None:
+        free = points.clone().requires_grad_()
+        distance(free, weights).backward()
+
+    return run
+
+
+def chamfer(count: int) -> Callable[[], None]:
+    """Return the Chamfer distance between clouds the size of a chest."""
+    points = 150 * cloud(count, 0)
+    distance = ChamferDistance(150 * cloud(count, 1).double().numpy(), scale_mm=1.0)
+
+    def run() -> None:
+        free = points.clone().requires_grad_()
+        distance(free).backward()
+
+    return run
+
+
+def measure(count: int, grid: int) -> dict[str, object]:
+    points = cloud(count, 0)
+    row: dict[str, object] = {"points": count, "grid": grid}
+    reference = seconds(composed(figure_6, points, grid), repeats=5)
+    ours = seconds(fused(points, grid, 2.0))
+    alone = seconds(raster_alone(figure_6, points, grid), repeats=5)
+    ours_alone = seconds(raster_alone(rasterise, points, grid))
+    row |= {
+        "figure_6_s": reference,
+        "divroc_s": ours,
+        "divroc_squared_s": seconds(fused(points, grid, 0.0)),
+        "ratio": reference / ours,
+        "figure_6_raster_s": alone,
+        "raster_s": ours_alone,
+        "raster_ratio": alone / ours_alone,
+        "plain_raster_s": seconds(raster_alone(plain.rasterise, points, grid), repeats=3),
+    }
+    return row
+
+
+def draw(rows: list[dict[str, object]], chamfers: dict[int, float]) -> None:
+    figure, axes = plt.subplots(figsize=(6.5, 4))
+    of_100k = [row for row in rows if row["points"] == 100_000]
+    grids = [row["grid"] for row in of_100k]
+    for colour, key, label in zip(
+        COLOURS, ("figure_6_s", "divroc_s", "divroc_squared_s"),
+        ("Figure 6, 100k points", "lcsd, 100k points", "lcsd, squared difference"), strict=False,
+    ):  # fmt: skip
+        axes.plot(grids, [row[key] for row in of_100k], "o-", color=colour, label=label)
+    for colour, (count, value) in zip(COLOURS[3:], chamfers.items(), strict=False):
+        axes.axhline(value, color=colour, ls="--", label=f"Chamfer, {count // 1000}k points")
+    axes.set(xlabel="voxels per axis", ylabel="loss + gradient, s", yscale="log")
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+    write_figure("speed", figure)
+
+
+def main() -> None:
+    rows = [measure(100_000, grid) for grid in GRIDS]
+    rows.append(measure(200_000, 152))
+    write_rows("speed", rows)
+    chamfers = {count: seconds(chamfer(count), repeats=3) for count in (16_000, 80_000)}
+    write_rows("speed_chamfer", [{"points": n, "chamfer_s": s} for n, s in chamfers.items()])
+    draw(rows, chamfers)
+    at = {(row["points"], row["grid"]): row for row in rows}
+    double, single = at[200_000, 152]["divroc_s"], at[100_000, 152]["divroc_s"]
+    print(f"200k over 100k points at 152^3: {np.divide(double, single):.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""The study behind the defaults: one setting changed at a time, on whole and spoilt clouds.
+
+Run: python -m benchmarks.divroc.sweep demo/cohort demo/results [--real CASE --truth CSV]
+"""
+
+from matplotlib import pyplot as plt
+
+from benchmarks.divroc.cases import spoilt
+from benchmarks.divroc.study import cases_of, changed, compare, parser
+from benchmarks.divroc.tables import COLOURS, write_figure, write_rows
+from lcsd.settings.register import RegisterSettings
+
+LAST = RegisterSettings().second_levels[-1].model_dump()
+FIRST = [level.model_dump() for level in RegisterSettings().levels]
+
+
+def last(**changes: float) -> RegisterSettings:
+    """Return the defaults with the finest level changed."""
+    return changed(second_levels=[LAST | changes])
+
+
+VARIANTS = {
+    "defaults": changed(),
+    "last raster 1.0 mm": last(raster_mm=1.0),
+    "last raster 1.5 mm": last(raster_mm=1.5),
+    "last raster 2.0 mm": last(raster_mm=2.0),
+    "last flow 3 mm": last(flow_mm=3.0),
+    "last flow 5 mm": last(flow_mm=5.0),
+    "last level 80 steps": last(iterations=80),
+    "without 2.5 mm": changed(levels=[FIRST[0], FIRST[1], FIRST[3]]),
+    "smoothness / 3": changed(smoothness_mm2=RegisterSettings().smoothness_mm2 / 3),
+    "smoothness x 3": changed(smoothness_mm2=RegisterSettings().smoothness_mm2 * 3),
+    "saturation 1": changed(saturation=1.0),
+    "saturation 4": changed(saturation=4.0),
+    "no saturation": changed(saturation=0.0),
+    "squared difference": changed(norm="l2"),
+    "balance 0.5": changed(balance=0.5),
+    "rate 0.15 mm": changed(learning_rate_mm=0.15),
+    "rate 0.6 mm": changed(learning_rate_mm=0.6),
+    "start translation": changed(start="translation"),
+    "stop 0.01": changed(stop_share=0.01),
+}
+
+
+def main() -> None:
+    arguments = parser(__doc__).parse_args()
+    whole = cases_of(arguments)
+    cases = [*whole, *spoilt(whole[0]), *cases_of(arguments, kind="keypoints")[:1]]
+    rows = compare(cases, VARIANTS)
+    write_rows("sweep", rows)
+    names = [case.name for case in cases]
+    of = {(row["variant"], row["case"]): float(str(row["mean_mm"])) for row in rows}
+    figure, axes = plt.subplots(figsize=(8, 5.5))
+    places = range(len(VARIANTS))
+    for number, name in enumerate(names):
+        values = [of[variant, name] / of["defaults", name] for variant in VARIANTS]
+        axes.plot(values, places, "o", ms=4, color=COLOURS[number % len(COLOURS)],
+                  alpha=0.5 + 0.5 * (number < len(COLOURS)), label=name)  # fmt: skip
+    axes.set_yticks(list(places), list(VARIANTS))
+    axes.invert_yaxis()
+    axes.axvline(1, color="0.6", lw=1)
+    axes.set(xlabel="mean error over that of the defaults")
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    write_figure("sweep", figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Results of studies as CSV and figures, and clocks."""
+
+import csv
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "divroc"
+
+COLOURS = ("#4c78a8", "#e45756", "#54a24b", "#f58518", "#72b7b2", "#b279a2")
+
+
+def write_rows(name: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write rows as CSV into the documents and print them."""
+    DOCS.mkdir(parents=True, exist_ok=True)
+    shown = [
+        {key: f"{cell:.4g}" if isinstance(cell, float) else cell for key, cell in row.items()}
+        for row in rows
+    ]
+    with (DOCS / f"{name}.csv").open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, list(shown[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(shown)
+    for row in shown:
+        print("  ".join(f"{key}={cell}" for key, cell in row.items()))
+
+
+def write_figure(name: str, figure: Figure) -> None:
+    """Write a figure into the documents."""
+    DOCS.mkdir(parents=True, exist_ok=True)
+    figure.savefig(DOCS / f"{name}.png", dpi=110, bbox_inches="tight")
+    plt.close(figure)
+
+
+def seconds(work: Callable[[], object], *, repeats: int = 7) -> float:
+    """Return the median wall seconds of some work, after two runs that do not count."""
+    work()
+    work()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)

@@ -1,0 +1,1 @@
+"""Other methods, in the same command and scored by the same evaluator."""

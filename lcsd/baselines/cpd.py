@@ -1,0 +1,108 @@
+"""Coherent point drift (Myronenko and Song, 2010) through the package pycpd, an optional extra."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.divroc.motion import Motion
+from lcsd.errors import BadInputError
+from lcsd.settings.register import CpdSettings
+
+Points = NDArray[np.float64]
+
+
+class DriftMotion:
+    """An affine start and a sum of Gaussians around control points.
+
+    Parameters
+    ----------
+    start
+        Affine motion before the drift.
+    centres
+        Control points after the start, shape (K, 3), mm.
+    weights
+        Shape (K, 3), mm.
+    beta_mm
+        Width of the Gaussians, mm.
+    """
+
+    def __init__(self, start: Motion, centres: Points, weights: Points, beta_mm: float) -> None:
+        self._start = start
+        self._centres = centres
+        self._weights = weights
+        self._beta_mm = beta_mm
+
+    def at(self, points: NDArray[Any], *, device: str = "cpu") -> NDArray[np.float32]:
+        """Return the displacement at LPS points (N, 3), float32, shape (N, 3), mm."""
+        from scipy.spatial.distance import cdist  # noqa: PLC0415
+
+        result = np.empty((len(points), 3), dtype=np.float32)
+        rows = max(1, (1 << 24) // len(self._centres))  # 128 MB of distances at a time
+        for first in range(0, len(points), rows):
+            part = np.asarray(points[first : first + rows], dtype=np.float64)
+            start = self._start.at(part, device=device)
+            squared = cdist(part + start, self._centres, "sqeuclidean")
+            drift = np.exp(-squared / (2 * self._beta_mm**2)) @ self._weights
+            result[first : first + rows] = start + drift
+        return result
+
+
+def _some(points: Points, count: int) -> Points:
+    if len(points) <= count:
+        return points
+    return points[np.random.default_rng(0).choice(len(points), count, replace=False)]
+
+
+def drift(
+    fixed: Points,
+    moving: Points,
+    start: Motion,
+    settings: CpdSettings,
+    progress: Callable[[int, float], None] | None,
+) -> tuple[DriftMotion, tuple[float, ...]]:
+    """Return the coherent drift of the fixed cloud onto the moving cloud.
+
+    Parameters
+    ----------
+    fixed, moving
+        Shapes (N, 3) and (M, 3), LPS mm; random subsets of ``settings.points`` take part.
+    start
+        Affine motion to begin with.
+    progress
+        Called with the iteration and the standard deviation of the mixture, mm.
+
+    Returns
+    -------
+    DriftMotion, tuple of float
+        The motion anywhere, and the mixture's standard deviation per iteration, mm.
+
+    Raises
+    ------
+    BadInputError
+        If pycpd is not installed.
+    """
+    try:
+        from pycpd import DeformableRegistration  # noqa: PLC0415
+    except ImportError as error:
+        raise BadInputError(
+            "the method cpd needs the package pycpd", code="missing_package", field="method",
+            remedy="pip install 'lcsd[cpd]'",
+        ) from error  # fmt: skip
+    part = _some(fixed, settings.points)
+    centres = part + start.at(part)
+    curve: list[float] = []
+
+    def tell(**_: object) -> None:
+        curve.append(float(np.sqrt(max(solver.sigma2, 0.0))))
+        if progress is not None:
+            progress(len(curve), curve[-1])
+
+    solver = DeformableRegistration(
+        X=_some(moving, settings.points), Y=centres, alpha=settings.stiffness,
+        beta=settings.beta_mm, w=settings.outliers, max_iterations=settings.iterations,
+        tolerance=1e-4,
+    )  # fmt: skip
+    solver.register(tell)
+    return DriftMotion(start, centres, solver.W, settings.beta_mm), tuple(curve)

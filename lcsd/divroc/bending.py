@@ -1,0 +1,75 @@
+"""Bending energy of a displacement grid: zero for affine motion, whatever its size."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lcsd.divroc import filters
+
+_AXES = (2, 3, 4)
+
+
+class _Bending(torch.autograd.Function):
+    """The energy on the CPU; its gradient, twice the operator, is made on the way."""
+
+    @staticmethod
+    def forward(ctx: Any, flow: Tensor, scale: float) -> Tensor:
+        volumes = flow.detach().contiguous()[0]
+        bent = bend(volumes[None]).mul_(2 * scale)
+        ctx.save_for_backward(bent)
+        energy = 0.5 * float(np.vdot(volumes.numpy(), bent.numpy()))
+        return flow.new_tensor(energy)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return outer * gradient, None
+
+
+def bend(volumes: Tensor) -> Tensor:
+    """Return half the gradient of the summed squared second differences, shape (1, C, D, H, W)."""
+    if not volumes.is_cuda:
+        out = torch.empty_like(volumes)
+        filters.bend(volumes[0].numpy(), out[0].numpy())
+        return out
+    with torch.enable_grad():
+        free = volumes.detach().requires_grad_()
+        gradient: Tensor = torch.autograd.grad(0.5 * _squares(free), free)[0]
+    return gradient
+
+
+def _squares(flow: Tensor) -> Tensor:
+    """Return the summed squared second differences, the mixed ones twice."""
+    total = flow.new_zeros(())
+    for axis in _AXES:
+        total = total + flow.diff(n=2, dim=axis).square().sum()
+        for other in _AXES[axis - 1 :]:
+            total = total + 2 * flow.diff(dim=axis).diff(dim=other).square().sum()
+    return total
+
+
+def bending_energy(flow: Tensor, spacing_mm: float) -> Tensor:
+    """Return the mean squared second derivatives of a displacement grid, differentiably.
+
+    Parameters
+    ----------
+    flow
+        Shape (1, 3, D, H, W), mm.
+    spacing_mm
+        Distance of neighbours, mm.
+
+    Returns
+    -------
+    Tensor
+        Scalar, per square mm: the sum over components, axes and (twice) pairs of axes, over the
+        number of nodes. Differentiable once.
+    """
+    scale = 1 / (flow[0, 0].numel() * spacing_mm**4)
+    if not flow.is_cuda:
+        fused: Tensor = _Bending.apply(flow, scale)  # type: ignore[no-untyped-call]
+        return fused
+    return _squares(flow) * scale

@@ -1,0 +1,208 @@
+"""One resolution of the optimisation: a displacement grid, and what pulls on the points."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lcsd.baselines.chamfer import ChamferDistance
+from lcsd.divroc.bending import bending_energy
+from lcsd.divroc.distance import CloudDistance
+from lcsd.divroc.motion import Motion, Velocity, clamped, covering_grid, nodes
+from lcsd.divroc.rasterise import sample
+from lcsd.divroc.smoothing import mean_taps, smooth
+from lcsd.geometry import Grid
+from lcsd.settings.register import RegisterLevel, RegisterSettings
+
+RASTER_MARGIN_SIGMAS = 4.0
+"""Room around the clouds on the raster, in Gaussian standard deviations."""
+
+RASTER_MARGIN_MM = 5.0
+"""Further room around the clouds on the raster: moved points may leave their start's box."""
+
+Pull = Callable[[Tensor], Tensor]
+"""The distance of moved points (N, 3), LPS mm, to what they should meet, as a scalar."""
+
+
+class Sides:
+    """Two clouds in the form of the optimisation: points, structures, device.
+
+    Parameters
+    ----------
+    fixed, moving
+        Shapes (N, 3) and (M, 3), float64, LPS mm.
+    labels
+        Structures of both clouds' points, shapes (N,) and (M,), or None.
+    """
+
+    def __init__(
+        self,
+        fixed: NDArray[np.float64],
+        moving: NDArray[np.float64],
+        labels: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None,
+        device: str,
+    ) -> None:
+        self.fixed = fixed
+        self.moving = moving
+        self.labels = labels
+        self.device = device
+
+    def tensor(self, points: NDArray[np.float64]) -> Tensor:
+        """Return points as float32 on the device."""
+        return torch.as_tensor(points, dtype=torch.float32, device=self.device)
+
+
+def _raster(level: RegisterLevel, *clouds: NDArray[np.float64]) -> Grid:
+    margin = RASTER_MARGIN_SIGMAS * level.sigma_voxels * level.raster_mm + RASTER_MARGIN_MM
+    return covering_grid(np.concatenate(clouds), spacing_mm=level.raster_mm, margin_mm=margin)
+
+
+def _distance(
+    raster: Grid, target: Tensor, labels: NDArray[np.uint8] | None,
+    level: RegisterLevel, settings: RegisterSettings,
+) -> CloudDistance:  # fmt: skip
+    return CloudDistance(
+        raster.world_to_normalised(target), raster.shape, sigma_voxels=level.sigma_voxels,
+        gain=settings.saturation, norm=settings.norm, balance=settings.balance, labels=labels,
+    )  # fmt: skip
+
+
+def _pull(
+    sides: Sides, base: NDArray[np.float64], level: RegisterLevel, settings: RegisterSettings
+) -> Pull:
+    """Return the distance of the fixed cloud, which starts at ``base``, to the moving cloud."""
+    if settings.method == "chamfer":
+        return ChamferDistance(sides.moving, scale_mm=level.raster_mm)
+    raster = _raster(level, base, sides.moving)
+    fixed_labels, moving_labels = sides.labels or (None, None)
+    distance = _distance(raster, sides.tensor(sides.moving), moving_labels, level, settings)
+    start = raster.world_to_normalised(sides.tensor(base))
+    weights = distance.weights(start, fixed_labels)
+    return lambda moved: distance(raster.world_to_normalised(moved), weights)
+
+
+class Level:
+    """A displacement grid on top of the motion so far, and the objective it minimises.
+
+    Parameters
+    ----------
+    sides
+        The clouds.
+    motion
+        Motion so far.
+    level, settings
+        Resolution and method.
+    """
+
+    def __init__(
+        self, sides: Sides, motion: Motion, level: RegisterLevel, settings: RegisterSettings
+    ) -> None:
+        self._level = level
+        self._settings = settings
+        self._motion = motion
+        self._prepare(sides)
+        # Every point must see whole kernels, or motion would be damped at the border.
+        self._taps = mean_taps(settings.flow_mean_width, settings.flow_mean_times)
+        reach = (len(self._taps) // 2 + 1) * level.flow_mm
+        self.grid = covering_grid(self._extent(), spacing_mm=level.flow_mm, margin_mm=reach)
+        places = sides.tensor(nodes(self.grid))
+        self.before = self._so_far(places).T.reshape(1, 3, *self.grid.shape)
+        self.control = torch.zeros_like(self.before).requires_grad_()
+        self._place(sides)
+
+    def _prepare(self, sides: Sides) -> None:
+        base = sides.fixed + self._motion.at(sides.fixed, device=sides.device)
+        self._fixed = sides.fixed
+        self._base = sides.tensor(base)
+        self._pull = _pull(sides, base, self._level, self._settings)
+
+    def _extent(self) -> NDArray[np.float64]:
+        """Return the points that the grid has to cover."""
+        return self._fixed
+
+    def _place(self, sides: Sides) -> None:
+        self._at = clamped(self.grid, sides.tensor(sides.fixed))[None]
+
+    def _so_far(self, places: Tensor) -> Tensor:
+        """Return the motion to which this level adds, at points (N, 3), without the start."""
+        return self._motion.layered(places)
+
+    def flow(self) -> Tensor:
+        """Return what this level adds, shape (1, 3, D, H, W), mm."""
+        return smooth(self.control, self._taps)
+
+    def _distance(self, flow: Tensor) -> Tensor:
+        return self._pull(self._base + sample(flow, self._at)[0].T)
+
+    def losses(self) -> tuple[Tensor, Tensor]:
+        """Return the distance, and the objective: distance plus weighted bending energy."""
+        flow = self.flow()
+        distance = self._distance(flow)
+        bending = bending_energy(self.before + flow, self._level.flow_mm)
+        return distance.detach(), distance + self._settings.smoothness_mm2 * bending
+
+    def rate(self, iteration: int) -> float:
+        """Return the learning rate of an iteration (from 0), mm: a cosine from first to last."""
+        first, last = 1.0, self._settings.final_rate_share
+        wave = 0.5 * (1 + math.cos(math.pi * iteration / self._level.iterations))
+        return self._settings.learning_rate_mm * (last + (first - last) * wave)
+
+    def result(self) -> Motion:
+        """Return the motion so far with this level's grid on top."""
+        return self._motion.with_layer(self.grid, self.flow().detach())
+
+
+class SymmetricLevel(Level):
+    """A velocity grid that moves both clouds to the middle.
+
+    The fixed cloud, after the affine start, moves along the velocity for half the time, the
+    moving cloud against it; their densities are compared where they meet. The velocity is summed
+    over levels on the newest grid, because flows of velocities do not add up.
+    """
+
+    def _prepare(self, sides: Sides) -> None:
+        start = self._motion.affine()
+        self._aligned = sides.fixed + start.at(sides.fixed, device=sides.device)
+        self._moving = sides.moving
+        self._ends = sides.tensor(self._aligned), sides.tensor(sides.moving)
+        self._raster = _raster(self._level, self._aligned, sides.moving)
+        moving_labels = None if sides.labels is None else sides.labels[1]
+        self._density = _distance(
+            self._raster, self._ends[1], moving_labels, self._level, self._settings
+        )
+        labels = sides.labels or (None, None)
+        self._weights = tuple(
+            self._density.weights(self._raster.world_to_normalised(end), kinds)
+            for end, kinds in zip(self._ends, labels, strict=True)
+        )
+
+    def _extent(self) -> NDArray[np.float64]:
+        return np.concatenate([self._aligned, self._moving])
+
+    def _so_far(self, places: Tensor) -> Tensor:
+        velocity = self._motion.velocity
+        return torch.zeros_like(places) if velocity is None else velocity.at(places)
+
+    def _place(self, sides: Sides) -> None:
+        """Nothing is placed: points wander through the grid."""
+
+    def _distance(self, flow: Tensor) -> Tensor:
+        velocity = Velocity(self.grid, self.before + flow)
+        a, b = (
+            self._raster.world_to_normalised(velocity.carry(end, share))
+            for end, share in zip(self._ends, (0.5, -0.5), strict=True)
+        )
+        # Either cloud is drawn to where the other is now: together the exact gradient.
+        self._density.aim(b.detach(), self._weights[1])
+        to_b = self._density(a, self._weights[0])
+        self._density.aim(a.detach(), self._weights[0])
+        to_a = self._density(b, self._weights[1])
+        return to_b + (to_a - to_a.detach())
+
+    def result(self) -> Motion:
+        """Return the affine start and the whole velocity."""
+        velocity = Velocity(self.grid, (self.before + self.flow()).detach())
+        return self._motion.with_velocity(velocity)

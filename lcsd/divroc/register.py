@@ -1,0 +1,292 @@
+"""Registration of two point clouds: checks, method, and the result with its figures."""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lcsd.divroc.level import Sides
+from lcsd.divroc.motion import Motion, covering_grid, nodes
+from lcsd.divroc.optimise import Progress, affine_start, optimise
+from lcsd.divroc.rasterise import rasterise
+from lcsd.errors import BadInputError
+from lcsd.evaluation.extrapolation import extrapolate_vectors
+from lcsd.evaluation.jacobian import field_quality
+from lcsd.files import Cloud, check_points
+from lcsd.geometry import Grid
+from lcsd.images import DisplacementField, Image
+from lcsd.settings.register import RegisterSettings
+
+FIELD_MARGIN_MM = 20.0
+"""The default field covers the fixed cloud's box plus this."""
+
+FIELD_SPACING_MM = 3.0
+"""Spacing of the default field: a fifth of the motion's own smoothness, so linear is enough."""
+
+MAX_APART_MM = 500.0
+"""Lungs of one patient are never this far apart; clouds of different frames often are."""
+
+MAX_EXTENT_MM = 1500.0
+"""No cloud of a chest is larger; clouds in micrometres are."""
+
+MIN_EXTENT_MM = 1.0
+"""Nor smaller than a vessel's width; a chest in metres spans 0.3."""
+
+NEAR_MM = 10.0
+"""Folding and log det J are taken at field voxels this near (per axis) to a fixed point."""
+
+
+@dataclass(frozen=True)
+class RegistrationResult:
+    """A registration of two clouds.
+
+    Parameters
+    ----------
+    moved_points
+        Fixed points after the motion, shape (N, 3), float32, LPS mm.
+    displacements
+        ``u`` at the fixed points, shape (N, 3), float32, mm.
+    field
+        ``u`` on the requested grid; equals ``displacements`` at the points up to the grid's
+        linear interpolation.
+    inverse_field
+        ``u'`` with ``x = y + u'(y)`` on the same grid or, without one, around the moving cloud;
+        None unless the registration was symmetric.
+    loss
+        Distance per iteration over all levels and passes, from 0 (equal) on, no unit. It jumps
+        where a level begins, because a finer raster sees more differences.
+    iterations
+        Number of steps.
+    seconds
+        Wall time of the optimisation, without the field.
+    folding_percent
+        Share of field voxels near the fixed cloud with ``det(I + du/dx) <= 0``, percent.
+    std_log_jacobian
+        Standard deviation of ``log det(I + du/dx)`` there; None if every voxel folds.
+    """
+
+    moved_points: NDArray[np.float32]
+    displacements: NDArray[np.float32]
+    field: DisplacementField
+    inverse_field: DisplacementField | None
+    loss: tuple[float, ...]
+    iterations: int
+    seconds: float
+    folding_percent: float
+    std_log_jacobian: float | None
+
+
+def _checked(cloud: NDArray[Any] | Cloud, name: str) -> NDArray[np.float64]:
+    """Return the points of a cloud as float64 after refusing what cannot be registered."""
+    raw = cloud.points if isinstance(cloud, Cloud) else np.asarray(cloud)
+    check_points(raw, name=name)
+    points = np.asarray(raw, dtype=np.float64)
+    extent = float((points.max(axis=0) - points.min(axis=0)).max())
+    if extent == 0:
+        raise BadInputError(
+            "the cloud is a single place", code="degenerate_cloud", field=name,
+            expected="points that differ", found=f"{len(points)} equal points",
+        )  # fmt: skip
+    if not MIN_EXTENT_MM <= extent <= MAX_EXTENT_MM:
+        raise BadInputError(
+            "the cloud is too small or too large for a chest in mm", code="wrong_unit", field=name,
+            expected=f"{MIN_EXTENT_MM:g} to {MAX_EXTENT_MM:g} mm across", found=f"{extent:.4g}",
+            remedy="convert the coordinates to millimetres, or say --unit m",
+        )  # fmt: skip
+    return points
+
+
+def check_pair(
+    fixed: NDArray[Any] | Cloud, moving: NDArray[Any] | Cloud
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the points of two clouds, float64, if they can be registered.
+
+    Raises
+    ------
+    BadInputError
+        As :func:`register_clouds`, for the clouds.
+    """
+    points = _checked(fixed, "fixed"), _checked(moving, "moving")
+    apart = float(np.linalg.norm(points[0].mean(axis=0) - points[1].mean(axis=0)))
+    if apart > MAX_APART_MM:
+        raise BadInputError(
+            "the clouds are in different frames", code="frame_mismatch", field="fixed, moving",
+            expected=f"means within {MAX_APART_MM:g} mm", found=f"{apart:.0f} mm apart",
+            remedy="bring both into one LPS mm frame (a flipped axis or RAS/LPS mix-up is likely)",
+        )  # fmt: skip
+    return points
+
+
+def _labels(cloud: NDArray[Any] | Cloud) -> NDArray[np.uint8] | None:
+    return cloud.label if isinstance(cloud, Cloud) else None
+
+
+def _thinned(points: NDArray[np.float64], most: int) -> NDArray[np.int64]:
+    """Return the rows that take part: all, or a random subset, in the order of z.
+
+    Neighbours in memory are then neighbours in space, which the rasteriser is fast on.
+    """
+    rows = np.arange(len(points))
+    if len(points) > most:
+        rows = np.random.default_rng(0).choice(len(points), most, replace=False)
+    return rows[np.lexsort((rows, points[rows, 2]))]
+
+
+def _sides(
+    fixed: NDArray[Any] | Cloud,
+    moving: NDArray[Any] | Cloud,
+    points: tuple[NDArray[np.float64], NDArray[np.float64]],
+    settings: RegisterSettings,
+    device: str,
+) -> Sides:
+    rows = [_thinned(part, settings.max_points) for part in points]
+    kinds = _labels(fixed), _labels(moving)
+    labels = None
+    if settings.use_labels and kinds[0] is not None and kinds[1] is not None:
+        labels = kinds[0][rows[0]], kinds[1][rows[1]]
+        if not np.isin(labels[0], labels[1]).any():
+            raise BadInputError(
+                "the clouds share no structure", code="labels_differ", field="label",
+                expected=f"labels of the fixed cloud, {sorted(set(labels[0].tolist()))}",
+                found=sorted(set(labels[1].tolist())),
+                remedy="correct the labels, or set use_labels=false",
+            )  # fmt: skip
+    return Sides(points[0][rows[0]], points[1][rows[1]], labels, device)
+
+
+class _PointMotion:
+    """Motion known at points, extended to anywhere by an extrapolator."""
+
+    def __init__(
+        self, points: NDArray[np.float64], vectors: NDArray[Any], method: str, device: str
+    ) -> None:
+        self._points = points
+        self._vectors = np.asarray(vectors, dtype=np.float64)
+        self._method = method
+        self._device = device
+
+    def at(self, points: NDArray[Any], *, device: str = "cpu") -> NDArray[np.float32]:
+        """Return the displacement at LPS points (N, 3), float32, shape (N, 3), mm."""
+        found = extrapolate_vectors(
+            self._points, self._vectors, np.asarray(points, dtype=np.float64),
+            method=self._method, device=device,
+        )  # fmt: skip
+        return found.astype(np.float32)
+
+
+def _move(
+    sides: Sides, settings: RegisterSettings, progress: Progress | None
+) -> tuple[Motion | _PointMotion, tuple[float, ...]]:
+    """Return the motion by the method asked for, and its distance per iteration."""
+    motion: Any
+    if settings.method == "cpd":
+        from lcsd.baselines.cpd import drift  # noqa: PLC0415
+
+        start = affine_start(sides.fixed, sides.moving, settings.start)
+        motion, curve = drift(sides.fixed, sides.moving, start, settings.cpd, progress)
+    else:
+        motion, curve = optimise(sides, settings, progress)
+    if settings.extrapolator != "own":
+        vectors = motion.at(sides.fixed, device=sides.device)
+        motion = _PointMotion(sides.fixed, vectors, settings.extrapolator, sides.device)
+    return motion, curve
+
+
+def _near(fixed: NDArray[np.float64], grid: Grid) -> NDArray[np.bool_]:
+    """Return the voxels of a grid within ``NEAR_MM`` per axis of a fixed point."""
+    from scipy.ndimage import maximum_filter  # noqa: PLC0415
+
+    points = torch.as_tensor(grid.world_to_normalised(fixed), dtype=torch.float32)
+    count = rasterise(points[None], torch.ones(1, 1, len(fixed)), grid.shape)[0, 0].numpy()
+    reach = [2 * math.ceil(NEAR_MM / step) + 1 for step in grid.spacing[::-1]]
+    near: NDArray[np.bool_] = maximum_filter(count > 0, size=reach)
+    return near
+
+
+def _around(points: NDArray[np.float64]) -> Grid:
+    return covering_grid(points, spacing_mm=FIELD_SPACING_MM, margin_mm=FIELD_MARGIN_MM)
+
+
+def _field(at: Any, grid: Grid, device: str) -> DisplacementField:
+    return DisplacementField(at(nodes(grid), device=device).reshape(*grid.shape, 3), grid)
+
+
+def register_clouds(
+    fixed: NDArray[Any] | Cloud,
+    moving: NDArray[Any] | Cloud,
+    *,
+    settings: RegisterSettings | None = None,
+    grid: Grid | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> RegistrationResult:
+    """Return the smooth motion that lays the fixed cloud onto the moving cloud.
+
+    Parameters
+    ----------
+    fixed, moving
+        Clouds, or points of shape (N, 3) and (M, 3), LPS mm, one frame; N and M may differ and
+        no point needs a partner. Where both clouds have labels, each structure is laid onto its
+        own kind.
+    settings
+        Method and resolutions; the defaults if None.
+    grid
+        Grid of the returned field; the fixed cloud's box plus 20 mm at 3 mm if None.
+    device
+        ``"cpu"`` (same bits for any number of threads) or ``"cuda"`` (the same bits only after
+        ``torch.use_deterministic_algorithms(True)``, and slower then).
+    progress
+        Called after each iteration with its number and the distance.
+
+    Returns
+    -------
+    RegistrationResult
+        Moved points, displacements, field ``y = x + u(x)`` and figures.
+
+    Raises
+    ------
+    BadInputError
+        Empty, non-finite or degenerate cloud; wrong unit; clouds in different frames or of
+        different structures; a grid that holds no fixed point; a method that is not installed.
+    WorkError
+        If the optimisation diverges; names level and iteration.
+
+    Notes
+    -----
+    Heinrich et al., *Chasing clouds*, ICCV 2023 (rasterised distance, splatted and smoothed
+    motion, Adam run once or twice); start by means and standard deviations, twice-smoothed
+    displacement grid, saturated densities and L1 after the same group's later optimisation.
+    """
+    settings = settings or RegisterSettings()
+    points = check_pair(fixed, moving)
+    own = grid or _around(points[0])
+    if not own.contains(points[0]).any():
+        raise BadInputError(
+            "the fixed cloud lies outside the grid of the field", code="no_overlap", field="grid",
+            expected="at least one fixed point inside", found="none",
+            remedy="give the image whose vessels made the fixed cloud",
+        )  # fmt: skip
+    began = time.perf_counter()
+    motion, curve = _move(_sides(fixed, moving, points, settings, device), settings, progress)
+    seconds = time.perf_counter() - began
+    displacements = motion.at(points[0], device=device)
+    field = _field(motion.at, own, device)
+    inverse = None
+    if isinstance(motion, Motion) and motion.velocity is not None:
+        inverse = _field(motion.inverse_at, grid or _around(points[1]), device)
+    quality = field_quality(field, mask=Image(_near(points[0], own), own))
+    return RegistrationResult(
+        moved_points=(points[0] + displacements).astype(np.float32),
+        displacements=displacements,
+        field=field,
+        inverse_field=inverse,
+        loss=curve,
+        iterations=len(curve),
+        seconds=seconds,
+        folding_percent=quality.folding_percent,
+        std_log_jacobian=quality.std_log_jacobian,
+    )
