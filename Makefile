@@ -8,7 +8,7 @@ DEMO_CONFIG := workflow/config/demo.yaml
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint format clean
+.PHONY: help install demo test test-fast studies lint format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,13 @@ test: install  ## Run all tests
 
 test-fast: install  ## Run the tests that take seconds
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m 'not slow and not workflow'
+
+STUDIES := methods grids sweep
+studies: install demo  ## Measure DiVRoC again; tables and figures go to docs/divroc
+	$(BIN)/python -m benchmarks.divroc.speed
+	$(BIN)/python -m benchmarks.divroc.extrapolation
+	for study in $(STUDIES); do \
+	  $(BIN)/python -m benchmarks.divroc.$$study demo/cohort demo/results || exit 1; done
 
 lint: install  ## Check format, types and the workflow
 	$(BIN)/ruff format --check .

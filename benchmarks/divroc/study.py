@@ -17,6 +17,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description)
     made.add_argument("cohort", type=Path, help="phantom cohort, such as demo/cohort")
     made.add_argument("results", type=Path, help="its build, such as demo/results")
+    made.add_argument("--cases", type=int, help="phantom pairs that take part; all if not given")
     made.add_argument("--real", type=Path, help="folder of a built case with known motion")
     made.add_argument("--truth", type=Path, help="its table of native fixed and moving points")
     return made
@@ -24,7 +25,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def cases_of(arguments: argparse.Namespace, *, kind: str = "dense") -> list[Case]:
     """Return the cases that the command line names."""
-    cases = phantom_cases(arguments.cohort, arguments.results, kind=kind)
+    cases = phantom_cases(arguments.cohort, arguments.results, kind=kind)[: arguments.cases]
     if arguments.real is not None and kind == "dense":
         cases.append(real_case(arguments.real, arguments.truth))
     return cases

@@ -18,7 +18,7 @@ pytestmark = [
 ]
 
 CORRFIELD_MEAN_MM = 1.1
-DIVROC_MEAN_MM = 2.5
+DIVROC_MEAN_MM = 1.3
 
 
 @pytest.fixture(scope="module")
