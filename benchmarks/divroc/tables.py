@@ -1,7 +1,6 @@
 """Results of studies as CSV and figures, and clocks."""
 
 import csv
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -40,8 +39,11 @@ def write_figure(name: str, figure: Figure) -> None:
     plt.close(figure)
 
 
-def seconds(work: Callable[[], object], *, repeats: int = 7) -> float:
-    """Return the median wall seconds of some work, after two runs that do not count."""
+def seconds(work: Callable[[], object], *, repeats: int = 15) -> float:
+    """Return the least wall seconds of some work, after two runs that do not count.
+
+    The least is the run that other programs disturbed least.
+    """
     work()
     work()
     times = []
@@ -49,4 +51,4 @@ def seconds(work: Callable[[], object], *, repeats: int = 7) -> float:
         start = time.perf_counter()
         work()
         times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return min(times)

@@ -19,7 +19,11 @@ ROW_BITS = 3
 """Rows of a block, as a power of 2: eight rows of two slices stay in a core's first cache."""
 
 
-@numba.njit(cache=True, error_model="numpy")
+SORT_PARTS = 4
+"""Runs of points that are counted and placed side by side; the order depends on none of them."""
+
+
+@numba.njit(cache=True, parallel=True, error_model="numpy")
 def sort(points: Array, shape: tuple[int, int, int], places: Array, order: Array) -> Array:
     """Sort ``points (N, 3)`` by slice and block of rows; points that touch no voxel come last.
 
@@ -32,32 +36,38 @@ def sort(points: Array, shape: tuple[int, int, int], places: Array, order: Array
     blocks = (height >> ROW_BITS) + 1
     outside = (depth + 1) * blocks
     bins = np.empty(len(points), np.int32)
-    tally = np.zeros(outside + 2, np.int64)
+    tally = np.zeros((SORT_PARTS, outside + 1), np.int64)
     real = points.dtype.type
     half = real(0.5)
     sz, sy, sx = real(depth) * half, real(height) * half, real(width) * half
-    for n in range(len(points)):
-        z, y, x = (
-            points[n, 2] * sz + (sz - half),
-            points[n, 1] * sy + (sy - half),
-            points[n, 0] * sx + (sx - half),
-        )
-        at = outside
-        if -1 < z < depth and -1 < y < height and -1 < x < width:
-            at = int(z + 1) * blocks + (int(y + 1) >> ROW_BITS)
-        bins[n] = at
-        tally[at + 1] += 1
+    oz, oy, ox = sz - half, sy - half, sx - half
+    for part in numba.prange(SORT_PARTS):
+        first, last = part * len(points) // SORT_PARTS, (part + 1) * len(points) // SORT_PARTS
+        for n in range(first, last):
+            x, y, z = points[n, 0] * sx + ox, points[n, 1] * sy + oy, points[n, 2] * sz + oz
+            at = outside
+            if -1 < z < depth and -1 < y < height and -1 < x < width:
+                at = int(z + 1) * blocks + (int(y + 1) >> ROW_BITS)
+            bins[n] = at
+            tally[part, at] += 1
+    starts = np.empty(depth + 2, np.int64)
+    total = 0
     for at in range(outside + 1):
-        tally[at + 1] += tally[at]
-    starts = tally[: outside + 1 : blocks].copy()
-    for n in range(len(points)):
-        at = bins[n]
-        to = tally[at]
-        tally[at] = to + 1
-        order[to] = n
-        places[to, 0] = points[n, 0] * sx + (sx - half)
-        places[to, 1] = points[n, 1] * sy + (sy - half)
-        places[to, 2] = points[n, 2] * sz + (sz - half)
+        if at % blocks == 0:
+            starts[at // blocks] = total
+        for part in range(SORT_PARTS):
+            here = tally[part, at]
+            tally[part, at] = total
+            total += here
+    for part in numba.prange(SORT_PARTS):
+        first, last = part * len(points) // SORT_PARTS, (part + 1) * len(points) // SORT_PARTS
+        for n in range(first, last):
+            to = tally[part, bins[n]]
+            tally[part, bins[n]] = to + 1
+            order[to] = n
+            places[to, 0] = points[n, 0] * sx + ox
+            places[to, 1] = points[n, 1] * sy + oy
+            places[to, 2] = points[n, 2] * sz + oz
     return starts
 
 
