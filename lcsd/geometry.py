@@ -11,6 +11,7 @@ Every conversion takes ``(..., 3)`` numpy arrays or torch tensors and returns th
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -33,9 +34,21 @@ LPS_FROM_RAS = np.array([-1.0, -1.0, 1.0])
 """Sign of each axis between LPS and RAS; its own inverse."""
 
 
-def _constant_like(values: NDArray[Any], points: Points) -> Any:
+@lru_cache(maxsize=1024)
+def _on_device(data: bytes, shape: tuple[int, ...], dtype: Any, device: Any) -> Any:
+    """Return float64 bytes as a torch tensor; kept, because a CUDA graph may not copy to it."""
+    import torch  # noqa: PLC0415 - only ever called for a torch tensor
+
+    values = np.frombuffer(data).reshape(shape)
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
+def constant_like(values: NDArray[Any], points: Points) -> Any:
     """Return ``values`` as the array kind, dtype and device of ``points``."""
     if hasattr(points, "new_tensor"):  # a torch tensor, recognised without importing torch
+        if points.is_cuda:
+            data = np.ascontiguousarray(values, dtype=np.float64)
+            return _on_device(data.tobytes(), data.shape, points.dtype, points.device)
         return points.new_tensor(values)
     return values.astype(np.result_type(points, np.float32), copy=False)
 
@@ -48,7 +61,7 @@ def flip_lps_ras(points: Points) -> Points:
     points
         Shape (..., 3), millimetres.
     """
-    return points * _constant_like(LPS_FROM_RAS, points)
+    return points * constant_like(LPS_FROM_RAS, points)
 
 
 @dataclass(frozen=True)
@@ -125,22 +138,22 @@ class Grid:
 
     def voxel_to_world(self, voxels: Points) -> Points:
         """Return LPS mm of continuous voxel indices (x, y, z), shape (..., 3)."""
-        matrix = _constant_like(self.voxel_to_world_matrix, voxels)
-        return voxels @ matrix.T + _constant_like(np.asarray(self.origin), voxels)
+        matrix = constant_like(self.voxel_to_world_matrix, voxels)
+        return voxels @ matrix.T + constant_like(np.asarray(self.origin), voxels)
 
     def world_to_voxel(self, world: Points) -> Points:
         """Return continuous voxel indices (x, y, z) of LPS mm, shape (..., 3)."""
-        inverse = _constant_like(np.linalg.inv(self.voxel_to_world_matrix), world)
-        return (world - _constant_like(np.asarray(self.origin), world)) @ inverse.T
+        inverse = constant_like(np.linalg.inv(self.voxel_to_world_matrix), world)
+        return (world - constant_like(np.asarray(self.origin), world)) @ inverse.T
 
     def voxel_to_normalised(self, voxels: Points) -> Points:
         """Return ``grid_sample`` coordinates of voxel indices, both (x, y, z), (..., 3)."""
-        size = _constant_like(np.asarray(self.size, dtype=np.float64), voxels)
+        size = constant_like(np.asarray(self.size, dtype=np.float64), voxels)
         return (2 * voxels + 1) / size - 1
 
     def normalised_to_voxel(self, normalised: Points) -> Points:
         """Return voxel indices of ``grid_sample`` coordinates, both (x, y, z), (..., 3)."""
-        size = _constant_like(np.asarray(self.size, dtype=np.float64), normalised)
+        size = constant_like(np.asarray(self.size, dtype=np.float64), normalised)
         return ((normalised + 1) * size - 1) / 2
 
     def world_to_normalised(self, world: Points) -> Points:
@@ -153,11 +166,11 @@ class Grid:
 
     def voxel_vectors_to_world(self, vectors: Points) -> Points:
         """Return displacements in mm along LPS of displacements in voxels, shape (..., 3)."""
-        return vectors @ _constant_like(self.voxel_to_world_matrix, vectors).T
+        return vectors @ constant_like(self.voxel_to_world_matrix, vectors).T
 
     def world_vectors_to_voxel(self, vectors: Points) -> Points:
         """Return displacements in voxels of displacements in LPS mm, shape (..., 3)."""
-        return vectors @ _constant_like(np.linalg.inv(self.voxel_to_world_matrix), vectors).T
+        return vectors @ constant_like(np.linalg.inv(self.voxel_to_world_matrix), vectors).T
 
     def contains(self, world: NDArray[Any]) -> NDArray[np.bool_]:
         """Return for each LPS point (N, 3) whether it lies in a voxel of the grid, shape (N,)."""
@@ -234,8 +247,8 @@ class RigidTransform:
 
     def apply(self, points: Points) -> Points:
         """Return the transformed LPS points, shape (..., 3)."""
-        turned = points @ _constant_like(self.rotation, points).T
-        return turned + _constant_like(self.translation, points)
+        turned = points @ constant_like(self.rotation, points).T
+        return turned + constant_like(self.translation, points)
 
     def inverse(self) -> "RigidTransform":
         """Return the transform that undoes this one."""

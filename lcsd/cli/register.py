@@ -45,8 +45,11 @@ def _write(
     from lcsd.images import write_field  # noqa: PLC0415
 
     write_field(out_dir / "field.nii.gz", result.field)
+    inverse = out_dir / "inverse_field.nii.gz"
     if result.inverse_field is not None:
-        write_field(out_dir / "inverse_field.nii.gz", result.inverse_field)
+        write_field(inverse, result.inverse_field)
+    else:
+        inverse.unlink(missing_ok=True)  # of an earlier, symmetric run
     write_cloud(out_dir / "points.npz", moved_cloud(source.cloud, result))
     if source.suffix != ".npz":
         source.write(out_dir / f"points{source.suffix}", result.moved_points)

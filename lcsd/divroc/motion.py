@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lcsd.divroc.rasterise import sample
-from lcsd.geometry import Grid
+from lcsd.geometry import Grid, constant_like
 
 CHUNK_POINTS = 1 << 20
 """Points evaluated at a time: bounds the memory of a full-size field to some 100 MB."""
@@ -37,7 +37,7 @@ def clamped(grid: Grid, points: Tensor) -> Tensor:
 
     A displacement grid is constant beyond its border: a sudden zero there would be a fold.
     """
-    limit = points.new_tensor([1 - 1 / n for n in grid.size])
+    limit = constant_like(1 - 1 / np.asarray(grid.size), points)
     normalised: Tensor = grid.world_to_normalised(points)
     return torch.maximum(torch.minimum(normalised, limit), -limit)
 
@@ -52,7 +52,7 @@ across its plane."""
 
 
 VELOCITY_STEPS = 4
-"""Midpoint steps through half or all of the time: a motion of 50 mm comes back to 0.01 mm."""
+"""Midpoint steps per unit of time: a motion of 50 mm comes back to 0.1 mm."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,9 @@ class Velocity:
 
     def carry(self, points: Tensor, time: float) -> Tensor:
         """Return where LPS points (N, 3) are after a time; negative goes back."""
-        step = time / VELOCITY_STEPS
-        for _ in range(VELOCITY_STEPS):
+        count = max(1, round(VELOCITY_STEPS * abs(time)))
+        step = time / count
+        for _ in range(count):
             halfway = points + 0.5 * step * self.at(points)
             points = points + step * self.at(halfway)
         return points

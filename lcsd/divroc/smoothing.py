@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from lcsd.divroc import filters
+from lcsd.geometry import constant_like
 
 GAUSSIAN_REACH = 3.0
 """Gaussians are cut at this many standard deviations: 0.3 % of their mass."""
@@ -79,6 +80,6 @@ def smooth(volume: Tensor, taps: NDArray[np.float64]) -> Tensor:
         number of threads.
     """
     result: Tensor = _Smooth.apply(  # type: ignore[no-untyped-call]
-        volume, torch.as_tensor(taps, dtype=volume.dtype, device=volume.device)
+        volume, constant_like(taps, volume)
     )
     return result

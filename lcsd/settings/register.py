@@ -69,7 +69,7 @@ class RegisterSettings(Settings):
         _levels((1.2, 4.0, 0.8, 40)), description="resolutions of the second run, as levels"
     )
     fast_levels: tuple[RegisterLevel, ...] = Field(
-        _levels((6.0, 10.0, 1.0, 30), (3.0, 6.0, 0.8, 40)),
+        _levels((6.0, 10.0, 1.0, 25), (2.5, 4.0, 0.8, 35)),
         description="resolutions where effort is fast, as levels",
     )
     learning_rate_mm: float = Field(0.3, gt=0, description="first Adam step, mm")

@@ -3,6 +3,7 @@
 import itertools
 import math
 import sys
+import tracemalloc
 
 import numba
 import numpy as np
@@ -122,6 +123,18 @@ def test_chunks_of_points_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
         results.append((p.grad, w.grad, v.grad))
     for whole, parts in zip(*results, strict=True):
         torch.testing.assert_close(whole, parts)
+
+
+def test_memory_besides_inputs_and_outputs_does_not_grow_with_the_points() -> None:
+    peaks = []
+    for count in (600_000, 1_200_000):
+        points, weights = random_cloud(batch=1, channels=1, count=count, dtype=torch.float32)
+        tracemalloc.start()
+        rasterise(points, weights, SHAPE)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[0] > 1 << 20  # the sorted chunk is seen
+    assert peaks[1] < 1.1 * peaks[0]
 
 
 def test_a_voxel_centre_fills_one_voxel_on_each_axis() -> None:
