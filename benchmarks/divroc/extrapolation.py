@@ -33,7 +33,8 @@ def once(method: str, count: int, edge: int) -> str:
     axis = np.linspace(-150, 150, edge)
     query = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
     vectors = motion(points)
-    extrapolate_vectors(points[:100], vectors[:100], query[:100], method=method)  # compiles
+    few = points[:100] / 20  # in a small box, so that it compiles and takes little memory
+    extrapolate_vectors(few, vectors[:100], few, method=method)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     found = extrapolate_vectors(points, vectors, query, method=method)
@@ -56,18 +57,7 @@ def measure(method: str, count: int, edge: int) -> dict[str, object]:
     }  # fmt: skip
 
 
-def main() -> None:
-    if len(sys.argv) > 1:
-        print(once(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
-        return
-    sizes = [(count, 64) for count in POINTS] + [(8_000, edge) for edge in GRIDS if edge != 64]
-    rows = [
-        measure(method, count, edge)
-        for method in METHODS
-        for count, edge in sizes
-        if method != "tps" or count <= MAX_TPS_POINTS
-    ]
-    write_rows("extrapolation", rows)
+def draw(rows: list[dict[str, object]]) -> None:
     figure, panels = plt.subplots(1, 3, figsize=(12, 3.6))
     for axes, (key, label) in zip(
         panels, (("seconds", "s"), ("memory_mib", "MiB"), ("error_mm", "mm")), strict=True
@@ -83,6 +73,21 @@ def main() -> None:
     panels[0].legend()
     figure.tight_layout()
     write_figure("extrapolation", figure)
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        print(once(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+        return
+    sizes = [(count, 64) for count in POINTS] + [(8_000, edge) for edge in GRIDS if edge != 64]
+    rows = [
+        measure(method, count, edge)
+        for method in METHODS
+        for count, edge in sizes
+        if method != "tps" or count <= MAX_TPS_POINTS
+    ]
+    write_rows("extrapolation", rows)
+    draw(rows)
 
 
 if __name__ == "__main__":
