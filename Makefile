@@ -6,6 +6,8 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 DEMO_CONFIG := workflow/config/demo.yaml
 TEST_WORKERS ?= 2
+# Files are UTF-8 whatever the locale of the machine.
+export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast studies lint format clean
