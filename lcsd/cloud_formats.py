@@ -253,7 +253,7 @@ def read_cloud_file(path: Path, *, frame: Frame = "lps", unit: Unit = "mm") -> C
         points, labels, write_own = read(path)
     except (BadInputError, MemoryError):
         raise
-    except Exception as error:
+    except Exception as error:  # each library has errors of its own; none is swallowed
         raise _broken(path, error, expected=expected) from error
     check_points(points, file=path)
     if labels is not None and len(labels) != len(points):

@@ -92,17 +92,19 @@ def drift(
         ) from error  # fmt: skip
     part = _some(fixed, settings.points)
     centres = part + start.at(part)
+    # The method's outlier term takes the volume of the clouds for 1: in mm all would be outliers.
+    origin, scale = moving.mean(axis=0), float(moving.std(axis=0).mean())
     curve: list[float] = []
 
     def tell(**_: object) -> None:
-        curve.append(float(np.sqrt(max(solver.sigma2, 0.0))))
+        curve.append(scale * float(np.sqrt(max(solver.sigma2, 0.0))))
         if progress is not None:
             progress(len(curve), curve[-1])
 
     solver = DeformableRegistration(
-        X=_some(moving, settings.points), Y=centres, alpha=settings.stiffness,
-        beta=settings.beta_mm, w=settings.outliers, max_iterations=settings.iterations,
-        tolerance=1e-4,
+        X=(_some(moving, settings.points) - origin) / scale, Y=(centres - origin) / scale,
+        alpha=settings.stiffness, beta=settings.beta_mm / scale, w=settings.outliers, max_iterations=settings.iterations,
+        tolerance=1e-7,
     )  # fmt: skip
     solver.register(tell)
-    return DriftMotion(start, centres, solver.W, settings.beta_mm), tuple(curve)
+    return DriftMotion(start, centres, scale * solver.W, settings.beta_mm), tuple(curve)

@@ -31,8 +31,8 @@ class CpdSettings(Settings):
         description="points of each cloud that take part; memory and time grow with their square, "
         "count",
     )  # fmt: skip
-    beta_mm: float = Field(30.0, gt=0, description="width of the Gaussian that couples motion, mm")
-    stiffness: float = Field(3.0, gt=0, description="weight of coherent motion (lambda), no unit")
+    beta_mm: float = Field(60.0, gt=0, description="width of the Gaussian that couples motion, mm")
+    stiffness: float = Field(300.0, gt=0, description="weight of coherent motion (lambda), no unit")
     outliers: float = Field(
         0.1, ge=0, lt=1, description="assumed share of points without partner, of 1"
     )
