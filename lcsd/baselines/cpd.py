@@ -103,8 +103,8 @@ def drift(
 
     solver = DeformableRegistration(
         X=(_some(moving, settings.points) - origin) / scale, Y=(centres - origin) / scale,
-        alpha=settings.stiffness, beta=settings.beta_mm / scale, w=settings.outliers, max_iterations=settings.iterations,
-        tolerance=1e-7,
+        alpha=settings.stiffness, beta=settings.beta_mm / scale, w=settings.outliers,
+        max_iterations=settings.iterations, tolerance=1e-7,
     )  # fmt: skip
     solver.register(tell)
     return DriftMotion(start, centres, scale * solver.W, settings.beta_mm), tuple(curve)
