@@ -1,15 +1,35 @@
 """Fixtures shared by all tests."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from lcsd.cli.common import THREAD_VARIABLES
 
 # Threads that spin while they wait would slow down everything that runs beside them.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 REAL_DATA_VARIABLE = "LCSD_REAL_DATA"
 DEFAULT_REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    """Undo what a command that ran inside this process did to its thread limits."""
+    environment = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    yield
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    if "numba" in sys.modules:
+        import numba
+
+        numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
 
 
 @pytest.fixture(scope="session")

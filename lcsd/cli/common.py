@@ -26,8 +26,10 @@ T = TypeVar("T")
 FILE = click.Path(path_type=Path)
 """Paths are checked by the library, which says more than click can."""
 
+NUMBA_VARIABLE = "NUMBA_NUM_THREADS"
+
 THREAD_VARIABLES = (
-    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS",
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", NUMBA_VARIABLE,
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )  # fmt: skip
 
@@ -42,9 +44,18 @@ PLAIN_PROGRESS_SECONDS = 10.0
 
 
 def set_threads(count: int) -> None:
-    """Limit the threads of every numerical library; must run before they are imported."""
+    """Limit the threads of every numerical library; must run before they are imported.
+
+    Only numba may be there already, as in a program that calls a command as a function: it
+    refuses a changed variable once its threads run, so it is told by its own function.
+    """
     for name in THREAD_VARIABLES:
         os.environ[name] = str(count)
+    if "numba" in sys.modules:
+        import numba
+
+        os.environ[NUMBA_VARIABLE] = str(numba.config.NUMBA_NUM_THREADS)
+        numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
     # Threads that spin while they wait make jobs that share cores up to 20 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from lcsd.cli.common import set_threads
 from lcsd.cli.main import COMMANDS, main
 from lcsd.files import Cloud, read_cloud, read_json, write_cloud
 from lcsd.provenance import provenance_path
@@ -170,3 +172,14 @@ def test_a_rejection_that_cannot_be_written_does_not_hide_the_error(
     assert result.exit_code == 2
     assert "absent.npz: file not found" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_threads_are_limited_after_numba_has_started() -> None:
+    @numba.njit(parallel=True)
+    def double(values):  # type: ignore[no-untyped-def]
+        return values * 2
+
+    double(np.ones(2))  # starts numba's threads, after which it refuses a changed variable
+    set_threads(1)
+    assert numba.get_num_threads() == 1
+    assert double(np.ones((2, 2))).sum() == 8  # a new signature is compiled
