@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgWarning, solve
+from scipy.linalg import LinAlgWarning, cho_factor, cho_solve, qr, solve, solve_triangular
 
 from lcsd.errors import BadInputError
 
@@ -16,42 +16,118 @@ MIN_POINTS = 4
 """An affine map in 3-D has four free points."""
 
 
-@numba.njit(inline="always")  # type: ignore[misc]
-def _kernel(squared: float) -> float:
-    """Return r^2 log r of a squared distance; its limit at 0 is 0."""
-    return 0.5 * squared * np.log(squared) if squared > 0.0 else 0.0
+BLOCK = 512
+"""Control points whose kernel values are held at once: they stay in the nearest cache."""
+
+# log(s) by the bits of s = 2^e m with m in [sqrt(1/2), sqrt(2)): loops of additions and products,
+# which the compiler turns into vectors, where a call of log() would not be.
+HALF_ROOT = np.uint64(0x3FE6A09E667F3BCD)
+SHIFT_TO_HALF_ROOT = np.uint64(0x3FF0000000000000) - HALF_ROOT
+MANTISSA = np.uint64(0x000FFFFFFFFFFFFF)
+EXPONENT_AT = np.uint64(52)
+TWO_TO_52 = np.uint64(0x4330000000000000)
+"""The double 2^52: an integer in its lowest bits is added to it."""
+BIAS = float(2**52 + 1023)
+HALF_LOG_2 = float(np.log(2) / 2)
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[misc]
-def _kernel_matrix(points: Array, matrix: Array) -> None:
-    """Fill the upper left block of ``matrix`` with the kernel between all points."""
-    for row in numba.prange(len(points)):
-        for column in range(len(points)):
-            squared = 0.0
-            for axis in range(3):
-                delta = points[row, axis] - points[column, axis]
-                squared += delta * delta
-            matrix[row, column] = _kernel(squared)
+@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def _kernel(squared: Array, mantissa: Array, exponent: Array) -> None:
+    """Replace squared distances by ``r^2 log r``, whose limit at 0 is 0; two buffers of its size.
+
+    ``log m = 2 artanh(t)`` with ``t = (m - 1) / (m + 1)``, |t| < 0.172: its series to t^15 is right
+    to the last bits of a double.
+    """
+    given = squared.view(np.uint64)
+    m_bits, e_bits = mantissa.view(np.uint64), exponent.view(np.uint64)
+    for i in range(given.size):
+        bits = given[i] + SHIFT_TO_HALF_ROOT
+        e_bits[i] = (bits >> EXPONENT_AT) | TWO_TO_52
+        m_bits[i] = (bits & MANTISSA) + HALF_ROOT
+    for i in range(squared.size):
+        t = (mantissa[i] - 1.0) / (mantissa[i] + 1.0)
+        u = t * t
+        series = 1 / 9 + u * (1 / 11 + u * (1 / 13 + u * (1 / 15 + u * (1 / 17))))
+        series = t * (1.0 + u * (1 / 3 + u * (1 / 5 + u * (1 / 7 + u * series))))
+        squared[i] *= (exponent[i] - BIAS) * HALF_LOG_2 + series
+
+
+@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def _squared_distances(x: Array, y: Array, z: Array, place: Array, out: Array) -> None:
+    px, py, pz = place[0], place[1], place[2]
+    for i in range(out.size):
+        dx, dy, dz = x[i] - px, y[i] - py, z[i] - pz
+        out[i] = dx * dx + dy * dy + dz * dz
+
+
+@numba.njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})  # type: ignore[misc]
+def _dot(a: Array, b: Array) -> float:
+    total = 0.0
+    for i in range(a.size):
+        total += a[i] * b[i]
+    return total
 
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
-def _evaluate(queries: Array, centres: Array, weights: Array, affine: Array, out: Array) -> None:
-    """Set ``out (M, C)`` to the spline at ``queries (M, 3)``; nothing of size M x N is stored."""
-    channels = weights.shape[1]
+def _kernel_matrix(points: Array, matrix: Array) -> None:
+    """Set ``matrix (N, N)`` to the kernel between all points (3, N)."""
+    count = points.shape[1]
+    for row in numba.prange(count):
+        buffers = np.empty((2, count))
+        _squared_distances(points[0], points[1], points[2], points[:, row].copy(), matrix[row])
+        _kernel(matrix[row], buffers[0], buffers[1])
+
+
+@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+def _evaluate(queries: Array, centres: Array, weights: Array, out: Array) -> None:
+    """Add to ``out (M, C)`` the kernels around ``centres (3, N)`` times ``weights (C, N)``."""
+    channels, count = weights.shape
     for row in numba.prange(len(queries)):
-        for channel in range(channels):
-            value = affine[0, channel]
-            for axis in range(3):
-                value += affine[axis + 1, channel] * queries[row, axis]
-            out[row, channel] = value
-        for centre in range(len(centres)):
-            squared = 0.0
-            for axis in range(3):
-                delta = queries[row, axis] - centres[centre, axis]
-                squared += delta * delta
-            share = _kernel(squared)
+        values, buffers = np.empty(BLOCK), np.empty((2, BLOCK))
+        for first in range(0, count, BLOCK):
+            last = min(first + BLOCK, count)
+            size = last - first
+            part = values[:size]
+            _squared_distances(
+                centres[0, first:last], centres[1, first:last], centres[2, first:last],
+                queries[row], part,
+            )  # fmt: skip
+            _kernel(part, buffers[0, :size], buffers[1, :size])
             for channel in range(channels):
-                out[row, channel] += share * weights[centre, channel]
+                out[row, channel] += _dot(part, weights[channel, first:last])
+
+
+def _reflect(reflectors: Array, scales: Array, values: Array, *, back: bool = False) -> Array:
+    """Return ``Q^T values``, or ``Q values``, of a QR decomposition in LAPACK's raw form."""
+    result = values.copy()
+    order = range(len(scales))
+    for k in reversed(order) if back else order:
+        v = reflectors[:, k].copy()
+        v[:k], v[k] = 0.0, 1.0
+        result -= np.outer(scales[k] * v, v @ result)
+    return result
+
+
+def _solve(kernel: Array, affine_basis: Array, values: Array) -> tuple[Array, Array]:
+    """Return weights (N, C) with ``P^T w = 0`` and affine part (4, C): ``K w + P a = values``.
+
+    In the space orthogonal to the affine maps P (N, 4) the kernel is positive definite, so a
+    Cholesky decomposition does, at half the cost of one for the whole system.
+    """
+    (reflectors, scales), upper = qr(affine_basis, mode="raw")
+    kernel = _reflect(reflectors, scales, _reflect(reflectors, scales, kernel).T)
+    turned = _reflect(reflectors, scales, values)
+    mixed, inner = kernel[:4, 4:].copy(), kernel[4:, 4:]
+    try:
+        free = cho_solve(cho_factor(inner, check_finite=False), turned[4:], check_finite=False)
+    except np.linalg.LinAlgError:
+        # Nearly repeated points: rounding has made the smallest eigenvalues negative.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", LinAlgWarning)
+            free = solve(inner, turned[4:], assume_a="sym", check_finite=False)
+    affine = solve_triangular(upper[:4], turned[:4] - mixed @ free)
+    full = np.concatenate([np.zeros((4, values.shape[1])), free])
+    return _reflect(reflectors, scales, full, back=True), affine
 
 
 @dataclass(frozen=True)
@@ -120,16 +196,9 @@ class ThinPlateSpline:
                 "too few points for a thin-plate spline", code="too_few_points",
                 expected=f">= {MIN_POINTS}", found=count,
             )  # fmt: skip
-        matrix = np.zeros((count + 4, count + 4))
-        _kernel_matrix(centres, matrix)
-        matrix[np.arange(count), np.arange(count)] += smoothing
-        matrix[:count, count] = 1.0
-        matrix[:count, count + 1 :] = centres
-        matrix[count:, :count] = matrix[:count, count:].T
-        right = np.zeros((count + 4, values.shape[1]))
-        right[:count] = values
+        basis = np.column_stack([np.ones(count), centres])
         # The rank of the affine part tells points in one plane; the solver may not see it.
-        if np.linalg.matrix_rank(matrix[:count, count:]) < 4:
+        if np.linalg.matrix_rank(basis) < 4:
             raise BadInputError(
                 "the points lie in one plane", code="degenerate_points",
                 expected="points that span a volume", found=f"{count} points",
@@ -140,18 +209,19 @@ class ThinPlateSpline:
                 expected="distinct points", found="repeated points",
                 remedy="remove duplicates or use smoothing > 0",
             )  # fmt: skip
-        with warnings.catch_warnings():
-            # Thousands of points over 300 mm make a large condition number of the kernel's own;
-            # what the solution is worth is tested at the control points.
-            warnings.simplefilter("ignore", LinAlgWarning)
-            solution = solve(matrix, right, assume_a="sym", overwrite_a=True, check_finite=False)
-        return cls(centres, solution[:count].copy(), solution[count:].copy(), offset, scale)
+        kernel = np.empty((count, count))
+        _kernel_matrix(np.ascontiguousarray(centres.T), kernel)
+        kernel[np.arange(count), np.arange(count)] += smoothing
+        weights, affine = _solve(kernel, basis, np.asarray(values, dtype=np.float64))
+        return cls(centres, weights, affine, offset, scale)
 
     def evaluate(self, points: Array) -> Array:
         """Return the spline at ``points`` (M, 3), in the control points' unit, shape (M, C)."""
         queries = np.ascontiguousarray(
             (np.asarray(points, dtype=np.float64) - self.offset) / self.scale
         )
-        out = np.empty((len(queries), self.weights.shape[1]))
-        _evaluate(queries, self.centres, self.weights, self.affine, out)
+        out = self.affine[0] + queries @ self.affine[1:]
+        _evaluate(
+            queries, np.ascontiguousarray(self.centres.T), np.ascontiguousarray(self.weights.T), out
+        )
         return out

@@ -52,7 +52,7 @@ def set_threads(count: int) -> None:
     for name in THREAD_VARIABLES:
         os.environ[name] = str(count)
     if "numba" in sys.modules:
-        import numba
+        import numba  # noqa: PLC0415
 
         os.environ[NUMBA_VARIABLE] = str(numba.config.NUMBA_NUM_THREADS)
         numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))

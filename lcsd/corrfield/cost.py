@@ -1,91 +1,211 @@
 """Local cost volumes: how badly each displacement of a keypoint fits the other image."""
 
+import math
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-F32 = np.float32
+F32 = NDArray[np.float32]
+Features = NDArray[np.uint8] | F32
+
+TOGETHER = 16
+"""Points that are compared channel by channel: close ones read the same part of a channel, which
+then comes from the cache; a whole neighbourhood in all channels would not fit there."""
+
+
+@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def _blend(
+    flat: Features, a: np.uintp, b: np.uintp, c: np.uintp, d: np.uintp,
+    weights: tuple[np.float32, np.float32, np.float32, np.float32], out: F32,
+) -> None:  # fmt: skip
+    """Set ``out`` to a weighted sum of four rows of a flat volume, given by where they start.
+
+    Unsigned positions in a flat array, since making slices of a shared array costs more than the
+    sum: threads fight for its reference count.
+    """
+    w0, w1, w2, w3 = weights
+    for i in range(out.size):
+        at = np.uintp(i)
+        near = w0 * np.float32(flat[a + at]) + w1 * np.float32(flat[b + at])
+        far = w2 * np.float32(flat[c + at]) + w3 * np.float32(flat[d + at])
+        out[at] = near + far
+
+
+@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def _copy(flat: Features, start: np.uintp, out: F32) -> None:
+    for i in range(out.size):
+        out[i] = flat[start + np.uintp(i)]
+
+
+@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def _sample_row(
+    line: F32, share: np.float32, step: int, count: int, out: F32, start: np.uintp
+) -> None:
+    """Set ``count`` values of ``out`` from ``start`` to ``line`` at ``step * k + share``."""
+    rest, one = np.float32(1) - share, np.uintp(1)
+    if step == 1:
+        for i in range(count):
+            k = np.uintp(i)
+            out[start + k] = rest * line[k] + share * line[k + one]
+    elif step == 2:
+        # A stride known to the compiler becomes shuffles; an unknown one slow gathers.
+        for i in range(count):
+            k = np.uintp(i)
+            at = k + k
+            out[start + k] = rest * line[at] + share * line[at + one]
+    else:
+        for i in range(count):
+            at = np.uintp(step * i)
+            out[start + np.uintp(i)] = rest * line[at] + share * line[at + one]
 
 
 @numba.njit(cache=True, inline="always")  # type: ignore[misc]
-def _corner(position: float, size: int) -> tuple[int, int, float]:
-    """Return the two voxels around a position and the share of the second, clamped to the image."""
-    position = min(max(position, 0.0), size - 1.0)
-    first = int(position)
-    return first, min(first + 1, size - 1), position - first
+def _inside(index: int, size: int) -> int:
+    return min(max(index, 0), size - 1)
 
 
-@numba.njit(cache=True)  # type: ignore[misc]
-def _sample_block(
-    features: NDArray[np.float32], start: NDArray[np.float64], step: int, out: NDArray[np.float32]
-) -> None:
-    """Set ``out (C, n, n, n)`` to ``features (C, Z, Y, X)`` at ``start + step * index``, linear."""
-    channels, depth, height, width = features.shape
-    for i in range(out.shape[1]):
-        z0, z1, fz = _corner(start[0] + step * i, depth)
-        for j in range(out.shape[2]):
-            y0, y1, fy = _corner(start[1] + step * j, height)
-            for k in range(out.shape[3]):
-                x0, x1, fx = _corner(start[2] + step * k, width)
-                if fz == 0 and fy == 0 and fx == 0:
-                    for c in range(channels):
-                        out[c, i, j, k] = features[c, z0, y0, x0]
+@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def sample_block(
+    flat: Features, shape: tuple[int, int, int, int], channel: int, start: NDArray[np.float64],
+    step: int, count: int, out: F32,
+) -> None:  # fmt: skip
+    """Set ``out`` to a channel at ``start + step * index``, linear, continued at the border.
+
+    Parameters
+    ----------
+    flat, shape
+        Features (C, Z, Y, X), flattened, and their shape.
+    start
+        Voxel position (z, y, x) of the first sample; need not be whole.
+    step
+        Whole voxels between samples: so all of them lie alike between their voxels.
+    count
+        Samples along each axis.
+    out
+        Shape (count, count * count or more): a plane per z, rows of x behind each other.
+    """
+    _, depth, height, width = shape
+    z0, y0, x0 = math.floor(start[0]), math.floor(start[1]), math.floor(start[2])
+    fz, fy, fx = np.float32(start[0] - z0), np.float32(start[1] - y0), np.float32(start[2] - x0)
+    one = np.float32(1)
+    weights = ((one - fz) * (one - fy), (one - fz) * fy, fz * (one - fy), fz * fy)
+    size = step * (count - 1) + 2
+    line = np.empty(size, np.float32)
+    # The part of a row that lies in the image; what is outside repeats its ends.
+    first = min(max(-x0, 0), size - 1)
+    last = max(min(width - x0, size), first + 1)
+    left = _inside(x0 + first, width)
+    covered = line[first:last]
+    for i in range(count):
+        za, zb = _inside(z0 + step * i, depth), _inside(z0 + step * i + 1, depth)
+        a, b = (channel * depth + za) * height, (channel * depth + zb) * height
+        for j in range(count):
+            ya, yb = _inside(y0 + step * j, height), _inside(y0 + step * j + 1, height)
+            if fz == 0 and fy == 0:
+                _copy(flat, np.uintp((a + ya) * width + left), covered)
+            else:
+                _blend(
+                    flat, np.uintp((a + ya) * width + left), np.uintp((a + yb) * width + left),
+                    np.uintp((b + ya) * width + left), np.uintp((b + yb) * width + left),
+                    weights, covered,
+                )  # fmt: skip
+            for k in range(first):
+                line[k] = line[first]
+            for k in range(last, size):
+                line[k] = line[last - 1]
+            _sample_row(line, fx, step, count, out[i], np.uintp(j * count))
+
+
+@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})  # type: ignore[misc]
+def _add_four(out: F32, a: F32, b: F32, c: F32, d: F32, values: F32) -> None:
+    """Add to ``out`` the squared differences of four rows from one value each."""
+    v0, v1, v2, v3 = values[0], values[1], values[2], values[3]
+    for i in range(out.size):
+        d0, d1, d2, d3 = a[i] - v0, b[i] - v1, c[i] - v2, d[i] - v3
+        out[i] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+
+
+@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})  # type: ignore[misc]
+def _add_five(out: F32, a: F32, b: F32, c: F32, d: F32, e: F32, values: F32) -> None:
+    """Add to ``out`` the squared differences of five rows from one value each."""
+    v0, v1, v2, v3, v4 = values[0], values[1], values[2], values[3], values[4]
+    for i in range(out.size):
+        d0, d1, d2, d3, d4 = a[i] - v0, b[i] - v1, c[i] - v2, d[i] - v3, e[i] - v4
+        out[i] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3) + d4 * d4
+
+
+@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})  # type: ignore[misc]
+def _add_one(out: F32, row: F32, value: np.float32) -> None:
+    for i in range(out.size):
+        delta = row[i] - value
+        out[i] += delta * delta
+
+
+@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def _compare(patch: F32, block: F32, sums: F32) -> None:
+    """Add the squared differences of patch and block to ``sums (D, D * reach)``.
+
+    Parameters
+    ----------
+    patch
+        Shape (S, S, S), one channel.
+    block
+        Shape (reach, reach * reach), ``reach = D + S - 1``, and a little more per plane.
+    sums
+        Row dz holds displacement (dy, dx) at ``dy * reach + dx``: planes are walked in one go,
+        past the end of each row, because long loops are fast ones.
+    """
+    samples = patch.shape[0]
+    reach = sums.shape[1] // sums.shape[0]
+    length = sums.shape[1]
+    for dz in range(sums.shape[0]):
+        total = sums[dz]
+        for i in range(samples):
+            plane = block[dz + i]
+            for j in range(samples):
+                row = plane[j * reach :]
+                values = patch[i, j]
+                done = 0
+                if samples == 5:
+                    _add_five(
+                        total, row[:length], row[1 : 1 + length], row[2 : 2 + length],
+                        row[3 : 3 + length], row[4 : 4 + length], values,
+                    )  # fmt: skip
                     continue
-                w00, w01 = (1 - fz) * (1 - fy), (1 - fz) * fy
-                w10, w11 = fz * (1 - fy), fz * fy
-                for c in range(channels):
-                    near = (
-                        w00 * features[c, z0, y0, x0] + w01 * features[c, z0, y1, x0]
-                        + w10 * features[c, z1, y0, x0] + w11 * features[c, z1, y1, x0]
+                while done + 4 <= samples:
+                    _add_four(
+                        total, row[done : done + length], row[done + 1 : done + 1 + length],
+                        row[done + 2 : done + 2 + length], row[done + 3 : done + 3 + length],
+                        values[done:],
                     )  # fmt: skip
-                    far = (
-                        w00 * features[c, z0, y0, x1] + w01 * features[c, z0, y1, x1]
-                        + w10 * features[c, z1, y0, x1] + w11 * features[c, z1, y1, x1]
-                    )  # fmt: skip
-                    out[c, i, j, k] = (1 - fx) * near + fx * far
+                    done += 4
+                for k in range(done, samples):
+                    _add_one(total, row[k : k + length], values[k])
 
 
-@numba.njit(cache=True, fastmath=True)  # type: ignore[misc]
-def _compare(
-    patch: NDArray[np.float32], block: NDArray[np.float32], factor: float, out: NDArray[np.float32]
-) -> None:
-    """Set ``out (D, D, D)`` to ``factor`` times the squared differences of patch and block."""
-    channels, samples = patch.shape[0], patch.shape[1]
-    width = out.shape[0]
-    row = np.empty(width, np.float32)
+@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def _write(sums: F32, reach: int, factor: np.float32, out: F32) -> None:
+    """Copy the sums, without what lies past the ends of their rows."""
+    width = len(sums)
     for dz in range(width):
         for dy in range(width):
-            row[:] = 0
-            for c in range(channels):
-                for i in range(samples):
-                    for j in range(samples):
-                        line = block[c, dz + i, dy + j]
-                        for k in range(samples):
-                            value = patch[c, i, j, k]
-                            for dx in range(width):
-                                delta = value - line[k + dx]
-                                row[dx] += delta * delta
+            row = sums[dz, dy * reach : dy * reach + width]
             for dx in range(width):
-                out[dz, dy, dx] = np.float32(factor) * row[dx]
+                out[dz, dy, dx] = factor * row[dx]
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[misc]
+@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
 def cost_volumes(
-    source: NDArray[np.float32],
-    target: NDArray[np.float32],
-    points: NDArray[np.float64],
-    radius: int,
-    step: int,
-    patch_radius: int,
-    alpha: float,
-    out: NDArray[np.float32],
-) -> None:
+    source: Features, target: Features, points: NDArray[np.float64], radius: int, step: int,
+    patch_radius: int, alpha: float, threads: int, out: F32,
+) -> None:  # fmt: skip
     """Set ``out (K, D, D, D)``, ``D = 2 radius + 1``, to the cost of every displacement.
 
     Parameters
     ----------
     source, target
-        Features, shape (C, Z, Y, X), float32.
+        Features, shape (C, Z, Y, X), uint8 or float32.
     points
         Voxel positions (z, y, x) in the source, shape (K, 3), float64; need not be whole.
     radius
@@ -96,19 +216,33 @@ def cost_volumes(
         Patch samples at ``-patch_radius, -patch_radius + step, ..`` up to ``patch_radius``.
     alpha
         Weight of the cost.
+    threads
+        Parts worked on at once, each with buffers of its own.
     out
         Axis order (K, z, y, x): ``alpha * mean over samples of sum over channels of
         (source(p + o) - target(p + o + step d))^2``; images continue with their border voxels.
     """
     samples = 2 * patch_radius // step + 1
     width = 2 * radius + 1
+    reach = width + samples - 1
+    factor = np.float32(alpha / samples**3)
     channels = source.shape[0]
-    factor = alpha / samples**3
-    for n in numba.prange(len(points)):
-        patch = np.empty((channels, samples, samples, samples), np.float32)
-        reach = width + samples - 1
-        block = np.empty((channels, reach, reach, reach), np.float32)
-        first = points[n] - patch_radius
-        _sample_block(source, first, step, patch)
-        _sample_block(target, first - radius * step, step, block)
-        _compare(patch, block, factor, out[n])
+    here, there = source.reshape(-1), target.reshape(-1)
+    patch = np.empty((threads, samples, samples * samples), np.float32)
+    # The last rows are read a patch's width past their end.
+    block = np.zeros((threads, reach, reach * reach + samples), np.float32)
+    sums = np.empty((threads, TOGETHER, width, width * reach), np.float32)
+    for part in numba.prange(threads):
+        for begin in range(part * TOGETHER, len(points), threads * TOGETHER):
+            count = min(TOGETHER, len(points) - begin)
+            sums[part] = 0
+            for c in range(channels):
+                for i in range(count):
+                    first = points[begin + i] - patch_radius
+                    sample_block(here, source.shape, c, first, step, samples, patch[part])
+                    first -= radius * step
+                    sample_block(there, target.shape, c, first, step, reach, block[part])
+                    values = patch[part].reshape(samples, samples, samples)
+                    _compare(values, block[part], sums[part, i])
+            for i in range(count):
+                _write(sums[part, i], reach, factor, out[begin + i])

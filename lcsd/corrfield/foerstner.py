@@ -1,9 +1,11 @@
 """Foerstner keypoints: points where the image has structure along all three axes."""
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, correlate1d, gaussian_filter, maximum_filter
+from scipy.ndimage import binary_erosion, correlate1d, maximum_filter
 
+from lcsd.corrfield.smoothing import gaussian_taps, smooth
 from lcsd.errors import BadInputError
 
 GRADIENT = np.array([1.0, -8.0, 0.0, 8.0, -1.0]) / 12.0
@@ -14,6 +16,27 @@ TRUNCATE_SIGMAS = 1.5
 
 TINY = 1e-12
 """Keeps the distinctiveness of a flat region at 0 instead of 0/0."""
+
+
+TENSOR_AXES = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
+"""Entries of the structure tensor, as pairs of axes (z, y, x)."""
+
+
+@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+def _harmonic(tensor: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """Set ``out (N,)`` to ``1 / trace(S^-1)`` of tensors (6, N): zz, yy, xx, zy, zx, yx."""
+    zz, yy, xx, zy, zx, yx = tensor[0], tensor[1], tensor[2], tensor[3], tensor[4], tensor[5]
+    for i in numba.prange(out.size):
+        minor_z = yy[i] * xx[i] - yx[i] * yx[i]
+        minor_y = zz[i] * xx[i] - zx[i] * zx[i]
+        minor_x = zz[i] * yy[i] - zy[i] * zy[i]
+        determinant = (
+            zz[i] * minor_z
+            - zy[i] * (zy[i] * xx[i] - yx[i] * zx[i])
+            + zx[i] * (zy[i] * yx[i] - yy[i] * zx[i])
+        )
+        minors = minor_z + minor_y + minor_x
+        out[i] = max(determinant / minors, 0.0) if minors > TINY else 0.0
 
 
 def distinctiveness(image: NDArray[np.float32], *, sigma: float) -> NDArray[np.float32]:
@@ -36,39 +59,56 @@ def distinctiveness(image: NDArray[np.float32], *, sigma: float) -> NDArray[np.f
     ``trace(S^-1)`` is the sum of the principal 2 x 2 minors over the determinant.
     """
     slopes = [correlate1d(image, GRADIENT, axis=axis, mode="nearest") for axis in range(3)]
-
-    def smooth(a: int, b: int) -> NDArray[np.float32]:
-        product = slopes[a] * slopes[b]
-        result: NDArray[np.float32] = gaussian_filter(
-            product, sigma, mode="nearest", truncate=TRUNCATE_SIGMAS
-        )
-        return result
-
-    zz, yy, xx = smooth(0, 0), smooth(1, 1), smooth(2, 2)
-    zy, zx, yx = smooth(0, 1), smooth(0, 2), smooth(1, 2)
-    minor_z, minor_y, minor_x = yy * xx - yx**2, zz * xx - zx**2, zz * yy - zy**2
-    determinant = zz * minor_z - zy * (zy * xx - yx * zx) + zx * (zy * yx - yy * zx)
-    minors = minor_z + minor_y + minor_x
-    found = np.where(minors > TINY, determinant / np.maximum(minors, TINY), 0.0)
-    return np.maximum(found, 0.0).astype(np.float32)
+    products = np.stack([slopes[a] * slopes[b] for a, b in TENSOR_AXES])
+    tensor = smooth(products, gaussian_taps(sigma, truncate=TRUNCATE_SIGMAS))
+    out = np.empty(image.shape, np.float32)
+    _harmonic(tensor.reshape(6, -1), out.reshape(-1))
+    return out
 
 
-def find_keypoints(
-    image: NDArray[np.float32],
-    mask: NDArray[np.bool_],
-    *,
-    sigma: float,
-    cube: int,
-    threshold: float,
-) -> NDArray[np.int64]:
-    """Return the voxels of a mask whose distinctiveness is the largest within a cube around them.
+def keypoint_scores(
+    image: NDArray[np.float32], mask: NDArray[np.bool_], *, sigma: float
+) -> NDArray[np.float32]:
+    """Return the distinctiveness of the voxels of a mask eroded by one voxel, 0 elsewhere.
 
     Parameters
     ----------
     image, mask
-        Shape (z, y, x). Points lie in the mask eroded by one voxel.
+        Shape (z, y, x).
     sigma
         Gaussian of the structure tensor, voxels.
+
+    Raises
+    ------
+    BadInputError
+        If the mask has no interior.
+    """
+    inside = binary_erosion(mask)
+    where = np.argwhere(inside)
+    if not len(where):
+        raise BadInputError(
+            "the mask has no interior", code="empty_mask", field="mask",
+            expected="a voxel whose six neighbours are in the mask", found="none",
+        )  # fmt: skip
+    # The keypoints of a lung need only its surroundings.
+    margin = int(np.ceil(TRUNCATE_SIGMAS * sigma)) + len(GRADIENT) // 2 + 1
+    low = np.maximum(where.min(axis=0) - margin, 0)
+    high = where.max(axis=0) + margin + 1
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    scores = np.zeros(image.shape, np.float32)
+    scores[box] = distinctiveness(image[box], sigma=sigma) * inside[box]
+    return scores
+
+
+def find_keypoints(
+    scores: NDArray[np.float32], *, cube: int, threshold: float
+) -> NDArray[np.int64]:
+    """Return the voxels whose distinctiveness is the largest within a cube around them.
+
+    Parameters
+    ----------
+    scores
+        Shape (z, y, x), from :func:`keypoint_scores`.
     cube
         Half the edge of the cube, voxels: a point is the largest of ``(2 cube + 1)^3``.
     threshold
@@ -84,27 +124,13 @@ def find_keypoints(
     BadInputError
         If no point reaches the threshold.
     """
-    inside = binary_erosion(mask)
-    # The keypoints of a lung need only its surroundings.
-    where = np.argwhere(inside)
-    if not len(where):
-        raise BadInputError(
-            "the mask has no interior", code="empty_mask", field="mask",
-            expected="a voxel whose six neighbours are in the mask", found="none",
-        )  # fmt: skip
-    margin = cube + int(np.ceil(TRUNCATE_SIGMAS * sigma)) + len(GRADIENT) // 2 + 1
-    low = np.maximum(where.min(axis=0) - margin, 0)
-    high = where.max(axis=0) + margin + 1
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    score = np.where(inside[box], distinctiveness(image[box], sigma=sigma), 0.0)
-    highest = float(score.max())
-    kept = (score == maximum_filter(score, size=2 * cube + 1, mode="constant")) & (
-        score > threshold
+    kept = (scores == maximum_filter(scores, size=2 * cube + 1, mode="constant")) & (
+        scores > threshold
     )
     if not kept.any():
         raise BadInputError(
             "no keypoint is distinctive enough", code="no_keypoints", field="distinctiveness",
-            expected=f"> {threshold:g}", found=f"{highest:g} at most",
+            expected=f"> {threshold:g}", found=f"{float(scores.max()):g} at most",
             remedy="check that the image shows structure inside the mask",
         )  # fmt: skip
-    return np.argwhere(kept) + low
+    return np.argwhere(kept)

@@ -1,5 +1,6 @@
 """Inference: the spanning tree of the keypoints and exact message passing on it."""
 
+import math
 from dataclasses import dataclass
 
 import numba
@@ -8,6 +9,11 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 from scipy.spatial import cKDTree
+
+F32 = NDArray[np.float32]
+
+NEGLIGIBLE = 40.0
+"""exp(-40) is 4e-18: less than a double's last bit beside 1, even times all displacements."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Tree:
 
     order: NDArray[np.int64]
     parent: NDArray[np.int64]
-    length: NDArray[np.float32]
+    length: F32
     levels: NDArray[np.int64]
 
 
@@ -97,89 +103,193 @@ def spanning_tree(
     return Tree(order.astype(np.int64), parent, edge, levels.astype(np.int64))
 
 
-@numba.njit(cache=True, fastmath=True)  # type: ignore[misc]
-def _min_convolve(volume: NDArray[np.float32], weight: float, scratch: NDArray[np.float32]) -> None:
-    """Replace ``volume[d]`` by ``min over e of volume[e] + weight |d - e|^2``, axis by axis."""
+@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def _lower(values: F32, row: F32, cost: np.float32) -> None:
+    """Lower ``values (N,)`` to ``row + cost``, element by element."""
+    for i in range(values.size):
+        # Unlike min(), fmin() becomes one instruction on eight numbers.
+        values[i] = np.fmin(values[i], row[i] + cost)
+
+
+@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def _lower_four(
+    values: F32, a: F32, b: F32, c: F32, d: F32,
+    ca: np.float32, cb: np.float32, cc: np.float32, cd: np.float32,
+) -> None:  # fmt: skip
+    """Lower ``values (N,)`` to each of four rows plus its cost, element by element."""
+    for i in range(values.size):
+        one, two = np.fmin(a[i] + ca, b[i] + cb), np.fmin(c[i] + cc, d[i] + cd)
+        values[i] = np.fmin(values[i], np.fmin(one, two))
+
+
+@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def _along_first(source: F32, cost: F32, out: F32) -> None:
+    """Set ``out[z]`` to ``min over e of source[e] + cost[|z - e|]``, both (D, D * D)."""
+    n = len(cost)
+    fours = n - n % 4
+    for z in range(n):
+        out[z] = source[z]
+        for e in range(0, fours, 4):
+            _lower_four(
+                out[z], source[e], source[e + 1], source[e + 2], source[e + 3],
+                cost[abs(z - e)], cost[abs(z - e - 1)], cost[abs(z - e - 2)], cost[abs(z - e - 3)],
+            )  # fmt: skip
+        for e in range(fours, n):
+            _lower(out[z], source[e], cost[abs(z - e)])
+
+
+@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def min_convolve(
+    volume: F32, weight: float, out: F32,
+    scratch: F32,
+) -> None:  # fmt: skip
+    """Set ``out[d]`` to ``min over e of volume[e] + weight |d - e|^2``, axis by axis.
+
+    Parameters
+    ----------
+    volume, out, scratch
+        Shape (D, D, D), C order; ``volume`` is left as it is.
+    weight
+        Cost of one step, squared steps.
+    """
     n = volume.shape[0]
-    w = np.float32(weight)
-    for z in range(n):  # along z
-        scratch[z] = volume[0] + w * np.float32(z * z)
-        for e in range(1, n):
-            penalty = w * np.float32((z - e) * (z - e))
-            for y in range(n):
-                for x in range(n):
-                    scratch[z, y, x] = min(scratch[z, y, x], volume[e, y, x] + penalty)
-    for z in range(n):  # along y
-        for y in range(n):
-            volume[z, y] = scratch[z, 0] + w * np.float32(y * y)
-            for e in range(1, n):
-                penalty = w * np.float32((y - e) * (y - e))
-                for x in range(n):
-                    volume[z, y, x] = min(volume[z, y, x], scratch[z, e, x] + penalty)
-    squares = np.empty(2 * n - 1, np.float32)
-    for i in range(2 * n - 1):
-        squares[i] = w * np.float32((i - n + 1) ** 2)
-    for z in range(n):  # along x
-        for y in range(n):
-            row = scratch[z, y]
-            row[:] = volume[z, y]
-            for x in range(n):
-                volume[z, y, x] = np.inf
-            for e in range(n):
-                value = row[e]
-                for x in range(n):
-                    volume[z, y, x] = min(volume[z, y, x], value + squares[x - e + n - 1])
+    cost = np.empty(n, np.float32)
+    for i in range(n):
+        cost[i] = np.float32(weight * (i * i))
+    result, between = out.reshape(n, n * n), scratch.reshape(n, n * n)
+    source = volume.reshape(n, n * n)
+    # Every axis is walked as the first one, in rows of D * D; after three turns of the axes
+    # (z, y, x) -> (y, x, z) they stand as before.
+    for _ in range(3):
+        _along_first(source, cost, between)
+        turned = result.reshape(n * n, n)
+        for z in range(n):
+            for i in range(n * n):
+                turned[i, z] = between[z, i]
+        source = result
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[misc]
-def _send(
-    beliefs: NDArray[np.float32],
-    nodes: NDArray[np.int64],
-    length: NDArray[np.float32],
-    messages: NDArray[np.float32],
-) -> None:
-    """Set ``messages[n]`` to the min-convolution of ``beliefs[i]`` for ``n = nodes[i]``."""
-    for i in numba.prange(len(nodes)):
-        node = nodes[i]
-        scratch = np.empty_like(messages[node])
-        messages[node] = beliefs[i]
-        _min_convolve(messages[node], 1.0 / length[node], scratch)
-        # Only differences matter; small numbers keep float32 exact on long trees.
-        messages[node] -= messages[node].min()
+@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def _add_message(
+    total: F32, belief: F32, length: float, buffer: F32
+) -> None:  # fmt: skip
+    """Add the message of ``belief`` along an edge to ``total``, each (D, D, D); two buffers."""
+    message = buffer[0]
+    min_convolve(belief, 1.0 / length, message, buffer[1])
+    # Only differences matter; small numbers keep float32 exact on long trees.
+    lowest = message.min()
+    here, there = total.reshape(-1), message.reshape(-1)
+    for i in range(here.size):
+        here[i] += there[i] - lowest
 
 
-def tree_marginals(cost: NDArray[np.float32], tree: Tree) -> NDArray[np.float32]:
-    """Return the min-marginals of ``sum cost_i(d_i) + sum over edges |d_i - d_j|^2 / length``.
+@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def _add_rest(total: F32, above: F32, length: float, buffer: F32) -> None:
+    """Add to a point's total what its parent knows without it; three buffers.
+
+    The point's own message is computed again: that costs less than keeping all messages.
+    """
+    message, belief = buffer[0], buffer[2]
+    min_convolve(total, 1.0 / length, message, buffer[1])
+    lowest = message.min()
+    known, without, own = above.reshape(-1), belief.reshape(-1), message.reshape(-1)
+    for i in range(known.size):
+        without[i] = known[i] - (own[i] - lowest)
+    _add_message(total, belief, length, buffer)
+
+
+@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+def _to_root(
+    total: F32, order: NDArray[np.int64], levels: NDArray[np.int64], children: NDArray[np.int64],
+    first: NDArray[np.int64], length: F32, buffers: F32,
+) -> None:  # fmt: skip
+    """Add to each total the messages of all that lies below; deepest points first."""
+    parts = len(buffers)
+    for level in range(len(levels) - 2, -1, -1):
+        for part in numba.prange(parts):
+            # A parent belongs to one thread: no two write to one volume, and sums have an order.
+            for i in range(levels[level] + part, levels[level + 1], parts):
+                node = order[i]
+                for j in range(first[node], first[node + 1]):
+                    child = children[j]
+                    _add_message(total[node], total[child], length[child], buffers[part])
+
+
+@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+def _from_root(
+    total: F32, order: NDArray[np.int64], levels: NDArray[np.int64], parent: NDArray[np.int64],
+    length: F32, buffers: F32,
+) -> None:  # fmt: skip
+    """Add to each total the message of all that does not lie below it; the root first."""
+    parts = len(buffers)
+    for level in range(1, len(levels) - 1):
+        for part in numba.prange(parts):
+            for i in range(levels[level] + part, levels[level + 1], parts):
+                node = order[i]
+                _add_rest(total[node], total[parent[node]], length[node], buffers[part])
+
+
+def tree_marginals(cost: F32, tree: Tree) -> F32:
+    """Turn costs into min-marginals of ``sum cost_i(d_i) + sum over edges |d_i - d_j|^2 / length``.
 
     Parameters
     ----------
     cost
-        Shape (K, D, D, D), float32.
+        Shape (K, D, D, D), float32, C order; becomes the result, since it is by far the largest
+        array of a registration.
     tree
         Spanning tree of the K points.
 
     Returns
     -------
     NDArray
-        Shape (K, D, D, D): up to a constant per point, the smallest energy of all configurations
-        in which point i takes displacement d.
+        ``cost``: up to a constant per point, the smallest energy of all configurations in which
+        point i takes displacement d.
 
     Notes
     -----
     Exact on a tree: messages go from the leaves to the root and back. The quadratic penalty is a
-    sum over axes, so each message is three one-dimensional min-convolutions.
+    sum over axes, so each message is three one-dimensional min-convolutions. Besides ``cost`` only
+    a few volumes per thread are held.
     """
-    total = cost.copy()
-    messages = np.zeros_like(cost)
-    steps = [
-        tree.order[a:b] for a, b in zip(tree.levels[:-1], tree.levels[1:], strict=True)
-    ][1:]  # fmt: skip
-    for nodes in reversed(steps):
-        _send(total[nodes], nodes, tree.length, messages)
-        np.add.at(total, tree.parent[nodes], messages[nodes])
-    for nodes in steps:
-        # What the parent knows without this child; its total already holds all its neighbours.
-        beliefs = total[tree.parent[nodes]] - messages[nodes]
-        _send(beliefs, nodes, tree.length, messages)
-        total[nodes] += messages[nodes]
-    return total
+    child = np.flatnonzero(tree.parent >= 0)
+    children = child[np.argsort(tree.parent[child], kind="stable")]
+    first = np.searchsorted(tree.parent[children], np.arange(len(cost) + 1))
+    buffers = np.empty((numba.get_num_threads(), 3, *cost.shape[1:]), np.float32)
+    _to_root(cost, tree.order, tree.levels, children, first, tree.length, buffers)
+    _from_root(cost, tree.order, tree.levels, tree.parent, tree.length, buffers)
+    return cost
+
+
+@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+def soft_minimum(marginals: F32, gamma: float, step: int, out: NDArray[np.float64]) -> None:
+    """Set ``out (K, 3)`` to the mean displacement (z, y, x) under softmax(-gamma * marginal).
+
+    Parameters
+    ----------
+    marginals
+        Shape (K, D, D, D).
+    gamma
+        Sharpness.
+    step
+        Voxels between displacements.
+    """
+    width = marginals.shape[1]
+    radius = width // 2
+    for n in numba.prange(len(marginals)):
+        lowest = marginals[n].min()
+        limit = lowest + np.float32(NEGLIGIBLE / gamma)
+        total = along_z = along_y = along_x = 0.0
+        for z in range(width):
+            for y in range(width):
+                row = marginals[n, z, y]
+                for x in range(width):
+                    if row[x] < limit:
+                        weight = math.exp(-gamma * (row[x] - lowest))
+                        total += weight
+                        along_z += weight * (z - radius)
+                        along_y += weight * (y - radius)
+                        along_x += weight * (x - radius)
+        out[n, 0] = step * along_z / total
+        out[n, 1] = step * along_y / total
+        out[n, 2] = step * along_x / total

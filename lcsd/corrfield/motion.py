@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates, uniform_filter
@@ -12,15 +13,93 @@ from lcsd.images import DisplacementField
 from lcsd.tps import ThinPlateSpline
 
 Array = NDArray[Any]
+F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
 
 MIN_SPLINE_POINTS = 5
 """With fewer matches the stage's motion is their mean: a spline would only follow their noise."""
 
 
-def _sample(volume: Array, places: Array) -> Array:
-    """Return a volume (z, y, x) at voxel positions (3, ...), linear, continued at the border."""
-    found: Array = map_coordinates(volume, places, order=1, mode="nearest")
-    return found
+@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+def _warp(volumes: F32, vectors: F32, out: F32) -> None:
+    """Set ``out[c](x)`` to ``volumes[c](x + vectors(x))``, linear, continued at the border."""
+    channels, depth, height, width = volumes.shape
+    for z in numba.prange(depth):
+        for y in range(height):
+            for x in range(width):
+                pz = min(max(z + vectors[0, z, y, x], 0.0), depth - 1.0)
+                py = min(max(y + vectors[1, z, y, x], 0.0), height - 1.0)
+                px = min(max(x + vectors[2, z, y, x], 0.0), width - 1.0)
+                z0, y0, x0 = int(pz), int(py), int(px)
+                z1, y1, x1 = min(z0 + 1, depth - 1), min(y0 + 1, height - 1), min(x0 + 1, width - 1)
+                fz, fy, fx = np.float32(pz - z0), np.float32(py - y0), np.float32(px - x0)
+                for c in range(channels):
+                    v = volumes[c]
+                    a, b = v[z0, y0, x0], v[z0, y1, x0]
+                    d, e = v[z1, y0, x0], v[z1, y1, x0]
+                    a += fx * (v[z0, y0, x1] - a)
+                    b += fx * (v[z0, y1, x1] - b)
+                    d += fx * (v[z1, y0, x1] - d)
+                    e += fx * (v[z1, y1, x1] - e)
+                    a += fy * (b - a)
+                    d += fy * (e - d)
+                    out[c, z, y, x] = a + fz * (d - a)
+
+
+@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def _between(near: F32, far: F32, share: np.float32, out: F32) -> None:
+    for i in range(out.size):
+        out[i] = near[i] + share * (far[i] - near[i])
+
+
+@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+def _upsample(
+    values: F32, z_first: I64, z_share: F32, y_first: I64, y_share: F32, x_first: I64, x_share: F32,
+    out: F32,
+) -> None:  # fmt: skip
+    """Set ``out (Z, Y, X)`` to values on a coarse grid, linear along each axis."""
+    _, rows, columns = values.shape
+    for z in numba.prange(len(z_first)):
+        plane, row = np.empty(rows * columns, np.float32), np.empty(columns + 1, np.float32)
+        k = z_first[z]
+        _between(values[k].reshape(-1), values[k + 1].reshape(-1), z_share[z], plane)
+        for y in range(len(y_first)):
+            j = y_first[y] * columns
+            _between(
+                plane[j : j + columns], plane[j + columns : j + 2 * columns], y_share[y],
+                row[:columns],
+            )  # fmt: skip
+            row[columns] = row[columns - 1]
+            line = out[z, y]
+            for x in range(line.size):
+                i = x_first[x]
+                line[x] = row[i] + x_share[x] * (row[i + 1] - row[i])
+
+
+def upsampled(
+    values: Array, shape: tuple[int, ...], *, step: int, low: tuple[int, ...] = (0, 0, 0)
+) -> NDArray[np.float32]:
+    """Return values given at every ``step``-th voxel for all voxels.
+
+    Parameters
+    ----------
+    values
+        Shape (I, J, K): node ``i`` lies at voxel ``low + step * i``.
+    shape
+        Shape (Z, Y, X) of the result; linear between the nodes, continued outside.
+    """
+    # A second plane and row, so that one node along an axis has a neighbour.
+    thin = [(0, 1 if n == 1 else 0) for n in values.shape]
+    nodes = np.ascontiguousarray(np.pad(values, thin, mode="edge"), dtype=np.float32)
+    where: list[Array] = []
+    for axis, size in enumerate(shape):
+        last = nodes.shape[axis] - 1
+        place = np.clip((np.arange(size) - low[axis]) / step, 0, last)
+        first = np.minimum(place.astype(np.int64), last - 1)
+        where += [first, (place - first).astype(np.float32)]
+    out = np.empty(shape, np.float32)
+    _upsample(nodes, *where, out)
+    return out
 
 
 def patch_means(image: Array, points: Array, radius: int) -> NDArray[np.float64]:
@@ -47,18 +126,18 @@ class Motion:
         """Return the motion that moves nothing."""
         return cls(np.zeros((3, *shape), np.float32))
 
-    def _places(self) -> Array:
-        return np.indices(self.vectors.shape[1:], dtype=np.float32) + self.vectors
-
     def at(self, points: Array) -> NDArray[np.float64]:
         """Return the displacement at voxel positions (K, 3), shape (K, 3)."""
-        return np.stack([_sample(v, points.T) for v in self.vectors], axis=1).astype(np.float64)
+        found = [map_coordinates(v, points.T, order=1, mode="nearest") for v in self.vectors]
+        return np.stack(found, axis=1).astype(np.float64)
 
     def warp(self, image: Array) -> NDArray[np.float32]:
         """Return ``image(x + u(x))`` on the box."""
         if not self.vectors.any():
             return np.asarray(image, np.float32)
-        return _sample(image, self._places()).astype(np.float32)
+        out = np.empty((1, *image.shape), np.float32)
+        _warp(np.ascontiguousarray(image, np.float32)[None], self.vectors, out)
+        return out[0]
 
     def composed(
         self, points: Array, vectors: Array, *, grid: Grid, corner: Array, rigid: bool,
@@ -95,13 +174,12 @@ class Motion:
         coarse = coarse.reshape(*(len(n) for n in nodes), 3)
         fine = np.empty((3, *shape), np.float32)
         for axis in range(3):
-            fine[axis] = _upsampled(coarse[..., axis], shape, step)
+            fine[axis] = upsampled(coarse[..., axis], shape, step=step)
         if not self.vectors.any():
             return Motion(fine)
-        there = np.indices(shape, dtype=np.float32) + fine
-        for axis in range(3):
-            fine[axis] += _sample(self.vectors[axis], there)
-        return Motion(fine)
+        before = np.empty_like(fine)
+        _warp(self.vectors, fine, before)
+        return Motion(before + fine)
 
     def on_grid(self, grid: Grid, box: tuple[slice, ...]) -> DisplacementField:
         """Return the motion as a field in mm on the whole grid, continued outside the box."""
@@ -124,16 +202,3 @@ def _rigid_motion(
     moved = grid.world_to_voxel(rigid.apply(world(places)))[:, ::-1] - corner
     found: Array = moved - places
     return found
-
-
-def _upsampled(coarse: Array, shape: tuple[int, ...], step: int) -> NDArray[np.float32]:
-    """Return values given at every ``step``-th voxel for all voxels, linear along each axis."""
-    values = coarse.astype(np.float32)
-    for axis, size in enumerate(shape):
-        place = np.arange(size) / step
-        first = place.astype(int)
-        share = (place - first).astype(np.float32).reshape(-1, *(1,) * (2 - axis))
-        near = np.take(values, first, axis=axis)
-        far = np.take(values, first + 1, axis=axis)
-        values = near + share * (far - near)
-    return values

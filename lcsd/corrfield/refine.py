@@ -6,7 +6,10 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+
+from lcsd.corrfield.motion import upsampled
+from lcsd.corrfield.relaxation import relax
+from lcsd.corrfield.smoothing import gaussian_taps, smooth
 
 Array = NDArray[Any]
 F32 = NDArray[np.float32]
@@ -17,7 +20,7 @@ MARGIN_VOXELS = 8
 STEP_LIMIT_VOXELS = 1.0
 """Largest change per round and axis: features are about linear over one voxel."""
 
-SWEEPS = 20
+SWEEPS = 10
 """Sweeps of the linear solver per round. Later rounds go on from there: doubling or halving the
 number changes the mean error on real and synthetic lungs by less than 0.01 mm."""
 
@@ -69,14 +72,7 @@ class Lattice:
         shape
             Shape of the image.
         """
-        for axis, size in enumerate(shape):
-            last = values.shape[axis] - 1
-            place = np.clip((np.arange(size) - self.low[axis]) / self.step, 0, last)
-            first = np.minimum(place.astype(int), max(last - 1, 0))
-            share = (place - first).astype(np.float32).reshape(-1, *(1,) * (2 - axis))
-            near = np.take(values, first, axis=axis)
-            values = near + share * (np.take(values, np.minimum(first + 1, last), axis=axis) - near)
-        return values
+        return upsampled(values, shape, step=self.step, low=self.low)
 
 
 @numba.njit(cache=True, inline="always")  # type: ignore[misc]
@@ -116,18 +112,20 @@ def normal_equations(
         x, xn, fx = _cell(places[n, 2], width)
         zz = yy = xx = zy = zx = yx = bz = by = bx = total = np.float32(0)
         for c in range(channels):
-            d00 = moving[c, z, y, xn] - moving[c, z, y, x]
-            d01 = moving[c, z, yn, xn] - moving[c, z, yn, x]
-            d10 = moving[c, zn, y, xn] - moving[c, zn, y, x]
-            d11 = moving[c, zn, yn, xn] - moving[c, zn, yn, x]
-            v00, v01 = moving[c, z, y, x] + fx * d00, moving[c, z, yn, x] + fx * d01
-            v10, v11 = moving[c, zn, y, x] + fx * d10, moving[c, zn, yn, x] + fx * d11
+            v00, v01 = np.float32(moving[c, z, y, x]), np.float32(moving[c, z, yn, x])
+            v10, v11 = np.float32(moving[c, zn, y, x]), np.float32(moving[c, zn, yn, x])
+            d00 = np.float32(moving[c, z, y, xn]) - v00
+            d01 = np.float32(moving[c, z, yn, xn]) - v01
+            d10 = np.float32(moving[c, zn, y, xn]) - v10
+            d11 = np.float32(moving[c, zn, yn, xn]) - v11
+            v00, v01, v10, v11 = v00 + fx * d00, v01 + fx * d01, v10 + fx * d10, v11 + fx * d11
             near, far = v00 + fy * (v01 - v00), v10 + fy * (v11 - v10)
             along_z = far - near
             along_y = (v01 - v00) + fz * ((v11 - v10) - (v01 - v00))
             front, back = d00 + fy * (d01 - d00), d10 + fy * (d11 - d10)
             along_x = front + fz * (back - front)
-            r = fixed[c, nodes[n, 0], nodes[n, 1], nodes[n, 2]] - (near + fz * along_z)
+            here = np.float32(fixed[c, nodes[n, 0], nodes[n, 1], nodes[n, 2]])
+            r = here - (near + fz * along_z)
             total += r * r
             zz += along_z * along_z
             yy += along_y * along_y
@@ -142,64 +140,6 @@ def normal_equations(
         normal[0, n], normal[1, n], normal[2, n] = w * zz, w * yy, w * xx
         normal[3, n], normal[4, n], normal[5, n] = w * zy, w * zx, w * yx
         right[0, n], right[1, n], right[2, n] = w * bz, w * by, w * bx
-
-
-@numba.njit(cache=True, inline="always")  # type: ignore[misc]
-def _around(values: F32, z: int, y: int, x: int) -> np.float32:
-    """Return the sum over the six neighbours that exist."""
-    depth, height, width = values.shape
-    total = np.float32(0)
-    if z > 0:
-        total += values[z - 1, y, x]
-    if z < depth - 1:
-        total += values[z + 1, y, x]
-    if y > 0:
-        total += values[z, y - 1, x]
-    if y < height - 1:
-        total += values[z, y + 1, x]
-    if x > 0:
-        total += values[z, y, x - 1]
-    if x < width - 1:
-        total += values[z, y, x + 1]
-    return total
-
-
-@numba.njit(cache=True, parallel=True)  # type: ignore[misc]
-def relax(values: F32, normal: F32, right: F32, smoothness: float, colour: int) -> None:
-    """Do half a red-black Gauss-Seidel sweep for ``(A + smoothness L) values = right``.
-
-    L is the graph Laplacian of the six-neighbourhood. Nodes of one colour touch only the other
-    colour, so the result does not depend on the number of threads.
-
-    Parameters
-    ----------
-    values, right
-        Shape (3, Z, Y, X).
-    normal
-        A per node: zz, yy, xx, zy, zx, yx, shape (6, Z, Y, X).
-    colour
-        0 or 1: nodes with ``(z + y + x) % 2 == colour`` change.
-    """
-    depth, height, width = values.shape[1:]
-    for z in numba.prange(depth):
-        for y in range(height):
-            for x in range((z + y + colour) % 2, width, 2):
-                links = int(z > 0) + int(z < depth - 1) + int(y > 0)
-                links += int(y < height - 1) + int(x > 0) + int(x < width - 1)
-                ridge = smoothness * links
-                zz, yy = normal[0, z, y, x] + ridge, normal[1, z, y, x] + ridge
-                xx = normal[2, z, y, x] + ridge
-                zy, zx, yx = normal[3, z, y, x], normal[4, z, y, x], normal[5, z, y, x]
-                p = right[0, z, y, x] + smoothness * _around(values[0], z, y, x)
-                q = right[1, z, y, x] + smoothness * _around(values[1], z, y, x)
-                r = right[2, z, y, x] + smoothness * _around(values[2], z, y, x)
-                # The symmetric 3 x 3 system by its adjugate.
-                c0, c1, c2 = yy * xx - yx * yx, zx * yx - zy * xx, zy * yx - zx * yy
-                c3, c4, c5 = zz * xx - zx * zx, zy * zx - zz * yx, zz * yy - zy * zy
-                determinant = zz * c0 + zy * c1 + zx * c2
-                values[0, z, y, x] = (c0 * p + c1 * q + c2 * r) / determinant
-                values[1, z, y, x] = (c1 * p + c3 * q + c4 * r) / determinant
-                values[2, z, y, x] = (c2 * p + c4 * q + c5 * r) / determinant
 
 
 def _applied(normal: F32, values: F32) -> F32:
@@ -257,18 +197,15 @@ def refine(
     normal = np.zeros((6, *inside.shape), np.float32)
     right = np.zeros((3, *inside.shape), np.float32)
     correction = np.zeros_like(right)
+    taps = gaussian_taps(blur, truncate=TRUNCATE_SIGMAS) if blur > 0 else None
     for _ in range(rounds):
         places = start + correction[:, inside].T
         normal_equations(fixed, moving, nodes, places, robust, normal_nodes, right_nodes)
         normal[:, inside], right[:, inside] = normal_nodes, right_nodes
-        if blur > 0:
-            for part in (*normal, *right):
-                part[:] = gaussian_filter(part, blur, truncate=TRUNCATE_SIGMAS)
+        if taps is not None:
+            normal, right = smooth(normal, taps), smooth(right, taps)
         target = right + _applied(normal, correction)
-        found = correction.copy()
-        for _ in range(SWEEPS):
-            relax(found, normal, target, smoothness, 0)
-            relax(found, normal, target, smoothness, 1)
+        found = relax(correction, normal, target, smoothness, sweeps=SWEEPS)
         correction += np.clip(found - correction, -STEP_LIMIT_VOXELS, STEP_LIMIT_VOXELS)
         right[:, ~inside], normal[:, ~inside] = 0, 0
     refined = np.empty_like(vectors)

@@ -1,19 +1,19 @@
 """corrfield from two images to correspondences and a dense displacement field."""
 
-import contextlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from lcsd.clock import Clock
 from lcsd.corrfield.check import check_images
 from lcsd.corrfield.cost import cost_volumes
-from lcsd.corrfield.foerstner import find_keypoints
-from lcsd.corrfield.inference import Tree, spanning_tree, tree_marginals
-from lcsd.corrfield.mind import mind_ssc
+from lcsd.corrfield.foerstner import find_keypoints, keypoint_scores
+from lcsd.corrfield.inference import Tree, soft_minimum, spanning_tree, tree_marginals
+from lcsd.corrfield.mind import FULL, mind_ssc
 from lcsd.corrfield.motion import Motion, patch_means
 from lcsd.corrfield.outliers import agrees_with_neighbours
 from lcsd.corrfield.refine import refine
@@ -50,61 +50,35 @@ class CorrfieldResult:
     seconds: dict[str, float]
 
 
-class _Clock:
-    """Adds up the wall seconds of the steps."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextlib.contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Add the wall seconds of the block to a step."""
-        start = time.monotonic()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
-
-
 @dataclass(frozen=True)
 class _Matches:
-    """Displacements of keypoints in voxels (z, y, x), and their inconsistency in voxels."""
+    """Displacements of keypoints there, and there and back, (z, y, x), each (K, 3), voxels."""
 
     displacement: Array
-    forward: Array
-    backward: Array
-
-
-def _soft_minimum(marginals: Array, *, gamma: float, step: int) -> Array:
-    """Return the mean displacement under softmax(-gamma * marginal), shape (K, 3), voxels."""
-    count, width = marginals.shape[0], marginals.shape[1]
-    axis = step * (np.arange(width) - width // 2).astype(np.float64)
-    result = np.empty((count, 3))
-    for point in range(count):
-        weights = np.exp(-gamma * (marginals[point] - marginals[point].min()))
-        weights /= weights.sum(dtype=np.float64)
-        result[point] = [
-            weights.sum(axis=others, dtype=np.float64) @ axis for others in ((1, 2), (0, 2), (0, 1))
-        ]
-    return result
+    there_and_back: Array
 
 
 def _match(
     fixed: Array, moving: Array, points: Array, tree: Tree, stage: int,
-    settings: CorrespondSettings, clock: _Clock,
+    settings: CorrespondSettings, clock: Clock,
 ) -> _Matches:  # fmt: skip
     """Match keypoints forwards and, from where they land, backwards; average both marginals."""
     radius, step = settings.search_radius[stage], settings.quantisation[stage]
-    shape = (len(points), *(2 * radius + 1,) * 3)
+    patch, alpha = settings.patch_radius[stage], settings.alpha / FULL**2
+    threads = numba.get_num_threads()
 
     def marginals(source: Array, target: Array, at: Array) -> Array:
-        cost = np.empty(shape, np.float32)
-        patch = settings.patch_radius[stage]
+        cost = np.empty((len(at), *(2 * radius + 1,) * 3), np.float32)
         with clock.step("cost"):
-            cost_volumes(source, target, at, radius, step, patch, settings.alpha, cost)
+            cost_volumes(source, target, at, radius, step, patch, alpha, threads, cost)
         with clock.step("inference"):
             return tree_marginals(cost, tree)
 
     def soft(values: Array) -> Array:
-        return _soft_minimum(values, gamma=settings.gamma, step=step)
+        found = np.empty((len(values), 3))
+        with clock.step("inference"):
+            soft_minimum(values, settings.gamma, step, found)
+        return found
 
     both = marginals(fixed, moving, points)
     forward = soft(both)
@@ -113,7 +87,7 @@ def _match(
     # A way back of -d is evidence for a way there of d.
     both += back[:, ::-1, ::-1, ::-1]
     both *= 0.5
-    return _Matches(soft(both), forward, backward)
+    return _Matches(soft(both), forward + backward)
 
 
 def _box(mask: Array, settings: CorrespondSettings) -> tuple[slice, ...]:
@@ -172,72 +146,104 @@ def find_correspondences(
     """
     settings = settings or CorrespondSettings()
     check_images(fixed, moving, fixed_mask, settings)
-    clock, box = _Clock(), _box(fixed_mask.array, settings)
-    image = fixed.array[box].astype(np.float32)
-    other = moving.array[box].astype(np.float32)
-    mask = fixed_mask.array[box] != 0
-    corner = np.array([part.start for part in box])
-    motion = Motion.identity(image.shape)
-    with clock.step("mind"):
-        features = mind_ssc(image, step=settings.mind_step, sigma=settings.mind_sigma)
-    statistics: dict[str, Any] = {}
-    for stage in range(len(settings.search_radius)):
-        progress(f"stage {stage + 1} of {len(settings.search_radius)}")
+    return _Solver(fixed, moving, fixed_mask, settings, progress).solve()
+
+
+class _Solver:
+    """One registration: what its stages share, in voxels (z, y, x) of the working box."""
+
+    def __init__(
+        self, fixed: Image, moving: Image, fixed_mask: Image, settings: CorrespondSettings,
+        progress: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self.grid, self.settings, self.progress = fixed.grid, settings, progress
+        self.clock, self.box = Clock(), _box(fixed_mask.array, settings)
+        self.image = fixed.array[self.box].astype(np.float32)
+        self.other = moving.array[self.box].astype(np.float32)
+        self.mask = fixed_mask.array[self.box] != 0
+        self.corner = np.array([part.start for part in self.box])
+        with self.clock.step("mind"):
+            self.features = self._features(self.image)
+            self.other_features = self._features(self.other)
+        with self.clock.step("keypoints"):
+            self.scores = keypoint_scores(self.image, self.mask, sigma=settings.sigma)
+        self.motion = Motion.identity(self.image.shape)
+
+    def solve(self) -> CorrfieldResult:
+        """Return correspondences and field."""
+        settings, stages = self.settings, len(self.settings.search_radius)
+        statistics: dict[str, Any] = {}
+        for stage in range(stages):
+            self.progress(f"stage {stage + 1} of {stages}")
+            points, total, inconsistency, figures = self._stage(stage)
+            statistics[f"stage_{stage + 1}"] = figures
+        if settings.refine and settings.transform[-1] == "n":
+            self.progress("refinement")
+            self._refine()
+            total = self.motion.at(points)
+        where = (points + self.corner)[:, ::-1]
+        pairs = PointPairs(
+            fixed=self.grid.voxel_to_world(where),
+            moving=self.grid.voxel_to_world(where + total[:, ::-1]),
+            weight=np.exp(-((inconsistency / settings.consistency_mm) ** 2)),
+        )
+        with self.clock.step("field"):
+            dense = self.motion.on_grid(self.grid, self.box)
+        return CorrfieldResult(
+            pairs, dense, {"count": len(pairs), **statistics}, self.clock.seconds
+        )
+
+    def _features(self, image: Array) -> Array:
+        return mind_ssc(image, step=self.settings.mind_step, sigma=self.settings.mind_sigma)
+
+    def _stage(self, stage: int) -> tuple[Array, Array, Array, dict[str, Any]]:
+        """Match on the warped image and add the found motion to the one before.
+
+        Returns the trusted keypoints, their whole displacement, their inconsistency in mm, and
+        figures.
+        """
+        settings, clock = self.settings, self.clock
         with clock.step("keypoints"):
             points = find_keypoints(
-                image, mask, sigma=settings.sigma, cube=settings.cube[stage],
-                threshold=settings.keypoint_threshold,
-            ).astype(np.float64)  # fmt: skip
-        with clock.step("warp"):
-            warped = motion.warp(other)
-        with clock.step("mind"):
-            there = mind_ssc(warped, step=settings.mind_step, sigma=settings.mind_sigma)
-        means = patch_means(image, points, settings.patch_radius[stage])
-        tree = spanning_tree(points, means, neighbours=settings.neighbours, beta=settings.beta)
-        found = _match(features, there, points, tree, stage, settings, clock)
-        apart = fixed.grid.voxel_vectors_to_world((found.forward + found.backward)[:, ::-1])
+                self.scores, cube=settings.cube[stage], threshold=settings.keypoint_threshold
+            ).astype(np.float64)
+        target = self.other_features
+        if stage > 0:
+            with clock.step("spline"):
+                warped = self.motion.warp(self.other)
+            with clock.step("mind"):
+                target = self._features(warped)
+        with clock.step("inference"):
+            means = patch_means(self.image, points, settings.patch_radius[stage])
+            tree = spanning_tree(points, means, neighbours=settings.neighbours, beta=settings.beta)
+        found = _match(self.features, target, points, tree, stage, settings, clock)
+        apart = self.grid.voxel_vectors_to_world(found.there_and_back[:, ::-1])
         inconsistency = np.linalg.norm(apart, axis=1)
-        kept = _trusted(points, found.displacement, inconsistency, fixed.grid, settings)
-        statistics[f"stage_{stage + 1}"] = _figures(inconsistency, kept)
-        points, step_motion, inconsistency = (
-            points[kept], found.displacement[kept], inconsistency[kept]
-        )  # fmt: skip
-        total = step_motion + motion.at(points + step_motion)
+        with clock.step("rejection"):
+            kept = _trusted(points, found.displacement, inconsistency, self.grid, settings)
+        figures = _figures(inconsistency, kept)
+        points, step = points[kept], found.displacement[kept]
         with clock.step("spline"):
-            motion = motion.composed(
-                points, step_motion, grid=fixed.grid, corner=corner,
+            total = step + self.motion.at(points + step)
+            self.motion = self.motion.composed(
+                points, step, grid=self.grid, corner=self.corner,
                 rigid=settings.transform[stage] == "r", smoothing=settings.tps_lambda,
                 step=settings.tps_grid_step,
             )  # fmt: skip
-    if settings.refine and settings.transform[-1] == "n":
-        progress("refinement")
-        motion = _refined(motion, features, other, mask, settings, clock)
-        total = motion.at(points)
-    where = (points + corner)[:, ::-1]
-    pairs = PointPairs(
-        fixed=fixed.grid.voxel_to_world(where),
-        moving=fixed.grid.voxel_to_world(where + total[:, ::-1]),
-        weight=np.exp(-((inconsistency / settings.consistency_mm) ** 2)),
-    )
-    dense = motion.on_grid(fixed.grid, box)
-    return CorrfieldResult(pairs, dense, {"count": len(pairs), **statistics}, clock.seconds)
+        return points, total, inconsistency[kept], figures
 
-
-def _refined(
-    motion: Motion, features: Array, other: Array, mask: Array, settings: CorrespondSettings,
-    clock: _Clock,
-) -> Motion:  # fmt: skip
-    """Return the motion after continuous refinement on the features of the unwarped image."""
-    with clock.step("mind"):
-        target = mind_ssc(other, step=settings.mind_step, sigma=settings.mind_sigma)
-    with clock.step("refine"):
-        return Motion(
-            refine(
-                features, target, mask, motion.vectors, step=settings.refine_step,
-                smoothness=settings.refine_smoothness, blur=settings.refine_blur,
-                robust=settings.refine_robust, rounds=settings.refine_rounds,
-            )
-        )  # fmt: skip
+    def _refine(self) -> None:
+        """Refine the motion continuously on the features of the unwarped image."""
+        settings = self.settings
+        with self.clock.step("refine"):
+            self.motion = Motion(
+                refine(
+                    self.features, self.other_features, self.mask, self.motion.vectors,
+                    step=settings.refine_step, smoothness=settings.refine_smoothness * FULL**2,
+                    blur=settings.refine_blur, robust=settings.refine_robust * FULL**2,
+                    rounds=settings.refine_rounds,
+                )
+            )  # fmt: skip
 
 
 def _trusted(

@@ -47,7 +47,7 @@ def test_equals_the_definition(step: int, patch: int, point: tuple[float, ...]) 
     source, target = features(0), features(1)
     points = np.array([point, (4.0, 4.0, 4.0)])
     out = np.empty((2, 5, 5, 5), np.float32)
-    cost_volumes(source, target, points, 2, step, patch, 2.5, out)
+    cost_volumes(source, target, points, 2, step, patch, 2.5, 2, out)
     for n in range(2):
         expected = oracle(source, target, points[n], 2, step, patch, 2.5)
         np.testing.assert_allclose(out[n], expected, rtol=1e-4, atol=1e-5)
@@ -57,7 +57,7 @@ def test_a_shift_is_found_in_its_direction() -> None:
     source = features(2)
     target = np.roll(source, (1, -2, 0), axis=(1, 2, 3))
     out = np.empty((1, 5, 5, 5), np.float32)
-    cost_volumes(source, target, np.array([[5.0, 6, 6]]), 2, 1, 1, 1.0, out)
+    cost_volumes(source, target, np.array([[5.0, 6, 6]]), 2, 1, 1, 1.0, 2, out)
     found = np.array(np.unravel_index(out[0].argmin(), out[0].shape)) - 2
     assert found.tolist() == [1, -2, 0]
     assert out.min() == 0
@@ -65,4 +65,4 @@ def test_a_shift_is_found_in_its_direction() -> None:
 
 def test_no_point() -> None:
     out = np.empty((0, 5, 5, 5), np.float32)
-    cost_volumes(features(0), features(1), np.empty((0, 3)), 2, 1, 1, 1.0, out)
+    cost_volumes(features(0), features(1), np.empty((0, 3)), 2, 1, 1, 1.0, 2, out)

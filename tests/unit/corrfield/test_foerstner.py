@@ -5,7 +5,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from lcsd.corrfield.foerstner import TRUNCATE_SIGMAS, distinctiveness, find_keypoints
+from lcsd.corrfield.foerstner import (
+    TRUNCATE_SIGMAS,
+    distinctiveness,
+    find_keypoints,
+    keypoint_scores,
+)
 from lcsd.errors import BadInputError
 
 
@@ -54,10 +59,12 @@ def test_keypoints_are_cube_maxima_in_the_eroded_mask(cube: int) -> None:
     image = blobs(1)
     mask = np.zeros(image.shape, bool)
     mask[2:20, 3:19, 1:18] = True
-    found = find_keypoints(image, mask, sigma=1.4, cube=cube, threshold=1e-8)
+    scores = keypoint_scores(image, mask, sigma=1.4)
+    found = find_keypoints(scores, cube=cube, threshold=1e-8)
     score = np.zeros(image.shape)
     inner = (slice(3, 19), slice(4, 18), slice(2, 17))
     score[inner] = distinctiveness(image, sigma=1.4)[inner]
+    np.testing.assert_array_equal(scores, score.astype(np.float32))
     padded = np.pad(score, cube)
     expected = [
         voxel
@@ -71,8 +78,8 @@ def test_keypoints_are_cube_maxima_in_the_eroded_mask(cube: int) -> None:
 def test_no_keypoint_names_threshold_and_what_was_found() -> None:
     image, mask = blobs(), np.ones((24, 22, 20), bool)
     with pytest.raises(BadInputError, match=r"> 1e\+12; found .* at most"):
-        find_keypoints(image, mask, sigma=1.4, cube=3, threshold=1e12)
+        find_keypoints(keypoint_scores(image, mask, sigma=1.4), cube=3, threshold=1e12)
     thin = np.zeros_like(mask)
     thin[5] = True
     with pytest.raises(BadInputError, match="no interior"):
-        find_keypoints(image, thin, sigma=1.4, cube=3, threshold=1e-8)
+        keypoint_scores(image, thin, sigma=1.4)

@@ -9,12 +9,14 @@ from scipy.ndimage import gaussian_filter
 
 from lcsd.corrfield.mind import (
     CHANNELS,
+    FULL,
     HIGHEST_VARIANCE,
     LOWEST_VARIANCE,
     PAIRS,
+    TRUNCATE_SIGMAS,
     mind_ssc,
-    patch_weights,
 )
+from lcsd.corrfield.smoothing import gaussian_taps
 
 
 def image(shape: tuple[int, int, int] = (9, 8, 10), seed: int = 0) -> NDArray[np.float32]:
@@ -23,7 +25,7 @@ def image(shape: tuple[int, int, int] = (9, 8, 10), seed: int = 0) -> NDArray[np
 
 
 def oracle(volume: NDArray[np.float32], step: int, sigma: float) -> NDArray[np.float64]:
-    taps = patch_weights(sigma).astype(float)
+    taps = gaussian_taps(sigma, truncate=TRUNCATE_SIGMAS).astype(float)
     radius = len(taps) // 2
     depth, height, width = volume.shape
 
@@ -52,9 +54,8 @@ def oracle(volume: NDArray[np.float32], step: int, sigma: float) -> NDArray[np.f
 @pytest.mark.parametrize("step", [1, 2])
 def test_equals_the_definition_up_to_the_border(step: int) -> None:
     volume = image((5, 4, 6))
-    np.testing.assert_allclose(
-        mind_ssc(volume, step=step, sigma=0.5), oracle(volume, step, 0.5), atol=2e-5
-    )
+    found = mind_ssc(volume, step=step, sigma=0.5)
+    np.testing.assert_allclose(found, FULL * oracle(volume, step, 0.5), atol=0.51)
 
 
 def test_there_are_twelve_different_pairs() -> None:
@@ -64,9 +65,9 @@ def test_there_are_twelve_different_pairs() -> None:
 def test_scale_and_offset_of_intensity_do_not_matter() -> None:
     volume = image()
     changed = (1.7 * volume - 400).astype(np.float32)
-    np.testing.assert_allclose(
-        mind_ssc(volume, step=1, sigma=1.0), mind_ssc(changed, step=1, sigma=1.0), atol=1e-4
-    )
+    one, two = (mind_ssc(v, step=1, sigma=1.0).astype(int) for v in (volume, changed))
+    assert np.abs(one - two).max() <= 1
+    assert (one != two).mean() < 1e-2
 
 
 def test_moves_with_the_image() -> None:
@@ -76,9 +77,10 @@ def test_moves_with_the_image() -> None:
     inner = (slice(None), *(slice(7, 9),) * 3)
     rolled = np.roll(one, (1, -2, 3), axis=(1, 2, 3))
     # Only the clamp of the variance sees the whole image, and it does not bite here.
-    np.testing.assert_allclose(rolled[inner], two[inner], atol=1e-5)
+    np.testing.assert_array_equal(rolled[inner], two[inner])
 
 
 def test_constant_and_thin_images_are_finite() -> None:
-    assert (mind_ssc(np.full((4, 4, 4), 9, np.float32), step=1, sigma=1.0) == 1).all()
-    assert np.isfinite(mind_ssc(image((1, 5, 1)), step=1, sigma=1.0)).all()
+    assert (mind_ssc(np.full((4, 4, 4), 9, np.float32), step=1, sigma=1.0) == FULL).all()
+    thin = mind_ssc(image((1, 5, 1)), step=1, sigma=1.0)
+    np.testing.assert_allclose(thin, FULL * oracle(image((1, 5, 1)), 1, 1.0), atol=0.51)

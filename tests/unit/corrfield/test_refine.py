@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from lcsd.corrfield.refine import Lattice, normal_equations, refine, relax
+from lcsd.corrfield.refine import Lattice, normal_equations, refine
+from lcsd.corrfield.relaxation import relax
 
 Floats = NDArray[np.float32]
 OPTIONS = {"step": 2, "smoothness": 0.1, "blur": 1.0, "robust": 0.5, "rounds": 8}
@@ -92,10 +93,8 @@ def test_sweeps_solve_the_whole_system() -> None:
     entries = [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)]
     normal = np.stack([blocks[..., a, b] for a, b in entries]).astype(np.float32)
     values = np.zeros((3, *shape), np.float32)
-    for _ in range(300):
-        relax(values, normal, right, 0.7, 0)
-        relax(values, normal, right, 0.7, 1)
-    np.testing.assert_allclose(values.transpose(1, 2, 3, 0), expected, atol=2e-4)
+    found = relax(values, normal, right, 0.7, sweeps=300)
+    np.testing.assert_allclose(found.transpose(1, 2, 3, 0), expected, atol=2e-4)
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])

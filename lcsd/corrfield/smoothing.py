@@ -1,0 +1,65 @@
+"""Separable smoothing of whole volumes that continue with their border voxels."""
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+
+
+def gaussian_taps(sigma: float, *, truncate: float) -> F32:
+    """Return the taps of a Gaussian that ends at ``truncate * sigma``, rounded; sum 1."""
+    radius = int(truncate * sigma + 0.5)
+    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    return (taps / taps.sum()).astype(np.float32)
+
+
+@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def add_scaled(out: F32, row: F32, tap: np.float32) -> None:
+    """Add ``tap * row`` to ``out``, element by element."""
+    for i in range(out.size):
+        out[i] += tap * row[i]
+
+
+@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+def _within_planes(volumes: F32, taps: F32, out: F32) -> None:
+    """Smooth along x and y."""
+    channels, depth, height, width = volumes.shape
+    radius = len(taps) // 2
+    for n in numba.prange(channels * depth):
+        source, target = volumes[n // depth, n % depth], out[n // depth, n % depth]
+        padded = np.empty(width + 2 * radius, np.float32)
+        smoothed = np.zeros((height, width), np.float32)
+        for y in range(height):
+            padded[radius : radius + width] = source[y]
+            padded[:radius] = source[y, 0]
+            padded[radius + width :] = source[y, width - 1]
+            for t in range(len(taps)):
+                add_scaled(smoothed[y], padded[t : t + width], taps[t])
+        for y in range(height):
+            target[y] = 0
+            for t in range(len(taps)):
+                at = min(max(y + t - radius, 0), height - 1)
+                add_scaled(target[y], smoothed[at], taps[t])
+
+
+@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+def _across_planes(volumes: F32, taps: F32, out: F32) -> None:
+    """Smooth along z."""
+    channels, depth = volumes.shape[:2]
+    radius = len(taps) // 2
+    for n in numba.prange(channels * depth):
+        c, z = n // depth, n % depth
+        target = out[c, z].reshape(-1)
+        target[:] = 0
+        for t in range(len(taps)):
+            at = min(max(z + t - radius, 0), depth - 1)
+            add_scaled(target, volumes[c, at].reshape(-1), taps[t])
+
+
+def smooth(volumes: F32, taps: F32) -> F32:
+    """Return volumes (C, Z, Y, X) filtered along every axis by an odd number of taps."""
+    between, out = np.empty_like(volumes), np.empty_like(volumes)
+    _within_planes(volumes, taps, between)
+    _across_planes(between, taps, out)
+    return out
