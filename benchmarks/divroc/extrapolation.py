@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib import pyplot as plt
 
-from benchmarks.divroc.tables import COLOURS, write_figure, write_rows
+from benchmarks.tables import COLOURS, write_figure, write_rows
 from lcsd.evaluation.extrapolation import MAX_TPS_POINTS, extrapolate_vectors
 
 POINTS = (2_000, 8_000, 32_000, 128_000)
@@ -72,7 +72,7 @@ def draw(rows: list[dict[str, object]]) -> None:
         axes.grid(alpha=0.3)
     panels[0].legend()
     figure.tight_layout()
-    write_figure("extrapolation", figure)
+    write_figure("divroc/extrapolation", figure)
 
 
 def main() -> None:
@@ -86,7 +86,7 @@ def main() -> None:
         for count, edge in sizes
         if method != "tps" or count <= MAX_TPS_POINTS
     ]
-    write_rows("extrapolation", rows)
+    write_rows("divroc/extrapolation", rows)
     draw(rows)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from benchmarks.divroc.study import cases_of, changed, compare, parser
-from benchmarks.divroc.tables import write_figure, write_rows
+from benchmarks.tables import write_figure, write_rows
 
 CHEST_MM = 300.0
 DISTANCE_GRIDS = (38, 51, 62, 76, 114, 152)
@@ -33,7 +33,7 @@ def main() -> None:
         for flow in FLOW_GRIDS
     }
     rows = compare(cases, variants)
-    write_rows("grids", rows)
+    write_rows("divroc/grids", rows)
     means = [float(str(row["mean_mm"])) for row in rows if row["case"] == "mean"]
     table = np.reshape(means, (len(DISTANCE_GRIDS), len(FLOW_GRIDS)))
     figure, axes = plt.subplots(figsize=(4.6, 4.4))
@@ -44,7 +44,7 @@ def main() -> None:
     for (row, column), value in np.ndenumerate(table):
         shade = "white" if value > table.mean() else "black"
         axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=shade)
-    write_figure("grids", figure)
+    write_figure("divroc/grids", figure)
 
 
 if __name__ == "__main__":

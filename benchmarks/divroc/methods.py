@@ -6,7 +6,7 @@ Run: python -m benchmarks.divroc.methods demo/cohort demo/results [--real CASE -
 from matplotlib import pyplot as plt
 
 from benchmarks.divroc.study import cases_of, changed, compare, parser
-from benchmarks.divroc.tables import COLOURS, write_figure, write_rows
+from benchmarks.tables import COLOURS, write_figure, write_rows
 
 VARIANTS = {
     "affine start": changed(
@@ -28,7 +28,7 @@ VARIANTS = {
 def main() -> None:
     cases = cases_of(parser(__doc__).parse_args())
     rows = compare(cases, VARIANTS)
-    write_rows("methods", rows)
+    write_rows("divroc/methods", rows)
     means = [row for row in rows if row["case"] == "mean"]
     figure, axes = plt.subplots(figsize=(7, 3.6))
     axes.barh([row["variant"] for row in means], [row["mean_mm"] for row in means],
@@ -37,7 +37,7 @@ def main() -> None:
     axes.set(xlabel="mean error at lung points, mm", title=f"{len(cases)} pairs of dense clouds")
     axes.bar_label(axes.containers[0], fmt="%.2f", padding=3)
     axes.margins(x=0.12)
-    write_figure("methods", figure)
+    write_figure("divroc/methods", figure)
 
 
 if __name__ == "__main__":

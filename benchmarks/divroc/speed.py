@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.divroc.figure_6 import figure_6
-from benchmarks.divroc.tables import COLOURS, seconds, write_figure, write_rows
+from benchmarks.tables import COLOURS, seconds, write_figure, write_rows
 from lcsd.baselines.chamfer import ChamferDistance
 from lcsd.divroc import plain, rasterise
 from lcsd.divroc.distance import CloudDistance
@@ -121,15 +121,15 @@ def draw(rows: list[dict[str, object]], chamfers: dict[int, float]) -> None:
     axes.set(xlabel="voxels per axis", ylabel="loss + gradient, s", yscale="log")
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
-    write_figure("speed", figure)
+    write_figure("divroc/speed", figure)
 
 
 def main() -> None:
     rows = [measure(100_000, grid) for grid in GRIDS]
     rows.append(measure(200_000, 152))
-    write_rows("speed", rows)
+    write_rows("divroc/speed", rows)
     chamfers = {count: seconds(chamfer(count), repeats=3) for count in (16_000, 80_000)}
-    write_rows("speed_chamfer", [{"points": n, "chamfer_s": s} for n, s in chamfers.items()])
+    write_rows("divroc/speed_chamfer", [{"points": n, "chamfer_s": s} for n, s in chamfers.items()])
     draw(rows, chamfers)
     at = {(row["points"], row["grid"]): row for row in rows}
     for key in ("divroc_s", "divroc_like_figure_6_s"):

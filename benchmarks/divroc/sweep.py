@@ -7,7 +7,7 @@ from matplotlib import pyplot as plt
 
 from benchmarks.divroc.cases import spoilt
 from benchmarks.divroc.study import cases_of, changed, compare, parser
-from benchmarks.divroc.tables import COLOURS, write_figure, write_rows
+from benchmarks.tables import COLOURS, write_figure, write_rows
 from lcsd.settings.register import RegisterSettings
 
 LAST = RegisterSettings().second_levels[-1].model_dump()
@@ -39,7 +39,7 @@ def main() -> None:
     noisy = [case for case in spoilt(whole[0]) if case.name.endswith("jitter")]
     cases = [*whole, *noisy, *cases_of(arguments, kind="keypoints")[:1]]
     rows = compare(cases, VARIANTS)
-    write_rows("sweep", rows)
+    write_rows("divroc/sweep", rows)
     names = [case.name for case in cases]
     of = {(row["variant"], row["case"]): float(str(row["mean_mm"])) for row in rows}
     figure, axes = plt.subplots(figsize=(8, 5.5))
@@ -53,7 +53,7 @@ def main() -> None:
     axes.axvline(1, color="0.6", lw=1)
     axes.set(xlabel="mean error over that of the defaults")
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    write_figure("sweep", figure)
+    write_figure("divroc/sweep", figure)
 
 
 if __name__ == "__main__":

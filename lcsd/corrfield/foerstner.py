@@ -67,9 +67,9 @@ def distinctiveness(image: NDArray[np.float32], *, sigma: float) -> NDArray[np.f
 
 
 def keypoint_scores(
-    image: NDArray[np.float32], mask: NDArray[np.bool_], *, sigma: float
+    image: NDArray[np.float32], mask: NDArray[np.bool_], *, sigma: float, erosion: int = 1
 ) -> NDArray[np.float32]:
-    """Return the distinctiveness of the voxels of a mask eroded by one voxel, 0 elsewhere.
+    """Return the distinctiveness of the voxels of an eroded mask, 0 elsewhere.
 
     Parameters
     ----------
@@ -77,18 +77,20 @@ def keypoint_scores(
         Shape (z, y, x).
     sigma
         Gaussian of the structure tensor, voxels.
+    erosion
+        Times that the mask loses its outermost voxels (six-neighbourhood).
 
     Raises
     ------
     BadInputError
         If the mask has no interior.
     """
-    inside = binary_erosion(mask)
+    inside = binary_erosion(mask, iterations=erosion)
     where = np.argwhere(inside)
     if not len(where):
         raise BadInputError(
             "the mask has no interior", code="empty_mask", field="mask",
-            expected="a voxel whose six neighbours are in the mask", found="none",
+            expected=f"a voxel left after {erosion} erosions", found="none",
         )  # fmt: skip
     # The keypoints of a lung need only its surroundings.
     margin = int(np.ceil(TRUNCATE_SIGMAS * sigma)) + len(GRADIENT) // 2 + 1

@@ -170,38 +170,33 @@ def min_convolve(
 
 
 @numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
-def _add_message(
-    total: F32, belief: F32, length: float, buffer: F32
-) -> None:  # fmt: skip
-    """Add the message of ``belief`` along an edge to ``total``, each (D, D, D); two buffers."""
-    message = buffer[0]
-    min_convolve(belief, 1.0 / length, message, buffer[1])
+def _message(belief: F32, length: float, scratch: F32, out: F32) -> None:
+    """Set ``out`` to the message of ``belief`` along an edge, smallest value 0."""
+    min_convolve(belief, 1.0 / length, out, scratch)
     # Only differences matter; small numbers keep float32 exact on long trees.
-    lowest = message.min()
-    here, there = total.reshape(-1), message.reshape(-1)
-    for i in range(here.size):
-        here[i] += there[i] - lowest
+    lowest, flat = out.min(), out.reshape(-1)
+    for i in range(flat.size):
+        flat[i] -= lowest
 
 
 @numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
-def _add_rest(total: F32, above: F32, length: float, buffer: F32) -> None:
-    """Add to a point's total what its parent knows without it; three buffers.
+def _add(total: F32, message: F32) -> None:
+    here, there = total.reshape(-1), message.reshape(-1)
+    for i in range(here.size):
+        here[i] += there[i]
 
-    The point's own message is computed again: that costs less than keeping all messages.
-    """
-    message, belief = buffer[0], buffer[2]
-    min_convolve(total, 1.0 / length, message, buffer[1])
-    lowest = message.min()
-    known, without, own = above.reshape(-1), belief.reshape(-1), message.reshape(-1)
-    for i in range(known.size):
-        without[i] = known[i] - (own[i] - lowest)
-    _add_message(total, belief, length, buffer)
+
+@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def _without(total: F32, message: F32, out: F32) -> None:
+    all_of_it, part, rest = total.reshape(-1), message.reshape(-1), out.reshape(-1)
+    for i in range(rest.size):
+        rest[i] = all_of_it[i] - part[i]
 
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
 def _to_root(
-    total: F32, order: NDArray[np.int64], levels: NDArray[np.int64], children: NDArray[np.int64],
-    first: NDArray[np.int64], length: F32, buffers: F32,
+    total: F32, messages: F32, order: NDArray[np.int64], levels: NDArray[np.int64],
+    children: NDArray[np.int64], first: NDArray[np.int64], length: F32, buffers: F32,
 ) -> None:  # fmt: skip
     """Add to each total the messages of all that lies below; deepest points first."""
     parts = len(buffers)
@@ -212,21 +207,25 @@ def _to_root(
                 node = order[i]
                 for j in range(first[node], first[node + 1]):
                     child = children[j]
-                    _add_message(total[node], total[child], length[child], buffers[part])
+                    _message(total[child], length[child], buffers[part, 0], messages[child])
+                    _add(total[node], messages[child])
 
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
 def _from_root(
-    total: F32, order: NDArray[np.int64], levels: NDArray[np.int64], parent: NDArray[np.int64],
-    length: F32, buffers: F32,
+    total: F32, messages: F32, order: NDArray[np.int64], levels: NDArray[np.int64],
+    parent: NDArray[np.int64], length: F32, buffers: F32,
 ) -> None:  # fmt: skip
-    """Add to each total the message of all that does not lie below it; the root first."""
+    """Add to each total what its parent knows without it; the root first."""
     parts = len(buffers)
     for level in range(1, len(levels) - 1):
         for part in numba.prange(parts):
+            scratch, belief = buffers[part, 0], buffers[part, 1]
             for i in range(levels[level] + part, levels[level + 1], parts):
                 node = order[i]
-                _add_rest(total[node], total[parent[node]], length[node], buffers[part])
+                _without(total[parent[node]], messages[node], belief)
+                _message(belief, length[node], scratch, messages[node])
+                _add(total[node], messages[node])
 
 
 def tree_marginals(cost: F32, tree: Tree) -> F32:
@@ -249,15 +248,16 @@ def tree_marginals(cost: F32, tree: Tree) -> F32:
     Notes
     -----
     Exact on a tree: messages go from the leaves to the root and back. The quadratic penalty is a
-    sum over axes, so each message is three one-dimensional min-convolutions. Besides ``cost`` only
-    a few volumes per thread are held.
+    sum over axes, so each message is three one-dimensional min-convolutions. The messages take as
+    much memory as ``cost``.
     """
     child = np.flatnonzero(tree.parent >= 0)
     children = child[np.argsort(tree.parent[child], kind="stable")]
     first = np.searchsorted(tree.parent[children], np.arange(len(cost) + 1))
-    buffers = np.empty((numba.get_num_threads(), 3, *cost.shape[1:]), np.float32)
-    _to_root(cost, tree.order, tree.levels, children, first, tree.length, buffers)
-    _from_root(cost, tree.order, tree.levels, tree.parent, tree.length, buffers)
+    buffers = np.empty((numba.get_num_threads(), 2, *cost.shape[1:]), np.float32)
+    messages = np.empty_like(cost)
+    _to_root(cost, messages, tree.order, tree.levels, children, first, tree.length, buffers)
+    _from_root(cost, messages, tree.order, tree.levels, tree.parent, tree.length, buffers)
     return cost
 
 

@@ -166,7 +166,9 @@ class _Solver:
             self.features = self._features(self.image)
             self.other_features = self._features(self.other)
         with self.clock.step("keypoints"):
-            self.scores = keypoint_scores(self.image, self.mask, sigma=settings.sigma)
+            self.scores = keypoint_scores(
+                self.image, self.mask, sigma=settings.sigma, erosion=settings.erosion
+            )
         self.motion = Motion.identity(self.image.shape)
 
     def solve(self) -> CorrfieldResult:

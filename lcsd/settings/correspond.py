@@ -37,6 +37,11 @@ class CorrespondSettings(Settings):
     keypoint_threshold: float = Field(
         1e-8, ge=0, description="least distinctiveness of a keypoint, HU^2 per voxel"
     )
+    erosion: int = Field(
+        4, ge=1,
+        description="keypoints lie in the mask after so many erosions by one voxel, count; the "
+        "pleura slides, so patches across it fit nowhere (the published program erodes once)",
+    )  # fmt: skip
     mind_step: int = Field(
         1, ge=1, description="distance of the neighbours that MIND compares, voxels"
     )

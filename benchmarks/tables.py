@@ -12,19 +12,20 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "divroc"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 COLOURS = ("#4c78a8", "#e45756", "#54a24b", "#f58518", "#72b7b2", "#b279a2")
 
 
 def write_rows(name: str, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write rows as CSV into the documents and print them."""
-    DOCS.mkdir(parents=True, exist_ok=True)
+    """Write rows as CSV into the documents, such as ``divroc/speed``, and print them."""
     shown = [
         {key: f"{cell:.4g}" if isinstance(cell, float) else cell for key, cell in row.items()}
         for row in rows
     ]
-    with (DOCS / f"{name}.csv").open("w", newline="") as handle:
+    path = DOCS / f"{name}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as handle:
         writer = csv.DictWriter(handle, list(shown[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(shown)
@@ -33,9 +34,10 @@ def write_rows(name: str, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def write_figure(name: str, figure: Figure) -> None:
-    """Write a figure into the documents."""
-    DOCS.mkdir(parents=True, exist_ok=True)
-    figure.savefig(DOCS / f"{name}.png", dpi=110, bbox_inches="tight")
+    """Write a figure into the documents, such as ``divroc/speed``."""
+    path = DOCS / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(figure)
 
 

@@ -1,0 +1,1 @@
+"""Studies of corrfield; each module is one command."""
