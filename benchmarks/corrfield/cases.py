@@ -1,15 +1,17 @@
 """Image pairs on a common grid whose motion is known, and how far a field is from it."""
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lcsd.files import read_json, read_point_pairs
+from lcsd.files import PointPairs, read_json, read_point_pairs
 from lcsd.images import DisplacementField, Image, read_image, read_mask, read_rigid
 from lcsd.phantom.case import make_case
+from lcsd.tps import ThinPlateSpline
 
 Points = NDArray[np.float64]
 
@@ -19,7 +21,7 @@ MARGIN_MM = 15.0
 
 @dataclass(frozen=True)
 class Pair:
-    """Prealigned images, the fixed lung, and places (N, 3) with their targets, LPS mm."""
+    """Prealigned images, the fixed lung, and the true motion of any point and of places, LPS mm."""
 
     name: str
     fixed: Image
@@ -27,10 +29,15 @@ class Pair:
     mask: Image
     places: Points
     targets: Points
+    motion: Callable[[Points], Points]
 
     def errors(self, field: DisplacementField) -> Points:
         """Return the distance of each place's motion from the truth, mm."""
         return np.linalg.norm(self.places + field.at(self.places) - self.targets, axis=1)
+
+    def pair_errors(self, pairs: PointPairs) -> Points:
+        """Return the distance of each correspondence from the truth, mm."""
+        return np.linalg.norm(self.motion(pairs.fixed) - pairs.moving, axis=1)
 
     def cropped(self) -> "Pair":
         """Return the pair cut to the lung's box plus a margin."""
@@ -43,7 +50,7 @@ class Pair:
             for s, m in zip(spans, margins, strict=True)
         )
         images = (_cut(image, box) for image in (self.fixed, self.moving, self.mask))
-        return Pair(self.name, *images, self.places, self.targets)
+        return Pair(self.name, *images, self.places, self.targets, self.motion)
 
 
 def _cut(image: Image, box: tuple[slice, ...]) -> Image:
@@ -53,13 +60,18 @@ def _cut(image: Image, box: tuple[slice, ...]) -> Image:
     return Image(array, replace(image.grid, size=array.shape[::-1], origin=origin))
 
 
-def read_pair(folder: Path, places: Points, native_targets: Points) -> Pair:
-    """Return the pair in a built case's folder; targets are points of the native moving scan."""
+def read_pair(folder: Path, places: Points, native: Callable[[Points], Points]) -> Pair:
+    """Return the pair in a built case's folder; ``native`` maps into the moving scan as acquired."""
     images = folder / "images"
     fixed = read_image(images / "fixed.nii.gz")
     mask = read_mask(images / "fixed_mask.nii.gz", like=fixed.grid)
-    targets = read_rigid(images / "rigid.tfm").inverse().apply(native_targets)
-    return Pair(folder.name, fixed, read_image(images / "moving.nii.gz"), mask, places, targets)
+    rigid = read_rigid(images / "rigid.tfm").inverse()
+
+    def motion(points: Points) -> Points:
+        return rigid.apply(native(points))
+
+    moving = read_image(images / "moving.nii.gz")
+    return Pair(folder.name, fixed, moving, mask, places, motion(places), motion)
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -80,8 +92,11 @@ def pairs_of(arguments: argparse.Namespace) -> list[Pair]:
         for truth in sorted(arguments.cohort.glob("*/truth/truth.json"))[: arguments.cases]:
             facts, name = read_json(truth), truth.parent.parent.name
             case = make_case(facts["seed"], case=facts["case"], size=facts["size"])
-            pairs.append(read_pair(arguments.results / "cases" / name, *case.points))
+            folder = arguments.results / "cases" / name
+            pairs.append(read_pair(folder, case.points[0], case.transform))
     if arguments.real is not None:
         known = read_point_pairs(arguments.truth)
-        pairs.append(read_pair(arguments.real, known.fixed, known.moving))
+        # Exact at the table's points; between them a spline through 5,000 points is.
+        spline = ThinPlateSpline.fit(known.fixed, known.moving)
+        pairs.append(read_pair(arguments.real, known.fixed, spline.evaluate))
     return pairs

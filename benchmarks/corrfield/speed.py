@@ -1,7 +1,7 @@
 """corrfield against convexAdam (PyPI) on the same images: seconds, memory, error.
 
-Needs the extra ``benchmarks``. Both start from the same rigid alignment, on images cut to the lung's
-box plus 15 mm; each runs in a process of its own, twice, and the faster run counts.
+Needs the extra ``benchmarks``. Both start from the same rigid alignment, on images cut to the box
+of the lung plus 15 mm; each runs in a process of its own, twice, and the faster run counts.
 
 Run: python -m benchmarks.corrfield.speed --real CASE_FOLDER --truth TRUTH.csv
 """

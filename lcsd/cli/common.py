@@ -54,8 +54,9 @@ def set_threads(count: int) -> None:
     if "numba" in sys.modules:
         import numba  # noqa: PLC0415
 
-        os.environ[NUMBA_VARIABLE] = str(numba.config.NUMBA_NUM_THREADS)
-        numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+        most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+        os.environ[NUMBA_VARIABLE] = str(most)
+        numba.set_num_threads(min(count, most))
     # Threads that spin while they wait make jobs that share cores up to 20 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

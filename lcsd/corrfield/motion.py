@@ -91,14 +91,14 @@ def upsampled(
     # A second plane and row, so that one node along an axis has a neighbour.
     thin = [(0, 1 if n == 1 else 0) for n in values.shape]
     nodes = np.ascontiguousarray(np.pad(values, thin, mode="edge"), dtype=np.float32)
-    where: list[Array] = []
+    first, share = [], []
     for axis, size in enumerate(shape):
         last = nodes.shape[axis] - 1
         place = np.clip((np.arange(size) - low[axis]) / step, 0, last)
-        first = np.minimum(place.astype(np.int64), last - 1)
-        where += [first, (place - first).astype(np.float32)]
+        first.append(np.minimum(place.astype(np.int64), last - 1))
+        share.append((place - first[axis]).astype(np.float32))
     out = np.empty(shape, np.float32)
-    _upsample(nodes, *where, out)
+    _upsample(nodes, first[0], share[0], first[1], share[1], first[2], share[2], out)
     return out
 
 
@@ -141,7 +141,7 @@ class Motion:
 
     def composed(
         self, points: Array, vectors: Array, *, grid: Grid, corner: Array, rigid: bool,
-        smoothing: float, step: int,
+        smoothing: float, step: int, anchor: tuple[int, ...],
     ) -> "Motion":  # fmt: skip
         """Return ``u(x) = v(x) + self(x + v(x))`` with v fitted to ``vectors`` at ``points``.
 
@@ -157,9 +157,15 @@ class Motion:
             Lambda of the spline, on coordinates scaled to [-1, 1] per axis.
         step
             The motion is evaluated every so many voxels and interpolated between.
+        anchor
+            A voxel (z, y, x) of the evaluation: tied to the lung, not to where the image begins.
         """
         shape = self.vectors.shape[1:]
-        nodes = [np.arange(0, n + step, step, dtype=np.float64) for n in shape]
+        low = tuple(voxel % step - step for voxel in anchor)
+        nodes = [
+            np.arange(first, n + step, step, dtype=np.float64)
+            for first, n in zip(low, shape, strict=True)
+        ]
         places = np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1).reshape(-1, 3)
         if len(points) < MIN_SPLINE_POINTS:
             coarse = np.broadcast_to(vectors.mean(axis=0), places.shape)
@@ -174,7 +180,7 @@ class Motion:
         coarse = coarse.reshape(*(len(n) for n in nodes), 3)
         fine = np.empty((3, *shape), np.float32)
         for axis in range(3):
-            fine[axis] = upsampled(coarse[..., axis], shape, step=step)
+            fine[axis] = upsampled(coarse[..., axis], shape, step=step, low=low)
         if not self.vectors.any():
             return Motion(fine)
         before = np.empty_like(fine)

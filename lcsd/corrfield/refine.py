@@ -50,7 +50,8 @@ class Lattice:
     def around(cls, mask: NDArray[np.bool_], *, step: int) -> "Lattice":
         """Return the lattice over the box of a mask, with a margin."""
         spans = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
-        low = tuple(max(int(span[0]) - MARGIN_VOXELS, 0) for span in spans)
+        # Whole steps from the mask: so the nodes lie alike in it wherever the image begins.
+        low = tuple(int(s[0]) - min(int(s[0]), MARGIN_VOXELS) // step * step for s in spans)
         parts = tuple(
             slice(first, int(span[-1]) + MARGIN_VOXELS + 1, step)
             for first, span in zip(low, spans, strict=True)

@@ -162,6 +162,9 @@ class _Solver:
         self.other = moving.array[self.box].astype(np.float32)
         self.mask = fixed_mask.array[self.box] != 0
         self.corner = np.array([part.start for part in self.box])
+        self.anchor = tuple(
+            int(self.mask.any(axis=others).argmax()) for others in ((1, 2), (0, 2), (0, 1))
+        )
         with self.clock.step("mind"):
             self.features = self._features(self.image)
             self.other_features = self._features(self.other)
@@ -230,7 +233,7 @@ class _Solver:
             self.motion = self.motion.composed(
                 points, step, grid=self.grid, corner=self.corner,
                 rigid=settings.transform[stage] == "r", smoothing=settings.tps_lambda,
-                step=settings.tps_grid_step,
+                step=settings.tps_grid_step, anchor=self.anchor,
             )  # fmt: skip
         return points, total, inconsistency[kept], figures
 

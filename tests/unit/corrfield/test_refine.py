@@ -102,7 +102,7 @@ def test_lattice_interpolates_linear_values_and_continues_them(step: int) -> Non
     mask = np.zeros((40, 30, 5), bool)
     mask[14:20, 12:15, 1:5] = True
     lattice = Lattice.around(mask, step=step)
-    assert lattice.low == (6, 4, 0)
+    assert lattice.low == tuple(first - min(first, 8) // step * step for first in (14, 12, 1))
     index = np.stack(np.indices(lattice.inside.shape)) * step
     values = (index[0] + 2 * index[1] - index[2]).astype(np.float32)
     found = lattice.on_voxels(values, mask.shape)

@@ -20,7 +20,7 @@ from tests.grids import GRIDS
 
 SMALL = CorrespondSettings(
     search_radius=(4, 3), cube=(3, 2), quantisation=(2, 1), patch_radius=(3, 2),
-    transform=("n", "n"), alpha=2.5,
+    transform=("n", "n"), alpha=2.5, erosion=1,
 )  # fmt: skip
 SIZE = (40, 36, 32)
 
