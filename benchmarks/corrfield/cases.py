@@ -61,7 +61,7 @@ def _cut(image: Image, box: tuple[slice, ...]) -> Image:
 
 
 def read_pair(folder: Path, places: Points, native: Callable[[Points], Points]) -> Pair:
-    """Return the pair in a built case's folder; ``native`` maps into the moving scan as acquired."""
+    """Return the pair in a built case's folder; ``native`` maps into the native moving scan."""
     images = folder / "images"
     fixed = read_image(images / "fixed.nii.gz")
     mask = read_mask(images / "fixed_mask.nii.gz", like=fixed.grid)
