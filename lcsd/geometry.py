@@ -267,21 +267,32 @@ class RigidTransform:
         return cls(np.eye(3), np.zeros(3))
 
 
-def fit_rigid(source: NDArray[np.float64], target: NDArray[np.float64]) -> RigidTransform:
+def fit_rigid(
+    source: NDArray[np.float64],
+    target: NDArray[np.float64],
+    *,
+    weights: NDArray[np.float64] | None = None,
+) -> RigidTransform:
     """Return the least-squares rigid transform from ``source`` to ``target``.
 
     Parameters
     ----------
     source, target
         Corresponding points, shape (N, 3), N >= 3, LPS mm.
+    weights
+        Of the squared distances, shape (N,), positive; all equal by default.
 
     Notes
     -----
     Kabsch, Acta Crystallographica A32 (1976) 922: singular value decomposition of the
     covariance, with the sign of the last axis chosen so that no mirroring is returned.
     """
-    middle_source, middle_target = source.mean(axis=0), target.mean(axis=0)
-    covariance = (source - middle_source).T @ (target - middle_target)
+    middle_source = np.average(source, axis=0, weights=weights)
+    middle_target = np.average(target, axis=0, weights=weights)
+    away = target - middle_target
+    if weights is not None:
+        away = away * weights[:, None]
+    covariance = (source - middle_source).T @ away
     u, _, vt = np.linalg.svd(covariance)
     sign = np.diag([1.0, 1.0, np.sign(np.linalg.det(vt.T @ u.T))])
     rotation = vt.T @ sign @ u.T

@@ -30,6 +30,7 @@ def command(
     """Align MOVING (follow-up) to FIXED (baseline) rigidly; put both on the common grid.
 
     Writes images, masks, rigid.tfm (common-space point to follow-up LPS) and prealign.json.
+    --set method=blocks, corrfield or deeds (needs linearBCV of deedsBCV) chooses how.
     """
     import numpy as np  # noqa: PLC0415
 
@@ -43,6 +44,7 @@ def command(
         fixed_mask=read_mask(fixed_mask, like=scans[0].grid),
         moving_mask=read_mask(moving_mask, like=scans[1].grid),
         settings=run.settings,
+        threads=run.threads,
     )
     for name in ("fixed", "moving"):
         share = pair.report[f"{name}_lung_inside"]

@@ -135,6 +135,16 @@ def test_rigid_inverse_compose_and_fit() -> None:
     np.testing.assert_allclose(fitted.translation, first.translation, atol=1e-8)
 
 
+def test_weights_of_fit_rigid_count_points_several_times() -> None:
+    rng = np.random.default_rng(4)
+    source, target = rng.normal(size=(2, 9, 3))
+    times = np.arange(1, 10)
+    weighted = fit_rigid(source, target, weights=times / 3.0)
+    repeated = fit_rigid(np.repeat(source, times, axis=0), np.repeat(target, times, axis=0))
+    assert weighted.rotation == pytest.approx(repeated.rotation, abs=1e-12)
+    assert weighted.translation == pytest.approx(repeated.translation, abs=1e-12)
+
+
 def test_fit_rigid_never_mirrors() -> None:
     points = np.random.default_rng(3).normal(size=(20, 3))
     mirrored = points * [1, 1, -1]

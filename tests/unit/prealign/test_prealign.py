@@ -16,31 +16,8 @@ from lcsd.geometry import Grid, RigidTransform, fit_rigid
 from lcsd.images import Image, read_image, read_mask, read_rigid, write_image, write_mask
 from lcsd.prealign import common_grid, prealign, resample_hu
 from lcsd.settings.prealign import PrealignSettings
-from tests.grids import GRIDS, _rotation
 from tests.thorax import CENTRE, scan, thorax_grid
-
-SMALL = PrealignSettings(size=(64, 44, 50), spacing_mm=3.0, rounds=3)
-MOTION = RigidTransform(_rotation((3, -4, 6)), np.array([-300.0, 40.0, 900.0]))
-"""The follow-up lies elsewhere in its own frame."""
-
-
-def moved_scan(name: str, spacing: tuple[float, float, float]) -> dict[str, Image]:
-    """Return the follow-up on a grid of the given orientation around the moved thorax."""
-    there = thorax_grid(spacing, GRIDS[name].matrix)
-    middle = MOTION.apply(CENTRE)
-    origin = np.asarray(there.origin) - CENTRE + middle
-    grid = Grid(there.size, there.spacing, tuple(float(v) for v in origin), there.direction)
-    return scan(grid, motion=MOTION, seed=1)
-
-
-@pytest.fixture(scope="module")
-def first() -> dict[str, Image]:
-    return scan(thorax_grid((2.5, 2.5, 2.5)))
-
-
-def lung_points(case: dict[str, Image]) -> np.ndarray:
-    voxels = np.argwhere(case["lungs"].array)[::101, ::-1]
-    return case["lungs"].grid.voxel_to_world(voxels.astype(float))
+from tests.unit.prealign.pairs import MOTION, SMALL, error_mm, moved_scan
 
 
 @pytest.mark.parametrize(
@@ -61,11 +38,11 @@ def test_known_motion_is_recovered(
         first["hu"], second["hu"],
         fixed_mask=first["lungs"], moving_mask=second["lungs"], settings=SMALL,
     )  # fmt: skip
-    points = lung_points(first)
-    error = np.linalg.norm(pair.rigid.apply(points) - MOTION.apply(points), axis=1)
-    assert error.max() < 0.5
+    assert error_mm(pair.rigid, first) < 0.5
     assert pair.report["rotation_deg"] == pytest.approx(7.7, abs=0.5)
     assert pair.report["dice_aligned"] > max(0.97, pair.report["dice_centred"])
+    assert pair.report["method"] == "blocks"
+    assert pair.report["matches_kept"] <= pair.report["matches_tried"]
     assert pair.report["fixed_lung_inside"] == pair.report["moving_lung_inside"] == 1
     inside = pair.fixed_mask.array
     apart = np.abs(pair.fixed.array - pair.moving.array)[inside]
@@ -94,6 +71,8 @@ def test_lungs_outside_the_grid_are_counted(first: dict[str, Image]) -> None:
         np.argwhere(first["lungs"].array)[:, ::-1].astype(float)
     )
     expected = pair.fixed.grid.contains(points).mean()
+    assert pair.report["method"] == "blocks"
+    assert pair.report["matches_kept"] <= pair.report["matches_tried"]
     assert pair.report["fixed_lung_inside"] == pytest.approx(expected, abs=1e-5)
     assert 0.4 < expected < 0.9
 

@@ -1,0 +1,189 @@
+"""Rigid alignment by corrfield's correspondences (method ``corrfield``).
+
+Both scans, the moving one shifted so that the lungs' middles coincide, are brought to an isotropic
+grid around the fixed lungs; two rigid levels of corrfield match keypoints inside the lungs; a rigid
+transform is fitted by least squares to the correspondences whose surroundings look alike, outliers
+left out.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lcsd.blocks import MIN_DEVIATION_HU
+from lcsd.corrfield.solve import find_correspondences
+from lcsd.geometry import RigidTransform, fit_rigid
+from lcsd.images import Image, resample
+from lcsd.prealign.common import WINDOW_HU, Alignment, Matches, box_grid, resample_hu
+from lcsd.settings.correspond import CorrespondSettings
+from lcsd.settings.prealign import PrealignSettings
+
+QUANTISATION = (2, 1)
+"""Voxels between the displacements that each level tries, as in corrfield's published settings."""
+
+PATCH_RADIUS = (3, 2)
+"""Half the edge of the patch that each level compares, voxels; published."""
+
+CUBE = (3, 2)
+"""Keypoints are the most distinctive within so many voxels; the first level is finer than the
+published 4, as a lung has only a few hundred keypoints on the coarse grid."""
+
+SECOND_REACH_MM = 12.0
+"""Search of the second level: what the lung moves beyond the rigid motion of the first."""
+
+LEAST_WEIGHT = math.exp(-1.0)
+"""Weight of a correspondence whose way there and back miss each other by ``consistency_mm``."""
+
+OUTLIER_FACTOR = 3.0
+"""A residual of more than so many medians is an outlier: beyond 99.9 % of a 3-D Gaussian's, and of
+a real lung's own motion (largest 2.4 medians), so that the diaphragm has its say."""
+
+FIT_ROUNDS = 20
+"""Rounds of reweighting; the last ones change the motion by micrometres."""
+
+LEAST_RESIDUAL_MM = 0.1
+"""Bounds the weight of a point that fits exactly."""
+
+
+def align(
+    fixed: Image,
+    moving: Image,
+    *,
+    fixed_mask: Image,
+    start: RigidTransform,
+    settings: PrealignSettings,
+) -> Alignment:
+    """Return the rigid transform (fixed LPS to moving LPS) fitted to correspondences.
+
+    Parameters
+    ----------
+    fixed, moving
+        CT in HU, any grids.
+    fixed_mask
+        Lungs, bool, not empty, on the grid of ``fixed``.
+    start
+        First guess, fixed LPS to moving LPS; the search reaches ``settings.search_mm`` from it.
+
+    Raises
+    ------
+    BadInputError
+        A scan is constant or has no distinctive point in the lungs.
+    WorkError
+        Too few correspondences are consistent or look alike (``too_few_matches``).
+    """
+    step = settings.keypoint_spacing_mm
+    grid = box_grid(fixed_mask, spacing_mm=step, margin_voxels=math.ceil(settings.search_mm / step))
+    images = resample_hu(fixed, grid), resample_hu(moving, grid, transform=start)
+    found = find_correspondences(
+        *images, resample(fixed_mask, grid, nearest=True), settings=levels(settings)
+    )
+    # Where no match is consistent corrfield returns all of them.
+    good = np.asarray(found.pairs.weight) >= LEAST_WEIGHT
+    here, there = found.pairs.fixed[good], found.pairs.moving[good]
+    tried = int(found.statistics[f"stage_{len(QUANTISATION)}"]["keypoints"])
+    Matches(here, there, np.ones(len(here)), tried).require(settings.min_matches)
+    turn, _ = fit_without_outliers(here, there)
+    # Matches in noise are consistent, too: there is nothing that would draw them anywhere.
+    score = block_correlation(
+        *images, here, there, rotation=turn.rotation, radius_mm=settings.block_radius_mm
+    )
+    good = score >= settings.min_score
+    matches = Matches(here[good], start.apply(there[good]), score[good], tried)
+    matches.require(settings.min_matches)
+    rigid, kept = fit_without_outliers(matches.fixed, matches.moving)
+    matches = Matches(matches.fixed[kept], matches.moving[kept], matches.score[kept], tried)
+    matches.require(settings.min_matches)
+    return Alignment(rigid, matches.figures(rigid))
+
+
+def levels(settings: PrealignSettings) -> CorrespondSettings:
+    """Return corrfield's settings: two rigid levels, lengths in voxels of the keypoint grid."""
+    reach = (settings.search_mm, SECOND_REACH_MM)
+    return CorrespondSettings(
+        transform=("r", "r"),
+        search_radius=tuple(
+            max(1, math.ceil(mm / (settings.keypoint_spacing_mm * q)))
+            for mm, q in zip(reach, QUANTISATION, strict=True)
+        ),
+        cube=CUBE, quantisation=QUANTISATION, patch_radius=PATCH_RADIUS,
+        # One limit for the way back and for the neighbours: the lung's own motion is no outlier.
+        consistency_mm=settings.consistency_mm, reject_mm=settings.consistency_mm,
+        outlier_mm=settings.consistency_mm,
+    )  # fmt: skip
+
+
+def block_correlation(
+    fixed: Image,
+    moving: Image,
+    here: NDArray[np.float64],
+    there: NDArray[np.float64],
+    *,
+    rotation: NDArray[np.float64],
+    radius_mm: float,
+) -> NDArray[np.float64]:
+    """Return the normalised cross-correlation of the blocks around corresponding points.
+
+    Parameters
+    ----------
+    fixed, moving
+        HU on one isotropic grid.
+    here, there
+        Corresponding points of ``fixed`` and ``moving``, shape (N, 3), LPS mm.
+    rotation
+        Turns a block of ``fixed`` into one of ``moving``, shape (3, 3).
+    radius_mm
+        Half the edge of a block, mm.
+
+    Returns
+    -------
+    score
+        Shape (N,), in [-1, 1]; 0 where a block is flat.
+    """
+    step = min(fixed.grid.spacing)
+    axis = step * np.arange(-round(radius_mm / step), round(radius_mm / step) + 1)
+    offsets = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+    volumes = [np.clip(image.array, *WINDOW_HU) for image in (fixed, moving)]
+    turned = offsets @ rotation.T
+    score = np.zeros(len(here))
+    for row, (one, other) in enumerate(zip(here, there, strict=True)):
+        places = fixed.grid.world_to_voxel(np.stack([one + offsets, other + turned]))
+        a, b = (
+            ndimage.map_coordinates(volume, place[:, ::-1].T, order=1, mode="nearest")
+            for volume, place in zip(volumes, places, strict=True)
+        )
+        if min(a.std(), b.std()) > MIN_DEVIATION_HU:
+            score[row] = np.corrcoef(a, b)[0, 1]
+    return score
+
+
+def fit_without_outliers(
+    source: NDArray[np.float64], target: NDArray[np.float64]
+) -> tuple[RigidTransform, NDArray[np.bool_]]:
+    """Return the least-squares rigid transform of all points but the outliers.
+
+    Parameters
+    ----------
+    source, target
+        Corresponding points, shape (N, 3), N >= 3, LPS mm.
+
+    Returns
+    -------
+    RigidTransform, kept
+        ``kept``, bool (N,): which points it was fitted to. The distance from the transform of
+        least absolute distances is at most ``OUTLIER_FACTOR`` times the median of all.
+
+    Notes
+    -----
+    Least absolute distances by iteratively reweighted least squares (Weiszfeld): up to nearly
+    half of the points may be wrong, where least squares gives way to the first of them.
+    """
+    weights = np.ones(len(source))
+    for _ in range(FIT_ROUNDS):
+        rigid = fit_rigid(source, target, weights=weights)
+        residual = np.linalg.norm(rigid.apply(source) - target, axis=1)
+        weights = 1 / np.maximum(residual, LEAST_RESIDUAL_MM)
+    limit = OUTLIER_FACTOR * max(float(np.median(residual)), LEAST_RESIDUAL_MM)
+    kept = residual <= limit
+    return fit_rigid(source[kept], target[kept]), kept

@@ -1,0 +1,108 @@
+"""Rigid alignment by the external program ``linearBCV`` (method ``deeds``).
+
+Both scans, the moving one shifted so that the lungs' middles coincide, are resampled to the common
+grid, whole (not only the lungs); the program's matrix in voxels of that grid becomes a rigid
+transform in mm. :mod:`lcsd.prealign.linear_bcv` has the program's conventions.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.errors import WorkError
+from lcsd.files import sha256
+from lcsd.geometry import Grid, RigidTransform
+from lcsd.images import Image
+from lcsd.prealign.common import Alignment, common_grid, resample_hu
+from lcsd.prealign.linear_bcv import SETTING, find_program, run_linear_bcv
+from lcsd.settings.prealign import PrealignSettings
+
+ROTATION_TOLERANCE = 1e-3
+"""Singular values of the linear part may differ from 1 by this. A rigid fit of the program does
+by 1e-6; 1e-3 moves no point of a lung by more than 0.2 mm; an affine fit of a thorax to its own
+rotated image already does by 1e-2."""
+
+
+def align(
+    fixed: Image,
+    moving: Image,
+    *,
+    fixed_mask: Image,
+    start: RigidTransform,
+    settings: PrealignSettings,
+    threads: int | None = None,
+) -> Alignment:
+    """Return the rigid transform (fixed LPS to moving LPS) that ``linearBCV`` finds.
+
+    Parameters
+    ----------
+    fixed, moving
+        CT in HU, any grids.
+    fixed_mask
+        Lungs, bool, not empty, on the grid of ``fixed``; places the common grid.
+    start
+        First guess, fixed LPS to moving LPS.
+    threads
+        Threads of the program; None leaves it the environment's.
+
+    Returns
+    -------
+    Alignment
+        The figures name the executable by its path and SHA-256, as it tells no version.
+
+    Raises
+    ------
+    BadInputError
+        The program is missing (``missing_program``).
+    WorkError
+        It fails, takes too long, writes no matrix, or one that is not rigid (``not_rigid``).
+    """
+    program = find_program(settings.linear_bcv)
+    grid = common_grid(fixed_mask, settings)
+    matrix = run_linear_bcv(
+        program, resample_hu(fixed, grid), resample_hu(moving, grid, transform=start),
+        limit_s=settings.linear_bcv_limit_s, threads=threads,
+    )  # fmt: skip
+    return Alignment(
+        start.compose(rigid_from_voxels(matrix, grid)),
+        {"linear_bcv_path": str(program), "linear_bcv_sha256": sha256(program)},
+    )
+
+
+def rigid_from_voxels(matrix: NDArray[np.float64], grid: Grid) -> RigidTransform:
+    """Return the rigid transform in LPS mm nearest to a matrix in voxels.
+
+    Parameters
+    ----------
+    matrix
+        Shape (4, 4), maps voxel indices (i, j, k, 1) along x, y, z of ``grid`` to voxel indices.
+    grid
+        Isotropic, so that a rotation of voxels is one of millimetres; any direction.
+
+    Raises
+    ------
+    WorkError
+        The linear part is not a rotation within ``ROTATION_TOLERANCE`` (``not_rigid``).
+
+    Notes
+    -----
+    The nearest rotation in the least-squares sense is ``U V^T`` of the singular value
+    decomposition; the middle of the grid goes where the matrix takes it.
+    """
+    u, values, vt = np.linalg.svd(matrix[:3, :3])
+    rotation = u @ vt
+    mirrored = np.linalg.det(rotation) < 0
+    if mirrored or np.abs(values - 1).max() > ROTATION_TOLERANCE:
+        raise WorkError(
+            "linearBCV did not return a rigid transform", code="not_rigid",
+            expected=f"a rotation: singular values within {ROTATION_TOLERANCE:g} of 1",
+            found="a mirroring" if mirrored else f"{values.min():.4g} to {values.max():.4g}",
+            remedy=f"name a linearBCV in {SETTING} that knows -R 1 (early versions ignore it), "
+            "or set prealign.method to blocks",
+        )  # fmt: skip
+    middle = (np.asarray(grid.size) - 1) / 2
+    target = matrix[:3, :3] @ middle + matrix[:3, 3]
+    # Row a: where the unit vector along world axis a goes.
+    turned = grid.voxel_vectors_to_world(grid.world_vectors_to_voxel(np.eye(3)) @ rotation.T)
+    world_rotation = turned.T
+    translation = grid.voxel_to_world(target) - world_rotation @ grid.voxel_to_world(middle)
+    return RigidTransform(world_rotation, translation)
