@@ -108,6 +108,7 @@ def levels(settings: PrealignSettings) -> CorrespondSettings:
             for mm, q in zip(reach, QUANTISATION, strict=True)
         ),
         cube=CUBE, quantisation=QUANTISATION, patch_radius=PATCH_RADIUS,
+        erosion=1,  # few keypoints on this coarse grid; wrong ones fall to the checks below
         # One limit for the way back and for the neighbours: the lung's own motion is no outlier.
         consistency_mm=settings.consistency_mm, reject_mm=settings.consistency_mm,
         outlier_mm=settings.consistency_mm,
