@@ -1,0 +1,59 @@
+"""Seconds of matching against the number of keypoints: costs and inference of both stages.
+
+Run: python -m benchmarks.corrfield.linearity --real CASE_FOLDER --truth TRUTH.csv
+"""
+
+from functools import partial
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.corrfield.cases import pairs_of, parser
+from benchmarks.tables import seconds, write_rows
+from lcsd.corrfield.cost import cost_volumes
+from lcsd.corrfield.inference import spanning_tree, tree_marginals
+from lcsd.corrfield.mind import mind_ssc
+from lcsd.settings.correspond import CorrespondSettings
+
+COUNTS = (250, 500, 1000, 2000)
+Features = NDArray[np.uint8]
+
+
+def match(
+    fixed: Features, moving: Features, points: NDArray[np.float64], stage: int,
+    settings: CorrespondSettings,
+) -> None:  # fmt: skip
+    """Match points as a stage does, without keypoints and spline."""
+    radius, step = settings.search_radius[stage], settings.quantisation[stage]
+    cost = np.empty((len(points), *(2 * radius + 1,) * 3), np.float32)
+    patch, threads = settings.patch_radius[stage], numba.get_num_threads()
+    cost_volumes(fixed, moving, points, radius, step, patch, settings.alpha, threads, cost)
+    tree = spanning_tree(
+        points, np.zeros(len(points)), neighbours=settings.neighbours, beta=settings.beta
+    )
+    tree_marginals(cost, tree)
+
+
+def main() -> None:
+    pair = pairs_of(parser(__doc__).parse_args())[0].cropped()
+    settings = CorrespondSettings()
+    fixed, moving = (
+        mind_ssc(image.array.astype(np.float32), step=1, sigma=1.0)
+        for image in (pair.fixed, pair.moving)
+    )
+    voxels = np.argwhere(pair.mask.array)
+    rng = np.random.default_rng(0)
+    rows = []
+    for count in COUNTS:
+        points = voxels[np.sort(rng.choice(len(voxels), count, replace=False))].astype(float)
+        row: dict[str, object] = {"keypoints": count}
+        for stage in range(len(settings.search_radius)):
+            work = partial(match, fixed, moving, points, stage, settings)
+            row[f"stage_{stage + 1}_ms_per_keypoint"] = 1e3 * seconds(work, repeats=3) / count
+        rows.append(row)
+    write_rows("corrfield/linearity", rows)
+
+
+if __name__ == "__main__":
+    main()
