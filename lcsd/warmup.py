@@ -31,7 +31,7 @@ def main() -> None:
     image = Image((900 * gaussian_filter(noise, 1.5)).astype(np.float32), grid)
     middle = np.zeros(grid.shape, bool)
     middle[4:-4, 4:-4, 4:-4] = True
-    settings = CorrespondSettings(search_radius=(2, 2))
+    settings = CorrespondSettings(search_radius=(2, 2), erosion=1)
     find_correspondences(image, image, Image(middle, grid), settings=settings)
     cloud = dense_cloud(Image(image.array > 100, grid))
     level = RegisterLevel(raster_mm=4.0, flow_mm=4.0, sigma_voxels=1.0, iterations=2)

@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.xdist_group("workflow"),
 ]
 
-CORRFIELD_MEAN_MM = 1.1
+CORRFIELD_MEAN_MM = 0.65
 DIVROC_MEAN_MM = 1.3
 
 

@@ -66,3 +66,14 @@ def test_a_shift_is_found_in_its_direction() -> None:
 def test_no_point() -> None:
     out = np.empty((0, 5, 5, 5), np.float32)
     cost_volumes(features(0), features(1), np.empty((0, 3)), 2, 1, 1, 1.0, 2, out)
+
+
+def test_bytes_give_the_costs_of_the_numbers_they_are() -> None:
+    rng = np.random.default_rng(3)
+    source, target = rng.integers(0, 256, size=(2, 12, 11, 12, 13), dtype=np.uint8)
+    points = np.array([[5.3, 6.7, 6.5], [0.0, 11.0, 2.0], [4.0, 4.0, 4.0]])
+    found, expected = np.empty((2, 3, 5, 5, 5), np.float32)
+    cost_volumes(source, target, points, 2, 2, 3, 1.0, 2, found)
+    numbers = source.astype(np.float32), target.astype(np.float32)
+    cost_volumes(*numbers, points, 2, 2, 3, 1.0, 1, expected)
+    np.testing.assert_array_equal(found, expected)

@@ -6,7 +6,13 @@ import numba
 import numpy as np
 import pytest
 
-from lcsd.corrfield.inference import Tree, min_convolve, spanning_tree, tree_marginals
+from lcsd.corrfield.inference import (
+    Tree,
+    min_convolve,
+    soft_minimum,
+    spanning_tree,
+    tree_marginals,
+)
 
 
 def lengths(tree: Tree) -> float:
@@ -113,3 +119,15 @@ def test_a_flat_point_follows_its_neighbours() -> None:
         cost[sure, 4, 1, 2] = 0
     found = tree_marginals(cost, line_tree())[1]
     assert np.unravel_index(found.argmin(), found.shape) == (4, 1, 2)
+
+
+@pytest.mark.parametrize("gamma", [0.1, 5.0, 1000.0])
+def test_soft_minimum_equals_its_definition(gamma: float) -> None:
+    marginals = np.random.default_rng(9).random((3, 5, 5, 5)).astype(np.float32)
+    found = np.empty((3, 3))
+    soft_minimum(marginals, gamma, 2, found)
+    for volume, displacement in zip(marginals.astype(float), found, strict=True):
+        weights = np.exp(-gamma * (volume - volume.min()))
+        index = 2 * (np.stack(np.indices(volume.shape), axis=-1) - 2)
+        expected = (weights[..., None] * index).sum(axis=(0, 1, 2)) / weights.sum()
+        np.testing.assert_allclose(displacement, expected, atol=1e-5)
