@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from lcsd import quarantine
 from lcsd.config import load_section, override
+from lcsd.device import check_device
 from lcsd.errors import LcsdError, WorkError
 from lcsd.provenance import Recorder
 from lcsd.settings.base import Settings
@@ -218,6 +219,7 @@ def stage(
                     load_section(name, settings_type, config_file), assignments, section=name
                 )
                 set_threads(threads)
+                check_device(device)
                 run = Run(
                     name, settings, threads=threads, device=device, seed=seed, as_json=as_json
                 )
@@ -271,7 +273,8 @@ class failures_named:  # noqa: N801 - reads as a statement: with failures_named(
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, MemoryError):
+        # torch's own error is told by its name: most commands never load torch.
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             raise WorkError(
                 "out of memory", code="out_of_memory",
                 remedy="free memory, run fewer jobs at once, or use a larger machine",

@@ -17,7 +17,7 @@ from lcsd.settings.correspond import CorrespondSettings
 @click.option("--fixed-mask", type=FILE, required=True, help="Lung mask of FIXED (.nii.gz).")
 @click.option("--out", type=FILE, required=True, help="Where to write the pairs (.csv, LPS mm).")
 @click.option("--field", type=FILE, help="Where to write the displacement field (.nii.gz).")
-@stage("correspond", CorrespondSettings)
+@stage("correspond", CorrespondSettings, on_device=True)
 def command(
     run: Run[CorrespondSettings],
     fixed: Path,
@@ -41,6 +41,7 @@ def command(
         read_image(moving),
         read_mask(fixed_mask, like=image.grid),
         settings=run.settings,
+        device=run.device,
         progress=lambda message: say(f"lcsd correspond: {message}"),
     )
     for step, seconds in result.seconds.items():

@@ -85,6 +85,19 @@ def keypoint_scores(
     BadInputError
         If the mask has no interior.
     """
+    inside, box = interior(mask, sigma=sigma, erosion=erosion)
+    scores = np.zeros(image.shape, np.float32)
+    scores[box] = distinctiveness(image[box], sigma=sigma) * inside[box]
+    return scores
+
+
+def interior(
+    mask: NDArray[np.bool_], *, sigma: float, erosion: int
+) -> tuple[NDArray[np.bool_], tuple[slice, ...]]:
+    """Return an eroded mask, and the box of the image that the scores in it depend on.
+
+    Parameters and errors as :func:`keypoint_scores`.
+    """
     inside = binary_erosion(mask, iterations=erosion)
     where = np.argwhere(inside)
     if not len(where):
@@ -96,10 +109,7 @@ def keypoint_scores(
     margin = int(np.ceil(TRUNCATE_SIGMAS * sigma)) + len(GRADIENT) // 2 + 1
     low = np.maximum(where.min(axis=0) - margin, 0)
     high = where.max(axis=0) + margin + 1
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    scores = np.zeros(image.shape, np.float32)
-    scores[box] = distinctiveness(image[box], sigma=sigma) * inside[box]
-    return scores
+    return inside, tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
 
 
 def find_keypoints(
@@ -129,10 +139,16 @@ def find_keypoints(
     kept = (scores == maximum_filter(scores, size=2 * cube + 1, mode="constant")) & (
         scores > threshold
     )
-    if not kept.any():
+    points = np.argwhere(kept)
+    check_found(points, threshold=threshold, highest=float(scores.max()))
+    return points
+
+
+def check_found(points: NDArray[np.int64], *, threshold: float, highest: float) -> None:
+    """Raise ``BadInputError`` if there is no point; ``highest`` is the largest distinctiveness."""
+    if not len(points):
         raise BadInputError(
             "no keypoint is distinctive enough", code="no_keypoints", field="distinctiveness",
-            expected=f"> {threshold:g}", found=f"{float(scores.max()):g} at most",
+            expected=f"> {threshold:g}", found=f"{highest:g} at most",
             remedy="check that the image shows structure inside the mask",
         )  # fmt: skip
-    return np.argwhere(kept)

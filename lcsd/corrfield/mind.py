@@ -175,7 +175,7 @@ def _descriptors(
                 _exponential(row, out[c, z, y], bits)
 
 
-def _channels(step: int, border: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def channel_maps(step: int, border: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Return the distinct shifts, the shift of each channel, and where its map is read."""
     shifts: list[tuple[int, ...]] = []
     which, corner = [], []
@@ -221,7 +221,7 @@ def mind_ssc(image: F32, *, step: int, sigma: float) -> U8:
     margin = len(taps) // 2 + 2 * step
     border = margin + step
     padded = np.pad(image.astype(np.float32, copy=False), border, mode="edge")
-    shifts, which, corner = _channels(step, border)
+    shifts, which, corner = channel_maps(step, border)
     maps = np.empty((len(shifts), *padded.shape), np.float32)
     scratch = np.empty_like(padded)
     for shift, smoothed in zip(shifts, maps, strict=True):

@@ -6,8 +6,9 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates, uniform_filter
+from scipy.ndimage import uniform_filter
 
+from lcsd.corrfield.kernels import Kernels, Volume
 from lcsd.geometry import Grid, fit_rigid
 from lcsd.images import DisplacementField
 from lcsd.tps import ThinPlateSpline
@@ -21,7 +22,7 @@ MIN_SPLINE_POINTS = 5
 
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
-def _warp(volumes: F32, vectors: F32, out: F32) -> None:
+def warp(volumes: F32, vectors: F32, out: F32) -> None:
     """Set ``out[c](x)`` to ``volumes[c](x + vectors(x))``, linear, continued at the border."""
     channels, depth, height, width = volumes.shape
     for z in numba.prange(depth):
@@ -76,6 +77,26 @@ def _upsample(
                 line[x] = row[i] + x_share[x] * (row[i + 1] - row[i])
 
 
+def node_places(
+    counts: tuple[int, ...], shape: tuple[int, ...], *, step: int, low: tuple[int, ...]
+) -> list[tuple[I64, F32]]:
+    """Return for each axis the lower node beside every voxel, and the share of the next one.
+
+    Parameters
+    ----------
+    counts, shape
+        Nodes and voxels along each axis; at least two nodes.
+    step, low
+        Node ``i`` lies at voxel ``low + step * i``.
+    """
+    found = []
+    for nodes, size, start in zip(counts, shape, low, strict=True):
+        place = np.clip((np.arange(size) - start) / step, 0, nodes - 1)
+        first = np.minimum(place.astype(np.int64), nodes - 2)
+        found.append((first, (place - first).astype(np.float32)))
+    return found
+
+
 def upsampled(
     values: Array, shape: tuple[int, ...], *, step: int, low: tuple[int, ...] = (0, 0, 0)
 ) -> NDArray[np.float32]:
@@ -91,14 +112,9 @@ def upsampled(
     # A second plane and row, so that one node along an axis has a neighbour.
     thin = [(0, 1 if n == 1 else 0) for n in values.shape]
     nodes = np.ascontiguousarray(np.pad(values, thin, mode="edge"), dtype=np.float32)
-    first, share = [], []
-    for axis, size in enumerate(shape):
-        last = nodes.shape[axis] - 1
-        place = np.clip((np.arange(size) - low[axis]) / step, 0, last)
-        first.append(np.minimum(place.astype(np.int64), last - 1))
-        share.append((place - first[axis]).astype(np.float32))
+    z, y, x = node_places(nodes.shape, shape, step=step, low=low)
     out = np.empty(shape, np.float32)
-    _upsample(nodes, first[0], share[0], first[1], share[1], first[2], share[2], out)
+    _upsample(nodes, *z, *y, *x, out)
     return out
 
 
@@ -116,28 +132,28 @@ class Motion:
     Parameters
     ----------
     vectors
-        Shape (3, Z, Y, X), float32, components z, y, x in voxels.
+        Shape (3, Z, Y, X), float32, components z, y, x in voxels; on the device of the kernels.
+    kernels
+        What works on the vectors.
     """
 
-    vectors: NDArray[np.float32]
+    vectors: Volume
+    kernels: Kernels
 
     @classmethod
-    def identity(cls, shape: tuple[int, ...]) -> "Motion":
+    def identity(cls, shape: tuple[int, ...], kernels: Kernels) -> "Motion":
         """Return the motion that moves nothing."""
-        return cls(np.zeros((3, *shape), np.float32))
+        return cls(kernels.zeros((3, *shape)), kernels)
 
     def at(self, points: Array) -> NDArray[np.float64]:
         """Return the displacement at voxel positions (K, 3), shape (K, 3)."""
-        found = [map_coordinates(v, points.T, order=1, mode="nearest") for v in self.vectors]
-        return np.stack(found, axis=1).astype(np.float64)
+        return self.kernels.sample(self.vectors, points)
 
-    def warp(self, image: Array) -> NDArray[np.float32]:
-        """Return ``image(x + u(x))`` on the box."""
+    def warp(self, image: Volume) -> Volume:
+        """Return ``image(x + u(x))`` on the box, float32 as the image."""
         if not self.vectors.any():
-            return np.asarray(image, np.float32)
-        out = np.empty((1, *image.shape), np.float32)
-        _warp(np.ascontiguousarray(image, np.float32)[None], self.vectors, out)
-        return out[0]
+            return image
+        return self.kernels.warp(image[None], self.vectors)[0]
 
     def composed(
         self, points: Array, vectors: Array, *, grid: Grid, corner: Array, rigid: bool,
@@ -160,7 +176,7 @@ class Motion:
         anchor
             A voxel (z, y, x) of the evaluation: tied to the lung, not to where the image begins.
         """
-        shape = self.vectors.shape[1:]
+        kernels, shape = self.kernels, tuple(self.vectors.shape[1:])
         low = tuple(voxel % step - step for voxel in anchor)
         nodes = [
             np.arange(first, n + step, step, dtype=np.float64)
@@ -176,21 +192,21 @@ class Motion:
             spline = ThinPlateSpline.fit(
                 points, vectors, smoothing=smoothing, offset=half, scale=half
             )
-            coarse = spline.evaluate(places)
+            coarse = kernels.spline_at(spline, places)
         coarse = coarse.reshape(*(len(n) for n in nodes), 3)
-        fine = np.empty((3, *shape), np.float32)
+        fine = kernels.zeros((3, *shape))
         for axis in range(3):
-            fine[axis] = upsampled(coarse[..., axis], shape, step=step, low=low)
+            values = kernels.upload(coarse[..., axis])
+            fine[axis] = kernels.upsampled(values, shape, step=step, low=low)
         if not self.vectors.any():
-            return Motion(fine)
-        before = np.empty_like(fine)
-        _warp(self.vectors, fine, before)
-        return Motion(before + fine)
+            return Motion(fine, kernels)
+        return Motion(kernels.warp(self.vectors, fine) + fine, kernels)
 
     def on_grid(self, grid: Grid, box: tuple[slice, ...]) -> DisplacementField:
         """Return the motion as a field in mm on the whole grid, continued outside the box."""
         outside = [(part.start, n - part.stop) for part, n in zip(box, grid.shape, strict=True)]
-        vectors = np.stack([np.pad(v, outside, mode="edge") for v in self.vectors[::-1]], axis=-1)
+        found = self.kernels.download(self.vectors)[::-1]
+        vectors = np.stack([np.pad(v, outside, mode="edge") for v in found], axis=-1)
         return DisplacementField(
             grid.voxel_vectors_to_world(vectors).astype(np.float32, copy=False), grid
         )

@@ -1,17 +1,14 @@
 """Continuous refinement of a dense motion: Gauss-Newton on MIND with a smooth correction."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from lcsd.corrfield.motion import upsampled
-from lcsd.corrfield.relaxation import relax
-from lcsd.corrfield.smoothing import gaussian_taps, smooth
+from lcsd.corrfield.kernels import Kernels, Volume
+from lcsd.corrfield.smoothing import gaussian_taps
 
-Array = NDArray[Any]
 F32 = NDArray[np.float32]
 
 MARGIN_VOXELS = 8
@@ -63,18 +60,6 @@ class Lattice:
         found: NDArray[np.int64] = np.argwhere(self.inside) * self.step + np.array(self.low)
         return found
 
-    def on_voxels(self, values: F32, shape: tuple[int, ...]) -> F32:
-        """Return values at the nodes for all voxels: linear between, continued outside.
-
-        Parameters
-        ----------
-        values
-            Shape of the lattice.
-        shape
-            Shape of the image.
-        """
-        return upsampled(values, shape, step=self.step, low=self.low)
-
 
 @numba.njit(cache=True, inline="always")  # type: ignore[misc]
 def _cell(position: float, size: int) -> tuple[int, int, np.float32]:
@@ -84,7 +69,7 @@ def _cell(position: float, size: int) -> tuple[int, int, np.float32]:
     return first, min(first + 1, size - 1), np.float32(position - first)
 
 
-@numba.njit(cache=True, parallel=True, fastmath=True)  # type: ignore[misc]
+@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
 def normal_equations(
     fixed: F32, moving: F32, nodes: NDArray[np.int64], places: NDArray[np.float64], robust: float,
     normal: F32, right: F32,
@@ -143,23 +128,25 @@ def normal_equations(
         right[0, n], right[1, n], right[2, n] = w * bz, w * by, w * bx
 
 
-def _applied(normal: F32, values: F32) -> F32:
-    """Return A times ``values`` node by node, shape (3, Z, Y, X)."""
+def _add_product(right: Volume, normal: Volume, values: Volume) -> None:
+    """Add A times ``values`` to ``right``, node by node, shape (3, Z, Y, X)."""
     zz, yy, xx, zy, zx, yx = normal
     z, y, x = values
-    return np.stack([zz * z + zy * y + zx * x, zy * z + yy * y + yx * x, zx * z + yx * y + xx * x])
+    right[0] += zz * z + zy * y + zx * x
+    right[1] += zy * z + yy * y + yx * x
+    right[2] += zx * z + yx * y + xx * x
 
 
 def refine(
-    fixed: F32, moving: F32, mask: NDArray[np.bool_], vectors: F32, *,
-    step: int, smoothness: float, blur: float, robust: float, rounds: int,
-) -> F32:  # fmt: skip
+    fixed: Volume, moving: Volume, mask: NDArray[np.bool_], vectors: Volume, *,
+    step: int, smoothness: float, blur: float, robust: float, rounds: int, kernels: Kernels,
+) -> Volume:  # fmt: skip
     """Return the motion with a smooth correction that makes the features agree.
 
     Parameters
     ----------
     fixed, moving
-        Features, shape (C, Z, Y, X), float32.
+        Features, shape (C, Z, Y, X), uint8 or float32.
     mask
         Voxels that are compared, shape (Z, Y, X), at least one.
     vectors
@@ -175,10 +162,12 @@ def refine(
         Squared feature difference at which a node counts half.
     rounds
         Linearisations.
+    kernels
+        What works on ``fixed``, ``moving`` and ``vectors``, which lie on its device.
 
     Returns
     -------
-    NDArray
+    Volume
         Shape (3, Z, Y, X), float32. Same as ``vectors`` far from the mask up to a constant.
 
     Notes
@@ -189,27 +178,27 @@ def refine(
     (Bruhn, Weickert, Schnoerr, IJCV 61 (2005) 211).
     """
     lattice = Lattice.around(mask, step=step)
-    nodes, inside = lattice.nodes(), lattice.inside
-    if not len(nodes):
+    voxels, shape = lattice.nodes(), lattice.inside.shape
+    if not len(voxels):
         return vectors
-    start = nodes.astype(np.float64) + vectors[(slice(None), *nodes.T)].T
-    count = len(nodes)
-    normal_nodes, right_nodes = np.empty((6, count), np.float32), np.empty((3, count), np.float32)
-    normal = np.zeros((6, *inside.shape), np.float32)
-    right = np.zeros((3, *inside.shape), np.float32)
-    correction = np.zeros_like(right)
+    nodes, inside = kernels.upload(voxels), kernels.upload(lattice.inside)
+    z, y, x = nodes.T
+    start = kernels.upload(voxels.astype(np.float64)) + vectors[:, z, y, x].T
+    correction = kernels.zeros((3, *shape))
     taps = gaussian_taps(blur, truncate=TRUNCATE_SIGMAS) if blur > 0 else None
     for _ in range(rounds):
         places = start + correction[:, inside].T
-        normal_equations(fixed, moving, nodes, places, robust, normal_nodes, right_nodes)
-        normal[:, inside], right[:, inside] = normal_nodes, right_nodes
+        normal, right = kernels.zeros((6, *shape)), kernels.zeros((3, *shape))
+        normal[:, inside], right[:, inside] = kernels.normal_equations(
+            fixed, moving, nodes, places, robust=robust
+        )
         if taps is not None:
-            normal, right = smooth(normal, taps), smooth(right, taps)
-        target = right + _applied(normal, correction)
-        found = relax(correction, normal, target, smoothness, sweeps=SWEEPS)
-        correction += np.clip(found - correction, -STEP_LIMIT_VOXELS, STEP_LIMIT_VOXELS)
-        right[:, ~inside], normal[:, ~inside] = 0, 0
-    refined = np.empty_like(vectors)
+            normal, right = kernels.smooth(normal, taps), kernels.smooth(right, taps)
+        _add_product(right, normal, correction)
+        found = kernels.relax(correction, normal, right, smoothness, sweeps=SWEEPS)
+        correction += (found - correction).clip(-STEP_LIMIT_VOXELS, STEP_LIMIT_VOXELS)
+    refined = kernels.zeros(tuple(vectors.shape))
     for axis in range(3):
-        refined[axis] = vectors[axis] + lattice.on_voxels(correction[axis], vectors.shape[1:])
+        whole = kernels.upsampled(correction[axis], mask.shape, step=lattice.step, low=lattice.low)
+        refined[axis] = vectors[axis] + whole
     return refined

@@ -4,16 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.clock import Clock
 from lcsd.corrfield.check import check_images
-from lcsd.corrfield.cost import cost_volumes
-from lcsd.corrfield.foerstner import find_keypoints, keypoint_scores
-from lcsd.corrfield.inference import Tree, soft_minimum, spanning_tree, tree_marginals
-from lcsd.corrfield.mind import FULL, mind_ssc
+from lcsd.corrfield.inference import Tree, spanning_tree
+from lcsd.corrfield.kernels import Kernels, Volume, kernels_on
+from lcsd.corrfield.mind import FULL
 from lcsd.corrfield.motion import Motion, patch_means
 from lcsd.corrfield.outliers import agrees_with_neighbours
 from lcsd.corrfield.refine import refine
@@ -59,34 +57,31 @@ class _Matches:
 
 
 def _match(
-    fixed: Array, moving: Array, points: Array, tree: Tree, stage: int,
-    settings: CorrespondSettings, clock: Clock,
+    fixed: Volume, moving: Volume, points: Array, tree: Tree, stage: int,
+    settings: CorrespondSettings, kernels: Kernels, clock: Clock,
 ) -> _Matches:  # fmt: skip
     """Match keypoints forwards and, from where they land, backwards; average both marginals."""
-    radius, step = settings.search_radius[stage], settings.quantisation[stage]
-    patch, alpha = settings.patch_radius[stage], settings.alpha / FULL**2
-    threads = numba.get_num_threads()
+    step = settings.quantisation[stage]
 
-    def marginals(source: Array, target: Array, at: Array) -> Array:
-        cost = np.empty((len(at), *(2 * radius + 1,) * 3), np.float32)
+    def marginals(source: Volume, target: Volume, at: Array) -> Volume:
         with clock.step("cost"):
-            cost_volumes(source, target, at, radius, step, patch, alpha, threads, cost)
+            cost = kernels.cost_volumes(
+                source, target, at, radius=settings.search_radius[stage], step=step,
+                patch_radius=settings.patch_radius[stage], alpha=settings.alpha / FULL**2,
+            )  # fmt: skip
         with clock.step("inference"):
-            return tree_marginals(cost, tree)
+            return kernels.tree_marginals(cost, tree)
 
-    def soft(values: Array) -> Array:
-        found = np.empty((len(values), 3))
+    def soft(values: Volume) -> Array:
         with clock.step("inference"):
-            soft_minimum(values, settings.gamma, step, found)
-        return found
+            return kernels.soft_minimum(values, gamma=settings.gamma, step=step)
 
     both = marginals(fixed, moving, points)
     forward = soft(both)
     back = marginals(moving, fixed, points + forward)
     backward = soft(back)
     # A way back of -d is evidence for a way there of d.
-    both += back[:, ::-1, ::-1, ::-1]
-    both *= 0.5
+    both = kernels.average_mirrored(both, back)
     return _Matches(soft(both), forward + backward)
 
 
@@ -112,6 +107,7 @@ def find_correspondences(
     fixed_mask: Image,
     *,
     settings: CorrespondSettings | None = None,
+    device: str = "cpu",
     progress: Callable[[str], None] = lambda _: None,
 ) -> CorrfieldResult:
     """Return correspondences and a dense displacement field between two images.
@@ -124,6 +120,8 @@ def find_correspondences(
         Where keypoints may lie (lung), on the same grid.
     settings
         Parameters of corrfield; the published ones if None. Lengths are in voxels.
+    device
+        ``"cpu"`` (the same bits for any number of threads) or ``"cuda"``.
     progress
         Called with the name of each stage.
 
@@ -136,7 +134,7 @@ def find_correspondences(
     ------
     BadInputError
         Different grids, values that are not finite, a constant image, an empty mask, a search
-        radius larger than the image, or no distinctive keypoint.
+        radius larger than the image, no distinctive keypoint, or a device that is not there.
 
     Notes
     -----
@@ -145,34 +143,41 @@ def find_correspondences(
     the dense motion is refined continuously, and the correspondences take it over.
     """
     settings = settings or CorrespondSettings()
+    kernels = kernels_on(device)
     check_images(fixed, moving, fixed_mask, settings)
-    return _Solver(fixed, moving, fixed_mask, settings, progress).solve()
+    return _Solver(fixed, moving, fixed_mask, settings, kernels, progress).solve()
 
 
 class _Solver:
-    """One registration: what its stages share, in voxels (z, y, x) of the working box."""
+    """One registration: what its stages share, in voxels (z, y, x) of the working box.
+
+    ``image``, ``mask``, points and trees are numpy arrays; ``other``, features, scores and motion
+    lie on the device of the kernels.
+    """
 
     def __init__(
         self, fixed: Image, moving: Image, fixed_mask: Image, settings: CorrespondSettings,
-        progress: Callable[[str], None],
+        kernels: Kernels, progress: Callable[[str], None],
     ) -> None:  # fmt: skip
         self.grid, self.settings, self.progress = fixed.grid, settings, progress
-        self.clock, self.box = Clock(), _box(fixed_mask.array, settings)
+        self.kernels, self.clock = kernels, Clock(kernels.wait)
+        self.box = _box(fixed_mask.array, settings)
         self.image = fixed.array[self.box].astype(np.float32)
-        self.other = moving.array[self.box].astype(np.float32)
+        volume = kernels.upload(self.image)
+        self.other = kernels.upload(moving.array[self.box].astype(np.float32))
         self.mask = fixed_mask.array[self.box] != 0
         self.corner = np.array([part.start for part in self.box])
         self.anchor = tuple(
             int(self.mask.any(axis=others).argmax()) for others in ((1, 2), (0, 2), (0, 1))
         )
         with self.clock.step("mind"):
-            self.features = self._features(self.image)
+            self.features = self._features(volume)
             self.other_features = self._features(self.other)
         with self.clock.step("keypoints"):
-            self.scores = keypoint_scores(
-                self.image, self.mask, sigma=settings.sigma, erosion=settings.erosion
+            self.scores = kernels.keypoint_scores(
+                volume, self.mask, sigma=settings.sigma, erosion=settings.erosion
             )
-        self.motion = Motion.identity(self.image.shape)
+        self.motion = Motion.identity(self.image.shape, kernels)
 
     def solve(self) -> CorrfieldResult:
         """Return correspondences and field."""
@@ -198,8 +203,9 @@ class _Solver:
             pairs, dense, {"count": len(pairs), **statistics}, self.clock.seconds
         )
 
-    def _features(self, image: Array) -> Array:
-        return mind_ssc(image, step=self.settings.mind_step, sigma=self.settings.mind_sigma)
+    def _features(self, image: Volume) -> Volume:
+        settings = self.settings
+        return self.kernels.features(image, step=settings.mind_step, sigma=settings.mind_sigma)
 
     def _stage(self, stage: int) -> tuple[Array, Array, Array, dict[str, Any]]:
         """Match on the warped image and add the found motion to the one before.
@@ -209,7 +215,7 @@ class _Solver:
         """
         settings, clock = self.settings, self.clock
         with clock.step("keypoints"):
-            points = find_keypoints(
+            points = self.kernels.keypoints(
                 self.scores, cube=settings.cube[stage], threshold=settings.keypoint_threshold
             ).astype(np.float64)
         target = self.other_features
@@ -221,7 +227,7 @@ class _Solver:
         with clock.step("inference"):
             means = patch_means(self.image, points, settings.patch_radius[stage])
             tree = spanning_tree(points, means, neighbours=settings.neighbours, beta=settings.beta)
-        found = _match(self.features, target, points, tree, stage, settings, clock)
+        found = _match(self.features, target, points, tree, stage, settings, self.kernels, clock)
         apart = self.grid.voxel_vectors_to_world(found.there_and_back[:, ::-1])
         inconsistency = np.linalg.norm(apart, axis=1)
         with clock.step("rejection"):
@@ -241,14 +247,13 @@ class _Solver:
         """Refine the motion continuously on the features of the unwarped image."""
         settings = self.settings
         with self.clock.step("refine"):
-            self.motion = Motion(
-                refine(
-                    self.features, self.other_features, self.mask, self.motion.vectors,
-                    step=settings.refine_step, smoothness=settings.refine_smoothness * FULL**2,
-                    blur=settings.refine_blur, robust=settings.refine_robust * FULL**2,
-                    rounds=settings.refine_rounds,
-                )
+            vectors = refine(
+                self.features, self.other_features, self.mask, self.motion.vectors,
+                step=settings.refine_step, smoothness=settings.refine_smoothness * FULL**2,
+                blur=settings.refine_blur, robust=settings.refine_robust * FULL**2,
+                rounds=settings.refine_rounds, kernels=self.kernels,
             )  # fmt: skip
+            self.motion = Motion(vectors, self.kernels)
 
 
 def _trusted(

@@ -32,7 +32,9 @@ class CpdSettings(Settings):
         "count",
     )  # fmt: skip
     beta_mm: float = Field(60.0, gt=0, description="width of the Gaussian that couples motion, mm")
-    stiffness: float = Field(1000.0, gt=0, description="weight of coherent motion (lambda), no unit")
+    stiffness: float = Field(
+        1000.0, gt=0, description="weight of coherent motion (lambda), no unit"
+    )
     outliers: float = Field(
         0.1, ge=0, lt=1, description="assumed share of points without partner, of 1"
     )

@@ -8,11 +8,16 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from lcsd.corrfield.motion import upsampled
+from lcsd.corrfield.on_numba import NumbaKernels
 from lcsd.corrfield.refine import Lattice, normal_equations, refine
 from lcsd.corrfield.relaxation import relax
 
 Floats = NDArray[np.float32]
-OPTIONS = {"step": 2, "smoothness": 0.1, "blur": 1.0, "robust": 0.5, "rounds": 8}
+OPTIONS = {
+    "step": 2, "smoothness": 0.1, "blur": 1.0, "robust": 0.5, "rounds": 8,
+    "kernels": NumbaKernels(),
+}  # fmt: skip
 
 
 def smooth_features(seed: int, shape: tuple[int, int, int] = (20, 22, 24)) -> Floats:
@@ -105,7 +110,7 @@ def test_lattice_interpolates_linear_values_and_continues_them(step: int) -> Non
     assert lattice.low == tuple(first - min(first, 8) // step * step for first in (14, 12, 1))
     index = np.stack(np.indices(lattice.inside.shape)) * step
     values = (index[0] + 2 * index[1] - index[2]).astype(np.float32)
-    found = lattice.on_voxels(values, mask.shape)
+    found = upsampled(values, mask.shape, step=lattice.step, low=lattice.low)
     last = [(n - 1) * step for n in lattice.inside.shape]
     for voxel in itertools.product((0, 6, 15, 26, 39), (0, 4, 13, 29), (0, 3, 4)):
         z, y, x = (

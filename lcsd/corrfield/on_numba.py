@@ -1,0 +1,115 @@
+"""corrfield's kernels on the CPU: numpy arrays and compiled loops."""
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+
+from lcsd.corrfield import cost, foerstner, inference, mind, motion, refine, relaxation, smoothing
+from lcsd.corrfield.inference import Tree
+from lcsd.tps import ThinPlateSpline
+
+Array = NDArray[Any]
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+
+class NumbaKernels:
+    """The CPU's :class:`lcsd.corrfield.kernels.Kernels`; the same bits for any thread count."""
+
+    def upload(self, array: Array) -> Array:
+        """Return the array: it is there already."""
+        return array
+
+    def download(self, volume: Array) -> Array:
+        """Return the volume."""
+        return volume
+
+    def zeros(self, shape: tuple[int, ...]) -> F32:
+        """Return zeros, float32."""
+        return np.zeros(shape, np.float32)
+
+    def wait(self) -> None:
+        """Return: nothing runs on its own."""
+
+    def features(self, image: F32, *, step: int, sigma: float) -> NDArray[np.uint8]:
+        """Return MIND-SSC."""
+        return mind.mind_ssc(image, step=step, sigma=sigma)
+
+    def keypoint_scores(
+        self, image: F32, mask: NDArray[np.bool_], *, sigma: float, erosion: int
+    ) -> F32:
+        """Return the distinctiveness."""
+        return foerstner.keypoint_scores(image, mask, sigma=sigma, erosion=erosion)
+
+    def keypoints(self, scores: F32, *, cube: int, threshold: float) -> NDArray[np.int64]:
+        """Return the maxima of the distinctiveness."""
+        return foerstner.find_keypoints(scores, cube=cube, threshold=threshold)
+
+    def cost_volumes(
+        self, source: Array, target: Array, points: F64, *, radius: int, step: int,
+        patch_radius: int, alpha: float,
+    ) -> F32:  # fmt: skip
+        """Return the cost of every displacement."""
+        found = np.empty((len(points), *(2 * radius + 1,) * 3), np.float32)
+        cost.cost_volumes(
+            source, target, points, radius, step, patch_radius, alpha, numba.get_num_threads(),
+            found,
+        )  # fmt: skip
+        return found
+
+    def tree_marginals(self, cost: F32, tree: Tree) -> F32:
+        """Turn costs into min-marginals."""
+        return inference.tree_marginals(cost, tree)
+
+    def soft_minimum(self, marginals: F32, *, gamma: float, step: int) -> F64:
+        """Return the displacements of the softmax."""
+        found = np.empty((len(marginals), 3))
+        inference.soft_minimum(marginals, gamma, step, found)
+        return found
+
+    def average_mirrored(self, there: F32, back: F32) -> F32:
+        """Turn ``there`` into its mean with the mirrored ``back``."""
+        there += back[:, ::-1, ::-1, ::-1]
+        there *= 0.5
+        return there
+
+    def sample(self, vectors: F32, points: F64) -> F64:
+        """Return vectors at points."""
+        found = [map_coordinates(v, points.T, order=1, mode="nearest") for v in vectors]
+        return np.stack(found, axis=1).astype(np.float64)
+
+    def warp(self, volumes: F32, vectors: F32) -> F32:
+        """Return warped volumes."""
+        out = np.empty_like(volumes)
+        motion.warp(np.ascontiguousarray(volumes), vectors, out)
+        return out
+
+    def upsampled(
+        self, values: Array, shape: tuple[int, ...], *, step: int, low: tuple[int, ...]
+    ) -> F32:
+        """Return values of nodes for all voxels."""
+        return motion.upsampled(values, shape, step=step, low=low)
+
+    def spline_at(self, spline: ThinPlateSpline, places: F64) -> F64:
+        """Return a spline at places."""
+        return spline.evaluate(places)
+
+    def normal_equations(
+        self, fixed: Array, moving: Array, nodes: NDArray[np.int64], places: F64, *, robust: float
+    ) -> tuple[F32, F32]:
+        """Return the normal equations of the nodes."""
+        count = len(nodes)
+        normal, right = np.empty((6, count), np.float32), np.empty((3, count), np.float32)
+        refine.normal_equations(fixed, moving, nodes, places, robust, normal, right)
+        return normal, right
+
+    def smooth(self, volumes: F32, taps: F32) -> F32:
+        """Return smoothed volumes."""
+        return smoothing.smooth(volumes, taps)
+
+    def relax(self, values: F32, normal: F32, right: F32, smoothness: float, *, sweeps: int) -> F32:
+        """Return the result of Gauss-Seidel sweeps."""
+        return relaxation.relax(values, normal, right, smoothness, sweeps=sweeps)

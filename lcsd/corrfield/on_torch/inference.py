@@ -1,0 +1,118 @@
+"""Message passing on the tree of keypoints; see :mod:`lcsd.corrfield.inference`."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lcsd.corrfield.inference import Tree
+from lcsd.corrfield.on_torch.batches import batch_size, batches
+
+I64 = NDArray[np.int64]
+
+FLOAT_BYTES, DOUBLE_BYTES = 4, 8
+
+
+def min_convolve(volumes: Tensor, weights: Tensor) -> Tensor:
+    """Return ``min over e of volumes[n, e] + weights[n] |d - e|^2``, axis by axis.
+
+    Parameters
+    ----------
+    volumes
+        Shape (N, D, D, D).
+    weights
+        Cost of one step, squared steps, shape (N,), float64.
+    """
+    count, n = volumes.shape[:2]
+    along = torch.arange(n, device=volumes.device)
+    apart = (along[:, None] - along).square()
+    cost = (weights[:, None, None] * apart).to(volumes.dtype)[..., None]
+    result = volumes
+    # After three turns of the axes (z, y, x) -> (y, x, z) they stand as before.
+    for _ in range(3):
+        lowest = (result.reshape(count, 1, n, n * n) + cost).amin(dim=2)
+        result = lowest.view(count, n, n, n).permute(0, 2, 3, 1)
+    return result
+
+
+def _message(belief: Tensor, length: Tensor) -> Tensor:
+    """Return the messages of beliefs (N, D, D, D) along edges (N,), smallest value 0."""
+    found = min_convolve(belief, 1.0 / length.double())
+    # Only differences matter; small numbers keep float32 exact on long trees.
+    return found - found.amin(dim=(1, 2, 3), keepdim=True)
+
+
+def _levels(tree: Tree) -> list[I64]:
+    """Return the points of each level below the root, first to last; siblings ascending."""
+    bounds = zip(tree.levels[1:-1], tree.levels[2:], strict=True)
+    return [np.sort(tree.order[first:last]) for first, last in bounds]
+
+
+def _by_rank(parents: I64) -> Iterator[I64]:
+    """Yield rows of ``parents`` in groups: first children, second ones, and so on.
+
+    In a group no parent repeats, so sums into parents have an order.
+    """
+    order = np.argsort(parents, kind="stable")
+    _, first, counts = np.unique(parents[order], return_index=True, return_counts=True)
+    rank = np.arange(len(parents)) - np.repeat(first, counts)
+    for number in range(int(counts.max())):
+        yield order[rank == number]
+
+
+def tree_marginals(cost: Tensor, tree: Tree, *, mib: float) -> Tensor:
+    """Turn costs (K, D, D, D) into min-marginals on the tree; the result is ``cost``.
+
+    All points of a level at once, in batches whose buffers take at most ``mib`` MiB.
+    """
+    width = cost.shape[1]
+    length = torch.tensor(tree.length, device=cost.device)
+    above = torch.tensor(tree.parent, device=cost.device)
+    levels = _levels(tree)
+    messages = torch.empty_like(cost)
+    # Every source for every target along one axis, and beliefs before and after.
+    each = FLOAT_BYTES * width**3 * (width + 4)
+
+    def parts(points: I64) -> Iterator[Tensor]:
+        return torch.tensor(points, device=cost.device).split(batch_size(each=each, mib=mib))
+
+    for points in reversed(levels):
+        for child in parts(points):
+            messages[child] = _message(cost[child], length[child])
+        for rows in _by_rank(tree.parent[points]):
+            for child in parts(points[rows]):
+                cost[above[child]] += messages[child]
+    for points in levels:
+        for child in parts(points):
+            belief = cost[above[child]] - messages[child]
+            cost[child] += _message(belief, length[child])
+    return cost
+
+
+def soft_minimum(marginals: Tensor, *, gamma: float, step: int, mib: float) -> NDArray[np.float64]:
+    """Return the mean displacement (z, y, x) under softmax(-gamma * marginal), shape (K, 3).
+
+    Parameters
+    ----------
+    marginals
+        Shape (K, D, D, D).
+    gamma
+        Sharpness.
+    step
+        Voxels between displacements.
+    mib
+        Bound on the buffers of a batch of points, MiB.
+    """
+    count, width = marginals.shape[:2]
+    offset = step * (torch.arange(width, device=marginals.device).double() - width // 2)
+    out = torch.empty((count, 3), dtype=torch.float64, device=marginals.device)
+    for part in batches(count, each=3 * DOUBLE_BYTES * width**3, mib=mib):
+        above = marginals[part] - marginals[part].amin(dim=(1, 2, 3), keepdim=True)
+        weight = above.double().mul_(-gamma).exp_()
+        total = weight.sum(dim=(1, 2, 3))
+        for axis, others in enumerate([(2, 3), (1, 3), (1, 2)]):
+            out[part, axis] = (weight.sum(dim=others) * offset).sum(dim=1) / total
+    found: NDArray[np.float64] = out.cpu().numpy()
+    return found
