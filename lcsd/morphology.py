@@ -73,6 +73,10 @@ def largest(mask: Mask) -> Mask:
     return np.asarray(labels == int(sizes.argmax()))
 
 
+VOXELS = np.ones(3)
+"""The step with which lengths in millimetres are counts of voxels."""
+
+
 def box(mask: Mask, margin_mm: float, step: Step) -> tuple[slice, slice, slice]:
     """Return the slices of the smallest box around a mask that is not empty, with a margin."""
     ranges = []

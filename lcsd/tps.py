@@ -7,6 +7,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgWarning, cho_factor, cho_solve, qr, solve, solve_triangular
+from threadpoolctl import threadpool_limits
 
 from lcsd.errors import BadInputError
 
@@ -35,7 +36,7 @@ HALF_LOG_2 = float(np.log(2) / 2)
 def _kernel(squared: Array, mantissa: Array, exponent: Array) -> None:
     """Replace squared distances by ``r^2 log r``, whose limit at 0 is 0; two buffers of its size.
 
-    ``log m = 2 artanh(t)`` with ``t = (m - 1) / (m + 1)``, |t| < 0.172: its series to t^15 is right
+    ``log m = 2 artanh(t)`` with ``t = (m - 1) / (m + 1)``, |t| < 0.172: its series to t^17 is right
     to the last bits of a double.
     """
     given = squared.view(np.uint64)
@@ -97,6 +98,11 @@ def _evaluate(queries: Array, centres: Array, weights: Array, out: Array) -> Non
                 out[row, channel] += _dot(part, weights[channel, first:last])
 
 
+def in_one_plane(points: Array) -> bool:
+    """Return whether points (N, 3) lie in one plane, so that no spline passes through them."""
+    return bool(np.linalg.matrix_rank(np.column_stack([np.ones(len(points)), points])) < MIN_POINTS)
+
+
 def _reflect(reflectors: Array, scales: Array, values: Array, *, back: bool = False) -> Array:
     """Return ``Q^T values``, or ``Q values``, of a QR decomposition in LAPACK's raw form."""
     result = values.copy()
@@ -114,6 +120,12 @@ def _solve(kernel: Array, affine_basis: Array, values: Array) -> tuple[Array, Ar
     In the space orthogonal to the affine maps P (N, 4) the kernel is positive definite, so a
     Cholesky decomposition does, at half the cost of one for the whole system.
     """
+    # One thread: a library that splits the work adds in another order, and bits differ.
+    with threadpool_limits(1, user_api="blas"):
+        return _solved(kernel, affine_basis, values)
+
+
+def _solved(kernel: Array, affine_basis: Array, values: Array) -> tuple[Array, Array]:
     (reflectors, scales), upper = qr(affine_basis, mode="raw")
     kernel = _reflect(reflectors, scales, _reflect(reflectors, scales, kernel).T)
     turned = _reflect(reflectors, scales, values)
@@ -198,7 +210,7 @@ class ThinPlateSpline:
             )  # fmt: skip
         basis = np.column_stack([np.ones(count), centres])
         # The rank of the affine part tells points in one plane; the solver may not see it.
-        if np.linalg.matrix_rank(basis) < 4:
+        if in_one_plane(centres):
             raise BadInputError(
                 "the points lie in one plane", code="degenerate_points",
                 expected="points that span a volume", found=f"{count} points",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lcsd.files import PointPairs, read_json, read_point_pairs
 from lcsd.images import DisplacementField, Image, read_image, read_mask, read_rigid
+from lcsd.morphology import box
 from lcsd.phantom.case import make_case
 from lcsd.tps import ThinPlateSpline
 
@@ -41,27 +42,31 @@ class Pair:
 
     def cropped(self) -> "Pair":
         """Return the pair cut to the lung's box plus a margin."""
-        spans = [
-            np.flatnonzero(self.mask.array.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))
-        ]
-        margins = [round(MARGIN_MM / s) for s in self.mask.grid.spacing[::-1]]
-        box = tuple(
-            slice(max(int(s[0]) - m, 0), int(s[-1]) + m + 1)
-            for s, m in zip(spans, margins, strict=True)
-        )
-        images = (_cut(image, box) for image in (self.fixed, self.moving, self.mask))
+        part = box(self.mask.array, MARGIN_MM, np.array(self.mask.grid.spacing[::-1]))
+        images = (_cut(image, part) for image in (self.fixed, self.moving, self.mask))
         return Pair(self.name, *images, self.places, self.targets, self.motion)
 
 
-def _cut(image: Image, box: tuple[slice, ...]) -> Image:
-    array = np.ascontiguousarray(image.array[box])
-    corner = np.array([[part.start for part in box[::-1]]], dtype=float)
+def _cut(image: Image, part: tuple[slice, ...]) -> Image:
+    array = np.ascontiguousarray(image.array[part])
+    corner = np.array([[axis.start for axis in part[::-1]]], dtype=float)
     origin = tuple(image.grid.voxel_to_world(corner)[0])
     return Image(array, replace(image.grid, size=array.shape[::-1], origin=origin))
 
 
-def read_pair(folder: Path, places: Points, native: Callable[[Points], Points]) -> Pair:
-    """Return the pair in a built case's folder; ``native`` maps into the native moving scan."""
+def _between(known: PointPairs) -> Callable[[Points], Points]:
+    """Return the motion between known points: a spline, fitted when it is first asked for."""
+
+    def motion(points: Points) -> Points:
+        return ThinPlateSpline.fit(known.fixed, known.moving).evaluate(points)
+
+    return motion
+
+
+def read_pair(
+    folder: Path, places: Points, targets: Points, native: Callable[[Points], Points]
+) -> Pair:
+    """Return the pair in a built case's folder; what is known is of the native moving scan."""
     images = folder / "images"
     fixed = read_image(images / "fixed.nii.gz")
     mask = read_mask(images / "fixed_mask.nii.gz", like=fixed.grid)
@@ -71,7 +76,7 @@ def read_pair(folder: Path, places: Points, native: Callable[[Points], Points]) 
         return rigid.apply(native(points))
 
     moving = read_image(images / "moving.nii.gz")
-    return Pair(folder.name, fixed, moving, mask, places, motion(places), motion)
+    return Pair(folder.name, fixed, moving, mask, places, rigid.apply(targets), motion)
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -93,10 +98,8 @@ def pairs_of(arguments: argparse.Namespace) -> list[Pair]:
             facts, name = read_json(truth), truth.parent.parent.name
             case = make_case(facts["seed"], case=facts["case"], size=facts["size"])
             folder = arguments.results / "cases" / name
-            pairs.append(read_pair(folder, case.points[0], case.transform))
+            pairs.append(read_pair(folder, *case.points, case.transform))
     if arguments.real is not None:
         known = read_point_pairs(arguments.truth)
-        # Exact at the table's points; between them a spline through 5,000 points is.
-        spline = ThinPlateSpline.fit(known.fixed, known.moving)
-        pairs.append(read_pair(arguments.real, known.fixed, spline.evaluate))
+        pairs.append(read_pair(arguments.real, known.fixed, known.moving, _between(known)))
     return pairs

@@ -13,7 +13,7 @@ from benchmarks.corrfield.cases import pairs_of, parser
 from benchmarks.tables import seconds, write_rows
 from lcsd.corrfield.cost import cost_volumes
 from lcsd.corrfield.inference import spanning_tree, tree_marginals
-from lcsd.corrfield.mind import mind_ssc
+from lcsd.corrfield.mind import FULL, mind_ssc
 from lcsd.settings.correspond import CorrespondSettings
 
 COUNTS = (250, 500, 1000, 2000)
@@ -28,7 +28,8 @@ def match(
     radius, step = settings.search_radius[stage], settings.quantisation[stage]
     cost = np.empty((len(points), *(2 * radius + 1,) * 3), np.float32)
     patch, threads = settings.patch_radius[stage], numba.get_num_threads()
-    cost_volumes(fixed, moving, points, radius, step, patch, settings.alpha, threads, cost)
+    alpha = settings.alpha / FULL**2
+    cost_volumes(fixed, moving, points, radius, step, patch, alpha, threads, cost)
     tree = spanning_tree(
         points, np.zeros(len(points)), neighbours=settings.neighbours, beta=settings.beta
     )

@@ -52,15 +52,18 @@ def distinctiveness(image: NDArray[np.float32], *, sigma: float) -> NDArray[np.f
     Returns
     -------
     NDArray
-        Shape (z, y, x), squared intensity per voxel; 0 where the image is constant along an axis.
+        Shape (z, y, x), (intensity / voxel)^2; 0 where the image is constant along an axis.
 
     Notes
     -----
     ``trace(S^-1)`` is the sum of the principal 2 x 2 minors over the determinant.
     """
     slopes = [correlate1d(image, GRADIENT, axis=axis, mode="nearest") for axis in range(3)]
-    products = np.stack([slopes[a] * slopes[b] for a, b in TENSOR_AXES])
-    tensor = smooth(products, gaussian_taps(sigma, truncate=TRUNCATE_SIGMAS))
+    tensor = np.empty((len(TENSOR_AXES), *image.shape), np.float32)
+    for product, (a, b) in zip(tensor, TENSOR_AXES, strict=True):
+        np.multiply(slopes[a], slopes[b], out=product)
+    del slopes
+    tensor = smooth(tensor, gaussian_taps(sigma, truncate=TRUNCATE_SIGMAS))
     out = np.empty(image.shape, np.float32)
     _harmonic(tensor.reshape(6, -1), out.reshape(-1))
     return out
@@ -124,7 +127,7 @@ def find_keypoints(
     cube
         Half the edge of the cube, voxels: a point is the largest of ``(2 cube + 1)^3``.
     threshold
-        Least distinctiveness, squared intensity per voxel.
+        Least distinctiveness, (intensity / voxel)^2.
 
     Returns
     -------

@@ -12,8 +12,8 @@ from scipy.spatial import cKDTree
 
 F32 = NDArray[np.float32]
 
-NEGLIGIBLE = 40.0
-"""exp(-40) is 4e-18: less than a double's last bit beside 1, even times all displacements."""
+NEGLIGIBLE = 50.0
+"""exp(-50) times all displacements is less than a double's last bit beside 1."""
 
 
 @dataclass(frozen=True)
@@ -284,7 +284,7 @@ def soft_minimum(marginals: F32, gamma: float, step: int, out: NDArray[np.float6
             for y in range(width):
                 row = marginals[n, z, y]
                 for x in range(width):
-                    if row[x] < limit:
+                    if row[x] <= limit:
                         weight = math.exp(-gamma * (row[x] - lowest))
                         total += weight
                         along_z += weight * (z - radius)

@@ -11,14 +11,15 @@ from scipy.ndimage import uniform_filter
 from lcsd.corrfield.kernels import Kernels, Volume
 from lcsd.geometry import Grid, fit_rigid
 from lcsd.images import DisplacementField
-from lcsd.tps import ThinPlateSpline
+from lcsd.tps import ThinPlateSpline, in_one_plane
 
 Array = NDArray[Any]
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 
 MIN_SPLINE_POINTS = 5
-"""With fewer matches the stage's motion is their mean: a spline would only follow their noise."""
+"""With fewer matches, or all in one plane, the stage's motion is their mean: a spline would only
+follow their noise, or not exist."""
 
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
@@ -61,16 +62,14 @@ def _upsample(
     """Set ``out (Z, Y, X)`` to values on a coarse grid, linear along each axis."""
     _, rows, columns = values.shape
     for z in numba.prange(len(z_first)):
-        plane, row = np.empty(rows * columns, np.float32), np.empty(columns + 1, np.float32)
+        plane, row = np.empty(rows * columns, np.float32), np.empty(columns, np.float32)
         k = z_first[z]
         _between(values[k].reshape(-1), values[k + 1].reshape(-1), z_share[z], plane)
         for y in range(len(y_first)):
             j = y_first[y] * columns
             _between(
-                plane[j : j + columns], plane[j + columns : j + 2 * columns], y_share[y],
-                row[:columns],
+                plane[j : j + columns], plane[j + columns : j + 2 * columns], y_share[y], row
             )  # fmt: skip
-            row[columns] = row[columns - 1]
             line = out[z, y]
             for x in range(line.size):
                 i = x_first[x]
@@ -183,7 +182,7 @@ class Motion:
             for first, n in zip(low, shape, strict=True)
         ]
         places = np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1).reshape(-1, 3)
-        if len(points) < MIN_SPLINE_POINTS:
+        if len(points) < MIN_SPLINE_POINTS or in_one_plane(points):
             coarse = np.broadcast_to(vectors.mean(axis=0), places.shape)
         elif rigid:
             coarse = _rigid_motion(places, points, vectors, grid=grid, corner=corner)

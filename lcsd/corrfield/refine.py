@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from lcsd.corrfield.kernels import Kernels, Volume
 from lcsd.corrfield.smoothing import gaussian_taps
+from lcsd.morphology import VOXELS, box
 
 F32 = NDArray[np.float32]
 
@@ -46,12 +47,12 @@ class Lattice:
     @classmethod
     def around(cls, mask: NDArray[np.bool_], *, step: int) -> "Lattice":
         """Return the lattice over the box of a mask, with a margin."""
-        spans = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+        tight = box(mask, 0, VOXELS)
         # Whole steps from the mask: so the nodes lie alike in it wherever the image begins.
-        low = tuple(int(s[0]) - min(int(s[0]), MARGIN_VOXELS) // step * step for s in spans)
+        low = tuple(s.start - min(s.start, MARGIN_VOXELS) // step * step for s in tight)
         parts = tuple(
-            slice(first, int(span[-1]) + MARGIN_VOXELS + 1, step)
-            for first, span in zip(low, spans, strict=True)
+            slice(first, span.stop + MARGIN_VOXELS, step)
+            for first, span in zip(low, tight, strict=True)
         )
         return cls(low, step, np.ascontiguousarray(mask[parts]))
 

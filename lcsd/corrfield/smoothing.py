@@ -22,12 +22,12 @@ def add_scaled(out: F32, row: F32, tap: np.float32) -> None:
 
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
-def _within_planes(volumes: F32, taps: F32, out: F32) -> None:
+def _within_planes(volume: F32, taps: F32, out: F32) -> None:
     """Smooth along x and y."""
-    channels, depth, height, width = volumes.shape
+    depth, height, width = volume.shape
     radius = len(taps) // 2
-    for n in numba.prange(channels * depth):
-        source, target = volumes[n // depth, n % depth], out[n // depth, n % depth]
+    for z in numba.prange(depth):
+        source, target = volume[z], out[z]
         padded = np.empty(width + 2 * radius, np.float32)
         smoothed = np.zeros((height, width), np.float32)
         for y in range(height):
@@ -44,22 +44,22 @@ def _within_planes(volumes: F32, taps: F32, out: F32) -> None:
 
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
-def _across_planes(volumes: F32, taps: F32, out: F32) -> None:
+def _across_planes(volume: F32, taps: F32, out: F32) -> None:
     """Smooth along z."""
-    channels, depth = volumes.shape[:2]
-    radius = len(taps) // 2
-    for n in numba.prange(channels * depth):
-        c, z = n // depth, n % depth
-        target = out[c, z].reshape(-1)
+    depth, radius = len(volume), len(taps) // 2
+    for z in numba.prange(depth):
+        target = out[z].reshape(-1)
         target[:] = 0
         for t in range(len(taps)):
             at = min(max(z + t - radius, 0), depth - 1)
-            add_scaled(target, volumes[c, at].reshape(-1), taps[t])
+            add_scaled(target, volume[at].reshape(-1), taps[t])
 
 
 def smooth(volumes: F32, taps: F32) -> F32:
     """Return volumes (C, Z, Y, X) filtered along every axis by an odd number of taps."""
-    between, out = np.empty_like(volumes), np.empty_like(volumes)
-    _within_planes(volumes, taps, between)
-    _across_planes(between, taps, out)
+    out = np.empty_like(volumes)
+    for channel, target in zip(volumes, out, strict=True):
+        between = np.empty_like(channel)
+        _within_planes(channel, taps, between)
+        _across_planes(between, taps, target)
     return out

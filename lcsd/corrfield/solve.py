@@ -18,12 +18,13 @@ from lcsd.corrfield.refine import refine
 from lcsd.files import PointPairs
 from lcsd.geometry import Grid
 from lcsd.images import DisplacementField, Image
+from lcsd.morphology import VOXELS, box
 from lcsd.settings.correspond import CorrespondSettings
 
 Array = NDArray[Any]
 
 MARGIN_VOXELS = 4
-"""Beyond the reach of search and patch: what smoothing at the border of the box can touch."""
+"""Kept beyond the reach of search and patch, for smoothing at the border of the box."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class CorrfieldResult:
     Parameters
     ----------
     pairs
-        Correspondences in LPS mm; ``weight`` is their forward-backward consistency in (0, 1].
+        Correspondences in LPS mm; ``weight`` is their forward-backward consistency in [0, 1].
     field
         Dense displacement field on the fixed grid, LPS mm.
     statistics
@@ -86,19 +87,18 @@ def _match(
 
 
 def _box(mask: Array, settings: CorrespondSettings) -> tuple[slice, ...]:
-    """Return the part of the image that matching around the mask can touch."""
-    where = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    """Return the mask's box and all that a search from a keypoint reaches; beyond, voxels repeat.
+
+    The way back searches as far again from where a keypoint lands, which only matters if it landed
+    at the end of its search.
+    """
     reach = max(
         radius * step + patch
         for radius, step, patch in zip(
             settings.search_radius, settings.quantisation, settings.patch_radius, strict=True
         )
     )
-    margin = reach + MARGIN_VOXELS
-    return tuple(
-        slice(max(int(w[0]) - margin, 0), min(int(w[-1]) + margin + 1, n))
-        for w, n in zip(where, mask.shape, strict=True)
-    )
+    return box(mask != 0, reach + MARGIN_VOXELS, VOXELS)
 
 
 def find_correspondences(
@@ -119,7 +119,7 @@ def find_correspondences(
     fixed_mask
         Where keypoints may lie (lung), on the same grid.
     settings
-        Parameters of corrfield; the published ones if None. Lengths are in voxels.
+        Parameters of corrfield; the defaults if None. Lengths are in voxels.
     device
         ``"cpu"`` (the same bits for any number of threads) or ``"cuda"``.
     progress
@@ -167,9 +167,7 @@ class _Solver:
         self.other = kernels.upload(moving.array[self.box].astype(np.float32))
         self.mask = fixed_mask.array[self.box] != 0
         self.corner = np.array([part.start for part in self.box])
-        self.anchor = tuple(
-            int(self.mask.any(axis=others).argmax()) for others in ((1, 2), (0, 2), (0, 1))
-        )
+        self.anchor = tuple(part.start for part in box(self.mask, 0, VOXELS))
         with self.clock.step("mind"):
             self.features = self._features(volume)
             self.other_features = self._features(self.other)

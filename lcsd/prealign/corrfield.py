@@ -27,8 +27,8 @@ PATCH_RADIUS = (3, 2)
 """Half the edge of the patch that each level compares, voxels; published."""
 
 CUBE = (3, 2)
-"""Keypoints are the most distinctive within so many voxels; the first level is finer than the
-published 4, as a lung has only a few hundred keypoints on the coarse grid."""
+"""Keypoints are the most distinctive within so many voxels; the first level is finer than our
+default of 4, as a lung has only a few hundred keypoints on the coarse grid."""
 
 SECOND_REACH_MM = 12.0
 """Search of the second level: what the lung moves beyond the rigid motion of the first."""

@@ -28,14 +28,14 @@ class CorrespondSettings(Settings):
     )
     alpha: float = Field(2.5, gt=0, description="weight of the image cost, no unit")
     beta: float = Field(150.0, gt=0, description="intensity difference worth one voxel, HU")
-    gamma: float = Field(5.0, gt=0, description="sharpness of the soft minimum, no unit")
+    gamma: float = Field(5.0, gt=0, le=1e4, description="sharpness of the soft minimum, no unit")
     tps_lambda: float = Field(
         0.0, ge=0,
         description="lambda: smoothing of the spline on coordinates scaled to [-1, 1], no unit",
     )  # fmt: skip
     sigma: float = Field(1.4, gt=0, description="Gaussian of the structure tensor, voxels")
     keypoint_threshold: float = Field(
-        1e-8, ge=0, description="least distinctiveness of a keypoint, HU^2 per voxel"
+        1e-8, ge=0, description="least distinctiveness of a keypoint, (HU / voxel)^2"
     )
     erosion: int = Field(
         4, ge=1,
@@ -55,7 +55,7 @@ class CorrespondSettings(Settings):
     reject_mm: float | None = Field(
         6.0, gt=0,
         description="correspondences with a larger forward-backward distance are dropped, mm; "
-        "none keeps all",
+        "none keeps all, and so does a stage in which none is trusted",
     )  # fmt: skip
 
     outlier_mm: float | None = Field(
@@ -70,7 +70,7 @@ class CorrespondSettings(Settings):
         True, description="refine the dense motion continuously after a non-rigid last stage"
     )
     refine_step: int = Field(
-        2, ge=1, description="the correction is estimated at every so many voxels"
+        2, ge=1, le=8, description="the correction is estimated at every so many voxels"
     )
     refine_smoothness: float = Field(
         0.1, gt=0,
@@ -98,4 +98,10 @@ class CorrespondSettings(Settings):
             raise ValueError(f"the lists need one entry per stage, at least one ({found})")
         if min(self.search_radius + self.cube + self.quantisation + self.patch_radius) < 1:
             raise ValueError("all entries of the lists must be at least 1")
+        for patch, step in zip(self.patch_radius, self.quantisation, strict=True):
+            if 2 * patch % step:
+                raise ValueError(
+                    f"twice patch_radius must be a multiple of quantisation ({patch}, {step}), or "
+                    "the patch would lie to one side of its keypoint"
+                )
         return self

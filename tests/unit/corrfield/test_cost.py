@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from lcsd.corrfield.cost import cost_volumes
+from lcsd.corrfield.cost import TOGETHER, cost_volumes
 
 Features = NDArray[np.float32]
 
@@ -37,7 +37,7 @@ def oracle(
     return result
 
 
-@pytest.mark.parametrize(("step", "patch"), [(1, 1), (2, 3), (2, 1)])
+@pytest.mark.parametrize(("step", "patch"), [(1, 1), (1, 2), (1, 3), (2, 3), (2, 1), (3, 3)])
 @pytest.mark.parametrize(
     "point",
     [(5.0, 6.0, 6.0), (5.3, 6.7, 6.5), (0.0, 11.0, 12.0)],
@@ -77,3 +77,17 @@ def test_bytes_give_the_costs_of_the_numbers_they_are() -> None:
     numbers = source.astype(np.float32), target.astype(np.float32)
     cost_volumes(*numbers, points, 2, 2, 3, 1.0, 1, expected)
     np.testing.assert_array_equal(found, expected)
+
+
+def test_each_point_has_its_own_costs_whoever_computes_them() -> None:
+    """More points than are worked on together, so that sums are begun anew."""
+    source, target = features(4), features(5)
+    points = np.random.default_rng(6).uniform(0, 11, size=(3 * TOGETHER + 1, 3))
+    one, two = np.empty((2, len(points), 3, 3, 3), np.float32)
+    cost_volumes(source, target, points, 1, 1, 1, 1.0, 1, one)
+    cost_volumes(source, target, points, 1, 1, 1, 1.0, 2, two)
+    np.testing.assert_array_equal(one, two)
+    alone = np.empty((1, 3, 3, 3), np.float32)
+    for n in (0, TOGETHER, len(points) - 1):
+        cost_volumes(source, target, points[n : n + 1], 1, 1, 1, 1.0, 1, alone)
+        np.testing.assert_array_equal(alone[0], one[n])

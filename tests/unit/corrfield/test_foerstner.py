@@ -83,3 +83,16 @@ def test_no_keypoint_names_threshold_and_what_was_found() -> None:
     thin[5] = True
     with pytest.raises(BadInputError, match="no interior"):
         keypoint_scores(image, thin, sigma=1.4)
+
+
+@pytest.mark.parametrize("erosion", [1, 3])
+def test_scores_are_zero_near_the_border_of_the_mask(erosion: int) -> None:
+    """A voxel survives if no voxel outside lies within so many steps along the axes."""
+    image, mask = blobs(2), np.zeros((24, 22, 20), bool)
+    mask[3:21, 3:19, 2:18] = True
+    mask[11, 10, 9] = False
+    scores = keypoint_scores(image, mask, sigma=1.4, erosion=erosion)
+    outside = np.argwhere(~mask)
+    for voxel in np.argwhere(mask)[::7]:
+        survives = np.abs(outside - voxel).sum(axis=1).min() > erosion
+        assert (scores[tuple(voxel)] > 0) == survives

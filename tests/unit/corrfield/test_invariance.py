@@ -12,6 +12,7 @@ from lcsd.corrfield.solve import find_correspondences
 from lcsd.files import read_point_pairs
 from lcsd.geometry import Grid
 from lcsd.images import DisplacementField, Image, read_image, read_mask, resample
+from lcsd.morphology import VOXELS, box
 from lcsd.prealign import prealign
 
 pytestmark = [pytest.mark.real_data, pytest.mark.slow]
@@ -36,9 +37,9 @@ class Scene:
         return np.linalg.norm(self.places + field.at(self.places) - self.targets, axis=1)
 
 
-def cut(image: Image, box: tuple[slice, ...]) -> Image:
-    array = np.ascontiguousarray(image.array[box])
-    corner = np.array([[float(part.start) for part in box[::-1]]])
+def cut(image: Image, part: tuple[slice, ...]) -> Image:
+    array = np.ascontiguousarray(image.array[part])
+    corner = np.array([[float(axis.start) for axis in part[::-1]]])
     x, y, z = image.grid.voxel_to_world(corner)[0]
     depth, height, width = array.shape
     return Image(array, replace(image.grid, size=(width, height, depth), origin=(x, y, z)))
@@ -53,12 +54,8 @@ def scene(real_data: Path) -> Scene:
         for scan, image in zip(("fixed", "moving"), images, strict=True)
     ]
     found = prealign(*images, fixed_mask=masks[0], moving_mask=masks[1])
-    spans = [
-        np.flatnonzero(found.fixed_mask.array.any(axis=others))
-        for others in ((1, 2), (0, 2), (0, 1))
-    ]
-    box = tuple(slice(max(int(s[0]) - 10, 0), int(s[-1]) + 11) for s in spans)
-    fixed, moving, mask = (cut(i, box) for i in (found.fixed, found.moving, found.fixed_mask))
+    part = box(found.fixed_mask.array, 10, VOXELS)
+    fixed, moving, mask = (cut(i, part) for i in (found.fixed, found.moving, found.fixed_mask))
     field = find_correspondences(fixed, moving, mask).field
     pairs = read_point_pairs(folder / "truth.csv")
     return Scene(fixed, moving, mask, field, pairs.fixed, found.rigid.inverse().apply(pairs.moving))

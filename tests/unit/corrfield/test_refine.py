@@ -144,8 +144,10 @@ def test_agreeing_or_flat_features_leave_the_motion_as_it_is() -> None:
     flat = np.ones_like(features)
     np.testing.assert_array_equal(refine(flat, flat, mask, start, **OPTIONS), start)
     nothing = np.zeros_like(mask)
-    nothing[5, 5, 5] = True  # between the nodes of a lattice of step 2 that begins at 0
-    np.testing.assert_array_equal(refine(features, flat, nothing, start, **OPTIONS), start)
+    nothing[5, 5, 6] = nothing[6, 6, 5] = True
+    assert not len(Lattice.around(nothing, step=2).nodes())
+    other = smooth_features(4)
+    np.testing.assert_array_equal(refine(features, other, nothing, start, **OPTIONS), start)
 
 
 def test_smoothness_flattens_the_correction() -> None:

@@ -7,10 +7,11 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.spatial import cKDTree
 
 import lcsd
 from lcsd.cli.main import main
-from lcsd.corrfield.solve import find_correspondences
+from lcsd.corrfield.solve import _trusted, find_correspondences
 from lcsd.errors import BadInputError
 from lcsd.files import read_json, read_point_pairs
 from lcsd.geometry import Grid
@@ -179,3 +180,62 @@ def test_command_writes_pairs_field_and_counts(tmp_path: Path) -> None:
 
 def test_is_public() -> None:
     assert lcsd.find_correspondences is find_correspondences
+
+
+@pytest.mark.parametrize("transform", ["n", "r"])
+def test_a_lung_in_a_corner_of_a_large_image_moves_alike(transform: str) -> None:
+    """Then only a box of the image is worked on, and its place must come back in."""
+    settings = SMALL.model_copy(update={"transform": (transform, transform)})
+    grid = sized(GRIDS["oblique"], (1.5, 1.2, 2.0))
+    fixed, moving, mask, _ = pair(grid)
+    far = (40, 30, 35)  # z, y, x
+
+    def placed(image: Image, mode: str) -> Image:
+        array = np.pad(image.array, [(n, 0) for n in far], mode=mode)  # type: ignore[call-overload]
+        size = tuple(n + more for n, more in zip(grid.size, far[::-1], strict=True))
+        origin = grid.voxel_to_world(-np.array([far[::-1]], dtype=float))[0]
+        return Image(array, Grid(size, grid.spacing, tuple(origin), grid.direction))  # type: ignore[arg-type]
+
+    near = find_correspondences(fixed, moving, mask, settings=settings)
+    away = find_correspondences(
+        placed(fixed, "edge"), placed(moving, "edge"), placed(mask, "constant"), settings=settings
+    )
+    index = np.argwhere(mask.array)[::50]
+    places = grid.voxel_to_world(index[:, ::-1].astype(float))
+    apart = np.linalg.norm(near.field.at(places) - away.field.at(places), axis=1)
+    length = np.linalg.norm(near.field.at(places), axis=1)
+    assert away.field.grid.size != near.field.grid.size
+    assert length.mean() > 3
+    assert apart.mean() < 0.3
+    both = cKDTree(near.pairs.fixed).query(away.pairs.fixed)[0] < 1e-6
+    assert both.mean() > 0.9
+
+
+def test_untrusted_matches_are_dropped_unless_nothing_is_left() -> None:
+    grid = Grid((50, 50, 50), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0))
+    points = np.random.default_rng(0).uniform(0, 50, size=(60, 3))
+    displacement = points @ np.diag([0.1, 0.0, -0.1])
+    inconsistency = np.zeros(60)
+    inconsistency[3] = 6.1
+    displacement[7] += [0.0, 2.0, 0.0]  # 4 mm from what its neighbours say
+    kept = _trusted(points, displacement, inconsistency, grid, CorrespondSettings())
+    assert np.flatnonzero(~kept).tolist() == [3, 7]
+    all_kept = CorrespondSettings(reject_mm=None, outlier_mm=None)
+    assert _trusted(points, displacement, inconsistency, grid, all_kept).all()
+    assert _trusted(points, displacement, np.full(60, 9.0), grid, CorrespondSettings()).all()
+
+
+def test_matches_in_one_plane_move_by_their_mean() -> None:
+    grid = sized(GRIDS["lps"], (1.5, 1.5, 1.5))
+    fixed, moving, mask, _ = pair(grid)
+    flat = np.zeros_like(mask.array)
+    flat[15:18] = mask.array[15:18]
+    settings = SMALL.model_copy(update={"refine": False})
+    result = find_correspondences(fixed, moving, Image(flat, grid), settings=settings)
+    assert len(set(result.pairs.fixed[:, 2])) == 1
+    assert np.isfinite(result.field.vectors).all()
+
+
+def test_a_patch_beside_its_keypoint_is_refused() -> None:
+    with pytest.raises(ValueError, match="multiple of quantisation"):
+        CorrespondSettings(patch_radius=(2, 2), quantisation=(3, 1))

@@ -272,7 +272,7 @@ def test_a_whole_solve(
         apart = np.linalg.norm(result.field.vectors - expected.field.vectors, axis=-1)
         voxels = apart / min(grid.spacing)
         record_property("field, voxels", f"mean {voxels.mean():.1e}, max {voxels.max():.1e}")
-        assert voxels.mean() < 0.02
+        assert voxels.mean() < (1e-4 if kernels.device.type == "cpu" else 0.02)
         assert len(result.pairs) == len(expected.pairs)
         np.testing.assert_allclose(result.pairs.moving, expected.pairs.moving, atol=0.05)
         np.testing.assert_allclose(result.pairs.weight, expected.pairs.weight, atol=0.01)
