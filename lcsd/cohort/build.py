@@ -146,7 +146,7 @@ FROM (
     GROUP BY maker, kernel, family
 ) ORDER BY series DESC, maker, kernel, family
 """
-"""Series that keep the first three rules, by kernel: all time points, every thickness."""
+"""Series that keep the rules up to the kind, by kernel: all time points, every thickness."""
 
 
 def write(cohort: Cohort, folder: Path) -> Path:

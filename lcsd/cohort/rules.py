@@ -58,10 +58,7 @@ def rules(settings: CohortSettings) -> list[Rule]:
     return [Rule(number, *row) for number, row in enumerate(table, 1)]
 
 
-PASSED = 10
-"""``broken`` of a series that breaks no rule: one more than the last rule."""
-
-
+# The numbers are those of ``rules``; $passed, one more than the last, breaks none.
 _JUDGED = """
 CREATE TABLE judged AS
 SELECT s.*, coalesce(k.family, 'other') AS family, coalesce(k.rank, $rank_of_others) AS rank,
@@ -75,7 +72,7 @@ SELECT s.*, coalesce(k.family, 'other') AS family, coalesce(k.rank, $rank_of_oth
         WHEN coalesce(slices, 0) < $slices THEN 7
         WHEN $check_spacing AND NOT coalesce(regular, false) THEN 8
         WHEN $check_tilt AND coalesce(tilt_deg, 0) > $tilt THEN 9
-        ELSE 10 END AS broken
+        ELSE $passed END AS broken
 FROM series s LEFT JOIN kernels k ON s.maker = k.maker AND upper(s.kernel) = upper(k.kernel)
 WHERE patient IS NOT NULL
 """
@@ -95,8 +92,8 @@ _PAIRS = """
 CREATE TABLE pairs AS
 SELECT f AS fixed, m AS moving, f.patient AS patient,
     f.maker = m.maker AS same_maker, f.family = m.family AS same_family
-FROM (SELECT * FROM judged WHERE role = 'fixed' AND broken = 10) f
-JOIN (SELECT * FROM judged WHERE role = 'moving' AND broken = 10) m ON f.patient = m.patient
+FROM (SELECT * FROM judged WHERE role = 'fixed' AND broken = $passed) f
+JOIN (SELECT * FROM judged WHERE role = 'moving' AND broken = $passed) m ON f.patient = m.patient
 QUALIFY row_number() OVER (PARTITION BY f.patient ORDER BY
     f.maker <> m.maker,
     f.family <> m.family,
@@ -124,7 +121,7 @@ FROM patients p LEFT JOIN (
         OR j.role = 'moving' AND q.moving_broken = q.broken)
     GROUP BY j.patient
 ) USING (patient)
-WHERE p.broken < 10
+WHERE p.broken < $passed
 UNION ALL
 SELECT id, 'not_in_index', NULL, 'nothing' FROM own_patients
 WHERE id NOT IN (SELECT patient FROM judged)
@@ -163,10 +160,12 @@ def judge(connection: Connection, settings: CohortSettings) -> None:
         "INSERT INTO kernels SELECT unnest($1), unnest($2), unnest($3), unnest($4)",
         [makers, names, families, ranks],
     )
+    passed = len(rules(settings)) + 1
     every = {rule.code: rule for rule in rules(settings)}
     connection.execute(
         _JUDGED,
         {
+            "passed": passed,
             "rank_of_others": 2 * RANK_STEP,
             "fixed": int(settings.fixed_time[1]),
             "moving": int(settings.moving_time[1]),
@@ -180,10 +179,11 @@ def judge(connection: Connection, settings: CohortSettings) -> None:
         },
     )
     connection.execute(_PATIENTS)
-    connection.execute(_PAIRS)
+    connection.execute(_PAIRS, {"passed": passed})
     connection.execute(
         _REJECTED,
         {
+            "passed": passed,
             "codes": [rule.code for rule in rules(settings)],
             "fixed_name": settings.fixed_time,
             "moving_name": settings.moving_time,
