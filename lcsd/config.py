@@ -15,6 +15,7 @@ from lcsd.files import require_file
 from lcsd.pairs import Pair
 from lcsd.settings.base import Settings
 from lcsd.settings.cloud import CloudSettings
+from lcsd.settings.cohort import CohortSettings
 from lcsd.settings.convert import ConvertSettings
 from lcsd.settings.correspond import CorrespondSettings
 from lcsd.settings.evaluate import EvaluateSettings
@@ -39,6 +40,7 @@ class Config(Settings):
     manifest: Path = Field(description="pairs manifest (.tsv); relative to the working folder")
     results: Path = Field(Path("results"), description="folder of the build")
     workflow: WorkflowSettings = Field(default_factory=WorkflowSettings)
+    cohort: CohortSettings = Field(default_factory=CohortSettings)
     convert: ConvertSettings = Field(default_factory=ConvertSettings)
     lungs: LungsSettings = Field(default_factory=LungsSettings)
     prealign: PrealignSettings = Field(default_factory=PrealignSettings)

@@ -35,7 +35,7 @@ def test_help_loads_no_heavy_library() -> None:
     code = (
         "import sys; from click.testing import CliRunner; from lcsd.cli.main import main;"
         "[CliRunner().invoke(main, [c, '--help']) for c in main.list_commands(None)];"
-        "heavy = ('torch', 'SimpleITK', 'numba', 'pandas', 'matplotlib');"
+        "heavy = ('torch', 'SimpleITK', 'numba', 'pandas', 'matplotlib', 'duckdb', 'pyarrow');"
         "print([m for m in heavy if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

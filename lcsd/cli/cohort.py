@@ -1,0 +1,72 @@
+"""``lcsd cohort``: candidate pairs of NLST scans from the index of the IDC."""
+
+from pathlib import Path
+
+import click
+
+from lcsd.cli.common import FILE, Run, say, stage
+from lcsd.settings.cohort import CohortSettings
+
+
+@click.command(epilog="Example: lcsd cohort --out-dir results/cohort --seed 0")
+@click.option("--out-dir", type=FILE, default=None, help="Folder of the tables and the figure.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the funnel and the download's size and price only."
+)
+@click.option("--patient", "patients", multiple=True, help="Only this patient. Repeatable.")
+@click.option("--patients-file", type=FILE, default=None, help="Only patients listed, one a line.")
+@click.option("--series", multiple=True, help="Only this series UID. Repeatable.")
+@click.option("--series-file", type=FILE, default=None, help="Only series listed, one UID a line.")
+@stage("cohort", CohortSettings, seeded=True)
+def command(
+    run: Run[CohortSettings],
+    out_dir: Path | None,
+    *,
+    dry_run: bool,
+    patients: tuple[str, ...],
+    patients_file: Path | None,
+    series: tuple[str, ...],
+    series_file: Path | None,
+) -> None:
+    """Choose pairs of scans of one patient, a year apart, from the index of NLST in the IDC.
+
+    Nothing is downloaded: the index comes with the package idc-index-data. Writes candidates.tsv
+    (one pair per patient; the column `sampled` holds train, test_pool or nothing), rejected.tsv
+    (every other patient with the reason), funnel.tsv, funnel.png and kernels.tsv.
+    """
+    from lcsd.cohort.build import build, read_ids, write  # noqa: PLC0415
+    from lcsd.cohort.index import Wanted  # noqa: PLC0415
+    from lcsd.errors import BadInputError  # noqa: PLC0415
+
+    if out_dir is None and not dry_run:
+        raise BadInputError(
+            "no folder for the results", code="missing_option", field="--out-dir",
+            expected="a folder", remedy="name one, or give --dry-run",
+        )  # fmt: skip
+    wanted = Wanted(
+        patients=read_ids("patient", patients, patients_file),
+        series=read_ids("series", series, series_file),
+    )
+    cohort = build(run.settings, wanted, seed=run.seed, threads=run.threads)
+    for warning in cohort.warnings():
+        say(f"lcsd cohort: warning: {warning}")
+    result: dict[str, object] = {f"patients_{step.name}": step.patients for step in cohort.steps}
+    result |= {
+        "download_gb": round(cohort.download_gb, 1),
+        "download_hours": round(cohort.download_hours, 1),
+        "download_usd": round(cohort.download_usd, 2),
+        "assumed_mbit_s": run.settings.bandwidth_mbit_s,
+        "assumed_usd_per_gb": run.settings.egress_usd_per_gb,
+    }
+    if out_dir is None or dry_run:
+        run.done(None, inputs={}, result=result)
+        return
+    inputs = {
+        "index": cohort.index,
+        "volume_geometry_index": run.settings.volume_geometry_index,
+        "ct_index": run.settings.ct_index,
+        "patients": patients_file,
+        "series": series_file,
+    }
+    read = {name: path for name, path in inputs.items() if path is not None}
+    run.done(write(cohort, out_dir), inputs=read, result=result)

@@ -1,0 +1,280 @@
+"""The index of the Imaging Data Commons as one typed table of CT series.
+
+A series description of NLST is a list of fields between commas::
+
+    time, kind, maker, model, kernel, field of view, thickness, tube voltage, load, current, pitch
+
+with millimetres and kilovolts. Fields hold ``null``, ``na`` or ``unkn`` where nothing is known, and
+a field of view above 999 mm may be written with a comma of its own (``1,024``).
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from lcsd.errors import BadInputError
+from lcsd.files import require_file
+from lcsd.settings.cohort import CohortSettings
+
+Connection = duckdb.DuckDBPyConnection
+
+MEMORY_LIMIT = "1500MB"
+"""For duckdb; the whole command stays below 2 GiB. The real index needs a fifth of it."""
+
+INDEX_PACKAGE = "idc_index_data"
+INDEX_FILE = "idc_index.parquet"
+
+COLUMNS = {
+    "index": (
+        "collection_id", "PatientID", "SeriesInstanceUID", "StudyDate", "Modality",
+        "Manufacturer", "SeriesDescription", "instanceCount", "series_size_MB", "series_aws_url",
+    ),
+    "volume_geometry_index": ("SeriesInstanceUID", "regularly_spaced_3d_volume"),
+    "ct_index": (
+        "SeriesInstanceUID", "ConvolutionKernel", "SliceThickness", "GantryDetectorTilt",
+    ),
+}  # fmt: skip
+"""What is read of each file, by the name of its setting."""
+
+_MACROS = """
+-- Text without blanks at its ends; NULL for the words that mean nothing is known.
+CREATE MACRO known(t) AS CASE
+    WHEN lower(trim(t)) IN ('', 'null', 'na', 'n/a', 'nan', 'none', 'unk', 'unkn', 'unknown')
+    THEN NULL
+    ELSE regexp_replace(trim(t), '\\s+', ' ', 'g') END;
+-- A number that may carry its unit; NULL for anything else.
+CREATE MACRO number(t) AS try_cast(nullif(regexp_extract(
+    trim(t), '^([0-9]+\\.?[0-9]*|\\.[0-9]+)\\s*[A-Za-z]*$', 1), '') AS DOUBLE);
+-- 0 and values from 'limit' on are placeholders (999 and 400.2 mm of thickness occur).
+CREATE MACRO between_zero_and(v, most) AS CASE WHEN v > 0 AND v < most THEN v END;
+CREATE MACRO maker_code(t) AS CASE
+    WHEN upper(t) LIKE 'GE%' THEN 'GE' WHEN upper(t) LIKE 'SE%' OR upper(t) LIKE 'SI%' THEN 'SE'
+    WHEN upper(t) LIKE 'PH%' THEN 'PH' WHEN upper(t) LIKE 'TO%' THEN 'TO' ELSE upper(t) END;
+-- Fields count from the left up to the kernel and from the right after the field of view, so that
+-- a comma inside the field of view does no harm.
+CREATE MACRO field(f, k) AS f[k];
+CREATE MACRO after_view(f, k) AS f[CASE WHEN len(f) > 11 THEN len(f) - 11 + k ELSE k END];
+"""
+
+_PARSE = """
+CREATE TABLE parsed AS
+SELECT uid, patient, description, slices, size_mb, url,
+    coalesce(
+        try_cast(regexp_extract(trim(f[1]), '^[Tt]?([0-2])$', 1) AS INTEGER),
+        try_cast(regexp_extract(study_date, '^(1999|2000|2001)', 1) AS INTEGER) - 1999
+    ) AS time,
+    CASE WHEN regexp_full_match(upper(trim(f[2])), '[A-Z]{2,3}') THEN known(upper(trim(f[2]))) END
+        AS kind,
+    maker_code(coalesce(known(f[3]), known(manufacturer))) AS maker,
+    known(f[4]) AS model,
+    known(f[5]) AS kernel,
+    between_zero_and(number(CASE WHEN len(f) > 11
+        THEN array_to_string(list_slice(f, 6, len(f) - 5), '') ELSE f[6] END), 2000) AS view_mm,
+    between_zero_and(number(after_view(f, 7)), 50) AS thickness_mm,
+    between_zero_and(number(after_view(f, 8)), 1000) AS voltage_kv,
+    number(after_view(f, 9)) AS load,
+    number(after_view(f, 10)) AS current,
+    between_zero_and(number(after_view(f, 11)), 100) AS pitch
+FROM (
+    SELECT *, string_split(regexp_replace(coalesce(description, ''), '[,\\s]+$', ''), ',') AS f
+    FROM raw
+)
+"""
+
+_RAW = """
+CREATE TABLE raw AS
+SELECT SeriesInstanceUID::VARCHAR AS uid, PatientID::VARCHAR AS patient,
+    SeriesDescription::VARCHAR AS description, StudyDate::VARCHAR AS study_date,
+    Manufacturer::VARCHAR AS manufacturer, instanceCount::BIGINT AS slices,
+    series_size_MB::DOUBLE AS size_mb, series_aws_url::VARCHAR AS url
+FROM read_parquet($file)
+WHERE collection_id = $collection AND Modality = 'CT'
+    AND (NOT $some_patients OR PatientID IN (SELECT id FROM own_patients))
+    AND (NOT $some_series OR SeriesInstanceUID IN (SELECT id FROM own_series))
+"""
+
+_JOIN = """
+CREATE TABLE series AS
+SELECT p.* EXCLUDE (kernel, thickness_mm),
+    coalesce(p.kernel, known(c.kernel)) AS kernel,
+    coalesce(p.thickness_mm, between_zero_and(c.thickness_mm, 50)) AS thickness_mm,
+    c.tilt_deg, g.regular
+FROM parsed p LEFT JOIN ct c USING (uid) LEFT JOIN geometry g USING (uid)
+"""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The user's own choice: only these patients and only these series; empty means all."""
+
+    patients: tuple[str, ...] = ()
+    series: tuple[str, ...] = ()
+
+
+def default_index() -> Path:
+    """Return the main index inside the package ``idc-index-data``, without importing it."""
+    found = importlib.util.find_spec(INDEX_PACKAGE)
+    places = list(found.submodule_search_locations or []) if found else []
+    for place in places:
+        path = Path(place) / INDEX_FILE
+        if path.is_file():
+            return path
+    raise BadInputError(
+        "the index of the Imaging Data Commons is not installed", code="missing_index",
+        field="cohort.index", expected=f"{INDEX_FILE} of the package idc-index-data",
+        remedy="run pip install idc-index-data, or name a file by --set index=FILE",
+    )  # fmt: skip
+
+
+def connect(threads: int) -> Connection:
+    """Return an empty database in memory that never writes to the disk."""
+    connection = duckdb.connect(
+        config={"threads": threads, "memory_limit": MEMORY_LIMIT, "temp_directory": ""}
+    )
+    connection.execute(_MACROS)
+    return connection
+
+
+def first_row(connection: Connection, query: str, values: object = None) -> tuple[Any, ...] | None:
+    """Return the first row of a query, or None; the result is read to its end.
+
+    A result left half read would block the connection in newer versions of duckdb.
+    """
+    rows = connection.execute(query, values).fetchall()
+    return rows[0] if rows else None
+
+
+def _check(connection: Connection, path: Path, name: str) -> str:
+    """Return the path as text if the file is parquet with the columns that are read."""
+    require_file(path)
+    try:
+        relation = connection.read_parquet(_literal(path))
+        # Pages are only read when asked for; a file cut short may still have its last bytes.
+        columns = set(relation.columns)
+    except duckdb.Error as error:
+        raise _unreadable(path, name, error) from error
+    missing = [column for column in COLUMNS[name] if column not in columns]
+    if missing:
+        raise BadInputError(
+            "columns are missing", code="missing_column", file=path, field=f"cohort.{name}",
+            expected=", ".join(COLUMNS[name]), found=f"no {', '.join(missing)}",
+            remedy=f"give the {name} of a current idc-index-data",
+        )  # fmt: skip
+    return _literal(path)
+
+
+def _literal(path: Path) -> str:
+    """Return a path that duckdb does not take for a pattern."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path))
+
+
+def _unreadable(path: Path, name: str, error: duckdb.Error) -> BadInputError:
+    return BadInputError(
+        f"not a readable parquet file ({str(error).splitlines()[0]})", code="bad_index",
+        file=path, field=f"cohort.{name}", expected="a parquet file of the IDC index",
+        remedy="get the file again",
+    )  # fmt: skip
+
+
+def _fill_ids(connection: Connection, table: str, ids: Sequence[str]) -> None:
+    connection.execute(f"CREATE TABLE {table} (id VARCHAR)")
+    if ids:
+        rows = f"INSERT INTO {table} SELECT DISTINCT unnest($ids)"
+        connection.execute(rows, {"ids": list(ids)})
+
+
+def _load_main(
+    connection: Connection, path: Path, settings: CohortSettings, wanted: Wanted
+) -> None:
+    try:
+        connection.execute(
+            _RAW,
+            {
+                "file": _check(connection, path, "index"),
+                "collection": settings.collection,
+                "some_patients": bool(wanted.patients),
+                "some_series": bool(wanted.series),
+            },
+        )
+    except duckdb.Error as error:
+        raise _unreadable(path, "index", error) from error
+    doubled = first_row(
+        connection, "SELECT uid FROM raw GROUP BY uid HAVING count(*) > 1 ORDER BY uid LIMIT 1"
+    )
+    if doubled:
+        raise BadInputError(
+            "a series is listed twice", code="duplicate_series", file=path,
+            field="SeriesInstanceUID", expected="one row per series", found=doubled[0],
+            remedy="give an index as idc-index-data has it",
+        )  # fmt: skip
+
+
+def _load_optional(connection: Connection, settings: CohortSettings) -> None:
+    connection.execute("CREATE TABLE geometry (uid VARCHAR, regular BOOLEAN)")
+    connection.execute(
+        "CREATE TABLE ct (uid VARCHAR, kernel VARCHAR, thickness_mm DOUBLE, tilt_deg DOUBLE)"
+    )
+    fills = {
+        "volume_geometry_index": "INSERT INTO geometry SELECT SeriesInstanceUID, "
+        "bool_and(regularly_spaced_3d_volume::BOOLEAN) FROM read_parquet($file) "
+        "WHERE SeriesInstanceUID IN (SELECT uid FROM raw) GROUP BY 1",
+        "ct_index": "INSERT INTO ct SELECT SeriesInstanceUID, min(ConvolutionKernel::VARCHAR), "
+        "max(SliceThickness::DOUBLE), max(abs(GantryDetectorTilt::DOUBLE)) "
+        "FROM read_parquet($file) WHERE SeriesInstanceUID IN (SELECT uid FROM raw) GROUP BY 1",
+    }
+    for name, fill in fills.items():
+        path = getattr(settings, name)
+        if path is None:
+            continue
+        try:
+            connection.execute(fill, {"file": _check(connection, path, name)})
+        except duckdb.Error as error:
+            raise _unreadable(path, name, error) from error
+
+
+def load_series(
+    connection: Connection, path: Path, settings: CohortSettings, wanted: Wanted
+) -> None:
+    """Make the table ``series``: one typed row per CT series of the collection.
+
+    Columns: uid, patient, description, slices (images), size_mb (10^6 bytes), url, time (0, 1, 2;
+    NULL if neither the description nor the study date says it), kind, maker (GE, SE, PH, TO or
+    what is written), model, kernel, view_mm, thickness_mm, voltage_kv, load, current (as written;
+    makers differ in what they give), pitch, tilt_deg, regular. The last two are NULL without their
+    files. A value that is not known is NULL.
+
+    Raises
+    ------
+    BadInputError
+        A file is missing, is not parquet, lacks a column, lists a series twice or has no CT
+        series of the collection; or a series of the user's is not in it.
+    """
+    _fill_ids(connection, "own_patients", wanted.patients)
+    _fill_ids(connection, "own_series", wanted.series)
+    _load_main(connection, path, settings, wanted)
+    _load_optional(connection, settings)
+    connection.execute(_PARSE)
+    connection.execute(_JOIN)
+    absent = first_row(
+        connection,
+        "SELECT min(id), count(*) FROM own_series WHERE id NOT IN (SELECT uid FROM raw)",
+    )
+    if absent and absent[1]:
+        raise BadInputError(
+            "series are not among those of the index", code="unknown_series", file=path,
+            field="SeriesInstanceUID",
+            expected=f"CT series of collection {settings.collection}"
+            + (" and of the given patients" if wanted.patients else ""),
+            found=f"{absent[1]} others, the first {absent[0]}", remedy="correct the list",
+        )  # fmt: skip
+    empty = first_row(connection, "SELECT count(*) = 0 FROM raw")
+    if empty and empty[0] and not wanted.patients:
+        raise BadInputError(
+            "no CT series of the collection", code="empty_table", file=path,
+            field="cohort.collection", expected="series with Modality CT",
+            found=settings.collection, remedy="correct the collection or the index",
+        )  # fmt: skip

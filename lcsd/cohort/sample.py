@@ -1,0 +1,71 @@
+"""A sample that does not depend on the order of rows, and that changes little with the rules.
+
+Two hashes of seed and patient decide: one whether the patient belongs to training or to the test
+pool, one the place in the queue. Neither looks at other patients, so a stricter rule takes its
+patients out and lets the next in the queue in; nobody else changes place or side.
+"""
+
+import hashlib
+
+from lcsd.cohort.index import Connection
+from lcsd.settings.cohort import CohortSettings
+
+HASH_DIGITS = 8
+"""Hex digits of the hash that choose the side: a resolution of 2^-32."""
+
+
+def side(seed: int, patient: str, share: float) -> str:
+    """Return ``test_pool`` or ``train`` for a patient; the query below does the same."""
+    digest = hashlib.sha256(f"side:{seed}:{patient}".encode()).hexdigest()
+    return "test_pool" if digest[:HASH_DIGITS] < threshold(share) else "train"
+
+
+def threshold(share: float) -> str:
+    """Return the hash below which a patient belongs to the test pool, in hex digits."""
+    return f"{min(int(share * 16**HASH_DIGITS), 16**HASH_DIGITS - 1):0{HASH_DIGITS}x}"
+
+
+_CANDIDATES = """
+CREATE TABLE candidates AS
+WITH drawn AS (
+    SELECT *, CASE
+        WHEN left(sha256('side:' || $seed || ':' || patient), $digits) < $threshold
+        THEN 'test_pool' ELSE 'train' END AS side,
+        sha256('place:' || $seed || ':' || patient) AS place
+    FROM pairs
+), queued AS (
+    SELECT *, row_number() OVER (PARTITION BY side ORDER BY place, patient) AS turn FROM drawn
+)
+SELECT patient AS patient_id,
+    CASE WHEN turn <= CASE side WHEN 'train' THEN $train ELSE $test_pool END THEN side END
+        AS sampled,
+    $fixed_name AS fixed_time, $moving_name AS moving_time,
+    fixed.uid AS fixed_series, moving.uid AS moving_series,
+    fixed.maker AS fixed_maker, moving.maker AS moving_maker,
+    fixed.model AS fixed_model, moving.model AS moving_model,
+    fixed.kernel AS fixed_kernel, moving.kernel AS moving_kernel,
+    fixed.family AS fixed_kernel_family, moving.family AS moving_kernel_family,
+    fixed.thickness_mm AS fixed_thickness_mm, moving.thickness_mm AS moving_thickness_mm,
+    fixed.slices AS fixed_slices, moving.slices AS moving_slices,
+    fixed.view_mm AS fixed_view_mm, moving.view_mm AS moving_view_mm,
+    fixed.voltage_kv AS fixed_voltage_kv, moving.voltage_kv AS moving_voltage_kv,
+    round(fixed.size_mb, 3) AS fixed_size_mb, round(moving.size_mb, 3) AS moving_size_mb,
+    fixed.url AS fixed_url, moving.url AS moving_url
+FROM queued ORDER BY patient
+"""
+
+
+def draw(connection: Connection, settings: CohortSettings, *, seed: int) -> None:
+    """Make the table ``candidates`` from ``pairs``; ``sampled`` is train, test_pool or NULL."""
+    connection.execute(
+        _CANDIDATES,
+        {
+            "seed": str(seed),
+            "digits": HASH_DIGITS,
+            "threshold": threshold(settings.test_pool_share),
+            "train": settings.train,
+            "test_pool": settings.test_pool,
+            "fixed_name": settings.fixed_time,
+            "moving_name": settings.moving_time,
+        },
+    )
