@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.evaluation.jacobian import field_quality
-from lcsd.files import read_cloud, read_json, read_point_pairs
+from lcsd.files import read_json
 from lcsd.geometry import RigidTransform, fit_rigid
 from lcsd.images import read_field, read_image, read_mask, read_rigid, resample
 from lcsd.phantom.case import PhantomCase, make_case
+from lcsd.points import read_cloud, read_point_pairs
 
 Points = NDArray[np.float64]
 

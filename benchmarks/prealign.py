@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from lcsd.errors import LcsdError
-from lcsd.files import PointPairs, read_point_pairs
 from lcsd.geometry import RigidTransform, fit_rigid
 from lcsd.images import Image, read_image, read_mask
+from lcsd.points import PointPairs, read_point_pairs
 from lcsd.prealign import prealign
 from lcsd.prealign.common import centroid
 from lcsd.settings.prealign import PrealignSettings

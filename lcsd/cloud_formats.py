@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
-from lcsd.files import Cloud, atomic_path, check_points, read_cloud, require_file, write_cloud
+from lcsd.files import atomic_path, require_file
 from lcsd.geometry import flip_lps_ras
+from lcsd.points import Cloud, check_points, read_cloud, write_cloud
 
 Frame = Literal["lps", "ras"]
 Unit = Literal["mm", "m"]

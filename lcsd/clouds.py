@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from lcsd.errors import BadInputError
-from lcsd.files import Cloud
 from lcsd.images import Image
+from lcsd.points import Cloud
 
 RADIUS_OFFSET_VOXELS = 0.5
 """The vessel wall lies half a voxel before the nearest background voxel centre."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from lcsd.errors import BadInputError
-from lcsd.files import Cloud, check_points
+from lcsd.points import Cloud, check_points
 from lcsd.settings.keypoints import KeypointsSettings
 
 LATTICE_TOLERANCE_VOXELS = 0.01

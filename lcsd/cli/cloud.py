@@ -25,9 +25,10 @@ def command(
     One point per voxel, with the local vessel radius in mm.
     """
     from lcsd.clouds import dense_cloud  # noqa: PLC0415
-    from lcsd.files import write_cloud, write_json  # noqa: PLC0415
+    from lcsd.files import write_json  # noqa: PLC0415
     from lcsd.gates import in_range  # noqa: PLC0415
     from lcsd.images import read_mask  # noqa: PLC0415
+    from lcsd.points import write_cloud  # noqa: PLC0415
 
     made_by = {"case": case, "settings": run.settings.model_dump(mode="json"), "lcsd": __version__}
     cloud = dense_cloud(read_mask(vessels, keep_labels=True, kind="vessels"), meta=made_by)

@@ -32,8 +32,9 @@ def command(
     the pairs in a JSON file of the same name.
     """
     from lcsd.corrfield.solve import find_correspondences  # noqa: PLC0415
-    from lcsd.files import write_json, write_point_pairs  # noqa: PLC0415
+    from lcsd.files import write_json  # noqa: PLC0415
     from lcsd.images import read_image, read_mask, write_field  # noqa: PLC0415
+    from lcsd.points import write_point_pairs  # noqa: PLC0415
 
     image = read_image(fixed)
     result = find_correspondences(

@@ -52,8 +52,9 @@ def command(
     """
     from lcsd.config import override  # noqa: PLC0415
     from lcsd.evaluation.tre import LANDMARK_COLUMNS, evaluate_tre  # noqa: PLC0415
-    from lcsd.files import read_point_pairs, write_json, write_table  # noqa: PLC0415
+    from lcsd.files import write_json, write_table  # noqa: PLC0415
     from lcsd.images import read_field, read_mask, read_rigid  # noqa: PLC0415
+    from lcsd.points import read_point_pairs  # noqa: PLC0415
 
     assignments = [] if extrapolate is None else [f"extrapolate={extrapolate}"]
     settings = override(run.settings, assignments, section="evaluate")

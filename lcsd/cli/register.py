@@ -11,8 +11,8 @@ from lcsd.settings.register import RegisterSettings
 if TYPE_CHECKING:
     from lcsd.cloud_formats import CloudFile, Frame, Unit
     from lcsd.divroc.register import RegistrationResult
-    from lcsd.files import Cloud
     from lcsd.geometry import Grid
+    from lcsd.points import Cloud
 
 
 def _register(
@@ -41,8 +41,9 @@ def _write(
 ) -> dict[str, object]:
     """Write all results; return the figures."""
     from lcsd.divroc.report import moved_cloud, summary  # noqa: PLC0415
-    from lcsd.files import write_cloud, write_json  # noqa: PLC0415
+    from lcsd.files import write_json  # noqa: PLC0415
     from lcsd.images import write_field  # noqa: PLC0415
+    from lcsd.points import write_cloud  # noqa: PLC0415
 
     write_field(out_dir / "field.nii.gz", result.field)
     inverse = out_dir / "inverse_field.nii.gz"

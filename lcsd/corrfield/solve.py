@@ -15,10 +15,10 @@ from lcsd.corrfield.mind import FULL
 from lcsd.corrfield.motion import Motion, patch_means
 from lcsd.corrfield.outliers import agrees_with_neighbours
 from lcsd.corrfield.refine import refine
-from lcsd.files import PointPairs
 from lcsd.geometry import Grid
 from lcsd.images import DisplacementField, Image
 from lcsd.morphology import VOXELS, box
+from lcsd.points import PointPairs
 from lcsd.settings.correspond import CorrespondSettings
 
 Array = NDArray[Any]

@@ -16,9 +16,9 @@ from lcsd.divroc.rasterise import rasterise
 from lcsd.errors import BadInputError
 from lcsd.evaluation.extrapolation import extrapolate_vectors
 from lcsd.evaluation.jacobian import field_quality
-from lcsd.files import Cloud, check_points
 from lcsd.geometry import Grid
 from lcsd.images import DisplacementField, Image
+from lcsd.points import Cloud, check_points
 from lcsd.settings.register import RegisterSettings
 
 FIELD_MARGIN_MM = 20.0

@@ -12,9 +12,9 @@ from lcsd.divroc.bending import bend
 from lcsd.divroc.motion import clamped, covering_grid, fit_affine, nodes
 from lcsd.divroc.rasterise import rasterise, sample
 from lcsd.errors import BadInputError
-from lcsd.files import check_points
 from lcsd.geometry import Grid
 from lcsd.images import DisplacementField
+from lcsd.points import check_points
 from lcsd.settings.register import ExtrapolateSettings
 
 MARGIN_NODES = 2

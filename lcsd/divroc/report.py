@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from lcsd.divroc.register import RegistrationResult
-from lcsd.files import Cloud
+from lcsd.points import Cloud
 
 
 def moved_cloud(fixed: Cloud, result: RegistrationResult) -> Cloud:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
-from lcsd.files import PointPairs, check_points
 from lcsd.geometry import Grid, RigidTransform, flip_lps_ras
+from lcsd.points import PointPairs, check_points
 
 Frame = Literal["native", "common"]
 

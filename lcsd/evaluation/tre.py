@@ -19,9 +19,9 @@ from lcsd.evaluation.landmarks import (
     to_common_space,
 )
 from lcsd.evaluation.statistics import summarise
-from lcsd.files import PointPairs
 from lcsd.geometry import RigidTransform
 from lcsd.images import DisplacementField, Image
+from lcsd.points import PointPairs
 from lcsd.settings.evaluate import Extrapolation
 
 SAME_POINT_MM = 1e-2

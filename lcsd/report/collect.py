@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from lcsd.build import METHODS
 from lcsd.errors import LcsdError
-from lcsd.files import read_cloud, read_json, read_point_pairs, require_file
+from lcsd.files import read_json, require_file
 from lcsd.pairs import CASE_PATTERN, Pair, read_pairs
+from lcsd.points import read_cloud, read_point_pairs
 from lcsd.provenance import PROVENANCE_SUFFIX
 from lcsd.quarantine import REJECTED_NAME
 

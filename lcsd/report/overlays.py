@@ -14,9 +14,9 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from lcsd.build import METHODS
 from lcsd.errors import BadInputError
-from lcsd.files import read_cloud
 from lcsd.geometry import Grid
 from lcsd.images import DisplacementField, Image, check_same_grid, read_field, read_image, read_mask
+from lcsd.points import read_cloud
 from lcsd.report.collect import Case, Inventory
 from lcsd.report.style import method_name
 

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from lcsd.cli.common import set_threads
 from lcsd.cli.main import COMMANDS, main
-from lcsd.files import Cloud, read_cloud, read_json, write_cloud
+from lcsd.files import read_json
+from lcsd.points import Cloud, read_cloud, write_cloud
 from lcsd.provenance import provenance_path
 
 

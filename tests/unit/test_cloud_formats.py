@@ -15,7 +15,7 @@ from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
 
 from lcsd.cloud_formats import SUFFIXES, read_cloud_file
 from lcsd.errors import BadInputError
-from lcsd.files import Cloud, write_cloud
+from lcsd.points import Cloud, write_cloud
 
 POINTS = np.random.default_rng(0).uniform(-99, 99, (20, 3)).round(3)
 SHIFT = np.array([1.0, 2.0, 3.0])

@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
-from lcsd.files import Cloud
 from lcsd.keypoints import find_keypoints, local_maxima, nearest_neighbours, sparse_cloud
+from lcsd.points import Cloud
 from lcsd.settings.keypoints import KeypointsSettings
 
 TOLERANCE = KeypointsSettings().tie_tolerance

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lcsd.files import read_json, read_point_pairs
+from lcsd.files import read_json
 from lcsd.images import read_field, read_rigid
+from lcsd.points import read_point_pairs
 from tests.workflow.conftest import ROOT, Workspace, write_manifest
 
 pytestmark = [

@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from lcsd.build import METHODS
-from lcsd.files import read_cloud, read_json, read_point_pairs
+from lcsd.files import read_json
 from lcsd.images import read_field, read_image, read_rigid
+from lcsd.points import read_cloud, read_point_pairs
 from tests.workflow.conftest import TINY, Workspace, make_cohort, rows_of, write_manifest
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]

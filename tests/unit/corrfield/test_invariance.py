@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from lcsd.corrfield.solve import find_correspondences
-from lcsd.files import read_point_pairs
 from lcsd.geometry import Grid
 from lcsd.images import DisplacementField, Image, read_image, read_mask, resample
 from lcsd.morphology import VOXELS, box
+from lcsd.points import read_point_pairs
 from lcsd.prealign import prealign
 
 pytestmark = [pytest.mark.real_data, pytest.mark.slow]

@@ -13,9 +13,10 @@ import lcsd
 from lcsd.cli.main import main
 from lcsd.corrfield.solve import _trusted, find_correspondences
 from lcsd.errors import BadInputError
-from lcsd.files import read_json, read_point_pairs
+from lcsd.files import read_json
 from lcsd.geometry import Grid
 from lcsd.images import Image, read_field, write_image, write_mask
+from lcsd.points import read_point_pairs
 from lcsd.settings.correspond import CorrespondSettings
 from tests.grids import GRIDS
 

@@ -9,8 +9,8 @@ import torch
 
 from lcsd.divroc.register import RegistrationResult, register_clouds
 from lcsd.errors import BadInputError, WorkError
-from lcsd.files import Cloud
 from lcsd.geometry import Grid
+from lcsd.points import Cloud
 from lcsd.settings.register import RegisterLevel, RegisterSettings
 
 QUICK = RegisterSettings(

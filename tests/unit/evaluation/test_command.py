@@ -8,9 +8,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lcsd.cli.evaluate import command
-from lcsd.files import PointPairs, read_json, write_point_pairs
+from lcsd.files import read_json
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.images import DisplacementField, Image, write_field, write_mask, write_rigid
+from lcsd.points import PointPairs, write_point_pairs
 
 GRID = Grid((20, 18, 16), (2.0, 2.0, 2.0), (-20.0, -30.0, -40.0))
 RIGID = RigidTransform(np.eye(3), np.array([0.0, 10.0, 0.0]))

@@ -9,9 +9,9 @@ import pytest
 from lcsd.errors import BadInputError
 from lcsd.evaluation.landmarks import to_common_space
 from lcsd.evaluation.tre import LANDMARK_COLUMNS, evaluate_tre
-from lcsd.files import PointPairs, read_point_pairs
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.images import DisplacementField, Image
+from lcsd.points import PointPairs, read_point_pairs
 from tests.grids import GRIDS
 
 GRID = Grid((30, 24, 20), (1.5, 1.5, 1.5), (-20.0, -260.0, -120.0))

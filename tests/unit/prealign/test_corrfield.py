@@ -7,9 +7,9 @@ import pytest
 from scipy import ndimage
 
 from lcsd.errors import WorkError
-from lcsd.files import read_point_pairs
 from lcsd.geometry import Grid, RigidTransform, fit_rigid
 from lcsd.images import Image, read_image, read_mask, resample
+from lcsd.points import read_point_pairs
 from lcsd.prealign import prealign
 from lcsd.prealign.corrfield import block_correlation, fit_without_outliers, levels
 from lcsd.settings.prealign import PrealignSettings

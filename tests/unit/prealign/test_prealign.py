@@ -11,9 +11,10 @@ import pytest
 
 from lcsd.blocks import correlate
 from lcsd.errors import BadInputError, WorkError
-from lcsd.files import read_json, read_point_pairs
+from lcsd.files import read_json
 from lcsd.geometry import Grid, RigidTransform, fit_rigid
 from lcsd.images import Image, read_image, read_mask, read_rigid, write_image, write_mask
+from lcsd.points import read_point_pairs
 from lcsd.prealign import common_grid, prealign, resample_hu
 from lcsd.settings.prealign import PrealignSettings
 from tests.thorax import CENTRE, scan, thorax_grid

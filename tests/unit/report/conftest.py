@@ -9,17 +9,11 @@ import pytest
 from lcsd import quarantine
 from lcsd.errors import BadInputError
 from lcsd.evaluation.tre import LANDMARK_COLUMNS, evaluate_tre
-from lcsd.files import (
-    Cloud,
-    PointPairs,
-    write_cloud,
-    write_json,
-    write_point_pairs,
-    write_table,
-)
+from lcsd.files import write_json, write_table
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.images import DisplacementField, Image, write_field, write_image, write_mask, write_rigid
 from lcsd.pairs import REQUIRED
+from lcsd.points import Cloud, PointPairs, write_cloud, write_point_pairs
 from lcsd.provenance import Recorder
 
 GRID = Grid((16, 14, 18), (6.0, 6.0, 6.0), (-45.0, -200.0, -90.0))

@@ -1,0 +1,202 @@
+"""Files of points: correspondences and landmarks (CSV), clouds (``.npz``)."""
+
+import csv
+import json
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.errors import BadInputError
+from lcsd.files import atomic_path, require_file
+
+PAIR_COLUMNS = ("fixed_x", "fixed_y", "fixed_z", "moving_x", "moving_y", "moving_z")
+
+
+@dataclass(frozen=True)
+class PointPairs:
+    """Corresponding points of the fixed and the moving scan.
+
+    Parameters
+    ----------
+    fixed, moving
+        Shape (N, 3), float64, LPS mm, row i of one belongs to row i of the other.
+    ids
+        One name per pair, or None.
+    weight
+        Confidence per pair in [0, 1], shape (N,), or None.
+    """
+
+    fixed: NDArray[np.float64]
+    moving: NDArray[np.float64]
+    ids: tuple[str, ...] | None = None
+    weight: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.fixed)
+
+
+def write_point_pairs(path: Path, pairs: PointPairs) -> None:
+    """Write correspondences or landmarks as CSV in LPS mm with 4 decimals (0.1 micrometre)."""
+    header = [*PAIR_COLUMNS]
+    header += ["id"] if pairs.ids is not None else []
+    header += ["weight"] if pairs.weight is not None else []
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(header)
+        for row in range(len(pairs)):
+            cells = [f"{v:.4f}" for v in (*pairs.fixed[row], *pairs.moving[row])]
+            cells += [pairs.ids[row]] if pairs.ids is not None else []
+            cells += [f"{pairs.weight[row]:.4f}"] if pairs.weight is not None else []
+            writer.writerow(cells)
+
+
+def _number(text: str | None, *, path: Path, line: int, column: str) -> float:
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = float("nan")
+    if not np.isfinite(value):
+        raise BadInputError(
+            "not a finite number", code="bad_number", file=path,
+            field=f"line {line}, column {column}", expected="a number in LPS mm", found=repr(text),
+        )  # fmt: skip
+    return value
+
+
+def read_point_pairs(path: Path) -> PointPairs:
+    """Return correspondences or landmarks from a CSV file.
+
+    Raises
+    ------
+    BadInputError
+        If the file is missing, a column is missing, a cell is not a finite number, or there is
+        no row; the message names line and column.
+    """
+    with require_file(path).open(newline="", encoding="utf-8-sig") as handle:
+        reader = csv.DictReader(handle)
+        columns = tuple(reader.fieldnames or ())
+        missing = [name for name in PAIR_COLUMNS if name not in columns]
+        if missing:
+            raise BadInputError(
+                "columns are missing", code="missing_column", file=path,
+                field=", ".join(missing), expected=",".join(PAIR_COLUMNS), found=",".join(columns),
+            )  # fmt: skip
+        # The reader skips blank lines but counts them.
+        rows = [(reader.line_num, row) for row in reader]
+    if not rows:
+        raise BadInputError("no point pairs in the table", code="empty_table", file=path)
+    numeric = [*PAIR_COLUMNS] + (["weight"] if "weight" in columns else [])
+    values = np.array(
+        [
+            [_number(row[name], path=path, line=line, column=name) for name in numeric]
+            for line, row in rows
+        ]
+    )
+    return PointPairs(
+        fixed=values[:, 0:3],
+        moving=values[:, 3:6],
+        ids=tuple(row["id"] for _, row in rows) if "id" in columns else None,
+        weight=values[:, 6] if "weight" in columns else None,
+    )
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A point cloud in world space.
+
+    Parameters
+    ----------
+    points
+        Shape (N, 3), float32, LPS mm, components x, y, z.
+    index
+        Row of each point in the dense cloud it was chosen from, shape (N,), int64.
+    label, radius, weight
+        Per point: structure (uint8), vessel radius in mm (float32), weight (float32).
+    meta
+        Case, stage, parameters, versions; JSON-serialisable.
+    """
+
+    points: NDArray[np.float32]
+    index: NDArray[np.int64] | None = None
+    label: NDArray[np.uint8] | None = None
+    radius: NDArray[np.float32] | None = None
+    weight: NDArray[np.float32] | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+_CLOUD_DTYPES = {
+    "points": np.float32,
+    "index": np.int64,
+    "label": np.uint8,
+    "radius": np.float32,
+    "weight": np.float32,
+}
+
+
+def write_cloud(path: Path, cloud: Cloud) -> None:
+    """Write a cloud as compressed ``.npz``; equal clouds are equal bytes."""
+    arrays: dict[str, NDArray[Any]] = {
+        name: np.ascontiguousarray(getattr(cloud, name), dtype=dtype)
+        for name, dtype in _CLOUD_DTYPES.items()
+        if getattr(cloud, name) is not None
+    }
+    arrays["meta"] = np.array(json.dumps(cloud.meta, sort_keys=True))
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]
+
+
+def read_cloud(path: Path) -> Cloud:
+    """Return a cloud from ``.npz``.
+
+    Raises
+    ------
+    BadInputError
+        If the file is missing or broken, ``points`` is absent or not (N, 3), a coordinate is
+        not finite, or a per-point array has another length.
+    """
+    try:
+        with np.load(require_file(path), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise BadInputError(
+            f"not a readable .npz cloud ({error})", code="truncated_file", file=path
+        ) from error
+    if "points" not in arrays:
+        raise BadInputError(
+            "array is missing", code="missing_array", file=path, field="points",
+            found=", ".join(sorted(arrays)) or "no array",
+        )  # fmt: skip
+    check_points(arrays["points"], file=path)
+    for name in _CLOUD_DTYPES:
+        if name in arrays and len(arrays[name]) != len(arrays["points"]):
+            raise BadInputError(
+                "array has another length than the points", code="length_mismatch", file=path,
+                field=name, expected=len(arrays["points"]), found=len(arrays[name]),
+            )  # fmt: skip
+    meta = json.loads(str(arrays["meta"])) if "meta" in arrays else {}
+    typed = {k: arrays[k].astype(t, copy=False) for k, t in _CLOUD_DTYPES.items() if k in arrays}
+    return Cloud(**typed, meta=meta)
+
+
+def check_points(points: NDArray[Any], *, file: Path | None = None, name: str = "points") -> None:
+    """Raise ``BadInputError`` unless ``points`` is a finite numeric (N, 3) array, N >= 1."""
+    if points.ndim != 2 or points.shape[1] != 3 or not np.issubdtype(points.dtype, np.number):
+        raise BadInputError(
+            "points have the wrong shape or type", code="bad_points", file=file, field=name,
+            expected="numeric (N, 3): x, y, z", found=f"{points.dtype} {points.shape}",
+        )  # fmt: skip
+    if len(points) == 0:
+        raise BadInputError("no points", code="empty_cloud", file=file, field=name)
+    bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
+    if len(bad):
+        raise BadInputError(
+            "coordinates are not finite", code="non_finite_points", file=file, field=name,
+            expected="finite mm", found=f"{len(bad)} bad points, the first in row {bad[0]}",
+        )  # fmt: skip

@@ -1,0 +1,93 @@
+"""Files of points: what is read back, and what is refused by name."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lcsd.errors import BadInputError
+from lcsd.files import sha256
+from lcsd.points import (
+    Cloud,
+    PointPairs,
+    read_cloud,
+    read_point_pairs,
+    write_cloud,
+    write_point_pairs,
+)
+
+HEADER = "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z\n"
+
+
+def test_point_pairs_round_trip(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pairs = PointPairs(
+        rng.normal(size=(5, 3)), rng.normal(size=(5, 3)), tuple("abcde"), rng.random(5)
+    )
+    write_point_pairs(tmp_path / "p.csv", pairs)
+    back = read_point_pairs(tmp_path / "p.csv")
+    np.testing.assert_allclose(back.fixed, pairs.fixed, atol=5.1e-5)
+    np.testing.assert_allclose(back.moving, pairs.moving, atol=5.1e-5)
+    assert back.ids == pairs.ids
+    assert back.weight is not None
+    header = (tmp_path / "p.csv").read_text().splitlines()[0]
+    assert header == "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z,id,weight"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("fixed_x,fixed_y\n1,2\n", "moving_z.*missing"),
+        (HEADER, "no point pairs"),
+        (HEADER + "1,2,3,4,5,x\n", "line 2, column moving_z"),
+        (HEADER + "1,2,3,4,5\n", "line 2, column moving_z"),
+        (HEADER + "1,2,3,4,5,6\n1,nan,3,4,5,6\n",
+         "line 3, column fixed_y"),
+    ],
+)  # fmt: skip
+def test_bad_point_tables_are_named(tmp_path: Path, text: str, expected: str) -> None:
+    (tmp_path / "p.csv").write_text(text)
+    with pytest.raises(BadInputError, match=expected):
+        read_point_pairs(tmp_path / "p.csv")
+
+
+def test_cloud_round_trip_and_equal_bytes(tmp_path: Path) -> None:
+    cloud = Cloud(
+        np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32), index=np.arange(7),
+        radius=np.ones(7, np.float32), meta={"case": "a"},
+    )  # fmt: skip
+    write_cloud(tmp_path / "a.npz", cloud)
+    write_cloud(tmp_path / "b.npz", cloud)
+    assert sha256(tmp_path / "a.npz") == sha256(tmp_path / "b.npz")
+    back = read_cloud(tmp_path / "a.npz")
+    np.testing.assert_array_equal(back.points, cloud.points)
+    assert back.points.dtype == np.float32
+    assert back.meta == {"case": "a"}
+    assert back.label is None
+
+
+def test_bad_clouds_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+
+    def expect(code: str) -> None:
+        with pytest.raises(BadInputError) as caught:
+            read_cloud(path)
+        assert caught.value.code == code
+
+    expect("missing_file")
+    path.write_bytes(b"PK\x03\x04broken")
+    expect("truncated_file")
+    for array, code in (
+        (np.zeros((0, 3)), "empty_cloud"),
+        (np.zeros((5, 2)), "bad_points"),
+        (np.array([[0.0, np.inf, 0]]), "non_finite_points"),
+        (np.array([["a", "b", "c"]]), "bad_points"),
+    ):
+        np.savez(path, points=array)
+        expect(code)
+    np.savez(path, other=np.zeros(3))
+    expect("missing_array")
+    np.savez(path, points=np.zeros((2, 3)), radius=np.zeros(3))
+    expect("length_mismatch")
+    np.savez(path, points=np.array([{}], dtype=object))
+    expect("truncated_file")
