@@ -19,6 +19,7 @@ from lcsd.settings.cohort import CohortSettings
 from lcsd.settings.convert import ConvertSettings
 from lcsd.settings.correspond import CorrespondSettings
 from lcsd.settings.evaluate import EvaluateSettings
+from lcsd.settings.fetch import FetchSettings
 from lcsd.settings.keypoints import KeypointsSettings
 from lcsd.settings.lungs import LungsSettings
 from lcsd.settings.phantom import PhantomSettings
@@ -41,6 +42,7 @@ class Config(Settings):
     results: Path = Field(Path("results"), description="folder of the build")
     workflow: WorkflowSettings = Field(default_factory=WorkflowSettings)
     cohort: CohortSettings = Field(default_factory=CohortSettings)
+    fetch: FetchSettings = Field(default_factory=FetchSettings)
     convert: ConvertSettings = Field(default_factory=ConvertSettings)
     lungs: LungsSettings = Field(default_factory=LungsSettings)
     prealign: PrealignSettings = Field(default_factory=PrealignSettings)

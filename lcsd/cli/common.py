@@ -102,6 +102,7 @@ class Run(Generic[S]):
             desc=f"{self.stage}: {label}",
             total=total,
             unit=unit,
+            unit_scale=unit == "B",
             mininterval=0.1 if terminal else PLAIN_PROGRESS_SECONDS,
             ascii=not terminal,
             dynamic_ncols=terminal,

@@ -152,7 +152,7 @@ def _check(connection: Connection, path: Path, name: str) -> str:
     """Return the path as text if the file is parquet with the columns that are read."""
     require_file(path)
     try:
-        relation = connection.read_parquet(_literal(path))
+        relation = connection.read_parquet(literal_path(path))
         # Pages are only read when asked for; a file cut short may still have its last bytes.
         columns = set(relation.columns)
     except duckdb.Error as error:
@@ -164,10 +164,10 @@ def _check(connection: Connection, path: Path, name: str) -> str:
             expected=", ".join(COLUMNS[name]), found=f"no {', '.join(missing)}",
             remedy=f"give the {name} of a current idc-index-data",
         )  # fmt: skip
-    return _literal(path)
+    return literal_path(path)
 
 
-def _literal(path: Path) -> str:
+def literal_path(path: Path) -> str:
     """Return a path that duckdb does not take for a pattern."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path))
 

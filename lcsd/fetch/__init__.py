@@ -1,0 +1,5 @@
+"""Verified, resumable download of DICOM series from the public buckets of the IDC."""
+
+from lcsd.fetch.fetch import Fetched, fetch_series
+
+__all__ = ["Fetched", "fetch_series"]

