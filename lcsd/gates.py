@@ -2,14 +2,34 @@
 
 from typing import Any
 
+from lcsd.settings.gates import Limits
 
-def in_range(name: str, value: float, *, low: float | None, high: float | None) -> dict[str, Any]:
-    """Return the verdict whether a figure lies within limits; a limit of None is off.
+
+def verdict(name: str, value: float, limits: Limits, *, of: str) -> dict[str, Any]:
+    """Return the verdict whether a figure lies within limits.
+
+    Parameters
+    ----------
+    name
+        Name of the gate, which is the reason when it fails.
+    value
+        The figure.
+    of
+        What it was measured on, such as a scan.
 
     Returns
     -------
     dict
-        ``name``, ``value``, ``low``, ``high`` and ``passed``.
+        ``name``, ``of``, ``value``, the four limits, ``passed``, and ``flagged``: passed, but
+        unusual.
     """
-    passed = (low is None or value >= low) and (high is None or value <= high)
-    return {"name": name, "value": value, "low": low, "high": high, "passed": passed}
+
+    def within(least: float | None, most: float | None) -> bool:
+        return (least is None or value >= least) and (most is None or value <= most)
+
+    passed = within(limits.least, limits.most)
+    flagged = passed and not within(limits.usual_least, limits.usual_most)
+    return {
+        "name": name, "of": of, "value": value, **limits.model_dump(), "passed": passed,
+        "flagged": flagged,
+    }  # fmt: skip

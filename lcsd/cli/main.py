@@ -14,6 +14,7 @@ COMMANDS = {
     "lungs": "Segment the lungs of a CT scan.",
     "prealign": "Align two scans rigidly and resample both to the common grid.",
     "vessels": "Segment the lung vessels of a scan in the common grid.",
+    "gates": "Judge whether the vessel masks of a pair are plausible.",
     "cloud": "Turn a vessel mask into a dense point cloud.",
     "keypoints": "Choose the sparse cloud from a dense one.",
     "correspond": "Find image-based correspondences with corrfield.",
