@@ -3,18 +3,29 @@
 Imported while the Snakefile is read, so it loads nothing heavy.
 """
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lcsd.candidates import Candidate, read_candidates
 from lcsd.config import Config, validate
 from lcsd.errors import BadInputError
 from lcsd.pairs import Pair, read_pairs
+from lcsd.quarantine import REJECTED_NAME
+from lcsd.sources import is_series_uid
 
 METHODS = {"corrfield": "correspondences", "divroc": "registration"}
 """Methods that are scored at landmarks, and the folder of each one's displacement field."""
+
+SCANS = ("fixed", "moving")
+
+
+@functools.lru_cache(maxsize=1)
+def _selected(path: Path, _stamp: tuple[int, int]) -> dict[str, Pair]:
+    return {pair.case: pair for pair in read_pairs(path)}
 
 
 @dataclass(frozen=True)
@@ -25,12 +36,15 @@ class Build:
     ----------
     config
         Validated configuration.
-    pairs
-        Cases by name, in the manifest's order.
+    candidates
+        Candidates of the selection by case; none where the configuration names a manifest.
+    given
+        Cases of the manifest by name, in its order; none where cases are selected.
     """
 
     config: Config
-    pairs: dict[str, Pair]
+    candidates: dict[str, Candidate]
+    given: dict[str, Pair]
 
     @classmethod
     def from_config(cls, content: Mapping[str, Any]) -> "Build":
@@ -39,10 +53,13 @@ class Build:
         Raises
         ------
         BadInputError
-            If the configuration or the manifest is not valid.
+            If the configuration, the manifest or the table of candidates is not valid.
         """
         config = validate(Config, content)
-        return cls(config, {pair.case: pair for pair in read_pairs(config.manifest)})
+        if config.candidates is not None:
+            return cls(config, read_candidates(config.candidates), {})
+        assert config.manifest is not None  # noqa: S101 - the configuration has one of the two
+        return cls(config, {}, {pair.case: pair for pair in read_pairs(config.manifest)})
 
     @property
     def results(self) -> str:
@@ -51,8 +68,17 @@ class Build:
 
     @property
     def manifest(self) -> str:
-        """Path of the manifest."""
-        return str(self.config.manifest)
+        """Path of the manifest, given or made by the selection."""
+        return str(self.config.manifest or self.config.results / "cohort" / "pairs.tsv")
+
+    @property
+    def pairs(self) -> dict[str, Pair]:
+        """Cases by name; those of a selection can be asked for once it was made."""
+        if not self.candidates:
+            return self.given
+        path = Path(self.manifest)
+        status = path.stat()
+        return _selected(path, (status.st_mtime_ns, status.st_size))
 
     @property
     def methods(self) -> dict[str, str]:
@@ -61,35 +87,112 @@ class Build:
 
     def pair(self, case: str) -> Pair:
         """Return a case by name; raise ``BadInputError`` if the manifest does not have it."""
-        if case not in self.pairs:
+        pairs = self.pairs
+        if case not in pairs:
             raise BadInputError(
                 "no such case", code="unknown_case", file=self.manifest, field=case,
                 expected="a case of the manifest",
             )  # fmt: skip
-        return self.pairs[case]
+        return pairs[case]
 
-    def settings(self, section: str) -> list[str]:
-        """Return the ``--set`` options that give a command its whole section.
+    def screened(self) -> list[str]:
+        """Return what the selection is made of: a verdict on each candidate."""
+        left_out = set(self.config.select.exclude)
+        cases = (case for case in self.candidates if case not in left_out)
+        return [f"{self.results}/cohort/screening/{case}.json" for case in cases]
 
-        All keys are spelled out, so that Snakemake sees exactly which settings a rule depends
-        on, and a log shows what was run.
-        """
-        values = getattr(self.config, section).model_dump(mode="json")
+    def screen_masks(self, case: str) -> list[str]:
+        """Return the options that give a candidate's published lung masks, if they are wanted."""
+        candidate = self.candidates[case]
+        if self.config.screen.masks == "made":
+            return []
+        masks = {
+            "--fixed-mask": candidate.fixed_segmentation,
+            "--moving-mask": candidate.moving_segmentation,
+        }
+        if not all(masks.values()):
+            raise BadInputError(
+                "the candidate has no published segmentation of both scans",
+                code="no_published_segmentation", file=self.config.candidates, field=case,
+                remedy="run lcsd cohort with --set published_segmentation=require, or set "
+                "screen.masks to made",
+            )  # fmt: skip
+        return [part for option in masks.items() for part in option]
+
+    def test_pool(self) -> list[str]:
+        """Return the correspondences from whose motion the test cases are chosen."""
         return [
-            part
-            for key, value in values.items()
-            for part in ("--set", f"{key}={json.dumps(value, sort_keys=True)}")
+            f"{self.results}/cases/{case}/correspondences/correspondences.csv"
+            for case, pair in self.pairs.items()
+            if pair.role == "test_pool"
         ]
 
-    def present(self, path: Path | None, made: str) -> list[str]:
+    def quarantined(self) -> list[str]:
+        """Return the candidates that were set aside because a scan is broken."""
+        cases = self.config.results / "cases"
+        return [case for case in self.candidates if (cases / case / REJECTED_NAME).exists()]
+
+    def settings(self, section: str, *, also: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Return the ``--set`` options that give a command its whole section, and others.
+
+        All keys are spelled out, so that Snakemake sees exactly which settings a rule depends
+        on, and a log shows what was run. A tuple is shared by all jobs; a list Snakemake would copy
+        for each and search for wildcards.
+        """
+        return tuple(
+            part
+            for name in (section, *also)
+            for key, value in getattr(self.config, name).model_dump(mode="json").items()
+            for part in (
+                "--set",
+                f"{'' if name == section else name + '.'}{key}={json.dumps(value, sort_keys=True)}",
+            )
+        )
+
+    def fetch_options(self) -> list[str]:
+        """Return the options of commands whose source may be a series that is fetched first."""
+        values = self.config.fetch.model_dump(mode="json")
+        settings = [f"fetch.{key}={json.dumps(value)}" for key, value in values.items()]
+        folder = ["--series-dir", f"{self.results}/series"]
+        return [*folder, *(part for text in settings for part in ("--set", text))]
+
+    def source(self, case: str, scan: str) -> list[str]:
+        """Return the arguments that name a scan's source."""
+        pair = self.pair(case)
+        uid = pair.fixed_series if scan == "fixed" else pair.moving_series
+        source = pair.fixed_source if scan == "fixed" else pair.moving_source
+        return [source, "--set", f"series_uid={uid}"] if uid else [source]
+
+    def sources_present(self, case: str) -> list[str]:
+        """Return a case's sources that are inputs of their stage (see :meth:`present`)."""
+        pair = self.pair(case)
+        return self._present((pair.fixed_source, pair.moving_source), f"cases/{case}/scans")
+
+    def masks_present(self, case: str) -> list[str]:
+        """Return a case's given lung masks that are inputs of their stage."""
+        pair = self.pair(case)
+        return self._present((pair.fixed_mask, pair.moving_mask), f"cases/{case}/lungs")
+
+    def vessels_present(self, case: str) -> list[str]:
+        """Return a case's given vessel maps that are inputs of their stage."""
+        pair = self.pair(case)
+        return self._present((pair.fixed_vessels, pair.moving_vessels), f"cases/{case}/vessels")
+
+    def _present(self, paths: tuple[str | Path | None, ...], made_in: str) -> list[str]:
+        return [
+            found
+            for scan, path in zip(SCANS, paths, strict=True)
+            if path is not None and not is_series_uid(str(path))
+            for found in self.present(Path(path), f"{made_in}/{scan}.nii.gz")
+        ]
+
+    def present(self, path: Path, made: str) -> list[str]:
         """Return ``[path]`` if it exists or what is made of it does, else nothing.
 
         A source that is missing must not stop the other cases, so it is no input of its rule:
         the command finds it missing and quarantines the case. But once ``made`` (a path below the
         results) exists, a source that is away for a while must not make it again.
         """
-        if path is None:
-            return []
         return [str(path)] if path.exists() or (self.config.results / made).exists() else []
 
     def landmarks(self, case: str) -> Path:
@@ -107,15 +210,15 @@ class Build:
         """Return ``[name, value]``, or nothing if there is no value."""
         return [name, str(value)] if value else []
 
-    def given_vessels_rigid(self, case: str, scan: str) -> list[str]:
-        """Return the rigid transform if the user gave a vessel map of the follow-up."""
-        if scan == "moving" and self.pair(case).moving_vessels is not None:
-            return [f"{self.results}/cases/{case}/images/rigid.tfm"]
-        return []
+    def given_moving_vessels(self, case: str, *, rigid: str) -> list[str]:
+        """Return the options for a vessel map of the follow-up, if the user gave one."""
+        given = self.option("--given", self.pair(case).moving_vessels)
+        return [*given, "--rigid", rigid] if given else []
 
     def targets(self) -> list[str]:
-        """Return the last files of every case, which the report is made of."""
-        wanted = []
+        """Return the last files of the build, which the report is made of."""
+        pool = bool(self.candidates) and bool(self.test_pool())
+        wanted = [f"{self.results}/cohort/test.tsv"] if pool else []
         for case, pair in self.pairs.items():
             root = f"{self.results}/cases/{case}"
             wanted += [f"{root}/clouds/{scan}_keypoints.npz" for scan in ("fixed", "moving")]

@@ -1,42 +1,47 @@
 rule cloud:
     input:
-        f"{CASE}/vessels/{{scan}}.nii.gz",
+        fixed=f"{CASE}/vessels/fixed.nii.gz",
+        moving=f"{CASE}/vessels/moving.nii.gz",
     output:
-        cloud=f"{CASE}/clouds/{{scan}}_dense.npz",
-        gates=f"{CASE}/clouds/{{scan}}_dense.gates.json",
+        fixed=f"{CASE}/clouds/fixed_dense.npz",
+        moving=f"{CASE}/clouds/moving_dense.npz",
+        fixed_gates=f"{CASE}/clouds/fixed_dense.gates.json",
+        moving_gates=f"{CASE}/clouds/moving_dense.gates.json",
     log:
-        f"{LOGS}/cloud/{{case}}_{{scan}}.log",
-    benchmark:
-        f"{BENCHMARKS}/cloud/{{case}}_{{scan}}.tsv"
+        f"{LOGS}/cloud/{{case}}.log",
     conda:
         "../environment.yml"
     params:
         settings=BUILD.settings("cloud"),
         rejected=REJECTED,
     message:
-        "{wildcards.case}: dense cloud of the {wildcards.scan} scan"
+        "{wildcards.case}: dense clouds"
     shell:
-        "lcsd cloud {input:q} {output.cloud:q} --gates {output.gates:q}"
-        " --case {wildcards.case:q} {params.settings:q}"
-        " --threads {threads} --rejected {params.rejected:q} > {log:q} 2>&1"
+        both_scans(
+            "lcsd cloud {input.SCAN:q} {output.SCAN:q} --gates {output.SCAN_gates:q}"
+            " --case {wildcards.case:q} {params.settings:q}"
+            " --threads {threads} --rejected {params.rejected:q}"
+        )
 
 
 rule keypoints:
     input:
-        f"{CASE}/clouds/{{scan}}_dense.npz",
+        fixed=f"{CASE}/clouds/fixed_dense.npz",
+        moving=f"{CASE}/clouds/moving_dense.npz",
     output:
-        f"{CASE}/clouds/{{scan}}_keypoints.npz",
+        fixed=f"{CASE}/clouds/fixed_keypoints.npz",
+        moving=f"{CASE}/clouds/moving_keypoints.npz",
     log:
-        f"{LOGS}/keypoints/{{case}}_{{scan}}.log",
-    benchmark:
-        f"{BENCHMARKS}/keypoints/{{case}}_{{scan}}.tsv"
+        f"{LOGS}/keypoints/{{case}}.log",
     conda:
         "../environment.yml"
     params:
         settings=BUILD.settings("keypoints"),
         rejected=REJECTED,
     message:
-        "{wildcards.case}: sparse cloud of the {wildcards.scan} scan"
+        "{wildcards.case}: sparse clouds"
     shell:
-        "lcsd keypoints {input:q} {output:q} {params.settings:q} --threads {threads}"
-        " --rejected {params.rejected:q} > {log:q} 2>&1"
+        both_scans(
+            "lcsd keypoints {input.SCAN:q} {output.SCAN:q} {params.settings:q}"
+            " --threads {threads} --rejected {params.rejected:q}"
+        )

@@ -9,8 +9,6 @@ rule correspond:
         report=f"{CASE}/correspondences/correspondences.json",
     log:
         f"{LOGS}/correspond/{{case}}.log",
-    benchmark:
-        f"{BENCHMARKS}/correspond/{{case}}.tsv"
     conda:
         "../environment.yml"
     params:

@@ -11,8 +11,6 @@ rule evaluate:
         table=f"{CASE}/evaluation/{{method}}_landmarks.csv",
     log:
         f"{LOGS}/evaluate/{{case}}_{{method}}.log",
-    benchmark:
-        f"{BENCHMARKS}/evaluate/{{case}}_{{method}}.tsv"
     conda:
         "../environment.yml"
     params:

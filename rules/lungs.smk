@@ -1,24 +1,24 @@
 rule lungs:
     input:
-        scan=f"{CASE}/scans/{{scan}}.nii.gz",
-        given=lambda w: BUILD.present(
-            BUILD.pair(w.case).given_mask(w.scan),
-            f"cases/{w.case}/lungs/{w.scan}.nii.gz",
-        ),
+        fixed=f"{CASE}/scans/fixed.nii.gz",
+        moving=f"{CASE}/scans/moving.nii.gz",
+        given=lambda w: BUILD.masks_present(w.case),
     output:
-        f"{CASE}/lungs/{{scan}}.nii.gz",
+        fixed=f"{CASE}/lungs/fixed.nii.gz",
+        moving=f"{CASE}/lungs/moving.nii.gz",
     log:
-        f"{LOGS}/lungs/{{case}}_{{scan}}.log",
-    benchmark:
-        f"{BENCHMARKS}/lungs/{{case}}_{{scan}}.tsv"
+        f"{LOGS}/lungs/{{case}}.log",
     conda:
         "../environment.yml"
     params:
-        given=lambda w: BUILD.option("--given", BUILD.pair(w.case).given_mask(w.scan)),
+        fixed=lambda w: BUILD.option("--given", BUILD.pair(w.case).fixed_mask),
+        moving=lambda w: BUILD.option("--given", BUILD.pair(w.case).moving_mask),
         settings=BUILD.settings("lungs"),
         rejected=REJECTED,
     message:
-        "{wildcards.case}: lungs of the {wildcards.scan} scan"
+        "{wildcards.case}: lungs"
     shell:
-        "lcsd lungs {input.scan:q} {output:q} {params.given:q} {params.settings:q}"
-        " --threads {threads} --rejected {params.rejected:q} > {log:q} 2>&1"
+        both_scans(
+            "lcsd lungs {input.SCAN:q} {output.SCAN:q} {params.SCAN:q} {params.settings:q} {FETCH}"
+            " --threads {threads} --rejected {params.rejected:q}"
+        )

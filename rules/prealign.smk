@@ -16,8 +16,6 @@ rule prealign:
         ),
     log:
         f"{LOGS}/prealign/{{case}}.log",
-    benchmark:
-        f"{BENCHMARKS}/prealign/{{case}}.tsv"
     conda:
         "../environment.yml"
     params:

@@ -9,8 +9,6 @@ rule register:
         ),
     log:
         f"{LOGS}/register/{{case}}.log",
-    benchmark:
-        f"{BENCHMARKS}/register/{{case}}.tsv"
     conda:
         "../environment.yml"
     params:

@@ -1,19 +1,15 @@
-REPORT_COMMAND = (
-    f"lcsd report {shlex.quote(RESULTS)} --manifest {shlex.quote(BUILD.manifest)}"
-)
+REPORT_COMMAND = shlex.join(["lcsd", "report", RESULTS, "--manifest", BUILD.manifest])
 
 
 rule report:
     input:
-        BUILD.targets(),
+        lambda w: selected() or BUILD.targets(),
         # Roles and expected cases stand in the manifest.
         manifest=BUILD.manifest,
     output:
         f"{RESULTS}/report/index.html",
     log:
         f"{LOGS}/report.log",
-    benchmark:
-        f"{BENCHMARKS}/report.tsv"
     conda:
         "../environment.yml"
     params:

@@ -1,22 +1,22 @@
 rule convert:
     input:
-        lambda w: BUILD.present(
-            BUILD.pair(w.case).source(w.scan), f"cases/{w.case}/scans/{w.scan}.nii.gz"
-        ),
+        lambda w: BUILD.sources_present(w.case),
     output:
-        f"{CASE}/scans/{{scan}}.nii.gz",
+        fixed=f"{CASE}/scans/fixed.nii.gz",
+        moving=f"{CASE}/scans/moving.nii.gz",
     log:
-        f"{LOGS}/convert/{{case}}_{{scan}}.log",
-    benchmark:
-        f"{BENCHMARKS}/convert/{{case}}_{{scan}}.tsv"
+        f"{LOGS}/convert/{{case}}.log",
     conda:
         "../environment.yml"
     params:
-        source=lambda w: BUILD.pair(w.case).source(w.scan),
+        fixed=lambda w: BUILD.source(w.case, "fixed"),
+        moving=lambda w: BUILD.source(w.case, "moving"),
         settings=BUILD.settings("convert"),
         rejected=REJECTED,
     message:
-        "{wildcards.case}: {wildcards.scan} scan to volume"
+        "{wildcards.case}: scans to volumes"
     shell:
-        "lcsd convert {params.source:q} {output:q} {params.settings:q} --threads {threads}"
-        " --rejected {params.rejected:q} > {log:q} 2>&1"
+        both_scans(
+            "lcsd convert {params.SCAN:q} {output.SCAN:q} {params.settings:q} {FETCH}"
+            " --threads {threads} --rejected {params.rejected:q}"
+        )

@@ -1,31 +1,29 @@
 rule vessels:
     input:
-        image=f"{CASE}/images/{{scan}}.nii.gz",
-        lungs=f"{CASE}/images/{{scan}}_mask.nii.gz",
-        # A given vessel map is in its scan's native space: the follow-up's comes through rigid.tfm.
-        rigid=lambda w: BUILD.given_vessels_rigid(w.case, w.scan),
-        given=lambda w: BUILD.present(
-            BUILD.pair(w.case).given_vessels(w.scan),
-            f"cases/{w.case}/vessels/{w.scan}.nii.gz",
-        ),
+        fixed=f"{CASE}/images/fixed.nii.gz",
+        moving=f"{CASE}/images/moving.nii.gz",
+        fixed_lungs=f"{CASE}/images/fixed_mask.nii.gz",
+        moving_lungs=f"{CASE}/images/moving_mask.nii.gz",
+        # A given vessel map is in its scan's native space: the follow-up's comes through this.
+        rigid=f"{CASE}/images/rigid.tfm",
+        given=lambda w: BUILD.vessels_present(w.case),
     output:
-        f"{CASE}/vessels/{{scan}}.nii.gz",
+        fixed=f"{CASE}/vessels/fixed.nii.gz",
+        moving=f"{CASE}/vessels/moving.nii.gz",
     log:
-        f"{LOGS}/vessels/{{case}}_{{scan}}.log",
-    benchmark:
-        f"{BENCHMARKS}/vessels/{{case}}_{{scan}}.tsv"
+        f"{LOGS}/vessels/{{case}}.log",
     conda:
         "../environment.yml"
     params:
-        given=lambda w: BUILD.option(
-            "--given", BUILD.pair(w.case).given_vessels(w.scan)
-        ),
-        rigid=lambda w, input: BUILD.option("--rigid", input.get("rigid")),
+        fixed=lambda w: BUILD.option("--given", BUILD.pair(w.case).fixed_vessels),
+        moving=lambda w, input: BUILD.given_moving_vessels(w.case, rigid=input.rigid),
         settings=BUILD.settings("vessels"),
         rejected=REJECTED,
     message:
-        "{wildcards.case}: vessels of the {wildcards.scan} scan"
+        "{wildcards.case}: vessels"
     shell:
-        "lcsd vessels {input.image:q} {output:q} --lungs {input.lungs:q} {params.given:q}"
-        " {params.rigid:q} {params.settings:q} --threads {threads}"
-        " --rejected {params.rejected:q} > {log:q} 2>&1"
+        both_scans(
+            "lcsd vessels {input.SCAN:q} {output.SCAN:q} --lungs {input.SCAN_lungs:q}"
+            " {params.SCAN:q} {params.settings:q} --threads {threads}"
+            " --rejected {params.rejected:q}"
+        )

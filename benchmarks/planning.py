@@ -1,0 +1,77 @@
+"""Seconds and memory of planning a build (``snakemake -n``), against a bare chain of ten rules.
+
+Sources are series of the IDC, so no input file exists yet: every job of every case is planned.
+Run: python -m benchmarks.planning [PAIRS ...]
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.tables import write_rows
+from lcsd.pairs import REQUIRED
+
+SNAKEFILE = Path(__file__).resolve().parents[1] / "Snakefile"
+CHAIN_LENGTH = 10
+KIB_PER_GIB = 1 << 20
+
+
+def write_manifest(path: Path, pairs: int) -> None:
+    """Write a manifest of pairs of series that need not exist."""
+    rows = [
+        [f"case{n:05d}", f"p{n}", "train", f"1.2.826.0.1.{n}.1", f"1.2.826.0.1.{n}.2", "T0", "T1"]
+        for n in range(pairs)
+    ]
+    path.write_text("".join("\t".join(row) + "\n" for row in [REQUIRED, *rows]))
+
+
+def write_chain(path: Path, cases: int) -> None:
+    """Write a workflow of ten rules with one input and one output each: the least to be had."""
+    rules = [f'rule all:\n    input: expand("c{{n}}/{CHAIN_LENGTH}", n=range({cases}))\n']
+    for step in range(1, CHAIN_LENGTH + 1):
+        source = f'    input: "c{{n}}/{step - 1}"\n' if step > 1 else ""
+        rules.append(f'rule step{step}:\n{source}    output: "c{{n}}/{step}"\n    shell: "true"\n')
+    path.write_text("\n".join(rules))
+
+
+def plan(folder: Path, *arguments: str) -> tuple[int, float, float]:
+    """Return the jobs, seconds and GiB of a dry run."""
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", *arguments]
+    start = time.perf_counter()
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    printed = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0, printed
+    jobs = re.search(r"^total +(\d+)$", printed, re.MULTILINE)
+    assert jobs is not None, printed
+    return int(jobs[1]), time.perf_counter() - start, usage.ru_maxrss / KIB_PER_GIB
+
+
+def measure(pairs: int) -> dict[str, object]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_manifest(folder / "pairs.tsv", pairs)
+        write_chain(folder / "chain.smk", pairs)
+        chain_jobs, chain_s, _ = plan(folder, "--snakefile", "chain.smk")
+        config = ("--config", "manifest=pairs.tsv")
+        jobs, seconds, memory = plan(folder, "--snakefile", str(SNAKEFILE), *config)
+    return {
+        "pairs": pairs, "jobs": jobs, "seconds": seconds, "gib": memory,
+        "chain_jobs": chain_jobs, "chain_seconds": chain_s, "ratio": seconds / chain_s,
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pairs", type=int, nargs="*", default=[550, 5000])
+    write_rows("planning", [measure(pairs) for pairs in parser.parse_args().pairs])
+
+
+if __name__ == "__main__":
+    main()
