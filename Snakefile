@@ -5,6 +5,13 @@ min_version("9.0")
 
 
 include: "rules/common.smk"
+
+
+if BUILD.candidates:
+
+    include: "rules/cohort.smk"
+
+
 include: "rules/scans.smk"
 include: "rules/lungs.smk"
 include: "rules/prealign.smk"
@@ -24,4 +31,16 @@ rule all:
 
 # Jobs were lost or failed: the report is made over what exists and names the quarantined cases.
 onerror:
-    shell(REPORT_COMMAND)
+    if BUILD.candidates and Path(BUILD.manifest).exists():
+        shell("{TEST_COMMAND} || true; {REPORT_COMMAND}")
+    else:
+        shell("{REPORT_COMMAND}")
+
+
+# A broken scan of a candidate fails no job, since the others are selected without it.
+onsuccess:
+    if BUILD.quarantined():
+        raise WorkflowError(
+            f"{len(BUILD.quarantined())} of {len(BUILD.candidates)} candidates were set aside;"
+            f" see {RESULTS}/report/rejected.tsv"
+        )

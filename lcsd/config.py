@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from lcsd.errors import BadInputError
 from lcsd.files import require_file
@@ -20,6 +20,7 @@ from lcsd.settings.convert import ConvertSettings
 from lcsd.settings.correspond import CorrespondSettings
 from lcsd.settings.evaluate import EvaluateSettings
 from lcsd.settings.fetch import FetchSettings
+from lcsd.settings.gates import GatesSettings
 from lcsd.settings.keypoints import KeypointsSettings
 from lcsd.settings.lungs import LungsSettings
 from lcsd.settings.phantom import PhantomSettings
@@ -38,7 +39,13 @@ warnings.filterwarnings("ignore", message='Field name "register" in "Config" sha
 class Config(Settings):
     """All settings of a build; a section per stage."""
 
-    manifest: Path = Field(description="pairs manifest (.tsv); relative to the working folder")
+    manifest: Path | None = Field(
+        None, description="pairs manifest (.tsv): the cases; relative to the working folder"
+    )
+    candidates: Path | None = Field(
+        None,
+        description="candidates.tsv of a cohort, from which cases are selected; no manifest then",
+    )
     results: Path = Field(Path("results"), description="folder of the build")
     workflow: WorkflowSettings = Field(default_factory=WorkflowSettings)
     cohort: CohortSettings = Field(default_factory=CohortSettings)
@@ -47,12 +54,19 @@ class Config(Settings):
     lungs: LungsSettings = Field(default_factory=LungsSettings)
     prealign: PrealignSettings = Field(default_factory=PrealignSettings)
     vessels: VesselsSettings = Field(default_factory=VesselsSettings)
+    gates: GatesSettings = Field(default_factory=GatesSettings)
     cloud: CloudSettings = Field(default_factory=CloudSettings)
     keypoints: KeypointsSettings = Field(default_factory=KeypointsSettings)
     correspond: CorrespondSettings = Field(default_factory=CorrespondSettings)
     register: RegisterSettings = Field(default_factory=RegisterSettings)
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
     phantom: PhantomSettings = Field(default_factory=PhantomSettings)
+
+    @model_validator(mode="after")
+    def _cases_from_one_table(self) -> "Config":
+        if (self.manifest is None) == (self.candidates is None):
+            raise ValueError("give manifest or candidates, one of the two; see 'lcsd config'")
+        return self
 
 
 def _explain(
@@ -168,10 +182,6 @@ def commented_yaml() -> str:
     lines = [
         "# Every key with its default. Written by 'lcsd config'; a configuration of your own needs",
         "# only the keys that differ.",
-        "#",
-        "# manifest: pairs.tsv   (required: "
-        + str(Config.model_fields["manifest"].description)
-        + ")",
     ]
     for name, field in Config.model_fields.items():
         annotation = field.annotation
@@ -179,7 +189,8 @@ def commented_yaml() -> str:
             summary = (annotation.__doc__ or "").splitlines()[0]
             lines += ["", f"# {summary}", f"{name}:", *_section_lines(annotation)]
         elif not field.is_required():
-            lines += ["", f"# {field.description}", f"{name}: {_scalar(str(field.default))}"]
+            value = None if field.default is None else str(field.default)
+            lines += ["", f"# {field.description}", f"{name}: {_scalar(value)}"]
     return "\n".join(lines) + "\n"
 
 

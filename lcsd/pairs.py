@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from lcsd.errors import BadInputError
 from lcsd.files import require_file
 from lcsd.settings.base import Settings
+from lcsd.sources import is_series_uid
 
 CASE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 """Case names become folder names and parts of commands, so nothing else is let in."""
@@ -29,22 +30,45 @@ def check_case_name(name: str) -> str:
 CaseName = Annotated[str, AfterValidator(check_case_name)]
 
 
+def _check_uid(uid: str) -> str:
+    if not is_series_uid(uid):
+        raise ValueError("not a series UID: dotted numbers, at most 64 characters")
+    return uid
+
+
+SeriesUid = Annotated[str, AfterValidator(_check_uid)]
+
+
 class Pair(Settings):
     """One case: a baseline (fixed) and a follow-up (moving) scan."""
 
     case: CaseName = Field(description="name of the case, unique")
     patient_id: str = Field("", description="identifier of the patient; never published")
     role: Role = Field(description="train, test_pool or test")
-    fixed_source: Path = Field(description="DICOM folder or NIfTI file of the baseline")
-    moving_source: Path = Field(description="DICOM folder or NIfTI file of the follow-up")
+    fixed_source: str = Field(
+        description="baseline: DICOM folder, NIfTI file, or series UID in the Imaging Data Commons"
+    )
+    moving_source: str = Field(
+        description="follow-up: DICOM folder, NIfTI file, or series UID in the Imaging Data Commons"
+    )
     fixed_time: str = Field("", description="time point of the baseline, e.g. T0 or a date")
     moving_time: str = Field("", description="time point of the follow-up")
     landmarks: Path | None = Field(None, description="landmark CSV in LPS mm")
     landmarks_frame: Literal["native", "common"] | None = Field(
         None, description="frame of the moving landmarks: native follow-up space or common grid"
     )
-    fixed_mask: Path | None = Field(None, description="lung mask of the baseline, native space")
-    moving_mask: Path | None = Field(None, description="lung mask of the follow-up, native space")
+    fixed_series: SeriesUid | None = Field(
+        None, description="series UID to take where the baseline's folder holds several"
+    )
+    moving_series: SeriesUid | None = Field(
+        None, description="series UID to take where the follow-up's folder holds several"
+    )
+    fixed_mask: str | None = Field(
+        None, description="lung mask of the baseline, native space: file or series UID (DICOM SEG)"
+    )
+    moving_mask: str | None = Field(
+        None, description="lung mask of the follow-up, native space: file or series UID (DICOM SEG)"
+    )
     fixed_vessels: Path | None = Field(None, description="vessels of the baseline, native space")
     moving_vessels: Path | None = Field(None, description="vessels of the follow-up, native space")
 
@@ -54,21 +78,10 @@ class Pair(Settings):
             raise ValueError(
                 "landmarks are given but landmarks_frame is empty; say native or common"
             )
-        if self.fixed_source == self.moving_source:
+        fixed = (self.fixed_source, self.fixed_series)
+        if fixed == (self.moving_source, self.moving_series):
             raise ValueError("fixed_source and moving_source are the same; give two scans")
         return self
-
-    def source(self, scan: str) -> Path:
-        """Return the source of the ``fixed`` or ``moving`` scan."""
-        return self.fixed_source if scan == "fixed" else self.moving_source
-
-    def given_mask(self, scan: str) -> Path | None:
-        """Return the user's lung mask of the ``fixed`` or ``moving`` scan, or None."""
-        return self.fixed_mask if scan == "fixed" else self.moving_mask
-
-    def given_vessels(self, scan: str) -> Path | None:
-        """Return the user's vessel map of the ``fixed`` or ``moving`` scan, or None."""
-        return self.fixed_vessels if scan == "fixed" else self.moving_vessels
 
 
 REQUIRED = (
@@ -106,9 +119,9 @@ def _read_row(row: dict[str, str | None], line: int, path: Path) -> Pair:
         )  # fmt: skip
     content: dict[str, object] = {name: text for name, text in cells.items() if text}
     for name in PATH_COLUMNS:
-        if name in content:
+        if name in content and not is_series_uid(str(content[name])):
             # Sources are relative to the manifest, so that a cohort's folder can be moved.
-            content[name] = path.parent / str(content[name])
+            content[name] = str(path.parent / str(content[name]))
     try:
         return Pair.model_validate(content)
     except ValidationError as error:

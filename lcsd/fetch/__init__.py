@@ -1,5 +1,6 @@
 """Verified, resumable download of DICOM series from the public buckets of the IDC."""
 
 from lcsd.fetch.fetch import Fetched, fetch_series
+from lcsd.fetch.store import remove_series
 
-__all__ = ["Fetched", "fetch_series"]
+__all__ = ["Fetched", "fetch_series", "remove_series"]

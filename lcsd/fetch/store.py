@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -72,6 +73,23 @@ class Place:
         self.part.rename(self.folder)
         _sync(self.root)
         write_checksums(self.checksums, self.uid, hashes)
+
+
+def remove_series(uid: str, root: Path) -> None:
+    """Remove a fetched series; one that another process holds is removed after that.
+
+    Parameters
+    ----------
+    uid
+        A checked SeriesInstanceUID.
+    root
+        Folder of all series.
+    """
+    place = Place(root, uid)
+    with locked(place.lock, wait=time.sleep, waiting=lambda: None):
+        # Without checksums what is left, if this is killed, counts as a download to go on with.
+        place.checksums.unlink(missing_ok=True)
+        shutil.rmtree(place.folder, ignore_errors=True)
 
 
 def _sync(folder: Path) -> None:

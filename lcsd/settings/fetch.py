@@ -35,6 +35,12 @@ class FetchSettings(Settings):
         1.05, ge=1, description="free disk space asked for, as a multiple of what is to come"
     )
 
+    keep: bool = Field(
+        True,
+        description="keep a series after it was screened or converted; false saves disk, and the "
+        "series of selected cases are fetched twice",
+    )
+
     @model_validator(mode="after")
     def _consistent(self) -> "FetchSettings":
         if self.backoff_s > self.backoff_most_s:

@@ -6,7 +6,6 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from lcsd.build import METHODS, Build
 from lcsd.cli.main import main
 from lcsd.config import (
     Config,
@@ -102,48 +101,6 @@ def test_override_reads_yaml_values() -> None:
         override(KeypointsSettings(), ["k.x=3"], section="keypoints")
     with pytest.raises(BadInputError, match="keypoints.kk"):
         override(KeypointsSettings(), ["kk=3"], section="keypoints")
-
-
-def test_build_gives_rules_exact_options(tmp_path: Path) -> None:
-    manifest = tmp_path / "pairs.tsv"
-    manifest.write_text(
-        "case\tpatient_id\trole\tfixed_source\tmoving_source\tfixed_time\tmoving_time\tlandmarks"
-        "\tlandmarks_frame\tmoving_vessels\n"
-        "a\tp\ttest\ta.nii\tb.nii\tT0\tT1\tl.csv\tnative\tv.nii\n"
-        "b\tp\ttrain\ta.nii\tb.nii\tT0\tT1\t\t\t\n"
-    )
-    build = Build.from_config({"manifest": str(manifest), "results": "r"})
-    options = build.settings("keypoints")
-    assert override(KeypointsSettings(), options[1::2], section="keypoints") == KeypointsSettings()
-    assert len(options) == 2 * len(KeypointsSettings.model_fields)
-    targets = build.targets()
-    assert "r/cases/a/evaluation/divroc.json" in targets
-    assert not [t for t in targets if "cases/b/evaluation" in t]
-    assert f"r/cases/b/{METHODS['corrfield']}/field.nii.gz" in targets
-    assert build.given_vessels_rigid("a", "moving") == ["r/cases/a/images/rigid.tfm"]
-    assert build.given_vessels_rigid("a", "fixed") == []
-    absent = tmp_path / "absent"
-    assert build.present(None, "x") == []
-    assert build.present(manifest, "x") == [str(manifest)]
-    assert build.present(absent, "cases/a/scans/fixed.nii.gz") == []
-    with pytest.raises(BadInputError, match="no landmarks"):
-        build.landmarks("b")
-    with pytest.raises(BadInputError, match="no such case"):
-        build.pair("c")
-
-
-def test_a_source_that_went_away_does_not_unmake_what_was_made_of_it(tmp_path: Path) -> None:
-    manifest = tmp_path / "pairs.tsv"
-    manifest.write_text(
-        "case\tpatient_id\trole\tfixed_source\tmoving_source\tfixed_time\tmoving_time\n"
-        "a\tp\ttrain\ta.nii\tb.nii\tT0\tT1\n"
-    )
-    build = Build.from_config({"manifest": str(manifest), "results": str(tmp_path / "r")})
-    made = "cases/a/scans/fixed.nii.gz"
-    assert build.present(tmp_path / "gone.nii", made) == []
-    (tmp_path / "r" / made).parent.mkdir(parents=True)
-    (tmp_path / "r" / made).touch()
-    assert build.present(tmp_path / "gone.nii", made) == [str(tmp_path / "gone.nii")]
 
 
 @pytest.mark.parametrize("name", ["config", "pairs"])

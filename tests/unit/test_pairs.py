@@ -22,15 +22,34 @@ def write(path: Path, *rows: dict[str, str], columns: list[str] | None = None) -
 
 def test_reads_sources_relative_to_the_manifest(tmp_path: Path) -> None:
     (pair,) = read_pairs(write(tmp_path / "pairs.tsv", ROW))
-    assert pair.fixed_source == tmp_path / "a.nii.gz"
-    assert pair.source("moving") == tmp_path / "b.nii.gz"
+    assert pair.fixed_source == str(tmp_path / "a.nii.gz")
+    assert pair.moving_source == str(tmp_path / "b.nii.gz")
     assert pair.landmarks is None
-    assert pair.given_mask("fixed") is None
+    assert pair.fixed_mask is None
 
 
 def test_absolute_sources_stay(tmp_path: Path) -> None:
     (pair,) = read_pairs(write(tmp_path / "pairs.tsv", {**ROW, "fixed_source": "/data/a.nii.gz"}))
-    assert pair.fixed_source == Path("/data/a.nii.gz")
+    assert pair.fixed_source == "/data/a.nii.gz"
+
+
+def test_series_uids_stay_and_paths_that_look_alike_do_not(tmp_path: Path) -> None:
+    uid = "1.3.6.1.4.1.14519.5.2.1.7009.9004.120"
+    row = {**ROW, "fixed_source": uid, "moving_source": "1.2.840", "fixed_mask": "2.25.1.0"}
+    (pair,) = read_pairs(write(tmp_path / "pairs.tsv", row))
+    assert (pair.fixed_source, pair.fixed_mask) == (uid, "2.25.1.0")
+    assert pair.moving_source == str(tmp_path / "1.2.840")
+
+
+def test_two_series_of_one_folder_make_a_pair(tmp_path: Path) -> None:
+    row = {
+        **ROW,
+        "moving_source": "a.nii.gz",
+        "fixed_series": "1.2.3.4",
+        "moving_series": "1.2.3.5",
+    }
+    (pair,) = read_pairs(write(tmp_path / "pairs.tsv", row))
+    assert (pair.fixed_series, pair.moving_series) == ("1.2.3.4", "1.2.3.5")
 
 
 @pytest.mark.parametrize(
@@ -58,6 +77,12 @@ def test_missing_column_is_named(tmp_path: Path, column: str) -> None:
         ({"landmarks": "l.csv"}, "row"),
         ({"moving_source": "a.nii.gz"}, "row"),
         ({"fixed_source": ""}, "fixed_source"),
+        ({"fixed_series": "../1.2.3.4"}, "fixed_series"),
+        ({"moving_series": "1.2.03.4"}, "moving_series"),
+        (
+            {"moving_source": "a.nii.gz", "fixed_series": "1.2.3.4", "moving_series": "1.2.3.4"},
+            "row",
+        ),
     ],
 )
 def test_bad_cell_is_named(tmp_path: Path, change: dict[str, str], column: str) -> None:

@@ -1,0 +1,62 @@
+"""Where a scan comes from: DICOM folder, NIfTI file, or series of the Imaging Data Commons."""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from lcsd.errors import BadInputError
+from lcsd.settings.fetch import FetchSettings
+
+UID_PATTERN = re.compile(r"[0-9]+(?:\.[0-9]+){3,}")
+UID_LENGTH = 64
+"""DICOM PS3.5, section 9. Four numbers at least, so that a file named 1.2 is a file; the pattern
+keeps '..' and '/' out of every path made of a UID."""
+
+
+def is_series_uid(source: str) -> bool:
+    """Return whether a source is a SeriesInstanceUID rather than a path."""
+    return len(source) <= UID_LENGTH and UID_PATTERN.fullmatch(source) is not None
+
+
+@contextlib.contextmanager
+def local(
+    source: str, series_dir: Path | None, settings: FetchSettings, *, say: Callable[[str], None]
+) -> Iterator[Path]:
+    """Give the path of a source; a series is fetched first, unless it is there.
+
+    Parameters
+    ----------
+    source
+        Path, or SeriesInstanceUID.
+    series_dir
+        Folder of fetched series.
+    settings
+        ``keep`` says whether a series stays in the folder afterwards.
+    say
+        Takes lines of information.
+
+    Raises
+    ------
+    BadInputError
+        A series without a folder to fetch it to, or one that the index or the bucket does not hold
+        as it should.
+    WorkError
+        The download failed for a reason that may pass: network, disk.
+    """
+    if not is_series_uid(source):
+        yield Path(source)
+        return
+    if series_dir is None:
+        raise BadInputError(
+            "no folder for the downloaded series", code="missing_option", field="--series-dir",
+            expected="a folder", found=f"the series {source}", remedy="name one",
+        )  # fmt: skip
+    from lcsd.fetch import fetch_series, remove_series  # noqa: PLC0415
+
+    (fetched,) = fetch_series([source], series_dir, settings, say=say)
+    if fetched.error is not None:
+        raise fetched.error
+    yield fetched.folder
+    if not settings.keep:
+        remove_series(source, series_dir)
