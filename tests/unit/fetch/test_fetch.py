@@ -114,7 +114,7 @@ def object_faults(site: Site) -> dict[str, bytes | None]:
         "truncated_object": good[:-1000],
         "wrong_series": image_bytes(UIDS[1], 3),
         "duplicate_instance": image_bytes(UIDS[0], 2),
-        "size_mismatch": image_bytes(UIDS[0], 3, ImageComments="more"),
+        "size_mismatch": image_bytes(UIDS[0], 3, ImageComments="more" * 2000),
     }
 
 
