@@ -1,10 +1,12 @@
 """``lcsd fetch``: verified download of series from the Imaging Data Commons."""
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from tqdm import tqdm
 
 from lcsd.cli.common import FILE, Run, say, stage
 from lcsd.errors import BadInputError, WorkError
@@ -57,9 +59,10 @@ def command(
     outcomes = fetch_series(
         wanted, out_dir, run.settings, verify=verify,
         progress=lambda total: run.progress((), label="download", total=total, unit="B"),
-        say=lambda line: say(f"lcsd fetch: {line}"),
+        # Lines go above the bar, not into it.
+        say=lambda line: tqdm.write(f"lcsd fetch: {line}", file=sys.stderr),
     )  # fmt: skip
-    result: dict[str, object] = {
+    result: dict[str, object] = {"output": str(out_dir)} | {
         state: sum(done.state == state for done in outcomes)
         for state in ("fetched", "present", "failed")
     }

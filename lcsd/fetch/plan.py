@@ -13,7 +13,7 @@ from lcsd.errors import BadInputError, WorkError
 from lcsd.files import require_file
 
 BYTES_PER_MB = 1_000_000
-"""The index counts 10^6 bytes, to the single byte."""
+"""The index counts 10^6 bytes."""
 
 LOOKUP_THREADS = 2
 """The look-up reads few columns; more threads save no time and cost memory."""

@@ -39,6 +39,9 @@ MD5_PATTERN = re.compile(r"[0-9a-f]{32}")
 
 REQUEST_NOISE = re.compile(r",? *(request id|host id):.*$")
 
+MESSAGE_CHARACTERS = 300
+"""Of a message of s5cmd, the end of which says most."""
+
 Watch = Callable[[], int]
 """Returns the bytes that have arrived; called now and then while s5cmd runs."""
 
@@ -261,4 +264,4 @@ def explain(complaints: str, entry: Entry) -> LcsdError:
 def _short(lines: Sequence[str]) -> str:
     """Return the last message without the request's number, which differs each time."""
     said = [REQUEST_NOISE.sub("", line).strip() for line in lines if line.strip()]
-    return said[-1][-200:] if said else "no message"
+    return said[-1][-MESSAGE_CHARACTERS:] if said else "no message"

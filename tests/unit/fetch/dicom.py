@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -18,10 +19,10 @@ from pydicom.uid import (
 PATIENT = "PATIENT-4711"
 SIZE = 200
 
-__all__ = [
-    "PATIENT", "ExplicitVRBigEndian", "ExplicitVRLittleEndian", "ImplicitVRLittleEndian",
-    "JPEG2000Lossless", "image_bytes", "write_series",
-]  # fmt: skip
+SYNTAXES = (
+    ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian, JPEG2000Lossless,
+)  # fmt: skip
 
 
 def image_bytes(
@@ -54,7 +55,7 @@ def image_bytes(
         setattr(image, name, value)
     image.file_meta = FileMetaDataset()
     image.file_meta.MediaStorageSOPClassUID = CTImageStorage
-    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+    image.file_meta.MediaStorageSOPInstanceUID = f"{uid}.{number}"
     image.file_meta.TransferSyntaxUID = syntax
     buffer = BytesIO()
     image.save_as(buffer, enforce_file_format=True)

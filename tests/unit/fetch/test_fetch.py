@@ -20,7 +20,7 @@ def test_series_arrive_complete_and_cost_no_request_afterwards(site: Site) -> No
     site.check_complete(*UIDS)
     size = sum(len(body) for body in site.server.objects.values())
     assert json.loads(result.stdout) == {
-        "output": str(site.out / "fetch"), "fetched": 2, "present": 0, "failed": 0,
+        "output": str(site.out), "fetched": 2, "present": 0, "failed": 0,
         "fetched_mb": round(size / 1e6, 1),
     }  # fmt: skip
     assert sorted(site.server.gets().values()) == [1] * 2 * FILES
@@ -114,7 +114,7 @@ def object_faults(site: Site) -> dict[str, bytes | None]:
         "truncated_object": good[:-1000],
         "wrong_series": image_bytes(UIDS[1], 3),
         "duplicate_instance": image_bytes(UIDS[0], 2),
-        "size_mismatch": image_bytes(UIDS[0], 3, ImageComments="more"),
+        "size_mismatch": image_bytes(UIDS[0], 3, ImageComments="more" * 2000),
     }
 
 
