@@ -54,6 +54,9 @@ def write_series(
         slice_.Manufacturer, slice_.ConvolutionKernel = "ACME", "STANDARD"
         slice_.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
         slice_.SeriesDescription = "0,OPA,GE,LSQX,STANDARD,390,2.5,120,80,53.3,1.5"
+        slice_.SliceThickness = STEP
+        slice_.StudyDate = slice_.StudyTime = slice_.StudyID = slice_.AccessionNumber = ""
+        slice_.PatientBirthDate = slice_.PatientSex = slice_.ReferringPhysicianName = ""
         slice_.Rows, slice_.Columns = ROWS, COLUMNS
         slice_.PixelSpacing = list(SPACING)
         slice_.ImageOrientationPatient = [round(float(v), 8) for v in axes[:, :2].T.ravel()]
