@@ -1,241 +1,382 @@
-"""The DICOM files of a folder, sorted into series, with the headers that place their slices."""
+"""The DICOM files of a folder, sorted into series.
 
+Headers are read without their pixels, and of a header only the elements that are used.
+"""
+
+import contextlib
+import logging
+import os
+import struct
 import warnings
+import zlib
 from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pydicom
-from numpy.typing import NDArray
-from pydicom.errors import InvalidDicomError
+from pydicom.datadict import tag_for_keyword
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_partial
+from pydicom.tag import BaseTag
 
 from lcsd.errors import BadInputError
+from lcsd.headers import FIELDS, PATIENT_FIELDS, Values, plain_name
 
-READABLE_SYNTAXES = frozenset(
-    {
-        "1.2.840.10008.1.2",  # implicit little endian
-        "1.2.840.10008.1.2.1",  # explicit little endian
-        "1.2.840.10008.1.2.1.99",  # deflated
-        "1.2.840.10008.1.2.2",  # explicit big endian
-        "1.2.840.10008.1.2.4.57",  # JPEG lossless
-        "1.2.840.10008.1.2.4.70",  # JPEG lossless, first-order prediction
-        "1.2.840.10008.1.2.4.80",  # JPEG-LS lossless
-        "1.2.840.10008.1.2.4.90",  # JPEG 2000 lossless
-        "1.2.840.10008.1.2.5",  # run length
-    }
-)
-"""Lossless transfer syntaxes that GDCM decodes (DICOM PS3.5, section 10)."""
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+"""Enhanced and legacy converted enhanced CT: all slices in one file (DICOM PS3.3, A.38, A.70)."""
+
+PIXELS = "PixelData"
+
+READ_ELEMENTS = tuple(
+    dict.fromkeys(
+        (
+            "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
+            "ImageType", "NumberOfFrames", "LossyImageCompression", "SamplesPerPixel",
+            "PhotometricInterpretation", "Rows", "Columns", "PixelSpacing",
+            "ImageOrientationPatient", "ImagePositionPatient", "BitsAllocated", "HighBit",
+            "PixelRepresentation", "RescaleSlope", "RescaleIntercept", PIXELS,
+            *PATIENT_FIELDS, *(field.attribute for field in FIELDS),
+        )
+    )
+)  # fmt: skip
+"""Elements that are read at all."""
+
+READ_TAGS = tuple(tag for name in READ_ELEMENTS if (tag := tag_for_keyword(name)) is not None)
+PIXELS_TAG = 0x7FE00010
+
+DEFER_BYTES = 1024
+"""Longer values (the pixels) are skipped; their place and length are kept."""
+
+DEFLATED = "1.2.840.10008.1.2.1.99"
+
+UNDEFINED_LENGTH = 0xFFFFFFFF
+"""Length of compressed pixels, which come in fragments (DICOM PS3.5, A.4)."""
 
 PREAMBLE_BYTES = 128
 MAGIC = b"DICM"
-BITS_PER_BYTE = 8
+
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+"""A file of such a name that is no DICOM is a damaged slice, not a note."""
+
+LONGEST_FIRST_VALUE = 4096
+"""A file without preamble begins with a group length, a class or a character set: all short."""
+
+FIRST_GROUPS = (0x0002, 0x0008)
+LAST_FIRST_ELEMENT = 0x0018
+"""A data set begins in the group of file meta or identification, at its lowest elements."""
+
+READ_ERRORS = (
+    InvalidDicomError, BytesLengthException, EOFError, OSError, ValueError, LookupError,
+    AttributeError, TypeError, OverflowError, NotImplementedError, RecursionError, struct.error,
+    zlib.error,
+)  # fmt: skip
+"""What pydicom raises on damaged files."""
+
+
+class SeriesChoiceError(BadInputError):
+    """The series to read is not clear; ``choices`` has a line for each, UIDs included.
+
+    A UID leads to the patient in a public index, so it stays out of the message, which is stored.
+    """
+
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Slice:
-    """Header of one CT image.
+class Header:
+    """The header of one DICOM file.
 
     Parameters
     ----------
-    orientation
-        Direction cosines along a row and along a column, LPS, shape (6,).
-    position
-        LPS mm of the centre of the first pixel, shape (3,).
-    pixel_spacing
-        Distance of rows and distance of columns, mm.
-    gantry_tilt
-        Degrees.
+    values
+        Texts of each of :data:`READ_ELEMENTS` that is present; None if they cannot be read.
+    syntax
+        Transfer syntax UID; None if the file does not say (then pixels are not compressed).
+    pixel_bytes
+        Length of the pixel data; None without pixels, -1 if compressed in fragments.
     """
 
     path: Path
-    rows: int
-    columns: int
-    orientation: NDArray[np.float64]
-    position: NDArray[np.float64]
-    pixel_spacing: tuple[float, float]
-    gantry_tilt: float
+    values: Values
+    syntax: Any | None
+    pixel_bytes: int | None
+
+    def texts(self, name: str) -> list[str]:
+        """Return the values of an element in capitals; none if it is absent or broken."""
+        return [text.upper() for text in self.values.get(name) or ()]
+
+    def text(self, name: str) -> str:
+        """Return the first value of an element in capitals; empty if it is absent or broken."""
+        return next(iter(self.texts(name)), "")
 
 
 @dataclass(frozen=True)
 class Series:
-    """The slices of one CT series, unordered."""
+    """The images of one CT series, unordered, and what else the folder held.
+
+    Parameters
+    ----------
+    skipped
+        Counts of files that were left out: ``localizers``, ``other_series`` (images),
+        ``other_dicom`` (other modalities, reports) and ``other_files``.
+    """
 
     uid: str
     folder: Path
-    slices: list[Slice]
+    headers: list[Header]
+    skipped: Mapping[str, int]
 
 
 def read_folder(folder: Path, *, series_uid: str | None, min_slices: int) -> Series:
-    """Return the CT series of a folder and its subfolders.
+    """Return the CT series of a folder and its subfolders, links followed.
 
-    Files that are not DICOM, localizers and other modalities are left out. Of several series,
-    those below ``min_slices`` are left out too (dose reports, single images).
+    Files that are not DICOM, localizers and other modalities are left out and counted. Of several
+    series, those below ``min_slices`` are left out too (dose reports, single images).
 
     Raises
     ------
     BadInputError
-        No DICOM, no CT, several series, a broken file, an unsupported transfer syntax, or a
-        header without geometry.
+        No DICOM, no CT, several series, a broken link, or a damaged file.
     """
-    headers = _headers(folder)
-    if not headers:
+    skipped = dict.fromkeys(("localizers", "other_series", "other_dicom", "other_files"), 0)
+    groups: dict[str, list[Header]] = defaultdict(list)
+    files = _files(folder)
+    for path in files:
+        header = None if _is_hidden(path) else read_header(path)
+        if header is None:
+            skipped["other_files"] += 1
+        elif not _is_ct(header):
+            skipped["other_dicom"] += 1
+        elif _is_localizer(header):
+            skipped["localizers"] += 1
+        else:
+            groups[_series_uid(header)].append(header)
+    if skipped["other_files"] == len(files):
         raise BadInputError(
             "no DICOM files in the folder", code="no_dicom", file=folder,
+            found=f"{len(files)} other files",
             remedy="give the folder that holds the series",
         )  # fmt: skip
-    groups: dict[str, list[tuple[Path, Any]]] = defaultdict(list)
-    for path, header in headers:
-        if _is_ct(header) and not _is_localizer(header):
-            groups[str(header.get("SeriesInstanceUID", ""))].append((path, header))
     uid = _choose(groups, folder, series_uid=series_uid, min_slices=min_slices)
-    return Series(uid, folder, [_slice(path, header) for path, header in groups[uid]])
+    skipped["other_series"] = sum(len(images) for images in groups.values()) - len(groups[uid])
+    return Series(uid, folder, groups[uid], skipped)
 
 
-def _headers(folder: Path) -> list[tuple[Path, Any]]:
-    found = []
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        if path.name.startswith(".") or path.name.upper() == "DICOMDIR":
+def _files(folder: Path) -> list[Path]:
+    """Return all regular files beneath a folder, each real folder once, so that links may loop."""
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
+        status = Path(root).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
             continue
-        header = _header(path)
-        if header is not None:
-            found.append((path, header))
-    return found
+        seen.add((status.st_dev, status.st_ino))
+        folders.sort()
+        found.extend(Path(root, name) for name in names)
+    for path in found:
+        if not path.exists():
+            raise BadInputError(
+                "a link leads nowhere", code="broken_link", file=path,
+                remedy="fetch the file that it names, or remove the link",
+            )  # fmt: skip
+    return sorted(path for path in found if path.is_file())
 
 
-def _header(path: Path) -> Any | None:
-    """Return the header of a DICOM file; None if it is another kind of file."""
-    if path.stat().st_size == 0:
-        raise BadInputError(
-            "file is empty", code="truncated_file", file=path, remedy="fetch the file again"
-        )
+def dicom_files(folder: Path) -> list[tuple[Path, str]]:
+    """Return the DICOM files beneath a folder with the SOP class UID of each."""
+    headers = [read_header(path) for path in _files(folder) if not _is_hidden(path)]
+    return [(h.path, h.text("SOPClassUID")) for h in headers if h is not None]
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(".") or path.name.upper() == "DICOMDIR"
+
+
+def read_header(path: Path) -> Header | None:
+    """Return the header of a DICOM file, with or without preamble; None if it is something else.
+
+    Raises
+    ------
+    BadInputError
+        An empty or damaged file (``truncated_file``).
+    """
+    size = path.stat().st_size
+    if size == 0:
+        raise truncated(path, "0 bytes")
     with path.open("rb") as handle:
-        if handle.read(PREAMBLE_BYTES + len(MAGIC))[PREAMBLE_BYTES:] != MAGIC:
+        start = handle.read(PREAMBLE_BYTES + len(MAGIC))
+    bare = start[PREAMBLE_BYTES:] != MAGIC
+    if bare and not _starts_data_set(start):
+        if start.startswith(MAGIC) or path.suffix.lower() in DICOM_SUFFIXES:
+            raise truncated(path, "its beginning is not that of a DICOM file")
+        return None
+    try:
+        with quiet_pydicom(), path.open("rb") as handle:
+            data = read_partial(
+                handle,
+                stop_when=_past_pixels(),
+                defer_size=DEFER_BYTES,
+                force=bare,
+                specific_tags=list(READ_TAGS),
+            )
+            pixels: Any = data.get_item(PIXELS, keep_deferred=True) if PIXELS in data else None
+            syntax = data.file_meta.get("TransferSyntaxUID")
+            values = {name: _texts(data, name) for name in READ_ELEMENTS if name in data}
+    except READ_ERRORS as error:
+        raise truncated(path, "its header cannot be read") from error
+    if "SOPClassUID" not in values and "Modality" not in values:
+        if bare:
             return None
+        raise truncated(path, "a header that ends at its beginning")
+    length = None if pixels is None else _length(pixels, path, size, deflated=syntax == DEFLATED)
+    return Header(path, values, syntax, length)
+
+
+@contextlib.contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Keep pydicom from printing values that break the standard: they may name the patient."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
-            # pydicom warns about values outside the standard; those that matter are gated.
             warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(path)
-            pixels = len(dataset.PixelData) if "PixelData" in dataset else None
-    except (InvalidDicomError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
-        raise _truncated(path, "its header cannot be read") from error
-    if _is_ct(dataset):
-        _check_pixels(path, dataset, pixels)
-    for name in ("PixelData", "WaveformData"):
-        if name in dataset:
-            del dataset[name]
-    return dataset
+            yield
+    finally:
+        logger.setLevel(level)
 
 
-def _truncated(path: Path, found: str) -> BadInputError:
+def _texts(data: Any, name: str) -> tuple[str, ...] | None:
+    if name == PIXELS:
+        return ()
+    try:
+        value = data.get(name)
+    except READ_ERRORS:
+        return None
+    if value is None or value == "":
+        return ()
+    several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    return tuple(str(part).strip() for part in (value if several else [value]))
+
+
+def _past_pixels() -> Callable[[BaseTag, str | None, int], bool]:
+    """Return what tells the reader to stop: behind the pixels, or where tags do not ascend.
+
+    A file padded with gigabytes of zeros would be read element by element.
+    """
+    last = -1
+
+    def stop(tag: BaseTag, *_: object) -> bool:
+        nonlocal last
+        past = last >= PIXELS_TAG or tag <= last
+        last = int(tag)
+        return past
+
+    return stop
+
+
+def _length(pixels: Any, path: Path, size: int, *, deflated: bool) -> int:
+    length = int(pixels.length)
+    if length == UNDEFINED_LENGTH:
+        return -1
+    place = int(pixels.value_tell)
+    if not deflated and place + length > size:
+        raise truncated(path, f"{max(0, size - place)} of {length} bytes of pixels")
+    return length
+
+
+def _starts_data_set(start: bytes) -> bool:
+    """Return whether bytes look like the first element of a data set, little endian."""
+    if len(start) < 8:
+        return False
+    group, element, length = struct.unpack("<HHI", start[:8])
+    explicit = start[4:6].isalpha() and start[4:6].isupper()
+    plain = group in FIRST_GROUPS and element <= LAST_FIRST_ELEMENT
+    return bool(plain and (explicit or length <= LONGEST_FIRST_VALUE))
+
+
+def truncated(path: Path, found: str) -> BadInputError:
+    """Return the error of a damaged file."""
     return BadInputError(
         "not a whole DICOM file", code="truncated_file", file=path, found=found,
         remedy="fetch the file again",
     )  # fmt: skip
 
 
-def _check_pixels(path: Path, dataset: Any, pixels: int | None) -> None:
-    """Refuse a CT image whose pixels are absent, short, or not decodable here."""
-    syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
-    if syntax is None or str(syntax) not in READABLE_SYNTAXES:
+def _is_ct(header: Header) -> bool:
+    """Return whether it is a CT image; a report or raw data of a CT is not."""
+    if header.text("Modality") not in ("", "CT"):
+        return False
+    return header.text("SOPClassUID") in (CT_IMAGE, *ENHANCED_CT) or "Rows" in header.values
+
+
+def _is_localizer(header: Header) -> bool:
+    return "LOCALIZER" in header.texts("ImageType")
+
+
+def _series_uid(header: Header) -> str:
+    uid = header.text("SeriesInstanceUID")
+    if not uid and header.pixel_bytes is None:
+        raise truncated(header.path, "no pixels")
+    if not uid:
         raise BadInputError(
-            "the pixels are compressed in a way that is not supported",
-            code="unsupported_transfer_syntax", file=path, field="TransferSyntaxUID",
-            expected="uncompressed or a lossless compression",
-            found=getattr(syntax, "name", None) or "none",
-            remedy="convert the series, for example with gdcmconv --raw",
+            "the image does not say which series it belongs to", code="no_series_uid",
+            file=header.path, field="SeriesInstanceUID", expected="a UID", found="none",
+            remedy="export the series again",
         )  # fmt: skip
-    if pixels is None:
-        raise _truncated(path, "no pixels")
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    if frames > 1:
-        raise BadInputError(
-            "multi-frame DICOM is not supported", code="multiframe", file=path,
-            field="NumberOfFrames", expected=1, found=frames,
-            remedy="export the scan as single-frame CT images or as NIfTI",
-        )  # fmt: skip
-    if not syntax.is_compressed:
-        wanted = _integer(dataset, "Rows", path) * _integer(dataset, "Columns", path)
-        wanted *= _integer(dataset, "BitsAllocated", path) // BITS_PER_BYTE
-        if pixels < wanted:
-            raise _truncated(path, f"{pixels} of {wanted} bytes of pixels")
-
-
-def _is_ct(header: Any) -> bool:
-    return str(header.get("Modality", "CT")) == "CT"
-
-
-def _is_localizer(header: Any) -> bool:
-    return "LOCALIZER" in [str(value).upper() for value in header.get("ImageType") or []]
+    return uid
 
 
 def _choose(
-    groups: dict[str, list[tuple[Path, Any]]],
+    groups: Mapping[str, list[Header]],
     folder: Path,
     *,
     series_uid: str | None,
     min_slices: int,
 ) -> str:
     """Return the UID of the one series to read."""
-    listed = "; ".join(
-        f"{uid or '(no UID)'} ({len(files)} images, {files[0][1].get('SeriesDescription', '')})"
-        for uid, files in sorted(groups.items())
-    )
-    if series_uid is not None:
-        if series_uid not in groups:
-            raise BadInputError(
-                "the series is not in the folder", code="no_series", file=folder,
-                field="series_uid", expected=series_uid, found=listed or "no CT series",
-            )  # fmt: skip
-        return series_uid
     if not groups:
         raise BadInputError(
             "no CT images in the folder", code="no_ct", file=folder,
             expected="axial CT", found="only localizers or other modalities",
+            remedy="give the folder that holds the series",
         )  # fmt: skip
+    counts = ", ".join(str(len(images)) for _, images in sorted(groups.items()))
+    if series_uid is not None:
+        if series_uid not in groups:
+            raise _unclear(
+                "the series is not in the folder", "no_series", groups, folder, found=counts
+            )
+        return series_uid
     # A folder with short series only is judged by the number of slices later, with its count.
-    long = [uid for uid, files in groups.items() if len(files) >= min_slices]
+    long = [uid for uid, images in groups.items() if len(images) >= min_slices]
     candidates = long or list(groups)
     if len(candidates) > 1:
-        raise BadInputError(
-            "several series in the folder", code="several_series", file=folder,
-            expected="one CT series", found=listed,
-            remedy="give the series' own folder (lcsd convert: or name it by --set series_uid=UID)",
-        )  # fmt: skip
+        raise _unclear(
+            "several series in the folder", "several_series", groups, folder, found=counts
+        )
     return candidates[0]
 
 
-def _slice(path: Path, header: Any) -> Slice:
-    spacing = _numbers(header, "PixelSpacing", 2, path)
-    return Slice(
-        path=path,
-        rows=_integer(header, "Rows", path),
-        columns=_integer(header, "Columns", path),
-        orientation=_numbers(header, "ImageOrientationPatient", 6, path),
-        position=_numbers(header, "ImagePositionPatient", 3, path),
-        pixel_spacing=(float(spacing[0]), float(spacing[1])),
-        gantry_tilt=float(header.get("GantryDetectorTilt") or 0.0),
-    )
-
-
-def _integer(header: Any, name: str, path: Path) -> int:
-    value = header.get(name)
-    if value is None:
-        raise _missing(path, name)
-    return int(value)
-
-
-def _numbers(header: Any, name: str, count: int, path: Path) -> NDArray[np.float64]:
-    value = header.get(name)
-    if value is None or len(value) != count:
-        raise _missing(path, name)
-    return np.array([float(part) for part in value])
-
-
-def _missing(path: Path, name: str) -> BadInputError:
-    return BadInputError(
-        "the header does not say where the slice lies", code="missing_geometry", file=path,
-        field=name, expected="a value", found="none", remedy="export the series again",
+def _unclear(
+    what: str, code: str, groups: Mapping[str, list[Header]], folder: Path, *, found: str
+) -> SeriesChoiceError:
+    error = SeriesChoiceError(
+        what, code=code, file=folder, field="series_uid", expected="one CT series",
+        found=f"series of {found} images",
+        remedy="give the series' own folder (lcsd convert: or name it by --set series_uid=UID)",
     )  # fmt: skip
+    error.choices = tuple(
+        f"series {uid}: {len(images)} images, "
+        f"kernel {plain_name(images[0].values, 'ConvolutionKernel') or 'not named'}, "
+        f"thickness {images[0].text('SliceThickness')[:16] or 'unknown'} mm"
+        for uid, images in sorted(groups.items())
+    )
+    return error

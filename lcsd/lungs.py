@@ -139,28 +139,55 @@ def segment_lungs(
 
 
 def given_mask(path: Path, scan: Grid) -> Image:
-    """Return a user's lung mask on the scan's grid.
-
-    A mask on another grid is resampled by nearest neighbour, if it lies where the scan lies.
+    """Return a user's lung mask (NIfTI) on the scan's grid; see :func:`placed_mask`.
 
     Raises
     ------
     BadInputError
         Unreadable or empty mask, or one of which less than half lies inside the scan.
     """
-    mask = read_mask(path)
+    return placed_mask(read_mask(path), scan, file=path)
+
+
+def placed_mask(mask: Image, scan: Grid, *, file: Path) -> Image:
+    """Return a mask on the scan's grid, by world position.
+
+    A mask on another grid is resampled by nearest neighbour, if it lies where the scan lies.
+
+    Parameters
+    ----------
+    mask
+        Bool, any grid, not empty.
+    file
+        Name of the mask in errors.
+
+    Raises
+    ------
+    BadInputError
+        If less than half of the mask lies inside the scan (``mask_elsewhere``).
+    """
     if mask.grid.same_as(scan):
         return mask
-    voxels = np.argwhere(mask.array)[:, ::-1].astype(np.float64)
-    inside = float(scan.contains(mask.grid.voxel_to_world(voxels)).mean())
+    inside = _share_inside(mask, scan)
     moved = resample(mask, scan, nearest=True)
     if inside < 0.5 or not moved.array.any():
         raise BadInputError(
-            "the mask does not lie on the scan", code="mask_elsewhere", file=path,
+            "the mask does not lie on the scan", code="mask_elsewhere", file=file,
             expected="its voxels inside the scan", found=f"{inside:.0%} of them",
             remedy="check that it belongs to this scan and keeps the scan's geometry",
         )  # fmt: skip
     return moved
+
+
+def _share_inside(mask: Image, scan: Grid) -> float:
+    """Return the share of a mask's voxels that lie in a voxel of the scan, slice by slice."""
+    total = inside = 0
+    for k, plane in enumerate(mask.array):
+        y, x = np.nonzero(plane)
+        voxels = np.stack([x, y, np.full_like(x, k)], axis=1).astype(np.float64)
+        inside += int(scan.contains(mask.grid.voxel_to_world(voxels)).sum())
+        total += len(voxels)
+    return inside / total
 
 
 def _working_copy(scan: Image, spacing_mm: float) -> Image:

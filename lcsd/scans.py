@@ -4,7 +4,8 @@ Slices are placed by their own header (ImagePositionPatient), not by ITK's serie
 takes the spacing from the first and last slice, so that a gap would stretch the volume.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from lcsd.dicom import Series, Slice, read_folder
+from lcsd.dicom import Series, read_folder, truncated
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
+from lcsd.headers import technical_fields
 from lcsd.images import Image, is_nifti, read_image
 from lcsd.settings.convert import ConvertSettings
+from lcsd.slices import Slice, check_shared, read_slice
 
 HU_LOWEST = -1024
 """Air in 12-bit CT; scanners pad outside the field of view with lower values (-2000, -3024)."""
@@ -28,6 +31,10 @@ AIR_HU = (-1200.0, -500.0)
 
 COSINE_TOLERANCE = 1e-4
 """Direction cosines of one series agree to this: headers print them with six decimals."""
+
+AXES_TOLERANCE = 2e-4
+"""Row and column are orthogonal unit vectors to this: four decimals give 1e-4. Over half a metre
+it is 0.05 mm, below what sform and qform of the written file may differ by."""
 
 PIXEL_TOLERANCE_MM = 1e-4
 """Pixel spacings of one series agree to this."""
@@ -43,10 +50,19 @@ class Scan:
         HU, int16, (z, y, x); for DICOM the slices in order along their normal.
     series_uid
         SeriesInstanceUID; none for NIfTI.
+    header
+        Allow-listed technical fields of the DICOM header; none for NIfTI.
+    skipped
+        Counts of files in the DICOM folder that are no part of the scan.
+    misplaced_mm
+        Largest distance of a slice's own position from its place in the volume; 0 for NIfTI.
     """
 
     image: Image
     series_uid: str | None
+    header: Mapping[str, object] | None = None
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    misplaced_mm: float = 0.0
 
 
 def read_scan(source: Path, settings: ConvertSettings | None = None) -> Scan:
@@ -58,24 +74,23 @@ def read_scan(source: Path, settings: ConvertSettings | None = None) -> Scan:
     Raises
     ------
     BadInputError
-        If the source fails a gate; ``code`` names it.
+        If the source fails a gate; ``code`` names it (all are listed in ``docs/convert.md``).
     """
     settings = settings or ConvertSettings()
     if source.is_dir():
         series = read_folder(source, series_uid=settings.series_uid, min_slices=settings.min_slices)
-        image, uid = _stack(series, settings), series.uid
-    elif source.exists() and not is_nifti(source):
+        return _stack(series, settings)
+    if source.exists() and not is_nifti(source):
         raise BadInputError(
             "not a scan", code="unknown_source", file=source,
             expected="a folder with DICOM files, or a .nii or .nii.gz file", found=source.name,
+            remedy="give one of them",
         )  # fmt: skip
-    else:
-        image, uid = read_image(source), None
-        # NIfTI does not say which axis is the slices'; the shortest one is.
-        _check_slices(min(image.grid.size), settings.min_slices, source)
-    _check_hu(image.array, settings.min_air_fraction, source)
-    whole = np.rint(np.clip(image.array, HU_LOWEST, HU_HIGHEST)).astype(np.int16)
-    return Scan(Image(whole, image.grid), uid)
+    image = read_image(source)
+    # NIfTI does not say which axis is the slices'; the shortest one is.
+    _check_slices(min(image.grid.size), settings.min_slices, source)
+    volume = _in_hu(image.array, image.grid.shape, settings.min_air_fraction, source)
+    return Scan(Image(volume, image.grid), None)
 
 
 def _check_slices(count: int, least: int, source: Path) -> None:
@@ -86,9 +101,16 @@ def _check_slices(count: int, least: int, source: Path) -> None:
         )  # fmt: skip
 
 
-def _check_hu(array: NDArray[Any], least_air: float, source: Path) -> None:
-    """Refuse raw, shifted or normalised values."""
-    lowest, highest = float(array.min()), float(array.max())
+def _in_hu(
+    planes: Iterable[NDArray[Any]], shape: tuple[int, int, int], least_air: float, source: Path
+) -> NDArray[np.int16]:
+    """Return planes (y, x) as one int16 volume; refuse raw, shifted or normalised values."""
+    volume = np.empty(shape, dtype=np.int16)
+    lowest, highest, air = np.inf, -np.inf, 0
+    for index, plane in enumerate(planes):
+        lowest, highest = min(lowest, float(plane.min())), max(highest, float(plane.max()))
+        air += int(np.count_nonzero((plane > AIR_HU[0]) & (plane < AIR_HU[1])))
+        volume[index] = np.rint(np.clip(plane, HU_LOWEST, HU_HIGHEST))
     found = f"values from {lowest:g} to {highest:g}"
     if lowest >= 0:
         raise BadInputError(
@@ -96,27 +118,31 @@ def _check_hu(array: NDArray[Any], least_air: float, source: Path) -> None:
             expected="air near -1000 HU", found=found,
             remedy="export the scan again with its rescale slope and intercept applied",
         )  # fmt: skip
-    share = float(np.mean((array > AIR_HU[0]) & (array < AIR_HU[1])))
+    share = air / volume.size
     if share < least_air:
         raise BadInputError(
             "no lung in the scan, or its values are not HU", code="not_hu", file=source,
             expected=f"{least_air:.2%} of the voxels between {AIR_HU[0]:g} and {AIR_HU[1]:g} HU",
             found=f"{share:.2%}, {found}", remedy="check the units and the scanned region",
         )  # fmt: skip
+    return volume
 
 
-def _stack(series: Series, settings: ConvertSettings) -> Image:
-    """Return the slices of a series as one volume, after the gates on their geometry."""
-    _check_slices(len(series.slices), settings.min_slices, series.folder)
-    first = series.slices[0]
-    for part in series.slices[1:]:
+def _stack(series: Series, settings: ConvertSettings) -> Scan:
+    """Return the slices of a series as one volume, after all gates on them."""
+    _check_slices(len(series.headers), settings.min_slices, series.folder)
+    slices = [read_slice(header, settings) for header in series.headers]
+    check_shared(series.headers)
+    first = slices[0]
+    for part in slices[1:]:
         _check_alike(first, part)
     row, column = first.orientation[:3], first.orientation[3:]
     _check_axes(row, column, first)
     normal = np.cross(row, column)
-    slices = sorted(series.slices, key=lambda part: float(part.position @ normal))
+    normal /= np.linalg.norm(normal)
+    slices.sort(key=lambda part: float(part.position @ normal))
     positions = np.array([part.position for part in slices])
-    step = _check_positions(positions, normal, slices, settings)
+    step = _check_steps(positions @ normal, slices, settings)
     _check_tilt(positions, normal, slices[0], settings)
     grid = Grid(
         size=(first.columns, first.rows, len(slices)),
@@ -125,16 +151,26 @@ def _stack(series: Series, settings: ConvertSettings) -> Image:
         origin=(float(positions[0, 0]), float(positions[0, 1]), float(positions[0, 2])),
         direction=tuple(float(v) for v in np.stack([row, column, normal], axis=1).ravel()),
     )
-    return Image(_pixels(slices), grid)
+    misplaced = _check_places(positions, grid, slices, settings)
+    return Scan(
+        image=Image(
+            _in_hu(_planes(slices), grid.shape, settings.min_air_fraction, series.folder), grid
+        ),
+        series_uid=series.uid,
+        header=technical_fields([header.values for header in series.headers]),
+        skipped=series.skipped,
+        misplaced_mm=misplaced,
+    )
 
 
 def _check_axes(row: NDArray[np.float64], column: NDArray[np.float64], part: Slice) -> None:
     product = np.array([row @ row - 1, column @ column - 1, row @ column])
-    if np.abs(product).max() > COSINE_TOLERANCE * 10:
+    if not np.abs(product).max() <= AXES_TOLERANCE:
         raise BadInputError(
             "row and column directions are not orthogonal unit vectors", code="bad_geometry",
             file=part.path, field="ImageOrientationPatient",
             expected="two orthogonal unit vectors", found=part.orientation.round(5).tolist(),
+            remedy="export the series again",
         )  # fmt: skip
 
 
@@ -161,14 +197,11 @@ def _check_alike(first: Slice, part: Slice) -> None:
         )  # fmt: skip
 
 
-def _check_positions(
-    positions: NDArray[np.float64],
-    normal: NDArray[np.float64],
-    slices: list[Slice],
-    settings: ConvertSettings,
+def _check_steps(
+    heights: NDArray[np.float64], slices: Sequence[Slice], settings: ConvertSettings
 ) -> float:
     """Return the mean slice step in mm; refuse duplicate, missing and uneven slices."""
-    steps = np.diff(positions @ normal)
+    steps = np.diff(heights)
     tolerance = settings.spacing_tolerance_mm
     usual = float(np.median(steps))
     twin = int(np.argmin(steps))
@@ -212,23 +245,41 @@ def _check_tilt(
         )  # fmt: skip
 
 
-def _pixels(slices: list[Slice]) -> NDArray[np.float32]:
-    """Return the rescaled pixels (z, y, x); each slice has its own slope and intercept."""
+def _check_places(
+    positions: NDArray[np.float64],
+    grid: Grid,
+    slices: Sequence[Slice],
+    settings: ConvertSettings,
+) -> float:
+    """Return how far, in mm, slices lie from their place in the volume; refuse more than a little.
+
+    Small steps in one sense add up along the stack, and slices may be shifted within their plane.
+    """
+    index = np.zeros_like(positions)
+    index[:, 2] = np.arange(len(positions))
+    apart = np.linalg.norm(grid.voxel_to_world(index) - positions, axis=1)
+    worst = int(apart.argmax())
+    if apart[worst] > settings.spacing_tolerance_mm:
+        raise BadInputError(
+            "slices do not lie on one straight, regular stack", code="shifted_slices",
+            file=slices[worst].path, field="ImagePositionPatient",
+            expected=f"at most {settings.spacing_tolerance_mm:g} mm from its place",
+            found=f"{apart[worst]:.4g} mm", remedy="resample the scan to a regular grid first",
+        )  # fmt: skip
+    return float(apart[worst])
+
+
+def _planes(slices: Sequence[Slice]) -> Iterator[NDArray[np.float32]]:
+    """Yield the rescaled pixels (y, x); each slice has its own slope and intercept."""
     # ITK warns about private tags on standard error; what matters is gated here.
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    first = slices[0]
-    volume = np.empty((len(slices), first.rows, first.columns), dtype=np.float32)
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetOutputPixelType(sitk.sitkFloat32)
-    for index, part in enumerate(slices):
+    for part in slices:
         reader.SetFileName(str(part.path))
         try:
-            array = sitk.GetArrayFromImage(reader.Execute())
-        except RuntimeError as error:
-            raise BadInputError(
-                "the pixels cannot be decoded", code="truncated_file", file=part.path,
-                remedy="fetch the file again",
-            ) from error  # fmt: skip
-        volume[index] = array.reshape(first.rows, first.columns)
-    return volume
+            plane = sitk.GetArrayFromImage(reader.Execute())
+            yield plane.reshape(part.rows, part.columns)
+        except (RuntimeError, ValueError) as error:
+            raise truncated(part.path, "its pixels cannot be decoded") from error

@@ -4,15 +4,20 @@ from pathlib import Path
 
 import click
 
-from lcsd.cli.common import FILE, Run, stage
+from lcsd.cli.common import FILE, Run, say, stage
+from lcsd.errors import BadInputError
 from lcsd.settings.convert import ConvertSettings
 
 
 @click.command(epilog="Example: lcsd convert dicom_folder baseline.nii.gz")
 @click.argument("source", type=FILE)
 @click.argument("output", type=FILE)
+@click.option(
+    "--header", type=FILE, default=None,
+    help="Write technical fields of the DICOM header here (.json; nothing of the patient).",
+)  # fmt: skip
 @stage("convert", ConvertSettings)
-def command(run: Run[ConvertSettings], source: Path, output: Path) -> None:
+def command(run: Run[ConvertSettings], source: Path, output: Path, header: Path | None) -> None:
     """Turn SOURCE (folder with one DICOM CT series, or NIfTI file) into OUTPUT (.nii.gz, HU).
 
     Geometry is kept. Missing or doubled slices, tilt, wrong units and other defects are refused
@@ -20,10 +25,22 @@ def command(run: Run[ConvertSettings], source: Path, output: Path) -> None:
     """
     import numpy as np  # noqa: PLC0415
 
+    from lcsd.dicom import SeriesChoiceError  # noqa: PLC0415
+    from lcsd.files import write_json  # noqa: PLC0415
     from lcsd.images import write_image  # noqa: PLC0415
     from lcsd.scans import read_scan  # noqa: PLC0415
 
-    scan = read_scan(source, run.settings)
+    try:
+        scan = read_scan(source, run.settings)
+    except SeriesChoiceError as error:
+        for choice in error.choices:
+            say(choice)
+        raise
+    if header is not None and scan.header is None:
+        raise BadInputError(
+            "a NIfTI file has no DICOM header", code="no_header", file=source, field="--header",
+            expected="a DICOM folder", found="NIfTI", remedy="leave --header out",
+        )  # fmt: skip
     grid = scan.image.grid
     result = {
         "series_uid": scan.series_uid,
@@ -31,6 +48,10 @@ def command(run: Run[ConvertSettings], source: Path, output: Path) -> None:
         "spacing_mm": [round(float(step), 6) for step in grid.spacing],
         "lowest_hu": int(scan.image.array.min()),
         "highest_hu": int(scan.image.array.max()),
+        "misplaced_mm": round(scan.misplaced_mm, 6),
+        **{f"skipped_{kind}": count for kind, count in scan.skipped.items()},
     }
+    if header is not None and scan.header is not None:
+        write_json(header, scan.header)
     write_image(output, scan.image, dtype=np.int16)
     run.done(output, inputs={"source": source}, result=result)

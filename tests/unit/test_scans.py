@@ -1,7 +1,6 @@
 """Scan conversion: geometry kept, HU right, and every defect refused with its reason."""
 
 import gzip
-from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -9,69 +8,27 @@ import numpy as np
 import pydicom
 import pytest
 from click.testing import CliRunner
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from lcsd.cli.main import main
-from lcsd.errors import BadInputError
 from lcsd.images import Image, read_image, write_image
 from lcsd.scans import read_scan
 from lcsd.settings.convert import ConvertSettings
 from tests.grids import GRIDS, _rotation
-
-ROWS, COLUMNS, SLICES, STEP = 12, 10, 24, 2.5
-SPACING = (0.8, 0.7)  # between rows, between columns
-INTERCEPT = -1024.0
-UID = "1.2.3.4"
-Change = Callable[[pydicom.Dataset, int], None]
-
-
-def values(index: int) -> np.ndarray:
-    """Raw pixels of a slice: air, some tissue, and the slice's number."""
-    raw = np.full((ROWS, COLUMNS), 74, np.uint16)
-    raw[3:9, 2:8] = 1064
-    raw[0, 0] = 500 + index
-    return raw
-
-
-def write_series(
-    folder: Path,
-    *,
-    direction: np.ndarray | None = None,
-    change: Change | None = None,
-    count: int = SLICES,
-    uid: str = UID,
-    prefix: str = "ct",
-) -> Path:
-    """Write a CT series whose file names are not in the order of its slices."""
-    folder.mkdir(parents=True, exist_ok=True)
-    axes = np.eye(3) if direction is None else direction
-    for index in range(count):
-        meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID = CTImageStorage
-        meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[uid, str(index)])
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        slice_ = pydicom.Dataset()
-        slice_.file_meta = meta
-        slice_.SOPClassUID, slice_.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
-        slice_.Modality, slice_.SeriesInstanceUID, slice_.StudyInstanceUID = "CT", uid, "1.2.3"
-        slice_.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-        slice_.SeriesDescription = "0,OPA,GE,LSQX,STANDARD,390,2.5,120,80,53.3,1.5"
-        slice_.Rows, slice_.Columns = ROWS, COLUMNS
-        slice_.PixelSpacing = list(SPACING)
-        slice_.ImageOrientationPatient = [round(float(v), 8) for v in axes[:, :2].T.ravel()]
-        place = np.array([-10.0, 20.0, -300.0]) + index * STEP * axes[:, 2]
-        slice_.ImagePositionPatient = [round(float(v), 6) for v in place]
-        slice_.BitsAllocated, slice_.BitsStored, slice_.HighBit = 16, 16, 15
-        slice_.PixelRepresentation, slice_.SamplesPerPixel = 0, 1
-        slice_.PhotometricInterpretation = "MONOCHROME2"
-        slice_.RescaleSlope, slice_.RescaleIntercept = 1, INTERCEPT
-        slice_.PixelData = values(index).tobytes()
-        if change is not None:
-            change(slice_, index)
-        name = f"{prefix}{(index * 7) % count:03d}.dcm"
-        slice_.save_as(folder / name, enforce_file_format=True)
-    return folder
+from tests.series import (
+    COLUMNS,
+    INTERCEPT,
+    ROWS,
+    SLICES,
+    SPACING,
+    STEP,
+    UID,
+    Change,
+    moved,
+    refused,
+    shifted,
+    values,
+    write_series,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -137,37 +94,21 @@ def test_second_reconstruction_must_be_chosen(tmp_path: Path) -> None:
     assert refused(folder, series_uid="9.9") == "no_series"
 
 
-def refused(source: Path, **settings: object) -> str:
-    with pytest.raises(BadInputError) as caught:
-        read_scan(source, ConvertSettings.model_validate(settings))
-    assert "\n" not in caught.value.message
-    return caught.value.code
-
-
-def shifted(name: str, value: object, only: int | None = None) -> Change:
-    def change(part: pydicom.Dataset, index: int) -> None:
-        if only is None or index == only:
-            if value is None:
-                delattr(part, name)
-            else:
-                setattr(part, name, value)
-
-    return change
-
-
-def moved(offsets: dict[int, float]) -> Change:
-    def change(part: pydicom.Dataset, index: int) -> None:
-        part.ImagePositionPatient = [-10, 20, -300 + index * STEP + offsets.get(index, 0.0)]
-
-    return change
-
-
 def missing(part: pydicom.Dataset, index: int) -> None:
     part.ImagePositionPatient = [-10, 20, -300 + (index + (index > 9)) * STEP]
 
 
 def tilted(part: pydicom.Dataset, index: int) -> None:
     part.ImagePositionPatient = [-10, 20 + index * 0.3, -300 + index * STEP]
+
+
+def drifting(part: pydicom.Dataset, index: int) -> None:
+    """Each step is within the tolerance, but the second half's are longer by 0.06 mm."""
+    part.ImagePositionPatient = [-10, 20, -300 + index * STEP + max(0, index - 12) * 0.06]
+
+
+def sideways(part: pydicom.Dataset, index: int) -> None:
+    part.ImagePositionPatient = [-10 + (index == 12) * 0.3, 20, -300 + index * STEP]
 
 
 def tiny(part: pydicom.Dataset, index: int) -> None:
@@ -200,6 +141,13 @@ def short(part: pydicom.Dataset, index: int) -> None:
         (shifted("ImagePositionPatient", None, 3), "missing_geometry"),
         (shifted("PixelSpacing", None), "missing_geometry"),
         (shifted("ImageOrientationPatient", [1, 0, 0, 1, 0, 0]), "bad_geometry"),
+        (shifted("ImageOrientationPatient", [1, 0, 0, 0, 1.001, 0]), "bad_geometry"),
+        (shifted("PixelSpacing", [0.8, 0], 3), "bad_geometry"),
+        (shifted("PixelSpacing", [-0.8, 0.7]), "bad_geometry"),
+        (shifted("ImagePositionPatient", [1, 2], 3), "bad_geometry"),
+        (shifted("Rows", 0, 3), "bad_geometry"),
+        (drifting, "shifted_slices"),
+        (sideways, "shifted_slices"),
         (shifted("NumberOfFrames", 2), "multiframe"),
         (shifted("Modality", "MR"), "no_ct"),
         (shifted("RescaleIntercept", 0), "not_hu"),
