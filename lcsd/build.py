@@ -68,17 +68,20 @@ class Build:
             )  # fmt: skip
         return self.pairs[case]
 
-    def settings(self, section: str) -> list[str]:
-        """Return the ``--set`` options that give a command its whole section.
+    def settings(self, section: str, *also: str) -> list[str]:
+        """Return the ``--set`` options that give a command its whole section, and those ``also``.
 
         All keys are spelled out, so that Snakemake sees exactly which settings a rule depends
         on, and a log shows what was run.
         """
-        values = getattr(self.config, section).model_dump(mode="json")
         return [
             part
-            for key, value in values.items()
-            for part in ("--set", f"{key}={json.dumps(value, sort_keys=True)}")
+            for name in (section, *also)
+            for key, value in getattr(self.config, name).model_dump(mode="json").items()
+            for part in (
+                "--set",
+                f"{f'{name}.' if name in also else ''}{key}={json.dumps(value, sort_keys=True)}",
+            )
         ]
 
     def present(self, path: Path | None, made: str) -> list[str]:
