@@ -132,8 +132,8 @@ class Build:
         cases = self.config.results / "cases"
         return [case for case in self.candidates if (cases / case / REJECTED_NAME).exists()]
 
-    def settings(self, section: str, *, also: tuple[str, ...] = ()) -> tuple[str, ...]:
-        """Return the ``--set`` options that give a command its whole section, and others.
+    def settings(self, section: str, *also: str) -> tuple[str, ...]:
+        """Return the ``--set`` options that give a command its whole section, and those ``also``.
 
         All keys are spelled out, so that Snakemake sees exactly which settings a rule depends
         on, and a log shows what was run. A tuple is shared by all jobs; a list Snakemake would copy

@@ -26,6 +26,8 @@ from lcsd.settings.lungs import LungsSettings
 from lcsd.settings.phantom import PhantomSettings
 from lcsd.settings.prealign import PrealignSettings
 from lcsd.settings.register import RegisterSettings
+from lcsd.settings.screen import ScreenSettings
+from lcsd.settings.select import SelectSettings
 from lcsd.settings.vessels import VesselsSettings
 from lcsd.settings.workflow import WorkflowSettings
 
@@ -50,6 +52,8 @@ class Config(Settings):
     workflow: WorkflowSettings = Field(default_factory=WorkflowSettings)
     cohort: CohortSettings = Field(default_factory=CohortSettings)
     fetch: FetchSettings = Field(default_factory=FetchSettings)
+    screen: ScreenSettings = Field(default_factory=ScreenSettings)
+    select: SelectSettings = Field(default_factory=SelectSettings)
     convert: ConvertSettings = Field(default_factory=ConvertSettings)
     lungs: LungsSettings = Field(default_factory=LungsSettings)
     prealign: PrealignSettings = Field(default_factory=PrealignSettings)
@@ -175,6 +179,29 @@ def override(settings: S, assignments: Sequence[str], *, section: str) -> S:
                 expected="e.g. 3, [1, 2] or text", found=value, remedy="correct the value",
             ) from error  # fmt: skip
     return validate(type(settings), content, where=section)
+
+
+def read_sections(
+    name: str, model: type[S], also: Mapping[str, type[Settings]], file: Path | None,
+    assignments: Sequence[str],
+) -> tuple[S, dict[str, Settings]]:  # fmt: skip
+    """Return a command's own section and those of other stages, of a file and of assignments.
+
+    An assignment ``SECTION.KEY=VALUE`` is for a section of ``also``, any other for the command's.
+    """
+    routed: dict[str, list[str]] = {section: [] for section in (name, *also)}
+    for assignment in assignments:
+        section, dot, rest = assignment.partition("=")[0].strip().partition(".")
+        other = bool(dot and rest) and section in also
+        routed[section if other else name].append(
+            assignment.strip().removeprefix(f"{section}.") if other else assignment
+        )
+    own = override(load_section(name, model, file), routed[name], section=name)
+    others = {
+        section: override(load_section(section, kind, file), routed[section], section=section)
+        for section, kind in also.items()
+    }
+    return own, others
 
 
 def commented_yaml() -> str:

@@ -5,31 +5,35 @@ from typing import Any
 from lcsd.settings.gates import Limits
 
 
-def verdict(name: str, value: float, limits: Limits, *, of: str) -> dict[str, Any]:
-    """Return the verdict whether a figure lies within limits.
-
-    Parameters
-    ----------
-    name
-        Name of the gate, which is the reason when it fails.
-    value
-        The figure.
-    of
-        What it was measured on, such as a scan.
+def in_range(name: str, value: float, *, low: float | None, high: float | None) -> dict[str, Any]:
+    """Return the verdict whether a figure lies within limits; a limit of None is off.
 
     Returns
     -------
     dict
-        ``name``, ``of``, ``value``, the four limits, ``passed``, and ``flagged``: passed, but
+        ``name``, ``value``, ``low``, ``high`` and ``passed``.
+    """
+    passed = (low is None or value >= low) and (high is None or value <= high)
+    return {"name": name, "value": value, "low": low, "high": high, "passed": passed}
+
+
+def verdict(name: str, value: float, limits: Limits, *, of: str) -> dict[str, Any]:
+    """Return the verdict whether a figure is plausible, and whether it is usual.
+
+    Parameters
+    ----------
+    of
+        What the figure was measured on, such as a scan.
+
+    Returns
+    -------
+    dict
+        As :func:`in_range`, and ``of``, ``usual_low``, ``usual_high`` and ``flagged``: passed, but
         unusual.
     """
-
-    def within(least: float | None, most: float | None) -> bool:
-        return (least is None or value >= least) and (most is None or value <= most)
-
-    passed = within(limits.least, limits.most)
-    flagged = passed and not within(limits.usual_least, limits.usual_most)
+    found = in_range(name, value, low=limits.least, high=limits.most)
+    usual = in_range(name, value, low=limits.usual_least, high=limits.usual_most)
     return {
-        "name": name, "of": of, "value": value, **limits.model_dump(), "passed": passed,
-        "flagged": flagged,
+        **found, "of": of, "usual_low": usual["low"], "usual_high": usual["high"],
+        "flagged": found["passed"] and not usual["passed"],
     }  # fmt: skip

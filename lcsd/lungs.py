@@ -72,6 +72,7 @@ SPLIT_SHARE = 0.2
 """Each part of touching lungs holds at least this share of the volume."""
 
 ML_PER_MM3 = 1e-3
+ML_PER_LITRE = 1e3
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,29 @@ def segment_lungs(
     mask = _on_grid(Image(whole, work.grid), scan.grid)
     volume = float(mask.array.sum() * np.prod(scan.grid.spacing) * ML_PER_MM3)
     return Lungs(mask, len(lungs), volume, float(airways.sum() * np.prod(step) * ML_PER_MM3))
+
+
+def lung_volumes(mask: Image, settings: LungsSettings | None = None) -> list[float]:
+    """Return the volume in litres of each lung in a mask, the patient's right lung first.
+
+    One volume if there is one lung, or two that do not come apart; none if nothing is as large as
+    a lung (``min_lung_ml``).
+    """
+    settings = settings or LungsSettings()
+    work = _working_copy(mask, settings.working_spacing_mm)
+    step = np.asarray(work.grid.spacing[::-1])
+    litres = float(np.prod(step)) * ML_PER_MM3 / ML_PER_LITRE
+    labels, count = ndimage.label(work.array > 0.5)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    order = np.argsort(-sizes, kind="stable")[:2]
+    least = max(settings.min_lung_ml / ML_PER_LITRE / litres,
+                settings.second_lung_fraction * sizes.max(initial=0))  # fmt: skip
+    parts = [labels == label + 1 for label in order if sizes[label] >= least]
+    if len(parts) == 1:
+        parts = _parted(parts[0], step)
+    # The working copy's axes are those of LPS: x grows to the patient's left.
+    parts.sort(key=lambda part: float(ndimage.center_of_mass(part)[2]))
+    return [float(part.sum()) * litres for part in parts]
 
 
 def given_mask(path: Path, scan: Grid) -> Image:

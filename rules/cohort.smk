@@ -13,7 +13,7 @@ rule screen:
         fixed=lambda w: BUILD.candidates[w.case].fixed_series,
         moving=lambda w: BUILD.candidates[w.case].moving_series,
         masks=lambda w: BUILD.screen_masks(w.case),
-        settings=BUILD.settings("screen", also=("convert", "lungs")),
+        settings=BUILD.settings("screen", "convert", "lungs"),
         rejected=REJECTED,
     resources:
         downloads=1,

@@ -15,7 +15,7 @@ import click
 from tqdm import tqdm
 
 from lcsd import quarantine
-from lcsd.config import load_section, override
+from lcsd.config import read_sections
 from lcsd.device import check_device
 from lcsd.errors import LcsdError, WorkError
 from lcsd.provenance import Recorder
@@ -71,13 +71,18 @@ class Run(Generic[S]):
         Name of the command.
     settings
         Validated settings of the stage.
+    sections
+        Settings of the other stages that the command spans, by name.
     """
 
     def __init__(
-        self, stage: str, settings: S, *, threads: int, device: str, seed: int, as_json: bool
-    ) -> None:
+        self, stage: str, settings: S, sections: Mapping[str, Any], *,
+        threads: int, device: str, seed: int, as_json: bool,
+    ) -> None:  # fmt: skip
         self.stage = stage
         self.settings = settings
+        self.sections = sections
+        self.rejection: LcsdError | None = None
         self.threads = threads
         self.device = device
         self.seed = seed
@@ -86,6 +91,7 @@ class Run(Generic[S]):
             stage,
             {
                 **settings.model_dump(mode="json"),
+                **{name: section.model_dump(mode="json") for name, section in sections.items()},
                 "threads": threads,
                 "device": device,
                 "seed": seed,
@@ -107,6 +113,14 @@ class Run(Generic[S]):
             ascii=not terminal,
             dynamic_ncols=terminal,
         )
+
+    def reject(self, reason: LcsdError) -> None:
+        """Say that the case is unfit where this is a result: the command goes on and exits 0.
+
+        With ``--rejected`` the reason is recorded once the command has ended well.
+        """
+        say(f"lcsd {self.stage}: rejected: {reason.message}")
+        self.rejection = reason
 
     def done(
         self, output: Path | None, *, inputs: Mapping[str, Path], result: Mapping[str, Any]
@@ -146,7 +160,7 @@ def _common_options(seeded: bool, on_device: bool) -> list[Callable[[Any], Any]]
     options = [
         click.option(
             "--config", "config_file", type=FILE,
-            help="Configuration file; this command reads its own section of it.",
+            help="Configuration file; this command reads its own sections of it.",
         ),
         click.option(
             "--set", "assignments", multiple=True, metavar="KEY=VALUE",
@@ -183,6 +197,7 @@ def stage(
     name: str,
     settings_type: type[S],
     *,
+    also: Mapping[str, type[Settings]] | None = None,
     seeded: bool = False,
     on_device: bool = False,
     shortcuts: Mapping[str, str] | None = None,
@@ -192,6 +207,9 @@ def stage(
     The function gets a :class:`Run` first and then its own parameters, among them the output,
     named ``output``, ``out`` or ``out_dir``. Failures end the process with 2 (bad input) or 1
     (failed work), one line on standard error and, with ``--rejected``, the reason in that file.
+
+    ``also`` names sections of other stages that the command spans, as ``run.sections`` has them:
+    ``--config`` reads them, and ``--set SECTION.KEY=VALUE`` overrides their settings.
 
     ``shortcuts`` names parameters that stand for a setting, with the assignment they make (``{}``
     is the value), so that ``--fast`` and ``--set effort=fast`` are one thing.
@@ -210,23 +228,26 @@ def stage(
             **parameters: Any,
         ) -> None:
             named = (parameters[key] for key in OUTPUT_NAMES if key in parameters)
-            target = next(named) or Path(name)
+            target = next(named, None) or Path(name)
             for parameter, assignment in (shortcuts or {}).items():
                 value = parameters.pop(parameter)
                 if value:
                     assignments = (*assignments, assignment.format(value))
             try:
-                settings = override(
-                    load_section(name, settings_type, config_file), assignments, section=name
+                settings, sections = read_sections(
+                    name, settings_type, also or {}, config_file, assignments
                 )
                 set_threads(threads)
                 check_device(device)
                 run = Run(
-                    name, settings, threads=threads, device=device, seed=seed, as_json=as_json
-                )
+                    name, settings, sections,
+                    threads=threads, device=device, seed=seed, as_json=as_json,
+                )  # fmt: skip
                 with failures_named(), ended_by_signal():
                     function(run, **parameters)
-                if rejected is not None:
+                if rejected is not None and run.rejection is not None:
+                    quarantine.reject(rejected, stage=name, target=target, error=run.rejection)
+                elif rejected is not None:
                     quarantine.clear(rejected, stage=name, target=target)
             except LcsdError as error:
                 say(f"lcsd {name}: error: {error.message}")

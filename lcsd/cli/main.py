@@ -10,6 +10,8 @@ COMMANDS = {
     "phantom": "Make synthetic longitudinal lung CT pairs with exact truth.",
     "cohort": "Choose pairs of NLST scans from the index of the Imaging Data Commons.",
     "fetch": "Download series of the Imaging Data Commons and verify them.",
+    "screen": "Judge one candidate pair: lungs, their overlap after alignment, plausibility.",
+    "select": "Choose the pairs with the strongest motion, and the test cases.",
     "convert": "Turn one scan (DICOM series or NIfTI) into one checked volume.",
     "lungs": "Segment the lungs of a CT scan.",
     "prealign": "Align two scans rigidly and resample both to the common grid.",

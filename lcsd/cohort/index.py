@@ -28,10 +28,19 @@ MEMORY_LIMIT = "1500MB"
 INDEX_PACKAGE = "idc_index_data"
 INDEX_FILE = "idc_index.parquet"
 
+SEGMENTATION_RESULT = "totalsegmentator_ct_segmentations"
+"""TotalSegmentator's segmentations of NLST, published by the IDC (doi 10.5281/zenodo.13900142)."""
+
+SEGMENTATION_PATTERN = (
+    r"(?i)^\s*TotalSegmentator\s*(?:\(([^)]*)\))?\s*Segmentation of Series\s+([0-9]+)\s*$"
+)
+"""How a segmentation's description names its version and the SeriesNumber of its CT."""
+
 COLUMNS = {
     "index": (
-        "collection_id", "PatientID", "SeriesInstanceUID", "StudyDate", "Modality",
-        "Manufacturer", "SeriesDescription", "instanceCount", "series_size_MB", "series_aws_url",
+        "collection_id", "analysis_result_id", "PatientID", "StudyInstanceUID",
+        "SeriesInstanceUID", "SeriesNumber", "StudyDate", "Modality", "Manufacturer",
+        "SeriesDescription", "instanceCount", "series_size_MB", "series_aws_url",
     ),
     "volume_geometry_index": ("SeriesInstanceUID", "regularly_spaced_3d_volume"),
     "ct_index": (
@@ -62,7 +71,7 @@ CREATE MACRO after_view(f, k) AS f[CASE WHEN len(f) > 11 THEN len(f) - 11 + k EL
 
 _PARSE = """
 CREATE TABLE parsed AS
-SELECT uid, patient, description, slices, size_mb, url,
+SELECT uid, patient, study, number, description, slices, size_mb, url,
     coalesce(
         try_cast(regexp_extract(trim(f[1]), '^[Tt]?([0-2])$', 1) AS INTEGER),
         try_cast(regexp_extract(study_date, '^(1999|2000|2001)', 1) AS INTEGER) - 1999
@@ -88,6 +97,7 @@ FROM (
 _RAW = """
 CREATE TABLE raw AS
 SELECT SeriesInstanceUID::VARCHAR AS uid, PatientID::VARCHAR AS patient,
+    StudyInstanceUID::VARCHAR AS study, try_cast(SeriesNumber AS BIGINT) AS number,
     SeriesDescription::VARCHAR AS description, StudyDate::VARCHAR AS study_date,
     Manufacturer::VARCHAR AS manufacturer, instanceCount::BIGINT AS slices,
     series_size_MB::DOUBLE AS size_mb, series_aws_url::VARCHAR AS url
@@ -97,13 +107,40 @@ WHERE collection_id = $collection AND Modality = 'CT'
     AND (NOT $some_series OR SeriesInstanceUID IN (SELECT id FROM own_series))
 """
 
+# A segmentation names its CT by study and number only. Where several scans of a study share the
+# number it may be of any of them, so it is left out. Localizers (kind ends in L) are not segmented.
+_SEGMENTATIONS = """
+CREATE TABLE segmentations AS
+WITH listed AS (
+    SELECT StudyInstanceUID::VARCHAR AS study, SeriesInstanceUID::VARCHAR AS uid, Modality AS kind,
+        try_cast(SeriesNumber AS BIGINT) AS number,
+        analysis_result_id = $result AS published,
+        regexp_extract(SeriesDescription::VARCHAR, $pattern, ['version', 'series']) AS named,
+        regexp_matches(SeriesDescription::VARCHAR, '^[^,]*,[^,]*[Ll]\\s*,') AS localizer
+    FROM read_parquet($file)
+    WHERE collection_id = $collection AND Modality IN ('CT', 'SEG')
+        AND (NOT $some_patients OR PatientID IN (SELECT id FROM own_patients))
+), scans AS (
+    SELECT study, number FROM listed WHERE kind = 'CT' AND NOT coalesce(localizer, false)
+    GROUP BY study, number HAVING count(*) = 1
+), masks AS (
+    SELECT study, uid, try_cast(named.series AS BIGINT) AS number,
+        try_cast(regexp_extract_all(named.version, '[0-9]+') AS BIGINT[]) AS version
+    FROM listed WHERE kind = 'SEG' AND published
+)
+SELECT study, number, uid AS segmentation FROM masks JOIN scans USING (study, number)
+QUALIFY row_number() OVER (
+    PARTITION BY study, number ORDER BY version DESC NULLS LAST, uid DESC) = 1
+"""
+
 _JOIN = """
 CREATE TABLE series AS
 SELECT p.* EXCLUDE (kernel, thickness_mm),
     coalesce(p.kernel, known(c.kernel)) AS kernel,
     coalesce(p.thickness_mm, between_zero_and(c.thickness_mm, 50)) AS thickness_mm,
-    c.tilt_deg, g.regular
+    c.tilt_deg, g.regular, s.segmentation
 FROM parsed p LEFT JOIN ct c USING (uid) LEFT JOIN geometry g USING (uid)
+    LEFT JOIN segmentations s USING (study, number)
 """
 
 
@@ -191,15 +228,14 @@ def _load_main(
     connection: Connection, path: Path, settings: CohortSettings, wanted: Wanted
 ) -> None:
     try:
-        connection.execute(
-            _RAW,
-            {
-                "file": _check(connection, path, "index"),
-                "collection": settings.collection,
-                "some_patients": bool(wanted.patients),
-                "some_series": bool(wanted.series),
-            },
-        )
+        listed = {
+            "file": _check(connection, path, "index"),
+            "collection": settings.collection,
+            "some_patients": bool(wanted.patients),
+        }
+        connection.execute(_RAW, {**listed, "some_series": bool(wanted.series)})
+        named = {"result": SEGMENTATION_RESULT, "pattern": SEGMENTATION_PATTERN}
+        connection.execute(_SEGMENTATIONS, {**listed, **named})
     except duckdb.Error as error:
         raise _unreadable(path, "index", error) from error
     doubled = first_row(
@@ -244,8 +280,9 @@ def load_series(
     Columns: uid, patient, description, slices (images), size_mb (10^6 bytes), url, time (0, 1, 2;
     NULL if neither the description nor the study date says it), kind, maker (GE, SE, PH, TO or
     what is written), model, kernel, view_mm, thickness_mm, voltage_kv, load, current (as written;
-    makers differ in what they give), pitch, tilt_deg, regular. The last two are NULL without their
-    files. A value that is not known is NULL.
+    makers differ in what they give), pitch, tilt_deg, regular, segmentation (series UID of the
+    newest published segmentation of that series). Tilt and regularity are NULL without their files.
+    A value that is not known is NULL.
 
     Raises
     ------

@@ -7,11 +7,16 @@ patients out and lets the next in the queue in; nobody else changes place or sid
 
 import hashlib
 
-from lcsd.cohort.index import Connection
+from lcsd.cohort.index import Connection, first_row
+from lcsd.errors import BadInputError
 from lcsd.settings.cohort import CohortSettings
 
 HASH_DIGITS = 8
 """Hex digits of the hash that choose the side: a resolution of 2^-32."""
+
+CASE_PREFIX = "nlst_"
+CASE_DIGITS = 10
+"""Hex digits of a case's name: two of 21,659 pairs share a name with a chance of 1 in 4,700."""
 
 
 def side(seed: int, patient: str, share: float) -> str:
@@ -36,7 +41,8 @@ WITH drawn AS (
 ), queued AS (
     SELECT *, row_number() OVER (PARTITION BY side ORDER BY place, patient) AS turn FROM drawn
 )
-SELECT patient AS patient_id,
+SELECT $prefix || left(sha256(fixed.uid || ' ' || moving.uid), $case_digits) AS "case",
+    patient AS patient_id,
     CASE WHEN turn <= CASE side WHEN 'train' THEN $train ELSE $test_pool END THEN side END
         AS sampled,
     $fixed_name AS fixed_time, $moving_name AS moving_time,
@@ -50,16 +56,27 @@ SELECT patient AS patient_id,
     fixed.view_mm AS fixed_view_mm, moving.view_mm AS moving_view_mm,
     fixed.voltage_kv AS fixed_voltage_kv, moving.voltage_kv AS moving_voltage_kv,
     round(fixed.size_mb, 3) AS fixed_size_mb, round(moving.size_mb, 3) AS moving_size_mb,
-    fixed.url AS fixed_url, moving.url AS moving_url
+    fixed.url AS fixed_url, moving.url AS moving_url,
+    fixed.segmentation AS fixed_segmentation, moving.segmentation AS moving_segmentation
 FROM queued ORDER BY patient
 """
 
 
 def draw(connection: Connection, settings: CohortSettings, *, seed: int) -> None:
-    """Make the table ``candidates`` from ``pairs``; ``sampled`` is train, test_pool or NULL."""
+    """Make the table ``candidates`` from ``pairs``; ``sampled`` is train, test_pool or NULL.
+
+    A case is named by a hash of its two series, so the name depends on neither sample nor seed.
+
+    Raises
+    ------
+    BadInputError
+        Two pairs have the same name (``case_collision``).
+    """
     connection.execute(
         _CANDIDATES,
         {
+            "prefix": CASE_PREFIX,
+            "case_digits": CASE_DIGITS,
             "seed": str(seed),
             "digits": HASH_DIGITS,
             "threshold": threshold(settings.test_pool_share),
@@ -69,3 +86,15 @@ def draw(connection: Connection, settings: CohortSettings, *, seed: int) -> None
             "moving_name": settings.moving_time,
         },
     )
+    shared = first_row(
+        connection,
+        'SELECT "case", min(fixed_series), max(fixed_series) FROM candidates GROUP BY "case"'
+        ' HAVING count(*) > 1 ORDER BY "case" LIMIT 1',
+    )
+    if shared:
+        raise BadInputError(
+            "two candidates get one case name", code="case_collision", field="case",
+            expected="a name of its own for each pair",
+            found=f"{shared[0]} for the baselines {shared[1]} and {shared[2]}",
+            remedy="leave one of the two out by --series-file",
+        )  # fmt: skip

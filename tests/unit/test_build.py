@@ -38,7 +38,7 @@ def test_options_give_back_the_settings(build: Build) -> None:
     options = build.settings("keypoints")
     assert override(KeypointsSettings(), options[1::2], section="keypoints") == KeypointsSettings()
     assert len(options) == 2 * len(KeypointsSettings.model_fields)
-    other = build.settings("keypoints", also=("cloud",))[len(options) :]
+    other = build.settings("keypoints", "cloud")[len(options) :]
     assert other[1::2] == ("cloud.gate_min_points=null", "cloud.gate_max_points=null")
 
 

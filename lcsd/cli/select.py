@@ -1,0 +1,63 @@
+"""``lcsd select``: pairs with the strongest motion, and the test cases."""
+
+from pathlib import Path
+
+import click
+
+from lcsd.cli.common import FILE, Run, say, stage
+from lcsd.settings.select import SelectSettings
+
+
+@click.command(epilog="Example: lcsd select results --candidates results/cohort/candidates.tsv")
+@click.argument("results", type=FILE)
+@click.option(
+    "--candidates", type=FILE, default=None, help="Table of candidates, as lcsd cohort writes it."
+)
+@click.option("--test", is_flag=True, help="Choose the test cases of a finished test pool instead.")
+@stage("select", SelectSettings, seeded=True)
+def command(
+    run: Run[SelectSettings], results: Path, candidates: Path | None, *, test: bool
+) -> None:
+    """Choose the pairs of the build RESULTS by their motion.
+
+    With --candidates: the training pairs whose lung masks overlap least and the whole test pool,
+    from the screenings in RESULTS/cohort/screening. Writes pairs.tsv (the manifest),
+    selection.tsv (every candidate with its rank) and names.tsv (names to publish) there.
+
+    With --test: the cases of the test pool that corrfield moves furthest; writes test.tsv.
+    """
+    from lcsd.errors import BadInputError  # noqa: PLC0415
+    from lcsd.selection.test_pool import select_test  # noqa: PLC0415
+    from lcsd.selection.train import select_pairs  # noqa: PLC0415
+
+    if test == (candidates is not None):
+        raise BadInputError(
+            "give one of the two", code="bad_option", field="--candidates, --test",
+            expected="the table of candidates, or --test", found="both" if test else "none",
+        )  # fmt: skip
+    folder = results / "cohort"
+    if candidates is None:
+        pool = select_test(results, run.settings)
+        _warn_if_few(pool.count("selected"), run.settings.test_count, "test cases")
+        verdicts = ("selected", "spare", "rejected", "quarantined")
+        run.done(
+            folder / "test.tsv", inputs={"pairs": folder / "pairs.tsv"},
+            result={name: pool.count(name) for name in verdicts},
+        )  # fmt: skip
+        return
+    chosen = select_pairs(results, candidates, run.settings, seed=run.seed)
+    _warn_if_few(chosen.count("train"), run.settings.count, "training pairs")
+    run.done(
+        folder / "pairs.tsv", inputs={"candidates": candidates},
+        result={
+            "screened": len(chosen.rows),
+            "accepted": sum(row["verdict"] == "accepted" for row in chosen.rows),
+            "train": chosen.count("train"),
+            "test_pool": chosen.count("test_pool"),
+        },
+    )  # fmt: skip
+
+
+def _warn_if_few(found: int, wanted: int, what: str) -> None:
+    if found < wanted:
+        say(f"lcsd select: warning: {found} of {wanted} {what}: no others were accepted")

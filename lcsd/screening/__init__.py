@@ -1,0 +1,1 @@
+"""Motion of a pair estimated from its lung masks alone: alignment, overlap, gates, verdict."""

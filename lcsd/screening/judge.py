@@ -1,0 +1,251 @@
+"""Screening of one candidate pair: both lung masks, their overlap after alignment, the verdict."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from lcsd.errors import BadInputError, WorkError
+from lcsd.gates import in_range
+from lcsd.images import Image
+from lcsd.lungs import given_mask, lung_volumes, segment_lungs
+from lcsd.scans import read_scan
+from lcsd.screening.align import align_masks, border_areas
+from lcsd.settings.convert import ConvertSettings
+from lcsd.settings.lungs import LungsSettings
+from lcsd.settings.screen import ScreenSettings
+
+SCANS = ("fixed", "moving")
+DIGITS = 6
+"""Decimals of all figures: far below what a voxel can change."""
+
+EXPECTED = {
+    "lungs": "both lungs", "volume_l": "litres of two adult lungs",
+    "volume_ratio": "volumes of one patient", "balance": "two lungs of like size",
+    "balance_change": "the same lungs in both scans", "border_cm2": "lungs that the scan holds",
+    "shared_view": "the same part of the lungs in both scans", "dice": "masks that overlap",
+}  # fmt: skip
+"""What each gate asks, by its name without the scan's."""
+
+
+@dataclass(frozen=True)
+class ScanMask:
+    """The lungs of one scan.
+
+    Parameters
+    ----------
+    mask
+        Lung mask on the scan's grid, bool.
+    volumes_l
+        Litres of each lung, the right one first.
+    """
+
+    mask: Image
+    volumes_l: list[float]
+
+    @property
+    def volume_l(self) -> float:
+        """Litres of the whole mask."""
+        voxel = float(np.prod(self.mask.grid.spacing))
+        return float(np.count_nonzero(self.mask.array)) * voxel / 1e6
+
+    @property
+    def border_cm2(self) -> float:
+        """Largest area of lung on one face of the scan, cm2."""
+        return float(border_areas(self.mask).max())
+
+    @property
+    def right_to_left(self) -> float | None:
+        """Ratio of the right lung's volume to the left one's; None unless there are two."""
+        return self.volumes_l[0] / self.volumes_l[1] if len(self.volumes_l) == 2 else None
+
+
+class Unfit(Exception):  # noqa: N818 - a verdict, not an error
+    """A scan that cannot be screened, with the stage that refused it."""
+
+    def __init__(self, stage: Literal["convert", "lungs"], reason: BadInputError) -> None:
+        super().__init__(reason.message)
+        self.stage = stage
+        self.reason = reason
+
+
+def open_scan(source: Path, settings: ConvertSettings) -> Image:
+    """Return the scan of a source; the one place where a source of a candidate is opened.
+
+    Raises
+    ------
+    BadInputError
+        If the scan fails a gate of :func:`lcsd.scans.read_scan`.
+    """
+    return read_scan(source, settings).image
+
+
+def _require(path: Path, scan: str) -> None:
+    """Raise ``WorkError`` if a file is not there: that says nothing about the scan."""
+    if not path.exists():
+        raise WorkError(
+            "the source or its mask is not there", code="missing_source", file=f"{scan} scan",
+            remedy="fetch it, or mount its disk, and run again",
+        )  # fmt: skip
+
+
+def lungs_of(
+    scan: str, source: Path, mask: Path | None, convert: ConvertSettings, lungs: LungsSettings
+) -> ScanMask:
+    """Return the lungs of one scan, segmented or given.
+
+    Parameters
+    ----------
+    scan
+        ``fixed`` or ``moving``, for messages, which never name a source: its path may hold a
+        patient's identifier.
+
+    Raises
+    ------
+    Unfit
+        If the scan is broken, shows no lung, or the given mask is not its own.
+    WorkError
+        If a file is not there.
+    """
+    try:
+        _require(source, scan)
+        image = open_scan(source, convert)
+    except BadInputError as error:
+        raise Unfit("convert", _anonymous(error, scan, source)) from error
+    try:
+        if mask is not None:
+            _require(mask, scan)
+            found = given_mask(mask, image.grid)
+        else:
+            found = segment_lungs(image, lungs).mask
+    except BadInputError as error:
+        raise Unfit("lungs", _anonymous(error, scan, mask or source)) from error
+    return ScanMask(found, lung_volumes(found, lungs))
+
+
+def _anonymous(error: BadInputError, scan: str, path: Path) -> BadInputError:
+    """Return the error with the scan's role for its file, and without the path in its texts."""
+
+    def clean(text: str | None) -> str | None:
+        if text is None:
+            return None
+        return text.replace(str(path), "the file").replace(path.name, "the file")
+
+    return BadInputError(
+        clean(error.what) or "", code=error.code, file=f"{scan} scan", field=clean(error.field),
+        expected=clean(error.expected), found=clean(error.found), remedy=clean(error.remedy),
+    )  # fmt: skip
+
+
+def _least_ratio(a: float, b: float) -> float:
+    return min(a, b) / max(a, b) if max(a, b) > 0 else 0.0
+
+
+def figures(fixed: ScanMask, moving: ScanMask, settings: ScreenSettings) -> dict[str, Any]:
+    """Return all figures of a pair, units in the names; what is unknown is None."""
+    aligned = align_masks(fixed.mask, moving.mask, spacing_mm=settings.spacing_mm)
+    sides = [scan.right_to_left for scan in (fixed, moving)]
+    result: dict[str, Any] = {
+        "dice": aligned.dice,
+        "shared_view": aligned.shared,
+        "volume_ratio": _least_ratio(fixed.volume_l, moving.volume_l),
+        "balance_change": None if None in sides else _least_ratio(*sides),  # type: ignore[arg-type]
+    }
+    for name, scan in zip(SCANS, (fixed, moving), strict=True):
+        result |= {
+            f"{name}_lungs": len(scan.volumes_l),
+            f"{name}_volume_l": scan.volume_l,
+            f"{name}_balance": _least_ratio(*scan.volumes_l) if len(scan.volumes_l) == 2 else None,
+            f"{name}_border_cm2": scan.border_cm2,
+        }
+    return {
+        key: round(value, DIGITS) if isinstance(value, float) else value
+        for key, value in result.items()
+    }
+
+
+def gates(found: dict[str, Any], settings: ScreenSettings) -> list[dict[str, Any]]:
+    """Return the verdict of each gate whose figure is known, the plainest failures first."""
+    limits: list[tuple[str, float | None, float | None]] = []
+    for scan in SCANS:
+        limits += [
+            (f"{scan}_lungs", settings.lungs_least, None),
+            (f"{scan}_volume_l", settings.volume_least_l, settings.volume_most_l),
+            (f"{scan}_balance", settings.balance_least, None),
+            (f"{scan}_border_cm2", None, settings.border_most_cm2),
+        ]
+    limits += [
+        ("volume_ratio", settings.volume_ratio_least, None),
+        ("balance_change", settings.balance_change_least, None),
+        ("shared_view", settings.shared_least, None),
+        ("dice", settings.dice_least, None),
+    ]
+    return [
+        in_range(name, found[name], low=low, high=high)
+        for name, low, high in limits
+        if found[name] is not None
+    ]
+
+
+def failed(gate: dict[str, Any]) -> BadInputError:
+    """Return the reason of rejection that a failed gate is; its code is ``gate_`` and its name."""
+    name = str(gate["name"])
+    plain = name.removeprefix("fixed_").removeprefix("moving_")
+    scan = name.removesuffix(plain).rstrip("_")
+    bounds = [
+        f"{sign} {gate[key]:g}"
+        for sign, key in ((">=", "low"), ("<=", "high"))
+        if gate[key] is not None
+    ]
+    return BadInputError(
+        "implausible for a pair of lung scans", code=f"gate_{plain}",
+        file=f"{scan} scan" if scan else None, field=plain,
+        expected=f"{EXPECTED[plain]}: {' and '.join(bounds)}", found=f"{gate['value']:.4g}",
+    )  # fmt: skip
+
+
+def screen_pair(
+    sources: tuple[Path, Path],
+    masks: tuple[Path | None, Path | None],
+    *,
+    settings: ScreenSettings,
+    convert: ConvertSettings,
+    lungs: LungsSettings,
+) -> tuple[dict[str, Any], BadInputError | None]:
+    """Return the record of a candidate pair and, if it is rejected, why.
+
+    Parameters
+    ----------
+    sources
+        Fixed and moving scan: DICOM folders or NIfTI files.
+    masks
+        Lung masks to take instead of segmenting, or None.
+
+    Returns
+    -------
+    tuple
+        ``verdict`` (accepted or rejected), ``stage``, ``code``, ``message``, ``expected``,
+        ``found`` (None if accepted), all figures (None if a scan could not be read) and ``gates``.
+
+    Raises
+    ------
+    WorkError
+        If a file is not there: no verdict on the pair.
+    """
+    record: dict[str, Any] = {"gates": []}
+    try:
+        fixed, moving = (
+            lungs_of(scan, source, mask, convert, lungs)
+            for scan, source, mask in zip(SCANS, sources, masks, strict=True)
+        )
+        record |= figures(fixed, moving, settings)
+        record["gates"] = gates(record, settings)
+        broken = [gate for gate in record["gates"] if not gate["passed"]]
+        stage, reason = "screen", failed(broken[0]) if broken else None
+    except Unfit as unfit:
+        stage, reason = unfit.stage, unfit.reason
+    told = reason.to_dict() if reason else {}
+    record |= {key: told.get(key) for key in ("code", "message", "expected", "found")}
+    record |= {"verdict": "rejected" if reason else "accepted", "stage": stage if reason else None}
+    return record, reason

@@ -1,0 +1,1 @@
+"""Selection by motion: training pairs and test pool from screenings, test cases from corrfield."""

@@ -1,0 +1,53 @@
+"""Reading the tables of a cohort."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from lcsd.errors import BadInputError
+from lcsd.files import require_file
+from lcsd.pairs import CASE_PATTERN
+
+Row = dict[str, str]
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
+    """Return the rows of a TSV file with a unique, legal ``case`` in each.
+
+    Raises
+    ------
+    BadInputError
+        File missing or no table, ``case`` or another of ``columns`` missing, a row with another
+        number of cells, an illegal name or the same name twice.
+    """
+    with require_file(path).open(newline="", encoding="utf-8-sig") as handle:
+        reader = csv.DictReader(handle, delimiter="\t", strict=True)
+        try:
+            header = tuple(reader.fieldnames or ())
+            rows = list(reader)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise BadInputError(
+                f"not a readable table ({error})", code="bad_table", file=path
+            ) from error
+    missing = [name for name in ("case", *columns) if name not in header]
+    if missing:
+        raise BadInputError(
+            "columns are missing", code="missing_column", file=path, field=", ".join(missing),
+            found=", ".join(header), remedy="give a table as lcsd writes it",
+        )  # fmt: skip
+    seen: set[str] = set()
+    for number, row in enumerate(rows, 2):
+        name = row["case"]
+        if None in row or None in row.values():
+            raise BadInputError(
+                "the row has another number of cells than the header", code="bad_row", file=path,
+                field=f"row {number}", remedy="separate the cells by single tabs",
+            )  # fmt: skip
+        if not CASE_PATTERN.fullmatch(name) or name.lower() in seen:
+            raise BadInputError(
+                "not a case name of its own", code="bad_case", file=path, field=f"row {number}",
+                expected="a name of letters, digits, _ and - that no other row has",
+                found=repr(name), remedy="correct the cell",
+            )  # fmt: skip
+        seen.add(name.lower())
+    return rows

@@ -1,0 +1,177 @@
+"""Training pairs: of all screened candidates those whose masks overlap least."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lcsd.errors import BadInputError
+from lcsd.files import read_json, write_table
+from lcsd.selection.names import published_names
+from lcsd.selection.tables import Row, read_table
+from lcsd.settings.select import SelectSettings
+
+NEEDED = (
+    "patient_id", "sampled", "fixed_series", "moving_series", "fixed_time", "moving_time",
+)  # fmt: skip
+
+MANIFEST_COLUMNS = (
+    "case", "patient_id", "role", "fixed_source", "moving_source", "fixed_time", "moving_time",
+)  # fmt: skip
+
+FIGURES = ("dice", "fixed_volume_l", "moving_volume_l", "volume_ratio")
+
+SELECTION_COLUMNS = ("case", "role", *FIGURES, "verdict", "code", "rank", "selected")
+
+ROLES = ("train", "test_pool")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Every screened candidate with its rank, and the chosen ones.
+
+    Parameters
+    ----------
+    rows
+        Content of ``selection.tsv``, sorted by case.
+    chosen
+        Content of ``pairs.tsv``, sorted by case.
+    """
+
+    rows: list[dict[str, object]]
+    chosen: list[dict[str, object]]
+
+    def count(self, role: str) -> int:
+        """Return how many cases of a role are chosen."""
+        return sum(row["role"] == role for row in self.chosen)
+
+
+def screening_path(results: Path, case: str) -> Path:
+    """Return where a candidate's screening stands."""
+    return results / "cohort" / "screening" / f"{case}.json"
+
+
+def sampled_candidates(path: Path, settings: SelectSettings) -> list[Row]:
+    """Return the sampled candidates that the settings do not exclude, sorted by case.
+
+    Raises
+    ------
+    BadInputError
+        Not a table of candidates, none of them sampled, or an excluded case that is not there.
+    """
+    rows = [row for row in read_table(path, NEEDED) if row["sampled"] in ROLES]
+    unknown = set(settings.exclude) - {row["case"] for row in rows}
+    if unknown:
+        raise BadInputError(
+            "a case to leave out is not among the sampled candidates", code="unknown_case",
+            file=path, field="select.exclude", found=min(unknown), remedy="correct its name",
+        )  # fmt: skip
+    if not rows:
+        raise BadInputError(
+            "no candidate is sampled", code="empty_table", file=path, field="sampled",
+            expected=" or ".join(ROLES), remedy="run lcsd cohort with a sample",
+        )  # fmt: skip
+    kept = [row for row in rows if row["case"] not in settings.exclude]
+    return sorted(kept, key=lambda row: row["case"])
+
+
+def read_screenings(results: Path, rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Return the screening of every candidate by its case.
+
+    Raises
+    ------
+    BadInputError
+        Some are missing (``missing_screening``), or one is not a screening (``bad_screening``).
+    """
+    paths = {row["case"]: screening_path(results, row["case"]) for row in rows}
+    missing = [case for case, path in paths.items() if not path.exists()]
+    if missing:
+        raise BadInputError(
+            f"{len(missing)} of {len(rows)} candidates are not screened", code="missing_screening",
+            file=paths[missing[0]], expected="a screening of every sampled candidate",
+            found=f"none of {missing[0]}",
+            remedy="run the build again, or leave the cases out by select.exclude",
+        )  # fmt: skip
+    found = {case: read_json(path) for case, path in paths.items()}
+    for case, record in found.items():
+        accepted = record.get("verdict") == "accepted"
+        figures = all(isinstance(record.get(name), int | float) for name in FIGURES)
+        if record.get("verdict") not in ("accepted", "rejected") or (accepted and not figures):
+            raise BadInputError(
+                "not a screening", code="bad_screening", file=paths[case],
+                expected="a file of lcsd screen", remedy="remove it and screen the case again",
+            )  # fmt: skip
+    return found
+
+
+def choose(
+    rows: Sequence[Row], screenings: dict[str, dict[str, Any]], settings: SelectSettings
+) -> Selection:
+    """Return the selection: the lowest Dice for training, and the whole accepted test pool.
+
+    Training candidates are ranked by Dice, ties by case; a rejected candidate has no rank.
+    """
+    accepted = {case for case, record in screenings.items() if record["verdict"] == "accepted"}
+    train = [row["case"] for row in rows if row["sampled"] == "train" and row["case"] in accepted]
+    train.sort(key=lambda case: (screenings[case]["dice"], case))
+    ranks = {case: rank for rank, case in enumerate(train, 1)}
+    chosen = set(train[: settings.count])
+    chosen |= {r["case"] for r in rows if r["sampled"] == "test_pool" and r["case"] in accepted}
+    table: list[dict[str, object]] = [
+        {
+            "case": row["case"],
+            "role": row["sampled"],
+            **{name: _cell(screenings[row["case"]].get(name)) for name in FIGURES},
+            "verdict": screenings[row["case"]]["verdict"],
+            "code": _cell(screenings[row["case"]].get("code")),
+            "rank": ranks.get(row["case"], ""),
+            "selected": "yes" if row["case"] in chosen else "no",
+        }
+        for row in rows
+    ]
+    manifest: list[dict[str, object]] = [
+        {
+            "case": row["case"],
+            "patient_id": row["patient_id"],
+            "role": row["sampled"],
+            "fixed_source": row["fixed_series"],
+            "moving_source": row["moving_series"],
+            "fixed_time": row["fixed_time"],
+            "moving_time": row["moving_time"],
+        }
+        for row in rows
+        if row["case"] in chosen
+    ]
+    return Selection(table, manifest)
+
+
+def _cell(value: object) -> object:
+    return "" if value is None else value
+
+
+def select_pairs(
+    results: Path, candidates: Path, settings: SelectSettings, *, seed: int
+) -> Selection:
+    """Choose the pairs of a build and write ``pairs.tsv``, ``selection.tsv`` and ``names.tsv``.
+
+    Raises
+    ------
+    BadInputError
+        A table or screening is missing or broken, or nobody was accepted (``nobody_accepted``).
+    """
+    rows = sampled_candidates(candidates, settings)
+    selection = choose(rows, read_screenings(results, rows), settings)
+    if not selection.chosen:
+        raise BadInputError(
+            "no candidate was accepted", code="nobody_accepted", file=candidates,
+            expected="one that passes all gates", found=f"{len(rows)} rejected",
+            remedy="look at the verdicts of the screening and at the limits of 'screen'",
+        )  # fmt: skip
+    folder = results / "cohort"
+    cases = [str(row["case"]) for row in selection.chosen]
+    names = published_names(folder / "names.tsv", cases, seed=seed)
+    write_table(folder / "names.tsv", ("case", "name"), names)
+    write_table(folder / "selection.tsv", SELECTION_COLUMNS, selection.rows)
+    # The manifest comes last: where it is, the others are.
+    write_table(folder / "pairs.tsv", MANIFEST_COLUMNS, selection.chosen)
+    return selection
