@@ -6,7 +6,6 @@ Imported while the Snakefile is read, so it loads nothing heavy.
 import csv
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
 
 from lcsd.errors import BadInputError
 from lcsd.files import require_file
@@ -27,7 +26,7 @@ class Candidate:
     patient_id
         Patient in the index; never published.
     sampled
-        What it was sampled for.
+        What it was sampled for: one of ``ROLES``.
     fixed_time, moving_time
         Time points.
     fixed_series, moving_series
@@ -38,7 +37,7 @@ class Candidate:
 
     case: str
     patient_id: str
-    sampled: Literal["train", "test_pool"]
+    sampled: str
     fixed_time: str
     moving_time: str
     fixed_series: str

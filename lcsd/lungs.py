@@ -12,9 +12,10 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lcsd.dicom_seg import read_lobes
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
-from lcsd.images import Image, from_sitk, read_mask, resample, to_sitk
+from lcsd.images import Image, from_sitk, is_nifti, read_mask, resample, to_sitk
 from lcsd.morphology import Mask, closed, depth_mm, grown, largest, shrunk
 from lcsd.settings.lungs import LungsSettings
 
@@ -162,14 +163,29 @@ def lung_volumes(mask: Image, settings: LungsSettings | None = None) -> list[flo
     return [float(part.sum()) * litres for part in parts]
 
 
-def given_mask(path: Path, scan: Grid) -> Image:
-    """Return a user's lung mask (NIfTI) on the scan's grid; see :func:`placed_mask`.
+def given_mask(path: Path, scan: Grid, *, series_uid: str | None = None) -> Image:
+    """Return a given lung mask on the scan's grid; see :func:`placed_mask`.
+
+    Parameters
+    ----------
+    path
+        NIfTI mask, or a DICOM SEG with lobes of the lung (file, or folder with one).
+    series_uid
+        SeriesInstanceUID of the scan; a SEG must say that it was made from it.
 
     Raises
     ------
     BadInputError
-        Unreadable or empty mask, or one of which less than half lies inside the scan.
+        Unreadable or empty mask, one of which less than half lies inside the scan, a SEG without
+        lobes or of another series, or a series asked of a NIfTI mask (``bad_usage``).
     """
+    if not is_nifti(path):
+        return placed_mask(read_lobes(path, series_uid=series_uid).mask, scan, file=path)
+    if series_uid is not None:
+        raise BadInputError(
+            "only a DICOM SEG says which series it was made from", code="bad_usage", file=path,
+            field="series_uid", remedy="give a DICOM SEG, or leave the series out",
+        )  # fmt: skip
     return placed_mask(read_mask(path), scan, file=path)
 
 

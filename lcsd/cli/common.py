@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -26,6 +27,11 @@ T = TypeVar("T")
 
 FILE = click.Path(path_type=Path)
 """Paths are checked by the library, which says more than click can."""
+
+SERIES_DIR = click.option(
+    "--series-dir", type=FILE, default=None,
+    help="Folder of downloaded series; a source that is a series UID is fetched to it first.",
+)  # fmt: skip
 
 NUMBA_VARIABLE = "NUMBA_NUM_THREADS"
 
@@ -97,6 +103,18 @@ class Run(Generic[S]):
                 "seed": seed,
             },
         )
+
+    def local(self, source: str, series_dir: Path | None) -> AbstractContextManager[Path]:
+        """Return a context with the path of a source; a series is fetched first.
+
+        For commands with the section ``fetch``; see :func:`lcsd.sources.local`.
+        """
+        from lcsd.sources import local  # noqa: PLC0415
+
+        return local(
+            source, series_dir, self.sections["fetch"],
+            say=lambda line: say(f"lcsd {self.stage}: {line}"),
+        )  # fmt: skip
 
     def progress(
         self, items: Iterable[T], *, label: str, total: int | None = None, unit: str = "it"

@@ -4,25 +4,39 @@ from pathlib import Path
 
 import click
 
-from lcsd.cli.common import FILE, Run, say, stage
+from lcsd.cli.common import FILE, SERIES_DIR, Run, say, stage
 from lcsd.errors import BadInputError
 from lcsd.settings.convert import ConvertSettings
+from lcsd.settings.fetch import FetchSettings
 
 
 @click.command(epilog="Example: lcsd convert dicom_folder baseline.nii.gz")
-@click.argument("source", type=FILE)
+@click.argument("source")
 @click.argument("output", type=FILE)
 @click.option(
     "--header", type=FILE, default=None,
     help="Write technical fields of the DICOM header here (.json; nothing of the patient).",
 )  # fmt: skip
-@stage("convert", ConvertSettings)
-def command(run: Run[ConvertSettings], source: Path, output: Path, header: Path | None) -> None:
-    """Turn SOURCE (folder with one DICOM CT series, or NIfTI file) into OUTPUT (.nii.gz, HU).
+@SERIES_DIR
+@stage("convert", ConvertSettings, also={"fetch": FetchSettings})
+def command(
+    run: Run[ConvertSettings],
+    source: str,
+    output: Path,
+    header: Path | None,
+    series_dir: Path | None,
+) -> None:
+    """Turn SOURCE into OUTPUT (.nii.gz, HU).
 
-    Geometry is kept. Missing or doubled slices, tilt, wrong units and other defects are refused
-    with a reason.
+    SOURCE is a folder with one DICOM CT series, a NIfTI file, or the UID of a series in the Imaging
+    Data Commons. Geometry is kept. Missing or doubled slices, tilt, wrong units and other defects
+    are refused with a reason.
     """
+    with run.local(source, series_dir) as path:
+        _convert(run, path, output, header)
+
+
+def _convert(run: Run[ConvertSettings], source: Path, output: Path, header: Path | None) -> None:
     import numpy as np  # noqa: PLC0415
 
     from lcsd.dicom import SeriesChoiceError  # noqa: PLC0415

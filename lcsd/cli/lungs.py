@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
-from lcsd.cli.common import FILE, Run, stage
+from lcsd.cli.common import FILE, SERIES_DIR, Run, stage
 from lcsd.errors import BadInputError
+from lcsd.settings.fetch import FetchSettings
 from lcsd.settings.lungs import LungsSettings
 
 
@@ -13,32 +14,42 @@ from lcsd.settings.lungs import LungsSettings
 @click.argument("scan", type=FILE)
 @click.argument("output", type=FILE)
 @click.option(
-    "--given", type=FILE, default=None,
-    help="Your own lung mask, checked and put on the scan's grid instead: a NIfTI file, or a DICOM "
-    "SEG with lobes of the lung (file, or folder with one).",
+    "--given", default=None, metavar="SOURCE",
+    help="Lung mask to put on the scan's grid instead, after checks: a NIfTI file, or a DICOM SEG with "
+    "lobes of the lung (file, folder with one, or the UID of its series).",
 )  # fmt: skip
 @click.option(
     "--series-uid", default=None, metavar="UID",
     help="With a DICOM SEG: SeriesInstanceUID that it must have been made from.",
 )  # fmt: skip
-@stage("lungs", LungsSettings)
+@SERIES_DIR
+@stage("lungs", LungsSettings, also={"fetch": FetchSettings})
 def command(
     run: Run[LungsSettings],
     scan: Path,
     output: Path,
     *,
-    given: Path | None,
+    given: str | None,
     series_uid: str | None,
+    series_dir: Path | None,
 ) -> None:
     """Segment both lungs of the CT SCAN (.nii.gz, HU) and write the mask OUTPUT (.nii.gz)."""
+    if given is None:
+        _write(run, scan, output, None, series_uid)
+        return
+    with run.local(given, series_dir) as path:
+        _write(run, scan, output, path, series_uid)
+
+
+def _write(
+    run: Run[LungsSettings], scan: Path, output: Path, given: Path | None, series_uid: str | None
+) -> None:
     import numpy as np  # noqa: PLC0415
 
-    from lcsd.dicom_seg import read_lobes  # noqa: PLC0415
-    from lcsd.images import is_nifti, read_image, write_mask  # noqa: PLC0415
-    from lcsd.lungs import given_mask, placed_mask, segment_lungs  # noqa: PLC0415
+    from lcsd.images import read_image, write_mask  # noqa: PLC0415
+    from lcsd.lungs import given_mask, segment_lungs  # noqa: PLC0415
 
-    as_seg = given is not None and not is_nifti(given)
-    if series_uid is not None and not as_seg:
+    if given is None and series_uid is not None:
         raise BadInputError(
             "only a DICOM SEG says which series it was made from", code="bad_usage",
             field="--series-uid", remedy="give a DICOM SEG by --given, or leave it out",
@@ -51,14 +62,9 @@ def command(
         mask = lungs.mask
         result = {"lungs": lungs.count, "airways_ml": round(lungs.airways_ml, 1)}
     else:
-        result = {"given": str(given)}
-        if as_seg:
-            lobes = read_lobes(given, series_uid=series_uid)
-            mask = placed_mask(lobes.mask, image.grid, file=given)
-            result["lobes"] = lobes.count
-        else:
-            mask = given_mask(given, image.grid)
+        mask = given_mask(given, image.grid, series_uid=series_uid)
         inputs["given"] = given
+        result = {"given": str(given)}
     result["volume_ml"] = round(float(mask.array.sum() * np.prod(mask.grid.spacing)) / 1000, 1)
     write_mask(output, mask)
     run.done(output, inputs=inputs, result=result)
