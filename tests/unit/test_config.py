@@ -14,11 +14,13 @@ from lcsd.config import (
     json_schema,
     load_section,
     override,
+    read_sections,
     read_yaml,
     validate,
 )
 from lcsd.errors import BadInputError
 from lcsd.settings.keypoints import KeypointsSettings
+from lcsd.settings.lungs import LungsSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sorted((ROOT / "workflow" / "config").glob("*.yaml"))
@@ -104,6 +106,20 @@ def test_override_reads_yaml_values() -> None:
         override(KeypointsSettings(), ["kk=3"], section="keypoints")
 
 
+def test_sections_of_other_stages(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("keypoints: {k: 30}\nlungs: {closing_mm: 3}\n")
+    assigned = ["lungs.min_lung_ml = 7", "j=3", "lungs=5"]
+    also = {"lungs": LungsSettings}
+    own, others = read_sections("keypoints", KeypointsSettings, also, path, assigned[:2])
+    assert (own.k, own.j) == (30, 3)
+    assert others == {"lungs": LungsSettings(closing_mm=3, min_lung_ml=7)}
+    with pytest.raises(BadInputError, match=r"keypoints.lungs: unknown key"):
+        read_sections("keypoints", KeypointsSettings, also, path, assigned)
+    with pytest.raises(BadInputError, match=r"keypoints.cloud.x: unknown key"):
+        read_sections("keypoints", KeypointsSettings, also, path, ["cloud.x=1"])
+
+
 def test_build_gives_rules_exact_options(tmp_path: Path) -> None:
     manifest = tmp_path / "pairs.tsv"
     manifest.write_text(
@@ -116,6 +132,12 @@ def test_build_gives_rules_exact_options(tmp_path: Path) -> None:
     options = build.settings("keypoints")
     assert override(KeypointsSettings(), options[1::2], section="keypoints") == KeypointsSettings()
     assert len(options) == 2 * len(KeypointsSettings.model_fields)
+    spanning = build.settings("keypoints", "lungs")[1::2]
+    own, others = read_sections(
+        "keypoints", KeypointsSettings, {"lungs": LungsSettings}, None, spanning
+    )
+    assert (own, others) == (KeypointsSettings(), {"lungs": LungsSettings()})
+    assert len(spanning) == len(KeypointsSettings.model_fields) + len(LungsSettings.model_fields)
     targets = build.targets()
     assert "r/cases/a/evaluation/divroc.json" in targets
     assert not [t for t in targets if "cases/b/evaluation" in t]
