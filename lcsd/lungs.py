@@ -72,6 +72,9 @@ SPLIT_APART_MM = 60.0
 SPLIT_SHARE = 0.2
 """Each part of touching lungs holds at least this share of the volume."""
 
+TWO_MEANS_STEPS = 10
+"""Steps to the plane between touching lungs; it stands still after two or three."""
+
 ML_PER_MM3 = 1e-3
 ML_PER_LITRE = 1e3
 
@@ -156,11 +159,28 @@ def lung_volumes(mask: Image, settings: LungsSettings | None = None) -> list[flo
     least = max(settings.min_lung_ml / ML_PER_LITRE / litres,
                 settings.second_lung_fraction * sizes.max(initial=0))  # fmt: skip
     parts = [labels == label + 1 for label in order if sizes[label] >= least]
-    if len(parts) == 1:
-        parts = _parted(parts[0], step)
     # The working copy's axes are those of LPS: x grows to the patient's left.
-    parts.sort(key=lambda part: float(ndimage.center_of_mass(part)[2]))
-    return [float(part.sum()) * litres for part in parts]
+    columns = [part.sum(axis=(0, 1)) for part in parts]
+    if len(parts) == 1 and len(_parted(parts[0], step)) == 2:
+        columns = _sides(columns[0])
+    places = np.arange(work.array.shape[2])
+    columns.sort(key=lambda counts: float(places @ counts) / float(counts.sum()))
+    return [float(counts.sum()) * litres for counts in columns]
+
+
+def _sides(counts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return the counts per sagittal plane of both sides of touching lungs, shape (x,) each.
+
+    The plane lies midway between the sides' means (two-means in one dimension): where lungs come
+    apart at their thinnest says little about their volumes.
+    """
+    places = np.arange(len(counts))
+    middle = float(places @ counts) / float(counts.sum())
+    for _ in range(TWO_MEANS_STEPS):
+        right = np.where(places < middle, counts, 0)
+        sides = [right, counts - right]
+        middle = sum(float(places @ side) / max(1.0, float(side.sum())) for side in sides) / 2
+    return sides
 
 
 def given_mask(path: Path, scan: Grid, *, series_uid: str | None = None) -> Image:

@@ -15,7 +15,7 @@ from lcsd.settings.lungs import LungsSettings
 @click.argument("output", type=FILE)
 @click.option(
     "--given", default=None, metavar="SOURCE",
-    help="Lung mask to put on the scan's grid instead, after checks: a NIfTI file, or a DICOM SEG with "
+    help="Lung mask to check and put on the scan's grid instead: a NIfTI file, or a DICOM SEG with "
     "lobes of the lung (file, folder with one, or the UID of its series).",
 )  # fmt: skip
 @click.option(

@@ -13,11 +13,13 @@ from lcsd.config import (
     json_schema,
     load_section,
     override,
+    read_sections,
     read_yaml,
     validate,
 )
 from lcsd.errors import BadInputError
 from lcsd.settings.keypoints import KeypointsSettings
+from lcsd.settings.lungs import LungsSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sorted((ROOT / "workflow" / "config").glob("*.yaml"))
@@ -101,6 +103,20 @@ def test_override_reads_yaml_values() -> None:
         override(KeypointsSettings(), ["k.x=3"], section="keypoints")
     with pytest.raises(BadInputError, match="keypoints.kk"):
         override(KeypointsSettings(), ["kk=3"], section="keypoints")
+
+
+def test_sections_of_other_stages(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("keypoints: {k: 30}\nlungs: {closing_mm: 3}\n")
+    assigned = ["lungs.min_lung_ml = 7", "j=3", "lungs=5"]
+    also = {"lungs": LungsSettings}
+    own, others = read_sections("keypoints", KeypointsSettings, also, path, assigned[:2])
+    assert (own.k, own.j) == (30, 3)
+    assert others == {"lungs": LungsSettings(closing_mm=3, min_lung_ml=7)}
+    with pytest.raises(BadInputError, match=r"keypoints.lungs: unknown key"):
+        read_sections("keypoints", KeypointsSettings, also, path, assigned)
+    with pytest.raises(BadInputError, match=r"keypoints.cloud.x: unknown key"):
+        read_sections("keypoints", KeypointsSettings, also, path, ["cloud.x=1"])
 
 
 @pytest.mark.parametrize("name", ["config", "pairs"])

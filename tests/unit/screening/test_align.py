@@ -18,8 +18,8 @@ ORIGIN = np.zeros(3)
 TURNED = rigid((4, -3, 5), (30, -20, 250))
 
 
-def align(fixed: Image, moving: Image) -> Overlap:
-    return align_masks(fixed, moving, spacing_mm=3.0)
+def align(fixed: Image, moving: Image, spacing_mm: float = 3.0) -> Overlap:
+    return align_masks(fixed, moving, spacing_mm=spacing_mm)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_scan_that_ends_below_a_shallow_breath_still_shows_the_motion(fixed: Ima
     high = lungs(fixed.grid, breath_mm=40.0)
     empty = int(np.flatnonzero(high.array.any(axis=(1, 2)))[0])
     short = cut(high, empty - 1)
-    whole, ended = align(fixed, high), align(fixed, short)
+    whole, ended = align(fixed, high, 4.0), align(fixed, short, 4.0)
     assert ended.shared == 1.0
     assert ended.dice == pytest.approx(whole.dice, abs=0.01)
     assert ended.dice < 0.93
@@ -71,7 +71,7 @@ def test_scan_that_ends_below_a_shallow_breath_still_shows_the_motion(fixed: Ima
 
 def test_dice_falls_with_the_depth_of_breath(fixed: Image) -> None:
     grid = grid_around(TURNED.apply(ORIGIN))
-    dice = [align(fixed, lungs(grid, TURNED, breath)).dice for breath in (0, 10, 25, 45)]
+    dice = [align(fixed, lungs(grid, TURNED, breath), 4.0).dice for breath in (0, 10, 25, 45)]
     assert all(a - b > 0.01 for a, b in pairwise(dice)), dice
 
 

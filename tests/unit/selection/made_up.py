@@ -1,0 +1,49 @@
+"""A build with made-up candidates, screenings and correspondences."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+
+from lcsd.cli.main import main
+from lcsd.files import write_table
+
+CANDIDATE_COLUMNS = (
+    "case", "patient_id", "sampled", "fixed_time", "moving_time", "fixed_series", "moving_series",
+)  # fmt: skip
+
+
+def write_candidates(results: Path, roles: dict[str, str]) -> Path:
+    path = results / "cohort" / "candidates.tsv"
+    rows = [
+        {"case": case, "patient_id": f"10{number}", "sampled": role, "fixed_time": "T0",
+         "moving_time": "T1", "fixed_series": f"1.{number}.0", "moving_series": f"1.{number}.1"}
+        for number, (case, role) in enumerate(roles.items())
+    ]  # fmt: skip
+    write_table(path, CANDIDATE_COLUMNS, rows)
+    return path
+
+
+def write_screening(results: Path, case: str, dice: float | None, **changed: Any) -> None:
+    record = {
+        "verdict": "accepted", "dice": dice, "fixed_volume_l": 5.0, "moving_volume_l": 4.5,
+        "volume_ratio": 0.9, "code": None, **changed,
+    }  # fmt: skip
+    path = results / "cohort" / "screening" / f"{case}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record))
+
+
+def rejected(results: Path, case: str, code: str, dice: float | None = 0.01) -> None:
+    write_screening(results, case, dice, verdict="rejected", code=code)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as handle:
+        return list(csv.DictReader(handle, delimiter="\t"))
+
+
+def select(results: Path, *arguments: object) -> Result:
+    return CliRunner().invoke(main, ["select", str(results), *map(str, arguments)])
