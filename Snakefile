@@ -5,13 +5,7 @@ min_version("9.0")
 
 
 include: "rules/common.smk"
-
-
-if BUILD.candidates:
-
-    include: "rules/cohort.smk"
-
-
+include: "rules/selection.smk"
 include: "rules/scans.smk"
 include: "rules/lungs.smk"
 include: "rules/prealign.smk"
@@ -31,10 +25,9 @@ rule all:
 
 # Jobs were lost or failed: the report is made over what exists and names the quarantined cases.
 onerror:
-    if BUILD.candidates and Path(BUILD.manifest).exists():
-        shell("{TEST_COMMAND} || true; {REPORT_COMMAND}")
-    else:
-        shell("{REPORT_COMMAND}")
+    if BUILD.has_test_pool():
+        shell("{TEST_COMMAND} || true")
+    shell("{REPORT_COMMAND}")
 
 
 # A broken scan of a candidate fails no job, since the others are selected without it.

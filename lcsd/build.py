@@ -119,6 +119,10 @@ class Build:
             )  # fmt: skip
         return [part for option in masks.items() for part in option]
 
+    def has_test_pool(self) -> bool:
+        """Return whether test cases are to be chosen; no before the selection."""
+        return Path(self.manifest).exists() and bool(self.test_pool())
+
     def test_pool(self) -> list[str]:
         """Return the correspondences from whose motion the test cases are chosen."""
         return [
@@ -217,8 +221,7 @@ class Build:
 
     def targets(self) -> list[str]:
         """Return the last files of the build, which the report is made of."""
-        pool = bool(self.candidates) and bool(self.test_pool())
-        wanted = [f"{self.results}/cohort/test.tsv"] if pool else []
+        wanted = [f"{self.results}/cohort/test.tsv"] if self.has_test_pool() else []
         for case, pair in self.pairs.items():
             root = f"{self.results}/cases/{case}"
             wanted += [f"{root}/clouds/{scan}_keypoints.npz" for scan in ("fixed", "moving")]

@@ -3,14 +3,12 @@
 Imported while the Snakefile is read, so it loads nothing heavy.
 """
 
-import csv
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from lcsd.errors import BadInputError
-from lcsd.files import require_file
-from lcsd.pairs import check_case_name
 from lcsd.sources import is_series_uid
+from lcsd.tables import Row, read_table
 
 ROLES = ("train", "test_pool")
 
@@ -57,49 +55,29 @@ def read_candidates(path: Path) -> dict[str, Candidate]:
     Raises
     ------
     BadInputError
-        If the file is missing, a column is missing, a cell is not what its column holds, a case is
-        there twice, or no row was sampled; names line and column.
+        Not a table of candidates (:func:`lcsd.tables.read_table`), a cell that is not what its
+        column holds (``bad_candidates``), or no sampled row (``empty_table``).
     """
-    found: dict[str, Candidate] = {}
-    with require_file(path).open(newline="", encoding="utf-8") as handle:
-        reader = csv.DictReader(handle, delimiter="\t")
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
-        if missing:
-            raise BadInputError(
-                "columns are missing", code="missing_column", file=path, field=", ".join(missing),
-                expected="the table that lcsd cohort writes", remedy="run lcsd cohort again",
-            )  # fmt: skip
-        for row in reader:
-            if not row["sampled"]:
-                continue
-            _check(row, path=path, line=reader.line_num)
-            if row["case"] in found:
-                raise _bad_cell(path, reader.line_num, "case", row["case"], "a case of its own")
-            found[row["case"]] = Candidate(**{name: row[name] or "" for name in COLUMNS})
-    if not found:
+    rows = [row for row in read_table(path, COLUMNS) if row["sampled"]]
+    if not rows:
         raise BadInputError(
-            "no candidate was sampled", code="empty_table", file=path, field="sampled",
-            expected=" or ".join(ROLES), remedy="run lcsd cohort with cohort.train above 0",
+            "no candidate is sampled", code="empty_table", file=path, field="sampled",
+            expected=" or ".join(ROLES), remedy="run lcsd cohort with a sample",
         )  # fmt: skip
-    return found
+    for row in rows:
+        _check(row, path)
+    return {row["case"]: Candidate(**{name: row[name] for name in COLUMNS}) for row in rows}
 
 
-def _check(row: dict[str, str], *, path: Path, line: int) -> None:
+def _check(row: Row, path: Path) -> None:
     """Refuse cells that must not become paths or parts of commands."""
-    if row["sampled"] not in ROLES:
-        raise _bad_cell(path, line, "sampled", row["sampled"], " or ".join(ROLES))
-    try:
-        check_case_name(row["case"] or "")
-    except ValueError as error:
-        raise _bad_cell(path, line, "case", row["case"], str(error)) from error
+    bad = {} if row["sampled"] in ROLES else {"sampled": " or ".join(ROLES)}
     for name in UIDS:
-        cell = row[name] or ""
-        if not is_series_uid(cell) and not (name in OPTIONAL_UIDS and cell == ""):
-            raise _bad_cell(path, line, name, cell, "a series UID")
-
-
-def _bad_cell(path: Path, line: int, column: str, found: str, expected: str) -> BadInputError:
-    return BadInputError(
-        "bad cell", code="bad_candidates", file=path, field=f"line {line}, column {column}",
-        expected=expected, found=repr(found), remedy="run lcsd cohort again",
-    )  # fmt: skip
+        if not is_series_uid(row[name]) and not (name in OPTIONAL_UIDS and row[name] == ""):
+            bad[name] = "a series UID"
+    for column, expected in bad.items():
+        raise BadInputError(
+            "bad cell", code="bad_candidates", file=path,
+            field=f"case {row['case']}, column {column}", expected=expected,
+            found=repr(row[column]), remedy="run lcsd cohort again",
+        )  # fmt: skip

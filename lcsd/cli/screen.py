@@ -4,39 +4,50 @@ from pathlib import Path
 
 import click
 
-from lcsd.cli.common import FILE, Run, stage
+from lcsd.cli.common import FILE, SERIES_DIR, Run, stage
 from lcsd.settings.convert import ConvertSettings
+from lcsd.settings.fetch import FetchSettings
 from lcsd.settings.lungs import LungsSettings
 from lcsd.settings.screen import ScreenSettings
 
 
 @click.command(epilog="Example: lcsd screen baseline_folder followup_folder --out screening.json")
-@click.argument("fixed", type=FILE)
-@click.argument("moving", type=FILE)
+@click.argument("fixed")
+@click.argument("moving")
 @click.option("--out", type=FILE, required=True, help="Where to write the verdict (.json).")
-@click.option("--fixed-mask", type=FILE, help="Lung mask of FIXED to take instead of segmenting.")
-@click.option("--moving-mask", type=FILE, help="Lung mask of MOVING to take instead of segmenting.")
-@stage("screen", ScreenSettings, also={"convert": ConvertSettings, "lungs": LungsSettings})
+@click.option("--fixed-mask", help="Lung mask of FIXED to take instead of segmenting.")
+@click.option("--moving-mask", help="Lung mask of MOVING to take instead of segmenting.")
+@SERIES_DIR
+@stage(
+    "screen", ScreenSettings,
+    also={"fetch": FetchSettings, "convert": ConvertSettings, "lungs": LungsSettings},
+)  # fmt: skip
 def command(
     run: Run[ScreenSettings],
-    fixed: Path,
-    moving: Path,
+    fixed: str,
+    moving: str,
+    *,
     out: Path,
-    fixed_mask: Path | None,
-    moving_mask: Path | None,
+    fixed_mask: str | None,
+    moving_mask: str | None,
+    series_dir: Path | None,
 ) -> None:
-    """Judge the candidate pair FIXED and MOVING (DICOM folders or NIfTI files).
+    """Judge the candidate pair FIXED and MOVING.
 
-    Segments both lungs, aligns the masks rigidly by the masks alone and writes their Dice
-    coefficient, volumes and gates. A low Dice means much motion. A pair that cannot be used is a
-    result, too: its verdict is rejected, with the reason, and the exit code is 0. No image is kept.
+    Each is a DICOM folder, a NIfTI file, or the UID of a series in the Imaging Data Commons; so are
+    given masks (NIfTI or DICOM SEG). Segments both lungs, aligns the masks rigidly by the masks
+    alone and writes their Dice coefficient, volumes and gates. A low Dice means much motion. A pair
+    that cannot be used is a result, too: its verdict is rejected, with the reason, and the exit
+    code is 0. No image is kept.
     """
     from lcsd.files import write_json  # noqa: PLC0415
     from lcsd.screening.judge import screen_pair  # noqa: PLC0415
+    from lcsd.sources import is_series_uid  # noqa: PLC0415
 
     record, reason = screen_pair(
         (fixed, moving),
         (fixed_mask, moving_mask),
+        opened=lambda source: run.local(source, series_dir),
         settings=run.settings,
         convert=run.sections["convert"],
         lungs=run.sections["lungs"],
@@ -45,11 +56,18 @@ def command(
         # A broken scan is set aside by name; implausible or unlike lungs are but a verdict.
         run.reject(reason)
     write_json(out, record)
-    masks = {"fixed_mask": fixed_mask, "moving_mask": moving_mask}
-    inputs = {name: path for name, path in masks.items() if path is not None}
+    sources = {
+        "fixed": fixed, "moving": moving, "fixed_mask": fixed_mask, "moving_mask": moving_mask,
+    }  # fmt: skip
+    # Series have their own checksums, and may be gone by now.
+    inputs = {
+        name: Path(source)
+        for name, source in sources.items()
+        if source is not None and not is_series_uid(source)
+    }
     shown = ("verdict", "code", "dice", "fixed_volume_l", "moving_volume_l")
     run.done(
         out,
-        inputs={"fixed": fixed, "moving": moving, **inputs},
+        inputs=inputs,
         result={key: record[key] for key in shown if record.get(key) is not None},
     )

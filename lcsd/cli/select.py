@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from lcsd.cli.common import FILE, Run, say, stage
+from lcsd.settings.screen import ScreenSettings
 from lcsd.settings.select import SelectSettings
 
 
@@ -13,10 +14,19 @@ from lcsd.settings.select import SelectSettings
 @click.option(
     "--candidates", type=FILE, default=None, help="Table of candidates, as lcsd cohort writes it."
 )
+@click.option(
+    "--manifest", type=FILE, default=None,
+    help="With --test: the build's manifest.  [default: RESULTS/cohort/pairs.tsv]",
+)  # fmt: skip
 @click.option("--test", is_flag=True, help="Choose the test cases of a finished test pool instead.")
-@stage("select", SelectSettings, seeded=True)
+@stage("select", SelectSettings, also={"screen": ScreenSettings}, seeded=True)
 def command(
-    run: Run[SelectSettings], results: Path, candidates: Path | None, *, test: bool
+    run: Run[SelectSettings],
+    results: Path,
+    *,
+    candidates: Path | None,
+    manifest: Path | None,
+    test: bool,
 ) -> None:
     """Choose the pairs of the build RESULTS by their motion.
 
@@ -30,22 +40,25 @@ def command(
     from lcsd.selection.test_pool import select_test  # noqa: PLC0415
     from lcsd.selection.train import select_pairs  # noqa: PLC0415
 
-    if test == (candidates is not None):
+    if test == (candidates is not None) or (manifest is not None and not test):
         raise BadInputError(
-            "give one of the two", code="bad_option", field="--candidates, --test",
-            expected="the table of candidates, or --test", found="both" if test else "none",
+            "the options do not fit", code="bad_option", field="--candidates, --test, --manifest",
+            expected="the table of candidates, or --test with or without a manifest",
         )  # fmt: skip
     folder = results / "cohort"
     if candidates is None:
-        pool = select_test(results, run.settings)
+        manifest = manifest or folder / "pairs.tsv"
+        pool = select_test(results, manifest, run.settings)
         _warn_if_few(pool.count("selected"), run.settings.test_count, "test cases")
         verdicts = ("selected", "spare", "rejected", "quarantined")
         run.done(
-            folder / "test.tsv", inputs={"pairs": folder / "pairs.tsv"},
+            folder / "test.tsv", inputs={"manifest": manifest},
             result={name: pool.count(name) for name in verdicts},
         )  # fmt: skip
         return
-    chosen = select_pairs(results, candidates, run.settings, seed=run.seed)
+    chosen = select_pairs(
+        results, candidates, run.settings, seed=run.seed, masks=run.sections["screen"].masks
+    )
     _warn_if_few(chosen.count("train"), run.settings.count, "training pairs")
     run.done(
         folder / "pairs.tsv", inputs={"candidates": candidates},

@@ -1,5 +1,8 @@
 """Screening of one candidate pair: both lung masks, their overlap after alignment, the verdict."""
 
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +18,7 @@ from lcsd.screening.align import align_masks, border_areas
 from lcsd.settings.convert import ConvertSettings
 from lcsd.settings.lungs import LungsSettings
 from lcsd.settings.screen import ScreenSettings
+from lcsd.sources import is_series_uid
 
 SCANS = ("fixed", "moving")
 DIGITS = 6
@@ -64,64 +68,84 @@ class ScanMask:
 class Unfit(Exception):  # noqa: N818 - a verdict, not an error
     """A scan that cannot be screened, with the stage that refused it."""
 
-    def __init__(self, stage: Literal["convert", "lungs"], reason: BadInputError) -> None:
+    def __init__(self, stage: Literal["fetch", "convert", "lungs"], reason: BadInputError) -> None:
         super().__init__(reason.message)
         self.stage = stage
         self.reason = reason
 
 
-def open_scan(source: Path, settings: ConvertSettings) -> Image:
-    """Return the scan of a source; the one place where a source of a candidate is opened.
-
-    Raises
-    ------
-    BadInputError
-        If the scan fails a gate of :func:`lcsd.scans.read_scan`.
-    """
-    return read_scan(source, settings).image
-
-
-def _require(path: Path, scan: str) -> None:
-    """Raise ``WorkError`` if a file is not there: that says nothing about the scan."""
-    if not path.exists():
-        raise WorkError(
-            "the source or its mask is not there", code="missing_source", file=f"{scan} scan",
-            remedy="fetch it, or mount its disk, and run again",
-        )  # fmt: skip
+Opener = Callable[[str], AbstractContextManager[Path]]
+"""Gives the path of a source, for as long as it is needed."""
 
 
 def lungs_of(
-    scan: str, source: Path, mask: Path | None, convert: ConvertSettings, lungs: LungsSettings
+    scan: str,
+    source: str,
+    mask: str | None,
+    *,
+    opened: Opener,
+    convert: ConvertSettings,
+    lungs: LungsSettings,
 ) -> ScanMask:
     """Return the lungs of one scan, segmented or given.
 
     Parameters
     ----------
     scan
-        ``fixed`` or ``moving``, for messages, which never name a source: its path may hold a
+        ``fixed`` or ``moving``, for messages, which never name a path of the user's: it may hold a
         patient's identifier.
+    source, mask
+        Paths or series UIDs.
 
     Raises
     ------
     Unfit
         If the scan is broken, shows no lung, or the given mask is not its own.
     WorkError
-        If a file is not there.
+        If a file is not there, or a download failed for a reason that may pass.
     """
-    try:
-        _require(source, scan)
-        image = open_scan(source, convert)
-    except BadInputError as error:
-        raise Unfit("convert", _anonymous(error, scan, source)) from error
-    try:
-        if mask is not None:
-            _require(mask, scan)
-            found = given_mask(mask, image.grid)
+    with _local(scan, source, opened) as path:
+        with _refusals("convert", scan, source, path):
+            image = read_scan(path, convert).image
+        if mask is None:
+            with _refusals("lungs", scan, source, path):
+                found = segment_lungs(image, lungs).mask
         else:
-            found = segment_lungs(image, lungs).mask
-    except BadInputError as error:
-        raise Unfit("lungs", _anonymous(error, scan, mask or source)) from error
+            with (
+                _local(scan, mask, opened) as mask_path,
+                _refusals("lungs", scan, mask, mask_path),
+            ):
+                found = given_mask(mask_path, image.grid)
     return ScanMask(found, lung_volumes(found, lungs))
+
+
+@contextlib.contextmanager
+def _local(scan: str, source: str, opened: Opener) -> Iterator[Path]:
+    """Give the path of a source; a series that is not as the index says is unfit."""
+    with contextlib.ExitStack() as stack:
+        try:
+            path = stack.enter_context(opened(source))
+        except BadInputError as error:
+            raise Unfit("fetch", error) from error
+        if not path.exists():
+            raise WorkError(
+                "the source or its mask is not there", code="missing_source", file=f"{scan} scan",
+                remedy="mount its disk, and run again",
+            )  # fmt: skip
+        yield path
+
+
+@contextlib.contextmanager
+def _refusals(
+    stage: Literal["convert", "lungs"], scan: str, source: str, path: Path
+) -> Iterator[None]:
+    """Turn an error about a scan into a verdict on it."""
+    try:
+        yield
+    except BadInputError as error:
+        # Below a series UID all names are the archive's: they hold no identifier, and they help.
+        told = error if is_series_uid(source) else _anonymous(error, scan, path)
+        raise Unfit(stage, told) from error
 
 
 def _anonymous(error: BadInputError, scan: str, path: Path) -> BadInputError:
@@ -206,9 +230,10 @@ def failed(gate: dict[str, Any]) -> BadInputError:
 
 
 def screen_pair(
-    sources: tuple[Path, Path],
-    masks: tuple[Path | None, Path | None],
+    sources: tuple[str, str],
+    masks: tuple[str | None, str | None],
     *,
+    opened: Opener,
     settings: ScreenSettings,
     convert: ConvertSettings,
     lungs: LungsSettings,
@@ -218,9 +243,11 @@ def screen_pair(
     Parameters
     ----------
     sources
-        Fixed and moving scan: DICOM folders or NIfTI files.
+        Fixed and moving scan: DICOM folders, NIfTI files or series UIDs.
     masks
-        Lung masks to take instead of segmenting, or None.
+        Lung masks to take instead of segmenting (NIfTI, DICOM SEG or its series UID), or None.
+    opened
+        Gives the path of a source.
 
     Returns
     -------
@@ -231,12 +258,12 @@ def screen_pair(
     Raises
     ------
     WorkError
-        If a file is not there: no verdict on the pair.
+        If a file is not there or cannot be fetched now: no verdict on the pair.
     """
     record: dict[str, Any] = {"gates": []}
     try:
         fixed, moving = (
-            lungs_of(scan, source, mask, convert, lungs)
+            lungs_of(scan, source, mask, opened=opened, convert=convert, lungs=lungs)
             for scan, source, mask in zip(SCANS, sources, masks, strict=True)
         )
         record |= figures(fixed, moving, settings)

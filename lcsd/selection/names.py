@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lcsd.errors import BadInputError
-from lcsd.selection.tables import read_table
+from lcsd.tables import read_table
 
 NAME_PATTERN = re.compile(r"lcsd_([0-9]{4,})")
 

@@ -9,9 +9,9 @@ import numpy as np
 from lcsd.errors import BadInputError, WorkError
 from lcsd.files import read_json, write_table
 from lcsd.gates import in_range
+from lcsd.pairs import read_pairs
 from lcsd.points import read_point_pairs
 from lcsd.quarantine import REJECTED_NAME
-from lcsd.selection.tables import read_table
 from lcsd.settings.select import SelectSettings
 
 COLUMNS = (
@@ -75,12 +75,11 @@ def _judged(case: str, folder: Path, settings: SelectSettings) -> dict[str, obje
     }
 
 
-def _pool_cases(results: Path, settings: SelectSettings) -> list[str]:
-    manifest = results / "cohort" / "pairs.tsv"
+def _pool_cases(manifest: Path, settings: SelectSettings) -> list[str]:
     cases = [
-        row["case"]
-        for row in read_table(manifest, ("role",))
-        if row["role"] == "test_pool" and row["case"] not in settings.exclude
+        pair.case
+        for pair in read_pairs(manifest)
+        if pair.role == "test_pool" and pair.case not in settings.exclude
     ]
     if not cases:
         raise BadInputError(
@@ -90,7 +89,7 @@ def _pool_cases(results: Path, settings: SelectSettings) -> list[str]:
     return cases
 
 
-def judge_pool(results: Path, settings: SelectSettings) -> Pool:
+def judge_pool(results: Path, manifest: Path, settings: SelectSettings) -> Pool:
     """Return every case of the test pool with its motion, verdict and rank.
 
     A case has either been quarantined, or has correspondences and is judged by its gates; those
@@ -103,7 +102,7 @@ def judge_pool(results: Path, settings: SelectSettings) -> Pool:
     BadInputError
         A file is missing or broken.
     """
-    cases = _pool_cases(results, settings)
+    cases = _pool_cases(manifest, settings)
     folders = {case: results / "cases" / case for case in cases}
     quarantined = {case for case in cases if (folders[case] / REJECTED_NAME).exists()}
     tables = {case: folders[case] / "correspondences" for case in cases}
@@ -137,8 +136,8 @@ def _quarantined(case: str, folder: Path) -> dict[str, object]:
     return {"case": case, "verdict": "quarantined", "code": code or "unreadable_rejection"}
 
 
-def select_test(results: Path, settings: SelectSettings) -> Pool:
+def select_test(results: Path, manifest: Path, settings: SelectSettings) -> Pool:
     """Judge the test pool of a build and write ``test.tsv``; errors as :func:`judge_pool`."""
-    pool = judge_pool(results, settings)
+    pool = judge_pool(results, manifest, settings)
     write_table(results / "cohort" / "test.tsv", COLUMNS, pool.rows)
     return pool

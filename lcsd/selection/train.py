@@ -3,27 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from lcsd.candidates import Candidate, read_candidates
 from lcsd.errors import BadInputError
 from lcsd.files import read_json, write_table
 from lcsd.selection.names import published_names
-from lcsd.selection.tables import Row, read_table
 from lcsd.settings.select import SelectSettings
-
-NEEDED = (
-    "patient_id", "sampled", "fixed_series", "moving_series", "fixed_time", "moving_time",
-)  # fmt: skip
 
 MANIFEST_COLUMNS = (
     "case", "patient_id", "role", "fixed_source", "moving_source", "fixed_time", "moving_time",
+    "fixed_mask", "moving_mask",
 )  # fmt: skip
 
 FIGURES = ("dice", "fixed_volume_l", "moving_volume_l", "volume_ratio")
 
 SELECTION_COLUMNS = ("case", "role", *FIGURES, "verdict", "code", "rank", "selected")
-
-ROLES = ("train", "test_pool")
 
 
 @dataclass(frozen=True)
@@ -51,31 +46,25 @@ def screening_path(results: Path, case: str) -> Path:
     return results / "cohort" / "screening" / f"{case}.json"
 
 
-def sampled_candidates(path: Path, settings: SelectSettings) -> list[Row]:
+def wanted_candidates(path: Path, settings: SelectSettings) -> list[Candidate]:
     """Return the sampled candidates that the settings do not exclude, sorted by case.
 
     Raises
     ------
     BadInputError
-        Not a table of candidates, none of them sampled, or an excluded case that is not there.
+        As :func:`lcsd.candidates.read_candidates`, or an excluded case that is not there.
     """
-    rows = [row for row in read_table(path, NEEDED) if row["sampled"] in ROLES]
-    unknown = set(settings.exclude) - {row["case"] for row in rows}
+    found = read_candidates(path)
+    unknown = set(settings.exclude) - set(found)
     if unknown:
         raise BadInputError(
             "a case to leave out is not among the sampled candidates", code="unknown_case",
             file=path, field="select.exclude", found=min(unknown), remedy="correct its name",
         )  # fmt: skip
-    if not rows:
-        raise BadInputError(
-            "no candidate is sampled", code="empty_table", file=path, field="sampled",
-            expected=" or ".join(ROLES), remedy="run lcsd cohort with a sample",
-        )  # fmt: skip
-    kept = [row for row in rows if row["case"] not in settings.exclude]
-    return sorted(kept, key=lambda row: row["case"])
+    return [found[case] for case in sorted(set(found) - set(settings.exclude))]
 
 
-def read_screenings(results: Path, rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+def read_screenings(results: Path, rows: Sequence[Candidate]) -> dict[str, dict[str, Any]]:
     """Return the screening of every candidate by its case.
 
     Raises
@@ -83,7 +72,7 @@ def read_screenings(results: Path, rows: Sequence[Row]) -> dict[str, dict[str, A
     BadInputError
         Some are missing (``missing_screening``), or one is not a screening (``bad_screening``).
     """
-    paths = {row["case"]: screening_path(results, row["case"]) for row in rows}
+    paths = {row.case: screening_path(results, row.case) for row in rows}
     missing = [case for case, path in paths.items() if not path.exists()]
     if missing:
         raise BadInputError(
@@ -105,42 +94,49 @@ def read_screenings(results: Path, rows: Sequence[Row]) -> dict[str, dict[str, A
 
 
 def choose(
-    rows: Sequence[Row], screenings: dict[str, dict[str, Any]], settings: SelectSettings
+    rows: Sequence[Candidate],
+    screenings: dict[str, dict[str, Any]],
+    settings: SelectSettings,
+    *,
+    masks: Literal["made", "published"] = "made",
 ) -> Selection:
     """Return the selection: the lowest Dice for training, and the whole accepted test pool.
 
-    Training candidates are ranked by Dice, ties by case; a rejected candidate has no rank.
+    Training candidates are ranked by Dice, ties by case; a rejected candidate has no rank. Cases
+    keep the published masks with which they were screened.
     """
     accepted = {case for case, record in screenings.items() if record["verdict"] == "accepted"}
-    train = [row["case"] for row in rows if row["sampled"] == "train" and row["case"] in accepted]
+    train = [row.case for row in rows if row.sampled == "train" and row.case in accepted]
     train.sort(key=lambda case: (screenings[case]["dice"], case))
     ranks = {case: rank for rank, case in enumerate(train, 1)}
     chosen = set(train[: settings.count])
-    chosen |= {r["case"] for r in rows if r["sampled"] == "test_pool" and r["case"] in accepted}
+    chosen |= {r.case for r in rows if r.sampled == "test_pool" and r.case in accepted}
     table: list[dict[str, object]] = [
         {
-            "case": row["case"],
-            "role": row["sampled"],
-            **{name: _cell(screenings[row["case"]].get(name)) for name in FIGURES},
-            "verdict": screenings[row["case"]]["verdict"],
-            "code": _cell(screenings[row["case"]].get("code")),
-            "rank": ranks.get(row["case"], ""),
-            "selected": "yes" if row["case"] in chosen else "no",
+            "case": row.case,
+            "role": row.sampled,
+            **{name: _cell(screenings[row.case].get(name)) for name in FIGURES},
+            "verdict": screenings[row.case]["verdict"],
+            "code": _cell(screenings[row.case].get("code")),
+            "rank": ranks.get(row.case, ""),
+            "selected": "yes" if row.case in chosen else "no",
         }
         for row in rows
     ]
     manifest: list[dict[str, object]] = [
         {
-            "case": row["case"],
-            "patient_id": row["patient_id"],
-            "role": row["sampled"],
-            "fixed_source": row["fixed_series"],
-            "moving_source": row["moving_series"],
-            "fixed_time": row["fixed_time"],
-            "moving_time": row["moving_time"],
+            "case": row.case,
+            "patient_id": row.patient_id,
+            "role": row.sampled,
+            "fixed_source": row.fixed_series,
+            "moving_source": row.moving_series,
+            "fixed_time": row.fixed_time,
+            "moving_time": row.moving_time,
+            "fixed_mask": row.fixed_segmentation if masks == "published" else "",
+            "moving_mask": row.moving_segmentation if masks == "published" else "",
         }
         for row in rows
-        if row["case"] in chosen
+        if row.case in chosen
     ]
     return Selection(table, manifest)
 
@@ -150,7 +146,12 @@ def _cell(value: object) -> object:
 
 
 def select_pairs(
-    results: Path, candidates: Path, settings: SelectSettings, *, seed: int
+    results: Path,
+    candidates: Path,
+    settings: SelectSettings,
+    *,
+    seed: int,
+    masks: Literal["made", "published"] = "made",
 ) -> Selection:
     """Choose the pairs of a build and write ``pairs.tsv``, ``selection.tsv`` and ``names.tsv``.
 
@@ -159,8 +160,8 @@ def select_pairs(
     BadInputError
         A table or screening is missing or broken, or nobody was accepted (``nobody_accepted``).
     """
-    rows = sampled_candidates(candidates, settings)
-    selection = choose(rows, read_screenings(results, rows), settings)
+    rows = wanted_candidates(candidates, settings)
+    selection = choose(rows, read_screenings(results, rows), settings, masks=masks)
     if not selection.chosen:
         raise BadInputError(
             "no candidate was accepted", code="nobody_accepted", file=candidates,

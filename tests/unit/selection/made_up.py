@@ -7,22 +7,20 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 
+from lcsd.candidates import COLUMNS
 from lcsd.cli.main import main
 from lcsd.files import write_table
-
-CANDIDATE_COLUMNS = (
-    "case", "patient_id", "sampled", "fixed_time", "moving_time", "fixed_series", "moving_series",
-)  # fmt: skip
 
 
 def write_candidates(results: Path, roles: dict[str, str]) -> Path:
     path = results / "cohort" / "candidates.tsv"
     rows = [
         {"case": case, "patient_id": f"10{number}", "sampled": role, "fixed_time": "T0",
-         "moving_time": "T1", "fixed_series": f"1.{number}.0", "moving_series": f"1.{number}.1"}
+         "moving_time": "T1", "fixed_series": f"1.2.{number}.0", "moving_series": f"1.2.{number}.1",
+         "fixed_segmentation": "", "moving_segmentation": f"1.2.{number}.2"}
         for number, (case, role) in enumerate(roles.items())
     ]  # fmt: skip
-    write_table(path, CANDIDATE_COLUMNS, rows)
+    write_table(path, COLUMNS, rows)
     return path
 
 

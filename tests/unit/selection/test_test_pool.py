@@ -37,7 +37,7 @@ def build(tmp_path: Path) -> Path:
     results = tmp_path / "r"
     roles = dict.fromkeys("abcdefgh", "test_pool") | {"z": "train"}
     rows = [
-        {"case": case, "role": role, "fixed_source": "1", "moving_source": "2"}
+        {"case": case, "role": role, "fixed_source": "1.2.3.1", "moving_source": "1.2.3.2"}
         for case, role in roles.items()
     ]
     write_table(results / "cohort" / "pairs.tsv", MANIFEST_COLUMNS, rows)
@@ -111,6 +111,15 @@ def test_broken_files_are_named(build: Path) -> None:
     finish(build, "b", 9.0)
     select(build, "--test", *FEW)
     assert read(build / "cohort" / "test.tsv")[-1]["code"] == "unreadable_rejection"
-    rows = [{"case": "z", "role": "train"}]
+    rows = [{"case": "z", "role": "train", "fixed_source": "a", "moving_source": "b"}]
     write_table(build / "cohort" / "pairs.tsv", MANIFEST_COLUMNS, rows)
     assert "[empty_table]" in select(build, "--test").stderr
+
+
+def test_another_manifest_can_be_named(build: Path) -> None:
+    own = build / "own.tsv"
+    (build / "cohort" / "pairs.tsv").rename(own)
+    assert "[missing_file]" in select(build, "--test", *FEW).stderr
+    assert select(build, "--test", "--manifest", own, *FEW).exit_code == 0
+    assert len(read(build / "cohort" / "test.tsv")) == 8
+    assert "[bad_option]" in select(build, "--manifest", own, "--candidates", own).stderr

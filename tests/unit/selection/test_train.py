@@ -16,6 +16,7 @@ from tests.unit.selection.made_up import (
 )
 
 DICE = {"b": 0.8, "a": 0.8, "c": 0.7, "d": 0.95, "e": 0.65}
+REST = "\t1\ttrain\tT0\tT1\t1.2.3.4\t1.2.3.5\t\t"
 TABLES = ("pairs.tsv", "selection.tsv", "names.tsv")
 
 
@@ -54,9 +55,18 @@ def test_lowest_dice_first_ties_by_case_failures_never(build: Path) -> None:
     assert (rows["u"]["code"], rows["u"]["dice"]) == ("truncated_file", "")
     (pair,) = [row for row in read(build / "cohort" / "pairs.tsv") if row["case"] == "c"]
     assert pair == {
-        "case": "c", "patient_id": "102", "role": "train", "fixed_source": "1.2.0",
-        "moving_source": "1.2.1", "fixed_time": "T0", "moving_time": "T1",
+        "case": "c", "patient_id": "102", "role": "train", "fixed_source": "1.2.2.0",
+        "moving_source": "1.2.2.1", "fixed_time": "T0", "moving_time": "T1",
+        "fixed_mask": "", "moving_mask": "",
     }  # fmt: skip
+
+
+def test_cases_keep_the_published_masks_of_their_screening(build: Path) -> None:
+    path = build / "cohort" / "candidates.tsv"
+    call = ["--candidates", path, "--set", "screen.masks=published", "--set", "count=1"]
+    assert select(build, *call).exit_code == 0
+    pairs = {row["case"]: row for row in read(build / "cohort" / "pairs.tsv")}
+    assert pairs["e"]["moving_mask"] == "1.2.4.2"
 
 
 def test_patients_stay_in_the_manifest(build: Path) -> None:
@@ -152,14 +162,15 @@ def test_broken_screening_is_named(content: str, build: Path) -> None:
         ("case\tpatient_id\n", "missing_column"),
         ("HEADER\n", "empty_table"),
         ("HEADER\na\t1\ttrain\n", "bad_row"),
-        ("HEADER\na\t1\ttrain\tT0\tT1\t1\t2\nA\t1\ttrain\tT0\tT1\t1\t2\n", "bad_case"),
-        ("HEADER\n../a\t1\ttrain\tT0\tT1\t1\t2\n", "bad_case"),
-        ("HEADER\n\"a\t1\ttrain\tT0\tT1\t1\t2\n", "bad_table"),
+        ("HEADER\naREST\nAREST\n", "bad_case"),
+        ("HEADER\n../aREST\n", "bad_case"),
+        ("HEADER\n\"aREST\n", "bad_table"),
     ],
 )  # fmt: skip
 def test_broken_candidates_are_refused(table: str, code: str, build: Path) -> None:
     path = build / "cohort" / "candidates.tsv"
-    path.write_text(table.replace("HEADER", path.read_text().splitlines()[0]))
+    header = path.read_text().splitlines()[0]
+    path.write_text(table.replace("HEADER", header).replace("REST", REST))
     result = select(build, "--candidates", path)
     assert result.exit_code == 2
     assert f"[{code}]" in result.stderr

@@ -1,4 +1,4 @@
-"""Reading the tables of a cohort."""
+"""Reading tables (TSV) with a row per case."""
 
 import csv
 from collections.abc import Sequence

@@ -1,0 +1,80 @@
+# Which candidates become cases, and which of these are for testing.
+TEST_COMMAND = shlex.join(
+    [
+        "lcsd",
+        "select",
+        RESULTS,
+        "--test",
+        "--manifest",
+        BUILD.manifest,
+        *BUILD.settings("select"),
+    ]
+)
+
+
+if BUILD.candidates:
+
+    rule screen:
+        output:
+            f"{RESULTS}/cohort/screening/{{case}}.json",
+        log:
+            f"{LOGS}/screen/{{case}}.log",
+        conda:
+            "../environment.yml"
+        resources:
+            downloads=1,
+        params:
+            fixed=lambda w: BUILD.candidates[w.case].fixed_series,
+            moving=lambda w: BUILD.candidates[w.case].moving_series,
+            masks=lambda w: BUILD.screen_masks(w.case),
+            settings=BUILD.settings("screen", "convert", "lungs"),
+            rejected=REJECTED,
+        message:
+            "{wildcards.case}: overlap of the lung masks"
+        shell:
+            "lcsd screen {params.fixed:q} {params.moving:q} --out {output:q} {params.masks:q}"
+            " {params.settings:q} {FETCH} --threads {threads} --rejected {params.rejected:q}"
+            " > {log:q} 2>&1"
+
+    # The only checkpoint: which cases there are is known once all candidates have a verdict.
+    checkpoint select:
+        input:
+            BUILD.screened(),
+            candidates=BUILD.config.candidates,
+        output:
+            manifest=BUILD.manifest,
+            table=f"{RESULTS}/cohort/selection.tsv",
+            # Names once given stay.
+            names=update(f"{RESULTS}/cohort/names.tsv"),
+        log:
+            f"{LOGS}/select.log",
+        conda:
+            "../environment.yml"
+        params:
+            results=RESULTS,
+            settings=BUILD.settings("select", "screen"),
+        message:
+            "Selection of the pairs with the strongest motion"
+        shell:
+            "lcsd select {params.results:q} --candidates {input.candidates:q} {params.settings:q}"
+            " > {log:q} 2>&1"
+
+
+rule test_cases:
+    input:
+        lambda w: selected() or BUILD.test_pool(),
+        manifest=BUILD.manifest,
+    output:
+        f"{RESULTS}/cohort/test.tsv",
+    log:
+        f"{LOGS}/test_cases.log",
+    conda:
+        "../environment.yml"
+    params:
+        results=RESULTS,
+        settings=BUILD.settings("select"),
+    message:
+        "Choice of the test cases"
+    shell:
+        "lcsd select {params.results:q} --test --manifest {input.manifest:q}"
+        " {params.settings:q} > {log:q} 2>&1"
