@@ -85,7 +85,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._object(self.owner.objects[f"{bucket}/{key}"], fault)
 
     def _object(self, body: bytes, fault: str | None) -> None:
-        extra = {"ETag": f'"{hashlib.md5(body).hexdigest()}"', "Last-Modified": MODIFIED}  # noqa: S324
+        extra = {"ETag": self.owner.tag(body), "Last-Modified": MODIFIED}
         wanted = self.headers.get("Range")
         status = 200
         if wanted:
@@ -140,6 +140,7 @@ class S3Server:
         self.objects: dict[str, bytes] = {}
         self.fault: Fault | None = None
         self.page = 1000
+        self.parted = False  # objects were uploaded in parts: ETags are no MD5
         self.dead, self.release = threading.Event(), threading.Event()
         self.stalled = threading.Semaphore(0)
         self._counts: Counter[tuple[str, str]] = Counter()
@@ -182,6 +183,11 @@ class S3Server:
         with self._lock:
             self._counts.clear()
 
+    def tag(self, body: bytes) -> str:
+        """Return the ETag of an object."""
+        digest = hashlib.md5(body).hexdigest()  # noqa: S324
+        return f'"{digest}-1"' if self.parted else f'"{digest}"'
+
     def listing(self, bucket: str, query: dict[str, list[str]]) -> bytes:
         prefix = query.get("prefix", [""])[0]
         keys = sorted(
@@ -193,7 +199,7 @@ class S3Server:
         more = first + self.page < len(keys)
         rows = "".join(
             f"<Contents><Key>{escape(key)}</Key><LastModified>1999-01-02T00:00:00.000Z"
-            f'</LastModified><ETag>"{hashlib.md5(body).hexdigest()}"</ETag>'  # noqa: S324
+            f"</LastModified><ETag>{self.tag(body)}</ETag>"
             f"<Size>{len(body)}</Size><StorageClass>STANDARD</StorageClass></Contents>"
             for key, body in ((key, self.objects[f"{bucket}/{key}"]) for key in part)
         )

@@ -152,14 +152,11 @@ class _Meter:
 
     def __call__(self) -> int:
         now = folder_bytes(self._folder)
-        self.set(now)
-        return now
-
-    def set(self, now: int) -> None:
         if self._display is not None and now != self._seen:
             with self._lock:
                 self._display.update(now - self._seen)
         self._seen = now
+        return now
 
 
 class _Fetch:
@@ -253,7 +250,6 @@ class _Fetch:
                 self._say(f"series {place.uid}: {error.message}; again in {wait:.1f} s")
                 transfer.wait(wait)
         place.close(hashes)
-        meter.set(entry.size_bytes)
         return len(hashes)
 
     @contextlib.contextmanager

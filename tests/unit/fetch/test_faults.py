@@ -94,10 +94,10 @@ def test_a_fault_that_passes_is_outlived_in_one_run(site: Site) -> None:
 def test_the_bucket_denies_the_listing(site: Site) -> None:
     site.server.fault = lambda *_: "deny"
     started = time.monotonic()
-    result = site.run(UIDS[0], retries=5, backoff_s=5, backoff_most_s=5)
+    result = site.run(UIDS[0], retries=5, backoff_s=50)
     assert result.exit_code == 1
     assert "[access_denied]" in result.stderr
-    assert time.monotonic() - started < 4  # another attempt would not help
+    assert time.monotonic() - started < 20  # another attempt would not help
 
 
 def test_nobody_answers(site: Site) -> None:
@@ -107,7 +107,7 @@ def test_nobody_answers(site: Site) -> None:
     assert result.exit_code == 1
     assert result.stderr.count("[server_unreachable]") == 4  # two attempts of each
     assert "connection refused" in result.stderr
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 30  # s5cmd alone would try for 50 s
     site.check_nothing_final()
     result = site.run(UIDS[0], endpoint_url="http://nobody.invalid")
     assert result.exit_code == 1
@@ -147,7 +147,7 @@ def test_a_silent_server_is_given_up(site: Site) -> None:
     result = site.run(UIDS[0], stall_s=0.8)
     assert result.exit_code == 1
     assert "[server_stalled]" in result.stderr
-    assert 1.6 < time.monotonic() - started < 10
+    assert 1.6 < time.monotonic() - started < 20
     assert still_running(site.part()) == []
     site.check_nothing_final()
     site.server.fault = None

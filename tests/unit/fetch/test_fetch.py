@@ -136,6 +136,19 @@ def test_wrong_content_in_the_bucket(site: Site, code: str) -> None:
     assert sum(site.server.gets().values()) in ((FILES,) if code == "missing_objects" else (1, 2))
 
 
+def test_objects_without_md5_are_fetched_again_after_wrong_content(site: Site) -> None:
+    site.server.parted = True
+    good = site.change(3, image_bytes(UIDS[1], 3))
+    result = site.run(UIDS[0])
+    assert result.exit_code == 2
+    assert "[wrong_series]" in result.stderr
+    site.change(3, good)  # as long as the wrong one
+    site.server.forget()
+    assert site.run(UIDS[0]).exit_code == 0
+    site.check_complete(UIDS[0])
+    assert site.server.gets() == {site.key(3): 1}
+
+
 def test_another_patients_image_is_refused_without_naming_anybody(site: Site) -> None:
     site.change(3, image_bytes(UIDS[0], 3, PatientID="PATIENT-4712"))
     result = site.run(UIDS[0])
@@ -195,6 +208,24 @@ def test_disk_too_small_is_told_before_anything_is_fetched(
     assert "1.0 MB free" in result.stderr
     assert site.server.gets() == {}
     assert site.run(UIDS[0]).exit_code == 0  # half of it fits
+
+
+def test_what_is_there_needs_no_room_and_strays_go(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert site.run(UIDS[0]).exit_code == 0
+    (site.out / f"{UIDS[0]}.sha256").unlink()
+    (site.out / UIDS[0]).rename(site.part())
+    (site.part() / "0002.dcm").unlink()
+    (site.part() / "stray").write_text("of another program")
+    (site.part() / "folder").mkdir()
+
+    class Usage:
+        free = 200_000  # two files; the series has six
+
+    monkeypatch.setattr("lcsd.fetch.plan.shutil.disk_usage", lambda _: Usage)
+    assert site.run(UIDS[0]).exit_code == 0
+    site.check_complete(UIDS[0])
 
 
 def test_missing_program_is_named(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

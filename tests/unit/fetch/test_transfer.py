@@ -1,5 +1,6 @@
 """What s5cmd says, turned into errors; the lock; the guard of its process."""
 
+import os
 import subprocess
 import sys
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lcsd.fetch.plan import Entry
-from lcsd.fetch.store import locked
+from lcsd.fetch.store import _taken, locked
 from lcsd.fetch.transfer import GUARD, explain
 
 ENTRY = Entry("1.2", "p", "CT", 3, 9, "bucket", "prefix")
@@ -92,3 +93,19 @@ def test_lock_is_held_once_told_once_and_gone_afterwards(tmp_path: Path) -> None
     path.write_text("left by a process that was killed")
     with locked(path, wait=give_up, waiting=lambda: told.append("never")):
         assert told == ["once"]
+
+
+def test_lock_of_a_removed_file_is_none(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    handles = []
+    for _ in range(2):
+        path.unlink(missing_ok=True)
+        handles.append(os.open(path, os.O_RDWR | os.O_CREAT))
+    try:
+        assert not _taken(handles[0], path)  # another process may hold the new file
+        assert _taken(handles[1], path)
+        path.unlink()
+        assert not _taken(handles[1], path)
+    finally:
+        for handle in handles:
+            os.close(handle)
