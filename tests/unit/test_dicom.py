@@ -140,6 +140,8 @@ def test_reports_and_raw_data_of_a_ct_are_no_slices(tmp_path: Path) -> None:
 def test_image_without_series_uid(tmp_path: Path) -> None:
     folder = write_series(tmp_path / "s", change=shifted("SeriesInstanceUID", None, 3))
     assert refused(folder) == "no_series_uid"
+    bare = write_series(tmp_path / "bare", change=shifted("SeriesInstanceUID", ""))
+    assert read_scan(bare).series_uid is None
 
 
 def test_deflated_files_are_read(tmp_path: Path) -> None:
