@@ -353,7 +353,7 @@ def _choose(
     if series_uid is not None:
         if series_uid not in groups:
             raise _unclear(
-                "the series is not in the folder", "no_series", groups, folder, found=counts
+                "the series is not in the folder", groups, folder, code="no_series", found=counts
             )
         return series_uid
     # A folder with short series only is judged by the number of slices later, with its count.
@@ -361,13 +361,13 @@ def _choose(
     candidates = long or list(groups)
     if len(candidates) > 1:
         raise _unclear(
-            "several series in the folder", "several_series", groups, folder, found=counts
+            "several series in the folder", groups, folder, code="several_series", found=counts
         )
     return candidates[0]
 
 
 def _unclear(
-    what: str, code: str, groups: Mapping[str, list[Header]], folder: Path, *, found: str
+    what: str, groups: Mapping[str, list[Header]], folder: Path, *, code: str, found: str
 ) -> SeriesChoiceError:
     error = SeriesChoiceError(
         what, code=code, file=folder, field="series_uid", expected="one CT series",
