@@ -95,13 +95,13 @@ class Header:
     syntax
         Transfer syntax UID; None if the file does not say (then pixels are not compressed).
     pixel_bytes
-        Length of the pixel data; None without pixels, -1 if compressed in fragments.
+        Length of the pixel data, 0 without pixels; -1 if compressed in fragments.
     """
 
     path: Path
     values: Values
     syntax: Any | None
-    pixel_bytes: int | None
+    pixel_bytes: int
 
     def texts(self, name: str) -> list[str]:
         """Return the values of an element in capitals; none if it is absent or broken."""
@@ -152,13 +152,16 @@ def read_folder(folder: Path, *, series_uid: str | None, min_slices: int) -> Ser
         elif _is_localizer(header):
             skipped["localizers"] += 1
         else:
-            groups[_series_uid(header)].append(header)
+            if header.pixel_bytes == 0:
+                raise truncated(path, "no pixels")
+            groups[header.text("SeriesInstanceUID")].append(header)
     if skipped["other_files"] == len(files):
         raise BadInputError(
             "no DICOM files in the folder", code="no_dicom", file=folder,
             found=f"{len(files)} other files",
             remedy="give the folder that holds the series",
         )  # fmt: skip
+    _check_uids(groups)
     uid = _choose(groups, folder, series_uid=series_uid, min_slices=min_slices)
     skipped["other_series"] = sum(len(images) for images in groups.values()) - len(groups[uid])
     return Series(uid, folder, groups[uid], skipped)
@@ -235,7 +238,7 @@ def read_header(path: Path) -> Header | None:
         if bare:
             return None
         raise truncated(path, "a header that ends at its beginning")
-    length = None if pixels is None else _length(pixels, path, size, deflated=syntax == DEFLATED)
+    length = 0 if pixels is None else _length(pixels, path, size, deflated=syntax == DEFLATED)
     return Header(path, values, syntax, length)
 
 
@@ -321,17 +324,15 @@ def _is_localizer(header: Header) -> bool:
     return "LOCALIZER" in header.texts("ImageType")
 
 
-def _series_uid(header: Header) -> str:
-    uid = header.text("SeriesInstanceUID")
-    if not uid and header.pixel_bytes is None:
-        raise truncated(header.path, "no pixels")
-    if not uid:
+def _check_uids(groups: Mapping[str, list[Header]]) -> None:
+    """Refuse images without a series among others; de-identified ones all lack it."""
+    if "" in groups and len(groups) > 1:
         raise BadInputError(
             "the image does not say which series it belongs to", code="no_series_uid",
-            file=header.path, field="SeriesInstanceUID", expected="a UID", found="none",
-            remedy="export the series again",
+            file=groups[""][0].path, field="SeriesInstanceUID",
+            expected="a UID, as in other files of the folder", found="none",
+            remedy="export the series again, or give its own folder",
         )  # fmt: skip
-    return uid
 
 
 def _choose(
@@ -352,7 +353,7 @@ def _choose(
     if series_uid is not None:
         if series_uid not in groups:
             raise _unclear(
-                "the series is not in the folder", "no_series", groups, folder, found=counts
+                "the series is not in the folder", groups, folder, code="no_series", found=counts
             )
         return series_uid
     # A folder with short series only is judged by the number of slices later, with its count.
@@ -360,13 +361,13 @@ def _choose(
     candidates = long or list(groups)
     if len(candidates) > 1:
         raise _unclear(
-            "several series in the folder", "several_series", groups, folder, found=counts
+            "several series in the folder", groups, folder, code="several_series", found=counts
         )
     return candidates[0]
 
 
 def _unclear(
-    what: str, code: str, groups: Mapping[str, list[Header]], folder: Path, *, found: str
+    what: str, groups: Mapping[str, list[Header]], folder: Path, *, code: str, found: str
 ) -> SeriesChoiceError:
     error = SeriesChoiceError(
         what, code=code, file=folder, field="series_uid", expected="one CT series",
@@ -376,7 +377,7 @@ def _unclear(
     error.choices = tuple(
         f"series {uid}: {len(images)} images, "
         f"kernel {plain_name(images[0].values, 'ConvolutionKernel') or 'not named'}, "
-        f"thickness {images[0].text('SliceThickness')[:16] or 'unknown'} mm"
+        f"thickness {images[0].text('SliceThickness') or 'unknown'} mm"
         for uid, images in sorted(groups.items())
     )
     return error

@@ -228,8 +228,12 @@ def placed_mask(mask: Image, scan: Grid, *, file: Path) -> Image:
     """
     if mask.grid.same_as(scan):
         return mask
-    inside = _share_inside(mask, scan)
-    moved = resample(mask, scan, nearest=True)
+    moved = _pasted(mask, scan)
+    if moved is None:
+        inside = _share_inside(mask, scan)
+        moved = resample(mask, scan, nearest=True)
+    else:
+        inside = float(moved.array.sum() / mask.array.sum())
     if inside < 0.5 or not moved.array.any():
         raise BadInputError(
             "the mask does not lie on the scan", code="mask_elsewhere", file=file,
@@ -237,6 +241,30 @@ def placed_mask(mask: Image, scan: Grid, *, file: Path) -> Image:
             remedy="check that it belongs to this scan and keeps the scan's geometry",
         )  # fmt: skip
     return moved
+
+
+def _pasted(mask: Image, scan: Grid) -> Image | None:
+    """Return a mask whose voxels are some of the scan's, without resampling; None if not."""
+    first = np.rint(scan.world_to_voxel(np.asarray(mask.grid.origin))).astype(int)
+    size = np.asarray(mask.grid.size)
+    x, y, z = (float(v) for v in scan.voxel_to_world(first.astype(np.float64)))
+    span = Grid(
+        size=mask.grid.size,
+        spacing=scan.spacing,
+        origin=(x, y, z),
+        direction=scan.direction,
+    )
+    if not mask.grid.same_as(span):
+        return None
+    low, high = np.maximum(first, 0), np.minimum(first + size, scan.size)
+    whole = np.zeros(scan.shape, dtype=bool)
+    if (high > low).all():
+        target = tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))
+        source = tuple(
+            slice(a, b) for a, b in zip((low - first)[::-1], (high - first)[::-1], strict=True)
+        )
+        whole[target] = mask.array[source]
+    return Image(whole, scan)
 
 
 def _share_inside(mask: Image, scan: Grid) -> float:

@@ -49,7 +49,7 @@ class Scan:
     image
         HU, int16, (z, y, x); for DICOM the slices in order along their normal.
     series_uid
-        SeriesInstanceUID; none for NIfTI.
+        SeriesInstanceUID; none for NIfTI and for de-identified files without it.
     header
         Allow-listed technical fields of the DICOM header; none for NIfTI.
     skipped
@@ -156,7 +156,7 @@ def _stack(series: Series, settings: ConvertSettings) -> Scan:
         image=Image(
             _in_hu(_planes(slices), grid.shape, settings.min_air_fraction, series.folder), grid
         ),
-        series_uid=series.uid,
+        series_uid=series.uid or None,
         header=technical_fields([header.values for header in series.headers]),
         skipped=series.skipped,
         misplaced_mm=misplaced,

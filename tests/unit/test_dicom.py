@@ -140,6 +140,8 @@ def test_reports_and_raw_data_of_a_ct_are_no_slices(tmp_path: Path) -> None:
 def test_image_without_series_uid(tmp_path: Path) -> None:
     folder = write_series(tmp_path / "s", change=shifted("SeriesInstanceUID", None, 3))
     assert refused(folder) == "no_series_uid"
+    bare = write_series(tmp_path / "bare", change=shifted("SeriesInstanceUID", ""))
+    assert read_scan(bare).series_uid is None
 
 
 def test_deflated_files_are_read(tmp_path: Path) -> None:
@@ -177,3 +179,26 @@ def test_random_damage_ends_in_a_reason(tmp_path: Path, seed: int) -> None:
     assert found.exit_code in (0, 2), found.output
     assert "Traceback" not in found.output
     assert len(found.stderr.splitlines()) <= 1
+
+
+@pytest.mark.timeout(20)
+def test_zeros_in_place_of_the_pixels_end_the_header(tmp_path: Path) -> None:
+    folder = write_series(tmp_path / "s", count=3)
+    victim = folder / "ct000.dcm"
+    whole = victim.read_bytes()
+    with victim.open("wb") as handle:
+        handle.write(whole[: whole.index(b"\xe0\x7f\x10\x00")])
+        handle.truncate(1 << 36)
+    assert refused(folder) == "truncated_file"
+
+
+def test_pydicom_says_nothing_of_values(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    folder = write_series(tmp_path / "s")
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"1.2.7\0", b"JANE.D"))
+    caplog.clear()
+    assert read_scan(folder).image.grid.size[2] == SLICES
+    assert not [record for record in caplog.records if record.name.startswith("pydicom")]
+    assert not [warning for warning in recwarn if "JANE" in str(warning.message)]

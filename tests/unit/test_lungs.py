@@ -11,7 +11,7 @@ from lcsd.cli.main import main
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.images import Image, read_image, read_mask, resample, write_image, write_mask
-from lcsd.lungs import given_mask, segment_lungs
+from lcsd.lungs import given_mask, placed_mask, segment_lungs
 from lcsd.settings.lungs import LungsSettings
 from tests.grids import GRIDS
 from tests.thorax import CENTRE, scan, thorax_grid
@@ -176,3 +176,17 @@ def test_mask_follows_a_moved_scan(chest: dict[str, Image]) -> None:
     assert (
         resample(two, one.grid, transform=shift, nearest=True).array == one.array
     ).mean() > 0.999
+
+
+def test_mask_on_part_of_the_scans_lattice_is_pasted_not_resampled() -> None:
+    grid = Grid((9, 8, 7), (1.0, 2.0, 3.0), (5.0, 6.0, 7.0), GRIDS["oblique"].direction)
+    for first in ([2, 1, 3], [-2, -1, 4], [6, 5, -1], [30, 0, 0]):
+        origin = grid.voxel_to_world(np.array(first, float))
+        part = Grid((4, 5, 4), grid.spacing, tuple(origin), grid.direction)
+        mask = Image(np.random.default_rng(1).random(part.shape) < 0.5, part)
+        expected = resample(mask, grid, nearest=True).array
+        if expected.sum() < 0.5 * mask.array.sum():
+            with pytest.raises(BadInputError, match="mask_elsewhere"):
+                placed_mask(mask, grid, file=Path("m"))
+        else:
+            assert (placed_mask(mask, grid, file=Path("m")).array == expected).all()

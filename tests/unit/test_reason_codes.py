@@ -1,0 +1,85 @@
+"""The table of reason codes in docs/convert.md has exactly the codes of the source."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lcsd.headers import FIELDS
+from lcsd.images import FORM_TOLERANCE_MM
+from lcsd.scans import AIR_HU, AXES_TOLERANCE, COSINE_TOLERANCE, PIXEL_TOLERANCE_MM
+from lcsd.settings.convert import ConvertSettings
+from lcsd.slices import SHARED
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES: dict[str, set[str] | None] = {
+    "dicom.py": None,
+    "slices.py": None,
+    "scans.py": None,
+    "dicom_seg.py": None,
+    "headers.py": None,
+    "cli/convert.py": None,
+    "cli/lungs.py": None,
+    "lungs.py": {"placed_mask"},
+    "images.py": {"read_image", "_check_forms"},
+    "geometry.py": {"__post_init__"},
+    "files.py": {"require_file"},
+}
+"""Modules, and the functions of them that conversion goes through; None: all."""
+
+DEFAULTS = ConvertSettings()
+
+
+def codes_of(module: str, functions: set[str] | None) -> Iterator[str]:
+    tree = ast.parse((ROOT / "lcsd" / module).read_text())
+    parts = [
+        node for node in ast.walk(tree)
+        if functions is None or (isinstance(node, ast.FunctionDef) and node.name in functions)
+    ]  # fmt: skip
+    for part in parts:
+        for node in ast.walk(part):
+            if isinstance(node, ast.keyword) and node.arg == "code":
+                yield from (
+                    leaf.value for leaf in ast.walk(node.value) if isinstance(leaf, ast.Constant)
+                )
+
+
+def table() -> dict[str, str]:
+    text = (ROOT / "docs" / "convert.md").read_text()
+    part = text.split("## Reason codes")[1].split("\n## ")[0]
+    return {m[1]: m[0] for m in re.finditer(r"^\| `(\w+)` \|.*$", part, re.MULTILINE)}
+
+
+def test_table_has_the_codes_of_the_source() -> None:
+    found = {str(code) for module, parts in SOURCES.items() for code in codes_of(module, parts)}
+    found |= {code for _, code, _ in SHARED}
+    assert sorted(table()) == sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("uneven_slices", f"{DEFAULTS.spacing_tolerance_mm:g} mm"),
+        ("duplicate_slices", f"{DEFAULTS.spacing_tolerance_mm:g} mm"),
+        ("shifted_slices", f"{DEFAULTS.spacing_tolerance_mm:g} mm"),
+        ("gantry_tilt", f"{DEFAULTS.tilt_tolerance_deg:g} degrees"),
+        ("too_few_slices", f"fewer than {DEFAULTS.min_slices} "),
+        ("not_hu", f"{DEFAULTS.min_air_fraction * 100:g} %"),
+        ("not_hu", f"{AIR_HU[0]:g} and {AIR_HU[1]:g} HU"),
+        ("mixed_spacing", f"{PIXEL_TOLERANCE_MM:.4f} mm"),
+        ("mixed_orientation", f"{COSINE_TOLERANCE:.4f} "),
+        ("bad_geometry", f"{AXES_TOLERANCE:.4f}"),
+        ("sform_qform_disagree", f"{FORM_TOLERANCE_MM:g} mm"),
+    ],
+)
+def test_tolerances_are_those_of_the_source(code: str, text: str) -> None:
+    assert text in table()[code]
+
+
+def test_allow_list_is_that_of_the_source() -> None:
+    text = (ROOT / "docs" / "convert.md").read_text().split("## What of the header leaves")[1]
+    for field in FIELDS:
+        assert f"`{field.key}`" in text
+        assert field.attribute in text
