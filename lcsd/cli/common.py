@@ -182,7 +182,8 @@ def _common_options(seeded: bool, on_device: bool) -> list[Callable[[Any], Any]]
         ),
         click.option(
             "--set", "assignments", multiple=True, metavar="KEY=VALUE",
-            help="Override one setting of this command's section; the value is YAML. Repeatable.",
+            help="Override one setting of this command's section; the value is YAML. Repeatable. "
+            "Commands that span stages take SECTION.KEY=VALUE for the others.",
         ),
         click.option(
             "--threads", type=click.IntRange(1), default=os.cpu_count() or 1,

@@ -111,6 +111,12 @@ def test_broken_files_are_told_without_their_names(pair: Path, tmp_path: Path) -
     record = record_of(screen(folder, tmp_path / "a.json"), tmp_path / "a.json")
     assert (record["verdict"], record["stage"]) == ("rejected", "convert")
     assert record["gates"] == []
+    other = folder / f"{PATIENT}.txt"
+    other.write_text("no scan")
+    out = tmp_path / "c.json"
+    call = ["screen", other, folder / f"{PATIENT}_m.nii.gz", "--out", out]
+    record = record_of(CliRunner().invoke(main, list(map(str, call))), out)
+    assert (record["code"], record["found"]) == ("unknown_source", "the file")
     (folder / f"{PATIENT}_mask.txt").write_text("no mask")
     mask = ("--moving-mask", folder / f"{PATIENT}_mask.txt")
     record = record_of(screen(pair, tmp_path / "b.json", *SMALL, *mask), tmp_path / "b.json")

@@ -10,6 +10,7 @@ from lcsd.images import Image
 from lcsd.lungs import lung_volumes
 from lcsd.screening.judge import ScanMask, failed, figures, gates
 from lcsd.settings.screen import ScreenSettings
+from tests.grids import GRIDS
 from tests.unit.screening.masks import cut, grid_around, lungs, rigid, without
 
 ORIGIN = np.zeros(3)
@@ -110,6 +111,9 @@ def test_lung_volumes_right_first_touching_or_not(fixed: ScanMask) -> None:
     touching = Image(fixed.mask.array | bridge, fixed.mask.grid)
     assert lung_volumes(touching) == pytest.approx(litres, rel=0.05)
     assert len(lung_volumes(one_lung_lost(fixed.mask))) == 1
+    for matrix in (np.eye(3), GRIDS["ras"].matrix):
+        right, left = lung_volumes(half_a_lung_lost(lungs(grid_around(ORIGIN, COARSE, matrix))))
+        assert left < 0.7 * right  # x grows to the left, where half a lung is lost
     speck = np.zeros_like(fixed.mask.array)
     speck[40, 30, 40] = True
     assert lung_volumes(Image(speck, fixed.mask.grid)) == []

@@ -35,7 +35,7 @@ def finish(results: Path, case: str, length_mm: float, count: int = 60, **change
 @pytest.fixture
 def build(tmp_path: Path) -> Path:
     results = tmp_path / "r"
-    roles = dict.fromkeys("abcdefgh", "test_pool") | {"z": "train"}
+    roles = dict.fromkeys("abcdefghi", "test_pool") | {"z": "train"}
     rows = [
         {"case": case, "role": role, "fixed_source": "1.2.3.1", "moving_source": "1.2.3.2"}
         for case, role in roles.items()
@@ -50,7 +50,9 @@ def build(tmp_path: Path) -> Path:
     finish(results, "f", 91.0, kept=100)
     finish(results, "g", 92.0, inconsistency_median_mm=11.0)
     finish(results, "h", 93.0)
+    # One that failed after its correspondences, one before.
     write_json(results / "cases" / "h" / "rejected.json", {"stage": "vessels", "code": "too_few"})
+    write_json(results / "cases" / "i" / "rejected.json", {"stage": "lungs", "code": "no_lung"})
     return results
 
 
@@ -67,6 +69,7 @@ def test_gates_come_before_ranks(build: Path) -> None:
         ("", "f", "rejected", "gate_kept_share"),
         ("", "g", "rejected", "gate_inconsistency_median_mm"),
         ("", "h", "quarantined", "too_few"),
+        ("", "i", "quarantined", "no_lung"),
     ]
     assert [float(r["median_displacement_mm"]) for r in rows[:4]] == pytest.approx(
         [12, 9, 9, 5], abs=1e-3
@@ -93,7 +96,7 @@ def test_unfinished_case_stops_the_selection(build: Path) -> None:
     (build / "cases" / "b" / "correspondences" / "correspondences.json").unlink()
     result = select(build, "--test", *FEW)
     assert result.exit_code == 1
-    assert "1 of 8 cases of the test pool are not finished" in result.stderr
+    assert "1 of 9 cases of the test pool are not finished" in result.stderr
     assert "found b;" in result.stderr
     assert not (build / "cohort" / "test.tsv").exists()
     assert select(build, "--test", *FEW, "--set", "exclude=[b]").exit_code == 0
@@ -107,7 +110,7 @@ def test_broken_files_are_named(build: Path) -> None:
         result = select(build, "--test", *FEW)
         assert result.exit_code == 2
         assert "[bad_figures]" in result.stderr
-    (build / "cases" / "h" / "rejected.json").write_text("")
+    (build / "cases" / "i" / "rejected.json").write_text("")
     finish(build, "b", 9.0)
     select(build, "--test", *FEW)
     assert read(build / "cohort" / "test.tsv")[-1]["code"] == "unreadable_rejection"

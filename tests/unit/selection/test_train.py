@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lcsd.selection.names import published_names
 from tests.unit.selection.made_up import (
     read,
     rejected,
@@ -112,6 +113,20 @@ def test_names_are_drawn_and_stay(build: Path) -> None:
     assert second.items() > first.items()
     assert sorted(second.values())[-1] == "lcsd_0006"
     assert third == second  # a name is never given again
+
+
+def test_names_are_in_the_order_of_neither_case_nor_motion() -> None:
+    cases = [f"c{number:03d}" for number in range(200)]
+    drawn = []
+    for seed in (0, 1):
+        names = [str(row["name"]) for row in published_names(Path("absent"), cases, seed=seed)]
+        assert sorted(names) == [f"lcsd_{number:04d}" for number in range(1, 201)]
+        numbers = [int(name[-4:]) for name in names]
+        assert abs(np.corrcoef(numbers, np.arange(200))[0, 1]) < 0.25
+        drawn.append(names)
+    assert drawn[0] != drawn[1]
+    backwards = published_names(Path("absent"), cases[::-1], seed=1)
+    assert [row["name"] for row in backwards] == drawn[1]
 
 
 @pytest.mark.parametrize(
