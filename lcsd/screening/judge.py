@@ -11,8 +11,9 @@ import numpy as np
 
 from lcsd.errors import BadInputError, WorkError
 from lcsd.gates import in_range
+from lcsd.given_masks import given_mask
 from lcsd.images import Image
-from lcsd.lungs import given_mask, lung_volumes, segment_lungs
+from lcsd.lungs import lung_volumes, segment_lungs
 from lcsd.scans import read_scan
 from lcsd.screening.align import align_masks, border_areas
 from lcsd.settings.convert import ConvertSettings

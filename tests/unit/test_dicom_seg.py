@@ -18,8 +18,8 @@ from lcsd.cli.main import main
 from lcsd.dicom_seg import read_lobes
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
+from lcsd.given_masks import placed_mask
 from lcsd.images import Image, read_mask, write_image
-from lcsd.lungs import placed_mask
 from lcsd.scans import read_scan
 from tests.grids import _rotation
 from tests.series import UID, Change, write_series

@@ -10,8 +10,9 @@ from click.testing import CliRunner
 from lcsd.cli.main import main
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, RigidTransform
+from lcsd.given_masks import given_mask, placed_mask
 from lcsd.images import Image, read_image, read_mask, resample, write_image, write_mask
-from lcsd.lungs import given_mask, placed_mask, segment_lungs
+from lcsd.lungs import segment_lungs
 from lcsd.settings.lungs import LungsSettings
 from tests.grids import GRIDS
 from tests.thorax import CENTRE, scan, thorax_grid

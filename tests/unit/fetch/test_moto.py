@@ -1,24 +1,22 @@
-"""The same against moto, an S3 server of other people, where ``moto[server]`` is installed."""
+"""The same against moto, an S3 server of other people."""
 
 import logging
 from pathlib import Path
 
-import pytest
+import boto3
+from moto.server import ThreadedMotoServer
 
 from lcsd.fetch import fetch_series
 from lcsd.settings.fetch import FetchSettings
 from tests.s3 import BUCKET, S3Server, publish, series_prefix
 from tests.unit.fetch.conftest import FILES, UIDS
 
-moto = pytest.importorskip("moto.server", reason="moto[server] is not installed")
-
 
 def test_good_private_and_missing_objects(tree: Path, tmp_path: Path) -> None:
-    boto3 = pytest.importorskip("boto3")
     store = S3Server()
     publish(store, tree, tmp_path / "i.parquet")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
         host, port = server.get_host_and_port()
