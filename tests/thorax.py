@@ -90,3 +90,7 @@ def scan(
     hu = np.clip(found["hu"] + noise, -1024, 3000).astype(np.int16)
     arrays = {"hu": hu, "lungs": found["lungs"], "vessels": found["vessels"]}
     return {name: Image(array.reshape(grid.shape), grid) for name, array in arrays.items()}
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
