@@ -1,0 +1,128 @@
+"""The road of NLST on phantoms: index, S3 archive, screening, selection, test cases, report."""
+
+import csv
+import os
+from pathlib import Path
+
+import pydicom
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from lcsd.cli.main import main
+from lcsd.phantom.cohort import write_cases
+from tests.moto_s3 import moto_archive
+from tests.s3 import BUCKET, series_prefix
+from tests.workflow.conftest import TINY, Workspace
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("selection")]
+
+SEED = 1
+"""Of the sample: puts the first, second and fourth patient on the side of training."""
+
+SETTINGS = {
+    "cohort": {
+        "thickness_most_mm": 6.0, "slices_least": 20, "train": 9, "test_pool": 9,
+        "test_pool_share": 0.3,
+    },
+    "fetch": {"backoff_s": 0.1, "retries": 1, "keep": False},
+    "screen": {"volume_least_l": 0.5},
+    "select": {
+        "count": 1, "test_count": 1, "correspondences_least": 20, "inconsistency_most_mm": 20.0,
+        "kept_least": 0.1,
+    },
+}  # fmt: skip
+
+
+class Selection(Workspace):
+    """A workspace whose cases are selected from candidates."""
+
+    def command(self, *arguments: str, settings: dict[str, object] | None = None) -> list[str]:
+        command = super().command(*arguments, settings=settings)
+        config = self.folder / "config.yaml"
+        content = yaml.safe_load(config.read_text())
+        del content["manifest"]
+        content["candidates"] = str(self.manifest)
+        config.write_text(yaml.safe_dump(content))
+        return command
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as handle:
+        return list(csv.DictReader(handle, delimiter="\t"))
+
+
+def test_two_broken_series_are_set_aside_and_the_rest_is_selected_and_built(
+    tmp_path: Path,
+) -> None:
+    tree, index = tmp_path / "tree", tmp_path / "index.parquet"
+    rows = list(write_cases(tree, cases=5, seed=5, size="tiny", file_format="dicom", test_cases=0))
+    # The archive itself lacks a slice of one scan, and its bucket an object of another.
+    (tree / rows[1]["moving_source"] / "0030.dcm").unlink()
+    lost = pydicom.dcmread(tree / rows[2]["fixed_source"] / "0010.dcm", stop_before_pixels=True)
+    with moto_archive(tree, index) as (url, client):
+        key = f"{series_prefix(str(lost.SeriesInstanceUID))}/0010.dcm"
+        client.delete_object(Bucket=BUCKET, Key=key)
+        base = yaml.safe_load(TINY.read_text()) | SETTINGS
+        base["cohort"] |= {"index": str(index)}
+        base["fetch"] |= {"index": str(index), "endpoint_url": url}
+        (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
+        folder = tmp_path / "results" / "cohort"
+        call = ["cohort", "--config", tmp_path / "base.yaml", "--out-dir", folder, "--seed", SEED]
+        result = CliRunner().invoke(main, [str(word) for word in call])
+        assert result.exit_code == 0, result.output
+        workspace = Selection(tmp_path, folder / "candidates.tsv", tmp_path / "base.yaml")
+        printed = workspace.snakemake(code=1)
+        assert "2 of 5 candidates were set aside" in printed
+        assert "Traceback" not in printed
+        assert workspace.planned() == {}
+    case_of = {row["patient_id"]: row["case"] for row in rows_of(folder / "candidates.tsv")}
+    cases = [case_of[row["patient_id"]] for row in rows]
+    _check_tables(workspace, folder, cases)
+    _check_outputs(workspace, cases)
+    _check_identifiers(tmp_path / "results", [row["patient_id"] for row in rows])
+
+
+def _check_tables(workspace: Workspace, folder: Path, cases: list[str]) -> None:
+    rejected = workspace.rejected()
+    assert {case: row["code"] for case, row in rejected.items()} == {
+        cases[1]: "missing_slices", cases[2]: "missing_objects",
+    }  # fmt: skip
+    page = (workspace.results / "report" / "index.html").read_text()
+    assert all(case in page for case in rejected)
+    table = {row["case"]: row for row in rows_of(folder / "selection.tsv")}
+    assert set(table) == set(cases)
+    train = [table[cases[0]], table[cases[3]]]
+    lowest = min(train, key=lambda row: float(row["dice"]))
+    assert [row["selected"] for row in train].count("yes") == 1
+    assert (lowest["selected"], lowest["rank"]) == ("yes", "1")
+    pairs = {row["case"]: row["role"] for row in rows_of(folder / "pairs.tsv")}
+    assert pairs == {lowest["case"]: "train", cases[4]: "test_pool"}
+    (test,) = rows_of(folder / "test.tsv")
+    assert (test["case"], test["verdict"]) == (cases[4], "selected")
+    names = {row["case"]: row["name"] for row in rows_of(folder / "names.tsv")}
+    assert sorted(names.values()) == ["lcsd_0001", "lcsd_0002"]
+    assert set(names) == set(pairs)
+
+
+def _check_outputs(workspace: Workspace, cases: list[str]) -> None:
+    for row in rows_of(workspace.results / "cohort" / "pairs.tsv"):
+        root = workspace.results / "cases" / row["case"]
+        assert (root / "registration" / "field.nii.gz").exists()
+        assert (root / "correspondences" / "correspondences.csv").exists()
+    broken = workspace.results / "cases" / cases[1]
+    assert [path.name for path in broken.iterdir()] == ["rejected.json"]
+    # Series of good candidates were removed after use; a broken one stays for a look.
+    left = [p for p in (workspace.results / "series").iterdir() if p.is_dir()]
+    assert len([p for p in left if not p.name.startswith(".")]) == 1
+
+
+def _check_identifiers(results: Path, patients: list[str]) -> None:
+    """No patient is named but in the cohort's tables and in what was downloaded."""
+    tables = {results / "cohort" / f"{name}.tsv" for name in ("candidates", "rejected", "pairs")}
+    for folder, _, names in os.walk(results):
+        for path in (Path(folder) / name for name in names):
+            if path in tables or path.is_relative_to(results / "series"):
+                continue
+            content = path.read_bytes()
+            assert not [patient for patient in patients if patient.encode() in content], path
