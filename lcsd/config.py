@@ -142,7 +142,10 @@ def load_section(name: str, model: type[S], file: Path | None) -> S:
 
 
 def override(settings: S, assignments: Sequence[str], *, section: str) -> S:
-    """Return settings with ``key=value`` assignments applied; values are YAML."""
+    """Return settings with ``key=value`` assignments applied; values are YAML.
+
+    ``inner.key=value`` changes one key of a section within the section.
+    """
     content = settings.model_dump()
     for assignment in assignments:
         key, sign, value = assignment.partition("=")
@@ -151,8 +154,15 @@ def override(settings: S, assignments: Sequence[str], *, section: str) -> S:
                 "not an assignment", code="bad_value", field="--set", expected="KEY=VALUE",
                 found=assignment,
             )  # fmt: skip
+        # A dot leads into a section within the section.
+        *outer, last = key.strip().split(".")
+        holder = content
+        for part in outer:
+            if not isinstance(holder.get(part), dict):
+                holder[part] = {}
+            holder = holder[part]
         try:
-            content[key.strip()] = yaml.safe_load(value)
+            holder[last] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise BadInputError(
                 "not a YAML value", code="bad_value", field=f"{section}.{key.strip()}",
@@ -187,16 +197,21 @@ def json_schema(name: str) -> str:
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"
 
 
-def _section_lines(model: type[Settings]) -> list[str]:
+def _section_lines(model: type[Settings], indent: str = "  ") -> list[str]:
     values = model().model_dump(mode="json")
     if not values:
-        return ["  {}"]
+        return [f"{indent}{{}}"]
     lines = []
     for name, field in model.model_fields.items():
         lines += textwrap.wrap(
-            field.description or "", width=96, initial_indent="  # ", subsequent_indent="  # "
-        )
-        lines.append(f"  {name}: {_scalar(values[name])}")
+            field.description or "", width=96,
+            initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ",
+        )  # fmt: skip
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Settings):
+            lines += [f"{indent}{name}:", *_section_lines(inner, indent + "  ")]
+        else:
+            lines.append(f"{indent}{name}: {_scalar(values[name])}")
     return lines
 
 
