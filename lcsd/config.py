@@ -154,21 +154,23 @@ def override(settings: S, assignments: Sequence[str], *, section: str) -> S:
                 "not an assignment", code="bad_value", field="--set", expected="KEY=VALUE",
                 found=assignment,
             )  # fmt: skip
-        # A dot leads into a section within the section.
-        *outer, last = key.strip().split(".")
-        holder = content
-        for part in outer:
-            if not isinstance(holder.get(part), dict):
-                holder[part] = {}
-            holder = holder[part]
+        holder, name = _holder(content, key.strip())
         try:
-            holder[last] = yaml.safe_load(value)
+            holder[name] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise BadInputError(
                 "not a YAML value", code="bad_value", field=f"{section}.{key.strip()}",
                 expected="e.g. 3, [1, 2] or text", found=value, remedy="correct the value",
             ) from error  # fmt: skip
     return validate(type(settings), content, where=section)
+
+
+def _holder(content: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    """Return the mapping that holds a key and the key's name there; dots lead into sections."""
+    outer, dot, inner = key.partition(".")
+    if dot and isinstance(content.get(outer), dict):
+        return _holder(content[outer], inner)
+    return content, key
 
 
 def commented_yaml() -> str:

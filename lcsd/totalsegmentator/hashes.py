@@ -104,7 +104,7 @@ def check_hashes(folder: Path, models: Iterable[Model], record: Path | None) -> 
     WorkError
         If a file differs from its recorded hash (``weights_changed``).
     """
-    path = record or default_record()
+    path = default_record() if record is None else record.expanduser()
     expected = read_record(path) if record is not None or path.exists() else {}
     found = file_hashes(folder, [name for model in models for name in model.files])
     for name, value in found.items():

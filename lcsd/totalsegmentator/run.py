@@ -53,6 +53,12 @@ CROPPED = re.compile(r"cropping from \([^)]*\) to \(([^)]*)\)")
 
 LOG_TAIL_LINES = 15
 
+JOB_PREFIX = "lcsd_ts_"
+
+SOCKET_NAME = "pymp-01234567/listener-01234567"
+LONGEST_SOCKET_PATH = 107
+"""nnU-Net's workers talk through a socket in the job's folder; Linux takes no longer path."""
+
 
 @dataclass(frozen=True)
 class Segmentation:
@@ -124,8 +130,8 @@ def segment(
     options |= {"nr_thr_resamp": WORKERS, "nr_thr_saving": WORKERS}
     tell(f"{task.task} on {device} with datasets {', '.join(str(m.dataset) for m in models)}")
     start = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="lcsd_totalseg_", ignore_cleanup_errors=True) as name:
-        job = Path(name)
+    with tempfile.TemporaryDirectory(prefix=JOB_PREFIX, ignore_cleanup_errors=True) as name:
+        job = checked_folder(Path(name))
         write_image(job / "scan.nii.gz", scan, dtype=np.int16)
         prepare(job, folder, models, options, device=device, threads=threads)
         log = launch(job, device=device, threads=threads, limit_s=settings.limit_s)
@@ -134,6 +140,19 @@ def segment(
         labels = checked_labels(job / "labels.nii.gz", scan, task, file=file)
     facts |= {**package_versions(), "options": options, "crop_voxels": crop, "weights": hashes}
     return Segmentation(labels, facts, time.monotonic() - start)
+
+
+def checked_folder(job: Path) -> Path:
+    """Return the folder of a job; raise ``WorkError`` if the workers cannot talk there."""
+    length = len(os.fsencode(job / SOCKET_NAME))
+    if length > LONGEST_SOCKET_PATH:
+        raise WorkError(
+            "the path of the folder for temporary files is too long for sockets",
+            code="tmpdir_too_long", file=job.parent, field="TMPDIR",
+            expected=f"at most {LONGEST_SOCKET_PATH - length + len(str(job.parent))} characters",
+            found=len(str(job.parent)), remedy="set TMPDIR to a shorter path",
+        )  # fmt: skip
+    return job
 
 
 def prepare(
@@ -147,7 +166,6 @@ def prepare(
 ) -> None:
     """Write what the process needs: its home, links to the weights, and the job file."""
     write_json(job / "home" / "config.json", HOME_CONFIG)
-    (job / "tmp").mkdir()
     link_weights(folder, models, job / "weights")
     content = {
         "input": str(job / "scan.nii.gz"),
@@ -173,7 +191,7 @@ def environment(job: Path, threads: int) -> dict[str, str]:
         "nnUNet_def_n_proc": str(threads),
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
-        "TMPDIR": str(job / "tmp"),
+        "TMPDIR": str(job),
         "PYTHONPATH": os.pathsep.join(part for part in path if part),
         "PYTHONUNBUFFERED": "1",
     }

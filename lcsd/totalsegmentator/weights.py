@@ -16,7 +16,7 @@ WEIGHTS_VARIABLE, HOME_VARIABLE = "TOTALSEG_WEIGHTS_PATH", "TOTALSEG_HOME_DIR"
 def weights_folder(setting: Path | None = None) -> Path:
     """Return the folder of the weights: the setting's, else where TotalSegmentator looks."""
     if setting is not None:
-        return setting
+        return setting.expanduser()
     if os.environ.get(WEIGHTS_VARIABLE):
         return Path(os.environ[WEIGHTS_VARIABLE])
     home = os.environ.get(HOME_VARIABLE)

@@ -116,6 +116,18 @@ def test_bad_weights_start_no_process(weights: Path, monkeypatch: pytest.MonkeyP
     assert caught.value.code == "weights_missing"
 
 
+def test_temporary_folder_too_deep_for_sockets(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = weights.parent / ("x" * 90)
+    deep.mkdir()
+    monkeypatch.setattr(run.tempfile, "tempdir", str(deep))
+    with pytest.raises(WorkError) as caught:
+        run_child(weights, monkeypatch, "good")
+    assert caught.value.code == "tmpdir_too_long"
+    assert "TMPDIR" in caught.value.message
+
+
 def gone(pid: int) -> bool:
     for _ in range(100):
         try:

@@ -44,6 +44,7 @@ def test_folder_is_found_as_the_package_finds_it(
     monkeypatch.setenv("TOTALSEG_WEIGHTS_PATH", "/b")
     assert weights_folder() == Path("/b")
     assert weights_folder(Path("/c")) == Path("/c")
+    assert weights_folder(Path("~/c")) == tmp_path / "c"
 
 
 def test_missing_weights_name_folders_and_commands(folder: Path, tmp_path: Path) -> None:
