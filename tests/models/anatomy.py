@@ -1,5 +1,6 @@
 """Phantom scans with the labels that TotalSegmentator's tasks give, to train and to score on."""
 
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +20,7 @@ AIR_BELOW_HU = -945.0
 AIRWAY_REACH_MM = 10.0
 """Bronchi and the lower trachea lie this near to the lungs; the gap over the table does not."""
 
-ARTERY, VEIN, AIRWAY = 1, 2, 3
+VESSEL, AIRWAY = 1, 2
 LEFT, RIGHT = 11, 14
 """Labels of the task ``total`` that stand for a whole lung: the phantom has no lobes to learn."""
 
@@ -32,7 +33,7 @@ class Truth:
     """One scan with its truth.
 
     ``native``: int16 HU on the scanner's grid; ``lungs`` bool there; ``common`` int16 HU on the
-    common grid, with ``tubes`` (uint8: artery, vein, airway) and ``common_lungs`` (bool).
+    common grid, with ``tubes`` (uint8: vessel, airway) and ``common_lungs`` (bool).
     """
 
     native: Image
@@ -53,13 +54,18 @@ def common_grid(lungs: Image) -> Grid:
 
 def scan_truth(seed: int, role: Role = "fixed") -> Truth:
     """Return a full-size phantom scan with all labels; about a minute."""
-    truth = _acquired(make_case(seed), role)
+    truth = _acquired(_case(seed), role)
     return _on_common(truth, common_grid(truth.lungs))
+
+
+@functools.lru_cache(1)
+def _case(seed: int) -> PhantomCase:
+    return make_case(seed)
 
 
 def box_truth(seed: int) -> Truth:
     """Return a cube of 144 mm of the right lung of a full-detail phantom; some seconds."""
-    case = make_case(seed)
+    case = _case(seed)
     points = case.points[0]
     x = points[:, 0]
     centre = np.median(points[x < (x.min() + x.max()) / 2], axis=0)
@@ -91,7 +97,7 @@ def _acquired(case: PhantomCase, role: Role) -> _Native:
     )
     clean = case.clean_image(role)
     lungs, vessels = case.masks(role)
-    tubes = np.where(vessels > 0, np.where(_arteries(case, role), ARTERY, VEIN), 0)
+    tubes = np.where(vessels > 0, VESSEL, 0)
     tubes[(tubes == 0) & _airways(clean)] = AIRWAY
     hu = Image(case.acquired(role, clean, case.kernels[0]), grid)
     return _Native(hu, Image(lungs > 0, grid), Image(tubes.astype(np.uint8), grid))
@@ -107,10 +113,6 @@ def _on_common(native: _Native, common: Grid) -> Truth:
         near_lungs(resample(native.tubes, common, nearest=True), lungs),
         lungs,
     )  # fmt: skip
-
-
-def _arteries(case: PhantomCase, role: Role) -> NDArray[np.bool_]:
-    return replace(case, vessels=case.vessels[:2]).masks(role)[1] > 0
 
 
 def _airways(clean: NDArray[np.float32]) -> NDArray[np.bool_]:
