@@ -128,7 +128,7 @@ def test_full_anatomy(tmp_path: Path, record_property: object) -> None:
     run = lcsd(
         tmp_path, "lungs", str(tmp_path / "native.nii.gz"), str(tmp_path / "m.nii.gz"),
         "--method", "totalsegmentator", "--threads", "2",
-        "--set", "totalsegmentator.robust_crop=true",
+        "--set", "totalsegmentator.model=fastest",
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     score = dice(read_mask(tmp_path / "m.nii.gz").array, truth.lungs.array)
