@@ -133,7 +133,7 @@ def test_full_anatomy(tmp_path: Path, record_property: object) -> None:
     assert run.returncode == 0, run.stderr
     score = dice(read_mask(tmp_path / "m.nii.gz").array, truth.lungs.array)
     record_property("lung dice", score)  # type: ignore[operator]
-    assert score > 0.9
+    assert score > 0.85
     image, *lungs = write(tmp_path, truth)
     out = tmp_path / "v.nii.gz"
     run = lcsd(
@@ -143,4 +143,4 @@ def test_full_anatomy(tmp_path: Path, record_property: object) -> None:
     assert run.returncode == 0, run.stderr
     score = dice(read_mask(out).array, vessels(truth))
     record_property("vessel dice", score)  # type: ignore[operator]
-    assert score > 0.8
+    assert score > 0.75
