@@ -162,7 +162,10 @@ def load_section(name: str, model: type[S], file: Path | None) -> S:
 
 
 def override(settings: S, assignments: Sequence[str], *, section: str) -> S:
-    """Return settings with ``key=value`` assignments applied; values are YAML."""
+    """Return settings with ``key=value`` assignments applied; values are YAML.
+
+    ``inner.key=value`` changes one key of a section within the section.
+    """
     content = settings.model_dump()
     for assignment in assignments:
         key, sign, value = assignment.partition("=")
@@ -171,8 +174,9 @@ def override(settings: S, assignments: Sequence[str], *, section: str) -> S:
                 "not an assignment", code="bad_value", field="--set", expected="KEY=VALUE",
                 found=assignment,
             )  # fmt: skip
+        holder, name = _holder(content, key.strip())
         try:
-            content[key.strip()] = yaml.safe_load(value)
+            holder[name] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise BadInputError(
                 "not a YAML value", code="bad_value", field=f"{section}.{key.strip()}",
@@ -204,6 +208,14 @@ def read_sections(
     return own, others
 
 
+def _holder(content: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    """Return the mapping that holds a key and the key's name there; dots lead into sections."""
+    outer, dot, inner = key.partition(".")
+    if dot and isinstance(content.get(outer), dict):
+        return _holder(content[outer], inner)
+    return content, key
+
+
 def commented_yaml() -> str:
     """Return the default configuration as YAML, every key with its description and unit."""
     lines = [
@@ -227,16 +239,21 @@ def json_schema(name: str) -> str:
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"
 
 
-def _section_lines(model: type[Settings]) -> list[str]:
+def _section_lines(model: type[Settings], indent: str = "  ") -> list[str]:
     values = model().model_dump(mode="json")
     if not values:
-        return ["  {}"]
+        return [f"{indent}{{}}"]
     lines = []
     for name, field in model.model_fields.items():
         lines += textwrap.wrap(
-            field.description or "", width=96, initial_indent="  # ", subsequent_indent="  # "
-        )
-        lines.append(f"  {name}: {_scalar(values[name])}")
+            field.description or "", width=96,
+            initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ",
+        )  # fmt: skip
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Settings):
+            lines += [f"{indent}{name}:", *_section_lines(inner, indent + "  ")]
+        else:
+            lines.append(f"{indent}{name}: {_scalar(values[name])}")
     return lines
 
 

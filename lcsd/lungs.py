@@ -4,8 +4,9 @@ The scan is averaged to about 1.5 mm and turned to the nearest axis-aligned orde
 and "slice" have a meaning for every orientation; the result is put back on the scan's own grid.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -92,12 +93,15 @@ class Lungs:
         Volume of the mask.
     airways_ml
         Volume of trachea and bronchi removed, 0 if none was found.
+    facts
+        Versions, options, weights of a model, for the provenance.
     """
 
     mask: Image
     count: int
     volume_ml: float
     airways_ml: float
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def segment_lungs(

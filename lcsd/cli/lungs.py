@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from lcsd.cli.common import FILE, SERIES_DIR, Run, stage
+from lcsd.cli.common import FILE, SERIES_DIR, Run, say, stage
 from lcsd.errors import BadInputError
 from lcsd.settings.fetch import FetchSettings
 from lcsd.settings.lungs import LungsSettings
@@ -22,8 +22,15 @@ from lcsd.settings.lungs import LungsSettings
     "--series-uid", default=None, metavar="UID",
     help="With a DICOM SEG: SeriesInstanceUID that it must have been made from.",
 )  # fmt: skip
+@click.option(
+    "--method", type=click.Choice(["classical", "totalsegmentator"]), default=None,
+    help="What segments; overrides the setting method.",
+)  # fmt: skip
 @SERIES_DIR
-@stage("lungs", LungsSettings, also={"fetch": FetchSettings})
+@stage(
+    "lungs", LungsSettings, also={"fetch": FetchSettings}, on_device=True,
+    shortcuts={"method": "method={}"},
+)  # fmt: skip
 def command(
     run: Run[LungsSettings],
     scan: Path,
@@ -33,7 +40,11 @@ def command(
     series_uid: str | None,
     series_dir: Path | None,
 ) -> None:
-    """Segment both lungs of the CT SCAN (.nii.gz, HU) and write the mask OUTPUT (.nii.gz)."""
+    """Segment both lungs of the CT SCAN (.nii.gz, HU) and write the mask OUTPUT (.nii.gz).
+
+    The method totalsegmentator needs weights on this machine (see lcsd weights list); --device is
+    for it.
+    """
     if given is None:
         _write(run, scan, output, None, series_uid)
         return
@@ -48,7 +59,7 @@ def _write(
 
     from lcsd.given_masks import given_mask  # noqa: PLC0415
     from lcsd.images import read_image, write_mask  # noqa: PLC0415
-    from lcsd.lungs import segment_lungs  # noqa: PLC0415
+    from lcsd.lobes import make_lungs  # noqa: PLC0415
 
     if given is None and series_uid is not None:
         raise BadInputError(
@@ -59,9 +70,13 @@ def _write(
     inputs = {"scan": scan}
     result: dict[str, object]
     if given is None:
-        lungs = segment_lungs(image, run.settings, file=scan)
+        lungs = make_lungs(
+            image, run.settings, device=run.device, threads=run.threads, file=scan,
+            progress=lambda message: say(f"lcsd lungs: {message}"),
+        )  # fmt: skip
         mask = lungs.mask
         result = {"lungs": lungs.count, "airways_ml": round(lungs.airways_ml, 1)}
+        run.recorder.fact("method", lungs.facts)
     else:
         mask = given_mask(given, image.grid, series_uid=series_uid)
         inputs["given"] = given

@@ -23,6 +23,7 @@ COMMANDS = {
     "register": "Register two point clouds with DiVRoC.",
     "evaluate": "Score a registration at landmarks.",
     "report": "Write the report of a build.",
+    "weights": "List and check the weights of TotalSegmentator.",
     "config": "Print the default configuration with descriptions.",
 }
 

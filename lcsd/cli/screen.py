@@ -21,6 +21,7 @@ from lcsd.settings.screen import ScreenSettings
 @stage(
     "screen", ScreenSettings,
     also={"fetch": FetchSettings, "convert": ConvertSettings, "lungs": LungsSettings},
+    on_device=True,
 )  # fmt: skip
 def command(
     run: Run[ScreenSettings],
@@ -51,6 +52,8 @@ def command(
         settings=run.settings,
         convert=run.sections["convert"],
         lungs=run.sections["lungs"],
+        device=run.device,
+        threads=run.threads,
     )
     if reason is not None and record["stage"] != run.stage:
         # A broken scan is set aside by name; implausible or unlike lungs are but a verdict.

@@ -13,7 +13,8 @@ from lcsd.errors import BadInputError, WorkError
 from lcsd.gates import in_range
 from lcsd.given_masks import given_mask
 from lcsd.images import Image
-from lcsd.lungs import lung_volumes, segment_lungs
+from lcsd.lobes import make_lungs
+from lcsd.lungs import lung_volumes
 from lcsd.scans import read_scan
 from lcsd.screening.align import align_masks, border_areas
 from lcsd.settings.convert import ConvertSettings
@@ -87,6 +88,8 @@ def lungs_of(
     opened: Opener,
     convert: ConvertSettings,
     lungs: LungsSettings,
+    device: str = "cpu",
+    threads: int = 1,
 ) -> ScanMask:
     """Return the lungs of one scan, segmented or given.
 
@@ -97,6 +100,8 @@ def lungs_of(
         patient's identifier.
     source, mask
         Paths or series UIDs.
+    device, threads
+        Where to segment; see :func:`lcsd.lobes.make_lungs`.
 
     Raises
     ------
@@ -110,7 +115,7 @@ def lungs_of(
             image = read_scan(path, convert).image
         if mask is None:
             with _refusals("lungs", scan, source, path):
-                found = segment_lungs(image, lungs).mask
+                found = make_lungs(image, lungs, device=device, threads=threads).mask
         else:
             with (
                 _local(scan, mask, opened) as mask_path,
@@ -238,6 +243,8 @@ def screen_pair(
     settings: ScreenSettings,
     convert: ConvertSettings,
     lungs: LungsSettings,
+    device: str = "cpu",
+    threads: int = 1,
 ) -> tuple[dict[str, Any], BadInputError | None]:
     """Return the record of a candidate pair and, if it is rejected, why.
 
@@ -249,6 +256,8 @@ def screen_pair(
         Lung masks to take instead of segmenting (NIfTI, DICOM SEG or its series UID), or None.
     opened
         Gives the path of a source.
+    device, threads
+        Where to segment.
 
     Returns
     -------
@@ -264,7 +273,16 @@ def screen_pair(
     record: dict[str, Any] = {"gates": []}
     try:
         fixed, moving = (
-            lungs_of(scan, source, mask, opened=opened, convert=convert, lungs=lungs)
+            lungs_of(
+                scan,
+                source,
+                mask,
+                opened=opened,
+                convert=convert,
+                lungs=lungs,
+                device=device,
+                threads=threads,
+            )
             for scan, source, mask in zip(SCANS, sources, masks, strict=True)
         )
         record |= figures(fixed, moving, settings)

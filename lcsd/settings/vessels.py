@@ -5,14 +5,12 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from lcsd.settings.base import Settings
+from lcsd.settings.totalsegmentator import VesselTaskSettings
 
 
-class VesselsSettings(Settings):
-    """Vessel mask; the defaults were chosen on the phantom's truth (seeds 0-9)."""
+class ObjectnessSettings(Settings):
+    """Tubularity filter; the defaults were chosen on the phantom's truth (seeds 0-9)."""
 
-    backend: Literal["objectness"] = Field(
-        "objectness", description="what segments: objectness (tubularity filter, built in)"
-    )
     scales_mm: tuple[float, ...] = Field(
         (0.0, 1.5), min_length=1,
         description="Gaussian sigmas before the Hessian, mm; 0 takes the voxels as they are",
@@ -47,3 +45,19 @@ class VesselsSettings(Settings):
         if min(scales) < 0:
             raise ValueError(f"scales_mm holds {min(scales)}; give sigmas of at least 0 mm")
         return scales
+
+
+class VesselsSettings(Settings):
+    """Vessel mask."""
+
+    backend: Literal["objectness", "totalsegmentator"] = Field(
+        "objectness",
+        description="what segments: objectness (tubularity filter, built in) or totalsegmentator "
+        "(needs its weights)",
+    )
+    objectness: ObjectnessSettings = Field(
+        ObjectnessSettings(), description="where backend is objectness"
+    )
+    totalsegmentator: VesselTaskSettings = Field(
+        VesselTaskSettings(), description="where backend is totalsegmentator"
+    )

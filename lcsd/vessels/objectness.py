@@ -16,7 +16,7 @@ from scipy import ndimage
 from lcsd.errors import BadInputError
 from lcsd.images import Image, check_same_grid
 from lcsd.morphology import Mask, Step, box, shrunk
-from lcsd.settings.vessels import VesselsSettings
+from lcsd.settings.vessels import ObjectnessSettings
 
 WINDOW_HU = (-1000.0, 150.0)
 """Air to contrast-free blood; calcium and clips must not dominate the Hessian."""
@@ -35,7 +35,7 @@ TUBE, SHEET_WEIGHT, BLOB_WEIGHT, NOISE_WEIGHT = 1, 0.5, 0.5, 5.0
 
 
 def segment_vessels(
-    image: Image, lungs: Image, settings: VesselsSettings, *, file: Path | None = None
+    image: Image, lungs: Image, settings: ObjectnessSettings, *, file: Path | None = None
 ) -> Image:
     """Return the vessel mask, bool, on the image's grid.
 
@@ -77,7 +77,7 @@ def segment_vessels(
 
 
 def vessel_score(
-    hu: NDArray[np.generic], lungs: Mask, step: Step, settings: VesselsSettings
+    hu: NDArray[np.generic], lungs: Mask, step: Step, settings: ObjectnessSettings
 ) -> NDArray[np.float32]:
     """Return contrast against the parenchyma plus weighted objectness, HU, shape (z, y, x)."""
     values = np.clip(hu.astype(np.float32), *WINDOW_HU)
@@ -113,7 +113,7 @@ def objectness(
     return best
 
 
-def _threshold(score: NDArray[np.float32], settings: VesselsSettings) -> float:
+def _threshold(score: NDArray[np.float32], settings: ObjectnessSettings) -> float:
     """Return the score above which a voxel is vessel, HU: a multiple of the scan's noise."""
     if score.size == 0:
         return settings.least_hu
@@ -122,7 +122,7 @@ def _threshold(score: NDArray[np.float32], settings: VesselsSettings) -> float:
 
 
 def _hysteresis(
-    score: NDArray[np.float32], low: float, step: Step, settings: VesselsSettings
+    score: NDArray[np.float32], low: float, step: Step, settings: ObjectnessSettings
 ) -> Mask:
     """Return the pieces above ``low`` that somewhere reach the seeds' score and are large."""
     whole = np.ones((3, 3, 3), dtype=bool)  # thin oblique vessels touch by corners only

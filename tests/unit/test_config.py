@@ -20,6 +20,7 @@ from lcsd.config import (
 from lcsd.errors import BadInputError
 from lcsd.settings.keypoints import KeypointsSettings
 from lcsd.settings.lungs import LungsSettings
+from lcsd.settings.vessels import VesselsSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sorted((ROOT / "workflow" / "config").glob("*.yaml"))
@@ -127,3 +128,25 @@ def test_shipped_schemas_are_what_the_models_say(name: str) -> None:
 
 def test_config_command_prints_the_default() -> None:
     assert CliRunner().invoke(main, ["config"]).output == commented_yaml()
+
+
+def test_override_reaches_into_sections() -> None:
+    changed = override(
+        VesselsSettings(),
+        ["objectness.margin_mm=1", "objectness.least_hu=90", "backend=objectness"],
+        section="vessels",
+    )
+    assert (changed.objectness.margin_mm, changed.objectness.least_hu) == (1.0, 90.0)
+    assert changed.objectness.seed_factor == VesselsSettings().objectness.seed_factor
+    whole = override(VesselsSettings(), ['objectness={"margin_mm": 2}'], section="vessels")
+    assert whole.objectness.margin_mm == 2
+    with pytest.raises(BadInputError, match=r"vessels\.objectness\.colour: unknown key.*margin_mm"):
+        override(VesselsSettings(), ["objectness.colour=1"], section="vessels")
+    with pytest.raises(BadInputError, match=r"vessels\.backend\.x: unknown key"):
+        override(VesselsSettings(), ["backend.x=1"], section="vessels")
+
+
+def test_inner_sections_are_described_in_the_default_file() -> None:
+    text = commented_yaml()
+    assert "  objectness:\n    # Gaussian sigmas" in text
+    assert "    task: lung_vessels_LEGACY\n" in text

@@ -13,7 +13,7 @@ from lcsd.cli.main import main
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.images import Image, read_image, write_image, write_mask, write_rigid
-from lcsd.settings.vessels import VesselsSettings
+from lcsd.settings.vessels import ObjectnessSettings, VesselsSettings
 from lcsd.vessels import given_vessels, make_vessels
 from lcsd.vessels.objectness import objectness
 from tests.thorax import scan, thorax_grid
@@ -60,7 +60,7 @@ def test_objectness_is_the_largest_over_the_scales() -> None:
 
 
 def test_vessels_of_the_thorax_are_found(chest: dict[str, Image]) -> None:
-    found = make_vessels(chest["hu"], chest["lungs"])
+    found = make_vessels(chest["hu"], chest["lungs"]).mask
     truth = chest["vessels"].array
     both = (found.array & truth).sum()
     assert found.grid.same_as(chest["hu"].grid)
@@ -74,11 +74,12 @@ def test_small_pieces_and_weak_pieces_are_dropped(chest: dict[str, Image]) -> No
     hu[40, 40, 30] = 40  # one voxel: 3.4 mm3
     hu[20:60, 20, 20] = 40  # a vessel
     hu[20:60, 50, 50] = -825  # too faint
-    found = make_vessels(Image(hu, lungs.grid), lungs).array
+    found = make_vessels(Image(hu, lungs.grid), lungs).mask.array
     assert found[25:55, 20, 20].all()
     assert not found[40, 40, 30]
     assert not found[:, 50, 50].any()
-    kept = make_vessels(Image(hu, lungs.grid), lungs, VesselsSettings(min_volume_mm3=0))
+    all_sizes = VesselsSettings(objectness=ObjectnessSettings(min_volume_mm3=0))
+    kept = make_vessels(Image(hu, lungs.grid), lungs, all_sizes).mask
     assert kept.array[40, 40, 30]
 
 
@@ -87,11 +88,12 @@ def test_threshold_follows_the_noise(chest: dict[str, Image]) -> None:
     noise = rng.normal(-860, 60, chest["hu"].array.shape)
     lungs = Image(np.ones(noise.shape, bool), chest["hu"].grid)
     noise[20:60, 20, 20] = 40
-    found = make_vessels(Image(noise.astype(np.int16), lungs.grid), lungs).array
+    found = make_vessels(Image(noise.astype(np.int16), lungs.grid), lungs).mask.array
     assert found[22:58, 20, 20].mean() > 0.9
     assert found.sum() < 200
-    naive = VesselsSettings(noise_factor=0)
-    assert make_vessels(Image(noise.astype(np.int16), lungs.grid), lungs, naive).array.sum() > 1000
+    naive = VesselsSettings(objectness=ObjectnessSettings(noise_factor=0))
+    loose = make_vessels(Image(noise.astype(np.int16), lungs.grid), lungs, naive).mask
+    assert loose.array.sum() > 1000
 
 
 def test_flat_lung_is_an_error(chest: dict[str, Image]) -> None:

@@ -1,0 +1,118 @@
+"""SHA-256 of weight files: recorded by the user, checked before a run, computed once a file.
+
+lcsd knows no hash of anybody's weights: the user records those of weights that he trusts.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lcsd.errors import BadInputError, LcsdError, WorkError
+from lcsd.files import read_json, sha256, write_json
+from lcsd.totalsegmentator.models import Model
+
+RECORD_NAME = "weights.json"
+CACHE_NAME = "weights_sha256.json"
+
+
+def _user_folder(variable: str, fallback: str) -> Path:
+    return Path(os.environ.get(variable) or Path.home() / fallback) / "lcsd"
+
+
+def default_record() -> Path:
+    """Return where recorded hashes stand unless a setting names another file."""
+    return _user_folder("XDG_CONFIG_HOME", ".config") / RECORD_NAME
+
+
+def _cache_file() -> Path:
+    return _user_folder("XDG_CACHE_HOME", ".cache") / CACHE_NAME
+
+
+def _read_cache() -> dict[str, Any]:
+    try:
+        return read_json(_cache_file())
+    except (LcsdError, OSError):
+        return {}  # a cache that is absent or broken is made again
+
+
+def file_hashes(folder: Path, files: Iterable[Path]) -> dict[str, str]:
+    """Return the SHA-256 of files below a folder by their relative path.
+
+    Weights are gigabytes and jobs are thousands, so a hash is computed once and kept in the
+    user's cache with the file's size and time of change.
+    """
+    cache = _read_cache()
+    found, news = {}, False
+    for name in files:
+        path = (folder / name).resolve()
+        facts = path.stat()
+        stamp = [facts.st_size, facts.st_mtime_ns]
+        known = cache.get(str(path))
+        if not isinstance(known, dict) or known.get("stamp") != stamp:
+            known = {"stamp": stamp, "sha256": sha256(path)}
+            cache[str(path)] = known
+            news = True
+        found[name.as_posix()] = str(known["sha256"])
+    if news:
+        # A home that cannot be written costs time at the next run, nothing else.
+        with contextlib.suppress(LcsdError, OSError):
+            write_json(_cache_file(), {**_read_cache(), **cache})
+    return found
+
+
+def record_hashes(folder: Path, models: Iterable[Model], record: Path | None = None) -> Path:
+    """Write the hashes of models' files to the record; hashes of other models there stay."""
+    path = record or default_record()
+    known = read_record(path) if path.exists() else {}
+    for model in models:
+        known |= file_hashes(folder, model.files)
+    write_json(path, {"sha256": known})
+    return path
+
+
+def read_record(path: Path) -> dict[str, str]:
+    """Return the recorded hashes by relative path.
+
+    Raises
+    ------
+    BadInputError
+        If the file is missing or is no record.
+    """
+    content = read_json(path).get("sha256")
+    if not isinstance(content, dict) or not all(isinstance(v, str) for v in content.values()):
+        raise BadInputError(
+            "not a record of hashes", code="bad_json", file=path, field="sha256",
+            expected="file name: SHA-256", remedy="write it with 'lcsd weights check DIR --record'",
+        )  # fmt: skip
+    return content
+
+
+def check_hashes(folder: Path, models: Iterable[Model], record: Path | None) -> dict[str, str]:
+    """Return the SHA-256 of all files of the models, after comparing them with the record.
+
+    Parameters
+    ----------
+    record
+        The record that a setting names; None for the user's own, which need not be there.
+
+    Raises
+    ------
+    BadInputError
+        If a named record is missing or broken.
+    WorkError
+        If a file differs from its recorded hash (``weights_changed``).
+    """
+    path = default_record() if record is None else record.expanduser()
+    expected = read_record(path) if record is not None or path.exists() else {}
+    found = file_hashes(folder, [name for model in models for name in model.files])
+    for name, value in found.items():
+        if expected.get(name, value) != value:
+            raise WorkError(
+                "the file is not the one that was recorded", code="weights_changed",
+                file=folder / name, field="SHA-256", expected=expected[name], found=value,
+                remedy=f"get the weights again, or record these: lcsd weights check {folder} "
+                f"--record (record: {path})",
+            )  # fmt: skip
+    return found

@@ -1,0 +1,214 @@
+"""What lcsd expects of TotalSegmentator: its tasks, their models, and what a label means.
+
+The package has changed the meaning of task names (``lung_vessels`` became another model in 2.13),
+so its own tables are compared with these before each run.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from lcsd.errors import WorkError
+
+PACKAGE, NETWORK_PACKAGE = "TotalSegmentator", "nnunetv2"
+
+PLANS, CONFIGURATION, FOLD = "nnUNetPlans", "3d_fullres", "fold_0"
+
+CHECKPOINT = f"{FOLD}/checkpoint_final.pth"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained nnU-Net in TotalSegmentator's layout.
+
+    Parameters
+    ----------
+    dataset
+        Number of the nnU-Net dataset.
+    folder
+        Its folder below the weights.
+    trainer
+        Class that trained it, part of the model folder's name.
+    labels
+        Labels it gives, without background.
+    download
+        Name that ``totalseg_download_weights -t`` knows it by.
+    """
+
+    dataset: int
+    folder: str
+    trainer: str
+    labels: int
+    download: str
+
+    @property
+    def path(self) -> Path:
+        """Folder of plans and checkpoint, relative to the weights."""
+        return Path(self.folder) / f"{self.trainer}__{PLANS}__{CONFIGURATION}"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files that the model consists of, relative to the weights."""
+        return tuple(self.path / name for name in ("dataset.json", "plans.json", CHECKPOINT))
+
+    @property
+    def command(self) -> str:
+        """Command that downloads it."""
+        return f"totalseg_download_weights -t {self.download}"
+
+
+VESSELS_LEGACY = Model(
+    258, "Dataset258_lung_vessels_248subj", "nnUNetTrainer", 2, "lung_vessels_LEGACY"
+)
+VESSELS = Model(
+    117, "Dataset117_lung_airways_arteries_veins_282subj", "nnUNetTrainerSkeletonRecall", 4,
+    "lung_vessels",
+)  # fmt: skip
+TOTAL_3MM = Model(
+    297, "Dataset297_TotalSegmentator_total_3mm_1559subj", "nnUNetTrainer_4000epochs_NoMirroring",
+    117, "total_fast",
+)  # fmt: skip
+TOTAL_6MM = Model(
+    298, "Dataset298_TotalSegmentator_total_6mm_1559subj", "nnUNetTrainer_4000epochs_NoMirroring",
+    117, "total_fast",
+)  # fmt: skip
+MODELS = (VESSELS_LEGACY, VESSELS, TOTAL_3MM, TOTAL_6MM)
+
+LOBES = {
+    10: "lung_upper_lobe_left",
+    11: "lung_lower_lobe_left",
+    12: "lung_upper_lobe_right",
+    13: "lung_middle_lobe_right",
+    14: "lung_lower_lobe_right",
+}
+"""Labels of the task ``total`` that are lung; also what the scan is cropped to."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One way of calling TotalSegmentator.
+
+    Parameters
+    ----------
+    task
+        The package's name of the task.
+    labels
+        Labels that the result may hold, and their names in the package.
+    model
+        What segments; another model finds the lungs first, to which the scan is cropped.
+    mode
+        ``fast`` or ``fastest`` of the task ``total``, else empty.
+    robust
+        The package always finds the lungs with the 3 mm model.
+    """
+
+    task: str
+    labels: Mapping[int, str]
+    model: Model
+    mode: str = ""
+    robust: bool = False
+    subset: tuple[str, ...] = field(default=())
+
+    def models(self, *, robust_crop: bool) -> tuple[Model, ...]:
+        """Return every model that a run loads, in the order of their loading."""
+        crop = TOTAL_3MM if robust_crop or self.robust else TOTAL_6MM
+        return (crop,) if crop is self.model else (crop, self.model)
+
+    def options(self, *, robust_crop: bool, resampling_order: int) -> dict[str, Any]:
+        """Return the keyword arguments of the package's function that decide the result."""
+        return {
+            "task": self.task,
+            "ml": True,
+            "fast": self.mode == "fast",
+            "fastest": self.mode == "fastest",
+            "roi_subset": list(self.subset) or None,
+            "robust_crop": robust_crop,
+            "resampling_order": resampling_order,
+            "higher_order_resampling": False,
+            "higher_order_resampling_LEGACY": False,
+            "force_split": False,
+            "body_seg": False,
+            "remove_small_blobs": False,
+            "v1_order": False,
+            "save_lowres": False,
+            "plans": PLANS,
+            "output_type": "nifti",
+        }
+
+
+TASKS = {
+    "lung_vessels_LEGACY": Task(
+        "lung_vessels_LEGACY", {1: "lung_vessels", 2: "lung_trachea_bronchia"}, VESSELS_LEGACY
+    ),
+    "lung_vessels": Task(
+        "lung_vessels",
+        {1: "lung_airways", 2: "lung_airways_wall", 3: "lung_arteries", 4: "lung_veins"},
+        VESSELS, robust=True,
+    ),
+    "lobes_fast": Task("total", LOBES, TOTAL_3MM, "fast", subset=tuple(LOBES.values())),
+    "lobes_fastest": Task("total", LOBES, TOTAL_6MM, "fastest", subset=tuple(LOBES.values())),
+}  # fmt: skip
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of TotalSegmentator and nnU-Net; raise ``WorkError`` if one is absent."""
+    found = {}
+    for name in (PACKAGE, NETWORK_PACKAGE):
+        try:
+            found[name.lower()] = version(name)
+        except PackageNotFoundError as error:
+            raise WorkError(
+                f"{name} is not installed", code="no_totalsegmentator",
+                remedy=f"pip install {name}",
+            ) from error  # fmt: skip
+    return found
+
+
+def check_meaning(task: Task) -> None:
+    """Raise ``WorkError`` unless the installed package means the same by a task as lcsd does.
+
+    Compared are the task's model, trainer and labels, and the folder of each model's weights.
+    """
+    installed = package_versions()["totalsegmentator"]
+    try:
+        # Tables only: neither torch nor a model is loaded.
+        from totalsegmentator.map_tasks_config import (  # noqa: PLC0415
+            TASK_CONFIGS,
+            TASK_ID_WEIGHTS_CONFIGS,
+        )
+        from totalsegmentator.map_to_binary import class_map  # noqa: PLC0415
+
+        entry = TASK_CONFIGS[task.task]
+        entry = entry["sub_modes"][task.mode] if task.mode else entry
+        means: dict[str, Any] = {
+            "model": (entry["task_id"], entry["trainer"]),
+            "labels": {key: class_map[task.task].get(key) for key in task.labels},
+            "labels of a model": len(class_map[task.task]),
+            "robust crop": bool(TASK_CONFIGS[task.task].get("robust_crop", False)),
+            "folders": [TASK_ID_WEIGHTS_CONFIGS[m.dataset]["foldername"] for m in MODELS],
+        }
+    except (ImportError, KeyError, TypeError, AttributeError) as error:
+        raise unknown_version(installed, f"table or entry {error} is not there") from error
+    expected = {
+        "model": (task.model.dataset, task.model.trainer),
+        "labels": dict(task.labels),
+        "labels of a model": task.model.labels,
+        "robust crop": task.robust,
+        "folders": [m.folder for m in MODELS],
+    }
+    for key, value in expected.items():
+        if means[key] != value:
+            raise unknown_version(
+                installed, f"{key} of task {task.task} is {means[key]}, not {value}"
+            )
+
+
+def unknown_version(installed: str, why: str) -> WorkError:
+    """Return the error that an installed version does something else than lcsd expects."""
+    return WorkError(
+        "this version's tasks mean something else", code="unknown_version",
+        field=f"{PACKAGE} {installed}", found=why,
+        remedy="install the version of constraints.txt",
+    )  # fmt: skip

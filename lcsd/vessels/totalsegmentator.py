@@ -1,0 +1,116 @@
+"""Vessels by TotalSegmentator, the method of LCSD500.
+
+Task ``lung_vessels_LEGACY`` (dataset 258, the task ``lung_vessels`` before release 2.13) is the
+model of the paper: Wasserthal et al., Radiology: AI 2023, doi 10.1148/ryai.230024. The present
+task ``lung_vessels`` (dataset 117) parts arteries and veins.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from lcsd.errors import BadInputError, WorkError
+from lcsd.images import Image, check_same_grid
+from lcsd.morphology import grown
+from lcsd.settings.totalsegmentator import VesselTaskSettings
+from lcsd.totalsegmentator import TASKS, segment
+
+KEPT = {"lung_vessels_LEGACY": {1: 1}, "lung_vessels": {3: 1, 4: 2}}
+"""Labels of each task that are vessels, and what they become: 1 artery (or any vessel), 2 vein."""
+
+CROP_SHARE = 0.5
+"""A crop that is shorter than this share of the lungs along an axis has missed a part of them."""
+
+
+@dataclass(frozen=True)
+class Vessels:
+    """The vessels of a scan.
+
+    Parameters
+    ----------
+    mask
+        Bool, or uint8 labels (1 artery, 2 vein), on the scan's grid.
+    cut_voxels
+        Vessel voxels outside the lungs that were left out.
+    facts
+        Versions, options, weights of a model, for the provenance.
+    """
+
+    mask: Image
+    cut_voxels: int
+    facts: dict[str, Any]
+
+
+def segment_vessels(
+    image: Image,
+    lungs: Image,
+    settings: VesselTaskSettings,
+    *,
+    device: str = "cpu",
+    threads: int = 1,
+    file: Path | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Vessels:
+    """Return the vessels of a scan inside its lungs.
+
+    Parameters
+    ----------
+    image
+        CT in HU.
+    lungs
+        Lung mask, bool, on the same grid.
+    device, threads
+        Where and with how many CPU threads to compute.
+    file
+        Name of the scan in errors.
+    progress
+        Called with a line of text at each step.
+
+    Raises
+    ------
+    BadInputError
+        If the grids differ, lungs or vessels are empty, or the scan shows no lung.
+    WorkError
+        As :func:`lcsd.totalsegmentator.segment`; ``missing_labels`` if arteries or veins are
+        asked for and absent.
+    """
+    check_same_grid(lungs.grid, image.grid, file=file)
+    if not lungs.array.any():
+        raise BadInputError("the lung mask is empty", code="empty_lungs", file=file)
+    box = ndimage.find_objects(lungs.array.astype(np.uint8))[0]
+    extent = [
+        CROP_SHARE * (part.stop - part.start) * step
+        for part, step in zip(box[::-1], image.grid.spacing, strict=True)
+    ]
+    found = segment(
+        image, TASKS[settings.task], settings,
+        least_crop_mm=(extent[0], extent[1], extent[2]),
+        device=device, threads=threads, file=file, progress=progress,
+    )  # fmt: skip
+    kept = np.zeros_like(found.labels.array)
+    for label, meaning in KEPT[settings.task].items():
+        kept[found.labels.array == label] = meaning
+        if not (kept == meaning).any():
+            raise WorkError(
+                "TotalSegmentator segmented no voxel of a label", code="missing_labels", file=file,
+                expected=TASKS[settings.task].labels[label],
+                found=f"labels {', '.join(str(v) for v in np.unique(found.labels.array) if v)}",
+                remedy="look at the scan and at the weights",
+            )  # fmt: skip
+    step = np.asarray(image.grid.spacing[::-1])
+    near = grown(lungs.array, settings.outside_mm, step) if settings.outside_mm else lungs.array
+    cut = int((kept[~near] != 0).sum())
+    kept[~near] = 0
+    if not kept.any():
+        raise BadInputError(
+            "no vessel lies in the lungs", code="empty_vessels", file=file,
+            expected="vessels inside the lung mask", found=f"{cut} voxels outside it",
+            remedy="check the lung mask",
+        )  # fmt: skip
+    labelled = len(KEPT[settings.task]) > 1
+    mask = Image(kept if labelled else kept != 0, image.grid)
+    return Vessels(mask, cut, found.facts)

@@ -1,0 +1,156 @@
+"""The process of a run: no network, no other device, every failure with a code."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from totalsegmentator import python_api
+
+from lcsd.errors import BadInputError, LcsdError, WorkError
+from lcsd.totalsegmentator import child
+from lcsd.totalsegmentator.failures import error_of, error_parts, explained
+from lcsd.totalsegmentator.models import CHECKPOINT, TASKS, VESSELS_LEGACY
+
+
+def write_checkpoint(path: Path, outputs: int, trainer: str = "nnUNetTrainer") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    heads = {
+        "decoder.seg_layers.0.weight": torch.zeros(7, 4, 1, 1, 1),
+        "decoder.seg_layers.10.weight": torch.zeros(outputs, 4, 1, 1, 1),
+        "decoder.seg_layers.10.bias": torch.zeros(outputs),
+    }
+    torch.save({"network_weights": heads, "trainer_name": trainer}, path)
+    return path
+
+
+def job_of(folder: Path, **changes: Any) -> dict[str, Any]:
+    options = TASKS["lung_vessels_LEGACY"].options(robust_crop=False, resampling_order=1)
+    return {
+        "input": "a", "output": "b", "weights": str(folder), "models": [258], "threads": 1,
+        "device": "cpu", "options": options, **changes,
+    }  # fmt: skip
+
+
+def test_no_connection_leaves_the_process() -> None:
+    code = (
+        "import sys, socket; from lcsd.totalsegmentator.child import refuse_network;"
+        "sys.addaudithook(refuse_network)\n"
+        "a, b = socket.socketpair()\n"  # the workers' own sockets stay
+        "server = socket.create_server(('127.0.0.1', 0))\n"
+        "for call in (lambda: socket.create_connection(server.getsockname()),"
+        " lambda: socket.socket().connect(('127.0.0.1', 9)),"
+        " lambda: socket.getaddrinfo('localhost', 80)):\n"
+        "    try:\n        call()\n"
+        "    except PermissionError as error:\n        print('refused')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["refused"] * 3
+
+
+def test_checkpoint_of_another_task(tmp_path: Path) -> None:
+    good = write_checkpoint(tmp_path / "good.pth", 3, "someTrainer")
+    assert child.check_checkpoint(good, VESSELS_LEGACY) == "someTrainer"
+    with pytest.raises(WorkError) as caught:
+        child.check_checkpoint(write_checkpoint(tmp_path / "bad.pth", 5), VESSELS_LEGACY)
+    assert caught.value.code == "weights_of_another_task"
+    assert "expected 3 outputs; found 5" in caught.value.message
+
+
+def test_broken_checkpoint(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "cut.pth", 3)
+    os.truncate(path, path.stat().st_size // 2)
+    for broken in (path, tmp_path / "absent.pth"):
+        with pytest.raises(WorkError) as caught:
+            child.check_checkpoint(broken, VESSELS_LEGACY)
+        assert caught.value.code == "weights_truncated"
+        assert "lung_vessels_LEGACY" in caught.value.message
+
+
+def test_trainer_that_cannot_be_imported() -> None:
+    child.check_trainer("nnUNetTrainer")
+    with pytest.raises(WorkError) as caught:
+        child.check_trainer("nnUNetTrainer_of_nobody")
+    assert caught.value.code == "trainer_import"
+    assert torch.__version__ in caught.value.message
+    assert "torchvision" in caught.value.message
+
+
+def test_every_option_is_given_and_known(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / VESSELS_LEGACY.path / CHECKPOINT, 3)
+    calls = []
+
+    def takes_all(input: str, output: str, **options: object) -> None:  # noqa: A002
+        calls.append(options)
+
+    def old(input: str, output: str, *, task: str, device: str) -> None:  # noqa: A002
+        pytest.fail("an old package was called")
+
+    with pytest.raises(WorkError) as caught:
+        child.run(job_of(tmp_path), old)
+    assert caught.value.code == "unknown_version"
+    assert "resampling_order" in caught.value.message
+    with pytest.raises(WorkError):
+        child.run(job_of(tmp_path), takes_all)
+    assert calls == []
+
+
+def test_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BadInputError) as caught:
+        child.run(job_of(tmp_path, device="cuda"))
+    assert caught.value.code == "no_cuda"
+
+
+def test_a_gpu_that_was_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package goes on with the CPU without a word; then no memory of the GPU was taken."""
+    write_checkpoint(tmp_path / VESSELS_LEGACY.path / CHECKPOINT, 3)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 0)
+    called = []
+
+    def fake(*_: object, **options: object) -> None:
+        called.append(options["device"])
+
+    fake.__signature__ = child.signature(python_api.totalsegmentator)  # type: ignore[attr-defined]
+    with pytest.raises(WorkError) as caught:
+        child.run(job_of(tmp_path, device="cuda"), fake)
+    assert caught.value.code == "no_cuda"
+    assert called == ["gpu"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried"), "out_of_memory"),
+        (RuntimeError("CUDA error: out of memory"), "out_of_memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out_of_memory"),
+        (
+            RuntimeError("Segmentation export worker died. It was likely killed by your OS because "
+                         "of insufficient available CPU RAM."),
+            "out_of_memory",
+        ),
+        (MemoryError(), "out_of_memory"),
+        (ValueError("two\nlines"), "totalsegmentator_failed"),
+        (SystemExit(1), "totalsegmentator_failed"),
+        (BadInputError("x", code="no_cuda"), "no_cuda"),
+    ],
+)  # fmt: skip
+def test_failures_have_a_code(error: BaseException, code: str) -> None:
+    found = explained(error, "cuda")
+    assert found.code == code
+    assert "\n" not in found.message
+    if code == "out_of_memory":
+        assert "--device cpu" in found.message
+        assert "--device cpu" not in explained(error, "cpu").message
+
+
+@pytest.mark.parametrize("kind", [BadInputError, WorkError])
+def test_errors_cross_processes(kind: type[LcsdError]) -> None:
+    error = kind("what", code="some_code", file="f", field="g", expected=3, found=[4], remedy="r")
+    again = error_of(error_parts(error))
+    assert type(again) is kind
+    assert again.to_dict() == error.to_dict()

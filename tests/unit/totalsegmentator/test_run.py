@@ -1,0 +1,169 @@
+"""The run: what a job gets, and what the package may do wrong without saying so."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lcsd.errors import LcsdError, WorkError
+from lcsd.settings.totalsegmentator import TotalSegmentatorSettings
+from lcsd.totalsegmentator import TASKS, Segmentation, run, segment
+from lcsd.totalsegmentator.models import TOTAL_6MM, VESSELS_LEGACY
+from tests.unit.totalsegmentator.made_up import made_up_child, made_up_weights, scan
+
+TASK = TASKS["lung_vessels_LEGACY"]
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    return made_up_weights(tmp_path / "weights", (TOTAL_6MM, VESSELS_LEGACY))
+
+
+def run_child(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, kind: str, **options: object
+) -> Segmentation:
+    limit = float(options.pop("limit_s", 60.0))  # type: ignore[arg-type]
+    child = made_up_child(weights.parent, kind, **options)  # type: ignore[arg-type]
+    monkeypatch.setattr(run, "CHILD", (sys.executable, str(child)))
+    return segment(
+        scan(), TASK, TotalSegmentatorSettings(weights=weights, limit_s=limit),
+        least_crop_mm=(15.0, 12.0, 9.0), threads=3, file=Path("fixed.nii.gz"),
+    )  # fmt: skip
+
+
+def test_result_lies_on_the_scan(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = run_child(weights, monkeypatch, "good")
+    assert found.labels.grid.same_as(scan().grid)
+    assert found.labels.array.sum() == 125
+    assert found.labels.array[4:9, 4:9, 4:9].all()
+    assert found.facts["crop_voxels"] == [20, 16, 12]
+    assert found.facts["options"]["resampling_order"] == 1
+    assert found.facts["nnunetv2"]
+    assert len(found.facts["weights"]) == 6
+
+
+def test_a_job_shares_nothing(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = weights / "Dataset302_vertebrae_body_1559subj"
+    old.mkdir()
+    monkeypatch.setenv("nnUNet_compile", "true")
+    monkeypatch.setenv("TOTALSEG_DISABLE_HTTP1", "1")
+    facts = run_child(weights, monkeypatch, "environment").facts
+    assert facts["config"]["send_usage_stats"] is False
+    assert facts["config"]["statistics_disclaimer_shown"] is True
+    assert facts["links"] == sorted([TOTAL_6MM.folder, VESSELS_LEGACY.folder])
+    assert facts["variables"]["OMP_NUM_THREADS"] == "3"
+    assert facts["variables"]["nnUNet_def_n_proc"] == "3"
+    assert "nnUNet_compile" not in facts["variables"]
+    assert facts["job"]["options"]["nr_thr_saving"] == 1
+    assert old.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "code", "exit_code"),
+    [
+        ("good", {"label": 0}, "empty_result", 2),
+        ("empty_crop", {"label": 0}, "empty_crop", 2),
+        ("good", {"crop": "20, 3, 12"}, "flat_crop", 2),
+        ("silent", {}, "unknown_version", 1),
+        ("good", {"label": 7}, "unexpected_labels", 1),
+        ("elsewhere", {}, "result_elsewhere", 1),
+        ("flipped", {}, "result_elsewhere", 1),
+        ("smaller", {}, "result_elsewhere", 1),
+        ("no_result", {}, "no_result", 1),
+        ("killed", {}, "out_of_memory", 1),
+        ("crash", {}, "totalsegmentator_failed", 1),
+        ("slow", {"limit_s": 1.0, "mark": "pid"}, "time_limit", 1),
+    ],
+)
+def test_faults(
+    kind: str,
+    options: dict[str, object],
+    code: str,
+    exit_code: int,
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if "mark" in options:
+        options = {**options, "mark": str(weights.parent / "pid")}
+    with pytest.raises(LcsdError) as caught:
+        run_child(weights, monkeypatch, kind, **options)
+    assert caught.value.code == code
+    assert caught.value.exit_code == exit_code
+    assert "\n" not in caught.value.message
+
+
+def test_small_scan_may_be_smaller_than_the_least_crop(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = made_up_child(weights.parent, "good")
+    monkeypatch.setattr(run, "CHILD", (sys.executable, str(made)))
+    segment(
+        scan(), TASK, TotalSegmentatorSettings(weights=weights), least_crop_mm=(500.0, 500.0, 500.0)
+    )
+
+
+def test_bad_weights_start_no_process(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (weights / VESSELS_LEGACY.path / "plans.json").unlink()
+    monkeypatch.setattr(run, "launch", lambda *_, **__: pytest.fail("a process was started"))
+    with pytest.raises(WorkError) as caught:
+        segment(
+            scan(), TASK, TotalSegmentatorSettings(weights=weights), least_crop_mm=(1.0, 1.0, 1.0)
+        )
+    assert caught.value.code == "weights_missing"
+
+
+def test_temporary_folder_too_deep_for_sockets(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = weights.parent / ("x" * 90)
+    deep.mkdir()
+    monkeypatch.setattr(run.tempfile, "tempdir", str(deep))
+    with pytest.raises(WorkError) as caught:
+        run_child(weights, monkeypatch, "good")
+    assert caught.value.code == "tmpdir_too_long"
+    assert "TMPDIR" in caught.value.message
+
+
+def gone(pid: int) -> bool:
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_time_limit_ends_the_process(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = weights.parent / "pid"
+    with pytest.raises(WorkError):
+        run_child(weights, monkeypatch, "slow", limit_s=3.0, mark=str(mark))
+    assert gone(int(mark.read_text()))
+
+
+def test_processes_end_with_a_killed_parent(tmp_path: Path) -> None:
+    """The real process watches its parent: nothing computes on for a job that is gone."""
+    child = (
+        "import os, sys, time; from pathlib import Path;"
+        "from lcsd.totalsegmentator.child import end_with_parent; end_with_parent();"
+        f"Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid())); time.sleep(60)"
+    )
+    parent = (
+        "import subprocess, sys;"
+        f"p = subprocess.Popen([sys.executable, '-c', {child!r}], stdin=subprocess.PIPE,"
+        " start_new_session=True); p.wait()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent])
+    for _ in range(200):
+        if (tmp_path / "pid").exists() and (tmp_path / "pid").read_text():
+            break
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert gone(int((tmp_path / "pid").read_text()))
