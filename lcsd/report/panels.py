@@ -14,14 +14,15 @@ WINDOW_HU = (-1000.0, 50.0)
 """Black and white of the slices: from air to soft tissue, so that vessels stand out in the lung."""
 
 MARGIN_MM = 12.0
-"""Shown around the lungs."""
+"""Shown around lungs and vessels."""
 
 FIXED_INK = np.array([0.80, 0.07, 0.58])
 MOVING_INK = np.array([0.00, 0.55, 0.27])
 """Magenta and green keep their contrast for red-green blindness; both together go dark grey."""
 
 OUTLINE = [withStroke(linewidth=2.0, foreground="#222222")]
-"""Keeps white letters legible on white tissue."""
+BAR_OUTLINE = [withStroke(linewidth=4.0, foreground="#222222")]
+"""Keep white letters and the scale bar legible on white tissue and paper."""
 
 CONTOUR_COLOUR = "#F0E442"
 """Yellow of Okabe and Ito, for the lungs."""
@@ -141,7 +142,7 @@ class Panels:
         part = cut.of(mask).astype(float)
         if part.any():
             self.axes[row, column].contour(
-                cut.shown(part), levels=[0.5], colors=[colour], linewidths=0.6, alpha=0.8,
+                cut.shown(part), levels=[0.5], colors=[colour], linewidths=0.7, alpha=0.9,
                 origin="upper", extent=self.extents[column],
             )  # fmt: skip
 
@@ -201,7 +202,7 @@ def _scale_bar(axes: Axes, length_mm: float = 50.0) -> None:
     bottom, top = axes.get_ylim()
     x, y = left + 0.5 * (right - left), bottom + 0.06 * (top - bottom)
     axes.plot([x - length_mm / 2, x + length_mm / 2], [y, y], color="white", linewidth=2,
-              path_effects=OUTLINE)  # fmt: skip
+              path_effects=BAR_OUTLINE)  # fmt: skip
     axes.text(x, y + 0.02 * (top - bottom), f"{length_mm:.0f} mm", color="white", fontsize=8,
               ha="center", va="bottom", path_effects=OUTLINE)  # fmt: skip
 

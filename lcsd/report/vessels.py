@@ -22,8 +22,8 @@ from lcsd.report.panels import (
 
 SCAN_NAMES = ("baseline", "follow-up")
 
-VESSEL_COLOUR = "#56B4E9"
-"""Sky blue of Okabe and Ito: apart from the yellow of the lungs, and from any grey."""
+VESSEL_COLOUR = "#D55E00"
+"""Vermillion of Okabe and Ito: apart from the yellow of the lungs, and from any grey."""
 
 
 @dataclass(frozen=True)
