@@ -93,7 +93,7 @@ def test_full_report(make_case: MakeCase, results: Path) -> None:
 def test_discarded_and_borderline_cases_are_shown_with_their_masks(
     make_case: MakeCase, results: Path
 ) -> None:
-    write_gates(make_case("odd"), gate("ratio", 0.15, of="pair"))
+    write_gates(make_case("a_odd"), gate("ratio", 0.15, of="pair"))
     write_gates(make_case("bad", seed=1), gate("share", 0.05), gate("inside", 0.04))
     write_gates(make_case("good", seed=2), gate("share", 0.9))
     write_rejection(make_case("late", seed=3))
@@ -112,7 +112,7 @@ def test_discarded_and_borderline_cases_are_shown_with_their_masks(
         row["case"]: (row["status"], row["in_statistics"]) for row in table(report / "tre.csv")
     }
     assert states["bad"] == ("discarded", "False")
-    assert states["odd"] == ("done", "True")
+    assert states["a_odd"] == ("done", "True")
     # Of two suspects the failed one has the picture.
     assert [path.name for path in (report / "figures").glob("*_vessels.jpg")] == ["bad_vessels.jpg"]
     page = Page(summary.page)
@@ -124,7 +124,7 @@ def test_discarded_and_borderline_cases_are_shown_with_their_masks(
         assert words in text, words
     targets = {attributes.get("id") for _, attributes in page.tags}
     assert "vessels-bad" in targets
-    assert "vessels-odd" not in targets
+    assert "vessels-a_odd" not in targets
 
 
 def test_build_without_suspects_has_no_section_of_masks(make_case: MakeCase, results: Path) -> None:
