@@ -5,8 +5,6 @@ rule cloud:
     output:
         fixed=f"{CASE}/clouds/fixed_dense.npz",
         moving=f"{CASE}/clouds/moving_dense.npz",
-        fixed_gates=f"{CASE}/clouds/fixed_dense.gates.json",
-        moving_gates=f"{CASE}/clouds/moving_dense.gates.json",
     log:
         f"{LOGS}/cloud/{{case}}.log",
     conda:
@@ -18,8 +16,7 @@ rule cloud:
         "{wildcards.case}: dense clouds"
     shell:
         both_scans(
-            "lcsd cloud {input.SCAN:q} {output.SCAN:q} --gates {output.SCAN_gates:q}"
-            " --case {wildcards.case:q} {params.settings:q}"
+            "lcsd cloud {input.SCAN:q} {output.SCAN:q} --case {wildcards.case:q} {params.settings:q}"
             " --threads {threads} --rejected {params.rejected:q}"
         )
 

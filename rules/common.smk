@@ -31,12 +31,12 @@ shell.prefix(
 )
 
 
-def both_scans(command):
-    """Return the shell command that does `command` for SCAN = fixed, then moving.
+def both_scans(command, *then):
+    """Return the shell command that does `command` for SCAN = fixed, then moving, and `then`.
 
     Both scans of a case are one job: planning time and memory grow with the number of jobs.
     """
-    steps = " && ".join(command.replace("SCAN", scan) for scan in SCANS)
+    steps = " && ".join([*(command.replace("SCAN", scan) for scan in SCANS), *then])
     return f"{{{{ {steps}; }}}} > {{log:q}} 2>&1"
 
 

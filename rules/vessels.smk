@@ -10,6 +10,7 @@ rule vessels:
     output:
         fixed=f"{CASE}/vessels/fixed.nii.gz",
         moving=f"{CASE}/vessels/moving.nii.gz",
+        gates=f"{CASE}/vessels/gates.json",
     log:
         f"{LOGS}/vessels/{{case}}.log",
     conda:
@@ -18,6 +19,7 @@ rule vessels:
         fixed=lambda w: BUILD.option("--given", BUILD.pair(w.case).fixed_vessels),
         moving=lambda w, input: BUILD.given_moving_vessels(w.case, rigid=input.rigid),
         settings=BUILD.settings("vessels"),
+        gates_settings=BUILD.settings("gates"),
         rejected=REJECTED,
     message:
         "{wildcards.case}: vessels"
@@ -25,5 +27,8 @@ rule vessels:
         both_scans(
             "lcsd vessels {input.SCAN:q} {output.SCAN:q} --lungs {input.SCAN_lungs:q}"
             " {params.SCAN:q} {params.settings:q} --threads {threads}"
-            " --rejected {params.rejected:q}"
+            " --rejected {params.rejected:q}",
+            "lcsd gates {output.fixed:q} {output.moving:q} --fixed-lungs {input.fixed_lungs:q}"
+            " --moving-lungs {input.moving_lungs:q} --out {output.gates:q}"
+            " {params.gates_settings:q} --threads {threads} --rejected {params.rejected:q}",
         )

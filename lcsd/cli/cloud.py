@@ -12,31 +12,18 @@ from lcsd.settings.cloud import CloudSettings
 @click.command(epilog="Example: lcsd cloud vessels.nii.gz dense.npz")
 @click.argument("vessels", type=FILE)
 @click.argument("output", type=FILE)
-@click.option(
-    "--gates", type=FILE, default=None, help="Where to write the verdict on the point count."
-)
 @click.option("--case", help="Name of the case, kept in the cloud's metadata.")
 @stage("cloud", CloudSettings)
-def command(
-    run: Run[CloudSettings], vessels: Path, output: Path, gates: Path | None, case: str | None
-) -> None:
+def command(run: Run[CloudSettings], vessels: Path, output: Path, case: str | None) -> None:
     """Turn the VESSELS mask (.nii.gz) into the dense cloud OUTPUT (.npz, LPS mm).
 
     One point per voxel, with the local vessel radius in mm.
     """
     from lcsd.clouds import dense_cloud  # noqa: PLC0415
-    from lcsd.files import write_json  # noqa: PLC0415
-    from lcsd.gates import in_range  # noqa: PLC0415
     from lcsd.images import read_mask  # noqa: PLC0415
     from lcsd.points import write_cloud  # noqa: PLC0415
 
     made_by = {"case": case, "settings": run.settings.model_dump(mode="json"), "lcsd": __version__}
     cloud = dense_cloud(read_mask(vessels, keep_labels=True, kind="vessels"), meta=made_by)
-    if gates is not None:
-        verdict = in_range(
-            "dense_points", len(cloud),
-            low=run.settings.gate_min_points, high=run.settings.gate_max_points,
-        )  # fmt: skip
-        write_json(gates, {"stage": "cloud", "gates": [verdict]})
     write_cloud(output, cloud)
     run.done(output, inputs={"vessels": vessels}, result={"points": len(cloud)})

@@ -61,7 +61,8 @@ def command(
         print_result(
             {
                 "page": str(summary.page), "done": summary.done, "waiting": summary.waiting,
-                "quarantined": summary.quarantined, "problems": len(summary.problems),
+                "discarded": summary.discarded, "quarantined": summary.quarantined,
+                "problems": len(summary.problems),
             },
             as_json=True,
         )  # fmt: skip

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from lcsd import __version__
 from lcsd.errors import BadInputError
 from lcsd.files import write_table, write_text
+from lcsd.report.cohort import Cohort, read_cohort
 from lcsd.report.collect import Case, Inventory, Status, as_number
-from lcsd.report.figures import case_figure, error_figure, render, save
+from lcsd.report.figures import case_figure, dice_figure, error_figure, render, save
 from lcsd.report.overlays import SLAB_MM, cloud_figure, overlay_figure
 from lcsd.report.style import DEFAULT_VIEWS, method_colours, method_name
 from lcsd.report.tables import (
@@ -22,17 +23,21 @@ from lcsd.report.tables import (
     REJECTED_COLUMNS,
     TABLE1_COLUMNS,
     TRE_COLUMNS,
+    bounds,
     comparison_rows,
     cost_rows,
     method_summaries,
     motion_rows,
+    plain_figure,
     readable_rejections,
     rejected_rows,
     setting_rows,
     table1_rows,
     tre_rows,
+    verdict_rows,
     version_rows,
 )
+from lcsd.report.vessels import vessel_figure
 
 MISSING = "\N{EN DASH}"
 MIME_TYPES = {"png": "image/png", "jpg": "image/jpeg"}
@@ -48,7 +53,7 @@ class ReportSummary:
     ----------
     page
         The written ``index.html``.
-    done, quarantined, waiting
+    done, discarded, quarantined, waiting
         Cases by state.
     problems
         One line per file that was broken and left out.
@@ -56,17 +61,20 @@ class ReportSummary:
 
     page: Path
     done: int
+    discarded: int
     quarantined: int
     waiting: int
     problems: tuple[str, ...]
 
     def line(self) -> str:
         """Return the summary as one line."""
-        total = self.done + self.quarantined + self.waiting
+        total = self.done + self.discarded + self.quarantined + self.waiting
         parts = [f"{self.done} done"]
+        parts += [f"{self.discarded} discarded"] if self.discarded else []
         parts += [f"{self.quarantined} quarantined"] if self.quarantined else []
         parts += [f"{self.waiting} not finished"] if self.waiting else []
-        see = f" (see {self.page.with_name('rejected.tsv')})" if self.quarantined else ""
+        out = self.discarded + self.quarantined
+        see = f" (see {self.page.with_name('rejected.tsv')})" if out else ""
         return f"{total} case{'s' if total != 1 else ''}: {', '.join(parts)}{see}"
 
 
@@ -151,8 +159,10 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters.update(
-        number=_number, count=_count, duration=_duration, method_name=method_name
-    )
+        number=_number, count=_count, duration=_duration, method_name=method_name,
+        plain_figure=plain_figure,
+    )  # fmt: skip
+    environment.globals.update(bounds=bounds)
     return environment
 
 
@@ -186,8 +196,28 @@ def _case_views(
     return views
 
 
+def _vessel_views(
+    cases: Sequence[Case], inventory: Inventory, pictures: _Pictures, progress: Progress
+) -> dict[str, Picture]:
+    """Return the pictures of the vessel masks of cases, of those that can be drawn."""
+    views = {}
+    for case in progress(cases):
+
+        def vessels(_: Path, case: Case = case) -> Picture | None:
+            return pictures.add(
+                f"{case.name}_vessels", vessel_figure(case, inventory), kind="jpg",
+                alt=f"Vessel masks of case {case.name}: baseline and follow-up, projected in three "
+                "directions, and outlined over one slice each.",
+            )  # fmt: skip
+
+        picture = inventory.attempt(case.folder, vessels)
+        if picture is not None:
+            views[case.name] = picture
+    return views
+
+
 def _figures(
-    cases: Sequence[Case], inventory: Inventory, pictures: _Pictures
+    cases: Sequence[Case], cohort: Cohort | None, inventory: Inventory, pictures: _Pictures
 ) -> dict[str, Picture | None]:
     """Return the figures over all cases."""
     return {
@@ -206,6 +236,14 @@ def _figures(
                 alt="Mean landmark error of every case before and after each method.",
             ),
         ),
+        "dice": inventory.attempt(
+            inventory.results,
+            lambda _: pictures.add(
+                "cohort_dice", dice_figure(cohort.screened if cohort else ()), kind="png",
+                alt="Histogram of the overlap of the lung masks of the accepted candidates for "
+                "training, and the cut of the selection.",
+            ),
+        ),
     }  # fmt: skip
 
 
@@ -213,22 +251,29 @@ def _write_tables(folder: Path, cases: Sequence[Case]) -> None:
     write_table(folder / "tre.csv", TRE_COLUMNS, tre_rows(cases))
     write_table(folder / "comparison.csv", COMPARISON_COLUMNS, comparison_rows(cases))
     write_table(folder / "table1.csv", TABLE1_COLUMNS, table1_rows(cases))
-    rejected = [{name: row[name] for name in REJECTED_COLUMNS} for row in rejected_rows(cases)]
-    write_table(folder / "rejected.tsv", REJECTED_COLUMNS, rejected)
+    write_table(folder / "rejected.tsv", REJECTED_COLUMNS, rejected_rows(cases))
 
 
 def _statuses(cases: Sequence[Case]) -> dict[Status, int]:
-    counts: dict[Status, int] = {"done": 0, "quarantined": 0, "waiting": 0}
+    counts: dict[Status, int] = {"done": 0, "discarded": 0, "quarantined": 0, "waiting": 0}
     for case in cases:
         counts[case.status] += 1
     return counts
 
 
+def _suspects(cases: Sequence[Case]) -> list[Case]:
+    """Return the cases whose vessel masks somebody should look at, the failed ones first."""
+    found = [case for case in cases if case.failed_gates or case.flagged_gates]
+    return sorted(found, key=lambda case: not case.failed_gates)
+
+
 def _context(
     cases: Sequence[Case],
+    cohort: Cohort | None,
     inventory: Inventory,
     figures: dict[str, Picture | None],
     views: dict[str, dict[str, Picture | None]],
+    vessel_views: dict[str, Picture],
 ) -> dict[str, Any]:
     """Return everything the page's template shows."""
     rows = tre_rows(cases)
@@ -246,7 +291,12 @@ def _context(
         "table1": table1_rows(cases),
         "motion": motion_rows(cases),
         "rejected": readable_rejections(cases, inventory.results),
-        "implausible": [case for case in cases if case.failed_gates],
+        "suspects": _suspects(cases),
+        "borderline": sum(case.status == "done" and bool(case.flagged_gates) for case in cases),
+        "verdicts": verdict_rows(_suspects(cases)),
+        "vessel_views": vessel_views,
+        "cohort": cohort,
+        "steps": cohort.steps(cases) if cohort else [],
         "costs": costs,
         "longest_s": max((row["total_s"] for row in costs), default=0.0),
         "total_s": sum(row["total_s"] for row in costs),
@@ -275,7 +325,8 @@ def write_report(
     manifest
         Pairs manifest: which cases are expected. Without it, the folders that exist.
     views
-        Largest number of cases with pictures on the page; cases with landmarks come first.
+        Largest number of cases with pictures on the page; cases with landmarks come first. As many
+        more show vessel masks; failed gates come first.
     progress
         Wraps the cases while their pictures are drawn.
 
@@ -302,15 +353,20 @@ def write_report(
     pictures = _Pictures(folder / "figures")
     chosen = sorted(cases, key=lambda case: not case.evaluations)[: max(views, 0)]
     drawn = _case_views(chosen, inventory, pictures, progress)
-    figures = _figures(cases, inventory, pictures)
+    suspects = _suspects(cases)[: max(views, 0)]
+    vessel_views = _vessel_views(suspects, inventory, pictures, progress)
+    cohort = read_cohort(inventory)
+    figures = _figures(cases, cohort, inventory, pictures)
     pictures.remove_others()
     page = folder / "index.html"
     template = _environment().get_template("index.html.j2")
-    write_text(page, template.render(_context(cases, inventory, figures, drawn)))
+    context = _context(cases, cohort, inventory, figures, drawn, vessel_views)
+    write_text(page, template.render(context))
     status = _statuses(cases)
     return ReportSummary(
         page=page,
         done=status["done"],
+        discarded=status["discarded"],
         quarantined=status["quarantined"],
         waiting=status["waiting"],
         problems=tuple(f"{problem.file}: {problem.message}" for problem in inventory.problems),

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from lcsd.quarantine import REJECTED_NAME
 
 T = TypeVar("T")
 
-Status = Literal["done", "quarantined", "waiting"]
+Status = Literal["done", "discarded", "quarantined", "waiting"]
 
 UNREADABLE = (LcsdError, OSError, ValueError, KeyError, TypeError, IndexError, csv.Error)
 """What reading or drawing a broken file can raise; a report must survive all of it."""
@@ -40,6 +41,12 @@ STAGE_OUTPUTS = {
     "register": (f"{METHODS['divroc']}/field.nii.gz",),
 }
 """Stages in the order of the pipeline and the files that show that a case has passed them."""
+
+GATES_NAME = "vessels/gates.json"
+"""Verdicts of ``lcsd gates`` in a case's folder."""
+
+GATE_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
+"""Names of gates become reason codes."""
 
 FINAL_STAGES = ("keypoints", "correspond", "register")
 """A case is done when these have finished, and its evaluation if it has landmarks."""
@@ -62,6 +69,33 @@ class Rejection:
     code: str
     message: str
     remedy: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a figure of a case is plausible and usual, as :func:`lcsd.gates.verdict` says it.
+
+    Parameters
+    ----------
+    name, of
+        The gate, and what its figure was measured on, such as a scan.
+    low, high
+        Limits of what is plausible; None is no limit.
+    usual_low, usual_high
+        Limits of what is usual.
+    flagged
+        Passed, but unusual.
+    """
+
+    name: str
+    of: str
+    value: float
+    low: float | None
+    high: float | None
+    usual_low: float | None
+    usual_high: float | None
+    passed: bool
+    flagged: bool
 
 
 @dataclass(frozen=True)
@@ -99,7 +133,7 @@ class Case:
     status: Status
     passed: tuple[str, ...]
     rejection: Rejection | None
-    failed_gates: tuple[str, ...]
+    gates: tuple[Verdict, ...]
     evaluations: tuple[Evaluation, ...]
     points: Mapping[tuple[str, str], int]
     correspondences: int | None
@@ -109,7 +143,17 @@ class Case:
     @property
     def counts(self) -> bool:
         """Whether statistics over cases include this case."""
-        return self.status == "done" and not self.failed_gates
+        return self.status == "done"
+
+    @property
+    def failed_gates(self) -> tuple[Verdict, ...]:
+        """Verdicts for which the case is discarded."""
+        return tuple(gate for gate in self.gates if not gate.passed)
+
+    @property
+    def flagged_gates(self) -> tuple[Verdict, ...]:
+        """Verdicts for which somebody should look at the case."""
+        return tuple(gate for gate in self.gates if gate.flagged)
 
 
 @dataclass
@@ -173,6 +217,8 @@ class Inventory:
             rejected = False
         else:
             rejected = (folder / REJECTED_NAME).exists()
+        gates = tuple(self.attempt(folder / GATES_NAME, _read_verdicts) or ())
+        discarded = any(not gate.passed for gate in gates)
         counted = {
             (scan, kind): self._count(folder / "clouds" / f"{scan}_{kind}.npz")
             for scan in SCANS
@@ -185,10 +231,10 @@ class Inventory:
             name=folder.name,
             folder=folder,
             role="" if pair is None else pair.role,
-            status="quarantined" if rejected else "done" if finished else "waiting",
+            status=_status(rejected=rejected, discarded=discarded, finished=finished),
             passed=passed,
             rejection=rejection,
-            failed_gates=tuple(self._failed_gates(folder)),
+            gates=gates,
             evaluations=evaluations,
             points={key: count for key, count in counted.items() if count is not None},
             correspondences=None if pairs is None else len(pairs),
@@ -216,15 +262,18 @@ class Inventory:
             found.append(Evaluation(path.stem, figures, tre, before))
         return found
 
-    def _failed_gates(self, folder: Path) -> list[str]:
-        failed = []
-        for path in _files(folder, "**/*gates.json"):
-            failed += self.attempt(path, _read_failed_gates) or []
-        return failed
-
     def _runs(self, folder: Path) -> list[Run]:
         runs = (self.attempt(p, _read_run) for p in _files(folder, f"**/*{PROVENANCE_SUFFIX}"))
         return [run for run in runs if run is not None]
+
+
+def _status(*, rejected: bool, discarded: bool, finished: bool) -> Status:
+    if rejected:
+        return "quarantined"
+    # Whatever a discarded case still lacks, it is out.
+    if discarded:
+        return "discarded"
+    return "done" if finished else "waiting"
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:
@@ -265,14 +314,31 @@ def _read_errors(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return values[:, 0], values[:, 1]
 
 
-def _read_failed_gates(path: Path) -> list[str]:
-    content = read_json(path)
-    return [
-        f"{content.get('stage', '?')}: {gate['name']} = {gate['value']} "
-        f"(plausible: {gate.get('low')} to {gate.get('high')})"
-        for gate in content.get("gates", [])
-        if not gate["passed"]
-    ]
+def _read_verdicts(path: Path) -> list[Verdict]:
+    gates = read_json(path).get("gates")
+    if not isinstance(gates, list):
+        raise ValueError("gates is missing or not a list")
+    return [_verdict(gate, f"gate {number}") for number, gate in enumerate(gates, 1)]
+
+
+def _verdict(gate: object, where: str) -> Verdict:
+    if not isinstance(gate, dict):
+        raise ValueError(f"{where} is not an object")
+    name, value = gate.get("name"), as_number(gate.get("value"))
+    if not isinstance(name, str) or not GATE_PATTERN.fullmatch(name):
+        raise ValueError(f"{where}: name is missing or not a gate's: {name!r}")
+    if value is None:
+        raise ValueError(f"{where}: value is missing or not a number: {gate.get('value')!r}")
+    limits = {key: gate.get(key) for key in ("low", "high", "usual_low", "usual_high")}
+    known = {key: as_number(limit) for key, limit in limits.items()}
+    for key, limit in limits.items():
+        if limit is not None and known[key] is None:
+            raise ValueError(f"{where}: {key} is neither a number nor null: {limit!r}")
+    passed, flagged = gate.get("passed"), gate.get("flagged")
+    if not isinstance(passed, bool) or not isinstance(flagged, bool):
+        raise ValueError(f"{where}: passed or flagged is neither true nor false")
+    of = " ".join(str(gate.get("of", "")).split())
+    return Verdict(name, of, value, **known, passed=passed, flagged=flagged)
 
 
 def _read_run(path: Path) -> Run:

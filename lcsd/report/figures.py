@@ -9,15 +9,18 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from lcsd.evaluation.statistics import cumulative
 from lcsd.files import atomic_path
+from lcsd.report.cohort import Screened
 from lcsd.report.collect import Case
 from lcsd.report.style import (
     BASE_FONT_PT,
     BEFORE_COLOUR,
     LINE_STYLES,
+    METHOD_COLOURS,
     method_colours,
     method_name,
 )
@@ -46,6 +49,8 @@ RC: dict[Any, Any] = {
 }
 
 BEFORE = "before"
+
+DICE_BIN = 0.01
 
 
 def render(figure: Figure, kind: str) -> bytes:
@@ -193,4 +198,39 @@ def case_figure(cases: Sequence[Case]) -> Figure | None:
         axes.grid(True, axis="x")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center",
                       ncols=len(methods) + 1)  # fmt: skip
+    return figure
+
+
+def dice_figure(screened: Sequence[Screened]) -> Figure | None:
+    """Return the Dice of accepted training candidates and the selection's cut; None without any.
+
+    The cut is the largest Dice of a selected pair.
+    """
+    train = [
+        row for row in screened if row.role == "train" and row.accepted and row.dice is not None
+    ]
+    if not train:
+        return None
+    every = np.array([row.dice for row in train], dtype=float)
+    taken = np.array([row.selected for row in train], dtype=bool)
+    low, high = np.floor(every.min() / DICE_BIN), np.floor(every.max() / DICE_BIN) + 1
+    edges = np.arange(low, high + 1) * DICE_BIN
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(10.5, 2.9), dpi=FIGURE_DPI, layout="constrained")
+        axes = figure.subplots()
+        axes.hist(
+            [every[taken], every[~taken]], bins=edges.tolist(), stacked=True,
+            color=[METHOD_COLOURS["corrfield"], "#b5b5b5"],
+            label=[f"selected ({taken.sum()})", f"spare ({(~taken).sum()})"],
+        )  # fmt: skip
+        if taken.any() and not taken.all():
+            cut = float(every[taken].max())
+            axes.axvline(cut, color=BEFORE_COLOUR, linestyle="--", linewidth=1.6,
+                         label=f"cut at {cut:.3f}")  # fmt: skip
+        axes.set(xlabel="Dice coefficient of the aligned lung masks", ylabel="candidates")
+        axes.set_title("Candidates for training that the screening accepted")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(True, axis="y")
+        axes.set_axisbelow(True)
+        axes.legend(loc="upper left")
     return figure

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.evaluation.statistics import CohortSummary, rank_sum_p, summarise_cases
-from lcsd.report.collect import STAGE_OUTPUTS, Case, Evaluation, as_number
+from lcsd.report.collect import GATES_NAME, STAGE_OUTPUTS, Case, Evaluation, Verdict, as_number
+from lcsd.settings.gates import GatesSettings
 
 TRE_COLUMNS = (
     "case", "role", "status", "in_statistics", "method", "source", "extrapolation", "count",
@@ -84,7 +85,7 @@ class MethodSummary:
 def method_summaries(cases: Sequence[Case]) -> list[MethodSummary]:
     """Return statistics over cases per method, in the order in which methods appear.
 
-    Left out are quarantined cases, cases that failed a gate, circular landmarks, and evaluations
+    Left out are quarantined and discarded cases, circular landmarks, and evaluations
     without a table of landmark errors.
     """
     counted = [
@@ -174,7 +175,59 @@ def table1_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
     return rows
 
 
-def rejected_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
+def plain_figure(value: float) -> str:
+    """Return a figure of a gate as text: counts in full, shares with 4 digits."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def bounds(low: float | None, high: float | None) -> str:
+    """Return limits as text, such as ``>= 0.01 and <= 0.2``; empty if there are none."""
+    given = ((">=", low), ("<=", high))
+    return " and ".join(f"{sign} {plain_figure(v)}" for sign, v in given if v is not None)
+
+
+def verdict_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """Return one row per failed or flagged gate: ``case``, ``gate`` and what the gate asks."""
+    return [
+        {
+            "case": case,
+            "gate": gate,
+            "asked": _description(gate.name),
+        }
+        for case in cases
+        for gate in (*case.failed_gates, *case.flagged_gates)
+    ]
+
+
+def _description(gate: str) -> str:
+    known = GatesSettings.model_fields.get(gate)
+    return (known.description or "") if known else ""
+
+
+def discarded_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
+    """Return one row per failed gate of every discarded case, columns ``REJECTED_COLUMNS``."""
+    return [
+        {
+            "case": case.name,
+            "stage": "gates",
+            "target": GATES_NAME,
+            "code": f"gate_{gate.name}",
+            "message": _gate_message(gate),
+        }
+        for case in cases
+        if case.status == "discarded"
+        for gate in case.failed_gates
+    ]
+
+
+def _gate_message(gate: Verdict) -> str:
+    return (
+        f"{gate.name} of {gate.of}: implausible vessel masks; expected "
+        f"{bounds(gate.low, gate.high)}; found {plain_figure(gate.value)}"
+    )
+
+
+def quarantined_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
     """Return one row per quarantined case with the columns ``REJECTED_COLUMNS`` and the remedy."""
     return [
         {
@@ -190,10 +243,16 @@ def rejected_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
     ]
 
 
+def rejected_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
+    """Return the rows of all cases that are left out, columns ``REJECTED_COLUMNS``."""
+    rows = [*quarantined_rows(cases), *discarded_rows(cases)]
+    return [{name: row[name] for name in REJECTED_COLUMNS} for row in rows]
+
+
 def readable_rejections(cases: Sequence[Case], results: Path) -> list[dict[str, str]]:
-    """Return the rejected rows for readers: paths inside the build, nothing said twice."""
+    """Return the quarantined rows for readers: paths inside the build, nothing said twice."""
     rows = []
-    for row in rejected_rows(cases):
+    for row in quarantined_rows(cases):
         message = row["message"].removesuffix(f" [{row['code']}]")
         message = message.removesuffix(row["remedy"]).rstrip("; ") if row["remedy"] else message
         for root in (results.resolve(), results):

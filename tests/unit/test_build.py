@@ -8,6 +8,7 @@ import pytest
 from lcsd.build import METHODS, Build
 from lcsd.config import override
 from lcsd.errors import BadInputError
+from lcsd.settings.evaluate import EvaluateSettings
 from lcsd.settings.keypoints import KeypointsSettings
 from tests.unit.test_candidates import ROW as CANDIDATE
 from tests.unit.test_candidates import write as write_candidates
@@ -38,8 +39,9 @@ def test_options_give_back_the_settings(build: Build) -> None:
     options = build.settings("keypoints")
     assert override(KeypointsSettings(), options[1::2], section="keypoints") == KeypointsSettings()
     assert len(options) == 2 * len(KeypointsSettings.model_fields)
-    other = build.settings("keypoints", "cloud")[len(options) :]
-    assert other[1::2] == ("cloud.gate_min_points=null", "cloud.gate_max_points=null")
+    other = build.settings("keypoints", "evaluate")[len(options) :]
+    assert len(other) == 2 * len(EvaluateSettings.model_fields)
+    assert all(option.startswith("evaluate.") for option in other[1::2])
 
 
 def test_targets_hold_scores_only_of_cases_with_landmarks(build: Build) -> None:

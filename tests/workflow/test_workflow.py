@@ -37,6 +37,8 @@ def test_build_ends_with_scores_and_a_report(built: Workspace) -> None:
     page = (built.results / "report" / "index.html").read_text()
     assert all(row["case"] in page for row in rows_of(built.manifest))
     assert built.rejected() == {}
+    gates = read_json(root / "vessels" / "gates.json")["gates"]
+    assert {gate["name"] for gate in gates} >= {"inside", "ratio"}
 
 
 def test_outputs_are_in_the_right_frames(built: Workspace, cohort: Path) -> None:
@@ -81,8 +83,8 @@ def test_a_source_that_goes_away_unmakes_nothing(built: Workspace, cohort: Path)
         ({"keypoints": {"j": 14}}, {"keypoints", "report"}),
         ({"evaluate": {"tps_smoothing": 0.1}}, {"evaluate", "report"}),
         (
-            {"cloud": {"gate_min_points": 10}},
-            {"cloud", "keypoints", "register", "evaluate", "report"},
+            {"gates": {"inside": {"least": 0.5}}},
+            {"vessels", "cloud", "keypoints", "register", "evaluate", "report"},
         ),
         ({"correspond": {"alpha": 2.0}}, {"correspond", "evaluate", "report"}),
     ],

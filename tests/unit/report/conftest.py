@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ from lcsd import quarantine
 from lcsd.errors import BadInputError
 from lcsd.evaluation.tre import LANDMARK_COLUMNS, evaluate_tre
 from lcsd.files import write_json, write_table
+from lcsd.gates import verdict
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.images import DisplacementField, Image, write_field, write_image, write_mask, write_rigid
 from lcsd.pairs import REQUIRED
 from lcsd.points import Cloud, PointPairs, write_cloud, write_point_pairs
 from lcsd.provenance import Recorder
+from lcsd.settings.gates import Limits
 
 GRID = Grid((16, 14, 18), (6.0, 6.0, 6.0), (-45.0, -200.0, -90.0))
 METHOD_FOLDERS = {"corrfield": "correspondences", "divroc": "registration"}
@@ -86,6 +89,16 @@ def write_rejection(folder: Path, message: str = "the mask is empty") -> None:
     quarantine.reject(
         folder / "rejected.json", stage="lungs", target=folder / "lungs" / "fixed", error=error
     )
+
+
+def gate(name: str, value: float, *, of: str = "fixed", low: float = 0.1) -> dict[str, Any]:
+    """A verdict; values below ``low`` fail, those below its double are flagged."""
+    return verdict(name, value, Limits(least=low, usual_least=2 * low), of=of)
+
+
+def write_gates(folder: Path, *gates: dict[str, Any]) -> None:
+    content = {"stage": "gates", "figures": {}, "gates": list(gates)}
+    write_json(folder / "vessels" / "gates.json", content)
 
 
 def write_manifest(path: Path, cases: dict[str, str]) -> Path:

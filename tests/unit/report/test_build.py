@@ -11,10 +11,16 @@ import numpy as np
 import pytest
 
 from lcsd.errors import BadInputError
-from lcsd.files import read_json, write_json
+from lcsd.files import read_json, write_json, write_table
 from lcsd.report import build
 from lcsd.report.build import write_report
-from tests.unit.report.conftest import write_evaluation, write_manifest, write_rejection
+from tests.unit.report.conftest import (
+    gate,
+    write_evaluation,
+    write_gates,
+    write_manifest,
+    write_rejection,
+)
 
 MakeCase = Callable[..., Path]
 
@@ -84,6 +90,48 @@ def test_full_report(make_case: MakeCase, results: Path) -> None:
         assert words in " ".join(page.text.replace("\N{NARROW NO-BREAK SPACE}", " ").split())
 
 
+def test_discarded_and_borderline_cases_are_shown_with_their_masks(
+    make_case: MakeCase, results: Path
+) -> None:
+    write_gates(make_case("a_odd"), gate("ratio", 0.15, of="pair"))
+    write_gates(make_case("bad", seed=1), gate("share", 0.05), gate("inside", 0.04))
+    write_gates(make_case("good", seed=2), gate("share", 0.9))
+    write_rejection(make_case("late", seed=3))
+    summary = write_report(results, views=1)
+    report = results / "report"
+    assert summary.line() == (
+        f"4 cases: 2 done, 1 discarded, 1 quarantined (see {report}/rejected.tsv)"
+    )
+    rows = [(row["case"], row["stage"], row["code"]) for row in table(report / "rejected.tsv")]
+    assert rows == [
+        ("late", "lungs", "empty_mask"),
+        ("bad", "gates", "gate_share"),
+        ("bad", "gates", "gate_inside"),
+    ]
+    states = {
+        row["case"]: (row["status"], row["in_statistics"]) for row in table(report / "tre.csv")
+    }
+    assert states["bad"] == ("discarded", "False")
+    assert states["a_odd"] == ("done", "True")
+    # Of two suspects the failed one has the picture.
+    assert [path.name for path in (report / "figures").glob("*_vessels.jpg")] == ["bad_vessels.jpg"]
+    page = Page(summary.page)
+    text = " ".join(page.text.split())
+    for words in (
+        "1 discarded, 1 quarantined, 0 not finished; 1 of those done borderline",
+        "Pictures of 1 of 2 cases", "0.05>= 0.1>= 0.2", "share of fixed: 0.05",
+    ):  # fmt: skip
+        assert words in text, words
+    targets = {attributes.get("id") for _, attributes in page.tags}
+    assert "vessels-bad" in targets
+    assert "vessels-a_odd" not in targets
+
+
+def test_build_without_suspects_has_no_section_of_masks(make_case: MakeCase, results: Path) -> None:
+    write_gates(make_case("a"), gate("share", 0.9))
+    assert 'id="vessels"' not in write_report(results, views=0).page.read_text()
+
+
 def test_page_asks_for_nothing_outside_itself(make_case: MakeCase, results: Path) -> None:
     make_case("a")
     path = write_report(results).page
@@ -111,6 +159,21 @@ def test_page_is_accessible(make_case: MakeCase, results: Path) -> None:
     assert len(page.all("main")) == len(page.all("h1")) == 1
 
 
+def write_hostile_cohort(folder: Path, evil: str) -> None:
+    write_table(
+        folder / "funnel.tsv", ("reason", "asked", "patients", "patients_removed"),
+        [{"reason": evil, "asked": evil, "patients": 3, "patients_removed": 1}],
+    )  # fmt: skip
+    write_table(
+        folder / "selection.tsv", ("case", "role", "dice", "verdict", "code", "selected"),
+        [{"case": "a", "role": evil, "dice": 0.5, "verdict": evil, "code": evil, "selected": evil}],
+    )  # fmt: skip
+    write_table(
+        folder / "test.tsv", ("rank", "case", "median_displacement_mm", "verdict", "code"),
+        [{"rank": 1, "case": "a", "verdict": evil, "code": evil}],
+    )  # fmt: skip
+
+
 def test_hostile_texts_stay_texts(make_case: MakeCase, results: Path) -> None:
     evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"
     folder = make_case("a")
@@ -123,9 +186,10 @@ def test_hostile_texts_stay_texts(make_case: MakeCase, results: Path) -> None:
         read_json(path)
         | {"stage": evil, "settings": {evil: evil}, "versions": {evil: evil}, "output": evil},
     )
-    gates = [{"name": evil, "value": evil, "low": evil, "high": evil, "passed": False}]
-    write_json(folder / "vessels" / "gates.json", {"stage": evil, "gates": gates})
+    write_gates(folder, gate("share", 0.01) | {"name": evil, "value": evil})
     scored = make_case("b", seed=1)
+    write_gates(scored, gate("share", 0.01, of=evil))
+    write_hostile_cohort(folder.parents[1] / "cohort", evil)
     hostile = dict.fromkeys(("source", "extrapolation", "circular", "count", "tre_p95_mm"), evil)
     figures = folder.parent / "b" / "evaluation" / "divroc.json"
     write_json(figures, read_json(figures) | hostile)

@@ -7,9 +7,15 @@ import pytest
 
 from lcsd.files import read_json, write_json
 from lcsd.report.collect import Inventory, as_number
-from tests.unit.report.conftest import write_manifest, write_rejection
+from tests.unit.report.conftest import gate, write_gates, write_manifest, write_rejection
 
 MakeCase = Callable[..., Path]
+
+
+GOOD_GATE = (
+    '{"gates": [{"name": "x", "of": "pair", "value": 0.5, "low": 0.1, "passed": true, '
+    '"flagged": false}]}'
+)
 
 
 def test_finished_case_is_read_completely(make_case: MakeCase, results: Path) -> None:
@@ -83,7 +89,15 @@ def test_killed_job_leaves_a_waiting_case(make_case: MakeCase, results: Path) ->
         ("evaluation/divroc_landmarks.csv", "id,tre_mm\na,1.0\n"),
         ("registration/field.provenance.json", '{"wall_s": 3}'),
         ("registration/field.provenance.json", '{"stage": "x", "settings": 3}'),
+        ("vessels/gates.json", "{"),
+        ("vessels/gates.json", '{"gates": {}}'),
+        ("vessels/gates.json", '{"gates": ["x"]}'),
         ("vessels/gates.json", '{"gates": [{"name": "x"}]}'),
+        ("vessels/gates.json", GOOD_GATE.replace('"x"', '"<b>"')),
+        ("vessels/gates.json", GOOD_GATE.replace("0.5", "NaN")),
+        ("vessels/gates.json", GOOD_GATE.replace("0.1", '"low"')),
+        ("vessels/gates.json", GOOD_GATE.replace("true", "1")),
+        ("vessels/gates.json", GOOD_GATE.replace(', "flagged": false', "")),
     ],
 )
 def test_broken_file_is_named_and_skipped(
@@ -95,6 +109,14 @@ def test_broken_file_is_named_and_skipped(
     (case,) = inventory.cases(None)
     assert [problem.file for problem in inventory.problems] == [f"cases/a/{file}"]
     assert case.name == "a"
+
+
+def test_limits_may_be_absent(make_case: MakeCase, results: Path) -> None:
+    (make_case("a") / "vessels" / "gates.json").write_text(GOOD_GATE)
+    inventory = Inventory(results)
+    (case,) = inventory.cases(None)
+    assert inventory.problems == []
+    assert (case.gates[0].low, case.gates[0].high) == (0.1, None)
 
 
 def test_unreadable_rejection_is_still_one(make_case: MakeCase, results: Path) -> None:
@@ -125,17 +147,31 @@ def test_missing_or_broken_manifest_falls_back_to_folders(
         assert len(inventory.problems) == 1
 
 
-def test_failed_gate_keeps_the_case_out_of_statistics(make_case: MakeCase, results: Path) -> None:
-    folder = make_case("a")
-    gates = [
-        {"name": "dense_points", "value": 10, "low": 100, "high": None, "passed": False},
-        {"name": "other", "value": 1, "low": 0, "high": 2, "passed": True},
+def test_failed_gate_discards_the_case_and_a_flag_does_not(
+    make_case: MakeCase, results: Path
+) -> None:
+    write_gates(make_case("a"), gate("share", 0.05), gate("inside", 0.9), gate("ratio", 0.15))
+    write_gates(make_case("b"), gate("ratio", 0.15, of="pair"))
+    inventory = Inventory(results)
+    bad, odd = inventory.cases(None)
+    assert inventory.problems == []
+    assert (bad.status, bad.counts) == ("discarded", False)
+    assert [(g.name, g.of, g.value, g.low) for g in bad.failed_gates] == [
+        ("share", "fixed", 0.05, 0.1)
     ]
-    write_json(folder / "clouds" / "fixed_gates.json", {"stage": "cloud", "gates": gates})
-    (case,) = Inventory(results).cases(None)
-    assert (case.status, case.counts) == ("done", False)
-    assert len(case.failed_gates) == 1
-    assert "dense_points = 10" in case.failed_gates[0]
+    assert (odd.status, odd.counts, odd.failed_gates) == ("done", True, ())
+    assert [(g.of, g.usual_low, g.usual_high) for g in odd.flagged_gates] == [("pair", 0.2, None)]
+
+
+def test_discarded_is_said_before_the_case_ends_and_quarantined_wins(
+    make_case: MakeCase, results: Path
+) -> None:
+    for name in ("a", "b"):
+        folder = make_case(name)
+        write_gates(folder, gate("share", 0.05))
+        (folder / "registration" / "field.nii.gz").unlink()
+    write_rejection(folder)
+    assert [c.status for c in Inventory(results).cases(None)] == ["discarded", "quarantined"]
 
 
 def test_missing_landmark_table_is_said(make_case: MakeCase, results: Path) -> None:

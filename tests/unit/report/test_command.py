@@ -28,6 +28,7 @@ def test_manifest_alone_makes_a_report(results: Path) -> None:
     assert result.exit_code == 0
     summary = json.loads(result.stdout)
     assert (summary["done"], summary["waiting"], summary["problems"]) == (0, 1, 0)
+    assert summary["discarded"] == 0
     assert Path(summary["page"]).exists()
 
 

@@ -10,7 +10,7 @@ from lcsd.geometry import Grid
 from lcsd.images import DisplacementField, Image
 from lcsd.report import overlays
 from lcsd.report.collect import Inventory
-from lcsd.report.overlays import PLANES, SLABS, colour_mix, ink_mix, warped_at
+from lcsd.report.overlays import SLABS, colour_mix, warped_at
 
 MakeCase = Callable[..., Path]
 
@@ -30,42 +30,10 @@ def test_warped_image_is_the_moving_image_at_the_moved_point() -> None:
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("plane", PLANES, ids=[plane.title for plane in PLANES])
-def test_head_is_up_and_the_patients_right_is_left(plane: overlays.Plane) -> None:
-    mask = np.ones(GRID.shape, dtype=bool)
-    cut = overlays._cut(plane, mask, np.array([2.0, 2.0, 2.0]))
-    z, y, x = np.meshgrid(*[np.arange(n) for n in GRID.shape], indexing="ij")
-    shown = {name: cut.shown(cut.of(axis)) for name, axis in (("x", x), ("y", y), ("z", z))}
-    if plane.title == "axial":
-        assert (np.diff(shown["y"], axis=0) > 0).all()  # front of the patient on top
-    else:
-        assert (np.diff(shown["z"], axis=0) < 0).all()
-    across = "y" if plane.title == "sagittal" else "x"
-    assert (np.diff(shown[across], axis=1) > 0).all()
-    np.testing.assert_array_equal(cut.voxels()[..., 0], cut.of(x))
-    np.testing.assert_array_equal(cut.voxels()[..., 2], cut.of(z))
-
-
-def test_cut_goes_through_the_largest_lung_area_with_a_margin() -> None:
-    mask = np.zeros((20, 20, 20), dtype=bool)
-    mask[5:8, 10, 10] = True
-    mask[6, 9:12, 9:12] = True
-    cut = overlays._cut(PLANES[0], mask, np.array([6.0, 6.0, 6.0]))
-    assert cut.index == 6
-    assert cut.ranges == (slice(7, 14), slice(7, 14))
-
-
 def test_equal_pictures_mix_to_grey() -> None:
     grey = np.linspace(0, 1, 5)
     np.testing.assert_array_equal(colour_mix(grey, grey), np.stack([grey] * 3, axis=-1))
     np.testing.assert_array_equal(colour_mix(np.ones(1), np.zeros(1))[0], [1, 0, 1])
-
-
-def test_inks_leave_paper_white_and_darken_where_they_meet() -> None:
-    none, full = np.zeros(1), np.ones(1)
-    np.testing.assert_array_equal(ink_mix(none, none)[0], [1, 1, 1])
-    both = ink_mix(full, full)[0]
-    assert both.max() < min(ink_mix(full, none).max(), ink_mix(none, full).max())
 
 
 def test_slab_shows_points_where_they_are() -> None:

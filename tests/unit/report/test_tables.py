@@ -8,19 +8,23 @@ import numpy as np
 import pytest
 
 from lcsd.files import read_json, write_json
-from lcsd.report.collect import Case, Evaluation, Inventory, Run
+from lcsd.report.collect import Case, Evaluation, Inventory, Run, Verdict
 from lcsd.report.tables import (
     ALL_CASES,
     LCSD500,
+    bounds,
     comparison_rows,
     cost_rows,
     method_summaries,
     motion_rows,
+    plain_figure,
+    quarantined_rows,
     readable_rejections,
     rejected_rows,
     setting_rows,
     table1_rows,
     tre_rows,
+    verdict_rows,
     version_rows,
 )
 from tests.unit.report.conftest import write_rejection
@@ -50,11 +54,11 @@ def test_summary_counts_cases_and_landmarks() -> None:
     assert summary.max_folding_percent == 0.5
 
 
-def test_quarantined_gated_and_circular_cases_do_not_count() -> None:
+def test_quarantined_discarded_and_circular_cases_do_not_count() -> None:
     good = scored("a", [1.0], [9.0])
     bad = [
         replace(scored("b", [50.0], [9.0]), status="quarantined"),
-        replace(scored("c", [50.0], [9.0]), failed_gates=("x",)),
+        replace(scored("c", [50.0], [9.0]), status="discarded"),
         scored("d", [0.0], [9.0], circular=True),
         replace(scored("e", [50.0], [9.0]), status="waiting"),
     ]
@@ -154,7 +158,7 @@ def test_rejected_rows_say_nothing_twice(make_case: MakeCase, results: Path) -> 
     folder = make_case("a")
     write_rejection(folder, message=f"{results}/cases/a/lungs/fixed.nii.gz: the mask is empty")
     cases = Inventory(results).cases(None)
-    (row,) = rejected_rows(cases)
+    (row,) = quarantined_rows(cases)
     assert row["message"].endswith("look at the scan [empty_mask]")
     (readable,) = readable_rejections(cases, results)
     assert readable["message"] == "cases/a/lungs/fixed.nii.gz: the mask is empty"
@@ -162,8 +166,45 @@ def test_rejected_rows_say_nothing_twice(make_case: MakeCase, results: Path) -> 
 
 
 def test_broken_rejection_has_a_row() -> None:
-    (row,) = rejected_rows([replace(EMPTY, status="quarantined")])
+    (row,) = quarantined_rows([replace(EMPTY, status="quarantined")])
     assert row["code"] == "unreadable_rejection"
+
+
+SHARE = Verdict("share", "fixed left", 0.004321, 0.01, 0.2, 0.02, 0.1, passed=False, flagged=False)
+POINTS = Verdict(
+    "points", "moving", 140_123, 12_700, 200_000, 25_400, 132_300, passed=True, flagged=True
+)
+
+
+def test_discarded_cases_are_rejected_with_figure_limits_and_what_was_measured() -> None:
+    cases = [
+        replace(EMPTY, name="bad", status="discarded", gates=(SHARE, POINTS)),
+        replace(EMPTY, name="odd", gates=(POINTS,)),
+        replace(EMPTY, name="late", status="quarantined", gates=(SHARE,)),
+    ]
+    late, bad = rejected_rows(cases)
+    assert (late["case"], late["code"]) == ("late", "unreadable_rejection")
+    assert bad == {
+        "case": "bad", "stage": "gates", "target": "vessels/gates.json", "code": "gate_share",
+        "message": "share of fixed left: implausible vessel masks; expected >= 0.01 and <= 0.2; "
+        "found 0.004321",
+    }  # fmt: skip
+
+
+def test_verdict_rows_are_failures_then_flags_with_what_the_gate_asks() -> None:
+    unknown = replace(SHARE, name="of_another_version")
+    case = replace(EMPTY, gates=(POINTS, unknown, replace(SHARE, passed=True)))
+    rows = verdict_rows([case])
+    assert [row["gate"].name for row in rows] == ["of_another_version", "points"]
+    assert rows[0]["asked"] == ""
+    assert "vessel voxels" in rows[1]["asked"]
+
+
+def test_bounds_and_figures_read_well() -> None:
+    assert bounds(None, 132_300) == "<= 132300"
+    assert bounds(0.02, None) == ">= 0.02"
+    assert bounds(None, None) == ""
+    assert plain_figure(1 / 3) == "0.3333"
 
 
 def test_motion_rows_take_the_length_of_the_shift() -> None:

@@ -1,0 +1,188 @@
+"""How a cohort became cases: the funnel of the index, screening and selection, the test cases."""
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lcsd.files import require_file
+from lcsd.report.collect import Case, Inventory, as_number
+from lcsd.tables import read_table
+
+FUNNEL_COLUMNS = ("reason", "asked", "patients", "patients_removed")
+SELECTION_COLUMNS = ("role", "dice", "verdict", "code", "selected")
+TEST_COLUMNS = ("rank", "median_displacement_mm", "verdict", "code")
+
+ROLES = {"train": "training", "test_pool": "the test pool"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A line of the funnel.
+
+    Parameters
+    ----------
+    text
+        What is asked for, or why pairs are out.
+    code
+        Reason code of those that are out, or empty.
+    left
+        Patients that are left (each has one pair); None of a line that only says why.
+    removed
+        Patients that are out here; None if the line removes nobody.
+    """
+
+    text: str
+    code: str = ""
+    left: int | None = None
+    removed: int | None = None
+
+
+@dataclass(frozen=True)
+class Screened:
+    """A screened candidate: ``dice`` is that of its aligned lung masks, or None."""
+
+    case: str
+    role: str
+    dice: float | None
+    accepted: bool
+    code: str
+    selected: bool
+
+
+@dataclass(frozen=True)
+class PoolCase:
+    """A case of the judged test pool: rank and motion, or why it has none."""
+
+    case: str
+    rank: int | None
+    displacement_mm: float | None
+    verdict: str
+    code: str
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What is known of the cohort of a build; parts without a table are empty."""
+
+    funnel: tuple[Step, ...]
+    screened: tuple[Screened, ...]
+    pool: tuple[PoolCase, ...]
+
+    @property
+    def test_cases(self) -> list[PoolCase]:
+        """Cases chosen for testing, the largest motion first."""
+        return [row for row in self.pool if row.verdict == "selected"]
+
+    def steps(self, cases: Sequence[Case]) -> list[Step]:
+        """Return the whole funnel: rules on the index, screening, selection, cases of the build."""
+        if not self.screened:
+            return [*self.funnel]
+        return [*self.funnel, *_screening_steps(self.screened, cases), *self._build_steps(cases)]
+
+    def _build_steps(self, cases: Sequence[Case]) -> list[Step]:
+        chosen = {row.case for row in self.screened if row.selected}
+        status = Counter(case.status for case in cases if case.name in chosen)
+        absent = len(chosen) - status.total()
+        out = {
+            "quarantined in the build": status["quarantined"],
+            "discarded for their vessels": status["discarded"],
+            "not finished": status["waiting"] + absent,
+        }
+        lost = [Step(text, removed=count) for text, count in out.items() if count]
+        return [*lost, Step("cases done", left=status["done"])]
+
+
+def _screening_steps(screened: Sequence[Screened], cases: Sequence[Case]) -> list[Step]:
+    """Return who was screened, who is out by which code, and who was selected."""
+    stages = {c.name: c.rejection.stage for c in cases if c.rejection is not None}
+    out: Counter[tuple[str, str]] = Counter()
+    for row in screened:
+        if not row.accepted:
+            gate = row.code.startswith("gate_")
+            stage = stages.get(row.case, "")
+            text = "implausible lungs" if gate else f"broken scan, {stage}".removesuffix(", ")
+            out[text, row.code] += 1
+    accepted = sum(row.accepted for row in screened)
+    steps = [Step("screened", left=len(screened))]
+    # Broken scans first, then gates; the most frequent code first.
+    for (text, code), count in sorted(out.items(), key=lambda item: (item[0][0], -item[1], item)):
+        steps.append(Step(text, code, removed=count))
+    steps.append(Step("accepted by the screening", left=accepted))
+    for role, name in ROLES.items():
+        count = sum(row.selected for row in screened if row.role == role)
+        steps.append(Step(f"selected for {name}", left=count))
+    return steps
+
+
+def read_cohort(inventory: Inventory) -> Cohort | None:
+    """Return what ``cohort/`` of a build says; None if none of its tables is there.
+
+    Broken tables are recorded and left out. Only named columns are read, so nothing that names a
+    patient reaches the report.
+    """
+    folder = inventory.results / "cohort"
+    cohort = Cohort(
+        tuple(inventory.attempt(folder / "funnel.tsv", _read_funnel) or ()),
+        tuple(inventory.attempt(folder / "selection.tsv", _read_selection) or ()),
+        tuple(inventory.attempt(folder / "test.tsv", _read_pool) or ()),
+    )
+    return cohort if cohort.funnel or cohort.screened or cohort.pool else None
+
+
+def _count(text: str, where: str) -> int | None:
+    if text and not text.isdecimal():
+        raise ValueError(f"{where} is not a count: {text!r}")
+    return int(text) if text else None
+
+
+def _decimal(text: str, where: str) -> float | None:
+    if not text:
+        return None
+    try:
+        number = as_number(float(text))
+    except ValueError:
+        number = None
+    if number is None:
+        raise ValueError(f"{where} is not a number: {text!r}")
+    return number
+
+
+def _read_funnel(path: Path) -> list[Step]:
+    with require_file(path).open(newline="", encoding="utf-8-sig") as handle:
+        reader = csv.DictReader(handle, delimiter="\t", strict=True)
+        rows = list(reader)
+    missing = set(FUNNEL_COLUMNS) - set(reader.fieldnames or ())
+    if missing:
+        raise ValueError(f"columns are missing: {', '.join(sorted(missing))}")
+    steps = []
+    for number, row in enumerate(rows, 2):
+        if None in row.values():
+            raise ValueError(f"row {number} has fewer cells than the header")
+        left = _count(row["patients"], f"row {number}, patients")
+        removed = _count(row["patients_removed"], f"row {number}, patients_removed")
+        # A rule that removes nobody has its line, but no number that asks for attention.
+        steps.append(Step(row["asked"], row["reason"], left, removed or None))
+    return steps
+
+
+def _read_selection(path: Path) -> list[Screened]:
+    return [
+        Screened(
+            row["case"], row["role"], _decimal(row["dice"], f"{row['case']}, dice"),
+            row["verdict"] == "accepted", row["code"], row["selected"] == "yes",
+        )
+        for row in read_table(path, SELECTION_COLUMNS)
+    ]  # fmt: skip
+
+
+def _read_pool(path: Path) -> list[PoolCase]:
+    return [
+        PoolCase(
+            row["case"], _count(row["rank"], f"{row['case']}, rank"),
+            _decimal(row["median_displacement_mm"], f"{row['case']}, median_displacement_mm"),
+            row["verdict"], row["code"],
+        )
+        for row in read_table(path, TEST_COLUMNS)
+    ]  # fmt: skip
