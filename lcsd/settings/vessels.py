@@ -8,13 +8,13 @@ from lcsd.settings.base import Settings
 
 
 class VesselsSettings(Settings):
-    """Vessel mask; the defaults were chosen on the phantom's truth (seeds 0-9)."""
+    """Vessel mask; the defaults were chosen on the phantom's truth (seeds 0-9 and 20)."""
 
     backend: Literal["objectness"] = Field(
         "objectness", description="what segments: objectness (tubularity filter, built in)"
     )
     scales_mm: tuple[float, ...] = Field(
-        (0.0, 1.5), min_length=1,
+        (0.0,), min_length=1,
         description="Gaussian sigmas before the Hessian, mm; 0 takes the voxels as they are",
     )  # fmt: skip
     objectness_weight: float = Field(
