@@ -8,7 +8,7 @@ from lcsd.settings.base import Settings
 
 
 class VesselsSettings(Settings):
-    """Vessel mask; the defaults were chosen on the phantom's truth (seeds 0-9 and 20)."""
+    """Vessel mask; the defaults were chosen on the phantom's truth (seeds 0 and 20)."""
 
     backend: Literal["objectness"] = Field(
         "objectness", description="what segments: objectness (tubularity filter, built in)"
@@ -38,7 +38,7 @@ class VesselsSettings(Settings):
         3.2, ge=0, description="vessels lie further than this from voxels outside the lungs, mm"
     )
     min_volume_mm3: float = Field(
-        20.0, ge=0, description="smaller connected pieces are noise, cubic mm"
+        10.0, ge=0, description="smaller connected pieces are noise, cubic mm"
     )
 
     @field_validator("scales_mm")
