@@ -8,7 +8,7 @@ from lcsd.settings.base import Settings
 
 
 class VesselsSettings(Settings):
-    """Vessel mask; the defaults were chosen on the phantom's truth (seeds 0 and 20)."""
+    """Vessel mask; the defaults were chosen on the phantom's truth (seeds 0-9 and 20)."""
 
     backend: Literal["objectness"] = Field(
         "objectness", description="what segments: objectness (tubularity filter, built in)"
