@@ -224,7 +224,8 @@ class Build:
         wanted = [f"{self.results}/cohort/test.tsv"] if self.has_test_pool() else []
         for case, pair in self.pairs.items():
             root = f"{self.results}/cases/{case}"
-            wanted += [f"{root}/clouds/{scan}_keypoints.npz" for scan in ("fixed", "moving")]
+            wanted += [f"{root}/clouds/{scan}_keypoints.npz" for scan in SCANS]
+            wanted.append(f"{root}/vessels/gates.json")
             wanted += [f"{root}/{folder}/field.nii.gz" for folder in METHODS.values()]
             if pair.landmarks is not None:
                 wanted += [f"{root}/evaluation/{method}.json" for method in METHODS]

@@ -22,21 +22,21 @@ RESULTS = BUILD.results
 CASE = f"{RESULTS}/cases/{{case}}"
 LOGS = f"{RESULTS}/logs"
 REJECTED = f"{CASE}/rejected.json"
-# How series come changes no byte of them, so no job reruns for it: rules hold it in no parameter.
-FETCH = shlex.join(BUILD.fetch_options())
 
-# Jobs call the lcsd of the very environment that runs snakemake, activated or not.
+# Jobs call the lcsd of the very environment that runs snakemake, activated or not. How series are
+# fetched changes no byte of them, so it is no parameter of a rule, for which jobs would run again.
 shell.prefix(
-    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; set -euo pipefail; "
+    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH;"
+    f" FETCH=({shlex.join(BUILD.fetch_options())}); set -euo pipefail; "
 )
 
 
-def both_scans(command, *then):
-    """Return the shell command that does `command` for SCAN = fixed, then moving, and `then`.
+def both_scans(command):
+    """Return the shell command that does `command` for SCAN = fixed, then moving.
 
     Both scans of a case are one job: planning time and memory grow with the number of jobs.
     """
-    steps = " && ".join([*(command.replace("SCAN", scan) for scan in SCANS), *then])
+    steps = " && ".join(command.replace("SCAN", scan) for scan in SCANS)
     return f"{{{{ {steps}; }}}} > {{log:q}} 2>&1"
 
 

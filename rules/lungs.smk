@@ -19,6 +19,6 @@ rule lungs:
         "{wildcards.case}: lungs"
     shell:
         both_scans(
-            "lcsd lungs {input.SCAN:q} {output.SCAN:q} {params.SCAN:q} {params.settings:q} {FETCH}"
+            'lcsd lungs {input.SCAN:q} {output.SCAN:q} {params.SCAN:q} {params.settings:q} "${{FETCH[@]}}"'
             " --threads {threads} --rejected {params.rejected:q}"
         )

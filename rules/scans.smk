@@ -17,6 +17,6 @@ rule convert:
         "{wildcards.case}: scans to volumes"
     shell:
         both_scans(
-            "lcsd convert {params.SCAN:q} {output.SCAN:q} {params.settings:q} {FETCH}"
+            'lcsd convert {params.SCAN:q} {output.SCAN:q} {params.settings:q} "${{FETCH[@]}}"'
             " --threads {threads} --rejected {params.rejected:q}"
         )

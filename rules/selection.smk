@@ -33,7 +33,7 @@ if BUILD.candidates:
             "{wildcards.case}: overlap of the lung masks"
         shell:
             "lcsd screen {params.fixed:q} {params.moving:q} --out {output:q} {params.masks:q}"
-            " {params.settings:q} {FETCH} --threads {threads} --rejected {params.rejected:q}"
+            ' {params.settings:q} "${{FETCH[@]}}" --threads {threads} --rejected {params.rejected:q}'
             " > {log:q} 2>&1"
 
     # The only checkpoint: which cases there are is known once all candidates have a verdict.
@@ -71,7 +71,7 @@ rule test_cases:
     conda:
         "../environment.yml"
     params:
-        results=RESULTS,
+        results=lambda w: RESULTS,
         settings=BUILD.settings("select"),
     message:
         "Choice of the test cases"

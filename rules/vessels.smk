@@ -10,7 +10,6 @@ rule vessels:
     output:
         fixed=f"{CASE}/vessels/fixed.nii.gz",
         moving=f"{CASE}/vessels/moving.nii.gz",
-        gates=f"{CASE}/vessels/gates.json",
     log:
         f"{LOGS}/vessels/{{case}}.log",
     conda:
@@ -19,7 +18,6 @@ rule vessels:
         fixed=lambda w: BUILD.option("--given", BUILD.pair(w.case).fixed_vessels),
         moving=lambda w, input: BUILD.given_moving_vessels(w.case, rigid=input.rigid),
         settings=BUILD.settings("vessels"),
-        gates_settings=BUILD.settings("gates"),
         rejected=REJECTED,
     message:
         "{wildcards.case}: vessels"
@@ -27,8 +25,28 @@ rule vessels:
         both_scans(
             "lcsd vessels {input.SCAN:q} {output.SCAN:q} --lungs {input.SCAN_lungs:q}"
             " {params.SCAN:q} {params.settings:q} --threads {threads}"
-            " --rejected {params.rejected:q}",
-            "lcsd gates {output.fixed:q} {output.moving:q} --fixed-lungs {input.fixed_lungs:q}"
-            " --moving-lungs {input.moving_lungs:q} --out {output.gates:q}"
-            " {params.gates_settings:q} --threads {threads} --rejected {params.rejected:q}",
+            " --rejected {params.rejected:q}"
         )
+
+
+rule gates:
+    input:
+        fixed=f"{CASE}/vessels/fixed.nii.gz",
+        moving=f"{CASE}/vessels/moving.nii.gz",
+        fixed_lungs=f"{CASE}/images/fixed_mask.nii.gz",
+        moving_lungs=f"{CASE}/images/moving_mask.nii.gz",
+    output:
+        f"{CASE}/vessels/gates.json",
+    log:
+        f"{LOGS}/gates/{{case}}.log",
+    conda:
+        "../environment.yml"
+    params:
+        settings=BUILD.settings("gates"),
+        rejected=REJECTED,
+    message:
+        "{wildcards.case}: plausibility of the vessels"
+    shell:
+        "lcsd gates {input.fixed:q} {input.moving:q} --fixed-lungs {input.fixed_lungs:q}"
+        " --moving-lungs {input.moving_lungs:q} --out {output:q} {params.settings:q}"
+        " --threads {threads} --rejected {params.rejected:q} > {log:q} 2>&1"

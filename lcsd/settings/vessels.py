@@ -9,10 +9,10 @@ from lcsd.settings.totalsegmentator import VesselTaskSettings
 
 
 class ObjectnessSettings(Settings):
-    """Tubularity filter; the defaults were chosen on the phantom's truth (seeds 0-9)."""
+    """Tubularity filter; the defaults were chosen on the phantom's truth (seeds 0-9 and 20)."""
 
     scales_mm: tuple[float, ...] = Field(
-        (0.0, 1.5), min_length=1,
+        (0.0,), min_length=1,
         description="Gaussian sigmas before the Hessian, mm; 0 takes the voxels as they are",
     )  # fmt: skip
     objectness_weight: float = Field(
@@ -36,7 +36,7 @@ class ObjectnessSettings(Settings):
         3.2, ge=0, description="vessels lie further than this from voxels outside the lungs, mm"
     )
     min_volume_mm3: float = Field(
-        20.0, ge=0, description="smaller connected pieces are noise, cubic mm"
+        10.0, ge=0, description="smaller connected pieces are noise, cubic mm"
     )
 
     @field_validator("scales_mm")

@@ -2,8 +2,12 @@
 
 Objectness: Antiga, Insight Journal 2007, "Generalizing vesselness with respect to dimensionality
 and shape", after Frangi et al., MICCAI 1998. At a voxel of 1.5 mm most lung vessels are one or
-two voxels wide, so objectness alone misplaces their edges and contrast alone takes airway walls
-and noise; their sum is thresholded with hysteresis, relative to the noise of the scan.
+two voxels wide, so objectness alone misplaces their edges and contrast alone takes noise; their sum
+is thresholded with hysteresis, relative to the noise of the scan.
+
+Airway walls are not told from vessels: over three quarters of the phantom's lumen voxels look
+brighter than its parenchyma at 1.5 mm. Rejecting what lies beside narrow dark voxels (grey closing)
+removed more vessel than wall in 53 of 54 trials, and cost Dice in all.
 """
 
 from pathlib import Path

@@ -84,7 +84,7 @@ def test_a_source_that_goes_away_unmakes_nothing(built: Workspace, cohort: Path)
         ({"evaluate": {"tps_smoothing": 0.1}}, {"evaluate", "report"}),
         (
             {"gates": {"inside": {"least": 0.5}}},
-            {"vessels", "cloud", "keypoints", "register", "evaluate", "report"},
+            {"gates", "report"},
         ),
         ({"correspond": {"alpha": 2.0}}, {"correspond", "evaluate", "report"}),
     ],

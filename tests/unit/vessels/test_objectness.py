@@ -68,6 +68,31 @@ def test_vessels_of_the_thorax_are_found(chest: dict[str, Image]) -> None:
     assert not found.array[~chest["lungs"].array].any()
 
 
+def test_airway_beside_a_vessel_gives_its_wall_at_most() -> None:
+    grid = Grid((40, 40, 40), (1.5, 1.5, 1.5), (0.0, 0.0, 0.0))
+    _, y, x = np.indices(grid.shape) * 1.5
+    airway, artery = np.hypot(x - 27, y - 30), np.hypot(x - 37.5, y - 30)
+    hu = np.full(grid.shape, -860.0)
+    hu[artery < 2.5] = 42
+    hu[airway < 5.2] = 10
+    hu[airway < 3.6] = -985
+    lungs = Image(np.ones(grid.shape, bool), grid)
+    found = make_vessels(Image(hu.astype(np.int16), grid), lungs).array
+    assert found[artery < 2.5].all()
+    assert not found[airway < 3.6].any()  # the lumen
+    # The wall cannot be told from vessels at this voxel size; it must not draw in more.
+    assert not found[(artery > 2.5) & (airway > 5.2)].any()
+
+
+def test_smoothing_would_widen_vessels(chest: dict[str, Image]) -> None:
+    sharp, smooth = (
+        make_vessels(chest["hu"], chest["lungs"], VesselsSettings(scales_mm=scales)).array
+        for scales in ((0.0,), (0.0, 1.5))
+    )
+    truth = chest["vessels"].array
+    assert (sharp & ~truth).sum() < (smooth & ~truth).sum()
+
+
 def test_small_pieces_and_weak_pieces_are_dropped(chest: dict[str, Image]) -> None:
     hu = np.full(chest["hu"].array.shape, -860, np.int16)
     lungs = Image(np.ones_like(chest["lungs"].array), chest["hu"].grid)
