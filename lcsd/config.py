@@ -226,7 +226,12 @@ def commented_yaml() -> str:
         annotation = field.annotation
         if isinstance(annotation, type) and issubclass(annotation, Settings):
             summary = (annotation.__doc__ or "").splitlines()[0]
-            lines += ["", f"# {summary}", f"{name}:", *_section_lines(annotation)]
+            lines += [
+                "",
+                f"# {summary}",
+                f"{name}:",
+                *_section_lines(annotation, annotation().model_dump(mode="json")),
+            ]
         elif not field.is_required():
             value = None if field.default is None else str(field.default)
             lines += ["", f"# {field.description}", f"{name}: {_scalar(value)}"]
@@ -239,8 +244,9 @@ def json_schema(name: str) -> str:
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"
 
 
-def _section_lines(model: type[Settings], indent: str = "  ") -> list[str]:
-    values = model().model_dump(mode="json")
+def _section_lines(
+    model: type[Settings], values: Mapping[str, Any], indent: str = "  "
+) -> list[str]:
     if not values:
         return [f"{indent}{{}}"]
     lines = []
@@ -250,8 +256,9 @@ def _section_lines(model: type[Settings], indent: str = "  ") -> list[str]:
             initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ",
         )  # fmt: skip
         inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, Settings):
-            lines += [f"{indent}{name}:", *_section_lines(inner, indent + "  ")]
+        nested = isinstance(inner, type) and issubclass(inner, Settings) and not inner.one_line
+        if nested:
+            lines += [f"{indent}{name}:", *_section_lines(inner, values[name], indent + "  ")]
         else:
             lines.append(f"{indent}{name}: {_scalar(values[name])}")
     return lines

@@ -1,5 +1,7 @@
 """Base of all settings sections."""
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -9,3 +11,6 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True
     )
+
+    one_line: ClassVar[bool] = False
+    """Whether the default configuration shows a section within a section on one line."""

@@ -1,5 +1,7 @@
 """Settings of the gates: which vessel masks are plausible."""
 
+from typing import ClassVar
+
 from pydantic import Field, model_validator
 
 from lcsd.settings.base import Settings
@@ -7,6 +9,8 @@ from lcsd.settings.base import Settings
 
 class Limits(Settings):
     """Limits of one figure; null is no limit."""
+
+    one_line: ClassVar[bool] = True
 
     least: float | None = Field(None, description="below: the pair is discarded")
     usual_least: float | None = Field(None, description="below: flagged for a look")
@@ -26,7 +30,7 @@ class Limits(Settings):
 
 
 class GatesSettings(Settings):
-    """Plausibility of the vessel masks; {} switches a gate off."""
+    """Vessel masks: discarded beyond least and most, flagged beyond the usual; {} is off."""
 
     points: Limits = Field(
         Limits(least=12_700, usual_least=25_400, usual_most=132_300, most=200_000),

@@ -50,13 +50,13 @@ def test_every_dependency_is_pinned() -> None:
 
 
 def test_every_stage_has_command_settings_and_test() -> None:
-    for stage in ("convert", "lungs", "prealign", "vessels", "cloud", "keypoints", "correspond",
-                  "register", "evaluate"):  # fmt: skip
+    for stage in ("screen", "select", "convert", "lungs", "prealign", "vessels", "gates", "cloud",
+                  "keypoints", "correspond", "register", "evaluate"):  # fmt: skip
         assert (ROOT / "lcsd" / "cli" / f"{stage}.py").is_file(), stage
         assert (ROOT / "lcsd" / "settings" / f"{stage}.py").is_file(), stage
         rules = "\n".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
-        assert f"rule {stage}:" in rules
-        assert f'"lcsd {stage} ' in rules
+        assert f"rule {stage}:" in rules or f"checkpoint {stage}:" in rules
+        assert re.search(rf"""["']lcsd {stage} """, rules)
         assert [p for p in sources("tests") if f'"{stage}"' in p.read_text()], stage
 
 

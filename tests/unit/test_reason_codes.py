@@ -22,7 +22,7 @@ SOURCES: dict[str, set[str] | None] = {
     "headers.py": None,
     "cli/convert.py": None,
     "cli/lungs.py": None,
-    "lungs.py": {"placed_mask"},
+    "given_masks.py": None,
     "images.py": {"read_image", "_check_forms"},
     "geometry.py": {"__post_init__"},
     "files.py": {"require_file"},
