@@ -256,8 +256,7 @@ def _section_lines(
             initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ",
         )  # fmt: skip
         inner = field.annotation
-        nested = isinstance(inner, type) and issubclass(inner, Settings) and not inner.one_line
-        if nested:
+        if isinstance(inner, type) and issubclass(inner, Settings) and not inner.one_line:
             lines += [f"{indent}{name}:", *_section_lines(inner, values[name], indent + "  ")]
         else:
             lines.append(f"{indent}{name}: {_scalar(values[name])}")
