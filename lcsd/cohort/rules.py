@@ -54,6 +54,9 @@ def rules(settings: CohortSettings) -> list[Rule]:
         ("straight_gantry", "tilted_gantry",
          f"gantry tilted by <= {settings.gantry_tilt_most_deg:g} degrees or unknown",
          settings.ct_index is not None),
+        ("published_segmentation", "no_published_segmentation",
+         "the IDC holds a segmentation of the series",
+         settings.published_segmentation == "require"),
     ]  # fmt: skip
     return [Rule(number, *row) for number, row in enumerate(table, 1)]
 
@@ -72,6 +75,7 @@ SELECT s.*, coalesce(k.family, 'other') AS family, coalesce(k.rank, $rank_of_oth
         WHEN coalesce(slices, 0) < $slices THEN 7
         WHEN $check_spacing AND NOT coalesce(regular, false) THEN 8
         WHEN $check_tilt AND coalesce(tilt_deg, 0) > $tilt THEN 9
+        WHEN $check_segmentation AND segmentation IS NULL THEN 10
         ELSE $passed END AS broken
 FROM series s LEFT JOIN kernels k ON s.maker = k.maker AND upper(s.kernel) = upper(k.kernel)
 WHERE patient IS NOT NULL
@@ -175,6 +179,7 @@ def judge(connection: Connection, settings: CohortSettings) -> None:
             "slices": settings.slices_least,
             "check_spacing": every["irregular_spacing"].applied,
             "check_tilt": every["tilted_gantry"].applied,
+            "check_segmentation": every["no_published_segmentation"].applied,
             "tilt": settings.gantry_tilt_most_deg,
         },
     )

@@ -62,6 +62,11 @@ class CohortSettings(Settings):
     gantry_tilt_most_deg: float = Field(
         0.1, ge=0, description="largest tilt of the gantry, degrees; needs ct_index"
     )
+    published_segmentation: Literal["ignore", "require"] = Field(
+        "ignore",
+        description="require: series need a published segmentation, so that their lung masks can "
+        "come from it (screen.masks)",
+    )
     train: int = Field(1200, ge=0, description="pairs sampled for training, count")
     test_pool: int = Field(100, ge=0, description="pairs sampled for the test pool, count")
     test_pool_share: float = Field(

@@ -100,3 +100,15 @@ def test_number_that_two_scans_share_names_neither(tmp_path: Path) -> None:
     only = ("--series", "1.1.0", "--series", "1.1.1")
     assert found(tmp_path, [*rows, twin], *only)["p1"] == ("", "")
     assert found(tmp_path, [*rows, {**twin, "SeriesNumber": "3"}])["p1"] == ("8.1", "")
+
+
+def test_patients_without_segmentations_can_be_refused(tmp_path: Path) -> None:
+    rows = pair_rows()
+    rows += [segmentation(f"8.{n}", rows[n]) for n in (0, 1, 2)]
+    want = ("--set", "published_segmentation=require")
+    assert found(tmp_path, rows, *want) == {"p1": ("8.0", "8.1")}
+    reasons = {row["patient_id"]: row for row in read(tmp_path / "o" / "rejected.tsv")}
+    assert {row["reason"] for row in reasons.values()} == {"no_published_segmentation"}
+    assert (reasons["p2"]["time_points"], reasons["p3"]["time_points"]) == ("T1", "T0,T1")
+    funnel = {row["step"]: row["patients"] for row in read(tmp_path / "o" / "funnel.tsv")}
+    assert funnel["published_segmentation"] == "1"
