@@ -101,6 +101,15 @@ class Build:
         cases = (case for case in self.candidates if case not in left_out)
         return [f"{self.results}/cohort/screening/{case}.json" for case in cases]
 
+    def screen_settings(self) -> tuple[str, ...]:
+        """Return the options on which a candidate's figures depend; its limits are the selection's.
+
+        A changed limit must not fetch and screen all candidates again.
+        """
+        own = len(self.settings("screen"))
+        spacing = f"spacing_mm={self.config.screen.spacing_mm}"
+        return ("--set", spacing, *self.settings("screen", "convert", "lungs")[own:])
+
     def screen_masks(self, case: str) -> list[str]:
         """Return the options that give a candidate's published lung masks, if they are wanted."""
         candidate = self.candidates[case]
@@ -128,13 +137,14 @@ class Build:
         return [
             f"{self.results}/cases/{case}/correspondences/correspondences.csv"
             for case, pair in self.pairs.items()
-            if pair.role == "test_pool"
+            if pair.role == "test_pool" and case not in self.config.select.exclude
         ]
 
     def quarantined(self) -> list[str]:
         """Return the candidates that were set aside because a scan is broken."""
         cases = self.config.results / "cases"
-        return [case for case in self.candidates if (cases / case / REJECTED_NAME).exists()]
+        wanted = [case for case in self.candidates if case not in self.config.select.exclude]
+        return [case for case in wanted if (cases / case / REJECTED_NAME).exists()]
 
     def settings(self, section: str, *also: str) -> tuple[str, ...]:
         """Return the ``--set`` options that give a command its whole section, and those ``also``.
@@ -166,6 +176,22 @@ class Build:
         uid = pair.fixed_series if scan == "fixed" else pair.moving_series
         source = pair.fixed_source if scan == "fixed" else pair.moving_source
         return [source, "--set", f"series_uid={uid}"] if uid else [source]
+
+    def downloads(self, case: str) -> int:
+        """Return 1 if a case's scans are fetched from the archive, else 0."""
+        pair = self.pair(case)
+        return int(is_series_uid(pair.fixed_source) or is_series_uid(pair.moving_source))
+
+    def mask(self, case: str, scan: str) -> list[str]:
+        """Return the options that give a scan's lung mask, if the manifest has one."""
+        pair = self.pair(case)
+        source = pair.fixed_source if scan == "fixed" else pair.moving_source
+        mask = pair.fixed_mask if scan == "fixed" else pair.moving_mask
+        if mask is None:
+            return []
+        # A segmentation of the archive must be of this very series.
+        of = ["--series-uid", source] if is_series_uid(mask) and is_series_uid(source) else []
+        return ["--given", mask, *of]
 
     def sources_present(self, case: str) -> list[str]:
         """Return a case's sources that are inputs of their stage (see :meth:`present`)."""

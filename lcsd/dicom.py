@@ -75,6 +75,12 @@ READ_ERRORS = (
 """What pydicom raises on damaged files."""
 
 
+def raise_if_system(error: Exception) -> None:
+    """Raise an error of the disk again: it says nothing about the file. pydicom's have no errno."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
+
+
 class SeriesChoiceError(BadInputError):
     """The series to read is not clear; ``choices`` has a line for each, UIDs included.
 
@@ -233,6 +239,7 @@ def read_header(path: Path) -> Header | None:
             syntax = data.file_meta.get("TransferSyntaxUID")
             values = {name: _texts(data, name) for name in READ_ELEMENTS if name in data}
     except READ_ERRORS as error:
+        raise_if_system(error)
         raise truncated(path, "its header cannot be read") from error
     if "SOPClassUID" not in values and "Modality" not in values:
         if bare:

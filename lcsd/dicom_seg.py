@@ -16,7 +16,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
 
-from lcsd.dicom import READ_ERRORS, dicom_files, quiet_pydicom, truncated
+from lcsd.dicom import READ_ERRORS, dicom_files, quiet_pydicom, raise_if_system, truncated
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.images import Image
@@ -146,6 +146,7 @@ def _read(path: Path) -> Any:
             raise BadInputError("file not found", code="missing_file", file=path) from error
         if isinstance(error, InvalidDicomError):
             raise _not_seg(path, "no DICOM file") from error
+        raise_if_system(error)
         raise truncated(path, "a header that cannot be read") from error
     if kind not in (SEGMENTATION, LABEL_MAP):
         raise _not_seg(path, "another class")

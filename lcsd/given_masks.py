@@ -1,5 +1,6 @@
 """Lung masks of other origin, put on a scan's grid."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,15 @@ from lcsd.geometry import Grid
 from lcsd.images import Image, is_nifti, read_mask, resample
 
 
-def given_mask(path: Path, scan: Grid, *, series_uid: str | None = None) -> Image:
+@dataclass(frozen=True)
+class GivenMask:
+    """A lung mask on a scan's grid, and of how many lobes it was put together, if of lobes."""
+
+    mask: Image
+    lobes: int | None
+
+
+def given_mask(path: Path, scan: Grid, *, series_uid: str | None = None) -> GivenMask:
     """Return a given lung mask on the scan's grid; see :func:`placed_mask`.
 
     Parameters
@@ -27,13 +36,14 @@ def given_mask(path: Path, scan: Grid, *, series_uid: str | None = None) -> Imag
         lobes or of another series, or a series asked of a NIfTI mask (``bad_usage``).
     """
     if not is_nifti(path):
-        return placed_mask(read_lobes(path, series_uid=series_uid).mask, scan, file=path)
+        found = read_lobes(path, series_uid=series_uid)
+        return GivenMask(placed_mask(found.mask, scan, file=path), found.count)
     if series_uid is not None:
         raise BadInputError(
             "only a DICOM SEG says which series it was made from", code="bad_usage", file=path,
             field="series_uid", remedy="give a DICOM SEG, or leave the series out",
         )  # fmt: skip
-    return placed_mask(read_mask(path), scan, file=path)
+    return GivenMask(placed_mask(read_mask(path), scan, file=path), None)
 
 
 def placed_mask(mask: Image, scan: Grid, *, file: Path) -> Image:

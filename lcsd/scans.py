@@ -282,4 +282,6 @@ def _planes(slices: Sequence[Slice]) -> Iterator[NDArray[np.float32]]:
             plane = sitk.GetArrayFromImage(reader.Execute())
             yield plane.reshape(part.rows, part.columns)
         except (RuntimeError, ValueError) as error:
+            # ITK says of a disk that fails and of a damaged file the same; opening tells.
+            part.path.read_bytes()
             raise truncated(part.path, "its pixels cannot be decoded") from error

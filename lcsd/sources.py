@@ -32,7 +32,7 @@ def local(
     series_dir
         Folder of fetched series.
     settings
-        ``keep`` says whether a series stays in the folder afterwards.
+        ``keep`` says whether a series that came for this stays in the folder afterwards.
     say
         Takes lines of information.
 
@@ -52,11 +52,10 @@ def local(
             "no folder for the downloaded series", code="missing_option", field="--series-dir",
             expected="a folder", found=f"the series {source}", remedy="name one",
         )  # fmt: skip
-    from lcsd.fetch import fetch_series, remove_series  # noqa: PLC0415
+    from lcsd.fetch import fetch_series, in_use  # noqa: PLC0415
 
-    (fetched,) = fetch_series([source], series_dir, settings, say=say)
-    if fetched.error is not None:
-        raise fetched.error
-    yield fetched.folder
-    if not settings.keep:
-        remove_series(source, series_dir)
+    with in_use(source, series_dir, keep=settings.keep):
+        (fetched,) = fetch_series([source], series_dir, settings, say=say)
+        if fetched.error is not None:
+            raise fetched.error
+        yield fetched.folder

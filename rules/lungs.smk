@@ -10,9 +10,11 @@ rule lungs:
         f"{LOGS}/lungs/{{case}}.log",
     conda:
         "../environment.yml"
+    resources:
+        downloads=int(BUILD.config.screen.masks == "published"),
     params:
-        fixed=lambda w: BUILD.option("--given", BUILD.pair(w.case).fixed_mask),
-        moving=lambda w: BUILD.option("--given", BUILD.pair(w.case).moving_mask),
+        fixed=lambda w: BUILD.mask(w.case, "fixed"),
+        moving=lambda w: BUILD.mask(w.case, "moving"),
         settings=BUILD.settings("lungs"),
         rejected=REJECTED,
     message:

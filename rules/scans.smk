@@ -8,6 +8,8 @@ rule convert:
         f"{LOGS}/convert/{{case}}.log",
     conda:
         "../environment.yml"
+    resources:
+        downloads=lambda w: BUILD.downloads(w.case),
     params:
         fixed=lambda w: BUILD.source(w.case, "fixed"),
         moving=lambda w: BUILD.source(w.case, "moving"),

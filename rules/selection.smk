@@ -27,7 +27,7 @@ if BUILD.candidates:
             fixed=lambda w: BUILD.candidates[w.case].fixed_series,
             moving=lambda w: BUILD.candidates[w.case].moving_series,
             masks=lambda w: BUILD.screen_masks(w.case),
-            settings=BUILD.settings("screen", "convert", "lungs"),
+            settings=BUILD.screen_settings(),
             rejected=REJECTED,
         message:
             "{wildcards.case}: overlap of the lung masks"

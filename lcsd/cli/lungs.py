@@ -78,9 +78,12 @@ def _write(
         result = {"lungs": lungs.count, "airways_ml": round(lungs.airways_ml, 1)}
         run.recorder.fact("method", lungs.facts)
     else:
-        mask = given_mask(given, image.grid, series_uid=series_uid)
+        found = given_mask(given, image.grid, series_uid=series_uid)
+        mask = found.mask
         inputs["given"] = given
         result = {"given": str(given)}
+        if found.lobes is not None:
+            result["lobes"] = found.lobes
     result["volume_ml"] = round(float(mask.array.sum() * np.prod(mask.grid.spacing)) / 1000, 1)
     write_mask(output, mask)
     run.done(output, inputs=inputs, result=result)

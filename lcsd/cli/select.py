@@ -56,9 +56,7 @@ def command(
             result={name: pool.count(name) for name in verdicts},
         )  # fmt: skip
         return
-    chosen = select_pairs(
-        results, candidates, run.settings, seed=run.seed, masks=run.sections["screen"].masks
-    )
+    chosen = select_pairs(results, candidates, run.settings, run.sections["screen"], seed=run.seed)
     _warn_if_few(chosen.count("train"), run.settings.count, "training pairs")
     run.done(
         folder / "pairs.tsv", inputs={"candidates": candidates},

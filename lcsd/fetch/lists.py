@@ -19,7 +19,7 @@ UID_LENGTH = 64
 TCIA_MARKER = "ListOfSeriesToDownload="
 TABLE_DELIMITERS = {".tsv": "\t", ".csv": ","}
 UID_COLUMNS = ("fixed_series", "moving_series", "SeriesInstanceUID")
-SOURCE_COLUMNS = ("fixed_source", "moving_source")
+SOURCE_COLUMNS = ("fixed_source", "moving_source", "fixed_mask", "moving_mask")
 """Of a pairs manifest; a source that is no UID is a path and needs no download."""
 
 SAMPLED_COLUMN = "sampled"

@@ -8,7 +8,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -75,8 +74,9 @@ class Place:
         write_checksums(self.checksums, self.uid, hashes)
 
 
-def remove_series(uid: str, root: Path) -> None:
-    """Remove a fetched series; one that another process holds is removed after that.
+@contextlib.contextmanager
+def in_use(uid: str, root: Path, *, keep: bool) -> Iterator[None]:
+    """Hold a series while it is fetched and read; afterwards remove it if it came for this only.
 
     Parameters
     ----------
@@ -84,12 +84,27 @@ def remove_series(uid: str, root: Path) -> None:
         A checked SeriesInstanceUID.
     root
         Folder of all series.
+    keep
+        False removes the series at the end, unless it was complete before the first use, another
+        process still reads it, or the use failed.
     """
     place = Place(root, uid)
-    with locked(place.lock, wait=time.sleep, waiting=lambda: None):
-        # Without checksums what is left, if this is killed, counts as a download to go on with.
-        place.checksums.unlink(missing_ok=True)
-        shutil.rmtree(place.folder, ignore_errors=True)
+    root.mkdir(parents=True, exist_ok=True)
+    # A mark on the disk, since a killed process leaves the removal to the next one.
+    passing = root / f".{uid}.passing"
+    if not keep and not place.is_complete():
+        passing.touch()
+    with (root / f".{uid}.use").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+        if keep or not passing.exists():
+            return
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Without checksums what is left, if this is killed, counts as a download to go on with.
+            place.checksums.unlink(missing_ok=True)
+            shutil.rmtree(place.folder, ignore_errors=True)
+            passing.unlink(missing_ok=True)
 
 
 def _sync(folder: Path) -> None:

@@ -111,15 +111,18 @@ class Transfer:
         code, output, complaints = self._call(
             ["ls", "--etag", address + "*"], folder=None, commands="", watch=lambda: 0
         )
+        if code != 0:
+            # A listing of many pages may break off in between.
+            raise explain(complaints, entry)
         found = []
         for line in output.splitlines():
-            record = json.loads(line)
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                raise explain(line, entry) from error
             if record.get("type") != "directory":
                 found.append(_object(record, address))
         if not found:
-            raise explain(complaints, entry)
-        if code != 0:
-            # A listing of many pages may break off in between.
             raise explain(complaints, entry)
         if len(found) != entry.files:
             fewer = len(found) < entry.files
@@ -244,7 +247,7 @@ def explain(complaints: str, entry: Entry) -> LcsdError:
             "the server denies access", code="access_denied", file=address, found=_short(lines),
             remedy="check fetch.endpoint_url and fetch.sign_requests",
         )  # fmt: skip
-    if re.search(r"no object found|status code: 404|NoSuchKey|NoSuchBucket", text):
+    if re.search(r"no object found|NoSuchKey", text):
         return BadInputError(
             "the bucket lacks objects of the series", code="missing_objects", file=address,
             expected=f"{entry.files} objects", found=_short(lines),

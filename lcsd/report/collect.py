@@ -180,7 +180,11 @@ class Inventory:
         self.problems.append(Problem(name, " ".join(message.split())))
 
     def cases(self, manifest: Path | None) -> list[Case]:
-        """Return the expected cases in the manifest's order, then other folders by name."""
+        """Return the expected cases in the manifest's order, then other folders by name.
+
+        Where there is a manifest, others are only those that were set aside, such as candidates
+        with a broken scan: what an earlier selection built is no part of this dataset.
+        """
         pairs: list[Pair] = []
         if manifest is not None:
             if manifest.exists():
@@ -194,7 +198,8 @@ class Inventory:
             if not folder.is_dir() or folder.name in expected:
                 continue
             if CASE_PATTERN.fullmatch(folder.name):
-                names.append(folder.name)
+                if not expected or (folder / REJECTED_NAME).exists():
+                    names.append(folder.name)
             else:
                 self.problem(folder, "not a case name; the folder is left out")
         return [self._case(root / name, expected.get(name)) for name in names]

@@ -1,6 +1,7 @@
 """Screening of one candidate pair: both lung masks, their overlap after alignment, the verdict."""
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,6 +26,13 @@ from lcsd.sources import is_series_uid
 SCANS = ("fixed", "moving")
 DIGITS = 6
 """Decimals of all figures: far below what a voxel can change."""
+
+GATED_OF_SCANS = ("lungs", "volume_l", "balance", "border_cm2")
+GATED = (
+    *(f"{scan}_{name}" for scan in SCANS for name in GATED_OF_SCANS),
+    "volume_ratio", "balance_change", "shared_view", "dice",
+)  # fmt: skip
+"""Figures that gates judge; None where they cannot be had."""
 
 EXPECTED = {
     "lungs": "both lungs", "volume_l": "litres of two adult lungs",
@@ -76,6 +84,16 @@ class Unfit(Exception):  # noqa: N818 - a verdict, not an error
         self.reason = reason
 
 
+BROKEN_SERIES = frozenset({
+    "missing_objects", "unexpected_objects", "size_mismatch", "truncated_object", "wrong_series",
+    "duplicate_instance", "bad_object_name",
+})  # fmt: skip
+"""What is wrong with a series in the archive. Any other failure to get one, such as a wrong index,
+is not the pair's: a verdict would outlive it."""
+
+NO_LUNGS = frozenset({"empty_lungs"})
+"""What is wrong with a scan in which lungs are looked for; other failures are the method's."""
+
 Opener = Callable[[str], AbstractContextManager[Path]]
 """Gives the path of a source, for as long as it is needed."""
 
@@ -112,16 +130,19 @@ def lungs_of(
     """
     with _local(scan, source, opened) as path:
         with _refusals("convert", scan, source, path):
-            image = read_scan(path, convert).image
+            read = read_scan(path, convert)
+            image = read.image
         if mask is None:
-            with _refusals("lungs", scan, source, path):
+            with _refusals("lungs", scan, source, path, codes=NO_LUNGS):
                 found = make_lungs(image, lungs, device=device, threads=threads).mask
         else:
             with (
                 _local(scan, mask, opened) as mask_path,
                 _refusals("lungs", scan, mask, mask_path),
             ):
-                found = given_mask(mask_path, image.grid)
+                # A published segmentation must be of this very series.
+                uid = read.series_uid if is_series_uid(mask) else None
+                found = given_mask(mask_path, image.grid, series_uid=uid).mask
     return ScanMask(found, lung_volumes(found, lungs))
 
 
@@ -132,6 +153,8 @@ def _local(scan: str, source: str, opened: Opener) -> Iterator[Path]:
         try:
             path = stack.enter_context(opened(source))
         except BadInputError as error:
+            if error.code not in BROKEN_SERIES:
+                raise
             raise Unfit("fetch", error) from error
         if not path.exists():
             raise WorkError(
@@ -143,24 +166,33 @@ def _local(scan: str, source: str, opened: Opener) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _refusals(
-    stage: Literal["convert", "lungs"], scan: str, source: str, path: Path
+    stage: Literal["convert", "lungs"],
+    scan: str,
+    source: str,
+    path: Path,
+    *,
+    codes: frozenset[str] | None = None,
 ) -> Iterator[None]:
-    """Turn an error about a scan into a verdict on it."""
+    """Turn an error about a scan, with one of the codes if they are given, into a verdict on it."""
     try:
         yield
     except BadInputError as error:
+        if codes is not None and error.code not in codes:
+            raise
         # Below a series UID all names are the archive's: they hold no identifier, and they help.
         told = error if is_series_uid(source) else _anonymous(error, scan, path)
         raise Unfit(stage, told) from error
 
 
 def _anonymous(error: BadInputError, scan: str, path: Path) -> BadInputError:
-    """Return the error with the scan's role for its file, and without the path in its texts."""
+    """Return the error with the scan's role for its file, and with no file's name in its texts."""
+    inside = path.rglob("*") if path.is_dir() else []
+    names = {path.name, str(path), *(name for part in inside for name in (part.name, str(part)))}
+    ordered = sorted(names, key=len, reverse=True)
+    named = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, ordered))})(?!\w)")
 
     def clean(text: str | None) -> str | None:
-        if text is None:
-            return None
-        return text.replace(str(path), "the file").replace(path.name, "the file")
+        return None if text is None else named.sub("the file", text)
 
     return BadInputError(
         clean(error.what) or "", code=error.code, file=f"{scan} scan", field=clean(error.field),

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lcsd.candidates import Candidate, read_candidates
 from lcsd.errors import BadInputError
 from lcsd.files import read_json, write_table
+from lcsd.screening.judge import GATED, failed, gates
 from lcsd.selection.names import published_names
+from lcsd.settings.screen import ScreenSettings
 from lcsd.settings.select import SelectSettings
 
 MANIFEST_COLUMNS = (
@@ -83,9 +85,10 @@ def read_screenings(results: Path, rows: Sequence[Candidate]) -> dict[str, dict[
         )  # fmt: skip
     found = {case: read_json(path) for case, path in paths.items()}
     for case, record in found.items():
-        accepted = record.get("verdict") == "accepted"
-        figures = all(isinstance(record.get(name), int | float) for name in FIGURES)
-        if record.get("verdict") not in ("accepted", "rejected") or (accepted and not figures):
+        whole = all(name in record for name in GATED)
+        numbers = all(isinstance(record.get(name), int | float) for name in FIGURES)
+        broken = record.get("verdict") == "rejected" and record.get("dice") is None
+        if not broken and not (whole and numbers):
             raise BadInputError(
                 "not a screening", code="bad_screening", file=paths[case],
                 expected="a file of lcsd screen", remedy="remove it and screen the case again",
@@ -97,15 +100,16 @@ def choose(
     rows: Sequence[Candidate],
     screenings: dict[str, dict[str, Any]],
     settings: SelectSettings,
-    *,
-    masks: Literal["made", "published"] = "made",
+    screen: ScreenSettings,
 ) -> Selection:
     """Return the selection: the lowest Dice for training, and the whole accepted test pool.
 
-    Training candidates are ranked by Dice, ties by case; a rejected candidate has no rank. Cases
-    keep the published masks with which they were screened.
+    Training candidates are ranked by Dice, ties by case; a rejected candidate has no rank. The
+    limits of ``screen`` are applied to the figures anew, so that a changed limit screens nothing
+    again. Cases keep the published masks with which they were screened.
     """
-    accepted = {case for case, record in screenings.items() if record["verdict"] == "accepted"}
+    codes = {case: _code(record, screen) for case, record in screenings.items()}
+    accepted = {case for case, code in codes.items() if code is None}
     train = [row.case for row in rows if row.sampled == "train" and row.case in accepted]
     train.sort(key=lambda case: (screenings[case]["dice"], case))
     ranks = {case: rank for rank, case in enumerate(train, 1)}
@@ -116,13 +120,14 @@ def choose(
             "case": row.case,
             "role": row.sampled,
             **{name: _cell(screenings[row.case].get(name)) for name in FIGURES},
-            "verdict": screenings[row.case]["verdict"],
-            "code": _cell(screenings[row.case].get("code")),
+            "verdict": "accepted" if row.case in accepted else "rejected",
+            "code": _cell(codes[row.case]),
             "rank": ranks.get(row.case, ""),
             "selected": "yes" if row.case in chosen else "no",
         }
         for row in rows
     ]
+    published = screen.masks == "published"
     manifest: list[dict[str, object]] = [
         {
             "case": row.case,
@@ -132,13 +137,21 @@ def choose(
             "moving_source": row.moving_series,
             "fixed_time": row.fixed_time,
             "moving_time": row.moving_time,
-            "fixed_mask": row.fixed_segmentation if masks == "published" else "",
-            "moving_mask": row.moving_segmentation if masks == "published" else "",
+            "fixed_mask": row.fixed_segmentation if published else "",
+            "moving_mask": row.moving_segmentation if published else "",
         }
         for row in rows
         if row.case in chosen
     ]
     return Selection(table, manifest)
+
+
+def _code(record: dict[str, Any], screen: ScreenSettings) -> str | None:
+    """Return why a screened candidate is rejected, None if it is accepted."""
+    if record.get("dice") is None:
+        return str(record.get("code"))
+    broken = [gate for gate in gates(record, screen) if not gate["passed"]]
+    return failed(broken[0]).code if broken else None
 
 
 def _cell(value: object) -> object:
@@ -149,9 +162,9 @@ def select_pairs(
     results: Path,
     candidates: Path,
     settings: SelectSettings,
+    screen: ScreenSettings,
     *,
     seed: int,
-    masks: Literal["made", "published"] = "made",
 ) -> Selection:
     """Choose the pairs of a build and write ``pairs.tsv``, ``selection.tsv`` and ``names.tsv``.
 
@@ -161,7 +174,7 @@ def select_pairs(
         A table or screening is missing or broken, or nobody was accepted (``nobody_accepted``).
     """
     rows = wanted_candidates(candidates, settings)
-    selection = choose(rows, read_screenings(results, rows), settings, masks=masks)
+    selection = choose(rows, read_screenings(results, rows), settings, screen)
     if not selection.chosen:
         raise BadInputError(
             "no candidate was accepted", code="nobody_accepted", file=candidates,

@@ -4,6 +4,7 @@ The files are made by highdicom, which shares no code with the reader.
 """
 
 import copy
+import json
 from pathlib import Path
 
 import highdicom
@@ -245,6 +246,7 @@ def test_command_takes_a_file_or_a_folder_with_one(tmp_path: Path) -> None:
     for given in (path, folder):
         result = CliRunner().invoke(main, [*call, str(given), "--series-uid", UID])
         assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["lobes"] == len(LOBES)
         assert (read_mask(tmp_path / "m.nii.gz").array == truth).all()
     saved(data, folder / "two.dcm")
     result = CliRunner().invoke(main, [*call, str(folder)])

@@ -21,7 +21,7 @@ def chest() -> dict[str, Image]:
 def test_given_mask_is_put_on_the_scans_grid(chest: dict[str, Image], tmp_path: Path) -> None:
     other = scan(thorax_grid((4.0, 4.0, 4.0), GRIDS["ras"].matrix))["lungs"]
     write_mask(tmp_path / "own.nii.gz", other)
-    mask = given_mask(tmp_path / "own.nii.gz", chest["hu"].grid)
+    mask = given_mask(tmp_path / "own.nii.gz", chest["hu"].grid).mask
     assert mask.grid.same_as(chest["hu"].grid)
     assert dice(mask.array, chest["lungs"].array) > 0.93
 

@@ -78,7 +78,7 @@ def test_missing_column_is_named(tmp_path: Path, column: str) -> None:
         ({"moving_source": "a.nii.gz"}, "row"),
         ({"fixed_source": ""}, "fixed_source"),
         ({"fixed_series": "../1.2.3.4"}, "fixed_series"),
-        ({"moving_series": "1.2.03.4"}, "moving_series"),
+        ({"moving_series": "1.2.x.4"}, "moving_series"),
         (
             {"moving_source": "a.nii.gz", "fixed_series": "1.2.3.4", "moving_series": "1.2.3.4"},
             "row",

@@ -1,6 +1,7 @@
 """The road of NLST on phantoms: index, S3 archive, screening, selection, test cases, report."""
 
 import csv
+import gzip
 import os
 from pathlib import Path
 
@@ -125,4 +126,5 @@ def _check_identifiers(results: Path, patients: list[str]) -> None:
             if path in tables or path.is_relative_to(results / "series"):
                 continue
             content = path.read_bytes()
+            content = gzip.decompress(content) if path.suffix == ".gz" else content
             assert not [patient for patient in patients if patient.encode() in content], path

@@ -104,7 +104,7 @@ def test_one_case_can_be_made_again(built: Workspace) -> None:
     target = f"results/cases/{case}/clouds/fixed_keypoints.npz"
     (built.folder / target).unlink()
     printed = built.snakemake(target)
-    assert "sparse cloud of the fixed scan" in printed
+    assert f"{case}: sparse clouds" in printed
     assert built.hashes(case) == before
 
 

@@ -37,11 +37,12 @@ def test_finished_case_is_read_completely(make_case: MakeCase, results: Path) ->
 
 def test_manifest_gives_order_role_and_waiting_cases(make_case: MakeCase, results: Path) -> None:
     make_case("a")
-    make_case("extra")
+    make_case("of_an_earlier_selection")
+    write_rejection(make_case("set_aside"))
     manifest = write_manifest(results.parent / "pairs.tsv", {"b": "train", "a": "test"})
     cases = Inventory(results).cases(manifest)
     assert [(c.name, c.role, c.status) for c in cases] == [
-        ("b", "train", "waiting"), ("a", "test", "done"), ("extra", "", "done"),
+        ("b", "train", "waiting"), ("a", "test", "done"), ("set_aside", "", "quarantined"),
     ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from click.testing import CliRunner, Result
 
@@ -13,6 +14,7 @@ from lcsd.errors import WorkError
 from lcsd.files import read_json
 from lcsd.images import write_image, write_mask
 from lcsd.provenance import provenance_path
+from tests.series import write_series
 from tests.thorax import scan, thorax_grid
 from tests.unit.screening.masks import rigid
 
@@ -145,6 +147,31 @@ def test_work_that_fails_leaves_nothing_and_is_tried_again(
     monkeypatch.setattr("lcsd.screening.judge.read_scan", no_disk)
     assert screen(pair, out).exit_code == 1
     assert not out.exists()
+
+
+def test_what_is_no_fault_of_the_pair_is_no_verdict(pair: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.json"
+    uid = "1.2.840.99.1"
+    gone = ("--set", f"fetch.index={tmp_path / 'gone.parquet'}", "--series-dir", tmp_path)
+    for more in (gone, ()):
+        call = ["screen", uid, "1.2.840.99.2", "--out", out, *more]
+        assert CliRunner().invoke(main, list(map(str, call))).exit_code == 2
+    assert screen(pair, out, "--device", "cuda").exit_code != 0
+    assert not out.exists()
+
+
+def test_no_file_of_a_folder_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "scan"
+    write_series(folder, prefix=f"{PATIENT}_")
+    ordered = sorted(folder.iterdir(), key=lambda p: pydicom.dcmread(p).ImagePositionPatient[2])
+    ordered[10].unlink()
+    out = tmp_path / "a.json"
+    call = ["screen", folder, folder, "--out", out, "--rejected", tmp_path / "rejected.json"]
+    result = CliRunner().invoke(main, list(map(str, call)))
+    assert result.exit_code == 0, result.output
+    assert read_json(out)["code"] == "missing_slices"
+    for text in (out.read_text(), (tmp_path / "rejected.json").read_text(), result.stderr):
+        assert PATIENT not in text
 
 
 def test_settings_of_other_sections(pair: Path, tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from lcsd.candidates import COLUMNS
 from lcsd.cli.main import main
 from lcsd.files import write_table
 
+PLAUSIBLE = (("lungs", 2), ("balance", 0.9), ("border_cm2", 0.0))
+
 
 def write_candidates(results: Path, roles: dict[str, str]) -> Path:
     path = results / "cohort" / "candidates.tsv"
@@ -27,15 +29,25 @@ def write_candidates(results: Path, roles: dict[str, str]) -> Path:
 def write_screening(results: Path, case: str, dice: float | None, **changed: Any) -> None:
     record = {
         "verdict": "accepted", "dice": dice, "fixed_volume_l": 5.0, "moving_volume_l": 4.5,
-        "volume_ratio": 0.9, "code": None, **changed,
+        "volume_ratio": 0.9, "balance_change": 0.9, "shared_view": 1.0, "code": None,
+        **{f"{scan}_{name}": value for scan in ("fixed", "moving") for name, value in PLAUSIBLE},
+        **changed,
     }  # fmt: skip
     path = results / "cohort" / "screening" / f"{case}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record))
 
 
-def rejected(results: Path, case: str, code: str, dice: float | None = 0.01) -> None:
-    write_screening(results, case, dice, verdict="rejected", code=code)
+def broken(results: Path, case: str, code: str) -> None:
+    """A candidate with a broken scan: a verdict without figures."""
+    path = results / "cohort" / "screening" / f"{case}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"verdict": "rejected", "code": code, "gates": []}))
+
+
+def one_lung_lost(results: Path, case: str) -> None:
+    """A failed mask, which overlaps least of all."""
+    write_screening(results, case, 0.7, fixed_lungs=1, verdict="rejected", code="gate_lungs")
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -9,8 +9,9 @@ import pytest
 
 from lcsd.selection.names import published_names
 from tests.unit.selection.made_up import (
+    broken,
+    one_lung_lost,
     read,
-    rejected,
     select,
     write_candidates,
     write_screening,
@@ -29,9 +30,9 @@ def build(tmp_path: Path) -> Path:
     write_candidates(results, roles)
     for case, dice in DICE.items():
         write_screening(results, case, dice)
-    rejected(results, "f", "gate_lungs")
+    one_lung_lost(results, "f")
     write_screening(results, "t", 0.99)
-    rejected(results, "u", "truncated_file", None)
+    broken(results, "u", "truncated_file")
     return results
 
 
@@ -51,7 +52,7 @@ def test_lowest_dice_first_ties_by_case_failures_never(build: Path) -> None:
     assert chosen(build) == {"a": "train", "c": "train", "e": "train", "t": "test_pool"}
     assert {case for case, row in rows.items() if row["selected"] == "yes"} == set(chosen(build))
     assert (rows["f"]["verdict"], rows["f"]["code"], rows["f"]["dice"]) == (
-        "rejected", "gate_lungs", "0.01",
+        "rejected", "gate_lungs", "0.7",
     )  # fmt: skip
     assert (rows["u"]["code"], rows["u"]["dice"]) == ("truncated_file", "")
     (pair,) = [row for row in read(build / "cohort" / "pairs.tsv") if row["case"] == "c"]
@@ -68,6 +69,17 @@ def test_cases_keep_the_published_masks_of_their_screening(build: Path) -> None:
     assert select(build, *call).exit_code == 0
     pairs = {row["case"]: row for row in read(build / "cohort" / "pairs.tsv")}
     assert pairs["e"]["moving_mask"] == "1.2.4.2"
+
+
+def test_limits_are_those_of_the_selection_not_of_the_screening(build: Path) -> None:
+    path = build / "cohort" / "candidates.tsv"
+    limits = ["--set", "screen.lungs_least=1", "--set", "screen.dice_least=0.69"]
+    assert select(build, "--candidates", path, *limits, "--set", "count=1").exit_code == 0
+    rows = {row["case"]: row for row in read(build / "cohort" / "selection.tsv")}
+    assert (rows["f"]["verdict"], rows["f"]["code"]) == ("accepted", "")
+    assert (rows["e"]["verdict"], rows["e"]["code"]) == ("rejected", "gate_dice")
+    assert (rows["u"]["verdict"], rows["u"]["code"]) == ("rejected", "truncated_file")
+    assert rows["c"]["rank"] == "1"
 
 
 def test_patients_stay_in_the_manifest(build: Path) -> None:
@@ -162,7 +174,8 @@ def test_missing_screening_is_an_error_until_it_is_excluded(build: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "content", ['{"verdict": "perhaps"}', '{"verdict": "accepted", "dice": null}', "[1]"]
+    "content",
+    ['{"verdict": "perhaps"}', '{"verdict": "accepted", "dice": null}', '{"dice": 0.9}', "[1]"],
 )
 def test_broken_screening_is_named(content: str, build: Path) -> None:
     (build / "cohort" / "screening" / "c.json").write_text(content)
@@ -194,7 +207,7 @@ def test_broken_candidates_are_refused(table: str, code: str, build: Path) -> No
 def test_nobody_accepted_and_bad_calls(build: Path) -> None:
     path = build / "cohort" / "candidates.tsv"
     for case in [*DICE, "t"]:
-        rejected(build, case, "gate_dice")
+        write_screening(build, case, 0.5)
     assert "[nobody_accepted]" in select(build, "--candidates", path).stderr
     assert "[bad_option]" in select(build).stderr
     assert "[bad_option]" in select(build, "--candidates", path, "--test").stderr

@@ -77,7 +77,7 @@ def test_airway_beside_a_vessel_gives_its_wall_at_most() -> None:
     hu[airway < 5.2] = 10
     hu[airway < 3.6] = -985
     lungs = Image(np.ones(grid.shape, bool), grid)
-    found = make_vessels(Image(hu.astype(np.int16), grid), lungs).array
+    found = make_vessels(Image(hu.astype(np.int16), grid), lungs).mask.array
     assert found[artery < 2.5].all()
     assert not found[airway < 3.6].any()  # the lumen
     # The wall cannot be told from vessels at this voxel size; it must not draw in more.
@@ -86,8 +86,8 @@ def test_airway_beside_a_vessel_gives_its_wall_at_most() -> None:
 
 def test_smoothing_would_widen_vessels(chest: dict[str, Image]) -> None:
     sharp, smooth = (
-        make_vessels(chest["hu"], chest["lungs"], VesselsSettings(scales_mm=scales)).array
-        for scales in ((0.0,), (0.0, 1.5))
+        make_vessels(chest["hu"], chest["lungs"], VesselsSettings(objectness=chosen)).mask.array
+        for chosen in (ObjectnessSettings(), ObjectnessSettings(scales_mm=(0.0, 1.5)))
     )
     truth = chest["vessels"].array
     assert (sharp & ~truth).sum() < (smooth & ~truth).sum()
