@@ -1,6 +1,8 @@
 """What rules ask of a build: options, inputs and targets, of a manifest and of a selection."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,16 @@ from tests.unit.test_pairs import ROW as PAIR
 from tests.unit.test_pairs import write as write_pairs
 
 UID = "1.3.6.1.4.1.14519.5.2.1"
+
+
+def test_planning_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, lcsd.build;"
+        "heavy = ('torch', 'numpy', 'SimpleITK', 'duckdb', 'pyarrow', 'pandas', 'idc_index_data');"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.fixture
