@@ -9,7 +9,7 @@ from lcsd.settings.totalsegmentator import VesselTaskSettings
 
 
 class ObjectnessSettings(Settings):
-    """Tubularity filter; the defaults were chosen on the phantom's truth (seeds 0-9 and 20)."""
+    """Tubularity filter; the defaults were chosen on the phantom's truth (seeds 0 and 20)."""
 
     scales_mm: tuple[float, ...] = Field(
         (0.0,), min_length=1,
