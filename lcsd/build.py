@@ -177,10 +177,17 @@ class Build:
         source = pair.fixed_source if scan == "fixed" else pair.moving_source
         return [source, "--set", f"series_uid={uid}"] if uid else [source]
 
-    def downloads(self, case: str) -> int:
-        """Return 1 if a case's scans are fetched from the archive, else 0."""
-        pair = self.pair(case)
-        return int(is_series_uid(pair.fixed_source) or is_series_uid(pair.moving_source))
+    def downloads(self) -> bool:
+        """Return whether any case's scans or masks are fetched from the archive.
+
+        Asked once and not for each case, since Snakemake asks for a job's resources many times.
+        """
+        sources = [
+            source
+            for pair in self.given.values()
+            for source in (pair.fixed_source, pair.moving_source, pair.fixed_mask, pair.moving_mask)
+        ]
+        return bool(self.candidates) or any(source and is_series_uid(source) for source in sources)
 
     def mask(self, case: str, scan: str) -> list[str]:
         """Return the options that give a scan's lung mask, if the manifest has one."""

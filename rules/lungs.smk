@@ -11,7 +11,7 @@ rule lungs:
     conda:
         "../environment.yml"
     resources:
-        downloads=int(BUILD.config.screen.masks == "published"),
+        downloads=int(BUILD.downloads()),
     params:
         fixed=lambda w: BUILD.mask(w.case, "fixed"),
         moving=lambda w: BUILD.mask(w.case, "moving"),

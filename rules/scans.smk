@@ -9,7 +9,7 @@ rule convert:
     conda:
         "../environment.yml"
     resources:
-        downloads=lambda w: BUILD.downloads(w.case),
+        downloads=int(BUILD.downloads()),
     params:
         fixed=lambda w: BUILD.source(w.case, "fixed"),
         moving=lambda w: BUILD.source(w.case, "moving"),

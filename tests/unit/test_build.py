@@ -103,6 +103,7 @@ def test_a_series_is_no_file_of_the_workflow(build: Build, tmp_path: Path) -> No
         made.touch()
     assert build.sources_present("remote") == []
     assert build.source("remote", "moving") == [f"{UID}.2"]
+    assert build.downloads()
     assert build.fetch_options()[:2] == ["--series-dir", f"{tmp_path}/r/series"]
 
 
