@@ -247,7 +247,7 @@ def explain(complaints: str, entry: Entry) -> LcsdError:
             "the server denies access", code="access_denied", file=address, found=_short(lines),
             remedy="check fetch.endpoint_url and fetch.sign_requests",
         )  # fmt: skip
-    if re.search(r"no object found|NoSuchKey", text):
+    if re.search(r"no object found|NoSuchKey|NotFound: Not Found", text):
         return BadInputError(
             "the bucket lacks objects of the series", code="missing_objects", file=address,
             expected=f"{entry.files} objects", found=_short(lines),

@@ -23,6 +23,11 @@ GET = 'RequestError: send request failed caused by: Get \\"http://x/b?list-type=
         ("NoSuchKey: The specified key does not exist. status code: 404, request id: Bo, host id:",
          "missing_objects"),
         ("NotFound: Not Found status code: 404, request id: pB, host id:", "missing_objects"),
+        # An address that is no S3 server, or another's bucket, says nothing about the series.
+        ("SerializationError: failed to unmarshal error message status code: 404",
+         "server_unreachable"),
+        ("NoSuchBucket: The specified bucket does not exist status code: 404",
+         "server_unreachable"),
         ("Forbidden: Forbidden status code: 403, request id: uJ, host id:", "access_denied"),
         (GET + "dial tcp 127.0.0.1:9: connect: connection refused", "server_unreachable"),
         (GET + "dial tcp: lookup nohost.invalid: no such host", "server_unreachable"),
