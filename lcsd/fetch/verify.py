@@ -131,6 +131,7 @@ def _check_header(path: Path, name: str, entry: Entry) -> str:
     except (OSError, MemoryError):
         raise
     except Exception as error:
+        # pydicom raises whatever a damaged header leads it to; the disk's own errors went before.
         raise Damage(name, _truncated(place, "its header cannot be read")) from error
     if cut:
         raise Damage(name, _truncated(place, "its pixels break off"))
