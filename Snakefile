@@ -27,7 +27,7 @@ rule all:
 onerror:
     if BUILD.has_test_pool():
         shell("{TEST_COMMAND} || true")
-    shell("{REPORT_COMMAND}")
+    shell("rm -f {RESULTS:q}/report/complete; {REPORT_COMMAND}")
 
 
 # A broken scan of a candidate fails no job, since the others are selected without it.
