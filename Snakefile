@@ -23,6 +23,11 @@ rule all:
         rules.report.output,
 
 
+onstart:
+    gc.freeze()
+    gc.enable()
+
+
 # Jobs were lost or failed: the report is made over what exists and names the quarantined cases.
 onerror:
     if BUILD.has_test_pool():

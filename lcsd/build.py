@@ -177,6 +177,13 @@ class Build:
         source = pair.fixed_source if scan == "fixed" else pair.moving_source
         return [source, "--set", f"series_uid={uid}"] if uid else [source]
 
+    def gives(self, *columns: str) -> bool:
+        """Return whether the manifest gives any of ``columns`` for any case; a selection may."""
+        pairs = self.given.values()
+        return bool(self.candidates) or any(
+            getattr(pair, column) is not None for pair in pairs for column in columns
+        )
+
     def downloads(self) -> bool:
         """Return whether any case's scans or masks are fetched from the archive.
 

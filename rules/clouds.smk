@@ -11,13 +11,11 @@ rule cloud:
         "../environment.yml"
     params:
         settings=BUILD.settings("cloud"),
-        rejected=REJECTED,
     message:
         "{wildcards.case}: dense clouds"
     shell:
         both_scans(
             "lcsd cloud {input.SCAN:q} {output.SCAN:q} --case {wildcards.case:q} {params.settings:q}"
-            " --threads {threads} --rejected {params.rejected:q}"
         )
 
 
@@ -34,11 +32,7 @@ rule keypoints:
         "../environment.yml"
     params:
         settings=BUILD.settings("keypoints"),
-        rejected=REJECTED,
     message:
         "{wildcards.case}: sparse clouds"
     shell:
-        both_scans(
-            "lcsd keypoints {input.SCAN:q} {output.SCAN:q} {params.settings:q}"
-            " --threads {threads} --rejected {params.rejected:q}"
-        )
+        both_scans("lcsd keypoints {input.SCAN:q} {output.SCAN:q} {params.settings:q}")

@@ -8,9 +8,9 @@ from lcsd.build import SCANS, Build
 from lcsd.errors import LcsdError
 from lcsd.pairs import CASE_PATTERN
 
-# Planning makes millions of objects that live to its end; by default the collector of cycles walks
-# them again and again, for a quarter of the time.
-gc.set_threshold(1_000_000, 100, 100)
+# Planning makes millions of objects that live to its end; the collector of cycles would walk them
+# again and again, for a quarter of the time. It starts with the first job.
+gc.disable()
 
 try:
     BUILD = Build.from_config(config)
@@ -21,7 +21,6 @@ except LcsdError as error:
 RESULTS = BUILD.results
 CASE = f"{RESULTS}/cases/{{case}}"
 LOGS = f"{RESULTS}/logs"
-REJECTED = f"{CASE}/rejected.json"
 
 # Jobs call the lcsd of the very environment that runs snakemake, activated or not. How series are
 # fetched changes no byte of them, so it is no parameter of a rule, for which jobs would run again.
@@ -31,13 +30,32 @@ shell.prefix(
 )
 
 
+def case_job(*commands):
+    """Return the shell command of a job of a case, which does `commands` one after the other.
+
+    Where they say why the case was set aside is no parameter of the rules, which Snakemake would
+    expand for every job: most of the planning goes by in such small things.
+    """
+    rejected = f"{shlex.quote(RESULTS)}/cases/{{wildcards.case}}/rejected.json"
+    options = f"--threads {{threads}} --rejected {rejected}"
+    steps = " && ".join(f"{command} {options}" for command in commands)
+    return f"{{{{ {steps}; }}}} > {{log:q}} 2>&1"
+
+
 def both_scans(command):
-    """Return the shell command that does `command` for SCAN = fixed, then moving.
+    """Return the shell command of a job that does `command` for SCAN = fixed, then moving.
 
     Both scans of a case are one job: planning time and memory grow with the number of jobs.
     """
-    steps = " && ".join(command.replace("SCAN", scan) for scan in SCANS)
-    return f"{{{{ {steps}; }}}} > {{log:q}} 2>&1"
+    return case_job(*(command.replace("SCAN", scan) for scan in SCANS))
+
+
+def if_given(columns, function):
+    """Return `function` of the wildcards if any case has one of `columns`, else nothing.
+
+    Snakemake asks each function for each case, so planning is faster without idle ones.
+    """
+    return function if BUILD.gives(*columns) else []
 
 
 def selected():

@@ -13,10 +13,10 @@ rule correspond:
         "../environment.yml"
     params:
         settings=BUILD.settings("correspond"),
-        rejected=REJECTED,
     message:
         "{wildcards.case}: corrfield correspondences"
     shell:
-        "lcsd correspond {input.fixed:q} {input.moving:q} --fixed-mask {input.mask:q}"
-        " --out {output.pairs:q} --field {output.field:q} {params.settings:q}"
-        " --threads {threads} --rejected {params.rejected:q} > {log:q} 2>&1"
+        case_job(
+            "lcsd correspond {input.fixed:q} {input.moving:q} --fixed-mask {input.mask:q}"
+            " --out {output.pairs:q} --field {output.field:q} {params.settings:q}"
+        )

@@ -17,11 +17,11 @@ rule evaluate:
         landmarks=lambda w: BUILD.landmarks(w.case),
         frame=lambda w: BUILD.pair(w.case).landmarks_frame,
         settings=BUILD.settings("evaluate"),
-        rejected=REJECTED,
     message:
         "{wildcards.case}: landmark errors of {wildcards.method}"
     shell:
-        "lcsd evaluate --landmarks {params.landmarks:q} --landmarks-frame {params.frame}"
-        " --field {input.field:q} --rigid {input.rigid:q} --mask {input.mask:q}"
-        " --out {output.metrics:q} --table {output.table:q} {params.settings:q}"
-        " --threads {threads} --rejected {params.rejected:q} > {log:q} 2>&1"
+        case_job(
+            "lcsd evaluate --landmarks {params.landmarks:q} --landmarks-frame {params.frame}"
+            " --field {input.field:q} --rigid {input.rigid:q} --mask {input.mask:q}"
+            " --out {output.metrics:q} --table {output.table:q} {params.settings:q}"
+        )

@@ -1,8 +1,11 @@
+MASKS = ("fixed_mask", "moving_mask")
+
+
 rule lungs:
     input:
         fixed=f"{CASE}/scans/fixed.nii.gz",
         moving=f"{CASE}/scans/moving.nii.gz",
-        given=lambda w: BUILD.masks_present(w.case),
+        given=if_given(MASKS, lambda w: BUILD.masks_present(w.case)),
     output:
         fixed=f"{CASE}/lungs/fixed.nii.gz",
         moving=f"{CASE}/lungs/moving.nii.gz",
@@ -13,14 +16,12 @@ rule lungs:
     resources:
         downloads=int(BUILD.downloads()),
     params:
-        fixed=lambda w: BUILD.mask(w.case, "fixed"),
-        moving=lambda w: BUILD.mask(w.case, "moving"),
+        fixed=if_given(MASKS, lambda w: BUILD.mask(w.case, "fixed")),
+        moving=if_given(MASKS, lambda w: BUILD.mask(w.case, "moving")),
         settings=BUILD.settings("lungs"),
-        rejected=REJECTED,
     message:
         "{wildcards.case}: lungs"
     shell:
         both_scans(
             'lcsd lungs {input.SCAN:q} {output.SCAN:q} {params.SCAN:q} {params.settings:q} "${{FETCH[@]}}"'
-            " --threads {threads} --rejected {params.rejected:q}"
         )

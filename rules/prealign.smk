@@ -21,10 +21,10 @@ rule prealign:
     params:
         out_dir=f"{CASE}/images",
         settings=BUILD.settings("prealign"),
-        rejected=REJECTED,
     message:
         "{wildcards.case}: rigid pre-alignment to the common grid"
     shell:
-        "lcsd prealign {input.fixed:q} {input.moving:q} --fixed-mask {input.fixed_mask:q}"
-        " --moving-mask {input.moving_mask:q} --out-dir {params.out_dir:q} {params.settings:q}"
-        " --threads {threads} --rejected {params.rejected:q} > {log:q} 2>&1"
+        case_job(
+            "lcsd prealign {input.fixed:q} {input.moving:q} --fixed-mask {input.fixed_mask:q}"
+            " --moving-mask {input.moving_mask:q} --out-dir {params.out_dir:q} {params.settings:q}"
+        )

@@ -14,10 +14,10 @@ rule register:
     params:
         out_dir=f"{CASE}/registration",
         settings=BUILD.settings("register"),
-        rejected=REJECTED,
     message:
         "{wildcards.case}: DiVRoC registration"
     shell:
-        "lcsd register {input.fixed:q} {input.moving:q} --grid {input.grid:q}"
-        " --out-dir {params.out_dir:q} {params.settings:q} --threads {threads}"
-        " --rejected {params.rejected:q} > {log:q} 2>&1"
+        case_job(
+            "lcsd register {input.fixed:q} {input.moving:q} --grid {input.grid:q}"
+            " --out-dir {params.out_dir:q} {params.settings:q}"
+        )

@@ -14,11 +14,9 @@ rule convert:
         fixed=lambda w: BUILD.source(w.case, "fixed"),
         moving=lambda w: BUILD.source(w.case, "moving"),
         settings=BUILD.settings("convert"),
-        rejected=REJECTED,
     message:
         "{wildcards.case}: scans to volumes"
     shell:
         both_scans(
             'lcsd convert {params.SCAN:q} {output.SCAN:q} {params.settings:q} "${{FETCH[@]}}"'
-            " --threads {threads} --rejected {params.rejected:q}"
         )

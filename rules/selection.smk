@@ -28,13 +28,13 @@ if BUILD.candidates:
             moving=lambda w: BUILD.candidates[w.case].moving_series,
             masks=lambda w: BUILD.screen_masks(w.case),
             settings=BUILD.screen_settings(),
-            rejected=REJECTED,
         message:
             "{wildcards.case}: overlap of the lung masks"
         shell:
-            "lcsd screen {params.fixed:q} {params.moving:q} --out {output:q} {params.masks:q}"
-            ' {params.settings:q} "${{FETCH[@]}}" --threads {threads} --rejected {params.rejected:q}'
-            " > {log:q} 2>&1"
+            case_job(
+                "lcsd screen {params.fixed:q} {params.moving:q} --out {output:q} {params.masks:q}"
+                ' {params.settings:q} "${{FETCH[@]}}"'
+            )
 
     # The only checkpoint: which cases there are is known once all candidates have a verdict.
     checkpoint select:

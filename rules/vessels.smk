@@ -1,3 +1,6 @@
+MAPS = ("fixed_vessels", "moving_vessels")
+
+
 rule vessels:
     input:
         fixed=f"{CASE}/images/fixed.nii.gz",
@@ -6,7 +9,7 @@ rule vessels:
         moving_lungs=f"{CASE}/images/moving_mask.nii.gz",
         # A given vessel map is in its scan's native space: the follow-up's comes through this.
         rigid=f"{CASE}/images/rigid.tfm",
-        given=lambda w: BUILD.vessels_present(w.case),
+        given=if_given(MAPS, lambda w: BUILD.vessels_present(w.case)),
     output:
         fixed=f"{CASE}/vessels/fixed.nii.gz",
         moving=f"{CASE}/vessels/moving.nii.gz",
@@ -15,17 +18,20 @@ rule vessels:
     conda:
         "../environment.yml"
     params:
-        fixed=lambda w: BUILD.option("--given", BUILD.pair(w.case).fixed_vessels),
-        moving=lambda w, input: BUILD.given_moving_vessels(w.case, rigid=input.rigid),
+        fixed=if_given(
+            MAPS, lambda w: BUILD.option("--given", BUILD.pair(w.case).fixed_vessels)
+        ),
+        moving=if_given(
+            MAPS,
+            lambda w, input: BUILD.given_moving_vessels(w.case, rigid=input.rigid),
+        ),
         settings=BUILD.settings("vessels"),
-        rejected=REJECTED,
     message:
         "{wildcards.case}: vessels"
     shell:
         both_scans(
             "lcsd vessels {input.SCAN:q} {output.SCAN:q} --lungs {input.SCAN_lungs:q}"
-            " {params.SCAN:q} {params.settings:q} --threads {threads}"
-            " --rejected {params.rejected:q}"
+            " {params.SCAN:q} {params.settings:q}"
         )
 
 
@@ -43,10 +49,10 @@ rule gates:
         "../environment.yml"
     params:
         settings=BUILD.settings("gates"),
-        rejected=REJECTED,
     message:
         "{wildcards.case}: plausibility of the vessels"
     shell:
-        "lcsd gates {input.fixed:q} {input.moving:q} --fixed-lungs {input.fixed_lungs:q}"
-        " --moving-lungs {input.moving_lungs:q} --out {output:q} {params.settings:q}"
-        " --threads {threads} --rejected {params.rejected:q} > {log:q} 2>&1"
+        case_job(
+            "lcsd gates {input.fixed:q} {input.moving:q} --fixed-lungs {input.fixed_lungs:q}"
+            " --moving-lungs {input.moving_lungs:q} --out {output:q} {params.settings:q}"
+        )

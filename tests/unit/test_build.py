@@ -79,6 +79,14 @@ def test_given_vessels_of_the_follow_up_need_the_rigid_transform(
     assert build.given_moving_vessels("plain", rigid="rigid.tfm") == []
 
 
+def test_what_no_case_gives_is_not_asked_for(build: Build, selection: Build) -> None:
+    assert build.gives("fixed_mask")
+    assert build.gives("fixed_vessels", "moving_vessels")
+    assert not build.gives("moving_mask")
+    assert not build.gives("moving_mask", "fixed_vessels")
+    assert selection.gives("moving_mask")
+
+
 def test_only_files_that_exist_are_inputs(build: Build, tmp_path: Path) -> None:
     assert build.sources_present("plain") == build.masks_present("full") == []
     (tmp_path / "b.nii.gz").touch()

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import os
+import socket
 from pathlib import Path
 
 import pydicom
@@ -73,15 +74,32 @@ def test_two_broken_series_are_set_aside_and_the_rest_is_selected_and_built(
         result = CliRunner().invoke(main, [str(word) for word in call])
         assert result.exit_code == 0, result.output
         workspace = Selection(tmp_path, folder / "candidates.tsv", tmp_path / "base.yaml")
+        _check_dead_archive(workspace, base["fetch"])
         printed = workspace.snakemake(code=1)
         assert "2 of 5 candidates were set aside" in printed
         assert "Traceback" not in printed
         assert workspace.planned() == {}
+        # The selection follows its settings; what screening found is not looked for again.
+        planned = workspace.planned({"select": base["select"] | {"count": 2}})
+        assert "select" in planned
+        assert "screen" not in planned
     case_of = {row["patient_id"]: row["case"] for row in rows_of(folder / "candidates.tsv")}
     cases = [case_of[row["patient_id"]] for row in rows]
     _check_tables(workspace, folder, cases)
     _check_outputs(workspace, cases)
     _check_identifiers(tmp_path / "results", [row["patient_id"] for row in rows])
+
+
+def _check_dead_archive(workspace: Workspace, fetch: dict[str, object]) -> None:
+    """An archive that does not answer fails the build and says nothing about the candidates."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        dead = f"http://127.0.0.1:{bound.getsockname()[1]}"
+    workspace.snakemake(code=1, settings={"fetch": fetch | {"endpoint_url": dead}})
+    assert (workspace.results / "report" / "index.html").exists()
+    assert {row["code"] for row in workspace.rejected().values()} == {"server_unreachable"}
+    assert not (workspace.results / "cohort" / "pairs.tsv").exists()
+    assert not list((workspace.results / "cohort" / "screening").glob("*"))
 
 
 def _check_tables(workspace: Workspace, folder: Path, cases: list[str]) -> None:
