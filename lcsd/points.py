@@ -28,12 +28,16 @@ class PointPairs:
         One name per pair, or None.
     weight
         Confidence per pair in [0, 1], shape (N,), or None.
+    origin
+        Where each pair comes from (``manual``, ``corrected:METHOD``, ``predicted:METHOD``), or
+        None.
     """
 
     fixed: NDArray[np.float64]
     moving: NDArray[np.float64]
     ids: tuple[str, ...] | None = None
     weight: NDArray[np.float64] | None = None
+    origin: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.fixed)
@@ -44,6 +48,7 @@ def write_point_pairs(path: Path, pairs: PointPairs) -> None:
     header = [*PAIR_COLUMNS]
     header += ["id"] if pairs.ids is not None else []
     header += ["weight"] if pairs.weight is not None else []
+    header += ["origin"] if pairs.origin is not None else []
     with atomic_path(path) as temporary, temporary.open("w", newline="") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(header)
@@ -51,6 +56,7 @@ def write_point_pairs(path: Path, pairs: PointPairs) -> None:
             cells = [f"{v:.4f}" for v in (*pairs.fixed[row], *pairs.moving[row])]
             cells += [pairs.ids[row]] if pairs.ids is not None else []
             cells += [f"{pairs.weight[row]:.4f}"] if pairs.weight is not None else []
+            cells += [pairs.origin[row]] if pairs.origin is not None else []
             writer.writerow(cells)
 
 
@@ -99,8 +105,9 @@ def read_point_pairs(path: Path) -> PointPairs:
     return PointPairs(
         fixed=values[:, 0:3],
         moving=values[:, 3:6],
-        ids=tuple(row["id"] for _, row in rows) if "id" in columns else None,
+        ids=tuple(row["id"] or "" for _, row in rows) if "id" in columns else None,
         weight=values[:, 6] if "weight" in columns else None,
+        origin=tuple(row["origin"] or "" for _, row in rows) if "origin" in columns else None,
     )
 
 
