@@ -82,7 +82,7 @@ def test_outliers_against_correspondences_are_listed_worst_first() -> None:
     assert found.figures["outlier"] == 2
     assert found.figures["residual_limit_mm"] == pytest.approx(5.0)
     # Where everything is off by about the same, nothing stands out.
-    shifted = PointPairs(fixed, moving + [9.0, 0.0, 0.0])
+    shifted = PointPairs(fixed, moving + np.array([9.0, 0.0, 0.0]))
     apart, limit = outliers(shifted, correspondences, LandmarksSettings(outlier_mm=0.0))
     assert limit > 9.0
     assert (apart > limit).sum() <= 2
