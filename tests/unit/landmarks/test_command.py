@@ -105,7 +105,8 @@ def test_check_lists_findings_and_refuses_errors(files: Path) -> None:
 
 def test_agreement_prints_both_sides(files: Path) -> None:
     pairs = read_point_pairs(files / "l.csv")
-    write_point_pairs(files / "b.csv", PointPairs(pairs.fixed, pairs.moving + [0, 0, 2], pairs.ids))
+    moved = pairs.moving + np.array([0, 0, 2])
+    write_point_pairs(files / "b.csv", PointPairs(pairs.fixed, moved, pairs.ids))
     result = run("agreement", files / "l.csv", files / "b.csv", "--json", "--table",
                  files / "t.csv")  # fmt: skip
     assert result.exit_code == 0, result.output

@@ -100,7 +100,9 @@ def test_doubt_has_the_length_of_a_known_mistake(
     fixed, moving, lungs, exact = pair
     points = distinctive_points(fixed, lungs, settings=SETTINGS, corrfield=NEAR)
     right = doubts(fixed, moving, exact, points, settings=SETTINGS)
-    shifted = DisplacementField((exact.vectors + [0, 0, 6.0]).astype(np.float32), exact.grid)
+    shifted = DisplacementField(
+        (exact.vectors + np.array([0, 0, 6.0])).astype(np.float32), exact.grid
+    )
     wrong = doubts(fixed, moving, shifted, points, settings=SETTINGS)
     assert np.median(right) < 1.5
     assert np.median(wrong) == pytest.approx(6.0, abs=2.0)
