@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
-from lcsd.geometry import Grid, RigidTransform
-from lcsd.landmarks.numbering import other_frame
+from lcsd.geometry import Grid, RigidTransform, flip_lps_ras
 from lcsd.points import PointPairs, check_points
 
 Frame = Literal["native", "common"]
@@ -64,6 +63,17 @@ def _excess_mm(points: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
     return excess
 
 
+def _frame_hint(points: NDArray[np.float64], grid: Grid) -> str:
+    """Return what is probably wrong with points of which some lie outside a grid."""
+    inside = grid.contains(points).mean()
+    if grid.contains(flip_lps_ras(points)).all() and inside < 1:
+        return "all would lie inside with x and y negated: the file is in RAS; convert it to LPS"
+    voxel_like = ((points >= -0.5) & (points <= np.asarray(grid.size) - 0.5)).all()
+    if voxel_like:
+        return "the numbers look like voxel indices; convert them to LPS mm"
+    return "check that the file is in LPS mm (not RAS, not voxels) and belongs to this case"
+
+
 def _check_inside(
     points: NDArray[np.float64],
     grid: Grid,
@@ -88,8 +98,7 @@ def _check_inside(
         f"({', '.join(f'{v:.1f}' for v in low)}) and ({', '.join(f'{v:.1f}' for v in high)}) LPS mm"
         + (f" within {margin_mm:.0f} mm" if margin_mm else ""),
         found=f"({', '.join(f'{v:.1f}' for v in points[row])})",
-        remedy=other_frame(points, grid)
-        or "check that the file is in LPS mm (not RAS, not voxels) and belongs to this case",
+        remedy=_frame_hint(points, grid),
     )  # fmt: skip
 
 

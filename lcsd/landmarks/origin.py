@@ -4,7 +4,7 @@ import numpy as np
 
 from lcsd.errors import BadInputError
 from lcsd.landmarks.lists import Paired
-from lcsd.points import PointPairs
+from lcsd.points import ORIGIN_PATTERN, PointPairs
 
 MANUAL = "manual"
 CORRECTED, PREDICTED = "corrected", "predicted"
@@ -14,8 +14,20 @@ REVIEWED = "reviewed"
 
 
 def predicted(method: str) -> str:
-    """Return the origin of a landmark as a method proposed it."""
-    return f"{PREDICTED}:{method}"
+    """Return the origin of a landmark as a method proposed it.
+
+    Raises
+    ------
+    BadInputError
+        If the name of the method is empty or has white space.
+    """
+    origin = f"{PREDICTED}:{method}"
+    if not ORIGIN_PATTERN.fullmatch(origin):
+        raise BadInputError(
+            "not the name of a method", code="bad_origin", field="method",
+            expected="text without white space", found=repr(method),
+        )  # fmt: skip
+    return origin
 
 
 def mark_origins(read: Paired, proposed: PointPairs, *, moved_mm: float) -> PointPairs:

@@ -42,3 +42,9 @@ def test_without_ids_or_origin_nothing_can_be_compared() -> None:
     named = Paired(PointPairs(FIXED, FIXED, ids=tuple("12345")), ("",) * 5, ())
     with pytest.raises(BadInputError, match="missing_column"):
         mark_origins(named, PointPairs(FIXED, FIXED, ids=tuple("12345")), moved_mm=0.05)
+
+
+@pytest.mark.parametrize("method", ["", "my method"])
+def test_a_method_is_one_word(method: str) -> None:
+    with pytest.raises(BadInputError, match="bad_origin"):
+        predicted(method)
