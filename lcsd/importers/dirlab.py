@@ -148,7 +148,7 @@ def find_cases(
 
 
 def to_hu(raw: NDArray[np.int16], *, intercept: float, file: Path) -> NDArray[np.int16]:
-    """Return stored values in HU; what lies outside the field of view becomes -1024.
+    """Return stored values in HU, at least -1024, which is what lies outside the field of view.
 
     Raises
     ------
@@ -166,8 +166,8 @@ def to_hu(raw: NDArray[np.int16], *, intercept: float, file: Path) -> NDArray[np
             found=f"{air:.1%} there, {below:.1%} below",
             remedy="give the right --intercept (0 if the file is in HU)",
         )  # fmt: skip
-    hu = np.where(raw > OUTSIDE_RAW, raw + np.float32(intercept), np.float32(FLOOR_HU))
-    return np.clip(np.rint(hu), FLOOR_HU, np.iinfo(np.int16).max).astype(np.int16)
+    hu = np.rint(raw + np.float32(intercept))
+    return np.clip(hu, FLOOR_HU, np.iinfo(np.int16).max).astype(np.int16)
 
 
 def stored_grid(geometry: Geometry, first_slice: FirstSlice) -> Grid:

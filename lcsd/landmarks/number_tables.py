@@ -125,7 +125,10 @@ def write_number_table(
     path: Path, numbers: NDArray[np.float64], *, separator: str, header: Sequence[str] = ()
 ) -> None:
     """Write numbers (N, C) with 4 decimals."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as handle:
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as handle,
+    ):
         if header:
             handle.write(separator.join(header) + "\n")
         for row in numbers:

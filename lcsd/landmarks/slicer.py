@@ -205,7 +205,10 @@ def write_fcsv(path: Path, part: PointList) -> None:
     """Write points as an ``.fcsv`` file in LPS mm."""
     labels = part.labels or tuple(str(n + 1) for n in range(len(part.points)))
     notes = part.notes or ("",) * len(part.points)
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as handle:
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as handle,
+    ):
         handle.write("# Markups fiducial file version = 4.11\n# CoordinateSystem = LPS\n")
         handle.write(f"# columns = {','.join(FCSV_COLUMNS)}\n")
         writer = csv.writer(handle, lineterminator="\n")

@@ -7,6 +7,7 @@ import pytest
 from scipy.spatial import cKDTree
 from scipy.stats import spearmanr
 
+from lcsd.corrfield.foerstner import keypoint_scores
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.images import DisplacementField, Image
@@ -117,6 +118,11 @@ def test_points_lie_in_the_lung_and_are_distinctive(
     np.testing.assert_allclose(voxels, np.rint(voxels), atol=1e-6)
     i, j, k = np.rint(voxels).astype(int).T
     assert lungs.array[k, j, i].all()
+    scores = keypoint_scores(
+        fixed.array.astype(np.float32), lungs.array, sigma=NEAR.sigma, erosion=NEAR.erosion
+    )
+    assert scores[k[0], j[0], i[0]] == scores.max()
+    assert (np.diff(scores[k, j, i]) <= 0).all()
     spread = np.std(fixed.array[lungs.array])
     around = [fixed.array[c - 1 : c + 2, b - 1 : b + 2, a - 1 : a + 2].std()
               for a, b, c in zip(i, j, k, strict=True)]  # fmt: skip
