@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lcsd.cli.import_ import command
+from lcsd.errors import BadInputError
 from lcsd.files import sha256
 from lcsd.images import read_image
 from lcsd.importers import dirlab
@@ -151,6 +152,15 @@ def test_files_in_hu_are_read_with_intercept_0(copd: Path) -> None:
     image = read_image(out / "cases" / "copd1" / "fixed.nii.gz")
     assert image.array.min() == -1024
     assert image.array.max() == MARKS[-1] - 1024
+
+
+def test_air_below_air_is_refused_though_tissue_looks_like_lung() -> None:
+    raw = np.array([-2000, -1000, -1000, 40, 40, 60], dtype=np.int16)  # in HU already
+    with pytest.raises(BadInputError, match="bad_intensity"):
+        dirlab.to_hu(raw, intercept=-1024.0, file=Path("a.img"))
+    np.testing.assert_array_equal(
+        dirlab.to_hu(raw, intercept=0.0, file=Path("a.img")), [-1024, -1000, -1000, 40, 40, 60]
+    )
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,9 @@ def test_points_outside_the_mask_are_listed_with_their_distance() -> None:
     points = GRID.voxel_to_world(np.array([[19.0, 5, 5], [22.0, 5, 5]]))
     found = check_landmarks(PointPairs(points, points), mask=Image(array, GRID))
     assert [(r["row"], r["mm"]) for r in found.rows] == [(2, "6.000")]
+    beyond = GRID.voxel_to_world(np.array([[-9.0, 5, 5], [5.0, 5, 5]]))
+    found = check_landmarks(PointPairs(beyond, beyond), mask=Image(array, GRID))
+    assert [r["row"] for r in found.rows] == [1]
 
 
 def test_outliers_against_correspondences_are_listed_worst_first() -> None:
