@@ -111,6 +111,7 @@ def convert(
     files = _one_or_two(inputs)
     source = source or format_of(files[0], reading=True)
     target = target or format_of(output, reading=False)
+    _check_options(source, target, {"--frame": frame, "--base": base, "--axes": axes})
     grids = _grids(fixed_image, moving_image, spacing)
     given = Given(frame, None if base is None else int(base), axes)
     read = read_landmarks(files, source, grids=grids, given=given, by=pair_by)
@@ -131,6 +132,19 @@ def convert(
         if proposed is not None:
             result[kind] = sum(o.partition(":")[0] == kind for o in pairs.origin or ())
     run.done(output, inputs={k: v for k, v in named.items() if v is not None}, result=result)
+
+
+def _check_options(source: str, target: str, options: dict[str, Any]) -> None:
+    """Refuse options that would change nothing, because both files say what they mean."""
+    from lcsd.errors import BadInputError  # noqa: PLC0415
+    from lcsd.landmarks.formats import TABLES  # noqa: PLC0415
+
+    said = [name for name, value in options.items() if value is not None]
+    if said and source not in TABLES and target != "generic":
+        raise BadInputError(
+            f"the format {source} says itself what its numbers mean", code="unused_option",
+            field=", ".join(said), remedy="leave it out, or read the file as generic",
+        )  # fmt: skip
 
 
 def _one_or_two(inputs: tuple[Path, ...]) -> list[Path]:

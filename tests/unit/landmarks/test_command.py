@@ -72,6 +72,17 @@ def test_convert_refuses_a_wrong_frame_and_writes_nothing(files: Path) -> None:
     np.testing.assert_allclose(read[0].points, pairs.fixed, atol=1e-3)
 
 
+def test_convert_refuses_options_that_would_change_nothing(files: Path) -> None:
+    call = ("convert", files / "l.csv", files / "o.mrk.json", "--frame", "ras")
+    assert "--frame" in refused("unused_option", run(*call))
+    assert not (files / "o.mrk.json").exists()
+    written = run("convert", files / "l.csv", files / "o.txt", "--to", "generic", "--frame", "ras")
+    assert written.exit_code == 0, written.output
+    first = (files / "o.txt").read_text().splitlines()[1].split(",")
+    pairs = read_point_pairs(files / "l.csv")
+    np.testing.assert_allclose([float(v) for v in first[:2]], -pairs.fixed[0, :2], atol=1e-3)
+
+
 def test_convert_without_a_scan_takes_a_spacing(files: Path) -> None:
     (files / "v.txt").write_text("1 1 1\n3 1 1\n")
     call = ("convert", files / "v.txt", files / "v.txt", files / "o.csv", "--from", "dirlab")
