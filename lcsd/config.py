@@ -22,6 +22,7 @@ from lcsd.settings.evaluate import EvaluateSettings
 from lcsd.settings.fetch import FetchSettings
 from lcsd.settings.gates import GatesSettings
 from lcsd.settings.keypoints import KeypointsSettings
+from lcsd.settings.landmarks import LandmarksSettings
 from lcsd.settings.lungs import LungsSettings
 from lcsd.settings.phantom import PhantomSettings
 from lcsd.settings.prealign import PrealignSettings
@@ -64,6 +65,7 @@ class Config(Settings):
     correspond: CorrespondSettings = Field(default_factory=CorrespondSettings)
     register: RegisterSettings = Field(default_factory=RegisterSettings)
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
+    landmarks: LandmarksSettings = Field(default_factory=LandmarksSettings)
     phantom: PhantomSettings = Field(default_factory=PhantomSettings)
 
     @model_validator(mode="after")

@@ -22,10 +22,16 @@ COMMANDS = {
     "correspond": "Find image-based correspondences with corrfield.",
     "register": "Register two point clouds with DiVRoC.",
     "evaluate": "Score a registration at landmarks.",
+    "landmarks": "Convert, check, propose and compare landmark files.",
+    "import": "Turn a published dataset into our files.",
     "report": "Write the report of a build.",
     "weights": "List and check the weights of TotalSegmentator.",
     "config": "Print the default configuration with descriptions.",
 }
+
+
+MODULES = {"import": "import_"}
+"""Modules that cannot have the name of their command."""
 
 
 class LazyGroup(click.Group):
@@ -39,7 +45,9 @@ class LazyGroup(click.Group):
         """Return the command of that name, or None."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"lcsd.cli.{cmd_name}").command
+        command: click.Command = import_module(
+            f"lcsd.cli.{MODULES.get(cmd_name, cmd_name)}"
+        ).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

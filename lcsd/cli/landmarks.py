@@ -1,0 +1,353 @@
+"""``lcsd landmarks``: convert, check, propose and compare landmark files."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lcsd.cli.common import FILE, Run, say, stage
+from lcsd.settings.correspond import CorrespondSettings
+from lcsd.settings.landmarks import LandmarksSettings
+
+if TYPE_CHECKING:
+    from lcsd.geometry import Grid
+    from lcsd.images import DisplacementField, Image
+    from lcsd.landmarks.formats import FormatName, Grids
+    from lcsd.landmarks.lists import Paired
+
+FORMATS = click.Choice(["lcsd", "slicer", "fcsv", "dirlab", "learn2reg", "lung250m", "generic"])
+
+
+@click.group(epilog="Example: lcsd landmarks check landmarks.csv --fixed-image baseline.nii.gz")
+def command() -> None:
+    """Convert, check, propose and compare landmark files (docs/landmarks.md)."""
+
+
+def _images(function: Any) -> Any:
+    """Add the options that say where the voxels of both scans lie."""
+    moving = click.option("--moving-image", type=FILE, help="Follow-up scan (.nii.gz).")
+    return click.option("--fixed-image", type=FILE, help="Baseline scan (.nii.gz).")(
+        moving(function)
+    )
+
+
+def _grid(path: Path | None) -> "Grid | None":
+    from lcsd.images import read_image  # noqa: PLC0415
+
+    return None if path is None else read_image(path).grid
+
+
+def _spacing(_: click.Context, __: click.Parameter, text: str | None) -> Any:
+    """Return three numbers of an option's text."""
+    if text is None:
+        return None
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != 3:
+        raise click.BadParameter("three numbers with commas between them, mm")
+    return values
+
+
+def _grids(
+    fixed: Path | None, moving: Path | None, spacing: tuple[float, float, float] | None
+) -> "Grids":
+    from lcsd.geometry import Grid  # noqa: PLC0415
+    from lcsd.landmarks.formats import Grids  # noqa: PLC0415
+
+    if spacing is not None:
+        # Without a scan its first voxel is put at the origin; distances are right anywhere.
+        only = Grid((1, 1, 1), spacing, (0.0, 0.0, 0.0))
+        return Grids(only, only)
+    return Grids(_grid(fixed), _grid(moving))
+
+
+@command.command(
+    epilog="Example: lcsd landmarks convert copd1_iBH.txt copd1_eBH.txt landmarks.csv "
+    "--from dirlab --fixed-image inhale.nii.gz --moving-image exhale.nii.gz"
+)
+@click.argument("inputs", nargs=-1, required=True, type=FILE)
+@click.argument("output", type=FILE)
+@click.option("--from", "source", type=FORMATS, help="Format read.  [default: by the ending]")
+@click.option("--to", "target", type=FORMATS, help="Format written.  [default: by the ending]")
+@click.option("--moving-out", type=FILE, help="File of the moving points, where each scan has one.")
+@_images
+@click.option(
+    "--spacing", callback=_spacing, metavar="X,Y,Z",
+    help="Voxel size in mm where there is no scan; its first voxel is then the origin.",
+)  # fmt: skip
+@click.option("--frame", type=click.Choice(["lps", "ras", "voxel"]), help="Frame of a table read.")
+@click.option("--base", type=click.Choice(["0", "1"]), help="Index of the first voxel of a table.")
+@click.option("--axes", type=click.Choice(["xyz", "zyx"]), help="Order of the columns of a table.")
+@click.option(
+    "--pair-by", type=click.Choice(["label", "row"]), default="label", show_default=True,
+    help="How the points of two lists find each other.",
+)  # fmt: skip
+@click.option(
+    "--proposed", type=FILE,
+    help="CSV of lcsd landmarks propose: tells which points were corrected (column origin).",
+)  # fmt: skip
+@stage("landmarks", LandmarksSettings)
+def convert(
+    run: Run[LandmarksSettings], *, inputs: tuple[Path, ...], output: Path,
+    source: "FormatName | None", target: "FormatName | None", moving_out: Path | None,
+    fixed_image: Path | None, moving_image: Path | None,
+    spacing: tuple[float, float, float] | None, frame: Any, base: str | None, axes: Any,
+    pair_by: Any, proposed: Path | None,
+) -> None:  # fmt: skip
+    """Convert FIXED [MOVING] to OUTPUT, through LPS mm.
+
+    The formats are lcsd (our CSV), slicer (.mrk.json), fcsv, dirlab, learn2reg, lung250m and
+    generic; the ending tells .csv with our header, .mrk.json and .fcsv.
+    """
+    from lcsd.landmarks.formats import (  # noqa: PLC0415
+        Given,
+        format_of,
+        read_landmarks,
+        write_landmarks,
+    )
+
+    files = _one_or_two(inputs)
+    source = source or format_of(files[0], reading=True)
+    target = target or format_of(output, reading=False)
+    _check_options(source, target, {"--frame": frame, "--base": base, "--axes": axes})
+    grids = _grids(fixed_image, moving_image, spacing)
+    given = Given(frame, None if base is None else int(base), axes)
+    read = read_landmarks(files, source, grids=grids, given=given, by=pair_by)
+    if spacing is None:
+        _check_inside(read, grids, file=files[0])
+    pairs = read.pairs if proposed is None else _with_origin(read, proposed, run)
+    if read.unset:
+        say(f"lcsd landmarks: {len(read.unset)} points without a position in a scan left out")
+    outputs = [output] if moving_out is None else [output, moving_out]
+    into = given if target == "generic" and source != "generic" else Given()
+    write_landmarks(outputs, target, pairs, grids=grids, given=into, notes=read.notes)
+    named = {
+        "fixed": files[0], "moving": files[-1] if len(files) == 2 else None,
+        "fixed_image": fixed_image, "moving_image": moving_image, "proposed": proposed,
+    }  # fmt: skip
+    result: dict[str, Any] = {"landmarks": len(pairs), "from": source, "to": target}
+    for kind in ("manual", "corrected", "predicted"):
+        if proposed is not None:
+            result[kind] = sum(o.partition(":")[0] == kind for o in pairs.origin or ())
+    run.done(output, inputs={k: v for k, v in named.items() if v is not None}, result=result)
+
+
+def _check_options(source: str, target: str, options: dict[str, Any]) -> None:
+    """Refuse options that would change nothing, because both files say what they mean."""
+    from lcsd.errors import BadInputError  # noqa: PLC0415
+    from lcsd.landmarks.formats import TABLES  # noqa: PLC0415
+
+    said = [name for name, value in options.items() if value is not None]
+    if said and source not in TABLES and target != "generic":
+        raise BadInputError(
+            f"the format {source} says itself what its numbers mean", code="unused_option",
+            field=", ".join(said), remedy="leave it out, or read the file as generic",
+        )  # fmt: skip
+
+
+def _one_or_two(inputs: tuple[Path, ...]) -> list[Path]:
+    from lcsd.errors import BadInputError  # noqa: PLC0415
+
+    if len(inputs) > 2:
+        raise BadInputError(
+            "too many files", code="too_many_files", expected="FIXED [MOVING] OUTPUT",
+            found=f"{len(inputs) + 1} files",
+        )  # fmt: skip
+    return list(inputs)
+
+
+def _check_inside(read: "Paired", grids: "Grids", *, file: Path) -> None:
+    from lcsd.landmarks.checks import check_frame  # noqa: PLC0415
+
+    for which, points, grid in (
+        ("fixed", read.pairs.fixed, grids.fixed), ("moving", read.pairs.moving, grids.moving),
+    ):  # fmt: skip
+        if grid is not None:
+            check_frame(points, grid, which=which, file=file)
+
+
+def _with_origin(read: "Paired", proposed: Path, run: Run[LandmarksSettings]) -> Any:
+    from lcsd.landmarks.origin import mark_origins  # noqa: PLC0415
+    from lcsd.points import read_point_pairs  # noqa: PLC0415
+
+    return mark_origins(read, read_point_pairs(proposed), moved_mm=run.settings.moved_mm)
+
+
+@command.command(
+    epilog="Example: lcsd landmarks check landmarks.csv --fixed-image baseline.nii.gz "
+    "--moving-image followup.nii.gz --correspondences correspondences.csv --table review.csv"
+)
+@click.argument("landmarks", type=FILE)
+@_images
+@click.option("--fixed-mask", type=FILE, help="Lung mask of the baseline scan (.nii.gz).")
+@click.option(
+    "--correspondences", type=FILE,
+    help="Point motion (.csv) in the space of the landmarks; those far from it are listed.",
+)  # fmt: skip
+@click.option("--table", type=FILE, help="Where to write the findings (.csv).")
+@stage("landmarks", LandmarksSettings)
+def check(
+    run: Run[LandmarksSettings], *, landmarks: Path, fixed_image: Path | None,
+    moving_image: Path | None, fixed_mask: Path | None, correspondences: Path | None,
+    table: Path | None,
+) -> None:  # fmt: skip
+    """Check our landmark CSV; what a person should look at is listed and is no error."""
+    from lcsd.files import write_table  # noqa: PLC0415
+    from lcsd.images import read_mask  # noqa: PLC0415
+    from lcsd.landmarks.checks import FINDING_COLUMNS, check_landmarks  # noqa: PLC0415
+    from lcsd.points import read_point_pairs  # noqa: PLC0415
+
+    found = check_landmarks(
+        read_point_pairs(landmarks),
+        fixed=_grid(fixed_image),
+        moving=_grid(moving_image),
+        mask=None if fixed_mask is None else read_mask(fixed_mask),
+        correspondences=None if correspondences is None else read_point_pairs(correspondences),
+        settings=run.settings,
+        file=landmarks,
+    )
+    for row in found.rows if table is None else ():
+        say("lcsd landmarks: {finding}: row {row} {id} ({scan}, {mm} mm)".format(**row))
+    if table is not None:
+        write_table(table, FINDING_COLUMNS, found.rows)
+    given = {
+        "landmarks": landmarks, "fixed_image": fixed_image, "moving_image": moving_image,
+        "fixed_mask": fixed_mask, "correspondences": correspondences,
+    }  # fmt: skip
+    run.done(table, inputs={k: v for k, v in given.items() if v is not None}, result=found.figures)
+
+
+@command.command(epilog="Example: lcsd landmarks agreement first.csv second.csv --json")
+@click.argument("first", type=FILE)
+@click.argument("second", type=FILE)
+@click.option("--table", type=FILE, help="Where to write the distances of every landmark (.csv).")
+@stage("landmarks", LandmarksSettings)
+def agreement(
+    run: Run[LandmarksSettings], *, first: Path, second: Path, table: Path | None
+) -> None:
+    """Say how far two observers, or one observer twice, set the same landmarks apart, mm."""
+    from lcsd.files import write_table  # noqa: PLC0415
+    from lcsd.landmarks import agreement as agreements  # noqa: PLC0415
+    from lcsd.points import read_point_pairs  # noqa: PLC0415
+
+    ids, apart = agreements.distances(
+        read_point_pairs(first), read_point_pairs(second), files=(first, second)
+    )
+    if table is not None:
+        columns = ("id", "fixed_mm", "moving_mm", "motion_mm")
+        rows: list[dict[str, object]] = [
+            dict(zip(columns, (name, *(f"{v:.4f}" for v in row)), strict=True))
+            for name, row in zip(ids, apart, strict=True)
+        ]
+        write_table(table, columns, rows)
+    run.done(table, inputs={"first": first, "second": second}, result=agreements.agreement(apart))
+
+
+@command.command(
+    epilog="Example: lcsd landmarks propose images/fixed.nii.gz images/moving.nii.gz "
+    "--fixed-mask images/fixed_mask.nii.gz --out-dir proposal"
+)
+@click.argument("fixed", type=FILE)
+@click.argument("moving", type=FILE, required=False)
+@click.option("--fixed-mask", type=FILE, required=True, help="Lung mask of FIXED (.nii.gz).")
+@click.option("--out-dir", type=FILE, required=True, help="Folder for the lists.")
+@click.option(
+    "--field", type=FILE,
+    help="Displacement field (.nii.gz) that predicts the matches.  [default: corrfield is run]",
+)  # fmt: skip
+@click.option(
+    "--method", default="corrfield", show_default=True,
+    help="Name of what made --field, for the column origin.",
+)  # fmt: skip
+@click.option(
+    "--blind", is_flag=True, help="No matches: the moving list has the labels, but no position."
+)
+@click.option("--count", type=int, help="Landmarks to propose.  [default: the configuration's]")
+@stage(
+    "landmarks", LandmarksSettings, also={"correspond": CorrespondSettings}, on_device=True,
+    shortcuts={"count": "count={}"},
+)  # fmt: skip
+def propose(
+    run: Run[LandmarksSettings], *, fixed: Path, moving: Path | None, fixed_mask: Path,
+    out_dir: Path, field: Path | None, method: str, blind: bool,
+) -> None:  # fmt: skip
+    """Propose landmarks of FIXED and their matches in MOVING, for correction in 3D Slicer.
+
+    Both scans lie on one grid, such as the folder images/ of a case. OUT_DIR gets fixed.mrk.json,
+    moving.mrk.json and, with matches, proposal.csv.
+    """
+    from lcsd.errors import BadInputError  # noqa: PLC0415
+    from lcsd.images import read_image, read_mask  # noqa: PLC0415
+    from lcsd.landmarks.propose import distinctive_points, propose_landmarks  # noqa: PLC0415
+
+    image = read_image(fixed)
+    mask = read_mask(fixed_mask, like=image.grid)
+    names = (f"fixed {fixed.name}", f"moving {'' if moving is None else moving.name}".strip())
+    inputs = {"fixed": fixed, "fixed_mask": fixed_mask}
+    options = {"settings": run.settings, "corrfield": run.sections["correspond"]}
+    if blind:
+        points = distinctive_points(image, mask, **options)
+        _write_blind(out_dir, points, names)
+        run.done(out_dir / "fixed.mrk.json", inputs=inputs, result={"landmarks": len(points)})
+        return
+    if moving is None:
+        raise BadInputError(
+            "matches need the follow-up scan", code="missing_input", field="MOVING",
+            remedy="give it, or --blind for a list without matches",
+        )  # fmt: skip
+    other = read_image(moving)
+    motion = _field(run, field, image, other, mask)
+    found = propose_landmarks(
+        image, other, mask, motion, method=method, device=run.device, **options
+    )
+    _write_proposal(out_dir, found.pairs, found.doubt, names)
+    inputs |= {"moving": moving} | ({} if field is None else {"field": field})
+    run.done(
+        out_dir / "proposal.csv", inputs=inputs,
+        result={
+            "landmarks": len(found.pairs), "doubt_median_mm": float(sorted(found.doubt)[
+                len(found.doubt) // 2]), "doubt_max_mm": float(found.doubt.max()),
+        },
+    )  # fmt: skip
+
+
+def _field(
+    run: Run[LandmarksSettings], path: Path | None, fixed: "Image", moving: "Image", mask: "Image"
+) -> "DisplacementField":
+    """Return the given field, or corrfield's."""
+    if path is not None:
+        from lcsd.images import read_field  # noqa: PLC0415
+
+        return read_field(path)
+    from lcsd.corrfield.solve import find_correspondences  # noqa: PLC0415
+
+    return find_correspondences(
+        fixed, moving, mask, settings=run.sections["correspond"], device=run.device,
+        progress=lambda message: say(f"lcsd landmarks: {message}"),
+    ).field  # fmt: skip
+
+
+def _write_blind(out_dir: Path, points: Any, names: tuple[str, str]) -> None:
+    from lcsd.landmarks.lists import PointList  # noqa: PLC0415
+    from lcsd.landmarks.slicer import write_markups  # noqa: PLC0415
+
+    labels = tuple(str(n + 1) for n in range(len(points)))
+    write_markups(out_dir / "fixed.mrk.json", [PointList(points, labels, name=names[0])])
+    write_markups(
+        out_dir / "moving.mrk.json", [PointList(points[:0], (), unset=labels, name=names[1])]
+    )
+
+
+def _write_proposal(out_dir: Path, pairs: Any, doubt: Any, names: tuple[str, str]) -> None:
+    from lcsd.landmarks.lists import PointList  # noqa: PLC0415
+    from lcsd.landmarks.slicer import write_markups  # noqa: PLC0415
+    from lcsd.points import write_point_pairs  # noqa: PLC0415
+
+    notes = tuple(f"doubt {value:.1f} mm" for value in doubt)
+    write_markups(out_dir / "fixed.mrk.json", [PointList(pairs.fixed, pairs.ids, name=names[0])])
+    write_markups(
+        out_dir / "moving.mrk.json", [PointList(pairs.moving, pairs.ids, notes, name=names[1])]
+    )
+    write_point_pairs(out_dir / "proposal.csv", pairs)

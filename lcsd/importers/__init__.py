@@ -1,0 +1,1 @@
+"""Published datasets turned into our files (docs/import.md)."""

@@ -1,0 +1,67 @@
+"""Pairs of clouds without scans: their files and the table that names them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lcsd.files import write_table
+from lcsd.points import Cloud, PointPairs, write_cloud, write_point_pairs
+
+COLUMNS = (
+    "case", "role", "fixed_cloud", "moving_cloud", "fixed_time", "moving_time", "landmarks",
+    "correspondences",
+)  # fmt: skip
+TABLE = "clouds.tsv"
+
+
+def write_cloud_pair(
+    folder: Path,
+    case: str,
+    clouds: Mapping[str, Cloud],
+    *,
+    role: str,
+    times: tuple[str, str],
+    landmarks: PointPairs | None = None,
+    correspondences: PointPairs | None = None,
+) -> dict[str, Any]:
+    """Write the clouds of a case to ``folder/cases/CASE``; return its row of the table.
+
+    Parameters
+    ----------
+    clouds
+        ``fixed`` and ``moving``, LPS mm.
+    times
+        Names of the fixed and the moving time point or phase.
+    landmarks, correspondences
+        LPS mm, or None.
+
+    Returns
+    -------
+    dict
+        ``COLUMNS``, and ``fixed_points`` and ``moving_points``.
+    """
+    place = Path("cases") / case
+    row: dict[str, Any] = {
+        "case": case, "role": role, "fixed_time": times[0], "moving_time": times[1],
+    }  # fmt: skip
+    for name, cloud in clouds.items():
+        write_cloud(folder / place / f"{name}.npz", cloud)
+        row |= {f"{name}_cloud": f"{place.as_posix()}/{name}.npz", f"{name}_points": len(cloud)}
+    for name, pairs in (("landmarks", landmarks), ("correspondences", correspondences)):
+        if pairs is not None:
+            write_point_pairs(folder / place / f"{name}.csv", pairs)
+            row[name] = f"{place.as_posix()}/{name}.csv"
+    return row
+
+
+def write_cloud_table(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Write ``clouds.tsv``; return the number of cases and the mean number of points."""
+    table = [{name: row.get(name, "") for name in COLUMNS} for row in rows]
+    write_table(folder / TABLE, COLUMNS, table)
+    points = [row[f"{name}_points"] for row in rows for name in ("fixed", "moving")]
+    return {
+        "cases": len(rows), "points_mean": float(np.mean(points)),
+        "with_landmarks": sum("landmarks" in row for row in rows),
+    }  # fmt: skip

@@ -1,0 +1,287 @@
+"""DIR-Lab's COPDgene and 4DCT cases: raw volumes and 300 landmarks each, into our files.
+
+A volume is a bare array of int16, little-endian, x fastest. Where it ends, how large its voxels are
+and what its values mean stands on the dataset's page and in the papers, not in the file.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.errors import BadInputError
+from lcsd.files import write_table
+from lcsd.geometry import Grid
+from lcsd.images import Image, write_image
+from lcsd.landmarks.checks import check_frame
+from lcsd.landmarks.formats import Grids, read_landmarks
+from lcsd.pairs import REQUIRED
+from lcsd.points import PointPairs, write_point_pairs
+
+Phase = Literal["inhale", "exhale"]
+FirstSlice = Literal["head", "feet"]
+
+
+class Geometry(NamedTuple):
+    """Voxels along x, y, z, and their size in mm."""
+
+    size: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+
+
+def _axial(pixels: int, slices: int, pixel_mm: float) -> Geometry:
+    return Geometry((pixels, pixels, slices), (pixel_mm, pixel_mm, 2.5))
+
+
+GEOMETRY: dict[str, Geometry] = {
+    "copd1": _axial(512, 121, 0.625), "copd2": _axial(512, 102, 0.645),
+    "copd3": _axial(512, 126, 0.652), "copd4": _axial(512, 126, 0.590),
+    "copd5": _axial(512, 131, 0.647), "copd6": _axial(512, 119, 0.633),
+    "copd7": _axial(512, 112, 0.625), "copd8": _axial(512, 115, 0.586),
+    "copd9": _axial(512, 116, 0.664), "copd10": _axial(512, 135, 0.742),
+    "4dct1": _axial(256, 94, 0.97), "4dct2": _axial(256, 112, 1.16),
+    "4dct3": _axial(256, 104, 1.15), "4dct4": _axial(256, 99, 1.13),
+    "4dct5": _axial(256, 106, 1.10), "4dct6": _axial(512, 128, 0.97),
+    "4dct7": _axial(512, 136, 0.97), "4dct8": _axial(512, 128, 0.97),
+    "4dct9": _axial(512, 128, 0.97), "4dct10": _axial(512, 120, 0.97),
+}  # fmt: skip
+"""As the dataset's pages say (www.dir-lab.com, COPDgene and 4DCT reference data)."""
+
+INTERCEPT_HU = -1024.0
+"""Added to a stored value it gives HU. The page does not say so: programs that read the files use
+it, and :func:`to_hu` tests it on every volume."""
+
+OUTSIDE_RAW = -1500
+"""Stored values at or below mark what lies outside the field of view (-2000 in COPDgene)."""
+
+FLOOR_HU = -1024
+BELOW_AIR_HU, BELOW_AIR_SHARE = -1100.0, 0.02
+"""Nothing is less dense than air, so only noise may lie there."""
+
+AIR_HU, AIR_SHARE = (-1100.0, -700.0), 0.02
+"""Air and lung make up more of a chest scan than this."""
+
+_NAMES: dict[str, tuple[tuple[str, str], ...]] = {
+    "image": (
+        ("copd", r"copd(\d+)_([ie])BHCT\.img"),
+        ("4dct", r"case(\d+)_T(00|50)(?:_s|-ssm)?\.img"),
+    ),
+    "landmarks": (
+        ("copd", r"copd(\d+)_300_([ie])BH_xyz_r1\.txt"),
+        ("4dct", r"case(\d+)_(?:dirLab)?300_T(00|50)_xyz\.txt"),
+    ),
+}
+_PHASES: dict[str, Phase] = {"i": "inhale", "e": "exhale", "00": "inhale", "50": "exhale"}
+
+
+class Part(NamedTuple):
+    """What a file is: a case's image or landmarks in one phase."""
+
+    case: str
+    phase: Phase
+    kind: str
+
+
+def part_of(name: str) -> Part | None:
+    """Return what a file is by its name, or None if it is not needed."""
+    for kind, patterns in _NAMES.items():
+        for dataset, pattern in patterns:
+            match = re.fullmatch(pattern, name, re.IGNORECASE)
+            if match and f"{dataset}{int(match[1])}" in GEOMETRY:
+                return Part(f"{dataset}{int(match[1])}", _PHASES[match[2].lower()], kind)
+    return None
+
+
+def find_cases(
+    files: Iterable[Path], only: Sequence[str] = ()
+) -> dict[str, dict[tuple[Phase, str], Path]]:
+    """Return the four files of each case, in the order of the dataset.
+
+    Parameters
+    ----------
+    files
+        Any files.
+    only
+        Cases to take; all that are there if empty.
+
+    Raises
+    ------
+    BadInputError
+        No case (``no_cases``), a file twice (``duplicate_file``), or a case without one of its
+        files (``incomplete_case``).
+    """
+    cases: dict[str, dict[tuple[Phase, str], Path]] = {name: {} for name in only}
+    for file in files:
+        part = part_of(file.name)
+        if part is None or (only and part.case not in only):
+            continue
+        held = cases.setdefault(part.case, {})
+        if (part.phase, part.kind) in held:
+            raise BadInputError(
+                "a file of a case is there twice", code="duplicate_file", file=file,
+                found=held[part.phase, part.kind], remedy="leave one of them",
+            )  # fmt: skip
+        held[part.phase, part.kind] = file
+    if not cases:
+        raise BadInputError(
+            "no DIR-Lab case found", code="no_cases",
+            expected="copdN_iBHCT.img, copdN_300_iBH_xyz_r1.txt, caseN_T00_s.img, "
+            "caseN_300_T00_xyz.txt, ...",
+        )  # fmt: skip
+    for case, held in cases.items():
+        missing = [
+            f"{phase} {kind}"
+            for phase in ("inhale", "exhale") for kind in ("image", "landmarks")
+            if (phase, kind) not in held
+        ]  # fmt: skip
+        if missing:
+            raise BadInputError(
+                "files of a case are missing", code="incomplete_case", field=case,
+                found=f"no {', '.join(missing)}", remedy="add them, or name the cases (--cases)",
+            )  # fmt: skip
+    order = list(GEOMETRY)
+    return {case: cases[case] for case in sorted(cases, key=order.index)}
+
+
+def to_hu(raw: NDArray[np.int16], *, intercept: float, file: Path) -> NDArray[np.int16]:
+    """Return stored values in HU, at least -1024, which is what lies outside the field of view.
+
+    Raises
+    ------
+    BadInputError
+        If air is not where it should be with this intercept (``bad_intensity``).
+    """
+    inside = raw[raw > OUTSIDE_RAW] + np.float32(intercept)
+    below = float((inside < BELOW_AIR_HU).mean()) if inside.size else 1.0
+    air = float(((inside > AIR_HU[0]) & (inside < AIR_HU[1])).mean()) if inside.size else 0.0
+    if below > BELOW_AIR_SHARE or air < AIR_SHARE:
+        raise BadInputError(
+            f"with the intercept {intercept:g} the values are no chest scan in HU",
+            code="bad_intensity", file=file,
+            expected=f"air and lung between {AIR_HU[0]:g} and {AIR_HU[1]:g} HU, nothing below",
+            found=f"{air:.1%} there, {below:.1%} below",
+            remedy="give the right --intercept (0 if the file is in HU)",
+        )  # fmt: skip
+    hu = np.rint(raw + np.float32(intercept))
+    return np.clip(hu, FLOOR_HU, np.iinfo(np.int16).max).astype(np.int16)
+
+
+def stored_grid(geometry: Geometry, first_slice: FirstSlice) -> Grid:
+    """Return where the voxels of a file lie, LPS mm.
+
+    The file begins at the right, at the front, and at the head; our origin is the voxel at the
+    right, the front and the feet.
+    """
+    if first_slice == "feet":
+        return Grid(geometry.size, geometry.spacing, (0.0, 0.0, 0.0))
+    top = (geometry.size[2] - 1) * geometry.spacing[2]
+    return Grid(
+        geometry.size, geometry.spacing, (0.0, 0.0, top), (1.0, 0, 0, 0, 1.0, 0, 0, 0, -1.0)
+    )
+
+
+def read_volume(
+    file: Path, geometry: Geometry, *, intercept: float, first_slice: FirstSlice
+) -> Image:
+    """Return a raw volume in HU, slices from the feet up, axes along LPS.
+
+    Raises
+    ------
+    BadInputError
+        If the file has another size (``bad_size``) or other values than expected.
+    """
+    expected = 2 * int(np.prod(geometry.size))
+    found = file.stat().st_size
+    if found != expected:
+        raise BadInputError(
+            "the volume has another size than the published one", code="bad_size", file=file,
+            expected=f"{expected} bytes ({' x '.join(map(str, geometry.size))} of int16)",
+            found=f"{found} bytes", remedy="download it again",
+        )  # fmt: skip
+    raw = np.fromfile(file, dtype="<i2").reshape(geometry.size[::-1])
+    hu = to_hu(raw, intercept=intercept, file=file)
+    grid = Grid(geometry.size, geometry.spacing, (0.0, 0.0, 0.0))
+    return Image(np.ascontiguousarray(hu[::-1] if first_slice == "head" else hu), grid)
+
+
+@dataclass(frozen=True)
+class DirLabOptions:
+    """What the files do not say.
+
+    Parameters
+    ----------
+    fixed
+        Phase of the fixed scan.
+    intercept
+        Added to stored values to give HU.
+    first_slice
+        Where the file's first slice lies.
+    """
+
+    fixed: Phase = "inhale"
+    intercept: float = INTERCEPT_HU
+    first_slice: FirstSlice = "head"
+
+
+def import_case(
+    case: str, files: Mapping[tuple[Phase, str], Path], folder: Path, options: DirLabOptions
+) -> dict[str, Any]:
+    """Write scans and landmarks of a case to ``folder/cases/CASE``; return its row of the manifest.
+
+    Raises
+    ------
+    BadInputError
+        Broken volume or landmarks, or landmarks outside the scan.
+    """
+    geometry = GEOMETRY[case]
+    phases: dict[str, Phase] = {
+        "fixed": options.fixed, "moving": "exhale" if options.fixed == "inhale" else "inhale"
+    }  # fmt: skip
+    target = folder / "cases" / case
+    for role, phase in phases.items():
+        volume = read_volume(
+            files[phase, "image"], geometry, intercept=options.intercept,
+            first_slice=options.first_slice,
+        )  # fmt: skip
+        write_image(target / f"{role}.nii.gz", volume, dtype=np.int16)
+    grid = stored_grid(geometry, options.first_slice)
+    texts = [files[phase, "landmarks"] for phase in phases.values()]
+    pairs = read_landmarks(texts, "dirlab", grids=Grids(grid, grid)).pairs
+    for text, points in zip(texts, (pairs.fixed, pairs.moving), strict=True):
+        check_frame(points, grid, which=text.name, file=text)
+    ids = tuple(str(n + 1) for n in range(len(pairs)))
+    write_point_pairs(
+        target / "landmarks.csv",
+        PointPairs(pairs.fixed, pairs.moving, ids, origin=("manual",) * len(ids)),
+    )
+    apart = np.linalg.norm(pairs.moving - pairs.fixed, axis=1)
+    row: dict[str, Any] = {
+        "case": case, "patient_id": case, "role": "test",
+        "landmarks": f"cases/{case}/landmarks.csv", "landmarks_frame": "native",
+        "distance_mm": float(apart.mean()),
+    }  # fmt: skip
+    for role, phase in phases.items():
+        row |= {f"{role}_source": f"cases/{case}/{role}.nii.gz", f"{role}_time": phase}
+    return row
+
+
+def import_dirlab(
+    cases: Mapping[str, Mapping[tuple[Phase, str], Path]], folder: Path, options: DirLabOptions,
+    *, progress: Callable[[Iterable[str]], Iterable[str]] = lambda names: names,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Write all cases and their ``pairs.tsv`` into a folder.
+
+    Returns
+    -------
+    list
+        A row per case, with ``distance_mm``: the landmarks' mean distance before registration.
+    """
+    rows = [import_case(case, cases[case], folder, options) for case in progress(list(cases))]
+    columns = (*REQUIRED, "landmarks", "landmarks_frame")
+    table = [{name: row[name] for name in columns} for row in rows]
+    write_table(folder / "pairs.tsv", columns, table)
+    return rows

@@ -1,0 +1,48 @@
+"""A new folder, whole or not at all."""
+
+import contextlib
+import glob
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from lcsd.errors import BadInputError, WorkError
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; rename it to ``path`` if the block succeeds.
+
+    Raises
+    ------
+    BadInputError
+        If ``path`` is there and not an empty folder (``not_empty``).
+    WorkError
+        If the folder cannot be written.
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise BadInputError(
+            "the destination is there already", code="not_empty", file=path,
+            expected="a new or empty folder", remedy="name another one, or remove it",
+        )  # fmt: skip
+    temporary = path.with_name(f".{secrets.token_hex(6)}.tmp.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A killed import could not remove its own.
+        for left in path.parent.glob(f".*.tmp.{glob.escape(path.name)}"):
+            shutil.rmtree(left, ignore_errors=True)
+        temporary.mkdir()
+        yield temporary
+        if path.exists():
+            path.rmdir()
+        temporary.rename(path)
+    except OSError as error:
+        raise WorkError(
+            f"cannot write: {error.strerror or error}", code="cannot_write", file=path,
+            field=None if error.filename is None else str(error.filename),
+            remedy="check the folder's permissions and free space",
+        ) from error  # fmt: skip
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,135 @@
+"""LCSD500 as published: vessel maps and correspondences of rigidly aligned pairs, without scans.
+
+Heinrich et al., ICCV 2023. How the files of the archive are named, and in which frame its
+correspondences are, is not published in writing, so the caller says both.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lcsd.clouds import dense_cloud
+from lcsd.errors import BadInputError
+from lcsd.images import read_mask
+from lcsd.importers.cloud_table import write_cloud_pair
+from lcsd.landmarks.checks import check_frame
+from lcsd.landmarks.formats import Given, Grids, read_landmarks
+from lcsd.pairs import CASE_PATTERN
+from lcsd.points import PointPairs
+
+PLACE = "{case}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the archive does not say.
+
+    Parameters
+    ----------
+    patterns
+        File names by kind (``fixed``, ``moving``: vessel maps; ``correspondences``,
+        ``landmarks``: tables of six columns), with ``{case}`` where the case stands.
+    numbering
+        What the numbers of the tables mean.
+    """
+
+    patterns: Mapping[str, str]
+    numbering: Given = field(default_factory=lambda: Given("voxel", 0, "xyz"))
+
+    def __post_init__(self) -> None:
+        for kind, pattern in self.patterns.items():
+            if pattern.count(PLACE) != 1:
+                raise BadInputError(
+                    "the pattern does not say where the case stands", code="bad_pattern",
+                    field=f"--{kind}", expected=f"{PLACE} once", found=pattern,
+                )  # fmt: skip
+
+    def case_of(self, name: str) -> tuple[str, str] | None:
+        """Return the case and the kind of a file, or None if it is not needed."""
+        for kind, pattern in self.patterns.items():
+            before, after = (re.escape(part) for part in pattern.split(PLACE))
+            match = re.fullmatch(f"{before}({CASE_PATTERN.pattern}){after}", name)
+            if match:
+                return match[1], kind
+        return None
+
+
+def find_cases(files: Iterable[Path], layout: Layout) -> dict[str, dict[str, Path]]:
+    """Return the files of each case by kind, sorted by name.
+
+    Raises
+    ------
+    BadInputError
+        No case (``no_cases``), a case without one of its vessel maps (``incomplete_case``), a
+        file twice (``duplicate_file``).
+    """
+    cases: dict[str, dict[str, Path]] = {}
+    for file in files:
+        found = layout.case_of(file.name)
+        if found is None:
+            continue
+        held = cases.setdefault(found[0], {})
+        if found[1] in held:
+            raise BadInputError(
+                "a file of a case is there twice", code="duplicate_file", file=file,
+                found=held[found[1]], remedy="leave one of them",
+            )  # fmt: skip
+        held[found[1]] = file
+    if not cases:
+        raise BadInputError(
+            "no file fits the patterns", code="no_cases",
+            expected=", ".join(layout.patterns.values()),
+        )  # fmt: skip
+    for case, held in cases.items():
+        missing = [kind for kind in layout.patterns if kind not in held and kind != "landmarks"]
+        if missing:
+            raise BadInputError(
+                "files of a case are missing", code="incomplete_case", field=case,
+                found=f"no {', '.join(missing)}", remedy="correct the patterns",
+            )  # fmt: skip
+    return dict(sorted(cases.items()))
+
+
+def import_lcsd500(
+    cases: Mapping[str, Mapping[str, Path]], folder: Path, layout: Layout,
+    *, progress: Callable[[Iterable[str]], Iterable[str]] = lambda names: names,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Write dense clouds and tables of all cases into a folder; return the rows of its table.
+
+    Cases with landmarks have the role ``test``.
+
+    Raises
+    ------
+    BadInputError
+        Broken vessel maps or tables, or points of a table outside the maps (``wrong_frame``).
+    """
+    rows = []
+    for case in progress(list(cases)):
+        held = cases[case]
+        maps = {name: read_mask(held[name], kind="vessels") for name in ("fixed", "moving")}
+        grids = Grids(maps["fixed"].grid, maps["moving"].grid)
+        tables = {
+            kind: _pairs(held[kind], grids, layout)
+            for kind in ("correspondences", "landmarks")
+            if kind in held
+        }
+        rows.append(
+            write_cloud_pair(
+                folder,
+                case,
+                {name: dense_cloud(vessels) for name, vessels in maps.items()},
+                role="test" if "landmarks" in held else "train",
+                times=("baseline", "followup"),
+                **tables,
+            )
+        )
+    return rows
+
+
+def _pairs(file: Path, grids: Grids, layout: Layout) -> PointPairs:
+    pairs = read_landmarks([file], "generic", grids=grids, given=layout.numbering).pairs
+    if grids.fixed is not None:
+        check_frame(pairs.fixed, grids.fixed, which="fixed", file=file)
+    return pairs

@@ -1,0 +1,175 @@
+"""What can be wrong with landmarks: errors that stop, and findings that a person should look at."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.errors import BadInputError
+from lcsd.evaluation.extrapolation import extrapolate_vectors
+from lcsd.geometry import Grid
+from lcsd.images import Image
+from lcsd.landmarks.lists import check_unique
+from lcsd.landmarks.numbering import other_frame
+from lcsd.points import PointPairs
+from lcsd.settings.landmarks import LandmarksSettings
+
+MAD_TO_SIGMA = 1.4826
+"""Standard deviation of a normal distribution over its median absolute deviation."""
+
+FINDING_COLUMNS = ("finding", "id", "row", "scan", "mm")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a person should look at.
+
+    Parameters
+    ----------
+    rows
+        One per finding: ``finding`` (``same_position``, ``outside_mask``, ``outlier``), ``id``,
+        ``row`` (from 1), ``scan``, ``mm`` (distance to the other point, to the mask, or to the
+        predicted place).
+    figures
+        Counts, and the limit and statistics of the residuals in mm; JSON-serialisable.
+    """
+
+    rows: list[dict[str, object]] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def _names(pairs: PointPairs) -> tuple[str, ...]:
+    return pairs.ids if pairs.ids is not None else ("",) * len(pairs)
+
+
+def check_frame(points: NDArray[np.float64], grid: Grid, *, which: str, file: Path | None) -> None:
+    """Raise ``BadInputError`` unless all points (N, 3), LPS mm, lie inside a scan.
+
+    The code is ``wrong_frame`` if all would lie inside in another frame, which the message names,
+    else ``landmark_outside``.
+    """
+    outside = np.flatnonzero(~grid.contains(points))
+    if not len(outside):
+        return
+    hint = other_frame(points, grid)
+    corners = grid.corners()
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    raise BadInputError(
+        f"{which} landmarks lie outside the scan ({len(outside)} of {len(points)} do)",
+        code="landmark_outside" if hint is None else "wrong_frame", file=file,
+        field=f"point {outside[0] + 1}",
+        expected=f"LPS mm between ({', '.join(f'{v:.1f}' for v in low)}) and "
+        f"({', '.join(f'{v:.1f}' for v in high)})",
+        found=f"({', '.join(f'{v:.1f}' for v in points[outside[0]])})",
+        remedy=hint or "check that file and scan belong together",
+    )  # fmt: skip
+
+
+def _same_positions(pairs: PointPairs, *, limit_mm: float) -> list[dict[str, object]]:
+    from scipy.spatial import cKDTree  # noqa: PLC0415
+
+    rows: list[dict[str, object]] = []
+    for scan, points in (("fixed", pairs.fixed), ("moving", pairs.moving)):
+        near = cKDTree(points).query_pairs(limit_mm, output_type="ndarray")
+        for a, b in sorted(map(tuple, near)):
+            apart = float(np.linalg.norm(points[a] - points[b]))
+            rows += [_finding("same_position", pairs, int(row), scan, apart) for row in (a, b)]
+    return rows
+
+
+def _finding(what: str, pairs: PointPairs, row: int, scan: str, mm: float) -> dict[str, object]:
+    return {"finding": what, "id": _names(pairs)[row], "row": row + 1, "scan": scan,
+            "mm": f"{mm:.3f}"}  # fmt: skip
+
+
+def _outside_mask(pairs: PointPairs, mask: Image) -> list[dict[str, object]]:
+    from scipy.ndimage import distance_transform_edt  # noqa: PLC0415
+
+    voxels = np.rint(mask.grid.world_to_voxel(pairs.fixed)).astype(int)
+    inside = mask.grid.contains(pairs.fixed)
+    voxels = np.clip(voxels, 0, np.asarray(mask.grid.size) - 1)
+    away = distance_transform_edt(mask.array == 0, sampling=mask.grid.spacing[::-1])
+    depth = away[voxels[:, 2], voxels[:, 1], voxels[:, 0]]
+    return [
+        _finding("outside_mask", pairs, int(row), "fixed", float(depth[row]))
+        for row in np.flatnonzero((depth > 0) | ~inside)
+    ]
+
+
+def outliers(
+    pairs: PointPairs, correspondences: PointPairs, settings: LandmarksSettings
+) -> tuple[NDArray[np.float64], float]:
+    """Return the distance of landmarks from where correspondences predict them, and a limit.
+
+    Returns
+    -------
+    tuple
+        Distances in mm, shape (N,), from a thin-plate spline through the correspondences, and
+        ``median + outlier_mads * 1.4826 * MAD`` of them, at least ``outlier_mm``.
+    """
+    motion = extrapolate_vectors(
+        correspondences.fixed, correspondences.moving - correspondences.fixed, pairs.fixed,
+        method="tps", tps_smoothing=settings.tps_smoothing,
+    )  # fmt: skip
+    apart = np.linalg.norm(pairs.moving - pairs.fixed - motion, axis=1)
+    middle = float(np.median(apart))
+    spread = MAD_TO_SIGMA * float(np.median(np.abs(apart - middle)))
+    return apart, max(settings.outlier_mm, middle + settings.outlier_mads * spread)
+
+
+def check_landmarks(
+    pairs: PointPairs,
+    *,
+    fixed: Grid | None = None,
+    moving: Grid | None = None,
+    mask: Image | None = None,
+    correspondences: PointPairs | None = None,
+    settings: LandmarksSettings | None = None,
+    file: Path | None = None,
+) -> Findings:
+    """Return what a person should look at in landmarks that are formally right.
+
+    Parameters
+    ----------
+    pairs
+        LPS mm, moving positions in the space of ``moving`` and ``correspondences``.
+    fixed, moving
+        Voxels of the scans: points must lie inside.
+    mask
+        Lung of the fixed scan.
+    correspondences
+        Point motion to compare with.
+    file
+        Of the landmarks, for errors.
+
+    Raises
+    ------
+    BadInputError
+        An id twice, points outside a scan (``landmark_outside``, or ``wrong_frame`` if another
+        frame explains it).
+    """
+    settings = settings or LandmarksSettings()
+    check_unique(pairs.ids or (), file=file)
+    for which, points, grid in (("fixed", pairs.fixed, fixed), ("moving", pairs.moving, moving)):
+        if grid is not None:
+            check_frame(points, grid, which=which, file=file)
+    rows = _same_positions(pairs, limit_mm=settings.same_mm)
+    figures: dict[str, Any] = {"landmarks": len(pairs)}
+    if mask is not None:
+        rows += _outside_mask(pairs, mask)
+    if correspondences is not None:
+        apart, limit = outliers(pairs, correspondences, settings)
+        rows += [
+            _finding("outlier", pairs, int(row), "moving", float(apart[row]))
+            for row in np.argsort(-apart, kind="stable")
+            if apart[row] > limit
+        ]
+        figures |= {
+            "residual_median_mm": float(np.median(apart)), "residual_max_mm": float(apart.max()),
+            "residual_limit_mm": limit,
+        }  # fmt: skip
+    for what in ("same_position", "outside_mask", "outlier"):
+        figures[what] = sum(row["finding"] == what for row in rows)
+    return Findings(rows, figures)

@@ -1,0 +1,258 @@
+"""Landmarks of a pair of scans in any of the known formats: read into LPS mm, and written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from lcsd.errors import BadInputError
+from lcsd.files import require_file
+from lcsd.geometry import Grid
+from lcsd.landmarks.lists import PairBy, Paired, PointList, check_unique, pair_lists
+from lcsd.landmarks.number_tables import read_number_table, write_number_table
+from lcsd.landmarks.numbering import Axes, Frame, Numbering
+from lcsd.landmarks.slicer import read_fcsv, read_markups, write_fcsv, write_markups
+from lcsd.points import PAIR_COLUMNS, PointPairs, read_point_pairs, write_point_pairs
+
+FormatName = Literal["lcsd", "slicer", "fcsv", "dirlab", "learn2reg", "lung250m", "generic"]
+
+ENDINGS: dict[str, FormatName] = {".mrk.json": "slicer", ".fcsv": "fcsv"}
+"""Endings that belong to one format."""
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """A table of numbers without a word on what they mean.
+
+    Parameters
+    ----------
+    numbering
+        What they mean.
+    per_scan
+        Whether there is a file for each scan; otherwise six columns hold both.
+    separator, header
+        How it is written.
+    """
+
+    numbering: Numbering
+    per_scan: bool
+    separator: str = ","
+    header: tuple[str, ...] = ()
+
+
+TABLES: dict[str, TableFormat] = {
+    "dirlab": TableFormat(Numbering("voxel", 1), True, "\t"),
+    "learn2reg": TableFormat(Numbering("voxel"), True),
+    "lung250m": TableFormat(Numbering("voxel"), False, header=PAIR_COLUMNS),
+    "generic": TableFormat(Numbering("lps"), False, header=PAIR_COLUMNS),
+}
+
+
+class Grids(NamedTuple):
+    """Where the voxels of both scans lie; None where not known."""
+
+    fixed: Grid | None = None
+    moving: Grid | None = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a user says about a table in place of its format's own convention; None: nothing."""
+
+    frame: Frame | None = None
+    base: int | None = None
+    axes: Axes | None = None
+
+    def numbering(self, format_name: str) -> Numbering:
+        """Return what the numbers of a format mean."""
+        said = {
+            name: value
+            for name, value in (("frame", self.frame), ("base", self.base), ("axes", self.axes))
+            if value is not None
+        }
+        return replace(TABLES[format_name].numbering, **said)  # type: ignore[arg-type]
+
+
+NOTHING_GIVEN = Given()
+
+
+def format_of(path: Path, *, reading: bool) -> FormatName:
+    """Return the format that a file's ending, or the header of a CSV, stands for.
+
+    Raises
+    ------
+    BadInputError
+        If several formats are possible (``unknown_format``).
+    """
+    name = path.name.lower()
+    for ending, found in ENDINGS.items():
+        if name.endswith(ending):
+            return found
+    if name.endswith(".csv"):
+        if not reading:
+            return "lcsd"
+        with require_file(path).open(encoding="utf-8-sig", errors="replace") as handle:
+            header = {cell.strip() for cell in handle.readline().split(",")}
+        if header & set(PAIR_COLUMNS):
+            return "lcsd"
+    raise BadInputError(
+        "the ending does not tell the format", code="unknown_format", file=path,
+        expected=f"{', '.join(ENDINGS)}, or .csv with our header",
+        remedy=f"give {'--from' if reading else '--to'} lcsd, slicer, fcsv, {', '.join(TABLES)}",
+    )  # fmt: skip
+
+
+def read_landmarks(
+    files: Sequence[Path], format_name: FormatName, *, grids: Grids = Grids(),  # noqa: B008
+    given: Given = NOTHING_GIVEN, by: PairBy = "label",
+) -> Paired:  # fmt: skip
+    """Return the landmarks of one file for both scans, or of a file for each.
+
+    Parameters
+    ----------
+    files
+        One or two: fixed, moving.
+    grids
+        Of the scans; needed for voxel indices.
+    given
+        Replaces a table's own convention.
+    by
+        How the points of two lists find each other, see :func:`lcsd.landmarks.lists.pair_lists`.
+
+    Raises
+    ------
+    BadInputError
+        Broken file, missing column or grid, numbers that are not finite, lists that do not pair.
+    """
+    if len(files) == 1:
+        both = _read_both(files[0], format_name, grids, given)
+        if isinstance(both, Paired):
+            check_unique(both.pairs.ids or (), file=files[0])
+            return both
+        return pair_lists(*both, by=by, files=(files[0], None))
+    if format_name == "lcsd":
+        raise BadInputError(
+            "a landmark CSV holds both scans", code="too_many_files", file=files[1],
+            expected="one file", found=len(files),
+        )  # fmt: skip
+    fixed, moving = (
+        _read_one(file, format_name, grid, given) for file, grid in zip(files, grids, strict=True)
+    )
+    return pair_lists(fixed, moving, by=by, files=(files[0], files[1]))
+
+
+def _read_both(
+    file: Path, format_name: FormatName, grids: Grids, given: Given
+) -> Paired | tuple[PointList, PointList]:
+    """Return the pairs, or the two lists, of a file that holds both scans."""
+    if format_name == "lcsd":
+        pairs = read_point_pairs(file)
+        return Paired(pairs, ("",) * len(pairs), ())
+    if format_name == "slicer":
+        lists = read_markups(file)
+        if len(lists) == 2:
+            return lists[0], lists[1]
+        raise _one_scan(file, f"{len(lists)} markups")
+    if format_name == "fcsv":
+        raise _one_scan(file, "an .fcsv file of one list")
+    table = read_number_table(file)
+    if table.numbers.shape[1] != 6:
+        raise _one_scan(file, "three columns")
+    numbering = given.numbering(format_name)
+    pairs = PointPairs(
+        numbering.to_lps(table.numbers[:, :3], grids.fixed, file=file),
+        numbering.to_lps(table.numbers[:, 3:], grids.moving or grids.fixed, file=file),
+        ids=table.labels,
+    )
+    return Paired(pairs, ("",) * len(pairs), ())
+
+
+def _one_scan(file: Path, found: str) -> BadInputError:
+    return BadInputError(
+        "the file has the points of one scan", code="missing_list", file=file,
+        expected="two lists, fixed and moving", found=found,
+        remedy="give the file of the moving scan after it",
+    )  # fmt: skip
+
+
+def _read_one(file: Path, format_name: FormatName, grid: Grid | None, given: Given) -> PointList:
+    """Return the points of a file for one scan."""
+    if format_name == "slicer":
+        lists = read_markups(file)
+        if len(lists) == 1:
+            return lists[0]
+        raise BadInputError(
+            "the file has several lists", code="several_lists", file=file,
+            expected="one markup in each of two files", found=f"{len(lists)} markups",
+        )  # fmt: skip
+    if format_name == "fcsv":
+        return read_fcsv(file)
+    table = read_number_table(file)
+    if table.numbers.shape[1] != 3:
+        raise BadInputError(
+            "the file has the points of both scans", code="too_many_files", file=file,
+            expected="three columns in each of two files", found="six columns",
+        )  # fmt: skip
+    numbering = given.numbering(format_name)
+    return PointList(numbering.to_lps(table.numbers, grid, file=file), table.labels)
+
+
+def write_landmarks(
+    files: Sequence[Path], format_name: FormatName, pairs: PointPairs, *,
+    grids: Grids = Grids(), given: Given = NOTHING_GIVEN,  # noqa: B008
+    notes: tuple[str, ...] | None = None,
+) -> None:  # fmt: skip
+    """Write landmarks to one file for both scans, or to a file for each.
+
+    Voxel indices are not rounded. Ids are kept by ``lcsd``, ``slicer`` and ``fcsv``; weight and
+    origin by ``lcsd``.
+
+    Raises
+    ------
+    BadInputError
+        Too few or many files for the format, or voxels without a grid.
+    """
+    per_scan = format_name == "fcsv" or (format_name in TABLES and TABLES[format_name].per_scan)
+    if (per_scan and len(files) == 1) or (format_name in {"lcsd", "lung250m"} and len(files) == 2):
+        raise BadInputError(
+            f"the format {format_name} has {'a file for each scan' if per_scan else 'one file'}",
+            code="missing_output" if per_scan else "too_many_files", file=files[0],
+            field="--moving-out",
+            remedy="give it" if per_scan else "leave it out",
+        )  # fmt: skip
+    if format_name == "lcsd":
+        write_point_pairs(files[0], pairs)
+        return
+    if format_name in TABLES:
+        _write_tables(files, format_name, pairs, grids, given)
+        return
+    ids = pairs.ids or tuple(str(n + 1) for n in range(len(pairs)))
+    lists = [
+        PointList(points, ids, notes, name=name)
+        for name, points in (("fixed", pairs.fixed), ("moving", pairs.moving))
+    ]
+    if format_name == "fcsv":
+        for file, part in zip(files, lists, strict=True):
+            write_fcsv(file, part)
+    elif len(files) == 1:
+        write_markups(files[0], lists)
+    else:
+        for file, part in zip(files, lists, strict=True):
+            write_markups(file, [part])
+
+
+def _write_tables(
+    files: Sequence[Path], format_name: str, pairs: PointPairs, grids: Grids, given: Given
+) -> None:
+    form, numbering = TABLES[format_name], given.numbering(format_name)
+    fixed = numbering.from_lps(pairs.fixed, grids.fixed, file=files[0])
+    moving = numbering.from_lps(pairs.moving, grids.moving or grids.fixed, file=files[-1])
+    if len(files) == 1:
+        both = np.concatenate([fixed, moving], axis=1)
+        write_number_table(files[0], both, separator=form.separator, header=form.header)
+        return
+    header = ("x", "y", "z") if form.header else ()
+    for file, numbers in zip(files, (fixed, moving), strict=True):
+        write_number_table(file, numbers, separator=form.separator, header=header)

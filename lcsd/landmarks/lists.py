@@ -1,0 +1,162 @@
+"""Points of one scan under their labels, and how the lists of two scans become pairs."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.errors import BadInputError
+from lcsd.points import PointPairs
+
+PairBy = Literal["label", "row"]
+
+SHOWN = 5
+"""Labels that an error names at most."""
+
+
+@dataclass(frozen=True)
+class PointList:
+    """Points of one scan.
+
+    Parameters
+    ----------
+    points
+        Shape (N, 3), LPS mm; only those that have a position.
+    labels
+        One per point, or None if the file has none.
+    notes
+        Free text per point (Slicer's description), or None.
+    unset
+        Labels without a position yet.
+    name
+        Of the list; Slicer begins the labels that it makes with it.
+    """
+
+    points: NDArray[np.float64]
+    labels: tuple[str, ...] | None = None
+    notes: tuple[str, ...] | None = None
+    unset: tuple[str, ...] = ()
+    name: str = ""
+
+
+class Paired(NamedTuple):
+    """Pairs of two lists, and what was left out."""
+
+    pairs: PointPairs
+    notes: tuple[str, ...]
+    """Text per pair: the notes of both points."""
+    unset: tuple[str, ...]
+    """Labels that are in both lists, but without a position in one."""
+
+
+def check_unique(labels: tuple[str, ...], *, file: Path | None) -> None:
+    """Raise ``BadInputError`` (``duplicate_id``) if a label appears twice; empty ones may."""
+    seen: set[str] = set()
+    for number, label in enumerate(labels, 1):
+        if label and label in seen:
+            raise BadInputError(
+                "landmark id appears twice", code="duplicate_id", file=file,
+                field=f"point {number}, id {label}", remedy="give every landmark its own id",
+            )  # fmt: skip
+        seen.add(label)
+
+
+def _own_labels(part: PointList) -> tuple[dict[str, int | None], bool]:
+    """Return the row of each label (None: no position), and whether all follow the list's name."""
+    rows: dict[str, int | None] = {label: row for row, label in enumerate(part.labels or ())}
+    rows |= dict.fromkeys(part.unset)
+    # Slicer calls the points of a list after the list: F-1, F-2, ...
+    prefix = re.escape(part.name) + r"[-_]"
+    made = [re.fullmatch(prefix + r"(\d+)", label) for label in rows]
+    if part.name and rows and all(made):
+        return {m[1]: row for m, row in zip(made, rows.values(), strict=True) if m}, True
+    return rows, False
+
+
+def _some(labels: set[str]) -> str:
+    shown = sorted(labels)[:SHOWN]
+    return ", ".join(shown) + (", ..." if len(labels) > SHOWN else "")
+
+
+def pair_lists(
+    fixed: PointList, moving: PointList, *, by: PairBy = "label",
+    files: tuple[Path, Path | None],
+) -> Paired:  # fmt: skip
+    """Return the pairs of two lists.
+
+    Parameters
+    ----------
+    by
+        ``label``: the same label, where both lists have labels; where all labels are those that
+        Slicer makes from a list's name, their numbers. ``row``: the same place in the list.
+    files
+        Of both lists, for errors; the second is None if one file holds both.
+
+    Raises
+    ------
+    BadInputError
+        A label twice (``duplicate_id``), lists of other labels (``unpaired_ids``) or lengths
+        (``unequal_counts``).
+    """
+    for part, file in ((fixed, files[0]), (moving, files[1] or files[0])):
+        check_unique((*(part.labels or ()), *part.unset), file=file)
+    if by == "row" or fixed.labels is None or moving.labels is None:
+        return _by_row(fixed, moving, files)
+    here, here_made = _own_labels(fixed)
+    there, there_made = _own_labels(moving)
+    if not (here_made and there_made):
+        here = _own_labels(PointList(fixed.points, fixed.labels, unset=fixed.unset))[0]
+        there = _own_labels(PointList(moving.points, moving.labels, unset=moving.unset))[0]
+    if here.keys() != there.keys():
+        only = (here.keys() - there.keys(), there.keys() - here.keys())
+        raise BadInputError(
+            "landmarks are in one list only", code="unpaired_ids", file=files[1] or files[0],
+            expected="the same ids in both lists",
+            found="; ".join(
+                f"only in the {name}: {_some(set(labels))}"
+                for name, labels in zip(("fixed", "moving"), only, strict=True) if labels
+            ),
+            remedy="add or delete points, or pair by place (--pair-by row)",
+        )  # fmt: skip
+    kept = {
+        label: (row, other)
+        for label, row in here.items()
+        if row is not None and (other := there[label]) is not None
+    }
+    rows = [row for row, _ in kept.values()]
+    others = [other for _, other in kept.values()]
+    return Paired(
+        PointPairs(fixed.points[rows], moving.points[others], ids=tuple(kept)),
+        _notes(fixed, moving, rows, others),
+        tuple(label for label in here if label not in kept),
+    )
+
+
+def _by_row(fixed: PointList, moving: PointList, files: tuple[Path, Path | None]) -> Paired:
+    if len(fixed.points) != len(moving.points):
+        raise BadInputError(
+            "the lists have different numbers of points", code="unequal_counts",
+            file=files[1] or files[0], expected=f"{len(fixed.points)} as in the fixed list",
+            found=len(moving.points), remedy="give every landmark a position in both scans",
+        )  # fmt: skip
+    rows = list(range(len(fixed.points)))
+    ids = fixed.labels if fixed.labels is not None else moving.labels
+    return Paired(
+        PointPairs(fixed.points, moving.points, ids=ids), _notes(fixed, moving, rows, rows), ()
+    )
+
+
+def _notes(
+    fixed: PointList, moving: PointList, rows: list[int], others: list[int]
+) -> tuple[str, ...]:
+    return tuple(
+        " ".join(
+            part.notes[row]
+            for part, row in ((fixed, a), (moving, b))
+            if part.notes is not None and part.notes[row]
+        )
+        for a, b in zip(rows, others, strict=True)
+    )

@@ -1,0 +1,189 @@
+"""Landmarks for a person to correct: distinctive points of the lung and where they should be."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.corrfield.foerstner import find_keypoints, keypoint_scores
+from lcsd.corrfield.kernels import kernels_on
+from lcsd.corrfield.mind import FULL
+from lcsd.errors import BadInputError
+from lcsd.images import DisplacementField, Image, check_same_grid
+from lcsd.landmarks.origin import predicted
+from lcsd.landmarks.spread import spread_out
+from lcsd.points import PointPairs
+from lcsd.settings.correspond import CorrespondSettings
+from lcsd.settings.landmarks import LandmarksSettings
+
+Points = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Predicted landmarks.
+
+    Parameters
+    ----------
+    pairs
+        LPS mm in the images' space, with ids ``1`` to ``N`` (the most distinctive first),
+        ``origin`` and ``weight = exp(-(doubt / doubt_mm)^2)``.
+    doubt
+        Of each predicted match, mm, shape (N,); see :func:`doubts`.
+    """
+
+    pairs: PointPairs
+    doubt: Points
+
+
+def distinctive_points(
+    image: Image,
+    mask: Image,
+    *,
+    settings: LandmarksSettings | None = None,
+    corrfield: CorrespondSettings | None = None,
+) -> Points:
+    """Return well-spread points of a lung that are easy to find again, the most distinctive first.
+
+    Candidates are the largest values of Foerstner's distinctiveness within ``cube`` voxels, of
+    which the ``pool_share`` with the most stay; of these, :func:`lcsd.landmarks.spread.spread_out`
+    takes ``count``. Points keep ``correspond.erosion`` voxels off the pleura.
+
+    Parameters
+    ----------
+    image
+        CT in HU.
+    mask
+        Lung, on the same grid.
+
+    Returns
+    -------
+    NDArray
+        Shape (count, 3), LPS mm.
+
+    Raises
+    ------
+    BadInputError
+        Another grid, an empty mask, or fewer candidates than ``count`` (``too_few_points``).
+    """
+    settings, corrfield = settings or LandmarksSettings(), corrfield or CorrespondSettings()
+    check_same_grid(mask.grid, image.grid)
+    scores = keypoint_scores(
+        image.array.astype(np.float32), mask.array != 0, sigma=corrfield.sigma,
+        erosion=corrfield.erosion,
+    )  # fmt: skip
+    voxels = find_keypoints(scores, cube=settings.cube, threshold=corrfield.keypoint_threshold)
+    found = scores[tuple(voxels.T)]
+    order = np.argsort(-found, kind="stable")
+    order = order[: max(int(np.ceil(settings.pool_share * len(order))), settings.count)]
+    if len(order) < settings.count:
+        raise BadInputError(
+            "too few distinctive points in the lung", code="too_few_points", field="count",
+            expected=f">= {settings.count}", found=len(order),
+            remedy="lower landmarks.count or landmarks.cube",
+        )  # fmt: skip
+    world = image.grid.voxel_to_world(voxels[order][:, ::-1].astype(np.float64))
+    return np.asarray(world[spread_out(world, settings.count)])
+
+
+def doubts(
+    fixed: Image,
+    moving: Image,
+    field: DisplacementField,
+    points: Points,
+    *,
+    settings: LandmarksSettings | None = None,
+    corrfield: CorrespondSettings | None = None,
+    device: str = "cpu",
+) -> Points:
+    """Return how far image and prediction disagree at points, mm, shape (N,).
+
+    The moving image is warped by the field, so that a right prediction leaves each point where it
+    is. Around the point its patch is searched for, without any regard to neighbours: it is found
+    ``a`` away; from there, back in the fixed image, ``b`` away. The doubt is ``|a| + |a + b|``:
+    how far the image alone would move the match, and how far there and back disagree.
+
+    Parameters
+    ----------
+    fixed, moving
+        CT in HU on one grid.
+    field
+        Motion on that grid.
+    points
+        LPS mm, shape (N, 3), rounded to voxels.
+
+    Notes
+    -----
+    Features (MIND-SSC), patch, costs and soft minimum are those of corrfield's last stage.
+    """
+    settings, corrfield = settings or LandmarksSettings(), corrfield or CorrespondSettings()
+    check_same_grid(moving.grid, fixed.grid)
+    check_same_grid(field.grid, fixed.grid)
+    kernels = kernels_on(device)
+    vectors = fixed.grid.world_vectors_to_voxel(field.vectors.astype(np.float64))
+    back = kernels.upload(np.ascontiguousarray(vectors.transpose(3, 0, 1, 2)[::-1], np.float32))
+    other = kernels.upload(moving.array.astype(np.float32)[None])
+    warped = kernels.warp(other, back)[0]
+    step, sigma = corrfield.mind_step, corrfield.mind_sigma
+    here = kernels.features(kernels.upload(fixed.array.astype(np.float32)), step=step, sigma=sigma)
+    there = kernels.features(warped, step=step, sigma=sigma)
+    at = np.rint(fixed.grid.world_to_voxel(points))[:, ::-1]
+
+    def search(source: object, target: object, places: Points) -> Points:
+        costs = kernels.cost_volumes(
+            source, target, np.ascontiguousarray(places), radius=settings.search_voxels, step=1,
+            patch_radius=corrfield.patch_radius[-1], alpha=corrfield.alpha / FULL**2,
+        )  # fmt: skip
+        return kernels.soft_minimum(costs, gamma=corrfield.gamma, step=1)
+
+    away = search(here, there, at)
+    returned = away + search(there, here, at + away)
+    lengths = [
+        np.linalg.norm(fixed.grid.voxel_vectors_to_world(part[:, ::-1]), axis=1)
+        for part in (away, returned)
+    ]
+    return np.asarray(lengths[0] + lengths[1])
+
+
+def propose_landmarks(
+    fixed: Image,
+    moving: Image,
+    mask: Image,
+    field: DisplacementField,
+    *,
+    method: str,
+    settings: LandmarksSettings | None = None,
+    corrfield: CorrespondSettings | None = None,
+    device: str = "cpu",
+) -> Proposal:
+    """Return distinctive points of the fixed lung, their predicted matches and the doubt of each.
+
+    Parameters
+    ----------
+    fixed, moving
+        CT in HU on one grid.
+    mask
+        Lung of the fixed image, on that grid.
+    field
+        Motion that predicts the matches, on that grid.
+    method
+        Name of what made the field, for ``origin``.
+
+    Raises
+    ------
+    BadInputError
+        Different grids, or too few distinctive points.
+    """
+    settings = settings or LandmarksSettings()
+    points = distinctive_points(fixed, mask, settings=settings, corrfield=corrfield)
+    doubt = doubts(
+        fixed, moving, field, points, settings=settings, corrfield=corrfield, device=device
+    )
+    pairs = PointPairs(
+        points,
+        points + field.at(points),
+        ids=tuple(str(n + 1) for n in range(len(points))),
+        weight=np.exp(-((doubt / settings.doubt_mm) ** 2)),
+        origin=(predicted(method),) * len(points),
+    )
+    return Proposal(pairs, doubt)

@@ -1,0 +1,217 @@
+"""Markups of 3D Slicer: ``.mrk.json`` and the older ``.fcsv``.
+
+Both say in which frame their points are. Sources: Slicer's documentation of markups files and its
+schema ``markups-schema-v1.0.3.json``.
+"""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.errors import BadInputError
+from lcsd.files import atomic_path, read_json, require_file, write_text
+from lcsd.geometry import flip_lps_ras
+from lcsd.landmarks.lists import PointList
+
+SCHEMA = (
+    "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/"
+    "Schema/markups-schema-v1.0.3.json#"
+)
+TO_LPS = {"LPS": 1, "RAS": -1, "1": 1, "0": -1}
+"""Sign of x and y by the name of a frame; up to version 4.10 fcsv files have the numbers."""
+
+MM_PER = {"mm": 1.0, "um": 1e-3}
+FCSV_COLUMNS = (
+    "id", "x", "y", "z", "ow", "ox", "oy", "oz", "vis", "sel", "lock", "label", "desc",
+    "associatedNodeID",
+)  # fmt: skip
+FCSV_STATUS_COLUMN = 14
+"""Since version 5 a column without a name says whether a point has a position."""
+
+FCSV_DEFINED = "2"
+
+
+def _broken(path: Path, what: str, *, field: str | None = None, **more: object) -> BadInputError:
+    return BadInputError(what, code="broken_landmarks", file=path, field=field, **more)  # type: ignore[arg-type]
+
+
+def _position(values: Any, *, path: Path, field: str) -> list[float]:
+    good = isinstance(values, list) and len(values) == 3
+    numbers = [v for v in values if isinstance(v, int | float)] if good else []
+    if len(numbers) != 3 or not np.isfinite(numbers).all():
+        raise BadInputError(
+            "not a position", code="bad_number", file=path, field=field,
+            expected="three finite numbers", found=values,
+        )  # fmt: skip
+    return [float(v) for v in numbers]
+
+
+def _signed(points: Sequence[Sequence[float]], frame: str) -> NDArray[np.float64]:
+    array = np.array(points, dtype=np.float64).reshape(-1, 3)
+    return array if TO_LPS[frame] == 1 else flip_lps_ras(array)
+
+
+def _scale(markup: Mapping[str, Any], path: Path) -> float:
+    unit = markup.get("coordinateUnits", "mm")
+    # The unit may be a coded term: value, scheme, meaning.
+    unit = unit[0] if isinstance(unit, list) and unit else unit
+    if unit not in MM_PER:
+        raise _broken(path, "unknown unit", field="coordinateUnits", expected="mm or um",
+                      found=unit)  # fmt: skip
+    return MM_PER[str(unit)]
+
+
+def _read_markup(markup: Any, path: Path) -> PointList:
+    if not isinstance(markup, dict) or not isinstance(markup.get("controlPoints", []), list):
+        raise _broken(path, "not a markup with control points", field="markups")
+    frame = markup.get("coordinateSystem", "LPS")  # the schema's default
+    if frame not in {"LPS", "RAS"}:
+        raise _broken(path, "unknown coordinate system", field="coordinateSystem",
+                      expected="LPS or RAS", found=frame)  # fmt: skip
+    points, labels, notes, unset = [], [], [], []
+    for number, point in enumerate(markup.get("controlPoints", []), 1):
+        if not isinstance(point, dict):
+            raise _broken(path, "not a control point", field=f"point {number}")
+        label = str(point.get("label") or point.get("id") or number)
+        if point.get("positionStatus", "defined") != "defined" or not point.get("position"):
+            unset.append(label)
+            continue
+        points.append(_position(point["position"], path=path, field=f"point {number}"))
+        labels.append(label)
+        notes.append(str(point.get("description", "")))
+    return PointList(
+        _signed(points, frame) * _scale(markup, path), tuple(labels), tuple(notes), tuple(unset),
+        name=str(markup.get("name", "")),
+    )  # fmt: skip
+
+
+def read_markups(path: Path) -> list[PointList]:
+    """Return the point lists of a ``.mrk.json`` file, in LPS mm.
+
+    Points whose ``positionStatus`` is not ``defined``, or without a position, are in ``unset``.
+
+    Raises
+    ------
+    BadInputError
+        Missing or broken file, no markup, unknown frame or unit, a position that is not finite.
+    """
+    markups = read_json(path).get("markups")
+    if not isinstance(markups, list) or not markups:
+        raise _broken(path, "no markups in the file", field="markups",
+                      expected="a Markups file of 3D Slicer")  # fmt: skip
+    return [_read_markup(markup, path) for markup in markups]
+
+
+def markup(part: PointList) -> dict[str, Any]:
+    """Return a point list in LPS as the content of Slicer's markup."""
+    labels = part.labels or tuple(str(n + 1) for n in range(len(part.points)))
+    notes = part.notes or ("",) * len(part.points)
+    points: list[dict[str, Any]] = [
+        {
+            "id": str(n), "label": label, "description": note,
+            "position": [round(float(v), 6) + 0.0 for v in position],
+            "positionStatus": "defined",
+        }
+        for n, (label, note, position) in enumerate(zip(labels, notes, part.points, strict=True), 1)
+    ]  # fmt: skip
+    points += [
+        {"id": str(n), "label": label, "description": "", "positionStatus": "undefined"}
+        for n, label in enumerate(part.unset, len(points) + 1)
+    ]
+    return {
+        "type": "Fiducial", "name": part.name, "coordinateSystem": "LPS", "coordinateUnits": "mm",
+        "controlPoints": points,
+        "display": {"pointLabelsVisibility": True, "glyphType": "Cross2D"},
+    }  # fmt: skip
+
+
+def write_markups(path: Path, parts: Sequence[PointList]) -> None:
+    """Write point lists as a ``.mrk.json`` file in LPS mm, one markup per list."""
+    content = {"@schema": SCHEMA, "markups": [markup(part) for part in parts]}
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_fcsv(path: Path) -> PointList:
+    """Return the points of an ``.fcsv`` file, in LPS mm.
+
+    Raises
+    ------
+    BadInputError
+        Missing file, no ``CoordinateSystem`` in its header (``missing_frame``), missing column,
+        a position that is not finite.
+    """
+    frame, columns = None, list(FCSV_COLUMNS)
+    body: list[tuple[int, str]] = []
+    try:
+        lines = require_file(path).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise _broken(path, "not a text file") from error
+    for number, line in enumerate(lines, 1):
+        key, equals, value = line.removeprefix("#").partition("=")
+        if not line.startswith("#"):
+            body += [(number, line)] if line.strip() else []
+        elif equals and key.strip().lower() == "coordinatesystem":
+            frame = value.strip().upper()
+        elif equals and key.strip().lower() == "columns":
+            columns = [name.strip() for name in value.split(",")]
+    if frame not in TO_LPS:
+        raise BadInputError(
+            "the file does not say in which frame its points are", code="missing_frame",
+            file=path, field="# CoordinateSystem", expected=", ".join(TO_LPS), found=frame,
+            remedy="save it again from 3D Slicer, or read it as generic with --frame",
+        )  # fmt: skip
+    missing = [name for name in ("x", "y", "z") if name not in columns]
+    if missing:
+        raise BadInputError(
+            "columns are missing", code="missing_column", file=path, field=", ".join(missing),
+            found=",".join(columns),
+        )  # fmt: skip
+    return _fcsv_points(path, body, columns, frame)
+
+
+def _fcsv_points(
+    path: Path, body: Sequence[tuple[int, str]], columns: Sequence[str], frame: str
+) -> PointList:
+    points: list[list[float]] = []
+    labels: list[str] = []
+    notes: list[str] = []
+    unset: list[str] = []
+    rows = csv.reader(line for _, line in body)
+    for (number, _), cells in zip(body, rows, strict=True):
+        row = dict(zip(columns, cells, strict=False))
+        label = row.get("label") or row.get("id") or str(len(labels) + 1)
+        status = cells[FCSV_STATUS_COLUMN] if len(cells) > FCSV_STATUS_COLUMN else FCSV_DEFINED
+        if status.strip() != FCSV_DEFINED:
+            unset.append(label)
+            continue
+        values: list[Any] = []
+        for axis in "xyz":
+            try:
+                values.append(float(row.get(axis, "")))
+            except ValueError:
+                values.append(row.get(axis))
+        points.append(_position(values, path=path, field=f"line {number}"))
+        labels.append(label)
+        notes.append(row.get("desc", ""))
+    return PointList(_signed(points, frame), tuple(labels), tuple(notes), tuple(unset))
+
+
+def write_fcsv(path: Path, part: PointList) -> None:
+    """Write points as an ``.fcsv`` file in LPS mm."""
+    labels = part.labels or tuple(str(n + 1) for n in range(len(part.points)))
+    notes = part.notes or ("",) * len(part.points)
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as handle,
+    ):
+        handle.write("# Markups fiducial file version = 4.11\n# CoordinateSystem = LPS\n")
+        handle.write(f"# columns = {','.join(FCSV_COLUMNS)}\n")
+        writer = csv.writer(handle, lineterminator="\n")
+        for n, (label, note, point) in enumerate(zip(labels, notes, part.points, strict=True), 1):
+            place = [f"{v:.6f}" for v in point]
+            writer.writerow([n, *place, 0, 0, 0, 1, 1, 1, 0, label, note, ""])

@@ -1,0 +1,46 @@
+"""Choosing points that lie far apart."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+HALVINGS = 24
+"""Steps to the largest distance: 600 mm / 2^24 is far below a voxel."""
+
+
+def _apart(tree: cKDTree, points: NDArray[np.float64], distance: float) -> NDArray[np.int64]:
+    """Return the points that no earlier kept point is nearer to than ``distance``."""
+    free = np.ones(len(points), dtype=bool)
+    kept = []
+    for row in range(len(points)):
+        if free[row]:
+            kept.append(row)
+            free[tree.query_ball_point(points[row], distance * (1 - 1e-12))] = False
+    return np.array(kept, dtype=np.int64)
+
+
+def spread_out(points: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Return the rows of ``count`` points that lie well apart, earlier points preferred.
+
+    Parameters
+    ----------
+    points
+        Distinct, shape (N, 3), N >= count, best first.
+
+    Notes
+    -----
+    Going through the points in their order, one is kept if none kept before lies within a
+    distance; the largest distance that leaves at least ``count`` is found by halving. So every
+    point lies within about that distance of a kept one.
+    """
+    tree = cKDTree(points)
+    low, high = 0.0, float(np.linalg.norm(np.ptp(points, axis=0))) + 1.0
+    best = np.arange(len(points))
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        kept = _apart(tree, points, middle)
+        if len(kept) >= count:
+            low, best = middle, kept
+        else:
+            high = middle
+    return best[:count]
