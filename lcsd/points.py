@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,9 @@ from lcsd.errors import BadInputError
 from lcsd.files import atomic_path, require_file
 
 PAIR_COLUMNS = ("fixed_x", "fixed_y", "fixed_z", "moving_x", "moving_y", "moving_z")
+
+ORIGIN_PATTERN = re.compile(r"manual|(?:corrected|predicted):\S+")
+"""Where a landmark comes from: set by hand, or a method's prediction that was corrected or not."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,16 @@ class PointPairs:
         One name per pair, or None.
     weight
         Confidence per pair in [0, 1], shape (N,), or None.
+    origin
+        Where each pair comes from, or None: ``manual``, ``corrected:METHOD``,
+        ``predicted:METHOD``, or empty where that is not known.
     """
 
     fixed: NDArray[np.float64]
     moving: NDArray[np.float64]
     ids: tuple[str, ...] | None = None
     weight: NDArray[np.float64] | None = None
+    origin: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.fixed)
@@ -44,6 +52,7 @@ def write_point_pairs(path: Path, pairs: PointPairs) -> None:
     header = [*PAIR_COLUMNS]
     header += ["id"] if pairs.ids is not None else []
     header += ["weight"] if pairs.weight is not None else []
+    header += ["origin"] if pairs.origin is not None else []
     with atomic_path(path) as temporary, temporary.open("w", newline="") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(header)
@@ -51,6 +60,7 @@ def write_point_pairs(path: Path, pairs: PointPairs) -> None:
             cells = [f"{v:.4f}" for v in (*pairs.fixed[row], *pairs.moving[row])]
             cells += [pairs.ids[row]] if pairs.ids is not None else []
             cells += [f"{pairs.weight[row]:.4f}"] if pairs.weight is not None else []
+            cells += [pairs.origin[row]] if pairs.origin is not None else []
             writer.writerow(cells)
 
 
@@ -67,14 +77,25 @@ def _number(text: str | None, *, path: Path, line: int, column: str) -> float:
     return value
 
 
+def _origin(text: str | None, *, path: Path, line: int) -> str:
+    origin = (text or "").strip()
+    if origin and not ORIGIN_PATTERN.fullmatch(origin):
+        raise BadInputError(
+            "not the origin of a landmark", code="bad_origin", file=path,
+            field=f"line {line}, column origin",
+            expected="manual, corrected:METHOD, predicted:METHOD or nothing", found=repr(text),
+        )  # fmt: skip
+    return origin
+
+
 def read_point_pairs(path: Path) -> PointPairs:
     """Return correspondences or landmarks from a CSV file.
 
     Raises
     ------
     BadInputError
-        If the file is missing, a column is missing, a cell is not a finite number, or there is
-        no row; the message names line and column.
+        If the file is missing, a column is missing, a cell is not a finite number or not an
+        origin, or there is no row; the message names line and column.
     """
     with require_file(path).open(newline="", encoding="utf-8-sig") as handle:
         reader = csv.DictReader(handle)
@@ -101,6 +122,9 @@ def read_point_pairs(path: Path) -> PointPairs:
         moving=values[:, 3:6],
         ids=tuple(row["id"] for _, row in rows) if "id" in columns else None,
         weight=values[:, 6] if "weight" in columns else None,
+        origin=tuple(_origin(row["origin"], path=path, line=line) for line, row in rows)
+        if "origin" in columns
+        else None,
     )
 
 

@@ -174,7 +174,7 @@ def test_repeated_id_and_wrong_usage_are_refused() -> None:
     one = PointPairs(points(2), points(2))
     with pytest.raises(BadInputError, match="exactly one; found none"):
         evaluate_tre(one)
-    with pytest.raises(BadInputError, match="exactly one; found both"):
+    with pytest.raises(BadInputError, match="exactly one; found --field and --corr"):
         evaluate_tre(one, field=shift_field((0.0, 0.0, 0.0)), correspondences=one)
 
 
