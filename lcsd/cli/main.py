@@ -22,6 +22,7 @@ COMMANDS = {
     "correspond": "Find image-based correspondences with corrfield.",
     "register": "Register two point clouds with DiVRoC.",
     "evaluate": "Score a registration at landmarks.",
+    "compare": "Compare the methods of one or several builds.",
     "report": "Write the report of a build.",
     "weights": "List and check the weights of TotalSegmentator.",
     "config": "Print the default configuration with descriptions.",

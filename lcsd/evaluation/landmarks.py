@@ -213,8 +213,8 @@ def count_seeded(landmarks: PointPairs, method: str) -> int | None:
     """
     if landmarks.origin is None:
         return None
-    by = [origin.partition(":")[2].lower() for origin in landmarks.origin]
-    return by.count(method.lower())
+    seeds = [origin.partition(":")[2].lower() for origin in landmarks.origin if ":" in origin]
+    return seeds.count(method.lower())
 
 
 def snapped(points: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lcsd.evaluation.statistics import cumulative
 from lcsd.files import atomic_path
+from lcsd.report.accuracy import is_circular
 from lcsd.report.cohort import Screened
 from lcsd.report.collect import Case
 from lcsd.report.style import (
@@ -24,7 +25,6 @@ from lcsd.report.style import (
     method_colours,
     method_name,
 )
-from lcsd.report.tables import is_circular
 
 FIGURE_DPI = 160
 JPEG_QUALITY = 84

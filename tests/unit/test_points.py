@@ -34,6 +34,25 @@ def test_point_pairs_round_trip(tmp_path: Path) -> None:
     assert header == "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z,id,weight"
 
 
+def test_origin_is_kept_and_may_be_empty(tmp_path: Path) -> None:
+    origin = ("manual", "corrected:corrfield", "", "predicted:my-method_2")
+    write_point_pairs(
+        tmp_path / "p.csv", PointPairs(np.zeros((4, 3)), np.ones((4, 3)), origin=origin)
+    )
+    assert read_point_pairs(tmp_path / "p.csv").origin == origin
+    write_point_pairs(tmp_path / "q.csv", PointPairs(np.zeros((4, 3)), np.ones((4, 3))))
+    assert read_point_pairs(tmp_path / "q.csv").origin is None
+
+
+@pytest.mark.parametrize("origin", ["Manual", "corrected", "corrected:", "seen:x", "predicted:a b"])
+def test_unknown_origins_are_named(tmp_path: Path, origin: str) -> None:
+    text = HEADER.strip() + f",origin\n1,2,3,4,5,6,manual\n1,2,3,4,5,6,{origin}\n"
+    (tmp_path / "p.csv").write_text(text)
+    with pytest.raises(BadInputError, match="line 3, column origin") as caught:
+        read_point_pairs(tmp_path / "p.csv")
+    assert caught.value.code == "bad_origin"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
