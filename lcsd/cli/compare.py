@@ -34,7 +34,7 @@ def command(
 
     RUN is a build's folder of results, or NAME=FOLDER to call it something else. Only cases that
     all rows have are compared. Writes compare.csv (one line a row), compare_cases.csv (one line a
-    row and case) and compare.md, which is printed, too.
+    row and case), compare.png (cumulative errors) and compare.md, which is printed, too.
     """
     from lcsd.comparison.runs import common_cases, name_runs, read_rows, reasons  # noqa: PLC0415
     from lcsd.comparison.table import (  # noqa: PLC0415
@@ -42,8 +42,10 @@ def command(
         ROW_COLUMNS,
         compare_rows,
         markdown,
+        pooled_errors,
     )
     from lcsd.files import write_table, write_text  # noqa: PLC0415
+    from lcsd.report.figures import BEFORE, cumulative_figure, render, save  # noqa: PLC0415
 
     rows = read_rows(name_runs(runs), methods=methods)
     common, dropped = common_cases(rows)
@@ -54,6 +56,8 @@ def command(
     text = markdown(table, run.settings)
     write_table(out_dir / "compare_cases.csv", CASE_COLUMNS, table.cases)
     write_text(out_dir / "compare.md", text)
+    figure = cumulative_figure(pooled_errors(rows, common, before=BEFORE))
+    save(out_dir / "compare.png", render(figure, "png"))
     out = out_dir / "compare.csv"
     write_table(out, ROW_COLUMNS, table.rows)
     inputs = {

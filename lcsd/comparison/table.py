@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lcsd.comparison.runs import Row, Score
 from lcsd.errors import BadInputError
@@ -107,6 +108,22 @@ def compare_rows(
         common=tuple(common),
         dropped=dict(dropped),
     )
+
+
+def pooled_errors(
+    rows: Sequence[Row], common: Sequence[str], *, before: str
+) -> dict[str, NDArray[np.float64]]:
+    """Return the errors of all landmarks of the common cases by row, mm.
+
+    The errors before come first, called ``before``, if all rows started from the same.
+    """
+
+    def pooled(row: Row, name: str) -> NDArray[np.float64]:
+        return np.concatenate([getattr(row.scores[case], name) for case in common])
+
+    starts = [pooled(row, "before") for row in rows]
+    first = {before: starts[0]} if all(np.allclose(s, starts[0]) for s in starts) else {}
+    return first | {row.name: pooled(row, "tre") for row in rows}
 
 
 def _named(rows: Sequence[Row], wanted: str) -> str:

@@ -5,7 +5,15 @@ import pytest
 
 from lcsd.comparison.runs import Row, common_cases, read_rows
 from lcsd.comparison.runs import Score as ScoreOf
-from lcsd.comparison.table import CASE_COLUMNS, ROW_COLUMNS, UNKNOWN, Table, compare_rows, markdown
+from lcsd.comparison.table import (
+    CASE_COLUMNS,
+    ROW_COLUMNS,
+    UNKNOWN,
+    Table,
+    compare_rows,
+    markdown,
+    pooled_errors,
+)
 from lcsd.errors import BadInputError
 from lcsd.evaluation.statistics import holm, rank_sum_p
 from lcsd.settings.compare import CompareSettings
@@ -122,3 +130,13 @@ def test_dropped_cases_are_said(score: Score) -> None:
     rows = read_rows({"r": build})
     table = compare_rows(rows, *common_cases(rows), SETTINGS)
     assert "1 of 2 cases dropped: 1 not scored by corrfield in r." in markdown(table, SETTINGS)
+
+
+def test_errors_before_are_shown_if_all_rows_started_from_them() -> None:
+    same = [made("a", [1.0, 2.0], [3.0]), made("b", [1.0, 2.0], [3.0])]
+    errors = pooled_errors(same, ["c0", "c1"], before="before")
+    assert list(errors) == ["before", "a", "b"]
+    np.testing.assert_array_equal(errors["before"], [6.0, 7.0, 8.0])
+    np.testing.assert_array_equal(errors["a"], [1.0, 2.0, 3.0])
+    other = [*same, made("c", [1.5, 2.0], [3.0])]
+    assert list(pooled_errors(other, ["c0", "c1"], before="before")) == ["a", "b", "c"]
