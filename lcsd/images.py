@@ -380,9 +380,7 @@ def read_field(path: Path) -> DisplacementField:
         volume: Any = nibabel.load(path)
         data = np.asanyarray(volume.dataobj, dtype=np.float32)
     except READ_ERRORS as error:
-        raise BadInputError(
-            "not a readable vector image", code="truncated_file", file=path
-        ) from error
+        raise BadInputError("not a readable image", code="truncated_file", file=path) from error
     shape = tuple(int(n) for n in data.shape)
     if len(shape) != 5 or shape[3:] != (1, 3):
         raise BadInputError(
@@ -391,12 +389,11 @@ def read_field(path: Path) -> DisplacementField:
             remedy="a Learn2Reg field is given by lcsd evaluate --disp"
             if len(shape) == 4 and shape[3] == 3 else None,
         )  # fmt: skip
-    check_forms(volume.header, (shape[0], shape[1], shape[2]), path)
+    size = (shape[0], shape[1], shape[2])
+    check_forms(volume.header, size, path)
     vectors = np.ascontiguousarray(data[:, :, :, 0].transpose(2, 1, 0, 3))
     if not np.isfinite(vectors).all():
         raise BadInputError("the field has NaN or infinite vectors", code="non_finite", file=path)
     if int(volume.header["intent_code"]) == NIFTI_DISPLACEMENT_INTENT:
         vectors = flip_lps_ras(vectors)
-    return DisplacementField(
-        vectors, Grid.from_affine_ras(volume.affine, (shape[0], shape[1], shape[2]))
-    )
+    return DisplacementField(vectors, Grid.from_affine_ras(volume.affine, size))

@@ -79,7 +79,7 @@ def test_origins_are_counted_and_seeds_are_the_methods_own() -> None:
         "corrected:CorrField": 1, "corrected:corrfield": 1, "manual": 1, "predicted:divroc": 1,
         "unknown": 1,
     }  # fmt: skip
-    assert count_seeded(pairs, "corrfield") == 2
+    assert count_seeded(pairs, "corrfield") == count_seeded(pairs, "CorrField") == 2
     assert count_seeded(pairs, "divroc") == 1
     assert count_seeded(pairs, "corr") == 0
     assert count_seeded(pairs, "") == 0
