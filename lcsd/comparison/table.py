@@ -294,6 +294,9 @@ def _notes(table: Table, settings: CompareSettings) -> list[str]:
         )
     if any(row["seeded_landmarks"] for row in table.rows):
         notes.append("† some landmarks were seeded by this very method: its error is too small.")
+    snapped = [row["snapped"] == str(True) for row in table.rows]
+    if any(snapped) and not all(snapped):
+        notes.append("Some rows were snapped to voxels and others not: they cannot be compared.")
     if table.dropped:
         text = "; ".join(reasons(table.dropped))
         notes.append(f"{len(table.dropped)} of {count + len(table.dropped)} cases dropped: {text}.")

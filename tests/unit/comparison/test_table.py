@@ -132,6 +132,13 @@ def test_dropped_cases_are_said(score: Score) -> None:
     assert "1 of 2 cases dropped: 1 not scored by corrfield in r." in markdown(table, SETTINGS)
 
 
+@pytest.mark.parametrize(("second", "said"), [(True, False), (False, True), (None, True)])
+def test_snapping_of_some_rows_only_is_said(second: bool | None, said: bool) -> None:
+    figures = {} if second is None else {"snapped": second}
+    table = compared(made("a", [1.0], snapped=True), made("b", [2.0], **figures))
+    assert ("cannot be compared" in markdown(table, SETTINGS)) == said
+
+
 def test_errors_before_are_shown_if_all_rows_started_from_them() -> None:
     same = [made("a", [1.0, 2.0], [3.0]), made("b", [1.0, 2.0], [3.0])]
     errors = pooled_errors(same, ["c0", "c1"], before="before")
