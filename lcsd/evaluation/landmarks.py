@@ -72,11 +72,11 @@ IN_RAS = "all would lie inside with x and y negated: the file is in RAS; convert
 IN_VOXELS = "the numbers look like voxel indices; convert them to LPS mm"
 
 
-def _frame_hint(points: NDArray[np.float64], grid: Grid) -> str:
+def _frame_hint(points: NDArray[np.float64], grid: Grid, *, voxels: bool) -> str:
     """Return what is probably wrong with points of which some lie outside a grid."""
     if grid.contains(flip_lps_ras(points)).all():
         return IN_RAS
-    if grid.contains(grid.voxel_to_world(points)).all():
+    if voxels and grid.contains(grid.voxel_to_world(points)).all():
         return IN_VOXELS
     return "check that the file is in LPS mm (not RAS, not voxels) and belongs to this case"
 
@@ -113,6 +113,7 @@ def _check_inside(
     grid: Grid,
     *,
     margin_mm: float,
+    voxels: bool = True,
     which: str,
     ids: Sequence[str] | None,
     file: Path | None,
@@ -132,7 +133,7 @@ def _check_inside(
         f"({', '.join(f'{v:.1f}' for v in low)}) and ({', '.join(f'{v:.1f}' for v in high)}) LPS mm"
         + (f" within {margin_mm:.0f} mm" if margin_mm else ""),
         found=f"({', '.join(f'{v:.1f}' for v in points[row])})",
-        remedy=_frame_hint(points, grid),
+        remedy=_frame_hint(points, grid, voxels=voxels),
     )  # fmt: skip
 
 
@@ -148,7 +149,12 @@ def box_around(points: NDArray[np.float64], margin_mm: float) -> Grid:
 
 
 def check_landmarks(
-    landmarks: PointPairs, grids: Sequence[Grid], *, mask: Image | None = None, file: Path | None
+    landmarks: PointPairs,
+    grids: Sequence[Grid],
+    *,
+    box: Grid | None = None,
+    mask: Image | None = None,
+    file: Path | None,
 ) -> None:
     """Refuse broken landmarks: bad shapes, repeated ids, positions outside a volume.
 
@@ -159,6 +165,8 @@ def check_landmarks(
     grids
         Volumes in common space; fixed landmarks must lie inside each of them, moving landmarks
         at most ``MOVING_MARGIN_MM`` outside.
+    box
+        Another region for the landmarks, which is no image: nothing can be in voxels of it.
     mask
         Fixed lung mask: tells landmarks that lie in it in another frame only.
     file
@@ -186,11 +194,12 @@ def check_landmarks(
                     field=f"line {line}, id {name}", remedy="give every landmark its own id",
                 )  # fmt: skip
             seen.add(name)
-    for grid in grids:
-        _check_inside(landmarks.fixed, grid, margin_mm=0.0, which="fixed", ids=ids, file=file)
-        _check_inside(
-            landmarks.moving, grid, margin_mm=MOVING_MARGIN_MM, which="moving", ids=ids, file=file
-        )
+    for grid in [*grids, *([] if box is None else [box])]:
+        for which, points in (("fixed", landmarks.fixed), ("moving", landmarks.moving)):
+            _check_inside(
+                points, grid, margin_mm=MOVING_MARGIN_MM if which == "moving" else 0.0,
+                voxels=grid is not box, which=which, ids=ids, file=file,
+            )  # fmt: skip
     if mask is not None:
         _check_in_mask(landmarks.fixed, mask, file=file)
 

@@ -79,8 +79,6 @@ class Result:
 
     def volumes(self) -> list[Grid]:
         """Return the volumes in which fixed landmarks must lie for the motion to be known."""
-        if self.correspondences is not None:
-            return [box_around(self.correspondences.fixed, POINTS_MARGIN_MM)]
         if self.field is not None:
             return [self.field.grid]
         return [] if self.disp is None else [self.disp.fixed]
@@ -124,5 +122,7 @@ class Result:
 
     def check(self, landmarks: PointPairs, mask: Image | None, *, file: Path | None) -> None:
         """Refuse landmarks that are broken or outside of where the motion is known."""
-        grids = [] if mask is None else [mask.grid]
-        check_landmarks(landmarks, [*grids, *self.volumes()], mask=mask, file=file)
+        grids = [*([] if mask is None else [mask.grid]), *self.volumes()]
+        known = self.correspondences
+        box = None if known is None else box_around(known.fixed, POINTS_MARGIN_MM)
+        check_landmarks(landmarks, grids, box=box, mask=mask, file=file)

@@ -233,6 +233,14 @@ def test_landmarks_far_from_all_correspondences_are_refused() -> None:
         evaluate_tre(far, correspondences=affine_pairs(30, 5))
 
 
+def test_landmarks_are_not_taken_for_voxels_of_correspondences() -> None:
+    # Counted from the corner of the box around the correspondences all would lie inside it.
+    small = points(3) * 0.01 + 120.0
+    with pytest.raises(BadInputError, match="belongs to this case") as caught:
+        evaluate_tre(PointPairs(small, small), correspondences=affine_pairs(30, 5))
+    assert "voxel indices" not in caught.value.message
+
+
 @pytest.mark.real_data
 @pytest.mark.slow
 @pytest.mark.parametrize("case", PUBLISHED_MM)
