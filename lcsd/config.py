@@ -16,6 +16,7 @@ from lcsd.pairs import Pair
 from lcsd.settings.base import Settings
 from lcsd.settings.cloud import CloudSettings
 from lcsd.settings.cohort import CohortSettings
+from lcsd.settings.compare import CompareSettings
 from lcsd.settings.convert import ConvertSettings
 from lcsd.settings.correspond import CorrespondSettings
 from lcsd.settings.evaluate import EvaluateSettings
@@ -66,6 +67,7 @@ class Config(Settings):
     register: RegisterSettings = Field(default_factory=RegisterSettings)
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
     landmarks: LandmarksSettings = Field(default_factory=LandmarksSettings)
+    compare: CompareSettings = Field(default_factory=CompareSettings)
     phantom: PhantomSettings = Field(default_factory=PhantomSettings)
 
     @model_validator(mode="after")

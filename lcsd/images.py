@@ -25,7 +25,7 @@ FORM_TOLERANCE_MM = 0.1
 """sform and qform may differ by this at the corners: quaternions are stored in float32, which
 moves the far corner of a 500 mm scan by some micrometres; 0.1 mm is well below a voxel."""
 
-_READ_ERRORS = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError)
+READ_ERRORS = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError)
 """What nibabel raises on missing, truncated and foreign files."""
 
 NIFTI_DISPLACEMENT_INTENT = 1006
@@ -64,7 +64,7 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith(NIFTI_SUFFIXES)
 
 
-def _check_forms(header: Any, shape: tuple[int, int, int], path: Path) -> None:
+def check_forms(header: Any, shape: tuple[int, int, int], path: Path) -> None:
     """Refuse a NIfTI whose sform and qform place the volume differently, or that has neither."""
     sform, sform_code = header.get_sform(coded=True)
     qform, qform_code = header.get_qform(coded=True)
@@ -107,9 +107,9 @@ def read_image(path: Path) -> Image:
                 "not a 3-D volume", code="not_3d", file=path, field="shape",
                 expected="three axes of at least 2 voxels", found=" x ".join(map(str, shape)),
             )  # fmt: skip
-        _check_forms(volume.header, shape, path)
+        check_forms(volume.header, shape, path)
         data = np.asanyarray(volume.dataobj)
-    except _READ_ERRORS as error:
+    except READ_ERRORS as error:
         raise BadInputError(
             f"not a readable NIfTI volume ({' '.join(str(error).split())})",
             code="truncated_file", file=path, remedy="copy or export the file again",
@@ -379,22 +379,21 @@ def read_field(path: Path) -> DisplacementField:
         # Not through ITK: its NIfTI reader turns NaN into 0 without a word.
         volume: Any = nibabel.load(path)
         data = np.asanyarray(volume.dataobj, dtype=np.float32)
-    except _READ_ERRORS as error:
-        raise BadInputError(
-            "not a readable vector image", code="truncated_file", file=path
-        ) from error
+    except READ_ERRORS as error:
+        raise BadInputError("not a readable image", code="truncated_file", file=path) from error
     shape = tuple(int(n) for n in data.shape)
     if len(shape) != 5 or shape[3:] != (1, 3):
         raise BadInputError(
             "not a displacement field", code="bad_field", file=path,
             expected="x * y * z * 1 * 3 (ITK vector image)", found=" * ".join(map(str, shape)),
+            remedy="a Learn2Reg field is given by lcsd evaluate --disp"
+            if len(shape) == 4 and shape[3] == 3 else None,
         )  # fmt: skip
-    _check_forms(volume.header, (shape[0], shape[1], shape[2]), path)
+    size = (shape[0], shape[1], shape[2])
+    check_forms(volume.header, size, path)
     vectors = np.ascontiguousarray(data[:, :, :, 0].transpose(2, 1, 0, 3))
     if not np.isfinite(vectors).all():
         raise BadInputError("the field has NaN or infinite vectors", code="non_finite", file=path)
     if int(volume.header["intent_code"]) == NIFTI_DISPLACEMENT_INTENT:
         vectors = flip_lps_ras(vectors)
-    return DisplacementField(
-        vectors, Grid.from_affine_ras(volume.affine, (shape[0], shape[1], shape[2]))
-    )
+    return DisplacementField(vectors, Grid.from_affine_ras(volume.affine, size))

@@ -141,8 +141,9 @@ class Run(Generic[S]):
         self.rejection = reason
 
     def done(
-        self, output: Path | None, *, inputs: Mapping[str, Path], result: Mapping[str, Any]
-    ) -> None:
+        self, output: Path | None, *, inputs: Mapping[str, Path], result: Mapping[str, Any],
+        text: str | None = None,
+    ) -> None:  # fmt: skip
         """Write the provenance of ``output`` and print the result.
 
         Parameters
@@ -151,10 +152,15 @@ class Run(Generic[S]):
             File that was made; None if the result is only printed.
         result
             Short figures for the user; one line of JSON with ``--json``, else ``key: value``.
+        text
+            What is printed instead without ``--json``.
         """
         if output is not None:
             self.recorder.write(output, inputs=inputs)
             result = {"output": str(output), **result}
+        if text is not None and not self._as_json:
+            click.echo(text)
+            return
         print_result(result, as_json=self._as_json)
 
 

@@ -1,11 +1,16 @@
 """``lcsd evaluate``: errors of a registration at landmarks."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lcsd.cli.common import FILE, Run, say, stage
 from lcsd.settings.evaluate import EvaluateSettings
+
+if TYPE_CHECKING:
+    from lcsd.evaluation.tre import TreResult
 
 
 @click.command(
@@ -16,6 +21,18 @@ from lcsd.settings.evaluate import EvaluateSettings
 @click.option("--field", type=FILE, help="Displacement field on the fixed grid (.nii.gz).")
 @click.option("--correspondences", type=FILE, help="Point motion in common space (.csv).")
 @click.option(
+    "--transform", type=FILE,
+    help="ITK transform of fixed to moving points, LPS mm (.tfm, .h5, .mat).",
+)  # fmt: skip
+@click.option("--disp", type=FILE, help="Learn2Reg displacement field, in voxels (disp_*.nii.gz).")
+@click.option(
+    "--grid", type=FILE, help="With --disp: the fixed image.  [default: the field's own affine]"
+)
+@click.option(
+    "--moving-grid", type=FILE,
+    help="With --disp: the moving image, if it has other voxels than the fixed one.",
+)  # fmt: skip
+@click.option(
     "--rigid", type=FILE, help="Transform (.tfm) from common space to the follow-up scan."
 )
 @click.option(
@@ -23,9 +40,16 @@ from lcsd.settings.evaluate import EvaluateSettings
     help="Where the moving landmarks are: in the follow-up scan or in common space.  "
     "[default: native with --rigid, else common]",
 )  # fmt: skip
-@click.option("--mask", type=FILE, help="Fixed lung mask in common space, for the field's quality.")
 @click.option(
-    "--extrapolate", type=click.Choice(["tps", "divroc"]),
+    "--mask", type=FILE, help="Fixed lung mask in common space, for the quality of the motion."
+)
+@click.option(
+    "--snap", type=FILE, metavar="IMAGE",
+    help="Move carried landmarks to the nearest voxel centre of IMAGE, the scan of the moving "
+    "landmarks, before the error (DIR-Lab).",
+)  # fmt: skip
+@click.option(
+    "--extrapolate", type=click.Choice(["tps", "divroc", "knn"]),
     help="How correspondences reach the landmarks.  [default: the configuration's]",
 )  # fmt: skip
 @click.option("--method", help="Name of the method.  [default: the name of --out]")
@@ -36,54 +60,90 @@ def command(
     run: Run[EvaluateSettings],
     *,
     landmarks: Path,
-    field: Path | None,
-    correspondences: Path | None,
-    rigid: Path | None,
-    landmarks_frame: str | None,
-    mask: Path | None,
     extrapolate: str | None,
+    landmarks_frame: str | None,
     method: str | None,
     out: Path | None,
     table: Path | None,
+    **files: Path | None,
 ) -> None:
-    """Score a displacement field or correspondences at landmarks: errors before and after, mm.
+    """Score a registration at landmarks: errors before and after, mm.
 
-    Landmarks are pairs of a position in the baseline scan and one in the follow-up scan.
+    Landmarks are pairs of a position in the baseline scan and one in the follow-up scan. The
+    registration is one of --field, --correspondences, --transform and --disp.
     """
     from lcsd.config import override  # noqa: PLC0415
     from lcsd.evaluation.tre import LANDMARK_COLUMNS, evaluate_tre  # noqa: PLC0415
     from lcsd.files import write_json, write_table  # noqa: PLC0415
-    from lcsd.images import read_field, read_mask, read_rigid  # noqa: PLC0415
     from lcsd.points import read_point_pairs  # noqa: PLC0415
 
     assignments = [] if extrapolate is None else [f"extrapolate={extrapolate}"]
     settings = override(run.settings, assignments, section="evaluate")
     result = evaluate_tre(
         read_point_pairs(landmarks),
-        field=None if field is None else read_field(field),
-        correspondences=None if correspondences is None else read_point_pairs(correspondences),
-        rigid=None if rigid is None else read_rigid(rigid),
-        mask=None if mask is None else read_mask(mask),
+        **_read(files),
         extrapolate=settings.extrapolate,
         tps_smoothing=settings.tps_smoothing,
         landmarks_frame=landmarks_frame,  # type: ignore[arg-type]
         method=method or (None if out is None else out.name.split(".")[0]),
         file=landmarks,
     )
-    if result.circular_landmarks:
-        say(
-            f"lcsd evaluate: warning: {landmarks}: {result.circular_landmarks} of "
-            f"{len(result.tre)} landmarks are themselves correspondences; their error is circular"
-        )
+    _warn(result, landmarks)
     figures = result.figures()
     if table is not None:
         write_table(table, LANDMARK_COLUMNS, result.rows())
     if out is not None:
         write_json(out, figures)
-    given = {
-        "landmarks": landmarks, "field": field, "correspondences": correspondences,
-        "rigid": rigid, "mask": mask,
-    }  # fmt: skip
+    given = {"landmarks": landmarks, **files}
     run.done(
         out, inputs={name: path for name, path in given.items() if path is not None}, result=figures
     )
+
+
+def _read(files: dict[str, Path | None]) -> dict[str, Any]:
+    """Return the contents of the given files as arguments of :func:`evaluate_tre`."""
+    from lcsd.errors import BadInputError  # noqa: PLC0415
+    from lcsd.evaluation.learn2reg import read_disp  # noqa: PLC0415
+    from lcsd.evaluation.transforms import read_transform  # noqa: PLC0415
+    from lcsd.images import read_field, read_image, read_mask, read_rigid  # noqa: PLC0415
+    from lcsd.points import read_point_pairs  # noqa: PLC0415
+
+    grids = {
+        name: read_image(path).grid
+        for name, path in files.items()
+        if name in ("grid", "moving_grid", "snap") and path is not None
+    }
+    if files["disp"] is None and not grids.keys() <= {"snap"}:
+        raise BadInputError(
+            "the option does not fit", code="bad_option", field="--grid, --moving-grid",
+            expected="--disp", remedy="only a Learn2Reg field is in voxels; drop it",
+        )  # fmt: skip
+    readers: dict[str, Callable[[Path], Any]] = {
+        "field": read_field,
+        "correspondences": read_point_pairs,
+        "transform": read_transform,
+        "disp": lambda path: read_disp(
+            path, grid=grids.get("grid"), moving_grid=grids.get("moving_grid")
+        ),
+        "rigid": read_rigid,
+        "mask": read_mask,
+    }
+    contents = {
+        name: read(path) for name, read in readers.items() if (path := files[name]) is not None
+    }
+    return {**contents, "snap": grids.get("snap")}
+
+
+def _warn(result: "TreResult", landmarks: Path) -> None:
+    """Say what makes the errors look smaller than they are."""
+    count = len(result.tre)
+    if result.circular_landmarks:
+        say(
+            f"lcsd evaluate: warning: {landmarks}: {result.circular_landmarks} of "
+            f"{count} landmarks are themselves correspondences; their error is circular"
+        )
+    if result.seeded_landmarks:
+        say(
+            f"lcsd evaluate: warning: {landmarks}: {result.seeded_landmarks} of {count} landmarks "
+            f"were seeded by {result.method} itself; its error there is too small"
+        )

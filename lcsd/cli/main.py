@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": "Score a registration at landmarks.",
     "landmarks": "Convert, check, propose and compare landmark files.",
     "import": "Turn a published dataset into our files.",
+    "compare": "Compare the methods of one or several builds.",
     "report": "Write the report of a build.",
     "weights": "List and check the weights of TotalSegmentator.",
     "config": "Print the default configuration with descriptions.",

@@ -1,6 +1,7 @@
 """Landmarks on their way to the evaluator: into common space, and checked there."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, RigidTransform, flip_lps_ras
+from lcsd.images import Image
 from lcsd.points import PointPairs, check_points
 
 Frame = Literal["native", "common"]
@@ -19,6 +21,10 @@ respiratory motion stays below 50 mm, a wrong frame is off by hundreds."""
 
 POINTS_MARGIN_MM = 100.0
 """Without a volume, landmarks may lie this far outside the box of the correspondences."""
+
+FEW_IN_MASK, MOST_IN_MASK = 0.5, 0.9
+"""Shares of the fixed landmarks in the mask: with fewer than the first as they stand and at least
+the second in another frame, the file is in that other frame."""
 
 
 def to_common_space(
@@ -50,8 +56,7 @@ def to_common_space(
                 remedy="give the rigid.tfm of the case, or say that the frame is common",
             )  # fmt: skip
         moving = rigid.inverse().apply(landmarks.moving)
-        common = PointPairs(landmarks.fixed, moving, landmarks.ids, landmarks.weight)
-        return common, landmarks.moving
+        return replace(landmarks, moving=moving), landmarks.moving
     return landmarks, None if rigid is None else rigid.apply(landmarks.moving)
 
 
@@ -63,15 +68,44 @@ def _excess_mm(points: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
     return excess
 
 
-def _frame_hint(points: NDArray[np.float64], grid: Grid) -> str:
+IN_RAS = "all would lie inside with x and y negated: the file is in RAS; convert it to LPS"
+IN_VOXELS = "the numbers look like voxel indices; convert them to LPS mm"
+
+
+def _frame_hint(points: NDArray[np.float64], grid: Grid, *, voxels: bool) -> str:
     """Return what is probably wrong with points of which some lie outside a grid."""
-    inside = grid.contains(points).mean()
-    if grid.contains(flip_lps_ras(points)).all() and inside < 1:
-        return "all would lie inside with x and y negated: the file is in RAS; convert it to LPS"
-    voxel_like = ((points >= -0.5) & (points <= np.asarray(grid.size) - 0.5)).all()
-    if voxel_like:
-        return "the numbers look like voxel indices; convert them to LPS mm"
+    if grid.contains(flip_lps_ras(points)).all():
+        return IN_RAS
+    if voxels and grid.contains(grid.voxel_to_world(points)).all():
+        return IN_VOXELS
     return "check that the file is in LPS mm (not RAS, not voxels) and belongs to this case"
+
+
+def in_mask(points: NDArray[np.float64], mask: Image) -> NDArray[np.bool_]:
+    """Return for each LPS point (N, 3) whether its voxel belongs to the mask, shape (N,)."""
+    inside = mask.grid.contains(points)
+    index = np.rint(mask.grid.world_to_voxel(points[inside])).astype(int)
+    # A point on the outer face rounds to a voxel that is not there.
+    x, y, z = np.clip(index, 0, np.asarray(mask.grid.size) - 1).T
+    inside[inside] = mask.array[z, y, x] != 0
+    return inside
+
+
+def _check_in_mask(points: NDArray[np.float64], mask: Image, *, file: Path | None) -> None:
+    """Raise ``BadInputError`` if fixed landmarks lie in the mask in another frame than LPS."""
+    found = in_mask(points, mask).mean()
+    if found >= FEW_IN_MASK:
+        return
+    others = {IN_RAS: flip_lps_ras(points), IN_VOXELS: mask.grid.voxel_to_world(points)}
+    for hint, other in others.items():
+        share = in_mask(other, mask).mean()
+        if share >= MOST_IN_MASK:
+            raise BadInputError(
+                "most fixed landmarks lie outside the mask", code="landmark_outside", file=file,
+                expected=f"{MOST_IN_MASK:.0%} of {len(points)} inside, as in another frame",
+                found=f"{found:.0%}",
+                remedy=hint.replace("all would lie inside", f"{share:.0%} would lie inside"),
+            )  # fmt: skip
 
 
 def _check_inside(
@@ -79,6 +113,7 @@ def _check_inside(
     grid: Grid,
     *,
     margin_mm: float,
+    voxels: bool = True,
     which: str,
     ids: Sequence[str] | None,
     file: Path | None,
@@ -98,7 +133,7 @@ def _check_inside(
         f"({', '.join(f'{v:.1f}' for v in low)}) and ({', '.join(f'{v:.1f}' for v in high)}) LPS mm"
         + (f" within {margin_mm:.0f} mm" if margin_mm else ""),
         found=f"({', '.join(f'{v:.1f}' for v in points[row])})",
-        remedy=_frame_hint(points, grid),
+        remedy=_frame_hint(points, grid, voxels=voxels),
     )  # fmt: skip
 
 
@@ -113,7 +148,14 @@ def box_around(points: NDArray[np.float64], margin_mm: float) -> Grid:
     )
 
 
-def check_landmarks(landmarks: PointPairs, grids: Sequence[Grid], *, file: Path | None) -> None:
+def check_landmarks(
+    landmarks: PointPairs,
+    grids: Sequence[Grid],
+    *,
+    box: Grid | None = None,
+    mask: Image | None = None,
+    file: Path | None,
+) -> None:
     """Refuse broken landmarks: bad shapes, repeated ids, positions outside a volume.
 
     Parameters
@@ -123,6 +165,10 @@ def check_landmarks(landmarks: PointPairs, grids: Sequence[Grid], *, file: Path 
     grids
         Volumes in common space; fixed landmarks must lie inside each of them, moving landmarks
         at most ``MOVING_MARGIN_MM`` outside.
+    box
+        Another region for the landmarks, which is no image: nothing can be in voxels of it.
+    mask
+        Fixed lung mask: tells landmarks that lie in it in another frame only.
     file
         Landmark file, for error messages.
 
@@ -148,8 +194,42 @@ def check_landmarks(landmarks: PointPairs, grids: Sequence[Grid], *, file: Path 
                     field=f"line {line}, id {name}", remedy="give every landmark its own id",
                 )  # fmt: skip
             seen.add(name)
-    for grid in grids:
-        _check_inside(landmarks.fixed, grid, margin_mm=0.0, which="fixed", ids=ids, file=file)
-        _check_inside(
-            landmarks.moving, grid, margin_mm=MOVING_MARGIN_MM, which="moving", ids=ids, file=file
-        )
+    for grid in [*grids, *([] if box is None else [box])]:
+        for which, points in (("fixed", landmarks.fixed), ("moving", landmarks.moving)):
+            _check_inside(
+                points, grid, margin_mm=MOVING_MARGIN_MM if which == "moving" else 0.0,
+                voxels=grid is not box, which=which, ids=ids, file=file,
+            )  # fmt: skip
+    if mask is not None:
+        _check_in_mask(landmarks.fixed, mask, file=file)
+
+
+def origins(landmarks: PointPairs) -> dict[str, int] | None:
+    """Return how many landmarks have each origin; None if the file does not say.
+
+    Keys are sorted; ``unknown`` counts the landmarks without one.
+    """
+    if landmarks.origin is None:
+        return None
+    names = [origin or "unknown" for origin in landmarks.origin]
+    return {name: names.count(name) for name in sorted(set(names))}
+
+
+def count_seeded(landmarks: PointPairs, method: str) -> int | None:
+    """Return how many landmarks a method predicted itself, corrected later or not.
+
+    None if the file does not say where they come from. Case does not matter.
+    """
+    if landmarks.origin is None:
+        return None
+    seeds = [origin.partition(":")[2].lower() for origin in landmarks.origin if ":" in origin]
+    return seeds.count(method.lower())
+
+
+def snapped(points: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
+    """Return the nearest voxel centre to each LPS point, shape (N, 3) mm.
+
+    The lattice goes on outside the grid, so that nothing is drawn to its border.
+    """
+    nearest: NDArray[np.float64] = grid.voxel_to_world(np.rint(grid.world_to_voxel(points)))
+    return nearest

@@ -1,6 +1,6 @@
 """Statistics of errors: within a case, pooled over landmarks, and over cases."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from lcsd.errors import BadInputError
 
 PERCENTILES = (25, 50, 75, 95)
+
+RESAMPLES_AT_ONCE = 1000
+"""Bootstrap samples drawn together: keeps their indices below 10 MB for a thousand cases."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,78 @@ def rank_sum_p(first: NDArray[np.float64], second: NDArray[np.float64]) -> float
     found = mannwhitneyu(first, second, method="asymptotic", use_continuity=False)
     # Samples of one value only have no variance to test against: they do not differ.
     return 1.0 if np.isnan(found.pvalue) else float(found.pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for the number of tests, in the order given.
+
+    Parameters
+    ----------
+    p_values
+        P-values of one family of tests, each in [0, 1].
+
+    Notes
+    -----
+    The step-down procedure of Holm, Scandinavian Journal of Statistics 6 (1979) 65: of m tests
+    the k-th smallest p (k from 1) is multiplied by m - k + 1, made at least as large as the one
+    before it, and at most 1. It keeps the chance of one false claim in the family below any limit
+    to which the corrected values are compared, whatever the dependence of the tests.
+    """
+    corrected = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = largest
+    return corrected
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval, in the unit of the values."""
+
+    low: float
+    high: float
+
+
+def bootstrap_mean(
+    values: NDArray[np.float64], *, confidence: float, resamples: int, seed: int
+) -> Interval | None:
+    """Return a confidence interval of the mean over cases; None for one case.
+
+    Parameters
+    ----------
+    values
+        One figure per case, shape (N,), in a fixed order: equal calls give equal bits.
+    confidence
+        Of the interval, between 0 and 1.
+    resamples
+        Samples of N cases drawn with replacement.
+    seed
+        Of the random generator.
+
+    Notes
+    -----
+    Percentile bootstrap: the quantiles of the means of the samples. Efron, Annals of Statistics 7
+    (1979) 1; Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13. Below some
+    ten cases it is too narrow, by a factor of about sqrt((n - 1) / n) at least.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if len(values) < 2:
+        return None
+    generator = np.random.default_rng(seed)
+    means = np.concatenate(
+        [
+            values[generator.integers(0, len(values), size=(count, len(values)))].mean(axis=1)
+            for count in _parts(resamples, RESAMPLES_AT_ONCE)
+        ]
+    )
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high))
+
+
+def _parts(total: int, most: int) -> list[int]:
+    """Return numbers of at most ``most`` that sum up to ``total``."""
+    return [min(most, total - start) for start in range(0, total, most)]
 
 
 def cumulative(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

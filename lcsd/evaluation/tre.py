@@ -6,31 +6,27 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
-from lcsd.errors import BadInputError
-from lcsd.evaluation.extrapolation import extrapolate_vectors
-from lcsd.evaluation.jacobian import FieldQuality, field_quality
+from lcsd.evaluation.jacobian import FieldQuality
 from lcsd.evaluation.landmarks import (
-    POINTS_MARGIN_MM,
     Frame,
-    box_around,
-    check_landmarks,
+    count_seeded,
+    in_mask,
+    origins,
+    snapped,
     to_common_space,
 )
+from lcsd.evaluation.learn2reg import VoxelDisplacements
+from lcsd.evaluation.motion import Result, Source
 from lcsd.evaluation.statistics import summarise
-from lcsd.geometry import RigidTransform
+from lcsd.geometry import Grid, RigidTransform
 from lcsd.images import DisplacementField, Image
 from lcsd.points import PointPairs
 from lcsd.settings.evaluate import Extrapolation
 
-SAME_POINT_MM = 1e-2
-"""A landmark this close to a correspondence at both ends is that correspondence; the files
-round to 1e-4 mm, and two independent observations do not meet by chance at 1e-2 mm."""
-
 LANDMARK_COLUMNS = (
     "id", "fixed_x", "fixed_y", "fixed_z", "moving_x", "moving_y", "moving_z",
-    "moved_x", "moved_y", "moved_z", "tre_mm", "tre_before_mm", "tre_native_mm",
+    "moved_x", "moved_y", "moved_z", "tre_mm", "tre_before_mm", "tre_native_mm", "origin",
 )  # fmt: skip
 
 
@@ -43,7 +39,8 @@ class TreResult:
     landmarks
         Landmarks in common space, LPS mm.
     moved
-        Fixed landmarks carried by the registration, ``x + u(x)``, shape (N, 3), LPS mm.
+        Fixed landmarks carried by the registration, ``x + u(x)``, shape (N, 3), LPS mm; the
+        nearest voxel centre if ``snapped``.
     tre, before
         ``|x + u(x) - y|`` and ``|x - y|`` in common space, shape (N,), mm.
     native
@@ -51,16 +48,20 @@ class TreResult:
     method
         Name of the method that is scored.
     source
-        What described the motion: ``field`` or ``correspondences``.
+        What described the motion: ``field``, ``correspondences``, ``transform`` or ``disp``.
     extrapolation
-        ``none`` (a field is sampled linearly), ``tps`` or ``divroc``.
+        ``none`` (a field or transform is known at the landmarks), ``tps``, ``divroc`` or ``knn``.
+    snapped
+        Whether carried landmarks were moved to the nearest voxel centre before the error.
+    outside_mask
+        Fixed landmarks outside the mask; None without a mask.
     circular_landmarks
         Landmarks that are themselves correspondences, so that their error says nothing; None
         where that cannot be known.
     quality
-        Quality of the field, or None without a field.
+        Quality of the field, or None where there is none.
     quality_region
-        ``mask`` or ``field``: where the quality was measured; None without a field.
+        ``mask`` or ``field``: where the quality was measured; None where it was not.
     """
 
     landmarks: PointPairs
@@ -69,11 +70,18 @@ class TreResult:
     before: NDArray[np.float64]
     native: NDArray[np.float64] | None
     method: str
-    source: Literal["field", "correspondences"]
+    source: Source
     extrapolation: Literal["none"] | Extrapolation
+    snapped: bool
+    outside_mask: int | None
     circular_landmarks: int | None
     quality: FieldQuality | None
     quality_region: Literal["mask", "field"] | None
+
+    @property
+    def seeded_landmarks(self) -> int | None:
+        """Landmarks that the scored method predicted itself; None where that is not known."""
+        return count_seeded(self.landmarks, self.method)
 
     def figures(self) -> dict[str, Any]:
         """Return all figures with units in the key names, JSON-serialisable."""
@@ -87,6 +95,10 @@ class TreResult:
             "count": len(self.landmarks),
             "circular": circular,
             "circular_landmarks": self.circular_landmarks,
+            "seeded_landmarks": self.seeded_landmarks,
+            "landmark_origins": origins(self.landmarks),
+            "landmarks_outside_mask": self.outside_mask,
+            "snapped": self.snapped,
             **summarise(self.tre).figures("tre", "mm"),
             **summarise(self.before).figures("tre_before", "mm"),
             "tre_native_mean_mm": native,
@@ -100,7 +112,9 @@ class TreResult:
 
     def rows(self) -> list[dict[str, object]]:
         """Return one table row per landmark with the columns ``LANDMARK_COLUMNS``."""
-        ids = self.landmarks.ids or tuple(str(row + 1) for row in range(len(self.landmarks)))
+        count = len(self.landmarks)
+        ids = self.landmarks.ids or tuple(str(row + 1) for row in range(count))
+        origin = self.landmarks.origin or ("",) * count
         places = np.hstack([self.landmarks.fixed, self.landmarks.moving, self.moved])
         return [
             {
@@ -112,17 +126,10 @@ class TreResult:
                 "tre_mm": f"{self.tre[row]:.4f}",
                 "tre_before_mm": f"{self.before[row]:.4f}",
                 "tre_native_mm": "" if self.native is None else f"{self.native[row]:.4f}",
+                "origin": origin[row],
             }
-            for row in range(len(self.landmarks))
+            for row in range(count)
         ]
-
-
-def _count_circular(landmarks: PointPairs, correspondences: PointPairs) -> int:
-    """Return how many landmarks are themselves correspondences (both ends)."""
-    distance, _ = KDTree(np.hstack([correspondences.fixed, correspondences.moving])).query(
-        np.hstack([landmarks.fixed, landmarks.moving])
-    )
-    return int((distance <= SAME_POINT_MM).sum())
 
 
 def evaluate_tre(
@@ -130,17 +137,20 @@ def evaluate_tre(
     *,
     field: DisplacementField | None = None,
     correspondences: PointPairs | None = None,
+    transform: Any | None = None,
+    disp: VoxelDisplacements | None = None,
     rigid: RigidTransform | None = None,
     mask: Image | None = None,
     extrapolate: Extrapolation = "tps",
     tps_smoothing: float = 0.0,
     landmarks_frame: Frame | None = None,
+    snap: Grid | None = None,
     method: str | None = None,
     file: Path | None = None,
 ) -> TreResult:
     """Return the target registration error of a registration at landmarks.
 
-    Exactly one of ``field`` and ``correspondences`` describes the motion.
+    Exactly one of ``field``, ``correspondences``, ``transform`` and ``disp`` describes the motion.
 
     Parameters
     ----------
@@ -151,19 +161,29 @@ def evaluate_tre(
         Displacement field ``y = x + u(x)`` in common space, mm; sampled linearly.
     correspondences
         Point motion in common space, LPS mm, extended to the landmarks by ``extrapolate``.
+    transform
+        ``SimpleITK.Transform`` of fixed to moving points, LPS mm, e.g. from
+        :func:`lcsd.evaluation.transforms.read_transform`.
+    disp
+        Learn2Reg displacement field, from :func:`lcsd.evaluation.learn2reg.read_disp`; sampled
+        by cubic splines as in that challenge.
     rigid
         Common-space point to follow-up native LPS.
     mask
-        Fixed lung mask in common space: where the quality of ``field`` is measured, and the
-        volume in which fixed landmarks must lie.
+        Fixed lung mask in common space: where the quality of the motion is measured (a transform
+        is sampled on its grid), and the volume in which fixed landmarks must lie.
     extrapolate
-        ``tps`` or ``divroc``.
+        ``tps``, ``divroc`` or ``knn``.
     tps_smoothing
         Smoothing of the thin-plate spline; 0 interpolates.
     landmarks_frame
         ``native`` or ``common``; None: native if ``rigid`` is given, else common.
+    snap
+        Grid of the moving image in ``landmarks_frame``: carried landmarks are moved to its nearest
+        voxel centre before the error, as DIR-Lab does with landmarks that are voxels.
     method
-        Name of the method for tables; the kind of input if None.
+        Name of the method for tables and for the landmarks that it seeded; the kind of input if
+        None.
     file
         Landmark file, for error messages.
 
@@ -175,31 +195,17 @@ def evaluate_tre(
     Raises
     ------
     BadInputError
-        Neither or both of field and correspondences; native landmarks without ``rigid``; a
-        landmark outside the volume (names line, id, position and the likely cause); repeated ids.
+        Not exactly one result; native landmarks without ``rigid``; a landmark outside the volume
+        (names line, id, position and the likely cause); repeated ids.
     """
+    result = Result(field, correspondences, transform, disp, extrapolate, tps_smoothing)
     frame = landmarks_frame or ("native" if rigid is not None else "common")
     common, native_moving = to_common_space(landmarks, rigid=rigid, frame=frame)
-    grids = [] if mask is None else [mask.grid]
-    if field is not None and correspondences is None:
-        check_landmarks(common, [*grids, field.grid], file=file)
-        motion = field.at(common.fixed)
-        circular = None
-    elif correspondences is not None and field is None:
-        box = box_around(correspondences.fixed, POINTS_MARGIN_MM)
-        check_landmarks(common, [*grids, box], file=file)
-        motion = extrapolate_vectors(
-            correspondences.fixed, correspondences.moving - correspondences.fixed, common.fixed,
-            method=extrapolate, tps_smoothing=tps_smoothing,
-        )  # fmt: skip
-        circular = _count_circular(common, correspondences)
-    else:
-        raise BadInputError(
-            "give either a displacement field or correspondences", code="bad_usage",
-            field="--field, --correspondences", expected="exactly one",
-            found="none" if field is None else "both",
-        )  # fmt: skip
-    moved = common.fixed + motion
+    result.check(common, mask, file=file)
+    moved = result.moved(common.fixed)
+    if snap is not None:
+        moved = _snapped(moved, snap, rigid if frame == "native" else None)
+    quality = result.quality(mask)
     return TreResult(
         landmarks=common,
         moved=moved,
@@ -208,10 +214,21 @@ def evaluate_tre(
         native=None
         if native_moving is None
         else np.linalg.norm(common.fixed - native_moving, axis=1),
-        method=method or ("correspondences" if field is None else "field"),
-        source="correspondences" if field is None else "field",
-        extrapolation=extrapolate if field is None else "none",
-        circular_landmarks=circular,
-        quality=None if field is None else field_quality(field, mask=mask),
-        quality_region=None if field is None else ("field" if mask is None else "mask"),
+        method=method or result.source,
+        source=result.source,
+        extrapolation=result.extrapolation,
+        snapped=snap is not None,
+        outside_mask=None if mask is None else int((~in_mask(common.fixed, mask)).sum()),
+        circular_landmarks=result.circular(common),
+        quality=quality,
+        quality_region=None if quality is None else ("field" if mask is None else "mask"),
     )
+
+
+def _snapped(
+    moved: NDArray[np.float64], grid: Grid, rigid: RigidTransform | None
+) -> NDArray[np.float64]:
+    """Return points of common space at voxel centres of an image behind ``rigid``, if given."""
+    if rigid is None:
+        return snapped(moved, grid)
+    return rigid.inverse().apply(snapped(rigid.apply(moved), grid))

@@ -13,27 +13,34 @@ from matplotlib.figure import Figure
 from lcsd import __version__
 from lcsd.errors import BadInputError
 from lcsd.files import write_table, write_text
+from lcsd.report.accuracy import (
+    BOOTSTRAP_SEED,
+    COMPARISON_COLUMNS,
+    STATISTICS,
+    SUMMARY_COLUMNS,
+    TRE_COLUMNS,
+    comparison_rows,
+    method_summaries,
+    role_summaries,
+    summary_rows,
+    tre_rows,
+)
 from lcsd.report.cohort import Cohort, read_cohort
 from lcsd.report.collect import Case, Inventory, Status, as_number
 from lcsd.report.figures import case_figure, dice_figure, error_figure, render, save
 from lcsd.report.overlays import SLAB_MM, cloud_figure, overlay_figure
 from lcsd.report.style import DEFAULT_VIEWS, method_colours, method_name
 from lcsd.report.tables import (
-    COMPARISON_COLUMNS,
     REJECTED_COLUMNS,
     TABLE1_COLUMNS,
-    TRE_COLUMNS,
     bounds,
-    comparison_rows,
     cost_rows,
-    method_summaries,
     motion_rows,
     plain_figure,
     readable_rejections,
     rejected_rows,
     setting_rows,
     table1_rows,
-    tre_rows,
     verdict_rows,
     version_rows,
 )
@@ -249,6 +256,7 @@ def _figures(
 
 def _write_tables(folder: Path, cases: Sequence[Case]) -> None:
     write_table(folder / "tre.csv", TRE_COLUMNS, tre_rows(cases))
+    write_table(folder / "summary.csv", SUMMARY_COLUMNS, summary_rows(cases))
     write_table(folder / "comparison.csv", COMPARISON_COLUMNS, comparison_rows(cases))
     write_table(folder / "table1.csv", TABLE1_COLUMNS, table1_rows(cases))
     write_table(folder / "rejected.tsv", REJECTED_COLUMNS, rejected_rows(cases))
@@ -285,6 +293,9 @@ def _context(
         "cases": cases,
         "status": _statuses(cases),
         "methods": method_summaries(cases),
+        "roles": role_summaries(cases),
+        "statistics": STATISTICS,
+        "bootstrap_seed": BOOTSTRAP_SEED,
         "colours": method_colours([row["method"] for row in rows]),
         "tre": rows,
         "comparison": comparison_rows(cases),

@@ -42,6 +42,9 @@ STAGE_OUTPUTS = {
 }
 """Stages in the order of the pipeline and the files that show that a case has passed them."""
 
+METHOD_STAGES = {"corrfield": "correspond", "divroc": "register"}
+"""Scored methods and the stage whose time is theirs."""
+
 GATES_NAME = "vessels/gates.json"
 """Verdicts of ``lcsd gates`` in a case's folder."""
 
@@ -222,7 +225,7 @@ class Inventory:
             rejected = False
         else:
             rejected = (folder / REJECTED_NAME).exists()
-        gates = tuple(self.attempt(folder / GATES_NAME, _read_verdicts) or ())
+        gates = tuple(self.attempt(folder / GATES_NAME, read_verdicts) or ())
         discarded = any(not gate.passed for gate in gates)
         counted = {
             (scan, kind): self._count(folder / "clouds" / f"{scan}_{kind}.npz")
@@ -256,7 +259,7 @@ class Inventory:
         paths = [p for p in _files(folder, "*.json") if not p.name.endswith(PROVENANCE_SUFFIX)]
         order = {method: rank for rank, method in enumerate(METHODS)}
         for path in sorted(paths, key=lambda p: (order.get(p.stem, len(order)), p.stem)):
-            figures = self.attempt(path, _read_figures)
+            figures = self.attempt(path, read_figures)
             if figures is None:
                 continue
             table_path = path.with_name(path.stem + LANDMARK_SUFFIX)
@@ -302,7 +305,8 @@ def _read_rejection(path: Path) -> Rejection:
     return Rejection(**text)
 
 
-def _read_figures(path: Path) -> dict[str, Any]:
+def read_figures(path: Path) -> dict[str, Any]:
+    """Return the figures of an evaluation; raise ``ValueError`` if they are none."""
     content = read_json(path)
     if as_number(content.get("tre_mean_mm")) is None:
         raise ValueError("tre_mean_mm is missing or not a number")
@@ -319,7 +323,8 @@ def _read_errors(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return values[:, 0], values[:, 1]
 
 
-def _read_verdicts(path: Path) -> list[Verdict]:
+def read_verdicts(path: Path) -> list[Verdict]:
+    """Return the verdicts on a case; raise ``ValueError`` if they are none."""
     gates = read_json(path).get("gates")
     if not isinstance(gates, list):
         raise ValueError("gates is missing or not a list")

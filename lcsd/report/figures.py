@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lcsd.evaluation.statistics import cumulative
 from lcsd.files import atomic_path
+from lcsd.report.accuracy import is_circular
 from lcsd.report.cohort import Screened
 from lcsd.report.collect import Case
 from lcsd.report.style import (
@@ -24,7 +25,6 @@ from lcsd.report.style import (
     method_colours,
     method_name,
 )
-from lcsd.report.tables import is_circular
 
 FIGURE_DPI = 160
 JPEG_QUALITY = 84
@@ -100,7 +100,9 @@ def _looks(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Return colour and line style of every curve."""
     methods = [name for name in names if name != BEFORE]
     colours = method_colours(methods)
-    styles = {m: LINE_STYLES[i % len(LINE_STYLES)] for i, m in enumerate(methods)}
+    # Shifted by one with every round of the colours, so that no two of 16 methods look alike.
+    count = len(LINE_STYLES)
+    styles = {m: LINE_STYLES[(i + i // count) % count] for i, m in enumerate(methods)}
     return {BEFORE: (BEFORE_COLOUR, ":")} | {m: (colours[m], styles[m]) for m in methods}
 
 
@@ -158,6 +160,14 @@ def error_figure(cases: Sequence[Case]) -> Figure | None:
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
         _draw_cumulative(left, errors)
         _draw_boxes(right, errors)
+    return figure
+
+
+def cumulative_figure(errors: Mapping[str, NDArray[np.float64]]) -> Figure:
+    """Return cumulative curves of errors, mm, by method; ``before`` may be among them."""
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(7.0, 4.4), dpi=FIGURE_DPI, layout="constrained")
+        _draw_cumulative(figure.subplots(), errors)
     return figure
 
 

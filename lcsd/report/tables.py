@@ -1,35 +1,16 @@
-"""Tables of the report, as rows of plain values."""
+"""Tables of the report but those of accuracy, as rows of plain values."""
 
-import itertools
 import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lcsd.evaluation.statistics import CohortSummary, rank_sum_p, summarise_cases
-from lcsd.report.collect import GATES_NAME, STAGE_OUTPUTS, Case, Evaluation, Verdict, as_number
+from lcsd.report.collect import GATES_NAME, STAGE_OUTPUTS, Case, Verdict, as_number
 from lcsd.settings.gates import GatesSettings
-
-TRE_COLUMNS = (
-    "case", "role", "status", "in_statistics", "method", "source", "extrapolation", "count",
-    "circular", "tre_mean_mm", "tre_std_mm", "tre_median_mm", "tre_p25_mm", "tre_p75_mm",
-    "tre_p95_mm", "tre_max_mm", "tre_before_mean_mm", "tre_before_std_mm", "tre_before_median_mm",
-    "tre_before_p25_mm", "tre_before_p75_mm", "tre_before_p95_mm", "tre_before_max_mm",
-    "tre_native_mean_mm", "std_log_jacobian", "folding_percent", "min_jacobian", "mean_jacobian",
-    "jacobian_voxels", "jacobian_region",
-)  # fmt: skip
-
-COMPARISON_COLUMNS = (
-    "case", "first", "second", "first_mean_mm", "second_mean_mm", "rank_sum_p",
-)  # fmt: skip
-
-ALL_CASES = "all landmarks pooled"
 
 REJECTED_COLUMNS = ("case", "stage", "target", "code", "message")
 
@@ -46,104 +27,6 @@ LCSD500 = {
 """Points per cloud, minimum, maximum and mean: Heinrich et al., ICCV 2023, supplement, Table 1."""
 
 STAGE_ORDER = (*STAGE_OUTPUTS, "evaluate")
-
-
-def is_circular(evaluation: Evaluation) -> bool:
-    """Return whether the landmarks were used by the fit that they score."""
-    return evaluation.figures.get("circular") is True
-
-
-def tre_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """Return one row per case and method with all figures; unknown ones are empty."""
-    rows = []
-    for case in cases:
-        for evaluation in case.evaluations:
-            known = {key: value for key, value in evaluation.figures.items() if value is not None}
-            rows.append(
-                {
-                    **{name: known.get(name, "") for name in TRE_COLUMNS},
-                    "case": case.name,
-                    "role": case.role,
-                    "status": case.status,
-                    "in_statistics": case.counts and not is_circular(evaluation),
-                    "method": evaluation.method,
-                }
-            )
-    return rows
-
-
-@dataclass(frozen=True)
-class MethodSummary:
-    """Landmark errors of one method over the cases that count, mm."""
-
-    method: str
-    after: CohortSummary
-    before: CohortSummary
-    max_folding_percent: float | None
-
-
-def method_summaries(cases: Sequence[Case]) -> list[MethodSummary]:
-    """Return statistics over cases per method, in the order in which methods appear.
-
-    Left out are quarantined and discarded cases, circular landmarks, and evaluations
-    without a table of landmark errors.
-    """
-    counted = [
-        (case.name, evaluation)
-        for case in cases
-        if case.counts
-        for evaluation in case.evaluations
-        if not is_circular(evaluation)
-    ]
-    summaries = []
-    for method in dict.fromkeys(evaluation.method for _, evaluation in counted):
-        after: dict[str, NDArray[np.float64]] = {}
-        before: dict[str, NDArray[np.float64]] = {}
-        folding = []
-        for name, evaluation in counted:
-            if evaluation.method != method or evaluation.tre is None or evaluation.before is None:
-                continue
-            after[name], before[name] = evaluation.tre, evaluation.before
-            folding.append(as_number(evaluation.figures.get("folding_percent")))
-        if after:
-            known = [value for value in folding if value is not None]
-            summaries.append(
-                MethodSummary(
-                    method, summarise_cases(after), summarise_cases(before),
-                    max(known) if known else None,
-                )
-            )  # fmt: skip
-    return summaries
-
-
-def comparison_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """Return rank-sum tests between methods per case and over all, of the cases that count."""
-    errors: dict[str, dict[str, NDArray[np.float64]]] = {}
-    for case in cases:
-        scored = {
-            e.method: e.tre for e in case.evaluations if e.tre is not None and not is_circular(e)
-        }
-        if case.counts and len(scored) > 1:
-            errors[case.name] = scored
-    rows = []
-    for first, second in itertools.combinations(
-        dict.fromkeys(method for scored in errors.values() for method in scored), 2
-    ):
-        both = {
-            name: (s[first], s[second]) for name, s in errors.items() if {first, second} <= {*s}
-        }
-        if len(both) > 1:
-            pooled = zip(*both.values(), strict=True)
-            both[ALL_CASES] = tuple(np.concatenate(parts) for parts in pooled)  # type: ignore[assignment]
-        rows += [
-            {
-                "case": name, "first": first, "second": second,
-                "first_mean_mm": float(a.mean()), "second_mean_mm": float(b.mean()),
-                "rank_sum_p": rank_sum_p(a, b),
-            }
-            for name, (a, b) in both.items()
-        ]  # fmt: skip
-    return rows
 
 
 def table1_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:

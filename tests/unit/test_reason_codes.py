@@ -23,7 +23,7 @@ SOURCES: dict[str, set[str] | None] = {
     "cli/convert.py": None,
     "cli/lungs.py": None,
     "given_masks.py": None,
-    "images.py": {"read_image", "_check_forms"},
+    "images.py": {"read_image", "check_forms"},
     "geometry.py": {"__post_init__"},
     "files.py": {"require_file"},
 }

@@ -1,17 +1,27 @@
 """``lcsd evaluate`` on files: outputs, exit codes, one-line errors, nothing half-written."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from click.testing import CliRunner, Result
 
 from lcsd.cli.evaluate import command
 from lcsd.files import read_json
 from lcsd.geometry import Grid, RigidTransform
-from lcsd.images import DisplacementField, Image, write_field, write_mask, write_rigid
-from lcsd.points import PointPairs, write_point_pairs
+from lcsd.images import (
+    DisplacementField,
+    Image,
+    write_field,
+    write_image,
+    write_mask,
+    write_rigid,
+)
+from lcsd.points import PointPairs, read_point_pairs, write_point_pairs
 
 GRID = Grid((20, 18, 16), (2.0, 2.0, 2.0), (-20.0, -30.0, -40.0))
 RIGID = RigidTransform(np.eye(3), np.array([0.0, 10.0, 0.0]))
@@ -32,6 +42,10 @@ def files(tmp_path: Path) -> Path:
     write_field(tmp_path / "field.nii.gz", DisplacementField(vectors, GRID))
     write_mask(tmp_path / "mask.nii.gz", Image(np.ones(GRID.shape, dtype=bool), GRID))
     write_rigid(tmp_path / "rigid.tfm", RIGID)
+    shift = sitk.TranslationTransform(3, (0.0, 0.0, 3.0))
+    sitk.WriteTransform(shift, str(tmp_path / "shift.h5"))
+    disp = np.full((*GRID.size, 3), (0.0, 0.0, 1.5), dtype=np.float32)
+    nibabel.save(nibabel.Nifti1Image(disp, np.eye(4)), tmp_path / "disp.nii.gz")
     return tmp_path
 
 
@@ -55,6 +69,60 @@ def test_field_is_scored(files: Path) -> None:
     first = (out.read_bytes(), table.read_bytes())
     run(*arguments)
     assert (out.read_bytes(), table.read_bytes()) == first
+
+
+@pytest.mark.parametrize(
+    ("options", "source"),
+    [
+        (("--transform", "shift.h5"), "transform"),
+        (("--disp", "disp.nii.gz", "--grid", "mask.nii.gz"), "disp"),
+    ],
+)
+def test_results_of_other_programs_are_scored_alike(
+    files: Path, options: tuple[str, ...], source: str
+) -> None:
+    given = [str(files / part) if "." in part else part for part in options]
+    result = run(
+        "--landmarks", files / "landmarks.csv", *given, "--rigid", files / "rigid.tfm",
+        "--mask", files / "mask.nii.gz", "--method", "elastix", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    assert (figures["source"], figures["method"]) == (source, "elastix")
+    assert figures["tre_mean_mm"] == pytest.approx(1.0, abs=1e-3)
+    assert figures["folding_percent"] == 0.0
+    assert figures["jacobian_region"] == "mask"
+
+
+def test_snapping_needs_the_scan_of_the_landmarks(files: Path) -> None:
+    native = Image(np.zeros((9, 18, 20)), Grid((20, 18, 9), (2.0, 2.0, 5.0), (-20.0, -20.0, -40.0)))
+    write_image(files / "followup.nii.gz", native, dtype=np.int16)
+    result = run(
+        "--landmarks", files / "landmarks.csv", "--field", files / "field.nii.gz",
+        "--rigid", files / "rigid.tfm", "--snap", files / "followup.nii.gz",
+        "--table", files / "t.csv", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["snapped"] is True
+    rows = np.genfromtxt(files / "t.csv", delimiter=",", names=True)
+    slices = (rows["moved_z"] + 40.0) / 5.0
+    np.testing.assert_allclose(slices, np.rint(slices), atol=1e-3)
+
+
+def test_seeded_landmarks_are_warned_of(files: Path) -> None:
+    pairs = read_point_pairs(files / "landmarks.csv")
+    origin = ("corrected:divroc",) * 4 + ("manual",) * 6
+    write_point_pairs(files / "l.csv", replace(pairs, origin=origin))
+    arguments = (
+        "--landmarks", files / "l.csv", "--field", files / "field.nii.gz",
+        "--rigid", files / "rigid.tfm", "--json", "--method",
+    )  # fmt: skip
+    result = run(*arguments, "divroc")
+    assert "4 of 10 landmarks were seeded by divroc itself" in result.stderr
+    assert json.loads(result.stdout)["seeded_landmarks"] == 4
+    other = run(*arguments, "corrfield")
+    assert other.stderr == ""
+    assert json.loads(other.stdout)["seeded_landmarks"] == 0
 
 
 def test_result_is_printed_without_a_file(files: Path) -> None:
@@ -89,11 +157,24 @@ def test_circular_landmarks_are_warned_of(files: Path) -> None:
         (("--field", "field.nii.gz", "--landmarks-frame", "native"), "rigid"),
         (("--correspondences", "points.csv", "--set", "extrapolate=magic"), "extrapolate"),
         (("--correspondences", "points.csv", "--set", "unknown=1"), "unknown"),
+        (("--field", "field.nii.gz", "--transform", "shift.h5"), "--field and --transform"),
+        (("--field", "field.nii.gz", "--grid", "mask.nii.gz"), "--grid"),
+        (("--disp", "disp.nii.gz"), "outside the volume"),
+        (("--disp", "field.nii.gz"), "is given by --field"),
+        (("--field", "disp.nii.gz"), "lcsd evaluate --disp"),
+        (("--transform", "points.csv"), "not a readable ITK transform"),
+        (("--field", "nan.nii.gz"), "NaN or infinite"),
+        (("--field", "elsewhere.nii.gz"), "outside the volume"),
     ],
 )
 def test_bad_calls_are_one_line_and_exit_2(
     files: Path, options: tuple[str, ...], words: str
 ) -> None:
+    vectors = np.full((*GRID.shape, 3), np.nan, dtype=np.float32)
+    write_field(files / "nan.nii.gz", DisplacementField(vectors, GRID))
+    there = Grid(GRID.size, GRID.spacing, (300.0, 0.0, 0.0))
+    elsewhere = DisplacementField(np.zeros((*GRID.shape, 3), dtype=np.float32), there)
+    write_field(files / "elsewhere.nii.gz", elsewhere)
     resolved = [str(files / part) if "." in part else part for part in options]
     out, rejected = files / "out.json", files / "rejected.json"
     result = run(

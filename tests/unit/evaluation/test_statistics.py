@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from lcsd.errors import BadInputError
-from lcsd.evaluation.statistics import cumulative, rank_sum_p, summarise, summarise_cases
+from lcsd.evaluation import statistics
+from lcsd.evaluation.comparison import compare_methods
+from lcsd.evaluation.statistics import (
+    bootstrap_mean,
+    cumulative,
+    holm,
+    rank_sum_p,
+    summarise,
+    summarise_cases,
+)
 
 
 def test_summary_is_what_the_definitions_say() -> None:
@@ -77,3 +86,85 @@ def test_rank_sum_equals_the_definition_and_ties_do_not_differ() -> None:
     expected = math.erfc(abs(z) / math.sqrt(2))
     assert rank_sum_p(first, second) == pytest.approx(expected)
     assert rank_sum_p(np.ones(5), np.ones(7)) == 1.0
+
+
+def test_holm_is_the_step_down_procedure() -> None:
+    # Sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1: 0.04, 0.06, 0.06 and 0.04, which is raised.
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([0.02]) == [0.02]
+    assert holm([]) == []
+
+
+def test_holm_claims_what_the_definition_claims() -> None:
+    """The definition: go up from the smallest p while p <= level / (tests left)."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        p_values = list(rng.random(7) ** 4)
+        for level in (0.01, 0.05, 0.3):
+            claimed: set[int] = set()
+            for rank, i in enumerate(sorted(range(7), key=lambda k: p_values[k])):
+                if p_values[i] > level / (7 - rank):
+                    break
+                claimed.add(i)
+            corrected = holm(p_values)
+            assert {i for i in range(7) if corrected[i] <= level} == claimed
+
+
+def test_bootstrap_interval_is_that_of_all_samples_of_two_cases() -> None:
+    # Two cases: the means are a, (a+b)/2, b with chances 1/4, 1/2, 1/4.
+    interval = bootstrap_mean(np.array([1.0, 3.0]), confidence=0.95, resamples=2000, seed=0)
+    assert interval is not None
+    assert (interval.low, interval.high) == (1.0, 3.0)
+    inner = bootstrap_mean(np.array([1.0, 3.0]), confidence=0.3, resamples=2000, seed=0)
+    assert inner is not None
+    assert (inner.low, inner.high) == (2.0, 2.0)
+
+
+def test_bootstrap_interval_of_many_cases_is_about_that_of_the_normal() -> None:
+    values = np.random.default_rng(1).normal(10, 2, size=200)
+    interval = bootstrap_mean(values, confidence=0.95, resamples=4000, seed=0)
+    assert interval is not None
+    half = 1.96 * values.std() / math.sqrt(200)
+    assert interval.low == pytest.approx(values.mean() - half, abs=0.03)
+    assert interval.high == pytest.approx(values.mean() + half, abs=0.03)
+
+
+def test_bootstrap_is_deterministic_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.arange(9.0)
+    calls = [bootstrap_mean(values, confidence=0.9, resamples=2500, seed=s) for s in (3, 3, 4)]
+    assert calls[0] == calls[1] != calls[2]
+    drawn: list[int] = []
+    quantile = np.quantile
+
+    def counted(means: np.ndarray, *rest: object) -> np.ndarray:
+        drawn.append(len(means))
+        return quantile(means, *rest)
+
+    monkeypatch.setattr(statistics.np, "quantile", counted)
+    bootstrap_mean(values, confidence=0.9, resamples=2500, seed=3)
+    assert drawn == [2500]
+
+
+def test_one_case_has_no_interval() -> None:
+    assert bootstrap_mean(np.array([1.0]), confidence=0.95, resamples=100, seed=0) is None
+
+
+def test_families_are_cases_and_pooled_landmarks() -> None:
+    rng = np.random.default_rng(0)
+    errors = {
+        case: {m: rng.random(10) + s for m, s in (("a", 0.0), ("b", 0.3), ("c", 0.5))}
+        for case in "xyz"
+    }
+    del errors["z"]["c"]
+    tests = compare_methods(errors, [("a", "b"), ("a", "c")])
+    assert [(t.second, t.case) for t in tests] == [
+        ("b", "x"), ("b", "y"), ("b", "z"), ("b", None), ("c", "x"), ("c", "y"), ("c", None),
+    ]  # fmt: skip
+    for family in ([t for t in tests if t.case], [t for t in tests if not t.case]):
+        assert [t.p_holm for t in family] == pytest.approx(holm([t.p for t in family]))
+    pooled = [np.concatenate([errors[c][m] for c in "xy"]) for m in "ac"]
+    assert tests[-1].p == pytest.approx(rank_sum_p(*pooled))
+    assert tests[-1].second_mean_mm == pytest.approx(pooled[1].mean())
+    # One case only is not pooled.
+    assert [t.case for t in compare_methods({"x": errors["x"]}, [("a", "b")])] == ["x"]

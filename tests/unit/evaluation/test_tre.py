@@ -174,7 +174,7 @@ def test_repeated_id_and_wrong_usage_are_refused() -> None:
     one = PointPairs(points(2), points(2))
     with pytest.raises(BadInputError, match="exactly one; found none"):
         evaluate_tre(one)
-    with pytest.raises(BadInputError, match="exactly one; found both"):
+    with pytest.raises(BadInputError, match="exactly one; found --field and --corr"):
         evaluate_tre(one, field=shift_field((0.0, 0.0, 0.0)), correspondences=one)
 
 
@@ -231,6 +231,14 @@ def test_landmarks_far_from_all_correspondences_are_refused() -> None:
     )
     with pytest.raises(BadInputError, match="outside the volume"):
         evaluate_tre(far, correspondences=affine_pairs(30, 5))
+
+
+def test_landmarks_are_not_taken_for_voxels_of_correspondences() -> None:
+    # Counted from the corner of the box around the correspondences all would lie inside it.
+    small = points(3) * 0.01 + 120.0
+    with pytest.raises(BadInputError, match="belongs to this case") as caught:
+        evaluate_tre(PointPairs(small, small), correspondences=affine_pairs(30, 5))
+    assert "voxel indices" not in caught.value.message
 
 
 @pytest.mark.real_data

@@ -237,6 +237,25 @@ def test_one_case_says_so(make_case: MakeCase, results: Path) -> None:
     assert not (results / "report" / "figures" / "tre_cases.png").exists()
 
 
+def test_splits_seconds_and_seeded_landmarks_are_on_the_page(
+    make_case: MakeCase, results: Path
+) -> None:
+    make_case("a")
+    figures = make_case("b", seed=1) / "evaluation" / "corrfield.json"
+    write_json(figures, read_json(figures) | {"seeded_landmarks": 7})
+    manifest = write_manifest(results.parent / "pairs.tsv", {"a": "test_pool", "b": "test"})
+    page = Page(write_report(results, manifest=manifest, views=0).page)
+    text = " ".join(page.text.split())
+    for words in ("TRE per split", "test_pool", "†7 seeded", "† Seeded:", "Holm's correction",
+                  "95.0 % confidence interval", "(n = 1)"):  # fmt: skip
+        assert words in text, words
+    rows = table(results / "report" / "summary.csv")
+    assert [(row["role"], row["method"]) for row in rows][:3] == [
+        ("all", "corrfield"), ("all", "divroc"), ("test_pool", "corrfield"),
+    ]  # fmt: skip
+    assert text.count("7 seeded") == 4  # its case, both sums over cases, its split
+
+
 def test_two_cases_have_a_figure_per_case(make_case: MakeCase, results: Path) -> None:
     make_case("a")
     make_case("b", seed=1)

@@ -6,7 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from lcsd.report.collect import Case, Evaluation
-from lcsd.report.figures import case_figure, error_figure, pooled_errors, render
+from lcsd.report.figures import (
+    case_figure,
+    cumulative_figure,
+    error_figure,
+    pooled_errors,
+    render,
+)
 
 EMPTY = Case("a", Path("a"), "test", "done", (), None, (), (), {}, None, {}, ())
 
@@ -66,3 +72,10 @@ def test_every_case_has_its_row() -> None:
     assert figure is not None
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "b"]
     assert render(figure, "jpg").startswith(b"\xff\xd8")
+
+
+def test_curves_of_many_methods_differ_and_before_is_optional() -> None:
+    errors = {f"build/{number}": np.array([1.0, 2.0 + number]) for number in range(12)}
+    axes = cumulative_figure(errors).axes[0]
+    assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == 12
+    assert len(cumulative_figure({"before": np.array([5.0]), **errors}).axes[0].lines) == 13

@@ -4,18 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import pytest
-
-from lcsd.files import read_json, write_json
-from lcsd.report.collect import Case, Evaluation, Inventory, Run, Verdict
+from lcsd.report.collect import Case, Inventory, Run, Verdict
 from lcsd.report.tables import (
-    ALL_CASES,
     LCSD500,
     bounds,
-    comparison_rows,
     cost_rows,
-    method_summaries,
     motion_rows,
     plain_figure,
     quarantined_rows,
@@ -23,7 +16,6 @@ from lcsd.report.tables import (
     rejected_rows,
     setting_rows,
     table1_rows,
-    tre_rows,
     verdict_rows,
     version_rows,
 )
@@ -32,77 +24,6 @@ from tests.unit.report.conftest import write_rejection
 MakeCase = Callable[..., Path]
 
 EMPTY = Case("a", Path("a"), "test", "done", (), None, (), (), {}, None, {}, ())
-
-
-def scored(name: str, tre: list[float], before: list[float], **figures: object) -> Case:
-    evaluation = Evaluation(
-        "divroc", {"tre_mean_mm": float(np.mean(tre)), **figures}, np.array(tre), np.array(before)
-    )
-    return replace(EMPTY, name=name, evaluations=(evaluation,))
-
-
-def test_summary_counts_cases_and_landmarks() -> None:
-    cases = [
-        scored("a", [1.0], [9.0], folding_percent=0.5),
-        scored("b", [3.0, 3.0, 3.0], [11.0, 11.0, 11.0], folding_percent=0.1),
-    ]
-    (summary,) = method_summaries(cases)
-    assert summary.after.cases == 2
-    assert summary.after.of_case_means.mean == pytest.approx(2.0)
-    assert summary.after.pooled.mean == pytest.approx(2.5)
-    assert summary.before.of_case_means.mean == pytest.approx(10.0)
-    assert summary.max_folding_percent == 0.5
-
-
-def test_quarantined_discarded_and_circular_cases_do_not_count() -> None:
-    good = scored("a", [1.0], [9.0])
-    bad = [
-        replace(scored("b", [50.0], [9.0]), status="quarantined"),
-        replace(scored("c", [50.0], [9.0]), status="discarded"),
-        scored("d", [0.0], [9.0], circular=True),
-        replace(scored("e", [50.0], [9.0]), status="waiting"),
-    ]
-    (summary,) = method_summaries([good, *bad])
-    assert summary.after.cases == 1
-    assert summary.after.pooled.mean == 1.0
-    assert [row["in_statistics"] for row in tre_rows([good, *bad])] == [
-        True,
-        False,
-        False,
-        False,
-        False,
-    ]
-    assert method_summaries(bad) == []
-
-
-def test_methods_are_compared_per_case_and_pooled() -> None:
-    good = np.arange(1.0, 21.0)
-    cases = []
-    for name, shift in (("a", 0.0), ("b", 30.0)):
-        two = tuple(
-            Evaluation(method, {"tre_mean_mm": 1.0}, tre, good)
-            for method, tre in (("corrfield", good), ("divroc", good + shift))
-        )
-        cases.append(replace(EMPTY, name=name, evaluations=two))
-    rows = {row["case"]: row for row in comparison_rows(cases)}
-    assert rows["a"]["rank_sum_p"] == pytest.approx(1.0)
-    assert rows["b"]["rank_sum_p"] < 1e-6
-    assert rows["b"]["second_mean_mm"] == pytest.approx(40.5)
-    assert rows["b"]["rank_sum_p"] < rows[ALL_CASES]["rank_sum_p"] < 0.05
-    assert comparison_rows([replace(c, status="quarantined") for c in cases]) == []
-    assert comparison_rows([scored("a", [1.0], [9.0])]) == []
-
-
-def test_tre_rows_have_every_figure_and_empty_cells(make_case: MakeCase, results: Path) -> None:
-    folder = make_case("a")
-    content = read_json(folder / "evaluation" / "divroc.json")
-    del content["tre_p95_mm"]
-    write_json(folder / "evaluation" / "divroc.json", content)
-    first, second = tre_rows(Inventory(results).cases(None))
-    assert (first["method"], second["method"]) == ("corrfield", "divroc")
-    assert first["tre_p95_mm"] > 0
-    assert second["tre_p95_mm"] == ""
-    assert first["tre_native_mean_mm"] == ""
 
 
 def test_table1_is_beside_the_published_values() -> None:

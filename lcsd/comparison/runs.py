@@ -1,0 +1,304 @@
+"""Scored methods of builds, and the cases that all of them have."""
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.build import METHODS
+from lcsd.errors import BadInputError
+from lcsd.files import read_json, require_file
+from lcsd.pairs import CASE_PATTERN
+from lcsd.points import PAIR_COLUMNS
+from lcsd.provenance import PROVENANCE_SUFFIX
+from lcsd.quarantine import REJECTED_NAME
+from lcsd.report.collect import (
+    GATES_NAME,
+    LANDMARK_SUFFIX,
+    METHOD_STAGES,
+    UNREADABLE,
+    as_number,
+    read_figures,
+    read_verdicts,
+)
+
+SAME_LANDMARK_MM = 1e-2
+"""Landmark tables round to 1e-4 mm; a landmark set twice is hardly ever nearer than this."""
+
+ERROR_COLUMNS = ("tre_mm", "tre_before_mm")
+
+
+@dataclass(frozen=True)
+class Score:
+    """Errors of one method on one case.
+
+    Parameters
+    ----------
+    figures
+        What ``lcsd evaluate`` wrote.
+    landmarks
+        Fixed and moving positions in common space, shape (N, 6), LPS mm.
+    tre, before
+        Shape (N,), mm.
+    seconds
+        Wall time of the registration, or None.
+    files
+        What was read.
+    """
+
+    figures: Mapping[str, Any]
+    landmarks: NDArray[np.float64]
+    tre: NDArray[np.float64]
+    before: NDArray[np.float64]
+    seconds: float | None
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method of one build.
+
+    Parameters
+    ----------
+    name
+        What the row is called: the method, after the build's name if there are several builds.
+    scores
+        By case.
+    missing
+        Why cases of the build have no score: case to reason.
+    """
+
+    name: str
+    run: str
+    method: str
+    scores: Mapping[str, Score]
+    missing: Mapping[str, str]
+
+
+def name_runs(arguments: Sequence[str]) -> dict[str, Path]:
+    """Return the builds by name: ``NAME=PATH``, or a path, which is called like its folder.
+
+    Raises
+    ------
+    BadInputError
+        If two builds have one name.
+    """
+    runs: dict[str, Path] = {}
+    for argument in arguments:
+        name, sign, path = argument.partition("=")
+        # A path may hold the sign itself.
+        given = bool(sign and name and "/" not in name and not Path(argument).exists())
+        folder = Path(path) if given else Path(argument)
+        name = name if given else folder.resolve().name
+        if name in runs:
+            raise BadInputError(
+                "two builds have one name", code="duplicate_name", field=name,
+                expected="different names", found=f"{runs[name]} and {folder}",
+                remedy=f"name them, e.g. a={runs[name]} b={folder}",
+            )  # fmt: skip
+        runs[name] = folder
+    return runs
+
+
+def read_rows(runs: Mapping[str, Path], *, methods: Sequence[str] = ()) -> list[Row]:
+    """Return every scored method of every build, in the order given.
+
+    Parameters
+    ----------
+    runs
+        Name to folder of a build.
+    methods
+        Methods to keep; all if empty.
+
+    Raises
+    ------
+    BadInputError
+        If a folder is missing or has no scored case.
+    """
+    found = [row for name, folder in runs.items() for row in _rows_of(name, folder, methods)]
+    several = len(runs) > 1
+    return [
+        Row(f"{r.run}/{r.method}" if several else r.method, r.run, r.method, r.scores, r.missing)
+        for r in found
+    ]
+
+
+def _rows_of(run: str, folder: Path, methods: Sequence[str]) -> list[Row]:
+    if not folder.is_dir():
+        raise BadInputError(
+            "there is no such build", code="missing_folder", file=folder,
+            expected="a folder of results", remedy="give the folder that holds cases/",
+        )  # fmt: skip
+    cases = [p for p in sorted(folder.glob("cases/*")) if CASE_PATTERN.fullmatch(p.name)]
+    scored = {case.name: _evaluations(case) for case in cases}
+    known = {method for paths in scored.values() for method in paths}
+    wanted = [method for method in (*METHODS, *sorted(known - {*METHODS})) if method in known]
+    wanted = [method for method in wanted if not methods or method in methods]
+    if not wanted:
+        raise BadInputError(
+            "no case of the build is scored", code="empty_build", file=folder,
+            expected=f"cases/CASE/evaluation/{' or '.join(methods) or 'METHOD'}.json",
+            found=f"{len(cases)} case{'s' if len(cases) != 1 else ''} scored by "
+            f"{', '.join(sorted(known)) or 'nothing'}",
+            remedy="run the build to its end, or lcsd evaluate with --out and --table",
+        )  # fmt: skip
+    out = {case.name: reason for case in cases if (reason := _left_out(case)) is not None}
+    return [_row(run, method, cases, scored, out) for method in wanted]
+
+
+def _row(
+    run: str,
+    method: str,
+    cases: Sequence[Path],
+    scored: Mapping[str, Mapping[str, Path]],
+    left_out: Mapping[str, str],
+) -> Row:
+    scores: dict[str, Score] = {}
+    missing = {case: f"{reason} in {run}" for case, reason in left_out.items()}
+    for folder in cases:
+        case, path = folder.name, scored[folder.name].get(method)
+        if case in missing:
+            continue
+        if path is None:
+            missing[case] = f"not scored by {method} in {run}"
+            continue
+        try:
+            score = _read_score(path, folder, method)
+        except UNREADABLE as error:
+            missing[case] = (
+                f"broken evaluation of {method} in {run} ({' '.join(str(error).split())})"
+            )
+            continue
+        if score.figures.get("circular") is True:
+            missing[case] = f"circular landmarks of {method} in {run}"
+        else:
+            scores[case] = score
+    return Row(method, run, method, scores, missing)
+
+
+def _evaluations(case: Path) -> dict[str, Path]:
+    """Return the evaluations of a case by method; hidden files are leftovers of killed jobs."""
+    return {
+        path.stem: path
+        for path in sorted((case / "evaluation").glob("*.json"))
+        if not path.name.startswith(".") and not path.name.endswith(PROVENANCE_SUFFIX)
+    }
+
+
+def _left_out(case: Path) -> str | None:
+    """Return why statistics leave a case out, as the report says it, or None."""
+    if (case / REJECTED_NAME).exists():
+        return "quarantined"
+    gates = case / GATES_NAME
+    try:
+        failed = gates.exists() and any(not gate.passed for gate in read_verdicts(gates))
+    except UNREADABLE:
+        return "unreadable gates"
+    return "discarded" if failed else None
+
+
+def _read_score(path: Path, case: Path, method: str) -> Score:
+    table = path.with_name(path.stem + LANDMARK_SUFFIX)
+    with require_file(table).open(newline="", encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle))
+    columns = (*PAIR_COLUMNS, *ERROR_COLUMNS)
+    values = np.array([[float(row[name]) for name in columns] for row in rows], dtype=np.float64)
+    if not rows or not np.isfinite(values).all():
+        raise ValueError("no landmark, or figures that are not finite")
+    return Score(
+        figures=read_figures(path),
+        landmarks=values[:, :6],
+        tre=values[:, 6],
+        before=values[:, 7],
+        seconds=_seconds(case, method),
+        files=(path, table),
+    )
+
+
+def _seconds(case: Path, method: str) -> float | None:
+    """Return the wall seconds of the one command that made the method's result, or None."""
+    if method not in METHODS:
+        return None
+    records = [read_json(p) for p in sorted((case / METHODS[method]).glob(f"*{PROVENANCE_SUFFIX}"))]
+    found = [r.get("wall_s") for r in records if r.get("stage") == METHOD_STAGES[method]]
+    return as_number(found[0]) if len(found) == 1 else None
+
+
+def common_cases(rows: Sequence[Row]) -> tuple[list[str], dict[str, str]]:
+    """Return the cases that every row has, sorted, and why the others are dropped.
+
+    Returns
+    -------
+    tuple
+        Names of the common cases; case to reason (the first row's that lacks it).
+
+    Raises
+    ------
+    BadInputError
+        If the rows have no case in common, or other landmarks in a common case.
+    """
+    every = sorted({case for row in rows for case in (*row.scores, *row.missing)})
+    common = [case for case in every if all(case in row.scores for row in rows)]
+    dropped = {
+        case: next(
+            row.missing.get(case, f"no such case in {row.run}")
+            for row in rows
+            if case not in row.scores
+        )
+        for case in every
+        if case not in common
+    }
+    if not common:
+        raise BadInputError(
+            "the methods have no case in common", code="no_common_cases",
+            field=", ".join(row.name for row in rows), expected="at least one case",
+            found="; ".join(reasons(dropped)) or "no case",
+            remedy="leave methods out with --method, or score the same cases",
+        )  # fmt: skip
+    for case in common:
+        for row in rows[1:]:
+            _check_same_landmarks(case, rows[0], row)
+    return common, dropped
+
+
+def reasons(dropped: Mapping[str, str]) -> list[str]:
+    """Return each reason with the number of cases dropped for it, the most frequent first."""
+    counts = Counter(dropped.values())
+    return [
+        f"{count} {reason}" for reason, count in sorted(counts.items(), key=lambda i: (-i[1], i[0]))
+    ]
+
+
+def _check_same_landmarks(case: str, first: Row, second: Row) -> None:
+    """Refuse different landmarks.
+
+    Moving landmarks stand in common space, which each build makes by a rigid transform of its own;
+    so what is compared are their distances from each other.
+    """
+    a, b = first.scores[case].landmarks, second.scores[case].landmarks
+    found = None
+    if len(a) != len(b):
+        found = f"{len(a)} and {len(b)} landmarks"
+    else:
+        fixed = np.abs(a[:, :3] - b[:, :3]).max()
+        moving = np.abs(_distances(a[:, 3:]) - _distances(b[:, 3:])).max()
+        if max(fixed, moving) > SAME_LANDMARK_MM:
+            found = f"fixed positions {fixed:.3g} mm apart, moving ones {moving:.3g} mm"
+    if found is not None:
+        raise BadInputError(
+            "the methods were scored at different landmarks", code="different_landmarks",
+            field=f"case {case}, {first.name} and {second.name}", expected="the same landmarks",
+            found=found, remedy="score both with the same landmark file",
+        )  # fmt: skip
+
+
+def _distances(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    from scipy.spatial.distance import pdist  # noqa: PLC0415
+
+    # One landmark has no distance to another.
+    return np.concatenate([[0.0], pdist(points)])

@@ -1,0 +1,137 @@
+"""Reading builds: rows, common cases, why cases are dropped, and the same landmarks."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lcsd import quarantine
+from lcsd.comparison.runs import common_cases, name_runs, read_rows, reasons
+from lcsd.errors import BadInputError
+from lcsd.files import write_json
+from lcsd.points import PointPairs
+from tests.unit.comparison.conftest import Score, landmarks
+
+
+def test_rows_are_methods_of_builds_in_a_fixed_order(score: Score) -> None:
+    for method in ("zebra", "divroc", "ants", "corrfield"):
+        a = score("a", "one", method, 0.0)
+    b = score("b", "one", "divroc", 1.0)
+    names = [row.name for row in read_rows({"a": a, "b": b})]
+    assert names == ["a/corrfield", "a/divroc", "a/ants", "a/zebra", "b/divroc"]
+    assert [row.name for row in read_rows({"a": a}, methods=["ants", "divroc"])] == [
+        "divroc", "ants",
+    ]  # fmt: skip
+
+
+def test_runs_are_named_by_folder_or_by_the_user(tmp_path: Path) -> None:
+    strange = tmp_path / "x=y"
+    strange.mkdir()
+    runs = name_runs([str(tmp_path / "first"), "b=some/where", str(strange)])
+    assert runs == {"first": tmp_path / "first", "b": Path("some/where"), "x=y": strange}
+
+
+def test_two_builds_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"two builds have one name.*a=") as caught:
+        name_runs([str(tmp_path / "p" / "results"), str(tmp_path / "q" / "results")])
+    assert caught.value.code == "duplicate_name"
+
+
+def test_cases_are_dropped_with_the_first_reason(score: Score) -> None:
+    for case in ("a", "b", "c", "d", "e", "f"):
+        first = score("first", case, "divroc", 0.0)
+    for case in ("a", "b", "c", "e", "f"):
+        second = score("second", case, "divroc", 1.0)
+    score("second", "g", "divroc", 1.0)
+    error = BadInputError("bad", code="bad")
+    quarantine.reject(
+        second / "cases" / "b" / "rejected.json", stage="x", target=Path("y"), error=error
+    )
+    gate = {"name": "share", "of": "pair", "value": 0.5, "passed": False, "flagged": False}
+    write_json(second / "cases" / "c" / "vessels" / "gates.json", {"gates": [gate]})
+    score("second", "e", "divroc", 1.0, circular=True)
+    (second / "cases" / "f" / "evaluation" / "divroc_landmarks.csv").write_text("id,tre_mm\na,1\n")
+    common, dropped = common_cases(read_rows({"first": first, "second": second}))
+    assert common == ["a"]
+    assert dropped == {
+        "b": "quarantined in second",
+        "c": "discarded in second",
+        "d": "no such case in second",
+        "e": "circular landmarks of divroc in second",
+        "f": "broken evaluation of divroc in second ('fixed_x')",
+        "g": "no such case in first",
+    }
+    assert reasons({"x": "late", "y": "early", "z": "late"}) == ["2 late", "1 early"]
+
+
+def test_method_that_lacks_a_case_drops_it(score: Score) -> None:
+    for case in ("a", "b"):
+        build = score("r", case, "divroc", 0.0)
+    score("r", "a", "corrfield", 0.0)
+    common, dropped = common_cases(read_rows({"r": build}))
+    assert (common, dropped) == (["a"], {"b": "not scored by corrfield in r"})
+
+
+def test_nothing_in_common_is_said_with_the_reasons(score: Score) -> None:
+    first, second = score("first", "a", "divroc", 0.0), score("second", "b", "divroc", 0.0)
+    with pytest.raises(BadInputError, match="1 no such case in first; 1 no such") as caught:
+        common_cases(read_rows({"first": first, "second": second}))
+    assert caught.value.code == "no_common_cases"
+
+
+def test_empty_and_missing_builds_are_refused(tmp_path: Path, score: Score) -> None:
+    with pytest.raises(BadInputError) as caught:
+        read_rows({"a": tmp_path / "absent"})
+    assert caught.value.code == "missing_folder"
+    with pytest.raises(BadInputError, match="0 cases scored by nothing") as caught:
+        read_rows({"a": tmp_path})
+    assert caught.value.code == "empty_build"
+    build = score("r", "a", "divroc", 0.0)
+    with pytest.raises(BadInputError, match="1 case scored by divroc") as caught:
+        read_rows({"r": build}, methods=["corrfield"])
+    assert caught.value.code == "empty_build"
+
+
+def different(score: Score, second: PointPairs) -> BadInputError | None:
+    first = score("first", "a", "divroc", 0.0, seed=1, count=12)
+    other = score("second", "a", "divroc", 0.0, moved=second)
+    try:
+        common_cases(read_rows({"first": first, "second": other}))
+    except BadInputError as error:
+        return error
+    return None
+
+
+def test_other_landmarks_are_refused(score: Score) -> None:
+    same = landmarks(1, 12)
+    assert different(score, same) is None
+    shifted = PointPairs(same.fixed + 0.1, same.moving)
+    for other in (landmarks(1, 11), landmarks(2, 12), shifted):
+        error = different(score, other)
+        assert error is not None
+        assert error.code == "different_landmarks"
+        assert "case a, first/divroc and second/divroc" in error.message
+    moved = same.moving.copy()
+    moved[3, 1] += 0.5
+    assert different(score, PointPairs(same.fixed, moved)) is not None
+
+
+def test_rigid_steps_of_builds_may_differ(score: Score) -> None:
+    same = landmarks(1, 12)
+    turn = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    centre = same.moving.mean(axis=0)
+    turned = (same.moving - centre) @ turn.T + centre + 2.0
+    assert different(score, PointPairs(same.fixed, turned)) is None
+
+
+def test_seconds_are_of_the_methods_own_command(score: Score) -> None:
+    build = score("r", "a", "divroc", 0.0)
+    score("r", "a", "ants", 0.0)
+    folder = build / "cases" / "a" / "registration"
+    write_json(folder / "registration.provenance.json", {"stage": "register", "wall_s": 2.5})
+    write_json(folder / "other.provenance.json", {"stage": "convert", "wall_s": 9.0})
+    divroc, ants = read_rows({"r": build})
+    assert divroc.scores["a"].seconds == 2.5
+    assert ants.scores["a"].seconds is None
+    write_json(folder / "again.provenance.json", {"stage": "register", "wall_s": 3.5})
+    assert read_rows({"r": build})[0].scores["a"].seconds is None

@@ -1,0 +1,28 @@
+"""docs/evaluation.md defines every column and key, and no other."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from lcsd.comparison.table import CASE_COLUMNS, ROW_COLUMNS
+from lcsd.evaluation.tre import LANDMARK_COLUMNS, evaluate_tre
+from lcsd.points import PointPairs
+from lcsd.report.accuracy import COMPARISON_COLUMNS, SUMMARY_COLUMNS, TRE_COLUMNS
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "evaluation.md"
+
+
+def test_every_figure_is_defined() -> None:
+    part = PAGE.read_text(encoding="utf-8").split("| column or key |")[1]
+    defined = [
+        name for line in part.splitlines()[2:]
+        for name in re.findall(r"`(\w+)`", line.split("|")[1])
+    ]  # fmt: skip
+    pairs = PointPairs(np.eye(4, 3), np.eye(4, 3))
+    keys = evaluate_tre(pairs, correspondences=pairs).figures()
+    columns = (
+        TRE_COLUMNS, SUMMARY_COLUMNS, COMPARISON_COLUMNS, ROW_COLUMNS, CASE_COLUMNS,
+        LANDMARK_COLUMNS, keys,
+    )  # fmt: skip
+    assert sorted(defined) == sorted({name for part in columns for name in part})
