@@ -23,6 +23,8 @@ COMMANDS = {
     "register": "Register two point clouds with DiVRoC.",
     "evaluate": "Score a registration at landmarks.",
     "report": "Write the report of a build.",
+    "release": "Write the publishable dataset of a build.",
+    "verify": "Find what differs from the checksums of a release or a build.",
     "weights": "List and check the weights of TotalSegmentator.",
     "config": "Print the default configuration with descriptions.",
 }
