@@ -25,8 +25,16 @@ MIN_CHARACTERS = 4
 MIN_WORD = 3
 """An identifier is found by its longest run of letters and digits, at least this long."""
 
-COHORT_COLUMNS = re.compile(r"case|patient|series|study|uid|source|segmentation", re.IGNORECASE)
-"""Columns of a build's tables whose cells are identifiers."""
+COHORT_COLUMNS = re.compile(
+    r"case|patient_id|(?:fixed|moving)_(?:series|study|source|url|segmentation)"
+)
+"""Columns of a build's tables whose cells are identifiers; others are counts and words."""
+
+DATE_DIGITS = 6
+"""A time point with fewer digits, such as T0, baseline or 2019, names nobody's visit."""
+
+YEAR_DIGITS = 4
+"""A folder named by so few digits is a year or a number, which stands in many texts."""
 
 MANIFEST_COLUMNS = (
     "case", "patient_id", "fixed_source", "moving_source", "fixed_series", "moving_series",
@@ -183,7 +191,7 @@ def identifiers_of(results: Path, manifest: Path, *, harmless: Collection[str] =
     for table in sorted((results / "cohort").glob("*.tsv")):
         for row in _rows(table):
             for column in row:
-                if COHORT_COLUMNS.search(column):
+                if COHORT_COLUMNS.fullmatch(column):
                     found |= _of_cell(row[column] or "", column)
     for folder, kind in (("cases", "case"), ("series", "series")):
         if (results / folder).is_dir():
@@ -209,8 +217,14 @@ def _rows(table: Path) -> list[dict[str, str | None]]:
 
 def _of_cell(text: str, kind: str) -> set[tuple[str, str]]:
     """Return a cell and, of a path, its parts with a digit: folders are named after patients."""
+    if kind.endswith("_time") and sum(c.isdigit() for c in text) < DATE_DIGITS:
+        return set()
     parts = {text}
     if "/" in text:
-        names = [name for name in text.split("/") if any(c.isdigit() for c in name)]
-        parts |= {name.removesuffix(".gz").split(".nii")[0] for name in names}
+        names = (name.removesuffix(".gz").split(".nii")[0] for name in text.split("/"))
+        parts |= {
+            name
+            for name in names
+            if any(c.isdigit() for c in name) and not (name.isdigit() and len(name) <= YEAR_DIGITS)
+        }
     return {(part, kind) for part in parts}

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lcsd.files import write_table
 from lcsd.release.identifiers import Identifiers, identifiers_of
 from lcsd.release.vtp import decoded_arrays, write_vtp
-from tests.unit.release.made_up import PATIENTS, make_build
+from tests.unit.release.made_up import PATIENTS, make_build, read_rows
 
 UID = "1.2.840.113654.2.55.204816"
 KNOWN = Identifiers([("204816", "patient_id"), ("Müller-77", "patient_id"), (UID, "series")])
@@ -101,6 +102,7 @@ def test_identifiers_come_from_all_tables_and_folders(tmp_path: Path) -> None:
     (results / "cohort" / "candidates.tsv").write_text(
         "case\tpatient_id\tsampled\tfixed_segmentation\nnlst_9\t888777\ttrain\tseg-4711\n"
     )
+    (results / "cohort" / "kernels.tsv").write_text("maker\tseries\nGE\t26254\n")
     (results / "series" / "99.8877.6").mkdir(parents=True)
     (results / "cases" / "hidden-case").mkdir()
     known = identifiers_of(results, manifest)
@@ -108,7 +110,21 @@ def test_identifiers_come_from_all_tables_and_folders(tmp_path: Path) -> None:
     secrets.remove(PATIENTS["bad"])  # not in this manifest
     for secret in secrets:
         assert known.find("a.txt", f"x {secret} y".encode()), secret
-    assert known.find("a.txt", b"training train T0 sampled") == []
+    assert known.find("a.txt", b"training train T0 sampled 26254") == []
+
+
+def test_years_and_words_for_times_are_no_identifiers(tmp_path: Path) -> None:
+    results, manifest = make_build(tmp_path, ("a1",))
+    rows = read_rows(manifest)
+    rows[0] |= {
+        "fixed_source": "data/2023/visit-20230506/a.nii.gz", "fixed_time": "baseline",
+        "moving_time": "2023-05-06",
+    }  # fmt: skip
+    write_table(manifest, tuple(rows[0]), rows)
+    known = identifiers_of(results, manifest)
+    assert known.find("a.txt", b"baseline and follow-up, ICCV 2023.") == []
+    assert known.find("a.txt", b"on 2023-05-06")
+    assert known.find("a.txt", b"x visit-20230506 y")
 
 
 def test_arrays_for_viewers_are_decoded_whole(tmp_path: Path) -> None:
