@@ -60,6 +60,8 @@ class Written:
         ``train`` or ``test``.
     grid
         Its common grid.
+    labels
+        Largest label in its vessel maps: 1 where vessels are not told apart.
     row
         Its row of ``cases.tsv``.
     """
@@ -67,6 +69,7 @@ class Written:
     name: str
     split: Split
     grid: Grid
+    labels: int
     row: dict[str, Any]
 
     @property
@@ -83,7 +86,7 @@ def write_case(chosen: Chosen, name: str, add: Add, settings: ReleaseSettings) -
     BadInputError
         A file of the build is missing or broken, or its volumes lie on different grids.
     """
-    grid = _write_volumes(chosen, name, add, settings)
+    grid, labels = _write_volumes(chosen, name, add, settings)
     row: dict[str, Any] = {"case": name, "split": chosen.split}
     for scan in SCAN_NUMBER:
         for kind in CLOUDS:
@@ -105,7 +108,7 @@ def write_case(chosen: Chosen, name: str, add: Add, settings: ReleaseSettings) -
     lengths = np.linalg.norm(pairs.moving - pairs.fixed, axis=1)
     row["displacement_mean_mm"] = round(float(lengths.mean()), 3)
     row["displacement_max_mm"] = round(float(lengths.max()), 3)
-    return Written(name, chosen.split, grid, row | _figures(chosen.folder))
+    return Written(name, chosen.split, grid, labels, row | _figures(chosen.folder))
 
 
 def _figures(folder: Path) -> dict[str, Any]:
@@ -119,8 +122,10 @@ def _figures(folder: Path) -> dict[str, Any]:
     return {**numbers, "borderline": " ".join(flagged)}
 
 
-def _write_volumes(chosen: Chosen, name: str, add: Add, settings: ReleaseSettings) -> Grid:
-    """Write lungs, vessels and, if asked for, scans; return their common grid."""
+def _write_volumes(
+    chosen: Chosen, name: str, add: Add, settings: ReleaseSettings
+) -> tuple[Grid, int]:
+    """Write lungs, vessels and, if asked for, scans; return their common grid and largest label."""
     vessels = {
         scan: read_mask(
             chosen.folder / "vessels" / f"{scan}.nii.gz", keep_labels=True, kind="vessels"
@@ -139,7 +144,7 @@ def _write_volumes(chosen: Chosen, name: str, add: Add, settings: ReleaseSetting
             check_same_grid(image.grid, grid, file=path)
             target = add(scan_file("images", chosen.split, name, scan, end=".nii.gz"), ())
             write_image(target, image, dtype=np.int16)
-    return grid
+    return grid, max(int(map_.array.max()) for map_ in vessels.values())
 
 
 def _write_cloud(

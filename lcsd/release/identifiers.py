@@ -48,10 +48,16 @@ UID_PATTERN = re.compile(rb"[0-9]+(?:\.[0-9]+){5,}")
 HOME_PATTERN = re.compile(rb"/(?:home|users|root)/[0-9a-z]")
 """Folders of persons, lower case."""
 
-WIDE_PATTERNS = (
-    re.compile(rb"(?:[\x20-\x7e]\0){4,}"), re.compile(rb"(?:[\x20-\x7e]\0\0\0){4,}"),
-)  # fmt: skip
-"""Texts of two and of four bytes a character; numpy stores texts as the latter."""
+WIDE_PATTERNS = {
+    b"x\0" * MIN_CHARACTERS: re.compile(rb"(?:[\x20-\x7e]\0){4,}"),
+    b"x\0\0\0" * MIN_CHARACTERS: re.compile(rb"(?:[\x20-\x7e]\0\0\0){4,}"),
+}
+"""Texts of two and of four bytes a character (numpy's), and what they begin with once marked."""
+
+_MARKED = bytes(
+    0 if code == 0 else ord("x" if 0x20 <= code <= 0x7E else "-") for code in range(256)
+)
+"""Translation that leaves of a text only which bytes are printable and which are zero."""
 
 _LOWER = bytes(
     ord(chr(code).lower()) if chr(code).isascii() and (chr(code).isalnum() or chr(code) == ".")
@@ -154,9 +160,11 @@ def _pattern(text: bytes) -> re.Pattern[bytes]:
 
 def _views(part: bytes) -> Iterator[bytes]:
     yield part
-    for pattern in WIDE_PATTERNS:
-        for run in pattern.findall(part):
-            yield run.replace(b"\0", b"")
+    marked = part.translate(_MARKED)
+    for begin, pattern in WIDE_PATTERNS.items():
+        # The pattern alone would take seconds for a volume of zeros.
+        if begin in marked:
+            yield from (run.replace(b"\0", b"") for run in pattern.findall(part))
 
 
 def _parts(file: str, content: bytes) -> Iterator[bytes]:

@@ -38,6 +38,12 @@ def _pairs(cases: Sequence[Written], *, images: bool) -> list[dict[str, str]]:
     ]
 
 
+def _labels(largest: int) -> dict[str, str]:
+    if largest == 1:
+        return {"1": "vessel"}
+    return {str(label): f"vessel, kind {label}" for label in range(1, largest + 1)}
+
+
 def learn2reg(
     cases: Sequence[Written], settings: ReleaseSettings, *, description: str, reference: str
 ) -> dict[str, Any]:
@@ -76,7 +82,7 @@ def learn2reg(
         "registration_direction": {"fixed": 0, "moving": 1},
         "modality": {"0": "CT" if images else "lung vessel segmentation of CT"},
         "img_shift": {"fixed": "baseline", "moving": "follow-up"},
-        "labels": {"0": {"0": "background", "1": "vessel"}},
+        "labels": {"0": {"0": "background"} | _labels(max(case.labels for case in cases))},
         "tensorImageSize": {"0": "3D"},
         "tensorImageShape": {"0": list(sizes[0])},
         "numTraining": len(scans["train"]),

@@ -131,6 +131,7 @@ def test_tables_card_and_descriptions(build: tuple[Path, Path], release: Path) -
     assert methods["vessels"] == {"backend": "objectness"}  # no threads, no path
     data = read_json(release / "dataset.json")
     assert data["tensorImageShape"] == {"0": list(SIZE)}
+    assert data["labels"] == {"0": {"0": "background", "1": "vessel"}}
     assert (data["numPairedTraining"], data["numRegistration_test"]) == (2, 1)
     assert data["registration_direction"] == {"fixed": 0, "moving": 1}
     entries = [*data["training"], *data["test"]]

@@ -46,7 +46,19 @@ def text_array(text: str) -> np.ndarray:
         ("a.txt", f"{UID}.7".encode()),
         ("a.txt", "MÜLLER-77".lower().encode()),
     ],
-    ids=str,
+    ids=[
+        "word",
+        "path",
+        "underscores",
+        "file name",
+        "gzip",
+        "numpy text",
+        "numpy bytes",
+        "name in an archive",
+        "two bytes a character",
+        "UID of an instance",
+        "not ASCII",
+    ],
 )
 def test_identifiers_are_found_wherever_they_stand(name: str, content: bytes) -> None:
     assert KNOWN.find(name, content)
