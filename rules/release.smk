@@ -10,7 +10,7 @@ rule release:
     conda:
         "../environment.yml"
     params:
-        results=RESULTS,
+        results=lambda w: RESULTS,
         settings=BUILD.settings("release"),
     message:
         "Publishable dataset of the build"
