@@ -18,5 +18,6 @@ rule release:
         "Publishable dataset of the build"
     shell:
         # What an earlier build published is no part of this release.
-        "rm -rf {params.folder:q} && lcsd release {params.results:q} {params.folder:q}"
+        "rm -rf {params.folder:q}; "
+        "lcsd release {params.results:q} {params.folder:q}"
         " --manifest {input.manifest:q} {params.settings:q} --threads {threads} > {log:q} 2>&1"
