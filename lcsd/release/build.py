@@ -176,6 +176,15 @@ def _names(results: Path, manifest: Path, chosen: Sequence[Chosen], seed: int) -
     return names
 
 
+def _integers(value: object) -> Iterator[int]:
+    """Yield all whole numbers in a structure of JSON."""
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _integers(item)
+    elif isinstance(value, int | float) and value == int(value):
+        yield int(value)
+
+
 def _write_texts(writer: _Writer, facts: Facts, settings: ReleaseSettings) -> None:
     """Write tables, descriptions and texts; each states numbers of the cases."""
     numbers = [value for case in facts.cases for value in case.row.values()]
@@ -186,13 +195,14 @@ def _write_texts(writer: _Writer, facts: Facts, settings: ReleaseSettings) -> No
     )  # fmt: skip
     left_out = [{"reason": reason, "cases": count} for reason, count in facts.left_out.items()]
     write_table(writer.add(LEFT_OUT_NAME), ("reason", "cases"), left_out)
-    write_json(writer.add(METHODS_NAME), facts.methods)
+    limits = tuple(_integers(facts.methods))
+    write_json(writer.add(METHODS_NAME, limits), facts.methods)
     text = description(settings, facts)
     reference = " ".join(citations(settings, facts))
     dataset = learn2reg(facts.cases, settings, description=text, reference=reference)
     write_json(writer.add(LEARN2REG_NAME), dataset)
     write_text(writer.add(LICENCE_NAME), render(settings, facts, template="LICENSE.j2"))
-    write_text(writer.add(CARD_NAME), render(settings, facts, template="README.md.j2"))
+    write_text(writer.add(CARD_NAME, limits), render(settings, facts, template="README.md.j2"))
     writer.close()
     content = croissant(writer.hashes, settings, description=text, cite_as=reference)
     write_json(writer.add(CROISSANT_NAME), content)

@@ -25,6 +25,8 @@ UIDS = {
 PATIENTS = {"a1": "NLST204816", "b2": "731502", "c3": "PatC-0003", "bad": "PatD-0004"}
 ROLES = {"a1": "train", "b2": "train", "c3": "test", "bad": "train"}
 LANDMARKS = 7
+LIMIT = 440077
+"""A setting of the vessels."""
 
 
 def grid_of(case: str) -> Grid:
@@ -90,6 +92,7 @@ def write_case_files(results: Path, case: str) -> Path:
     folder = results / "cases" / case
     grid = grid_of(case)
     settings = {"threads": 1, "backend": "objectness", "weights": "/opt/secret/weights"}
+    settings |= {"limits": {"most": LIMIT}}
     with written_files() as written:
         recorder = Recorder("vessels", settings, written=written)
         for scan in ("fixed", "moving"):

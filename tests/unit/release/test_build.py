@@ -26,6 +26,7 @@ from lcsd.release.choice import choose, manifest_of
 from lcsd.settings.release import ReleaseSettings
 from tests.unit.release.made_up import (
     LANDMARKS,
+    LIMIT,
     PATIENTS,
     RIGID,
     SIZE,
@@ -128,7 +129,8 @@ def test_tables_card_and_descriptions(build: tuple[Path, Path], release: Path) -
     assert "10.7937/TCIA.HMQ8-J677" in card
     assert "10.1148/rg.230180" in (release / "LICENSE").read_text()
     methods = read_json(release / "methods.json")["settings"]
-    assert methods["vessels"] == {"backend": "objectness"}  # no threads, no path
+    # No threads, no path.
+    assert methods["vessels"] == {"backend": "objectness", "limits": {"most": LIMIT}}
     data = read_json(release / "dataset.json")
     assert data["tensorImageShape"] == {"0": list(SIZE)}
     assert data["labels"] == {"0": {"0": "background", "1": "vessel"}}
@@ -346,6 +348,15 @@ def test_an_identifier_stops_the_release(tmp_path: Path, monkeypatch: pytest.Mon
     assert "NLST204816" not in message.replace(settings.title, "")
     allowed = ReleaseSettings(title=settings.title, harmless=("nlst204816",), archive=False)
     assert write_release(results, manifest, tmp_path / "out", allowed).train == 1
+
+
+def test_a_patient_with_the_number_of_a_setting_stops_nothing(tmp_path: Path) -> None:
+    """Among thousands of numbered patients there is one for most limits and counts."""
+    results, manifest = make_build(tmp_path, ("a1", "b2"))
+    rows = read_rows(manifest)
+    rows[0]["patient_id"], rows[1]["patient_id"] = str(LIMIT), f"0{LIMIT}"
+    write_table(manifest, tuple(rows[0]), rows)
+    assert write_release(results, manifest, tmp_path / "out", QUICK).train == 2
 
 
 def test_mixed_grids_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,14 @@
 
 import gzip
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lcsd.files import write_table
-from lcsd.release.identifiers import Identifiers, identifiers_of
+from lcsd.release.identifiers import ARRAY_TEXT, Identifiers, identifiers_of
 from lcsd.release.vtp import decoded_arrays, write_vtp
 from tests.unit.release.made_up import PATIENTS, make_build, read_rows
 
@@ -87,6 +88,26 @@ def test_uids_and_home_folders_need_no_table() -> None:
     assert [f.kind for f in nothing.find("a", b"series 1.3.6.1.4.1.14519.5")] == ["a DICOM UID"]
     assert [f.kind for f in nothing.find("a", b"/home/anna/x")] == ["a folder of a person"]
     assert nothing.find("a", b"lcsd 1.2.3, 10.7937/TCIA.HMQ8-J677") == []
+
+
+def test_headers_of_packed_files_are_searched_but_not_compressed_bytes() -> None:
+    buffer = io.BytesIO()
+    with gzip.GzipFile("204816.nii", "wb", fileobj=buffer) as packed:
+        packed.write(b"x")
+    assert KNOWN.find("a.nii.gz", buffer.getvalue())
+    chance = gzip.compress(np.random.default_rng(0).bytes(4000), compresslevel=0)
+    assert KNOWN.find("a.nii.gz", chance) == []
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.comment = b"of 204816"
+    assert KNOWN.find("a.npz", buffer.getvalue())
+
+
+def test_compressed_text_of_viewers_is_left_out(tmp_path: Path) -> None:
+    content = vtp(tmp_path, np.zeros(9, np.uint8))
+    inside = content.replace(b"</DataArray>", b"+204816+</DataArray>", 1)
+    assert ARRAY_TEXT.sub(b"", inside) == ARRAY_TEXT.sub(b"", content)
+    assert KNOWN.find("a.vtp", content.replace(b"PolyData", b"PolyData-204816", 1))
 
 
 def test_a_ramp_of_integers_is_no_text(tmp_path: Path) -> None:
