@@ -1,6 +1,7 @@
 """The release of a build: its files, frames, names, what is left out, what is refused."""
 
 import errno
+import gzip
 import hashlib
 import io
 import json
@@ -41,7 +42,6 @@ from tests.unit.release.made_up import (
 )
 
 QUICK = ReleaseSettings(viewer=False, archive=False)
-CODE = {"train": "Tr", "test": "Ts"}
 
 
 def names_of(results: Path) -> dict[str, str]:
@@ -210,7 +210,7 @@ def unpacked(name: str, content: bytes) -> list[bytes]:
     """Return all bytes in a file, by readers other than those of the search."""
     found = [name.encode(), content]
     if name.endswith(".gz"):
-        image = nibabel.Nifti1Image.from_bytes(__import__("gzip").decompress(content))
+        image = nibabel.Nifti1Image.from_bytes(gzip.decompress(content))
         found += [bytes(image.header.binaryblock), np.asarray(image.dataobj).tobytes()]
     if name.endswith(".npz"):
         with np.load(io.BytesIO(content)) as archive:
@@ -339,8 +339,7 @@ def test_broken_files_are_named_with_their_case(tmp_path: Path) -> None:
     refused(results, manifest, tmp_path / "out", "bad_gates", QUICK)
 
 
-def test_an_identifier_stops_the_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if a cloud's description were published as it is."""
+def test_an_identifier_stops_the_release(tmp_path: Path) -> None:
     results, manifest = make_build(tmp_path, ("a1", "c3"))
     settings = ReleaseSettings(title="Lungs of NLST204816", archive=True)
     message = refused(results, manifest, tmp_path / "out", "identifier_in_release", settings)
