@@ -14,6 +14,7 @@ include: "rules/clouds.smk"
 include: "rules/correspondences.smk"
 include: "rules/registration.smk"
 include: "rules/evaluation.smk"
+include: "rules/release.smk"
 include: "rules/report.smk"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 __version__ = version("lcsd")
 
 _PUBLIC = {
+    "LCSDataset": "lcsd.data",
     "evaluate_tre": "lcsd.evaluation.tre",
     "find_correspondences": "lcsd.corrfield.solve",
     "find_keypoints": "lcsd.keypoints",

@@ -28,6 +28,7 @@ from lcsd.settings.lungs import LungsSettings
 from lcsd.settings.phantom import PhantomSettings
 from lcsd.settings.prealign import PrealignSettings
 from lcsd.settings.register import RegisterSettings
+from lcsd.settings.release import ReleaseSettings
 from lcsd.settings.screen import ScreenSettings
 from lcsd.settings.select import SelectSettings
 from lcsd.settings.vessels import VesselsSettings
@@ -68,6 +69,7 @@ class Config(Settings):
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
     landmarks: LandmarksSettings = Field(default_factory=LandmarksSettings)
     compare: CompareSettings = Field(default_factory=CompareSettings)
+    release: ReleaseSettings = Field(default_factory=ReleaseSettings)
     phantom: PhantomSettings = Field(default_factory=PhantomSettings)
 
     @model_validator(mode="after")

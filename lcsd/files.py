@@ -11,12 +11,26 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from lcsd.errors import BadInputError, WorkError
 
 HASH_CHUNK_BYTES = 1 << 20
+
+_written: ContextVar[list[Path] | None] = ContextVar("written", default=None)
+
+
+@contextlib.contextmanager
+def written_files() -> Iterator[list[Path]]:
+    """Yield a list that gets the path of every file this thread writes whole in the block."""
+    paths: list[Path] = []
+    before = _written.set(paths)
+    try:
+        yield paths
+    finally:
+        _written.reset(before)
 
 
 @contextlib.contextmanager
@@ -43,6 +57,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
+        paths = _written.get()
+        if paths is not None:
+            paths.append(path)
     except OSError as error:
         raise WorkError(
             f"cannot write: {error.strerror or error}",

@@ -1,11 +1,14 @@
 """Provenance: what made an output, from what, with which settings, versions, time and memory."""
 
 import datetime
+import hashlib
+import json
+import os
 import resource
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,9 @@ RECORDED_PACKAGES = (
 )  # fmt: skip
 
 PROVENANCE_SUFFIX = ".provenance.json"
+
+OWN_DIGEST = "record_sha256"
+"""Key under which a provenance file holds the hash of the rest of itself."""
 
 KIBIBYTE = 1024
 """Linux reports the peak resident set in KiB."""
@@ -47,6 +53,12 @@ def _versions() -> dict[str, str]:
     return found
 
 
+def own_digest(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a provenance record without its own hash, as hex."""
+    rest = {key: value for key, value in content.items() if key != OWN_DIGEST}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
 class Recorder:
     """Collects the provenance of one command from its start on.
 
@@ -56,11 +68,16 @@ class Recorder:
         Name of the stage.
     settings
         All settings that the stage used, JSON-serialisable.
+    written
+        List that grows by the path of each file that the command writes.
     """
 
-    def __init__(self, stage: str, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, stage: str, settings: Mapping[str, Any], *, written: Sequence[Path] = ()
+    ) -> None:
         self._stage = stage
         self._settings = dict(settings)
+        self._written = written
         self._start = time.monotonic()
         self._steps: dict[str, float] = {}
         self._facts: dict[str, Any] = {}
@@ -75,10 +92,16 @@ class Recorder:
             self._facts[name] = dict(value)
 
     def write(self, output: Path, *, inputs: Mapping[str, Path]) -> None:
-        """Write the provenance JSON beside ``output``."""
-        content = {
+        """Write the provenance JSON beside ``output``, with the hashes of all files written."""
+        outputs = {
+            os.path.relpath(path, output.parent): sha256(path)
+            for path in (*self._written, output)
+            if path.is_file()
+        }
+        content: dict[str, Any] = {
             "stage": self._stage,
             "output": output.name,
+            "outputs": outputs,
             "settings": self._settings,
             "inputs": {
                 name: {"path": str(path), "sha256": sha256(path)} for name, path in inputs.items()
@@ -91,4 +114,5 @@ class Recorder:
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "host": socket.gethostname(),
         }
+        content[OWN_DIGEST] = own_digest(content)
         write_json(provenance_path(output), content)

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -19,6 +19,7 @@ from lcsd import quarantine
 from lcsd.config import read_sections
 from lcsd.device import check_device
 from lcsd.errors import LcsdError, WorkError
+from lcsd.files import written_files
 from lcsd.provenance import Recorder
 from lcsd.settings.base import Settings
 
@@ -79,11 +80,13 @@ class Run(Generic[S]):
         Validated settings of the stage.
     sections
         Settings of the other stages that the command spans, by name.
+    written
+        List that grows by the path of each file that the command writes.
     """
 
     def __init__(
         self, stage: str, settings: S, sections: Mapping[str, Any], *,
-        threads: int, device: str, seed: int, as_json: bool,
+        threads: int, device: str, seed: int, as_json: bool, written: Sequence[Path] = (),
     ) -> None:  # fmt: skip
         self.stage = stage
         self.settings = settings
@@ -102,6 +105,7 @@ class Run(Generic[S]):
                 "device": device,
                 "seed": seed,
             },
+            written=written,
         )
 
     def local(self, source: str, series_dir: Path | None) -> AbstractContextManager[Path]:
@@ -264,11 +268,11 @@ def stage(
                 )
                 set_threads(threads)
                 check_device(device)
-                run = Run(
-                    name, settings, sections,
-                    threads=threads, device=device, seed=seed, as_json=as_json,
-                )  # fmt: skip
-                with failures_named(), ended_by_signal():
+                with written_files() as written, failures_named(), ended_by_signal():
+                    run = Run(
+                        name, settings, sections, threads=threads, device=device, seed=seed,
+                        as_json=as_json, written=written,
+                    )  # fmt: skip
                     function(run, **parameters)
                 if rejected is not None and run.rejection is not None:
                     quarantine.reject(rejected, stage=name, target=target, error=run.rejection)

@@ -26,6 +26,8 @@ COMMANDS = {
     "import": "Turn a published dataset into our files.",
     "compare": "Compare the methods of one or several builds.",
     "report": "Write the report of a build.",
+    "release": "Write the publishable dataset of a build.",
+    "verify": "Find what differs from the checksums of a release or a build.",
     "weights": "List and check the weights of TotalSegmentator.",
     "config": "Print the default configuration with descriptions.",
 }

@@ -51,7 +51,7 @@ def test_every_dependency_is_pinned() -> None:
 
 def test_every_stage_has_command_settings_and_test() -> None:
     for stage in ("screen", "select", "convert", "lungs", "prealign", "vessels", "gates", "cloud",
-                  "keypoints", "correspond", "register", "evaluate"):  # fmt: skip
+                  "keypoints", "correspond", "register", "evaluate", "release"):  # fmt: skip
         assert (ROOT / "lcsd" / "cli" / f"{stage}.py").is_file(), stage
         assert (ROOT / "lcsd" / "settings" / f"{stage}.py").is_file(), stage
         rules = "\n".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))

@@ -16,6 +16,7 @@ from lcsd.build import METHODS
 from lcsd.files import read_json
 from lcsd.images import read_field, read_image, read_rigid
 from lcsd.points import read_cloud, read_point_pairs
+from lcsd.verify import verify
 from tests.workflow.conftest import TINY, Workspace, make_cohort, rows_of, write_manifest
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
@@ -65,6 +66,19 @@ def test_outputs_are_in_the_right_frames(built: Workspace, cohort: Path) -> None
 
 def test_second_run_has_nothing_to_do(built: Workspace) -> None:
     assert built.planned() == {}
+
+
+def test_release_of_a_build_is_whole_and_makes_nothing_again(built: Workspace) -> None:
+    built.snakemake("release")
+    release = verify(built.results / "release")
+    assert (release.what, release.differences) == ("release", ())
+    assert verify(built.results).differences == ()
+    assert built.planned() == {}
+    (row, *_) = rows_of(built.manifest)
+    names = {entry["case"]: entry["name"] for entry in rows_of(built.results / "cohort/names.tsv")}
+    released = built.results / "release" / "labelsTr" / f"{names[row['case']]}_0000.nii.gz"
+    vessels = built.results / "cases" / row["case"] / "vessels" / "fixed.nii.gz"
+    assert released.read_bytes() == vessels.read_bytes()
 
 
 def test_a_source_that_goes_away_unmakes_nothing(built: Workspace, cohort: Path) -> None:

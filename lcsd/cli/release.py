@@ -1,0 +1,59 @@
+"""``lcsd release``: the publishable dataset of a build."""
+
+from pathlib import Path
+
+import click
+
+from lcsd.cli.common import FILE, Run, say, stage
+from lcsd.settings.release import ReleaseSettings
+
+
+@click.command(epilog="Example: lcsd release results --set source=nlst")
+@click.argument("results", type=FILE)
+@click.argument("out", type=FILE, required=False)
+@click.option(
+    "--manifest", type=FILE, default=None,
+    help="The build's manifest.  [default: RESULTS/cohort/pairs.tsv]",
+)  # fmt: skip
+@click.option(
+    "--images",
+    is_flag=True,
+    help="Publish the CT scans on the common grid, too; short for --set images=true.",
+)
+@stage("release", ReleaseSettings, seeded=True, shortcuts={"images": "images=true"})
+def command(
+    run: Run[ReleaseSettings], results: Path, out: Path | None, manifest: Path | None
+) -> None:
+    """Write the publishable dataset of the build RESULTS into the folder OUT and OUT.zip.
+
+    OUT is RESULTS/release by default and must be absent or empty. Cases that were rejected,
+    discarded by a gate or are not finished are left out and counted. Every file is searched for
+    identifiers; if one is found, nothing is published.
+    """
+    from lcsd.release.build import write_release  # noqa: PLC0415
+    from lcsd.release.choice import manifest_of  # noqa: PLC0415
+
+    out = out or results / "release"
+    manifest = manifest_of(results, manifest)
+    done = write_release(
+        results, manifest, out, run.settings, seed=run.seed,
+        progress=lambda cases: run.progress(cases, label="cases", total=len(cases), unit="case"),
+    )  # fmt: skip
+    if done.too_short:
+        say(
+            f"lcsd release: warning: {done.too_short} names of cases or patients are too short to "
+            "search for; look for them yourself"
+        )
+    run.done(
+        out,
+        inputs={"manifest": manifest},
+        result={
+            "archive": str(done.archive) if done.archive else "none",
+            "train": done.train,
+            "test": done.test,
+            "left_out": done.left_out,
+            "files": done.files,
+            "size_mb": round(done.size_bytes / 1e6, 3),
+            "identifiers_searched": done.identifiers,
+        },
+    )

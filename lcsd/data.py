@@ -1,0 +1,345 @@
+"""Pairs of a release or a build as a torch ``Dataset``.
+
+The one module of the public interface that needs torch when it is imported.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import nibabel
+import numpy as np
+import torch
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Dataset
+
+from lcsd.errors import BadInputError
+from lcsd.evaluation.landmarks import Frame, to_common_space
+from lcsd.geometry import Grid
+from lcsd.images import read_image, read_rigid
+from lcsd.points import PointPairs, read_cloud, read_point_pairs
+from lcsd.release.choice import Chosen, choose, manifest_of
+from lcsd.release.layout import (
+    CASES_NAME,
+    CLOUDS,
+    SCAN_NUMBER,
+    Split,
+    pair_file,
+    scan_file,
+)
+from lcsd.tables import read_table
+
+CloudKind = Literal["dense", "sparse"]
+Sample = dict[str, Any]
+
+POINT_KEYS = ("fixed", "moving", "correspondences", "landmarks")
+"""Entries of a sample whose first axis differs from case to case."""
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Where the files of a pair are; ``landmarks`` is None if it has none."""
+
+    case: str
+    clouds: dict[str, Path]
+    vessels: dict[str, Path]
+    images: dict[str, Path]
+    correspondences: Path
+    rigid: Path
+    landmarks: Path | None
+    landmarks_frame: Frame
+
+
+def _of_release(root: Path, split: Split, cloud: CloudKind) -> list[_Files]:
+    rows = read_table(root / CASES_NAME, ("split", "landmarks"))
+    return [
+        _Files(
+            case=row["case"],
+            clouds={
+                scan: root / scan_file("clouds", split, row["case"], scan, end=f"_{cloud}.npz")
+                for scan in SCAN_NUMBER
+            },
+            vessels={
+                scan: root / scan_file("labels", split, row["case"], scan, end=".nii.gz")
+                for scan in SCAN_NUMBER
+            },
+            images={
+                scan: root / scan_file("images", split, row["case"], scan, end=".nii.gz")
+                for scan in SCAN_NUMBER
+            },
+            correspondences=root / pair_file("correspondences", split, row["case"], end=".csv"),
+            rigid=root / pair_file("rigid", split, row["case"], end=".tfm"),
+            landmarks=root / pair_file("landmarks", split, row["case"], end=".csv")
+            if row["landmarks"] != "0" else None,
+            landmarks_frame="common",
+        )
+        for row in rows
+        if row["split"] == split
+    ]  # fmt: skip
+
+
+def _of_build(root: Path, manifest: Path | None, split: Split, cloud: CloudKind) -> list[_Files]:
+    chosen = choose(root, manifest_of(root, manifest)).chosen
+    return [_of_case(item, cloud) for item in chosen if item.split == split]
+
+
+def _of_case(item: Chosen, cloud: CloudKind) -> _Files:
+    folder, pair = item.folder, item.pair
+    return _Files(
+        case=item.case,
+        clouds={
+            scan: folder / "clouds" / f"{scan}_{CLOUDS[cloud]}.npz" for scan in SCAN_NUMBER
+        },
+        vessels={scan: folder / "vessels" / f"{scan}.nii.gz" for scan in SCAN_NUMBER},
+        images={scan: folder / "images" / f"{scan}.nii.gz" for scan in SCAN_NUMBER},
+        correspondences=folder / "correspondences" / "correspondences.csv",
+        rigid=folder / "images" / "rigid.tfm",
+        landmarks=pair.landmarks if item.split == "test" else None,
+        landmarks_frame=pair.landmarks_frame or "native",
+    )  # fmt: skip
+
+
+class LCSDataset(Dataset[Sample]):
+    """Pairs of vessel clouds with correspondences and landmarks, as tensors.
+
+    Parameters
+    ----------
+    root
+        Folder of a release (``lcsd release``), or results of a build; of a build the same cases
+        are taken that a release would publish.
+    split
+        ``train`` or ``test``.
+    cloud
+        ``dense``: every vessel voxel; ``sparse``: the keypoints.
+    points
+        At most this many points per cloud, drawn at random without replacement and kept in the
+        file's order; None keeps all.
+    normalise
+        Coordinates in [-1, 1] of the common grid, as ``grid_sample`` with
+        ``align_corners=False`` takes them, instead of LPS mm.
+    vessels, images
+        Read the vessel maps, and the CT scans where the release has them.
+    manifest
+        Of a build from a manifest of yours: its ``pairs.tsv``.
+    seed
+        Of the draw of points, with the epoch, the case and the scan: the same points come in any
+        order and from any worker. :meth:`set_epoch` draws others.
+
+    Raises
+    ------
+    BadInputError
+        No release or build there; an unknown split or one without cases; a file is missing.
+
+    Notes
+    -----
+    A sample is a dictionary:
+
+    ========================= ============== ======= ===========================================
+    key                       shape          dtype   content
+    ========================= ============== ======= ===========================================
+    case                                     str     name of the case
+    fixed, moving             (N, 3)         float32 cloud of baseline and follow-up
+    correspondences           (K, 2, 3)      float32 fixed and moving point of each
+    landmarks                 (L, 2, 3)      float32 the same; L is 0 where there are none
+    to_mm                     (4, 4)         float64 homogeneous: a sample's point to LPS mm
+    fixed/moving_vessels      (1, z, y, x)   uint8   with ``vessels``
+    fixed/moving_image        (1, z, y, x)   float32 HU, with ``images``
+    ========================= ============== ======= ===========================================
+
+    Files are opened when a sample is read and closed again, so a dataset can be pickled and used
+    by any number of workers.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: Split,
+        *,
+        cloud: CloudKind = "sparse",
+        points: int | None = None,
+        normalise: bool = False,
+        vessels: bool = False,
+        images: bool = False,
+        manifest: str | Path | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.root = Path(root)
+        for name, value, known in (("split", split, Split), ("cloud", cloud, CloudKind)):
+            if value not in get_args(known):
+                raise BadInputError(
+                    "unknown value", code="bad_value", field=name,
+                    expected=" or ".join(get_args(known)), found=repr(value),
+                )  # fmt: skip
+        if points is not None and points < 1:
+            raise BadInputError(
+                "no points to draw", code="bad_value", field="points", expected="1 or more",
+                found=points,
+            )  # fmt: skip
+        self.split = split
+        self.points = points
+        self.normalise = normalise
+        self.vessels = vessels
+        self.images = images
+        self.seed = seed
+        # Shared, so that workers that live through several epochs see the change.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        if (self.root / CASES_NAME).exists():
+            self._files = _of_release(self.root, split, cloud)
+        else:
+            given = None if manifest is None else Path(manifest)
+            self._files = _of_build(self.root, given, split, cloud)
+        if not self._files:
+            raise BadInputError(
+                "the split has no case", code="empty_split", file=self.root, field=split
+            )
+        self._check_files()
+
+    def _check_files(self) -> None:
+        for files in self._files:
+            wanted = [*files.clouds.values(), files.correspondences, files.rigid]
+            wanted += [files.vessels["fixed"]] if self.normalise else []
+            wanted += files.vessels.values() if self.vessels else []
+            wanted += files.images.values() if self.images else []
+            wanted += [files.landmarks] if files.landmarks is not None else []
+            absent = next((path for path in wanted if not path.is_file()), None)
+            if absent is not None:
+                scan = absent in files.images.values()
+                raise BadInputError(
+                    "file of a case not found", code="missing_file", file=absent,
+                    field=files.case,
+                    remedy="the release was made without CT scans: leave images out"
+                    if scan else "see what else differs: lcsd verify",
+                )  # fmt: skip
+
+    @property
+    def cases(self) -> list[str]:
+        """Names of the cases in the order of the samples."""
+        return [files.case for files in self._files]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw other points from the next sample on; also in workers that are alive."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return a sample.
+
+        Raises
+        ------
+        BadInputError
+            A file of the case is broken.
+        """
+        files = self._files[index]
+        place = self._placed(files)
+        sample: Sample = {"case": files.case}
+        for scan, path in files.clouds.items():
+            points = read_cloud(path).points
+            kept = self._draw(len(points), files.case, scan)
+            sample[scan] = place.tensor(points if kept is None else points[kept])
+        sample["correspondences"] = place.pairs(read_point_pairs(files.correspondences))
+        sample["landmarks"] = place.pairs(_landmarks(files))
+        sample["to_mm"] = torch.from_numpy(place.to_mm)
+        for scan in SCAN_NUMBER:
+            if self.vessels:
+                array = read_image(files.vessels[scan]).array
+                sample[f"{scan}_vessels"] = torch.from_numpy(array.astype(np.uint8))[None]
+            if self.images:
+                array = read_image(files.images[scan]).array
+                sample[f"{scan}_image"] = torch.from_numpy(array.astype(np.float32))[None]
+        return sample
+
+    def _placed(self, files: _Files) -> "_Place":
+        return _Place(_grid(files.vessels["fixed"]) if self.normalise else None)
+
+    def _draw(self, count: int, case: str, scan: str) -> NDArray[np.int64] | None:
+        """Return which points of a cloud are kept, sorted; None keeps all."""
+        if self.points is None or count <= self.points:
+            return None
+        text = f"{self.seed}:{int(self._epoch)}:{case}:{scan}"
+        digest = hashlib.sha256(text.encode()).digest()
+        rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+        return np.sort(rng.choice(count, self.points, replace=False))
+
+
+def _grid(path: Path) -> Grid:
+    """Return the voxel lattice of a volume from its header; its voxels are not read."""
+    try:
+        volume: Any = nibabel.load(path)
+        return Grid.from_affine_ras(volume.affine, volume.shape)
+    except (ImageFileError, OSError, EOFError, zlib.error, ValueError) as error:
+        raise BadInputError(
+            "not a readable NIfTI volume", code="truncated_file", file=path,
+            remedy="see what else differs: lcsd verify",
+        ) from error  # fmt: skip
+
+
+def _landmarks(files: _Files) -> PointPairs:
+    """Return the landmarks of a case in common space; none are an empty table."""
+    if files.landmarks is None:
+        return PointPairs(np.empty((0, 3)), np.empty((0, 3)))
+    given = read_point_pairs(files.landmarks)
+    common, _ = to_common_space(given, rigid=read_rigid(files.rigid), frame=files.landmarks_frame)
+    return common
+
+
+class _Place:
+    """Coordinates of a sample: LPS mm without a grid, else [-1, 1] of it."""
+
+    def __init__(self, grid: Grid | None) -> None:
+        self._grid = grid
+        self.to_mm = np.eye(4)
+        if grid is not None:
+            corners = np.vstack([np.zeros(3), np.eye(3)])
+            world = grid.normalised_to_world(corners)
+            self.to_mm[:3, :3] = (world[1:] - world[0]).T
+            self.to_mm[:3, 3] = world[0]
+
+    def tensor(self, points: NDArray[Any]) -> torch.Tensor:
+        """Return LPS points (N, 3) in the sample's coordinates, float32."""
+        placed = points.astype(np.float64)
+        if self._grid is not None:
+            placed = self._grid.world_to_normalised(placed)
+        return torch.from_numpy(placed.astype(np.float32))
+
+    def pairs(self, pairs: PointPairs) -> torch.Tensor:
+        """Return point pairs as (K, 2, 3), float32."""
+        return torch.stack([self.tensor(pairs.fixed), self.tensor(pairs.moving)], dim=1)
+
+
+def collate(samples: Sequence[Sample]) -> Sample:
+    """Return a batch of samples; clouds of unequal size are padded with zeros.
+
+    For ``DataLoader(..., collate_fn=lcsd.data.collate)``. Points become ``(B, N, 3)``, pairs
+    ``(B, K, 2, 3)``, with N and K of the largest, and beside each stands a mask ``fixed_mask``,
+    ``correspondences_mask``, ... (B, N), bool, true where there is a point. Everything else is
+    stacked; names of cases become a list.
+
+    Raises
+    ------
+    BadInputError
+        Volumes of different sizes.
+    """
+    batch: Sample = {"case": [sample["case"] for sample in samples]}
+    for key in samples[0]:
+        values = [sample[key] for sample in samples]
+        if key in POINT_KEYS:
+            counts = torch.tensor([len(value) for value in values])
+            batch[key] = pad_sequence(values, batch_first=True)
+            batch[f"{key}_mask"] = torch.arange(batch[key].shape[1]) < counts[:, None]
+        elif key != "case":
+            sizes = sorted({tuple(value.shape) for value in values})
+            if len(sizes) > 1:
+                raise BadInputError(
+                    "volumes of different sizes cannot be stacked", code="mixed_grids", field=key,
+                    expected="one size", found=", ".join(map(str, sizes)),
+                    remedy="use batches of one sample",
+                )  # fmt: skip
+            batch[key] = torch.stack(values)
+    return batch

@@ -1,0 +1,1 @@
+"""The publishable dataset of a build: files, descriptions, checksums, nothing of a patient."""

@@ -1,0 +1,73 @@
+"""Checksums of a release and its archive; equal folders are equal bytes."""
+
+import re
+import shutil
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from lcsd.errors import BadInputError
+from lcsd.files import atomic_path, require_file, write_text
+
+LINE_PATTERN = re.compile(r"([0-9a-f]{64})  ([^\n/][^\n]*)")
+"""A line of ``sha256sum``: hash, two spaces, path inside the folder."""
+
+ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+"""The earliest date that the format knows, for all members."""
+
+PACKED_SUFFIXES = (".gz", ".npz", ".vtp")
+"""Compressed already; they are stored as they are."""
+
+UNIX = 3
+FILE_MODE = 0o100644 << 16
+"""System and permissions of all members, whatever machine packs them."""
+
+
+def write_manifest(path: Path, hashes: Mapping[str, str]) -> None:
+    """Write SHA-256 by path inside the folder of ``path``, as ``sha256sum -c`` reads them there."""
+    write_text(path, "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes)))
+
+
+def read_manifest(path: Path) -> dict[str, str]:
+    """Return SHA-256 by path inside the folder of ``path``.
+
+    Raises
+    ------
+    BadInputError
+        The file is missing, or a line is not one of ours; names the line.
+    """
+    content = require_file(path).read_bytes()
+    hashes: dict[str, str] = {}
+    lines = content.split(b"\n")
+    for number, raw in enumerate(lines[:-1], 1):
+        match = LINE_PATTERN.fullmatch(raw.decode("utf-8", errors="replace"))
+        if match is None or match[2] in hashes or ".." in match[2].split("/"):
+            raise BadInputError(
+                "not a line of checksums", code="bad_manifest", file=path, field=f"line {number}",
+                expected="64 hexadecimal digits, two spaces and a path that no other line has",
+                remedy="get the release again",
+            )  # fmt: skip
+        hashes[match[2]] = match[1]
+    if lines[-1] or not hashes:
+        raise BadInputError(
+            "the list of checksums is cut off", code="truncated_file", file=path,
+            remedy="get the release again",
+        )  # fmt: skip
+    return hashes
+
+
+def write_archive(path: Path, folder: Path, files: Iterable[str], *, root: str) -> None:
+    """Write files of a folder as a zip below one folder ``root``; order and dates are fixed."""
+    with (
+        atomic_path(path) as temporary,
+        zipfile.ZipFile(temporary, "w", allowZip64=True) as archive,
+    ):
+        for name in sorted(files):
+            member = zipfile.ZipInfo(f"{root}/{name}", ZIP_DATE)
+            member.create_system = UNIX
+            packed = name.endswith(PACKED_SUFFIXES)
+            member.compress_type = zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED
+            member.external_attr = FILE_MODE
+            member.file_size = (folder / name).stat().st_size
+            with (folder / name).open("rb") as source, archive.open(member, "w") as target:
+                shutil.copyfileobj(source, target)

@@ -1,0 +1,175 @@
+"""Texts of a release: dataset card, licence notice, citations; all figures from the build."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+
+from lcsd.release.case import Written
+from lcsd.release.croissant import FILE_SETS, licence_url
+from lcsd.release.layout import CLOUDS, SCAN_NUMBER
+from lcsd.report.collect import Case
+from lcsd.report.tables import LCSD500, method_summaries
+from lcsd.settings.gates import GatesSettings
+from lcsd.settings.release import ReleaseSettings
+
+NLST_CITATIONS = (
+    (
+        "National Lung Screening Trial Research Team. Data from the National Lung Screening Trial "
+        "(NLST). The Cancer Imaging Archive, 2013. https://doi.org/10.7937/TCIA.HMQ8-J677"
+    ),
+    (
+        "National Lung Screening Trial Research Team. Reduced lung-cancer mortality with low-dose "
+        "computed tomographic screening. New England Journal of Medicine 365(5):395-409, 2011. "
+        "https://doi.org/10.1056/NEJMoa1102873"
+    ),
+    (
+        "K. Clark et al. The Cancer Imaging Archive (TCIA): maintaining and operating a public "
+        "information repository. Journal of Digital Imaging 26(6):1045-1057, 2013. "
+        "https://doi.org/10.1007/s10278-013-9622-7"
+    ),
+    (
+        "A. Fedorov et al. National Cancer Institute Imaging Data Commons: toward transparency, "
+        "reproducibility, and scalability in imaging artificial intelligence. RadioGraphics "
+        "43(12):e230180, 2023. https://doi.org/10.1148/rg.230180"
+    ),
+)
+METHOD_CITATIONS = (
+    (
+        "M. P. Heinrich, A. Bigalke, C. Großbröhmer, L. Hansen. Chasing clouds: Differentiable "
+        "volumetric rasterisation of point clouds as a highly efficient and accurate loss for "
+        "large-scale deformable 3D registration. ICCV 2023."
+    ),
+    (
+        "M. P. Heinrich, H. Handels, I. J. A. Simpson. Estimating large lung motion in COPD "
+        "patients by symmetric regularised correspondence fields. MICCAI 2015."
+    ),
+)
+TOTALSEGMENTATOR_CITATION = (
+    "J. Wasserthal et al. TotalSegmentator: robust segmentation of 104 anatomic structures in CT "
+    "images. Radiology: Artificial Intelligence 5(5):e230024, 2023."
+)
+
+SOURCES = {
+    "nlst": "low-dose lung CT of the National Lung Screening Trial, from the Imaging Data Commons",
+    "phantom": "synthetic chest CT with known motion; no person was scanned",
+    "own": "lung CT of the publisher",
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the texts of a release are made of.
+
+    Parameters
+    ----------
+    cases
+        Published cases.
+    made
+        The same cases as the report of the build knows them.
+    left_out
+        Number of cases by reason.
+    methods
+        Content of ``methods.json``.
+    """
+
+    cases: Sequence[Written]
+    made: Sequence[Case]
+    left_out: Mapping[str, int]
+    methods: Mapping[str, Any]
+
+
+def citations(settings: ReleaseSettings, facts: Facts) -> list[str]:
+    """Return what users of the release have to cite."""
+    found = list(NLST_CITATIONS) if settings.source == "nlst" else []
+    stages = facts.methods["settings"]
+    backends = (stages.get("vessels", {}).get("backend"), stages.get("lungs", {}).get("method"))
+    if any("totalsegmentator" in repr(backend) for backend in backends):
+        found.append(TOTALSEGMENTATOR_CITATION)
+    return [*found, *METHOD_CITATIONS]
+
+
+def count_of(facts: Facts, split: str) -> int:
+    """Return how many cases a split has."""
+    return sum(case.split == split for case in facts.cases)
+
+
+def description(settings: ReleaseSettings, facts: Facts) -> str:
+    """Return the dataset in one sentence or two."""
+    return (
+        f"Vessel point clouds of {len(facts.cases)} longitudinal pairs of lung CT "
+        f"({count_of(facts, 'train')} training, {count_of(facts, 'test')} test), with vessel maps, "
+        f"automatic correspondences and rigid transforms. Scans: {SOURCES[settings.source]}. "
+        "An independent rebuild in the manner of LCSD500, not that dataset."
+    )
+
+
+def _table1(facts: Facts) -> list[dict[str, Any]]:
+    """Return points per cloud of all published cases, and of LCSD500."""
+    columns = {
+        kind: [int(case.row[f"{scan}_{kind}"]) for case in facts.cases for scan in SCAN_NUMBER]
+        for kind in CLOUDS
+    }
+    columns["corrfield"] = [int(case.row["correspondences"]) for case in facts.cases]
+    return [
+        {
+            "cloud": kind, "clouds": len(counts), "min": min(counts), "max": max(counts),
+            "mean": round(sum(counts) / len(counts)), "lcsd500": LCSD500[kind],
+        }
+        for kind, counts in columns.items()
+    ]  # fmt: skip
+
+
+def _gates(facts: Facts) -> list[dict[str, str]]:
+    """Return the limits that the build judged by, and what each is of."""
+    used = facts.methods["settings"].get("gates", {})
+    rows = []
+    for name, limits in sorted(used.items()):
+        field = GatesSettings.model_fields.get(name)
+        given = limits if isinstance(limits, dict) else {}
+        text = ", ".join(f"{key} {value:g}" for key, value in given.items() if key != "differs")
+        rows.append(
+            {
+                "name": name, "limits": text or "off",
+                "of": (field.description or "") if field else "",
+            }
+        )  # fmt: skip
+    return rows
+
+
+def _mean(cases: Sequence[Written], column: str) -> float | None:
+    found = [float(case.row[column]) for case in cases if column in case.row]
+    return sum(found) / len(found) if found else None
+
+
+def render(settings: ReleaseSettings, facts: Facts, *, template: str) -> str:
+    """Return a text of the release, made from one of its templates."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("lcsd.release"), undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - Markdown and plain text, no HTML
+    )  # fmt: skip
+    test = [case for case in facts.cases if case.split == "test"]
+    return environment.get_template(template).render(
+        settings=settings,
+        description=description(settings, facts),
+        source=SOURCES[settings.source],
+        licence_url=licence_url(settings.licence),
+        citations=citations(settings, facts),
+        train=count_of(facts, "train"),
+        test=len(test),
+        landmarks=sum(int(case.row["landmarks"]) for case in test),
+        landmark_cases=sum(case.has_landmarks for case in test),
+        borderline=sum(bool(case.row["borderline"]) for case in facts.cases),
+        grid=facts.cases[0].grid,
+        displacement_mm=_mean(facts.cases, "displacement_mean_mm"),
+        dice=_mean(facts.cases, "dice_aligned"),
+        table1=_table1(facts),
+        gates=_gates(facts),
+        tre=method_summaries(facts.made),
+        left_out=facts.left_out,
+        stages=facts.methods["settings"],
+        versions=facts.methods["versions"],
+        kinds={kind: text for kind, (_, text) in FILE_SETS.items()},
+    )

@@ -1,0 +1,177 @@
+"""The files of one published case, written anew from what the build's files say.
+
+Nothing is copied: a header, a comment or a parameter that a file carries along stays behind.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lcsd.evaluation.landmarks import to_common_space
+from lcsd.files import read_json, write_text
+from lcsd.geometry import Grid
+from lcsd.images import (
+    check_same_grid,
+    read_image,
+    read_mask,
+    read_rigid,
+    write_image,
+    write_mask,
+    write_rigid,
+)
+from lcsd.points import (
+    Cloud,
+    PointPairs,
+    read_cloud,
+    read_point_pairs,
+    write_cloud,
+    write_point_pairs,
+)
+from lcsd.release.choice import GATES_NAME, Chosen
+from lcsd.release.layout import CLOUDS, SCAN_NUMBER, Split, pair_file, scan_file
+from lcsd.release.vtp import write_vtp
+from lcsd.settings.release import ReleaseSettings
+
+VOXEL_DECIMALS = 4
+
+CASE_COLUMNS = (
+    "case", "split", *(f"{scan}_{kind}" for kind in CLOUDS for scan in SCAN_NUMBER),
+    "correspondences", "landmarks", "displacement_mean_mm", "displacement_max_mm",
+    "dice_centred", "dice_aligned", "rotation_deg", "borderline",
+)  # fmt: skip
+"""Columns of ``cases.tsv``."""
+
+Add = Callable[[str, tuple[int, ...]], Path]
+"""Takes a path inside the release and the numbers that the file states; returns where to write."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A published case.
+
+    Parameters
+    ----------
+    name
+        Under which it is published.
+    split
+        ``train`` or ``test``.
+    grid
+        Its common grid.
+    labels
+        Largest label in its vessel maps: 1 where vessels are not told apart.
+    row
+        Its row of ``cases.tsv``.
+    """
+
+    name: str
+    split: Split
+    grid: Grid
+    labels: int
+    row: dict[str, Any]
+
+    @property
+    def has_landmarks(self) -> bool:
+        """Whether landmarks are published with it."""
+        return int(self.row["landmarks"]) > 0
+
+
+def write_case(chosen: Chosen, name: str, add: Add, settings: ReleaseSettings) -> Written:
+    """Write all files of a case.
+
+    Raises
+    ------
+    BadInputError
+        A file of the build is missing or broken, or its volumes lie on different grids.
+    """
+    grid, labels = _write_volumes(chosen, name, add, settings)
+    row: dict[str, Any] = {"case": name, "split": chosen.split}
+    for scan in SCAN_NUMBER:
+        for kind in CLOUDS:
+            row[f"{scan}_{kind}"] = _write_cloud(chosen, name, scan, kind, add, settings)
+    rigid = read_rigid(chosen.folder / "images" / "rigid.tfm")
+    write_rigid(add(pair_file("rigid", chosen.split, name, end=".tfm"), ()), rigid)
+    pairs = read_point_pairs(chosen.folder / "correspondences" / "correspondences.csv")
+    _write_pairs("correspondences", "keypoints", chosen.split, name, pairs, grid, add)
+    row["correspondences"] = len(pairs)
+    row["landmarks"] = 0
+    if chosen.split == "test" and chosen.pair.landmarks is not None:
+        given = read_point_pairs(chosen.pair.landmarks)
+        frame = chosen.pair.landmarks_frame or "native"
+        landmarks, _ = to_common_space(given, rigid=rigid, frame=frame)
+        numbered = tuple(str(number) for number in range(1, len(landmarks) + 1))
+        published = PointPairs(landmarks.fixed, landmarks.moving, numbered, landmarks.weight)
+        _write_pairs("landmarks", "landmarks", chosen.split, name, published, grid, add)
+        row["landmarks"] = len(published)
+    lengths = np.linalg.norm(pairs.moving - pairs.fixed, axis=1)
+    row["displacement_mean_mm"] = round(float(lengths.mean()), 3)
+    row["displacement_max_mm"] = round(float(lengths.max()), 3)
+    return Written(name, chosen.split, grid, labels, row | _figures(chosen.folder))
+
+
+def _figures(folder: Path) -> dict[str, Any]:
+    """Return figures of the rigid step, and the names of gates that flagged the case."""
+    prealign = folder / "images" / "prealign.json"
+    found = read_json(prealign) if prealign.exists() else {}
+    keys = ("dice_centred", "dice_aligned", "rotation_deg")
+    gates = read_json(folder / GATES_NAME).get("gates", [])
+    flagged = sorted({str(gate["name"]) for gate in gates if gate.get("flagged")})
+    numbers = {key: found[key] for key in keys if isinstance(found.get(key), int | float)}
+    return {**numbers, "borderline": " ".join(flagged)}
+
+
+def _write_volumes(
+    chosen: Chosen, name: str, add: Add, settings: ReleaseSettings
+) -> tuple[Grid, int]:
+    """Write lungs, vessels and, if asked for, scans; return their common grid and largest label."""
+    vessels = {
+        scan: read_mask(
+            chosen.folder / "vessels" / f"{scan}.nii.gz", keep_labels=True, kind="vessels"
+        )
+        for scan in SCAN_NUMBER
+    }
+    grid = vessels["fixed"].grid
+    for scan, map_ in vessels.items():
+        check_same_grid(map_.grid, grid, file=chosen.folder / "vessels" / f"{scan}.nii.gz")
+        lungs = read_mask(chosen.folder / "images" / f"{scan}_mask.nii.gz", like=grid)
+        for kind, mask in (("labels", map_), ("masks", lungs)):
+            write_mask(add(scan_file(kind, chosen.split, name, scan, end=".nii.gz"), ()), mask)
+        if settings.images:
+            path = chosen.folder / "images" / f"{scan}.nii.gz"
+            image = read_image(path)
+            check_same_grid(image.grid, grid, file=path)
+            target = add(scan_file("images", chosen.split, name, scan, end=".nii.gz"), ())
+            write_image(target, image, dtype=np.int16)
+    return grid, max(int(map_.array.max()) for map_ in vessels.values())
+
+
+def _write_cloud(
+    chosen: Chosen, name: str, scan: str, kind: str, add: Add, settings: ReleaseSettings
+) -> int:
+    """Write a cloud without what its file says of the build; return the number of points."""
+    cloud = read_cloud(chosen.folder / "clouds" / f"{scan}_{CLOUDS[kind]}.npz")
+    meta = {"case": name, "scan": scan, "cloud": kind, "frame": "LPS", "unit": "mm"}
+    published = Cloud(cloud.points, cloud.index, cloud.label, cloud.radius, cloud.weight, meta=meta)
+    stated = (len(cloud),)
+    target = scan_file("clouds", chosen.split, name, scan, end=f"_{kind}.npz")
+    write_cloud(add(target, stated), published)
+    if settings.viewer:
+        found = {"radius": cloud.radius, "label": cloud.label}
+        arrays = {key: values for key, values in found.items() if values is not None}
+        target = scan_file("viewer", chosen.split, name, scan, end=f"_{kind}.vtp")
+        write_vtp(add(target, stated), cloud.points.astype(np.float32), arrays)
+    return len(cloud)
+
+
+def _write_pairs(
+    kind: str, voxel_kind: str, split: Split, name: str, pairs: PointPairs, grid: Grid, add: Add
+) -> None:
+    """Write point pairs in LPS mm, and as Learn2Reg has them: one table of voxels per scan."""
+    write_point_pairs(add(pair_file(kind, split, name, end=".csv"), ()), pairs)
+    for scan, points in (("fixed", pairs.fixed), ("moving", pairs.moving)):
+        voxels = grid.world_to_voxel(points)
+        lines = (",".join(f"{v:.{VOXEL_DECIMALS}f}" for v in row) for row in voxels)
+        target = add(scan_file(voxel_kind, split, name, scan, end=".csv"), ())
+        write_text(target, "\n".join(lines) + "\n")

@@ -1,0 +1,46 @@
+"""``methods.json``: how the published cases were made, without paths and names of series."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from lcsd.report.collect import Run
+
+SILENT = frozenset({"threads", "device", "seed", "series_uid", "fetch"})
+"""Settings that change nothing of the result, or name a series."""
+
+
+def _clean(value: Any) -> Any:
+    """Return a setting without its silent keys and without texts that look like paths."""
+    if isinstance(value, dict):
+        inner = {key: _clean(item) for key, item in value.items() if key not in SILENT}
+        return {key: item for key, item in inner.items() if item is not None}
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    return None if isinstance(value, str) and "/" in value else value
+
+
+def methods(runs: Iterable[Run]) -> dict[str, Any]:
+    """Return settings by stage and versions by package of the runs that made the cases.
+
+    Where runs differ, a setting is a list of all its values under ``differs``.
+    """
+    values: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
+    versions: dict[str, set[str]] = defaultdict(set)
+    for run in runs:
+        for key, value in _clean(dict(run.settings)).items():
+            if value not in values[run.stage][key]:
+                values[run.stage][key].append(value)
+        for package, number in run.versions.items():
+            versions[package].add(number)
+    settings = {
+        stage: {
+            key: found[0] if len(found) == 1 else {"differs": sorted(found, key=repr)}
+            for key, found in keys.items()
+        }
+        for stage, keys in values.items()
+    }
+    return {
+        "settings": settings,
+        "versions": {package: sorted(found) for package, found in versions.items()},
+    }

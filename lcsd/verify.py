@@ -1,0 +1,239 @@
+"""What differs from the checksums of a release, or from the provenance of a build."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lcsd.errors import BadInputError
+from lcsd.files import HASH_CHUNK_BYTES, read_json
+from lcsd.provenance import OWN_DIGEST, PROVENANCE_SUFFIX, own_digest
+from lcsd.quarantine import REJECTED_NAME
+from lcsd.release.archive import read_manifest
+from lcsd.release.layout import MANIFEST_NAME
+
+Kind = Literal["changed", "missing", "extra", "outdated"]
+
+BUILD_FOLDERS = ("cases", "cohort")
+"""Where the results of a build stand; report, logs and downloaded series are not its results."""
+
+UNRECORDED = (REJECTED_NAME,)
+"""Files of a case that no provenance lists: a command that fails leaves none."""
+
+Progress = Callable[[int], Any]
+"""Takes the number of bytes read since the last call."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A file that is not what it was.
+
+    Parameters
+    ----------
+    kind
+        ``changed``: other bytes; ``missing``; ``extra``: in no list; ``outdated``: made from other
+        bytes of a file of the build than it has now.
+    file
+        Path inside the folder.
+    why
+        In words.
+    """
+
+    kind: Kind
+    file: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was checked.
+
+    Parameters
+    ----------
+    what
+        ``release`` or ``build``.
+    files, size_bytes
+        Files and bytes that were read.
+    differences
+        Sorted by file.
+    """
+
+    what: str
+    files: int
+    size_bytes: int
+    differences: tuple[Difference, ...]
+
+
+class _Reader:
+    """Hashes files, each once, and says how far it is."""
+
+    def __init__(self, root: Path, progress: Progress) -> None:
+        self.root = root
+        self.size_bytes = 0
+        self._progress = progress
+        self._known: dict[str, str] = {}
+
+    def hash(self, name: str) -> str:
+        """Return the SHA-256 of a file, as hex."""
+        if name not in self._known:
+            digest = hashlib.sha256()
+            with (self.root / name).open("rb") as handle:
+                while chunk := handle.read(HASH_CHUNK_BYTES):
+                    digest.update(chunk)
+                    self.size_bytes += len(chunk)
+                    self._progress(len(chunk))
+            self._known[name] = digest.hexdigest()
+        return self._known[name]
+
+    @property
+    def files(self) -> int:
+        """Number of files read."""
+        return len(self._known)
+
+    def compare(self, name: str, expected: str) -> list[Difference]:
+        """Return what is wrong with a file."""
+        path = self.root / name
+        if not path.is_file() or path.is_symlink():
+            return [Difference("missing", name, "the file is not there")]
+        if self.hash(name) != expected:
+            return [Difference("changed", name, "its bytes are not those that were written")]
+        return []
+
+
+def is_release(folder: Path) -> bool:
+    """Return whether a folder is a release, whole or not: a build has no list of checksums."""
+    return (folder / MANIFEST_NAME).exists() or not (folder / "cases").is_dir()
+
+
+def bytes_to_check(folder: Path) -> int:
+    """Return about how many bytes :func:`verify` will read, for a progress bar.
+
+    Raises
+    ------
+    BadInputError
+        There is no such folder, or it is neither a release nor a build.
+    """
+    if not folder.is_dir():
+        raise BadInputError("there is no such folder", code="missing_folder", file=folder)
+    if is_release(folder) and not (folder / MANIFEST_NAME).exists():
+        raise BadInputError(
+            "neither a release nor a build", code="not_verifiable", file=folder,
+            expected=f"{MANIFEST_NAME}, or a folder of results with cases/",
+        )  # fmt: skip
+    paths = (folder / name for name in _files(folder))
+    return sum(path.stat().st_size for path in paths if not path.is_symlink())
+
+
+def _files(folder: Path) -> list[str]:
+    """Return the files of a release or a build that count, as paths inside it, sorted."""
+    roots = [folder] if is_release(folder) else [folder / name for name in BUILD_FOLDERS]
+    found = (path for root in roots for path in root.rglob("*"))
+    return sorted(
+        str(path.relative_to(folder)) for path in found if path.is_file() or path.is_symlink()
+    )
+
+
+def verify(folder: Path, *, progress: Progress = lambda _: None) -> Verified:
+    """Compare every file of a release or a build with the checksums that were written with it.
+
+    Parameters
+    ----------
+    folder
+        A release: every file must be in ``SHA256SUMS`` and the other way round. Or the results of
+        a build: every file of its cases and cohort must be in the provenance beside it, every
+        provenance must be whole, and files must have been made from those that are there.
+    progress
+        Called with the bytes read.
+
+    Raises
+    ------
+    BadInputError
+        There is no such folder, it is neither a release nor a build, or the list of checksums of a
+        release is broken.
+    """
+    bytes_to_check(folder)  # raises if there is nothing to verify
+    reader = _Reader(folder, progress)
+    release = is_release(folder)
+    found = _of_release(folder, reader) if release else _of_build(folder, reader)
+    ordered = sorted(set(found), key=lambda difference: (difference.file, difference.kind))
+    return Verified(
+        "release" if release else "build", reader.files, reader.size_bytes, tuple(ordered)
+    )
+
+
+def _of_release(folder: Path, reader: _Reader) -> Iterable[Difference]:
+    hashes = read_manifest(folder / MANIFEST_NAME)
+    for name, expected in sorted(hashes.items()):
+        yield from reader.compare(name, expected)
+    for name in _files(folder):
+        if name not in hashes and name != MANIFEST_NAME:
+            yield Difference("extra", name, f"not in {MANIFEST_NAME}")
+
+
+def _of_build(folder: Path, reader: _Reader) -> Iterable[Difference]:
+    names = _files(folder)
+    recorded: dict[str, str] = {}
+    inputs: list[tuple[str, str, str]] = []
+    for name in names:
+        if name.endswith(PROVENANCE_SUFFIX):
+            record, problems = _record(folder / name, name)
+            yield from problems
+            recorded |= _outputs(record, name)
+            inputs += _inputs(record, name)
+    for name, expected in sorted(recorded.items()):
+        yield from reader.compare(name, expected)
+    for name in names:
+        known = name in recorded or name.endswith((PROVENANCE_SUFFIX, *UNRECORDED))
+        if not known:
+            yield Difference("extra", name, "in no provenance")
+    for output, source, expected in inputs:
+        if source in recorded and recorded[source] != expected:
+            yield Difference("outdated", output, f"made from another {source} than is there")
+
+
+def _record(path: Path, name: str) -> tuple[dict[str, Any], Sequence[Difference]]:
+    """Return a provenance file's content, nothing if it cannot be trusted."""
+    try:
+        record = read_json(path)
+    except BadInputError:
+        return {}, [Difference("changed", name, "not readable as provenance")]
+    if OWN_DIGEST not in record:
+        why = "has no checksum: made by an older version, build it again"
+        return {}, [Difference("changed", name, why)]
+    if record[OWN_DIGEST] != own_digest(record):
+        return {}, [Difference("changed", name, "its bytes are not those that were written")]
+    return record, []
+
+
+def _outputs(record: dict[str, Any], name: str) -> dict[str, str]:
+    """Return the SHA-256 of the files that a provenance lists, by path inside the build."""
+    folder = Path(name).parent
+    found = record.get("outputs", {})
+    return {_normal(folder / output): digest for output, digest in found.items()}
+
+
+def _inputs(record: dict[str, Any], name: str) -> list[tuple[str, str, str]]:
+    """Return output, input and the input's SHA-256; of an input, what may be its place in a build.
+
+    Paths were written by commands in another working folder, and a build may have been moved: a
+    file of the build is known by the end of its path.
+    """
+    output = _normal(Path(name).parent / str(record.get("output", "")))
+    found = []
+    for given in record.get("inputs", {}).values():
+        parts = Path(given["path"]).parts
+        places = [at for at, part in enumerate(parts) if part in BUILD_FOLDERS]
+        found += [(output, "/".join(parts[at:]), given["sha256"]) for at in places]
+    return found
+
+
+def _normal(path: Path) -> str:
+    """Return a relative path without ``..``; the file need not exist."""
+    parts: list[str] = []
+    for part in path.parts:
+        if part == ".." and parts:
+            parts.pop()
+        else:
+            parts.append(part)
+    return "/".join(parts)

@@ -1,0 +1,175 @@
+"""Every flipped bit, missing and extra file of a release or a build is found."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from lcsd.cli.main import main
+from lcsd.errors import BadInputError
+from lcsd.files import read_json, write_json
+from lcsd.provenance import Recorder
+from lcsd.release.build import write_release
+from lcsd.settings.release import ReleaseSettings
+from lcsd.verify import verify
+from tests.unit.release.made_up import make_build
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A build with a release in it."""
+    folder = tmp_path_factory.mktemp("made")
+    results, manifest = make_build(folder, ("a1", "c3"))
+    write_release(results, manifest, results / "release", ReleaseSettings(images=True))
+    return results
+
+
+def copied(source: Path, to: Path) -> Path:
+    shutil.copytree(source, to)
+    return to
+
+
+def kinds(folder: Path) -> dict[str, str]:
+    return {found.file: found.kind for found in verify(folder).differences}
+
+
+def flip(path: Path, *, byte: int, bit: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[byte % len(content)] ^= 1 << bit
+    path.write_bytes(content)
+
+
+def one_of_each_kind(folder: Path) -> list[str]:
+    """Return a file of each folder and of each suffix."""
+    chosen: dict[tuple[str, str], str] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            chosen[path.parent.name, "".join(path.suffixes)] = str(path.relative_to(folder))
+    return list(chosen.values())
+
+
+def test_untouched_folders_have_no_differences(made: Path) -> None:
+    release, build = verify(made / "release"), verify(made)
+    assert (release.what, release.differences) == ("release", ())
+    assert (build.what, build.differences) == ("build", ())
+    assert release.files == sum(p.is_file() for p in (made / "release").rglob("*")) - 1
+    assert build.size_bytes > 0
+
+
+def test_a_flipped_bit_is_found_in_each_kind_of_file(made: Path, tmp_path: Path) -> None:
+    folder = copied(made / "release", tmp_path / "release")
+    names = one_of_each_kind(folder)
+    assert len(names) > 20
+    for place, name in enumerate(names):
+        before = (folder / name).read_bytes()
+        flip(folder / name, byte=7 * place + 3, bit=place % 8)
+        if name != "SHA256SUMS":
+            assert kinds(folder) == {name: "changed"}
+        (folder / name).write_bytes(before)
+    assert kinds(folder) == {}
+
+
+def test_any_flipped_bit_of_the_list_itself_is_found(made: Path, tmp_path: Path) -> None:
+    folder = copied(made / "release", tmp_path / "release")
+    path = folder / "SHA256SUMS"
+    before = path.read_bytes()
+    lines = before.split(b"\n")
+    places = [0, 63, 64, 65, 66, len(lines[0]) - 1, len(lines[0]), len(before) - 1]
+    for byte in places:
+        for bit in range(8):
+            flip(path, byte=byte, bit=bit)
+            try:
+                assert kinds(folder), (byte, bit)
+            except BadInputError as error:
+                assert error.code in ("bad_manifest", "truncated_file")  # noqa: PT017
+            path.write_bytes(before)
+    for broken in (b"", before[:-30], before + lines[0] + b"\n", b"0" * 64 + b"  ../a\n"):
+        path.write_bytes(broken)
+        with pytest.raises(BadInputError):
+            verify(folder)
+
+
+def test_a_flipped_bit_is_found_in_each_kind_of_file_of_a_build(made: Path, tmp_path: Path) -> None:
+    folder = copied(made, tmp_path / "results")
+    names = [n for n in one_of_each_kind(folder) if n.startswith(("cases", "cohort"))]
+    assert {Path(name).suffix for name in names} == {".gz", ".json", ".npz", ".csv", ".tfm", ".tsv"}
+    for place, name in enumerate(names):
+        before = (folder / name).read_bytes()
+        flip(folder / name, byte=11 * place + 5, bit=place % 7)
+        assert kinds(folder).get(name) == "changed", name
+        (folder / name).write_bytes(before)
+    assert kinds(folder) == {}
+
+
+def test_missing_and_extra_files_are_found(made: Path, tmp_path: Path) -> None:
+    for source, gone in ((made / "release", "dataset.json"), (made, "cases/a1/images/rigid.tfm")):
+        folder = copied(source, tmp_path / source.name)
+        (folder / gone).unlink()
+        stray = Path(gone).parent / "stray.txt"
+        (folder / stray).write_text("x")
+        assert kinds(folder) == {gone: "missing", str(stray): "extra"}
+
+
+def test_a_link_in_place_of_a_file_is_no_file(made: Path, tmp_path: Path) -> None:
+    folder = copied(made / "release", tmp_path / "release")
+    (folder / "LICENSE").rename(tmp_path / "LICENSE")
+    (folder / "LICENSE").symlink_to(tmp_path / "LICENSE")
+    assert kinds(folder) == {"LICENSE": "missing"}
+
+
+def test_what_was_made_from_another_file_is_outdated(made: Path, tmp_path: Path) -> None:
+    """The scan was made again, the correspondences were not; the build was moved."""
+    folder = copied(made, tmp_path / "moved")
+    case = folder / "cases" / "a1"
+    record = read_json(case / "vessels" / "fixed.provenance.json")
+    assert "../images/fixed.nii.gz" in record["outputs"]
+    flip(case / "images" / "fixed.nii.gz", byte=600, bit=1)
+    written = [case / "vessels" / name for name in record["outputs"]]
+    Recorder("vessels", {}, written=written).write(case / "vessels" / "fixed.nii.gz", inputs={})
+    assert kinds(folder) == {"cases/a1/correspondences/correspondences.csv": "outdated"}
+
+
+def test_provenance_of_older_versions_is_named(made: Path, tmp_path: Path) -> None:
+    folder = copied(made, tmp_path / "results")
+    path = folder / "cases" / "a1" / "correspondences" / "correspondences.provenance.json"
+    record = read_json(path)
+    del record["record_sha256"]
+    write_json(path, record)
+    (found, *_) = [d for d in verify(folder).differences if d.file.endswith(path.name)]
+    assert "older version" in found.why
+
+
+def test_rejections_report_and_logs_of_a_build_are_left_out(made: Path, tmp_path: Path) -> None:
+    folder = copied(made, tmp_path / "results")
+    write_json(folder / "cases" / "a1" / "rejected.json", {"code": "not_hu"})
+    (folder / "report").mkdir()
+    (folder / "report" / "index.html").write_text("x")
+    assert kinds(folder) == {}
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    done = CliRunner().invoke(main, ["verify", *arguments])
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_command_lists_differences_and_exits_with_1(made: Path, tmp_path: Path) -> None:
+    folder = copied(made / "release", tmp_path / "release")
+    code, printed, _ = run(str(folder))
+    assert (code, printed.split(":")[0]) == (0, "release")
+    flip(folder / "cases.tsv", byte=0, bit=0)
+    code, printed, bar = run(str(folder))
+    assert code == 1
+    assert printed.splitlines()[0].startswith("changed: cases.tsv: ")
+    assert "B/s" in bar
+    code, printed, _ = run(str(folder), "--json")
+    assert (code, json.loads(printed)["differences"][0]["kind"]) == (1, "changed")
+
+
+def test_what_is_neither_release_nor_build_is_bad_input(tmp_path: Path) -> None:
+    for folder, reason in ((tmp_path / "none", "missing_folder"), (tmp_path, "not_verifiable")):
+        code, _, error = run(str(folder))
+        assert code == 2
+        assert reason in error
+        assert "Traceback" not in error
