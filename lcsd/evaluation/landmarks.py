@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
-from lcsd.geometry import Grid, RigidTransform, flip_lps_ras
+from lcsd.geometry import Grid, RigidTransform
 from lcsd.images import Image
+from lcsd.landmarks.numbering import READINGS, other_frame
 from lcsd.points import PointPairs, check_points
 
 Frame = Literal["native", "common"]
@@ -68,17 +69,7 @@ def _excess_mm(points: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
     return excess
 
 
-IN_RAS = "all would lie inside with x and y negated: the file is in RAS; convert it to LPS"
-IN_VOXELS = "the numbers look like voxel indices; convert them to LPS mm"
-
-
-def _frame_hint(points: NDArray[np.float64], grid: Grid, *, voxels: bool) -> str:
-    """Return what is probably wrong with points of which some lie outside a grid."""
-    if grid.contains(flip_lps_ras(points)).all():
-        return IN_RAS
-    if voxels and grid.contains(grid.voxel_to_world(points)).all():
-        return IN_VOXELS
-    return "check that the file is in LPS mm (not RAS, not voxels) and belongs to this case"
+CHECK_FRAME = "check that the file is in LPS mm (not RAS, not voxels) and belongs to this case"
 
 
 def in_mask(points: NDArray[np.float64], mask: Image) -> NDArray[np.bool_]:
@@ -96,15 +87,14 @@ def _check_in_mask(points: NDArray[np.float64], mask: Image, *, file: Path | Non
     found = in_mask(points, mask).mean()
     if found >= FEW_IN_MASK:
         return
-    others = {IN_RAS: flip_lps_ras(points), IN_VOXELS: mask.grid.voxel_to_world(points)}
-    for hint, other in others.items():
-        share = in_mask(other, mask).mean()
+    for text, numbering in READINGS:
+        share = in_mask(numbering.to_lps(points, mask.grid, file=Path()), mask).mean()
         if share >= MOST_IN_MASK:
             raise BadInputError(
                 "most fixed landmarks lie outside the mask", code="landmark_outside", file=file,
                 expected=f"{MOST_IN_MASK:.0%} of {len(points)} inside, as in another frame",
                 found=f"{found:.0%}",
-                remedy=hint.replace("all would lie inside", f"{share:.0%} would lie inside"),
+                remedy=f"{share:.0%} would lie inside {text}",
             )  # fmt: skip
 
 
@@ -133,7 +123,7 @@ def _check_inside(
         f"({', '.join(f'{v:.1f}' for v in low)}) and ({', '.join(f'{v:.1f}' for v in high)}) LPS mm"
         + (f" within {margin_mm:.0f} mm" if margin_mm else ""),
         found=f"({', '.join(f'{v:.1f}' for v in points[row])})",
-        remedy=_frame_hint(points, grid, voxels=voxels),
+        remedy=other_frame(points, grid, voxels=voxels) or CHECK_FRAME,
     )  # fmt: skip
 
 

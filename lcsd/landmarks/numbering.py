@@ -64,25 +64,30 @@ def _needed(grid: Grid | None, file: Path) -> Grid:
     return grid
 
 
-_READINGS: tuple[tuple[str, Numbering], ...] = (
+READINGS: tuple[tuple[str, Numbering], ...] = (
     ("with x and y negated: the file is in RAS; convert it to LPS", Numbering("ras")),
     ("as voxel indices that begin with 0; convert them to LPS mm", Numbering("voxel")),
     ("as voxel indices that begin with 1; convert them to LPS mm", Numbering("voxel", 1)),
     ("as voxel indices in the order z, y, x; convert them", Numbering("voxel", 0, "zyx")),
 )
+"""What numbers taken for LPS mm may really be, the likely first; each goes on "inside ..."."""
 
 
-def other_frame(points: Points, grid: Grid) -> str | None:
+def other_frame(points: Points, grid: Grid, *, voxels: bool = True) -> str | None:
     """Return how points of which some lie outside a grid would all lie inside it, or None.
 
     Parameters
     ----------
     points
         Taken as LPS mm, shape (N, 3).
+    voxels
+        The grid is one of an image, so that the numbers may be its voxels.
     """
     if grid.contains(points).all():
         return None
-    for text, numbering in _READINGS:
+    for text, numbering in READINGS:
+        if numbering.frame == "voxel" and not voxels:
+            continue
         if grid.contains(numbering.to_lps(points, grid, file=Path())).all():
             return f"all would lie inside {text}"
     return None

@@ -9,8 +9,9 @@ import jinja2
 from lcsd.release.case import Written
 from lcsd.release.croissant import FILE_SETS, licence_url
 from lcsd.release.layout import CLOUDS, SCAN_NUMBER
+from lcsd.report.accuracy import method_summaries
 from lcsd.report.collect import Case
-from lcsd.report.tables import LCSD500, method_summaries
+from lcsd.report.tables import LCSD500
 from lcsd.settings.gates import GatesSettings
 from lcsd.settings.release import ReleaseSettings
 
