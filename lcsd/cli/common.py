@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from lcsd import quarantine
 from lcsd.config import read_sections
-from lcsd.device import check_device
+from lcsd.device import Compute, check_device
 from lcsd.errors import LcsdError, WorkError
 from lcsd.provenance import Recorder
 from lcsd.settings.base import Settings
@@ -93,16 +93,23 @@ class Run(Generic[S]):
         self.device = device
         self.seed = seed
         self._as_json = as_json
-        self.recorder = Recorder(
-            stage,
-            {
-                **settings.model_dump(mode="json"),
-                **{name: section.model_dump(mode="json") for name, section in sections.items()},
-                "threads": threads,
-                "device": device,
-                "seed": seed,
-            },
-        )
+        self._recorded = {
+            **settings.model_dump(mode="json"),
+            **{name: section.model_dump(mode="json") for name, section in sections.items()},
+            "threads": threads,
+            "device": device,
+            "seed": seed,
+        }
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin the provenance of an output; a command that makes many begins each."""
+        self.recorder = Recorder(self.stage, self._recorded)
+
+    @property
+    def compute(self) -> Compute:
+        """Where to compute, and a line on standard error for each step that takes long."""
+        return Compute(self.device, self.threads, lambda line: say(f"lcsd {self.stage}: {line}"))
 
     def local(self, source: str, series_dir: Path | None) -> AbstractContextManager[Path]:
         """Return a context with the path of a source; a series is fetched first.
