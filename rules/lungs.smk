@@ -12,10 +12,11 @@ rule lungs:
         "../environment.yml"
     resources:
         downloads=int(BUILD.downloads()),
+        gpu=int(BUILD.on_gpu("lungs")),
     params:
         fixed=lambda w: BUILD.mask(w.case, "fixed"),
         moving=lambda w: BUILD.mask(w.case, "moving"),
-        settings=BUILD.settings("lungs"),
+        settings=BUILD.settings("lungs") + BUILD.device("lungs"),
         rejected=REJECTED,
     message:
         "{wildcards.case}: lungs"

@@ -14,10 +14,12 @@ rule vessels:
         f"{LOGS}/vessels/{{case}}.log",
     conda:
         "../environment.yml"
+    resources:
+        gpu=int(BUILD.on_gpu("vessels")),
     params:
         fixed=lambda w: BUILD.option("--given", BUILD.pair(w.case).fixed_vessels),
         moving=lambda w, input: BUILD.given_moving_vessels(w.case, rigid=input.rigid),
-        settings=BUILD.settings("vessels"),
+        settings=BUILD.settings("vessels") + BUILD.device("vessels"),
         rejected=REJECTED,
     message:
         "{wildcards.case}: vessels"

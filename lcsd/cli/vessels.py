@@ -53,9 +53,9 @@ def command(
     is for it. With --set 'totalsegmentator={task: lung_vessels}' OUTPUT holds arteries (1) and
     veins (2).
 
-    With --batch LIST.tsv one process does many scans and loads a model once. A scan that fails is named and
-    left out, the others are made, and the command ends with 1. What was made of the same files and
-    settings before is kept, so the same command goes on where it was ended.
+    With --batch LIST.tsv one process does many scans and loads a model once. A scan that fails is
+    named and left out, the others are made, and the command ends with 1. What was made of the same
+    files and settings before is kept, so the same command goes on where it was ended.
     """
     needed = {"IMAGE": image, "OUTPUT": output, "--lungs": lungs}
     _check_usage(batch, needed, {"--given": given, "--rigid": rigid})
