@@ -109,7 +109,9 @@ def predict_here() -> None:
     def predict(
         self: Any, scans: Any, results: Any, *, save_probabilities: bool, overwrite: bool, **_: Any
     ) -> Any:
-        return self.predict_from_files_sequential(scans, results, save_probabilities, overwrite)
+        # Named one by one: to list a folder it starts twelve processes.
+        files = [[str(path)] for path in sorted(Path(scans).glob("*.nii.gz"))]
+        return self.predict_from_files_sequential(files, results, save_probabilities, overwrite)
 
     nnUNetPredictor.predict_from_files = predict
 
@@ -186,6 +188,8 @@ def ready(job: Mapping[str, Any], segment: Callable[..., Any] | None = None) -> 
     for number in job["models"]:
         model = next(m for m in MODELS if m.dataset == number)
         check_trainer(check_checkpoint(Path(job["weights"]) / model.path / CHECKPOINT, model))
+    # Not before the package was imported, which exchanges this function, too.
+    predict_here()
     call = segment or _package_function()
     device = "gpu" if job["device"] == "cuda" else "cpu"
     arguments = {**job["options"], "device": device}
@@ -231,7 +235,6 @@ def main(job_file: Path) -> None:
                 import torch  # noqa: PLC0415
 
                 torch.load = plain_reader(torch.load)
-                predict_here()
                 call = ready(job)
             status = {"facts": run(call, request, job["device"])}
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it crosses to the parent

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from totalsegmentator import python_api
 
 from lcsd.errors import BadInputError, LcsdError, WorkError
@@ -142,6 +143,29 @@ def test_what_training_leaves_in_a_checkpoint_is_read(tmp_path: Path, old: bool)
     assert torch.load(str(path)) is first
 
 
+@pytest.fixture(autouse=True)
+def _nnunet_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    child.check_trainer("nnUNetTrainer")  # imports the package, which exchanges functions
+    for name in ("predict_from_files", "predict_from_files_sequential"):
+        monkeypatch.setattr(nnUNetPredictor, name, getattr(nnUNetPredictor, name))
+
+
+def test_nnunet_starts_no_workers(tmp_path: Path) -> None:
+    path = tmp_path / VESSELS_LEGACY.path / CHECKPOINT
+    write_checkpoint(path, 3)
+    child.ready(job_of(tmp_path))
+    calls: list[tuple[Any, ...]] = []
+    nnUNetPredictor.predict_from_files_sequential = lambda _, *given: calls.append(given)
+    (tmp_path / "s01_0000.nii.gz").touch()
+    nnUNetPredictor.predict_from_files(
+        nnUNetPredictor.__new__(nnUNetPredictor), str(tmp_path), "results",
+        save_probabilities=False, overwrite=True,
+        num_processes_preprocessing=1, num_processes_segmentation_export=1,
+        folder_with_segs_from_prev_stage=None, num_parts=1, part_id=0,
+    )  # fmt: skip
+    assert calls == [([[str(tmp_path / "s01_0000.nii.gz")]], "results", False, True)]
+
+
 def test_trainer_that_cannot_be_imported() -> None:
     child.check_trainer("nnUNetTrainer")
     with pytest.raises(WorkError) as caught:
@@ -219,7 +243,9 @@ def test_failures_have_a_code(error: BaseException, code: str) -> None:
     assert "\n" not in found.message
     if code == "out_of_memory":
         assert "--device cpu" in found.message
+        assert "resource gpu" in found.message
         assert "--device cpu" not in explained(error, "cpu").message
+        assert "mem_mb" in explained(error, "cpu").message
 
 
 @pytest.mark.parametrize("kind", [BadInputError, WorkError])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from lcsd import vessels
@@ -142,7 +143,7 @@ def test_command(calls: dict[str, Any], tmp_path: Path) -> None:
     assert calls["on"].threads == 2
 
 
-def test_commands_without_weights_or_gpu(tmp_path: Path) -> None:
+def test_commands_without_weights_or_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_image(tmp_path / "ct.nii.gz", scan(), dtype=np.int16)
     write_mask(tmp_path / "lungs.nii.gz", lungs())
     base = ["vessels", str(tmp_path / "ct.nii.gz"), str(tmp_path / "v.nii.gz")]
@@ -152,6 +153,11 @@ def test_commands_without_weights_or_gpu(tmp_path: Path) -> None:
     run = CliRunner().invoke(main, [*base, *chosen, *where])
     assert run.exit_code == 1
     assert "[weights_missing]" in run.stderr
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    run = CliRunner().invoke(main, [*base, *chosen, *where, "--device", "cuda"])
+    assert run.exit_code == 2
+    assert "[no_cuda]" in run.stderr
+    assert len(run.stderr.splitlines()) == 1
     assert not (tmp_path / "v.nii.gz").exists()
 
 
