@@ -163,6 +163,22 @@ class Build:
             )
         )
 
+    def on_gpu(self, stage: str) -> bool:
+        """Return whether the jobs of a stage that knows a GPU are to compute on it."""
+        made = self.config.lungs.method == "totalsegmentator"
+        knows = {
+            "screen": made and self.config.screen.masks == "made",
+            "lungs": made,
+            "vessels": self.config.vessels.backend == "totalsegmentator",
+            "correspond": True,
+            "register": True,
+        }
+        return self.config.workflow.device == "cuda" and knows[stage]
+
+    def device(self, stage: str) -> tuple[str, ...]:
+        """Return the option that has a stage compute on the GPU, if it is to; none for the CPU."""
+        return ("--device", "cuda") if self.on_gpu(stage) else ()
+
     def fetch_options(self) -> list[str]:
         """Return the options of commands whose source may be a series that is fetched first."""
         values = self.config.fetch.model_dump(mode="json")

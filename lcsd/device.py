@@ -1,6 +1,43 @@
 """Where to compute: refuses a device that this machine does not have."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from lcsd.errors import BadInputError
+
+
+def _silent(_: str) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where a scan is computed, and who is told of it.
+
+    Parameters
+    ----------
+    device
+        ``cpu`` or ``cuda``; there is no silent change from one to the other.
+    threads
+        CPU threads.
+    progress
+        Called with a line of text at each step that takes long.
+    """
+
+    device: str = "cpu"
+    threads: int = 1
+    progress: Callable[[str], None] = _silent
+
+    def require_cpu(self, what: str) -> None:
+        """Raise ``BadInputError`` unless this is the CPU, the only device that ``what`` knows."""
+        if self.device != "cpu":
+            raise BadInputError(
+                f"{what} computes on the CPU only", code="bad_usage", field="--device",
+                expected="cpu", found=self.device, remedy="leave --device out",
+            )  # fmt: skip
+
+
+ONE_CORE = Compute()
 
 
 def check_device(device: str) -> None:

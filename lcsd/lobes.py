@@ -1,15 +1,15 @@
 """Lung mask by the method that the settings name: thresholds, or TotalSegmentator's lobes."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from lcsd.device import ONE_CORE, Compute
 from lcsd.errors import BadInputError
 from lcsd.images import Image
 from lcsd.lungs import ML_PER_MM3, Lungs, segment_lungs
 from lcsd.settings.lungs import LungsSettings
-from lcsd.totalsegmentator import TASKS, segment
+from lcsd.totalsegmentator import TASKS, session
 
 SIDES = {"left": (10, 11), "right": (12, 13, 14)}
 """Labels of the lobes of each lung in the task ``total``."""
@@ -22,10 +22,8 @@ def make_lungs(
     scan: Image,
     settings: LungsSettings | None = None,
     *,
-    device: str = "cpu",
-    threads: int = 1,
+    on: Compute = ONE_CORE,
     file: Path | None = None,
-    progress: Callable[[str], None] | None = None,
 ) -> Lungs:
     """Return the lung mask of a scan by the method that the settings name.
 
@@ -33,12 +31,10 @@ def make_lungs(
     ----------
     scan
         CT in HU, any orientation.
-    device, threads
-        Where to compute, for the method ``totalsegmentator``; ``classical`` knows the CPU only.
+    on
+        Where to compute; the method ``classical`` knows one thread of the CPU only.
     file
         Name of the scan in errors.
-    progress
-        Called with a line of text at each step that takes long.
 
     Raises
     ------
@@ -49,37 +45,20 @@ def make_lungs(
     """
     settings = settings or LungsSettings()
     if settings.method == "totalsegmentator":
-        return segment_lobes(
-            scan, settings, device=device, threads=threads, file=file, progress=progress
-        )
-    if device != "cpu":
-        raise BadInputError(
-            "the method classical computes on the CPU only", code="bad_usage", field="--device",
-            expected="cpu", found=device, remedy="leave --device out",
-        )  # fmt: skip
+        return segment_lobes(scan, settings, on=on, file=file)
+    on.require_cpu("the method classical")
     return segment_lungs(scan, settings, file=file)
 
 
-def segment_lobes(
-    scan: Image,
-    settings: LungsSettings,
-    *,
-    device: str = "cpu",
-    threads: int = 1,
-    file: Path | None = None,
-    progress: Callable[[str], None] | None = None,
-) -> Lungs:
+def segment_lobes(scan: Image, settings: LungsSettings, *, on: Compute, file: Path | None) -> Lungs:
     """Return the union of TotalSegmentator's lobes; parameters and errors as `make_lungs`.
 
     A lung that is too small, alone or against the other one, is left out as in the classical
     method. Trachea and main bronchi are no part of the lobes.
     """
     chosen = settings.totalsegmentator
-    found = segment(
-        scan, TASKS[f"lobes_{chosen.model}"], chosen,
-        least_crop_mm=LEAST_CROP_MM,
-        device=device, threads=threads, file=file, progress=progress,
-    )  # fmt: skip
+    with session(TASKS[f"lobes_{chosen.model}"], chosen, on=on) as totalsegmentator:
+        found = totalsegmentator.segment(scan, least_crop_mm=LEAST_CROP_MM, file=file)
     voxel_ml = float(np.prod(scan.grid.spacing)) * ML_PER_MM3
     sides = [np.isin(found.labels.array, labels) for labels in SIDES.values()]
     sides.sort(key=lambda side: -int(side.sum()))

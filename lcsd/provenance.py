@@ -13,7 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from lcsd.files import sha256, write_json
+from lcsd.errors import LcsdError
+from lcsd.files import read_json, sha256, write_json
 
 RECORDED_PACKAGES = (
     "lcsd", "numpy", "scipy", "torch", "numba", "simpleitk", "nibabel", "scikit-learn",
@@ -90,6 +91,24 @@ class Recorder:
         """Record what else decided the output, such as the model of a backend; nothing if empty."""
         if value:
             self._facts[name] = dict(value)
+
+    def made(self, output: Path, *, inputs: Mapping[str, Path]) -> bool:
+        """Return whether ``output`` is there and was made of just these inputs and settings.
+
+        The number of threads changes no output. Missing inputs are for the stage to refuse.
+        """
+        try:
+            known = read_json(provenance_path(output))
+            hashes = {name: sha256(path) for name, path in inputs.items()}
+        except (LcsdError, OSError):
+            return False
+        settings = known.get("settings", {})
+        return (
+            output.exists()
+            and known.get("stage") == self._stage
+            and {**settings, "threads": None} == {**self._settings, "threads": None}
+            and {name: entry["sha256"] for name, entry in known["inputs"].items()} == hashes
+        )
 
     def write(self, output: Path, *, inputs: Mapping[str, Path]) -> None:
         """Write the provenance JSON beside ``output``, with the hashes of all files written."""

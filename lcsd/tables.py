@@ -11,14 +11,13 @@ from lcsd.pairs import CASE_PATTERN
 Row = dict[str, str]
 
 
-def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
-    """Return the rows of a TSV file with a unique, legal ``case`` in each.
+def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
+    """Return the rows of a TSV file.
 
     Raises
     ------
     BadInputError
-        File missing or no table, ``case`` or another of ``columns`` missing, a row with another
-        number of cells, an illegal name or the same name twice.
+        File missing or no table, one of ``columns`` missing, a row with another number of cells.
     """
     with require_file(path).open(newline="", encoding="utf-8-sig") as handle:
         reader = csv.DictReader(handle, delimiter="\t", strict=True)
@@ -29,20 +28,33 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
             raise BadInputError(
                 f"not a readable table ({error})", code="bad_table", file=path
             ) from error
-    missing = [name for name in ("case", *columns) if name not in header]
+    missing = [name for name in columns if name not in header]
     if missing:
         raise BadInputError(
             "columns are missing", code="missing_column", file=path, field=", ".join(missing),
             found=", ".join(header), remedy="give a table as lcsd writes it",
         )  # fmt: skip
-    seen: set[str] = set()
     for number, row in enumerate(rows, 2):
-        name = row["case"]
         if None in row or None in row.values():
             raise BadInputError(
                 "the row has another number of cells than the header", code="bad_row", file=path,
                 field=f"row {number}", remedy="separate the cells by single tabs",
             )  # fmt: skip
+    return rows
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
+    """Return the rows of a TSV file with a unique, legal ``case`` in each.
+
+    Raises
+    ------
+    BadInputError
+        As :func:`read_rows`; an illegal name or the same name twice.
+    """
+    rows = read_rows(path, ("case", *columns))
+    seen: set[str] = set()
+    for number, row in enumerate(rows, 2):
+        name = row["case"]
         if not CASE_PATTERN.fullmatch(name) or name.lower() in seen:
             raise BadInputError(
                 "not a case name of its own", code="bad_case", file=path, field=f"row {number}",

@@ -11,8 +11,10 @@ rule correspond:
         f"{LOGS}/correspond/{{case}}.log",
     conda:
         "../environment.yml"
+    resources:
+        gpu=int(BUILD.on_gpu("correspond")),
     params:
-        settings=BUILD.settings("correspond"),
+        settings=BUILD.settings("correspond") + BUILD.device("correspond"),
     message:
         "{wildcards.case}: corrfield correspondences"
     shell:

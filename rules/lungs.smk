@@ -15,10 +15,11 @@ rule lungs:
         "../environment.yml"
     resources:
         downloads=int(BUILD.downloads()),
+        gpu=int(BUILD.on_gpu("lungs")),
     params:
         fixed=if_given(MASKS, lambda w: BUILD.mask(w.case, "fixed")),
         moving=if_given(MASKS, lambda w: BUILD.mask(w.case, "moving")),
-        settings=BUILD.settings("lungs"),
+        settings=BUILD.settings("lungs") + BUILD.device("lungs"),
     message:
         "{wildcards.case}: lungs"
     shell:

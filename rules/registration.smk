@@ -11,9 +11,11 @@ rule register:
         f"{LOGS}/register/{{case}}.log",
     conda:
         "../environment.yml"
+    resources:
+        gpu=int(BUILD.on_gpu("register")),
     params:
         out_dir=f"{CASE}/registration",
-        settings=BUILD.settings("register"),
+        settings=BUILD.settings("register") + BUILD.device("register"),
     message:
         "{wildcards.case}: DiVRoC registration"
     shell:

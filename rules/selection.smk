@@ -23,11 +23,12 @@ if BUILD.candidates:
             "../environment.yml"
         resources:
             downloads=1,
+            gpu=int(BUILD.on_gpu("screen")),
         params:
             fixed=lambda w: BUILD.candidates[w.case].fixed_series,
             moving=lambda w: BUILD.candidates[w.case].moving_series,
             masks=lambda w: BUILD.screen_masks(w.case),
-            settings=BUILD.screen_settings(),
+            settings=BUILD.screen_settings() + BUILD.device("screen"),
         message:
             "{wildcards.case}: overlap of the lung masks"
         shell:

@@ -17,6 +17,8 @@ rule vessels:
         f"{LOGS}/vessels/{{case}}.log",
     conda:
         "../environment.yml"
+    resources:
+        gpu=int(BUILD.on_gpu("vessels")),
     params:
         fixed=if_given(
             MAPS, lambda w: BUILD.option("--given", BUILD.pair(w.case).fixed_vessels)
@@ -25,7 +27,7 @@ rule vessels:
             MAPS,
             lambda w, input: BUILD.given_moving_vessels(w.case, rigid=input.rigid),
         ),
-        settings=BUILD.settings("vessels"),
+        settings=BUILD.settings("vessels") + BUILD.device("vessels"),
     message:
         "{wildcards.case}: vessels"
     shell:

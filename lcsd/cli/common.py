@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from lcsd import quarantine
 from lcsd.config import read_sections
-from lcsd.device import check_device
+from lcsd.device import Compute, check_device
 from lcsd.errors import LcsdError, WorkError
 from lcsd.files import written_files
 from lcsd.provenance import Recorder
@@ -86,7 +86,7 @@ class Run(Generic[S]):
 
     def __init__(
         self, stage: str, settings: S, sections: Mapping[str, Any], *,
-        threads: int, device: str, seed: int, as_json: bool, written: Sequence[Path] = (),
+        threads: int, device: str, seed: int, as_json: bool, written: list[Path],
     ) -> None:  # fmt: skip
         self.stage = stage
         self.settings = settings
@@ -96,17 +96,25 @@ class Run(Generic[S]):
         self.device = device
         self.seed = seed
         self._as_json = as_json
-        self.recorder = Recorder(
-            stage,
-            {
-                **settings.model_dump(mode="json"),
-                **{name: section.model_dump(mode="json") for name, section in sections.items()},
-                "threads": threads,
-                "device": device,
-                "seed": seed,
-            },
-            written=written,
-        )
+        self._recorded = {
+            **settings.model_dump(mode="json"),
+            **{name: section.model_dump(mode="json") for name, section in sections.items()},
+            "threads": threads,
+            "device": device,
+            "seed": seed,
+        }
+        self._written = written
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin the provenance of an output; a command that makes many begins each."""
+        self._written.clear()
+        self.recorder = Recorder(self.stage, self._recorded, written=self._written)
+
+    @property
+    def compute(self) -> Compute:
+        """Where to compute, and a line on standard error for each step that takes long."""
+        return Compute(self.device, self.threads, lambda line: say(f"lcsd {self.stage}: {line}"))
 
     def local(self, source: str, series_dir: Path | None) -> AbstractContextManager[Path]:
         """Return a context with the path of a source; a series is fetched first.

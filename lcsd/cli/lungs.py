@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from lcsd.cli.common import FILE, SERIES_DIR, Run, say, stage
+from lcsd.cli.common import FILE, SERIES_DIR, Run, stage
 from lcsd.errors import BadInputError
 from lcsd.settings.fetch import FetchSettings
 from lcsd.settings.lungs import LungsSettings
@@ -70,10 +70,7 @@ def _write(
     inputs = {"scan": scan}
     result: dict[str, object]
     if given is None:
-        lungs = make_lungs(
-            image, run.settings, device=run.device, threads=run.threads, file=scan,
-            progress=lambda message: say(f"lcsd lungs: {message}"),
-        )  # fmt: skip
+        lungs = make_lungs(image, run.settings, on=run.compute, file=scan)
         mask = lungs.mask
         result = {"lungs": lungs.count, "airways_ml": round(lungs.airways_ml, 1)}
         run.recorder.fact("method", lungs.facts)

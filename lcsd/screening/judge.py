@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lcsd.device import Compute
 from lcsd.errors import BadInputError, WorkError
 from lcsd.gates import in_range
 from lcsd.given_masks import given_mask
@@ -134,7 +135,7 @@ def lungs_of(
             image = read.image
         if mask is None:
             with _refusals("lungs", scan, source, path, codes=NO_LUNGS):
-                found = make_lungs(image, lungs, device=device, threads=threads).mask
+                found = make_lungs(image, lungs, on=Compute(device, threads)).mask
         else:
             with (
                 _local(scan, mask, opened) as mask_path,

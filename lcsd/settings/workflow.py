@@ -13,3 +13,8 @@ class WorkflowSettings(Settings):
     registration_cloud: Literal["dense", "keypoints"] = Field(
         "dense", description="clouds that DiVRoC registers: dense or keypoints (sparse)"
     )
+    device: Literal["cpu", "cuda"] = Field(
+        "cpu",
+        description="where the stages compute that know a GPU: correspond, register, and what runs "
+        "TotalSegmentator; cuda: their jobs take one of the resource gpu",
+    )

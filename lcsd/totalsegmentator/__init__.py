@@ -1,6 +1,6 @@
-"""TotalSegmentator as a backend: tasks, weights, and a run in a process of its own."""
+"""TotalSegmentator as a backend: tasks, weights, and runs in a process of its own."""
 
 from lcsd.totalsegmentator.models import TASKS
-from lcsd.totalsegmentator.run import Segmentation, segment
+from lcsd.totalsegmentator.run import Segmentation, Session, session
 
-__all__ = ["TASKS", "Segmentation", "segment"]
+__all__ = ["TASKS", "Segmentation", "Session", "session"]

@@ -2,11 +2,15 @@
 
 A process of its own, because the package and nnU-Net take threads, environment variables and
 standard output for themselves, and because their spawned workers import the main program again.
-It reads a job file and writes a status file; what it prints goes to the job's log.
+It reads a job file, then a request for each scan from standard input, and writes a status file for
+each; what it prints goes to the job's log. A model is loaded once.
 """
 
+import functools
 import json
 import os
+import queue
+import re
 import signal
 import sys
 import threading
@@ -18,6 +22,7 @@ from typing import Any
 from lcsd.device import check_device
 from lcsd.errors import WorkError
 from lcsd.files import write_json
+from lcsd.provenance import peak_memory_gib
 from lcsd.totalsegmentator.failures import error_parts, explained
 from lcsd.totalsegmentator.models import (
     CHECKPOINT,
@@ -27,6 +32,14 @@ from lcsd.totalsegmentator.models import (
     unknown_version,
 )
 from lcsd.totalsegmentator.weights import other_task, truncated
+
+NUMPY_TYPES = ("float64", "float32", "int64", "int32", "bool")
+"""Types of the numbers that nnU-Net's training writes into a checkpoint beside the weights."""
+
+PIPE_BYTES = 1 << 16
+
+FOREIGN_OBJECT = re.compile(r"(?i:unsupported) (?:global: )?GLOBAL ([\w.]+)")
+"""How torch names what it does not read from a checkpoint of plain values."""
 
 
 def refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
@@ -40,14 +53,67 @@ def refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
         raise PermissionError("TotalSegmentator tried to use the network inside a job")
 
 
-def end_with_parent() -> None:
-    """End this process and its workers when standard input closes: the parent is gone."""
+def requests_of_parent() -> "queue.Queue[dict[str, str]]":
+    """Return what the parent asks for, a line of JSON on standard input each.
 
-    def wait() -> None:
-        os.read(sys.stdin.fileno(), 1)
+    Standard input closes when the parent is gone; then this process and its workers end.
+    """
+    found: queue.Queue[dict[str, str]] = queue.Queue()
+
+    def read() -> None:
+        # Not sys.stdin: a thread that waits in it holds its lock, and nnU-Net's forked workers
+        # would wait for that lock for ever.
+        rest = b""
+        while part := os.read(sys.stdin.fileno(), PIPE_BYTES):
+            *lines, rest = (rest + part).split(b"\n")
+            for line in lines:
+                found.put(json.loads(line))
         os.killpg(0, signal.SIGKILL)
 
-    threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=read, daemon=True).start()
+    return found
+
+
+def plain_reader(read: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Return a ``torch.load`` that runs no code of a checkpoint, and reads each only once.
+
+    A checkpoint is a pickle. nnU-Net reads it in the way that lets it run any program, and anew
+    for each scan. Numbers of numpy are all that its own hold besides what torch allows.
+    """
+    import numpy as np  # noqa: PLC0415
+    from torch.serialization import safe_globals  # noqa: PLC0415
+
+    scalar = np.float64(0).__reduce__()[0]
+    plain: list[Any] = [
+        (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"),
+        np.dtype, *(type(np.dtype(name)) for name in NUMPY_TYPES),
+    ]  # fmt: skip
+
+    @functools.cache
+    def load(path: str) -> dict[str, Any]:
+        with safe_globals(plain):
+            content = read(path, map_location="cpu", weights_only=True)
+        # Twice as large as the weights, and of use in training only.
+        return {key: value for key, value in content.items() if key != "optimizer_state"}
+
+    return lambda path, **_: load(str(path))
+
+
+def predict_here() -> None:
+    """Have nnU-Net prepare, predict and write within this process, as it can do itself.
+
+    Otherwise it starts two pools of workers for each model and scan, which import torch anew.
+    """
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor  # noqa: PLC0415
+
+    def predict(
+        self: Any, scans: Any, results: Any, *, save_probabilities: bool, overwrite: bool, **_: Any
+    ) -> Any:
+        # Named one by one: to list a folder it starts twelve processes.
+        files = [[str(path)] for path in sorted(Path(scans).glob("*.nii.gz"))]
+        return self.predict_from_files_sequential(files, results, save_probabilities, overwrite)
+
+    nnUNetPredictor.predict_from_files = predict
 
 
 def check_checkpoint(path: Path, model: Model) -> str:
@@ -55,12 +121,18 @@ def check_checkpoint(path: Path, model: Model) -> str:
     import torch  # noqa: PLC0415
 
     try:
-        # As nnU-Net reads it, but without reading the numbers.
-        content = torch.load(path, map_location="cpu", weights_only=False, mmap=True)
+        content = torch.load(path)
         weights: Mapping[str, Any] = content["network_weights"]
         trainer = str(content["trainer_name"])
     except Exception as error:
         # torch raises whatever its unpickler meets in a broken file.
+        foreign = FOREIGN_OBJECT.search(str(error))
+        if foreign:
+            raise WorkError(
+                "the checkpoint holds more than numbers and could run a program",
+                code="weights_not_plain", file=path, expected="what nnU-Net itself writes",
+                found=foreign[1], remedy=f"delete {model.folder} and get it again: {model.command}",
+            ) from error  # fmt: skip
         raise truncated(path, model, f"{type(error).__name__} at reading") from error
     heads = [name for name in weights if ".seg_layers." in name and name.endswith("weight")]
     if heads:
@@ -99,14 +171,13 @@ def _package_function() -> Callable[..., Any]:
     return function
 
 
-def run(job: Mapping[str, Any], segment: Callable[..., Any] | None = None) -> dict[str, Any]:
-    """Run one job; return facts for the provenance.
+def ready(job: Mapping[str, Any], segment: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """Return the package's function with a job's options, after checking device and models.
 
     Parameters
     ----------
     job
-        ``input``, ``output``, ``weights``, ``models`` (dataset numbers), ``options``,
-        ``device`` and ``threads``.
+        ``weights``, ``models`` (dataset numbers), ``options``, ``device`` and ``threads``.
     segment
         The package's function; imported if None.
     """
@@ -117,6 +188,8 @@ def run(job: Mapping[str, Any], segment: Callable[..., Any] | None = None) -> di
     for number in job["models"]:
         model = next(m for m in MODELS if m.dataset == number)
         check_trainer(check_checkpoint(Path(job["weights"]) / model.path / CHECKPOINT, model))
+    # Not before the package was imported, which exchanges this function, too.
+    predict_here()
     call = segment or _package_function()
     device = "gpu" if job["device"] == "cuda" else "cpu"
     arguments = {**job["options"], "device": device}
@@ -125,9 +198,19 @@ def run(job: Mapping[str, Any], segment: Callable[..., Any] | None = None) -> di
         raise unknown_version(
             package_versions()["totalsegmentator"], f"no option {', '.join(sorted(unknown))}"
         )
-    call(job["input"], job["output"], **arguments)
-    facts: dict[str, Any] = {"torch": torch.__version__}
-    if job["device"] == "cuda":
+    return functools.partial(call, **arguments)
+
+
+def run(call: Callable[..., Any], request: Mapping[str, str], device: str) -> dict[str, Any]:
+    """Segment a request's ``input`` to its ``output``; return facts for the provenance."""
+    import torch  # noqa: PLC0415
+
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    call(request["input"], request["output"])
+    peak = round(peak_memory_gib(), 3)
+    facts: dict[str, Any] = {"torch": torch.__version__, "peak_memory_gib": peak}
+    if device == "cuda":
         used = torch.cuda.max_memory_allocated()
         if used == 0:
             raise WorkError(
@@ -138,21 +221,30 @@ def run(job: Mapping[str, Any], segment: Callable[..., Any] | None = None) -> di
     return facts
 
 
-def main(job_file: Path) -> int:
-    """Run the job and write its status file; return the exit code."""
+def main(job_file: Path) -> None:
+    """Do what the parent asks for until it ends this process; each scan gets a status file."""
     job = json.loads(job_file.read_text(encoding="utf-8"))
     # The package gives torch as many threads as the machine has cores; these are ours.
     os.cpu_count = lambda: job["threads"]
-    end_with_parent()
-    try:
-        status = {"facts": run(job)}
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - it crosses to the parent
-        import traceback  # noqa: PLC0415
+    requests = requests_of_parent()
+    call: Callable[..., Any] | None = None
+    while True:
+        request = requests.get()
+        try:
+            if call is None:
+                import torch  # noqa: PLC0415
 
-        traceback.print_exception(error)
-        status = {"error": error_parts(explained(error, job["device"]))}
-    write_json(Path(job["status"]), status)
-    return 0
+                torch.load = plain_reader(torch.load)
+                call = ready(job)
+            status = {"facts": run(call, request, job["device"])}
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it crosses to the parent
+            import traceback  # noqa: PLC0415
+
+            traceback.print_exception(error)
+            status = {"error": error_parts(explained(error, job["device"]))}
+        # The parent takes the log as whole once it sees the status.
+        sys.stdout.flush()
+        write_json(Path(request["status"]), status)
 
 
 if __name__ in ("__main__", "__mp_main__"):
@@ -160,4 +252,4 @@ if __name__ in ("__main__", "__mp_main__"):
     sys.addaudithook(refuse_network)
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    main(Path(sys.argv[1]))

@@ -17,9 +17,9 @@ ERROR_PARTS = ("what", "code", "file", "field", "expected", "found", "remedy")
 def out_of_memory(device: str, why: str) -> WorkError:
     """Return the error that memory ran out, with what helps on that device."""
     remedy = (
-        "run fewer jobs at once on the GPU, or use --device cpu"
+        "let fewer jobs use the GPU at once (resource gpu), or use --device cpu"
         if device == "cuda"
-        else "run fewer jobs at once, or give the job more memory"
+        else "run fewer jobs at once (mem_mb of the rule in the profile), or use a larger machine"
     )
     return WorkError(
         f"TotalSegmentator ran out of memory ({why})", code="out_of_memory", field=device,

@@ -1,6 +1,7 @@
-"""Run TotalSegmentator on a scan: prepares a private job, watches it, verifies what it made."""
+"""Run TotalSegmentator on scans: prepares a private job, watches it, verifies what it made."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from typing import Any
 import numpy as np
 
 import lcsd
+from lcsd.device import Compute
 from lcsd.errors import BadInputError, LcsdError, WorkError
 from lcsd.files import read_json, write_json
 from lcsd.images import Image, read_image, write_image
 from lcsd.settings.totalsegmentator import TotalSegmentatorSettings
 from lcsd.totalsegmentator.failures import error_of, out_of_memory
 from lcsd.totalsegmentator.hashes import check_hashes
-from lcsd.totalsegmentator.models import PLANS, Model, Task, check_meaning, package_versions
+from lcsd.totalsegmentator.models import PLANS, Task, check_meaning, package_versions
 from lcsd.totalsegmentator.weights import (
     HOME_VARIABLE,
     WEIGHTS_VARIABLE,
@@ -32,7 +34,7 @@ from lcsd.totalsegmentator.weights import (
 )
 
 WORKERS = 1
-"""Processes that prepare a scan and that write a result; a job has one of each."""
+"""Threads of the package that resample a scan and processes that write a result: none besides."""
 
 HOME_CONFIG = {
     "totalseg_id": "totalseg_lcsd",
@@ -55,9 +57,8 @@ LOG_TAIL_LINES = 15
 
 JOB_PREFIX = "lcsd_ts_"
 
-SOCKET_NAME = "pymp-01234567/listener-01234567"
-LONGEST_SOCKET_PATH = 107
-"""nnU-Net's workers talk through a socket in the job's folder; Linux takes no longer path."""
+POLL_S = 0.05
+"""How often the result of the process is looked for."""
 
 
 @dataclass(frozen=True)
@@ -79,107 +80,6 @@ class Segmentation:
     seconds: float
 
 
-def segment(
-    scan: Image,
-    task: Task,
-    settings: TotalSegmentatorSettings,
-    *,
-    least_crop_mm: tuple[float, float, float],
-    device: str = "cpu",
-    threads: int = 1,
-    file: Path | None = None,
-    progress: Callable[[str], None] | None = None,
-) -> Segmentation:
-    """Return the labels of a scan by TotalSegmentator, in a process of its own.
-
-    Parameters
-    ----------
-    scan
-        CT in HU, any orientation.
-    task
-        One of :data:`lcsd.totalsegmentator.models.TASKS`.
-    least_crop_mm
-        A crop smaller than this along the scan's x, y or z axis is not a pair of lungs, mm.
-    device
-        ``cpu`` or ``cuda``; there is no silent change from one to the other.
-    threads
-        CPU threads of torch and of the workers.
-    file
-        Name of the scan in errors.
-    progress
-        Called with a line of text at each step.
-
-    Raises
-    ------
-    BadInputError
-        ``empty_crop`` (no lung in the scan), ``flat_crop``, ``empty_result``; ``no_cuda``.
-    WorkError
-        Weights that are missing, broken or changed; a package of another meaning; memory, time;
-        a result on another grid or with labels that the task does not have.
-    """
-    tell = progress or (lambda _: None)
-    check_meaning(task)
-    folder = weights_folder(settings.weights)
-    models = task.models(robust_crop=settings.robust_crop)
-    check_weights(folder, models)
-    tell("checking the weights")
-    hashes = check_hashes(folder, models, settings.hashes)
-    options = task.options(
-        robust_crop=settings.robust_crop, resampling_order=settings.resampling_order
-    )
-    options |= {"nr_thr_resamp": WORKERS, "nr_thr_saving": WORKERS}
-    tell(f"{task.task} on {device} with datasets {', '.join(str(m.dataset) for m in models)}")
-    start = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix=JOB_PREFIX, ignore_cleanup_errors=True) as name:
-        job = checked_folder(Path(name))
-        write_image(job / "scan.nii.gz", scan, dtype=np.int16)
-        prepare(job, folder, models, options, device=device, threads=threads)
-        log = launch(job, device=device, threads=threads, limit_s=settings.limit_s)
-        facts = read_json(job / "status.json")["facts"]
-        crop = checked_crop(log, scan, least_crop_mm, file=file)
-        labels = checked_labels(job / "labels.nii.gz", scan, task, file=file)
-    facts |= {**package_versions(), "options": options, "crop_voxels": crop, "weights": hashes}
-    return Segmentation(labels, facts, time.monotonic() - start)
-
-
-def checked_folder(job: Path) -> Path:
-    """Return the folder of a job; raise ``WorkError`` if the workers cannot talk there."""
-    length = len(os.fsencode(job / SOCKET_NAME))
-    if length > LONGEST_SOCKET_PATH:
-        raise WorkError(
-            "the path of the folder for temporary files is too long for sockets",
-            code="tmpdir_too_long", file=job.parent, field="TMPDIR",
-            expected=f"at most {LONGEST_SOCKET_PATH - length + len(str(job.parent))} characters",
-            found=len(str(job.parent)), remedy="set TMPDIR to a shorter path",
-        )  # fmt: skip
-    return job
-
-
-def prepare(
-    job: Path,
-    folder: Path,
-    models: tuple[Model, ...],
-    options: Mapping[str, Any],
-    *,
-    device: str,
-    threads: int,
-) -> None:
-    """Write what the process needs: its home, links to the weights, and the job file."""
-    write_json(job / "home" / "config.json", HOME_CONFIG)
-    link_weights(folder, models, job / "weights")
-    content = {
-        "input": str(job / "scan.nii.gz"),
-        "output": str(job / "labels.nii.gz"),
-        "status": str(job / "status.json"),
-        "weights": str(job / "weights"),
-        "models": [m.dataset for m in models],
-        "options": dict(options),
-        "device": device,
-        "threads": threads,
-    }
-    write_json(job / "job.json", content)
-
-
 def environment(job: Path, threads: int) -> dict[str, str]:
     """Return the environment of the process: nothing of it is shared with another job."""
     kept = {k: v for k, v in os.environ.items() if not FOREIGN_VARIABLES.match(k)}
@@ -197,54 +97,163 @@ def environment(job: Path, threads: int) -> dict[str, str]:
     }
 
 
-@contextlib.contextmanager
-def _started(job: Path, threads: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Yield the running process; whatever happens, it and its workers are gone afterwards."""
-    with (job / "log.txt").open("wb") as log:
-        process = subprocess.Popen(
-            [*CHILD, str(job / "job.json")],
-            stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
-            cwd=job, env=environment(job, threads), start_new_session=True,
+class Session:
+    """TotalSegmentator, ready to segment one scan after the other; made by :func:`session`.
+
+    The process starts with the first scan and loads each model once. A scan that it fails on ends
+    it, and the next scan gets a new one.
+    """
+
+    def __init__(self, job: Path, task: Task, facts: Mapping[str, Any], *, limit_s: float) -> None:
+        self._job, self._task, self._facts, self._limit_s = job, task, facts, limit_s
+        self._device: str = facts["device"]
+        self._threads: int = facts["threads"]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def segment(
+        self, scan: Image, *, least_crop_mm: tuple[float, float, float], file: Path | None = None
+    ) -> Segmentation:
+        """Return the labels of a scan.
+
+        Parameters
+        ----------
+        scan
+            CT in HU, any orientation.
+        least_crop_mm
+            A crop smaller than this along the scan's x, y or z axis is not a pair of lungs, mm.
+        file
+            Name of the scan in errors.
+
+        Raises
+        ------
+        BadInputError
+            ``empty_crop`` (no lung in the scan), ``flat_crop``, ``empty_result``; ``no_cuda``.
+        WorkError
+            Weights that are broken; a package of another meaning; memory, time; a result on
+            another grid or with labels that the task does not have.
+        """
+        start = time.monotonic()
+        with tempfile.TemporaryDirectory(dir=self._job, ignore_cleanup_errors=True) as name:
+            place = Path(name)
+            write_image(place / "scan.nii.gz", scan, dtype=np.int16)
+            try:
+                facts, log = self._ask(place)
+            except BaseException:
+                self.end()
+                raise
+            crop = checked_crop(log, scan, least_crop_mm, file=file)
+            labels = checked_labels(place / "labels.nii.gz", scan, self._task, file=file)
+        facts |= {"options": self._facts["options"], "crop_voxels": crop}
+        facts |= {**package_versions(), "weights": self._facts["hashes"]}
+        return Segmentation(labels, facts, time.monotonic() - start)
+
+    def _ask(self, place: Path) -> tuple[dict[str, Any], str]:
+        """Have the scan of a folder segmented; return facts, and the log of this scan.
+
+        Raises
+        ------
+        LcsdError
+            What the process reported; ``out_of_memory`` if the system killed it; ``time_limit``;
+            ``totalsegmentator_failed`` if it ended without a word.
+        """
+        process = self._process or self._start()
+        log = self._job / "log.txt"
+        before = log.stat().st_size
+        status = place / "status.json"
+        names = {"input": "scan.nii.gz", "output": "labels.nii.gz", "status": status.name}
+        request = json.dumps({key: str(place / name) for key, name in names.items()})
+        assert process.stdin is not None  # noqa: S101 - it was started with a pipe
+        with contextlib.suppress(BrokenPipeError):  # it is gone, as its exit code says below
+            process.stdin.write(request.encode() + b"\n")
+            process.stdin.flush()
+        end = time.monotonic() + self._limit_s
+        while process.poll() is None and not status.exists():
+            if time.monotonic() > end:
+                raise WorkError(
+                    "TotalSegmentator did not end in time", code="time_limit",
+                    expected=f"at most {self._limit_s:g} s (setting limit_s)",
+                    remedy="raise the limit, or look whether the machine is busy",
+                )  # fmt: skip
+            time.sleep(POLL_S)
+        with log.open("rb") as handle:
+            handle.seek(before)
+            text = handle.read().decode(errors="replace")
+        said = read_json(status) if status.exists() else {}
+        if "facts" in said:
+            return said["facts"], text
+        sys.stderr.write("\n".join([*text.splitlines()[-LOG_TAIL_LINES:], ""]))
+        if "error" in said:
+            raise error_of(said["error"])
+        if process.returncode == -signal.SIGKILL:
+            raise out_of_memory(self._device, "the system killed it")
+        raise WorkError(
+            "TotalSegmentator ended without a result", code="totalsegmentator_failed",
+            found=f"exit code {process.returncode}", remedy="see the lines above",
         )  # fmt: skip
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with (self._job / "log.txt").open("wb") as log:
+            self._process = subprocess.Popen(
+                [*CHILD, str(self._job / "job.json")],
+                stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
+                cwd=self._job, env=environment(self._job, self._threads), start_new_session=True,
+            )  # fmt: skip
+        return self._process
+
+    def end(self) -> None:
+        """End the process and all that it started, if there is one."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
-def launch(job: Path, *, device: str, threads: int, limit_s: float) -> str:
-    """Run the process of a prepared job; return its log.
+@contextlib.contextmanager
+def session(task: Task, settings: TotalSegmentatorSettings, *, on: Compute) -> Iterator[Session]:
+    """Yield TotalSegmentator in a process of its own, after checking package and weights.
+
+    Whatever happens in the block, the process, its workers and its files are gone afterwards.
+
+    Parameters
+    ----------
+    task
+        One of :data:`lcsd.totalsegmentator.models.TASKS`.
+    on
+        Device, and CPU threads of torch.
 
     Raises
     ------
-    LcsdError
-        What the process reported; ``out_of_memory`` if the system killed it;
-        ``time_limit``; ``totalsegmentator_failed`` if it ended without a word.
+    WorkError
+        Weights that are missing, broken or changed; a package of another meaning.
     """
-    with _started(job, threads) as process:
+    check_meaning(task)
+    folder = weights_folder(settings.weights)
+    models = task.models(robust_crop=settings.robust_crop)
+    check_weights(folder, models)
+    on.progress("checking the weights")
+    hashes = check_hashes(folder, models, settings.hashes)
+    options = task.options(
+        robust_crop=settings.robust_crop, resampling_order=settings.resampling_order
+    )
+    options |= {"nr_thr_resamp": WORKERS, "nr_thr_saving": WORKERS}
+    numbers = [model.dataset for model in models]
+    on.progress(f"{task.task} on {on.device} with datasets {', '.join(map(str, numbers))}")
+    with tempfile.TemporaryDirectory(prefix=JOB_PREFIX, ignore_cleanup_errors=True) as name:
+        job = Path(name)
+        write_json(job / "home" / "config.json", HOME_CONFIG)
+        link_weights(folder, models, job / "weights")
+        content: dict[str, Any] = {
+            "weights": str(job / "weights"), "models": numbers, "options": options,
+            "device": on.device, "threads": on.threads,
+        }  # fmt: skip
+        write_json(job / "job.json", content)
+        ready = Session(job, task, {**content, "hashes": hashes}, limit_s=settings.limit_s)
         try:
-            code = process.wait(timeout=limit_s)
-        except subprocess.TimeoutExpired as error:
-            raise WorkError(
-                "TotalSegmentator did not end in time", code="time_limit",
-                expected=f"at most {limit_s:g} s (setting limit_s)",
-                remedy="raise the limit, or look whether the machine is busy",
-            ) from error  # fmt: skip
-    log = (job / "log.txt").read_text(encoding="utf-8", errors="replace")
-    status = read_json(job / "status.json") if (job / "status.json").exists() else {}
-    if "facts" in status:
-        return log
-    sys.stderr.write("\n".join([*log.splitlines()[-LOG_TAIL_LINES:], ""]))
-    if "error" in status:
-        raise error_of(status["error"])
-    if code == -signal.SIGKILL:
-        raise out_of_memory(device, "the system killed it")
-    raise WorkError(
-        "TotalSegmentator ended without a result", code="totalsegmentator_failed",
-        found=f"exit code {code}", remedy="see the lines above",
-    )  # fmt: skip
+            yield ready
+        finally:
+            ready.end()
 
 
 def checked_crop(

@@ -1,16 +1,20 @@
 """Vessel masks: backends that make them, and vessel maps handed in by the user."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+from lcsd.device import ONE_CORE, Compute
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.images import Image, read_mask, resample
 from lcsd.settings.vessels import VesselsSettings
+from lcsd.totalsegmentator import TASKS, session
 from lcsd.vessels import objectness, totalsegmentator
 from lcsd.vessels.totalsegmentator import Vessels
 
-__all__ = ["Vessels", "given_vessels", "make_vessels"]
+__all__ = ["Vessels", "given_vessels", "make_vessels", "vessel_maker"]
 
 
 def make_vessels(
@@ -18,10 +22,8 @@ def make_vessels(
     lungs: Image,
     settings: VesselsSettings | None = None,
     *,
-    device: str = "cpu",
-    threads: int = 1,
+    on: Compute = ONE_CORE,
     file: Path | None = None,
-    progress: Callable[[str], None] | None = None,
 ) -> Vessels:
     """Return the vessels of a scan inside its lungs, by the backend that the settings name.
 
@@ -31,12 +33,10 @@ def make_vessels(
         CT in HU on the common grid.
     lungs
         Lung mask, bool, on the same grid.
-    device, threads
-        Where to compute, for the backend ``totalsegmentator``; ``objectness`` knows the CPU only.
+    on
+        Where to compute; the backend ``objectness`` knows one thread of the CPU only.
     file
         Name of the scan in errors.
-    progress
-        Called with a line of text at each step that takes long.
 
     Raises
     ------
@@ -46,19 +46,30 @@ def make_vessels(
     WorkError
         If TotalSegmentator or its weights fail.
     """
-    settings = settings or VesselsSettings()
+    with vessel_maker(settings or VesselsSettings(), on=on) as make:
+        return make(image, lungs, file=file)
+
+
+@contextlib.contextmanager
+def vessel_maker(settings: VesselsSettings, *, on: Compute) -> Iterator[Callable[..., Vessels]]:
+    """Yield a function for many scans that loads a model once: ``make(image, lungs, file=None)``.
+
+    Parameters and errors of both as :func:`make_vessels`; an error of one scan leaves the function
+    fit for the next.
+    """
     if settings.backend == "totalsegmentator":
-        return totalsegmentator.segment_vessels(
-            image, lungs, settings.totalsegmentator,
-            device=device, threads=threads, file=file, progress=progress,
-        )  # fmt: skip
-    if device != "cpu":
-        raise BadInputError(
-            "the backend objectness computes on the CPU only", code="bad_usage", field="--device",
-            expected="cpu", found=device, remedy="leave --device out",
-        )  # fmt: skip
-    mask = objectness.segment_vessels(image, lungs, settings.objectness, file=file)
-    return Vessels(mask, 0, {})
+        chosen = settings.totalsegmentator
+        with session(TASKS[chosen.task], chosen, on=on) as ready:
+            yield partial(totalsegmentator.segment_vessels, settings=chosen, session=ready)
+        return
+    on.require_cpu("the backend objectness")
+
+    def make(image: Image, lungs: Image, *, file: Path | None = None) -> Vessels:
+        return Vessels(
+            objectness.segment_vessels(image, lungs, settings.objectness, file=file), 0, {}
+        )
+
+    yield make
 
 
 def given_vessels(path: Path, grid: Grid, *, rigid: RigidTransform | None = None) -> Image:

@@ -5,7 +5,6 @@ model of the paper: Wasserthal et al., Radiology: AI 2023, doi 10.1148/ryai.2300
 task ``lung_vessels`` (dataset 117) parts arteries and veins.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from lcsd.errors import BadInputError, WorkError
 from lcsd.images import Image, check_same_grid
 from lcsd.morphology import grown
 from lcsd.settings.totalsegmentator import VesselTaskSettings
-from lcsd.totalsegmentator import TASKS, segment
+from lcsd.totalsegmentator import TASKS, Session
 
 KEPT = {"lung_vessels_LEGACY": {1: 1}, "lung_vessels": {3: 1, 4: 2}}
 """Labels of each task that are vessels, and what they become: 1 artery (or any vessel), 2 vein."""
@@ -49,11 +48,9 @@ def segment_vessels(
     image: Image,
     lungs: Image,
     settings: VesselTaskSettings,
+    session: Session,
     *,
-    device: str = "cpu",
-    threads: int = 1,
     file: Path | None = None,
-    progress: Callable[[str], None] | None = None,
 ) -> Vessels:
     """Return the vessels of a scan inside its lungs.
 
@@ -63,20 +60,18 @@ def segment_vessels(
         CT in HU.
     lungs
         Lung mask, bool, on the same grid.
-    device, threads
-        Where and with how many CPU threads to compute.
+    session
+        TotalSegmentator, ready for the settings' task.
     file
         Name of the scan in errors.
-    progress
-        Called with a line of text at each step.
 
     Raises
     ------
     BadInputError
         If the grids differ, lungs or vessels are empty, or the scan shows no lung.
     WorkError
-        As :func:`lcsd.totalsegmentator.segment`; ``missing_labels`` if arteries or veins are
-        asked for and absent.
+        As :meth:`lcsd.totalsegmentator.Session.segment`; ``missing_labels`` if arteries or veins
+        are asked for and absent.
     """
     check_same_grid(lungs.grid, image.grid, file=file)
     if not lungs.array.any():
@@ -86,11 +81,7 @@ def segment_vessels(
         CROP_SHARE * (part.stop - part.start) * step
         for part, step in zip(box[::-1], image.grid.spacing, strict=True)
     ]
-    found = segment(
-        image, TASKS[settings.task], settings,
-        least_crop_mm=(extent[0], extent[1], extent[2]),
-        device=device, threads=threads, file=file, progress=progress,
-    )  # fmt: skip
+    found = session.segment(image, least_crop_mm=(extent[0], extent[1], extent[2]), file=file)
     kept = np.zeros_like(found.labels.array)
     for label, meaning in KEPT[settings.task].items():
         kept[found.labels.array == label] = meaning

@@ -178,3 +178,32 @@ def test_candidates_that_were_set_aside_are_known(selection: Build, tmp_path: Pa
     record.parent.mkdir(parents=True)
     record.touch()
     assert selection.quarantined() == ["c"]
+
+
+TOTALSEGMENTATOR = {
+    "vessels": {"backend": "totalsegmentator"},
+    "lungs": {"method": "totalsegmentator"},
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, {"correspond", "register"}),
+        (TOTALSEGMENTATOR, {"correspond", "register", "vessels", "lungs", "screen"}),
+        (
+            {**TOTALSEGMENTATOR, "screen": {"masks": "published"}},
+            {"correspond", "register", "vessels", "lungs"},
+        ),
+    ],
+)
+def test_stages_on_the_gpu(settings: dict[str, object], expected: set[str], manifest: Path) -> None:
+    stages = ("correspond", "register", "vessels", "lungs", "screen")
+    content = {"manifest": str(manifest), **settings}
+    on_cpu = Build.from_config(content)
+    on_gpu = Build.from_config({**content, "workflow": {"device": "cuda"}})
+    for stage in stages:
+        assert on_cpu.device(stage) == ()
+        assert not on_cpu.on_gpu(stage)
+        assert on_gpu.device(stage) == (("--device", "cuda") if stage in expected else ())
+        assert on_gpu.on_gpu(stage) == (stage in expected)

@@ -1,5 +1,7 @@
 """Lungs as the union of TotalSegmentator's lobes, with the gates of the classical method."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from click.testing import CliRunner
 
 from lcsd import lobes
 from lcsd.cli.main import main
+from lcsd.device import Compute
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.images import Image, read_image, write_image
@@ -30,11 +33,17 @@ def labels(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     array[9:16, 5:15, 30:36] = 11
     content: dict[str, Any] = {"array": array}
 
-    def fake(scan: Image, task: object, settings: object, **options: Any) -> Segmentation:
-        content.update(options, task=task)
-        return Segmentation(Image(content["array"], scan.grid), {"torch": "x"}, 1.0)
+    class Fake:
+        def segment(self, scan: Image, **options: Any) -> Segmentation:
+            content.update(options)
+            return Segmentation(Image(content["array"], scan.grid), {"torch": "x"}, 1.0)
 
-    monkeypatch.setattr(lobes, "segment", fake)
+    @contextlib.contextmanager
+    def fake(task: object, settings: object, *, on: Compute) -> Iterator[Fake]:
+        content.update(task=task, on=on)
+        yield Fake()
+
+    monkeypatch.setattr(lobes, "session", fake)
     return content
 
 
@@ -47,12 +56,12 @@ def chosen(**options: Any) -> LungsSettings:
 
 
 def test_union_of_the_lobes(labels: dict[str, Any]) -> None:
-    found = make_lungs(scan(), chosen(), device="cuda", threads=2)
+    found = make_lungs(scan(), chosen(), on=Compute("cuda", 2))
     assert (found.mask.array == (labels["array"] > 0)).all()
     assert found.count == 2
     assert found.volume_ml == pytest.approx(1680)
     assert found.facts == {"torch": "x"}
-    assert (labels["device"], labels["threads"]) == ("cuda", 2)
+    assert (labels["on"].device, labels["on"].threads) == ("cuda", 2)
     assert (labels["task"].task, labels["task"].mode) == ("total", "fast")
     make_lungs(scan(), chosen(totalsegmentator=LobeTaskSettings(model="fastest")))
     assert labels["task"].mode == "fastest"
@@ -84,7 +93,7 @@ def test_no_lung_is_an_error(labels: dict[str, Any]) -> None:
 
 def test_classical_refuses_a_gpu() -> None:
     with pytest.raises(BadInputError) as caught:
-        make_lungs(scan(), device="cuda")
+        make_lungs(scan(), on=Compute("cuda"))
     assert caught.value.code == "bad_usage"
 
 

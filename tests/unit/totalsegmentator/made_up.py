@@ -38,13 +38,14 @@ from pathlib import Path
 import nibabel, numpy as np
 job = json.loads(Path(sys.argv[1]).read_text())
 kind = "{kind}"
-image = nibabel.load(job["input"])
+request = json.loads(sys.stdin.readline())
+image = nibabel.load(request["input"])
 data = np.zeros(image.shape, np.uint8)
 affine = image.affine.copy()
-print("  cropping from (20, 16, 12) to ({crop})" if kind != "silent" else "")
+print("  cropping from (20, 16, 12) to ({crop})" if kind != "silent" else "", flush=True)
 data[4:9, 4:9, 4:9] = {label}
 if kind == "empty_crop":
-    print("INFO: Crop is empty. Returning empty segmentation.")
+    print("INFO: Crop is empty. Returning empty segmentation.", flush=True)
 if kind == "elsewhere":
     affine[0, 3] += 1.5
 if kind == "flipped":
@@ -75,8 +76,11 @@ if kind == "environment":
 else:
     facts = {{}}
 if kind != "no_result":
-    nibabel.save(nibabel.Nifti1Image(data, affine), job["output"])
-Path(job["status"]).write_text(json.dumps({{"facts": facts}}))
+    nibabel.save(nibabel.Nifti1Image(data, affine), request["output"])
+status = Path(request["status"])
+status.with_name("new").write_text(json.dumps({{"facts": facts}}))
+status.with_name("new").replace(status)
+sys.stdin.read()
 """
 
 

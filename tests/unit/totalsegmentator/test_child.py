@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from totalsegmentator import python_api
 
 from lcsd.errors import BadInputError, LcsdError, WorkError
@@ -30,8 +33,8 @@ def write_checkpoint(path: Path, outputs: int, trainer: str = "nnUNetTrainer") -
 def job_of(folder: Path, **changes: Any) -> dict[str, Any]:
     options = TASKS["lung_vessels_LEGACY"].options(robust_crop=False, resampling_order=1)
     return {
-        "input": "a", "output": "b", "weights": str(folder), "models": [258], "threads": 1,
-        "device": "cpu", "options": options, **changes,
+        "weights": str(folder), "models": [258], "threads": 1, "device": "cpu",
+        "options": options, **changes,
     }  # fmt: skip
 
 
@@ -70,6 +73,99 @@ def test_broken_checkpoint(tmp_path: Path) -> None:
         assert "lung_vessels_LEGACY" in caught.value.message
 
 
+class Program:
+    """Leaves a mark where a checkpoint is read in the way that runs what it holds."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.fixture
+def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "load", child.plain_reader(torch.load))
+
+
+@pytest.mark.usefixtures("_plain")
+def test_a_checkpoint_runs_no_program(tmp_path: Path) -> None:
+    weights = {"decoder.seg_layers.0.weight": torch.zeros(3, 4, 1, 1, 1)}
+    content = {"network_weights": weights, "trainer_name": "nnUNetTrainer"}
+    path = tmp_path / "program.pth"
+    torch.save({**content, "logging": Program(tmp_path / "mark")}, path)
+    with pytest.raises(WorkError) as caught:
+        child.check_checkpoint(path, VESSELS_LEGACY)
+    assert caught.value.code == "weights_not_plain"
+    assert "mkdir" in caught.value.message
+    assert not (tmp_path / "mark").exists()
+
+
+def rename(path: Path, before: bytes, after: bytes) -> None:
+    """Replace a name in a checkpoint's pickle."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries.items():
+            is_pickle = name.endswith("/data.pkl")
+            assert not is_pickle or before in content
+            archive.writestr(name, content.replace(before, after) if is_pickle else content)
+
+
+@pytest.mark.usefixtures("_plain")
+@pytest.mark.parametrize("old", [False, True], ids=["numpy 2", "numpy 1"])
+def test_what_training_leaves_in_a_checkpoint_is_read(tmp_path: Path, old: bool) -> None:
+    """As nnUNetTrainer.save_checkpoint writes it, by either numpy's name of its scalars."""
+    weights = {"decoder.seg_layers.0.weight": torch.zeros(3, 4, 1, 1, 1)}
+    content = {
+        "network_weights": weights,
+        "trainer_name": "nnUNetTrainer",
+        "optimizer_state": {"state": {0: {"momentum_buffer": torch.ones(3)}}, "param_groups": []},
+        "grad_scaler_state": {"scale": 65536.0, "growth_factor": 2.0},
+        "logging": {
+            "mean_fg_dice": [np.float64(0.8)], "train_losses": [np.float32(0.1)],
+            "epoch_start_timestamps": [1.7e9], "dice_per_class_or_region": [[np.float64(0.5)]],
+        },
+        "_best_ema": np.float64(0.81),
+        "current_epoch": 1000,
+        "init_args": {"configuration": "3d_fullres", "fold": 0, "device": torch.device("cpu")},
+        "inference_allowed_mirroring_axes": (0, 1, 2),
+    }  # fmt: skip
+    path = tmp_path / "real.pth"
+    torch.save(content, path)
+    if old:
+        rename(path, b"cnumpy._core.", b"cnumpy.core.")
+    assert child.check_checkpoint(path, VESSELS_LEGACY) == "nnUNetTrainer"
+    first = torch.load(path, weights_only=False)
+    assert first["_best_ema"] == 0.81
+    assert "optimizer_state" not in first
+    path.unlink()
+    assert torch.load(str(path)) is first
+
+
+@pytest.fixture(autouse=True)
+def _nnunet_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    child.check_trainer("nnUNetTrainer")  # imports the package, which exchanges functions
+    for name in ("predict_from_files", "predict_from_files_sequential"):
+        monkeypatch.setattr(nnUNetPredictor, name, getattr(nnUNetPredictor, name))
+
+
+def test_nnunet_starts_no_workers(tmp_path: Path) -> None:
+    path = tmp_path / VESSELS_LEGACY.path / CHECKPOINT
+    write_checkpoint(path, 3)
+    child.ready(job_of(tmp_path))
+    calls: list[tuple[Any, ...]] = []
+    nnUNetPredictor.predict_from_files_sequential = lambda _, *given: calls.append(given)
+    (tmp_path / "s01_0000.nii.gz").touch()
+    nnUNetPredictor.predict_from_files(
+        nnUNetPredictor.__new__(nnUNetPredictor), str(tmp_path), "results",
+        save_probabilities=False, overwrite=True,
+        num_processes_preprocessing=1, num_processes_segmentation_export=1,
+        folder_with_segs_from_prev_stage=None, num_parts=1, part_id=0,
+    )  # fmt: skip
+    assert calls == [([[str(tmp_path / "s01_0000.nii.gz")]], "results", False, True)]
+
+
 def test_trainer_that_cannot_be_imported() -> None:
     child.check_trainer("nnUNetTrainer")
     with pytest.raises(WorkError) as caught:
@@ -90,18 +186,18 @@ def test_every_option_is_given_and_known(tmp_path: Path) -> None:
         pytest.fail("an old package was called")
 
     with pytest.raises(WorkError) as caught:
-        child.run(job_of(tmp_path), old)
+        child.ready(job_of(tmp_path), old)
     assert caught.value.code == "unknown_version"
     assert "resampling_order" in caught.value.message
     with pytest.raises(WorkError):
-        child.run(job_of(tmp_path), takes_all)
+        child.ready(job_of(tmp_path), takes_all)
     assert calls == []
 
 
 def test_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BadInputError) as caught:
-        child.run(job_of(tmp_path, device="cuda"))
+        child.ready(job_of(tmp_path, device="cuda"))
     assert caught.value.code == "no_cuda"
 
 
@@ -110,14 +206,16 @@ def test_a_gpu_that_was_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     write_checkpoint(tmp_path / VESSELS_LEGACY.path / CHECKPOINT, 3)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
     called = []
 
     def fake(*_: object, **options: object) -> None:
         called.append(options["device"])
 
     fake.__signature__ = child.signature(python_api.totalsegmentator)  # type: ignore[attr-defined]
+    call = child.ready(job_of(tmp_path, device="cuda"), fake)
     with pytest.raises(WorkError) as caught:
-        child.run(job_of(tmp_path, device="cuda"), fake)
+        child.run(call, {"input": "a", "output": "b"}, "cuda")
     assert caught.value.code == "no_cuda"
     assert called == ["gpu"]
 
@@ -145,7 +243,9 @@ def test_failures_have_a_code(error: BaseException, code: str) -> None:
     assert "\n" not in found.message
     if code == "out_of_memory":
         assert "--device cpu" in found.message
+        assert "resource gpu" in found.message
         assert "--device cpu" not in explained(error, "cpu").message
+        assert "mem_mb" in explained(error, "cpu").message
 
 
 @pytest.mark.parametrize("kind", [BadInputError, WorkError])

@@ -35,13 +35,12 @@ def lcsd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         "TOTALSEG_WEIGHTS_PATH": str(WEIGHTS),
         "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
     }  # fmt: skip
-    # Not below pytest's folders: a socket's path is at most 107 characters.
-    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as short:
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
         done = subprocess.run(
             [sys.executable, "-c", "from lcsd.cli.main import main; main()", *arguments],
-            env={**environment, "TMPDIR": short}, capture_output=True, text=True, check=False,
+            env={**environment, "TMPDIR": temporary}, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        assert list(Path(short).iterdir()) == []
+        assert list(Path(temporary).iterdir()) == []
     return done
 
 
@@ -143,4 +142,4 @@ def test_full_anatomy(tmp_path: Path, record_property: object) -> None:
     assert run.returncode == 0, run.stderr
     score = dice(read_mask(out).array, vessels(truth))
     record_property("vessel dice", score)  # type: ignore[operator]
-    assert score > 0.75
+    assert score > 0.80

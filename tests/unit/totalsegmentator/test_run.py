@@ -5,22 +5,49 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from lcsd.device import Compute
 from lcsd.errors import LcsdError, WorkError
+from lcsd.images import Image
 from lcsd.settings.totalsegmentator import TotalSegmentatorSettings
-from lcsd.totalsegmentator import TASKS, Segmentation, run, segment
+from lcsd.totalsegmentator import TASKS, Segmentation, Session, run, session
 from lcsd.totalsegmentator.models import TOTAL_6MM, VESSELS_LEGACY
 from tests.unit.totalsegmentator.made_up import made_up_child, made_up_weights, scan
 
 TASK = TASKS["lung_vessels_LEGACY"]
 
+MANY = """
+import json, os, signal, sys
+from pathlib import Path
+import nibabel, numpy as np
+for line in sys.stdin:
+    request = json.loads(line)
+    image = nibabel.load(request["input"])
+    value = int(image.get_fdata()[0, 0, 0])
+    if value == 66:
+        os.kill(os.getpid(), signal.SIGKILL)
+    print("Crop is empty" if value == 67 else "cropping from (0) to (20, 16, 12)", flush=True)
+    data = np.ones(image.shape, np.uint8)
+    nibabel.save(nibabel.Nifti1Image(data, image.affine), request["output"])
+    status = Path(request["status"])
+    status.with_name("new").write_text(json.dumps({"facts": {"pid": os.getpid()}}))
+    status.with_name("new").replace(status)
+"""
+
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     return made_up_weights(tmp_path / "weights", (TOTAL_6MM, VESSELS_LEGACY))
+
+
+def ready(weights: Path, **options: float) -> AbstractContextManager[Session]:
+    settings = TotalSegmentatorSettings(weights=weights, **options)
+    return session(TASK, settings, on=Compute(threads=3))
 
 
 def run_child(
@@ -29,10 +56,8 @@ def run_child(
     limit = float(options.pop("limit_s", 60.0))  # type: ignore[arg-type]
     child = made_up_child(weights.parent, kind, **options)  # type: ignore[arg-type]
     monkeypatch.setattr(run, "CHILD", (sys.executable, str(child)))
-    return segment(
-        scan(), TASK, TotalSegmentatorSettings(weights=weights, limit_s=limit),
-        least_crop_mm=(15.0, 12.0, 9.0), threads=3, file=Path("fixed.nii.gz"),
-    )  # fmt: skip
+    with ready(weights, limit_s=limit) as found:
+        return found.segment(scan(), least_crop_mm=(15.0, 12.0, 9.0), file=Path("fixed.nii.gz"))
 
 
 def test_result_lies_on_the_scan(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,31 +126,16 @@ def test_small_scan_may_be_smaller_than_the_least_crop(
 ) -> None:
     made = made_up_child(weights.parent, "good")
     monkeypatch.setattr(run, "CHILD", (sys.executable, str(made)))
-    segment(
-        scan(), TASK, TotalSegmentatorSettings(weights=weights), least_crop_mm=(500.0, 500.0, 500.0)
-    )
+    with ready(weights) as found:
+        found.segment(scan(), least_crop_mm=(500.0, 500.0, 500.0))
 
 
 def test_bad_weights_start_no_process(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (weights / VESSELS_LEGACY.path / "plans.json").unlink()
-    monkeypatch.setattr(run, "launch", lambda *_, **__: pytest.fail("a process was started"))
-    with pytest.raises(WorkError) as caught:
-        segment(
-            scan(), TASK, TotalSegmentatorSettings(weights=weights), least_crop_mm=(1.0, 1.0, 1.0)
-        )
+    monkeypatch.setattr(run.subprocess, "Popen", lambda *_, **__: pytest.fail("it was started"))
+    with pytest.raises(WorkError) as caught, ready(weights):
+        pass
     assert caught.value.code == "weights_missing"
-
-
-def test_temporary_folder_too_deep_for_sockets(
-    weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    deep = weights.parent / ("x" * 90)
-    deep.mkdir()
-    monkeypatch.setattr(run.tempfile, "tempdir", str(deep))
-    with pytest.raises(WorkError) as caught:
-        run_child(weights, monkeypatch, "good")
-    assert caught.value.code == "tmpdir_too_long"
-    assert "TMPDIR" in caught.value.message
 
 
 def gone(pid: int) -> bool:
@@ -151,7 +161,7 @@ def test_processes_end_with_a_killed_parent(tmp_path: Path) -> None:
     """The real process watches its parent: nothing computes on for a job that is gone."""
     child = (
         "import os, sys, time; from pathlib import Path;"
-        "from lcsd.totalsegmentator.child import end_with_parent; end_with_parent();"
+        "from lcsd.totalsegmentator.child import requests_of_parent; requests_of_parent();"
         f"Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid())); time.sleep(60)"
     )
     parent = (
@@ -167,3 +177,31 @@ def test_processes_end_with_a_killed_parent(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_one_process_does_many_scans_and_a_new_one_follows_a_failure(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = weights.parent / "child.py"
+    child.write_text(MANY)
+    monkeypatch.setattr(run, "CHILD", (sys.executable, str(child)))
+    pids = []
+    with ready(weights) as found:
+        for value in (1, 1, 66, 1, 67, 1):
+            image = Image(np.full(scan().array.shape, value, np.int16), scan().grid)
+            try:
+                made = found.segment(image, least_crop_mm=(15.0, 12.0, 9.0))
+            except LcsdError as error:
+                pids.append(error.code)
+            else:
+                pids.append(made.facts["pid"])
+                # The crop is read from this scan's part of the log.
+                assert made.facts["crop_voxels"] == [20, 16, 12]
+        alive = pids[-1]
+    first, second, lost, third, bad, fourth = pids
+    assert first == second
+    assert lost == "out_of_memory"
+    assert third != first
+    assert bad == "empty_crop"
+    assert fourth == third == alive
+    assert gone(alive)

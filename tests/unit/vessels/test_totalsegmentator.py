@@ -1,35 +1,53 @@
 """Vessels by TotalSegmentator: what becomes of its labels (its own run: the slow tests)."""
 
+import contextlib
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
+from lcsd import vessels
 from lcsd.cli.main import main
 from lcsd.clouds import dense_cloud
+from lcsd.device import Compute
 from lcsd.errors import BadInputError, WorkError
+from lcsd.files import read_json
 from lcsd.geometry import Grid
 from lcsd.images import Image, read_image, write_image, write_mask
 from lcsd.settings.totalsegmentator import VesselTaskSettings
 from lcsd.settings.vessels import VesselsSettings
 from lcsd.totalsegmentator import Segmentation
-from lcsd.vessels import make_vessels, totalsegmentator
+from lcsd.vessels import make_vessels
 
 GRID = Grid((20, 16, 12), (1.5, 1.5, 2.0), (10.0, -40.0, 300.0))
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Stand-in for the run: ``labels`` is what it gives; records what it is called with."""
-    content: dict[str, Any] = {"labels": np.zeros(GRID.shape, np.uint8)}
+    """Stand-in for the run: ``labels`` is what it gives; records what it is called with.
 
-    def fake(scan: Image, task: object, settings: object, **options: Any) -> Segmentation:
-        content.update(options, task=task)
-        return Segmentation(Image(content["labels"], scan.grid), {"torch": "x"}, 1.0)
+    It has no memory for a scan of zeros.
+    """
+    content: dict[str, Any] = {"labels": np.zeros(GRID.shape, np.uint8), "sessions": 0}
 
-    monkeypatch.setattr(totalsegmentator, "segment", fake)
+    class Fake:
+        def segment(self, scan: Image, **options: Any) -> Segmentation:
+            content.update(options)
+            if (scan.array == 0).all():
+                raise WorkError("no memory is left", code="out_of_memory")
+            return Segmentation(Image(content["labels"], scan.grid), {"torch": "x"}, 1.0)
+
+    @contextlib.contextmanager
+    def fake(task: object, settings: object, *, on: Compute) -> Iterator[Fake]:
+        content.update(task=task, on=on, sessions=content["sessions"] + 1)
+        yield Fake()
+
+    monkeypatch.setattr(vessels, "session", fake)
     return content
 
 
@@ -52,13 +70,13 @@ def scan() -> Image:
 def test_legacy_vessels_are_one_label_inside_the_lungs(calls: dict[str, Any]) -> None:
     calls["labels"][4:8, 5, 0:20] = 1
     calls["labels"][4:8, 8, 4:16] = 2  # airways
-    found = make_vessels(scan(), lungs(), settings(), device="cuda", threads=3)
+    found = make_vessels(scan(), lungs(), settings(), on=Compute("cuda", 3))
     assert found.mask.array.dtype == bool
     expected = (calls["labels"] == 1) & lungs().array
     assert (found.mask.array == expected).all()
     assert found.cut_voxels == 4 * 8
     assert found.facts == {"torch": "x"}
-    assert (calls["device"], calls["threads"]) == ("cuda", 3)
+    assert (calls["on"].device, calls["on"].threads) == ("cuda", 3)
     assert calls["task"].task == "lung_vessels_LEGACY"
     # Half of the lungs' 12 x 10 x 8 voxels of 1.5 x 1.5 x 2 mm.
     assert calls["least_crop_mm"] == (9.0, 7.5, 8.0)
@@ -122,10 +140,10 @@ def test_command(calls: dict[str, Any], tmp_path: Path) -> None:
     assert run.exit_code == 0, run.output
     assert np.unique(read_image(tmp_path / "v.nii.gz").array).tolist() == [0, 1, 2]
     assert '"voxels": 12' in run.stdout
-    assert calls["threads"] == 2
+    assert calls["on"].threads == 2
 
 
-def test_commands_without_weights_or_gpu(tmp_path: Path) -> None:
+def test_commands_without_weights_or_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_image(tmp_path / "ct.nii.gz", scan(), dtype=np.int16)
     write_mask(tmp_path / "lungs.nii.gz", lungs())
     base = ["vessels", str(tmp_path / "ct.nii.gz"), str(tmp_path / "v.nii.gz")]
@@ -135,10 +153,132 @@ def test_commands_without_weights_or_gpu(tmp_path: Path) -> None:
     run = CliRunner().invoke(main, [*base, *chosen, *where])
     assert run.exit_code == 1
     assert "[weights_missing]" in run.stderr
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    run = CliRunner().invoke(main, [*base, *chosen, *where, "--device", "cuda"])
+    assert run.exit_code == 2
+    assert "[no_cuda]" in run.stderr
+    assert len(run.stderr.splitlines()) == 1
     assert not (tmp_path / "v.nii.gz").exists()
 
 
 def test_objectness_refuses_a_gpu() -> None:
     with pytest.raises(BadInputError) as caught:
-        make_vessels(scan(), lungs(), device="cuda")
+        make_vessels(scan(), lungs(), on=Compute("cuda"))
     assert caught.value.code == "bad_usage"
+
+
+BATCH = ["--backend", "totalsegmentator", "--threads", "1", "--json"]
+
+
+def write_batch(folder: Path, scans: dict[str, Image]) -> Path:
+    rows = ["image\tlungs\toutput\trejected"]
+    for name, image in scans.items():
+        write_image(folder / f"{name}.nii.gz", image, dtype=np.int16)
+        write_mask(folder / "lungs.nii.gz", lungs())
+        rows.append(f"{name}.nii.gz\tlungs.nii.gz\t{name}/v.nii.gz\t{name}/rejected.json")
+    (folder / "list.tsv").write_text("\n".join(rows) + "\n")
+    return folder / "list.tsv"
+
+
+def test_batch_leaves_out_a_bad_scan_and_goes_on(calls: dict[str, Any], tmp_path: Path) -> None:
+    calls["labels"][5, 5, 6:12] = 1
+    moved = Image(scan().array, Grid(GRID.size, GRID.spacing, (0.0, 0.0, 0.0)))
+    empty = Image(np.zeros_like(scan().array), GRID)
+    made = write_batch(tmp_path, {"a": scan(), "moved": moved, "empty": empty, "b": scan()})
+    (tmp_path / "b.nii.gz").write_bytes((tmp_path / "b.nii.gz").read_bytes()[:50])
+    (tmp_path / "lost.tsv").write_text(made.read_text() + "absent\tlungs.nii.gz\tx.nii.gz\t\n")
+    made = tmp_path / "lost.tsv"
+    run = CliRunner().invoke(main, ["vessels", "--batch", str(made), *BATCH])
+    assert run.exit_code == 1
+    assert "expected 5 scans; found 1;" in run.stderr
+    assert "[batch_incomplete]" in run.stderr
+    assert "[missing_file]" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert calls["sessions"] == 1
+    codes = {p.parent.name: read_json(p)["code"] for p in tmp_path.glob("*/rejected.json")}
+    expected = {"moved": "grid_mismatch", "empty": "out_of_memory", "b": "truncated_file"}
+    assert codes == expected
+    assert [p.parent.name for p in tmp_path.glob("*/v.nii.gz")] == ["a"]
+    # What was made is kept, and a scan that was mended leaves the quarantine.
+    before = (tmp_path / "a" / "v.nii.gz").stat().st_mtime_ns
+    write_image(tmp_path / "b.nii.gz", scan(), dtype=np.int16)
+    run = CliRunner().invoke(main, ["vessels", "--batch", str(made), *BATCH])
+    assert run.exit_code == 1
+    assert (tmp_path / "a" / "v.nii.gz").stat().st_mtime_ns == before
+    assert "a/v.nii.gz is there already" in run.stderr
+    assert (tmp_path / "b" / "v.nii.gz").exists()
+    assert not (tmp_path / "b" / "rejected.json").exists()
+    assert len(run.stdout.splitlines()) == 1
+
+
+def test_batch_makes_again_what_other_files_or_settings_gave(
+    calls: dict[str, Any], tmp_path: Path
+) -> None:
+    calls["labels"][5, 5, 6:12] = 1
+    calls["labels"][5, 5, 16] = 1
+    made = write_batch(tmp_path, {"a": scan()})
+    run = CliRunner().invoke(main, ["vessels", "--batch", str(made), *BATCH])
+    assert run.exit_code == 0, run.output
+    for change, voxels in (
+        ([], None), (["--threads", "2"], None),
+        (["--set", "totalsegmentator.outside_mm=2"], 7), (["--device", "cpu"], 6),
+    ):  # fmt: skip
+        run = CliRunner().invoke(main, ["vessels", "--batch", str(made), *BATCH, *change])
+        assert run.exit_code == 0, run.output
+        assert [json.loads(line)["voxels"] for line in run.stdout.splitlines()] == (
+            [] if voxels is None else [voxels]
+        )
+    (tmp_path / "a" / "v.nii.gz").unlink()
+    assert CliRunner().invoke(main, ["vessels", "--batch", str(made), *BATCH]).stdout
+    write_mask(tmp_path / "lungs.nii.gz", Image(lungs().array | (calls["labels"] > 0), GRID))
+    run = CliRunner().invoke(main, ["vessels", "--batch", str(made), *BATCH])
+    assert json.loads(run.stdout)["voxels"] == 7
+
+
+def test_single_command_and_batch_give_the_same_bytes(
+    calls: dict[str, Any], tmp_path: Path
+) -> None:
+    calls["labels"][5, 5, 6:12] = 1
+    made = write_batch(tmp_path, {"a": scan()})
+    CliRunner().invoke(main, ["vessels", "--batch", str(made), *BATCH])
+    files = [str(tmp_path / name) for name in ("a.nii.gz", "single.nii.gz", "lungs.nii.gz")]
+    single = ["vessels", *files[:2], "--lungs", files[2], *BATCH]
+    assert CliRunner().invoke(main, single).exit_code == 0
+    expected = (tmp_path / "a" / "v.nii.gz").read_bytes()
+    assert (tmp_path / "single.nii.gz").read_bytes() == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "table", "code", "field"),
+    [
+        ([], None, "bad_usage", "IMAGE"),
+        (["a.nii.gz", "v.nii.gz"], None, "bad_usage", "--lungs"),
+        (["a.nii.gz", "--batch", "list.tsv"], "", "bad_usage", "IMAGE"),
+        (["--given", "g.nii.gz", "--batch", "list.tsv"], "", "bad_usage", "--given"),
+        (["--batch", "absent.tsv"], None, "missing_file", "absent.tsv"),
+        (["--batch", "list.tsv"], "image\toutput\na\tb\n", "missing_column", "lungs"),
+        (["--batch", "list.tsv"], "image\tlungs\toutput\n", "empty_list", "list.tsv"),
+        (["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\n", "bad_row", "row 2"),
+        (["--batch", "list.tsv"], "image\tlungs\toutput\na\t\tc\n", "bad_row", "lungs"),
+        (
+            ["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\tc\nd\tb\tc\n",
+            "duplicate_output", "row 3",
+        ),
+    ],
+)  # fmt: skip
+def test_bad_usage_and_bad_lists(
+    arguments: list[str],
+    table: str | None,
+    code: str,
+    field: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if table is not None:
+        Path("list.tsv").write_text(table)
+    run = CliRunner().invoke(main, ["vessels", *arguments])
+    assert run.exit_code == 2, run.output
+    assert f"[{code}]" in run.stderr
+    assert field in run.stderr
+    assert len(run.stderr.splitlines()) == 1
