@@ -12,7 +12,7 @@ import pytest
 
 from lcsd.errors import BadInputError
 from lcsd.files import read_json, write_json, write_table
-from lcsd.report import build
+from lcsd.report import html, pictures
 from lcsd.report.build import write_report
 from tests.unit.report.conftest import (
     gate,
@@ -257,7 +257,7 @@ def test_two_cases_have_a_figure_per_case(make_case: MakeCase, results: Path) ->
 def test_any_file_may_be_missing_or_broken(
     make_case: MakeCase, results: Path, monkeypatch: pytest.MonkeyPatch, file: str, harm: str
 ) -> None:
-    monkeypatch.setattr(build, "render", lambda _figure, _kind: b"picture")  # saves time only
+    monkeypatch.setattr(pictures, "render", lambda _figure, _kind: b"picture")  # saves time only
     path = make_case("a") / file
     whole = path.read_bytes()
     path.unlink()
@@ -275,7 +275,7 @@ def test_any_file_may_be_missing_or_broken(
 def test_moved_points_of_another_cloud_are_named(
     make_case: MakeCase, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "render", lambda _figure, _kind: b"picture")  # saves time only
+    monkeypatch.setattr(pictures, "render", lambda _figure, _kind: b"picture")  # saves time only
     folder = make_case("a")
     other = make_case("b", seed=1) / "clouds" / "fixed_keypoints.npz"
     whole = (folder / "registration" / "points.npz").read_bytes()
@@ -316,7 +316,7 @@ def test_pictures_are_limited_and_prefer_scored_cases(make_case: MakeCase, resul
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.314, "0.31 s"), (12.34, "12.3 s"), (59.99, "60.0 s"), (61, "1 min 01 s"),
-     (3600, "1 h 00 min"), (7505, "2 h 05 min"), (None, build.MISSING), ("x", build.MISSING)],
+     (3600, "1 h 00 min"), (7505, "2 h 05 min"), (None, html.MISSING), ("x", html.MISSING)],
 )  # fmt: skip
 def test_durations(seconds: object, text: str) -> None:
-    assert build._duration(seconds) == text
+    assert html._duration(seconds) == text
