@@ -26,6 +26,7 @@ from lcsd.settings.lungs import LungsSettings
 from lcsd.settings.phantom import PhantomSettings
 from lcsd.settings.prealign import PrealignSettings
 from lcsd.settings.register import RegisterSettings
+from lcsd.settings.report import ReportSettings
 from lcsd.settings.screen import ScreenSettings
 from lcsd.settings.select import SelectSettings
 from lcsd.settings.vessels import VesselsSettings
@@ -64,6 +65,7 @@ class Config(Settings):
     correspond: CorrespondSettings = Field(default_factory=CorrespondSettings)
     register: RegisterSettings = Field(default_factory=RegisterSettings)
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
+    report: ReportSettings = Field(default_factory=ReportSettings)
     phantom: PhantomSettings = Field(default_factory=PhantomSettings)
 
     @model_validator(mode="after")

@@ -9,11 +9,12 @@ from typing import Any
 from lcsd import __version__
 from lcsd.errors import BadInputError
 from lcsd.files import write_table, write_text
-from lcsd.report.cohort import Cohort, read_cohort
+from lcsd.report.cohort import Cohort, manifest_steps, read_cohort
 from lcsd.report.collect import Case, Inventory, Status
 from lcsd.report.figures import case_figure, dice_figure, error_figure
 from lcsd.report.html import environment
 from lcsd.report.overlays import SLAB_MM, cloud_figure, overlay_figure
+from lcsd.report.pages import write_pages
 from lcsd.report.pictures import Picture, PictureFolder
 from lcsd.report.style import DEFAULT_VIEWS, method_colours
 from lcsd.report.tables import (
@@ -34,6 +35,10 @@ from lcsd.report.tables import (
     version_rows,
 )
 from lcsd.report.vessels import vessel_figure
+from lcsd.settings.report import ReportSettings
+
+PAGES_NAME = "cases"
+"""Folder of the cases' pages in ``report/``."""
 
 Progress = Callable[[Sequence[Case]], Iterable[Case]]
 
@@ -179,6 +184,7 @@ def _context(
     figures: dict[str, Picture | None],
     views: dict[str, dict[str, Picture | None]],
     vessel_views: dict[str, Picture],
+    pages: set[str],
 ) -> dict[str, Any]:
     """Return everything the page's template shows."""
     rows = tre_rows(cases)
@@ -201,7 +207,7 @@ def _context(
         "verdicts": verdict_rows(_suspects(cases)),
         "vessel_views": vessel_views,
         "cohort": cohort,
-        "steps": cohort.steps(cases) if cohort else [],
+        "steps": cohort.steps(cases) if cohort else manifest_steps(cases),
         "costs": costs,
         "longest_s": max((row["total_s"] for row in costs), default=0.0),
         "total_s": sum(row["total_s"] for row in costs),
@@ -209,6 +215,7 @@ def _context(
         "settings": setting_rows(cases),
         "figures": figures,
         "views": views,
+        "pages": pages,
         "slab_mm": SLAB_MM,
         "problems": inventory.problems,
     }
@@ -219,9 +226,10 @@ def write_report(
     *,
     manifest: Path | None = None,
     views: int = DEFAULT_VIEWS,
+    settings: ReportSettings | None = None,
     progress: Progress = iter,
 ) -> ReportSummary:
-    """Write ``report/`` of a build over whatever exists: page, tables, figures.
+    """Write ``report/`` of a build over whatever exists: pages, tables, figures.
 
     Parameters
     ----------
@@ -232,6 +240,8 @@ def write_report(
     views
         Largest number of cases with pictures on the page; cases with landmarks come first. As many
         more show vessel masks; failed gates come first.
+    settings
+        What pages of cases there are and what they show; defaults if None.
     progress
         Wraps the cases while their pictures are drawn.
 
@@ -263,9 +273,12 @@ def write_report(
     cohort = read_cohort(inventory)
     figures = _figures(cases, cohort, inventory, pictures)
     pictures.remove_others()
+    pages = write_pages(
+        cases, inventory, folder / PAGES_NAME, settings or ReportSettings(), progress=progress
+    )
     page = folder / "index.html"
     template = environment().get_template("index.html.j2")
-    context = _context(cases, cohort, inventory, figures, drawn, vessel_views)
+    context = _context(cases, cohort, inventory, figures, drawn, vessel_views, pages)
     write_text(page, template.render(context))
     status = _statuses(cases)
     return ReportSummary(
