@@ -286,7 +286,7 @@ def _missing(
     needs = {
         "mix": "Slices: they need both scans and the lung mask in images/.",
         "clouds": "Vessel clouds: they need clouds/fixed_dense.npz and clouds/moving_dense.npz.",
-        "surface": "Errors on the lungs: they need images/fixed_mask.nii.gz, and landmarks or clouds/.",
+        "surface": "Errors on the lungs: they need images/fixed_mask.nii.gz, and errors.",
         "vessels": "Vessel masks: they need images/ and vessels/ of both scans.",
     }
     missing = [text for key, text in needs.items() if drawn[key] is None]
