@@ -12,7 +12,7 @@ import pytest
 
 from lcsd.errors import BadInputError
 from lcsd.files import read_json, write_json, write_table
-from lcsd.report import html, pictures
+from lcsd.report import build, html, pictures
 from lcsd.report.build import write_report
 from tests.unit.report.conftest import (
     gate,
@@ -51,6 +51,12 @@ class Page(HTMLParser):
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(autouse=True)
+def _overview_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages of cases take most of a report's time, and have tests of their own."""
+    monkeypatch.setattr(build, "write_pages", lambda *_, **__: set())
 
 
 def table(path: Path) -> list[dict[str, str]]:
