@@ -4,6 +4,10 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
+# Of 'snakemake --report', beside the captions in rules/report.smk.
+report: "workflow/report/workflow.rst"
+
+
 include: "rules/common.smk"
 include: "rules/selection.smk"
 include: "rules/scans.smk"
@@ -21,7 +25,7 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        rules.report.output,
+        rules.report.output.complete,
 
 
 onstart:
@@ -33,7 +37,8 @@ onstart:
 onerror:
     if BUILD.has_test_pool():
         shell("{TEST_COMMAND} || true")
-    shell("rm -f {RESULTS:q}/report/complete; {REPORT_COMMAND}")
+    # The overview only: pages of the cases take seconds each, and come with the next whole build.
+    shell("rm -f {RESULTS:q}/report/complete; {REPORT_COMMAND} --pages 0")
 
 
 # A broken scan of a candidate fails no job, since the others are selected without it.

@@ -29,6 +29,7 @@ from lcsd.settings.phantom import PhantomSettings
 from lcsd.settings.prealign import PrealignSettings
 from lcsd.settings.register import RegisterSettings
 from lcsd.settings.release import ReleaseSettings
+from lcsd.settings.report import ReportSettings
 from lcsd.settings.screen import ScreenSettings
 from lcsd.settings.select import SelectSettings
 from lcsd.settings.vessels import VesselsSettings
@@ -70,6 +71,7 @@ class Config(Settings):
     landmarks: LandmarksSettings = Field(default_factory=LandmarksSettings)
     compare: CompareSettings = Field(default_factory=CompareSettings)
     release: ReleaseSettings = Field(default_factory=ReleaseSettings)
+    report: ReportSettings = Field(default_factory=ReportSettings)
     phantom: PhantomSettings = Field(default_factory=PhantomSettings)
 
     @model_validator(mode="after")

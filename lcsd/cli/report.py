@@ -16,8 +16,10 @@ from lcsd.cli.common import (
     say,
     set_threads,
 )
+from lcsd.config import read_sections
 from lcsd.errors import LcsdError
 from lcsd.report.style import DEFAULT_VIEWS
+from lcsd.settings.report import ReportSettings
 
 
 @click.command(epilog="Example: lcsd report results --manifest pairs.tsv")
@@ -30,28 +32,47 @@ from lcsd.report.style import DEFAULT_VIEWS
     help="Largest number of cases with pictures on the page.",
 )  # fmt: skip
 @click.option(
+    "--pages", type=click.IntRange(0), help="Largest number of new pages of cases; the same as "
+    "--set pages=N. 0 keeps those that are up to date.  [default: the setting, 60]",
+)  # fmt: skip
+@click.option(
+    "--config", "config_file", type=FILE,
+    help="Configuration file; this command reads its section report.",
+)  # fmt: skip
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE",
+    help="Override one setting of the section report; the value is YAML. Repeatable.",
+)  # fmt: skip
+@click.option(
     "--threads", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="all cores",
     help="CPU threads to use.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
 def command(
-    *, results: Path, manifest: Path | None, views: int, threads: int, as_json: bool
-) -> None:
-    """Write RESULTS/report/ over whatever the build holds: index.html, tables, figures.
+    *, results: Path, manifest: Path | None, views: int, pages: int | None,
+    config_file: Path | None, assignments: tuple[str, ...], threads: int, as_json: bool,
+) -> None:  # fmt: skip
+    """Write RESULTS/report/ over whatever the build holds: index.html, tables, figures, cases/.
 
-    Failed and unfinished cases are listed with the reason; a broken file is named and left out.
+    A page of a case is made again only if its files or the settings have changed. Failed and
+    unfinished cases are listed with the reason; a broken file is named and left out.
     """
     set_threads(threads)
     from lcsd.report.build import write_report  # noqa: PLC0415
 
     terminal = sys.stderr.isatty()
     progress = functools.partial(
-        tqdm, desc="report: pictures", unit="case", ascii=not terminal,
+        tqdm, desc="report: cases", unit="case", ascii=not terminal,
         mininterval=0.1 if terminal else PLAIN_PROGRESS_SECONDS,
     )  # fmt: skip
+    if pages is not None:
+        assignments = (*assignments, f"pages={pages}")
     try:
+        settings, _ = read_sections("report", ReportSettings, {}, config_file, assignments)
         with failures_named():
-            summary = write_report(results, manifest=manifest, views=views, progress=progress)
+            summary = write_report(
+                results, manifest=manifest, views=views, settings=settings, progress=progress
+            )
     except LcsdError as error:
         say(f"lcsd report: error: {error.message}")
         sys.exit(error.exit_code)

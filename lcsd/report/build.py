@@ -1,14 +1,10 @@
 """The report of a build: one page that opens offline, its tables and its figures."""
 
-import base64
 import datetime
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import jinja2
-from matplotlib.figure import Figure
 
 from lcsd import __version__
 from lcsd.errors import BadInputError
@@ -25,18 +21,19 @@ from lcsd.report.accuracy import (
     summary_rows,
     tre_rows,
 )
-from lcsd.report.cohort import Cohort, read_cohort
-from lcsd.report.collect import Case, Inventory, Status, as_number
-from lcsd.report.figures import case_figure, dice_figure, error_figure, render, save
+from lcsd.report.cohort import Cohort, manifest_steps, read_cohort
+from lcsd.report.collect import Case, Inventory, Status
+from lcsd.report.figures import case_figure, dice_figure, error_figure
+from lcsd.report.html import environment
 from lcsd.report.overlays import SLAB_MM, cloud_figure, overlay_figure
-from lcsd.report.style import DEFAULT_VIEWS, method_colours, method_name
+from lcsd.report.pages import write_pages
+from lcsd.report.pictures import Picture, PictureFolder
+from lcsd.report.style import DEFAULT_VIEWS, method_colours
 from lcsd.report.tables import (
     REJECTED_COLUMNS,
     TABLE1_COLUMNS,
-    bounds,
     cost_rows,
     motion_rows,
-    plain_figure,
     readable_rejections,
     rejected_rows,
     setting_rows,
@@ -45,9 +42,10 @@ from lcsd.report.tables import (
     version_rows,
 )
 from lcsd.report.vessels import vessel_figure
+from lcsd.settings.report import ReportSettings
 
-MISSING = "\N{EN DASH}"
-MIME_TYPES = {"png": "image/png", "jpg": "image/jpeg"}
+PAGES_NAME = "cases"
+"""Folder of the cases' pages in ``report/``."""
 
 Progress = Callable[[Sequence[Case]], Iterable[Case]]
 
@@ -85,96 +83,8 @@ class ReportSummary:
         return f"{total} case{'s' if total != 1 else ''}: {', '.join(parts)}{see}"
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure on the page.
-
-    Parameters
-    ----------
-    uri
-        The whole image as a ``data:`` address, so that the page needs no other file.
-    alt
-        What it shows, for readers who do not see it.
-    """
-
-    uri: str
-    alt: str
-    width: int
-    height: int
-
-
-class _Pictures:
-    """Renders figures into ``figures/`` and as data addresses."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._written: set[Path] = set()
-
-    def add(self, name: str, figure: Figure | None, *, kind: str, alt: str) -> Picture | None:
-        if figure is None:
-            return None
-        content = render(figure, kind)
-        path = self._folder / f"{name}.{kind}"
-        save(path, content)
-        self._written.add(path)
-        width, height = (figure.get_size_inches() * figure.dpi).astype(int)
-        encoded = base64.b64encode(content).decode("ascii")
-        return Picture(f"data:{MIME_TYPES[kind]};base64,{encoded}", alt, int(width), int(height))
-
-    def remove_others(self) -> None:
-        """Remove pictures of an earlier report, which may show cases that are gone."""
-        for kind in MIME_TYPES:
-            for path in self._folder.glob(f"*.{kind}"):
-                if path not in self._written:
-                    path.unlink()
-
-
-def _number(value: object, digits: int = 2) -> str:
-    number = as_number(value)
-    return MISSING if number is None else f"{number:.{digits}f}"
-
-
-def _count(value: object) -> str:
-    number = as_number(value)
-    return (
-        MISSING
-        if number is None
-        else f"{round(number):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-    )
-
-
-def _duration(value: object) -> str:
-    """Return seconds as ``0.31 s``, ``12.4 s``, ``3 min 20 s`` or ``2 h 05 min``."""
-    seconds = as_number(value)
-    if seconds is None:
-        return MISSING
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds >= 10 else f"{seconds:.2f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def _environment() -> jinja2.Environment:
-    # Everything is escaped: case names, messages and settings come from files of other people.
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("lcsd.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters.update(
-        number=_number, count=_count, duration=_duration, method_name=method_name,
-        plain_figure=plain_figure,
-    )  # fmt: skip
-    environment.globals.update(bounds=bounds)
-    return environment
-
-
 def _case_views(
-    cases: Sequence[Case], inventory: Inventory, pictures: _Pictures, progress: Progress
+    cases: Sequence[Case], inventory: Inventory, pictures: PictureFolder, progress: Progress
 ) -> dict[str, dict[str, Picture | None]]:
     """Return the pictures of every case; what cannot be drawn is recorded and left out."""
     views = {}
@@ -204,7 +114,7 @@ def _case_views(
 
 
 def _vessel_views(
-    cases: Sequence[Case], inventory: Inventory, pictures: _Pictures, progress: Progress
+    cases: Sequence[Case], inventory: Inventory, pictures: PictureFolder, progress: Progress
 ) -> dict[str, Picture]:
     """Return the pictures of the vessel masks of cases, of those that can be drawn."""
     views = {}
@@ -224,7 +134,7 @@ def _vessel_views(
 
 
 def _figures(
-    cases: Sequence[Case], cohort: Cohort | None, inventory: Inventory, pictures: _Pictures
+    cases: Sequence[Case], cohort: Cohort | None, inventory: Inventory, pictures: PictureFolder
 ) -> dict[str, Picture | None]:
     """Return the figures over all cases."""
     return {
@@ -282,6 +192,7 @@ def _context(
     figures: dict[str, Picture | None],
     views: dict[str, dict[str, Picture | None]],
     vessel_views: dict[str, Picture],
+    pages: set[str],
 ) -> dict[str, Any]:
     """Return everything the page's template shows."""
     rows = tre_rows(cases)
@@ -307,7 +218,7 @@ def _context(
         "verdicts": verdict_rows(_suspects(cases)),
         "vessel_views": vessel_views,
         "cohort": cohort,
-        "steps": cohort.steps(cases) if cohort else [],
+        "steps": cohort.steps(cases) if cohort else manifest_steps(cases),
         "costs": costs,
         "longest_s": max((row["total_s"] for row in costs), default=0.0),
         "total_s": sum(row["total_s"] for row in costs),
@@ -315,6 +226,7 @@ def _context(
         "settings": setting_rows(cases),
         "figures": figures,
         "views": views,
+        "pages": pages,
         "slab_mm": SLAB_MM,
         "problems": inventory.problems,
     }
@@ -325,9 +237,10 @@ def write_report(
     *,
     manifest: Path | None = None,
     views: int = DEFAULT_VIEWS,
+    settings: ReportSettings | None = None,
     progress: Progress = iter,
 ) -> ReportSummary:
-    """Write ``report/`` of a build over whatever exists: page, tables, figures.
+    """Write ``report/`` of a build over whatever exists: pages, tables, figures.
 
     Parameters
     ----------
@@ -338,6 +251,8 @@ def write_report(
     views
         Largest number of cases with pictures on the page; cases with landmarks come first. As many
         more show vessel masks; failed gates come first.
+    settings
+        What pages of cases there are and what they show; defaults if None.
     progress
         Wraps the cases while their pictures are drawn.
 
@@ -361,7 +276,7 @@ def write_report(
     cases = inventory.cases(manifest)
     folder = results / "report"
     _write_tables(folder, cases)
-    pictures = _Pictures(folder / "figures")
+    pictures = PictureFolder(folder / "figures")
     chosen = sorted(cases, key=lambda case: not case.evaluations)[: max(views, 0)]
     drawn = _case_views(chosen, inventory, pictures, progress)
     suspects = _suspects(cases)[: max(views, 0)]
@@ -369,9 +284,12 @@ def write_report(
     cohort = read_cohort(inventory)
     figures = _figures(cases, cohort, inventory, pictures)
     pictures.remove_others()
+    pages = write_pages(
+        cases, inventory, folder / PAGES_NAME, settings or ReportSettings(), progress=progress
+    )
     page = folder / "index.html"
-    template = _environment().get_template("index.html.j2")
-    context = _context(cases, cohort, inventory, figures, drawn, vessel_views)
+    template = environment().get_template("index.html.j2")
+    context = _context(cases, cohort, inventory, figures, drawn, vessel_views, pages)
     write_text(page, template.render(context))
     status = _statuses(cases)
     return ReportSummary(

@@ -2,12 +2,12 @@
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lcsd.files import require_file
-from lcsd.report.collect import Case, Inventory, as_number
+from lcsd.report.collect import Case, Inventory, Status, as_number
 from lcsd.tables import read_table
 
 FUNNEL_COLUMNS = ("reason", "asked", "patients", "patients_removed")
@@ -84,14 +84,28 @@ class Cohort:
     def _build_steps(self, cases: Sequence[Case]) -> list[Step]:
         chosen = {row.case for row in self.screened if row.selected}
         status = Counter(case.status for case in cases if case.name in chosen)
-        absent = len(chosen) - status.total()
-        out = {
-            "quarantined in the build": status["quarantined"],
-            "discarded for their vessels": status["discarded"],
-            "not finished": status["waiting"] + absent,
-        }
-        lost = [Step(text, removed=count) for text, count in out.items() if count]
-        return [*lost, Step("cases done", left=status["done"])]
+        status["waiting"] += len(chosen) - status.total()
+        return _end_steps(status)
+
+
+def manifest_steps(cases: Sequence[Case]) -> list[Step]:
+    """Return the funnel of a build whose cases were given: how many there are and become."""
+    if not cases:
+        return []
+    return [
+        Step("cases of the build", left=len(cases)),
+        *_end_steps(Counter(case.status for case in cases)),
+    ]
+
+
+def _end_steps(status: Mapping[Status, int]) -> list[Step]:
+    out = {
+        "quarantined in the build": status["quarantined"],
+        "discarded for their vessels": status["discarded"],
+        "not finished": status["waiting"],
+    }
+    lost = [Step(text, removed=count) for text, count in out.items() if count]
+    return [*lost, Step("cases done", left=status["done"])]
 
 
 def _screening_steps(screened: Sequence[Screened], cases: Sequence[Case]) -> list[Step]:

@@ -180,7 +180,10 @@ class Inventory:
         """Remember that a file could not be used."""
         inside = path.is_relative_to(self.results)
         name = str(path.relative_to(self.results) if inside else path)
-        self.problems.append(Problem(name, " ".join(message.split())))
+        found = Problem(name, " ".join(message.split()))
+        # Several pictures may need the same file.
+        if found not in self.problems:
+            self.problems.append(found)
 
     def cases(self, manifest: Path | None) -> list[Case]:
         """Return the expected cases in the manifest's order, then other folders by name.

@@ -1,7 +1,7 @@
 """Pictures of one case: slices and vessel clouds, before and after registration."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,9 @@ from lcsd.report.style import method_name
 
 DIMMED = 0.45
 """Brightness outside the lungs: registration is judged inside."""
+
+CHECKER_MM = 20.0
+"""Squares of the checkerboard: several across a lung, each wider than the vessels in it."""
 
 PROJECTION_PIXEL_MM = 0.75
 PROJECTION_BLUR_MM = 0.9
@@ -70,26 +73,30 @@ def warped_at(
     return result
 
 
-def _rows(
-    case: Case, inventory: Inventory, fixed: Image, moving: Image, cuts: Sequence[Cut]
-) -> list[tuple[str, list[NDArray[np.float64]]]]:
-    """Return the label and the colour-mix pictures of every row of the overlay."""
-    reference = [grey(cut.of(fixed.array)) for cut in cuts]
-    before = [grey(cut.of(moving.array)) for cut in cuts]
-    rows = [("before (rigid)", before)]
-    for method, folder in METHODS.items():
-        field = inventory.attempt(case.folder / folder / "field.nii.gz", read_field)
-        if field is not None:
-            after = [grey(warped_at(moving, field, cut.voxels(), fixed.grid)) for cut in cuts]
-            rows.append((f"after {method_name(method)}", after))
-    return [
-        (label, [colour_mix(f, m) for f, m in zip(reference, pictures, strict=True)])
-        for label, pictures in rows
-    ]
+@dataclass(frozen=True)
+class Slices:
+    """Sections through both scans of a case, before and after each method.
+
+    Parameters
+    ----------
+    mask
+        Lungs of the baseline, in whose middle the sections lie.
+    cuts
+        Where the sections lie.
+    fixed
+        Brightness of the baseline in each cut, (rows, columns) in [0, 1].
+    moving
+        Row label to the brightness of the follow-up in each cut: before, then warped.
+    """
+
+    mask: Image
+    cuts: Sequence[Cut]
+    fixed: Sequence[NDArray[np.float64]]
+    moving: Mapping[str, Sequence[NDArray[np.float64]]]
 
 
-def overlay_figure(case: Case, inventory: Inventory) -> Figure | None:
-    """Return slices of fixed (magenta) and moving (green), before and after each method.
+def case_slices(case: Case, inventory: Inventory) -> Slices | None:
+    """Return the sections of a case through the middle of its lungs.
 
     None if the images in the common grid do not exist. A broken file is recorded and left out.
     """
@@ -103,10 +110,74 @@ def overlay_figure(case: Case, inventory: Inventory) -> Figure | None:
         check_same_grid(other.grid, fixed.grid)
     spacing_zyx = np.asarray(fixed.grid.spacing[::-1])
     cuts = [largest_cut(plane, mask.array, spacing_zyx) for plane in PLANES]
-    rows = _rows(case, inventory, fixed, moving, cuts)
-    panels = slice_panels(cuts, spacing_zyx, [label for label, _ in rows])
-    light = [np.where(cut.of(mask.array), 1.0, DIMMED)[..., None] for cut in cuts]
-    for row, (_, pictures) in enumerate(rows):
+    rows = {"before (rigid)": [grey(cut.of(moving.array)) for cut in cuts]}
+    for method, folder in METHODS.items():
+        field = inventory.attempt(case.folder / folder / "field.nii.gz", read_field)
+        if field is not None:
+            rows[f"after {method_name(method)}"] = [
+                grey(warped_at(moving, field, cut.voxels(), fixed.grid)) for cut in cuts
+            ]
+    return Slices(mask, cuts, [grey(cut.of(fixed.array)) for cut in cuts], rows)
+
+
+def overlay_figure(case: Case, inventory: Inventory) -> Figure | None:
+    """Return slices of fixed (magenta) and moving (green), before and after each method.
+
+    None if the images in the common grid do not exist. A broken file is recorded and left out.
+    """
+    slices = case_slices(case, inventory)
+    return None if slices is None else mixed_figure(slices)
+
+
+def mixed_figure(slices: Slices) -> Figure:
+    """Return slices in which fixed is magenta and moving green, a row per state."""
+    rows = [
+        [colour_mix(f, m) for f, m in zip(slices.fixed, pictures, strict=True)]
+        for pictures in slices.moving.values()
+    ]
+    return _slice_figure(slices, rows, list(slices.moving))
+
+
+def checker_figure(slices: Slices) -> Figure:
+    """Return slices in which squares of fixed and moving alternate, a row per state."""
+    spacing_zyx = slices.mask.grid.spacing[::-1]
+    squares = [
+        checkers(cut, [s for axis, s in enumerate(spacing_zyx) if axis != cut.plane.axis])
+        for cut in slices.cuts
+    ]
+    rows = [
+        [
+            np.repeat(np.where(square, f, m)[..., None], 3, axis=-1)
+            for square, f, m in zip(squares, slices.fixed, pictures, strict=True)
+        ]
+        for pictures in slices.moving.values()
+    ]
+    return _slice_figure(slices, rows, list(slices.moving))
+
+
+def checkers(cut: Cut, spacing: Sequence[float]) -> NDArray[np.bool_]:
+    """Return which pixels of a cut show the first of two pictures: squares of ``CHECKER_MM``.
+
+    Parameters
+    ----------
+    spacing
+        Height and width of a pixel, mm.
+    """
+    rows, columns = (
+        np.arange(r.stop - r.start) * step // CHECKER_MM
+        for r, step in zip(cut.ranges, spacing, strict=True)
+    )
+    result: NDArray[np.bool_] = (rows[:, None] + columns[None, :]) % 2 == 0
+    return result
+
+
+def _slice_figure(
+    slices: Slices, rows: Sequence[Sequence[NDArray[np.float64]]], labels: Sequence[str]
+) -> Figure:
+    mask = slices.mask
+    panels = slice_panels(slices.cuts, np.asarray(mask.grid.spacing[::-1]), labels)
+    light = [np.where(cut.of(mask.array), 1.0, DIMMED)[..., None] for cut in slices.cuts]
+    for row, pictures in enumerate(rows):
         for column, picture in enumerate(pictures):
             panels.show(row, column, picture * light[column])
             panels.outline(row, column, mask.array, CONTOUR_COLOUR)

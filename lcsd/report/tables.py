@@ -145,28 +145,43 @@ def readable_rejections(cases: Sequence[Case], results: Path) -> list[dict[str, 
 
 
 def cost_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """Return seconds and memory per stage, in the order of the pipeline."""
-    seconds: dict[str, list[float]] = defaultdict(list)
+    """Return seconds and memory per stage, in the order of the pipeline, with the slowest case."""
+    seconds: dict[str, list[tuple[float, str]]] = defaultdict(list)
     memory: dict[str, list[float]] = defaultdict(list)
     for case in cases:
         for run in case.runs:
             if run.seconds is not None:
-                seconds[run.stage].append(run.seconds)
+                seconds[run.stage].append((run.seconds, case.name))
             if run.memory_gib is not None:
                 memory[run.stage].append(run.memory_gib)
     known = [stage for stage in STAGE_ORDER if stage in seconds]
     stages = known + sorted(set(seconds) - set(known))
+    rows = []
+    for stage in stages:
+        walls = [wall for wall, _ in seconds[stage]]
+        rows.append(
+            {
+                "stage": stage,
+                "runs": len(walls),
+                "median_s": float(np.median(walls)),
+                "max_s": max(walls),
+                # Of equally slow cases the first one of the build.
+                "slowest": max(seconds[stage], key=lambda run: run[0])[1],
+                "total_s": sum(walls),
+                "median_gib": float(np.median(memory[stage])) if memory[stage] else None,
+                "max_gib": max(memory[stage]) if memory[stage] else None,
+            }
+        )
+    return rows
+
+
+def case_cost_rows(case: Case) -> list[dict[str, Any]]:
+    """Return seconds and memory of every command of a case, in the order of the pipeline."""
+    rank = {stage: place for place, stage in enumerate(STAGE_ORDER)}
+    runs = sorted(case.runs, key=lambda run: (rank.get(run.stage, len(rank)), run.stage))
     return [
-        {
-            "stage": stage,
-            "runs": len(seconds[stage]),
-            "median_s": float(np.median(seconds[stage])),
-            "max_s": max(seconds[stage]),
-            "total_s": sum(seconds[stage]),
-            "median_gib": float(np.median(memory[stage])) if memory[stage] else None,
-            "max_gib": max(memory[stage]) if memory[stage] else None,
-        }
-        for stage in stages
+        {"stage": run.stage, "output": run.output, "seconds": run.seconds, "gib": run.memory_gib}
+        for run in runs
     ]
 
 

@@ -37,9 +37,26 @@ def test_build_ends_with_scores_and_a_report(built: Workspace) -> None:
         assert field.grid.same_as(read_image(root / "images" / "fixed.nii.gz").grid)
     page = (built.results / "report" / "index.html").read_text()
     assert all(row["case"] in page for row in rows_of(built.manifest))
+    for row in rows_of(built.manifest):
+        assert f'href="cases/{row["case"]}.html"' in page
+        assert (
+            'id="viewer-data"' in (built.results / f"report/cases/{row['case']}.html").read_text()
+        )
     assert built.rejected() == {}
     gates = read_json(root / "vessels" / "gates.json")["gates"]
     assert {gate["name"] for gate in gates} >= {"inside", "ratio"}
+
+
+def test_snakemake_report_has_page_tables_and_captions(built: Workspace, tmp_path: Path) -> None:
+    built.snakemake("--report", str(tmp_path / "out.html"))
+    text = (tmp_path / "out.html").read_text()
+    for caption in (
+        "Longitudinal lung CT pairs", "Overview of the build", "Points per cloud of this build",
+        "Landmark errors (TRE)", "Cases that are left out",
+    ):  # fmt: skip
+        assert caption in text
+    for name in ("index.html", "table1.csv", "tre.csv", "rejected.tsv"):
+        assert f"report/{name}" in text
 
 
 def test_outputs_are_in_the_right_frames(built: Workspace, cohort: Path) -> None:
@@ -167,6 +184,8 @@ def test_bad_cases_are_quarantined_and_the_good_one_finishes(
     assert workspace.hashes(good["case"]) == built.hashes(good["case"])
     page = (workspace.results / "report" / "index.html").read_text()
     assert "absent.nii.gz" in page
+    # Pages of cases take time, which the handler of a failure must not.
+    assert not (workspace.results / "report" / "cases").exists()
     assert "7 quarantined" in printed
     for row in bad:
         assert "\n" not in rejected[row["case"]]["message"]

@@ -116,7 +116,7 @@ def test_section_shows_tables_and_no_patient(results: Path) -> None:
     assert (results / "report" / "figures" / "cohort_dice.png").exists()
 
 
-def test_build_without_a_cohort_has_no_section(results: Path) -> None:
+def test_build_without_cohort_and_cases_has_no_section(results: Path) -> None:
     results.mkdir()
     assert read_cohort(Inventory(results)) is None
     assert 'id="cohort"' not in write_report(results).page.read_text()

@@ -37,3 +37,20 @@ def test_missing_build_is_bad_input(results: Path) -> None:
     assert result.exit_code == 2
     assert "no such build" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_pages_are_limited_by_option_and_setting(make_case: MakeCase, results: Path) -> None:
+    make_case("a", landmarks=False)
+    pages = results / "report" / "cases"
+    assert CliRunner().invoke(command, [str(results), "--pages", "0"]).exit_code == 0
+    assert not pages.exists()
+    options = [str(results), "--views", "0", "--set", "pages=1"]
+    assert CliRunner().invoke(command, options).exit_code == 0
+    assert [path.name for path in pages.iterdir()] == ["a.html"]
+
+
+def test_bad_setting_is_bad_input(results: Path) -> None:
+    result = CliRunner().invoke(command, [str(results), "--set", "cloud_points=0"])
+    assert result.exit_code == 2
+    assert "report.cloud_points" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1

@@ -56,7 +56,7 @@ def test_cost_rows_are_in_pipeline_order() -> None:
     assert [row["stage"] for row in rows] == ["convert", "register", "zebra"]
     assert rows[0] == {
         "stage": "convert", "runs": 3, "median_s": 2.0, "max_s": 3.0, "total_s": 6.0,
-        "median_gib": 0.6, "max_gib": 0.7,
+        "slowest": "a", "median_gib": 0.6, "max_gib": 0.7,
     }  # fmt: skip
     assert rows[2]["max_gib"] is None
 

@@ -1,0 +1,56 @@
+"""How pages are made: templates, and how they write figures."""
+
+import jinja2
+
+from lcsd.report.collect import as_number
+from lcsd.report.style import method_name
+from lcsd.report.tables import bounds, plain_figure
+
+MISSING = "\N{EN DASH}"
+
+
+def _number(value: object, digits: int = 2) -> str:
+    number = as_number(value)
+    return MISSING if number is None else f"{number:.{digits}f}"
+
+
+def _count(value: object) -> str:
+    number = as_number(value)
+    return (
+        MISSING
+        if number is None
+        else f"{round(number):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    )
+
+
+def _duration(value: object) -> str:
+    """Return seconds as ``0.31 s``, ``12.4 s``, ``3 min 20 s`` or ``2 h 05 min``."""
+    seconds = as_number(value)
+    if seconds is None:
+        return MISSING
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds >= 10 else f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def environment() -> jinja2.Environment:
+    """Return the templates and their filters.
+
+    Everything is escaped: case names, messages and settings come from files of other people.
+    """
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("lcsd.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    templates.filters.update(
+        number=_number, count=_count, duration=_duration, method_name=method_name,
+        plain_figure=plain_figure,
+    )  # fmt: skip
+    templates.globals.update(bounds=bounds)
+    return templates

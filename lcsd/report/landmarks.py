@@ -1,0 +1,176 @@
+"""The landmarks of a case that a registration misses most, with the images around them."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+
+from lcsd.files import require_file
+from lcsd.images import Image
+from lcsd.report.panels import OUTLINE, PICTURE_WIDTH_IN, canvas, grey
+
+PATCH_MM = 40.0
+PATCH_PIXEL_MM = 0.5
+
+TRUE_COLOUR = "#56B4E9"
+PREDICTED_COLOUR = "#E69F00"
+"""Sky blue and orange of Okabe and Ito: apart on grey, for colour-blind readers, too."""
+
+ROW_IN = 1.42
+
+Points = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Landmarks of a case as one method moves them, in common space.
+
+    Parameters
+    ----------
+    ids
+        Names of the N landmarks.
+    fixed, moving, moved
+        Where they lie in the baseline, in the follow-up, and where the method carries the
+        baseline's, shape (N, 3) each, LPS mm.
+    tre, before
+        Distances of ``moved`` and of ``fixed`` to ``moving``, shape (N,), mm.
+    """
+
+    ids: tuple[str, ...]
+    fixed: Points
+    moving: Points
+    moved: Points
+    tre: NDArray[np.float64]
+    before: NDArray[np.float64]
+
+    def worst(self, count: int) -> NDArray[np.intp]:
+        """Return the rows of the largest errors, largest first; ties in the table's order."""
+        return np.argsort(-self.tre, kind="stable")[:count]
+
+
+def read_landmarks(path: Path) -> Landmarks:
+    """Return a table of landmark errors as ``lcsd evaluate --table`` writes it.
+
+    Raises
+    ------
+    ValueError, KeyError
+        If there is no row, a column is missing, or a number is none or not finite.
+    """
+    with require_file(path).open(newline="", encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle))
+    if not rows:
+        raise ValueError("no landmark")
+
+    def read(*columns: str) -> NDArray[np.float64]:
+        values = np.array([[float(row[name]) for name in columns] for row in rows])
+        if not np.isfinite(values).all():
+            raise ValueError(f"{columns[0]} is not finite")
+        return values
+
+    fixed, moving, moved = (
+        read(*(f"{place}_{axis}" for axis in "xyz")) for place in ("fixed", "moving", "moved")
+    )
+    return Landmarks(
+        tuple(row["id"] for row in rows), fixed, moving, moved,
+        read("tre_mm")[:, 0], read("tre_before_mm")[:, 0],
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Section:
+    """A small section through a volume: world axes across and down, and the signs of both."""
+
+    title: str
+    across: int
+    down: int
+    down_sign: int
+
+    def places(self, centre: Points) -> Points:
+        """Return the LPS places of a patch's pixels around a point, (rows, columns, 3), mm."""
+        half = np.arange(-PATCH_MM / 2, PATCH_MM / 2 + PATCH_PIXEL_MM / 2, PATCH_PIXEL_MM)
+        places = np.broadcast_to(centre, (len(half), len(half), 3)).copy()
+        places[..., self.across] += half[None, :]
+        places[..., self.down] += self.down_sign * half[:, None]
+        return places
+
+    def offset(self, point: Points, centre: Points) -> tuple[float, float]:
+        """Return where a point stands in the patch around a centre: right and down, mm."""
+        apart = point - centre
+        return float(apart[self.across]), float(self.down_sign * apart[self.down])
+
+
+SECTIONS = (Section("axial", 0, 1, 1), Section("coronal", 0, 2, -1))
+"""As radiologists see them: the patient's right on the left, front or head on top."""
+
+
+def patch(image: Image, places: Points) -> NDArray[np.float64]:
+    """Return HU at places, linear, shape (rows, columns); air outside the volume."""
+    voxels = image.grid.world_to_voxel(places.reshape(-1, 3))[:, ::-1].T
+    values = map_coordinates(
+        image.array.astype(np.float32), voxels, order=1, mode="constant", cval=-1000.0
+    )
+    result: NDArray[np.float64] = values.reshape(places.shape[:-1]).astype(np.float64)
+    return result
+
+
+def landmark_figure(fixed: Image, moving: Image, landmarks: Landmarks, count: int) -> Figure | None:
+    """Return patches around the worst landmarks, a row each; None without a landmark or a count.
+
+    In two sections: the baseline, the follow-up around where the landmark truly is, and the
+    follow-up around where the method puts it.
+    """
+    rows = landmarks.worst(count)
+    if not len(rows):
+        return None
+    figure = canvas(PICTURE_WIDTH_IN, 0.32 + ROW_IN * len(rows))
+    axes = figure.subplots(len(rows), 3 * len(SECTIONS), squeeze=False)
+    for panels, row in zip(axes, rows, strict=True):
+        true, predicted = landmarks.moving[row], landmarks.moved[row]
+        for column, section in enumerate(SECTIONS):
+            shown = panels[3 * column : 3 * column + 3]
+            _show(shown[0], fixed, section, landmarks.fixed[row], ())
+            marks = ((true, TRUE_COLOUR, "o"), (predicted, PREDICTED_COLOUR, "x"))
+            _show(shown[1], moving, section, true, marks)
+            _show(shown[2], moving, section, predicted, marks)
+        panels[0].set_ylabel(
+            f"landmark {landmarks.ids[row]}\n{landmarks.tre[row]:.1f} mm\n"
+            f"(before {landmarks.before[row]:.1f})", fontsize=8.5, color="#222222", rotation=0,
+            ha="right", va="center", labelpad=6,
+        )  # fmt: skip
+    for column, section in enumerate(SECTIONS):
+        for place, title in enumerate(("baseline", "follow-up, true", "follow-up, found")):
+            axes[0, 3 * column + place].set_title(
+                f"{section.title}: {title}" if place == 0 else title,
+                fontsize=8.5, fontweight="normal", loc="center", color="#222222", pad=3,
+            )  # fmt: skip
+    return figure
+
+
+def _show(
+    axes: Axes, image: Image, section: Section, centre: Points,
+    marks: Sequence[tuple[Points, str, str]],
+) -> None:  # fmt: skip
+    half = PATCH_MM / 2
+    axes.imshow(
+        grey(patch(image, section.places(centre))), cmap="gray", vmin=0, vmax=1,
+        extent=(-half, half, half, -half), interpolation="bilinear",
+    )  # fmt: skip
+    # A plain cross-hair with a gap: what is in the middle must be seen.
+    for low, high in ((-half, -half / 3), (half / 3, half)):
+        axes.plot([low, high], [0, 0], color="white", linewidth=0.6, alpha=0.8)
+        axes.plot([0, 0], [low, high], color="white", linewidth=0.6, alpha=0.8)
+    for point, colour, marker in marks:
+        right, down = section.offset(point, centre)
+        if max(abs(right), abs(down)) <= half:
+            axes.plot(
+                right, down, marker, color=colour, markersize=7, markeredgewidth=1.6,
+                markerfacecolor="none", path_effects=OUTLINE,
+            )  # fmt: skip
+    axes.set(xlim=(-half, half), ylim=(half, -half), xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)

@@ -1,0 +1,92 @@
+"""What a registration did to the vessels of a case: moved points and the distances that remain."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from lcsd.build import METHODS
+from lcsd.errors import BadInputError
+from lcsd.images import read_field
+from lcsd.points import read_cloud
+from lcsd.report.collect import Case, Inventory
+
+Points = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Where a method carries the fixed vessel points.
+
+    Parameters
+    ----------
+    points
+        ``x + u(x)``, shape (N, 3), LPS mm.
+    residual
+        Distance of each to the nearest moving vessel point, shape (N,), mm.
+    """
+
+    points: Points
+    residual: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CloudMotion:
+    """Both vessel clouds of a case, and the fixed one as every method moves it.
+
+    Parameters
+    ----------
+    fixed, moving
+        Shapes (N, 3) and (M, 3), LPS mm, in common space.
+    before
+        Distance of each fixed point to the nearest moving one, shape (N,), mm.
+    after
+        By method, in the order in which methods are shown.
+    """
+
+    fixed: Points
+    moving: Points
+    before: NDArray[np.float64]
+    after: Mapping[str, Moved]
+
+
+def cloud_motion(case: Case, inventory: Inventory) -> CloudMotion | None:
+    """Return how the dense vessel clouds of a case lie before and after each method.
+
+    DiVRoC's moved points are taken as it wrote them; where it registered the sparse clouds, and
+    for corrfield, the field is sampled at the fixed points. None if a cloud is absent, empty or
+    broken; a method whose file is absent or broken is left out. What is broken is recorded.
+    """
+    clouds = [
+        inventory.attempt(case.folder / "clouds" / f"{scan}_dense.npz", read_cloud)
+        for scan in ("fixed", "moving")
+    ]
+    if clouds[0] is None or clouds[1] is None or not len(clouds[0]) or not len(clouds[1]):
+        return None
+    fixed, moving = (np.asarray(cloud.points, np.float64) for cloud in clouds if cloud is not None)
+    near = KDTree(moving)
+    after = {}
+    for method in sorted(METHODS, key=lambda name: name != "divroc"):
+        points = _moved_points(case, inventory, method, fixed)
+        if points is not None:
+            after[method] = Moved(points, near.query(points)[0])
+    return CloudMotion(fixed, moving, near.query(fixed)[0], after)
+
+
+def _moved_points(case: Case, inventory: Inventory, method: str, fixed: Points) -> Points | None:
+    folder = case.folder / METHODS[method]
+    written = inventory.attempt(folder / "points.npz", read_cloud)
+    if written is not None and len(written) == len(fixed):
+        return np.asarray(written.points, np.float64)
+    sparse = case.points.get(("fixed", "keypoints"))
+    if written is not None and len(written) != sparse:
+        error = BadInputError(
+            "the moved points belong to another cloud", code="length_mismatch",
+            expected=f"{len(fixed)} or {sparse} points", found=len(written),
+        )  # fmt: skip
+        inventory.problem(folder / "points.npz", error.message)
+        return None
+    field = inventory.attempt(folder / "field.nii.gz", read_field)
+    return None if field is None else fixed + field.at(fixed)

@@ -1,0 +1,247 @@
+"""Registration error on the surface of the lungs, seen from four sides."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.spatial import KDTree
+
+from lcsd.geometry import Grid
+from lcsd.images import Image
+from lcsd.report.figures import RC
+from lcsd.report.panels import PICTURE_DPI, PICTURE_WIDTH_IN
+
+RAMP = ((0.0, "#a3b9c8"), (0.35, "#efa94a"), (0.65, "#d55e00"), (1.0, "#5a0820"))
+"""Colours of an error from none to the largest: ever darker, so that prints without colour and
+colour-blind readers keep the order. The 3-D view has the same."""
+
+KERNEL_MM = 15.0
+"""Standard deviation of the Gaussian that carries errors to the surface: some 100 landmarks lie
+20 to 30 mm apart in a pair of lungs."""
+
+NEIGHBOURS = 64
+"""Errors that count at a place; those of farther points weigh next to nothing."""
+
+SMOOTHING_VOXELS = 2.0
+"""Blur of the mask for its outline and its shading, or voxels would show as steps."""
+
+AMBIENT = 0.55
+"""Brightness of a surface that is seen edge-on."""
+
+SCALE_PERCENTILE = 98.0
+MARGIN_VOXELS = 3
+
+
+@dataclass(frozen=True)
+class View:
+    """A side from which the lungs are seen, with the head up.
+
+    Parameters
+    ----------
+    title
+        Name of the side.
+    axis
+        Array axis (z, y, x) along which one looks.
+    reverse
+        Whether one looks from high to low index.
+    mirror
+        Whether columns run from high to low index.
+    edges
+        What is at the left and right edge.
+    """
+
+    title: str
+    axis: int
+    reverse: bool
+    mirror: bool
+    edges: tuple[str, str]
+
+
+VIEWS = (
+    View("front", 1, False, False, ("R", "L")),
+    View("back", 1, True, True, ("L", "R")),
+    View("right side", 2, False, True, ("P", "A")),
+    View("left side", 2, True, False, ("A", "P")),
+)
+
+
+@dataclass(frozen=True)
+class Shell:
+    """What is seen of the lungs from a side, in display order (head up).
+
+    Parameters
+    ----------
+    hit
+        Whether a pixel shows lung, shape (rows, columns).
+    world
+        Places that are seen, shape (number of hits, 3), LPS mm, in the order of ``hit``.
+    light
+        Brightness in [0, 1] of each.
+    """
+
+    hit: NDArray[np.bool_]
+    world: NDArray[np.float64]
+    light: NDArray[np.float64]
+
+
+def shell(mask: Image, view: View) -> Shell:
+    """Return the surface of a mask (z, y, x) that is seen from a side, orthographically."""
+    soft = gaussian_filter(mask.array.astype(np.float32), SMOOTHING_VOXELS)
+    inside = soft >= 0.5
+    if view.reverse:
+        inside = np.flip(inside, view.axis)
+    hit, depth = inside.any(axis=view.axis), inside.argmax(axis=view.axis)
+    depth = mask.array.shape[view.axis] - 1 - depth if view.reverse else depth
+    voxels = np.insert(np.indices(hit.shape), view.axis, depth, axis=0)
+    # Slopes are per voxel of an axis; the light comes from where one stands.
+    slopes = np.stack([
+        part[tuple(voxels)] / step
+        for part, step in zip(np.gradient(soft), mask.grid.spacing[::-1], strict=True)
+    ])  # fmt: skip
+    facing = np.abs(slopes[view.axis]) / np.maximum(np.linalg.norm(slopes, axis=0), 1e-6)
+    columns = slice(None, None, -1) if view.mirror else slice(None)
+    shown = hit[::-1, columns]
+    seen = voxels[:, ::-1, columns][:, shown].T[:, ::-1]
+    light = AMBIENT + (1 - AMBIENT) * facing[::-1, columns][shown]
+    return Shell(shown, mask.grid.voxel_to_world(seen.astype(np.float64)), light)
+
+
+def spread(
+    points: NDArray[np.float64], errors: NDArray[np.float64], places: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return errors at places as the Gaussian-weighted mean of the errors at points near.
+
+    Far from all points it is the nearest point's error: a mean leaves no range that was measured,
+    unlike a spline.
+
+    Parameters
+    ----------
+    points, errors
+        Shapes (N, 3), LPS mm, and (N,), mm; N >= 1.
+    places
+        Shape (M, 3), LPS mm.
+
+    Returns
+    -------
+    NDArray
+        Shape (M,), mm.
+    """
+    count = min(NEIGHBOURS, len(points))
+    distance, index = KDTree(points).query(places, k=count)
+    distance, index = distance.reshape(-1, count), index.reshape(-1, count)
+    squares = distance**2
+    weights = np.exp((squares.min(axis=1, keepdims=True) - squares) / (2 * KERNEL_MM**2))
+    result: NDArray[np.float64] = (weights * errors[index]).sum(axis=1) / weights.sum(axis=1)
+    return result
+
+
+def error_ramp() -> LinearSegmentedColormap:
+    """Return the colours of errors."""
+    return LinearSegmentedColormap.from_list("lcsd_error", list(RAMP))
+
+
+def scale_top(errors: Sequence[NDArray[np.float64]]) -> float:
+    """Return a round error, mm, at which colours end: 98 % of the largest set lie below."""
+    largest = max(float(np.percentile(values, SCALE_PERCENTILE)) for values in errors)
+    for top in (0.5, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40):
+        if largest <= top:
+            return float(top)
+    return 50.0
+
+
+def surface_figure(
+    mask: Image,
+    states: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
+    *,
+    label: str,
+) -> Figure:
+    """Return the lungs from four sides, coloured by an error, a row per state.
+
+    Parameters
+    ----------
+    mask
+        Lungs of the baseline.
+    states
+        Row label to points, shape (N, 3), LPS mm, and errors there, shape (N,), mm.
+    label
+        What the colours mean, with its unit.
+    """
+    box = _cropped(mask)
+    shells = [shell(box, view) for view in VIEWS]
+    spacing = box.grid.spacing[::-1]
+    sizes = [
+        (s.hit.shape[1] * spacing[2 if view.axis == 1 else 1], s.hit.shape[0] * spacing[0])
+        for s, view in zip(shells, VIEWS, strict=True)
+    ]
+    values = {
+        name: [spread(points, errors, s.world) for s in shells]
+        for name, (points, errors) in states.items()
+    }
+    scales = _scales(list(values.values()))
+    ramp = error_ramp()
+    inches_per_mm = (PICTURE_WIDTH_IN - 1.3) / sum(width for width, _ in sizes)
+    height = 0.35 + sizes[0][1] * inches_per_mm * len(states)
+    with mpl.rc_context({**RC, "font.size": 10}):
+        figure = Figure((PICTURE_WIDTH_IN, height), dpi=PICTURE_DPI, layout="constrained")
+        axes = figure.subplots(
+            len(states), len(VIEWS), squeeze=False, width_ratios=[width for width, _ in sizes]
+        )
+        for row, (name, parts) in enumerate(values.items()):
+            scale = scales[row]
+            axes[row, 0].set_ylabel(name, color="#222222")
+            for panel, part, seen, size in zip(axes[row], parts, shells, sizes, strict=True):
+                picture = np.ones((*seen.hit.shape, 3))
+                picture[seen.hit] = ramp(scale(part))[:, :3] * seen.light[:, None]
+                panel.imshow(picture, extent=(0, size[0], 0, size[1]), interpolation="bilinear")
+        for column, view in enumerate(VIEWS):
+            axes[0, column].set_title(view.title, loc="center", fontweight="normal", pad=3)
+            for panel in axes[:, column]:
+                _label_edges(panel, view)
+        for rows in (slice(0, 1), slice(1, None)):
+            if len(axes[rows]):
+                figure.colorbar(
+                    ScalarMappable(scales[rows][0], ramp), ax=axes[rows], label=label,
+                    extend="max", shrink=0.9, aspect=15 * len(axes[rows]),
+                )  # fmt: skip
+    return figure
+
+
+def _scales(rows: Sequence[Sequence[NDArray[np.float64]]]) -> list[Normalize]:
+    """Return a scale for the first row and one for all others.
+
+    After a good registration all errors would be of one colour on the scale of those before.
+    """
+    first = Normalize(0.0, scale_top(rows[0]))
+    if len(rows) == 1:
+        return [first]
+    others = Normalize(0.0, scale_top([part for parts in rows[1:] for part in parts]))
+    return [first, *[others] * (len(rows) - 1)]
+
+
+def _label_edges(panel: Axes, view: View) -> None:
+    panel.set(xticks=[], yticks=[])
+    panel.spines[:].set_visible(False)
+    for x, text in zip((0.02, 0.98), view.edges, strict=True):
+        panel.text(x, 0.02, text, transform=panel.transAxes, color="#444444", fontsize=9,
+                   ha="left" if x < 0.5 else "right")  # fmt: skip
+
+
+def _cropped(mask: Image) -> Image:
+    """Return the part of a mask around its voxels, with a margin so that no side is cut."""
+    used = [np.flatnonzero(mask.array.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    part = np.pad(mask.array[tuple(slice(u[0], u[-1] + 1) for u in used)], MARGIN_VOXELS)
+    first = np.array([float(u[0]) - MARGIN_VOXELS for u in used[::-1]])
+    origin = mask.grid.voxel_to_world(first[None])[0]
+    size = part.shape[::-1]
+    grid = Grid(
+        (size[0], size[1], size[2]), mask.grid.spacing,
+        (float(origin[0]), float(origin[1]), float(origin[2])), mask.grid.direction,
+    )  # fmt: skip
+    return Image(part, grid)

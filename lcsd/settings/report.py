@@ -1,0 +1,26 @@
+"""Settings of the report's pages."""
+
+from pydantic import Field
+
+from lcsd.settings.base import Settings
+
+
+class ReportSettings(Settings):
+    """Pages of the cases in the report."""
+
+    pages: int = Field(
+        60,
+        ge=0,
+        description="largest number of cases with a page of their own: those with landmarks come "
+        "first, then those that a gate has failed or flagged, then the others",
+    )
+    cloud_points: int = Field(
+        100_000,
+        ge=1,
+        le=150_000,
+        description="points of a cloud in the 3-D view of a page; larger clouds are thinned at "
+        "random; 150,000 of both scans make a page of some 8 MB",
+    )
+    worst_landmarks: int = Field(
+        5, ge=0, le=20, description="landmarks with the largest errors that a page shows, by method"
+    )

@@ -1,0 +1,253 @@
+"""Pages of the cases: complete, self-contained, made over whatever exists, made again if needed."""
+
+import base64
+import gzip
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lcsd.files import read_json, write_json
+from lcsd.images import DisplacementField, write_field
+from lcsd.report import pages, pictures
+from lcsd.report.build import write_report
+from lcsd.report.collect import Inventory
+from lcsd.report.pages import page_order, write_pages
+from lcsd.settings.report import ReportSettings
+from tests.unit.report.conftest import GRID, gate, write_gates, write_manifest, write_rejection
+from tests.unit.report.test_build import Page
+
+MakeCase = Callable[..., Path]
+
+SETTINGS = ReportSettings()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saves the time that figures take to be encoded."""
+    monkeypatch.setattr(pictures, "render", lambda _figure, _kind: b"picture")
+
+
+def make(results: Path, settings: ReportSettings = SETTINGS) -> tuple[set[str], Inventory]:
+    inventory = Inventory(results)
+    cases = inventory.cases(None)
+    made = write_pages(cases, inventory, results / "report" / "cases", settings)
+    return made, inventory
+
+
+def text_of(results: Path, name: str) -> str:
+    return " ".join(Page(results / "report" / "cases" / f"{name}.html").text.split())
+
+
+def test_page_of_a_scored_case_has_every_part(make_case: MakeCase, results: Path) -> None:
+    write_gates(make_case("a"), gate("share", 0.5))
+    made, inventory = make(results)
+    assert made == {"a"}
+    assert inventory.problems == []
+    page = Page(results / "report" / "cases" / "a.html")
+    # Mix, checkers, still clouds, lungs, landmarks of two methods, vessel masks.
+    assert len(page.all("img")) == 7
+    assert all((img["src"] or "").startswith("data:image/jpeg;base64,") for img in page.all("img"))
+    assert all(len(img["alt"] or "") > 20 for img in page.all("img"))
+    targets = {attributes.get("id") for _, attributes in page.tags}
+    parts = {"slices", "clouds", "surface", "landmarks", "vessels", "cost", "viewer"}
+    assert parts <= targets
+    assert "trouble" not in targets
+    assert (results / "report" / "cases" / "a.html").stat().st_size < 15e6
+
+
+def test_page_asks_for_nothing_and_admits_its_own_scripts_only(
+    make_case: MakeCase, results: Path, quick: None
+) -> None:
+    make_case("a")
+    make(results)
+    path = results / "report" / "cases" / "a.html"
+    page, source = Page(path), path.read_text()
+    for tag in ("link", "iframe", "object", "base", "form"):
+        assert page.all(tag) == []
+    assert all("src" not in script for script in page.all("script"))
+    links = [a["href"] or "" for a in page.all("a")]
+    targets = {attributes.get("id") for _, attributes in page.tags}
+    assert all(link == "../index.html" or link[1:] in targets for link in links)
+    scripts = re.findall(r"<script>(.*?)</script>", source, re.DOTALL)
+    hashes = {
+        "'sha256-" + base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() + "'"
+        for s in scripts
+    }
+    policy = next(m["content"] or "" for m in page.all("meta") if "http-equiv" in m)
+    assert len(scripts) == 2
+    assert set(policy.partition("script-src ")[2].split()) == hashes
+    assert "unsafe-eval" not in policy
+
+
+def test_library_is_the_documented_one() -> None:
+    vendor = resources.files("lcsd.report") / "vendor"
+    library = (vendor / pages.LIBRARY).read_bytes()
+    row = next(
+        line for line in (vendor / "README.md").read_text().splitlines()
+        if f"| `{pages.LIBRARY}`" in line
+    )  # fmt: skip
+    assert hashlib.sha256(library).hexdigest() in row
+    assert b"</script" not in library
+    assert b"MIT" in library
+    assert "MIT License" in (vendor / "three-LICENSE.txt").read_text()
+
+
+def test_unchanged_page_is_left_and_a_changed_one_made_again(
+    make_case: MakeCase, results: Path, quick: None
+) -> None:
+    folder = make_case("a")
+    make(results)
+    path = results / "report" / "cases" / "a.html"
+    path.write_text(path.read_text().replace("Slices", "Kept"))
+    make(results)
+    assert "Kept" in path.read_text()
+    fields = ReportSettings(pages=0)
+    assert make(results, fields)[0] == {"a"}
+    # Other settings, another state, another file: each makes it again.
+    make(results, ReportSettings(worst_landmarks=1))
+    assert "Kept" not in path.read_text()
+    before = path.read_text()
+    write_gates(folder, gate("share", 0.01))
+    make(results, ReportSettings(worst_landmarks=1))
+    assert path.read_text() != before
+
+
+def test_page_that_shows_what_is_no_more_is_removed(
+    make_case: MakeCase, results: Path, quick: None
+) -> None:
+    folder = make_case("a")
+    make(results)
+    gone = results / "report" / "cases" / "gone.html"
+    gone.write_text("of an earlier build")
+    (folder / "registration" / "field.nii.gz").unlink()
+    assert make(results, ReportSettings(pages=0))[0] == set()
+    assert list(gone.parent.iterdir()) == []
+
+
+def test_scored_then_suspect_cases_come_first(
+    make_case: MakeCase, results: Path, quick: None
+) -> None:
+    make_case("a", landmarks=False)
+    write_gates(make_case("b", landmarks=False, seed=1), gate("share", 0.15))
+    make_case("c", seed=2)
+    (results / "cases" / "d").mkdir()
+    cases = Inventory(results).cases(None)
+    # There is no file of d, so there is nothing to show.
+    assert [case.name for case in page_order(cases)] == ["c", "b", "a"]
+    assert make(results, ReportSettings(pages=2))[0] == {"b", "c"}
+
+
+def test_case_without_landmarks_shows_distances_of_vessels(
+    make_case: MakeCase, results: Path, quick: None
+) -> None:
+    make_case("a", landmarks=False)
+    make(results)
+    text = text_of(results, "a")
+    assert "The case has no landmarks. Shown is the distance" in text
+    assert "Landmark errors: the case has none" in text
+    assert "Worst landmarks" not in text
+
+
+def test_rejected_case_says_why(make_case: MakeCase, results: Path, quick: None) -> None:
+    folder = results / "cases" / "a"
+    write_rejection(folder)
+    make(results)
+    text = text_of(results, "a")
+    assert "Why the case stopped lungs empty_mask: the mask is empty look at the scan." in text
+    page = Page(results / "report" / "cases" / "a.html")
+    assert page.all("script") == []
+    assert page.all("img") == []
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("images/fixed.nii.gz", "Slices: they need"),
+        ("images/fixed_mask.nii.gz", "Errors on the lungs: they need"),
+        ("clouds/moving_dense.npz", "Vessel clouds: they need"),
+        ("correspondences/field.nii.gz", "Motion of corrfield: it needs"),
+        ("evaluation/divroc_landmarks.csv", "Not shown: the images or the table"),
+        ("vessels/fixed.nii.gz", "Vessel masks: they need"),
+    ],
+)
+def test_any_file_may_be_missing(
+    make_case: MakeCase, results: Path, quick: None, file: str, says: str
+) -> None:
+    (make_case("a") / file).unlink()
+    # Only a scored method's table must be there.
+    missing = [problem.message.split(";")[0] for problem in make(results)[1].problems]
+    assert missing == (["missing"] if file.startswith("evaluation/") else [])
+    assert says in text_of(results, "a")
+
+
+def test_broken_files_are_named_each_time(make_case: MakeCase, results: Path, quick: None) -> None:
+    folder = make_case("a")
+    files = ["images/fixed_mask.nii.gz", "clouds/fixed_dense.npz", "vessels/moving.nii.gz"]
+    for file in files:
+        (folder / file).write_bytes(gzip.compress(b"not this"))
+    for _ in range(2):
+        broken = {problem.file for problem in make(results)[1].problems}
+        assert broken == {f"cases/a/{file}" for file in files}
+    assert f"cases/a/{files[1]} could not be used" in text_of(results, "a")
+
+
+def test_field_with_nan_is_named(make_case: MakeCase, results: Path, quick: None) -> None:
+    folder = make_case("a")
+    vectors = np.full((*GRID.shape, 3), np.nan, dtype=np.float32)
+    write_field(folder / "correspondences" / "field.nii.gz", DisplacementField(vectors, GRID))
+    make(results)
+    assert "correspondences/field.nii.gz could not be used: the field has NaN" in text_of(
+        results, "a"
+    )
+
+
+def test_hostile_texts_stay_texts(make_case: MakeCase, results: Path, quick: None) -> None:
+    evil = "</script><script>alert(1)</script>{{ 7 * 7 }}<img src=x onerror=alert(2)>"
+    folder = make_case("a")
+    write_rejection(folder, message=evil)
+    path = folder / "registration" / "field.provenance.json"
+    write_json(path, read_json(path) | {"stage": evil, "versions": {evil: evil}, "output": evil})
+    write_gates(folder, gate("share", 0.01, of=evil))
+    make(results)
+    page = Page(results / "report" / "cases" / "a.html")
+    assert len(page.all("script")) == 3
+    assert not any("onerror" in attributes for _, attributes in page.tags)
+    assert evil in page.text
+
+
+def test_overview_links_the_pages_and_names_the_slowest_case(
+    make_case: MakeCase, results: Path, quick: None
+) -> None:
+    make_case("a")
+    slow = make_case("b", landmarks=False, seed=1) / "registration" / "field.provenance.json"
+    write_json(slow, read_json(slow) | {"wall_s": 500.0})
+    manifest = write_manifest(results.parent / "pairs.tsv", {"a": "test", "b": "train"})
+    summary = write_report(
+        results, manifest=manifest, views=0, settings=ReportSettings(pages=1)
+    )  # fmt: skip
+    page = Page(summary.page)
+    links = {a["href"] for a in page.all("a")}
+    assert "cases/a.html" in links
+    assert "cases/b.html" not in links
+    text = " ".join(page.text.split())
+    assert "8 min 20 sb" in text
+    # A build without a cohort has a funnel, too.
+    assert "cases of the build2" in text
+    assert "cases done2" in text
+
+
+def test_data_of_the_view_are_json(make_case: MakeCase, results: Path, quick: None) -> None:
+    make_case("a")
+    make(results, ReportSettings(cloud_points=50))
+    source = (results / "report" / "cases" / "a.html").read_text()
+    found = re.search(r'<script type="application/json" id="viewer-data">(.*?)</script>', source)
+    assert found is not None
+    data = json.loads(found[1])
+    assert len(base64.b64decode(data["fixed"])) == 50 * 8
+    assert "at most 50 points" in " ".join(source.split())
