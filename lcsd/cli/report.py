@@ -29,7 +29,7 @@ from lcsd.settings.report import ReportSettings
 )
 @click.option(
     "--views", type=click.IntRange(0), default=DEFAULT_VIEWS, show_default=True,
-    help="Largest number of cases with pictures on the page.",
+    help="Largest number of pictures of cases on the overview.",
 )  # fmt: skip
 @click.option(
     "--pages", type=click.IntRange(0), help="Largest number of new pages of cases; the same as "

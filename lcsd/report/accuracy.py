@@ -56,6 +56,12 @@ def seconds_of(case: Case, method: str) -> float | None:
     return found[0] if len(found) == 1 else None
 
 
+def is_usable(case: Case, evaluation: Evaluation) -> bool:
+    """Return whether the statistics take an evaluation: whole, not circular, of a good case."""
+    whole = evaluation.tre is not None and evaluation.before is not None
+    return case.counts and whole and not is_circular(evaluation)
+
+
 def tre_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
     """Return one row per case and method with all figures; unknown ones are empty."""
     rows = []
@@ -69,7 +75,7 @@ def tre_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
                     "case": case.name,
                     "role": case.role,
                     "status": case.status,
-                    "in_statistics": case.counts and not is_circular(evaluation),
+                    "in_statistics": is_usable(case, evaluation),
                     "method": evaluation.method,
                     "seconds": "" if seconds is None else seconds,
                 }
@@ -117,8 +123,7 @@ def method_summaries(cases: Sequence[Case]) -> list[MethodSummary]:
     counted: dict[str, list[tuple[Case, Evaluation]]] = {}
     for case in cases:
         for evaluation in case.evaluations:
-            usable = evaluation.tre is not None and evaluation.before is not None
-            if case.counts and usable and not is_circular(evaluation):
+            if is_usable(case, evaluation):
                 counted.setdefault(evaluation.method, []).append((case, evaluation))
     return [_summary(method, found) for method, found in counted.items()]
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
+
 from lcsd import __version__
 from lcsd.errors import BadInputError
 from lcsd.files import write_table, write_text
@@ -195,6 +197,7 @@ def _context(
     pages: set[str],
 ) -> dict[str, Any]:
     """Return everything the page's template shows."""
+    steps = cohort.steps(cases) if cohort else []
     rows = tre_rows(cases)
     costs = cost_rows(cases)
     return {
@@ -218,7 +221,8 @@ def _context(
         "verdicts": verdict_rows(_suspects(cases)),
         "vessel_views": vessel_views,
         "cohort": cohort,
-        "steps": cohort.steps(cases) if cohort else manifest_steps(cases),
+        "steps": steps or manifest_steps(cases),
+        "steps_are_patients": bool(steps),
         "costs": costs,
         "longest_s": max((row["total_s"] for row in costs), default=0.0),
         "total_s": sum(row["total_s"] for row in costs),
@@ -232,6 +236,8 @@ def _context(
     }
 
 
+# Names and ids may hold a dollar sign, which is no formula.
+@mpl.rc_context({"text.parse_math": False})
 def write_report(
     results: Path,
     *,
@@ -249,8 +255,8 @@ def write_report(
     manifest
         Pairs manifest: which cases are expected. Without it, the folders that exist.
     views
-        Largest number of cases with pictures on the page; cases with landmarks come first. As many
-        more show vessel masks; failed gates come first.
+        Largest number of pictures of cases on the page. Up to half of them show vessel masks,
+        failed gates first; of the others, cases with landmarks come first.
     settings
         What pages of cases there are and what they show; defaults if None.
     progress
@@ -277,9 +283,10 @@ def write_report(
     folder = results / "report"
     _write_tables(folder, cases)
     pictures = PictureFolder(folder / "figures")
-    chosen = sorted(cases, key=lambda case: not case.evaluations)[: max(views, 0)]
+    suspects = _suspects(cases)[: (max(views, 0) + 1) // 2]
+    rest = max(views, 0) - len(suspects)
+    chosen = sorted(cases, key=lambda case: not case.evaluations)[:rest]
     drawn = _case_views(chosen, inventory, pictures, progress)
-    suspects = _suspects(cases)[: max(views, 0)]
     vessel_views = _vessel_views(suspects, inventory, pictures, progress)
     cohort = read_cohort(inventory)
     figures = _figures(cases, cohort, inventory, pictures)

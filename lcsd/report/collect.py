@@ -23,7 +23,10 @@ T = TypeVar("T")
 
 Status = Literal["done", "discarded", "quarantined", "waiting"]
 
-UNREADABLE = (LcsdError, OSError, ValueError, KeyError, TypeError, IndexError, csv.Error)
+UNREADABLE = (
+    LcsdError, OSError, ValueError, KeyError, TypeError, IndexError, ArithmeticError, MemoryError,
+    csv.Error,
+)  # fmt: skip
 """What reading or drawing a broken file can raise; a report must survive all of it."""
 
 CLOUDS = ("dense", "keypoints")

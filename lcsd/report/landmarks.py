@@ -82,6 +82,10 @@ def read_landmarks(path: Path) -> Landmarks:
     )  # fmt: skip
 
 
+LABEL_CHARACTERS = 16
+"""Of an id beside its patches."""
+
+
 @dataclass(frozen=True)
 class Section:
     """A small section through a volume: world axes across and down, and the signs of both."""
@@ -139,7 +143,7 @@ def landmark_figure(fixed: Image, moving: Image, landmarks: Landmarks, count: in
             _show(shown[1], moving, section, true, marks)
             _show(shown[2], moving, section, predicted, marks)
         panels[0].set_ylabel(
-            f"landmark {landmarks.ids[row]}\n{landmarks.tre[row]:.1f} mm\n"
+            f"landmark {shorten(landmarks.ids[row])}\n{landmarks.tre[row]:.1f} mm\n"
             f"(before {landmarks.before[row]:.1f})", fontsize=8.5, color="#222222", rotation=0,
             ha="right", va="center", labelpad=6,
         )  # fmt: skip
@@ -150,6 +154,11 @@ def landmark_figure(fixed: Image, moving: Image, landmarks: Landmarks, count: in
                 fontsize=8.5, fontweight="normal", loc="center", color="#222222", pad=3,
             )  # fmt: skip
     return figure
+
+
+def shorten(text: str) -> str:
+    """Return a text that fits beside a picture."""
+    return text if len(text) <= LABEL_CHARACTERS else text[: LABEL_CHARACTERS - 1] + "…"
 
 
 def _show(

@@ -236,9 +236,11 @@ def cloud_figure(case: Case, inventory: Inventory) -> Figure | None:
 
     The clouds shown before are the ones that were registered.
     """
+    if ("fixed", "dense") not in case.points:
+        return None
     moved = inventory.attempt(case.folder / METHODS["divroc"] / "points.npz", read_cloud)
     kind = "dense"
-    if moved is not None and case.points.get(("fixed", "dense")) != len(moved):
+    if moved is not None and case.points["fixed", "dense"] != len(moved):
         kind = "keypoints"
     clouds = [
         inventory.attempt(case.folder / "clouds" / f"{scan}_{kind}.npz", read_cloud)
@@ -260,7 +262,8 @@ def cloud_figure(case: Case, inventory: Inventory) -> Figure | None:
 
 
 def _cloud_panels(states: Sequence[tuple[str, Points]], moving: Points, fixed: Points) -> Figure:
-    everything = np.concatenate([moving, *(points for _, points in states)])
+    # Not of the moved points, too: a method may carry one anywhere, and the picture would grow.
+    everything = np.concatenate([moving, fixed])
     low = everything.min(axis=0) - PROJECTION_MARGIN_MM
     size = everything.max(axis=0) + PROJECTION_MARGIN_MM - low
     widths = [float(size[slab.axes[0]]) for slab in SLABS] * len(states)

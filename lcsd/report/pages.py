@@ -20,7 +20,7 @@ from lcsd.files import write_text
 from lcsd.images import read_image, read_mask
 from lcsd.report.collect import LANDMARK_SUFFIX, Case, Inventory
 from lcsd.report.html import environment
-from lcsd.report.landmarks import PATCH_MM, landmark_figure, read_landmarks
+from lcsd.report.landmarks import PATCH_MM, Landmarks, landmark_figure, read_landmarks
 from lcsd.report.motion import CloudMotion, cloud_motion
 from lcsd.report.overlays import (
     CHECKER_MM,
@@ -40,7 +40,10 @@ from lcsd.settings.report import ReportSettings
 LIBRARY = "three-0.180.0.min.js"
 """Draws the clouds; see ``lcsd/report/vendor/README.md``."""
 
-FINGERPRINT = '<meta name="lcsd-fingerprint" content="{}">'
+FINGERPRINT = '<meta name="lcsd-fingerprint" content="{}'
+PROBLEMS = " problems"
+"""Follows the fingerprint of a page for which a file could not be read."""
+
 HEAD_CHARACTERS = 2000
 """A page's fingerprint stands within these."""
 
@@ -122,8 +125,10 @@ def write_pages(
     """
     ordered = page_order(cases)
     prints = {case.name: fingerprint(case, settings) for case in ordered}
-    current = {name for name, digest in prints.items() if _has(folder / f"{name}.html", digest)}
-    wanted = [case for case in ordered[: settings.pages] if case.name not in current]
+    pages = {name: folder / f"{name}.html" for name in prints}
+    current = {name for name, digest in prints.items() if _has(pages[name], digest)}
+    whole = {name for name in current if not _has(pages[name], prints[name] + PROBLEMS)}
+    wanted = [case for case in ordered[: settings.pages] if case.name not in whole]
     if folder.is_dir():
         for path in folder.glob("*.html"):
             if path.stem not in current:
@@ -146,8 +151,9 @@ def fingerprint(case: Case, settings: ReportSettings) -> str:
         if path.is_file() and not path.name.startswith(".")
     )
     parts = [_resource("templates", part) for part in PARTS]
+    build = case.folder.resolve().parents[1].name
     drawn = settings.model_dump(exclude={"pages"})
-    content = json.dumps([__version__, LIBRARY, parts, drawn, case.role, case.status, files])
+    content = json.dumps([__version__, LIBRARY, build, parts, drawn, case.role, case.status, files])
     return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -168,11 +174,12 @@ def case_page(
     inventory
         Fresh: the page lists the problems that it records.
     fingerprint
-        Written into the page unless a file was broken.
+        Written into the page, and whether a file was broken.
     """
     slices = inventory.attempt(case.folder, lambda _: case_slices(case, inventory))
     motion = inventory.attempt(case.folder, lambda _: cloud_motion(case, inventory))
-    drawn = _pictures(case, inventory, slices, motion, settings)
+    scored = _landmarks(case, inventory)
+    drawn = _pictures(case, inventory, slices, motion, scored, settings)
     data = None if motion is None else viewer_data(motion, limit=settings.cloud_points)
     scripts = [_script("vendor", LIBRARY), _script("templates", "viewer.js")] if data else []
     methods = [evaluation.method for evaluation in case.evaluations]
@@ -180,7 +187,7 @@ def case_page(
         "case": case,
         "build": inventory.results.resolve().name,
         "version": __version__,
-        "fingerprint": "" if inventory.problems else fingerprint,
+        "fingerprint": fingerprint + (PROBLEMS if inventory.problems else ""),
         "colours": method_colours(methods),
         "rejected": readable_rejections([case], inventory.results),
         "problems": inventory.problems,
@@ -190,6 +197,7 @@ def case_page(
         "pictures": drawn,
         "costs": case_cost_rows(case),
         "versions": version_rows([case]),
+        "surface_landmarks": len(next(iter(scored.values())).fixed) if scored else 0,
         "data": data,
         "limit": settings.cloud_points,
         "scripts": scripts,
@@ -219,20 +227,20 @@ def _residual_rows(motion: CloudMotion | None) -> list[dict[str, Any]]:
 
 def _pictures(
     case: Case, inventory: Inventory, slices: Slices | None, motion: CloudMotion | None,
-    settings: ReportSettings,
+    scored: Mapping[str, Landmarks], settings: ReportSettings,
 ) -> dict[str, Picture | None]:  # fmt: skip
     """Return the pictures of a page by name; None where something to draw is missing or broken."""
     figures: dict[str, Callable[[], Figure | None]] = {
         "mix": lambda: None if slices is None else mixed_figure(slices),
         "checker": lambda: None if slices is None else checker_figure(slices),
         "clouds": lambda: None if motion is None else residual_figure(motion),
-        "surface": lambda: _surface(case, inventory, motion),
+        "surface": lambda: _surface(case, inventory, motion, scored),
         "vessels": lambda: vessel_figure(case, inventory),
     }
     alts = {key: text.format(case.name) for key, text in ALTS.items()}
     for method in (evaluation.method for evaluation in case.evaluations):
         figures[f"landmarks_{method}"] = functools.partial(
-            _worst, case, inventory, method, settings.worst_landmarks
+            _worst, case, inventory, scored.get(method), settings.worst_landmarks
         )
         alts[f"landmarks_{method}"] = WORST_ALT.format(case.name, method_name(method))
 
@@ -244,19 +252,28 @@ def _pictures(
     return {key: draw(key) for key in figures}
 
 
-def _surface(case: Case, inventory: Inventory, motion: CloudMotion | None) -> Figure | None:
+def _landmarks(case: Case, inventory: Inventory) -> dict[str, Landmarks]:
+    """Return the landmark errors of every method whose table can be read."""
+    found = {}
+    for evaluation in case.evaluations:
+        table = case.folder / "evaluation" / f"{evaluation.method}{LANDMARK_SUFFIX}"
+        landmarks = inventory.attempt(table, read_landmarks)
+        if landmarks is not None:
+            found[evaluation.method] = landmarks
+    return found
+
+
+def _surface(
+    case: Case, inventory: Inventory, motion: CloudMotion | None, scored: Mapping[str, Landmarks]
+) -> Figure | None:
     """Return errors on the lungs' surface: of landmarks if there are any, else of vessels."""
     mask = inventory.attempt(case.folder / "images" / "fixed_mask.nii.gz", read_mask)
     if mask is None:
         return None
     states: dict[str, tuple[Any, Any]] = {}
-    for evaluation in case.evaluations:
-        table = case.folder / "evaluation" / f"{evaluation.method}{LANDMARK_SUFFIX}"
-        landmarks = inventory.attempt(table, read_landmarks)
-        if landmarks is not None:
-            states.setdefault("before (rigid)", (landmarks.fixed, landmarks.before))
-            label = f"after {method_name(evaluation.method)}"
-            states[label] = (landmarks.fixed, landmarks.tre)
+    for method, landmarks in scored.items():
+        states.setdefault("before (rigid)", (landmarks.fixed, landmarks.before))
+        states[f"after {method_name(method)}"] = (landmarks.fixed, landmarks.tre)
     if states:
         return surface_figure(mask, states, label="landmark error (TRE) near by, mm")
     if motion is None:
@@ -267,13 +284,13 @@ def _surface(case: Case, inventory: Inventory, motion: CloudMotion | None) -> Fi
     return surface_figure(mask, states, label="vessels' distance near by, mm")
 
 
-def _worst(case: Case, inventory: Inventory, method: str, count: int) -> Figure | None:
+def _worst(
+    case: Case, inventory: Inventory, landmarks: Landmarks | None, count: int
+) -> Figure | None:
     images = [
         inventory.attempt(case.folder / "images" / f"{scan}.nii.gz", read_image)
         for scan in ("fixed", "moving")
     ]
-    table = case.folder / "evaluation" / f"{method}{LANDMARK_SUFFIX}"
-    landmarks = inventory.attempt(table, read_landmarks)
     if images[0] is None or images[1] is None or landmarks is None:
         return None
     return landmark_figure(images[0], images[1], landmarks, count)

@@ -1,7 +1,8 @@
 """How the report looks: colours safe for colour-blind readers, names, sizes."""
 
 DEFAULT_VIEWS = 24
-"""Cases with pictures on the page: some 300 kB each, so that the page stays below 10 MB."""
+"""Pictures of cases on the page, of both kinds together: some 330 kB each, so that the page stays
+below 10 MB."""
 
 BEFORE_COLOUR = "#6b6b6b"
 

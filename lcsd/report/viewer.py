@@ -26,7 +26,9 @@ PIXEL_MM = 1.0
 BLUR_MM = 1.3
 """Wider than half a voxel of the common grid, or the lattice of the points shows."""
 
-MARGIN_MM = 4.0
+MARGIN_MM = 20.0
+"""Shown around both clouds. A method may carry points anywhere: what lies beyond stays out of the
+pictures, which would grow with it, and at the border of the 3-D view."""
 
 SIDES = (("from the front", (0, 2), ("R", "L")), ("from the left", (1, 2), ("A", "P")))
 """Title, world axes across and upwards, and what is at the left and right edge."""
@@ -45,11 +47,10 @@ def viewer_data(motion: CloudMotion, *, limit: int) -> dict[str, Any]:
     limit
         Largest number of points of a cloud.
     """
-    clouds = [motion.fixed, motion.moving, *(moved.points for moved in motion.after.values())]
-    low = np.min([points.min(axis=0) for points in clouds], axis=0)
-    high = np.max([points.max(axis=0) for points in clouds], axis=0)
+    clouds = (motion.fixed, motion.moving)
+    low, high = shown_box(motion)
     step = max(float((high - low).max()) / STEPS, 1e-6)
-    fixed, moving = (_thinned(len(points), limit) for points in clouds[:2])
+    fixed, moving = (_thinned(len(points), limit) for points in clouds)
 
     def pack(points: Points, residual: NDArray[np.float64]) -> str:
         values = np.column_stack([(points - low) / step, residual / RESIDUAL_STEP_MM])
@@ -79,6 +80,12 @@ def viewer_data(motion: CloudMotion, *, limit: int) -> dict[str, Any]:
     }
 
 
+def shown_box(motion: CloudMotion) -> tuple[Points, Points]:
+    """Return the lowest and the highest corner of what is shown, LPS mm."""
+    both = np.concatenate([motion.fixed, motion.moving])
+    return both.min(axis=0) - MARGIN_MM, both.max(axis=0) + MARGIN_MM
+
+
 def _thinned(count: int, limit: int) -> NDArray[np.intp]:
     if count <= limit:
         return np.arange(count)
@@ -99,8 +106,7 @@ def residual_figure(motion: CloudMotion) -> Figure:
     states = {"before (rigid)": (motion.fixed, motion.before)}
     for name, moved in motion.after.items():
         states[f"after {method_name(name)}"] = (moved.points, moved.residual)
-    everything = np.concatenate([points for points, _ in states.values()])
-    low, high = everything.min(axis=0) - MARGIN_MM, everything.max(axis=0) + MARGIN_MM
+    low, high = shown_box(motion)
     size = high - low
     scale, ramp = Normalize(0.0, residual_top(motion)), error_ramp()
     heights = [float(size[2] / size[across]) for _, (across, _), _ in SIDES]

@@ -66,6 +66,13 @@ def test_quarantined_discarded_and_circular_cases_do_not_count() -> None:
     assert method_summaries(bad) == []
 
 
+def test_an_evaluation_without_its_landmarks_is_in_no_statistics() -> None:
+    case = scored("a", [1.0], [9.0])
+    lost = replace(case, evaluations=(replace(case.evaluations[0], tre=None),))
+    assert method_summaries([lost]) == []
+    assert [row["in_statistics"] for row in tre_rows([lost])] == [False]
+
+
 def test_methods_are_compared_per_case_and_pooled() -> None:
     good = np.arange(1.0, 21.0)
     cases = []

@@ -149,7 +149,7 @@ def test_case_without_landmarks_shows_distances_of_vessels(
     make_case("a", landmarks=False)
     make(results)
     text = text_of(results, "a")
-    assert "The case has no landmarks. Shown is the distance" in text
+    assert "Without landmark errors, shown is the distance" in text
     assert "Landmark errors: the case has none" in text
     assert "Worst landmarks" not in text
 
@@ -195,6 +195,47 @@ def test_broken_files_are_named_each_time(make_case: MakeCase, results: Path, qu
         broken = {problem.file for problem in make(results)[1].problems}
         assert broken == {f"cases/a/{file}" for file in files}
     assert f"cases/a/{files[1]} could not be used" in text_of(results, "a")
+
+
+def test_page_of_a_broken_case_stays_while_nothing_changes(
+    make_case: MakeCase, results: Path, quick: None
+) -> None:
+    (make_case("a") / "vessels" / "fixed.nii.gz").write_bytes(b"broken")
+    make(results)
+    page = results / "report" / "cases" / "a.html"
+    page.write_text(page.read_text() + "seen")
+    # As after a failed build: no page is drawn, none that is up to date is removed.
+    make(results, ReportSettings(pages=0))
+    assert page.read_text().endswith("seen")
+    # What could not be read is looked for again.
+    make(results)
+    assert not page.read_text().endswith("seen")
+    results.rename(results.with_name("other"))
+    make(results.with_name("other"), ReportSettings(pages=0))
+    assert not (results.with_name("other") / "report" / "cases" / "a.html").exists()
+
+
+def test_a_lost_landmark_table_changes_picture_and_text(
+    make_case: MakeCase, results: Path, quick: None
+) -> None:
+    folder = make_case("a")
+    make(results)
+    assert "Landmark errors (TRE) carried to the surface" in text_of(results, "a")
+    for table in (folder / "evaluation").glob("*_landmarks.csv"):
+        table.unlink()
+    make(results)
+    assert "Without landmark errors, shown is the distance" in text_of(results, "a")
+
+
+def test_formulas_in_ids_and_methods_are_texts(make_case: MakeCase, results: Path) -> None:
+    folder = make_case("a")
+    for table in (folder / "evaluation").glob("*_landmarks.csv"):
+        head, first, *rest = table.read_text().splitlines()
+        cells = first.split(",")
+        cells[head.split(",").index("id")] = r"$\foo0$" + "x" * 3000
+        table.write_text("\n".join([head, ",".join(cells), *rest]) + "\n")
+    summary = write_report(results, settings=ReportSettings(worst_landmarks=20))
+    assert summary.problems == ()
 
 
 def test_field_with_nan_is_named(make_case: MakeCase, results: Path, quick: None) -> None:

@@ -76,3 +76,15 @@ def test_picture_is_darker_where_the_distance_is_larger() -> None:
     panels = [np.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
     assert len(panels) == 4
     assert panels[0].mean() < panels[1].mean()
+
+
+def test_a_point_far_off_does_not_make_the_pictures_grow() -> None:
+    given = motion()
+    moved = given.after["divroc"]
+    moved.points[0] = 1e5
+    # 16 bits still resolve the others to a hundredth of a millimetre.
+    points, _ = decode(viewer_data(given, limit=1000), viewer_data(given, limit=1000)["fixed"])
+    np.testing.assert_allclose(points, given.fixed, atol=0.01)
+    panel = residual_figure(given).axes[0].images[0].get_array()
+    assert panel is not None
+    assert max(panel.shape[:2]) < 400
