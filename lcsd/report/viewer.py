@@ -26,7 +26,7 @@ PIXEL_MM = 1.0
 BLUR_MM = 1.3
 """Wider than half a voxel of the common grid, or the lattice of the points shows."""
 
-MARGIN_MM = 10.0
+MARGIN_MM = 20.0
 """Shown around both clouds. A method may carry points anywhere: what lies beyond stays out of the
 pictures, which would grow with it, and at the border of the 3-D view."""
 
