@@ -1,6 +1,5 @@
 """Motion described by an ITK transform file of another program."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,23 @@ from lcsd.errors import BadInputError
 from lcsd.files import require_file
 from lcsd.geometry import Grid
 from lcsd.images import DisplacementField, grid_of
+
+SEVERAL = "more than one transform"
+"""Part of SimpleITK's warning on reading a file with transforms that no composite holds."""
+
+
+class _Warnings(sitk.LoggerBase):  # type: ignore[misc]
+    """Keeps what SimpleITK would print, which is its only sign of some trouble."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.texts: list[str] = []
+
+    def DisplayText(self, text: str) -> None:  # noqa: N802 - SimpleITK's name
+        self.texts.append(text)
+
+    DisplayWarningText = DisplayErrorText = DisplayText
+    DisplayGenericOutputText = DisplayDebugText = DisplayText
 
 
 def read_transform(path: Path) -> Any:
@@ -29,15 +45,28 @@ def read_transform(path: Path) -> Any:
     Raises
     ------
     BadInputError
-        If the file is missing, unreadable or not of 3-D points.
+        If the file is missing, unreadable or not of 3-D points, or holds several transforms that
+        are not parts of a composite.
     """
+    require_file(path)
+    warnings: Any = _Warnings()
+    logger = warnings.SetAsGlobalITKLogger()
     try:
-        found = sitk.ReadTransform(str(require_file(path)))
+        found = sitk.ReadTransform(str(path))
     except RuntimeError as error:
         raise BadInputError(
             "not a readable ITK transform", code="bad_transform", file=path,
             expected=".tfm, .txt, .h5, .mat or .xfm as ITK writes them",
         ) from error  # fmt: skip
+    finally:
+        logger.SetAsGlobalITKLogger()
+    if any(SEVERAL in text for text in warnings.texts):
+        raise BadInputError(
+            "the file holds several transforms, of which ITK would use the first only",
+            code="several_transforms", file=path,
+            expected="one transform, which may be a composite",
+            remedy="write them as one CompositeTransform (of which the last is applied first)",
+        )  # fmt: skip
     if found.GetDimension() != 3:
         raise BadInputError(
             "the transform is not of 3-D points", code="bad_transform", file=path,
@@ -46,14 +75,24 @@ def read_transform(path: Path) -> Any:
     return found.Downcast()
 
 
-def parts_of(transform: Any) -> Iterator[Any]:
-    """Yield the parts of a transform in the order in which points pass through them."""
-    if isinstance(transform, sitk.CompositeTransform):
-        # ITK applies what was added last first.
-        for number in reversed(range(transform.GetNumberOfTransforms())):
-            yield from parts_of(transform.GetNthTransform(number).Downcast())
-    else:
-        yield transform
+def parts_of(transform: Any) -> list[Any]:
+    """Return the parts of a transform in the order in which points pass through them."""
+    if not isinstance(transform, sitk.CompositeTransform):
+        return [transform]
+    parts = _children(transform)
+    if any(isinstance(part, sitk.CompositeTransform) for part in parts):
+        flat = sitk.CompositeTransform(transform)
+        flat.FlattenTransform()
+        # What is a composite even now is of a kind that SimpleITK does not know: it shows such a
+        # part as a composite around it, however deep one looks.
+        parts = _children(flat)
+    return parts
+
+
+def _children(composite: Any) -> list[Any]:
+    # ITK applies what was added last first.
+    numbers = reversed(range(composite.GetNumberOfTransforms()))
+    return [composite.GetNthTransform(number).Downcast() for number in numbers]
 
 
 def domain_of(part: Any) -> Grid | None:

@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from lcsd.errors import BadInputError
-from lcsd.evaluation.transforms import carry, domain_of, read_transform, sampled
+from lcsd.evaluation.transforms import carry, domain_of, parts_of, read_transform, sampled
 from lcsd.evaluation.tre import evaluate_tre
 from lcsd.geometry import Grid
 from lcsd.images import DisplacementField, Image, write_field
@@ -154,3 +154,52 @@ def test_nan_and_broken_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(BadInputError, match=name) as caught:
             read_transform(tmp_path / name)
         assert caught.value.code == "bad_transform"
+
+
+def text_of(*parts: str) -> str:
+    blocks = (f"#Transform {number}\nTransform: {part}\n" for number, part in enumerate(parts))
+    return "#Insight Transform File V1.0\n" + "".join(blocks)
+
+
+def translation(x: float, y: float, z: float) -> str:
+    return f"TranslationTransform_double_3_3\nParameters: {x} {y} {z}\nFixedParameters:"
+
+
+@pytest.mark.parametrize("suffix", ["tfm", "txt", "mat"])
+def test_several_transforms_are_refused_unless_a_composite_holds_them(
+    tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"two.{suffix}"
+    if suffix in ("tfm", "txt"):
+        path.write_text(text_of(translation(3, 0, 0), translation(0, 3, 3)))
+    else:
+        sitk.WriteTransform(affine(), str(path))
+        path.write_bytes(path.read_bytes() * 2)
+    with pytest.raises(BadInputError, match=r"several transforms.*CompositeTransform") as caught:
+        read_transform(path)
+    assert caught.value.code == "several_transforms"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_composite_in_a_text_file_is_one_transform(tmp_path: Path) -> None:
+    path = tmp_path / "c.tfm"
+    composite = "CompositeTransform_double_3_3"
+    path.write_text(text_of(composite, translation(3, 0, 0), translation(0, 3, 3)))
+    np.testing.assert_allclose(carry(read_transform(path), np.zeros((1, 3))), [[3.0, 3.0, 3.0]])
+
+
+def test_kinds_that_simpleitk_does_not_know_are_parts(tmp_path: Path) -> None:
+    base = (
+        "MatrixOffsetTransformBase_double_3_3\nParameters: 1 0 0 0 1 0 0 0 1 2 0 0\n"
+        "FixedParameters: 0 0 0"
+    )
+    path = tmp_path / "c3d.txt"
+    path.write_text(text_of(base))
+    alone = read_transform(path)
+    np.testing.assert_allclose(carry(alone, np.zeros((2, 3))), [[2.0, 0.0, 0.0]] * 2)
+    assert len(parts_of(alone)) == 1
+    # Wrapped, the domain of what is beside it is still seen.
+    field = displacement(tmp_path, GRIDS["lps"], np.array([1.0, 2.0, 3.0]))
+    wrapped = sitk.CompositeTransform([sitk.CompositeTransform([field])])
+    wrapped.AddTransform(alone)
+    assert [domain_of(part) is None for part in parts_of(wrapped)] == [True, False]
