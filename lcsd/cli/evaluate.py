@@ -135,8 +135,15 @@ def _read(files: dict[str, Path | None]) -> dict[str, Any]:
 
 
 def _warn(result: "TreResult", landmarks: Path) -> None:
-    """Say what makes the errors look smaller than they are."""
+    """Say what makes the figures look better than they are."""
     count = len(result.tre)
+    covered = result.quality_covered_percent
+    if covered is not None and covered < 100:
+        of = f"the quality of the motion is that of {covered:.1f} % of the mask"
+        say(
+            "lcsd evaluate: warning: the transform is not known in all of the mask; "
+            + (of if covered else "as nowhere in it, there are no figures of its quality")
+        )
     if result.circular_landmarks:
         say(
             f"lcsd evaluate: warning: {landmarks}: {result.circular_landmarks} of "

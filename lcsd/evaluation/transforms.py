@@ -1,11 +1,13 @@
 """Motion described by an ITK transform file of another program."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion
 
 from lcsd.errors import BadInputError
 from lcsd.files import require_file
@@ -57,6 +59,8 @@ def read_transform(path: Path) -> Any:
         raise BadInputError(
             "not a readable ITK transform", code="bad_transform", file=path,
             expected=".tfm, .txt, .h5, .mat or .xfm as ITK writes them",
+            remedy="TransformParameters.*.txt of elastix are not: have it write ITK's own with "
+            '(ITKTransformOutputFileNameExtension "tfm")',
         ) from error  # fmt: skip
     finally:
         logger.SetAsGlobalITKLogger()
@@ -154,3 +158,32 @@ def sampled(transform: Any, grid: Grid) -> DisplacementField:
         transform, sitk.sitkVectorFloat32, grid.size, grid.origin, grid.spacing, grid.direction
     )
     return DisplacementField(sitk.GetArrayFromImage(image), grid)
+
+
+def known_on(transform: Any, grid: Grid) -> NDArray[np.bool_]:
+    """Return at which voxels of a grid a transform and its derivative are known, shape (z, y, x).
+
+    There the voxel and its six neighbours lie inside the domain of every part when they get to
+    it. At the border of a domain ITK's motion drops to nothing: a cliff that looks like a fold.
+    """
+    inside = np.ones(grid.shape, dtype=bool)
+    parts = parts_of(transform)
+    for number, part in enumerate(parts):
+        domain = domain_of(part)
+        if domain is not None:
+            inside &= _arrives_in(domain, parts[:number], grid)
+    return np.asarray(binary_erosion(inside, border_value=1), dtype=bool)
+
+
+def _arrives_in(domain: Grid, before: Sequence[Any], grid: Grid) -> NDArray[np.bool_]:
+    """Return which voxels of a grid lie in a domain after some parts, shape (z, y, x)."""
+    moved = sampled(sitk.CompositeTransform([*before][::-1]), grid) if before else None
+    inside = np.empty(grid.shape, dtype=bool)
+    x, y = np.meshgrid(*(np.arange(n) for n in grid.size[:2]), indexing="xy")
+    for z in range(grid.size[2]):
+        voxels = np.stack([x, y, np.full_like(x, z)], axis=-1).reshape(-1, 3)
+        at = grid.voxel_to_world(voxels.astype(np.float64))
+        if moved is not None:
+            at = at + moved.vectors[z].reshape(-1, 3)
+        inside[z] = domain.contains(at).reshape(grid.shape[1:])
+    return inside
