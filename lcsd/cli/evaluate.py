@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     "--extrapolate", type=click.Choice(["tps", "divroc", "knn"]),
     help="How correspondences reach the landmarks.  [default: the configuration's]",
 )  # fmt: skip
-@click.option("--method", help="Name of the method.  [default: the name of --out]")
+@click.option("--method", help="Name of the method.  [default: the name of --out without .json]")
 @click.option("--out", type=FILE, help="Where to write all figures (.json).")
 @click.option("--table", type=FILE, help="Where to write the error of every landmark (.csv).")
 @stage("evaluate", EvaluateSettings)
@@ -72,6 +72,7 @@ def command(
     Landmarks are pairs of a position in the baseline scan and one in the follow-up scan. The
     registration is one of --field, --correspondences, --transform and --disp.
     """
+    from lcsd.build import method_of  # noqa: PLC0415
     from lcsd.config import override  # noqa: PLC0415
     from lcsd.evaluation.tre import LANDMARK_COLUMNS, evaluate_tre  # noqa: PLC0415
     from lcsd.files import write_json, write_table  # noqa: PLC0415
@@ -85,7 +86,7 @@ def command(
         extrapolate=settings.extrapolate,
         tps_smoothing=settings.tps_smoothing,
         landmarks_frame=landmarks_frame,  # type: ignore[arg-type]
-        method=method or (None if out is None else out.name.split(".")[0]),
+        method=method or (None if out is None else method_of(out)),
         file=landmarks,
     )
     _warn(result, landmarks)

@@ -109,6 +109,17 @@ def test_transform_that_ends_inside_the_mask_is_said(files: Path) -> None:
     assert "warning" not in run(*arguments).stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "method"), [("vm.v2.json", "vm.v2"), ("ants.json", "ants"), ("a.b", "a.b")]
+)
+def test_method_is_called_as_comparisons_call_it(files: Path, name: str, method: str) -> None:
+    run(
+        "--landmarks", files / "landmarks.csv", "--transform", files / "shift.h5",
+        "--out", files / name,
+    )  # fmt: skip
+    assert read_json(files / name)["method"] == method
+
+
 def test_snapping_needs_the_scan_of_the_landmarks(files: Path) -> None:
     native = Image(np.zeros((9, 18, 20)), Grid((20, 18, 9), (2.0, 2.0, 5.0), (-20.0, -20.0, -40.0)))
     write_image(files / "followup.nii.gz", native, dtype=np.int16)
