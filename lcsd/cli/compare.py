@@ -59,8 +59,9 @@ def command(
     if dropped:
         of = len(common) + len(dropped)
         say(f"lcsd compare: {len(dropped)} of {of} cases dropped: {'; '.join(reasons(dropped))}")
-    for doubt in unlike_starts(rows, common):
-        say(f"lcsd compare: warning: {doubt}")
+    if doubts := unlike_starts(rows, common):
+        more = f" (and {len(doubts) - 1} more like this)" if len(doubts) > 1 else ""
+        say(f"lcsd compare: warning: {doubts[0]}{more}")
     text = markdown(table, run.settings)
     write_table(out_dir / "compare_cases.csv", CASE_COLUMNS, table.cases)
     write_text(out_dir / "compare.md", text)

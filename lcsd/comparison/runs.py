@@ -289,8 +289,11 @@ def common_cases(rows: Sequence[Row]) -> tuple[list[str], dict[str, str]]:
             remedy="leave methods out with --method, or score the same cases",
         )  # fmt: skip
     for case in common:
-        for row in rows[1:]:
-            _check_same_landmarks(case, rows[0], row)
+        # The distances in the scans' own spaces need a row that knows them.
+        known = [row for row in rows if row.scores[case].native is not None]
+        for first, *others in (rows, known or rows):
+            for row in others:
+                _check_same_landmarks(case, first, row)
     return common, dropped
 
 
@@ -344,13 +347,12 @@ def _check_same_landmarks(case: str, first: Row, second: Row) -> None:
     else:
         fixed = np.abs(a[:, :3] - b[:, :3]).max()
         moving = np.abs(_distances(a[:, 3:]) - _distances(b[:, 3:])).max()
-        native = 0.0
-        if one.native is not None and other.native is not None:
-            native = np.abs(one.native - other.native).max()
         if max(fixed, moving) > SAME_LANDMARK_MM:
             found = f"fixed positions {fixed:.3g} mm apart, moving ones {moving:.3g} mm"
-        elif native > SAME_LANDMARK_MM:
-            found = f"distances in the scans' own spaces that differ by up to {native:.3g} mm"
+        elif one.native is not None and other.native is not None:
+            native = np.abs(one.native - other.native).max()
+            if native > SAME_LANDMARK_MM:
+                found = f"distances in the scans' own spaces that differ by up to {native:.3g} mm"
     if found is not None:
         raise BadInputError(
             "the methods were scored at different landmarks", code="different_landmarks",

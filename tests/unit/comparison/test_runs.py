@@ -149,6 +149,12 @@ def test_moving_landmarks_in_another_frame_are_told_by_their_native_distances(
     with pytest.raises(BadInputError, match="own spaces that differ by up to") as caught:
         common_cases(read_rows({"first": a, "second": b}))
     assert caught.value.code == "different_landmarks"
+    # A row that does not know them does not stand between those that do.
+    score(
+        "first", "a", "corrfield", 0.0, moved=PointPairs(same.fixed, first.inverse().apply(flipped))
+    )
+    with pytest.raises(BadInputError, match="own spaces that differ by up to"):
+        common_cases(read_rows({"first": a, "second": b}))
 
 
 def test_errors_before_that_cannot_be_explained_are_named(score: Score) -> None:
@@ -167,7 +173,7 @@ def test_errors_before_that_cannot_be_explained_are_named(score: Score) -> None:
         found = read_rows({"first": a, "second": b})
         assert common_cases(found)[0] == ["a"]
         doubts = unlike_starts(found, ["a"])
-        assert bool(doubts) == apart
+        assert bool(doubts) == bool(unlike_starts(found[::-1], ["a"])) == apart
     assert "case a, first/divroc and second/divroc: errors before differ by up to 5" in doubts[0]
 
 
