@@ -23,6 +23,11 @@ METHODS = {"corrfield": "correspondences", "divroc": "registration"}
 SCANS = ("fixed", "moving")
 
 
+def method_of(path: Path) -> str:
+    """Return the method that an evaluation's file is called after: all of its name but .json."""
+    return path.name.removesuffix(".json")
+
+
 @functools.lru_cache(maxsize=1)
 def _selected(path: Path, _stamp: tuple[int, int]) -> dict[str, Pair]:
     return {pair.case: pair for pair in read_pairs(path)}

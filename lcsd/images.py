@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lcsd.errors import BadInputError
 from lcsd.files import atomic_path, require_file
 from lcsd.geometry import Grid, RigidTransform, flip_lps_ras
+from lcsd.itk import read_one_transform
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 FORM_TOLERANCE_MM = 0.1
@@ -299,14 +300,9 @@ def read_rigid(path: Path) -> RigidTransform:
     Raises
     ------
     BadInputError
-        If the file is missing, unreadable, or not a rigid 3-D transform.
+        If the file is missing, unreadable, or not one rigid 3-D transform.
     """
-    try:
-        found = sitk.ReadTransform(str(require_file(path)))
-    except RuntimeError as error:
-        raise BadInputError(
-            "not a readable ITK transform", code="bad_transform", file=path
-        ) from error
+    found = read_one_transform(path)
     rigid_types = (sitk.Euler3DTransform, sitk.VersorRigid3DTransform, sitk.AffineTransform)
     typed: Any = found.Downcast()
     if type(typed) in rigid_types and found.GetDimension() == 3:

@@ -36,7 +36,13 @@ def command(
     all rows have are compared. Writes compare.csv (one line a row), compare_cases.csv (one line a
     row and case), compare.png (cumulative errors) and compare.md, which is printed, too.
     """
-    from lcsd.comparison.runs import common_cases, name_runs, read_rows, reasons  # noqa: PLC0415
+    from lcsd.comparison.runs import (  # noqa: PLC0415
+        common_cases,
+        name_runs,
+        read_rows,
+        reasons,
+        unlike_starts,
+    )
     from lcsd.comparison.table import (  # noqa: PLC0415
         CASE_COLUMNS,
         ROW_COLUMNS,
@@ -53,6 +59,9 @@ def command(
     if dropped:
         of = len(common) + len(dropped)
         say(f"lcsd compare: {len(dropped)} of {of} cases dropped: {'; '.join(reasons(dropped))}")
+    if doubts := unlike_starts(rows, common):
+        more = f" (and {len(doubts) - 1} more like this)" if len(doubts) > 1 else ""
+        say(f"lcsd compare: warning: {doubts[0]}{more}")
     text = markdown(table, run.settings)
     write_table(out_dir / "compare_cases.csv", CASE_COLUMNS, table.cases)
     write_text(out_dir / "compare.md", text)

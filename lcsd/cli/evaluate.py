@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     "--extrapolate", type=click.Choice(["tps", "divroc", "knn"]),
     help="How correspondences reach the landmarks.  [default: the configuration's]",
 )  # fmt: skip
-@click.option("--method", help="Name of the method.  [default: the name of --out]")
+@click.option("--method", help="Name of the method.  [default: the name of --out without .json]")
 @click.option("--out", type=FILE, help="Where to write all figures (.json).")
 @click.option("--table", type=FILE, help="Where to write the error of every landmark (.csv).")
 @stage("evaluate", EvaluateSettings)
@@ -72,6 +72,7 @@ def command(
     Landmarks are pairs of a position in the baseline scan and one in the follow-up scan. The
     registration is one of --field, --correspondences, --transform and --disp.
     """
+    from lcsd.build import method_of  # noqa: PLC0415
     from lcsd.config import override  # noqa: PLC0415
     from lcsd.evaluation.tre import LANDMARK_COLUMNS, evaluate_tre  # noqa: PLC0415
     from lcsd.files import write_json, write_table  # noqa: PLC0415
@@ -85,7 +86,7 @@ def command(
         extrapolate=settings.extrapolate,
         tps_smoothing=settings.tps_smoothing,
         landmarks_frame=landmarks_frame,  # type: ignore[arg-type]
-        method=method or (None if out is None else out.name.split(".")[0]),
+        method=method or (None if out is None else method_of(out)),
         file=landmarks,
     )
     _warn(result, landmarks)
@@ -135,8 +136,15 @@ def _read(files: dict[str, Path | None]) -> dict[str, Any]:
 
 
 def _warn(result: "TreResult", landmarks: Path) -> None:
-    """Say what makes the errors look smaller than they are."""
+    """Say what makes the figures look better than they are."""
     count = len(result.tre)
+    covered = result.quality_covered_percent
+    if covered is not None and covered < 100:
+        of = f"the quality of the motion is that of {covered:.1f} % of the mask"
+        say(
+            "lcsd evaluate: warning: the transform is not known in all of the mask; "
+            + (of if covered else "as nowhere in it, there are no figures of its quality")
+        )
     if result.circular_landmarks:
         say(
             f"lcsd evaluate: warning: {landmarks}: {result.circular_landmarks} of "

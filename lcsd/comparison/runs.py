@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lcsd.build import METHODS
+from lcsd.build import METHODS, method_of
 from lcsd.errors import BadInputError
 from lcsd.files import read_json, require_file
 from lcsd.pairs import CASE_PATTERN
@@ -29,6 +29,9 @@ from lcsd.report.collect import (
 
 SAME_LANDMARK_MM = 1e-2
 """Landmark tables round to 1e-4 mm; a landmark set twice is hardly ever nearer than this."""
+
+SAME_MEAN_MM = 1e-3
+"""Tables round errors to 1e-4 mm, evaluations do not."""
 
 ERROR_COLUMNS = ("tre_mm", "tre_before_mm")
 
@@ -49,6 +52,8 @@ class Score:
         Wall time of the registration, or None.
     files
         What was read.
+    native
+        Distances of the landmarks in the scans' own spaces, shape (N,), mm, or None.
     """
 
     figures: Mapping[str, Any]
@@ -57,6 +62,7 @@ class Score:
     before: NDArray[np.float64]
     seconds: float | None
     files: tuple[Path, ...]
+    native: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -118,9 +124,16 @@ def read_rows(runs: Mapping[str, Path], *, methods: Sequence[str] = ()) -> list[
     Raises
     ------
     BadInputError
-        If a folder is missing or has no scored case.
+        If a folder is missing or has no scored case, or no build has one of the methods.
     """
     found = [row for name, folder in runs.items() for row in _rows_of(name, folder, methods)]
+    unknown = [name for name in dict.fromkeys(methods) if name not in {r.method for r in found}]
+    if unknown:
+        raise BadInputError(
+            "no build has such a method", code="unknown_method", field="--method",
+            expected="methods that are scored", found=", ".join(unknown),
+            remedy="without --method all methods are compared, and named",
+        )  # fmt: skip
     several = len(runs) > 1
     return [
         Row(f"{r.run}/{r.method}" if several else r.method, r.run, r.method, r.scores, r.missing)
@@ -184,14 +197,18 @@ def _row(
 def _evaluations(case: Path) -> dict[str, Path]:
     """Return the evaluations of a case by method; hidden files are leftovers of killed jobs."""
     return {
-        path.stem: path
+        method_of(path): path
         for path in sorted((case / "evaluation").glob("*.json"))
         if not path.name.startswith(".") and not path.name.endswith(PROVENANCE_SUFFIX)
     }
 
 
 def _left_out(case: Path) -> str | None:
-    """Return why statistics leave a case out, as the report says it, or None."""
+    """Return why a scored case is left out, or None.
+
+    The report looks into the manifest, too, and counts finished cases only; a comparison knows
+    no manifest, and results of other programs stand in folders without any other stage.
+    """
     if (case / REJECTED_NAME).exists():
         return "quarantined"
     gates = case / GATES_NAME
@@ -210,13 +227,24 @@ def _read_score(path: Path, case: Path, method: str) -> Score:
     values = np.array([[float(row[name]) for name in columns] for row in rows], dtype=np.float64)
     if not rows or not np.isfinite(values).all():
         raise ValueError("no landmark, or figures that are not finite")
+    figures = read_figures(path)
+    means = float(figures["tre_mean_mm"]), float(values[:, 6].mean())
+    if abs(means[0] - means[1]) > SAME_MEAN_MM:
+        raise ValueError(
+            f"its mean is {means[0]:.4f} mm, that of {table.name} {means[1]:.4f} mm: one is stale"
+        )
+    texts = [row.get("tre_native_mm") for row in rows]
+    native = np.array(texts, dtype=np.float64) if all(texts) else None
+    if native is not None and not np.isfinite(native).all():
+        raise ValueError("distances that are not finite in tre_native_mm")
     return Score(
-        figures=read_figures(path),
+        figures=figures,
         landmarks=values[:, :6],
         tre=values[:, 6],
         before=values[:, 7],
         seconds=_seconds(case, method),
         files=(path, table),
+        native=native,
     )
 
 
@@ -261,9 +289,39 @@ def common_cases(rows: Sequence[Row]) -> tuple[list[str], dict[str, str]]:
             remedy="leave methods out with --method, or score the same cases",
         )  # fmt: skip
     for case in common:
-        for row in rows[1:]:
-            _check_same_landmarks(case, rows[0], row)
+        # The distances in the scans' own spaces need a row that knows them.
+        known = [row for row in rows if row.scores[case].native is not None]
+        for first, *others in (rows, known or rows):
+            for row in others:
+                _check_same_landmarks(case, first, row)
     return common, dropped
+
+
+def unlike_starts(rows: Sequence[Row], cases: Sequence[str]) -> list[str]:
+    """Return where it cannot be told whether moving landmarks are the same, one text each.
+
+    The errors before differ: the rigid steps do, or the landmarks of one row are in another frame.
+    Distances in the scans' own spaces would decide; they take part in
+    :func:`common_cases` where both rows have them.
+    """
+    texts = []
+    for case in cases:
+        first = rows[0].scores[case]
+        for row in rows[1:]:
+            score = row.scores[case]
+            if first.native is not None and score.native is not None:
+                continue
+            # Scored between the native scans, the distance before is the native one.
+            starts = [s for s in (first.before, first.native) if s is not None]
+            others = [s for s in (score.before, score.native) if s is not None]
+            apart = min(float(np.abs(a - b).max()) for a in starts for b in others)
+            if apart > SAME_LANDMARK_MM:
+                texts.append(
+                    f"case {case}, {rows[0].name} and {row.name}: errors before differ by up to "
+                    f"{apart:.3g} mm; their rigid steps differ, or the moving landmarks of one "
+                    "are in another frame"
+                )
+    return texts
 
 
 def reasons(dropped: Mapping[str, str]) -> list[str]:
@@ -278,9 +336,11 @@ def _check_same_landmarks(case: str, first: Row, second: Row) -> None:
     """Refuse different landmarks.
 
     Moving landmarks stand in common space, which each build makes by a rigid transform of its own;
-    so what is compared are their distances from each other.
+    so what is compared are their distances from each other, and where both know them, those of
+    the landmarks in the scans' own spaces, which tell a whole set in another frame.
     """
-    a, b = first.scores[case].landmarks, second.scores[case].landmarks
+    one, other = first.scores[case], second.scores[case]
+    a, b = one.landmarks, other.landmarks
     found = None
     if len(a) != len(b):
         found = f"{len(a)} and {len(b)} landmarks"
@@ -289,6 +349,10 @@ def _check_same_landmarks(case: str, first: Row, second: Row) -> None:
         moving = np.abs(_distances(a[:, 3:]) - _distances(b[:, 3:])).max()
         if max(fixed, moving) > SAME_LANDMARK_MM:
             found = f"fixed positions {fixed:.3g} mm apart, moving ones {moving:.3g} mm"
+        elif one.native is not None and other.native is not None:
+            native = np.abs(one.native - other.native).max()
+            if native > SAME_LANDMARK_MM:
+                found = f"distances in the scans' own spaces that differ by up to {native:.3g} mm"
     if found is not None:
         raise BadInputError(
             "the methods were scored at different landmarks", code="different_landmarks",

@@ -79,12 +79,18 @@ def read_disp(
     Raises
     ------
     BadInputError
-        Missing or unreadable file; not (X, Y, Z, 3); another size than ``grid``; NaN or infinite
-        values; no geometry in the header and no ``grid``.
+        Missing or unreadable file; not (X, Y, Z, 3); no real numbers; another size than
+        ``grid``; NaN or infinite values; no geometry in the header and no ``grid``.
     """
     require_file(path)
     try:
         volume: Any = nibabel.load(path)
+        kind = volume.get_data_dtype()
+        if kind.kind not in "iuf":
+            raise BadInputError(
+                "not a Learn2Reg displacement field", code="bad_field", file=path,
+                expected="real numbers", found="colours" if kind.names else str(kind),
+            )  # fmt: skip
         vectors = np.asanyarray(volume.dataobj, dtype=np.float32)
     except READ_ERRORS as error:
         raise BadInputError(

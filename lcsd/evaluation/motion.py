@@ -14,7 +14,7 @@ from lcsd.evaluation.extrapolation import extrapolate_vectors
 from lcsd.evaluation.jacobian import FieldQuality, field_quality
 from lcsd.evaluation.landmarks import POINTS_MARGIN_MM, box_around, check_landmarks
 from lcsd.evaluation.learn2reg import VoxelDisplacements
-from lcsd.evaluation.transforms import carry, sampled
+from lcsd.evaluation.transforms import carry, known_on, sampled
 from lcsd.geometry import Grid
 from lcsd.images import DisplacementField, Image
 from lcsd.points import PointPairs
@@ -25,6 +25,22 @@ Source = Literal["field", "correspondences", "transform", "disp"]
 SAME_POINT_MM = 1e-2
 """A landmark this close to a correspondence at both ends is that correspondence; the files
 round to 1e-4 mm, and two independent observations do not meet by chance at 1e-2 mm."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Quality of the motion, and how much of the mask that speaks of.
+
+    Parameters
+    ----------
+    figures
+        None for points, for transforms without a mask, and if nothing of the mask is covered.
+    covered_percent
+        Share of the mask's voxels where a transform is known, percent; None without either.
+    """
+
+    figures: FieldQuality | None
+    covered_percent: float | None = None
 
 
 @dataclass(frozen=True)
@@ -102,15 +118,20 @@ class Result:
             method=self.extrapolate, tps_smoothing=self.tps_smoothing,
         )  # fmt: skip
 
-    def quality(self, mask: Image | None) -> FieldQuality | None:
-        """Return the quality of the field; None for points, and for transforms without a mask."""
+    def quality(self, mask: Image | None) -> Quality:
+        """Return the quality of the field; of a transform in a mask, where it is known."""
         if self.field is not None:
-            return field_quality(self.field, mask=mask)
+            return Quality(field_quality(self.field, mask=mask))
         if self.disp is not None:
-            return field_quality(self.disp.field(), mask=mask)
+            return Quality(field_quality(self.disp.field(), mask=mask))
         if self.transform is None or mask is None:
-            return None
-        return field_quality(sampled(self.transform, mask.grid), mask=mask)
+            return Quality(None)
+        wanted = mask.array != 0
+        region = wanted & known_on(self.transform, mask.grid)
+        if wanted.any() and not region.any():
+            return Quality(None, 0.0)
+        figures = field_quality(sampled(self.transform, mask.grid), mask=Image(region, mask.grid))
+        return Quality(figures, 100.0 * figures.voxels / int(wanted.sum()))
 
     def circular(self, landmarks: PointPairs) -> int | None:
         """Return how many landmarks are themselves correspondences (both ends); None: unknown."""

@@ -1,17 +1,18 @@
 """Motion described by an ITK transform file of another program."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion
 
 from lcsd.errors import BadInputError
-from lcsd.files import require_file
 from lcsd.geometry import Grid
 from lcsd.images import DisplacementField, grid_of
+from lcsd.itk import read_one_transform
 
 
 def read_transform(path: Path) -> Any:
@@ -29,15 +30,10 @@ def read_transform(path: Path) -> Any:
     Raises
     ------
     BadInputError
-        If the file is missing, unreadable or not of 3-D points.
+        If the file is missing, unreadable or not of 3-D points, or holds several transforms that
+        are not parts of a composite.
     """
-    try:
-        found = sitk.ReadTransform(str(require_file(path)))
-    except RuntimeError as error:
-        raise BadInputError(
-            "not a readable ITK transform", code="bad_transform", file=path,
-            expected=".tfm, .txt, .h5, .mat or .xfm as ITK writes them",
-        ) from error  # fmt: skip
+    found = read_one_transform(path)
     if found.GetDimension() != 3:
         raise BadInputError(
             "the transform is not of 3-D points", code="bad_transform", file=path,
@@ -46,14 +42,24 @@ def read_transform(path: Path) -> Any:
     return found.Downcast()
 
 
-def parts_of(transform: Any) -> Iterator[Any]:
-    """Yield the parts of a transform in the order in which points pass through them."""
-    if isinstance(transform, sitk.CompositeTransform):
-        # ITK applies what was added last first.
-        for number in reversed(range(transform.GetNumberOfTransforms())):
-            yield from parts_of(transform.GetNthTransform(number).Downcast())
-    else:
-        yield transform
+def parts_of(transform: Any) -> list[Any]:
+    """Return the parts of a transform in the order in which points pass through them."""
+    if not isinstance(transform, sitk.CompositeTransform):
+        return [transform]
+    parts = _children(transform)
+    if any(isinstance(part, sitk.CompositeTransform) for part in parts):
+        flat = sitk.CompositeTransform(transform)
+        flat.FlattenTransform()
+        # What is a composite even now is of a kind that SimpleITK does not know: it shows such a
+        # part as a composite around it, however deep one looks.
+        parts = _children(flat)
+    return parts
+
+
+def _children(composite: Any) -> list[Any]:
+    # ITK applies what was added last first.
+    numbers = reversed(range(composite.GetNumberOfTransforms()))
+    return [composite.GetNthTransform(number).Downcast() for number in numbers]
 
 
 def domain_of(part: Any) -> Grid | None:
@@ -115,3 +121,32 @@ def sampled(transform: Any, grid: Grid) -> DisplacementField:
         transform, sitk.sitkVectorFloat32, grid.size, grid.origin, grid.spacing, grid.direction
     )
     return DisplacementField(sitk.GetArrayFromImage(image), grid)
+
+
+def known_on(transform: Any, grid: Grid) -> NDArray[np.bool_]:
+    """Return at which voxels of a grid a transform and its derivative are known, shape (z, y, x).
+
+    There the voxel and its six neighbours lie inside the domain of every part when they get to
+    it. At the border of a domain ITK's motion drops to nothing: a cliff that looks like a fold.
+    """
+    inside = np.ones(grid.shape, dtype=bool)
+    parts = parts_of(transform)
+    for number, part in enumerate(parts):
+        domain = domain_of(part)
+        if domain is not None:
+            inside &= _arrives_in(domain, parts[:number], grid)
+    return np.asarray(binary_erosion(inside, border_value=1), dtype=bool)
+
+
+def _arrives_in(domain: Grid, before: Sequence[Any], grid: Grid) -> NDArray[np.bool_]:
+    """Return which voxels of a grid lie in a domain after some parts, shape (z, y, x)."""
+    moved = sampled(sitk.CompositeTransform([*before][::-1]), grid) if before else None
+    inside = np.empty(grid.shape, dtype=bool)
+    x, y = np.meshgrid(*(np.arange(n) for n in grid.size[:2]), indexing="xy")
+    for z in range(grid.size[2]):
+        voxels = np.stack([x, y, np.full_like(x, z)], axis=-1).reshape(-1, 3)
+        at = grid.voxel_to_world(voxels.astype(np.float64))
+        if moved is not None:
+            at = at + moved.vectors[z].reshape(-1, 3)
+        inside[z] = domain.contains(at).reshape(grid.shape[1:])
+    return inside

@@ -62,6 +62,9 @@ class TreResult:
         Quality of the field, or None where there is none.
     quality_region
         ``mask`` or ``field``: where the quality was measured; None where it was not.
+    quality_covered_percent
+        Share of the mask's voxels where an ITK transform is known, percent; only these count
+        for its quality. None for other motion, or without a mask.
     """
 
     landmarks: PointPairs
@@ -77,6 +80,7 @@ class TreResult:
     circular_landmarks: int | None
     quality: FieldQuality | None
     quality_region: Literal["mask", "field"] | None
+    quality_covered_percent: float | None
 
     @property
     def seeded_landmarks(self) -> int | None:
@@ -108,6 +112,7 @@ class TreResult:
             "mean_jacobian": None if quality is None else quality.mean_jacobian,
             "jacobian_voxels": None if quality is None else quality.voxels,
             "jacobian_region": self.quality_region,
+            "jacobian_covered_percent": self.quality_covered_percent,
         }
 
     def rows(self) -> list[dict[str, object]]:
@@ -220,8 +225,9 @@ def evaluate_tre(
         snapped=snap is not None,
         outside_mask=None if mask is None else int((~in_mask(common.fixed, mask)).sum()),
         circular_landmarks=result.circular(common),
-        quality=quality,
-        quality_region=None if quality is None else ("field" if mask is None else "mask"),
+        quality=quality.figures,
+        quality_region=None if quality.figures is None else ("field" if mask is None else "mask"),
+        quality_covered_percent=quality.covered_percent,
     )
 
 

@@ -20,7 +20,7 @@ TRE_COLUMNS = (
     "tre_before_std_mm", "tre_before_median_mm", "tre_before_p25_mm", "tre_before_p75_mm",
     "tre_before_p95_mm", "tre_before_max_mm", "tre_native_mean_mm", "std_log_jacobian",
     "folding_percent", "min_jacobian", "mean_jacobian", "jacobian_voxels", "jacobian_region",
-    "seconds",
+    "jacobian_covered_percent", "seconds",
 )  # fmt: skip
 
 SUMMARY_COLUMNS = (

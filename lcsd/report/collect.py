@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lcsd.build import METHODS
+from lcsd.build import METHODS, method_of
 from lcsd.errors import LcsdError
 from lcsd.files import read_json, require_file
 from lcsd.pairs import CASE_PATTERN, Pair, read_pairs
@@ -273,7 +273,7 @@ class Inventory:
             if not table_path.exists():
                 self.problem(table_path, "missing; the statistics leave this evaluation out")
             tre, before = table if table is not None else (None, None)
-            found.append(Evaluation(path.stem, figures, tre, before))
+            found.append(Evaluation(method_of(path), figures, tre, before))
         return found
 
     def _runs(self, folder: Path) -> list[Run]:

@@ -119,6 +119,18 @@ def test_non_rigid_transform_is_refused(tmp_path: Path) -> None:
         read_rigid(tmp_path / "r.tfm")
 
 
+def test_two_rigid_transforms_in_a_file_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "r.tfm"
+    write_rigid(path, RigidTransform(np.eye(3), np.array([3.0, 0.0, 0.0])))
+    text = path.read_text()
+    path.write_text(
+        text + text[text.index("#Transform 0") :].replace("#Transform 0", "#Transform 1")
+    )
+    with pytest.raises(BadInputError, match="several transforms") as caught:
+        read_rigid(path)
+    assert caught.value.code == "several_transforms"
+
+
 def nifti(path: Path, data: np.ndarray, affine: np.ndarray | None = None) -> Path:
     nibabel.save(nibabel.Nifti1Image(data, np.eye(4) if affine is None else affine), path)
     return path

@@ -8,7 +8,7 @@ import pytest
 
 from lcsd.evaluation.tre import LANDMARK_COLUMNS, evaluate_tre
 from lcsd.files import write_json, write_table
-from lcsd.geometry import Grid
+from lcsd.geometry import Grid, RigidTransform
 from lcsd.images import DisplacementField
 from lcsd.points import PointPairs
 
@@ -31,11 +31,13 @@ def score(tmp_path: Path) -> Score:
 
     def write(
         build: str, case: str, method: str, shift: float, *, seed: int | None = None,
-        count: int = 30, moved: PointPairs | None = None, **figures: object,
+        count: int = 30, moved: PointPairs | None = None,
+        rigid: RigidTransform | None = None, **figures: object,
     ) -> Path:  # fmt: skip
         pairs = moved or landmarks(ord(case[0]) if seed is None else seed, count)
         vectors = np.full((*GRID.shape, 3), TRUE + np.array([0.0, shift, 0.0]), dtype=np.float32)
-        result = evaluate_tre(pairs, field=DisplacementField(vectors, GRID), method=method)
+        field = DisplacementField(vectors, GRID)
+        result = evaluate_tre(pairs, field=field, rigid=rigid, method=method)
         folder = tmp_path / build / "cases" / case / "evaluation"
         write_json(folder / f"{method}.json", result.figures() | figures)
         write_table(folder / f"{method}_landmarks.csv", LANDMARK_COLUMNS, result.rows())

@@ -9,7 +9,8 @@ from click.testing import CliRunner, Result
 
 from lcsd.cli.compare import command
 from lcsd.files import read_json
-from tests.unit.comparison.conftest import Score
+from lcsd.points import PointPairs
+from tests.unit.comparison.conftest import Score, landmarks
 
 
 def run(*arguments: object) -> Result:
@@ -51,6 +52,16 @@ def test_builds_are_compared(builds: tuple[Path, Path], tmp_path: Path) -> None:
     before = [p.read_bytes() for p in files]
     run(*arguments)
     assert [p.read_bytes() for p in files] == before
+
+
+def test_errors_before_that_differ_are_warned_of(score: Score, tmp_path: Path) -> None:
+    same = landmarks(1, 30)
+    builds = [score("first", "a", "divroc", 0.0, moved=same)]
+    elsewhere = PointPairs(same.fixed, same.moving + 9.0)
+    builds.append(score("second", "a", "divroc", 0.0, moved=elsewhere))
+    result = run(*builds, "--out-dir", tmp_path / "out", "--set", "resamples=200")
+    assert result.exit_code == 0, result.output
+    assert "warning: case a, first/divroc and second/divroc: errors before" in result.stderr
 
 
 def test_json_is_one_line(builds: tuple[Path, Path], tmp_path: Path) -> None:

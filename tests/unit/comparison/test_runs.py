@@ -1,14 +1,17 @@
 """Reading builds: rows, common cases, why cases are dropped, and the same landmarks."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from lcsd import quarantine
-from lcsd.comparison.runs import common_cases, name_runs, read_rows, reasons
+from lcsd.comparison.runs import common_cases, name_runs, read_rows, reasons, unlike_starts
 from lcsd.errors import BadInputError
-from lcsd.files import write_json
+from lcsd.files import write_json, write_table
+from lcsd.geometry import RigidTransform
 from lcsd.points import PointPairs
 from tests.unit.comparison.conftest import Score, landmarks
 
@@ -122,6 +125,79 @@ def test_rigid_steps_of_builds_may_differ(score: Score) -> None:
     centre = same.moving.mean(axis=0)
     turned = (same.moving - centre) @ turn.T + centre + 2.0
     assert different(score, PointPairs(same.fixed, turned)) is None
+
+
+def turned_about(centre: np.ndarray, degrees: float) -> RigidTransform:
+    turn = Rotation.from_euler("z", degrees, degrees=True).as_matrix()
+    return RigidTransform(turn, centre - turn @ centre)
+
+
+def test_moving_landmarks_in_another_frame_are_told_by_their_native_distances(
+    score: Score,
+) -> None:
+    same = landmarks(1, 12)
+    centre = same.fixed.mean(axis=0)
+    first, second = turned_about(centre, 4.0), turned_about(centre, -7.0)
+    a = score("first", "a", "divroc", 0.0, moved=same, rigid=first)
+    b = score("second", "a", "divroc", 0.0, moved=same, rigid=second)
+    rows = read_rows({"first": a, "second": b})
+    assert common_cases(rows)[0] == ["a"]
+    assert unlike_starts(rows, ["a"]) == []
+    # RAS for LPS: x and y negated, which changes no distance between landmarks.
+    flipped = turned_about(centre, 180.0).apply(same.moving)
+    b = score("second", "a", "divroc", 0.0, moved=PointPairs(same.fixed, flipped), rigid=second)
+    with pytest.raises(BadInputError, match="own spaces that differ by up to") as caught:
+        common_cases(read_rows({"first": a, "second": b}))
+    assert caught.value.code == "different_landmarks"
+    # A row that does not know them does not stand between those that do.
+    score(
+        "first", "a", "corrfield", 0.0, moved=PointPairs(same.fixed, first.inverse().apply(flipped))
+    )
+    with pytest.raises(BadInputError, match="own spaces that differ by up to"):
+        common_cases(read_rows({"first": a, "second": b}))
+
+
+def test_errors_before_that_cannot_be_explained_are_named(score: Score) -> None:
+    same = landmarks(1, 12)
+    rigid = turned_about(same.fixed.mean(axis=0), 10.0)
+    moving = rigid.inverse().apply(same.moving)
+    a = score("first", "a", "divroc", 0.0, moved=same, rigid=rigid)
+    for other, apart in ((same.moving, False), (moving, False), (moving + 300.0, True)):
+        b = score("second", "a", "divroc", 0.0, moved=PointPairs(same.fixed, same.moving))
+        table = b / "cases" / "a" / "evaluation" / "divroc_landmarks.csv"
+        rows = list(csv.DictReader(table.open(newline="")))
+        for row, point, start in zip(rows, other, same.fixed, strict=True):
+            row |= {f"moving_{axis}": f"{v:.4f}" for axis, v in zip("xyz", point, strict=True)}
+            row["tre_before_mm"] = f"{np.linalg.norm(point - start):.4f}"
+        write_table(table, tuple(rows[0]), rows)
+        found = read_rows({"first": a, "second": b})
+        assert common_cases(found)[0] == ["a"]
+        doubts = unlike_starts(found, ["a"])
+        assert bool(doubts) == bool(unlike_starts(found[::-1], ["a"])) == apart
+    assert "case a, first/divroc and second/divroc: errors before differ by up to 5" in doubts[0]
+
+
+def test_stale_table_is_a_broken_evaluation(score: Score) -> None:
+    score("r", "b", "divroc", 0.0)
+    build = score("r", "a", "divroc", 0.0, tre_mean_mm=9.0)
+    _, dropped = common_cases(read_rows({"r": build}))
+    assert list(dropped) == ["a"]
+    assert "its mean is 9.0000 mm, that of divroc_landmarks.csv" in dropped["a"]
+    table = build / "cases" / "b" / "evaluation" / "divroc_landmarks.csv"
+    rows = list(csv.DictReader(table.open(newline="")))
+    write_table(table, tuple(rows[0]), [row | {"tre_native_mm": "nan"} for row in rows])
+    assert "tre_native_mm" in read_rows({"r": build})[0].missing["b"]
+
+
+def test_methods_that_no_build_has_are_refused(score: Score) -> None:
+    first, second = score("a", "x", "divroc", 0.0), score("b", "x", "divroc", 0.0)
+    score("b", "x", "vm.v2", 0.0)
+    runs = {"a": first, "b": second}
+    names = [row.name for row in read_rows(runs, methods=["vm.v2", "divroc"])]
+    assert names == ["a/divroc", "b/divroc", "b/vm.v2"]
+    with pytest.raises(BadInputError, match="found divorc, vm") as caught:
+        read_rows(runs, methods=["divroc", "divorc", "vm"])
+    assert caught.value.code == "unknown_method"
 
 
 def test_seconds_are_of_the_methods_own_command(score: Score) -> None:

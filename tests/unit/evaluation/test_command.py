@@ -94,6 +94,32 @@ def test_results_of_other_programs_are_scored_alike(
     assert figures["jacobian_region"] == "mask"
 
 
+def test_transform_that_ends_inside_the_mask_is_said(files: Path) -> None:
+    vectors = sitk.Image([GRID.size[0] - 4, *GRID.size[1:]], sitk.sitkVectorFloat64, 3)
+    vectors.SetOrigin(GRID.origin)
+    vectors.SetSpacing(GRID.spacing)
+    sitk.WriteTransform(sitk.DisplacementFieldTransform(vectors), str(files / "short.h5"))
+    arguments = ("--landmarks", files / "inner.csv", "--transform", files / "short.h5", "--json")
+    at = np.array([GRID.origin]) + 5.0
+    write_point_pairs(files / "inner.csv", PointPairs(at, at))
+    result = run(*arguments, "--mask", files / "mask.nii.gz")
+    share = 100 * (GRID.size[0] - 5) / GRID.size[0]
+    assert json.loads(result.stdout)["jacobian_covered_percent"] == pytest.approx(share)
+    assert f"that of {share:.1f} % of the mask" in result.stderr
+    assert "warning" not in run(*arguments).stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "method"), [("vm.v2.json", "vm.v2"), ("ants.json", "ants"), ("a.b", "a.b")]
+)
+def test_method_is_called_as_comparisons_call_it(files: Path, name: str, method: str) -> None:
+    run(
+        "--landmarks", files / "landmarks.csv", "--transform", files / "shift.h5",
+        "--out", files / name,
+    )  # fmt: skip
+    assert read_json(files / name)["method"] == method
+
+
 def test_snapping_needs_the_scan_of_the_landmarks(files: Path) -> None:
     native = Image(np.zeros((9, 18, 20)), Grid((20, 18, 9), (2.0, 2.0, 5.0), (-20.0, -20.0, -40.0)))
     write_image(files / "followup.nii.gz", native, dtype=np.int16)

@@ -2,18 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from lcsd.errors import BadInputError
-from lcsd.evaluation.landmarks import count_seeded, in_mask, origins, snapped
+from lcsd.evaluation.landmarks import check_landmarks, count_seeded, in_mask, origins, snapped
 from lcsd.evaluation.tre import evaluate_tre
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.images import DisplacementField, Image
 from lcsd.points import PointPairs
 from tests.grids import GRIDS
-
-TURN = RigidTransform(
-    np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), np.array([5.0, -7.0, 30.0])
-)
 
 
 def nearest_centre(point: np.ndarray, grid: Grid) -> np.ndarray:
@@ -59,17 +56,38 @@ def test_error_is_measured_from_the_snapped_point() -> None:
 
 
 def test_native_landmarks_snap_to_the_voxels_of_the_native_scan() -> None:
+    """Oblique and with odd spacings, so that every other lattice is a wrong one."""
     grid = Grid((20, 20, 20), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
-    native = Grid((30, 30, 30), (0.8, 0.9, 2.5), (-20.0, -10.0, 20.0))
+    native = Grid((40, 36, 20), (0.83, 1.07, 2.41), (-20.3, -15.6, 10.9))
+    turn = Rotation.from_euler("xyz", [11.0, -17.0, 23.0], degrees=True).as_matrix()
+    rigid = RigidTransform(turn, np.array([5.3, -7.1, 30.7]))
     rng = np.random.default_rng(0)
     fixed = rng.uniform(4, 12, size=(8, 3))
-    moving = TURN.apply(fixed + rng.normal(size=(8, 3)))
+    moving = rigid.apply(fixed + rng.normal(size=(8, 3)))
     result = evaluate_tre(
-        PointPairs(fixed, moving), field=field(grid, (1.0, 0.5, 0.2)), rigid=TURN, snap=native
+        PointPairs(fixed, moving), field=field(grid, (1.0, 0.5, 0.2)), rigid=rigid, snap=native
     )
-    carried = TURN.apply(fixed + np.array([1.0, 0.5, 0.2]))
+    carried = rigid.apply(fixed + np.array([1.0, 0.5, 0.2]))
+    assert native.contains(carried).all()
     expected = [nearest_centre(point, native) - moving[i] for i, point in enumerate(carried)]
     np.testing.assert_allclose(result.tre, np.linalg.norm(expected, axis=1), atol=1e-5)
+
+
+def test_margin_around_a_volume_is_in_millimetres() -> None:
+    # Faces at z = -1.5 and 28.5, x at -0.25 and 4.75.
+    grid = Grid((10, 10, 10), (0.5, 1.0, 3.0), (0.0, 0.0, 0.0))
+    fixed = np.array([[2.0, 5.0, 10.0]])
+    for moving, inside in (
+        ([2.0, 5.0, 128.0], True), ([2.0, 5.0, 129.0], False),
+        ([-100.0, 5.0, 10.0], True), ([-101.0, 5.0, 10.0], False),
+    ):  # fmt: skip
+        pairs = PointPairs(fixed, np.array([moving]))
+        if inside:
+            check_landmarks(pairs, [grid], file=None)
+        else:
+            with pytest.raises(BadInputError, match="moving landmark lies outside") as caught:
+                check_landmarks(pairs, [grid], file=None)
+            assert caught.value.code == "landmark_outside"
 
 
 def test_origins_are_counted_and_seeds_are_the_methods_own() -> None:

@@ -142,3 +142,13 @@ def test_fields_under_the_wrong_option_say_which_is_right(tmp_path: Path) -> Non
         read_disp(tmp_path / "itk.nii.gz")
     with pytest.raises(BadInputError, match="--disp"):
         read_field(tmp_path / "l2r.nii.gz")
+
+
+def test_numbers_that_are_not_real_are_refused(tmp_path: Path) -> None:
+    grid = GRIDS["lps"]
+    colour = np.zeros(grid.size, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    for values, found in ((colour, "colours"), (disp_of(grid) + 1j, "complex")):
+        path = write(tmp_path / "disp.nii.gz", values, grid.affine_ras())
+        with pytest.raises(BadInputError, match=f"expected real numbers; found {found}") as caught:
+            read_disp(path)
+        assert caught.value.code == "bad_field"

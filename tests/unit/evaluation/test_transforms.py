@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from lcsd.errors import BadInputError
-from lcsd.evaluation.transforms import carry, domain_of, read_transform, sampled
+from lcsd.evaluation.transforms import carry, domain_of, parts_of, read_transform, sampled
 from lcsd.evaluation.tre import evaluate_tre
 from lcsd.geometry import Grid
 from lcsd.images import DisplacementField, Image, write_field
@@ -154,3 +154,81 @@ def test_nan_and_broken_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(BadInputError, match=name) as caught:
             read_transform(tmp_path / name)
         assert caught.value.code == "bad_transform"
+
+
+def text_of(*parts: str) -> str:
+    blocks = (f"#Transform {number}\nTransform: {part}\n" for number, part in enumerate(parts))
+    return "#Insight Transform File V1.0\n" + "".join(blocks)
+
+
+def translation(x: float, y: float, z: float) -> str:
+    return f"TranslationTransform_double_3_3\nParameters: {x} {y} {z}\nFixedParameters:"
+
+
+def test_composite_in_a_text_file_is_one_transform(tmp_path: Path) -> None:
+    path = tmp_path / "c.tfm"
+    composite = "CompositeTransform_double_3_3"
+    path.write_text(text_of(composite, translation(3, 0, 0), translation(0, 3, 3)))
+    np.testing.assert_allclose(carry(read_transform(path), np.zeros((1, 3))), [[3.0, 3.0, 3.0]])
+
+
+def test_kinds_that_simpleitk_does_not_know_are_parts(tmp_path: Path) -> None:
+    base = (
+        "MatrixOffsetTransformBase_double_3_3\nParameters: 1 0 0 0 1 0 0 0 1 2 0 0\n"
+        "FixedParameters: 0 0 0"
+    )
+    path = tmp_path / "c3d.txt"
+    path.write_text(text_of(base))
+    alone = read_transform(path)
+    np.testing.assert_allclose(carry(alone, np.zeros((2, 3))), [[2.0, 0.0, 0.0]] * 2)
+    assert len(parts_of(alone)) == 1
+    # Wrapped, the domain of what is beside it is still seen.
+    field = displacement(tmp_path, GRIDS["lps"], np.array([1.0, 2.0, 3.0]))
+    wrapped = sitk.CompositeTransform([sitk.CompositeTransform([field])])
+    wrapped.AddTransform(alone)
+    assert [domain_of(part) is None for part in parts_of(wrapped)] == [True, False]
+
+
+def ramp(grid: Grid, at: float) -> sitk.Transform:
+    """A field u_x = 0.2 (x - at), whose determinant is 1.2 wherever it is known."""
+    x = grid.voxel_to_world(np.indices(grid.shape)[::-1].reshape(3, -1).T.astype(float))[:, 0]
+    vectors = np.zeros((*grid.shape, 3))
+    vectors[..., 0] = (0.2 * (x - at)).reshape(grid.shape)
+    image = sitk.GetImageFromArray(vectors, isVector=True)
+    image.SetOrigin(grid.origin)
+    image.SetSpacing(grid.spacing)
+    return sitk.DisplacementFieldTransform(image)
+
+
+@pytest.mark.parametrize("shift", [None, 4.0])
+def test_quality_keeps_off_the_end_of_a_transform(shift: float | None) -> None:
+    part = ramp(Grid((10, 20, 20), (2.0, 2.0, 2.0), (1.0, -9.0, -9.0)), -200.0)
+    before = [] if shift is None else [sitk.TranslationTransform(3, (shift, 0.0, 0.0))]
+    # The part is known in x from 0 to 20 and moves points by 40 mm there: outside is a cliff.
+    transform = sitk.CompositeTransform([part, *before])
+    grid = Grid((30, 8, 9), (1.0, 1.0, 1.0), (-5.5, 0.0, 0.0))
+    array = np.zeros(grid.shape, dtype=bool)
+    array[:, :, :12] = True
+    at = np.array([[4.0, 3.0, 3.0]])
+    result = evaluate_tre(PointPairs(at, at), transform=transform, mask=Image(array, grid))
+    first = 0.0 if shift is None else -shift
+    centres = -5.5 + np.arange(12)
+    known = int((centres - 1 >= first).sum())
+    assert result.quality is not None
+    assert (result.quality.voxels, result.quality.folding_voxels) == (known * 72, 0)
+    # ITK goes on with the outermost vectors in the last half voxel.
+    assert 1.1 < result.quality.min_jacobian < result.quality.mean_jacobian < 1.2001
+    assert result.figures()["jacobian_covered_percent"] == pytest.approx(100 * known / 12)
+
+
+def test_no_quality_where_a_transform_is_unknown() -> None:
+    part = ramp(Grid((4, 4, 4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)), 0.0)
+    grid = Grid((9, 9, 9), (2.0, 2.0, 2.0), (-8.0, -8.0, -8.0))
+    array = np.zeros(grid.shape, dtype=bool)
+    array[:2] = True
+    at = np.array([[2.4, 1.3, 2.9]])
+    result = evaluate_tre(PointPairs(at, at), transform=part, mask=Image(array, grid))
+    assert result.quality is result.quality_region is None
+    assert result.figures()["jacobian_covered_percent"] == 0.0
+    everywhere = evaluate_tre(PointPairs(at, at), transform=affine(), mask=Image(array, grid))
+    assert everywhere.figures()["jacobian_covered_percent"] == 100.0

@@ -107,10 +107,12 @@ def test_summary_rows_have_one_part_per_split_only_where_there_are_several() -> 
     train = [replace(scored(n, [1.0, 3.0], [9.0, 9.0]), role="train") for n in ("a", "b")]
     one = summary_rows(train)
     assert [(row["role"], row["cases"]) for row in one] == [("all", 2)]
-    rows = summary_rows([*train, replace(scored("c", [8.0], [9.0]), role="test")])
+    rows = summary_rows([*train, replace(scored("c", [8.0], [12.0]), role="test")])
     assert [(row["role"], row["cases"]) for row in rows] == [("all", 3), ("train", 2), ("test", 1)]
     assert [row["tre_case_mean_mm"] for row in rows] == pytest.approx([4.0, 2.0, 8.0])
     assert [row["landmarks"] for row in rows] == [5, 4, 1]
+    before = [(row["tre_before_case_mean_mm"], row["tre_before_mean_mm"]) for row in rows]
+    assert before == [pytest.approx(pair) for pair in ((10.0, 9.6), (9.0, 9.0), (12.0, 12.0))]
     assert all(tuple(row) == SUMMARY_COLUMNS for row in rows)
     # One case, one landmark: nothing is known of a spread.
     spread = ("tre_case_std_mm", "tre_case_low_mm", "tre_case_high_mm", "tre_std_mm")

@@ -1,0 +1,59 @@
+"""Transform files as ITK reads them, with what it only warns of as an error."""
+
+from pathlib import Path
+from typing import Any
+
+import SimpleITK as sitk
+
+from lcsd.errors import BadInputError
+from lcsd.files import require_file
+
+SEVERAL = "more than one transform"
+"""Part of SimpleITK's warning on reading a file with transforms that no composite holds."""
+
+
+class _Warnings(sitk.LoggerBase):  # type: ignore[misc]
+    """Keeps what SimpleITK would print, which is its only sign of some trouble."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.texts: list[str] = []
+
+    def DisplayText(self, text: str) -> None:  # noqa: N802 - SimpleITK's name
+        self.texts.append(text)
+
+    DisplayWarningText = DisplayErrorText = DisplayText
+    DisplayGenericOutputText = DisplayDebugText = DisplayText
+
+
+def read_one_transform(path: Path) -> Any:
+    """Return the ``SimpleITK.Transform`` in a file, of any kind and dimension.
+
+    Raises
+    ------
+    BadInputError
+        If the file is missing or unreadable, or holds several transforms that are not parts of a
+        composite.
+    """
+    require_file(path)
+    warnings: Any = _Warnings()
+    logger = warnings.SetAsGlobalITKLogger()
+    try:
+        found = sitk.ReadTransform(str(path))
+    except RuntimeError as error:
+        raise BadInputError(
+            "not a readable ITK transform", code="bad_transform", file=path,
+            expected=".tfm, .txt, .h5, .mat or .xfm as ITK writes them",
+            remedy="TransformParameters.*.txt of elastix are not: have it write ITK's own with "
+            '(ITKTransformOutputFileNameExtension "tfm")',
+        ) from error  # fmt: skip
+    finally:
+        logger.SetAsGlobalITKLogger()
+    if any(SEVERAL in text for text in warnings.texts):
+        raise BadInputError(
+            "the file holds several transforms, of which ITK would use the first only",
+            code="several_transforms", file=path,
+            expected="one transform, which may be a composite",
+            remedy="write them as one CompositeTransform (of which the last is applied first)",
+        )  # fmt: skip
+    return found
