@@ -140,8 +140,8 @@ def pvt1010(
 @click.option("--frame", type=click.Choice(["lps", "ras", "voxel"]), help="Frame of the tables.")
 @click.option("--base", type=click.Choice(["0", "1"]), default="0", show_default=True,
               help="Index of the first voxel in the tables.")  # fmt: skip
-@click.option("--axes", type=click.Choice(["xyz", "zyx"]), default="xyz", show_default=True,
-              help="Order of the coordinates in the tables.")  # fmt: skip
+@click.option("--axes", type=click.Choice(["xyz", "zyx"]),
+              help="Order of columns without names in the tables.  [default: xyz]")  # fmt: skip
 @stage("import", ImportSettings)
 def lcsd500(
     run: Run[ImportSettings], *, source: Path, out_dir: Path, frame: Any, base: str, axes: Any,

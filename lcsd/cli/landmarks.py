@@ -12,7 +12,7 @@ from lcsd.settings.landmarks import LandmarksSettings
 if TYPE_CHECKING:
     from lcsd.geometry import Grid
     from lcsd.images import DisplacementField, Image
-    from lcsd.landmarks.formats import FormatName, Grids
+    from lcsd.landmarks.formats import FormatName, Given, Grids
     from lcsd.landmarks.lists import Paired
 
 FORMATS = click.Choice(["lcsd", "slicer", "fcsv", "dirlab", "learn2reg", "lung250m", "generic"])
@@ -63,6 +63,22 @@ def _grids(
     return Grids(_grid(fixed), _grid(moving))
 
 
+def _numbering(prefix: str, table: str) -> Any:
+    """Return a decorator that adds the options that say what the numbers of a table mean."""
+
+    def decorate(function: Any) -> Any:
+        for name, choices, what in (
+            ("axes", ["xyz", "zyx"], f"Order of the columns of {table}."),
+            ("base", ["0", "1"], f"Index of the first voxel of {table}."),
+            ("frame", ["lps", "ras", "voxel"], f"Frame of {table}."),
+        ):
+            add = click.option(f"--{prefix}{name}", type=click.Choice(choices), help=what)
+            function = add(function)
+        return function
+
+    return decorate
+
+
 @command.command(
     epilog="Example: lcsd landmarks convert copd1_iBH.txt copd1_eBH.txt landmarks.csv "
     "--from dirlab --fixed-image inhale.nii.gz --moving-image exhale.nii.gz"
@@ -77,9 +93,8 @@ def _grids(
     "--spacing", callback=_spacing, metavar="X,Y,Z",
     help="Voxel size in mm where there is no scan; its first voxel is then the origin.",
 )  # fmt: skip
-@click.option("--frame", type=click.Choice(["lps", "ras", "voxel"]), help="Frame of a table read.")
-@click.option("--base", type=click.Choice(["0", "1"]), help="Index of the first voxel of a table.")
-@click.option("--axes", type=click.Choice(["xyz", "zyx"]), help="Order of the columns of a table.")
+@_numbering("", "a table read")
+@_numbering("to-", "a generic table written")
 @click.option(
     "--pair-by", type=click.Choice(["label", "row"]), default="label", show_default=True,
     help="How the points of two lists find each other.",
@@ -93,8 +108,8 @@ def convert(
     run: Run[LandmarksSettings], *, inputs: tuple[Path, ...], output: Path,
     source: "FormatName | None", target: "FormatName | None", moving_out: Path | None,
     fixed_image: Path | None, moving_image: Path | None,
-    spacing: tuple[float, float, float] | None, frame: Any, base: str | None, axes: Any,
-    pair_by: Any, proposed: Path | None,
+    spacing: tuple[float, float, float] | None, pair_by: Any, proposed: Path | None,
+    **numbers: Any,
 ) -> None:  # fmt: skip
     """Convert FIXED [MOVING] to OUTPUT, through LPS mm.
 
@@ -102,7 +117,6 @@ def convert(
     generic; the ending tells .csv with our header, .mrk.json and .fcsv.
     """
     from lcsd.landmarks.formats import (  # noqa: PLC0415
-        Given,
         format_of,
         read_landmarks,
         write_landmarks,
@@ -111,9 +125,8 @@ def convert(
     files = _one_or_two(inputs)
     source = source or format_of(files[0], reading=True)
     target = target or format_of(output, reading=False)
-    _check_options(source, target, {"--frame": frame, "--base": base, "--axes": axes})
+    given, into = _given(source, target, numbers)
     grids = _grids(fixed_image, moving_image, spacing)
-    given = Given(frame, None if base is None else int(base), axes)
     read = read_landmarks(files, source, grids=grids, given=given, by=pair_by)
     if spacing is None:
         _check_inside(read, grids, file=files[0])
@@ -121,7 +134,6 @@ def convert(
     if read.unset:
         say(f"lcsd landmarks: {len(read.unset)} points without a position in a scan left out")
     outputs = [output] if moving_out is None else [output, moving_out]
-    into = given if target == "generic" and source != "generic" else Given()
     write_landmarks(outputs, target, pairs, grids=grids, given=into, notes=read.notes)
     named = {
         "fixed": files[0], "moving": files[-1] if len(files) == 2 else None,
@@ -134,17 +146,30 @@ def convert(
     run.done(output, inputs={k: v for k, v in named.items() if v is not None}, result=result)
 
 
-def _check_options(source: str, target: str, options: dict[str, Any]) -> None:
-    """Refuse options that would change nothing, because both files say what they mean."""
-    from lcsd.errors import BadInputError  # noqa: PLC0415
-    from lcsd.landmarks.formats import TABLES  # noqa: PLC0415
+def _given(source: str, target: str, options: dict[str, Any]) -> "tuple[Given, Given]":
+    """Return what was said of the table read and of the one written.
 
-    said = [name for name, value in options.items() if value is not None]
-    if said and source not in TABLES and target != "generic":
-        raise BadInputError(
-            f"the format {source} says itself what its numbers mean", code="unused_option",
-            field=", ".join(said), remedy="leave it out, or read the file as generic",
-        )  # fmt: skip
+    Options that would change nothing, because a file says what it means, are refused.
+    """
+    from lcsd.errors import BadInputError  # noqa: PLC0415
+    from lcsd.landmarks.formats import TABLES, Given  # noqa: PLC0415
+
+    found = []
+    for prefix, takes, what in (
+        ("", source in TABLES, f"the format {source} says itself what its numbers mean"),
+        ("to_", target == "generic", f"the format {target} is always written the same way"),
+    ):
+        said = {name: options[f"{prefix}{name}"] for name in ("frame", "base", "axes")}
+        given = [f"--{prefix}{name}".replace("_", "-") for name, v in said.items() if v is not None]
+        if given and not takes:
+            raise BadInputError(
+                what, code="unused_option", field=", ".join(given),
+                remedy="leave it out; --frame, --base, --axes are of a table read, --to-frame, "
+                "--to-base, --to-axes of a generic one written",
+            )  # fmt: skip
+        base = None if said["base"] is None else int(said["base"])
+        found.append(Given(said["frame"], base, said["axes"]))
+    return found[0], found[1]
 
 
 def _one_or_two(inputs: tuple[Path, ...]) -> list[Path]:

@@ -36,7 +36,7 @@ class Layout:
     """
 
     patterns: Mapping[str, str]
-    numbering: Given = field(default_factory=lambda: Given("voxel", 0, "xyz"))
+    numbering: Given = field(default_factory=lambda: Given("voxel", 0))
 
     def __post_init__(self) -> None:
         for kind, pattern in self.patterns.items():

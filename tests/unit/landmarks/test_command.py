@@ -76,11 +76,31 @@ def test_convert_refuses_options_that_would_change_nothing(files: Path) -> None:
     call = ("convert", files / "l.csv", files / "o.mrk.json", "--frame", "ras")
     assert "--frame" in refused("unused_option", run(*call))
     assert not (files / "o.mrk.json").exists()
-    written = run("convert", files / "l.csv", files / "o.txt", "--to", "generic", "--frame", "ras")
+    assert "--to-base" in refused("unused_option", run(*call[:3], "--to-base", "1"))
+    to_generic = ("convert", files / "l.csv", files / "o.txt", "--to", "generic")
+    refused("unused_option", run(*to_generic, "--frame", "ras"))
+    written = run(*to_generic, "--to-frame", "ras")
     assert written.exit_code == 0, written.output
-    first = (files / "o.txt").read_text().splitlines()[1].split(",")
+    first = (files / "o.txt").read_text().splitlines()[0].split(",")
     pairs = read_point_pairs(files / "l.csv")
     np.testing.assert_allclose([float(v) for v in first[:2]], -pairs.fixed[0, :2], atol=1e-3)
+
+
+def test_what_is_said_of_a_table_read_is_not_said_of_the_one_written(files: Path) -> None:
+    (files / "v.txt").write_text("11 21 31\n")
+    call = ("convert", files / "v.txt", files / "v.txt", files / "o.txt", "--from", "dirlab",
+            "--to", "generic", "--spacing", "1,1,1")  # fmt: skip
+    for options, numbers in (
+        ((), "10 20 30"),
+        (("--base", "0"), "11 21 31"),
+        (("--to-frame", "ras"), "-10 -20 30"),
+        (("--to-frame", "voxel", "--to-base", "1"), "11 21 31"),
+        (("--axes", "zyx", "--to-frame", "voxel"), "30 20 10"),
+        (("--to-axes", "zyx"), "30 20 10"),
+    ):
+        assert run(*call, *options).exit_code == 0
+        found = (files / "o.txt").read_text().splitlines()[-1].split(",")[:3]
+        assert [float(v) for v in found] == [float(v) for v in numbers.split()], options
 
 
 def test_convert_without_a_scan_takes_a_spacing(files: Path) -> None:

@@ -65,6 +65,10 @@ def test_one_table_of_both_scans_round_trips(
     given = Given(frame, 1 if frame == "voxel" else None, axes)  # type: ignore[arg-type]
     pairs = pairs_in(GRIDS["lps"])
     write_landmarks([file], "generic", pairs, grids=grids, given=given)
+    if frame == "lps":
+        # The columns have names, which say their order.
+        assert "unused_option" in expect("unused_option", [file], "generic", given=given)
+        given = Given(frame)
     back = read_landmarks([file], "generic", grids=grids, given=given).pairs
     np.testing.assert_allclose(back.fixed, pairs.fixed, atol=3e-4)
     np.testing.assert_allclose(back.moving, pairs.moving, atol=3e-4)
@@ -92,6 +96,25 @@ def test_numbers_mean_what_each_format_says(tmp_path: Path) -> None:
     back = read_landmarks([tmp_path / "z", tmp_path / "z"], "generic", grids=grids, given=given)
     np.testing.assert_allclose(back.pairs.fixed, [[-99, -47, 15]])
     assert "--fixed-image" in expect("missing_grid", [tmp_path / "z", tmp_path / "z"], "dirlab")
+
+
+def test_names_of_columns_say_their_order_and_never_a_wrong_frame(tmp_path: Path) -> None:
+    pairs = PointPairs(np.array([[1.0, 2, 3]]), np.array([[4.0, 5, 6]]))
+    file, other = tmp_path / "a", tmp_path / "b"
+    write_landmarks([file], "generic", pairs, given=Given(axes="zyx"))
+    assert file.read_text().splitlines() == [
+        "fixed_z,fixed_y,fixed_x,moving_z,moving_y,moving_x",
+        "3.0000,2.0000,1.0000,6.0000,5.0000,4.0000",
+    ]
+    np.testing.assert_allclose(read_landmarks([file], "generic").pairs.moving, [[4, 5, 6]])
+    write_landmarks([file], "generic", pairs, given=Given("ras"))
+    assert file.read_text() == "-1.0000,-2.0000,3.0000,-4.0000,-5.0000,6.0000\n"
+    write_landmarks([file, other], "generic", pairs, given=Given(axes="zyx"))
+    assert other.read_text() == "z,y,x\n6.0000,5.0000,4.0000\n"
+    back = read_landmarks([file, other], "generic").pairs
+    np.testing.assert_allclose(back.fixed, [[1, 2, 3]])
+    expect("unused_option", [file, other], "generic", given=Given(axes="zyx"))
+    expect("unused_option", [file, other], "generic", given=Given("lps", 1))
 
 
 def markup(points: list[dict[str, object]], **more: object) -> dict[str, object]:
@@ -173,6 +196,7 @@ def test_broken_files_are_named_by_code(tmp_path: Path) -> None:
         ("# only a comment\n", "empty_table"),
         ("1 1 1\n", "unequal_counts"),
         ("1 1 1 1 1 1\n", "too_many_files"),
+        ("x,y,z,x,y,z\n1,1,1,1,1,1\n2,2,2,2,2,2\n", "duplicate_column"),
     ):
         bad.write_text(text)
         expect(code, [good, bad], "generic")
