@@ -133,7 +133,7 @@ def read_landmarks(
     files
         One or two: fixed, moving.
     grids
-        Of the scans; needed for voxel indices.
+        Of the scans; needed for voxel indices. Without a moving one, both share the fixed one.
     given
         Replaces a table's own convention.
     by
@@ -155,9 +155,8 @@ def read_landmarks(
             "a landmark CSV holds both scans", code="too_many_files", file=files[1],
             expected="one file", found=len(files),
         )  # fmt: skip
-    fixed, moving = (
-        _read_one(file, format_name, grid, given) for file, grid in zip(files, grids, strict=True)
-    )
+    fixed = _read_one(files[0], format_name, grids.fixed, given)
+    moving = _read_one(files[1], format_name, grids.moving or grids.fixed, given)
     return pair_lists(fixed, moving, by=by, files=(files[0], files[1]))
 
 

@@ -37,7 +37,7 @@ class NumberTable:
 
 def _cells(line: str) -> list[str]:
     if "," in line:
-        return [cell.strip() for cell in next(csv.reader([line]))]
+        return [cell.strip() for cell in next(csv.reader([line], strict=True))]
     return line.split()
 
 
@@ -80,11 +80,16 @@ def read_number_table(path: Path) -> NumberTable:
         text = require_file(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInputError("not a text file", code="broken_landmarks", file=path) from error
-    lines = [
-        (number, _cells(line))
-        for number, line in enumerate(text.splitlines(), 1)
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
+    try:
+        lines = [
+            (number, _cells(line))
+            for number, line in enumerate(text.splitlines(), 1)
+            if line.strip() and not line.lstrip().startswith("#")
+        ]
+    except csv.Error as error:
+        raise BadInputError(
+            f"not a table of numbers ({error})", code="broken_landmarks", file=path
+        ) from error
     if not lines:
         raise BadInputError("no points in the table", code="empty_table", file=path)
     label: int | None = None
