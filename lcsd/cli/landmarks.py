@@ -53,10 +53,16 @@ def _spacing(_: click.Context, __: click.Parameter, text: str | None) -> Any:
 def _grids(
     fixed: Path | None, moving: Path | None, spacing: tuple[float, float, float] | None
 ) -> "Grids":
+    from lcsd.errors import BadInputError  # noqa: PLC0415
     from lcsd.geometry import Grid  # noqa: PLC0415
     from lcsd.landmarks.formats import Grids  # noqa: PLC0415
 
     if spacing is not None:
+        if fixed is not None or moving is not None:
+            raise BadInputError(
+                "a scan has a voxel size of its own", code="unused_option", field="--spacing",
+                remedy="leave it out, or --fixed-image and --moving-image",
+            )  # fmt: skip
         # Without a scan its first voxel is put at the origin; distances are right anywhere.
         only = Grid((1, 1, 1), spacing, (0.0, 0.0, 0.0))
         return Grids(only, only)
@@ -123,6 +129,7 @@ def convert(
     )
 
     files = _one_or_two(inputs)
+    outputs = _new_files([output, moving_out], [*files, proposed])
     source = source or format_of(files[0], reading=True)
     target = target or format_of(output, reading=False)
     given, into = _given(source, target, numbers)
@@ -133,7 +140,6 @@ def convert(
     pairs = read.pairs if proposed is None else _with_origin(read, proposed, run)
     if read.unset:
         say(f"lcsd landmarks: {len(read.unset)} points without a position in a scan left out")
-    outputs = [output] if moving_out is None else [output, moving_out]
     write_landmarks(outputs, target, pairs, grids=grids, given=into, notes=read.notes)
     named = {
         "fixed": files[0], "moving": files[-1] if len(files) == 2 else None,
@@ -181,6 +187,22 @@ def _one_or_two(inputs: tuple[Path, ...]) -> list[Path]:
             found=f"{len(inputs) + 1} files",
         )  # fmt: skip
     return list(inputs)
+
+
+def _new_files(outputs: list[Path | None], inputs: list[Path | None]) -> list[Path]:
+    """Return the outputs; refuse one that is an input, or given twice."""
+    from lcsd.errors import BadInputError  # noqa: PLC0415
+
+    taken = {path.resolve() for path in inputs if path is not None}
+    kept = [path for path in outputs if path is not None]
+    for path in kept:
+        if path.resolve() in taken:
+            raise BadInputError(
+                "the output is an input, or another output", code="same_file", file=path,
+                remedy="give every file its own name",
+            )  # fmt: skip
+        taken.add(path.resolve())
+    return kept
 
 
 def _check_inside(read: "Paired", grids: "Grids", *, file: Path) -> None:
@@ -303,10 +325,18 @@ def propose(
     Both scans lie on one grid, such as the folder images/ of a case. OUT_DIR gets fixed.mrk.json,
     moving.mrk.json and, with matches, proposal.csv.
     """
+    import numpy as np  # noqa: PLC0415
+
     from lcsd.errors import BadInputError  # noqa: PLC0415
     from lcsd.images import read_image, read_mask  # noqa: PLC0415
+    from lcsd.landmarks.proposal_files import (  # noqa: PLC0415
+        check_new,
+        write_blind,
+        write_proposal,
+    )
     from lcsd.landmarks.propose import distinctive_points, propose_landmarks  # noqa: PLC0415
 
+    check_new(out_dir)
     image = read_image(fixed)
     mask = read_mask(fixed_mask, like=image.grid)
     names = (f"fixed {fixed.name}", f"moving {'' if moving is None else moving.name}".strip())
@@ -314,7 +344,7 @@ def propose(
     options = {"settings": run.settings, "corrfield": run.sections["correspond"]}
     if blind:
         points = distinctive_points(image, mask, **options)
-        _write_blind(out_dir, points, names)
+        write_blind(out_dir, points, names)
         run.done(out_dir / "fixed.mrk.json", inputs=inputs, result={"landmarks": len(points)})
         return
     if moving is None:
@@ -327,13 +357,14 @@ def propose(
     found = propose_landmarks(
         image, other, mask, motion, method=method, device=run.device, **options
     )
-    _write_proposal(out_dir, found.pairs, found.doubt, names)
+    write_proposal(out_dir, found, names)
     inputs |= {"moving": moving} | ({} if field is None else {"field": field})
+    inside = found.doubt[np.isfinite(found.doubt)]
     run.done(
         out_dir / "proposal.csv", inputs=inputs,
         result={
-            "landmarks": len(found.pairs), "doubt_median_mm": float(sorted(found.doubt)[
-                len(found.doubt) // 2]), "doubt_max_mm": float(found.doubt.max()),
+            "landmarks": len(found.pairs), "outside": len(found.doubt) - len(inside),
+            "doubt_median_mm": float(np.median(inside)), "doubt_max_mm": float(inside.max()),
         },
     )  # fmt: skip
 
@@ -352,27 +383,3 @@ def _field(
         fixed, moving, mask, settings=run.sections["correspond"], device=run.device,
         progress=lambda message: say(f"lcsd landmarks: {message}"),
     ).field  # fmt: skip
-
-
-def _write_blind(out_dir: Path, points: Any, names: tuple[str, str]) -> None:
-    from lcsd.landmarks.lists import PointList  # noqa: PLC0415
-    from lcsd.landmarks.slicer import write_markups  # noqa: PLC0415
-
-    labels = tuple(str(n + 1) for n in range(len(points)))
-    write_markups(out_dir / "fixed.mrk.json", [PointList(points, labels, name=names[0])])
-    write_markups(
-        out_dir / "moving.mrk.json", [PointList(points[:0], (), unset=labels, name=names[1])]
-    )
-
-
-def _write_proposal(out_dir: Path, pairs: Any, doubt: Any, names: tuple[str, str]) -> None:
-    from lcsd.landmarks.lists import PointList  # noqa: PLC0415
-    from lcsd.landmarks.slicer import write_markups  # noqa: PLC0415
-    from lcsd.points import write_point_pairs  # noqa: PLC0415
-
-    notes = tuple(f"doubt {value:.1f} mm" for value in doubt)
-    write_markups(out_dir / "fixed.mrk.json", [PointList(pairs.fixed, pairs.ids, name=names[0])])
-    write_markups(
-        out_dir / "moving.mrk.json", [PointList(pairs.moving, pairs.ids, notes, name=names[1])]
-    )
-    write_point_pairs(out_dir / "proposal.csv", pairs)

@@ -110,7 +110,18 @@ def test_convert_without_a_scan_takes_a_spacing(files: Path) -> None:
     assert run(*call, "--spacing", "0.5,1,2").exit_code == 0
     np.testing.assert_allclose(read_point_pairs(files / "o.csv").fixed, [[0, 0, 0], [1, 0, 0]])
     assert run(*call, "--spacing", "1,2").exit_code == 2
+    scan = ("--spacing", "1,1,1", "--moving-image", files / "moving.nii.gz")
+    assert "--spacing" in refused("unused_option", run(*call, *scan))
     refused("too_many_files", run("convert", "a", "b", "c", "d"))
+
+
+def test_an_output_is_neither_an_input_nor_another_output(files: Path) -> None:
+    before = (files / "l.csv").read_bytes()
+    refused("same_file", run("convert", files / "l.csv", files / "." / "l.csv"))
+    assert (files / "l.csv").read_bytes() == before
+    refused("same_file", run("convert", files / "l.csv", files / "a.fcsv", "--moving-out",
+                             files / "a.fcsv"))  # fmt: skip
+    assert not (files / "a.fcsv").exists()
 
 
 def test_check_lists_findings_and_refuses_errors(files: Path) -> None:
@@ -180,9 +191,35 @@ def test_propose_correct_in_slicer_and_read_back(files: Path) -> None:
     assert corrected.ids is not None
     assert corrected.origin is not None
     assert dict(zip(corrected.ids, corrected.origin, strict=True))["2"] == "corrected:shift"
-    first = (out / "proposal.csv").read_bytes()
-    assert run(*call).exit_code == 0
-    assert (out / "proposal.csv").read_bytes() == first
+    # What was corrected is not written over; elsewhere equal input gives equal bytes.
+    assert "proposal" in refused("not_empty", run(*call))
+    assert json.loads((out / "moving.mrk.json").read_text()) == content
+    again = [*call[:8], files / "again", *call[9:]]
+    assert run(*again).exit_code == 0
+    assert (files / "again" / "proposal.csv").read_bytes() == (out / "proposal.csv").read_bytes()
+
+
+def test_matches_outside_the_follow_up_have_no_weight(files: Path) -> None:
+    def propose(millimetres: float, out: str) -> Result:
+        vectors = np.full((*GRID.shape, 3), (millimetres, 0.0, 0.0), dtype=np.float32)
+        write_field(files / "far.nii.gz", DisplacementField(vectors, GRID))
+        return run("propose", files / "fixed.nii.gz", files / "moving.nii.gz", "--fixed-mask",
+                   files / "mask.nii.gz", "--field", files / "far.nii.gz", "--out-dir",
+                   files / out, "--count", 12, "--json")  # fmt: skip
+
+    result = propose(30.0, "far")
+    assert result.exit_code == 0, result.output
+    proposal = read_point_pairs(files / "far" / "proposal.csv")
+    outside = ~GRID.contains(proposal.moving)
+    assert 0 < outside.sum() < 12
+    assert json.loads(result.stdout)["outside"] == outside.sum()
+    assert proposal.weight is not None
+    assert (proposal.weight[outside] == 0).all()
+    (moving,) = read_markups(files / "far" / "moving.mrk.json")
+    assert moving.notes is not None
+    assert [n == "outside the follow-up" for n in moving.notes] == outside.tolist()
+    refused("landmark_outside", propose(500.0, "farther"))
+    assert not (files / "farther").exists()
 
 
 def test_blind_proposal_has_labels_without_positions(files: Path) -> None:
@@ -194,6 +231,10 @@ def test_blind_proposal_has_labels_without_positions(files: Path) -> None:
     assert len(fixed.points) == 8
     assert moving.unset == fixed.labels
     assert not (out / "proposal.csv").exists()
+    zero = run("propose", files / "fixed.nii.gz", "--fixed-mask", files / "mask.nii.gz", "--blind",
+               "--count", 0, "--out-dir", files / "x")  # fmt: skip
+    assert zero.exit_code == 2
+    assert "found 0" in zero.stderr
     refused(
         "missing_input",
         run("propose", files / "fixed.nii.gz", "--fixed-mask", files / "mask.nii.gz",
