@@ -174,6 +174,13 @@ def test_broken_files_are_named(tmp_path: Path, name: str, content: bytes, code:
     assert "\n" not in caught.value.message
 
 
+def test_a_newer_version_of_vtk_is_no_damage(tmp_path: Path) -> None:
+    content = VTK_POINTS.replace(b"3.0", b"9.0") + b"1 2 3\n4 5 6\n7 8 9\n"
+    (tmp_path / "a.vtk").write_bytes(content)
+    found = read_cloud_file(tmp_path / "a.vtk").cloud.points
+    np.testing.assert_array_equal(found, np.arange(1, 10).reshape(3, 3))
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="file not found"):
         read_cloud_file(tmp_path / "absent.ply")

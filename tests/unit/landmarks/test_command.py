@@ -10,9 +10,20 @@ from click.testing import CliRunner, Result
 from lcsd.cli.landmarks import command
 from lcsd.files import read_json
 from lcsd.geometry import Grid, flip_lps_ras
-from lcsd.images import DisplacementField, Image, write_field, write_image, write_mask
+from lcsd.images import (
+    DisplacementField,
+    Image,
+    read_field,
+    read_image,
+    read_mask,
+    write_field,
+    write_image,
+    write_mask,
+)
+from lcsd.landmarks.propose import propose_landmarks
 from lcsd.landmarks.slicer import read_markups
 from lcsd.points import PointPairs, read_point_pairs, write_point_pairs
+from lcsd.settings.landmarks import LandmarksSettings
 
 GRID = Grid((30, 32, 28), (2.0, 2.0, 2.0), (-30.0, -40.0, -300.0))
 
@@ -165,8 +176,14 @@ def test_propose_correct_in_slicer_and_read_back(files: Path) -> None:
     call = ("propose", files / "fixed.nii.gz", files / "moving.nii.gz", "--fixed-mask",
             files / "mask.nii.gz", "--field", files / "field.nii.gz", "--out-dir", out,
             "--count", 12, "--method", "shift")  # fmt: skip
-    result = run(*call)
+    result = run(*call, "--json")
     assert result.exit_code == 0, result.output
+    again = propose_landmarks(
+        read_image(files / "fixed.nii.gz"), read_image(files / "moving.nii.gz"),
+        read_mask(files / "mask.nii.gz"), read_field(files / "field.nii.gz"), method="shift",
+        settings=LandmarksSettings(count=12),
+    )  # fmt: skip
+    assert json.loads(result.stdout)["doubt_median_mm"] == pytest.approx(np.median(again.doubt))
     proposal = read_point_pairs(out / "proposal.csv")
     assert proposal.origin == ("predicted:shift",) * 12
     np.testing.assert_allclose(proposal.moving - proposal.fixed, [[2.0, 0, 0]] * 12, atol=1e-3)
@@ -194,8 +211,7 @@ def test_propose_correct_in_slicer_and_read_back(files: Path) -> None:
     # What was corrected is not written over; elsewhere equal input gives equal bytes.
     assert "proposal" in refused("not_empty", run(*call))
     assert json.loads((out / "moving.mrk.json").read_text()) == content
-    again = [*call[:8], files / "again", *call[9:]]
-    assert run(*again).exit_code == 0
+    assert run(*call[:8], files / "again", *call[9:]).exit_code == 0
     assert (files / "again" / "proposal.csv").read_bytes() == (out / "proposal.csv").read_bytes()
 
 
