@@ -127,9 +127,37 @@ def _read_ply(path: Path) -> tuple[Points, Labels, Writer]:
     return points, labels, write
 
 
+def _updated(reader: Any) -> str:
+    """Update a reader of VTK; return its errors and VTK's own warnings, empty if all is well.
+
+    VTK raises nothing: it prints. A reader's warnings (a newer version of the format) do not count.
+    """
+    from vtkmodules.vtkCommonCore import (  # noqa: PLC0415
+        vtkLogger,
+        vtkObject,
+        vtkOutputWindow,
+        vtkStringOutputWindow,
+    )
+
+    errors: list[str] = []
+    reader.AddObserver("ErrorEvent", lambda *_: errors.append("damaged"))
+    reader.AddObserver("WarningEvent", lambda *_: None)
+    before, window = vtkOutputWindow.GetInstance(), vtkStringOutputWindow()
+    displayed = vtkObject.GetGlobalWarningDisplay()
+    vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_OFF)
+    vtkOutputWindow.SetInstance(window)
+    vtkObject.GlobalWarningDisplayOn()
+    try:
+        reader.Update()
+    finally:
+        vtkObject.SetGlobalWarningDisplay(displayed)
+        vtkOutputWindow.SetInstance(before)
+    said = window.GetOutput().strip().splitlines()
+    return said[-1] if said else "".join(errors[:1])
+
+
 def _read_vtk(path: Path) -> tuple[Points, Labels, Writer]:
     from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy  # noqa: PLC0415
-    from vtkmodules.vtkCommonCore import vtkObject  # noqa: PLC0415
     from vtkmodules.vtkIOLegacy import vtkPolyDataReader, vtkPolyDataWriter  # noqa: PLC0415
     from vtkmodules.vtkIOXML import (  # noqa: PLC0415
         vtkXMLPolyDataReader,
@@ -137,10 +165,12 @@ def _read_vtk(path: Path) -> tuple[Points, Labels, Writer]:
     )
 
     xml = path.suffix.lower() == ".vtp"
-    vtkObject.GlobalWarningDisplayOff()  # its warnings are lines that no user can act on
     reader = vtkXMLPolyDataReader() if xml else vtkPolyDataReader()
     reader.SetFileName(str(path))
-    reader.Update()
+    # After an error the arrays have their full length, the rest of it uninitialised memory.
+    complaints = _updated(reader)
+    if complaints:
+        raise ValueError(complaints)
     content = reader.GetOutput()
     if content is None or content.GetPoints() is None:
         raise ValueError("no points of a PolyData")

@@ -118,7 +118,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(require_file(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInputError(f"not valid JSON ({error})", code="bad_json", file=path) from error
     if not isinstance(content, dict):
         raise BadInputError(

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,9 @@ def write_point_pairs(path: Path, pairs: PointPairs) -> None:
             writer.writerow(cells)
 
 
-def _number(text: str | None, *, path: Path, line: int, column: str) -> float:
+def _number(text: str, *, path: Path, line: int, column: str) -> float:
     try:
-        value = float(text or "")
+        value = float(text)
     except ValueError:
         value = float("nan")
     if not np.isfinite(value):
@@ -77,8 +78,8 @@ def _number(text: str | None, *, path: Path, line: int, column: str) -> float:
     return value
 
 
-def _origin(text: str | None, *, path: Path, line: int) -> str:
-    origin = (text or "").strip()
+def _origin(text: str, *, path: Path, line: int) -> str:
+    origin = text.strip()
     if origin and not ORIGIN_PATTERN.fullmatch(origin):
         raise BadInputError(
             "not the origin of a landmark", code="bad_origin", file=path,
@@ -88,26 +89,56 @@ def _origin(text: str | None, *, path: Path, line: int) -> str:
     return origin
 
 
+def check_columns(columns: Sequence[str], path: Path) -> None:
+    """Raise ``BadInputError`` (``duplicate_column``) if a column's name appears twice."""
+    twice = sorted({name for name in columns if name and columns.count(name) > 1})
+    if twice:
+        raise BadInputError(
+            "a column is there twice", code="duplicate_column", file=path,
+            field=", ".join(twice), found=",".join(columns), remedy="leave one of them",
+        )  # fmt: skip
+
+
+def _rows(path: Path) -> tuple[tuple[str, ...], list[tuple[int, dict[str, str]]]]:
+    """Return the columns of a CSV file, and line and cells of each row; blank lines are none."""
+    try:
+        with require_file(path).open(newline="", encoding="utf-8-sig") as handle:
+            reader = csv.reader(handle, strict=True)
+            columns = tuple(next(reader, ()))
+            rows = [(reader.line_num, cells) for cells in reader if cells]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInputError(
+            f"not a CSV file in UTF-8 ({error})", code="broken_table", file=path,
+            expected=",".join(PAIR_COLUMNS),
+        ) from error  # fmt: skip
+    for line, cells in rows:
+        if len(cells) != len(columns):
+            raise BadInputError(
+                "the row has another number of cells than the header", code="bad_row", file=path,
+                field=f"line {line}", expected=len(columns), found=len(cells),
+                remedy="a decimal point, commas between the cells only",
+            )  # fmt: skip
+    return columns, [(line, dict(zip(columns, cells, strict=True))) for line, cells in rows]
+
+
 def read_point_pairs(path: Path) -> PointPairs:
     """Return correspondences or landmarks from a CSV file.
 
     Raises
     ------
     BadInputError
-        If the file is missing, a column is missing, a cell is not a finite number or not an
-        origin, or there is no row; the message names line and column.
+        If the file is missing or no CSV in UTF-8, a column is missing or there twice, a row has
+        another number of cells than the header, a cell is not a finite number or not an origin,
+        or there is no row; the message names line and column.
     """
-    with require_file(path).open(newline="", encoding="utf-8-sig") as handle:
-        reader = csv.DictReader(handle)
-        columns = tuple(reader.fieldnames or ())
-        missing = [name for name in PAIR_COLUMNS if name not in columns]
-        if missing:
-            raise BadInputError(
-                "columns are missing", code="missing_column", file=path,
-                field=", ".join(missing), expected=",".join(PAIR_COLUMNS), found=",".join(columns),
-            )  # fmt: skip
-        # The reader skips blank lines but counts them.
-        rows = [(reader.line_num, row) for row in reader]
+    columns, rows = _rows(path)
+    missing = [name for name in PAIR_COLUMNS if name not in columns]
+    if missing:
+        raise BadInputError(
+            "columns are missing", code="missing_column", file=path,
+            field=", ".join(missing), expected=",".join(PAIR_COLUMNS), found=",".join(columns),
+        )  # fmt: skip
+    check_columns(columns, path)
     if not rows:
         raise BadInputError("no point pairs in the table", code="empty_table", file=path)
     numeric = [*PAIR_COLUMNS] + (["weight"] if "weight" in columns else [])

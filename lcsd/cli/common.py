@@ -268,7 +268,8 @@ def stage(
             target = next(named, None) or Path(name)
             for parameter, assignment in (shortcuts or {}).items():
                 value = parameters.pop(parameter)
-                if value:
+                # An option that was not given is None, a flag that was not False; 0 is a value.
+                if value is not None and value is not False:
                     assignments = (*assignments, assignment.format(value))
             try:
                 settings, sections = read_sections(

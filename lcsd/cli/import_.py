@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from lcsd.cli.common import FILE, Run, stage
+from lcsd.cli.common import FILE, Run, say, stage
 from lcsd.settings.imports import ImportSettings
 
 
@@ -41,6 +41,7 @@ def dirlab(
     """
     from lcsd.importers.archives import dataset_files  # noqa: PLC0415
     from lcsd.importers.dirlab import (  # noqa: PLC0415
+        LANDMARKS,
         DirLabOptions,
         find_cases,
         import_dirlab,
@@ -60,6 +61,9 @@ def dirlab(
             progress=lambda names: run.progress(names, label="cases", unit="case"),
         )  # fmt: skip
         inputs = _inputs(source, files, scratch)
+    for row in rows:
+        if row["points"] != LANDMARKS:
+            say(f"lcsd import: {row['case']} has {row['points']} landmarks, not {LANDMARKS}")
     distances = {f"{row['case']}_mean_distance_mm": row["distance_mm"] for row in rows}
     run.done(out_dir / "pairs.tsv", inputs=inputs, result={"cases": len(rows), **distances})
 
@@ -83,11 +87,15 @@ def _inputs(source: Path, files: list[Path], scratch: Path) -> dict[str, Path]:
     """Return what was read, for the provenance; what was unpacked is removed."""
     import shutil  # noqa: PLC0415
 
+    from lcsd.importers.archives import archives_in  # noqa: PLC0415
+
     if scratch.exists():
         shutil.rmtree(scratch)
-    read = {path.name: path for path in files if path.exists()}
-    archives = [source] if source.is_file() else sorted(source.rglob("*.zip"))
-    return read | {path.name: path for path in archives}
+    if source.is_file():
+        return {source.name: source}
+    read = [path for path in files if path.exists()]
+    # Two archives of one name may lie in two folders.
+    return {path.relative_to(source).as_posix(): path for path in (*read, *archives_in(source))}
 
 
 @command.command(epilog="Example: lcsd import pvt1010 downloads/PVT1010 pvt1010")
@@ -113,13 +121,21 @@ def pvt1010(
     from lcsd.importers.archives import dataset_files  # noqa: PLC0415
     from lcsd.importers.cloud_table import TABLE, write_cloud_table  # noqa: PLC0415
     from lcsd.importers.folder import new_folder  # noqa: PLC0415
-    from lcsd.importers.pvt1010 import find_pairs, import_pvt1010, wanted  # noqa: PLC0415
+    from lcsd.importers.pvt1010 import (  # noqa: PLC0415
+        find_pairs,
+        import_pvt1010,
+        lone_texts,
+        wanted,
+    )
 
     with new_folder(out_dir) as folder:
         scratch = folder / "unpacked"
         files = dataset_files(source, scratch, wanted=wanted, limits=run.settings)
+        pairs = find_pairs(files)
+        for file in lone_texts(pairs):
+            say(f"lcsd import: {file.name} left out: the landmarks of the other phase are missing")
         rows = import_pvt1010(
-            find_pairs(files), folder, fixed=fixed, frame=frame,
+            pairs, folder, fixed=fixed, frame=frame,
             progress=lambda numbers: run.progress(numbers, label="pairs", unit="pair"),
         )  # fmt: skip
         result = write_cloud_table(folder, rows)
@@ -140,8 +156,8 @@ def pvt1010(
 @click.option("--frame", type=click.Choice(["lps", "ras", "voxel"]), help="Frame of the tables.")
 @click.option("--base", type=click.Choice(["0", "1"]), default="0", show_default=True,
               help="Index of the first voxel in the tables.")  # fmt: skip
-@click.option("--axes", type=click.Choice(["xyz", "zyx"]), default="xyz", show_default=True,
-              help="Order of the coordinates in the tables.")  # fmt: skip
+@click.option("--axes", type=click.Choice(["xyz", "zyx"]),
+              help="Order of columns without names in the tables.  [default: xyz]")  # fmt: skip
 @stage("import", ImportSettings)
 def lcsd500(
     run: Run[ImportSettings], *, source: Path, out_dir: Path, frame: Any, base: str, axes: Any,

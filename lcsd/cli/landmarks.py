@@ -12,7 +12,7 @@ from lcsd.settings.landmarks import LandmarksSettings
 if TYPE_CHECKING:
     from lcsd.geometry import Grid
     from lcsd.images import DisplacementField, Image
-    from lcsd.landmarks.formats import FormatName, Grids
+    from lcsd.landmarks.formats import FormatName, Given, Grids
     from lcsd.landmarks.lists import Paired
 
 FORMATS = click.Choice(["lcsd", "slicer", "fcsv", "dirlab", "learn2reg", "lung250m", "generic"])
@@ -53,14 +53,36 @@ def _spacing(_: click.Context, __: click.Parameter, text: str | None) -> Any:
 def _grids(
     fixed: Path | None, moving: Path | None, spacing: tuple[float, float, float] | None
 ) -> "Grids":
+    from lcsd.errors import BadInputError  # noqa: PLC0415
     from lcsd.geometry import Grid  # noqa: PLC0415
     from lcsd.landmarks.formats import Grids  # noqa: PLC0415
 
     if spacing is not None:
+        if fixed is not None or moving is not None:
+            raise BadInputError(
+                "a scan has a voxel size of its own", code="unused_option", field="--spacing",
+                remedy="leave it out, or --fixed-image and --moving-image",
+            )  # fmt: skip
         # Without a scan its first voxel is put at the origin; distances are right anywhere.
         only = Grid((1, 1, 1), spacing, (0.0, 0.0, 0.0))
         return Grids(only, only)
     return Grids(_grid(fixed), _grid(moving))
+
+
+def _numbering(prefix: str, table: str) -> Any:
+    """Return a decorator that adds the options that say what the numbers of a table mean."""
+
+    def decorate(function: Any) -> Any:
+        for name, choices, what in (
+            ("axes", ["xyz", "zyx"], f"Order of the columns of {table}."),
+            ("base", ["0", "1"], f"Index of the first voxel of {table}."),
+            ("frame", ["lps", "ras", "voxel"], f"Frame of {table}."),
+        ):
+            add = click.option(f"--{prefix}{name}", type=click.Choice(choices), help=what)
+            function = add(function)
+        return function
+
+    return decorate
 
 
 @command.command(
@@ -77,9 +99,8 @@ def _grids(
     "--spacing", callback=_spacing, metavar="X,Y,Z",
     help="Voxel size in mm where there is no scan; its first voxel is then the origin.",
 )  # fmt: skip
-@click.option("--frame", type=click.Choice(["lps", "ras", "voxel"]), help="Frame of a table read.")
-@click.option("--base", type=click.Choice(["0", "1"]), help="Index of the first voxel of a table.")
-@click.option("--axes", type=click.Choice(["xyz", "zyx"]), help="Order of the columns of a table.")
+@_numbering("", "a table read")
+@_numbering("to-", "a generic table written")
 @click.option(
     "--pair-by", type=click.Choice(["label", "row"]), default="label", show_default=True,
     help="How the points of two lists find each other.",
@@ -93,8 +114,8 @@ def convert(
     run: Run[LandmarksSettings], *, inputs: tuple[Path, ...], output: Path,
     source: "FormatName | None", target: "FormatName | None", moving_out: Path | None,
     fixed_image: Path | None, moving_image: Path | None,
-    spacing: tuple[float, float, float] | None, frame: Any, base: str | None, axes: Any,
-    pair_by: Any, proposed: Path | None,
+    spacing: tuple[float, float, float] | None, pair_by: Any, proposed: Path | None,
+    **numbers: Any,
 ) -> None:  # fmt: skip
     """Convert FIXED [MOVING] to OUTPUT, through LPS mm.
 
@@ -102,26 +123,23 @@ def convert(
     generic; the ending tells .csv with our header, .mrk.json and .fcsv.
     """
     from lcsd.landmarks.formats import (  # noqa: PLC0415
-        Given,
         format_of,
         read_landmarks,
         write_landmarks,
     )
 
     files = _one_or_two(inputs)
+    outputs = _new_files([output, moving_out], [*files, proposed])
     source = source or format_of(files[0], reading=True)
     target = target or format_of(output, reading=False)
-    _check_options(source, target, {"--frame": frame, "--base": base, "--axes": axes})
+    given, into = _given(source, target, numbers)
     grids = _grids(fixed_image, moving_image, spacing)
-    given = Given(frame, None if base is None else int(base), axes)
     read = read_landmarks(files, source, grids=grids, given=given, by=pair_by)
     if spacing is None:
         _check_inside(read, grids, file=files[0])
     pairs = read.pairs if proposed is None else _with_origin(read, proposed, run)
     if read.unset:
         say(f"lcsd landmarks: {len(read.unset)} points without a position in a scan left out")
-    outputs = [output] if moving_out is None else [output, moving_out]
-    into = given if target == "generic" and source != "generic" else Given()
     write_landmarks(outputs, target, pairs, grids=grids, given=into, notes=read.notes)
     named = {
         "fixed": files[0], "moving": files[-1] if len(files) == 2 else None,
@@ -134,17 +152,30 @@ def convert(
     run.done(output, inputs={k: v for k, v in named.items() if v is not None}, result=result)
 
 
-def _check_options(source: str, target: str, options: dict[str, Any]) -> None:
-    """Refuse options that would change nothing, because both files say what they mean."""
-    from lcsd.errors import BadInputError  # noqa: PLC0415
-    from lcsd.landmarks.formats import TABLES  # noqa: PLC0415
+def _given(source: str, target: str, options: dict[str, Any]) -> "tuple[Given, Given]":
+    """Return what was said of the table read and of the one written.
 
-    said = [name for name, value in options.items() if value is not None]
-    if said and source not in TABLES and target != "generic":
-        raise BadInputError(
-            f"the format {source} says itself what its numbers mean", code="unused_option",
-            field=", ".join(said), remedy="leave it out, or read the file as generic",
-        )  # fmt: skip
+    Options that would change nothing, because a file says what it means, are refused.
+    """
+    from lcsd.errors import BadInputError  # noqa: PLC0415
+    from lcsd.landmarks.formats import TABLES, Given  # noqa: PLC0415
+
+    found = []
+    for prefix, takes, what in (
+        ("", source in TABLES, f"the format {source} says itself what its numbers mean"),
+        ("to_", target == "generic", f"the format {target} is always written the same way"),
+    ):
+        said = {name: options[f"{prefix}{name}"] for name in ("frame", "base", "axes")}
+        given = [f"--{prefix}{name}".replace("_", "-") for name, v in said.items() if v is not None]
+        if given and not takes:
+            raise BadInputError(
+                what, code="unused_option", field=", ".join(given),
+                remedy="leave it out; --frame, --base, --axes are of a table read, --to-frame, "
+                "--to-base, --to-axes of a generic one written",
+            )  # fmt: skip
+        base = None if said["base"] is None else int(said["base"])
+        found.append(Given(said["frame"], base, said["axes"]))
+    return found[0], found[1]
 
 
 def _one_or_two(inputs: tuple[Path, ...]) -> list[Path]:
@@ -156,6 +187,22 @@ def _one_or_two(inputs: tuple[Path, ...]) -> list[Path]:
             found=f"{len(inputs) + 1} files",
         )  # fmt: skip
     return list(inputs)
+
+
+def _new_files(outputs: list[Path | None], inputs: list[Path | None]) -> list[Path]:
+    """Return the outputs; refuse one that is an input, or given twice."""
+    from lcsd.errors import BadInputError  # noqa: PLC0415
+
+    taken = {path.resolve() for path in inputs if path is not None}
+    kept = [path for path in outputs if path is not None]
+    for path in kept:
+        if path.resolve() in taken:
+            raise BadInputError(
+                "the output is an input, or another output", code="same_file", file=path,
+                remedy="give every file its own name",
+            )  # fmt: skip
+        taken.add(path.resolve())
+    return kept
 
 
 def _check_inside(read: "Paired", grids: "Grids", *, file: Path) -> None:
@@ -278,10 +325,18 @@ def propose(
     Both scans lie on one grid, such as the folder images/ of a case. OUT_DIR gets fixed.mrk.json,
     moving.mrk.json and, with matches, proposal.csv.
     """
+    import numpy as np  # noqa: PLC0415
+
     from lcsd.errors import BadInputError  # noqa: PLC0415
     from lcsd.images import read_image, read_mask  # noqa: PLC0415
+    from lcsd.landmarks.proposal_files import (  # noqa: PLC0415
+        check_new,
+        write_blind,
+        write_proposal,
+    )
     from lcsd.landmarks.propose import distinctive_points, propose_landmarks  # noqa: PLC0415
 
+    check_new(out_dir)
     image = read_image(fixed)
     mask = read_mask(fixed_mask, like=image.grid)
     names = (f"fixed {fixed.name}", f"moving {'' if moving is None else moving.name}".strip())
@@ -289,7 +344,7 @@ def propose(
     options = {"settings": run.settings, "corrfield": run.sections["correspond"]}
     if blind:
         points = distinctive_points(image, mask, **options)
-        _write_blind(out_dir, points, names)
+        write_blind(out_dir, points, names)
         run.done(out_dir / "fixed.mrk.json", inputs=inputs, result={"landmarks": len(points)})
         return
     if moving is None:
@@ -302,13 +357,14 @@ def propose(
     found = propose_landmarks(
         image, other, mask, motion, method=method, device=run.device, **options
     )
-    _write_proposal(out_dir, found.pairs, found.doubt, names)
+    write_proposal(out_dir, found, names)
     inputs |= {"moving": moving} | ({} if field is None else {"field": field})
+    inside = found.doubt[np.isfinite(found.doubt)]
     run.done(
         out_dir / "proposal.csv", inputs=inputs,
         result={
-            "landmarks": len(found.pairs), "doubt_median_mm": float(sorted(found.doubt)[
-                len(found.doubt) // 2]), "doubt_max_mm": float(found.doubt.max()),
+            "landmarks": len(found.pairs), "outside": len(found.doubt) - len(inside),
+            "doubt_median_mm": float(np.median(inside)), "doubt_max_mm": float(inside.max()),
         },
     )  # fmt: skip
 
@@ -327,27 +383,3 @@ def _field(
         fixed, moving, mask, settings=run.sections["correspond"], device=run.device,
         progress=lambda message: say(f"lcsd landmarks: {message}"),
     ).field  # fmt: skip
-
-
-def _write_blind(out_dir: Path, points: Any, names: tuple[str, str]) -> None:
-    from lcsd.landmarks.lists import PointList  # noqa: PLC0415
-    from lcsd.landmarks.slicer import write_markups  # noqa: PLC0415
-
-    labels = tuple(str(n + 1) for n in range(len(points)))
-    write_markups(out_dir / "fixed.mrk.json", [PointList(points, labels, name=names[0])])
-    write_markups(
-        out_dir / "moving.mrk.json", [PointList(points[:0], (), unset=labels, name=names[1])]
-    )
-
-
-def _write_proposal(out_dir: Path, pairs: Any, doubt: Any, names: tuple[str, str]) -> None:
-    from lcsd.landmarks.lists import PointList  # noqa: PLC0415
-    from lcsd.landmarks.slicer import write_markups  # noqa: PLC0415
-    from lcsd.points import write_point_pairs  # noqa: PLC0415
-
-    notes = tuple(f"doubt {value:.1f} mm" for value in doubt)
-    write_markups(out_dir / "fixed.mrk.json", [PointList(pairs.fixed, pairs.ids, name=names[0])])
-    write_markups(
-        out_dir / "moving.mrk.json", [PointList(pairs.moving, pairs.ids, notes, name=names[1])]
-    )
-    write_point_pairs(out_dir / "proposal.csv", pairs)

@@ -4,8 +4,11 @@ An archive is foreign input: a name may point out of the folder, an entry may be
 kilobytes may unpack to terabytes. All of that is refused before a byte is written.
 """
 
+import errno
+import lzma
 import os
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -16,8 +19,16 @@ from lcsd.settings.imports import ImportSettings
 
 CHUNK_BYTES = 1 << 20
 BYTES_PER_GIB = 1 << 30
+NAME_BYTES = 255
+"""Length of a file's name that file systems take."""
+
 ENCRYPTED = 0x1
 """Bit of a zip entry's flags."""
+
+_BROKEN = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError,
+    ValueError,
+)  # fmt: skip
 
 
 def _unsafe(archive: Path, name: str, why: str) -> BadInputError:
@@ -47,9 +58,16 @@ def check_entries(archive: Path, entries: list[zipfile.ZipInfo], limits: ImportS
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
             raise _unsafe(archive, name, "a link or another special file")
+        if any(len(os.fsencode(part)) > NAME_BYTES for part in path.parts):
+            raise _unsafe(archive, name, "a name that is too long")
         total += entry.file_size
     if total > limits.max_gib * BYTES_PER_GIB:
         raise _unsafe(archive, "", f"{total / BYTES_PER_GIB:.1f} GiB unpacked, more than max_gib")
+    files = {PurePosixPath(entry.filename) for entry in entries if not entry.is_dir()}
+    for entry in entries:
+        path = PurePosixPath(entry.filename)
+        if not files.isdisjoint((*path.parents, path) if entry.is_dir() else path.parents):
+            raise _unsafe(archive, entry.filename, "a file that is a folder, too")
 
 
 def extract(
@@ -68,7 +86,8 @@ def extract(
     ------
     BadInputError
         ``broken_archive``, ``encrypted_archive``, or ``unsafe_archive``: a name that leads out
-        of the folder, a link, too many files, too many bytes.
+        of the folder or is too long, a link, a file that is a folder, too, too many files, too
+        many bytes.
     """
     found: list[Path] = []
     try:
@@ -88,8 +107,15 @@ def extract(
                     )  # fmt: skip
                 _copy(content, entry, path, archive)
                 found.append(path)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
+    except _BROKEN as error:
         raise _broken(archive, error) from error
+    except OSError as error:
+        # A decompressor's own has no number; a wrong offset is an invalid argument.
+        if error.errno in {None, errno.EINVAL}:
+            raise _broken(archive, error) from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise _unsafe(archive, "", "a name that is too long") from error
+        raise
     return found
 
 
@@ -103,6 +129,17 @@ def _copy(content: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, archive:
             if left < 0:
                 raise _unsafe(archive, entry.filename, "more bytes than it says")
             target.write(chunk)
+
+
+def _inside(source: Path) -> list[Path]:
+    if source.is_dir():
+        return [Path(top) / name for top, _, names in os.walk(source) for name in names]
+    return [source]
+
+
+def archives_in(source: Path) -> list[Path]:
+    """Return the zip archives of a folder, or a file that is one, sorted."""
+    return sorted(path for path in _inside(source) if path.suffix.lower() == ".zip")
 
 
 def dataset_files(
@@ -122,12 +159,7 @@ def dataset_files(
     """
     if not source.exists():
         raise BadInputError("file not found", code="missing_file", file=source)
-    if source.is_dir():
-        inside = [Path(top) / name for top, _, names in os.walk(source) for name in names]
-    else:
-        inside = [source]
-    files = [path for path in inside if wanted(path.name)]
-    archives = sorted(path for path in inside if path.suffix.lower() == ".zip")
-    for number, archive in enumerate(archives):
+    files = [path for path in _inside(source) if wanted(path.name)]
+    for number, archive in enumerate(archives_in(source)):
         files += extract(archive, scratch / str(number), wanted=wanted, limits=limits)
     return sorted(files)

@@ -51,6 +51,9 @@ GEOMETRY: dict[str, Geometry] = {
 }  # fmt: skip
 """As the dataset's pages say (www.dir-lab.com, COPDgene and 4DCT reference data)."""
 
+LANDMARKS = 300
+"""Of each case."""
+
 INTERCEPT_HU = -1024.0
 """Added to a stored value it gives HU. The page does not say so: programs that read the files use
 it, and :func:`to_hu` tests it on every volume."""
@@ -262,7 +265,7 @@ def import_case(
     row: dict[str, Any] = {
         "case": case, "patient_id": case, "role": "test",
         "landmarks": f"cases/{case}/landmarks.csv", "landmarks_frame": "native",
-        "distance_mm": float(apart.mean()),
+        "distance_mm": float(apart.mean()), "points": len(pairs),
     }  # fmt: skip
     for role, phase in phases.items():
         row |= {f"{role}_source": f"cases/{case}/{role}.nii.gz", f"{role}_time": phase}
@@ -278,7 +281,8 @@ def import_dirlab(
     Returns
     -------
     list
-        A row per case, with ``distance_mm``: the landmarks' mean distance before registration.
+        A row per case, with ``distance_mm``: the landmarks' mean distance before registration, and
+        ``points``: their number.
     """
     rows = [import_case(case, cases[case], folder, options) for case in progress(list(cases))]
     columns = (*REQUIRED, "landmarks", "landmarks_frame")

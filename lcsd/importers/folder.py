@@ -17,11 +17,17 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises
     ------
     BadInputError
-        If ``path`` is there and not an empty folder (``not_empty``).
+        If ``path`` is there and not an empty folder (``not_empty``), or ``.`` or ``..``, which
+        cannot be renamed (``bad_destination``).
     WorkError
         If the folder cannot be written.
     """
     path = Path(path)
+    if path.name in {"", ".."}:
+        raise BadInputError(
+            "the destination has no name of its own", code="bad_destination", file=path,
+            expected="a new or empty folder, by its name", remedy="name another one",
+        )  # fmt: skip
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise BadInputError(
             "the destination is there already", code="not_empty", file=path,

@@ -6,12 +6,15 @@ correspondences are, is not published in writing, so the caller says both.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from lcsd.clouds import dense_cloud
 from lcsd.errors import BadInputError
+from lcsd.geometry import Grid
 from lcsd.images import read_mask
 from lcsd.importers.cloud_table import write_cloud_pair
 from lcsd.landmarks.checks import check_frame
@@ -20,6 +23,15 @@ from lcsd.pairs import CASE_PATTERN
 from lcsd.points import PointPairs
 
 PLACE = "{case}"
+MARGIN_MM = 20.0
+"""Matched points lie no further than this outside the moving vessel map."""
+
+
+class MapGrids(NamedTuple):
+    """Where the voxels of both vessel maps lie."""
+
+    fixed: Grid
+    moving: Grid
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,7 @@ class Layout:
     """
 
     patterns: Mapping[str, str]
-    numbering: Given = field(default_factory=lambda: Given("voxel", 0, "xyz"))
+    numbering: Given = field(default_factory=lambda: Given("voxel", 0))
 
     def __post_init__(self) -> None:
         for kind, pattern in self.patterns.items():
@@ -103,13 +115,14 @@ def import_lcsd500(
     Raises
     ------
     BadInputError
-        Broken vessel maps or tables, or points of a table outside the maps (``wrong_frame``).
+        Broken vessel maps or tables, or points of a table outside the maps (``wrong_frame``,
+        ``landmark_outside``), the moving ones by more than a margin.
     """
     rows = []
     for case in progress(list(cases)):
         held = cases[case]
         maps = {name: read_mask(held[name], kind="vessels") for name in ("fixed", "moving")}
-        grids = Grids(maps["fixed"].grid, maps["moving"].grid)
+        grids = MapGrids(maps["fixed"].grid, maps["moving"].grid)
         tables = {
             kind: _pairs(held[kind], grids, layout)
             for kind in ("correspondences", "landmarks")
@@ -128,8 +141,19 @@ def import_lcsd500(
     return rows
 
 
-def _pairs(file: Path, grids: Grids, layout: Layout) -> PointPairs:
-    pairs = read_landmarks([file], "generic", grids=grids, given=layout.numbering).pairs
-    if grids.fixed is not None:
-        check_frame(pairs.fixed, grids.fixed, which="fixed", file=file)
+def _pairs(file: Path, grids: MapGrids, layout: Layout) -> PointPairs:
+    pairs = read_landmarks([file], "generic", grids=Grids(*grids), given=layout.numbering).pairs
+    check_frame(pairs.fixed, grids.fixed, which="fixed", file=file)
+    check_frame(pairs.moving, _wider(grids.moving), which="moving", file=file)
     return pairs
+
+
+def _wider(grid: Grid) -> Grid:
+    """Return a grid with a margin: a registration may carry points a little out of the map."""
+    more = [int(np.ceil(MARGIN_MM / size)) for size in grid.spacing]
+    origin = grid.voxel_to_world(-np.array([more], dtype=np.float64))[0]
+    size = [n + 2 * extra for n, extra in zip(grid.size, more, strict=True)]
+    return replace(
+        grid, size=(size[0], size[1], size[2]),
+        origin=(float(origin[0]), float(origin[1]), float(origin[2])),
+    )  # fmt: skip

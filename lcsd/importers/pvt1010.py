@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lcsd.cloud_formats import Frame, read_cloud_file
 from lcsd.errors import BadInputError
-from lcsd.geometry import Grid
+from lcsd.geometry import Grid, flip_lps_ras
 from lcsd.importers.cloud_table import write_cloud_pair
 from lcsd.importers.dirlab import Phase, part_of
 from lcsd.landmarks.formats import Given, Grids, read_landmarks
@@ -23,6 +26,10 @@ PHASES: dict[str, Phase] = {"INSP": "inhale", "EXP": "exhale"}
 SLICE_MM, SLICES_APART = 0.625, 4
 Z_BIAS = 2
 """High-resolution slices between where a landmark's slice begins and its middle."""
+
+
+MARGIN_MM = 20.0
+"""A landmark lies no further than this beyond the box around the vessels of its lung."""
 
 
 class Scan(NamedTuple):
@@ -117,9 +124,14 @@ def find_pairs(files: Iterable[Path]) -> dict[int, dict[tuple[Phase, str], Path]
                 "a cloud of a pair is missing", code="incomplete_case",
                 field=f"copd_{number:06d}", found=next(iter(held.values())).name,
             )  # fmt: skip
-        # One text alone is no pair of landmarks; DIR-Lab's importer would name what is missing.
-        held.update(marks.get(number, {}) if len(marks.get(number, {})) == 2 else {})
+        held.update(marks.get(number, {}))
     return dict(sorted(found.items()))
+
+
+def lone_texts(pairs: Mapping[int, Mapping[tuple[Phase, str], Path]]) -> list[Path]:
+    """Return landmark texts without that of the other phase, which are no pair of landmarks."""
+    texts = [[f for (_, kind), f in held.items() if kind == "landmarks"] for held in pairs.values()]
+    return [found[0] for found in texts if len(found) == 1]
 
 
 def import_pvt1010(
@@ -132,7 +144,8 @@ def import_pvt1010(
     Raises
     ------
     BadInputError
-        Broken clouds or landmarks.
+        Broken clouds or landmarks, or landmarks beyond the clouds (``wrong_frame`` if the other
+        frame of the clouds explains it, else ``landmark_outside``).
     """
     phases: tuple[Phase, Phase] = (fixed, "exhale" if fixed == "inhale" else "inhale")
     rows = []
@@ -149,19 +162,47 @@ def import_pvt1010(
                 clouds,
                 role="test" if number in SCANS else "train",
                 times=phases,
-                landmarks=_landmarks(number, files, phases),
+                landmarks=_landmarks(number, files, phases, clouds),
             )
         )
     return rows
 
 
 def _landmarks(
-    number: int, files: Mapping[tuple[Phase, str], Path], phases: tuple[Phase, Phase]
-) -> PointPairs | None:
-    if number not in SCANS or ("inhale", "landmarks") not in files:
+    number: int, files: Mapping[tuple[Phase, str], Path], phases: tuple[Phase, Phase],
+    clouds: Mapping[str, Cloud],
+) -> PointPairs | None:  # fmt: skip
+    if number not in SCANS or any((phase, "landmarks") not in files for phase in phases):
         return None
     grids = Grids(*(landmark_grid(SCANS[number][phase]) for phase in phases))
     texts = [files[phase, "landmarks"] for phase in phases]
     found = read_landmarks(texts, "dirlab", grids=grids, given=Given(base=0)).pairs
+    for cloud, points, text in zip(
+        (clouds["fixed"], clouds["moving"]), (found.fixed, found.moving), texts, strict=True
+    ):
+        _check_near(points, cloud, file=text)
     ids = tuple(str(n + 1) for n in range(len(found)))
     return PointPairs(found.fixed, found.moving, ids, origin=("manual",) * len(ids))
+
+
+def _check_near(points: NDArray[np.float64], cloud: Cloud, *, file: Path) -> None:
+    """Raise ``BadInputError`` unless landmarks lie within the cloud's box and a margin."""
+    low, high = cloud.points.min(axis=0) - MARGIN_MM, cloud.points.max(axis=0) + MARGIN_MM
+
+    def outside(of: NDArray[np.float64]) -> NDArray[np.int64]:
+        return np.flatnonzero(~((of >= low) & (of <= high)).all(axis=1))
+
+    rows = outside(points)
+    if not len(rows):
+        return
+    turned = not len(outside(flip_lps_ras(points)))
+    raise BadInputError(
+        f"landmarks lie beyond the cloud ({len(rows)} of {len(points)} do)",
+        code="wrong_frame" if turned else "landmark_outside", file=file,
+        field=f"point {rows[0] + 1}",
+        expected=f"LPS mm between ({', '.join(f'{v:.1f}' for v in low)}) and "
+        f"({', '.join(f'{v:.1f}' for v in high)})",
+        found=f"({', '.join(f'{v:.1f}' for v in points[rows[0]])})",
+        remedy="all would lie inside with x and y of the cloud negated: give the other --frame"
+        if turned else "check that clouds and landmarks are of one case",
+    )  # fmt: skip

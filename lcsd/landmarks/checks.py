@@ -87,11 +87,20 @@ def _finding(what: str, pairs: PointPairs, row: int, scan: str, mm: float) -> di
 def _outside_mask(pairs: PointPairs, mask: Image) -> list[dict[str, object]]:
     from scipy.ndimage import distance_transform_edt  # noqa: PLC0415
 
-    voxels = np.rint(mask.grid.world_to_voxel(pairs.fixed)).astype(int)
     inside = mask.grid.contains(pairs.fixed)
+    voxels = np.rint(mask.grid.world_to_voxel(pairs.fixed)).astype(int)
     voxels = np.clip(voxels, 0, np.asarray(mask.grid.size) - 1)
-    away = distance_transform_edt(mask.array == 0, sampling=mask.grid.spacing[::-1])
+    outside = mask.array == 0
+    if outside.all():
+        raise BadInputError("the mask is empty", code="empty_mask", field="mask")
+    away = distance_transform_edt(outside, sampling=mask.grid.spacing[::-1])
     depth = away[voxels[:, 2], voxels[:, 1], voxels[:, 0]]
+    # Beyond the grid there is no distance to look up: the nearest voxel of the lung is searched.
+    if not inside.all():
+        from scipy.spatial import cKDTree  # noqa: PLC0415
+
+        lung = mask.grid.voxel_to_world(np.argwhere(~outside)[:, ::-1].astype(np.float64))
+        depth[~inside] = cKDTree(lung).query(pairs.fixed[~inside])[0]
     return [
         _finding("outside_mask", pairs, int(row), "fixed", float(depth[row]))
         for row in np.flatnonzero((depth > 0) | ~inside)
@@ -147,8 +156,8 @@ def check_landmarks(
     Raises
     ------
     BadInputError
-        An id twice, points outside a scan (``landmark_outside``, or ``wrong_frame`` if another
-        frame explains it).
+        An id twice, an empty mask, points outside a scan (``landmark_outside``, or
+        ``wrong_frame`` if another frame explains it).
     """
     settings = settings or LandmarksSettings()
     check_unique(pairs.ids or (), file=file)

@@ -32,21 +32,21 @@ class TableFormat:
         What they mean.
     per_scan
         Whether there is a file for each scan; otherwise six columns hold both.
-    separator, header
-        How it is written.
+    separator, named
+        How it is written, and whether its columns get names.
     """
 
     numbering: Numbering
     per_scan: bool
     separator: str = ","
-    header: tuple[str, ...] = ()
+    named: bool = False
 
 
 TABLES: dict[str, TableFormat] = {
     "dirlab": TableFormat(Numbering("voxel", 1), True, "\t"),
     "learn2reg": TableFormat(Numbering("voxel"), True),
-    "lung250m": TableFormat(Numbering("voxel"), False, header=PAIR_COLUMNS),
-    "generic": TableFormat(Numbering("lps"), False, header=PAIR_COLUMNS),
+    "lung250m": TableFormat(Numbering("voxel"), False, named=True),
+    "generic": TableFormat(Numbering("lps"), False, named=True),
 }
 
 
@@ -65,14 +65,32 @@ class Given:
     base: int | None = None
     axes: Axes | None = None
 
-    def numbering(self, format_name: str) -> Numbering:
-        """Return what the numbers of a format mean."""
+    def numbering(self, format_name: str, *, file: Path, named: bool = False) -> Numbering:
+        """Return what the numbers of a format mean.
+
+        Raises
+        ------
+        BadInputError
+            ``unused_option``: an index of the first voxel for millimetres, or an order of columns
+            that have names (``named``).
+        """
         said = {
             name: value
             for name, value in (("frame", self.frame), ("base", self.base), ("axes", self.axes))
             if value is not None
         }
-        return replace(TABLES[format_name].numbering, **said)  # type: ignore[arg-type]
+        found: Numbering = replace(TABLES[format_name].numbering, **said)  # type: ignore[arg-type]
+        if self.axes is not None and named:
+            raise BadInputError(
+                "the columns have names, which say their order", code="unused_option", file=file,
+                field="axes", remedy="leave it out, or correct the header",
+            )  # fmt: skip
+        if self.base is not None and found.frame != "voxel":
+            raise BadInputError(
+                "only voxels have an index of the first", code="unused_option", file=file,
+                field="base", expected="the frame voxel", found=found.frame,
+            )  # fmt: skip
+        return found
 
 
 NOTHING_GIVEN = Given()
@@ -115,7 +133,7 @@ def read_landmarks(
     files
         One or two: fixed, moving.
     grids
-        Of the scans; needed for voxel indices.
+        Of the scans; needed for voxel indices. Without a moving one, both share the fixed one.
     given
         Replaces a table's own convention.
     by
@@ -137,9 +155,8 @@ def read_landmarks(
             "a landmark CSV holds both scans", code="too_many_files", file=files[1],
             expected="one file", found=len(files),
         )  # fmt: skip
-    fixed, moving = (
-        _read_one(file, format_name, grid, given) for file, grid in zip(files, grids, strict=True)
-    )
+    fixed = _read_one(files[0], format_name, grids.fixed, given)
+    moving = _read_one(files[1], format_name, grids.moving or grids.fixed, given)
     return pair_lists(fixed, moving, by=by, files=(files[0], files[1]))
 
 
@@ -160,7 +177,7 @@ def _read_both(
     table = read_number_table(file)
     if table.numbers.shape[1] != 6:
         raise _one_scan(file, "three columns")
-    numbering = given.numbering(format_name)
+    numbering = given.numbering(format_name, file=file, named=table.named)
     pairs = PointPairs(
         numbering.to_lps(table.numbers[:, :3], grids.fixed, file=file),
         numbering.to_lps(table.numbers[:, 3:], grids.moving or grids.fixed, file=file),
@@ -195,7 +212,7 @@ def _read_one(file: Path, format_name: FormatName, grid: Grid | None, given: Giv
             "the file has the points of both scans", code="too_many_files", file=file,
             expected="three columns in each of two files", found="six columns",
         )  # fmt: skip
-    numbering = given.numbering(format_name)
+    numbering = given.numbering(format_name, file=file, named=table.named)
     return PointList(numbering.to_lps(table.numbers, grid, file=file), table.labels)
 
 
@@ -246,13 +263,17 @@ def write_landmarks(
 def _write_tables(
     files: Sequence[Path], format_name: str, pairs: PointPairs, grids: Grids, given: Given
 ) -> None:
-    form, numbering = TABLES[format_name], given.numbering(format_name)
+    form, numbering = TABLES[format_name], given.numbering(format_name, file=files[0])
     fixed = numbering.from_lps(pairs.fixed, grids.fixed, file=files[0])
     moving = numbering.from_lps(pairs.moving, grids.moving or grids.fixed, file=files[-1])
     if len(files) == 1:
         both = np.concatenate([fixed, moving], axis=1)
-        write_number_table(files[0], both, separator=form.separator, header=form.header)
+        header = tuple(f"{scan}_{axis}" for scan in ("fixed", "moving") for axis in numbering.axes)
+        # Our names promise LPS mm; only Lung250M has them over voxels.
+        if format_name == "generic" and numbering.frame != "lps":
+            header = ()
+        write_number_table(files[0], both, separator=form.separator, header=header)
         return
-    header = ("x", "y", "z") if form.header else ()
+    header = tuple(numbering.axes) if form.named else ()
     for file, numbers in zip(files, (fixed, moving), strict=True):
         write_number_table(file, numbers, separator=form.separator, header=header)

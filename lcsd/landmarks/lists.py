@@ -16,6 +16,9 @@ PairBy = Literal["label", "row"]
 SHOWN = 5
 """Labels that an error names at most."""
 
+SHOWN_LENGTH = 40
+"""Characters of a label that an error shows at most."""
+
 
 @dataclass(frozen=True)
 class PointList:
@@ -53,9 +56,18 @@ class Paired(NamedTuple):
 
 
 def check_unique(labels: tuple[str, ...], *, file: Path | None) -> None:
-    """Raise ``BadInputError`` (``duplicate_id``) if a label appears twice; empty ones may."""
+    """Raise ``BadInputError`` unless labels are of one line and appear once; empty ones may twice.
+
+    The codes are ``bad_id`` and ``duplicate_id``.
+    """
     seen: set[str] = set()
     for number, label in enumerate(labels, 1):
+        if label and label.splitlines() != [label]:
+            raise BadInputError(
+                "a landmark id of several lines", code="bad_id", file=file,
+                field=f"point {number}", found=repr(label[:SHOWN_LENGTH]),
+                remedy="give it an id of one line",
+            )  # fmt: skip
         if label and label in seen:
             raise BadInputError(
                 "landmark id appears twice", code="duplicate_id", file=file,
@@ -64,16 +76,42 @@ def check_unique(labels: tuple[str, ...], *, file: Path | None) -> None:
         seen.add(label)
 
 
-def _own_labels(part: PointList) -> tuple[dict[str, int | None], bool]:
-    """Return the row of each label (None: no position), and whether all follow the list's name."""
-    rows: dict[str, int | None] = {label: row for row, label in enumerate(part.labels or ())}
-    rows |= dict.fromkeys(part.unset)
+def _all_labels(part: PointList) -> tuple[str, ...]:
+    return (*(part.labels or ()), *part.unset)
+
+
+def _numbers(part: PointList) -> tuple[str, ...] | None:
+    """Return the numbers of labels that all follow the list's name, else None."""
     # Slicer calls the points of a list after the list: F-1, F-2, ...
     prefix = re.escape(part.name) + r"[-_]"
-    made = [re.fullmatch(prefix + r"(\d+)", label) for label in rows]
-    if part.name and rows and all(made):
-        return {m[1]: row for m, row in zip(made, rows.values(), strict=True) if m}, True
-    return rows, False
+    made = [re.fullmatch(prefix + r"(\d+)", label) for label in _all_labels(part)]
+    return tuple(m[1] for m in made if m) if part.name and made and all(made) else None
+
+
+def _keys(
+    fixed: PointList, moving: PointList, files: tuple[Path, Path]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what the points of both lists are paired by, those without a position last.
+
+    Raises
+    ------
+    BadInputError
+        ``missing_id``, or ``duplicate_id`` among the numbers.
+    """
+    numbers = _numbers(fixed), _numbers(moving)
+    if numbers[0] is not None and numbers[1] is not None:
+        for part, file in zip(numbers, files, strict=True):
+            check_unique(part or (), file=file)
+        return numbers[0], numbers[1]
+    labels = _all_labels(fixed), _all_labels(moving)
+    for part, file in zip(labels, files, strict=True):
+        if "" in part:
+            raise BadInputError(
+                "a landmark without an id", code="missing_id", file=file,
+                field=f"point {part.index('') + 1}",
+                remedy="give every landmark its own id, or pair by place (--pair-by row)",
+            )  # fmt: skip
+    return labels
 
 
 def _some(labels: set[str]) -> str:
@@ -98,18 +136,20 @@ def pair_lists(
     Raises
     ------
     BadInputError
-        A label twice (``duplicate_id``), lists of other labels (``unpaired_ids``) or lengths
-        (``unequal_counts``).
+        A label twice (``duplicate_id``), of several lines (``bad_id``) or, where points are
+        paired by it, empty (``missing_id``); lists of other labels (``unpaired_ids``) or lengths
+        (``unequal_counts``); no pair (``empty_table``).
     """
     for part, file in ((fixed, files[0]), (moving, files[1] or files[0])):
-        check_unique((*(part.labels or ()), *part.unset), file=file)
+        check_unique(_all_labels(part), file=file)
     if by == "row" or fixed.labels is None or moving.labels is None:
         return _by_row(fixed, moving, files)
-    here, here_made = _own_labels(fixed)
-    there, there_made = _own_labels(moving)
-    if not (here_made and there_made):
-        here = _own_labels(PointList(fixed.points, fixed.labels, unset=fixed.unset))[0]
-        there = _own_labels(PointList(moving.points, moving.labels, unset=moving.unset))[0]
+    keys = _keys(fixed, moving, (files[0], files[1] or files[0]))
+    # Row of each label; None: no position.
+    here, there = (
+        {key: row if row < len(part.points) else None for row, key in enumerate(own)}
+        for part, own in zip((fixed, moving), keys, strict=True)
+    )
     if here.keys() != there.keys():
         only = (here.keys() - there.keys(), there.keys() - here.keys())
         raise BadInputError(
@@ -126,6 +166,7 @@ def pair_lists(
         for label, row in here.items()
         if row is not None and (other := there[label]) is not None
     }
+    _check_some(len(kept), files)
     rows = [row for row, _ in kept.values()]
     others = [other for _, other in kept.values()]
     return Paired(
@@ -135,6 +176,14 @@ def pair_lists(
     )
 
 
+def _check_some(pairs: int, files: tuple[Path, Path | None]) -> None:
+    if pairs == 0:
+        raise BadInputError(
+            "no landmark has a position in both scans", code="empty_table", file=files[0],
+            expected="at least one", found=0, remedy="set the points, and save both lists",
+        )  # fmt: skip
+
+
 def _by_row(fixed: PointList, moving: PointList, files: tuple[Path, Path | None]) -> Paired:
     if len(fixed.points) != len(moving.points):
         raise BadInputError(
@@ -142,6 +191,7 @@ def _by_row(fixed: PointList, moving: PointList, files: tuple[Path, Path | None]
             file=files[1] or files[0], expected=f"{len(fixed.points)} as in the fixed list",
             found=len(moving.points), remedy="give every landmark a position in both scans",
         )  # fmt: skip
+    _check_some(len(fixed.points), files)
     rows = list(range(len(fixed.points)))
     ids = fixed.labels if fixed.labels is not None else moving.labels
     return Paired(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
 from lcsd.files import atomic_path, require_file
-from lcsd.points import PAIR_COLUMNS
+from lcsd.points import PAIR_COLUMNS, check_columns
 
 LABEL_COLUMNS = ("id", "label")
 
@@ -26,15 +26,18 @@ class NumberTable:
         Shape (N, 3), one scan, or (N, 6), fixed then moving; float64, finite.
     labels
         One per row, or None.
+    named
+        Whether a header names the columns, so that their order is known.
     """
 
     numbers: NDArray[np.float64]
     labels: tuple[str, ...] | None = None
+    named: bool = False
 
 
 def _cells(line: str) -> list[str]:
     if "," in line:
-        return [cell.strip() for cell in next(csv.reader([line]))]
+        return [cell.strip() for cell in next(csv.reader([line], strict=True))]
     return line.split()
 
 
@@ -56,6 +59,7 @@ def _columns(header: Sequence[str], path: Path) -> tuple[list[int], int | None]:
             "columns are missing", code="missing_column", file=path, field=", ".join(missing),
             expected=f"{','.join(PAIR_COLUMNS)} or x,y,z", found=",".join(header),
         )  # fmt: skip
+    check_columns(names, path)
     label = next((names.index(name) for name in LABEL_COLUMNS if name in names), None)
     return [names.index(name) for name in wanted], label
 
@@ -76,16 +80,22 @@ def read_number_table(path: Path) -> NumberTable:
         text = require_file(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInputError("not a text file", code="broken_landmarks", file=path) from error
-    lines = [
-        (number, _cells(line))
-        for number, line in enumerate(text.splitlines(), 1)
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
+    try:
+        lines = [
+            (number, _cells(line))
+            for number, line in enumerate(text.splitlines(), 1)
+            if line.strip() and not line.lstrip().startswith("#")
+        ]
+    except csv.Error as error:
+        raise BadInputError(
+            f"not a table of numbers ({error})", code="broken_landmarks", file=path
+        ) from error
     if not lines:
         raise BadInputError("no points in the table", code="empty_table", file=path)
     label: int | None = None
     first = lines[0][1]
-    if any(re.search("[A-Za-z]", cell) and not _is_number(cell) for cell in first):
+    named = any(re.search("[A-Za-z]", cell) and not _is_number(cell) for cell in first)
+    if named:
         where, label = _columns(first, path)
         lines = lines[1:]
     elif len(first) in {3, 6}:
@@ -101,7 +111,7 @@ def read_number_table(path: Path) -> NumberTable:
     width = len(first)
     rows = [_row(cells, where, width, path, number) for number, cells in lines]
     labels = None if label is None else tuple(cells[label] for _, cells in lines)
-    return NumberTable(np.array(rows, dtype=np.float64), labels)
+    return NumberTable(np.array(rows, dtype=np.float64), labels, named)
 
 
 def _row(

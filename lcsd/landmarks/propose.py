@@ -29,7 +29,8 @@ class Proposal:
         LPS mm in the images' space, with ids ``1`` to ``N`` (the most distinctive first),
         ``origin`` and ``weight = exp(-(doubt / doubt_mm)^2)``.
     doubt
-        Of each predicted match, mm, shape (N,); see :func:`doubts`.
+        Of each predicted match, mm, shape (N,), see :func:`doubts`; infinite, and so of weight 0,
+        where the match lies outside the moving image.
     """
 
     pairs: PointPairs
@@ -172,16 +173,26 @@ def propose_landmarks(
     Raises
     ------
     BadInputError
-        Different grids, or too few distinctive points.
+        Different grids, too few distinctive points, or all matches outside the moving image
+        (``landmark_outside``).
     """
     settings = settings or LandmarksSettings()
     points = distinctive_points(fixed, mask, settings=settings, corrfield=corrfield)
     doubt = doubts(
         fixed, moving, field, points, settings=settings, corrfield=corrfield, device=device
     )
+    matches = points + field.at(points)
+    inside = moving.grid.contains(matches)
+    if not inside.any():
+        raise BadInputError(
+            "all predicted matches lie outside the follow-up", code="landmark_outside",
+            field=method, remedy="check that the field belongs to the scans",
+        )  # fmt: skip
+    # The warped image continues its border there, in which nothing is found twice.
+    doubt[~inside] = np.inf
     pairs = PointPairs(
         points,
-        points + field.at(points),
+        matches,
         ids=tuple(str(n + 1) for n in range(len(points))),
         weight=np.exp(-((doubt / settings.doubt_mm) ** 2)),
         origin=(predicted(method),) * len(points),

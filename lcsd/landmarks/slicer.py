@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lcsd.errors import BadInputError
 from lcsd.files import atomic_path, read_json, require_file, write_text
 from lcsd.geometry import flip_lps_ras
-from lcsd.landmarks.lists import PointList
+from lcsd.landmarks.lists import SHOWN_LENGTH, PointList
 
 SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/"
@@ -42,13 +42,22 @@ def _broken(path: Path, what: str, *, field: str | None = None, **more: object) 
 
 def _position(values: Any, *, path: Path, field: str) -> list[float]:
     good = isinstance(values, list) and len(values) == 3
-    numbers = [v for v in values if isinstance(v, int | float)] if good else []
+    # Python's bool is an int; an int may be larger than any float.
+    kept = (
+        [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+        if good
+        else []
+    )
+    try:
+        numbers = [float(v) for v in kept]
+    except OverflowError:
+        numbers = []
     if len(numbers) != 3 or not np.isfinite(numbers).all():
         raise BadInputError(
             "not a position", code="bad_number", file=path, field=field,
-            expected="three finite numbers", found=values,
+            expected="three finite numbers", found=str(values)[:SHOWN_LENGTH],
         )  # fmt: skip
-    return [float(v) for v in numbers]
+    return numbers
 
 
 def _signed(points: Sequence[Sequence[float]], frame: str) -> NDArray[np.float64]:
@@ -60,17 +69,17 @@ def _scale(markup: Mapping[str, Any], path: Path) -> float:
     unit = markup.get("coordinateUnits", "mm")
     # The unit may be a coded term: value, scheme, meaning.
     unit = unit[0] if isinstance(unit, list) and unit else unit
-    if unit not in MM_PER:
+    if not isinstance(unit, str) or unit not in MM_PER:
         raise _broken(path, "unknown unit", field="coordinateUnits", expected="mm or um",
                       found=unit)  # fmt: skip
-    return MM_PER[str(unit)]
+    return MM_PER[unit]
 
 
 def _read_markup(markup: Any, path: Path) -> PointList:
     if not isinstance(markup, dict) or not isinstance(markup.get("controlPoints", []), list):
         raise _broken(path, "not a markup with control points", field="markups")
     frame = markup.get("coordinateSystem", "LPS")  # the schema's default
-    if frame not in {"LPS", "RAS"}:
+    if frame not in ("LPS", "RAS"):
         raise _broken(path, "unknown coordinate system", field="coordinateSystem",
                       expected="LPS or RAS", found=frame)  # fmt: skip
     points, labels, notes, unset = [], [], [], []
@@ -181,8 +190,11 @@ def _fcsv_points(
     labels: list[str] = []
     notes: list[str] = []
     unset: list[str] = []
-    rows = csv.reader(line for _, line in body)
-    for (number, _), cells in zip(body, rows, strict=True):
+    for number, line in body:
+        try:
+            cells = next(csv.reader([line], strict=True))
+        except csv.Error as error:
+            raise _broken(path, f"not a row of cells ({error})", field=f"line {number}") from error
         row = dict(zip(columns, cells, strict=False))
         label = row.get("label") or row.get("id") or str(len(labels) + 1)
         status = cells[FCSV_STATUS_COLUMN] if len(cells) > FCSV_STATUS_COLUMN else FCSV_DEFINED
@@ -214,4 +226,4 @@ def write_fcsv(path: Path, part: PointList) -> None:
         writer = csv.writer(handle, lineterminator="\n")
         for n, (label, note, point) in enumerate(zip(labels, notes, part.points, strict=True), 1):
             place = [f"{v:.6f}" for v in point]
-            writer.writerow([n, *place, 0, 0, 0, 1, 1, 1, 0, label, note, ""])
+            writer.writerow([n, *place, 0, 0, 0, 1, 1, 1, 0, label, " ".join(note.split()), ""])

@@ -65,6 +65,9 @@ def write_pth(path: Path) -> None:
     torch.save({"pos": torch.as_tensor(POINTS)[None], "label": torch.as_tensor(LABEL)}, path)
 
 
+VTK_POINTS = b"# vtk DataFile Version 3.0\nx\nASCII\nDATASET POLYDATA\nPOINTS 3 float\n"
+
+
 WRITERS: dict[str, Callable[[Path], None]] = {
     ".npy": write_npy, ".npz": write_npz, ".csv": write_csv, ".txt": write_txt,
     ".ply": write_ply, ".vtk": write_vtk, ".vtp": write_vtk, ".pth": write_pth,
@@ -154,6 +157,10 @@ def test_code_in_a_tensor_file_does_not_run(tmp_path: Path) -> None:
         ("a.npz", b"no zip", "truncated_file"),
         ("a.ply", b"ply\nformat ascii 1.0\nelement vertex 3\n", "bad_cloud_file"),
         ("a.vtk", b"# vtk DataFile Version 3.0\n", "bad_cloud_file"),
+        ("a.vtk", VTK_POINTS + b"1 2 3\n4 5 6\n", "bad_cloud_file"),
+        ("a.vtk", VTK_POINTS + b"1 2 3\n4 five 6\n7 8 9\n", "bad_cloud_file"),
+        ("a.vtk", VTK_POINTS.replace(b"ASCII", b"BINARY") + bytes(30), "bad_cloud_file"),
+        ("a.vtk", VTK_POINTS + b"1 2 3\n4 5 6\n7 8 9\nVERTICES 3 6\n1 0\n", "bad_cloud_file"),
         ("a.vtp", b"<VTKFile", "bad_cloud_file"),
         ("a.pth", b"no tensor", "bad_cloud_file"),
     ],
@@ -165,6 +172,13 @@ def test_broken_files_are_named(tmp_path: Path, name: str, content: bytes, code:
     assert caught.value.code == code
     assert name in caught.value.message
     assert "\n" not in caught.value.message
+
+
+def test_a_newer_version_of_vtk_is_no_damage(tmp_path: Path) -> None:
+    content = VTK_POINTS.replace(b"3.0", b"9.0") + b"1 2 3\n4 5 6\n7 8 9\n"
+    (tmp_path / "a.vtk").write_bytes(content)
+    found = read_cloud_file(tmp_path / "a.vtk").cloud.points
+    np.testing.assert_array_equal(found, np.arange(1, 10).reshape(3, 3))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -59,7 +59,11 @@ def test_unknown_origins_are_named(tmp_path: Path, origin: str) -> None:
         ("fixed_x,fixed_y\n1,2\n", "moving_z.*missing"),
         (HEADER, "no point pairs"),
         (HEADER + "1,2,3,4,5,x\n", "line 2, column moving_z"),
-        (HEADER + "1,2,3,4,5\n", "line 2, column moving_z"),
+        (HEADER + "1,2,3,4,5\n", "line 2: .*bad_row"),
+        (HEADER + "1,5,2,5,3,5,4,5,5,5,6,5\n", "line 2: .*decimal point.*bad_row"),
+        (HEADER.replace("\n", ",fixed_x\n") + "1,2,3,4,5,6,9\n", "fixed_x: .*duplicate_column"),
+        (HEADER + '1,2,3,4,5,"6\n', "broken_table"),
+        (HEADER.replace("\n", ",id\n") + f"1,2,3,4,5,6,{'a' * 200_000}\n", "broken_table"),
         (HEADER + "1,2,3,4,5,6\n1,nan,3,4,5,6\n",
          "line 3, column fixed_y"),
     ],
@@ -110,3 +114,11 @@ def test_bad_clouds_are_named(tmp_path: Path) -> None:
     expect("length_mismatch")
     np.savez(path, points=np.array([{}], dtype=object))
     expect("truncated_file")
+
+
+def test_a_table_in_another_encoding_and_a_binary_file_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    for content in (HEADER.encode() + b"1,2,3,4,5,6,\xe9\n", b"\x1f\x8b\x08\x00\xff"):
+        path.write_bytes(content)
+        with pytest.raises(BadInputError, match="broken_table"):
+            read_point_pairs(path)

@@ -70,6 +70,37 @@ def test_broken_and_encrypted_archives_are_named(tmp_path: Path) -> None:
     assert refused(tmp_path / "secret.zip", tmp_path / "out") == "encrypted_archive"
 
 
+@pytest.mark.parametrize("entries", [("a", "a/b"), ("a/b", "a"), ("a", "a/"), ("x" * 300,)])
+def test_names_that_no_folder_can_hold_are_refused(tmp_path: Path, entries: tuple[str]) -> None:
+    path = archive(tmp_path / "a.zip", {"good": b"1"} | dict.fromkeys(entries, b""))
+    assert refused(path, tmp_path / "out") == "unsafe_archive"
+    # Each part is short enough, but not the whole.
+    path = archive(tmp_path / "deep.zip", {"/".join(["d" * 200] * 30): b"1"})
+    with pytest.raises(BadInputError, match="unsafe_archive"):
+        extract(path, tmp_path / "deep", wanted=lambda _: True, limits=LIMITS)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
+def test_damage_is_named_whatever_the_compression(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", method) as content:
+        content.writestr("a", "".join(map(str, range(5000))))
+    data = bytearray(path.read_bytes())
+    data[40:400] = bytes(value ^ 0x5A for value in data[40:400])
+    path.write_bytes(data)
+    with pytest.raises(BadInputError, match="broken_archive"):
+        extract(path, tmp_path / "out", wanted=lambda _: True, limits=LIMITS)
+
+
+def test_a_destination_without_a_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in (".", "..", "/"):
+        with pytest.raises(BadInputError, match="bad_destination"), new_folder(Path(name)):
+            pass
+
+
 def test_wanted_files_of_folders_and_archives_are_found(tmp_path: Path) -> None:
     source = tmp_path / "source"
     (source / "deep").mkdir(parents=True)

@@ -28,11 +28,12 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(handle, delimiter="\t"))
 
 
-def refused(code: str, result: Result, out: Path) -> None:
+def refused(code: str, result: Result, out: Path) -> str:
     assert result.exit_code == 2, result.output
     assert f"[{code}]" in result.stderr
     assert "Traceback" not in result.stderr
     assert not out.exists()
+    return result.stderr
 
 
 def vtk(path: Path, points: np.ndarray) -> None:
@@ -46,11 +47,13 @@ def pvt(tmp_path: Path) -> Path:
     source = tmp_path / "pvt"
     source.mkdir()
     rng = np.random.default_rng(0)
-    for number in (1, 77):
+    for number in (7, 77):
         for phase in ("INSP", "EXP"):
-            vtk(source / f"copd_{number:06d}_{phase}.vtk", rng.uniform(-90, 90, (40, 3)).round(3))
+            points = rng.uniform((-120, -100, -280), (120, -10, -60), (40, 3))
+            vtk(source / f"copd_{number:06d}_{phase}.vtk", points.round(3))
     for letter in "ie":
-        (source / f"copd1_300_{letter}BH_xyz_r1.txt").write_text("100\t200\t30\n300\t220\t90\n")
+        # Both scans of case 7 begin elsewhere and have other numbers of slices.
+        (source / f"copd7_300_{letter}BH_xyz_r1.txt").write_text("100\t200\t30\n300\t220\t90\n")
     return source
 
 
@@ -61,23 +64,61 @@ def test_pvt1010_clouds_and_landmarks(pvt: Path) -> None:
     assert json.loads(result.stdout)["with_landmarks"] == 1
     rows = rows_of(out / "clouds.tsv")
     assert [(r["case"], r["role"], r["fixed_time"]) for r in rows] == [
-        ("copd_000001", "test", "inhale"), ("copd_000077", "train", "inhale"),
+        ("copd_000007", "test", "inhale"), ("copd_000077", "train", "inhale"),
     ]  # fmt: skip
     assert rows[1]["landmarks"] == ""
     cloud = read_cloud(out / rows[0]["moving_cloud"])
-    text = (pvt / "copd_000001_EXP.vtk").read_text().splitlines()[5:]
+    text = (pvt / "copd_000007_EXP.vtk").read_text().splitlines()[5:]
     np.testing.assert_allclose(cloud.points, [list(map(float, t.split())) for t in text], atol=1e-4)
     landmarks = read_point_pairs(out / rows[0]["landmarks"])
     # x = origin + spacing i; z = origin + 0.625 (slices - 4 k + 2): the authors' mapping.
     np.testing.assert_allclose(
         landmarks.fixed[0],
-        [-148 + 62.5, -145 + 125, -310.625 + 0.625 * (482 - 120 + 2)], atol=1e-4,
+        [-150.7 + 62.5, -160 + 125, -301.375 + 0.625 * (446 - 120 + 2)], atol=1e-4,
     )  # fmt: skip
-    np.testing.assert_allclose(landmarks.moving[1, 2], -305 + 0.625 * (473 - 360 + 2), atol=1e-4)
+    np.testing.assert_allclose(
+        landmarks.moving[1],
+        [-151 + 187.5, -160 + 137.5, -284.25 + 0.625 * (407 - 360 + 2)], atol=1e-4,
+    )  # fmt: skip
+
+
+def test_pvt1010_landmarks_must_fit_the_clouds(pvt: Path) -> None:
+    out = pvt.parent / "out"
+    assert "other --frame" in refused(
+        "wrong_frame", run("pvt1010", pvt, out, "--frame", "ras"), out
+    )
+    (pvt / "copd7_300_eBH_xyz_r1.txt").write_text("100\t200\t30\n300\t220\t5\n")
+    assert "eBH" in refused("landmark_outside", run("pvt1010", pvt, out), out)
+
+
+def test_pvt1010_says_that_one_text_is_no_pair(pvt: Path) -> None:
+    (pvt / "copd7_300_eBH_xyz_r1.txt").unlink()
+    result = run("pvt1010", pvt, pvt.parent / "out")
+    assert result.exit_code == 0, result.output
+    assert "copd7_300_iBH_xyz_r1.txt left out" in result.stderr
+    assert rows_of(pvt.parent / "out" / "clouds.tsv")[0]["landmarks"] == ""
+
+
+def test_every_archive_stands_in_the_provenance(pvt: Path) -> None:
+    for number, path in enumerate(sorted(pvt.glob("*77*"))):
+        (pvt / str(number)).mkdir()
+        with zipfile.ZipFile(pvt / str(number) / ("data.zip", "DATA.ZIP")[number], "w") as content:
+            content.write(path, path.name)
+        path.unlink()
+    (pvt / "1" / "DATA.ZIP").rename(pvt / "1" / "data.zip")
+    (pvt / "0" / "data.zip").rename(pvt / "0" / "data.ZIP")
+    assert run("pvt1010", pvt, pvt.parent / "out").exit_code == 0
+    inputs = json.loads((pvt.parent / "out" / "clouds.provenance.json").read_text())["inputs"]
+    assert sorted(inputs) == [
+        "0/data.ZIP", "1/data.zip", "copd7_300_eBH_xyz_r1.txt", "copd7_300_iBH_xyz_r1.txt",
+        "copd_000007_EXP.vtk", "copd_000007_INSP.vtk",
+    ]  # fmt: skip
 
 
 def test_pvt1010_frame_and_phase_are_options(pvt: Path) -> None:
     assert run("pvt1010", pvt, pvt.parent / "a").exit_code == 0
+    for text in pvt.glob("*.txt"):
+        text.unlink()
     turned = run("pvt1010", pvt, pvt.parent / "b", "--frame", "ras", "--fixed", "exhale")
     assert turned.exit_code == 0, turned.output
     a = read_cloud(pvt.parent / "a" / "cases" / "copd_000077" / "moving.npz").points
@@ -148,6 +189,17 @@ def test_lcsd500_says_what_is_wrong(lcsd: Path) -> None:
     out = lcsd.parent / "out"
     refused("missing_frame", run("lcsd500", lcsd, out, *PATTERNS, *TABLES), out)
     refused("wrong_frame", run("lcsd500", lcsd, out, *PATTERNS, *TABLES, "--frame", "lps"), out)
+    pairs = lcsd / "pairs_case_1.csv"
+    pairs.write_text("3,4,5,4,4,30\n")
+    refused(
+        "landmark_outside", run("lcsd500", lcsd, out, *PATTERNS, *TABLES, "--frame", "voxel"), out
+    )
+    # A registration may carry points a little out of the map: 14 voxels of 1.5 mm.
+    pairs.write_text("3,4,5,4,4,25\n")
+    assert (
+        run("lcsd500", lcsd, lcsd.parent / "ok", *PATTERNS, *TABLES, "--frame", "voxel").exit_code
+        == 0
+    )
     refused("bad_pattern", run("lcsd500", lcsd, out, "--fixed", "a", "--moving", "{case}"), out)
     other = ("--fixed", "{case}_x.nii.gz", "--moving", "{case}_y.nii.gz")
     refused("no_cases", run("lcsd500", lcsd, out, *other), out)

@@ -60,6 +60,7 @@ def test_landmarks_lie_on_the_voxels_they_name(copd: Path, first: str) -> None:
     out = copd.parent / "out"
     result = run(copd, out, "--first-slice", first, "--json")
     assert result.exit_code == 0, result.output
+    assert "copd1 has 3 landmarks, not 300" in result.stderr
     (pair,) = read_pairs(out / "pairs.tsv")
     assert (pair.case, pair.role, pair.fixed_time, pair.moving_time) == (
         "copd1", "test", "inhale", "exhale",

@@ -68,7 +68,10 @@ def test_points_outside_the_mask_are_listed_with_their_distance() -> None:
     assert [(r["row"], r["mm"]) for r in found.rows] == [(2, "6.000")]
     beyond = GRID.voxel_to_world(np.array([[-9.0, 5, 5], [5.0, 5, 5]]))
     found = check_landmarks(PointPairs(beyond, beyond), mask=Image(array, GRID))
-    assert [r["row"] for r in found.rows] == [1]
+    # The mask reaches to the grid's border; its nearest voxel is 9 voxels of 2 mm away.
+    assert [(r["row"], r["mm"]) for r in found.rows] == [(1, "18.000")]
+    with pytest.raises(BadInputError, match="empty_mask"):
+        check_landmarks(PointPairs(points, points), mask=Image(array & False, GRID))
 
 
 def test_outliers_against_correspondences_are_listed_worst_first() -> None:
@@ -89,3 +92,14 @@ def test_outliers_against_correspondences_are_listed_worst_first() -> None:
     apart, limit = outliers(shifted, correspondences, LandmarksSettings(outlier_mm=0.0))
     assert limit > 9.0
     assert (apart > limit).sum() <= 2
+
+
+def test_the_limit_is_five_standard_deviations_above_the_median() -> None:
+    place = RNG.uniform(-60, 60, (50, 3))
+    still = PointPairs(place, place)
+    fixed = RNG.uniform(-50, 50, (5, 3))
+    apart = np.array([[10.0, 0, 0], [11, 0, 0], [12, 0, 0], [13, 0, 0], [20, 0, 0]])
+    found, limit = outliers(PointPairs(fixed, fixed + apart), still, LandmarksSettings())
+    np.testing.assert_allclose(found, apart[:, 0], atol=1e-6)
+    # Median 12, median absolute deviation 1: of a normal distribution it is 0.6745 of sigma.
+    assert limit == pytest.approx(12 + 5 / 0.67449, abs=1e-3)

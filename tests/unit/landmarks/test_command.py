@@ -10,9 +10,20 @@ from click.testing import CliRunner, Result
 from lcsd.cli.landmarks import command
 from lcsd.files import read_json
 from lcsd.geometry import Grid, flip_lps_ras
-from lcsd.images import DisplacementField, Image, write_field, write_image, write_mask
+from lcsd.images import (
+    DisplacementField,
+    Image,
+    read_field,
+    read_image,
+    read_mask,
+    write_field,
+    write_image,
+    write_mask,
+)
+from lcsd.landmarks.propose import propose_landmarks
 from lcsd.landmarks.slicer import read_markups
 from lcsd.points import PointPairs, read_point_pairs, write_point_pairs
+from lcsd.settings.landmarks import LandmarksSettings
 
 GRID = Grid((30, 32, 28), (2.0, 2.0, 2.0), (-30.0, -40.0, -300.0))
 
@@ -76,11 +87,31 @@ def test_convert_refuses_options_that_would_change_nothing(files: Path) -> None:
     call = ("convert", files / "l.csv", files / "o.mrk.json", "--frame", "ras")
     assert "--frame" in refused("unused_option", run(*call))
     assert not (files / "o.mrk.json").exists()
-    written = run("convert", files / "l.csv", files / "o.txt", "--to", "generic", "--frame", "ras")
+    assert "--to-base" in refused("unused_option", run(*call[:3], "--to-base", "1"))
+    to_generic = ("convert", files / "l.csv", files / "o.txt", "--to", "generic")
+    refused("unused_option", run(*to_generic, "--frame", "ras"))
+    written = run(*to_generic, "--to-frame", "ras")
     assert written.exit_code == 0, written.output
-    first = (files / "o.txt").read_text().splitlines()[1].split(",")
+    first = (files / "o.txt").read_text().splitlines()[0].split(",")
     pairs = read_point_pairs(files / "l.csv")
     np.testing.assert_allclose([float(v) for v in first[:2]], -pairs.fixed[0, :2], atol=1e-3)
+
+
+def test_what_is_said_of_a_table_read_is_not_said_of_the_one_written(files: Path) -> None:
+    (files / "v.txt").write_text("11 21 31\n")
+    call = ("convert", files / "v.txt", files / "v.txt", files / "o.txt", "--from", "dirlab",
+            "--to", "generic", "--spacing", "1,1,1")  # fmt: skip
+    for options, numbers in (
+        ((), "10 20 30"),
+        (("--base", "0"), "11 21 31"),
+        (("--to-frame", "ras"), "-10 -20 30"),
+        (("--to-frame", "voxel", "--to-base", "1"), "11 21 31"),
+        (("--axes", "zyx", "--to-frame", "voxel"), "30 20 10"),
+        (("--to-axes", "zyx"), "30 20 10"),
+    ):
+        assert run(*call, *options).exit_code == 0
+        found = (files / "o.txt").read_text().splitlines()[-1].split(",")[:3]
+        assert [float(v) for v in found] == [float(v) for v in numbers.split()], options
 
 
 def test_convert_without_a_scan_takes_a_spacing(files: Path) -> None:
@@ -90,7 +121,18 @@ def test_convert_without_a_scan_takes_a_spacing(files: Path) -> None:
     assert run(*call, "--spacing", "0.5,1,2").exit_code == 0
     np.testing.assert_allclose(read_point_pairs(files / "o.csv").fixed, [[0, 0, 0], [1, 0, 0]])
     assert run(*call, "--spacing", "1,2").exit_code == 2
+    scan = ("--spacing", "1,1,1", "--moving-image", files / "moving.nii.gz")
+    assert "--spacing" in refused("unused_option", run(*call, *scan))
     refused("too_many_files", run("convert", "a", "b", "c", "d"))
+
+
+def test_an_output_is_neither_an_input_nor_another_output(files: Path) -> None:
+    before = (files / "l.csv").read_bytes()
+    refused("same_file", run("convert", files / "l.csv", files / "." / "l.csv"))
+    assert (files / "l.csv").read_bytes() == before
+    refused("same_file", run("convert", files / "l.csv", files / "a.fcsv", "--moving-out",
+                             files / "a.fcsv"))  # fmt: skip
+    assert not (files / "a.fcsv").exists()
 
 
 def test_check_lists_findings_and_refuses_errors(files: Path) -> None:
@@ -134,8 +176,14 @@ def test_propose_correct_in_slicer_and_read_back(files: Path) -> None:
     call = ("propose", files / "fixed.nii.gz", files / "moving.nii.gz", "--fixed-mask",
             files / "mask.nii.gz", "--field", files / "field.nii.gz", "--out-dir", out,
             "--count", 12, "--method", "shift")  # fmt: skip
-    result = run(*call)
+    result = run(*call, "--json")
     assert result.exit_code == 0, result.output
+    again = propose_landmarks(
+        read_image(files / "fixed.nii.gz"), read_image(files / "moving.nii.gz"),
+        read_mask(files / "mask.nii.gz"), read_field(files / "field.nii.gz"), method="shift",
+        settings=LandmarksSettings(count=12),
+    )  # fmt: skip
+    assert json.loads(result.stdout)["doubt_median_mm"] == pytest.approx(np.median(again.doubt))
     proposal = read_point_pairs(out / "proposal.csv")
     assert proposal.origin == ("predicted:shift",) * 12
     np.testing.assert_allclose(proposal.moving - proposal.fixed, [[2.0, 0, 0]] * 12, atol=1e-3)
@@ -160,9 +208,34 @@ def test_propose_correct_in_slicer_and_read_back(files: Path) -> None:
     assert corrected.ids is not None
     assert corrected.origin is not None
     assert dict(zip(corrected.ids, corrected.origin, strict=True))["2"] == "corrected:shift"
-    first = (out / "proposal.csv").read_bytes()
-    assert run(*call).exit_code == 0
-    assert (out / "proposal.csv").read_bytes() == first
+    # What was corrected is not written over; elsewhere equal input gives equal bytes.
+    assert "proposal" in refused("not_empty", run(*call))
+    assert json.loads((out / "moving.mrk.json").read_text()) == content
+    assert run(*call[:8], files / "again", *call[9:]).exit_code == 0
+    assert (files / "again" / "proposal.csv").read_bytes() == (out / "proposal.csv").read_bytes()
+
+
+def test_matches_outside_the_follow_up_have_no_weight(files: Path) -> None:
+    def propose(millimetres: float, out: str) -> Result:
+        vectors = np.full((*GRID.shape, 3), (millimetres, 0.0, 0.0), dtype=np.float32)
+        write_field(files / "far.nii.gz", DisplacementField(vectors, GRID))
+        return run("propose", files / "fixed.nii.gz", files / "moving.nii.gz", "--fixed-mask",
+                   files / "mask.nii.gz", "--field", files / "far.nii.gz", "--out-dir",
+                   files / out, "--count", 12, "--json")  # fmt: skip
+
+    result = propose(30.0, "far")
+    assert result.exit_code == 0, result.output
+    proposal = read_point_pairs(files / "far" / "proposal.csv")
+    outside = ~GRID.contains(proposal.moving)
+    assert 0 < outside.sum() < 12
+    assert json.loads(result.stdout)["outside"] == outside.sum()
+    assert proposal.weight is not None
+    assert (proposal.weight[outside] == 0).all()
+    (moving,) = read_markups(files / "far" / "moving.mrk.json")
+    assert moving.notes is not None
+    assert [n == "outside the follow-up" for n in moving.notes] == outside.tolist()
+    refused("landmark_outside", propose(500.0, "farther"))
+    assert not (files / "farther").exists()
 
 
 def test_blind_proposal_has_labels_without_positions(files: Path) -> None:
@@ -174,6 +247,10 @@ def test_blind_proposal_has_labels_without_positions(files: Path) -> None:
     assert len(fixed.points) == 8
     assert moving.unset == fixed.labels
     assert not (out / "proposal.csv").exists()
+    zero = run("propose", files / "fixed.nii.gz", "--fixed-mask", files / "mask.nii.gz", "--blind",
+               "--count", 0, "--out-dir", files / "x")  # fmt: skip
+    assert zero.exit_code == 2
+    assert "found 0" in zero.stderr
     refused(
         "missing_input",
         run("propose", files / "fixed.nii.gz", "--fixed-mask", files / "mask.nii.gz",

@@ -65,6 +65,10 @@ def test_one_table_of_both_scans_round_trips(
     given = Given(frame, 1 if frame == "voxel" else None, axes)  # type: ignore[arg-type]
     pairs = pairs_in(GRIDS["lps"])
     write_landmarks([file], "generic", pairs, grids=grids, given=given)
+    if frame == "lps":
+        # The columns have names, which say their order.
+        assert "unused_option" in expect("unused_option", [file], "generic", given=given)
+        given = Given(frame)
     back = read_landmarks([file], "generic", grids=grids, given=given).pairs
     np.testing.assert_allclose(back.fixed, pairs.fixed, atol=3e-4)
     np.testing.assert_allclose(back.moving, pairs.moving, atol=3e-4)
@@ -92,6 +96,25 @@ def test_numbers_mean_what_each_format_says(tmp_path: Path) -> None:
     back = read_landmarks([tmp_path / "z", tmp_path / "z"], "generic", grids=grids, given=given)
     np.testing.assert_allclose(back.pairs.fixed, [[-99, -47, 15]])
     assert "--fixed-image" in expect("missing_grid", [tmp_path / "z", tmp_path / "z"], "dirlab")
+
+
+def test_names_of_columns_say_their_order_and_never_a_wrong_frame(tmp_path: Path) -> None:
+    pairs = PointPairs(np.array([[1.0, 2, 3]]), np.array([[4.0, 5, 6]]))
+    file, other = tmp_path / "a", tmp_path / "b"
+    write_landmarks([file], "generic", pairs, given=Given(axes="zyx"))
+    assert file.read_text().splitlines() == [
+        "fixed_z,fixed_y,fixed_x,moving_z,moving_y,moving_x",
+        "3.0000,2.0000,1.0000,6.0000,5.0000,4.0000",
+    ]
+    np.testing.assert_allclose(read_landmarks([file], "generic").pairs.moving, [[4, 5, 6]])
+    write_landmarks([file], "generic", pairs, given=Given("ras"))
+    assert file.read_text() == "-1.0000,-2.0000,3.0000,-4.0000,-5.0000,6.0000\n"
+    write_landmarks([file, other], "generic", pairs, given=Given(axes="zyx"))
+    assert other.read_text() == "z,y,x\n6.0000,5.0000,4.0000\n"
+    back = read_landmarks([file, other], "generic").pairs
+    np.testing.assert_allclose(back.fixed, [[1, 2, 3]])
+    expect("unused_option", [file, other], "generic", given=Given(axes="zyx"))
+    expect("unused_option", [file, other], "generic", given=Given("lps", 1))
 
 
 def markup(points: list[dict[str, object]], **more: object) -> dict[str, object]:
@@ -142,6 +165,35 @@ def test_slicer_labels_made_from_the_lists_names_pair_by_number(tmp_path: Path) 
     assert len(read_landmarks([other], "slicer", by="row").pairs) == 2
 
 
+def test_no_landmark_is_lost_by_its_label(tmp_path: Path) -> None:
+    bad, good = tmp_path / "bad", tmp_path / "good"
+    bad.write_text("x,y,z,label\n1,2,3,\n4,5,6,\n7,8,9,a\n")
+    assert "--pair-by row" in expect("missing_id", [bad, bad], "generic")
+    assert len(read_landmarks([bad, bad], "generic", by="row").pairs) == 3
+    twice = [{"label": f"F{sign}1", "position": [1, 2, 3]} for sign in "-_"]
+    write_markup(bad, markup(twice, name="F"))
+    write_markup(good, markup([{"label": "M-1", "position": [1, 2, 3]}], name="M"))
+    expect("duplicate_id", [bad, good], "slicer")
+    # With another list's labels they are just labels.
+    assert len(read_landmarks([bad, write_markup(good, markup(twice))], "slicer").pairs) == 2
+
+
+def test_the_fixed_grid_is_that_of_a_moving_list_without_its_own(tmp_path: Path) -> None:
+    grid = Grid((10, 20, 30), (0.5, 1.0, 2.0), (-100.0, -50.0, 7.0))
+    (tmp_path / "v").write_text("1 2 3\n")
+    back = read_landmarks([tmp_path / "v"] * 2, "dirlab", grids=Grids(grid)).pairs
+    np.testing.assert_allclose(back.moving, [[-100, -49, 11]])
+
+
+def test_notes_of_several_lines_survive_fcsv(tmp_path: Path) -> None:
+    point = {"label": "a", "position": [1, 2, 3], "description": "left\nupper\u2028lobe"}
+    both = write_markup(tmp_path / "p.mrk.json", markup([point]), markup([point]))
+    read = read_landmarks([both], "slicer")
+    files = [tmp_path / "f.fcsv", tmp_path / "m.fcsv"]
+    write_landmarks(files, "fcsv", read.pairs, notes=read.notes)
+    assert "left upper lobe" in read_landmarks(files, "fcsv").notes[0]
+
+
 @pytest.mark.parametrize(("system", "sign"), [("LPS", 1), ("RAS", -1), ("1", 1), ("0", -1)])
 def test_fcsv_headers_of_all_ages(tmp_path: Path, system: str, sign: int) -> None:
     text = (
@@ -173,10 +225,13 @@ def test_broken_files_are_named_by_code(tmp_path: Path) -> None:
         ("# only a comment\n", "empty_table"),
         ("1 1 1\n", "unequal_counts"),
         ("1 1 1 1 1 1\n", "too_many_files"),
+        ("x,y,z,x,y,z\n1,1,1,1,1,1\n2,2,2,2,2,2\n", "duplicate_column"),
     ):
         bad.write_text(text)
         expect(code, [good, bad], "generic")
     bad.write_bytes(b"\xff\xfe\x00")
+    expect("broken_landmarks", [good, bad], "generic")
+    bad.write_text(f"1,2,{'3' * 200_000}\n")
     expect("broken_landmarks", [good, bad], "generic")
     expect("missing_file", [good, tmp_path / "absent"], "generic")
     bad.write_text("id,x,y,z\n1,0,0,0\n1,1,1,1\n")
@@ -196,6 +251,14 @@ def test_broken_slicer_files_are_named_by_code(tmp_path: Path) -> None:
         (json.dumps({"markups": [markup([{"position": [1, 2]}])]}), "bad_number"),
         ('{"markups": [{"controlPoints": [{"position": [1, 2, NaN]}]}]}', "bad_number"),
         (json.dumps({"markups": [markup([point, point])]}), "duplicate_id"),
+        (json.dumps({"markups": [markup([point | {"label": "a\nb"}])]}), "bad_id"),
+        (json.dumps({"markups": [markup([point], coordinateUnits={})]}), "broken_landmarks"),
+        (json.dumps({"markups": [markup([point], coordinateUnits=[["mm"]])]}), "broken_landmarks"),
+        (json.dumps({"markups": [markup([point], coordinateSystem=["LPS"])]}), "broken_landmarks"),
+        (json.dumps({"markups": [markup([{"position": [10**400, 2, 3]}])]}), "bad_number"),
+        (json.dumps({"markups": [markup([{"position": [True, 2, 3]}])]}), "bad_number"),
+        (json.dumps({"markups": [markup([])]}), "empty_table"),
+        ('{"markups": ' + "[" * 100_000 + "]" * 100_000 + "}", "bad_json"),
         (json.dumps({"markups": [markup([point])] * 2}), "several_lists"),
     ):
         path.write_text(content)
@@ -208,6 +271,9 @@ def test_broken_slicer_files_are_named_by_code(tmp_path: Path) -> None:
     expect("missing_column", [path, path], "fcsv")
     path.write_text("# CoordinateSystem = LPS\n0,1,,3,0,0,0,1,1,1,0,a,,\n")
     expect("bad_number", [path, path], "fcsv")
+    for cells in ('a,"see,\n0,1,2,3,0,0,0,1,1,1,0,b,,', "a" * 200_000):
+        path.write_text(f"# CoordinateSystem = LPS\n0,1,2,3,0,0,0,1,1,1,0,{cells}\n")
+        expect("broken_landmarks", [path, path], "fcsv")
 
 
 def test_format_by_ending(tmp_path: Path) -> None:
