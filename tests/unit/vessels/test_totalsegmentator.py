@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from lcsd import vessels
+from lcsd import quarantine, vessels
 from lcsd.cli.main import main
 from lcsd.clouds import dense_cloud
 from lcsd.device import Compute
@@ -209,6 +209,50 @@ def test_batch_leaves_out_a_bad_scan_and_goes_on(calls: dict[str, Any], tmp_path
     assert (tmp_path / "b" / "v.nii.gz").exists()
     assert not (tmp_path / "b" / "rejected.json").exists()
     assert len(run.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("code", ["no_cuda", "weights_truncated", "cannot_write", "disk_full"])
+def test_fault_of_the_machine_ends_the_batch_and_rejects_no_scan(
+    code: str, calls: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def faulty(*_: object, **__: object) -> None:
+        seen.append(code)
+        raise WorkError("not on this machine", code=code)
+
+    monkeypatch.setattr("lcsd.vessels.totalsegmentator.segment_vessels", faulty)
+    made = write_batch(tmp_path, {"a": scan(), "b": scan()})
+    run = CliRunner().invoke(main, ["vessels", "--batch", str(made), *BATCH])
+    assert run.exit_code == 1
+    assert f"[{code}]" in run.stderr.splitlines()[-1]
+    assert seen == [code]
+    assert not list(tmp_path.glob("*/rejected.json"))
+
+
+def test_batch_clears_the_rejection_of_what_is_there(calls: dict[str, Any], tmp_path: Path) -> None:
+    calls["labels"][5, 5, 6:12] = 1
+    made = ["vessels", "--batch", str(write_batch(tmp_path, {"a": scan()})), *BATCH]
+    assert CliRunner().invoke(main, made).exit_code == 0
+    rejected, output = tmp_path / "a" / "rejected.json", tmp_path / "a" / "v.nii.gz"
+    error = WorkError("no memory is left", code="out_of_memory")
+    quarantine.reject(rejected, stage="vessels", target=output, error=error)
+    run = CliRunner().invoke(main, made)
+    assert "is there already" in run.stderr
+    assert not rejected.exists()
+
+
+def test_batch_goes_on_where_a_rejection_cannot_be_written(
+    calls: dict[str, Any], tmp_path: Path
+) -> None:
+    calls["labels"][5, 5, 6:12] = 1
+    empty = Image(np.zeros_like(scan().array), GRID)
+    made = write_batch(tmp_path, {"a": empty, "b": scan()})
+    made.write_text(made.read_text().replace("a/rejected.json", "list.tsv/rejected.json"))
+    run = CliRunner().invoke(main, ["vessels", "--batch", str(made), *BATCH])
+    assert "[out_of_memory]" in run.stderr
+    assert "[batch_incomplete]" in run.stderr
+    assert (tmp_path / "b" / "v.nii.gz").exists()
 
 
 def test_batch_makes_again_what_other_files_or_settings_gave(
