@@ -1,6 +1,6 @@
 """``lcsd vessels``: vessel mask of a scan in the common grid, or of many."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from lcsd.errors import MACHINE_FAULTS, BadInputError, LcsdError, WorkError
 from lcsd.settings.vessels import VesselsSettings
 
 if TYPE_CHECKING:
-    from lcsd.vessels import Vessels
+    from lcsd.vessels import VesselMaker
 
 
 @click.command(epilog="Example: lcsd vessels fixed.nii.gz vessels.nii.gz --lungs fixed_mask.nii.gz")
@@ -104,7 +104,7 @@ def _check_usage(
 
 def _make(
     run: Run[VesselsSettings],
-    make: "Callable[..., Vessels]",
+    make: "VesselMaker",
     image: Path,
     lungs: Path,
     output: Path,
@@ -130,12 +130,13 @@ def _make_all(run: Run[VesselsSettings], batch: Path) -> None:
     jobs = read_list(batch)
     failed = 0
     with vessel_maker(run.settings, on=run.compute) as make:
+        facts = {"backend": make.known_facts}
         for number, job in enumerate(jobs, 1):
             run.begin()
             inputs = {"image": job.image, "lungs": job.lungs}
             try:
                 with failures_named():
-                    made = run.recorder.made(job.output, inputs=inputs)
+                    made = run.recorder.made(job.output, inputs=inputs, facts=facts)
                     there = " is there already" if made else ""
                     say(f"lcsd vessels: {number} of {len(jobs)}: {job.output}{there}")
                     if not made:

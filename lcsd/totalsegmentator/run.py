@@ -143,9 +143,14 @@ class Session:
                 raise
             crop = checked_crop(log, scan, least_crop_mm, file=file)
             labels = checked_labels(place / "labels.nii.gz", scan, self._task, file=file)
-        facts |= {"options": self._facts["options"], "crop_voxels": crop}
-        facts |= {**package_versions(), "weights": self._facts["hashes"]}
+        facts |= {**self.known_facts, "crop_voxels": crop}
         return Segmentation(labels, facts, time.monotonic() - start)
+
+    @property
+    def known_facts(self) -> dict[str, Any]:
+        """What decides the labels of any scan, for the provenance: options, versions, hashes."""
+        weights = {"weights": self._facts["hashes"]}
+        return {"options": self._facts["options"], **package_versions(), **weights}
 
     def _ask(self, place: Path) -> tuple[dict[str, Any], str]:
         """Have the scan of a folder segmented; return facts, and the log of this scan.

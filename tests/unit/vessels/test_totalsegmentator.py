@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from lcsd.cli.main import main
 from lcsd.clouds import dense_cloud
 from lcsd.device import Compute
 from lcsd.errors import BadInputError, WorkError
-from lcsd.files import read_json
+from lcsd.files import read_json, write_json
 from lcsd.geometry import Grid
 from lcsd.images import Image, read_image, write_image, write_mask
+from lcsd.provenance import provenance_path
 from lcsd.settings.totalsegmentator import VesselTaskSettings
 from lcsd.settings.vessels import VesselsSettings
 from lcsd.totalsegmentator import Segmentation
@@ -33,14 +34,24 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     It has no memory for a scan of zeros.
     """
-    content: dict[str, Any] = {"labels": np.zeros(GRID.shape, np.uint8), "sessions": 0}
+    content: dict[str, Any] = {
+        "labels": np.zeros(GRID.shape, np.uint8),
+        "sessions": 0,
+        "hash": "0a",
+    }
 
     class Fake:
+        @property
+        def known_facts(self) -> dict[str, Any]:
+            return {"weights": {"fold_0": content["hash"]}, "options": {"order": (1, 2)}}
+
         def segment(self, scan: Image, **options: Any) -> Segmentation:
             content.update(options)
             if (scan.array == 0).all():
                 raise WorkError("no memory is left", code="out_of_memory")
-            return Segmentation(Image(content["labels"], scan.grid), {"torch": "x"}, 1.0)
+            return Segmentation(
+                Image(content["labels"], scan.grid), {"torch": "x", **self.known_facts}, 1.0
+            )
 
     @contextlib.contextmanager
     def fake(task: object, settings: object, *, on: Compute) -> Iterator[Fake]:
@@ -75,7 +86,7 @@ def test_legacy_vessels_are_one_label_inside_the_lungs(calls: dict[str, Any]) ->
     expected = (calls["labels"] == 1) & lungs().array
     assert (found.mask.array == expected).all()
     assert found.cut_voxels == 4 * 8
-    assert found.facts == {"torch": "x"}
+    assert found.facts["torch"] == "x"
     assert (calls["on"].device, calls["on"].threads) == ("cuda", 3)
     assert calls["task"].task == "lung_vessels_LEGACY"
     # Half of the lungs' 12 x 10 x 8 voxels of 1.5 x 1.5 x 2 mm.
@@ -277,6 +288,50 @@ def test_batch_makes_again_what_other_files_or_settings_gave(
     write_mask(tmp_path / "lungs.nii.gz", Image(lungs().array | (calls["labels"] > 0), GRID))
     run = CliRunner().invoke(main, ["vessels", "--batch", str(made), *BATCH])
     assert json.loads(run.stdout)["voxels"] == 7
+
+
+def no_inputs(record: dict[str, Any]) -> None:
+    del record["inputs"]
+
+
+def other_version(record: dict[str, Any]) -> None:
+    record["versions"]["scipy"] = "0.1"
+
+
+def other_list(record: dict[str, Any]) -> None:
+    record["facts"] = []
+
+
+@pytest.mark.parametrize("change", [no_inputs, other_version, other_list])
+def test_batch_makes_again_what_no_equal_record_vouches_for(
+    change: Callable[[dict[str, Any]], None], calls: dict[str, Any], tmp_path: Path
+) -> None:
+    calls["labels"][5, 5, 6:12] = 1
+    batch = ["vessels", "--batch", str(write_batch(tmp_path, {"a": scan()})), *BATCH]
+    assert CliRunner().invoke(main, batch).stdout
+    assert not CliRunner().invoke(main, batch).stdout
+    path = provenance_path(tmp_path / "a" / "v.nii.gz")
+    record = read_json(path)
+    change(record)
+    write_json(path, record)
+    run = CliRunner().invoke(main, batch)
+    assert run.exit_code == 0, run.output
+    assert run.stdout
+    assert not CliRunner().invoke(main, batch).stdout
+
+
+def test_batch_makes_again_what_other_weights_gave_or_somebody_changed(
+    calls: dict[str, Any], tmp_path: Path
+) -> None:
+    calls["labels"][5, 5, 6:12] = 1
+    batch = ["vessels", "--batch", str(write_batch(tmp_path, {"a": scan()})), *BATCH]
+    assert CliRunner().invoke(main, batch).stdout
+    calls["hash"] = "0b"
+    assert CliRunner().invoke(main, batch).stdout
+    assert not CliRunner().invoke(main, batch).stdout
+    write_mask(tmp_path / "a" / "v.nii.gz", lungs())
+    assert CliRunner().invoke(main, batch).stdout
+    assert read_image(tmp_path / "a" / "v.nii.gz").array.sum() == 6
 
 
 def test_single_command_and_batch_give_the_same_bytes(
