@@ -9,11 +9,13 @@ each; what it prints goes to the job's log. A model is loaded once.
 import functools
 import json
 import os
+import pickle
 import queue
 import re
 import signal
 import sys
 import threading
+import zipfile
 from collections.abc import Callable, Mapping
 from inspect import signature
 from pathlib import Path
@@ -33,12 +35,11 @@ from lcsd.totalsegmentator.models import (
 )
 from lcsd.totalsegmentator.weights import other_task, truncated
 
-NUMPY_TYPES = ("float64", "float32", "int64", "int32", "bool")
-"""Types of the numbers that nnU-Net's training writes into a checkpoint beside the weights."""
-
 PIPE_BYTES = 1 << 16
 
-FOREIGN_OBJECT = re.compile(r"(?i:unsupported) (?:global: )?GLOBAL ([\w.]+)")
+FOREIGN_OBJECT = re.compile(
+    r"(?i:unsupported) (?:global: )?GLOBAL (?P<name>[\w.]+)|but got <class '(?P<kind>[\w.]+)'"
+)
 """How torch names what it does not read from a checkpoint of plain values."""
 
 
@@ -78,15 +79,16 @@ def plain_reader(read: Callable[..., dict[str, Any]]) -> Callable[..., dict[str,
     """Return a ``torch.load`` that runs no code of a checkpoint, and reads each only once.
 
     A checkpoint is a pickle. nnU-Net reads it in the way that lets it run any program, and anew
-    for each scan. Numbers of numpy are all that its own hold besides what torch allows.
+    for each scan. Numbers and texts of numpy are all that its own hold besides what torch allows.
     """
     import numpy as np  # noqa: PLC0415
     from torch.serialization import safe_globals  # noqa: PLC0415
 
+    codes = "?U" + np.typecodes["AllInteger"] + np.typecodes["AllFloat"]
     scalar = np.float64(0).__reduce__()[0]
     plain: list[Any] = [
         (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"),
-        np.dtype, *(type(np.dtype(name)) for name in NUMPY_TYPES),
+        np.dtype, *{type(np.dtype(code)) for code in codes},
     ]  # fmt: skip
 
     @functools.cache
@@ -125,13 +127,16 @@ def check_checkpoint(path: Path, model: Model) -> str:
         weights: Mapping[str, Any] = content["network_weights"]
         trainer = str(content["trainer_name"])
     except Exception as error:
-        # torch raises whatever its unpickler meets in a broken file.
-        foreign = FOREIGN_OBJECT.search(str(error))
-        if foreign:
+        # torch raises whatever its unpickler meets in a broken file. A cut file is no archive and
+        # is taken for a bare pickle, so that its error means nothing.
+        if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
+            foreign = FOREIGN_OBJECT.search(str(error))
+            name = foreign and (foreign["name"] or foreign["kind"])
             raise WorkError(
-                "the checkpoint holds more than numbers and could run a program",
+                "the checkpoint holds more than plain values and could run a program",
                 code="weights_not_plain", file=path, expected="what nnU-Net itself writes",
-                found=foreign[1], remedy=f"delete {model.folder} and get it again: {model.command}",
+                found=name or "a pickle of another kind",
+                remedy=f"delete {model.folder} and get it again: {model.command}",
             ) from error  # fmt: skip
         raise truncated(path, model, f"{type(error).__name__} at reading") from error
     heads = [name for name in weights if ".seg_layers." in name and name.endswith("weight")]
