@@ -12,6 +12,7 @@ import os
 import pickle
 import queue
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -37,6 +38,9 @@ from lcsd.totalsegmentator.weights import other_task, truncated
 
 PIPE_BYTES = 1 << 16
 
+REMOVALS = 3
+"""How often the folder of a job whose parent is gone is removed."""
+
 FOREIGN_OBJECT = re.compile(
     r"(?i:unsupported) (?:global: )?GLOBAL (?P<name>[\w.]+)|but got <class '(?P<kind>[\w.]+)'"
 )
@@ -54,10 +58,11 @@ def refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
         raise PermissionError("TotalSegmentator tried to use the network inside a job")
 
 
-def requests_of_parent() -> "queue.Queue[dict[str, str]]":
+def requests_of_parent(folder: Path) -> "queue.Queue[dict[str, str]]":
     """Return what the parent asks for, a line of JSON on standard input each.
 
-    Standard input closes when the parent is gone; then this process and its workers end.
+    Standard input closes when the parent is gone. It may have been killed, and a scan lies in the
+    job's ``folder``: then that is removed, and this process and its workers end.
     """
     found: queue.Queue[dict[str, str]] = queue.Queue()
 
@@ -69,6 +74,8 @@ def requests_of_parent() -> "queue.Queue[dict[str, str]]":
             *lines, rest = (rest + part).split(b"\n")
             for line in lines:
                 found.put(json.loads(line))
+        for _ in range(REMOVALS):  # what computes on may write a file while the folder is emptied
+            shutil.rmtree(folder, ignore_errors=True)
         os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=read, daemon=True).start()
@@ -231,7 +238,7 @@ def main(job_file: Path) -> None:
     job = json.loads(job_file.read_text(encoding="utf-8"))
     # The package gives torch as many threads as the machine has cores; these are ours.
     os.cpu_count = lambda: job["threads"]
-    requests = requests_of_parent()
+    requests = requests_of_parent(Path(job["folder"]))
     call: Callable[..., Any] | None = None
     while True:
         request = requests.get()

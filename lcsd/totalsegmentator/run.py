@@ -161,6 +161,8 @@ class Session:
             What the process reported; ``out_of_memory`` if the system killed it; ``time_limit``;
             ``totalsegmentator_failed`` if it ended without a word.
         """
+        if self._process is not None and self._process.poll() is not None:
+            self.end()  # it died after the last scan: no fault of this one
         process = self._process or self._start()
         log = self._job / "log.txt"
         before = log.stat().st_size
@@ -250,8 +252,8 @@ def session(task: Task, settings: TotalSegmentatorSettings, *, on: Compute) -> I
         write_json(job / "home" / "config.json", HOME_CONFIG)
         link_weights(folder, models, job / "weights")
         content: dict[str, Any] = {
-            "weights": str(job / "weights"), "models": numbers, "options": options,
-            "device": on.device, "threads": on.threads,
+            "folder": str(job), "weights": str(job / "weights"), "models": numbers,
+            "options": options, "device": on.device, "threads": on.threads,
         }  # fmt: skip
         write_json(job / "job.json", content)
         ready = Session(job, task, {**content, "hashes": hashes}, limit_s=settings.limit_s)
