@@ -2,6 +2,9 @@
 
 import contextlib
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +22,13 @@ from lcsd.errors import BadInputError, WorkError
 from lcsd.files import read_json, write_json
 from lcsd.geometry import Grid
 from lcsd.images import Image, read_image, write_image, write_mask
+from lcsd.pairs import REQUIRED
 from lcsd.provenance import provenance_path
 from lcsd.settings.totalsegmentator import VesselTaskSettings
 from lcsd.settings.vessels import VesselsSettings
 from lcsd.totalsegmentator import Segmentation
 from lcsd.vessels import make_vessels
+from lcsd.vessels.batch import read_list
 
 GRID = Grid((20, 16, 12), (1.5, 1.5, 2.0), (10.0, -40.0, 300.0))
 
@@ -381,3 +386,28 @@ def test_bad_usage_and_bad_lists(
     assert f"[{code}]" in run.stderr
     assert field in run.stderr
     assert len(run.stderr.splitlines()) == 1
+
+
+def test_recipe_for_a_build_leaves_out_cases_with_a_given_map(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "vessels.md").read_text()
+    end = "> vessels.tsv\n"
+    recipe = text[text.index("{ printf") : text.index(end) + len(end)]
+    table = ["\t".join((*REQUIRED, "fixed_vessels", "moving_vessels"))]
+    for case, given in (("a", ""), ("b", "v.nii.gz"), ("c", "")):
+        row = {"case": case, "patient_id": case, "role": "train", "moving_vessels": given}
+        row |= {"fixed_source": "f", "moving_source": "m", "fixed_time": "0", "moving_time": "1"}
+        table.append("\t".join(row.get(name, "") for name in table[0].split("\t")))
+    (tmp_path / "pairs.tsv").write_text("\n".join(table) + "\n")
+    for case in "ab":
+        (tmp_path / "results" / "cases" / case / "images").mkdir(parents=True)
+        for name in ("fixed", "moving"):
+            (tmp_path / "results/cases" / case / "images" / f"{name}_mask.nii.gz").write_text("")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    variables = {**os.environ, "PATH": path}
+    subprocess.run(["bash", "-ec", recipe], cwd=tmp_path, check=True, env=variables)
+    jobs = read_list(tmp_path / "vessels.tsv")
+    folder = tmp_path / "results" / "cases" / "a"
+    assert [job.output for job in jobs] == [
+        folder / "vessels" / f"{name}.nii.gz" for name in ("fixed", "moving")
+    ]
+    assert {job.rejected for job in jobs} == {folder / "rejected.json"}
