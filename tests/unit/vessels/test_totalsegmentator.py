@@ -368,6 +368,22 @@ def test_single_command_and_batch_give_the_same_bytes(
             ["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\tc\nd\tb\tc\n",
             "duplicate_output", "row 3",
         ),
+        (
+            ["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\tc\nd\tb\tx/../c\n",
+            "duplicate_output", "row 3",
+        ),
+        (
+            ["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\tv.1.nii\nd\tb\tv.2.nii\n",
+            "duplicate_output", "row 3",
+        ),
+        (
+            ["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\t./d\nd\tb\tv\n",
+            "duplicate_output", "row 2",
+        ),
+        (
+            ["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\tb\n",
+            "duplicate_output", "row 2",
+        ),
     ],
 )  # fmt: skip
 def test_bad_usage_and_bad_lists(
