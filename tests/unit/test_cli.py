@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from lcsd.cli.common import set_threads
 from lcsd.cli.main import COMMANDS, main
+from lcsd.errors import BadInputError, LcsdError, WorkError
 from lcsd.files import read_json
 from lcsd.points import Cloud, read_cloud, write_cloud
 from lcsd.provenance import provenance_path
@@ -130,6 +131,28 @@ def test_defect_is_exit_1_quarantined_and_keeps_its_traceback(
     assert result.exit_code == 1
     assert "Traceback" in result.stderr
     assert read_json(rejected)["code"] == "internal_error"
+
+
+@pytest.mark.parametrize("code", ["bad_usage", "no_cuda", "weights_missing", "trainer_import"])
+@pytest.mark.parametrize("kind", [BadInputError, WorkError])
+def test_fault_of_the_installation_quarantines_no_case(
+    code: str,
+    kind: type[LcsdError],
+    dense: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def faulty(*_: object, **__: object) -> None:
+        raise kind("not here", code=code)
+
+    monkeypatch.setattr("lcsd.keypoints.sparse_cloud", faulty)
+    rejected = tmp_path / "rejected.json"
+    result = CliRunner().invoke(
+        main, ["keypoints", str(dense), str(tmp_path / "o.npz"), "--rejected", str(rejected)]
+    )
+    assert result.exit_code == kind.exit_code
+    assert f"[{code}]" in result.stderr
+    assert not rejected.exists()
 
 
 def test_out_of_memory_is_named(

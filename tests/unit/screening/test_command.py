@@ -1,5 +1,6 @@
 """``lcsd screen``: verdicts are results, work that fails is not, texts name no patient."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lcsd.cli.main import main
-from lcsd.errors import WorkError
+from lcsd.errors import BadInputError, WorkError
 from lcsd.files import read_json
 from lcsd.images import write_image, write_mask
 from lcsd.provenance import provenance_path
@@ -158,6 +159,23 @@ def test_what_is_no_fault_of_the_pair_is_no_verdict(pair: Path, tmp_path: Path) 
         assert CliRunner().invoke(main, list(map(str, call))).exit_code == 2
     assert screen(pair, out, "--device", "cuda").exit_code != 0
     assert not out.exists()
+
+
+@pytest.mark.parametrize("code", ["empty_crop", "flat_crop", "empty_result"])
+def test_scan_in_which_totalsegmentator_finds_no_lungs_is_a_verdict(
+    code: str, pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoLungs:
+        def segment(self, *_: object, **__: object) -> None:
+            raise BadInputError("no lung to crop to", code=code)
+
+    monkeypatch.setattr(
+        "lcsd.lobes.session", lambda *_, **__: contextlib.nullcontext(NoLungs())
+    )  # fmt: skip
+    out = tmp_path / "a.json"
+    record = record_of(screen(pair, out, "--set", "lungs.method=totalsegmentator"), out)
+    assert (record["verdict"], record["stage"], record["code"]) == ("rejected", "lungs", code)
+    assert read_json(tmp_path / "rejected.json")["code"] == code
 
 
 def test_no_file_of_a_folder_is_named(tmp_path: Path) -> None:

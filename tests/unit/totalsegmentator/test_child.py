@@ -101,6 +101,23 @@ def test_a_checkpoint_runs_no_program(tmp_path: Path) -> None:
     assert not (tmp_path / "mark").exists()
 
 
+@pytest.mark.usefixtures("_plain")
+@pytest.mark.parametrize("value", [np.bytes_(b"a"), np.zeros(2)], ids=["bytes", "array"])
+def test_what_is_not_plain_is_not_called_cut(value: Any, tmp_path: Path) -> None:
+    weights = {"decoder.seg_layers.0.weight": torch.zeros(3, 4, 1, 1, 1)}
+    content = {"network_weights": weights, "trainer_name": "nnUNetTrainer", "more": value}
+    path = tmp_path / "whole.pth"
+    torch.save(content, path)
+    with pytest.raises(WorkError) as caught:
+        child.check_checkpoint(path, VESSELS_LEGACY)
+    assert caught.value.code == "weights_not_plain"
+    assert "found numpy." in caught.value.message
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(WorkError) as caught:
+        child.check_checkpoint(path, VESSELS_LEGACY)
+    assert caught.value.code == "weights_truncated"
+
+
 def rename(path: Path, before: bytes, after: bytes) -> None:
     """Replace a name in a checkpoint's pickle."""
     with zipfile.ZipFile(path) as archive:
@@ -128,6 +145,8 @@ def test_what_training_leaves_in_a_checkpoint_is_read(tmp_path: Path, old: bool)
         },
         "_best_ema": np.float64(0.81),
         "current_epoch": 1000,
+        "numbers": [np.int16(1), np.uint8(2), np.float16(3), np.uint64(4), np.bool_(True)],
+        "text": np.str_("ab"),
         "init_args": {"configuration": "3d_fullres", "fold": 0, "device": torch.device("cpu")},
         "inference_allowed_mirroring_axes": (0, 1, 2),
     }  # fmt: skip

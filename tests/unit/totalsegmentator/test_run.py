@@ -158,10 +158,16 @@ def test_time_limit_ends_the_process(weights: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_processes_end_with_a_killed_parent(tmp_path: Path) -> None:
-    """The real process watches its parent: nothing computes on for a job that is gone."""
+    """The real process watches its parent: nothing computes on or lies about for a job gone."""
+    job = tmp_path / "lcsd_ts_job"
+    (job / "scan").mkdir(parents=True)
+    (job / "scan" / "scan.nii.gz").write_text("a patient's")
+    (tmp_path / "weights").mkdir()
+    (job / "weights").symlink_to(tmp_path / "weights")
     child = (
         "import os, sys, time; from pathlib import Path;"
-        "from lcsd.totalsegmentator.child import requests_of_parent; requests_of_parent();"
+        "from lcsd.totalsegmentator.child import requests_of_parent;"
+        f"requests_of_parent(Path({str(job)!r}));"
         f"Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid())); time.sleep(60)"
     )
     parent = (
@@ -177,6 +183,8 @@ def test_processes_end_with_a_killed_parent(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert gone(int((tmp_path / "pid").read_text()))
+    assert not job.exists()
+    assert (tmp_path / "weights").exists()
 
 
 def test_one_process_does_many_scans_and_a_new_one_follows_a_failure(
@@ -205,3 +213,19 @@ def test_one_process_does_many_scans_and_a_new_one_follows_a_failure(
     assert bad == "empty_crop"
     assert fourth == third == alive
     assert gone(alive)
+
+
+def test_a_process_that_died_between_two_scans_costs_none(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = weights.parent / "child.py"
+    child.write_text(MANY)
+    monkeypatch.setattr(run, "CHILD", (sys.executable, str(child)))
+    with ready(weights) as found:
+        pids = []
+        for _ in range(2):
+            made = found.segment(scan(), least_crop_mm=(15.0, 12.0, 9.0))
+            pids.append(made.facts["pid"])
+            os.kill(pids[-1], signal.SIGKILL)
+            assert gone(pids[-1])
+    assert pids[0] != pids[1]

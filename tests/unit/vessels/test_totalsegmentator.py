@@ -2,7 +2,10 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +14,21 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from lcsd import vessels
+from lcsd import quarantine, vessels
 from lcsd.cli.main import main
 from lcsd.clouds import dense_cloud
 from lcsd.device import Compute
 from lcsd.errors import BadInputError, WorkError
-from lcsd.files import read_json
+from lcsd.files import read_json, write_json
 from lcsd.geometry import Grid
 from lcsd.images import Image, read_image, write_image, write_mask
+from lcsd.pairs import REQUIRED
+from lcsd.provenance import provenance_path
 from lcsd.settings.totalsegmentator import VesselTaskSettings
 from lcsd.settings.vessels import VesselsSettings
 from lcsd.totalsegmentator import Segmentation
 from lcsd.vessels import make_vessels
+from lcsd.vessels.batch import read_list
 
 GRID = Grid((20, 16, 12), (1.5, 1.5, 2.0), (10.0, -40.0, 300.0))
 
@@ -33,14 +39,24 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     It has no memory for a scan of zeros.
     """
-    content: dict[str, Any] = {"labels": np.zeros(GRID.shape, np.uint8), "sessions": 0}
+    content: dict[str, Any] = {
+        "labels": np.zeros(GRID.shape, np.uint8),
+        "sessions": 0,
+        "hash": "0a",
+    }
 
     class Fake:
+        @property
+        def known_facts(self) -> dict[str, Any]:
+            return {"weights": {"fold_0": content["hash"]}, "options": {"order": (1, 2)}}
+
         def segment(self, scan: Image, **options: Any) -> Segmentation:
             content.update(options)
             if (scan.array == 0).all():
                 raise WorkError("no memory is left", code="out_of_memory")
-            return Segmentation(Image(content["labels"], scan.grid), {"torch": "x"}, 1.0)
+            return Segmentation(
+                Image(content["labels"], scan.grid), {"torch": "x", **self.known_facts}, 1.0
+            )
 
     @contextlib.contextmanager
     def fake(task: object, settings: object, *, on: Compute) -> Iterator[Fake]:
@@ -75,7 +91,7 @@ def test_legacy_vessels_are_one_label_inside_the_lungs(calls: dict[str, Any]) ->
     expected = (calls["labels"] == 1) & lungs().array
     assert (found.mask.array == expected).all()
     assert found.cut_voxels == 4 * 8
-    assert found.facts == {"torch": "x"}
+    assert found.facts["torch"] == "x"
     assert (calls["on"].device, calls["on"].threads) == ("cuda", 3)
     assert calls["task"].task == "lung_vessels_LEGACY"
     # Half of the lungs' 12 x 10 x 8 voxels of 1.5 x 1.5 x 2 mm.
@@ -211,6 +227,50 @@ def test_batch_leaves_out_a_bad_scan_and_goes_on(calls: dict[str, Any], tmp_path
     assert len(run.stdout.splitlines()) == 1
 
 
+@pytest.mark.parametrize("code", ["no_cuda", "weights_truncated", "cannot_write", "disk_full"])
+def test_fault_of_the_machine_ends_the_batch_and_rejects_no_scan(
+    code: str, calls: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def faulty(*_: object, **__: object) -> None:
+        seen.append(code)
+        raise WorkError("not on this machine", code=code)
+
+    monkeypatch.setattr("lcsd.vessels.totalsegmentator.segment_vessels", faulty)
+    made = write_batch(tmp_path, {"a": scan(), "b": scan()})
+    run = CliRunner().invoke(main, ["vessels", "--batch", str(made), *BATCH])
+    assert run.exit_code == 1
+    assert f"[{code}]" in run.stderr.splitlines()[-1]
+    assert seen == [code]
+    assert not list(tmp_path.glob("*/rejected.json"))
+
+
+def test_batch_clears_the_rejection_of_what_is_there(calls: dict[str, Any], tmp_path: Path) -> None:
+    calls["labels"][5, 5, 6:12] = 1
+    made = ["vessels", "--batch", str(write_batch(tmp_path, {"a": scan()})), *BATCH]
+    assert CliRunner().invoke(main, made).exit_code == 0
+    rejected, output = tmp_path / "a" / "rejected.json", tmp_path / "a" / "v.nii.gz"
+    error = WorkError("no memory is left", code="out_of_memory")
+    quarantine.reject(rejected, stage="vessels", target=output, error=error)
+    run = CliRunner().invoke(main, made)
+    assert "is there already" in run.stderr
+    assert not rejected.exists()
+
+
+def test_batch_goes_on_where_a_rejection_cannot_be_written(
+    calls: dict[str, Any], tmp_path: Path
+) -> None:
+    calls["labels"][5, 5, 6:12] = 1
+    empty = Image(np.zeros_like(scan().array), GRID)
+    made = write_batch(tmp_path, {"a": empty, "b": scan()})
+    made.write_text(made.read_text().replace("a/rejected.json", "list.tsv/rejected.json"))
+    run = CliRunner().invoke(main, ["vessels", "--batch", str(made), *BATCH])
+    assert "[out_of_memory]" in run.stderr
+    assert "[batch_incomplete]" in run.stderr
+    assert (tmp_path / "b" / "v.nii.gz").exists()
+
+
 def test_batch_makes_again_what_other_files_or_settings_gave(
     calls: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -233,6 +293,50 @@ def test_batch_makes_again_what_other_files_or_settings_gave(
     write_mask(tmp_path / "lungs.nii.gz", Image(lungs().array | (calls["labels"] > 0), GRID))
     run = CliRunner().invoke(main, ["vessels", "--batch", str(made), *BATCH])
     assert json.loads(run.stdout)["voxels"] == 7
+
+
+def no_inputs(record: dict[str, Any]) -> None:
+    del record["inputs"]
+
+
+def other_version(record: dict[str, Any]) -> None:
+    record["versions"]["scipy"] = "0.1"
+
+
+def other_list(record: dict[str, Any]) -> None:
+    record["facts"] = []
+
+
+@pytest.mark.parametrize("change", [no_inputs, other_version, other_list])
+def test_batch_makes_again_what_no_equal_record_vouches_for(
+    change: Callable[[dict[str, Any]], None], calls: dict[str, Any], tmp_path: Path
+) -> None:
+    calls["labels"][5, 5, 6:12] = 1
+    batch = ["vessels", "--batch", str(write_batch(tmp_path, {"a": scan()})), *BATCH]
+    assert CliRunner().invoke(main, batch).stdout
+    assert not CliRunner().invoke(main, batch).stdout
+    path = provenance_path(tmp_path / "a" / "v.nii.gz")
+    record = read_json(path)
+    change(record)
+    write_json(path, record)
+    run = CliRunner().invoke(main, batch)
+    assert run.exit_code == 0, run.output
+    assert run.stdout
+    assert not CliRunner().invoke(main, batch).stdout
+
+
+def test_batch_makes_again_what_other_weights_gave_or_somebody_changed(
+    calls: dict[str, Any], tmp_path: Path
+) -> None:
+    calls["labels"][5, 5, 6:12] = 1
+    batch = ["vessels", "--batch", str(write_batch(tmp_path, {"a": scan()})), *BATCH]
+    assert CliRunner().invoke(main, batch).stdout
+    calls["hash"] = "0b"
+    assert CliRunner().invoke(main, batch).stdout
+    assert not CliRunner().invoke(main, batch).stdout
+    write_mask(tmp_path / "a" / "v.nii.gz", lungs())
+    assert CliRunner().invoke(main, batch).stdout
+    assert read_image(tmp_path / "a" / "v.nii.gz").array.sum() == 6
 
 
 def test_single_command_and_batch_give_the_same_bytes(
@@ -264,6 +368,22 @@ def test_single_command_and_batch_give_the_same_bytes(
             ["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\tc\nd\tb\tc\n",
             "duplicate_output", "row 3",
         ),
+        (
+            ["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\tc\nd\tb\tx/../c\n",
+            "duplicate_output", "row 3",
+        ),
+        (
+            ["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\tv.1.nii\nd\tb\tv.2.nii\n",
+            "duplicate_output", "row 3",
+        ),
+        (
+            ["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\t./d\nd\tb\tv\n",
+            "duplicate_output", "row 2",
+        ),
+        (
+            ["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\tb\n",
+            "duplicate_output", "row 2",
+        ),
     ],
 )  # fmt: skip
 def test_bad_usage_and_bad_lists(
@@ -282,3 +402,28 @@ def test_bad_usage_and_bad_lists(
     assert f"[{code}]" in run.stderr
     assert field in run.stderr
     assert len(run.stderr.splitlines()) == 1
+
+
+def test_recipe_for_a_build_leaves_out_cases_with_a_given_map(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "vessels.md").read_text()
+    end = "> vessels.tsv\n"
+    recipe = text[text.index("{ printf") : text.index(end) + len(end)]
+    table = ["\t".join((*REQUIRED, "fixed_vessels", "moving_vessels"))]
+    for case, given in (("a", ""), ("b", "v.nii.gz"), ("c", "")):
+        row = {"case": case, "patient_id": case, "role": "train", "moving_vessels": given}
+        row |= {"fixed_source": "f", "moving_source": "m", "fixed_time": "0", "moving_time": "1"}
+        table.append("\t".join(row.get(name, "") for name in table[0].split("\t")))
+    (tmp_path / "pairs.tsv").write_text("\n".join(table) + "\n")
+    for case in "ab":
+        (tmp_path / "results" / "cases" / case / "images").mkdir(parents=True)
+        for name in ("fixed", "moving"):
+            (tmp_path / "results/cases" / case / "images" / f"{name}_mask.nii.gz").write_text("")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    variables = {**os.environ, "PATH": path}
+    subprocess.run(["bash", "-ec", recipe], cwd=tmp_path, check=True, env=variables)
+    jobs = read_list(tmp_path / "vessels.tsv")
+    folder = tmp_path / "results" / "cases" / "a"
+    assert [job.output for job in jobs] == [
+        folder / "vessels" / f"{name}.nii.gz" for name in ("fixed", "moving")
+    ]
+    assert {job.rejected for job in jobs} == {folder / "rejected.json"}
