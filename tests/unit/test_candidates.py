@@ -17,7 +17,7 @@ ROW = {
 def write(path: Path, *rows: dict[str, str], leave_out: str = "") -> Path:
     columns = [name for name in ROW if name != leave_out]
     lines = [columns, *([row[name] for name in columns] for row in rows)]
-    path.write_text("".join("\t".join(line) + "\n" for line in lines))
+    path.write_text("".join("\t".join(line) + "\n" for line in lines), encoding="utf-8")
     return path
 
 

@@ -32,11 +32,13 @@ def write_npz(path: Path) -> None:
 
 def write_csv(path: Path) -> None:
     rows = [f"{k},{z},{y},{x},{k % 3}" for k, (x, y, z) in enumerate(POINTS)]
-    path.write_text("\n".join(["name,Z,Y,X,label", *rows]) + "\n")
+    path.write_text("\n".join(["name,Z,Y,X,label", *rows]) + "\n", encoding="utf-8")
 
 
 def write_txt(path: Path) -> None:
-    path.write_text("# made elsewhere\n" + "\n".join(f"{x} {y}  {z} 7" for x, y, z in POINTS))
+    path.write_text(
+        "# made elsewhere\n" + "\n".join(f"{x} {y}  {z} 7" for x, y, z in POINTS), encoding="utf-8"
+    )
 
 
 def write_ply(path: Path) -> None:

@@ -16,7 +16,7 @@ ROW = {
 def write(path: Path, *rows: dict[str, str], columns: list[str] | None = None) -> Path:
     columns = columns or list(rows[0])
     lines = ["\t".join(columns)] + ["\t".join(row.get(c, "") for c in columns) for row in rows]
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
@@ -117,5 +117,5 @@ def test_blank_lines_count(tmp_path: Path) -> None:
 
 
 def _header_only(path: Path) -> Path:
-    path.write_text("\t".join(ROW) + "\n")
+    path.write_text("\t".join(ROW) + "\n", encoding="utf-8")
     return path

@@ -66,7 +66,7 @@ def sources(folder: str) -> list[Path]:
 
 @pytest.mark.parametrize("path", sources("lcsd"), ids=lambda p: str(p.relative_to(ROOT)))
 def test_library_does_not_import_snakemake_and_files_stay_short(path: Path) -> None:
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 400
     imported = {
         name.split(".")[0]

@@ -91,13 +91,13 @@ class Workspace:
 
 
 def rows_of(manifest: Path) -> list[dict[str, str]]:
-    with manifest.open(newline="") as handle:
+    with manifest.open(encoding="utf-8", newline="") as handle:
         return list(csv.DictReader(handle, delimiter="\t"))
 
 
 def write_manifest(path: Path, rows: list[dict[str, str]]) -> Path:
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="") as handle:
+    with path.open("w", encoding="utf-8", newline="") as handle:
         writer = csv.DictWriter(handle, columns, delimiter="\t", lineterminator="\n", restval="")
         writer.writeheader()
         writer.writerows(rows)

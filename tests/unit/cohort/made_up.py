@@ -33,7 +33,7 @@ def write_index(path: Path, rows: list[Row]) -> Path:
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as handle:
+    with path.open(encoding="utf-8", newline="") as handle:
         return list(csv.DictReader(handle, delimiter="\t"))
 
 

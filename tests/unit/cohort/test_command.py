@@ -112,8 +112,8 @@ def test_errors_are_one_line_and_leave_nothing(
     Path("cut.parquet").write_bytes(content[: len(content) // 2])
     write_index(Path("columns.parquet"), [{"PatientID": "1"}])
     write_index(Path("twice.parquet"), [*pair_rows(), *pair_rows()[:1]])
-    Path("list.txt").write_text("p1\np 2\n")
-    Path("empty.txt").write_text("# nothing\n")
+    Path("list.txt").write_text("p1\np 2\n", encoding="utf-8")
+    Path("empty.txt").write_text("# nothing\n", encoding="utf-8")
     result = run("--out-dir", "o", "--set", "index=good.parquet", *arguments)
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1

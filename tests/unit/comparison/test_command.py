@@ -28,7 +28,7 @@ def builds(score: Score) -> tuple[Path, Path]:
 
 
 def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as handle:
+    with path.open(encoding="utf-8", newline="") as handle:
         return list(csv.DictReader(handle))
 
 
@@ -37,7 +37,7 @@ def test_builds_are_compared(builds: tuple[Path, Path], tmp_path: Path) -> None:
     arguments = (builds[0], f"late={builds[1]}", "--out-dir", out, "--set", "resamples=200")
     result = run(*arguments)
     assert result.exit_code == 0, result.output
-    assert result.stdout.strip() == (out / "compare.md").read_text().strip()
+    assert result.stdout.strip() == (out / "compare.md").read_text("utf-8").strip()
     assert "1 of 4 cases dropped: 1 no such case in first" in result.stderr
     rows = table(out / "compare.csv")
     assert [row["name"] for row in rows] == ["first/corrfield", "first/divroc", "late/divroc"]

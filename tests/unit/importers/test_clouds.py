@@ -24,7 +24,7 @@ def run(*arguments: object) -> Result:
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as handle:
+    with path.open(encoding="utf-8", newline="") as handle:
         return list(csv.DictReader(handle, delimiter="\t"))
 
 
@@ -39,7 +39,9 @@ def refused(code: str, result: Result, out: Path) -> str:
 def vtk(path: Path, points: np.ndarray) -> None:
     lines = ["# vtk DataFile Version 3.0", "cloud", "ASCII", "DATASET POLYDATA",
              f"POINTS {len(points)} float"]  # fmt: skip
-    path.write_text("\n".join([*lines, *(" ".join(map(str, p)) for p in points)]) + "\n")
+    path.write_text(
+        "\n".join([*lines, *(" ".join(map(str, p)) for p in points)]) + "\n", encoding="utf-8"
+    )
 
 
 @pytest.fixture

@@ -122,7 +122,7 @@ def markup(points: list[dict[str, object]], **more: object) -> dict[str, object]
 
 
 def write_markup(path: Path, *markups: dict[str, object]) -> Path:
-    path.write_text(json.dumps({"@schema": "x", "markups": list(markups)}))
+    path.write_text(json.dumps({"@schema": "x", "markups": list(markups)}), encoding="utf-8")
     return path
 
 

@@ -24,7 +24,7 @@ def write_program(path: Path, body: str) -> Path:
 
     The body knows ``fixed`` and ``moving`` (nibabel images) and ``prefix``.
     """
-    path.write_text(CHECKS.format(python=sys.executable) + body)
+    path.write_text(CHECKS.format(python=sys.executable) + body, encoding="utf-8")
     path.chmod(0o755)
     return path
 

@@ -169,7 +169,7 @@ def test_time_limit_ends_the_program_and_what_it_started(
     assert pid.exists(), "the stand-in was too slow to start its child"
     for _ in range(50):  # the child of a killed program is reaped by init
         try:
-            state = Path(f"/proc/{pid.read_text()}/stat").read_text().split()[2]
+            state = Path(f"/proc/{pid.read_text()}/stat").read_text(encoding="utf-8").split()[2]
         except FileNotFoundError:
             return
         if state == "Z":

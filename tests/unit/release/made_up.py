@@ -136,5 +136,5 @@ def fail_gate(results: Path, case: str, *names: str) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as handle:
+    with path.open(encoding="utf-8", newline="") as handle:
         return list(csv.DictReader(handle, delimiter="\t"))

@@ -60,7 +60,7 @@ def _overview_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as handle:
+    with path.open(encoding="utf-8", newline="") as handle:
         return list(csv.DictReader(handle, delimiter="\t" if path.suffix == ".tsv" else ","))
 
 

@@ -95,14 +95,17 @@ def test_figure_has_a_row_per_landmark_and_marks_at_true_and_found_place(table: 
 
 @pytest.mark.parametrize("text", ["", "id\n1\n", "header,only\n"])
 def test_broken_tables_are_refused(table: Path, text: str) -> None:
-    table.write_text(text)
+    table.write_text(text, encoding="utf-8")
     with pytest.raises((ValueError, KeyError, BadInputError)):
         read_landmarks(table)
 
 
 def test_infinite_numbers_are_refused(table: Path) -> None:
-    first, row, *rest = table.read_text().splitlines()
+    first, row, *rest = table.read_text(encoding="utf-8").splitlines()
     cells = row.split(",")
-    table.write_text("\n".join([first, ",".join([*cells[:5], "inf", *cells[6:]]), *rest]) + "\n")
+    table.write_text(
+        "\n".join([first, ",".join([*cells[:5], "inf", *cells[6:]]), *rest]) + "\n",
+        encoding="utf-8",
+    )
     with pytest.raises(ValueError, match="not finite"):
         read_landmarks(table)

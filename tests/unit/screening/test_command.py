@@ -43,7 +43,7 @@ def screen(folder: Path, out: Path, *more: object) -> Result:
 
 def record_of(result: Result, out: Path) -> dict[str, Any]:
     assert result.exit_code == 0, result.output
-    assert PATIENT not in out.read_text()
+    assert PATIENT not in out.read_text(encoding="utf-8")
     assert PATIENT not in result.stderr
     return read_json(out)
 

@@ -51,7 +51,7 @@ def one_lung_lost(results: Path, case: str) -> None:
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as handle:
+    with path.open(encoding="utf-8", newline="") as handle:
         return list(csv.DictReader(handle, delimiter="\t"))
 
 

@@ -141,7 +141,9 @@ def test_bad_weights_start_no_process(weights: Path, monkeypatch: pytest.MonkeyP
 def gone(pid: int) -> bool:
     for _ in range(100):
         try:
-            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+            state = (
+                Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0]
+            )
         except FileNotFoundError:
             return True
         if state == "Z":

@@ -158,7 +158,7 @@ def test_command_writes_verdicts_and_succeeds_though_a_gate_fails(tmp_path: Path
     result = CliRunner().invoke(main, [*arguments, "--out", out, "--json"])
     assert result.exit_code == 0, result.output
     assert "points of fixed" in json.loads(result.stdout)["failed"]
-    content = json.loads(Path(out).read_text())
+    content = json.loads(Path(out).read_text(encoding="utf-8"))
     assert content["figures"]["fixed"]["points"] == 80
     assert {gate["name"] for gate in content["gates"]} == {
         "points", "share", "balance", "inside", "largest", "border", "ratio",

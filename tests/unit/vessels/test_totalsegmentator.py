@@ -396,7 +396,7 @@ def test_bad_usage_and_bad_lists(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if table is not None:
-        Path("list.tsv").write_text(table)
+        Path("list.tsv").write_text(table, encoding="utf-8")
     run = CliRunner().invoke(main, ["vessels", *arguments])
     assert run.exit_code == 2, run.output
     assert f"[{code}]" in run.stderr
