@@ -1,22 +1,20 @@
 """What differs from the checksums of a release, or from the provenance of a build."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from lcsd.errors import BadInputError
-from lcsd.files import HASH_CHUNK_BYTES, read_json
-from lcsd.provenance import OWN_DIGEST, PROVENANCE_SUFFIX, own_digest
+from lcsd.files import HASH_CHUNK_BYTES
+from lcsd.provenance import PROVENANCE_SUFFIX
 from lcsd.quarantine import REJECTED_NAME
+from lcsd.records import BUILD_FOLDERS, read_records
 from lcsd.release.archive import read_manifest
 from lcsd.release.layout import MANIFEST_NAME
 
 Kind = Literal["changed", "missing", "extra", "outdated"]
-
-BUILD_FOLDERS = ("cases", "cohort")
-"""Where the results of a build stand; report, logs and downloaded series are not its results."""
 
 UNRECORDED = (REJECTED_NAME,)
 """Files of a case that no provenance lists: a command that fails leaves none."""
@@ -173,67 +171,14 @@ def _of_release(folder: Path, reader: _Reader) -> Iterable[Difference]:
 
 def _of_build(folder: Path, reader: _Reader) -> Iterable[Difference]:
     names = _files(folder)
-    recorded: dict[str, str] = {}
-    inputs: list[tuple[str, str, str]] = []
-    for name in names:
-        if name.endswith(PROVENANCE_SUFFIX):
-            record, problems = _record(folder / name, name)
-            yield from problems
-            recorded |= _outputs(record, name)
-            inputs += _inputs(record, name)
-    for name, expected in sorted(recorded.items()):
+    records = read_records(folder, names)
+    for name, why in records.broken.items():
+        yield Difference("changed", name, why)
+    for name, expected in sorted(records.outputs.items()):
         yield from reader.compare(name, expected)
     for name in names:
-        known = name in recorded or name.endswith((PROVENANCE_SUFFIX, *UNRECORDED))
+        known = name in records.outputs or name.endswith((PROVENANCE_SUFFIX, *UNRECORDED))
         if not known:
             yield Difference("extra", name, "in no provenance")
-    for output, source, expected in inputs:
-        if source in recorded and recorded[source] != expected:
-            yield Difference("outdated", output, f"made from another {source} than is there")
-
-
-def _record(path: Path, name: str) -> tuple[dict[str, Any], Sequence[Difference]]:
-    """Return a provenance file's content, nothing if it cannot be trusted."""
-    try:
-        record = read_json(path)
-    except BadInputError:
-        return {}, [Difference("changed", name, "not readable as provenance")]
-    if OWN_DIGEST not in record:
-        why = "has no checksum: made by an older version, build it again"
-        return {}, [Difference("changed", name, why)]
-    if record[OWN_DIGEST] != own_digest(record):
-        return {}, [Difference("changed", name, "its bytes are not those that were written")]
-    return record, []
-
-
-def _outputs(record: dict[str, Any], name: str) -> dict[str, str]:
-    """Return the SHA-256 of the files that a provenance lists, by path inside the build."""
-    folder = Path(name).parent
-    found = record.get("outputs", {})
-    return {_normal(folder / output): digest for output, digest in found.items()}
-
-
-def _inputs(record: dict[str, Any], name: str) -> list[tuple[str, str, str]]:
-    """Return output, input and the input's SHA-256; of an input, what may be its place in a build.
-
-    Paths were written by commands in another working folder, and a build may have been moved: a
-    file of the build is known by the end of its path.
-    """
-    output = _normal(Path(name).parent / str(record.get("output", "")))
-    found = []
-    for given in record.get("inputs", {}).values():
-        parts = Path(given["path"]).parts
-        places = [at for at, part in enumerate(parts) if part in BUILD_FOLDERS]
-        found += [(output, "/".join(parts[at:]), given["sha256"]) for at in places]
-    return found
-
-
-def _normal(path: Path) -> str:
-    """Return a relative path without ``..``; the file need not exist."""
-    parts: list[str] = []
-    for part in path.parts:
-        if part == ".." and parts:
-            parts.pop()
-        else:
-            parts.append(part)
-    return "/".join(parts)
+    for made in records.outdated():
+        yield Difference("outdated", made.output, f"made from another {made.source} than is there")

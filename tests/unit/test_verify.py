@@ -131,6 +131,22 @@ def test_what_was_made_from_another_file_is_outdated(made: Path, tmp_path: Path)
     assert kinds(folder) == {"cases/a1/correspondences/correspondences.csv": "outdated"}
 
 
+def test_files_given_from_another_build_are_not_outdated(made: Path, tmp_path: Path) -> None:
+    """They end as files of this build do, and need not be equal to them."""
+    folder = copied(made, tmp_path / "results")
+    output = folder / "cases" / "a1" / "correspondences" / "correspondences.csv"
+    other = tmp_path / "other" / "cases" / "a1"
+    inputs = {"source": other / "correspondences" / "correspondences.csv"}
+    inputs |= {"given": other / "images" / "fixed.nii.gz"}
+    for path in inputs.values():
+        path.parent.mkdir(parents=True)
+        path.write_text("another")
+    Recorder("correspond", {}, written=[output]).write(output, inputs=inputs)
+    assert kinds(folder) == {}
+    Recorder("correspond", {}, written=[output]).write(output, inputs={"x": inputs["given"]})
+    assert set(kinds(folder).values()) == {"outdated"}
+
+
 def test_provenance_of_older_versions_is_named(made: Path, tmp_path: Path) -> None:
     folder = copied(made, tmp_path / "results")
     path = folder / "cases" / "a1" / "correspondences" / "correspondences.provenance.json"

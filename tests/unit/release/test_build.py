@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import zipfile
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -19,11 +20,14 @@ from click.testing import CliRunner
 from lcsd.cli.main import main
 from lcsd.errors import BadInputError, LcsdError, WorkError
 from lcsd.files import read_json, write_json, write_table
-from lcsd.images import read_image, read_rigid
-from lcsd.points import read_cloud, read_point_pairs
+from lcsd.geometry import Grid
+from lcsd.images import Image, read_image, read_rigid, write_mask
+from lcsd.points import Cloud, read_cloud, read_point_pairs
+from lcsd.provenance import Recorder
 from lcsd.release import build as release_build
 from lcsd.release.build import write_release
 from lcsd.release.choice import choose, manifest_of
+from lcsd.release.consistency import check_dense, check_sparse
 from lcsd.settings.release import ReleaseSettings
 from tests.unit.release.made_up import (
     LANDMARKS,
@@ -356,6 +360,96 @@ def test_a_patient_with_the_number_of_a_setting_stops_nothing(tmp_path: Path) ->
     rows[0]["patient_id"], rows[1]["patient_id"] = str(LIMIT), f"0{LIMIT}"
     write_table(manifest, tuple(rows[0]), rows)
     assert write_release(results, manifest, tmp_path / "out", QUICK).train == 2
+
+
+def vessels_again(results: Path, case: str) -> None:
+    """Make the vessels anew with other settings; the clouds stay."""
+    folder = results / "cases" / case / "vessels"
+    record = read_json(folder / "fixed.provenance.json")
+    mask = read_image(folder / "fixed.nii.gz")
+    write_mask(folder / "fixed.nii.gz", Image(mask.array[::-1] != 0, mask.grid))
+    written = [folder / name for name in record["outputs"]]
+    recorder = Recorder("vessels", {"backend": "objectness"}, written=written)
+    recorder.write(folder / "fixed.nii.gz", inputs={})
+
+
+def record_cloud(results: Path, case: str) -> None:
+    """Say which vessels a dense cloud was made from, as its command does."""
+    folder = results / "cases" / case
+    output = folder / "clouds" / "fixed_dense.npz"
+    inputs = {"vessels": folder / "vessels" / "fixed.nii.gz"}
+    Recorder("cloud", {}, written=[output]).write(output, inputs=inputs)
+
+
+def test_a_half_rebuilt_case_is_left_out(tmp_path: Path) -> None:
+    results, manifest = make_build(tmp_path, ("a1", "b2"))
+    for case in ("a1", "b2"):
+        record_cloud(results, case)
+    assert choose(results, manifest).left_out == {}
+    vessels_again(results, "b2")
+    assert choose(results, manifest).left_out == {"b2": "outdated"}
+
+
+def test_clouds_of_other_vessels_are_refused(tmp_path: Path) -> None:
+    """Where no provenance tells."""
+    results, manifest = make_build(tmp_path, ("a1",))
+    vessels_again(results, "a1")
+    message = refused(results, manifest, tmp_path / "out", "inconsistent_case", QUICK)
+    assert "case a1" in message
+    assert "fixed_dense.npz" in message
+
+
+def changed_cloud(kind: str) -> tuple[str, Cloud]:
+    """Return a broken form of the clouds that ``test_each_broken_cloud`` starts from."""
+    dense = Cloud(np.array([[0, 0, 0], [1, 0, 0], [3, 2, 1]], np.float32))
+    dense = replace(dense, radius=np.ones(3, np.float32), label=np.array([1, 2, 1], np.uint8))
+    sparse = replace(dense, points=dense.points[1:], index=np.array([1, 2]), label=None,
+                     radius=np.ones(2, np.float32))  # fmt: skip
+    shifted = dense.points + np.float32(0.3)
+    return {
+        "as it is": ("", dense),
+        "a point less": ("points", replace(dense, points=dense.points[:2], label=None,
+                                           radius=None)),
+        "between voxels": ("points", replace(dense, points=shifted)),
+        "outside": ("points", replace(dense, points=dense.points - np.float32(1))),
+        "a point twice": ("points", replace(dense, points=dense.points[[0, 1, 1]])),
+        "radius of two columns": ("radius", replace(dense, radius=np.ones((3, 2), np.float32))),
+        "radius not finite": ("radius", replace(dense, radius=np.full(3, np.nan, np.float32))),
+        "another label": ("label", replace(dense, label=np.array([1, 1, 1], np.uint8))),
+        "sparse": ("", sparse),
+        "sparse, no rows": ("index", replace(sparse, index=None)),
+        "sparse, row 3 of 3": ("index", replace(sparse, index=np.array([1, 3]))),
+        "sparse, row -1": ("index", replace(sparse, index=np.array([1, -1]))),
+        "sparse, a row twice": ("index", replace(sparse, index=np.array([1, 1]))),
+        "sparse, elsewhere": ("points", replace(sparse, index=np.array([2, 1]))),
+    }[kind]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [
+    "as it is", "a point less", "between voxels", "outside", "a point twice",
+    "radius of two columns", "radius not finite", "another label", "sparse", "sparse, no rows",
+    "sparse, row 3 of 3", "sparse, row -1", "sparse, a row twice", "sparse, elsewhere",
+])  # fmt: skip
+def test_each_broken_cloud(kind: str) -> None:
+    field, cloud = changed_cloud(kind)
+    _, dense = changed_cloud("as it is")
+    vessels = np.zeros((2, 3, 4), np.uint8)
+    vessels[0, 0, 0] = vessels[1, 2, 3] = 1
+    vessels[0, 0, 1] = 2
+    map_ = Image(vessels, Grid((4, 3, 2), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)))
+
+    def check() -> None:
+        if kind.startswith("sparse"):
+            check_sparse(cloud, dense, file=Path("cloud.npz"))
+        else:
+            check_dense(cloud, map_, file=Path("cloud.npz"))
+
+    if not field:
+        check()
+        return
+    with pytest.raises(BadInputError) as caught:
+        check()
+    assert (caught.value.code, caught.value.field) == ("inconsistent_case", field)
 
 
 def test_mixed_grids_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
