@@ -1,6 +1,7 @@
 """A release from a build: written beside, searched for identifiers, then given its name."""
 
 import contextlib
+import glob
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lcsd.errors import BadInputError, LcsdError, WorkError
-from lcsd.files import sha256, write_json, write_table, write_text
+from lcsd.files import atomic_path, sha256, write_json, write_table, write_text
 from lcsd.provenance import Recorder
 from lcsd.release.archive import write_archive, write_manifest
 from lcsd.release.card import Facts, citations, description, render
@@ -108,33 +109,62 @@ class _Writer:
         self._figures.clear()
 
 
+def _hidden(out: Path) -> Path:
+    return out.with_name(f".{secrets.token_hex(6)}.tmp.{out.name}")
+
+
 @contextlib.contextmanager
 def _folder(out: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``out`` that gets its name if the block succeeds."""
+    """Yield an empty folder beside ``out``; what is left of it after the block is removed."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    for left in out.parent.glob(f".*.tmp.{out.name}"):
+    for left in out.parent.glob(f".*.tmp.{glob.escape(out.name)}"):
         shutil.rmtree(left, ignore_errors=True)
-    temporary = out.with_name(f".{secrets.token_hex(6)}.tmp.{out.name}")
+    temporary = _hidden(out)
     temporary.mkdir()
     try:
         yield temporary
-        if out.exists():
-            out.rmdir()  # empty, as checked before
-        temporary.rename(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _check_target(out: Path, archive: Path | None) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+def _name(folder: Path, out: Path) -> None:
+    """Give a whole folder the name of the release; an earlier release goes then, not before."""
+    if not out.exists():
+        folder.rename(out)
+        return
+    earlier = _hidden(out)
+    out.rename(earlier)
+    folder.rename(out)
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _archive_of(out: Path) -> Path:
+    return out.with_name(f"{out.name}.zip")
+
+
+def _check_target(out: Path, *, replace: bool) -> None:
+    if out.name in ("", ".."):
+        raise BadInputError(
+            "not the name of a folder, which the archive would get, too", code="bad_folder",
+            file=out, expected="such as results/release", remedy="name the folder itself",
+        )  # fmt: skip
+    if out.is_symlink():
+        raise BadInputError(
+            "the folder of the release is a link", code="bad_folder", file=out,
+            remedy="name the folder itself",
+        )  # fmt: skip
+    earlier = replace and (out / MANIFEST_NAME).is_file()
+    if out.exists() and not earlier and (not out.is_dir() or any(out.iterdir())):
         raise BadInputError(
             "the folder of the release is not empty", code="not_empty", file=out,
-            remedy="remove it, or name another",
+            expected="an earlier release, or nothing" if replace else None,
+            remedy="remove it, or name another"
+            + ("" if replace else "; --replace replaces an earlier release"),
         )  # fmt: skip
-    if archive is not None and archive.exists():
+    if _archive_of(out).exists() and not replace:
         raise BadInputError(
-            "the archive of the release exists", code="not_empty", file=archive,
-            remedy="remove it, or name another folder",
+            "the archive of a release exists", code="not_empty", file=_archive_of(out),
+            remedy="remove it, name another folder, or give --replace",
         )  # fmt: skip
 
 
@@ -216,6 +246,7 @@ def write_release(
     settings: ReleaseSettings,
     *,
     seed: int = 0,
+    replace: bool = False,
     progress: Progress = iter,
 ) -> Release:
     """Write the publishable dataset of a build; equal builds are equal bytes.
@@ -230,19 +261,21 @@ def write_release(
         Folder of the release, absent or empty. The archive stands beside it.
     seed
         Of the order in which new cases get their numbers.
+    replace
+        ``out`` may be an earlier release: it and its archive go once the new one is whole.
     progress
         Wraps the cases while they are written.
 
     Raises
     ------
     BadInputError
-        No case to publish; the folder is not empty; a file of the build is missing or broken; an
-        identifier would be published; a patient is in both splits.
+        No case to publish; the folder is not empty, a link or no name; a file of the build is
+        missing or broken; an identifier would be published; a patient is in both splits.
     WorkError
         The disk is too full.
     """
-    archive = out.with_name(f"{out.name}.zip") if settings.archive else None
-    _check_target(out, archive)
+    _check_target(out, replace=replace)
+    archive = _archive_of(out) if settings.archive else None
     choice = choose(results, manifest)
     if not choice.chosen:
         reasons = ", ".join(f"{count} {why}" for why, count in choice.reasons().items())
@@ -264,8 +297,14 @@ def write_release(
         write_manifest(folder / MANIFEST_NAME, writer.hashes)
         files = [*writer.hashes, MANIFEST_NAME]
         size = sum((folder / name).stat().st_size for name in files)
-        if archive is not None:
-            write_archive(archive, folder, files, root=settings.name)
+        if archive is None:
+            _name(folder, out)
+            # One of an earlier release says nothing of this one.
+            _archive_of(out).unlink(missing_ok=True)
+        else:
+            with atomic_path(archive) as packed:
+                write_archive(packed, folder, files, root=settings.name)
+                _name(folder, out)
     return Release(
         folder=out, archive=archive, train=sum(case.split == "train" for case in cases),
         test=sum(case.split == "test" for case in cases), left_out=len(choice.left_out),

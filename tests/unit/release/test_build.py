@@ -308,6 +308,66 @@ def test_empty_builds_and_full_folders_are_refused(
         manifest_of(tmp_path / "bare", None)
 
 
+def test_an_earlier_release_goes_when_the_new_one_is_whole(
+    build: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    settings = ReleaseSettings(viewer=False)
+    write_release(*build, out, settings)
+    before = hashes(tmp_path)
+    for unwanted in (settings, QUICK):
+        with pytest.raises(BadInputError, match="not_empty"):
+            write_release(*build, out, unwanted)
+    for step in ("write_manifest", "write_archive"):
+        with monkeypatch.context() as patched:
+            patched.setattr(release_build, step, refuse)
+            with pytest.raises(BadInputError, match="broken"):
+                write_release(*build, out, settings, replace=True)
+    assert hashes(tmp_path) == before
+    write_release(*build, out, ReleaseSettings(viewer=False, version="2.0.0"), replace=True)
+    assert hashes(tmp_path).keys() == before.keys()
+    assert read_json(out / "dataset.json")["release"] == "2.0.0"
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        assert json.loads(archive.read("lcsd/dataset.json"))["release"] == "2.0.0"
+    write_release(*build, out, QUICK, replace=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise BadInputError("broken", code="broken")
+
+
+def test_archive_of_an_earlier_release_is_not_left_beside_another(
+    build: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "out.zip").write_text("mine")
+    with pytest.raises(BadInputError, match="not_empty"):
+        write_release(*build, tmp_path / "out", QUICK)
+    assert (tmp_path / "out.zip").read_text() == "mine"
+
+
+def test_replace_removes_nothing_but_a_release(build: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("x")
+    with pytest.raises(BadInputError, match="not_empty"):
+        write_release(*build, tmp_path / "out", QUICK, replace=True)
+    assert (tmp_path / "out" / "mine").read_text() == "x"
+
+
+def test_folders_without_a_name_and_links_are_refused(
+    build: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, manifest = (path.absolute() for path in build)
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    (tmp_path / "link").symlink_to(inside)
+    monkeypatch.chdir(inside)
+    for out in (Path(), Path(".."), Path("/"), tmp_path / "link"):
+        with pytest.raises(BadInputError, match="bad_folder"):
+            write_release(results, manifest, out, ReleaseSettings(viewer=False))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["inside", "link"]
+
+
 def test_a_full_disk_is_refused_before_anything_is_written(
     build: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
