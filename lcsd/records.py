@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lcsd.errors import BadInputError
-from lcsd.files import read_json
+from lcsd.files import json_text, read_json
 from lcsd.provenance import OWN_DIGEST, PROVENANCE_SUFFIX, own_digest
 
 BUILD_FOLDERS = ("cases", "cohort")
@@ -17,6 +17,9 @@ BUILD_FOLDERS = ("cases", "cohort")
 
 GIVEN = "given"
 """Name of an input that a user gave in place of what a stage makes; it is no file of the build."""
+
+OUTSIDE = ("source", "landmarks")
+"""Names of inputs that stand outside a build as a rule, in whatever folders a user has."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,20 @@ class Source:
         Paths inside the build: what was made, and what may be the place of its input.
     sha256
         Of the input when it was read, as hex.
+    inside
+        Whether it can only be a file of the build, if it has the output's case.
     """
 
     output: str
     source: str
     sha256: str
+    inside: bool = True
+
+    @property
+    def of_this_case(self) -> bool:
+        """Whether input and output belong to one case, so that the input must be there."""
+        case = self.output.split("/")[:2]
+        return self.inside and case[0] == "cases" and self.source.split("/")[:2] == case
 
 
 @dataclass
@@ -44,6 +56,8 @@ class Records:
     ----------
     outputs
         SHA-256 of every file that is listed, by path inside the build.
+    own
+        Of every file that is listed, the file beside which its provenance stands.
     sources
         What the files were made from.
     broken
@@ -51,6 +65,7 @@ class Records:
     """
 
     outputs: dict[str, str] = field(default_factory=dict)
+    own: dict[str, str] = field(default_factory=dict)
     sources: list[Source] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
 
@@ -70,7 +85,9 @@ def read_records(root: Path, names: Iterable[str]) -> Records:
         record, why = _record(root / name)
         if why:
             records.broken[name] = why
-        records.outputs |= _outputs(record, name)
+        outputs = _outputs(record, name)
+        records.outputs |= outputs
+        records.own |= dict.fromkeys(outputs, _own(record, name))
         records.sources += _sources(record, name)
     return records
 
@@ -91,7 +108,9 @@ def _record(path: Path) -> tuple[dict[str, Any], str]:
         return {}, "not readable as provenance"
     if OWN_DIGEST not in record:
         return {}, "has no checksum: made by an older version, build it again"
-    if record[OWN_DIGEST] != own_digest(record):
+    # Some changed bytes mean the same: 1e-08 and 1E-08.
+    same = path.read_bytes() == json_text(record).encode()
+    if not same or record[OWN_DIGEST] != own_digest(record):
         return {}, "its bytes are not those that were written"
     return record, ""
 
@@ -103,6 +122,10 @@ def _outputs(record: dict[str, Any], name: str) -> dict[str, str]:
     return {_normal(folder / output): digest for output, digest in found.items()}
 
 
+def _own(record: dict[str, Any], name: str) -> str:
+    return _normal(Path(name).parent / str(record.get("output", "")))
+
+
 def _sources(record: dict[str, Any], name: str) -> list[Source]:
     """Return the inputs that a provenance lists by what may be their places in the build.
 
@@ -110,14 +133,14 @@ def _sources(record: dict[str, Any], name: str) -> list[Source]:
     file of the build is known by the end of its path. A file of another build has such an end, too:
     what a user gave, and what stands where the output does, are of no concern.
     """
-    output = _normal(Path(name).parent / str(record.get("output", "")))
+    output = _own(record, name)
     found = []
     for key, entry in record.get("inputs", {}).items():
         parts = Path(entry["path"]).parts
         for at, part in enumerate(parts):
             source = "/".join(parts[at:])
             if part in BUILD_FOLDERS and key != GIVEN and source != output:
-                found.append(Source(output, source, entry["sha256"]))
+                found.append(Source(output, source, entry["sha256"], inside=key not in OUTSIDE))
     return found
 
 

@@ -16,9 +16,6 @@ from lcsd.release.layout import MANIFEST_NAME
 
 Kind = Literal["changed", "missing", "extra", "outdated"]
 
-UNRECORDED = (REJECTED_NAME,)
-"""Files of a case that no provenance lists: a command that fails leaves none."""
-
 Progress = Callable[[int], Any]
 """Takes the number of bytes read since the last call."""
 
@@ -113,8 +110,14 @@ def bytes_to_check(folder: Path) -> int:
         There is no such folder, or it is neither a release nor a build.
     """
     if not folder.is_dir():
-        raise BadInputError("there is no such folder", code="missing_folder", file=folder)
-    if is_release(folder) and not (folder / MANIFEST_NAME).exists():
+        there = folder.exists()
+        raise BadInputError(
+            "not a folder" if there else "there is no such folder",
+            code="not_a_folder" if there else "missing_folder", file=folder,
+            expected="the folder of a release or of a build" if there else None,
+        )  # fmt: skip
+    nothing = is_release(folder) and not (folder / MANIFEST_NAME).exists()
+    if nothing or not _files(folder):
         raise BadInputError(
             "neither a release nor a build", code="not_verifiable", file=folder,
             expected=f"{MANIFEST_NAME}, or a folder of results with cases/",
@@ -175,10 +178,28 @@ def _of_build(folder: Path, reader: _Reader) -> Iterable[Difference]:
     for name, why in records.broken.items():
         yield Difference("changed", name, why)
     for name, expected in sorted(records.outputs.items()):
-        yield from reader.compare(name, expected)
+        # Snakemake removes what a failed command was to make, but not the provenance beside it.
+        if not (_was_set_aside(folder, name) and not (folder / records.own[name]).exists()):
+            yield from reader.compare(name, expected)
     for name in names:
-        known = name in records.outputs or name.endswith((PROVENANCE_SUFFIX, *UNRECORDED))
+        known = name in records.outputs or name.endswith(PROVENANCE_SUFFIX) or _is_rejection(name)
         if not known:
             yield Difference("extra", name, "in no provenance")
     for made in records.outdated():
         yield Difference("outdated", made.output, f"made from another {made.source} than is there")
+    for made in records.sources:
+        gone = made.source not in records.outputs and not (folder / made.source).exists()
+        if gone and made.of_this_case and not _was_set_aside(folder, made.output):
+            yield Difference("missing", made.source, f"{made.output} was made from it")
+
+
+def _is_rejection(name: str) -> bool:
+    """Return whether a file says why a case was set aside; no provenance lists it."""
+    folder, _, rest = name.partition("/")
+    return folder == "cases" and rest.split("/")[1:] == [REJECTED_NAME]
+
+
+def _was_set_aside(folder: Path, name: str) -> bool:
+    """Return whether the case of a file was."""
+    parts = name.split("/")
+    return parts[0] == "cases" and (folder / "cases" / parts[1] / REJECTED_NAME).exists()

@@ -34,6 +34,7 @@ from lcsd.release.methods import methods
 from lcsd.report.collect import Inventory
 from lcsd.selection.names import published_names
 from lcsd.settings.release import ReleaseSettings
+from lcsd.tables import read_table
 
 CLOUD_FACTOR = 3
 """A cloud and its form for viewers against the build's file: base64 and cells make it larger."""
@@ -198,9 +199,9 @@ def _names(results: Path, manifest: Path, chosen: Sequence[Chosen], seed: int) -
     """Return the published name of each case; new ones are kept in the build, apart."""
     path = results / "cohort" / "names.tsv"
     rows = published_names(path, [item.case for item in chosen], seed=seed)
-    before = path.read_bytes() if path.exists() else b""
+    before = {row["case"] for row in read_table(path, ("name",))} if path.exists() else set()
     names = {str(row["case"]): str(row["name"]) for row in rows}
-    if len(names) > max(0, before.count(b"\n") - 1):
+    if names.keys() != before:
         write_table(path, ("case", "name"), rows)
         Recorder("release", {"seed": seed}).write(path, inputs={"manifest": manifest})
     return names
@@ -211,7 +212,7 @@ def _integers(value: object) -> Iterator[int]:
     if isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _integers(item)
-    elif isinstance(value, int | float) and value == int(value):
+    elif isinstance(value, int | float) and not isinstance(value, bool) and value == int(value):
         yield int(value)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lcsd.errors import BadInputError
 from lcsd.evaluation.landmarks import to_common_space
 from lcsd.files import read_json, write_text
 from lcsd.geometry import Grid
@@ -35,6 +36,7 @@ from lcsd.release.choice import GATES_NAME, Chosen
 from lcsd.release.consistency import check_dense, check_sparse
 from lcsd.release.layout import CLOUDS, SCAN_NUMBER, Split, pair_file, scan_file
 from lcsd.release.vtp import write_vtp
+from lcsd.report.collect import as_number
 from lcsd.settings.release import ReleaseSettings
 
 VOXEL_DECIMALS = 4
@@ -122,10 +124,19 @@ def _figures(folder: Path) -> dict[str, Any]:
     """Return figures of the rigid step, and the names of gates that flagged the case."""
     prealign = folder / "images" / "prealign.json"
     found = read_json(prealign) if prealign.exists() else {}
-    keys = ("dice_centred", "dice_aligned", "rotation_deg")
+    numbers = {}
+    for key in ("dice_centred", "dice_aligned", "rotation_deg"):
+        if found.get(key) is None:
+            continue
+        number = as_number(found[key])
+        if number is None:
+            raise BadInputError(
+                "not a number", code="bad_number", file=prealign, field=key,
+                expected="a finite number", found=repr(found[key]),
+            )  # fmt: skip
+        numbers[key] = number
     gates = read_json(folder / GATES_NAME).get("gates", [])
     flagged = sorted({str(gate["name"]) for gate in gates if gate.get("flagged")})
-    numbers = {key: found[key] for key in keys if isinstance(found.get(key), int | float)}
     return {**numbers, "borderline": " ".join(flagged)}
 
 

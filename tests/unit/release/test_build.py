@@ -441,6 +441,34 @@ def record_cloud(results: Path, case: str) -> None:
     Recorder("cloud", {}, written=[output]).write(output, inputs=inputs)
 
 
+def test_names_are_kept_in_a_table_with_blank_lines(tmp_path: Path) -> None:
+    results, manifest = make_build(tmp_path, ("a1", "b2"))
+    fail_gate(results, "b2", "inside")
+    write_release(results, manifest, tmp_path / "one", QUICK)
+    names = results / "cohort" / "names.tsv"
+    names.write_text(names.read_text() + "\n\n")
+    write_case_files(results, "b2")
+    write_release(results, manifest, tmp_path / "two", QUICK)
+    assert names_of(results) == {"a1": "lcsd_0001", "b2": "lcsd_0002"}
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", "true", '"0.8"'])
+def test_odd_numbers_of_the_rigid_step_are_refused(tmp_path: Path, value: str) -> None:
+    results, manifest = make_build(tmp_path, ("a1",))
+    path = results / "cases" / "a1" / "images" / "prealign.json"
+    path.write_text(f'{{"dice_aligned": {value}}}')
+    code = "bad_number" if value in ("true", '"0.8"') else "bad_json"
+    assert "prealign.json" in refused(results, manifest, tmp_path / "out", code, QUICK)
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", "true"])
+def test_odd_numbers_in_provenance_are_no_traceback(tmp_path: Path, value: str) -> None:
+    results, manifest = make_build(tmp_path, ("a1",))
+    path = results / "cases" / "a1" / "vessels" / "fixed.provenance.json"
+    path.write_text(path.read_text().replace(str(LIMIT), value))
+    write_release(results, manifest, tmp_path / "out", QUICK)
+
+
 def test_a_half_rebuilt_case_is_left_out(tmp_path: Path) -> None:
     results, manifest = make_build(tmp_path, ("a1", "b2"))
     for case in ("a1", "b2"):
