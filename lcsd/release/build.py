@@ -12,7 +12,7 @@ from lcsd.errors import BadInputError, LcsdError, WorkError
 from lcsd.files import atomic_path, sha256, write_json, write_table, write_text
 from lcsd.provenance import Recorder
 from lcsd.release.archive import write_archive, write_manifest
-from lcsd.release.card import Facts, citations, description, render
+from lcsd.release.card import Facts, citations, description, own_texts, render
 from lcsd.release.case import CASE_COLUMNS, Written, write_case
 from lcsd.release.choice import Chosen, choose
 from lcsd.release.croissant import croissant
@@ -285,7 +285,9 @@ def write_release(
             found=reasons or "no case", remedy="finish the build; see its report",
         )  # fmt: skip
     _check_space(choice.chosen, out, settings)
-    identifiers = identifiers_of(results, manifest, harmless=settings.harmless)
+    identifiers = identifiers_of(
+        results, manifest, harmless=settings.harmless, constants=own_texts()
+    )
     names = _names(results, manifest, choice.chosen, seed)
     ordered = sorted(choice.chosen, key=lambda item: names[item.case])
     with _folder(out) as folder:

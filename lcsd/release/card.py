@@ -1,10 +1,12 @@
 """Texts of a release: dataset card, licence notice, citations; all figures from the build."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jinja2
+import jinja2.nodes
 
 from lcsd.release.case import Written
 from lcsd.release.croissant import FILE_SETS, licence_url
@@ -52,6 +54,9 @@ TOTALSEGMENTATOR_CITATION = (
     "images. Radiology: Artificial Intelligence 5(5):e230024, 2023."
 )
 
+NUMBER = re.compile("[0-9]{3}")
+"""Texts without so many digits hold nothing that a patient could be numbered by."""
+
 SOURCES = {
     "nlst": "low-dose lung CT of the National Lung Screening Trial, from the Imaging Data Commons",
     "phantom": "synthetic chest CT with known motion; no person was scanned",
@@ -79,6 +84,17 @@ class Facts:
     made: Sequence[Case]
     left_out: Mapping[str, int]
     methods: Mapping[str, Any]
+
+
+def own_texts() -> list[str]:
+    """Return the constant texts of a release that have a number: citations, lines of templates."""
+    environment = _environment()
+    found = [*NLST_CITATIONS, *METHOD_CITATIONS, TOTALSEGMENTATOR_CITATION]
+    for template in environment.list_templates(["j2"]):
+        source, _, _ = environment.loader.get_source(environment, template)  # type: ignore[union-attr]
+        for node in environment.parse(source).find_all(jinja2.nodes.TemplateData):
+            found += [line.strip() for line in node.data.splitlines()]
+    return sorted({text for text in found if NUMBER.search(text)})
 
 
 def citations(settings: ReleaseSettings, facts: Facts) -> list[str]:
@@ -144,33 +160,40 @@ def _mean(cases: Sequence[Written], column: str) -> float | None:
     return sum(found) / len(found) if found else None
 
 
-def render(settings: ReleaseSettings, facts: Facts, *, template: str) -> str:
-    """Return a text of the release, made from one of its templates."""
-    environment = jinja2.Environment(
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("lcsd.release"), undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - Markdown and plain text, no HTML
     )  # fmt: skip
+
+
+def render(settings: ReleaseSettings, facts: Facts, *, template: str) -> str:
+    """Return a text of the release, made from one of its templates."""
     test = [case for case in facts.cases if case.split == "test"]
-    return environment.get_template(template).render(
-        settings=settings,
-        description=description(settings, facts),
-        source=SOURCES[settings.source],
-        licence_url=licence_url(settings.licence),
-        citations=citations(settings, facts),
-        train=count_of(facts, "train"),
-        test=len(test),
-        landmarks=sum(int(case.row["landmarks"]) for case in test),
-        landmark_cases=sum(case.has_landmarks for case in test),
-        borderline=sum(bool(case.row["borderline"]) for case in facts.cases),
-        grid=facts.cases[0].grid,
-        displacement_mm=_mean(facts.cases, "displacement_mean_mm"),
-        dice=_mean(facts.cases, "dice_aligned"),
-        table1=_table1(facts),
-        gates=_gates(facts),
-        tre=method_summaries(facts.made),
-        left_out=facts.left_out,
-        stages=facts.methods["settings"],
-        versions=facts.methods["versions"],
-        kinds={kind: text for kind, (_, text) in FILE_SETS.items()},
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            settings=settings,
+            description=description(settings, facts),
+            source=SOURCES[settings.source],
+            licence_url=licence_url(settings.licence),
+            citations=citations(settings, facts),
+            train=count_of(facts, "train"),
+            test=len(test),
+            landmarks=sum(int(case.row["landmarks"]) for case in test),
+            landmark_cases=sum(case.has_landmarks for case in test),
+            borderline=sum(bool(case.row["borderline"]) for case in facts.cases),
+            grid=facts.cases[0].grid,
+            displacement_mm=_mean(facts.cases, "displacement_mean_mm"),
+            dice=_mean(facts.cases, "dice_aligned"),
+            table1=_table1(facts),
+            gates=_gates(facts),
+            tre=method_summaries(facts.made),
+            left_out=facts.left_out,
+            stages=facts.methods["settings"],
+            versions=facts.methods["versions"],
+            kinds={kind: text for kind, (_, text) in FILE_SETS.items()},
+        )
     )
