@@ -296,7 +296,9 @@ def write_release(
         published = {item.case for item in ordered}
         made = [case for case in Inventory(results).cases(manifest) if case.name in published]
         runs = [run for case in made for run in case.runs]
-        _write_texts(writer, Facts(cases, made, choice.reasons(), methods(runs)), settings)
+        splits = {item.case: item.split for item in ordered}
+        tested = [case for case in made if splits[case.name] == "test"]
+        _write_texts(writer, Facts(cases, tested, choice.reasons(), methods(runs)), settings)
         write_manifest(folder / MANIFEST_NAME, writer.hashes)
         files = [*writer.hashes, MANIFEST_NAME]
         size = sum((folder / name).stat().st_size for name in files)

@@ -1,6 +1,7 @@
 """Texts of a release: dataset card, licence notice, citations; all figures from the build."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,9 @@ TOTALSEGMENTATOR_CITATION = (
 NUMBER = re.compile("[0-9]{3}")
 """Texts without so many digits hold nothing that a patient could be numbered by."""
 
+UNKNOWN = {"unknown"}
+"""Origins of landmarks where no file says any."""
+
 SOURCES = {
     "nlst": "low-dose lung CT of the National Lung Screening Trial, from the Imaging Data Commons",
     "phantom": "synthetic chest CT with known motion; no person was scanned",
@@ -72,8 +76,8 @@ class Facts:
     ----------
     cases
         Published cases.
-    made
-        The same cases as the report of the build knows them.
+    tested
+        Those of the test split as the report of the build knows them.
     left_out
         Number of cases by reason.
     methods
@@ -81,7 +85,7 @@ class Facts:
     """
 
     cases: Sequence[Written]
-    made: Sequence[Case]
+    tested: Sequence[Case]
     left_out: Mapping[str, int]
     methods: Mapping[str, Any]
 
@@ -145,14 +149,33 @@ def _gates(facts: Facts) -> list[dict[str, str]]:
     for name, limits in sorted(used.items()):
         field = GatesSettings.model_fields.get(name)
         given = limits if isinstance(limits, dict) else {}
-        text = ", ".join(f"{key} {value:g}" for key, value in given.items() if key != "differs")
+        differing = given.get("differs")
+        text = "differs: " + "; ".join(map(_limits, differing)) if differing else _limits(given)
         rows.append(
             {
-                "name": name, "limits": text or "off",
+                "name": name, "limits": text,
                 "of": (field.description or "") if field else "",
             }
         )  # fmt: skip
     return rows
+
+
+def _limits(limits: Mapping[str, float]) -> str:
+    return ", ".join(f"{key} {value:g}" for key, value in limits.items()) or "off"
+
+
+def _method(facts: Facts, stage: str, key: str, *, unknown: str) -> str:
+    """Return how a stage was done; by several ways, if the cases differ."""
+    found = facts.methods["settings"].get(stage, {}).get(key, unknown)
+    return " or ".join(map(str, found["differs"])) if isinstance(found, dict) else str(found)
+
+
+def _origins(facts: Facts) -> str:
+    """Return how many landmarks come from where; nothing if no file says so."""
+    counts: Counter[str] = Counter()
+    for case in facts.cases:
+        counts.update(case.origins)
+    return ", ".join(f"{counts[name]} {name}" for name in sorted(counts) if set(counts) != UNKNOWN)
 
 
 def _mean(cases: Sequence[Written], column: str) -> float | None:
@@ -190,9 +213,12 @@ def render(settings: ReleaseSettings, facts: Facts, *, template: str) -> str:
             dice=_mean(facts.cases, "dice_aligned"),
             table1=_table1(facts),
             gates=_gates(facts),
-            tre=method_summaries(facts.made),
+            tre=method_summaries(facts.tested),
             left_out=facts.left_out,
-            stages=facts.methods["settings"],
+            origins=_origins(facts),
+            lungs=_method(facts, "lungs", "method", unknown="given"),
+            rigid=_method(facts, "prealign", "method", unknown="unknown"),
+            vessels=_method(facts, "vessels", "backend", unknown="given"),
             versions=facts.methods["versions"],
             kinds={kind: text for kind, (_, text) in FILE_SETS.items()},
         )

@@ -4,16 +4,16 @@ Nothing is copied: a header, a comment or a parameter that a file carries along 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lcsd.errors import BadInputError
-from lcsd.evaluation.landmarks import to_common_space
+from lcsd.evaluation.landmarks import check_landmarks, origins, to_common_space
 from lcsd.files import read_json, write_text
-from lcsd.geometry import Grid
+from lcsd.geometry import Grid, RigidTransform
 from lcsd.images import (
     Image,
     check_same_grid,
@@ -24,6 +24,7 @@ from lcsd.images import (
     write_mask,
     write_rigid,
 )
+from lcsd.pairs import Pair
 from lcsd.points import (
     Cloud,
     PointPairs,
@@ -68,6 +69,8 @@ class Written:
         Largest label in its vessel maps: 1 where vessels are not told apart.
     row
         Its row of ``cases.tsv``.
+    origins
+        Number of its landmarks by where they come from, as the landmark file says it.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Written:
     grid: Grid
     labels: int
     row: dict[str, Any]
+    origins: dict[str, int] = field(default_factory=dict)
 
     @property
     def has_landmarks(self) -> bool:
@@ -88,8 +92,8 @@ def write_case(chosen: Chosen, name: str, add: Add, settings: ReleaseSettings) -
     Raises
     ------
     BadInputError
-        A file of the build is missing or broken, its volumes lie on different grids, or its clouds
-        are not of its vessel maps.
+        A file of the build is missing or broken, its volumes lie on different grids, its clouds
+        are not of its vessel maps, or its landmarks lie outside the grid.
     """
     vessels = _read_vessels(chosen)
     grid = vessels["fixed"].grid
@@ -102,22 +106,32 @@ def write_case(chosen: Chosen, name: str, add: Add, settings: ReleaseSettings) -
     rigid = read_rigid(chosen.folder / "images" / "rigid.tfm")
     write_rigid(add(pair_file("rigid", chosen.split, name, end=".tfm"), ()), rigid)
     pairs = read_point_pairs(chosen.folder / "correspondences" / "correspondences.csv")
-    _write_pairs("correspondences", "keypoints", chosen.split, name, pairs, grid, add)
+    # Names of pairs, if a table has any, are of no use to others.
+    bare = PointPairs(pairs.fixed, pairs.moving, weight=pairs.weight)
+    _write_pairs("correspondences", "keypoints", chosen.split, name, bare, grid, add)
     row["correspondences"] = len(pairs)
     row["landmarks"] = 0
+    found: dict[str, int] = {}
     if chosen.split == "test" and chosen.pair.landmarks is not None:
-        given = read_point_pairs(chosen.pair.landmarks)
-        frame = chosen.pair.landmarks_frame or "native"
-        landmarks, _ = to_common_space(given, rigid=rigid, frame=frame)
-        numbered = tuple(str(number) for number in range(1, len(landmarks) + 1))
-        published = PointPairs(landmarks.fixed, landmarks.moving, numbered, landmarks.weight)
+        published = _landmarks(chosen.pair, rigid, grid)
         _write_pairs("landmarks", "landmarks", chosen.split, name, published, grid, add)
         row["landmarks"] = len(published)
+        found = origins(published) or {"unknown": len(published)}
     lengths = np.linalg.norm(pairs.moving - pairs.fixed, axis=1)
     row["displacement_mean_mm"] = round(float(lengths.mean()), 3)
     row["displacement_max_mm"] = round(float(lengths.max()), 3)
     labels = max(int(map_.array.max()) for map_ in vessels.values())
-    return Written(name, chosen.split, grid, labels, row | _figures(chosen.folder))
+    return Written(name, chosen.split, grid, labels, row | _figures(chosen.folder), found)
+
+
+def _landmarks(pair: Pair, rigid: RigidTransform, grid: Grid) -> PointPairs:
+    """Return the landmarks of a case in common space, numbered, with where each comes from."""
+    assert pair.landmarks is not None  # noqa: S101 - asked by the caller
+    frame = pair.landmarks_frame or "native"
+    common, _ = to_common_space(read_point_pairs(pair.landmarks), rigid=rigid, frame=frame)
+    check_landmarks(common, [grid], file=pair.landmarks)
+    numbered = tuple(str(number) for number in range(1, len(common) + 1))
+    return replace(common, ids=numbered)
 
 
 def _figures(folder: Path) -> dict[str, Any]:

@@ -187,7 +187,7 @@ def _check_patients(chosen: list[Chosen], manifest: Path) -> None:
     """Refuse a patient whose cases are in both splits: test results would mean nothing."""
     splits: dict[str, Chosen] = {}
     for item in chosen:
-        patient = item.pair.patient_id
+        patient = item.pair.patient_id.strip().casefold()  # hand-made tables mix both
         first = splits.setdefault(patient, item) if patient else item
         if first.split != item.split:
             raise BadInputError(

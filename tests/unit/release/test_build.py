@@ -22,7 +22,7 @@ from lcsd.errors import BadInputError, LcsdError, WorkError
 from lcsd.files import read_json, write_json, write_table
 from lcsd.geometry import Grid
 from lcsd.images import Image, read_image, read_rigid, write_mask
-from lcsd.points import Cloud, read_cloud, read_point_pairs
+from lcsd.points import Cloud, read_cloud, read_point_pairs, write_point_pairs
 from lcsd.provenance import Recorder
 from lcsd.release import build as release_build
 from lcsd.release.build import write_release
@@ -281,7 +281,7 @@ def refused(results: Path, manifest: Path, out: Path, code: str, settings: Relea
 def test_a_patient_in_both_splits_is_refused(tmp_path: Path) -> None:
     results, manifest = make_build(tmp_path)
     rows = read_rows(manifest)
-    rows[2]["patient_id"] = rows[0]["patient_id"]
+    rows[2]["patient_id"] = rows[0]["patient_id"].lower()
     write_table(manifest, tuple(rows[0]), rows)
     message = refused(results, manifest, tmp_path / "out", "patient_in_both_splits", QUICK)
     assert "a1 and c3" in message
@@ -467,6 +467,98 @@ def test_odd_numbers_in_provenance_are_no_traceback(tmp_path: Path, value: str) 
     path = results / "cases" / "a1" / "vessels" / "fixed.provenance.json"
     path.write_text(path.read_text().replace(str(LIMIT), value))
     write_release(results, manifest, tmp_path / "out", QUICK)
+
+
+def test_origins_of_landmarks_are_published_and_counted(tmp_path: Path) -> None:
+    results, manifest = make_build(tmp_path, ("a1", "c3"))
+    marks = tmp_path / "marks" / "c3.csv"
+    given = read_point_pairs(marks)
+    origin = ("manual", "predicted:corrfield") * 3 + ("",)
+    write_point_pairs(marks, replace(given, origin=origin))
+    out = tmp_path / "out"
+    write_release(results, manifest, out, QUICK)
+    (published,) = (out / "landmarksTs").glob("lcsd_????.csv")
+    assert read_point_pairs(published).origin == origin
+    card = (out / "README.md").read_text()
+    assert "| 7 on 1 test cases; 3 manual, 3 predicted:corrfield, 1 unknown |" in card
+
+
+def test_landmarks_outside_the_grid_are_refused(tmp_path: Path) -> None:
+    results, manifest = make_build(tmp_path, ("a1", "c3"))
+    marks = tmp_path / "marks" / "c3.csv"
+    given = read_point_pairs(marks)
+    write_point_pairs(marks, replace(given, fixed=given.fixed + 500.0))
+    message = refused(results, manifest, tmp_path / "out", "landmark_outside", QUICK)
+    assert "case c3" in message
+
+
+def test_names_of_correspondences_are_not_published(tmp_path: Path) -> None:
+    results, manifest = make_build(tmp_path, ("a1",))
+    path = results / "cases" / "a1" / "correspondences" / "correspondences.csv"
+    pairs = read_point_pairs(path)
+    named = replace(pairs, ids=("secret",) * len(pairs), origin=("manual",) * len(pairs))
+    write_point_pairs(path, named)
+    write_release(results, manifest, tmp_path / "out", QUICK)
+    (published,) = (tmp_path / "out" / "correspondencesTr").iterdir()
+    found = read_point_pairs(published)
+    assert (found.ids, found.origin) == (None, None)
+    np.testing.assert_array_equal(found.weight, pairs.weight)
+
+
+def record_stage(results: Path, case: str, stage: str, settings: dict[str, object],
+                 *inputs: str) -> None:  # fmt: skip
+    """Write the provenance of a command beside one of a case's files."""
+    folder = results / "cases" / case
+    output = folder / stage / "made.nii.gz"
+    output.parent.mkdir(exist_ok=True)
+    output.write_text("x")
+    Recorder(stage, settings, written=[output]).write(
+        output, inputs=dict.fromkeys(inputs, folder / "images" / "rigid.tfm")
+    )
+
+
+def card_of(folder: Path, results: Path, manifest: Path) -> str:
+    write_release(results, manifest, folder / "out", QUICK)
+    return (folder / "out" / "README.md").read_text()
+
+
+def test_limits_that_differ_between_cases_are_all_on_the_card(tmp_path: Path) -> None:
+    results, manifest = make_build(tmp_path, ("a1", "b2"))
+    record_stage(results, "a1", "gates", {"ratio": {"least": 0.4}, "share": {}})
+    record_stage(results, "b2", "gates", {"ratio": {"least": 0.3}, "share": {}})
+    card = card_of(tmp_path, results, manifest)
+    assert "| ratio | differs: least 0.3; least 0.4 |" in card
+    assert "| share | off |" in card
+
+
+def test_given_masks_and_vessels_are_not_called_made(tmp_path: Path) -> None:
+    results, manifest = make_build(tmp_path, ("a1", "b2"))
+    for case in ("a1", "b2"):
+        record_stage(results, case, "lungs", {"method": "totalsegmentator"}, "scan", "given")
+        (results / "cases" / case / "vessels" / "fixed.provenance.json").unlink()
+    record_stage(results, "a1", "vessels", {"backend": "objectness"}, "given")
+    record_stage(results, "b2", "vessels", {"backend": "objectness"})
+    card = card_of(tmp_path, results, manifest)
+    assert "Lungs: given." in card
+    assert "Vessels: given or objectness." in card
+    assert "TotalSegmentator" not in card
+
+
+def test_errors_on_the_card_are_those_of_published_test_cases(tmp_path: Path) -> None:
+    results, manifest = make_build(tmp_path, ("a1", "c3"))
+    for case, error in (("a1", 9.0), ("c3", 2.0)):
+        folder = results / "cases" / case
+        for name in ("correspondences/field.nii.gz", "registration/field.nii.gz"):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text("x")
+        write_json(folder / "evaluation" / "corrfield.json", {"tre_mean_mm": error})
+        write_json(folder / "evaluation" / "divroc.json", {"tre_mean_mm": error})
+        row = {"tre_mm": error, "tre_before_mm": 8.0}
+        for method in ("corrfield", "divroc"):
+            path = folder / "evaluation" / f"{method}_landmarks.csv"
+            write_table(path, tuple(row), [row])
+    card = card_of(tmp_path, results, manifest)
+    assert "| corrfield | 1 | 8.00 | 2.00 |" in card
 
 
 def test_a_half_rebuilt_case_is_left_out(tmp_path: Path) -> None:
