@@ -20,14 +20,12 @@ from click.testing import CliRunner
 from lcsd.cli.main import main
 from lcsd.errors import BadInputError, LcsdError, WorkError
 from lcsd.files import read_json, write_json, write_table
-from lcsd.geometry import Grid
 from lcsd.images import Image, read_image, read_rigid, write_mask
-from lcsd.points import Cloud, read_cloud, read_point_pairs, write_point_pairs
+from lcsd.points import read_cloud, read_point_pairs, write_point_pairs
 from lcsd.provenance import Recorder
 from lcsd.release import build as release_build
 from lcsd.release.build import write_release
 from lcsd.release.choice import choose, manifest_of
-from lcsd.release.consistency import check_dense, check_sparse
 from lcsd.settings.release import ReleaseSettings
 from tests.unit.release.made_up import (
     LANDMARKS,
@@ -505,62 +503,6 @@ def test_names_of_correspondences_are_not_published(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.weight, pairs.weight)
 
 
-def record_stage(results: Path, case: str, stage: str, settings: dict[str, object],
-                 *inputs: str) -> None:  # fmt: skip
-    """Write the provenance of a command beside one of a case's files."""
-    folder = results / "cases" / case
-    output = folder / stage / "made.nii.gz"
-    output.parent.mkdir(exist_ok=True)
-    output.write_text("x")
-    Recorder(stage, settings, written=[output]).write(
-        output, inputs=dict.fromkeys(inputs, folder / "images" / "rigid.tfm")
-    )
-
-
-def card_of(folder: Path, results: Path, manifest: Path) -> str:
-    write_release(results, manifest, folder / "out", QUICK)
-    return (folder / "out" / "README.md").read_text()
-
-
-def test_limits_that_differ_between_cases_are_all_on_the_card(tmp_path: Path) -> None:
-    results, manifest = make_build(tmp_path, ("a1", "b2"))
-    record_stage(results, "a1", "gates", {"ratio": {"least": 0.4}, "share": {}})
-    record_stage(results, "b2", "gates", {"ratio": {"least": 0.3}, "share": {}})
-    card = card_of(tmp_path, results, manifest)
-    assert "| ratio | differs: least 0.3; least 0.4 |" in card
-    assert "| share | off |" in card
-
-
-def test_given_masks_and_vessels_are_not_called_made(tmp_path: Path) -> None:
-    results, manifest = make_build(tmp_path, ("a1", "b2"))
-    for case in ("a1", "b2"):
-        record_stage(results, case, "lungs", {"method": "totalsegmentator"}, "scan", "given")
-        (results / "cases" / case / "vessels" / "fixed.provenance.json").unlink()
-    record_stage(results, "a1", "vessels", {"backend": "objectness"}, "given")
-    record_stage(results, "b2", "vessels", {"backend": "objectness"})
-    card = card_of(tmp_path, results, manifest)
-    assert "Lungs: given." in card
-    assert "Vessels: given or objectness." in card
-    assert "TotalSegmentator" not in card
-
-
-def test_errors_on_the_card_are_those_of_published_test_cases(tmp_path: Path) -> None:
-    results, manifest = make_build(tmp_path, ("a1", "c3"))
-    for case, error in (("a1", 9.0), ("c3", 2.0)):
-        folder = results / "cases" / case
-        for name in ("correspondences/field.nii.gz", "registration/field.nii.gz"):
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_text("x")
-        write_json(folder / "evaluation" / "corrfield.json", {"tre_mean_mm": error})
-        write_json(folder / "evaluation" / "divroc.json", {"tre_mean_mm": error})
-        row = {"tre_mm": error, "tre_before_mm": 8.0}
-        for method in ("corrfield", "divroc"):
-            path = folder / "evaluation" / f"{method}_landmarks.csv"
-            write_table(path, tuple(row), [row])
-    card = card_of(tmp_path, results, manifest)
-    assert "| corrfield | 1 | 8.00 | 2.00 |" in card
-
-
 def test_a_half_rebuilt_case_is_left_out(tmp_path: Path) -> None:
     results, manifest = make_build(tmp_path, ("a1", "b2"))
     for case in ("a1", "b2"):
@@ -577,59 +519,6 @@ def test_clouds_of_other_vessels_are_refused(tmp_path: Path) -> None:
     message = refused(results, manifest, tmp_path / "out", "inconsistent_case", QUICK)
     assert "case a1" in message
     assert "fixed_dense.npz" in message
-
-
-def changed_cloud(kind: str) -> tuple[str, Cloud]:
-    """Return a broken form of the clouds that ``test_each_broken_cloud`` starts from."""
-    dense = Cloud(np.array([[0, 0, 0], [1, 0, 0], [3, 2, 1]], np.float32))
-    dense = replace(dense, radius=np.ones(3, np.float32), label=np.array([1, 2, 1], np.uint8))
-    sparse = replace(dense, points=dense.points[1:], index=np.array([1, 2]), label=None,
-                     radius=np.ones(2, np.float32))  # fmt: skip
-    shifted = dense.points + np.float32(0.3)
-    return {
-        "as it is": ("", dense),
-        "a point less": ("points", replace(dense, points=dense.points[:2], label=None,
-                                           radius=None)),
-        "between voxels": ("points", replace(dense, points=shifted)),
-        "outside": ("points", replace(dense, points=dense.points - np.float32(1))),
-        "a point twice": ("points", replace(dense, points=dense.points[[0, 1, 1]])),
-        "radius of two columns": ("radius", replace(dense, radius=np.ones((3, 2), np.float32))),
-        "radius not finite": ("radius", replace(dense, radius=np.full(3, np.nan, np.float32))),
-        "another label": ("label", replace(dense, label=np.array([1, 1, 1], np.uint8))),
-        "sparse": ("", sparse),
-        "sparse, no rows": ("index", replace(sparse, index=None)),
-        "sparse, row 3 of 3": ("index", replace(sparse, index=np.array([1, 3]))),
-        "sparse, row -1": ("index", replace(sparse, index=np.array([1, -1]))),
-        "sparse, a row twice": ("index", replace(sparse, index=np.array([1, 1]))),
-        "sparse, elsewhere": ("points", replace(sparse, index=np.array([2, 1]))),
-    }[kind]  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", [
-    "as it is", "a point less", "between voxels", "outside", "a point twice",
-    "radius of two columns", "radius not finite", "another label", "sparse", "sparse, no rows",
-    "sparse, row 3 of 3", "sparse, row -1", "sparse, a row twice", "sparse, elsewhere",
-])  # fmt: skip
-def test_each_broken_cloud(kind: str) -> None:
-    field, cloud = changed_cloud(kind)
-    _, dense = changed_cloud("as it is")
-    vessels = np.zeros((2, 3, 4), np.uint8)
-    vessels[0, 0, 0] = vessels[1, 2, 3] = 1
-    vessels[0, 0, 1] = 2
-    map_ = Image(vessels, Grid((4, 3, 2), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)))
-
-    def check() -> None:
-        if kind.startswith("sparse"):
-            check_sparse(cloud, dense, file=Path("cloud.npz"))
-        else:
-            check_dense(cloud, map_, file=Path("cloud.npz"))
-
-    if not field:
-        check()
-        return
-    with pytest.raises(BadInputError) as caught:
-        check()
-    assert (caught.value.code, caught.value.field) == ("inconsistent_case", field)
 
 
 def test_mixed_grids_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
