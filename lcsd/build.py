@@ -280,14 +280,30 @@ class Build:
         given = self.option("--given", self.pair(case).moving_vessels)
         return [*given, "--rigid", rigid] if given else []
 
-    def targets(self) -> list[str]:
-        """Return the last files of the build, which the report is made of."""
-        wanted = [f"{self.results}/cohort/test.tsv"] if self.has_test_pool() else []
+    def targets(self, *, quarantined: bool = True) -> list[str]:
+        """Return the last files of the build, which the report is made of.
+
+        Without ``quarantined`` those of the cases that no command set aside; of the test cases
+        only if their pool is whole.
+        """
+        root = self.config.results / "cases"
+        aside = {
+            case
+            for case in self.pairs
+            if not quarantined and (root / case / REJECTED_NAME).exists()
+        }
+        whole = aside.isdisjoint(Path(path).parts[-3] for path in self.test_pool())
+        wanted = [f"{self.results}/cohort/test.tsv"] if self.has_test_pool() and whole else []
         for case, pair in self.pairs.items():
-            root = f"{self.results}/cases/{case}"
-            wanted += [f"{root}/clouds/{scan}_keypoints.npz" for scan in SCANS]
-            wanted.append(f"{root}/vessels/gates.json")
-            wanted += [f"{root}/{folder}/field.nii.gz" for folder in METHODS.values()]
-            if pair.landmarks is not None:
-                wanted += [f"{root}/evaluation/{method}.json" for method in METHODS]
+            if case not in aside:
+                wanted += self._targets_of(case, pair)
+        return wanted
+
+    def _targets_of(self, case: str, pair: Pair) -> list[str]:
+        root = f"{self.results}/cases/{case}"
+        wanted = [f"{root}/clouds/{scan}_keypoints.npz" for scan in SCANS]
+        wanted.append(f"{root}/vessels/gates.json")
+        wanted += [f"{root}/{folder}/field.nii.gz" for folder in METHODS.values()]
+        if pair.landmarks is not None:
+            wanted += [f"{root}/evaluation/{method}.json" for method in METHODS]
         return wanted

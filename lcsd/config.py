@@ -149,7 +149,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping in a YAML file."""
     try:
         content = yaml.safe_load(require_file(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # such as the date 2024-13-45
         raise BadInputError(
             f"not valid YAML ({error})", code="bad_yaml", file=path, remedy="correct the syntax"
         ) from error
@@ -185,7 +185,7 @@ def override(settings: S, assignments: Sequence[str], *, section: str) -> S:
         holder, name = _holder(content, key.strip())
         try:
             holder[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:  # such as the date 2024-13-45
             raise BadInputError(
                 "not a YAML value", code="bad_value", field=f"{section}.{key.strip()}",
                 expected="e.g. 3, [1, 2] or text", found=value, remedy="correct the value",

@@ -175,10 +175,11 @@ class LCSDataset(Dataset[Sample]):
                     "unknown value", code="bad_value", field=name,
                     expected=" or ".join(get_args(known)), found=repr(value),
                 )  # fmt: skip
-        if points is not None and points < 1:
+        whole = isinstance(points, int) and not isinstance(points, bool)
+        if points is not None and not (whole and points >= 1):
             raise BadInputError(
-                "no points to draw", code="bad_value", field="points", expected="1 or more",
-                found=points,
+                "not a number of points to draw", code="bad_value", field="points",
+                expected="a whole number, 1 or more", found=repr(points),
             )  # fmt: skip
         self.split = split
         self.points = points

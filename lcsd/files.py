@@ -8,6 +8,7 @@ import csv
 import glob
 import hashlib
 import json
+import math
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -103,9 +104,22 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def json_text(content: Mapping[str, Any]) -> str:
+    """Return the one text that :func:`write_json` writes for a content; NaN is refused."""
+    return json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON with sorted keys, so that equal content is equal bytes; NaN is refused."""
-    write_text(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    write_text(path, json_text(content))
+
+
+def _finite(text: str) -> float:
+    """Return a number of JSON; raise ``ValueError`` for NaN, Infinity and what is as large."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"not a finite number: {text}")
+    return value
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -114,10 +128,12 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises
     ------
     BadInputError
-        If the file is missing, is not JSON, or does not hold an object.
+        If the file is missing, is not JSON (which has no NaN and no Infinity), or does not hold an
+        object.
     """
     try:
-        content = json.loads(require_file(path).read_text(encoding="utf-8"))
+        text = require_file(path).read_text(encoding="utf-8")
+        content = json.loads(text, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         raise BadInputError(f"not valid JSON ({error})", code="bad_json", file=path) from error
     if not isinstance(content, dict):

@@ -214,7 +214,7 @@ def read_cloud(path: Path) -> Cloud:
     ------
     BadInputError
         If the file is missing or broken, ``points`` is absent or not (N, 3), a coordinate is
-        not finite, or a per-point array has another length.
+        not finite, a per-point array has another length, or ``meta`` is not an object of JSON.
     """
     try:
         with np.load(require_file(path), allow_pickle=False) as archive:
@@ -235,9 +235,24 @@ def read_cloud(path: Path) -> Cloud:
                 "array has another length than the points", code="length_mismatch", file=path,
                 field=name, expected=len(arrays["points"]), found=len(arrays[name]),
             )  # fmt: skip
-    meta = json.loads(str(arrays["meta"])) if "meta" in arrays else {}
+    meta = _meta(str(arrays["meta"]), path=path) if "meta" in arrays else {}
     typed = {k: arrays[k].astype(t, copy=False) for k, t in _CLOUD_DTYPES.items() if k in arrays}
     return Cloud(**typed, meta=meta)
+
+
+def _meta(text: str, *, path: Path) -> dict[str, Any]:
+    try:
+        meta = json.loads(text)
+    except ValueError as error:
+        raise BadInputError(
+            f"not valid JSON ({error})", code="bad_json", file=path, field="meta"
+        ) from error
+    if not isinstance(meta, dict):
+        raise BadInputError(
+            "metadata has the wrong type", code="bad_json", file=path, field="meta",
+            expected="an object", found=type(meta).__name__,
+        )  # fmt: skip
+    return meta
 
 
 def check_points(points: NDArray[Any], *, file: Path | None = None, name: str = "points") -> None:

@@ -1,25 +1,20 @@
 """What differs from the checksums of a release, or from the provenance of a build."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from lcsd.errors import BadInputError
-from lcsd.files import HASH_CHUNK_BYTES, read_json
-from lcsd.provenance import OWN_DIGEST, PROVENANCE_SUFFIX, own_digest
+from lcsd.files import HASH_CHUNK_BYTES
+from lcsd.provenance import PROVENANCE_SUFFIX
 from lcsd.quarantine import REJECTED_NAME
+from lcsd.records import BUILD_FOLDERS, read_records
 from lcsd.release.archive import read_manifest
 from lcsd.release.layout import MANIFEST_NAME
 
 Kind = Literal["changed", "missing", "extra", "outdated"]
-
-BUILD_FOLDERS = ("cases", "cohort")
-"""Where the results of a build stand; report, logs and downloaded series are not its results."""
-
-UNRECORDED = (REJECTED_NAME,)
-"""Files of a case that no provenance lists: a command that fails leaves none."""
 
 Progress = Callable[[int], Any]
 """Takes the number of bytes read since the last call."""
@@ -115,8 +110,14 @@ def bytes_to_check(folder: Path) -> int:
         There is no such folder, or it is neither a release nor a build.
     """
     if not folder.is_dir():
-        raise BadInputError("there is no such folder", code="missing_folder", file=folder)
-    if is_release(folder) and not (folder / MANIFEST_NAME).exists():
+        there = folder.exists()
+        raise BadInputError(
+            "not a folder" if there else "there is no such folder",
+            code="not_a_folder" if there else "missing_folder", file=folder,
+            expected="the folder of a release or of a build" if there else None,
+        )  # fmt: skip
+    nothing = is_release(folder) and not (folder / MANIFEST_NAME).exists()
+    if nothing or not _files(folder):
         raise BadInputError(
             "neither a release nor a build", code="not_verifiable", file=folder,
             expected=f"{MANIFEST_NAME}, or a folder of results with cases/",
@@ -173,67 +174,32 @@ def _of_release(folder: Path, reader: _Reader) -> Iterable[Difference]:
 
 def _of_build(folder: Path, reader: _Reader) -> Iterable[Difference]:
     names = _files(folder)
-    recorded: dict[str, str] = {}
-    inputs: list[tuple[str, str, str]] = []
+    records = read_records(folder, names)
+    for name, why in records.broken.items():
+        yield Difference("changed", name, why)
+    for name, expected in sorted(records.outputs.items()):
+        # Snakemake removes what a failed command was to make, but not the provenance beside it.
+        if not (_was_set_aside(folder, name) and not (folder / records.own[name]).exists()):
+            yield from reader.compare(name, expected)
     for name in names:
-        if name.endswith(PROVENANCE_SUFFIX):
-            record, problems = _record(folder / name, name)
-            yield from problems
-            recorded |= _outputs(record, name)
-            inputs += _inputs(record, name)
-    for name, expected in sorted(recorded.items()):
-        yield from reader.compare(name, expected)
-    for name in names:
-        known = name in recorded or name.endswith((PROVENANCE_SUFFIX, *UNRECORDED))
+        known = name in records.outputs or name.endswith(PROVENANCE_SUFFIX) or _is_rejection(name)
         if not known:
             yield Difference("extra", name, "in no provenance")
-    for output, source, expected in inputs:
-        if source in recorded and recorded[source] != expected:
-            yield Difference("outdated", output, f"made from another {source} than is there")
+    for made in records.outdated():
+        yield Difference("outdated", made.output, f"made from another {made.source} than is there")
+    for made in records.sources:
+        gone = made.source not in records.outputs and not (folder / made.source).exists()
+        if gone and made.of_this_case and not _was_set_aside(folder, made.output):
+            yield Difference("missing", made.source, f"{made.output} was made from it")
 
 
-def _record(path: Path, name: str) -> tuple[dict[str, Any], Sequence[Difference]]:
-    """Return a provenance file's content, nothing if it cannot be trusted."""
-    try:
-        record = read_json(path)
-    except BadInputError:
-        return {}, [Difference("changed", name, "not readable as provenance")]
-    if OWN_DIGEST not in record:
-        why = "has no checksum: made by an older version, build it again"
-        return {}, [Difference("changed", name, why)]
-    if record[OWN_DIGEST] != own_digest(record):
-        return {}, [Difference("changed", name, "its bytes are not those that were written")]
-    return record, []
+def _is_rejection(name: str) -> bool:
+    """Return whether a file says why a case was set aside; no provenance lists it."""
+    folder, _, rest = name.partition("/")
+    return folder == "cases" and rest.split("/")[1:] == [REJECTED_NAME]
 
 
-def _outputs(record: dict[str, Any], name: str) -> dict[str, str]:
-    """Return the SHA-256 of the files that a provenance lists, by path inside the build."""
-    folder = Path(name).parent
-    found = record.get("outputs", {})
-    return {_normal(folder / output): digest for output, digest in found.items()}
-
-
-def _inputs(record: dict[str, Any], name: str) -> list[tuple[str, str, str]]:
-    """Return output, input and the input's SHA-256; of an input, what may be its place in a build.
-
-    Paths were written by commands in another working folder, and a build may have been moved: a
-    file of the build is known by the end of its path.
-    """
-    output = _normal(Path(name).parent / str(record.get("output", "")))
-    found = []
-    for given in record.get("inputs", {}).values():
-        parts = Path(given["path"]).parts
-        places = [at for at, part in enumerate(parts) if part in BUILD_FOLDERS]
-        found += [(output, "/".join(parts[at:]), given["sha256"]) for at in places]
-    return found
-
-
-def _normal(path: Path) -> str:
-    """Return a relative path without ``..``; the file need not exist."""
-    parts: list[str] = []
-    for part in path.parts:
-        if part == ".." and parts:
-            parts.pop()
-        else:
-            parts.append(part)
-    return "/".join(parts)
+def _was_set_aside(folder: Path, name: str) -> bool:
+    """Return whether the case of a file was."""
+    parts = name.split("/")
+    return parts[0] == "cases" and (folder / "cases" / parts[1] / REJECTED_NAME).exists()

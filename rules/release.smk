@@ -1,11 +1,12 @@
 rule release:
     input:
-        lambda w: selected() or BUILD.targets(),
+        # Not of the cases that were set aside: they are counted, and must not hold up the others.
+        lambda w: selected() or BUILD.targets(quarantined=False),
         manifest=BUILD.manifest,
     output:
-        # Not the folder: Snakemake would put a file of its own into it.
-        f"{RESULTS}/release/SHA256SUMS",
-        *[f"{RESULTS}/release.zip"] * BUILD.config.release.archive,
+        # Not the folder: Snakemake would put a file of its own into it. Updated, and the archive
+        # no output: Snakemake would remove them before the job, which replaces them at its end.
+        update(f"{RESULTS}/release/SHA256SUMS"),
     log:
         f"{LOGS}/release.log",
     conda:
@@ -17,7 +18,5 @@ rule release:
     message:
         "Publishable dataset of the build"
     shell:
-        # What an earlier build published is no part of this release.
-        "rm -rf {params.folder:q}; "
-        "lcsd release {params.results:q} {params.folder:q}"
+        "lcsd release {params.results:q} {params.folder:q} --replace"
         " --manifest {input.manifest:q} {params.settings:q} --threads {threads} > {log:q} 2>&1"

@@ -20,9 +20,14 @@ from lcsd.settings.release import ReleaseSettings
     is_flag=True,
     help="Publish the CT scans on the common grid, too; short for --set images=true.",
 )
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="OUT may be an earlier release: it and OUT.zip go once the new one is whole.",
+)
 @stage("release", ReleaseSettings, seeded=True, shortcuts={"images": "images=true"})
 def command(
-    run: Run[ReleaseSettings], results: Path, out: Path | None, manifest: Path | None
+    run: Run[ReleaseSettings], results: Path, out: Path | None, manifest: Path | None, replace: bool
 ) -> None:
     """Write the publishable dataset of the build RESULTS into the folder OUT and OUT.zip.
 
@@ -36,7 +41,7 @@ def command(
     out = out or results / "release"
     manifest = manifest_of(results, manifest)
     done = write_release(
-        results, manifest, out, run.settings, seed=run.seed,
+        results, manifest, out, run.settings, seed=run.seed, replace=replace,
         progress=lambda cases: run.progress(cases, label="cases", total=len(cases), unit="case"),
     )  # fmt: skip
     if done.too_short:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lcsd.errors import BadInputError
-from lcsd.files import atomic_path, require_file, write_text
+from lcsd.files import require_file, write_text
 
 LINE_PATTERN = re.compile(r"([0-9a-f]{64})  ([^\n/][^\n]*)")
 """A line of ``sha256sum``: hash, two spaces, path inside the folder."""
@@ -58,10 +58,7 @@ def read_manifest(path: Path) -> dict[str, str]:
 
 def write_archive(path: Path, folder: Path, files: Iterable[str], *, root: str) -> None:
     """Write files of a folder as a zip below one folder ``root``; order and dates are fixed."""
-    with (
-        atomic_path(path) as temporary,
-        zipfile.ZipFile(temporary, "w", allowZip64=True) as archive,
-    ):
+    with zipfile.ZipFile(path, "w", allowZip64=True) as archive:
         for name in sorted(files):
             member = zipfile.ZipInfo(f"{root}/{name}", ZIP_DATE)
             member.create_system = UNIX

@@ -1,6 +1,7 @@
 """A release from a build: written beside, searched for identifiers, then given its name."""
 
 import contextlib
+import glob
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lcsd.errors import BadInputError, LcsdError, WorkError
-from lcsd.files import sha256, write_json, write_table, write_text
+from lcsd.files import atomic_path, sha256, write_json, write_table, write_text
 from lcsd.provenance import Recorder
 from lcsd.release.archive import write_archive, write_manifest
-from lcsd.release.card import Facts, citations, description, render
+from lcsd.release.card import Facts, citations, description, own_texts, render
 from lcsd.release.case import CASE_COLUMNS, Written, write_case
 from lcsd.release.choice import Chosen, choose
 from lcsd.release.croissant import croissant
@@ -33,6 +34,7 @@ from lcsd.release.methods import methods
 from lcsd.report.collect import Inventory
 from lcsd.selection.names import published_names
 from lcsd.settings.release import ReleaseSettings
+from lcsd.tables import read_table
 
 CLOUD_FACTOR = 3
 """A cloud and its form for viewers against the build's file: base64 and cells make it larger."""
@@ -108,33 +110,62 @@ class _Writer:
         self._figures.clear()
 
 
+def _hidden(out: Path) -> Path:
+    return out.with_name(f".{secrets.token_hex(6)}.tmp.{out.name}")
+
+
 @contextlib.contextmanager
 def _folder(out: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``out`` that gets its name if the block succeeds."""
+    """Yield an empty folder beside ``out``; what is left of it after the block is removed."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    for left in out.parent.glob(f".*.tmp.{out.name}"):
+    for left in out.parent.glob(f".*.tmp.{glob.escape(out.name)}"):
         shutil.rmtree(left, ignore_errors=True)
-    temporary = out.with_name(f".{secrets.token_hex(6)}.tmp.{out.name}")
+    temporary = _hidden(out)
     temporary.mkdir()
     try:
         yield temporary
-        if out.exists():
-            out.rmdir()  # empty, as checked before
-        temporary.rename(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _check_target(out: Path, archive: Path | None) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+def _name(folder: Path, out: Path) -> None:
+    """Give a whole folder the name of the release; an earlier release goes then, not before."""
+    if not out.exists():
+        folder.rename(out)
+        return
+    earlier = _hidden(out)
+    out.rename(earlier)
+    folder.rename(out)
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _archive_of(out: Path) -> Path:
+    return out.with_name(f"{out.name}.zip")
+
+
+def _check_target(out: Path, *, replace: bool) -> None:
+    if out.name in ("", ".."):
+        raise BadInputError(
+            "not the name of a folder, which the archive would get, too", code="bad_folder",
+            file=out, expected="such as results/release", remedy="name the folder itself",
+        )  # fmt: skip
+    if out.is_symlink():
+        raise BadInputError(
+            "the folder of the release is a link", code="bad_folder", file=out,
+            remedy="name the folder itself",
+        )  # fmt: skip
+    earlier = replace and (out / MANIFEST_NAME).is_file()
+    if out.exists() and not earlier and (not out.is_dir() or any(out.iterdir())):
         raise BadInputError(
             "the folder of the release is not empty", code="not_empty", file=out,
-            remedy="remove it, or name another",
+            expected="an earlier release, or nothing" if replace else None,
+            remedy="remove it, or name another"
+            + ("" if replace else "; --replace replaces an earlier release"),
         )  # fmt: skip
-    if archive is not None and archive.exists():
+    if _archive_of(out).exists() and not replace:
         raise BadInputError(
-            "the archive of the release exists", code="not_empty", file=archive,
-            remedy="remove it, or name another folder",
+            "the archive of a release exists", code="not_empty", file=_archive_of(out),
+            remedy="remove it, name another folder, or give --replace",
         )  # fmt: skip
 
 
@@ -168,9 +199,9 @@ def _names(results: Path, manifest: Path, chosen: Sequence[Chosen], seed: int) -
     """Return the published name of each case; new ones are kept in the build, apart."""
     path = results / "cohort" / "names.tsv"
     rows = published_names(path, [item.case for item in chosen], seed=seed)
-    before = path.read_bytes() if path.exists() else b""
+    before = {row["case"] for row in read_table(path, ("name",))} if path.exists() else set()
     names = {str(row["case"]): str(row["name"]) for row in rows}
-    if len(names) > max(0, before.count(b"\n") - 1):
+    if names.keys() != before:
         write_table(path, ("case", "name"), rows)
         Recorder("release", {"seed": seed}).write(path, inputs={"manifest": manifest})
     return names
@@ -181,7 +212,7 @@ def _integers(value: object) -> Iterator[int]:
     if isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _integers(item)
-    elif isinstance(value, int | float) and value == int(value):
+    elif isinstance(value, int | float) and not isinstance(value, bool) and value == int(value):
         yield int(value)
 
 
@@ -216,6 +247,7 @@ def write_release(
     settings: ReleaseSettings,
     *,
     seed: int = 0,
+    replace: bool = False,
     progress: Progress = iter,
 ) -> Release:
     """Write the publishable dataset of a build; equal builds are equal bytes.
@@ -230,19 +262,21 @@ def write_release(
         Folder of the release, absent or empty. The archive stands beside it.
     seed
         Of the order in which new cases get their numbers.
+    replace
+        ``out`` may be an earlier release: it and its archive go once the new one is whole.
     progress
         Wraps the cases while they are written.
 
     Raises
     ------
     BadInputError
-        No case to publish; the folder is not empty; a file of the build is missing or broken; an
-        identifier would be published; a patient is in both splits.
+        No case to publish; the folder is not empty, a link or no name; a file of the build is
+        missing or broken; an identifier would be published; a patient is in both splits.
     WorkError
         The disk is too full.
     """
-    archive = out.with_name(f"{out.name}.zip") if settings.archive else None
-    _check_target(out, archive)
+    _check_target(out, replace=replace)
+    archive = _archive_of(out) if settings.archive else None
     choice = choose(results, manifest)
     if not choice.chosen:
         reasons = ", ".join(f"{count} {why}" for why, count in choice.reasons().items())
@@ -251,7 +285,9 @@ def write_release(
             found=reasons or "no case", remedy="finish the build; see its report",
         )  # fmt: skip
     _check_space(choice.chosen, out, settings)
-    identifiers = identifiers_of(results, manifest, harmless=settings.harmless)
+    identifiers = identifiers_of(
+        results, manifest, harmless=settings.harmless, constants=own_texts()
+    )
     names = _names(results, manifest, choice.chosen, seed)
     ordered = sorted(choice.chosen, key=lambda item: names[item.case])
     with _folder(out) as folder:
@@ -260,12 +296,20 @@ def write_release(
         published = {item.case for item in ordered}
         made = [case for case in Inventory(results).cases(manifest) if case.name in published]
         runs = [run for case in made for run in case.runs]
-        _write_texts(writer, Facts(cases, made, choice.reasons(), methods(runs)), settings)
+        splits = {item.case: item.split for item in ordered}
+        tested = [case for case in made if splits[case.name] == "test"]
+        _write_texts(writer, Facts(cases, tested, choice.reasons(), methods(runs)), settings)
         write_manifest(folder / MANIFEST_NAME, writer.hashes)
         files = [*writer.hashes, MANIFEST_NAME]
         size = sum((folder / name).stat().st_size for name in files)
-        if archive is not None:
-            write_archive(archive, folder, files, root=settings.name)
+        if archive is None:
+            _name(folder, out)
+            # One of an earlier release says nothing of this one.
+            _archive_of(out).unlink(missing_ok=True)
+        else:
+            with atomic_path(archive) as packed:
+                write_archive(packed, folder, files, root=settings.name)
+                _name(folder, out)
     return Release(
         folder=out, archive=archive, train=sum(case.split == "train" for case in cases),
         test=sum(case.split == "test" for case in cases), left_out=len(choice.left_out),

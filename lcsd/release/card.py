@@ -1,10 +1,13 @@
 """Texts of a release: dataset card, licence notice, citations; all figures from the build."""
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jinja2
+import jinja2.nodes
 
 from lcsd.release.case import Written
 from lcsd.release.croissant import FILE_SETS, licence_url
@@ -52,6 +55,12 @@ TOTALSEGMENTATOR_CITATION = (
     "images. Radiology: Artificial Intelligence 5(5):e230024, 2023."
 )
 
+NUMBER = re.compile("[0-9]{3}")
+"""Texts without so many digits hold nothing that a patient could be numbered by."""
+
+UNKNOWN = {"unknown"}
+"""Origins of landmarks where no file says any."""
+
 SOURCES = {
     "nlst": "low-dose lung CT of the National Lung Screening Trial, from the Imaging Data Commons",
     "phantom": "synthetic chest CT with known motion; no person was scanned",
@@ -67,8 +76,8 @@ class Facts:
     ----------
     cases
         Published cases.
-    made
-        The same cases as the report of the build knows them.
+    tested
+        Those of the test split as the report of the build knows them.
     left_out
         Number of cases by reason.
     methods
@@ -76,9 +85,20 @@ class Facts:
     """
 
     cases: Sequence[Written]
-    made: Sequence[Case]
+    tested: Sequence[Case]
     left_out: Mapping[str, int]
     methods: Mapping[str, Any]
+
+
+def own_texts() -> list[str]:
+    """Return the constant texts of a release that have a number: citations, lines of templates."""
+    environment = _environment()
+    found = [*NLST_CITATIONS, *METHOD_CITATIONS, TOTALSEGMENTATOR_CITATION]
+    for template in environment.list_templates(["j2"]):
+        source, _, _ = environment.loader.get_source(environment, template)  # type: ignore[union-attr]
+        for node in environment.parse(source).find_all(jinja2.nodes.TemplateData):
+            found += [line.strip() for line in node.data.splitlines()]
+    return sorted({text for text in found if NUMBER.search(text)})
 
 
 def citations(settings: ReleaseSettings, facts: Facts) -> list[str]:
@@ -129,14 +149,33 @@ def _gates(facts: Facts) -> list[dict[str, str]]:
     for name, limits in sorted(used.items()):
         field = GatesSettings.model_fields.get(name)
         given = limits if isinstance(limits, dict) else {}
-        text = ", ".join(f"{key} {value:g}" for key, value in given.items() if key != "differs")
+        differing = given.get("differs")
+        text = "differs: " + "; ".join(map(_limits, differing)) if differing else _limits(given)
         rows.append(
             {
-                "name": name, "limits": text or "off",
+                "name": name, "limits": text,
                 "of": (field.description or "") if field else "",
             }
         )  # fmt: skip
     return rows
+
+
+def _limits(limits: Mapping[str, float]) -> str:
+    return ", ".join(f"{key} {value:g}" for key, value in limits.items()) or "off"
+
+
+def _method(facts: Facts, stage: str, key: str, *, unknown: str) -> str:
+    """Return how a stage was done; by several ways, if the cases differ."""
+    found = facts.methods["settings"].get(stage, {}).get(key, unknown)
+    return " or ".join(map(str, found["differs"])) if isinstance(found, dict) else str(found)
+
+
+def _origins(facts: Facts) -> str:
+    """Return how many landmarks come from where; nothing if no file says so."""
+    counts: Counter[str] = Counter()
+    for case in facts.cases:
+        counts.update(case.origins)
+    return ", ".join(f"{counts[name]} {name}" for name in sorted(counts) if set(counts) != UNKNOWN)
 
 
 def _mean(cases: Sequence[Written], column: str) -> float | None:
@@ -144,33 +183,43 @@ def _mean(cases: Sequence[Written], column: str) -> float | None:
     return sum(found) / len(found) if found else None
 
 
-def render(settings: ReleaseSettings, facts: Facts, *, template: str) -> str:
-    """Return a text of the release, made from one of its templates."""
-    environment = jinja2.Environment(
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("lcsd.release"), undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - Markdown and plain text, no HTML
     )  # fmt: skip
+
+
+def render(settings: ReleaseSettings, facts: Facts, *, template: str) -> str:
+    """Return a text of the release, made from one of its templates."""
     test = [case for case in facts.cases if case.split == "test"]
-    return environment.get_template(template).render(
-        settings=settings,
-        description=description(settings, facts),
-        source=SOURCES[settings.source],
-        licence_url=licence_url(settings.licence),
-        citations=citations(settings, facts),
-        train=count_of(facts, "train"),
-        test=len(test),
-        landmarks=sum(int(case.row["landmarks"]) for case in test),
-        landmark_cases=sum(case.has_landmarks for case in test),
-        borderline=sum(bool(case.row["borderline"]) for case in facts.cases),
-        grid=facts.cases[0].grid,
-        displacement_mm=_mean(facts.cases, "displacement_mean_mm"),
-        dice=_mean(facts.cases, "dice_aligned"),
-        table1=_table1(facts),
-        gates=_gates(facts),
-        tre=method_summaries(facts.made),
-        left_out=facts.left_out,
-        stages=facts.methods["settings"],
-        versions=facts.methods["versions"],
-        kinds={kind: text for kind, (_, text) in FILE_SETS.items()},
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            settings=settings,
+            description=description(settings, facts),
+            source=SOURCES[settings.source],
+            licence_url=licence_url(settings.licence),
+            citations=citations(settings, facts),
+            train=count_of(facts, "train"),
+            test=len(test),
+            landmarks=sum(int(case.row["landmarks"]) for case in test),
+            landmark_cases=sum(case.has_landmarks for case in test),
+            borderline=sum(bool(case.row["borderline"]) for case in facts.cases),
+            grid=facts.cases[0].grid,
+            displacement_mm=_mean(facts.cases, "displacement_mean_mm"),
+            dice=_mean(facts.cases, "dice_aligned"),
+            table1=_table1(facts),
+            gates=_gates(facts),
+            tre=method_summaries(facts.tested),
+            left_out=facts.left_out,
+            origins=_origins(facts),
+            lungs=_method(facts, "lungs", "method", unknown="given"),
+            rigid=_method(facts, "prealign", "method", unknown="unknown"),
+            vessels=_method(facts, "vessels", "backend", unknown="given"),
+            versions=facts.methods["versions"],
+            kinds={kind: text for kind, (_, text) in FILE_SETS.items()},
+        )
     )

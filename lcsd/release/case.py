@@ -4,16 +4,18 @@ Nothing is copied: a header, a comment or a parameter that a file carries along 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lcsd.evaluation.landmarks import to_common_space
+from lcsd.errors import BadInputError
+from lcsd.evaluation.landmarks import check_landmarks, origins, to_common_space
 from lcsd.files import read_json, write_text
-from lcsd.geometry import Grid
+from lcsd.geometry import Grid, RigidTransform
 from lcsd.images import (
+    Image,
     check_same_grid,
     read_image,
     read_mask,
@@ -22,6 +24,7 @@ from lcsd.images import (
     write_mask,
     write_rigid,
 )
+from lcsd.pairs import Pair
 from lcsd.points import (
     Cloud,
     PointPairs,
@@ -31,8 +34,10 @@ from lcsd.points import (
     write_point_pairs,
 )
 from lcsd.release.choice import GATES_NAME, Chosen
+from lcsd.release.consistency import check_dense, check_sparse
 from lcsd.release.layout import CLOUDS, SCAN_NUMBER, Split, pair_file, scan_file
 from lcsd.release.vtp import write_vtp
+from lcsd.report.collect import as_number
 from lcsd.settings.release import ReleaseSettings
 
 VOXEL_DECIMALS = 4
@@ -64,6 +69,8 @@ class Written:
         Largest label in its vessel maps: 1 where vessels are not told apart.
     row
         Its row of ``cases.tsv``.
+    origins
+        Number of its landmarks by where they come from, as the landmark file says it.
     """
 
     name: str
@@ -71,6 +78,7 @@ class Written:
     grid: Grid
     labels: int
     row: dict[str, Any]
+    origins: dict[str, int] = field(default_factory=dict)
 
     @property
     def has_landmarks(self) -> bool:
@@ -84,85 +92,117 @@ def write_case(chosen: Chosen, name: str, add: Add, settings: ReleaseSettings) -
     Raises
     ------
     BadInputError
-        A file of the build is missing or broken, or its volumes lie on different grids.
+        A file of the build is missing or broken, its volumes lie on different grids, its clouds
+        are not of its vessel maps, or its landmarks lie outside the grid.
     """
-    grid, labels = _write_volumes(chosen, name, add, settings)
+    vessels = _read_vessels(chosen)
+    grid = vessels["fixed"].grid
+    _write_volumes(chosen, name, vessels, add, settings)
     row: dict[str, Any] = {"case": name, "split": chosen.split}
     for scan in SCAN_NUMBER:
-        for kind in CLOUDS:
-            row[f"{scan}_{kind}"] = _write_cloud(chosen, name, scan, kind, add, settings)
+        for kind, cloud in _read_clouds(chosen, scan, vessels[scan]).items():
+            _write_cloud(cloud, chosen.split, name, scan, kind, add, settings)
+            row[f"{scan}_{kind}"] = len(cloud)
     rigid = read_rigid(chosen.folder / "images" / "rigid.tfm")
     write_rigid(add(pair_file("rigid", chosen.split, name, end=".tfm"), ()), rigid)
     pairs = read_point_pairs(chosen.folder / "correspondences" / "correspondences.csv")
-    _write_pairs("correspondences", "keypoints", chosen.split, name, pairs, grid, add)
+    # Names of pairs, if a table has any, are of no use to others.
+    bare = PointPairs(pairs.fixed, pairs.moving, weight=pairs.weight)
+    _write_pairs("correspondences", "keypoints", chosen.split, name, bare, grid, add)
     row["correspondences"] = len(pairs)
     row["landmarks"] = 0
+    found: dict[str, int] = {}
     if chosen.split == "test" and chosen.pair.landmarks is not None:
-        given = read_point_pairs(chosen.pair.landmarks)
-        frame = chosen.pair.landmarks_frame or "native"
-        landmarks, _ = to_common_space(given, rigid=rigid, frame=frame)
-        numbered = tuple(str(number) for number in range(1, len(landmarks) + 1))
-        published = PointPairs(landmarks.fixed, landmarks.moving, numbered, landmarks.weight)
+        published = _landmarks(chosen.pair, rigid, grid)
         _write_pairs("landmarks", "landmarks", chosen.split, name, published, grid, add)
         row["landmarks"] = len(published)
+        found = origins(published) or {"unknown": len(published)}
     lengths = np.linalg.norm(pairs.moving - pairs.fixed, axis=1)
     row["displacement_mean_mm"] = round(float(lengths.mean()), 3)
     row["displacement_max_mm"] = round(float(lengths.max()), 3)
-    return Written(name, chosen.split, grid, labels, row | _figures(chosen.folder))
+    labels = max(int(map_.array.max()) for map_ in vessels.values())
+    return Written(name, chosen.split, grid, labels, row | _figures(chosen.folder), found)
+
+
+def _landmarks(pair: Pair, rigid: RigidTransform, grid: Grid) -> PointPairs:
+    """Return the landmarks of a case in common space, numbered, with where each comes from."""
+    assert pair.landmarks is not None  # noqa: S101 - asked by the caller
+    frame = pair.landmarks_frame or "native"
+    common, _ = to_common_space(read_point_pairs(pair.landmarks), rigid=rigid, frame=frame)
+    check_landmarks(common, [grid], file=pair.landmarks)
+    numbered = tuple(str(number) for number in range(1, len(common) + 1))
+    return replace(common, ids=numbered)
 
 
 def _figures(folder: Path) -> dict[str, Any]:
     """Return figures of the rigid step, and the names of gates that flagged the case."""
     prealign = folder / "images" / "prealign.json"
     found = read_json(prealign) if prealign.exists() else {}
-    keys = ("dice_centred", "dice_aligned", "rotation_deg")
+    numbers = {}
+    for key in ("dice_centred", "dice_aligned", "rotation_deg"):
+        if found.get(key) is None:
+            continue
+        number = as_number(found[key])
+        if number is None:
+            raise BadInputError(
+                "not a number", code="bad_number", file=prealign, field=key,
+                expected="a finite number", found=repr(found[key]),
+            )  # fmt: skip
+        numbers[key] = number
     gates = read_json(folder / GATES_NAME).get("gates", [])
     flagged = sorted({str(gate["name"]) for gate in gates if gate.get("flagged")})
-    numbers = {key: found[key] for key in keys if isinstance(found.get(key), int | float)}
     return {**numbers, "borderline": " ".join(flagged)}
 
 
-def _write_volumes(
-    chosen: Chosen, name: str, add: Add, settings: ReleaseSettings
-) -> tuple[Grid, int]:
-    """Write lungs, vessels and, if asked for, scans; return their common grid and largest label."""
+def _read_vessels(chosen: Chosen) -> dict[str, Image]:
+    """Return the vessel maps by scan; both lie on one grid."""
+    paths = {scan: chosen.folder / "vessels" / f"{scan}.nii.gz" for scan in SCAN_NUMBER}
     vessels = {
-        scan: read_mask(
-            chosen.folder / "vessels" / f"{scan}.nii.gz", keep_labels=True, kind="vessels"
-        )
-        for scan in SCAN_NUMBER
+        scan: read_mask(path, keep_labels=True, kind="vessels") for scan, path in paths.items()
     }
-    grid = vessels["fixed"].grid
     for scan, map_ in vessels.items():
-        check_same_grid(map_.grid, grid, file=chosen.folder / "vessels" / f"{scan}.nii.gz")
-        lungs = read_mask(chosen.folder / "images" / f"{scan}_mask.nii.gz", like=grid)
+        check_same_grid(map_.grid, vessels["fixed"].grid, file=paths[scan])
+    return vessels
+
+
+def _write_volumes(
+    chosen: Chosen, name: str, vessels: dict[str, Image], add: Add, settings: ReleaseSettings
+) -> None:
+    """Write lungs, vessels and, if asked for, scans; all lie on the grid of the vessels."""
+    for scan, map_ in vessels.items():
+        lungs = read_mask(chosen.folder / "images" / f"{scan}_mask.nii.gz", like=map_.grid)
         for kind, mask in (("labels", map_), ("masks", lungs)):
             write_mask(add(scan_file(kind, chosen.split, name, scan, end=".nii.gz"), ()), mask)
         if settings.images:
             path = chosen.folder / "images" / f"{scan}.nii.gz"
             image = read_image(path)
-            check_same_grid(image.grid, grid, file=path)
+            check_same_grid(image.grid, map_.grid, file=path)
             target = add(scan_file("images", chosen.split, name, scan, end=".nii.gz"), ())
             write_image(target, image, dtype=np.int16)
-    return grid, max(int(map_.array.max()) for map_ in vessels.values())
+
+
+def _read_clouds(chosen: Chosen, scan: str, vessels: Image) -> dict[str, Cloud]:
+    """Return the clouds of a scan by kind; they belong to its vessel map and to each other."""
+    paths = {kind: chosen.folder / "clouds" / f"{scan}_{word}.npz" for kind, word in CLOUDS.items()}
+    clouds = {kind: read_cloud(path) for kind, path in paths.items()}
+    check_dense(clouds["dense"], vessels, file=paths["dense"])
+    check_sparse(clouds["sparse"], clouds["dense"], file=paths["sparse"])
+    return clouds
 
 
 def _write_cloud(
-    chosen: Chosen, name: str, scan: str, kind: str, add: Add, settings: ReleaseSettings
-) -> int:
-    """Write a cloud without what its file says of the build; return the number of points."""
-    cloud = read_cloud(chosen.folder / "clouds" / f"{scan}_{CLOUDS[kind]}.npz")
+    cloud: Cloud, split: Split, name: str, scan: str, kind: str, add: Add, settings: ReleaseSettings
+) -> None:
+    """Write a cloud without what its file says of the build."""
     meta = {"case": name, "scan": scan, "cloud": kind, "frame": "LPS", "unit": "mm"}
     published = Cloud(cloud.points, cloud.index, cloud.label, cloud.radius, cloud.weight, meta=meta)
     stated = (len(cloud),)
-    target = scan_file("clouds", chosen.split, name, scan, end=f"_{kind}.npz")
-    write_cloud(add(target, stated), published)
+    write_cloud(add(scan_file("clouds", split, name, scan, end=f"_{kind}.npz"), stated), published)
     if settings.viewer:
         found = {"radius": cloud.radius, "label": cloud.label}
         arrays = {key: values for key, values in found.items() if values is not None}
-        target = scan_file("viewer", chosen.split, name, scan, end=f"_{kind}.vtp")
+        target = scan_file("viewer", split, name, scan, end=f"_{kind}.vtp")
         write_vtp(add(target, stated), cloud.points.astype(np.float32), arrays)
-    return len(cloud)
 
 
 def _write_pairs(

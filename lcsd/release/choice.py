@@ -1,6 +1,6 @@
 """Which cases of a build are published, and why the others are not.
 
-Light: files are looked for, not read, but for verdicts.
+Light: files are looked for, not read, but for verdicts and provenance.
 """
 
 from collections import Counter
@@ -11,6 +11,7 @@ from lcsd.errors import BadInputError
 from lcsd.files import read_json
 from lcsd.pairs import CASE_PATTERN, Pair, read_pairs
 from lcsd.quarantine import REJECTED_NAME
+from lcsd.records import is_outdated
 from lcsd.release.layout import CLOUDS, SCAN_NUMBER, Split
 from lcsd.tables import read_table
 
@@ -27,6 +28,7 @@ NEEDED = (
 """Files of a case without which it is not finished."""
 
 UNFINISHED = "unfinished"
+OUTDATED = "outdated"
 NOT_JUDGED = "test_pool_not_judged"
 
 
@@ -98,9 +100,9 @@ def manifest_of(results: Path, manifest: Path | None) -> Path:
 def choose(results: Path, manifest: Path) -> Choice:
     """Return the cases of a build that are published, and the reasons of the others.
 
-    Left out are quarantined and unfinished cases, those that a gate discarded, and those of the
-    test pool that were not selected. Folders of cases that are not in the manifest count if
-    something set them aside.
+    Left out are quarantined and unfinished cases, those that a gate discarded, those of the test
+    pool that were not selected, and those whose files were made from others than are there. Folders
+    of cases that are not in the manifest count if something set them aside.
 
     Raises
     ------
@@ -114,7 +116,7 @@ def choose(results: Path, manifest: Path) -> Choice:
     left_out: dict[str, str] = {}
     for pair in pairs:
         folder = results / "cases" / pair.case
-        reason = _reason(pair, folder, verdicts)
+        reason = _reason(pair, results, verdicts)
         if reason is None:
             chosen.append(Chosen(pair, folder, "train" if pair.role == "train" else "test"))
         else:
@@ -142,8 +144,9 @@ def _rejection(path: Path) -> str:
     return str(code or "unreadable_rejection")
 
 
-def _reason(pair: Pair, folder: Path, verdicts: dict[str, str]) -> str | None:
+def _reason(pair: Pair, results: Path, verdicts: dict[str, str]) -> str | None:
     """Return why a case is left out; None if it is not."""
+    folder = results / "cases" / pair.case
     rejected = folder / REJECTED_NAME
     if rejected.exists() and not _of_dropped_landmarks(pair, rejected):
         return _rejection(rejected)
@@ -155,7 +158,8 @@ def _reason(pair: Pair, folder: Path, verdicts: dict[str, str]) -> str | None:
     if pair.role == "test_pool" and verdicts.get(pair.case) != "selected":
         verdict = verdicts.get(pair.case)
         return NOT_JUDGED if verdict is None else f"test_pool_{verdict}"
-    return None
+    # A command was run again by hand, or a build stopped halfway through its second run.
+    return OUTDATED if is_outdated(results, pair.case) else None
 
 
 def _of_dropped_landmarks(pair: Pair, path: Path) -> bool:
@@ -183,7 +187,7 @@ def _check_patients(chosen: list[Chosen], manifest: Path) -> None:
     """Refuse a patient whose cases are in both splits: test results would mean nothing."""
     splits: dict[str, Chosen] = {}
     for item in chosen:
-        patient = item.pair.patient_id
+        patient = item.pair.patient_id.strip().casefold()  # hand-made tables mix both
         first = splits.setdefault(patient, item) if patient else item
         if first.split != item.split:
             raise BadInputError(

@@ -1,13 +1,15 @@
 """The search for identifiers: nothing that names a patient, a series or a source may be published.
 
-Every word of every file is looked up, also inside what is compressed, and in texts of two or four
-bytes a character.
+Every word of every file is looked up, also inside what is compressed, in texts of two or four
+bytes a character, and of letters beyond ASCII in both cases and as JSON and Latin-1 have them.
 """
 
-import csv
+import functools
 import gzip
 import io
+import json
 import re
+import unicodedata
 import zipfile
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
@@ -18,6 +20,8 @@ from lcsd.errors import BadInputError
 from lcsd.pairs import read_pairs
 from lcsd.release.vtp import decoded_arrays
 from lcsd.selection.names import NAME_PATTERN
+from lcsd.sources import is_series_uid
+from lcsd.tables import Row, read_rows
 
 MIN_CHARACTERS = 4
 """Shorter identifiers, such as p1, stand in any file by chance."""
@@ -41,6 +45,18 @@ MANIFEST_COLUMNS = (
     "fixed_time", "moving_time", "landmarks", "fixed_mask", "moving_mask", "fixed_vessels",
     "moving_vessels",
 )  # fmt: skip
+
+PATH_COLUMNS = re.compile(r"landmarks|(?:fixed|moving)_(?:source|mask|vessels|url|segmentation)")
+"""Columns that hold paths, also where a cell is a bare file name."""
+
+NUMBER_IN_NAME = re.compile(r"[0-9]{6,}")
+"""Part of a file's or a folder's name that is an identifier of its own: scan204816, 20230506."""
+
+OWN_NAMES = re.compile(rb"lcsd_[0-9]{4,}(?:_000[01])?(?![0-9a-z])|`000[01]`")
+"""Names of the release itself, lower case: patients are numbered 0001, too."""
+
+JSON_ESCAPE = re.compile(rb"\\u[0-9a-fA-F]{4}")
+"""A letter beyond ASCII in JSON."""
 
 UID_PATTERN = re.compile(rb"[0-9]+(?:\.[0-9]+){5,}")
 """Any DICOM UID, in a table or not; no number of ours has five dots."""
@@ -98,10 +114,18 @@ class Identifiers:
         Identifiers and where each comes from.
     harmless
         Texts that identify nobody.
+    constants
+        Texts of our own, such as citations; what stands in them is not looked at.
     """
 
-    def __init__(self, texts: Iterable[tuple[str, str]], *, harmless: Collection[str] = ()) -> None:
-        self._by_word: dict[bytes, dict[bytes, str]] = defaultdict(dict)
+    def __init__(
+        self, texts: Iterable[tuple[str, str]], *, harmless: Collection[str] = (),
+        constants: Iterable[str] = (),
+    ) -> None:  # fmt: skip
+        self._by_word: dict[bytes, dict[str, str]] = defaultdict(dict)
+        forms = {form for text in constants for form in (text, json.dumps(text)[1:-1])}
+        own = (re.escape(form.encode().lower()) for form in sorted(forms, key=len, reverse=True))
+        self._own = re.compile(b"|".join([OWN_NAMES.pattern, *own]))
         skipped = {text.strip().lower() for text in harmless}
         self.count = 0
         self.too_short = 0
@@ -111,10 +135,10 @@ class Identifiers:
                 continue
             word = max(re.findall("[0-9a-z]+", known), key=len, default="")
             if len(known) < MIN_CHARACTERS or len(word) < MIN_WORD:
-                self.too_short += kind in ("case", "patient_id")
+                self.too_short += kind.split()[0] in ("case", "patient_id")
                 continue
             self.count += 1
-            self._by_word[word.encode()][known.encode()] = kind
+            self._by_word[word.encode()][known] = kind
 
     def find(self, file: str, content: bytes, *, figures: Collection[int] = ()) -> list[Finding]:
         """Return what is found in a file's bytes, its name and all that is packed in it.
@@ -129,7 +153,7 @@ class Identifiers:
             Numbers that the file states, such as its number of points: an identifier that is
             the same number cannot be told from it.
         """
-        allowed = {str(figure).encode() for figure in figures}
+        allowed = {str(figure) for figure in figures}
         kinds = {
             kind
             for part in _parts(file, content)
@@ -138,9 +162,10 @@ class Identifiers:
         }
         return [Finding(file, kind) for kind in sorted(kinds)]
 
-    def _kinds(self, view: bytes, allowed: Collection[bytes]) -> Iterator[str]:
+    def _kinds(self, view: bytes, allowed: Collection[str]) -> Iterator[str]:
         words: set[bytes] = set()
-        for text in set(view.translate(_LOWER).split()):
+        plain = JSON_ESCAPE.sub(b" ", view) if b"\\u" in view else view
+        for text in set(plain.translate(_LOWER).split()):
             words.update(text.split(b"."))
             if UID_PATTERN.search(text):
                 yield "a DICOM UID"
@@ -149,19 +174,34 @@ class Identifiers:
         lower = view.lower() if hits or b"/" in view else b""
         if HOME_PATTERN.search(lower):
             yield "a folder of a person"
+        if hits:
+            lower = self._own.sub(b" ", lower)
         for word in hits:
-            for text, kind in self._by_word[word].items():
-                if text not in allowed and _pattern(text).search(lower):
+            for identifier, kind in self._by_word[word].items():
+                if identifier not in allowed and _pattern(identifier).search(lower):
                     yield kind
 
 
-def _pattern(text: bytes) -> re.Pattern[bytes]:
+@functools.cache
+def _pattern(text: str) -> re.Pattern[bytes]:
     """Return a pattern of an identifier that stands alone: 1001 is not found in 51001."""
-    alone = rb"(?<![0-9a-z])" + re.escape(text) + rb"(?![0-9a-z])"
+    alone = rb"(?<![0-9a-z])" + b"".join(map(_forms, text)) + rb"(?![0-9a-z])"
     if text.isdigit():
         # Nor in decimals: 0.1001 and 1001.5 are measurements.
         alone = rb"(?<![0-9]\.)" + alone + rb"(?!\.[0-9])"
     return re.compile(alone)
+
+
+def _forms(letter: str) -> bytes:
+    """Return a pattern of a letter in bytes whose ASCII letters are lower case."""
+    if letter.isascii():
+        return re.escape(letter.lower().encode())
+    cases = {letter, letter.lower(), letter.upper()}
+    texts = cases | {unicodedata.normalize("NFD", text) for text in cases}
+    forms = {text.encode() for text in texts}
+    forms |= {json.dumps(text)[1:-1].encode() for text in texts}
+    forms |= {text.encode("latin-1", errors="ignore") for text in cases} - {b""}
+    return b"(?:" + b"|".join(sorted(re.escape(form.lower()) for form in forms)) + b")"
 
 
 def _views(part: bytes) -> Iterator[bytes]:
@@ -195,8 +235,12 @@ def _parts(file: str, content: bytes) -> Iterator[bytes]:
         yield content
 
 
-def identifiers_of(results: Path, manifest: Path, *, harmless: Collection[str] = ()) -> Identifiers:
+def identifiers_of(
+    results: Path, manifest: Path, *, harmless: Collection[str] = (), constants: Iterable[str] = ()
+) -> Identifiers:
     """Return the identifiers of a build: of its manifest, its cohort's tables, and its paths.
+
+    Those of the manifest have the number of a line in their kind.
 
     Raises
     ------
@@ -204,9 +248,10 @@ def identifiers_of(results: Path, manifest: Path, *, harmless: Collection[str] =
         The manifest or a table of the cohort is broken.
     """
     found: set[tuple[str, str]] = set()
-    for row in _rows(manifest):
+    for line, row in enumerate(_rows(manifest), 2):
         for column in MANIFEST_COLUMNS:
-            found |= _of_cell(row.get(column) or "", column)
+            cells = _of_cell(row.get(column, ""), column)
+            found |= {(text, f"{kind} (line {line} of the manifest)") for text, kind in cells}
     for pair in read_pairs(manifest):
         found |= {(str(Path(pair.fixed_source).absolute()), "fixed_source")}
         found |= {(str(Path(pair.moving_source).absolute()), "moving_source")}
@@ -214,7 +259,7 @@ def identifiers_of(results: Path, manifest: Path, *, harmless: Collection[str] =
         for row in _rows(table):
             for column in row:
                 if COHORT_COLUMNS.fullmatch(column):
-                    found |= _of_cell(row[column] or "", column)
+                    found |= _of_cell(row[column], column)
     for folder, kind in (("cases", "case"), ("series", "series")):
         if (results / folder).is_dir():
             found |= {
@@ -223,18 +268,18 @@ def identifiers_of(results: Path, manifest: Path, *, harmless: Collection[str] =
                 if path.is_dir() and not path.name.startswith(".")
             }
     found |= {(str(path.absolute()), "path of the build") for path in (results, manifest.parent)}
-    return Identifiers(found, harmless=harmless)
+    return Identifiers(found, harmless=harmless, constants=constants)
 
 
-def _rows(table: Path) -> list[dict[str, str | None]]:
-    with table.open(newline="", encoding="utf-8-sig") as handle:
-        try:
-            rows = list(csv.DictReader(handle, delimiter="\t"))
-        except (csv.Error, UnicodeDecodeError) as error:
+def _rows(table: Path) -> list[Row]:
+    rows = read_rows(table, ())
+    for number, row in enumerate(rows, 2):
+        if any("\n" in text for text in row.values()):
             raise BadInputError(
-                f"not a readable table ({error})", code="bad_table", file=table
-            ) from error
-    return [{key: text for key, text in row.items() if key is not None} for row in rows]
+                "a quotation mark swallows lines", code="bad_table", file=table,
+                field=f"row {number}", remedy="remove the quotation mark",
+            )  # fmt: skip
+    return rows
 
 
 def _of_cell(text: str, kind: str) -> set[tuple[str, str]]:
@@ -242,11 +287,20 @@ def _of_cell(text: str, kind: str) -> set[tuple[str, str]]:
     if kind.endswith("_time") and sum(c.isdigit() for c in text) < DATE_DIGITS:
         return set()
     parts = {text}
-    if "/" in text:
-        names = (name.removesuffix(".gz").split(".nii")[0] for name in text.split("/"))
+    if ("/" in text or PATH_COLUMNS.fullmatch(kind)) and not is_series_uid(text):
+        names = {form for name in text.split("/") for form in _without_suffixes(name)}
+        names |= {number for name in names for number in NUMBER_IN_NAME.findall(name)}
         parts |= {
             name
             for name in names
             if any(c.isdigit() for c in name) and not (name.isdigit() and len(name) <= YEAR_DIGITS)
         }
     return {(part, kind) for part in parts}
+
+
+def _without_suffixes(name: str) -> Iterator[str]:
+    """Yield a name with all, some and none of its suffixes."""
+    yield name
+    while Path(name).suffix:
+        name = Path(name).stem
+        yield name

@@ -4,10 +4,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from lcsd.records import GIVEN
 from lcsd.report.collect import Run
 
 SILENT = frozenset({"threads", "device", "seed", "series_uid", "fetch"})
 """Settings that change nothing of the result, or name a series."""
+
+MADE_BY = {"lungs": "method", "vessels": "backend"}
+"""Settings that say how something was made that a user may also give."""
 
 
 def _clean(value: Any) -> Any:
@@ -23,12 +27,14 @@ def _clean(value: Any) -> Any:
 def methods(runs: Iterable[Run]) -> dict[str, Any]:
     """Return settings by stage and versions by package of the runs that made the cases.
 
-    Where runs differ, a setting is a list of all its values under ``differs``.
+    Of what a user gave, the method is ``given`` and no other setting counts. Where runs differ, a
+    setting is a list of all its values under ``differs``.
     """
     values: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
     versions: dict[str, set[str]] = defaultdict(set)
     for run in runs:
-        for key, value in _clean(dict(run.settings)).items():
+        given = {MADE_BY[run.stage]: GIVEN} if run.given and run.stage in MADE_BY else None
+        for key, value in (given or _clean(dict(run.settings))).items():
             if value not in values[run.stage][key]:
                 values[run.stage][key].append(value)
         for package, number in run.versions.items():

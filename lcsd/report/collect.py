@@ -18,6 +18,7 @@ from lcsd.pairs import CASE_PATTERN, Pair, read_pairs
 from lcsd.points import read_cloud, read_point_pairs
 from lcsd.provenance import PROVENANCE_SUFFIX
 from lcsd.quarantine import REJECTED_NAME
+from lcsd.records import GIVEN
 
 T = TypeVar("T")
 
@@ -106,7 +107,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Run:
-    """Cost, versions and settings of one command, from its provenance."""
+    """Cost, versions and settings of one command, from its provenance.
+
+    ``given`` says that a user gave what the command is to make: its settings made nothing.
+    """
 
     stage: str
     output: str
@@ -114,6 +118,7 @@ class Run:
     memory_gib: float | None
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
+    given: bool = False
 
 
 @dataclass(frozen=True)
@@ -369,4 +374,5 @@ def _read_run(path: Path) -> Run:
         memory_gib=as_number(content.get("peak_memory_gib")),
         settings=settings,
         versions={name: str(value) for name, value in versions.items()},
+        given=GIVEN in content.get("inputs", {}),
     )

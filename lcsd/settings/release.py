@@ -1,8 +1,9 @@
 """Settings of the release."""
 
+import datetime
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from lcsd.settings.base import Settings
 
@@ -11,14 +12,16 @@ class ReleaseSettings(Settings):
     """The publishable dataset; none of these changes a point or a voxel."""
 
     name: str = Field(
-        "lcsd", pattern=r"[a-z][a-z0-9_-]{0,30}",
+        "lcsd", pattern=r"^(?:[a-z][a-z0-9_-]{0,30})$",
         description="short name of the dataset: lower-case letters, digits, _ and -",
     )  # fmt: skip
     title: str = Field(
         "Longitudinal lung vessel point clouds", min_length=1, description="title on the card"
     )
     version: str = Field(
-        "1.0.0", pattern=r"[0-9]+\.[0-9]+\.[0-9]+", description="version of the dataset: a.b.c"
+        "1.0.0",
+        pattern=r"^(?:[0-9]+\.[0-9]+\.[0-9]+)$",
+        description="version of the dataset: a.b.c",
     )
     source: Literal["nlst", "phantom", "own"] = Field(
         "own",
@@ -26,17 +29,17 @@ class ReleaseSettings(Settings):
         "own; nothing is guessed",
     )
     licence: str = Field(
-        "CC-BY-4.0", pattern=r"[A-Za-z0-9.+-]+",
+        "CC-BY-4.0", pattern=r"^(?:[A-Za-z0-9.+-]+)$",
         description="licence of the dataset, SPDX identifier; yours to give where source is own",
     )  # fmt: skip
     creators: tuple[str, ...] = Field(
         (), description="names of the persons or institutions that publish the dataset"
     )
     url: str | None = Field(
-        None, pattern=r"https?://\S+", description="address where the dataset will be found"
+        None, pattern=r"^(?:https?://\S+)$", description="address where the dataset will be found"
     )
     date: str | None = Field(
-        None, pattern=r"[0-9]{4}-[0-9]{2}-[0-9]{2}",
+        None, pattern=r"^(?:[0-9]{4}-[0-9]{2}-[0-9]{2})$",
         description="date of publication, YYYY-MM-DD; never taken from the clock",
     )  # fmt: skip
     images: bool = Field(
@@ -50,3 +53,17 @@ class ReleaseSettings(Settings):
         description="texts of the manifest that identify nobody, such as a case called dense; the "
         "search for identifiers leaves them out",
     )
+
+    @field_validator("date", mode="before")
+    @classmethod
+    def _date_of_yaml(cls, value: object) -> object:
+        # Without quotes YAML reads YYYY-MM-DD as a date, not as a text.
+        plain = isinstance(value, datetime.date) and not isinstance(value, datetime.datetime)
+        return value.isoformat() if plain else value  # type: ignore[attr-defined]
+
+    @field_validator("date")
+    @classmethod
+    def _date_of_the_calendar(cls, value: str | None) -> str | None:
+        if value is not None:
+            datetime.date.fromisoformat(value)
+        return value

@@ -65,6 +65,17 @@ def test_targets_hold_scores_only_of_cases_with_landmarks(build: Build) -> None:
     assert not [t for t in targets if "cohort" in t]
 
 
+def test_a_release_waits_for_no_case_that_was_set_aside(build: Build, tmp_path: Path) -> None:
+    aside = tmp_path / "r" / "cases" / "full"
+    aside.mkdir(parents=True)
+    assert build.targets(quarantined=False) == build.targets()
+    (aside / "rejected.json").write_text("{}")
+    others = [target for target in build.targets() if "/full/" not in target]
+    assert build.targets(quarantined=False) == others
+    assert others
+    assert len(build.targets()) > len(others)
+
+
 def test_a_named_series_goes_with_its_folder(build: Build, tmp_path: Path) -> None:
     folder = str(tmp_path / "a.nii.gz")
     assert build.source("full", "fixed") == [folder, "--set", f"series_uid={UID}.9"]

@@ -20,6 +20,7 @@ from lcsd.config import (
 from lcsd.errors import BadInputError
 from lcsd.settings.keypoints import KeypointsSettings
 from lcsd.settings.lungs import LungsSettings
+from lcsd.settings.release import ReleaseSettings
 from lcsd.settings.vessels import VesselsSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,6 +52,35 @@ def test_shipped_configurations_are_valid(path: Path) -> None:
     content = {name: value for name, value in read_yaml(path).items() if value is not None}
     named = content if "candidates" in content else {"manifest": "pairs.tsv", **content}
     validate(Config, named, file=path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "../../evil"), ("name", "a/b"), ("name", "lcsd "), ("version", "v1.0.0"),
+        ("version", "1.0.0-../x"), ("licence", "CC BY"), ("licence", "MIT/../x"),
+        ("url", "see https://example.org"), ("url", "https://example.org and more"),
+        ("date", "on 2024-01-02"), ("date", "2024-01-023"), ("date", "2024-02-30"),
+    ],
+)  # fmt: skip
+def test_patterns_hold_for_the_whole_value(key: str, value: str) -> None:
+    """A dataset's name is the folder that its archive is unpacked to."""
+    error = failure({"release": {key: value}})
+    assert error.code == "bad_value"
+    assert f"release.{key}" in error.message
+
+
+def test_dates_of_yaml_are_texts_and_of_the_calendar(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text("release:\n  date: 2024-01-02\n")
+    settings = load_section("release", ReleaseSettings, path)
+    assert settings.date == "2024-01-02"
+    assert override(settings, ["date=2025-03-04"], section="release").date == "2025-03-04"
+    path.write_text("release:\n  date: 2024-13-45\n")
+    with pytest.raises(BadInputError, match="bad_yaml"):
+        load_section("release", ReleaseSettings, path)
+    with pytest.raises(BadInputError, match="bad_value"):
+        override(settings, ["date=2024-13-45"], section="release")
 
 
 def test_every_option_says_what_it_is() -> None:

@@ -172,7 +172,8 @@ def test_errors_say_what_is_wrong(made: tuple[Path, Path, Path], tmp_path: Path)
     assert code(results, "train") == "missing_manifest"
     assert code(made[0], "val") == "bad_value"
     assert code(made[0], "train", cloud="thin") == "bad_value"
-    assert code(made[0], "train", points=0) == "bad_value"
+    for points in (0, 1.5, True, "9"):
+        assert code(made[0], "train", points=points) == "bad_value"
     write_release(results, manifest, tmp_path / "out", ReleaseSettings(archive=False))
     assert code(tmp_path / "out", "train", images=True) == "missing_file"
     fail_gate(results, "c3", "inside")

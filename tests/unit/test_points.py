@@ -112,6 +112,9 @@ def test_bad_clouds_are_named(tmp_path: Path) -> None:
     expect("missing_array")
     np.savez(path, points=np.zeros((2, 3)), radius=np.zeros(3))
     expect("length_mismatch")
+    for meta in ("{broken", "[1]", "3"):
+        np.savez(path, points=np.zeros((2, 3)), meta=np.array(meta))
+        expect("bad_json")
     np.savez(path, points=np.array([{}], dtype=object))
     expect("truncated_file")
 

@@ -131,6 +131,71 @@ def test_what_was_made_from_another_file_is_outdated(made: Path, tmp_path: Path)
     assert kinds(folder) == {"cases/a1/correspondences/correspondences.csv": "outdated"}
 
 
+def test_files_given_from_another_build_are_not_outdated(made: Path, tmp_path: Path) -> None:
+    """They end as files of this build do, and need not be equal to them."""
+    folder = copied(made, tmp_path / "results")
+    output = folder / "cases" / "a1" / "correspondences" / "correspondences.csv"
+    other = tmp_path / "other" / "cases" / "a1"
+    inputs = {"source": other / "correspondences" / "correspondences.csv"}
+    inputs |= {"given": other / "images" / "fixed.nii.gz"}
+    for path in inputs.values():
+        path.parent.mkdir(parents=True)
+        path.write_text("another")
+    Recorder("correspond", {}, written=[output]).write(output, inputs=inputs)
+    assert kinds(folder) == {}
+    Recorder("correspond", {}, written=[output]).write(output, inputs={"x": inputs["given"]})
+    assert set(kinds(folder).values()) == {"outdated"}
+
+
+def test_what_snakemake_removed_of_a_case_set_aside_is_not_missing(
+    made: Path, tmp_path: Path
+) -> None:
+    folder = copied(made, tmp_path / "results")
+    case = folder / "cases" / "a1"
+    (case / "vessels" / "fixed.nii.gz").unlink()
+    (case / "vessels" / "moving.nii.gz").unlink()
+    gone = {f"cases/a1/vessels/{scan}.nii.gz": "missing" for scan in ("fixed", "moving")}
+    assert kinds(folder) == gone
+    write_json(case / "rejected.json", {"code": "empty_vessels"})
+    assert kinds(folder) == {}
+    flip(case / "correspondences" / "correspondences.csv", byte=9, bit=1)
+    assert set(kinds(folder).values()) == {"changed"}
+
+
+def test_an_input_that_is_gone_with_its_provenance_is_missing(made: Path, tmp_path: Path) -> None:
+    """Nothing else says that there were vessels."""
+    folder = copied(made, tmp_path / "results")
+    case = folder / "cases" / "a1"
+    name = "cases/a1/vessels/fixed.nii.gz"
+    output = case / "correspondences" / "correspondences.csv"
+    inputs = {"vessels": folder / name, "landmarks": tmp_path / "my" / "cases" / "a1" / "marks.csv"}
+    inputs["landmarks"].parent.mkdir(parents=True)
+    inputs["landmarks"].write_text("x")
+    Recorder("correspond", {}, written=[output]).write(output, inputs=inputs)
+    assert kinds(folder) == {}
+    shutil.rmtree(case / "vessels")
+    assert kinds(folder)[name] == "missing"
+    assert "cases/a1/marks.csv" not in kinds(folder)
+
+
+def test_only_the_rejection_of_a_case_needs_no_provenance(made: Path, tmp_path: Path) -> None:
+    folder = copied(made, tmp_path / "results")
+    strays = ("cases/a1/my_rejected.json", "cases/a1/images/rejected.json", "cohort/rejected.json")
+    for name in strays:
+        write_json(folder / name, {})
+    assert kinds(folder) == dict.fromkeys(strays, "extra")
+
+
+def test_other_bytes_of_the_same_meaning_are_found(made: Path, tmp_path: Path) -> None:
+    folder = copied(made, tmp_path / "results")
+    output = folder / "cases" / "a1" / "correspondences" / "correspondences.csv"
+    Recorder("correspond", {"step": 1e-8}, written=[output]).write(output, inputs={})
+    path = output.with_name("correspondences.provenance.json")
+    assert kinds(folder) == {}
+    path.write_text(path.read_text().replace("1e-08", "1E-08"))
+    assert kinds(folder)[str(path.relative_to(folder))] == "changed"
+
+
 def test_provenance_of_older_versions_is_named(made: Path, tmp_path: Path) -> None:
     folder = copied(made, tmp_path / "results")
     path = folder / "cases" / "a1" / "correspondences" / "correspondences.provenance.json"
@@ -168,7 +233,13 @@ def test_command_lists_differences_and_exits_with_1(made: Path, tmp_path: Path) 
 
 
 def test_what_is_neither_release_nor_build_is_bad_input(tmp_path: Path) -> None:
-    for folder, reason in ((tmp_path / "none", "missing_folder"), (tmp_path, "not_verifiable")):
+    empty, file = tmp_path / "empty", tmp_path / "file"
+    (empty / "cases" / "a1").mkdir(parents=True)
+    file.write_text("x")
+    for folder, reason in (
+        (tmp_path / "none", "missing_folder"), (tmp_path, "not_verifiable"),
+        (empty, "not_verifiable"), (file, "not_a_folder"),
+    ):  # fmt: skip
         code, _, error = run(str(folder))
         assert code == 2
         assert reason in error

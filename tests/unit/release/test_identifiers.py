@@ -2,15 +2,19 @@
 
 import gzip
 import io
+import json
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lcsd.errors import BadInputError
 from lcsd.files import write_table
+from lcsd.release.build import write_release
 from lcsd.release.identifiers import ARRAY_TEXT, Identifiers, identifiers_of
 from lcsd.release.vtp import decoded_arrays, write_vtp
+from lcsd.settings.release import ReleaseSettings
 from tests.unit.release.made_up import PATIENTS, make_build, read_rows
 
 UID = "1.2.840.113654.2.55.204816"
@@ -46,6 +50,10 @@ def text_array(text: str) -> np.ndarray:
         ("a.bin", "patient 204816".encode("utf-16-le")),
         ("a.txt", f"{UID}.7".encode()),
         ("a.txt", "MÜLLER-77".lower().encode()),
+        ("a.txt", "MÜLLER-77".encode()),
+        ("a.json", json.dumps({"of": "Müller-77"}).encode()),
+        ("a.txt", "of Müller-77".encode("latin-1")),
+        ("a.txt", "of Mu\u0308ller-77".encode()),
     ],
     ids=[
         "word",
@@ -59,6 +67,10 @@ def text_array(text: str) -> np.ndarray:
         "two bytes a character",
         "UID of an instance",
         "not ASCII",
+        "not ASCII, upper case",
+        "not ASCII, JSON",
+        "not ASCII, Latin-1",
+        "not ASCII, two code points",
     ],
 )
 def test_identifiers_are_found_wherever_they_stand(name: str, content: bytes) -> None:
@@ -144,6 +156,59 @@ def test_identifiers_come_from_all_tables_and_folders(tmp_path: Path) -> None:
     for secret in secrets:
         assert known.find("a.txt", f"x {secret} y".encode()), secret
     assert known.find("a.txt", b"training train T0 sampled 26254") == []
+
+
+def test_names_and_texts_of_our_own_are_no_identifiers() -> None:
+    texts = [("0001", "patient_id"), ("0000", "patient_id"), ("2013", "patient_id")]
+    known = Identifiers(texts, constants=["Großbröhmer et al., 2013."])
+    for content in (
+        "lcsd_0001, ./labelsTr/lcsd_0001_0000.nii.gz; `0001` is the follow-up",
+        "See Großbröhmer et al., 2013.", json.dumps("See Großbröhmer et al., 2013."),
+    ):  # fmt: skip
+        assert known.find("labelsTr/lcsd_0001_0000.nii.gz.txt", content.encode()) == []
+    for content in ("of 0001", "lcsd_0002_0001_0000", "x_lcsd_0003_0001 0001", "in 2013."):
+        assert known.find("a.txt", content.encode()), content
+
+
+def test_patients_numbered_as_our_own_names_stop_no_release(tmp_path: Path) -> None:
+    results, manifest = make_build(tmp_path, ("a1", "b2", "c3"))
+    rows = read_rows(manifest)
+    for row, patient in zip(rows, ("0001", "2013", "0000"), strict=True):
+        row["patient_id"] = patient
+    write_table(manifest, tuple(rows[0]), rows)
+    settings = ReleaseSettings(archive=False, viewer=False, source="nlst")
+    write_release(results, manifest, tmp_path / "out", settings)
+    titled = settings.model_copy(update={"title": "Lungs of 2013"})
+    with pytest.raises(BadInputError, match="line 3 of the manifest") as caught:
+        write_release(results, manifest, tmp_path / "titled", titled)
+    assert "2013" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("source", "secret"),
+    [
+        ("smith7.nii.gz", "smith7"), ("smith7.x.dcm.zip", "smith7"), ("a/smith7.ct.nii", "smith7"),
+        ("data/ct204816x/a.nii", "204816"), ("scan_20230506b.nii", "20230506"),
+    ],
+)  # fmt: skip
+def test_stems_and_long_numbers_of_file_names_are_identifiers(
+    tmp_path: Path, source: str, secret: str
+) -> None:
+    results, manifest = make_build(tmp_path, ("a1",))
+    rows = read_rows(manifest)
+    rows[0]["fixed_source"] = source
+    write_table(manifest, tuple(rows[0]), rows)
+    assert identifiers_of(results, manifest).find("a.txt", f"x {secret} y".encode())
+
+
+@pytest.mark.parametrize("cell", ['"nlst_9', '"nlst_9\t1"x', '"nlst_9\nnlst_8"'])
+def test_a_stray_quotation_mark_hides_no_rows(tmp_path: Path, cell: str) -> None:
+    results, manifest = make_build(tmp_path, ("a1",))
+    (results / "cohort").mkdir()
+    table = results / "cohort" / "candidates.tsv"
+    table.write_text(f"case\tpatient_id\n{cell}\t888777\nnlst_7\t888666\n")
+    with pytest.raises(BadInputError, match="bad_table"):
+        identifiers_of(results, manifest)
 
 
 def test_years_and_words_for_times_are_no_identifiers(tmp_path: Path) -> None:
