@@ -28,6 +28,7 @@ COMMANDS = {
     "report": "Write the report of a build.",
     "release": "Write the publishable dataset of a build.",
     "verify": "Find what differs from the checksums of a release or a build.",
+    "doctor": "Say what this machine has and lacks for a build.",
     "weights": "List and check the weights of TotalSegmentator.",
     "config": "Print the default configuration with descriptions.",
 }

@@ -1,0 +1,47 @@
+"""``lcsd doctor``: what a build needs and this machine has."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from lcsd.cli.common import FILE, failures_named, say
+from lcsd.errors import LcsdError
+
+
+@click.command(epilog="Example: lcsd doctor --config workflow/config/nlst.yaml")
+@click.option(
+    "--config", "config_file", type=FILE,
+    help="Configuration of the build.  [default: scans on the disk, default settings]",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
+def command(*, config_file: Path | None, as_json: bool) -> None:
+    """Say what this machine has, lacks or is short of for a build, and what to do about it.
+
+    Python, packages, cores, memory, GPU, SLURM, weights of TotalSegmentator, external programs, the
+    index and the downloader, the table of cases, the disk. Exit code 1 if anything is missing that
+    the configuration asks for. Nothing is downloaded or written.
+    """
+    from lcsd.config import Config, read_yaml, validate  # noqa: PLC0415
+    from lcsd.doctor import examine  # noqa: PLC0415
+
+    try:
+        with failures_named():
+            config = None
+            if config_file is not None:
+                config = validate(Config, read_yaml(config_file), file=config_file)
+            findings = examine(config)
+    except LcsdError as error:
+        say(f"lcsd doctor: error: {error.message}")
+        sys.exit(error.exit_code)
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], sort_keys=True))
+    else:
+        width = max(len(finding.name) for finding in findings)
+        for finding in findings:
+            remedy = f"; {finding.remedy}" if finding.remedy else ""
+            click.echo(f"{finding.state:<7}  {finding.name:<{width}}  {finding.found}{remedy}")
+    if any(finding.state == "missing" for finding in findings):
+        sys.exit(1)

@@ -1,0 +1,239 @@
+"""What a build needs and this machine has: programs, memory, disk, GPU, weights, index."""
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lcsd.build import Build
+from lcsd.config import Config
+from lcsd.device import check_device
+from lcsd.errors import LcsdError
+from lcsd.settings.totalsegmentator import TotalSegmentatorSettings
+
+State = Literal["good", "risky", "missing"]
+
+LEAST_PYTHON = (3, 11)
+LARGEST_JOB_GB = 4.0
+"""Memory of the largest job, corrfield, as the workstation profile declares it."""
+
+USUAL_CORES = 2
+"""That corrfield and DiVRoC take each."""
+
+CASE_GB = 0.25
+"""Files of one case at the common grid of LCSD500 (``docs/nlst.md``)."""
+
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+"""Memory that a container may use, bytes or ``max``."""
+
+SLURM_PLUGIN = "snakemake_executor_plugin_slurm"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a build needs or could use.
+
+    Parameters
+    ----------
+    name
+        What was looked at.
+    state
+        ``good``; ``risky``: a build may fail or crawl; ``missing``: what the configuration asks
+        for cannot be done.
+    found
+        What there is.
+    remedy
+        What to do; empty where all is good.
+    """
+
+    name: str
+    state: State
+    found: str
+    remedy: str = ""
+
+
+def examine(config: Config | None = None) -> list[Finding]:
+    """Return what there is on this machine for the build of a configuration.
+
+    Nothing is downloaded or written. What the configuration does not use is good. Without a
+    configuration: for a build of scans on the disk, with the default settings.
+    """
+    build = None if config is None else _build(config)
+    config = config or Config(manifest=Path("pairs.tsv"))
+    checks: tuple[Callable[[Config], Iterator[Finding]], ...] = (
+        _python, _cores, _memory, _gpu, _slurm, _weights, _programs,
+    )  # fmt: skip
+    findings = [finding for check in checks for finding in check(config)]
+    return [*findings, *_archive(config, build), *_cases(config, build)]
+
+
+def _build(config: Config) -> Build | LcsdError:
+    try:
+        return Build.from_config(config.model_dump(mode="json"))
+    except LcsdError as error:
+        return error
+
+
+def _found(name: str, look: Callable[[], object]) -> Finding:
+    """Return a good finding of what ``look`` returns, or a missing one of the error it raises."""
+    try:
+        return Finding(name, "good", str(look()))
+    except LcsdError as error:
+        found = f"{error.what}: {error.found}" if error.found else error.what
+        return Finding(name, "missing", found, error.remedy or "")
+
+
+def _python(_: Config) -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    least = ".".join(map(str, LEAST_PYTHON))
+    if sys.version_info >= LEAST_PYTHON:
+        yield Finding("python", "good", version)
+    else:
+        yield Finding("python", "missing", version, f"install Python {least} or newer")
+    absent = [name for name in _requirements() if not _version(name)]
+    if absent:
+        names = " ".join(absent)
+        yield Finding("packages", "missing", f"not installed: {names}", f"pip install {names}")
+    else:
+        yield Finding("packages", "good", f"lcsd {_version('lcsd')}, torch {_version('torch')}")
+
+
+def _requirements() -> list[str]:
+    listed = importlib.metadata.requires("lcsd") or []
+    return [re.split(r"[^A-Za-z0-9._-]", text)[0] for text in listed if "extra ==" not in text]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cores(_: Config) -> Iterator[Finding]:
+    count = len(os.sched_getaffinity(0))
+    if count < USUAL_CORES:
+        remedy = "corrfield and DiVRoC take two: expect twice their hours"
+        yield Finding("cores", "risky", str(count), remedy)
+    else:
+        yield Finding("cores", "good", str(count))
+
+
+def memory_gb() -> float:
+    """Return the memory that processes may use here, 10^9 bytes."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = CGROUP_LIMIT.read_text(encoding="ascii").strip() if CGROUP_LIMIT.is_file() else "max"
+    return (min(total, int(limit)) if limit.isdigit() else total) / 1e9
+
+
+def _memory(_: Config) -> Iterator[Finding]:
+    found = memory_gb()
+    text = f"{found:.1f} GB"
+    if found < LARGEST_JOB_GB:
+        remedy = f"the largest job takes {LARGEST_JOB_GB:g} GB at full size: use a larger machine"
+        yield Finding("memory", "missing", text, remedy)
+    elif found < 2 * LARGEST_JOB_GB:
+        remedy = "run one job at a time: set resources mem_mb of the profile below the memory"
+        yield Finding("memory", "risky", text, remedy)
+    else:
+        yield Finding("memory", "good", text)
+
+
+def _gpu(config: Config) -> Iterator[Finding]:
+    if config.workflow.device == "cpu":
+        yield Finding("GPU", "good", "not asked for (workflow.device: cpu)")
+        return
+
+    def name() -> str:
+        check_device("cuda")
+        import torch  # noqa: PLC0415
+
+        return str(torch.cuda.get_device_name())
+
+    yield _found("GPU", name)
+
+
+def _slurm(_: Config) -> Iterator[Finding]:
+    client = shutil.which("sbatch")
+    if client is None:
+        yield Finding("SLURM", "good", "not on this machine; needed only to build on a cluster")
+    elif importlib.util.find_spec(SLURM_PLUGIN) is None:
+        remedy = f"to build through it: pip install {SLURM_PLUGIN.replace('_', '-')}"
+        yield Finding("SLURM", "risky", f"{client}, but Snakemake has no plugin for it", remedy)
+    else:
+        yield Finding("SLURM", "good", client)
+
+
+def _weights(config: Config) -> Iterator[Finding]:
+    from lcsd.totalsegmentator.models import TASKS, Model  # noqa: PLC0415
+    from lcsd.totalsegmentator.weights import check_weights, weights_folder  # noqa: PLC0415
+
+    used: list[tuple[str, TotalSegmentatorSettings, str]] = []
+    if config.vessels.backend == "totalsegmentator":
+        vessels = config.vessels.totalsegmentator
+        used.append(("weights of vessels", vessels, vessels.task))
+    if config.lungs.method == "totalsegmentator":
+        lobes = config.lungs.totalsegmentator
+        used.append(("weights of lungs", lobes, f"lobes_{lobes.model}"))
+    if not used:
+        yield Finding("weights", "good", "not asked for (no backend is totalsegmentator)")
+    for name, settings, task in used:
+        models = TASKS[task].models(robust_crop=settings.robust_crop)
+        folder = weights_folder(settings.weights)
+
+        def look(folder: Path = folder, models: Sequence[Model] = models) -> Path:
+            check_weights(folder, models)
+            return folder
+
+        yield _found(name, look)
+
+
+def _programs(config: Config) -> Iterator[Finding]:
+    if config.prealign.method == "deeds":
+        from lcsd.prealign.linear_bcv import find_program  # noqa: PLC0415
+
+        yield _found("linearBCV", lambda: find_program(config.prealign.linear_bcv))
+
+
+def _cases(config: Config, build: Build | LcsdError | None) -> Iterator[Finding]:
+    """Whether the table of cases can be read, and whether the disk holds them."""
+    if build is None:
+        return
+    if isinstance(build, LcsdError):
+        yield Finding("cases", "missing", build.message, build.remedy or "")
+        return
+    # Screened candidates leave next to nothing; how many are selected is a setting.
+    count = len(build.given) or config.select.count + sum(
+        candidate.sampled == "test_pool" for candidate in build.candidates.values()
+    )
+    yield Finding("cases", "good", f"{count}")
+    place = next(path for path in (config.results, *config.results.parents) if path.exists())
+    free = shutil.disk_usage(place).free / 1e9
+    needed = count * CASE_GB
+    text = f"{free:.0f} GB free for about {needed:.0f} GB of {count} cases"
+    if free < needed:
+        remedy = "name results on another disk, or build fewer cases"
+        yield Finding("disk", "risky", text, remedy)
+    else:
+        yield Finding("disk", "good", text)
+
+
+def _archive(config: Config, build: Build | LcsdError | None) -> Iterator[Finding]:
+    """Index and downloader, if any series is fetched."""
+    wanted = config.candidates is not None or (isinstance(build, Build) and build.downloads())
+    if not wanted:
+        yield Finding("archive", "good", "not asked for (no source is a series of the IDC)")
+        return
+    from lcsd.cohort.index import default_index  # noqa: PLC0415
+    from lcsd.fetch.transfer import find_program  # noqa: PLC0415
+    from lcsd.files import require_file  # noqa: PLC0415
+
+    own = config.fetch.index
+    yield _found("index", default_index if own is None else lambda: require_file(Path(own)))
+    yield _found("s5cmd", find_program)

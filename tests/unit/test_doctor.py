@@ -1,0 +1,164 @@
+"""What a machine has for a build: each line good, risky or missing, with what to do."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+from lcsd import doctor
+from lcsd.cli.main import main
+from lcsd.config import Config
+from lcsd.doctor import Finding, examine
+from tests.unit.test_build import UID
+from tests.unit.test_candidates import ROW as CANDIDATE
+from tests.unit.test_candidates import write as write_candidates
+from tests.unit.test_pairs import ROW as PAIR
+from tests.unit.test_pairs import write as write_pairs
+
+STAND_IN = Path(__file__).resolve().parents[1] / "models" / "weights"
+
+
+def findings(config: Config | None = None) -> dict[str, Finding]:
+    return {finding.name: finding for finding in examine(config)}
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    return write_pairs(tmp_path / "pairs.tsv", {**PAIR, "case": "a"}, {**PAIR, "case": "b"})
+
+
+def configured(manifest: Path, **sections: object) -> Config:
+    content = {"manifest": str(manifest), "results": str(manifest.parent / "r"), **sections}
+    return Config.model_validate(content)
+
+
+def test_without_a_configuration_the_machine_is_looked_at() -> None:
+    found = findings()
+    assert found["packages"].state == "good"
+    assert found["GPU"].state == found["weights"].state == found["archive"].state == "good"
+    assert not {"cases", "disk", "s5cmd"} & set(found)
+
+
+@pytest.mark.parametrize(
+    ("gb", "state"), [(3.9, "missing"), (4.1, "risky"), (7.9, "risky"), (8.1, "good")]
+)
+def test_memory_is_held_against_the_largest_job(
+    monkeypatch: pytest.MonkeyPatch, gb: float, state: str
+) -> None:
+    monkeypatch.setattr(doctor, "memory_gb", lambda: gb)
+    assert findings()["memory"].state == state
+    assert bool(findings()["memory"].remedy) == (state != "good")
+
+
+def test_a_container_has_its_own_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = doctor.memory_gb()
+    monkeypatch.setattr(doctor, "CGROUP_LIMIT", tmp_path / "memory.max")
+    (tmp_path / "memory.max").write_text("2000000000\n", encoding="utf-8")
+    assert doctor.memory_gb() == pytest.approx(2.0)
+    (tmp_path / "memory.max").write_text("max\n", encoding="utf-8")
+    assert doctor.memory_gb() >= whole
+
+
+def test_one_core_is_risky(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.os, "sched_getaffinity", lambda _: {0})
+    assert findings()["cores"].state == "risky"
+
+
+def test_absent_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_requirements", lambda: ["numpy", "no-such-package"])
+    found = findings()["packages"]
+    assert (found.state, found.remedy) == ("missing", "pip install no-such-package")
+
+
+def test_requirements_are_those_of_the_package() -> None:
+    assert {"click", "simpleitk", "torch", "totalsegmentator"} <= set(doctor._requirements())
+    assert "pytest" not in doctor._requirements()
+
+
+def test_a_gpu_that_is_asked_for_must_be_there(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch  # noqa: PLC0415
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    found = findings(configured(manifest, workflow={"device": "cuda"}))["GPU"]
+    assert found.state == "missing"
+    assert "--device cpu" in found.remedy
+
+
+def test_slurm_needs_the_plugin_of_snakemake(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = findings()["SLURM"]
+    monkeypatch.setattr(doctor.shutil, "which", lambda _: "/usr/bin/sbatch")
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda _: None)
+    assert found.state == "good"
+    found = findings()["SLURM"]
+    assert (found.state, "snakemake-executor-plugin-slurm" in found.remedy) == ("risky", True)
+
+
+def test_weights_that_are_asked_for_are_checked(manifest: Path, tmp_path: Path) -> None:
+    there = {"weights": str(STAND_IN)}
+    vessels = {"backend": "totalsegmentator", "totalsegmentator": there}
+    found = findings(configured(manifest, vessels=vessels))
+    assert found["weights of vessels"] == Finding("weights of vessels", "good", str(STAND_IN))
+    lungs = {"method": "totalsegmentator", "totalsegmentator": {"weights": str(tmp_path)}}
+    lost = findings(configured(manifest, lungs=lungs))["weights of lungs"]
+    assert lost.state == "missing"
+    assert "totalseg_download_weights" in lost.remedy
+
+
+def test_external_program_of_deeds(manifest: Path) -> None:
+    prealign = {"method": "deeds", "linear_bcv": "no-such-program"}
+    found = findings(configured(manifest, prealign=prealign))["linearBCV"]
+    assert (found.state, found.found.endswith("no-such-program")) == ("missing", True)
+
+
+def test_disk_is_held_against_the_number_of_cases(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 2 * doctor.CASE_GB * 1e9
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    assert findings(configured(manifest))["disk"].state == "good"
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=free - 1))
+    assert findings(configured(manifest))["disk"].state == "risky"
+
+
+def test_series_need_the_index_and_the_downloader(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "s5cmd" not in findings(configured(manifest))
+    remote = {**PAIR, "fixed_source": f"{UID}.1", "moving_source": f"{UID}.2"}
+    series = write_pairs(tmp_path / "remote.tsv", remote)
+    found = findings(configured(series))
+    assert found["index"].state == found["s5cmd"].state == "good"
+    absent = configured(series, fetch={"index": str(tmp_path / "none.parquet")})
+    assert findings(absent)["index"].state == "missing"
+
+
+def test_cases_of_a_selection_are_counted(tmp_path: Path) -> None:
+    rows = [{**CANDIDATE, "case": "a"}, {**CANDIDATE, "case": "b", "sampled": "test_pool"}]
+    table = write_candidates(tmp_path / "candidates.tsv", *rows)
+    config = Config.model_validate({"candidates": str(table), "select": {"count": 7}})
+    assert findings(config)["cases"].found == "8"
+    table.unlink()
+    found = findings(config)
+    assert found["cases"].state == "missing"
+    assert found["s5cmd"].state == "good"
+
+
+def test_command_ends_with_1_if_something_is_missing(manifest: Path, tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(f"manifest: {manifest}\n", encoding="utf-8")
+    good = CliRunner().invoke(main, ["doctor", "--config", str(config)])
+    assert good.exit_code == 0, good.output
+    lines = good.stdout.splitlines()
+    assert all(line.startswith(("good ", "risky ")) for line in lines)
+    config.write_text(f"manifest: {tmp_path}/none.tsv\n", encoding="utf-8")
+    bad = CliRunner().invoke(main, ["doctor", "--config", str(config), "--json"])
+    assert bad.exit_code == 1
+    assert {row["name"]: row["state"] for row in json.loads(bad.stdout)}["cases"] == "missing"
+    config.write_text("manifesto: x\n", encoding="utf-8")
+    broken = CliRunner().invoke(main, ["doctor", "--config", str(config)])
+    assert broken.exit_code == 2
+    assert "manifesto" in broken.stderr
