@@ -1,5 +1,7 @@
-"""Transform files as ITK reads them, with what it only warns of as an error."""
+"""ITK's warnings caught, and transform files with what ITK only warns of as an error."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,20 @@ class _Warnings(sitk.LoggerBase):  # type: ignore[misc]
     DisplayGenericOutputText = DisplayDebugText = DisplayText
 
 
+@contextmanager
+def warnings_of_itk() -> Iterator[list[str]]:
+    """Collect what ITK warns of, line by line, in place of its words on standard error."""
+    warnings: Any = _Warnings()
+    displayed = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(True)
+    logger = warnings.SetAsGlobalITKLogger()
+    try:
+        yield warnings.texts
+    finally:
+        logger.SetAsGlobalITKLogger()
+        sitk.ProcessObject.SetGlobalWarningDisplay(displayed)
+
+
 def read_one_transform(path: Path) -> Any:
     """Return the ``SimpleITK.Transform`` in a file, of any kind and dimension.
 
@@ -36,10 +52,9 @@ def read_one_transform(path: Path) -> Any:
         composite.
     """
     require_file(path)
-    warnings: Any = _Warnings()
-    logger = warnings.SetAsGlobalITKLogger()
     try:
-        found = sitk.ReadTransform(str(path))
+        with warnings_of_itk() as texts:
+            found = sitk.ReadTransform(str(path))
     except RuntimeError as error:
         raise BadInputError(
             "not a readable ITK transform", code="bad_transform", file=path,
@@ -47,9 +62,7 @@ def read_one_transform(path: Path) -> Any:
             remedy="TransformParameters.*.txt of elastix are not: have it write ITK's own with "
             '(ITKTransformOutputFileNameExtension "tfm")',
         ) from error  # fmt: skip
-    finally:
-        logger.SetAsGlobalITKLogger()
-    if any(SEVERAL in text for text in warnings.texts):
+    if any(SEVERAL in text for text in texts):
         raise BadInputError(
             "the file holds several transforms, of which ITK would use the first only",
             code="several_transforms", file=path,

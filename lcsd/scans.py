@@ -18,6 +18,7 @@ from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.headers import technical_fields
 from lcsd.images import Image, is_nifti, read_image
+from lcsd.itk import warnings_of_itk
 from lcsd.settings.convert import ConvertSettings
 from lcsd.slices import Slice, check_shared, read_slice
 
@@ -271,15 +272,14 @@ def _check_places(
 
 def _planes(slices: Sequence[Slice]) -> Iterator[NDArray[np.float32]]:
     """Yield the rescaled pixels (y, x); each slice has its own slope and intercept."""
-    # ITK warns about private tags on standard error; what matters is gated here.
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetOutputPixelType(sitk.sitkFloat32)
     for part in slices:
         reader.SetFileName(str(part.path))
         try:
-            plane = sitk.GetArrayFromImage(reader.Execute())
+            with warnings_of_itk():  # about private tags; what matters is gated here
+                plane = sitk.GetArrayFromImage(reader.Execute())
             yield plane.reshape(part.rows, part.columns)
         except (RuntimeError, ValueError) as error:
             # ITK says of a disk that fails and of a damaged file the same; opening tells.

