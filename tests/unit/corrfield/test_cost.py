@@ -20,20 +20,16 @@ def oracle(
     source: Features, target: Features, point: NDArray[np.float64], radius: int, step: int,
     patch: int, alpha: float,
 ) -> NDArray[np.float64]:  # fmt: skip
-    def at(volume: Features, place: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.array(
-            [map_coordinates(c, place[:, None], order=1, mode="nearest")[0] for c in volume]
-        )
+    def at(volume: Features, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.array([map_coordinates(c, places.T, order=1, mode="nearest") for c in volume])
 
-    offsets = [np.array(o) for o in itertools.product(range(-patch, patch + 1, step), repeat=3)]
-    width = 2 * radius + 1
-    result = np.empty((width,) * 3)
+    steps = itertools.product(range(-patch, patch + 1, step), repeat=3)
+    places = point + np.array(list(steps), dtype=np.float64)
+    here = at(source, places)
+    result = np.empty((2 * radius + 1,) * 3)
     for d in itertools.product(range(-radius, radius + 1), repeat=3):
-        total = sum(
-            ((at(source, point + o) - at(target, point + o + step * np.array(d))) ** 2).sum()
-            for o in offsets
-        )
-        result[tuple(i + radius for i in d)] = alpha * total / len(offsets)
+        there = at(target, places + step * np.array(d))
+        result[tuple(i + radius for i in d)] = alpha * ((here - there) ** 2).sum() / len(places)
     return result
 
 
