@@ -110,9 +110,6 @@ class Estimate:
     hours: Range
     work_hours: float
     busy: float
-    plan_s: float
-    plan_gib: float
-    report_s: float
     loop_busy: float
     stats_per_s: float
     most_ready: int
@@ -126,6 +123,9 @@ class Estimate:
     files: int
     usd: Range
     memory_over: dict[str, tuple[float, float]]
+    plan_s: float = 0.0
+    plan_gib: float = 0.0
+    report_s: float = 0.0
 
 
 class _Draw(NamedTuple):
@@ -158,23 +158,9 @@ def estimate(
     plan = _batch(question)
     planned = _planned_jobs(measures, plan)
     plan_s = settings.plan_start_s + planned * settings.plan_job_s
-    start_s = settings.command_start_s
-    if question.basis == "wall" and measures.starts_s is not None:
-        start_s = max(0.0, measures.starts_s)
-    work = Workload(
-        measures,
-        # The checkpoint is the selection itself, and planning once more with the cases.
-        Costs(start_s, settings.screen_align_s, start_s + plan_s, question.basis),
-        stage_kinds(measures, profile, question.machines, plan),
-        registration_cloud=question.registration_cloud,
-        cores=question.machines.cores,
-    )
+    work = _workload(measures, question, plan, profile, settings, plan_s)
     engine = _engine(question, settings)
-    report_s = (
-        settings.report_start_s
-        + settings.report_case_s * question.plan.cases
-        + settings.report_page_s * min(question.pages, question.plan.cases)
-    )
+    report_s = _report_s(question, settings)
     rng = random.Random(question.seed)  # noqa: S311 - draws, no secrets
     draws = []
     for _ in progress(range(question.resamples)):
@@ -182,31 +168,65 @@ def estimate(
         whole = question.batches * (plan_s + found.seconds) + report_s
         draws.append(found._replace(seconds=whole))
     draws.sort(key=lambda draw: draw.seconds)
-    middle = draws[len(draws) // 2]
     hours = _range([draw.seconds / HOUR_S for draw in draws], len(measures.cases))
-    counts = {name: count * question.batches for name, count in middle.counts.items()}
-    download_gb = _downloads(question.plan)
-    return Estimate(
-        hours=hours,
-        work_hours=middle.work_s * question.batches / HOUR_S,
-        busy=_busy(middle, question),
+    answer = _answer(draws[len(draws) // 2], hours, measures, question, profile)
+    return replace(
+        answer,
         plan_s=question.batches * plan_s,
         plan_gib=settings.plan_start_gib + planned * settings.plan_job_gib,
         report_s=report_s,
-        loop_busy=middle.line.loop_s / max(middle.line.seconds, 1e-9),
-        stats_per_s=middle.line.looked_at * INPUTS_PER_JOB / max(middle.line.seconds, 1e-9),
-        most_ready=middle.line.most_ready,
-        most_running=middle.line.most_running,
-        most_submitted=middle.line.most_submitted,
+    )
+
+
+def _answer(
+    draw: _Draw, hours: Range, measures: Measures, question: Question, profile: Profile
+) -> Estimate:
+    """Return the estimate of the draw in the middle, without planning and report."""
+    line = draw.line
+    loop_time = max(line.seconds, 1e-9)
+    counts = {name: count * question.batches for name, count in draw.counts.items()}
+    download_gb = _downloads(question.plan)
+    return Estimate(
+        hours=hours,
+        work_hours=draw.work_s * question.batches / HOUR_S,
+        busy=_busy(draw, question),
+        loop_busy=line.loop_s / loop_time,
+        stats_per_s=line.looked_at * INPUTS_PER_JOB / loop_time,
+        most_ready=line.most_ready,
+        most_running=line.most_running,
+        most_submitted=line.most_submitted,
         jobs=counts,
         submissions=sum(counts.values()) if question.cluster else 0,
         disk_gb=_disk_gb(measures, question, download_gb),
-        temporary_gb=middle.line.temporary_gb,
+        temporary_gb=line.temporary_gb,
         download_gb=download_gb,
         files=_files(measures, question.plan),
         usd=_usd(hours, question, download_gb),
         memory_over=_memory_over(measures, profile),
     )
+
+
+def _workload(
+    measures: Measures, question: Question, plan: Plan, profile: Profile,
+    settings: EstimateSettings, plan_s: float,
+) -> Workload:  # fmt: skip
+    start_s = settings.command_start_s
+    if question.basis == "wall" and measures.starts_s is not None:
+        start_s = max(0.0, measures.starts_s)
+    return Workload(
+        measures,
+        # The checkpoint is the selection itself, and planning once more with the cases.
+        Costs(start_s, settings.screen_align_s, start_s + plan_s, question.basis),
+        stage_kinds(measures, profile, question.machines, plan),
+        registration_cloud=question.registration_cloud,
+        cores=question.machines.cores,
+    )
+
+
+def _report_s(question: Question, settings: EstimateSettings) -> float:
+    cases = question.plan.cases
+    pages = settings.report_page_s * min(question.pages, cases)
+    return settings.report_start_s + settings.report_case_s * cases + pages
 
 
 def _batch(question: Question) -> Plan:

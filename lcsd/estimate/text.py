@@ -15,10 +15,19 @@ FREE_SHARE = 0.5
 PLAN_HOURS = 0.5
 
 
+MANY = 100
+"""Figures from here on have no decimals."""
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= MANY else f"{value:.3g}"
+
+
 def _between(found: Range, unit: str) -> str:
     if found.low is None or found.high is None:
-        return f"{found.middle:.3g} {unit}, no range (two cases and ten draws at least)"
-    return f"{found.middle:.3g} {unit}, 80 % of draws in {found.low:.3g} to {found.high:.3g}"
+        return f"{_figure(found.middle)} {unit}, no range (two cases and ten draws at least)"
+    between = f"{_figure(found.low)} to {_figure(found.high)}"
+    return f"{_figure(found.middle)} {unit}, 80 % of draws in {between}"
 
 
 def lines(found: Estimate, question: Question, measures: Measures) -> Iterator[str]:
@@ -33,14 +42,15 @@ def lines(found: Estimate, question: Question, measures: Measures) -> Iterator[s
         + (f" of {question.plan.candidates} candidates" if question.plan.candidates else ""),
         "jobs": f"{sum(found.jobs.values())} ({jobs})",
         "time": _between(found.hours, "h"),
-        "work": f"{found.work_hours:.3g} core-hours, {100 * found.busy:.0f} % of the cores' time",
+        "work": f"{_figure(found.work_hours)} core-hours, "
+        f"{100 * found.busy:.0f} % of the cores' time",
         "planning": f"{found.plan_s / HOUR_S:.2g} h, {found.plan_gib:.2g} GiB",
         "report": f"{found.report_s / HOUR_S:.2g} h",
         "at once": f"{found.most_running} jobs running, {found.most_ready} ready",
-        "disk": f"{found.disk_gb:.3g} GB in {found.files} files, "
+        "disk": f"{_figure(found.disk_gb)} GB in {found.files} files, "
         f"{found.temporary_gb:.2g} GB more while it runs",
-        "download": f"{found.download_gb:.3g} GB",
-        "loop": f"{100 * found.loop_busy:.0f} % of the time, {found.stats_per_s:.3g} files/s",
+        "download": f"{_figure(found.download_gb)} GB",
+        "loop": f"{100 * found.loop_busy:.0f} % of the time, {_figure(found.stats_per_s)} files/s",
     }
     if question.cluster:
         rows["submitted"] = f"{found.submissions} jobs, {found.most_submitted} at a time"
@@ -52,18 +62,18 @@ def lines(found: Estimate, question: Question, measures: Measures) -> Iterator[s
 
 
 def risks(found: Estimate, question: Question, settings: EstimateSettings) -> list[str]:
-    """Return what gives way, each with the setting that avoids it; the worst first."""
+    """Return what gives way, each with the setting that avoids it."""
     dangers = []
+    if found.loop_busy > LOOP_SHARE:
+        dangers.append(
+            f"Snakemake's loop works {100 * found.loop_busy:.0f} % of the time and jobs wait for "
+            f"it (up to {found.most_ready} are ready): --scheduler greedy, and parts (--batch "
+            "report=1/N)" + (" or groups" if question.cluster else "")
+        )
     if found.plan_gib > settings.head_memory_gib:
         dangers.append(
             f"planning takes {found.plan_gib:.2g} GiB of {settings.head_memory_gib:g}: build in "
             "parts (--batch report=1/N) or plan on a larger machine"
-        )
-    if found.loop_busy > LOOP_SHARE:
-        dangers.append(
-            f"Snakemake's loop works {100 * found.loop_busy:.0f} % of the time and jobs wait for "
-            f"it (up to {found.most_ready} are ready): build in parts (--batch report=1/N)"
-            + (", or give a group more cases" if question.cluster else "")
         )
     if question.cluster and found.most_submitted >= settings.most_submitted:
         dangers.append(

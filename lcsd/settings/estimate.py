@@ -41,10 +41,11 @@ class EstimateSettings(Settings):
     )
     job_start_s: float = Field(
         5.0, ge=0,
-        description="cluster: from a node's slot to the work: Snakemake starts there once more, s",
+        description="cluster: from a node's slot to the work: Snakemake starts there twice, 2.6 s "
+        "each, s",
     )  # fmt: skip
     job_start_case_s: float = Field(
-        0.0001, ge=0,
+        8e-5, ge=0,
         description="cluster: of that more for each case of the manifest, which every job reads, s",
     )  # fmt: skip
     poll_s: float = Field(
