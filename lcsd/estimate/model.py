@@ -11,6 +11,7 @@ from lcsd.estimate.measures import SCREEN, Basis, Measures
 from lcsd.estimate.simulation import Engine, Machines, Timeline, simulate
 from lcsd.estimate.workload import OUTPUTS, Costs, Plan, Workload, stage_kinds
 from lcsd.profile import Profile
+from lcsd.report.style import DEFAULT_VIEWS
 from lcsd.settings.estimate import EstimateSettings
 
 HOUR_S = 3600.0
@@ -225,8 +226,8 @@ def _workload(
 
 def _report_s(question: Question, settings: EstimateSettings) -> float:
     cases = question.plan.cases
-    pages = settings.report_page_s * min(question.pages, cases)
-    return settings.report_start_s + settings.report_case_s * cases + pages
+    drawn = min(question.pages, cases) + min(DEFAULT_VIEWS, cases)
+    return settings.report_start_s + settings.report_case_s * cases + settings.report_page_s * drawn
 
 
 def _batch(question: Question) -> Plan:

@@ -25,9 +25,12 @@ class EstimateSettings(Settings):
         description="of it more for each job that is ready at that moment, s; 2.1e-5 with "
         "--scheduler greedy",
     )  # fmt: skip
-    report_start_s: float = Field(5.0, ge=0, description="of the report without cases, s")
+    report_start_s: float = Field(2.0, ge=0, description="of the report without cases, s")
     report_case_s: float = Field(0.1, ge=0, description="of the report for each case, s")
-    report_page_s: float = Field(5.0, ge=0, description="of the report for each page of a case, s")
+    report_page_s: float = Field(
+        5.0, ge=0,
+        description="of the report for each page of a case and each picture on the overview, s",
+    )  # fmt: skip
     screen_align_s: float = Field(
         2.4, ge=0,
         description="of screening beside convert and lungs, s; taken where the finished build has "

@@ -81,6 +81,8 @@ def test_landmarks_are_scored_as_often_as_in_the_finished_build(tmp_path: Path) 
     assert answer(measures, pairs=6).jobs["evaluate"] == 6
     assert "evaluate" not in answer(measures, pairs=6, landmarks=0).jobs
     assert answer(measures, pairs=6, landmarks=9).jobs["evaluate"] == 12
+    # A selection has none.
+    assert "evaluate" not in answer(measures, pairs=6, candidates=9).jobs
 
 
 def test_candidates_are_screened_before_the_cases(measures: Measures) -> None:
@@ -182,7 +184,8 @@ def test_planning_and_report_are_added(measures: Measures) -> None:
         }
     )
     found = answer(measures, settings, pairs=4)
-    assert (found.plan_s, found.report_s) == (5 + 4 * len(STAGES), 108)
+    # A page and a picture of each case.
+    assert (found.plan_s, found.report_s) == (5 + 4 * len(STAGES), 116)
     more = (found.hours.middle - answer(measures, pairs=4).hours.middle) * 3600
     assert more == pytest.approx(found.plan_s + found.report_s)
 

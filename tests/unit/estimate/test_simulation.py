@@ -129,6 +129,12 @@ def test_the_loop_works_for_each_end_and_each_ready_job() -> None:
     assert line.loop_s == pytest.approx(4.6)
 
 
+def test_the_loop_works_once_for_each_of_several_ends() -> None:
+    line = simulate(equal_jobs(Kind("a"), 4, 10), Machines(cores=2), Engine(loop_s=1.0))
+    # Two ends at a time take the loop two seconds.
+    assert (line.starts, line.seconds) == ([1, 1, 13, 13], 25)
+
+
 def cluster(**more: float) -> Engine:
     return Engine(cluster=True, **more)  # type: ignore[arg-type]
 
