@@ -27,11 +27,17 @@ class Profile:
         Of the stages that declare it.
     limits
         Resources that all jobs on one machine share, such as ``mem_mb``, ``downloads``, ``gpu``.
+    default_mb
+        Memory of the stages that declare none.
+    jobs
+        Jobs that may be submitted to a cluster at a time; None without a limit.
     """
 
     threads: Mapping[str, int]
     memory_mb: Mapping[str, int]
     limits: Mapping[str, int]
+    default_mb: int = 0
+    jobs: int | None = None
 
     def largest_job_gb(self) -> float:
         """Return the memory of the largest job, 10^9 bytes."""
@@ -58,7 +64,13 @@ def read_profile(path: Path = WORKSTATION) -> Profile:
         key: {name: _number(value, name, file) for name, value in _entries(content, key, file)}
         for key in ("set-threads", "resources")
     }
-    return Profile(plain["set-threads"], memory, plain["resources"])
+    default = dict(_entries(content, "default-resources", file)).get("mem_mb", 0)
+    jobs = content.get("jobs")
+    return Profile(
+        plain["set-threads"], memory, plain["resources"],
+        default_mb=_number(default, "default-resources.mem_mb", file),
+        jobs=None if jobs is None else _number(jobs, "jobs", file),
+    )  # fmt: skip
 
 
 def _entries(content: Mapping[str, Any], key: str, file: Path) -> list[tuple[str, Any]]:

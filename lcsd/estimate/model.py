@@ -45,6 +45,8 @@ class Question:
         Whether a scheduler stands between.
     batches
         Parts.
+    most_submitted
+        Jobs that may be submitted to a scheduler and unfinished at a time.
     basis
         Wall or CPU seconds of the finished build.
     pages
@@ -63,6 +65,7 @@ class Question:
     machines: Machines
     cluster: bool = False
     batches: int = 1
+    most_submitted: float = math.inf
     basis: Basis = "wall"
     pages: int = 60
     registration_cloud: str = "cloud"
@@ -250,7 +253,7 @@ def _engine(question: Question, settings: EstimateSettings) -> Engine:
         loop_s=settings.loop_s, ready_s=settings.loop_ready_s, cluster=True,
         submit_s=1 / settings.submit_per_s,
         start_s=settings.job_start_s + settings.job_start_case_s * question.plan.cases,
-        poll_s=settings.poll_s, most_submitted=settings.most_submitted,
+        poll_s=settings.poll_s, most_submitted=question.most_submitted,
     )  # fmt: skip
 
 

@@ -66,6 +66,7 @@ def ask(
         plan, _machines(options, profile),
         cluster=options.nodes is not None,
         batches=options.batches,
+        most_submitted=profile.jobs or settings.most_submitted,
         basis=options.basis,
         pages=(config or Config(manifest="pairs.tsv")).report.pages,
         registration_cloud="keypoints" if keypoints else "cloud",

@@ -75,7 +75,7 @@ def risks(found: Estimate, question: Question, settings: EstimateSettings) -> li
             f"planning takes {found.plan_gib:.2g} GiB of {settings.head_memory_gib:g}: build in "
             "parts (--batch report=1/N) or plan on a larger machine"
         )
-    if question.cluster and found.most_submitted >= settings.most_submitted:
+    if question.cluster and found.most_submitted >= question.most_submitted:
         dangers.append(
             f"{found.most_submitted} jobs are submitted at a time, as many as --jobs allows: the "
             "scheduler must accept that (SLURM: MaxSubmitJobs, MaxJobCount)"

@@ -91,7 +91,7 @@ def stage_kinds(
             stage,
             # More threads than there are cores become fewer, as Snakemake does.
             cores=min(profile.threads.get(stage, 1), machines.cores),
-            memory_mb=profile.memory_mb.get(stage, 0),
+            memory_mb=profile.memory_mb.get(stage, profile.default_mb),
             gpus=int(stage in on_gpu),
             fetched_gb=fetched,
             temporary_gb=(0.0 if plan.keep else fetched) + _written(stage) * per_case,

@@ -52,12 +52,12 @@ class EstimateSettings(Settings):
         description="cluster: of that more for each case of the manifest, which every job reads, s",
     )  # fmt: skip
     poll_s: float = Field(
-        30.0, ge=0, description="cluster: between two looks for jobs that ended, s"
+        10.0, ge=0, description="cluster: between two looks for jobs that ended, s"
     )
     most_submitted: int = Field(
         1000, gt=0,
-        description="cluster: jobs submitted and unfinished at a time (--jobs; the scheduler's "
-        "own limit, such as MaxSubmitJobs, must be as large), count",
+        description="cluster: jobs submitted and unfinished at a time, where the profile does not "
+        "say it by jobs; the scheduler's own limit, such as MaxSubmitJobs, must be as large, count",
     )  # fmt: skip
     head_memory_gib: float = Field(
         8.0, gt=0, description="memory that Snakemake may take where it runs, GiB"

@@ -28,6 +28,12 @@ def test_a_file_and_lists_are_read_too(tmp_path: Path) -> None:
     assert (profile.threads, profile.memory_mb, profile.limits) == ({"a": 3}, {"a": 2000}, {})
 
 
+def test_what_a_cluster_declares(tmp_path: Path) -> None:
+    text = "jobs: 100\ndefault-resources: {mem_mb: attempt * 1500}\nresources: {downloads: 4}\n"
+    profile = read_profile(written(tmp_path, text))
+    assert (profile.jobs, profile.default_mb, profile.limits) == (100, 1500, {"downloads": 4})
+
+
 def test_an_empty_profile_limits_nothing(tmp_path: Path) -> None:
     assert read_profile(written(tmp_path, "cores: all\n")).largest_job_gb() == 0
 

@@ -209,6 +209,17 @@ def test_groups_are_one_job_each(measures: Measures) -> None:
     assert waits[0] > waits[1]
 
 
+def test_the_profile_says_how_many_jobs_are_submitted_and_their_memory(measures: Measures) -> None:
+    profile = Profile({}, {"lungs": 4000}, {}, default_mb=2000, jobs=3)
+    options = Options(cores=16, nodes=5, memory_gb=16.0, pairs=9, resamples=1)
+    asked = ask(options, config=None, profile=profile, measures=measures, settings=FREE)
+    found = estimate(measures, asked, profile=profile, settings=FREE)
+    assert found.most_submitted == 3
+    assert any("3 jobs are submitted" in risk for risk in risks(found, asked, FREE))
+    kinds = stage_kinds(measures, profile, asked.machines, asked.plan)
+    assert (kinds["lungs"].memory_mb, kinds["gates"].memory_mb) == (4000, 2000)
+
+
 def test_prices(measures: Measures) -> None:
     found = answer(measures, pairs=4, nodes=3, memory_gb=8.0, usd_per_hour=2.0)
     assert found.usd.middle == pytest.approx(6 * found.hours.middle)
