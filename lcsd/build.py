@@ -90,6 +90,14 @@ class Build:
         """Scored methods and the folder of each one's displacement field."""
         return METHODS
 
+    def expected_cases(self) -> int:
+        """Return how many cases are built, as far as that is known before a selection.
+
+        Screened candidates leave next to nothing; how many of them are selected is a setting.
+        """
+        pool = sum(candidate.sampled == "test_pool" for candidate in self.candidates.values())
+        return len(self.given) or self.config.select.count + pool
+
     def pair(self, case: str) -> Pair:
         """Return a case by name; raise ``BadInputError`` if the manifest does not have it."""
         pairs = self.pairs

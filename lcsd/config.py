@@ -19,6 +19,7 @@ from lcsd.settings.cohort import CohortSettings
 from lcsd.settings.compare import CompareSettings
 from lcsd.settings.convert import ConvertSettings
 from lcsd.settings.correspond import CorrespondSettings
+from lcsd.settings.estimate import EstimateSettings
 from lcsd.settings.evaluate import EvaluateSettings
 from lcsd.settings.fetch import FetchSettings
 from lcsd.settings.gates import GatesSettings
@@ -73,6 +74,7 @@ class Config(Settings):
     release: ReleaseSettings = Field(default_factory=ReleaseSettings)
     report: ReportSettings = Field(default_factory=ReportSettings)
     phantom: PhantomSettings = Field(default_factory=PhantomSettings)
+    estimate: EstimateSettings = Field(default_factory=EstimateSettings)
 
     @model_validator(mode="after")
     def _cases_from_one_table(self) -> "Config":

@@ -15,14 +15,12 @@ from lcsd.build import Build
 from lcsd.config import Config
 from lcsd.device import check_device
 from lcsd.errors import LcsdError
+from lcsd.profile import WORKSTATION, read_profile
 from lcsd.settings.totalsegmentator import TotalSegmentatorSettings
 
 State = Literal["good", "risky", "missing"]
 
 LEAST_PYTHON = (3, 11)
-LARGEST_JOB_GB = 4.0
-"""Memory of the largest job, corrfield, as the workstation profile declares it."""
-
 USUAL_CORES = 2
 """That corrfield and DiVRoC take each."""
 
@@ -58,19 +56,32 @@ class Finding:
     remedy: str = ""
 
 
-def examine(config: Config | None = None) -> list[Finding]:
+def examine(
+    config: Config | None = None, *, profile: Path = WORKSTATION, case_gb: float = CASE_GB
+) -> list[Finding]:
     """Return what there is on this machine for the build of a configuration.
 
     Nothing is downloaded or written. What the configuration does not use is good. Without a
     configuration: for a build of scans on the disk, with the default settings.
+
+    Parameters
+    ----------
+    config
+        Of the build.
+    profile
+        Profile of Snakemake, which says how much memory jobs take.
+    case_gb
+        Disk of a case, 10^9 bytes; that of a finished build is better than the default.
     """
     build = None if config is None else _build(config)
     config = config or Config(manifest=Path("pairs.tsv"))
     checks: tuple[Callable[[Config], Iterator[Finding]], ...] = (
-        _python, _cores, _memory, _gpu, _slurm, _weights, _programs,
+        _python, _cores, _gpu, _slurm, _weights, _programs,
     )  # fmt: skip
     findings = [finding for check in checks for finding in check(config)]
-    return [*findings, *_archive(config, build), *_cases(config, build)]
+    at = next(index for index, finding in enumerate(findings) if finding.name == "cores") + 1
+    findings[at:at] = _memory(profile)
+    return [*findings, *_archive(config, build), *_cases(config, build, case_gb)]
 
 
 def _build(config: Config) -> Build | LcsdError:
@@ -132,14 +143,24 @@ def memory_gb() -> float:
     return (min(total, int(limit)) if limit.isdigit() else total) / 1e9
 
 
-def _memory(_: Config) -> Iterator[Finding]:
-    found = memory_gb()
+def _memory(file: Path) -> Iterator[Finding]:
+    """Hold the memory against the profile's largest job and what it lets all jobs take."""
+    try:
+        profile = read_profile(file)
+    except LcsdError as error:
+        yield Finding("memory", "missing", error.message, error.remedy or "name one by --profile")
+        return
+    found, largest = memory_gb(), profile.largest_job_gb()
+    together = profile.limits.get("mem_mb", 0) / 1000
     text = f"{found:.1f} GB"
-    if found < LARGEST_JOB_GB:
-        remedy = f"the largest job takes {LARGEST_JOB_GB:g} GB at full size: use a larger machine"
+    if found < largest:
+        remedy = f"the largest job takes {largest:g} GB at full size: use a larger machine"
         yield Finding("memory", "missing", text, remedy)
-    elif found < 2 * LARGEST_JOB_GB:
-        remedy = "run one job at a time: set resources mem_mb of the profile below the memory"
+    elif found < together:
+        remedy = f"jobs may take {together:g} GB: --resources mem_mb={0.9 * found * 1000:.0f}"
+        yield Finding("memory", "risky", text, remedy)
+    elif found < 2 * largest:
+        remedy = "the largest jobs run one at a time; with other programs beside them, lower mem_mb"
         yield Finding("memory", "risky", text, remedy)
     else:
         yield Finding("memory", "good", text)
@@ -201,21 +222,18 @@ def _programs(config: Config) -> Iterator[Finding]:
         yield _found("linearBCV", lambda: find_program(config.prealign.linear_bcv))
 
 
-def _cases(config: Config, build: Build | LcsdError | None) -> Iterator[Finding]:
+def _cases(config: Config, build: Build | LcsdError | None, case_gb: float) -> Iterator[Finding]:
     """Whether the table of cases can be read, and whether the disk holds them."""
     if build is None:
         return
     if isinstance(build, LcsdError):
         yield Finding("cases", "missing", build.message, build.remedy or "")
         return
-    # Screened candidates leave next to nothing; how many are selected is a setting.
-    count = len(build.given) or config.select.count + sum(
-        candidate.sampled == "test_pool" for candidate in build.candidates.values()
-    )
+    count = build.expected_cases()
     yield Finding("cases", "good", f"{count}")
     place = next(path for path in (config.results, *config.results.parents) if path.exists())
     free = shutil.disk_usage(place).free / 1e9
-    needed = count * CASE_GB
+    needed = count * case_gb
     text = f"{free:.0f} GB free for about {needed:.0f} GB of {count} cases"
     if free < needed:
         remedy = "name results on another disk, or build fewer cases"

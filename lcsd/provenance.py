@@ -47,6 +47,11 @@ def peak_memory_gib() -> float:
     return usage * KIBIBYTE / 2**30
 
 
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and of its children that have ended, seconds."""
+    return sum(os.times()[:4])
+
+
 def _versions() -> dict[str, str]:
     found = {"python": sys.version.split()[0]}
     for package in RECORDED_PACKAGES:
@@ -93,6 +98,7 @@ class Recorder:
         self._settings = dict(settings)
         self._written = written
         self._start = time.monotonic()
+        self._cpu_start = cpu_seconds()
         self._steps: dict[str, float] = {}
         self._facts: dict[str, Any] = {}
 
@@ -155,6 +161,7 @@ class Recorder:
             },
             "versions": _versions(),
             "wall_s": round(time.monotonic() - self._start, 3),
+            "cpu_s": round(cpu_seconds() - self._cpu_start, 3),
             "steps_s": self._steps,
             "facts": self._facts,
             "peak_memory_gib": round(peak_memory_gib(), 3),

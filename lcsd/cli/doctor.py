@@ -16,8 +16,19 @@ from lcsd.errors import LcsdError
     "--config", "config_file", type=FILE,
     help="Configuration of the build.  [default: scans on the disk, default settings]",
 )  # fmt: skip
+@click.option(
+    "--profile", "profile_file", type=FILE,
+    help="Snakemake profile that says how much memory jobs take.  "
+    "[default: workflow/profiles/workstation]",
+)  # fmt: skip
+@click.option(
+    "--from", "source", type=FILE, metavar="RESULTS",
+    help="Finished build whose cases say how much disk one takes.  [default: 0.25 GB]",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
-def command(*, config_file: Path | None, as_json: bool) -> None:
+def command(
+    *, config_file: Path | None, profile_file: Path | None, source: Path | None, as_json: bool
+) -> None:
     """Say what this machine has, lacks or is short of for a build, and what to do about it.
 
     Python, packages, cores, memory, GPU, SLURM, weights of TotalSegmentator, external programs, the
@@ -25,14 +36,17 @@ def command(*, config_file: Path | None, as_json: bool) -> None:
     the configuration asks for. Nothing is downloaded or written.
     """
     from lcsd.config import Config, read_yaml, validate  # noqa: PLC0415
-    from lcsd.doctor import examine  # noqa: PLC0415
+    from lcsd.doctor import CASE_GB, examine  # noqa: PLC0415
+    from lcsd.estimate.measures import read_measures  # noqa: PLC0415
+    from lcsd.profile import WORKSTATION  # noqa: PLC0415
 
     try:
         with failures_named():
             config = None
             if config_file is not None:
                 config = validate(Config, read_yaml(config_file), file=config_file)
-            findings = examine(config)
+            case_gb = CASE_GB if source is None else read_measures(source).case_gb()
+            findings = examine(config, profile=profile_file or WORKSTATION, case_gb=case_gb)
     except LcsdError as error:
         say(f"lcsd doctor: error: {error.message}")
         sys.exit(error.exit_code)

@@ -29,6 +29,7 @@ COMMANDS = {
     "release": "Write the publishable dataset of a build.",
     "verify": "Find what differs from the checksums of a release or a build.",
     "doctor": "Say what this machine has and lacks for a build.",
+    "estimate": "Say how long a build takes and what it needs, from a finished one.",
     "weights": "List and check the weights of TotalSegmentator.",
     "config": "Print the default configuration with descriptions.",
 }

@@ -11,6 +11,7 @@ from lcsd import doctor
 from lcsd.cli.main import main
 from lcsd.config import Config
 from lcsd.doctor import Finding, examine
+from tests.unit.estimate.builds import write_case
 from tests.unit.test_build import UID
 from tests.unit.test_candidates import ROW as CANDIDATE
 from tests.unit.test_candidates import write as write_candidates
@@ -42,14 +43,25 @@ def test_without_a_configuration_the_machine_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gb", "state"), [(3.9, "missing"), (4.1, "risky"), (7.9, "risky"), (8.1, "good")]
+    ("gb", "state", "remedy"),
+    [
+        (3.9, "missing", "the largest job takes 4 GB"),
+        (5.0, "risky", "--resources mem_mb=4500"),
+        (7.9, "risky", "one at a time"),
+        (8.1, "good", ""),
+    ],
 )
-def test_memory_is_held_against_the_largest_job(
-    monkeypatch: pytest.MonkeyPatch, gb: float, state: str
+def test_memory_is_held_against_the_profile(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gb: float, state: str, remedy: str
 ) -> None:
     monkeypatch.setattr(doctor, "memory_gb", lambda: gb)
-    assert findings()["memory"].state == state
-    assert bool(findings()["memory"].remedy) == (state != "good")
+    found = findings()["memory"]
+    assert (found.state, remedy in found.remedy) == (state, True)
+    (tmp_path / "config.yaml").write_text("set-resources: {a: {mem_mb: 9000}}\n", encoding="utf-8")
+    other = {finding.name: finding for finding in examine(profile=tmp_path)}
+    assert "takes 9 GB" in other["memory"].remedy
+    lost = {finding.name: finding for finding in examine(profile=tmp_path / "none")}
+    assert lost["memory"].state == "missing"
 
 
 def test_a_container_has_its_own_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,6 +134,19 @@ def test_disk_is_held_against_the_number_of_cases(
     assert findings(configured(manifest))["disk"].state == "good"
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=free - 1))
     assert findings(configured(manifest))["disk"].state == "risky"
+
+
+def test_disk_of_a_case_is_that_of_a_finished_build(manifest: Path, tmp_path: Path) -> None:
+    size = sum(p.stat().st_size for p in write_case(tmp_path / "r", "a").rglob("*") if p.is_file())
+    config = tmp_path / "c.yaml"
+    config.write_text(f"manifest: {manifest}\n", encoding="utf-8")
+    options = ["doctor", "--config", str(config), "--json", "--from"]
+    done = CliRunner().invoke(main, [*options, str(tmp_path / "r")])
+    assert done.exit_code == 0, done.output
+    said = {row["name"]: row["found"] for row in json.loads(done.stdout)}["disk"]
+    assert f"about {2 * size / 1e9:.0f} GB of 2 cases" in said
+    none = CliRunner().invoke(main, [*options, str(tmp_path / "none")])
+    assert (none.exit_code, "missing_file" in none.stderr) == (2, True)
 
 
 def test_series_need_the_index_and_the_downloader(

@@ -1,0 +1,57 @@
+"""The build of 26,000 pairs on 100 nodes, simulated in several settings (docs/scale.md).
+
+The stages' seconds are those of ``benchmarks/measures/phantom.json``.
+Run: python -m benchmarks.scale
+"""
+
+import math
+from pathlib import Path
+
+from benchmarks.tables import write_rows
+from lcsd.estimate.measures import read_measures
+from lcsd.estimate.model import estimate
+from lcsd.estimate.question import Options, ask
+from lcsd.profile import read_profile
+from lcsd.settings.estimate import EstimateSettings
+
+MEASURES = Path(__file__).resolve().parent / "measures" / "phantom.json"
+PAIRS, NODES, CORES, MEMORY_GB = 26_000, 100, 16, 64.0
+GREEDY = {"loop_ready_s": 2.1e-5}
+ROWS: tuple[tuple[str, dict[str, float], int, int], ...] = (
+    ("as it is", {}, 1, 0),
+    ("--scheduler greedy", GREEDY, 1, 0),
+    ("greedy, 6 parts", GREEDY, 6, 0),
+    ("greedy, 26 parts", GREEDY, 26, 0),
+    ("greedy, 6 parts, groups of 1 case", GREEDY, 6, 1),
+    ("the same, 20 submissions/s", {**GREEDY, "submit_per_s": 20}, 6, 1),
+    ("the same, 0.5 submissions/s", {**GREEDY, "submit_per_s": 0.5}, 6, 1),
+    ("the same, 100 jobs submitted", {**GREEDY, "most_submitted": 100}, 6, 1),
+    ("greedy, 6 parts, groups of 4 cases", GREEDY, 6, 4),
+)
+"""What is done, settings, parts, cases of a group."""
+
+
+def main() -> None:
+    measures, profile = read_measures(MEASURES), read_profile()
+    rows: list[dict[str, object]] = []
+    for name, changed, batches, group in ROWS:
+        settings = EstimateSettings(**changed)
+        options = Options(
+            cores=CORES, memory_gb=MEMORY_GB, nodes=NODES, pairs=PAIRS, landmarks=0, basis="cpu",
+            batches=batches, group=group, resamples=1,
+        )  # fmt: skip
+        asked = ask(options, config=None, profile=profile, measures=measures, settings=settings)
+        found = estimate(measures, asked, profile=profile, settings=settings)
+        least_h = found.work_hours / (NODES * CORES)
+        rows.append({
+            "setting": name, "hours": found.hours.middle, "least_hours": least_h,
+            "loop_percent": math.floor(100 * found.loop_busy), "most_ready": found.most_ready,
+            "most_submitted": found.most_submitted, "submissions": found.submissions,
+            "files_per_s": found.stats_per_s, "plan_gib": found.plan_gib,
+            "cores_percent": 100 * found.busy,
+        })  # fmt: skip
+    write_rows("scale", rows)
+
+
+if __name__ == "__main__":
+    main()

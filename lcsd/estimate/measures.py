@@ -1,0 +1,254 @@
+"""What the provenance of a finished build says of a case: seconds, memory, bytes, files."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from lcsd.errors import BadInputError
+from lcsd.files import read_json, write_json
+from lcsd.provenance import PROVENANCE_SUFFIX
+from lcsd.quarantine import REJECTED_NAME
+
+Basis = Literal["wall", "cpu"]
+
+FORMAT = "lcsd measures 1"
+
+EVALUATE = "evaluate"
+SCREEN = "screen"
+TWO_SCANS = ("convert", "lungs", "vessels", "cloud", "keypoints")
+"""Stages whose jobs run their command once for each scan."""
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+MOST_START_S = 60.0
+"""A longer time between the commands of a job is no start: one scan was made again later."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as it was.
+
+    Parameters
+    ----------
+    stage
+        Its name.
+    wall_s
+        By the commands' own clocks, both scans together.
+    cpu_s
+        Their CPU time; None if the provenance is of an older version.
+    commands
+        How many.
+    threads
+        That they were given.
+    memory_gib
+        Largest resident memory of one.
+    gpu
+        Whether they computed on a GPU.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    stage: str
+    wall_s: float
+    cpu_s: float | None
+    commands: int
+    threads: int
+    memory_gib: float
+    gpu: bool
+
+
+@dataclass(frozen=True)
+class Case:
+    """A finished case: its jobs, and its files and their bytes."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    jobs: tuple[Job, ...]
+    size_bytes: int
+    files: int
+
+
+@dataclass(frozen=True)
+class Measures:
+    """A finished build in figures; names and paths of cases are not kept.
+
+    Parameters
+    ----------
+    cases
+        The finished ones.
+    screenings
+        Jobs that screened a candidate.
+    starts_s
+        Mean seconds between two commands of a job, by neither's clock; None if none was seen.
+    left_out
+        Cases that are unfinished or were set aside.
+    report_bytes, page_bytes
+        Of the report without pages of cases, and of one such page with what belongs to it.
+    first, last
+        Dates of the first and the last record, ISO 8601.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    cases: tuple[Case, ...]
+    screenings: tuple[Job, ...]
+    starts_s: float | None
+    left_out: int
+    report_bytes: int
+    page_bytes: int
+    first: str
+    last: str
+
+    def case_gb(self) -> float:
+        """Return the mean disk of a case, 10^9 bytes."""
+        return statistics.fmean(case.size_bytes for case in self.cases) / 1e9
+
+    def seconds(self, job: Job, *, start_s: float, basis: Basis) -> float:
+        """Return the seconds of a job with the starts of its commands.
+
+        By the CPU time they are those on a machine that does nothing else: CPU time over threads,
+        if that is less than the wall time.
+        """
+        work = job.wall_s
+        if basis == "cpu":
+            if job.cpu_s is None:
+                raise BadInputError(
+                    "the provenance has no CPU time", code="no_cpu_time", field=job.stage,
+                    remedy="use --basis wall, or make the small build again",
+                )  # fmt: skip
+            work = min(work, job.cpu_s / job.threads)
+        return work + job.commands * start_s
+
+
+def read_measures(path: Path) -> Measures:
+    """Return the figures of a build's results, or those that a file holds.
+
+    Raises
+    ------
+    BadInputError
+        There is nothing (``missing_file``), no case is finished (``no_finished_case``), or the file
+        is not one that :func:`write_measures` writes (``bad_measures``).
+    """
+    if path.is_file():
+        return _from_file(path)
+    if not (path / "cases").is_dir():
+        raise BadInputError(
+            "no results of a build", code="missing_file", file=path, expected="a folder cases",
+            remedy="make a small build first (make demo) and name its results",
+        )  # fmt: skip
+    cases, dates, gaps, left_out = [], [], [], 0
+    for folder in sorted((path / "cases").iterdir()):
+        records = list(_records(folder))
+        jobs = _jobs(records)
+        if not _finished(jobs) or (folder / REJECTED_NAME).exists():
+            left_out += bool(records)
+            continue
+        gaps += _gaps(records)
+        dates += [str(record["date"]) for _, record in records]
+        cases.append(Case(jobs, *_size(folder)))
+    if not cases:
+        raise BadInputError(
+            "no case is finished", code="no_finished_case", file=path,
+            remedy="make a small build first (make demo) and name its results",
+        )  # fmt: skip
+    screened = [record for _, record in _records(path / "cohort" / "screening")]
+    return Measures(
+        tuple(cases), tuple(_job([record]) for record in screened),
+        statistics.fmean(gaps) if gaps else None, left_out, *_report_size(path / "report"),
+        min(dates), max(dates),
+    )  # fmt: skip
+
+
+def write_measures(path: Path, measures: Measures) -> None:
+    """Write figures as JSON, for an estimate elsewhere."""
+    write_json(path, {"format": FORMAT, **asdict(measures)})
+
+
+def _from_file(path: Path) -> Measures:
+    content = read_json(path)
+    kind = content.pop("format", None)
+    try:
+        found = TypeAdapter(Measures).validate_python(content)
+    except ValidationError:
+        kind = None
+    if kind != FORMAT or not found.cases:
+        raise BadInputError(
+            "not the figures of a build", code="bad_measures", file=path,
+            expected="what lcsd estimate --save writes",
+        )  # fmt: skip
+    return found
+
+
+def _records(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the provenance below a folder that has what is measured, by its path there."""
+    for path in sorted(folder.rglob(f"*{PROVENANCE_SUFFIX}")):
+        record = read_json(path)
+        if {"stage", "wall_s", "peak_memory_gib", "settings", "date"} <= set(record):
+            yield str(path.relative_to(folder)), record
+
+
+def _job(records: list[Mapping[str, Any]]) -> Job:
+    """Return the job of which these are the commands."""
+    cpu = [record.get("cpu_s") for record in records]
+    return Job(
+        stage=records[0]["stage"],
+        wall_s=round(sum(record["wall_s"] for record in records), 3),
+        cpu_s=None if None in cpu else round(sum(cpu), 3),  # type: ignore[arg-type]
+        commands=len(records),
+        threads=max(record["settings"].get("threads") or 1 for record in records),
+        memory_gib=max(record["peak_memory_gib"] for record in records),
+        gpu=any(record["settings"].get("device") == "cuda" for record in records),
+    )
+
+
+def _jobs(records: list[tuple[str, dict[str, Any]]]) -> tuple[Job, ...]:
+    """Return the jobs of a case: one for each stage, and for each evaluation."""
+    grouped: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for name, record in records:
+        stage = record["stage"]
+        grouped[name if stage == EVALUATE else stage].append(record)
+    return tuple(_job(found) for found in grouped.values())
+
+
+def _finished(jobs: tuple[Job, ...]) -> bool:
+    """Whether the last stages of a case are there."""
+    return {"gates", "keypoints", "correspond", "register"} <= {job.stage for job in jobs}
+
+
+def _gaps(records: list[tuple[str, dict[str, Any]]]) -> list[float]:
+    """Return the seconds between the two commands of each job.
+
+    From the date of the first's record to that of the second's, less the second's own seconds.
+    Dates have whole seconds, so single ones are rough and their mean is not.
+    """
+    pairs = defaultdict(list)
+    for name, record in records:
+        if record["stage"] in TWO_SCANS:
+            pairs[record["stage"], Path(name).parent].append(record)
+    gaps = []
+    for found in pairs.values():
+        if len(found) == 2:
+            first, second = sorted(found, key=lambda record: str(record["date"]))
+            between = datetime.fromisoformat(second["date"]) - datetime.fromisoformat(first["date"])
+            gap = between.total_seconds() - second["wall_s"]
+            if gap < MOST_START_S:
+                gaps.append(gap)
+    return gaps
+
+
+def _size(folder: Path) -> tuple[int, int]:
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    return sum(sizes), len(sizes)
+
+
+def _report_size(folder: Path) -> tuple[int, int]:
+    whole, _ = _size(folder)
+    pages, _ = _size(folder / "cases")
+    count = len(list((folder / "cases").glob("*.html")))
+    return whole - pages, pages // count if count else 0
