@@ -179,7 +179,7 @@ def _slurm(_: Config) -> Iterator[Finding]:
     elif state == "silent":
         remedy = (
             "start slurmctld, or remove its slurm.conf or the plugin: each start of snakemake, "
-            "also of a build on this machine alone, waits 10 s for the answer"
+            "also of a build on this machine alone, waits about 10 s for the answer"
         )
         yield Finding("SLURM", "risky", f"{client}, but its controller does not answer", remedy)
     else:

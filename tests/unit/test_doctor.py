@@ -99,8 +99,8 @@ NO_CONFIGURATION = "echo 'fatal: Could not establish a configuration source' >&2
     [
         (UP, True, "good", "the controller answers"),
         (UP, False, "risky", "pip install snakemake-executor-plugin-slurm"),
-        (DOWN, True, "risky", "waits 10 s"),
-        ("exec sleep 30", True, "risky", "waits 10 s"),
+        (DOWN, True, "risky", "waits about 10 s"),
+        ("exec sleep 30", True, "risky", "waits about 10 s"),
         (NO_CONFIGURATION, True, "good", "no slurm.conf"),
         (NO_CONFIGURATION, False, "good", "no slurm.conf"),
     ],

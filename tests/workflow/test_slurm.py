@@ -35,6 +35,7 @@ TOO_LITTLE_MB = 400
 """Memory of a prealign job and the snakemake around it is between this and its double."""
 
 COLUMNS = ("JobID", "State", "Partition", "MinMemory", "tres-per-job", "WorkDir", "Comment")
+SHORT = ("vessels", "gates", "cloud", "keypoints")
 KILL_SECONDS = 120.0
 GONE_SECONDS = 30.0
 
@@ -106,8 +107,10 @@ def workspace_of(folder: Path, row: dict[str, str], profile: Path) -> Workspace:
     return Workspace(folder, write_manifest(folder / "pairs.tsv", [row]), profile=profile)
 
 
-def profile_with_little_memory(folder: Path) -> Path:
+def profile_of_the_test(folder: Path) -> Path:
+    """Write the profile with too little memory for one stage, and with a group of four."""
     content = yaml.safe_load((PROFILE / "config.yaml").read_text(encoding="utf-8"))
+    content["groups"] = dict.fromkeys(SHORT, "short")
     content["set-resources"]["prealign"]["mem_mb"] = f"attempt * {TOO_LITTLE_MB}"
     folder.mkdir()
     (folder / "config.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
@@ -124,7 +127,7 @@ def sent(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Sent:
     row = rows_of(cohort)[-1]
     for column in ("fixed_source", "moving_source", "landmarks"):
         row[column] = str(cohort.parent / row[column])
-    good = workspace_of(root / "good", row, profile_with_little_memory(root / "profile"))
+    good = workspace_of(root / "good", row, profile_of_the_test(root / "profile"))
     absent = {**row, "fixed_source": str(root / "absent.nii.gz")}
     bad = workspace_of(root / "bad", absent, PROFILE)
     with cluster():
@@ -179,13 +182,12 @@ def test_a_job_out_of_memory_is_sent_again_with_more(sent: Sent) -> None:
     assert memory == [TOO_LITTLE_MB, 2 * TOO_LITTLE_MB]
 
 
-def test_short_stages_share_a_job(sent: Sent) -> None:
+def test_stages_can_share_a_job(sent: Sent) -> None:
     rules = [job.rule.removeprefix("rule_").split("_wildcards")[0] for job in sent.jobs]
-    grouped = [rule for rule in rules if rule.startswith("vessels_")]
+    (grouped,) = [rule for rule in rules if rule.startswith("short_")]
+    assert set(grouped.split("_")) == {"short", *SHORT}
     single = {"convert", "lungs", "prealign", "correspond", "register", "evaluate", "report"}
-    assert set(rules) == single | set(grouped)
-    assert len(grouped) == 1
-    assert set(grouped[0].split("_")) == {"vessels", "gates", "cloud", "keypoints"}
+    assert set(rules) == single | {grouped}
 
 
 def test_bad_input_is_tried_again_and_set_aside(sent: Sent) -> None:
