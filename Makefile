@@ -54,6 +54,8 @@ lint: install  ## Check format, types and the workflow
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint --configfile tests/workflow/lint.yaml
 	$(BIN)/snakemake --dry-run --quiet --configfile tests/workflow/lint.yaml
+	$(BIN)/snakemake --dry-run --quiet --profile workflow/profiles/slurm \
+	  --configfile tests/workflow/lint.yaml
 
 format: install  ## Format the code
 	$(BIN)/ruff format .

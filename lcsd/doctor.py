@@ -5,6 +5,7 @@ import importlib.util
 import os
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 """Memory that a container may use, bytes or ``max``."""
 
 SLURM_PLUGIN = "snakemake_executor_plugin_slurm"
+
+SLURM_SECONDS = 5.0
+"""After which a controller counts as silent; one that is up answers in a tenth of a second."""
 
 
 @dataclass(frozen=True)
@@ -184,11 +188,37 @@ def _slurm(_: Config) -> Iterator[Finding]:
     client = shutil.which("sbatch")
     if client is None:
         yield Finding("SLURM", "good", "not on this machine; needed only to build on a cluster")
-    elif importlib.util.find_spec(SLURM_PLUGIN) is None:
+        return
+    plugin = importlib.util.find_spec(SLURM_PLUGIN) is not None
+    state = _controller()
+    if state == "unconfigured":
+        found = f"{client}, but no slurm.conf; needed only to build on a cluster"
+        yield Finding("SLURM", "good", found)
+    elif not plugin:
         remedy = f"to build through it: pip install {SLURM_PLUGIN.replace('_', '-')}"
         yield Finding("SLURM", "risky", f"{client}, but Snakemake has no plugin for it", remedy)
+    elif state == "silent":
+        remedy = (
+            "start slurmctld, or remove its slurm.conf or the plugin: each start of snakemake, "
+            "also of a build on this machine alone, waits about 10 s for the answer"
+        )
+        yield Finding("SLURM", "risky", f"{client}, but its controller does not answer", remedy)
     else:
-        yield Finding("SLURM", "good", client)
+        yield Finding("SLURM", "good", f"{client}, the controller answers")
+
+
+def _controller() -> Literal["up", "silent", "unconfigured"]:
+    """Return whether SLURM's controller answers, does not, or is none that the programs know."""
+    try:
+        done = subprocess.run(
+            ["scontrol", "ping"], capture_output=True, text=True, check=False,
+            timeout=SLURM_SECONDS, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return "silent"
+    if " is UP" in done.stdout:
+        return "up"
+    return "unconfigured" if "configuration source" in done.stderr else "silent"
 
 
 def _weights(config: Config) -> Iterator[Finding]:

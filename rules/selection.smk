@@ -1,4 +1,5 @@
-# Which candidates become cases, and which of these are for testing.
+# Which candidates become cases, and which of these are for testing. Both choices take seconds, so
+# they are made where snakemake runs, also of a build on a cluster.
 TEST_COMMAND = shlex.join(
     [
         "lcsd",
@@ -49,6 +50,7 @@ if BUILD.candidates:
             names=update(f"{RESULTS}/cohort/names.tsv"),
         log:
             f"{LOGS}/select.log",
+        localrule: True
         conda:
             "../environment.yml"
         params:
@@ -69,6 +71,7 @@ rule test_cases:
         f"{RESULTS}/cohort/test.tsv",
     log:
         f"{LOGS}/test_cases.log",
+    localrule: True
     conda:
         "../environment.yml"
     params:

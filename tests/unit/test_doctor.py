@@ -1,6 +1,7 @@
 """What a machine has for a build: each line good, risky or missing, with what to do."""
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -100,13 +101,40 @@ def test_a_gpu_that_is_asked_for_must_be_there(
     assert "--device cpu" in found.remedy
 
 
-def test_slurm_needs_the_plugin_of_snakemake(monkeypatch: pytest.MonkeyPatch) -> None:
+UP = "echo 'Slurmctld(primary) at head is UP'"
+DOWN = "echo 'Slurmctld(primary) at head is DOWN'; exit 1"
+NO_CONFIGURATION = "echo 'fatal: Could not establish a configuration source' >&2; exit 1"
+
+
+@pytest.mark.parametrize(
+    ("ping", "plugin", "state", "said"),
+    [
+        (UP, True, "good", "the controller answers"),
+        (UP, False, "risky", "pip install snakemake-executor-plugin-slurm"),
+        (DOWN, True, "risky", "waits about 10 s"),
+        ("exec sleep 30", True, "risky", "waits about 10 s"),
+        (NO_CONFIGURATION, True, "good", "no slurm.conf"),
+        (NO_CONFIGURATION, False, "good", "no slurm.conf"),
+    ],
+)
+def test_slurm_needs_a_controller_and_the_plugin_of_snakemake(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    ping: str, plugin: bool, state: str, said: str,
+) -> None:  # fmt: skip
+    for name, text in (("sbatch", ""), ("scontrol", ping)):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(doctor, "SLURM_SECONDS", 0.5)
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda _: plugin or None)
     found = findings()["SLURM"]
-    monkeypatch.setattr(doctor.shutil, "which", lambda _: "/usr/bin/sbatch")
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda _: None)
-    assert found.state == "good"
-    found = findings()["SLURM"]
-    assert (found.state, "snakemake-executor-plugin-slurm" in found.remedy) == ("risky", True)
+    assert (found.state, said in f"{found.found}; {found.remedy}") == (state, True)
+
+
+def test_a_machine_without_slurm_is_good(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert findings()["SLURM"].found.startswith("not on this machine")
 
 
 def test_weights_that_are_asked_for_are_checked(manifest: Path, tmp_path: Path) -> None:

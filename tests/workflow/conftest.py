@@ -34,11 +34,14 @@ class Workspace:
         Its pairs.tsv.
     base
         Configuration that the build starts from.
+    profile
+        Folder of the profile of Snakemake.
     """
 
     folder: Path
     manifest: Path
     base: Path = TINY
+    profile: Path = PROFILE
 
     @property
     def results(self) -> Path:
@@ -50,7 +53,8 @@ class Workspace:
         config.write_text(yaml.safe_dump(content | (settings or {})))
         return [
             sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile"),
-            "--directory", str(self.folder), "--profile", str(PROFILE), "--configfile", str(config),
+            "--directory", str(self.folder), "--profile", str(self.profile),
+            "--configfile", str(config),
         ]  # fmt: skip
 
     def snakemake(
