@@ -248,13 +248,17 @@ def line(found: Status) -> str:
     if not found.selected:
         parts = ["cases not selected yet"]
     parts.append(f"{found.quarantined} set aside")
-    parts += [f"{found.count(state)} jobs {state}" for state in ("running", "failed", "waiting")]
+    parts += [f"{_jobs(found.count(state))} {state}" for state in ("running", "failed", "waiting")]
     return ", ".join([*parts, _rest_text(found)])
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job{'' if count == 1 else 's'}"
 
 
 def _rest_text(found: Status) -> str:
     jobs = sum(found.left.unknown.values())
-    more = f" and {jobs} jobs of stages without a time yet" if jobs else ""
+    more = f" and {_jobs(jobs)} of stages without a time yet" if jobs else ""
     if found.left.eta_s is None:
         return f"time left unknown{more}"
     return f"{hours(found.left.eta_s)} left{more}"
