@@ -62,11 +62,14 @@ def command(
                 )  # fmt: skip
             folder = Path(build.results) if build is not None else results
             assert folder is not None  # noqa: S101 - one of the two is there
+            ran = False
             while True:
                 found = status(folder, build, directory=directory, records=records)
                 _show(found, as_json=as_json, watch=watch)
-                if not watch or found.ended:
+                # After a failure much is left, and the build has ended all the same.
+                if not watch or found.ended or (ran and found.state == "idle"):
                     break
+                ran = ran or found.state == "running"
                 time.sleep(interval)
     except LcsdError as error:
         say(f"lcsd status: error: {error.message}")

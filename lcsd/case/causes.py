@@ -13,9 +13,9 @@ from typing import Any
 
 from lcsd import __version__
 from lcsd.build import SCANS, Build
-from lcsd.errors import BadInputError
-from lcsd.files import read_json, sha256
+from lcsd.files import sha256
 from lcsd.pairs import Pair
+from lcsd.records import GIVEN, OUTSIDE, read_record
 from lcsd.sources import is_series_uid
 from lcsd.stages import Job, case_jobs
 from lcsd.status.states import Snapshot
@@ -95,9 +95,9 @@ class _Look:
             yield Cause("it runs now, or was cut off in the last run")
             return
         records = [self._record(path) for path in job.provenance()]
-        if None in records:
+        known = [record for record in records if record]
+        if len(known) < len(records):
             yield Cause("its provenance is missing or broken, so its settings are unknown", False)
-        known = [record for record in records if record is not None]
         seen: set[str] = set()
         for at, record in enumerate(known):
             for cause in (*self._settings(job, record, at), *self._given(job, record, at)):
@@ -109,11 +109,8 @@ class _Look:
         for version in sorted(made_by - {__version__}):
             yield Cause(f"made by lcsd {version}, this is {__version__}: no run for that", False)
 
-    def _record(self, path: str) -> dict[str, Any] | None:
-        try:
-            return read_json(self.results / path)
-        except (BadInputError, OSError):
-            return None
+    def _record(self, path: str) -> dict[str, Any]:
+        return read_record(self.results / path)[0]
 
     def _settings(self, job: Job, record: Mapping[str, Any], at: int) -> Iterator[Cause]:
         """Yield settings that differ; ``at`` counts the commands of the job."""
@@ -156,23 +153,34 @@ class _Look:
         return {"landmarks": str(pair.landmarks)} if job.stage == "evaluate" else {}
 
     def _inputs(self, job: Job, records: Sequence[Mapping[str, Any]]) -> Iterator[Cause]:
-        """Yield inputs whose bytes or times differ."""
-        hashes = {
-            self._place(job, str(entry["path"])): str(entry["sha256"])
-            for record in records
-            for entry in record.get("inputs", {}).values()
-        }
+        """Yield inputs that are others than they were, or whose bytes or times differ."""
+        own = f"cases/{job.case}/"
+        hashes: dict[Path, str] = {}
+        others: set[str] = set()
+        for record in records:
+            for name, entry in record.get("inputs", {}).items():
+                path = str(entry["path"])
+                outside = name in (*OUTSIDE, GIVEN)
+                # Paths were written in another folder, and the build may have been moved.
+                inside = not outside and f"/{own}" in f"/{path}"
+                tail = own + path.rpartition(own)[2] if inside else None
+                if tail is not None and tail not in job.inputs:
+                    others.add(tail)
+                place = self.results / tail if tail else (self.now.engine.folder or Path()) / path
+                hashes[place] = str(entry["sha256"])
+        for tail in sorted(others):
+            yield Cause(f"it read {tail}, and reads another file now")
         oldest = min(_changed(self.results / path) for path in job.outputs)
-        for path in dict.fromkeys((*(self.results / path for path in job.inputs), *hashes)):
-            if not path.exists():
-                continue  # another job makes it, or it is away for a while
-            newer, recorded = _changed(path) > oldest, hashes.get(path)
-            if newer or recorded is not None:
-                yield from self._input(path, newer=newer, recorded=recorded)
+        for place in dict.fromkeys((*(self.results / path for path in job.inputs), *hashes)):
+            if place.exists():  # else another job makes it, or it is away for a while
+                yield from self._input(
+                    place, newer=_changed(place) > oldest, recorded=hashes.get(place)
+                )
 
     def _input(self, path: Path, *, newer: bool, recorded: str | None) -> Iterator[Cause]:
         if recorded is None:
-            yield Cause(f"input {path} is newer than what was made of it")
+            if newer:
+                yield Cause(f"input {path} is newer than what was made of it")
             return
         if path not in self._hashes:
             self._hashes[path] = sha256(path)
@@ -191,13 +199,6 @@ class _Look:
                 f"input {path} is newer than what was made of it, with the same bytes: Snakemake "
                 "goes by times where files are large"
             )
-
-    def _place(self, job: Job, path: str) -> Path:
-        """Return where an input of a provenance stands now; the build may have been moved."""
-        inside = next((name for name in job.inputs if path.endswith(f"/{name}")), None)
-        if inside is not None:
-            return self.results / inside
-        return (self.now.engine.folder or Path()) / path
 
 
 def flat(settings: Mapping[str, Any], within: str = "") -> dict[str, Any]:

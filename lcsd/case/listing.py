@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lcsd.build import Build
-from lcsd.errors import BadInputError
-from lcsd.files import read_json
+from lcsd.records import read_record
 from lcsd.stages import case_jobs
 from lcsd.status.states import JobState, Snapshot
 
@@ -60,7 +59,7 @@ def show(build: Build, case: str, now: Snapshot) -> list[Shown]:
     states = now.states(jobs)
     found = []
     for job in jobs:
-        records = [_record(now.results / path) for path in job.provenance()]
+        records = [read_record(now.results / path)[0] for path in job.provenance()]
         rejection = now.rejections.get(case)
         aside = states[job] == "quarantined" and rejection is not None
         found.append(
@@ -77,14 +76,6 @@ def show(build: Build, case: str, now: Snapshot) -> list[Shown]:
             )
         )
     return found
-
-
-def _record(path: Path) -> dict[str, Any]:
-    """Return a provenance; an empty one if it is missing or broken."""
-    try:
-        return read_json(path)
-    except (BadInputError, OSError):
-        return {}
 
 
 def _size(path: Path) -> int | None:
