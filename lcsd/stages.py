@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lcsd.build import METHODS, SCANS, Build
-from lcsd.provenance import provenance_path
+from lcsd.provenance import provenance_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ class Job:
 
     def provenance(self) -> list[str]:
         """Return where the provenance of its commands stands."""
-        return [str(provenance_path(Path(record))) for record in self.records]
+        parts = [record.rpartition("/") for record in self.records]
+        return [f"{folder}/{provenance_name(name)}" for folder, _, name in parts]
 
 
 def _both(pattern: str) -> tuple[str, ...]:

@@ -1,9 +1,12 @@
 """``lcsd status``: how far a build is."""
 
+import contextlib
 import datetime
+import gc
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +67,8 @@ def command(
             assert folder is not None  # noqa: S101 - one of the two is there
             ran = False
             while True:
-                found = status(folder, build, directory=directory, records=records)
+                with _no_collector():
+                    found = status(folder, build, directory=directory, records=records)
                 _show(found, as_json=as_json, watch=watch)
                 # After a failure much is left, and the build has ended all the same.
                 if not watch or found.ended or (ran and found.state == "idle"):
@@ -77,6 +81,16 @@ def command(
     except KeyboardInterrupt:
         # How a user ends a watch.
         say("")
+
+
+@contextlib.contextmanager
+def _no_collector() -> Iterator[None]:
+    """Switch the collector of cycles off: it would walk what lives on, for a fifth of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _show(found: "Status", *, as_json: bool, watch: bool) -> None:
