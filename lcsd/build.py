@@ -111,7 +111,12 @@ class Build:
         return METHODS
 
     def pair(self, case: str) -> Pair:
-        """Return a case by name; raise ``BadInputError`` if the manifest does not have it."""
+        """Return a case by name; raise ``BadInputError`` if the build does not have it (yet)."""
+        if self.candidates and not Path(self.manifest).exists():
+            raise BadInputError(
+                "the cases are not selected yet", code="not_selected", file=self.manifest,
+                field=case, remedy="build until the selection first",
+            )  # fmt: skip
         pairs = self.pairs
         if case not in pairs:
             raise BadInputError(

@@ -17,7 +17,7 @@ from lcsd.errors import BadInputError, LcsdError
     epilog="Example: lcsd case case-0001 --config my.yaml --from register -- --cores 4",
 )
 @click.argument("case")
-@click.argument("options", nargs=-1)
+@click.argument("options", nargs=-1, metavar="[-- OPTIONS OF SNAKEMAKE]")
 @click.option(
     "--config", "config_file", type=FILE, help="Configuration of the build, as for snakemake."
 )

@@ -11,10 +11,13 @@ from click.testing import CliRunner, Result
 
 from lcsd import quarantine
 from lcsd.build import Build
+from lcsd.case.listing import _hash
 from lcsd.cli import case as cli
 from lcsd.cli.main import main
 from lcsd.errors import BadInputError
 from tests.unit.made_up_cases import make_build, make_case
+from tests.unit.test_candidates import ROW as CANDIDATE
+from tests.unit.test_candidates import write as write_candidates
 
 
 @pytest.fixture
@@ -152,3 +155,20 @@ def test_a_case_near_by_is_suggested(tmp_path: Path, build: Build) -> None:
     result = run("Case-001", "--manifest", named.manifest, "--results", named.results)
     assert "did you mean case-0001?" in result.stderr
     assert os.listdir(tmp_path / "results" / "cases") == ["b"]  # noqa: PTH208 - names alone
+
+
+def test_a_case_of_a_selection_that_was_not_made_is_bad_input(tmp_path: Path) -> None:
+    table = write_candidates(tmp_path / "candidates.tsv", CANDIDATE)
+    config = tmp_path / "selection.yaml"
+    config.write_text(yaml.safe_dump({"candidates": str(table), "results": str(tmp_path / "r")}))
+    (tmp_path / "r").mkdir()
+    for more in ((), ("--why",), ("--from", "lungs")):
+        result = run(CANDIDATE["case"], "--config", config, *more)
+        assert (result.exit_code, "[not_selected]" in result.stderr) == (2, True)
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_hash_of_settings_leaves_threads_out() -> None:
+    one = {"settings": {"k": 29, "threads": 1}}
+    assert _hash([one]) == _hash([{"settings": {"k": 29, "threads": 8}}])
+    assert _hash([one]) != _hash([{"settings": {"k": 30, "threads": 1}}]) != _hash([one, one])
