@@ -33,7 +33,7 @@ from lcsd.errors import BadInputError, LcsdError
 @click.option("--dry-run", is_flag=True, help="With --from: only show what would be done.")
 @click.option(
     "--directory", type=FILE,
-    help="Folder in which snakemake was called.  [default: this one, or the nearest above RESULTS]",
+    help="Folder in which snakemake was called.  [default: found here or above RESULTS]",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
 def command(

@@ -31,7 +31,7 @@ WATCH_SECONDS = 5.0
 @click.option("--manifest", type=FILE, help="Pairs manifest, instead of the configuration's.")
 @click.option(
     "--directory", type=FILE,
-    help="Folder in which snakemake was called.  [default: this one, or the nearest above RESULTS]",
+    help="Folder in which snakemake was called.  [default: found here or above RESULTS]",
 )  # fmt: skip
 @click.option("--watch", is_flag=True, help="Look again and again, until the build has ended.")
 @click.option(

@@ -10,12 +10,16 @@ import os
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 SNAKEMAKE_FOLDER = ".snakemake"
 CONTINUED = "@"
 """Begins the parts of a name that is too long for one file name, but the last."""
+
+LOCK_LINES = 100
+"""A lock holds a line for each file of one build, up to millions: the first ones tell which."""
 
 PROCESSES = Path("/proc")
 
@@ -52,20 +56,18 @@ def look(results: Path, directory: Path | None = None) -> Engine:
     results
         Folder of the build.
     directory
-        Folder in which ``snakemake`` was called; if None, the present one or the nearest one above
-        the results that Snakemake has worked in.
+        Folder in which ``snakemake`` was called; if None, it is looked for here and above the
+        results: where a build is at work, else the nearest.
     """
-    folder = _folder(results, directory)
-    if folder is None:
-        return Engine("unknown")
     root = results.resolve()
-    return Engine(_state(folder, root), folder, frozenset(marked(folder, root)))
-
-
-def _folder(results: Path, directory: Path | None) -> Path | None:
-    above = results.resolve().parents
-    places = [Path.cwd(), *above] if directory is None else [directory.resolve()]
-    return next((place for place in places if (place / SNAKEMAKE_FOLDER).is_dir()), None)
+    places = [Path.cwd(), *root.parents] if directory is None else [directory.resolve()]
+    found = [
+        Engine(_state(place, root), place, frozenset(marked(place, root)))
+        for place in dict.fromkeys(places)
+        if (place / SNAKEMAKE_FOLDER).is_dir()
+    ]
+    at_work = (engine for engine in found if engine.state != "idle" or engine.marked)
+    return next(at_work, found[0] if found else Engine("unknown"))
 
 
 def marked(folder: Path, root: Path) -> Iterator[str]:
@@ -103,7 +105,8 @@ def _locked(folder: Path, root: Path) -> bool:
     for lock in sorted((folder / SNAKEMAKE_FOLDER / "locks").glob("*.output.lock")):
         try:
             with lock.open(encoding="utf-8") as handle:
-                if any(_inside(folder / line.rstrip("\n"), root) for line in handle):
+                lines = (line.rstrip("\n") for line in islice(handle, LOCK_LINES))
+                if any(_inside(folder / line, root) for line in lines):
                     return True
         except OSError:  # gone since
             continue
@@ -125,5 +128,12 @@ def _working_in(folder: Path) -> Iterator[int]:
 
 def _is_snakemake(words: list[bytes]) -> bool:
     """Return whether a command line calls Snakemake, by its script or as a module."""
-    called = [os.path.basename(word) for word in words[:2]]  # noqa: PTH119 - bytes
-    return b"snakemake" in called or words[1:3] == [b"-m", b"snakemake"]
+    program, *rest = (os.path.basename(word) for word in words)  # noqa: PTH119 - bytes
+    if not program.startswith(b"python"):
+        return program == b"snakemake"
+    for at, word in enumerate(rest):
+        if word == b"-m":
+            return rest[at + 1 : at + 2] == [b"snakemake"]
+        if not word.startswith(b"-"):
+            return word == b"snakemake"
+    return False

@@ -66,6 +66,9 @@ def test_the_nearest_folder_above_is_taken(
     assert look(results).folder == tmp_path
     (elsewhere / ".snakemake").mkdir()
     assert look(results).folder == elsewhere
+    # Wherever Snakemake works on this build, there it is.
+    lock(tmp_path, "results/report/complete")
+    assert look(results).folder == tmp_path
 
 
 def test_a_lock_of_another_build_is_none_of_this_one(results: Path, tmp_path: Path) -> None:
@@ -80,7 +83,9 @@ def test_a_lock_of_another_build_is_none_of_this_one(results: Path, tmp_path: Pa
     [
         (["snakemake", "--cores", "2"], "running"),
         (["python", "/env/bin/snakemake", "-n"], "running"),
-        (["python", "-m", "snakemake"], "running"),
+        (["/env/bin/python3.11", "-u", "-m", "snakemake"], "running"),
+        (["python", "-m", "pytest", "snakemake"], "locked"),
+        (["python", "-i"], "locked"),
         (["bash", "-c", "snakemake"], "locked"),
         (["lcsd", "status", "snakemake"], "locked"),
     ],
