@@ -47,9 +47,13 @@ class Records:
 
     def span(self, results: Path, job: Job) -> Span | None:
         """Return when a job worked; None if a provenance is missing or says nothing."""
-        times = [self._times(f"{results}/{path}") for path in job.provenance()]
-        known = [time for time in times if time is not None]
-        if not known or len(known) < len(times):
+        known: list[tuple[float, float]] = []
+        for path in job.provenance():
+            times = self._times(f"{results}/{path}")
+            if times is None:
+                return None
+            known.append(times)
+        if not known:
             return None
         end = max(date for date, _ in known)
         seconds = sum(wall for _, wall in known)
@@ -61,12 +65,20 @@ class Records:
             known = self._known.get(path)
             if known is not None and known[0] == _stamp(os.stat(path)):  # noqa: PTH116 - faster
                 return known[1]
-            with open(path, "rb", buffering=0) as handle:  # noqa: PTH123 - twice as fast as Path
-                stamp = _stamp(os.fstat(handle.fileno()))
-                self._known[path] = (stamp, _times(handle.read()))
+            self._known[path] = _read(path)
         except OSError:  # vanished
             return None
         return self._known[path][1]
+
+
+def _read(path: str) -> tuple[tuple[int, int], tuple[float, float] | None]:
+    """Return the stamp and the times of a file, by four calls of the system instead of nine."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        status = os.fstat(handle)
+        return _stamp(status), _times(os.read(handle, status.st_size))
+    finally:
+        os.close(handle)
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int]:
