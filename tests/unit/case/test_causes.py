@@ -132,6 +132,13 @@ def test_a_source_with_other_bytes_is_named_with_both_hashes(build: Build, tmp_p
     assert found["lungs"] == ["convert runs before"]
 
 
+def test_the_oldest_output_counts(build: Build, tmp_path: Path) -> None:
+    late = Path(build.results) / "cases" / "b" / "scans" / "moving.nii.gz"
+    os.utime(late, (BEGIN_S + 20, BEGIN_S + 20))
+    rewrite(tmp_path / "b_fixed.nii", "another", BEGIN_S + 10)
+    assert "has changed" in runs(build)["convert"][0]
+
+
 def test_an_older_file_with_other_bytes_is_a_note(build: Build, tmp_path: Path) -> None:
     """Snakemake goes by times, so a file that was put back with its old date escapes it."""
     rewrite(tmp_path / "b_moving.nii", "another", 10)
