@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from lcsd.candidates import Candidate, read_candidates
-from lcsd.config import Config, validate
+from lcsd.config import Config, read_yaml, validate
 from lcsd.errors import BadInputError
 from lcsd.pairs import Pair, read_pairs
 from lcsd.quarantine import REJECTED_NAME
 from lcsd.sources import is_series_uid
+from lcsd.suggest import suggestion
 
 METHODS = {"corrfield": "correspondences", "divroc": "registration"}
 """Methods that are scored at landmarks, and the folder of each one's displacement field."""
@@ -66,6 +67,25 @@ class Build:
         assert config.manifest is not None  # noqa: S101 - the configuration has one of the two
         return cls(config, {}, {pair.case: pair for pair in read_pairs(config.manifest)})
 
+    @classmethod
+    def from_file(
+        cls, file: Path | None, *, manifest: Path | None = None, results: Path | None = None
+    ) -> "Build":
+        """Return the build of a configuration file; ``manifest`` and ``results`` override its own.
+
+        As ``snakemake --configfile FILE --config manifest=... results=...`` sees it.
+
+        Raises
+        ------
+        BadInputError
+            As :meth:`from_config`; the file is missing or no YAML.
+        """
+        content = {} if file is None else read_yaml(file)
+        named = {"manifest": manifest, "results": results}
+        content |= {name: str(path) for name, path in named.items() if path is not None}
+        validate(Config, content, file=file)  # names the file in what it raises
+        return cls.from_config(content)
+
     @property
     def results(self) -> str:
         """Folder of the build."""
@@ -99,12 +119,17 @@ class Build:
         return len(self.given) or self.config.select.count + pool
 
     def pair(self, case: str) -> Pair:
-        """Return a case by name; raise ``BadInputError`` if the manifest does not have it."""
+        """Return a case by name; raise ``BadInputError`` if the build does not have it (yet)."""
+        if self.candidates and not Path(self.manifest).exists():
+            raise BadInputError(
+                "the cases are not selected yet", code="not_selected", file=self.manifest,
+                field=case, remedy="build until the selection first",
+            )  # fmt: skip
         pairs = self.pairs
         if case not in pairs:
             raise BadInputError(
                 "no such case", code="unknown_case", file=self.manifest, field=case,
-                expected="a case of the manifest",
+                expected="a case of the manifest", remedy=suggestion(case, pairs),
             )  # fmt: skip
         return pairs[case]
 
@@ -177,7 +202,7 @@ class Build:
         )
 
     def on_gpu(self, stage: str) -> bool:
-        """Return whether the jobs of a stage that knows a GPU are to compute on it."""
+        """Return whether the jobs of a stage are to compute on a GPU; no if it knows none."""
         made = self.config.lungs.method == "totalsegmentator"
         knows = {
             "screen": made and self.config.screen.masks == "made",
@@ -186,7 +211,7 @@ class Build:
             "correspond": True,
             "register": True,
         }
-        return self.config.workflow.device == "cuda" and knows[stage]
+        return self.config.workflow.device == "cuda" and knows.get(stage, False)
 
     def device(self, stage: str) -> tuple[str, ...]:
         """Return the option that has a stage compute on the GPU, if it is to; none for the CPU."""

@@ -35,7 +35,12 @@ KIBIBYTE = 1024
 
 def provenance_path(output: Path) -> Path:
     """Return where the provenance of an output file stands: beside it, suffixes replaced."""
-    return output.with_name(output.name.split(".")[0] + PROVENANCE_SUFFIX)
+    return output.with_name(provenance_name(output.name))
+
+
+def provenance_name(name: str) -> str:
+    """Return the name of the provenance of an output file of a name."""
+    return name.split(".", maxsplit=1)[0] + PROVENANCE_SUFFIX
 
 
 def peak_memory_gib() -> float:

@@ -82,7 +82,7 @@ def read_records(root: Path, names: Iterable[str]) -> Records:
     for name in names:
         if not name.endswith(PROVENANCE_SUFFIX):
             continue
-        record, why = _record(root / name)
+        record, why = read_record(root / name)
         if why:
             records.broken[name] = why
         outputs = _outputs(record, name)
@@ -100,11 +100,11 @@ def is_outdated(results: Path, case: str) -> bool:
     return next(records.outdated(), None) is not None
 
 
-def _record(path: Path) -> tuple[dict[str, Any], str]:
+def read_record(path: Path) -> tuple[dict[str, Any], str]:
     """Return a provenance file's content, or nothing and why it cannot be trusted."""
     try:
         record = read_json(path)
-    except BadInputError:
+    except (BadInputError, OSError):
         return {}, "not readable as provenance"
     if OWN_DIGEST not in record:
         return {}, "has no checksum: made by an older version, build it again"

@@ -8,11 +8,19 @@ from typing import Any, Literal
 
 from lcsd.errors import BadInputError
 from lcsd.files import HASH_CHUNK_BYTES
+from lcsd.pairs import read_pairs
 from lcsd.provenance import PROVENANCE_SUFFIX
 from lcsd.quarantine import REJECTED_NAME
 from lcsd.records import BUILD_FOLDERS, read_records
 from lcsd.release.archive import read_manifest
 from lcsd.release.layout import MANIFEST_NAME
+from lcsd.stages import case_jobs
+
+VERIFIED_FOLDERS = (*BUILD_FOLDERS, "report")
+"""What of a build is verified: its results, and the report that is made of them."""
+
+COMPLETE_NAME = "report/complete"
+"""Empty; Snakemake makes it after the report."""
 
 Kind = Literal["changed", "missing", "extra", "outdated"]
 
@@ -128,22 +136,28 @@ def bytes_to_check(folder: Path) -> int:
 
 def _files(folder: Path) -> list[str]:
     """Return the files of a release or a build that count, as paths inside it, sorted."""
-    roots = [folder] if is_release(folder) else [folder / name for name in BUILD_FOLDERS]
+    roots = [folder] if is_release(folder) else [folder / name for name in VERIFIED_FOLDERS]
     found = (path for root in roots for path in root.rglob("*"))
     return sorted(
         str(path.relative_to(folder)) for path in found if path.is_file() or path.is_symlink()
     )
 
 
-def verify(folder: Path, *, progress: Progress = lambda _: None) -> Verified:
+def verify(
+    folder: Path, *, manifest: Path | None = None, progress: Progress = lambda _: None
+) -> Verified:
     """Compare every file of a release or a build with the checksums that were written with it.
 
     Parameters
     ----------
     folder
         A release: every file must be in ``SHA256SUMS`` and the other way round. Or the results of
-        a build: every file of its cases and cohort must be in the provenance beside it, every
-        provenance must be whole, and files must have been made from those that are there.
+        a build: every file of its cases, cohort and report must be in the provenance beside it,
+        every provenance must be whole, and files must have been made from those that are there.
+    manifest
+        Of a build: every case in it that was not set aside must have the files of every stage.
+        Without it, a stage whose files are gone with their provenance is not missed unless a later
+        one was made from them.
     progress
         Called with the bytes read.
 
@@ -151,13 +165,16 @@ def verify(folder: Path, *, progress: Progress = lambda _: None) -> Verified:
     ------
     BadInputError
         There is no such folder, it is neither a release nor a build, or the list of checksums of a
-        release is broken.
+        release or the manifest is broken.
     """
     bytes_to_check(folder)  # raises if there is nothing to verify
     reader = _Reader(folder, progress)
     release = is_release(folder)
-    found = _of_release(folder, reader) if release else _of_build(folder, reader)
-    ordered = sorted(set(found), key=lambda difference: (difference.file, difference.kind))
+    found = {*(_of_release(folder, reader) if release else _of_build(folder, reader))}
+    if manifest is not None and not release:
+        known = {difference.file for difference in found}
+        found |= {lack for lack in _not_made(folder, manifest) if lack.file not in known}
+    ordered = sorted(found, key=lambda difference: (difference.file, difference.kind))
     return Verified(
         "release" if release else "build", reader.files, reader.size_bytes, tuple(ordered)
     )
@@ -182,7 +199,8 @@ def _of_build(folder: Path, reader: _Reader) -> Iterable[Difference]:
         if not (_was_set_aside(folder, name) and not (folder / records.own[name]).exists()):
             yield from reader.compare(name, expected)
     for name in names:
-        known = name in records.outputs or name.endswith(PROVENANCE_SUFFIX) or _is_rejection(name)
+        known = name in records.outputs or name.endswith(PROVENANCE_SUFFIX)
+        known = known or name == COMPLETE_NAME or _is_rejection(name)
         if not known:
             yield Difference("extra", name, "in no provenance")
     for made in records.outdated():
@@ -191,6 +209,15 @@ def _of_build(folder: Path, reader: _Reader) -> Iterable[Difference]:
         gone = made.source not in records.outputs and not (folder / made.source).exists()
         if gone and made.of_this_case and not _was_set_aside(folder, made.output):
             yield Difference("missing", made.source, f"{made.output} was made from it")
+
+
+def _not_made(folder: Path, manifest: Path) -> Iterable[Difference]:
+    """Yield what a manifest asks for and is not there, of cases that were not set aside."""
+    for pair in read_pairs(manifest):
+        for job in case_jobs(pair.case, scored=pair.landmarks is not None):
+            for name in job.outputs:
+                if not (folder / name).exists() and not _was_set_aside(folder, name):
+                    yield Difference("missing", name, f"the manifest asks for it ({job.name})")
 
 
 def _is_rejection(name: str) -> bool:

@@ -27,6 +27,8 @@ COMMANDS = {
     "compare": "Compare the methods of one or several builds.",
     "report": "Write the report of a build.",
     "release": "Write the publishable dataset of a build.",
+    "status": "Say how far a build is, how fast it goes and what failed.",
+    "case": "Show one case of a build, why it would be made again, or make it again.",
     "verify": "Find what differs from the checksums of a release or a build.",
     "doctor": "Say what this machine has and lacks for a build.",
     "estimate": "Say how long a build takes and what it needs, from a finished one.",

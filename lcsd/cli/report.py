@@ -18,6 +18,8 @@ from lcsd.cli.common import (
 )
 from lcsd.config import read_sections
 from lcsd.errors import LcsdError
+from lcsd.files import written_files
+from lcsd.provenance import Recorder
 from lcsd.report.style import DEFAULT_VIEWS
 from lcsd.settings.report import ReportSettings
 
@@ -58,7 +60,7 @@ def command(
     unfinished cases are listed with the reason; a broken file is named and left out.
     """
     set_threads(threads)
-    from lcsd.report.build import write_report  # noqa: PLC0415
+    from lcsd.report.build import PAGES_NAME, write_report  # noqa: PLC0415
 
     terminal = sys.stderr.isatty()
     progress = functools.partial(
@@ -69,10 +71,16 @@ def command(
         assignments = (*assignments, f"pages={pages}")
     try:
         settings, _ = read_sections("report", ReportSettings, {}, config_file, assignments)
-        with failures_named():
+        with failures_named(), written_files() as written:
+            recorded = {**settings.model_dump(mode="json"), "views": views, "threads": threads}
+            recorder = Recorder("report", recorded, written=written)
             summary = write_report(
                 results, manifest=manifest, views=views, settings=settings, progress=progress
             )
+            # Pages that were up to date are part of the report, too.
+            written.extend(sorted((summary.page.parent / PAGES_NAME).glob("*.html")))
+            inputs = {"manifest": manifest} if manifest is not None and manifest.exists() else {}
+            recorder.write(summary.page, inputs=inputs)
     except LcsdError as error:
         say(f"lcsd report: error: {error.message}")
         sys.exit(error.exit_code)

@@ -13,13 +13,17 @@ from lcsd.errors import LcsdError
 
 @click.command(epilog="Example: lcsd verify results/release")
 @click.argument("folder", metavar="DIR", type=FILE)
+@click.option(
+    "--manifest", type=FILE,
+    help="Of a build: its cases, each of which must have the files of every stage.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
-def command(*, folder: Path, as_json: bool) -> None:
+def command(*, folder: Path, manifest: Path | None, as_json: bool) -> None:
     """Compare every file of DIR with the checksums that were written with it.
 
     DIR is a release (its SHA256SUMS) or the results of a build (the provenance beside each file of
-    its cases and cohort). Prints a line per difference: changed, missing, extra, or outdated (made
-    from a file that has changed since). Exit code 1 if there is any.
+    its cases, cohort and report). Prints a line per difference: changed, missing, extra, or
+    outdated (made from a file that has changed since). Exit code 1 if there is any.
     """
     from lcsd.verify import bytes_to_check, verify  # noqa: PLC0415
 
@@ -32,7 +36,7 @@ def command(*, folder: Path, as_json: bool) -> None:
                 ascii=not terminal, mininterval=0.1 if terminal else PLAIN_PROGRESS_SECONDS,
             ) as bar,
         ):  # fmt: skip
-            result = verify(folder, progress=bar.update)
+            result = verify(folder, manifest=manifest, progress=bar.update)
     except LcsdError as error:
         say(f"lcsd verify: error: {error.message}")
         sys.exit(error.exit_code)

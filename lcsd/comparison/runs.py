@@ -18,7 +18,6 @@ from lcsd.points import PAIR_COLUMNS
 from lcsd.provenance import PROVENANCE_SUFFIX
 from lcsd.quarantine import REJECTED_NAME
 from lcsd.report.collect import (
-    GATES_NAME,
     LANDMARK_SUFFIX,
     METHOD_STAGES,
     UNREADABLE,
@@ -26,6 +25,7 @@ from lcsd.report.collect import (
     read_figures,
     read_verdicts,
 )
+from lcsd.stages import GATES_NAME
 
 SAME_LANDMARK_MM = 1e-2
 """Landmark tables round to 1e-4 mm; a landmark set twice is hardly ever nearer than this."""

@@ -33,12 +33,13 @@ from lcsd.points import (
     write_cloud,
     write_point_pairs,
 )
-from lcsd.release.choice import GATES_NAME, Chosen
+from lcsd.release.choice import Chosen
 from lcsd.release.consistency import check_dense, check_sparse
 from lcsd.release.layout import CLOUDS, SCAN_NUMBER, Split, pair_file, scan_file
 from lcsd.release.vtp import write_vtp
 from lcsd.report.collect import as_number
 from lcsd.settings.release import ReleaseSettings
+from lcsd.stages import GATES_NAME
 
 VOXEL_DECIMALS = 4
 

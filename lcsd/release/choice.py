@@ -13,9 +13,9 @@ from lcsd.pairs import CASE_PATTERN, Pair, read_pairs
 from lcsd.quarantine import REJECTED_NAME
 from lcsd.records import is_outdated
 from lcsd.release.layout import CLOUDS, SCAN_NUMBER, Split
+from lcsd.stages import GATES_NAME
 from lcsd.tables import read_table
 
-GATES_NAME = "vessels/gates.json"
 TEST_NAME = "cohort/test.tsv"
 MANIFEST_NAME = "cohort/pairs.tsv"
 

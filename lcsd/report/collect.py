@@ -19,6 +19,7 @@ from lcsd.points import read_cloud, read_point_pairs
 from lcsd.provenance import PROVENANCE_SUFFIX
 from lcsd.quarantine import REJECTED_NAME
 from lcsd.records import GIVEN
+from lcsd.stages import GATES_NAME, case_jobs
 
 T = TypeVar("T")
 
@@ -35,22 +36,15 @@ SCANS = ("fixed", "moving")
 LANDMARK_SUFFIX = "_landmarks.csv"
 
 STAGE_OUTPUTS = {
-    "convert": ("scans/fixed.nii.gz", "scans/moving.nii.gz"),
-    "lungs": ("lungs/fixed.nii.gz", "lungs/moving.nii.gz"),
-    "prealign": ("images/rigid.tfm",),
-    "vessels": ("vessels/fixed.nii.gz", "vessels/moving.nii.gz"),
-    "cloud": ("clouds/fixed_dense.npz", "clouds/moving_dense.npz"),
-    "keypoints": ("clouds/fixed_keypoints.npz", "clouds/moving_keypoints.npz"),
-    "correspond": (f"{METHODS['corrfield']}/field.nii.gz",),
-    "register": (f"{METHODS['divroc']}/field.nii.gz",),
+    job.stage: tuple(path.removeprefix(f"cases/{job.case}/") for path in job.outputs)
+    for job in case_jobs("any", scored=False)
+    if job.stage != "gates"
 }
-"""Stages in the order of the pipeline and the files that show that a case has passed them."""
+"""Stages in the order of the pipeline and the files that show that a case has passed them; gates
+judge a case and evaluations score it, which is told apart."""
 
 METHOD_STAGES = {"corrfield": "correspond", "divroc": "register"}
 """Scored methods and the stage whose time is theirs."""
-
-GATES_NAME = "vessels/gates.json"
-"""Verdicts of ``lcsd gates`` in a case's folder."""
 
 GATE_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
 """Names of gates become reason codes."""

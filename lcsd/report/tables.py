@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from lcsd.report.collect import GATES_NAME, STAGE_OUTPUTS, Case, Verdict, as_number
+from lcsd.report.collect import STAGE_OUTPUTS, Case, Verdict, as_number
 from lcsd.settings.gates import GatesSettings
+from lcsd.stages import GATES_NAME
 
 REJECTED_COLUMNS = ("case", "stage", "target", "code", "message")
 

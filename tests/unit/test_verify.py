@@ -3,10 +3,12 @@
 import json
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from click.testing import CliRunner
 
+from lcsd.build import METHODS
 from lcsd.cli.main import main
 from lcsd.errors import BadInputError
 from lcsd.files import read_json, write_json
@@ -14,6 +16,7 @@ from lcsd.provenance import Recorder
 from lcsd.release.build import write_release
 from lcsd.settings.release import ReleaseSettings
 from lcsd.verify import verify
+from tests.unit import made_up_cases
 from tests.unit.release.made_up import make_build
 
 
@@ -206,12 +209,63 @@ def test_provenance_of_older_versions_is_named(made: Path, tmp_path: Path) -> No
     assert "older version" in found.why
 
 
-def test_rejections_report_and_logs_of_a_build_are_left_out(made: Path, tmp_path: Path) -> None:
+def test_rejections_and_logs_of_a_build_are_left_out(made: Path, tmp_path: Path) -> None:
     folder = copied(made, tmp_path / "results")
     write_json(folder / "cases" / "a1" / "rejected.json", {"code": "not_hu"})
-    (folder / "report").mkdir()
-    (folder / "report" / "index.html").write_text("x")
+    (folder / "logs").mkdir()
+    (folder / "logs" / "select.log").write_text("x")
     assert kinds(folder) == {}
+
+
+def test_the_report_of_a_build_is_verified(made: Path, tmp_path: Path) -> None:
+    """Each of its files but the one that Snakemake makes; a kept page is one of them."""
+    folder = copied(made, tmp_path / "results")
+    report = folder / "report"
+    command = ["report", str(folder), "--views", "1", "--pages"]
+    assert CliRunner().invoke(main, [*command, "1"]).exit_code == 0
+    pages = {path: path.stat().st_mtime_ns for path in (report / "cases").glob("*.html")}
+    assert CliRunner().invoke(main, [*command, "0"]).exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in pages} == pages != {}
+    (report / "complete").touch()
+    assert kinds(folder) == {}
+    names = [f"report/{name}" for name in one_of_each_kind(report) if name != "complete"]
+    assert {Path(name).suffix for name in names} >= {".html", ".csv", ".tsv", ".jpg", ".json"}
+    for place, name in enumerate(names):
+        before = (folder / name).read_bytes()
+        flip(folder / name, byte=13 * place + 2, bit=place % 7)
+        assert kinds(folder).get(name) == "changed", name
+        (folder / name).unlink()
+        if not name.endswith(".provenance.json"):
+            assert kinds(folder) == {name: "missing"}
+        (folder / name).write_bytes(before)
+    (report / "cases" / "foreign.html").write_text("x")
+    assert kinds(folder) == {"report/cases/foreign.html": "extra"}
+
+
+def test_a_stage_that_is_gone_as_a_whole_is_missed_by_the_manifest(tmp_path: Path) -> None:
+    """Nothing else says that it was to be there."""
+    with mock.patch("lcsd.provenance._versions", return_value={}):
+        build = made_up_cases.make_build(tmp_path)
+        for case in ("a", "b"):
+            made_up_cases.make_case(build, case)
+    folder, manifest = Path(build.results), Path(build.manifest)
+    assert verify(folder, manifest=manifest).differences == ()
+    shutil.rmtree(folder / "cases" / "b" / "evaluation")
+    (folder / "cases" / "a" / "vessels" / "gates.json").unlink()
+    (folder / "cases" / "a" / "vessels" / "gates.provenance.json").unlink()
+    assert kinds(folder) == {}
+    lacks = {found.file: found.why for found in verify(folder, manifest=manifest).differences}
+    assert set(lacks) == {
+        "cases/a/vessels/gates.json",
+        *(f"cases/b/evaluation/{m}{end}" for m in METHODS for end in (".json", "_landmarks.csv")),
+    }
+    assert lacks["cases/a/vessels/gates.json"] == "the manifest asks for it (gates)"
+    write_json(folder / "cases" / "b" / "rejected.json", {"code": "landmark_outside"})
+    assert len(verify(folder, manifest=manifest).differences) == 1
+    code, printed, _ = run(str(folder), "--manifest", str(manifest))
+    assert (code, printed.splitlines()[0].split(":")[0]) == (1, "missing")
+    code, _, error = run(str(folder), "--manifest", str(tmp_path / "none.tsv"))
+    assert (code, "missing_file" in error) == (2, True)
 
 
 def run(*arguments: str) -> tuple[int, str, str]:

@@ -2,18 +2,23 @@
 
 import csv
 import hashlib
+import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
+from lcsd.build import Build
+from lcsd.case import why
 from lcsd.phantom.cohort import write_cases
 from lcsd.phantom.cohort import write_manifest as write_cohort_manifest
 from lcsd.settings.phantom import Format
+from lcsd.status import snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = ROOT / "workflow" / "profiles" / "workstation"
@@ -68,6 +73,34 @@ class Workspace:
         printed = done.stdout + done.stderr
         assert done.returncode == code, printed + self.logs()
         return printed
+
+    def build(self) -> Build:
+        """Return the build with the settings of the last command."""
+        return Build.from_file(self.folder / "config.yaml", results=self.results)
+
+    def said_to_run(self) -> dict[str, int]:
+        """Return what ``lcsd case --why`` says that a build would run, with the number of jobs."""
+        build, now = self.build(), snapshot(self.results, self.folder)
+        return Counter(
+            job.stage
+            for case in build.pairs
+            for job, causes in why(build, case, now).items()
+            if any(cause.runs for cause in causes)
+        )
+
+    def case_again(self, case: str, stage: str) -> str:
+        """Make a case again by ``lcsd case --from`` and return all it printed."""
+        command = [
+            sys.executable, "-c", "from lcsd.cli.main import main; main()", "case", case,
+            "--from", stage, "--config", "config.yaml", "--profile", str(PROFILE), "--",
+            "--snakefile", str(ROOT / "Snakefile"),
+        ]  # fmt: skip
+        done = subprocess.run(
+            command, cwd=self.folder, capture_output=True, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr + self.logs()
+        return done.stdout + done.stderr
 
     def planned(self, settings: dict[str, object] | None = None) -> dict[str, int]:
         """Return the rules that a build would run now, with the number of jobs."""

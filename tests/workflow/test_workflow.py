@@ -82,7 +82,9 @@ def test_outputs_are_in_the_right_frames(built: Workspace, cohort: Path) -> None
 
 
 def test_second_run_has_nothing_to_do(built: Workspace) -> None:
+    assert built.planned({"fetch": {"retries": 9}}) == {}
     assert built.planned() == {}
+    assert built.said_to_run() == {}
 
 
 def test_release_of_a_build_is_whole_and_makes_nothing_again(built: Workspace) -> None:
@@ -118,15 +120,22 @@ def test_a_source_that_goes_away_unmakes_nothing(built: Workspace, cohort: Path)
             {"gates", "report"},
         ),
         ({"correspond": {"alpha": 2.0}}, {"correspond", "evaluate", "report"}),
+        (
+            {"workflow": {"registration_cloud": "keypoints"}},
+            {"register", "evaluate", "report"},
+        ),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
 def test_editing_a_setting_reruns_what_depends_on_it(
-    built: Workspace, settings: dict[str, dict[str, float]], rules: set[str]
+    built: Workspace, settings: dict[str, dict[str, object]], rules: set[str]
 ) -> None:
     tiny = yaml.safe_load(TINY.read_text())
     merged = {name: tiny.get(name, {}) | change for name, change in settings.items()}
-    assert set(built.planned(merged)) == rules | {"all", "total"}
+    planned = built.planned(merged)
+    assert set(planned) == rules | {"all", "total"}
+    of_cases = rules - {"report"}
+    assert built.said_to_run() == {name: planned[name] for name in of_cases}
 
 
 def test_one_case_can_be_made_again(built: Workspace) -> None:
@@ -137,6 +146,19 @@ def test_one_case_can_be_made_again(built: Workspace) -> None:
     printed = built.snakemake(target)
     assert f"{case}: sparse clouds" in printed
     assert built.hashes(case) == before
+
+
+def test_a_case_is_made_again_from_a_stage_on_and_no_other(built: Workspace) -> None:
+    built.command()  # the configuration of the build, whatever a test before has written
+    case = rows_of(built.manifest)[0]["case"]
+    before = built.hashes(case)
+    times = {path: path.stat().st_mtime_ns for path in (built.results / "cases").rglob("*.npz")}
+    printed = built.case_again(case, "keypoints")
+    assert f"--forcerun keypoints -- results/cases/{case}/clouds/fixed_keypoints.npz" in printed
+    assert built.hashes(case) == before
+    changed = {path for path in times if path.stat().st_mtime_ns != times[path]}
+    folder = built.results / "cases" / case / "clouds"
+    assert changed == {folder / f"{scan}_keypoints.npz" for scan in ("fixed", "moving")}
 
 
 def broken_rows(good: dict[str, str], folder: Path) -> list[dict[str, str]]:

@@ -6,6 +6,7 @@ from lcsd.files import write_json, write_table
 from lcsd.provenance import Recorder
 from lcsd.release.build import write_release
 from lcsd.settings.release import ReleaseSettings
+from lcsd.stages import case_jobs
 from tests.unit.release.made_up import make_build
 
 QUICK = ReleaseSettings(viewer=False, archive=False)
@@ -54,9 +55,11 @@ def test_errors_on_the_card_are_those_of_published_test_cases(tmp_path: Path) ->
     results, manifest = make_build(tmp_path, ("a1", "c3"))
     for case, error in (("a1", 9.0), ("c3", 2.0)):
         folder = results / "cases" / case
-        for name in ("correspondences/field.nii.gz", "registration/field.nii.gz"):
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_text("x")
+        fields = [job for job in case_jobs(case) if job.stage in ("correspond", "register")]
+        for path in (results / output for job in fields for output in job.outputs):
+            path.parent.mkdir(exist_ok=True)
+            if not path.exists():
+                path.write_text("x")
         write_json(folder / "evaluation" / "corrfield.json", {"tre_mean_mm": error})
         write_json(folder / "evaluation" / "divroc.json", {"tre_mean_mm": error})
         row = {"tre_mm": error, "tre_before_mm": 8.0}

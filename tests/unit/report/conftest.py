@@ -66,6 +66,7 @@ def write_fields(folder: Path, rng: np.random.Generator) -> None:
     for part in METHOD_FOLDERS.values():
         vectors = np.full((*GRID.shape, 3), 1.0, dtype=np.float32)
         write_field(folder / part / "field.nii.gz", DisplacementField(vectors, GRID))
+        write_json(folder / part / f"{part}.json", {})
         Recorder(part, {"alpha": 2.5}).write(folder / part / "field.nii.gz", inputs={})
     fixed = points_in_lungs(40, rng)
     write_point_pairs(

@@ -7,6 +7,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from lcsd.cli.report import command
+from lcsd.files import read_json
 from tests.unit.report.conftest import write_manifest, write_rejection
 
 MakeCase = Callable[..., Path]
@@ -30,6 +31,20 @@ def test_manifest_alone_makes_a_report(results: Path) -> None:
     assert (summary["done"], summary["waiting"], summary["problems"]) == (0, 1, 0)
     assert summary["discarded"] == 0
     assert Path(summary["page"]).exists()
+
+
+def test_the_report_has_a_provenance(make_case: MakeCase, results: Path) -> None:
+    make_case("a")
+    manifest = write_manifest(results.parent / "pairs.tsv", {"a": "train"})
+    options = [str(results), "--manifest", str(manifest), "--pages", "0", "--set", "cloud_points=9"]
+    assert CliRunner().invoke(command, options).exit_code == 0
+    folder = results / "report"
+    record = read_json(folder / "index.provenance.json")
+    there = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    assert set(record["outputs"]) == there - {"index.provenance.json"}
+    assert record["stage"] == "report"
+    assert record["settings"]["cloud_points"] == 9
+    assert set(record["inputs"]) == {"manifest"}
 
 
 def test_missing_build_is_bad_input(results: Path) -> None:

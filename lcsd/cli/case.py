@@ -1,0 +1,107 @@
+"""``lcsd case``: one case of a build."""
+
+import json
+import os
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from lcsd.cli.common import FILE, failures_named, say
+from lcsd.errors import BadInputError, LcsdError
+
+
+@click.command(
+    epilog="Example: lcsd case case-0001 --config my.yaml --from register -- --cores 4",
+)
+@click.argument("case")
+@click.argument("options", nargs=-1, metavar="[-- OPTIONS OF SNAKEMAKE]")
+@click.option(
+    "--config", "config_file", type=FILE, help="Configuration of the build, as for snakemake."
+)
+@click.option("--manifest", type=FILE, help="Pairs manifest, instead of the configuration's.")
+@click.option("--results", type=FILE, help="Folder of the build, instead of the configuration's.")
+@click.option("--why", "explain", is_flag=True, help="Say what the next run would make, and why.")
+@click.option("--from", "stage", metavar="STAGE", help="Make this stage and what follows again.")
+@click.option(
+    "--profile", type=FILE,
+    help="With --from: profile of snakemake.  [default: $SNAKEMAKE_PROFILE or "
+    "workflow/profiles/workstation]",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="With --from: only show what would be done.")
+@click.option(
+    "--directory", type=FILE,
+    help="Folder in which snakemake was called.  [default: found here or above RESULTS]",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
+def command(
+    *, case: str, options: tuple[str, ...], config_file: Path | None, manifest: Path | None,
+    results: Path | None, explain: bool, stage: str | None, profile: Path | None, dry_run: bool,
+    directory: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Show what there is of CASE: its stages with state, settings' hash, date, seconds, size.
+
+    --why says which stages the next run would make again, and because of which setting or file.
+    --from STAGE makes that stage and what follows from it again, of this case alone, by snakemake;
+    it prints the command and hands through what comes after --.
+    """
+    from lcsd import case as library  # noqa: PLC0415
+    from lcsd.build import Build  # noqa: PLC0415
+    from lcsd.status import snapshot  # noqa: PLC0415
+
+    try:
+        with failures_named():
+            _check_usage(stage, explain=explain, dry_run=dry_run, profile=profile, options=options)
+            build = Build.from_file(config_file, manifest=manifest, results=results)
+            if stage is not None:
+                given = {"manifest": manifest, "results": results}
+                words = library.command(
+                    build, case, stage, config_file=config_file, profile=profile, more=options,
+                    overridden=[name for name, value in given.items() if value is not None],
+                    dry_run=dry_run,
+                )  # fmt: skip
+                _run(words)
+            build.pair(case)
+            now = snapshot(Path(build.results), directory)
+            if explain:
+                found = library.why(build, case, now)
+                record = [
+                    {"stage": job.name, "runs": any(cause.runs for cause in causes),
+                     "causes": [asdict(cause) for cause in causes]}
+                    for job, causes in found.items()
+                ]  # fmt: skip
+                shown = library.why_text(found)
+            else:
+                jobs = library.show(build, case, now)
+                record, shown = [asdict(job) for job in jobs], library.show_text(jobs)
+    except LcsdError as error:
+        say(f"lcsd case: error: {error.message}")
+        sys.exit(error.exit_code)
+    click.echo(json.dumps(record, sort_keys=True) if as_json else shown)
+
+
+def _check_usage(
+    stage: str | None, *, explain: bool, dry_run: bool, profile: Path | None,
+    options: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Refuse options that do not go together."""
+    idle = {"--dry-run": dry_run, "--profile": profile is not None, "after --": bool(options)}
+    wrong = [name for name, given in idle.items() if given] if stage is None else []
+    if stage is not None and explain:
+        wrong = ["--why"]
+    if wrong:
+        raise BadInputError(
+            "the options do not fit", code="bad_option", field=", ".join(wrong),
+            expected="--from STAGE with them" if stage is None else "--from or --why",
+            remedy="see lcsd case --help",
+        )  # fmt: skip
+
+
+def _run(words: list[str]) -> None:
+    """Print a command and become it, so that signals and its exit code are Snakemake's own."""
+    say(shlex.join(words))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(words[0], words)  # noqa: S606 - no shell, by purpose
