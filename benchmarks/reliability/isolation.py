@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.reliability.broken import FAULTS, Fault, Row, broken_rows
-from benchmarks.reliability.small import OPTIONS, small_build, small_cohort
+from benchmarks.reliability.small import OPTIONS, absolute, small_build, small_cohort
 from lcsd.verify import verify
 from tests.workflow.conftest import Workspace, rows_of, write_manifest
 
 DISTINCT = 2
 """Phantom cases that the good ones are made of; the second has landmarks."""
-
-SOURCES = ("fixed_source", "moving_source", "landmarks")
 
 
 @dataclass(frozen=True)
@@ -43,12 +41,12 @@ class Outcome:
 
 
 def good_rows(manifest: Path, count: int) -> list[Row]:
-    """Return ``count`` rows made of the rows of a manifest in turn, sources by absolute paths."""
-    rows = []
-    for number, row in zip(range(count), itertools.cycle(rows_of(manifest)), strict=False):
-        sources = {name: str(manifest.parent / row[name]) for name in SOURCES if row[name]}
-        rows.append({**row, **sources, "case": f"good-{number:03d}", "patient_id": f"g{number}"})
-    return rows
+    """Return ``count`` rows made of the rows of a manifest in turn, with names of their own."""
+    rows = itertools.islice(itertools.cycle(rows_of(manifest)), count)
+    return [
+        {**absolute(manifest, row), "case": f"good-{number:03d}", "patient_id": f"g{number}"}
+        for number, row in enumerate(rows)
+    ]
 
 
 def unlike(build: Workspace, expected: Workspace, good: list[Row]) -> list[str]:
@@ -79,11 +77,18 @@ def misnamed(build: Workspace, faults: tuple[Fault, ...]) -> list[str]:
 
 
 def campaign(
-    folder: Path, *, cases: int, broken: int, say: Callable[[str], object] = lambda _: None
+    folder: Path,
+    manifest: Path,
+    *,
+    cases: int,
+    broken: int,
+    say: Callable[[str], object] = lambda _: None,
 ) -> Outcome:
-    """Build ``cases`` cases, of which ``broken`` have a fault each, and return what was found."""
+    """Build ``cases`` cases, of which ``broken`` have a fault each, and return what was found.
+
+    The good ones are those of ``manifest`` in turn.
+    """
     faults = FAULTS[:broken]
-    manifest = small_cohort(folder / "cohort", cases=DISTINCT)
     good = good_rows(manifest, cases - len(faults))
     alone = small_build(folder / "alone", write_manifest(folder / "good.tsv", good))
     alone.snakemake(*OPTIONS)
@@ -112,9 +117,10 @@ def main() -> None:
     if not 1 <= arguments.broken <= len(FAULTS) or arguments.cases <= arguments.broken:
         parser.error(f"1 to {len(FAULTS)} broken cases, and at least one good one")
     with tempfile.TemporaryDirectory() as name:
+        folder = (arguments.folder or Path(name)).resolve()
         outcome = campaign(
-            arguments.folder or Path(name), cases=arguments.cases, broken=arguments.broken,
-            say=lambda line: print(line, flush=True),
+            folder, small_cohort(folder / "cohort", cases=DISTINCT), cases=arguments.cases,
+            broken=arguments.broken, say=lambda line: print(line, flush=True),
         )  # fmt: skip
     for fault in outcome.faults:
         print(fault)

@@ -99,7 +99,7 @@ def disturb(build: Workspace, kind: str, draw: random.Random, latest_s: float) -
         process.wait()
         return True
     if code:
-        raise RuntimeError(f"the build failed by itself: {build.folder}/printed.log")
+        raise RuntimeError(f"the build ended by itself with {code}, see printed.log")
     return False
 
 
@@ -118,7 +118,12 @@ def differences(build: Workspace, expected: dict[str, str]) -> list[str]:
 
 
 def campaign(
-    folder: Path, *, kills: int, seed: int, say: Callable[[str], object] = lambda _: None
+    folder: Path,
+    manifest: Path,
+    *,
+    kills: int,
+    seed: int,
+    say: Callable[[str], object] = lambda _: None,
 ) -> Tally:
     """Kill builds ``kills`` times and return the tally.
 
@@ -126,12 +131,13 @@ def campaign(
     ----------
     folder
         Where to build; builds without a fault are removed.
+    manifest
+        The cases of each build, best a single tiny one.
     kills, seed
         How many kills, a third of each kind, and the seed of their moments.
     say
         Gets a line after each kill and each build.
     """
-    manifest = small_cohort(folder / "cohort")
     undisturbed = small_build(folder / "undisturbed", manifest)
     began = time.monotonic()
     undisturbed.snakemake(*OPTIONS)
@@ -161,8 +167,11 @@ def _one_build(
         if tally.total == tally.wanted:
             break
         kind = KINDS[tally.total % len(KINDS)]
-        if not disturb(build, kind, draw, latest_s):
-            return faults
+        try:
+            if not disturb(build, kind, draw, latest_s):
+                return faults
+        except RuntimeError as error:
+            return [*faults, str(error)]
         tally.kills[kind] += 1
         found = faults_of(build.results, expected)
         faults += [f"after kill {tally.total} ({kind}): {fault}" for fault in found]
@@ -179,8 +188,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="a new folder; kept, with what had faults")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
+        folder = (arguments.folder or Path(name)).resolve()
         tally = campaign(
-            arguments.folder or Path(name), kills=arguments.kills, seed=arguments.seed,
+            folder, small_cohort(folder / "cohort"), kills=arguments.kills, seed=arguments.seed,
             say=lambda line: print(line, flush=True),
         )  # fmt: skip
     for fault in tally.faults:

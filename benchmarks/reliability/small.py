@@ -12,6 +12,9 @@ from tests.workflow.conftest import ROOT, Workspace, make_cohort
 
 MICRO = ROOT / "tests" / "workflow" / "micro.yaml"
 
+SOURCES = ("fixed_source", "moving_source", "landmarks")
+"""Columns of a manifest of the phantom that hold paths."""
+
 TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.tmp\..+")
 """Names under which files are written before they get their final ones."""
 
@@ -22,6 +25,11 @@ OPTIONS = ("--cores", "2", "--set-threads", "correspond=1", "register=1")
 def small_cohort(folder: Path, *, cases: int = 1) -> Path:
     """Write tiny phantom cases, the last one with landmarks, and return their manifest."""
     return make_cohort(folder, cases=cases, seed=0)
+
+
+def absolute(manifest: Path, row: dict[str, str]) -> dict[str, str]:
+    """Return a row of a manifest for use in another folder: sources by absolute paths."""
+    return {**row, **{name: str(manifest.parent / row[name]) for name in SOURCES if row[name]}}
 
 
 def small_build(folder: Path, manifest: Path) -> Workspace:

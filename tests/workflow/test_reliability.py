@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.reliability import isolation, kills
 from benchmarks.reliability.broken import FAULTS
-from benchmarks.reliability.small import MICRO
+from benchmarks.reliability.small import MICRO, absolute
 from tests.workflow.conftest import Workspace, rows_of, write_manifest
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
@@ -15,15 +15,23 @@ pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 GOOD = 2
 
 
-def test_kills_of_a_job_of_snakemake_and_of_all_change_no_byte(tmp_path: Path) -> None:
-    tally = kills.campaign(tmp_path, kills=len(kills.KINDS), seed=0)
+@pytest.fixture
+def one_case(cohort: Path, tmp_path: Path) -> Path:
+    """Manifest of the tiny cohort's case with landmarks alone."""
+    return write_manifest(tmp_path / "one.tsv", [absolute(cohort, rows_of(cohort)[-1])])
+
+
+def test_kills_of_a_job_of_snakemake_and_of_all_change_no_byte(
+    one_case: Path, tmp_path: Path
+) -> None:
+    tally = kills.campaign(tmp_path, one_case, kills=len(kills.KINDS), seed=0)
     assert tally.faults == []
     assert tally.line().startswith("3 kills (1 job, 1 snakemake, 1 tree) in ")
     assert tally.line().endswith(": 0 outputs differ")
 
 
-def test_broken_cases_are_named_and_the_good_ones_finish(tmp_path: Path) -> None:
-    outcome = isolation.campaign(tmp_path, cases=len(FAULTS) + GOOD, broken=len(FAULTS))
+def test_broken_cases_are_named_and_the_good_ones_finish(cohort: Path, tmp_path: Path) -> None:
+    outcome = isolation.campaign(tmp_path, cohort, cases=len(FAULTS) + GOOD, broken=len(FAULTS))
     assert outcome.faults == ()
     assert (outcome.good, outcome.named) == (GOOD, len(FAULTS))
     build = Workspace(tmp_path / "among", tmp_path / "pairs.tsv", base=MICRO)
@@ -39,13 +47,11 @@ def test_broken_cases_are_named_and_the_good_ones_finish(tmp_path: Path) -> None
 
 
 def test_threads_and_hash_seed_change_no_byte(
-    built: Workspace, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: Workspace, one_case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every stage with one thread and with two; the profile gives two to the last ones only."""
-    row = rows_of(cohort)[-1]
-    for column in ("fixed_source", "moving_source", "landmarks"):
-        row[column] = str(cohort.parent / row[column])
-    again = Workspace(tmp_path, write_manifest(tmp_path / "pairs.tsv", [row]))
+    (row,) = rows_of(one_case)
+    again = Workspace(tmp_path, one_case)
     monkeypatch.setenv("PYTHONHASHSEED", "1")
     others = ("convert", "lungs", "prealign", "vessels", "gates", "cloud", "keypoints", "evaluate")
     threads = [f"{rule}=2" for rule in others] + ["correspond=1", "register=1"]
