@@ -10,10 +10,10 @@ TEST_WORKERS ?= 2
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast studies lint format clean
+.PHONY: help install demo test test-fast studies reliability isolation lint format clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
 install: $(READY)  ## Make the environment .venv with the command lcsd
 
@@ -46,6 +46,16 @@ studies: install demo  ## Measure DiVRoC again; tables and figures go to docs/di
 	$(BIN)/python -m benchmarks.divroc.extrapolation
 	for study in $(STUDIES); do \
 	  $(BIN)/python -m benchmarks.divroc.$$study demo/cohort demo/results || exit 1; done
+
+KILLS ?= 100
+SEED ?= 0
+reliability: install  ## Kill a small build at random moments, resume it and compare every byte (KILLS, SEED)
+	$(BIN)/python -m benchmarks.reliability.kills $(KILLS) --seed $(SEED)
+
+CASES ?= 100
+BROKEN ?= 20
+isolation: install  ## Build broken cases among good ones: these must not notice (CASES, BROKEN)
+	$(BIN)/python -m benchmarks.reliability.isolation $(CASES) --broken $(BROKEN)
 
 lint: install  ## Check format, types and the workflow
 	$(BIN)/ruff format --check .

@@ -39,12 +39,10 @@ onerror:
         shell("{TEST_COMMAND} || true")
     # The overview only: pages of the cases take seconds each, and come with the next whole build.
     shell("rm -f {RESULTS:q}/report/complete; {REPORT_COMMAND} --pages 0")
+    print(f"snakemake: {BUILD.summary()}", file=sys.stderr)
 
 
 # A broken scan of a candidate fails no job, since the others are selected without it.
 onsuccess:
-    if BUILD.quarantined():
-        sys.exit(
-            f"{len(BUILD.quarantined())} of {len(BUILD.candidates)} candidates were set aside;"
-            f" see {RESULTS}/report/rejected.tsv"
-        )
+    if BUILD.candidates and BUILD.quarantined():
+        sys.exit(BUILD.summary())

@@ -179,10 +179,18 @@ class Build:
         ]
 
     def quarantined(self) -> list[str]:
-        """Return the candidates that were set aside because a scan is broken."""
+        """Return the candidates, or else the cases of the manifest, that a command set aside."""
         cases = self.config.results / "cases"
         wanted = [case for case in self.candidates if case not in self.config.select.exclude]
-        return [case for case in wanted if (cases / case / REJECTED_NAME).exists()]
+        return [case for case in wanted or self.given if (cases / case / REJECTED_NAME).exists()]
+
+    def summary(self) -> str:
+        """Return one line on how many cases were set aside, and what becomes of the others."""
+        aside = len(self.quarantined())
+        of = f"{len(self.candidates)} candidates" if self.candidates else f"{len(self.given)} cases"
+        if not aside:
+            return f"none of {of} was set aside, but jobs were lost; the same command goes on"
+        return f"{aside} of {of} were set aside; see {self.results}/report/rejected.tsv"
 
     def settings(self, section: str, *also: str) -> tuple[str, ...]:
         """Return the ``--set`` options that give a command its whole section, and those ``also``.

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 INSTALLATION_FAULTS = frozenset({
-    "bad_usage", "unknown_device", "no_cuda", "missing_package", "missing_program",
+    "bad_usage", "build_ended", "unknown_device", "no_cuda", "missing_package", "missing_program",
     "no_totalsegmentator", "unknown_version", "trainer_import", "weights_missing",
     "weights_truncated", "weights_of_another_task", "weights_changed", "weights_not_plain",
 })  # fmt: skip
-"""Codes of what is wrong with the call, the machine or the installation: no fault of a case, so
-that none is quarantined for it."""
+"""Codes of what is wrong with the call, the build, the machine or the installation: no fault of a
+case, so that none is quarantined for it."""
 
 MACHINE_FAULTS = INSTALLATION_FAULTS | {"system_error", "cannot_write", "disk_full"}
 """Codes of what stops every further scan, too: those of the installation, and disks."""

@@ -5,6 +5,7 @@ Light at import: the workflow needs it while it plans.
 
 import contextlib
 import csv
+import fcntl
 import glob
 import hashlib
 import json
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lcsd.errors import BadInputError, WorkError
+from lcsd.orphans import refuse_if_orphaned
 
 HASH_CHUNK_BYTES = 1 << 20
 
@@ -35,29 +37,51 @@ def written_files() -> Iterator[list[Path]]:
 
 
 @contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Remove what killed writers of ``path`` left beside it, and keep others from ours meanwhile.
+
+    Writers share a lock on the folder, which ends with them however they do. Only who has it alone
+    can tell rests from the work of another process, which is one of a build that was killed, or
+    another job of the case. Where the file system has no such locks, rests stay.
+    """
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in path.parent.glob(f".*.tmp.{glob.escape(path.name)}"):
+                left.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` if the block succeeds.
 
     The temporary name keeps all suffixes, because writers choose the format by them. On any
-    error the temporary file is removed and ``path`` is left as it was.
+    error the temporary file is removed and ``path`` is left as it was. Of several processes that
+    write the same file the last one wins, and each one's file is whole.
 
     Raises
     ------
     WorkError
-        If the folder cannot be written or the disk is full.
+        If the folder cannot be written or the disk is full, or if this is a job of a build that
+        has ended: another one may have made the file since.
     """
     path = Path(path)
     temporary = path.with_name(f".{secrets.token_hex(6)}.tmp.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A killed process could not remove its own; one output is written by one process at a time.
-        for left in path.parent.glob(f".*.tmp.{glob.escape(path.name)}"):
-            left.unlink(missing_ok=True)
-        yield temporary
-        # Without the sync a power cut could leave an empty file under the final name.
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
+        with _writing(path):
+            yield temporary
+            # Without the sync a power cut could leave an empty file under the final name.
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
+            refuse_if_orphaned(path)
+            temporary.replace(path)
         paths = _written.get()
         if paths is not None:
             paths.append(path)

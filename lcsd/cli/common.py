@@ -20,6 +20,7 @@ from lcsd.config import read_sections
 from lcsd.device import Compute, check_device
 from lcsd.errors import INSTALLATION_FAULTS, LcsdError, WorkError
 from lcsd.files import written_files
+from lcsd.orphans import refuse_if_orphaned, watch
 from lcsd.provenance import Recorder
 from lcsd.settings.base import Settings
 
@@ -278,7 +279,9 @@ def stage(
                 )
                 set_threads(threads)
                 check_device(device)
+                refuse_if_orphaned(target)
                 with written_files() as written, failures_named(), ended_by_signal():
+                    watch(functools.partial(end_orphan, name))
                     run = Run(
                         name, settings, sections, threads=threads, device=device, seed=seed,
                         as_json=as_json, written=written,
@@ -315,6 +318,12 @@ def ended_by_signal() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def end_orphan(stage: str) -> None:
+    """End this process as a scheduler would: the build that started it is no more."""
+    say(f"lcsd {stage}: the build that started this job has ended, and so does the job")
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def record_rejection(rejected: Path | None, *, stage: str, target: Path, error: LcsdError) -> None:

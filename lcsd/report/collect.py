@@ -70,6 +70,7 @@ class Rejection:
     code: str
     message: str
     remedy: str
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -305,7 +306,7 @@ def as_number(value: object) -> float | None:
 
 def _read_rejection(path: Path) -> Rejection:
     content = read_json(path)
-    parts = ("stage", "target", "code", "message", "remedy")
+    parts = ("stage", "target", "code", "message", "remedy", "file")
     text = {part: " ".join(str(content.get(part) or "").split()) for part in parts}
     return Rejection(**text)
 

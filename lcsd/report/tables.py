@@ -13,7 +13,7 @@ from lcsd.report.collect import STAGE_OUTPUTS, Case, Verdict, as_number
 from lcsd.settings.gates import GatesSettings
 from lcsd.stages import GATES_NAME
 
-REJECTED_COLUMNS = ("case", "stage", "target", "code", "message")
+REJECTED_COLUMNS = ("case", "stage", "target", "code", "message", "file")
 
 TABLE1_COLUMNS = (
     "cloud", "clouds", "points_min", "points_max", "points_mean",
@@ -97,6 +97,7 @@ def discarded_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
             "target": GATES_NAME,
             "code": f"gate_{gate.name}",
             "message": _gate_message(gate),
+            "file": "",
         }
         for case in cases
         if case.status == "discarded"
@@ -121,6 +122,7 @@ def quarantined_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
             "code": case.rejection.code if case.rejection else "unreadable_rejection",
             "message": case.rejection.message if case.rejection else "rejected.json is broken",
             "remedy": case.rejection.remedy if case.rejection else "run the case again",
+            "file": case.rejection.file if case.rejection else "",
         }
         for case in cases
         if case.status == "quarantined"

@@ -189,6 +189,9 @@ def test_candidates_that_were_set_aside_are_known(selection: Build, tmp_path: Pa
     record.parent.mkdir(parents=True)
     record.touch()
     assert selection.quarantined() == ["c"]
+    of = len(selection.candidates)
+    where = f"{tmp_path}/r/report/rejected.tsv"
+    assert selection.summary() == f"1 of {of} candidates were set aside; see {where}"
 
 
 TOTALSEGMENTATOR = {

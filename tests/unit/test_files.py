@@ -25,6 +25,24 @@ def test_rests_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == [".0123456789ab.tmp.other.txt", "a.txt"]
 
 
+def test_a_file_that_another_process_writes_is_not_taken_for_a_rest(tmp_path: Path) -> None:
+    """As a job of a killed build and the one of the build that goes on, in the same folder."""
+    path = tmp_path / "a.txt"
+    (tmp_path / ".0123456789ab.tmp.a.txt").write_text("half")
+    with atomic_path(path) as first:
+        first.write_text("first")
+        (tmp_path / ".ba9876543210.tmp.a.txt").write_text("half")
+        with atomic_path(path) as second:
+            second.write_text("second")
+        assert path.read_text() == "second"
+        assert first.exists()
+    assert path.read_text() == "first"
+    # What the killed one left goes once nobody else is at work.
+    with atomic_path(path) as third:
+        third.write_text("third")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
 def test_unwritable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(WorkError, match="cannot write"), atomic_path(tmp_path / "file" / "a"):

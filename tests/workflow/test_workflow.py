@@ -1,13 +1,7 @@
-"""The workflow as a user meets it: builds, reruns, bad cases, kills, own data."""
+"""The workflow as a user meets it: builds, reruns, own data; faults are in test_reliability."""
 
-import os
-import shutil
-import signal
-import subprocess
-import time
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
 import yaml
@@ -20,8 +14,6 @@ from lcsd.verify import verify
 from tests.workflow.conftest import TINY, Workspace, make_cohort, rows_of, write_manifest
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
-
-KILL_TIMEOUT_S = 300
 
 
 def test_build_ends_with_scores_and_a_report(built: Workspace) -> None:
@@ -159,85 +151,6 @@ def test_a_case_is_made_again_from_a_stage_on_and_no_other(built: Workspace) -> 
     changed = {path for path in times if path.stat().st_mtime_ns != times[path]}
     folder = built.results / "cases" / case / "clouds"
     assert changed == {folder / f"{scan}_keypoints.npz" for scan in ("fixed", "moving")}
-
-
-def broken_rows(good: dict[str, str], folder: Path) -> list[dict[str, str]]:
-    """One case per fault, each named after the reason code that is expected."""
-    scan = nibabel.load(good["fixed_source"])
-    data = np.asarray(scan.dataobj)
-
-    def volume(name: str, values: np.ndarray) -> str:
-        nibabel.save(nibabel.Nifti1Image(values, scan.affine), folder / f"{name}.nii.gz")
-        return str(folder / f"{name}.nii.gz")
-
-    truncated = folder / "truncated.nii.gz"
-    truncated.write_bytes(Path(good["fixed_source"]).read_bytes()[:5000])
-    empty = np.zeros(data.shape, np.uint8)
-    (folder / "outside.csv").write_text(
-        "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z\n9000,0,0,9000,0,0\n"
-    )
-    faults = {
-        "missing_file": {"fixed_source": str(folder / "absent.nii.gz")},
-        "truncated_file": {"fixed_source": str(truncated)},
-        "not_3d": {"moving_source": volume("four", np.stack([data, data], axis=-1))},
-        "not_hu": {"moving_source": volume("raw", (data + 1024).clip(0))},
-        "empty_mask": {"fixed_mask": volume("mask", empty)},
-        "empty_vessels": {"moving_vessels": volume("vessels", empty)},
-        "landmark_outside": {
-            "landmarks": str(folder / "outside.csv"), "landmarks_frame": "native", "role": "test",
-        },
-    }  # fmt: skip
-    return [{**good, "case": code, **change} for code, change in faults.items()]
-
-
-def test_bad_cases_are_quarantined_and_the_good_one_finishes(
-    built: Workspace, cohort: Path, tmp_path: Path
-) -> None:
-    good = rows_of(cohort)[0]
-    for column in ("fixed_source", "moving_source"):
-        good[column] = str(cohort.parent / good[column])
-    bad = broken_rows(good, tmp_path)
-    workspace = Workspace(tmp_path, write_manifest(tmp_path / "pairs.tsv", [*bad, good]))
-    printed = workspace.snakemake(code=1)
-    rejected = workspace.rejected()
-    assert {case: row["code"] for case, row in rejected.items()} == {
-        row["case"]: row["case"] for row in bad
-    }, workspace.logs()
-    assert workspace.hashes(good["case"]) == built.hashes(good["case"])
-    page = (workspace.results / "report" / "index.html").read_text()
-    assert "absent.nii.gz" in page
-    # Pages of cases take time, which the handler of a failure must not.
-    assert not (workspace.results / "report" / "cases").exists()
-    assert "7 quarantined" in printed
-    for row in bad:
-        assert "\n" not in rejected[row["case"]]["message"]
-        assert not list((workspace.results / "cases" / row["case"]).rglob(".*tmp*"))
-    # The user mends a case: it runs, and leaves the quarantine.
-    shutil.copy(good["fixed_source"], tmp_path / "absent.nii.gz")
-    workspace.snakemake("results/cases/missing_file/scans/fixed.nii.gz")
-    assert not (workspace.results / "cases" / "missing_file" / "rejected.json").exists()
-
-
-def test_kill_and_resume_gives_the_same_bytes(
-    built: Workspace, cohort: Path, tmp_path: Path
-) -> None:
-    workspace = Workspace(tmp_path, cohort)
-    case = rows_of(cohort)[-1]["case"]
-    process = subprocess.Popen(
-        workspace.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
-    waited_for = workspace.results / "cases" / case / "images" / "rigid.tfm"
-    end = time.monotonic() + KILL_TIMEOUT_S
-    while not waited_for.exists() and time.monotonic() < end and process.poll() is None:
-        time.sleep(0.2)
-    assert process.poll() is None, "the build ended before it could be killed"
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    workspace.snakemake("--unlock")
-    workspace.snakemake()
-    for row in rows_of(cohort):
-        assert workspace.hashes(row["case"]) == built.hashes(row["case"])
 
 
 def test_own_data_dicom_masks_and_vessels(tmp_path: Path) -> None:

@@ -1,0 +1,132 @@
+"""Build broken cases among good ones: the good ones must not notice, the others be named.
+
+The good cases are a few phantom cases under many names. They are built alone first, then among
+cases with one fault each. The last line is the tally; the exit code is 1 if anything is not as it
+must be. Run: python -m benchmarks.reliability.isolation [CASES] [--broken N] [--folder FOLDER]
+"""
+
+import argparse
+import itertools
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.reliability.broken import FAULTS, Fault, Row, broken_rows
+from benchmarks.reliability.small import OPTIONS, absolute, small_build, small_cohort
+from lcsd.verify import verify
+from tests.workflow.conftest import Workspace, rows_of, write_manifest
+
+DISTINCT = 2
+"""Phantom cases that the good ones are made of; the second has landmarks."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a campaign found; ``good`` cases had unchanged hashes, ``named`` ones their reason."""
+
+    cases: int
+    good: int
+    named: int
+    faults: tuple[str, ...]
+
+    def line(self) -> str:
+        """Return the tally as one line."""
+        end = f"{len(self.faults)} faults" if self.faults else "0 faults"
+        return (
+            f"{self.cases} cases: {self.good} good ones with unchanged hashes, "
+            f"{self.named} broken ones set aside with case, stage, reason and file: {end}"
+        )
+
+
+def good_rows(manifest: Path, count: int) -> list[Row]:
+    """Return ``count`` rows made of the rows of a manifest in turn, with names of their own."""
+    rows = itertools.islice(itertools.cycle(rows_of(manifest)), count)
+    return [
+        {**absolute(manifest, row), "case": f"good-{number:03d}", "patient_id": f"g{number}"}
+        for number, row in enumerate(rows)
+    ]
+
+
+def unlike(build: Workspace, expected: Workspace, good: list[Row]) -> list[str]:
+    """Return the good cases that have other hashes among broken ones than alone."""
+    return [
+        row["case"] for row in good if build.hashes(row["case"]) != expected.hashes(row["case"])
+    ]
+
+
+def misnamed(build: Workspace, faults: tuple[Fault, ...]) -> list[str]:
+    """Return what is wrong in the table and on the page of the cases that were set aside."""
+    rejected = build.rejected()
+    page = (build.results / "report" / "index.html").read_text()
+    wrong = [
+        f"{case}: set aside without a fault" for case in rejected.keys() - {f.code for f in faults}
+    ]
+    for fault in faults:
+        row = rejected.get(fault.code)
+        if row is None:
+            wrong.append(f"{fault.code}: not set aside")
+        elif (row["code"], row["stage"]) != (fault.code, fault.stage):
+            wrong.append(f"{fault.code}: set aside by {row['stage']} as {row['code']}")
+        elif not row["file"] or not row["message"]:
+            wrong.append(f"{fault.code}: without a file or a message")
+        elif fault.code not in page or row["stage"] not in page:
+            wrong.append(f"{fault.code}: not on the report's page")
+    return sorted(wrong)
+
+
+def campaign(
+    folder: Path,
+    manifest: Path,
+    *,
+    cases: int,
+    broken: int,
+    say: Callable[[str], object] = lambda _: None,
+) -> Outcome:
+    """Build ``cases`` cases, of which ``broken`` have a fault each, and return what was found.
+
+    The good ones are those of ``manifest`` in turn.
+    """
+    faults = FAULTS[:broken]
+    good = good_rows(manifest, cases - len(faults))
+    alone = small_build(folder / "alone", write_manifest(folder / "good.tsv", good))
+    alone.snakemake(*OPTIONS)
+    say(f"{len(good)} good cases are built alone")
+    # Before and after the good ones, as it comes in a manifest.
+    bad = list(broken_rows(good[0], folder / "broken", faults))
+    rows = [*bad[::2], *good, *bad[1::2]]
+    build = small_build(folder / "among", write_manifest(folder / "pairs.tsv", rows))
+    printed = build.snakemake(*OPTIONS, code=1)
+    changed = unlike(build, alone, good)
+    wrong = misnamed(build, faults)
+    found = [f"{case}: other bytes than alone" for case in changed] + wrong
+    summary = f"{len(faults)} of {len(rows)} cases were set aside; see results/report/rejected.tsv"
+    if printed.count(summary) != 1:
+        found.append(f"the summary must be printed once: {summary}")
+    found += [f"{one.file}: {one.why}" for one in verify(build.results).differences]
+    return Outcome(len(rows), len(good) - len(changed), len(faults) - len(wrong), tuple(found))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cases", type=int, nargs="?", default=100)
+    parser.add_argument("--broken", type=int, default=len(FAULTS), help=f"at most {len(FAULTS)}")
+    parser.add_argument("--folder", type=Path, help="a new folder, which is kept")
+    arguments = parser.parse_args()
+    if not 1 <= arguments.broken <= len(FAULTS) or arguments.cases <= arguments.broken:
+        parser.error(f"1 to {len(FAULTS)} broken cases, and at least one good one")
+    with tempfile.TemporaryDirectory() as name:
+        folder = (arguments.folder or Path(name)).resolve()
+        outcome = campaign(
+            folder, small_cohort(folder / "cohort", cases=DISTINCT), cases=arguments.cases,
+            broken=arguments.broken, say=lambda line: print(line, flush=True),
+        )  # fmt: skip
+    for fault in outcome.faults:
+        print(fault)
+    print(outcome.line())
+    sys.exit(bool(outcome.faults))
+
+
+if __name__ == "__main__":
+    main()

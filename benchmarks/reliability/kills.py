@@ -1,0 +1,203 @@
+"""Kill a small build at random moments, go on as the README says, and compare every byte.
+
+One case of the phantom is built undisturbed; then build after build is disturbed, each one again
+and again until it is whole. The last line is the tally; the exit code is 1 if anything differs.
+Run: python -m benchmarks.reliability.kills [KILLS] [--seed SEED] [--folder FOLDER]
+"""
+
+import argparse
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.reliability.processes import commands_of, kill, kill_tree, working_in
+from benchmarks.reliability.small import (
+    OPTIONS,
+    faults_of,
+    files_of,
+    hashes_of,
+    small_build,
+    small_cohort,
+)  # fmt: skip
+from lcsd.verify import verify
+from tests.workflow.conftest import Workspace
+
+KINDS = ("job", "snakemake", "tree")
+"""What is killed: a command of lcsd, Snakemake alone, so that its jobs live on, or all of them."""
+
+LATEST_SHARE = 0.3
+"""Latest moment of a kill after a start of Snakemake, as a share of an undisturbed build."""
+
+KILLS_MOST = 15
+"""Kills of one build, after which it is left alone: bad luck must not keep it from its end."""
+
+POLL_S = 0.02
+ORPHANS_S = 60.0
+"""Seconds until jobs without a build must have ended; on a machine with too few cores, too."""
+
+RUN_S = 1800.0
+"""Seconds after which a run of a build hangs."""
+
+
+@dataclass
+class Tally:
+    """What a campaign found."""
+
+    wanted: int
+    kills: Counter[str] = field(default_factory=Counter)
+    builds: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        return sum(self.kills.values())
+
+    def line(self) -> str:
+        """Return the tally as one line."""
+        kinds = ", ".join(f"{self.kills[kind]} {kind}" for kind in KINDS)
+        end = f"{len(self.faults)} faults" if self.faults else "0 outputs differ"
+        return f"{self.total} kills ({kinds}) in {self.builds} builds: {end}"
+
+
+def start(build: Workspace) -> subprocess.Popen[bytes]:
+    """Start Snakemake in a session of its own, unlocked if a killed one left its lock."""
+    if any((build.folder / ".snakemake" / "locks").glob("*")):
+        build.snakemake("--unlock")
+    with (build.folder / "printed.log").open("ab") as log:
+        return subprocess.Popen(
+            build.command(*OPTIONS), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+
+
+def kill_a_job(process: subprocess.Popen[bytes], draw: random.Random) -> bool:
+    """Kill one command of lcsd, the next one if there is none now, and let the build end."""
+    while process.poll() is None:
+        if jobs := commands_of(process.pid):
+            kill(draw.choice(jobs))
+            return process.wait(RUN_S) != 0
+        time.sleep(POLL_S)
+    return False
+
+
+def disturb(build: Workspace, kind: str, draw: random.Random, latest_s: float) -> bool:
+    """Start a build and kill it; return False if it was whole before."""
+    process = start(build)
+    try:
+        code = process.wait(draw.uniform(0, latest_s))
+    except subprocess.TimeoutExpired:
+        if kind == "job":
+            return kill_a_job(process, draw)
+        (kill_tree if kind == "tree" else kill)(process.pid)
+        process.wait()
+        return True
+    if code:
+        raise RuntimeError(f"the build ended by itself with {code}, see printed.log")
+    return False
+
+
+def differences(build: Workspace, expected: dict[str, str]) -> list[str]:
+    """Return what a build that ended differs in from the undisturbed one."""
+    end = time.monotonic() + ORPHANS_S
+    while (orphans := working_in(build.folder)) and time.monotonic() < end:
+        time.sleep(POLL_S)
+    found = hashes_of(build.results)
+    faults = [f"process {process} still runs" for process in orphans]
+    faults += [f"{name}: missing" for name in sorted(expected.keys() - found.keys())]
+    faults += faults_of(build.results, expected)
+    faults += [f"{one.file}: {one.why}" for one in verify(build.results).differences]
+    faults += [f"{rule} would run again" for rule in build.planned()]
+    return faults
+
+
+def campaign(
+    folder: Path,
+    manifest: Path,
+    *,
+    kills: int,
+    seed: int,
+    say: Callable[[str], object] = lambda _: None,
+) -> Tally:
+    """Kill builds ``kills`` times and return the tally.
+
+    Parameters
+    ----------
+    folder
+        Where to build; builds without a fault are removed.
+    manifest
+        The cases of each build, best a single tiny one.
+    kills, seed
+        How many kills, a third of each kind, and the seed of their moments.
+    say
+        Gets a line after each kill and each build.
+    """
+    undisturbed = small_build(folder / "undisturbed", manifest)
+    began = time.monotonic()
+    undisturbed.snakemake(*OPTIONS)
+    seconds = time.monotonic() - began
+    expected = hashes_of(undisturbed.results)
+    say(f"undisturbed build: {seconds:.1f} s, {len(expected)} files")
+    draw, tally = random.Random(seed), Tally(kills)  # noqa: S311 - nothing to be kept secret
+    while tally.total < kills:
+        tally.builds += 1
+        build = small_build(folder / f"build{tally.builds}", manifest)
+        faults = _one_build(build, expected, tally, draw, LATEST_SHARE * seconds, say)
+        faults += differences(build, expected)
+        say(f"build {tally.builds} is whole: {len(faults)} faults in it or on its way")
+        tally.faults += [f"{build.folder}: {fault}" for fault in faults]
+        if not faults:
+            shutil.rmtree(build.folder)
+    return tally
+
+
+def _one_build(
+    build: Workspace, expected: dict[str, str], tally: Tally, draw: random.Random,
+    latest_s: float, say: Callable[[str], object],
+) -> list[str]:  # fmt: skip
+    """Kill a build and go on with it until it is whole; return the faults between."""
+    faults: list[str] = []
+    for _ in range(KILLS_MOST):
+        if tally.total == tally.wanted:
+            break
+        kind = KINDS[tally.total % len(KINDS)]
+        try:
+            if not disturb(build, kind, draw, latest_s):
+                return faults
+        except RuntimeError as error:
+            return [*faults, str(error)]
+        tally.kills[kind] += 1
+        found = faults_of(build.results, expected)
+        faults += [f"after kill {tally.total} ({kind}): {fault}" for fault in found]
+        there = sum(1 for _ in files_of(build.results))
+        say(f"kill {tally.total}/{tally.wanted}, {kind}: {there} files, {len(found)} faults")
+    code = start(build).wait(RUN_S)
+    return [*faults, f"the build ended with {code}"] if code else faults
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kills", type=int, nargs="?", default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="a new folder; kept, with what had faults")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = (arguments.folder or Path(name)).resolve()
+        tally = campaign(
+            folder, small_cohort(folder / "cohort"), kills=arguments.kills, seed=arguments.seed,
+            say=lambda line: print(line, flush=True),
+        )  # fmt: skip
+    for fault in tally.faults:
+        print(fault)
+    print(tally.line())
+    sys.exit(bool(tally.faults))
+
+
+if __name__ == "__main__":
+    main()
