@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lcsd.files import atomic_path
 from lcsd.phantom.anatomy import Points
 from lcsd.phantom.scanner import Scan
+from lcsd.wholeness import NIFTI_HEADER_BYTES, check_written_gzip
 
 POINT_HEADER = "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z"
 # Fast compression: noise hardly compresses, masks compress well at any level.
@@ -28,6 +29,8 @@ def write_volume(path: Path, voxels: NDArray[Any], scan: Scan) -> None:
     image.SetDirection([float(v) for v in scan.direction.ravel()])
     with atomic_path(path) as temporary:
         sitk.WriteImage(image, str(temporary), True, COMPRESSION_LEVEL)
+        if path.name.endswith(".gz"):
+            check_written_gzip(temporary, NIFTI_HEADER_BYTES + voxels.nbytes)
 
 
 def write_points(path: Path, fixed: Points, moving: Points) -> None:
