@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
-from lcsd.files import atomic_path, require_file
+from lcsd.files import atomic_path, not_whole, require_file
 from lcsd.geometry import flip_lps_ras
 from lcsd.points import Cloud, check_points, read_cloud, write_cloud
-from lcsd.wholeness import check_ply, check_vtp, not_whole
+from lcsd.wholeness import check_ply, check_vtp
 
 Frame = Literal["lps", "ras"]
 Unit = Literal["mm", "m"]

@@ -5,6 +5,7 @@ Light at import: the workflow needs it while it plans.
 
 import contextlib
 import csv
+import errno
 import glob
 import hashlib
 import json
@@ -80,6 +81,29 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # there may be nothing, not even the folder
             temporary.unlink(missing_ok=True)
+
+
+def check_written_gzip(path: Path, size: int) -> None:
+    """Raise ``OSError`` unless a gzip file that a library wrote ends as one of ``size`` bytes does.
+
+    The last four bytes of a whole one are the size, modulo 2^32 (RFC 1952).
+    """
+    with path.open("rb") as handle:
+        handle.seek(max(0, path.stat().st_size - 4))
+        end = handle.read()
+    if int.from_bytes(end, "little") != size % (1 << 32):
+        raise not_whole()
+
+
+def check_written_text(path: Path) -> None:
+    """Raise ``OSError`` unless a text that a library wrote ends with a line's end."""
+    if not path.read_bytes().endswith(b"\n"):
+        raise not_whole()
+
+
+def not_whole() -> OSError:
+    """Return the error of a file that a library did not write to its end."""
+    return OSError(errno.ENOSPC, "the file was not written to its end (no space left?)")
 
 
 def require_file(path: Path) -> Path:

@@ -14,17 +14,10 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
-from lcsd.files import atomic_path, require_file
+from lcsd.files import atomic_path, check_written_gzip, check_written_text, require_file
 from lcsd.geometry import Grid, RigidTransform, flip_lps_ras
 from lcsd.itk import read_one_transform
-from lcsd.wholeness import (
-    NIFTI_HEADER_BYTES,
-    READ_ERRORS,
-    check_memory,
-    check_nifti,
-    check_written_gzip,
-    check_written_text,
-)  # fmt: skip
+from lcsd.wholeness import READ_ERRORS, check_memory, check_nifti
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 FORM_TOLERANCE_MM = 0.1
@@ -34,6 +27,9 @@ moves the far corner of a 500 mm scan by some micrometres; 0.1 mm is well below 
 NIFTI_DISPLACEMENT_INTENT = 1006
 """Intent of displacement vectors, which NIfTI and ITK hold in RAS; others are stored as they are
 (the intent 1007 that ITK writes: LPS)."""
+
+HEADER_BYTES = 352
+"""Header of a NIfTI-1 file and the four bytes behind it."""
 
 SCANNER_CODE = 1
 """NIfTI xform code 'scanner anatomical', written for sform and qform."""
@@ -365,7 +361,7 @@ def write_field(path: Path, field: DisplacementField) -> None:
     _place(image, field.grid)
     with atomic_path(path) as temporary:
         sitk.WriteImage(image, str(temporary), useCompression=True)
-        check_written_gzip(temporary, NIFTI_HEADER_BYTES + 4 * field.vectors.size)
+        check_written_gzip(temporary, HEADER_BYTES + 4 * field.vectors.size)
 
 
 def read_field(path: Path) -> DisplacementField:

@@ -1,7 +1,7 @@
-"""Whether files are whole: what a header declares against the bytes, what a library has written.
+"""Whether files can be whole: what a header declares against the bytes that are there.
 
 A header of a few bytes may declare terabytes, for which readers ask the memory before they look for
-the data; and libraries of C++ do not say that the disk was full.
+the data.
 """
 
 import errno
@@ -35,9 +35,6 @@ MOST_CLOUD_BYTES = 1 << 32
 
 HEADER_BYTES = 1 << 16
 """Of a PLY file, in which the header's end must be."""
-
-NIFTI_HEADER_BYTES = 352
-"""Header of a NIfTI-1 file and the four bytes behind it."""
 
 _PLY_ELEMENT = re.compile(rb"^element\s+\S+\s+(\S+)", re.MULTILINE)
 _VTP_COUNT = re.compile(rb"""NumberOf\w+\s*=\s*["']([^"']*)["']""")
@@ -121,26 +118,3 @@ def _check_counts(texts: list[bytes], most: int) -> None:
             raise ValueError(f"a count that is none: {text[:20]!r}")
         if int(text[:20]) > min(most, MOST_POINTS):
             raise ValueError(f"{int(text[:20])} elements declared, more than the file can hold")
-
-
-def check_written_gzip(path: Path, size: int) -> None:
-    """Raise ``OSError`` unless a gzip file that a library wrote ends as one of ``size`` bytes does.
-
-    The last four bytes of a whole one are the size, modulo 2^32 (RFC 1952).
-    """
-    with path.open("rb") as handle:
-        handle.seek(max(0, path.stat().st_size - 4))
-        end = handle.read()
-    if int.from_bytes(end, "little") != size % (1 << 32):
-        raise not_whole()
-
-
-def check_written_text(path: Path) -> None:
-    """Raise ``OSError`` unless a text that a library wrote ends with a line's end."""
-    if not path.read_bytes().endswith(b"\n"):
-        raise not_whole()
-
-
-def not_whole() -> OSError:
-    """Return the error of a file that a library did not write to its end."""
-    return OSError(errno.ENOSPC, "the file was not written to its end (no space left?)")

@@ -11,12 +11,13 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from lcsd.files import atomic_path
+from lcsd.files import atomic_path, check_written_gzip
 from lcsd.phantom.anatomy import Points
 from lcsd.phantom.scanner import Scan
-from lcsd.wholeness import NIFTI_HEADER_BYTES, check_written_gzip
 
 POINT_HEADER = "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z"
+# Header of a NIfTI-1 file and the four bytes behind it.
+NIFTI_HEADER_BYTES = 352
 # Fast compression: noise hardly compresses, masks compress well at any level.
 COMPRESSION_LEVEL = 1
 

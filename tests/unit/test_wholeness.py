@@ -12,6 +12,7 @@ import pytest
 
 from lcsd import wholeness
 from lcsd.errors import BadInputError
+from lcsd.files import check_written_gzip, check_written_text
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.images import DisplacementField, write_field, write_rigid
 from lcsd.wholeness import (
@@ -20,8 +21,6 @@ from lcsd.wholeness import (
     check_nifti,
     check_ply,
     check_vtp,
-    check_written_gzip,
-    check_written_text,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
