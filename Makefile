@@ -1,6 +1,7 @@
 # Two commands matter: 'make demo' and 'make test'. Each makes the environment first.
 PYTHON ?= python3
 VENV := .venv
+TOOLS := .venv-tools
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
@@ -10,7 +11,7 @@ TEST_WORKERS ?= 2
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast studies reliability isolation lint format clean
+.PHONY: help install install-locked lock audit demo test test-fast studies reliability isolation lint format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -25,6 +26,27 @@ $(READY): pyproject.toml constraints.txt
 	$(PIP) --editable '.[dev]'
 	$(BIN)/python -m lcsd.warmup
 	touch $(READY)
+
+install-locked:  ## As install, but each file must have a hash of requirements.lock (torch apart)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch torchvision
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(BIN)/python -m lcsd.warmup
+	touch $(READY)
+
+# Both tools have an environment of their own: they are no dependencies of lcsd.
+$(TOOLS)/bin/uv $(TOOLS)/bin/pip-audit:
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet uv==0.13.9 pip-audit==2.10.1
+
+lock: $(TOOLS)/bin/uv  ## Write requirements.lock: constraints.txt with the hashes of all files (network)
+	grep -vE '^(#|torch==|torchvision==)' constraints.txt | $(TOOLS)/bin/uv pip compile --quiet \
+	  --no-deps --generate-hashes --no-header --no-annotate --python-version 3.11 - > requirements.new
+	mv requirements.new requirements.lock
+
+audit: $(TOOLS)/bin/pip-audit  ## Look for known weaknesses of the pinned versions (network)
+	$(TOOLS)/bin/pip-audit --no-deps --disable-pip --requirement requirements.lock
 
 demo: install demo/cohort/pairs.tsv  ## Build three synthetic pairs through every stage
 	$(BIN)/snakemake --profile workflow/profiles/workstation --configfile $(DEMO_CONFIG)
@@ -73,5 +95,5 @@ format: install  ## Format the code
 	$(BIN)/snakefmt Snakefile rules
 
 clean:  ## Remove the environment, the demo and all caches
-	rm -rf $(VENV) demo .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(TOOLS) demo .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find lcsd tests -name __pycache__ -type d -prune -exec rm -rf {} +

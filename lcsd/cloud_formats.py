@@ -4,6 +4,7 @@ Each reader keeps what else the file holds (columns, faces, point data), so that
 can be written into a copy of it.
 """
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
-from lcsd.files import atomic_path, require_file
+from lcsd.files import atomic_path, not_whole, require_file
 from lcsd.geometry import flip_lps_ras
 from lcsd.points import Cloud, check_points, read_cloud, write_cloud
+from lcsd.wholeness import check_ply, check_vtp
 
 Frame = Literal["lps", "ras"]
 Unit = Literal["mm", "m"]
@@ -71,7 +73,8 @@ def _labels(values: Any, path: Path) -> Labels:
 
 
 def _read_npy(path: Path) -> tuple[Points, Labels, Writer]:
-    points = np.load(path, allow_pickle=False)
+    # Mapped first: a header that declares more than the file has must not be given memory.
+    points = np.array(np.load(path, allow_pickle=False, mmap_mode="r"))
 
     def write(to: Path, moved: Points) -> None:
         with to.open("wb") as handle:
@@ -113,6 +116,7 @@ def _read_table(path: Path) -> tuple[Points, Labels, Writer]:
 def _read_ply(path: Path) -> tuple[Points, Labels, Writer]:
     import plyfile  # noqa: PLC0415
 
+    check_ply(path)
     content = plyfile.PlyData.read(str(path))
     vertex = content["vertex"]
     points = np.stack([vertex[axis] for axis in "xyz"], axis=1)
@@ -165,6 +169,8 @@ def _read_vtk(path: Path) -> tuple[Points, Labels, Writer]:
     )
 
     xml = path.suffix.lower() == ".vtp"
+    if xml:
+        check_vtp(path)
     reader = vtkXMLPolyDataReader() if xml else vtkPolyDataReader()
     reader.SetFileName(str(path))
     # After an error the arrays have their full length, the rest of it uninitialised memory.
@@ -183,7 +189,8 @@ def _read_vtk(path: Path) -> tuple[Points, Labels, Writer]:
         writer = vtkXMLPolyDataWriter() if xml else vtkPolyDataWriter()
         writer.SetFileName(str(to))
         writer.SetInputData(content)
-        writer.Write()
+        if not writer.Write() or writer.GetErrorCode():
+            raise not_whole()
 
     return points, labels, write
 
@@ -209,7 +216,10 @@ def _read_torch(path: Path) -> tuple[Points, Labels, Writer]:
 
     def write(to: Path, moved: Points) -> None:
         tensor = torch.as_tensor(moved).to(found.dtype).reshape(found.shape)
-        torch.save(tensor if key is None else {**content, key: tensor}, to)
+        # In memory first: torch's own file does not say why it could not be written.
+        buffer = io.BytesIO()
+        torch.save(tensor if key is None else {**content, key: tensor}, buffer)
+        to.write_bytes(buffer.getbuffer())
 
     return points, labels, write
 

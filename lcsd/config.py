@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lcsd.errors import BadInputError
 from lcsd.files import require_file
@@ -35,8 +35,15 @@ from lcsd.settings.screen import ScreenSettings
 from lcsd.settings.select import SelectSettings
 from lcsd.settings.vessels import VesselsSettings
 from lcsd.settings.workflow import WorkflowSettings
+from lcsd.sources import check_path
 
 S = TypeVar("S", bound=Settings)
+
+YAML_MOST_CHARACTERS = 1 << 20
+YAML_MOST_LEVELS = 20
+YAML_MOST_VALUES = 100_000
+"""Limits of a configuration: the default one has 20 thousand characters, 4 levels and a few hundred
+values. Nine lines of aliases within aliases would stand for billions of values."""
 
 # A section is named like its command; 'register' also is a method of every abstract class, which
 # nobody calls on a configuration.
@@ -75,6 +82,11 @@ class Config(Settings):
     report: ReportSettings = Field(default_factory=ReportSettings)
     phantom: PhantomSettings = Field(default_factory=PhantomSettings)
     estimate: EstimateSettings = Field(default_factory=EstimateSettings)
+
+    @field_validator("manifest", "candidates", "results")
+    @classmethod
+    def _plain_path(cls, path: Path | None) -> Path | None:
+        return check_path(path)
 
     @model_validator(mode="after")
     def _cases_from_one_table(self) -> "Config":
@@ -147,10 +159,43 @@ def validate(
         _explain(error, model, where, file)
 
 
+def parse_yaml(text: str) -> Any:
+    """Return what a YAML text says, without running anything from it.
+
+    Raises
+    ------
+    yaml.YAMLError, ValueError
+        No YAML, a tag that makes an object of Python, a text that is too long or nested too deeply,
+        or one that aliases make too large.
+    """
+    if len(text) > YAML_MOST_CHARACTERS:
+        raise ValueError(f"longer than {YAML_MOST_CHARACTERS} characters")
+    _check_extent(text)
+    return yaml.safe_load(text)
+
+
+def _check_extent(text: str) -> None:
+    """Count values with all aliases expanded, and levels, without building any of them."""
+    sizes: dict[str, int] = {}
+    open_: list[tuple[str | None, int]] = []
+    total = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_.append((event.anchor, total))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_.pop()
+            if anchor is not None:
+                sizes[anchor] = total - before
+        # An alias within what it names has no size yet: that is refused by the models.
+        total += sizes.get(str(event.anchor), 1) if isinstance(event, yaml.AliasEvent) else 1
+        if len(open_) > YAML_MOST_LEVELS or total > YAML_MOST_VALUES:
+            raise ValueError(f"more than {YAML_MOST_LEVELS} levels or {YAML_MOST_VALUES} values")
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping in a YAML file."""
     try:
-        content = yaml.safe_load(require_file(path).read_text(encoding="utf-8"))
+        content = parse_yaml(require_file(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError) as error:  # such as the date 2024-13-45
         raise BadInputError(
             f"not valid YAML ({error})", code="bad_yaml", file=path, remedy="correct the syntax"
@@ -186,7 +231,7 @@ def override(settings: S, assignments: Sequence[str], *, section: str) -> S:
             )  # fmt: skip
         holder, name = _holder(content, key.strip())
         try:
-            holder[name] = yaml.safe_load(value)
+            holder[name] = parse_yaml(value)
         except (yaml.YAMLError, ValueError) as error:  # such as the date 2024-13-45
             raise BadInputError(
                 "not a YAML value", code="bad_value", field=f"{section}.{key.strip()}",

@@ -61,7 +61,9 @@ class LcsdError(Exception):
             text += f"; found {self.found}"
         if self.remedy is not None:
             text += f"; {self.remedy}"
-        return f"{' '.join(text.split())} [{self.code}]"
+        # What a file made up must not move the cursor or turn the line around.
+        printable = "".join(c if c.isprintable() else " " for c in text)
+        return f"{' '.join(printable.split())} [{self.code}]"
 
     def to_dict(self) -> dict[str, str | None]:
         """Return the parts as a mapping for ``rejected.json``."""

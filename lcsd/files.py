@@ -5,6 +5,7 @@ Light at import: the workflow needs it while it plans.
 
 import contextlib
 import csv
+import errno
 import fcntl
 import glob
 import hashlib
@@ -21,6 +22,15 @@ from lcsd.errors import BadInputError, WorkError
 from lcsd.orphans import refuse_if_orphaned
 
 HASH_CHUNK_BYTES = 1 << 20
+
+FORMULA_SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20"
+"""What begins a formula in a spreadsheet, also in full width."""
+
+BLANKS = " \t\r\n"
+"""What some spreadsheets leave out at the beginning of a cell."""
+
+TEXT_SIGN = "'"
+"""What says in a spreadsheet that a cell is text."""
 
 _written: ContextVar[list[Path] | None] = ContextVar("written", default=None)
 
@@ -97,6 +107,29 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def check_written_gzip(path: Path, size: int) -> None:
+    """Raise ``OSError`` unless a gzip file that a library wrote ends as one of ``size`` bytes does.
+
+    The last four bytes of a whole one are the size, modulo 2^32 (RFC 1952).
+    """
+    with path.open("rb") as handle:
+        handle.seek(max(0, path.stat().st_size - 4))
+        end = handle.read()
+    if int.from_bytes(end, "little") != size % (1 << 32):
+        raise not_whole()
+
+
+def check_written_text(path: Path) -> None:
+    """Raise ``OSError`` unless a text that a library wrote ends with a line's end."""
+    if not path.read_bytes().endswith(b"\n"):
+        raise not_whole()
+
+
+def not_whole() -> OSError:
+    """Return the error of a file that a library did not write to its end."""
+    return OSError(errno.ENOSPC, "the file was not written to its end (no space left?)")
+
+
 def require_file(path: Path) -> Path:
     """Return ``path`` if it is a readable, non-empty file; raise ``BadInputError`` otherwise."""
     path = Path(path)
@@ -168,12 +201,44 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def as_cell(value: object) -> object:
+    """Return a value as a table may hold it: text that begins like a formula gets a ``'`` in front.
+
+    Spreadsheets run such cells, and texts come from users and headers. Numbers stay as they are; a
+    carriage return, which would end the row for some readers, becomes a blank. :func:`from_cell`
+    returns the text.
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r", " ")
+    if not text.lstrip(TEXT_SIGN + BLANKS).startswith(tuple(FORMULA_SIGNS)):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return TEXT_SIGN + text
+    # Spreadsheets may take blanks around a number for text, and then look at its first sign.
+    return text if text == text.strip() else TEXT_SIGN + text
+
+
+def from_cell(cell: str) -> str:
+    """Return the text that :func:`as_cell` made a cell of."""
+    inner = cell.removeprefix(TEXT_SIGN)
+    return inner if as_cell(inner) == cell else cell
+
+
 def write_table(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
-    """Write rows as TSV or CSV (by the file's suffix) with the given column order."""
+    """Write rows as TSV or CSV (by the file's suffix) with the given column order.
+
+    No cell is a formula: see :func:`as_cell`.
+    """
     delimiter = "\t" if path.suffix == ".tsv" else ","
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as handle:
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as handle,
+    ):
         writer = csv.DictWriter(
             handle, columns, delimiter=delimiter, lineterminator="\n", restval=""
         )
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: as_cell(cell) for name, cell in row.items()} for row in rows)

@@ -4,7 +4,6 @@ In memory a volume is an :class:`Image`: an array ``(z, y, x)`` and its :class:`
 RAS exists only inside NIfTI headers.
 """
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,26 +11,25 @@ from typing import Any, Literal
 import nibabel
 import numpy as np
 import SimpleITK as sitk
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
-from lcsd.files import atomic_path, require_file
+from lcsd.files import atomic_path, check_written_gzip, check_written_text, require_file
 from lcsd.geometry import Grid, RigidTransform, flip_lps_ras
 from lcsd.itk import read_one_transform
+from lcsd.wholeness import READ_ERRORS, check_memory, check_nifti
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 FORM_TOLERANCE_MM = 0.1
 """sform and qform may differ by this at the corners: quaternions are stored in float32, which
 moves the far corner of a 500 mm scan by some micrometres; 0.1 mm is well below a voxel."""
 
-READ_ERRORS = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError)
-"""What nibabel raises on missing, truncated and foreign files."""
-
 NIFTI_DISPLACEMENT_INTENT = 1006
 """Intent of displacement vectors, which NIfTI and ITK hold in RAS; others are stored as they are
 (the intent 1007 that ITK writes: LPS)."""
+
+HEADER_BYTES = 352
+"""Header of a NIfTI-1 file and the four bytes behind it."""
 
 SCANNER_CODE = 1
 """NIfTI xform code 'scanner anatomical', written for sform and qform."""
@@ -109,8 +107,10 @@ def read_image(path: Path) -> Image:
                 expected="three axes of at least 2 voxels", found=" x ".join(map(str, shape)),
             )  # fmt: skip
         check_forms(volume.header, shape, path)
+        check_nifti(volume, path)
         data = np.asanyarray(volume.dataobj)
     except READ_ERRORS as error:
+        check_memory(error)
         raise BadInputError(
             f"not a readable NIfTI volume ({' '.join(str(error).split())})",
             code="truncated_file", file=path, remedy="copy or export the file again",
@@ -292,6 +292,7 @@ def write_rigid(path: Path, transform: RigidTransform) -> None:
     """Write a rigid transform as ITK text transform (LPS point to LPS point)."""
     with atomic_path(path) as temporary:
         sitk.WriteTransform(to_sitk_transform(transform), str(temporary))
+        check_written_text(temporary)
 
 
 def read_rigid(path: Path) -> RigidTransform:
@@ -360,6 +361,7 @@ def write_field(path: Path, field: DisplacementField) -> None:
     _place(image, field.grid)
     with atomic_path(path) as temporary:
         sitk.WriteImage(image, str(temporary), useCompression=True)
+        check_written_gzip(temporary, HEADER_BYTES + 4 * field.vectors.size)
 
 
 def read_field(path: Path) -> DisplacementField:
@@ -374,8 +376,10 @@ def read_field(path: Path) -> DisplacementField:
     try:
         # Not through ITK: its NIfTI reader turns NaN into 0 without a word.
         volume: Any = nibabel.load(path)
+        check_nifti(volume, path)
         data = np.asanyarray(volume.dataobj, dtype=np.float32)
     except READ_ERRORS as error:
+        check_memory(error)
         raise BadInputError("not a readable image", code="truncated_file", file=path) from error
     shape = tuple(int(n) for n in data.shape)
     if len(shape) != 5 or shape[3:] != (1, 3):

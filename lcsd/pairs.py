@@ -5,15 +5,20 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from lcsd.errors import BadInputError
-from lcsd.files import require_file
+from lcsd.files import from_cell, require_file
 from lcsd.settings.base import Settings
-from lcsd.sources import is_series_uid
+from lcsd.sources import check_path, is_series_uid
 
 CASE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 """Case names become folder names and parts of commands, so nothing else is let in."""
+
+PATH_COLUMNS = (
+    "fixed_source", "moving_source", "landmarks", "fixed_mask", "moving_mask", "fixed_vessels",
+    "moving_vessels",
+)  # fmt: skip
 
 Role = Literal["train", "test_pool", "test"]
 
@@ -72,6 +77,11 @@ class Pair(Settings):
     fixed_vessels: Path | None = Field(None, description="vessels of the baseline, native space")
     moving_vessels: Path | None = Field(None, description="vessels of the follow-up, native space")
 
+    @field_validator(*PATH_COLUMNS)
+    @classmethod
+    def _plain_paths(cls, path: str | Path | None) -> str | Path | None:
+        return check_path(path)
+
     @model_validator(mode="after")
     def _consistent(self) -> "Pair":
         if self.landmarks is not None and self.landmarks_frame is None:
@@ -86,10 +96,6 @@ class Pair(Settings):
 
 REQUIRED = (
     "case", "patient_id", "role", "fixed_source", "moving_source", "fixed_time", "moving_time",
-)  # fmt: skip
-PATH_COLUMNS = (
-    "fixed_source", "moving_source", "landmarks", "fixed_mask", "moving_mask", "fixed_vessels",
-    "moving_vessels",
 )  # fmt: skip
 
 
@@ -111,7 +117,9 @@ def _check_columns(columns: list[str], path: Path) -> None:
 
 
 def _read_row(row: dict[str, str | None], line: int, path: Path) -> Pair:
-    cells = {name: (text or "").strip() for name, text in row.items() if name is not None}
+    cells = {
+        name: from_cell((text or "").strip()) for name, text in row.items() if name is not None
+    }
     if None in row or None in row.values():
         raise BadInputError(
             "the row has another number of cells than the header", code="bad_row", file=path,

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
-from lcsd.files import atomic_path, require_file
+from lcsd.files import as_cell, atomic_path, from_cell, require_file
+from lcsd.wholeness import check_arrays
 
 PAIR_COLUMNS = ("fixed_x", "fixed_y", "fixed_z", "moving_x", "moving_y", "moving_z")
 
@@ -54,12 +56,15 @@ def write_point_pairs(path: Path, pairs: PointPairs) -> None:
     header += ["id"] if pairs.ids is not None else []
     header += ["weight"] if pairs.weight is not None else []
     header += ["origin"] if pairs.origin is not None else []
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as handle:
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as handle,
+    ):
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(header)
         for row in range(len(pairs)):
             cells = [f"{v:.4f}" for v in (*pairs.fixed[row], *pairs.moving[row])]
-            cells += [pairs.ids[row]] if pairs.ids is not None else []
+            cells += [str(as_cell(pairs.ids[row]))] if pairs.ids is not None else []
             cells += [f"{pairs.weight[row]:.4f}"] if pairs.weight is not None else []
             cells += [pairs.origin[row]] if pairs.origin is not None else []
             writer.writerow(cells)
@@ -151,7 +156,7 @@ def read_point_pairs(path: Path) -> PointPairs:
     return PointPairs(
         fixed=values[:, 0:3],
         moving=values[:, 3:6],
-        ids=tuple(row["id"] for _, row in rows) if "id" in columns else None,
+        ids=tuple(from_cell(row["id"]) for _, row in rows) if "id" in columns else None,
         weight=values[:, 6] if "weight" in columns else None,
         origin=tuple(_origin(row["origin"], path=path, line=line) for line, row in rows)
         if "origin" in columns
@@ -217,9 +222,11 @@ def read_cloud(path: Path) -> Cloud:
         not finite, a per-point array has another length, or ``meta`` is not an object of JSON.
     """
     try:
-        with np.load(require_file(path), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(require_file(path)) as archive:
+            check_arrays(archive)
+        with np.load(path, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in content.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise BadInputError(
             f"not a readable .npz cloud ({error})", code="truncated_file", file=path
         ) from error
@@ -243,7 +250,7 @@ def read_cloud(path: Path) -> Cloud:
 def _meta(text: str, *, path: Path) -> dict[str, Any]:
     try:
         meta = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInputError(
             f"not valid JSON ({error})", code="bad_json", file=path, field="meta"
         ) from error

@@ -4,9 +4,12 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from lcsd.errors import BadInputError
 from lcsd.settings.fetch import FetchSettings
+
+P = TypeVar("P", bound=str | Path | None)
 
 UID_PATTERN = re.compile(r"[0-9]+(?:\.[0-9]+){3,}")
 UID_LENGTH = 64
@@ -17,6 +20,17 @@ keeps '..' and '/' out of every path made of a UID."""
 def is_series_uid(source: str) -> bool:
     """Return whether a source is a SeriesInstanceUID rather than a path."""
     return len(source) <= UID_LENGTH and UID_PATTERN.fullmatch(source) is not None
+
+
+def check_path(path: P) -> P:
+    """Return a path that rules may name; raise ``ValueError`` otherwise.
+
+    Snakemake takes braces in the name of a file for wildcards, and one such name stops the build.
+    """
+    text = "" if path is None else str(path)
+    if not text.isprintable() or not {*"{}"}.isdisjoint(text):
+        raise ValueError("a path with braces or control characters; rename the file or folder")
+    return path
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lcsd.errors import BadInputError
-from lcsd.files import require_file
+from lcsd.files import from_cell, require_file
 from lcsd.pairs import CASE_PATTERN
 
 Row = dict[str, str]
@@ -40,7 +40,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
                 "the row has another number of cells than the header", code="bad_row", file=path,
                 field=f"row {number}", remedy="separate the cells by single tabs",
             )  # fmt: skip
-    return rows
+    return [{name: from_cell(cell) for name, cell in row.items()} for row in rows]
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[Row]:

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -47,6 +48,11 @@ OUTPUT_NAMES = ("output", "out", "out_dir")
 
 SIGNAL_EXIT_BASE = 128
 """Shells report a process ended by signal n as 128 + n."""
+
+OUT_OF_MEMORY = re.compile(
+    r"DefaultCPUAllocator: (can't|not enough)|Failed to allocate memory|bad_?alloc"
+)
+"""How torch, ITK and the standard library of C++ say it."""
 
 PLAIN_PROGRESS_SECONDS = 10.0
 """Between two progress lines where standard error is not a terminal."""
@@ -350,6 +356,17 @@ def clear_rejection(rejected: Path | None, *, stage: str, target: Path) -> None:
         say(f"lcsd {stage}: error: {rejected}: cannot remove: {failure.strerror}")
 
 
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Return whether an error says that memory was refused, in the words of any library.
+
+    torch's own class is told by its name, since most commands never load torch; its allocator of
+    the CPU and ITK raise a plain RuntimeError.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and bool(OUT_OF_MEMORY.search(str(error)))
+
+
 class failures_named:  # noqa: N801 - reads as a statement: with failures_named()
     """Context that turns failures of the machine into one-line errors with a remedy."""
 
@@ -357,8 +374,7 @@ class failures_named:  # noqa: N801 - reads as a statement: with failures_named(
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        # torch's own error is told by its name: most commands never load torch.
-        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        if _is_out_of_memory(error):
             raise WorkError(
                 "out of memory", code="out_of_memory",
                 remedy="free memory, run fewer jobs at once, or use a larger machine",

@@ -11,7 +11,14 @@ from lcsd.cohort.index import Connection, Wanted, connect, default_index, first_
 from lcsd.cohort.rules import Step, funnel, judge
 from lcsd.cohort.sample import draw
 from lcsd.errors import BadInputError, WorkError
-from lcsd.files import atomic_path, require_file, write_table
+from lcsd.files import (
+    BLANKS,
+    FORMULA_SIGNS,
+    TEXT_SIGN,
+    atomic_path,
+    require_file,
+    write_table,
+)  # fmt: skip
 from lcsd.settings.cohort import CohortSettings
 
 ID_PATTERNS = {
@@ -149,6 +156,20 @@ FROM (
 """Series that keep the rules up to the kind, by kernel: all time points, every thickness."""
 
 
+def _as_cells(table: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+    """Return a table whose texts are no formulas, as :func:`lcsd.files.as_cell` makes them."""
+    begins = f"^[{TEXT_SIGN * 2}{BLANKS}]*[{re.escape(FORMULA_SIGNS)}]"
+    cells = []
+    for name, kind in zip(table.columns, table.types, strict=True):
+        text = (
+            f"CASE WHEN regexp_matches(\"{name}\", '{begins}') "
+            f'AND try_cast("{name}" AS DOUBLE) IS NULL '
+            f'THEN \'{TEXT_SIGN * 2}\' || "{name}" ELSE "{name}" END AS "{name}"'
+        )
+        cells.append(text if kind == "VARCHAR" else f'"{name}"')
+    return table.project(", ".join(cells))
+
+
 def write(cohort: Cohort, folder: Path) -> Path:
     """Write all tables and the figure; return the table of candidates, which comes last.
 
@@ -181,5 +202,5 @@ def write(cohort: Cohort, folder: Path) -> Path:
     }
     for name, query in queries.items():
         with atomic_path(folder / name) as temporary:
-            cohort.connection.sql(query).write_csv(str(temporary), sep="\t", header=True)
+            _as_cells(cohort.connection.sql(query)).write_csv(str(temporary), sep="\t", header=True)
     return folder / "candidates.tsv"

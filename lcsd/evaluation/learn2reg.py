@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from lcsd.errors import BadInputError
 from lcsd.files import require_file
 from lcsd.geometry import Grid
-from lcsd.images import READ_ERRORS, DisplacementField, check_forms
+from lcsd.images import DisplacementField, check_forms
+from lcsd.wholeness import READ_ERRORS, check_memory, check_nifti
 
 SPLINE_ORDER = 3
 """Learn2Reg's evaluation reads a field at landmarks by cubic splines, scipy's default."""
@@ -91,8 +92,10 @@ def read_disp(
                 "not a Learn2Reg displacement field", code="bad_field", file=path,
                 expected="real numbers", found="colours" if kind.names else str(kind),
             )  # fmt: skip
+        check_nifti(volume, path)
         vectors = np.asanyarray(volume.dataobj, dtype=np.float32)
     except READ_ERRORS as error:
+        check_memory(error)
         raise BadInputError(
             "not a readable NIfTI volume", code="truncated_file", file=path
         ) from error

@@ -11,11 +11,13 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from lcsd.files import atomic_path
+from lcsd.files import atomic_path, check_written_gzip
 from lcsd.phantom.anatomy import Points
 from lcsd.phantom.scanner import Scan
 
 POINT_HEADER = "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z"
+# Header of a NIfTI-1 file and the four bytes behind it.
+NIFTI_HEADER_BYTES = 352
 # Fast compression: noise hardly compresses, masks compress well at any level.
 COMPRESSION_LEVEL = 1
 
@@ -28,6 +30,8 @@ def write_volume(path: Path, voxels: NDArray[Any], scan: Scan) -> None:
     image.SetDirection([float(v) for v in scan.direction.ravel()])
     with atomic_path(path) as temporary:
         sitk.WriteImage(image, str(temporary), True, COMPRESSION_LEVEL)
+        if path.name.endswith(".gz"):
+            check_written_gzip(temporary, NIFTI_HEADER_BYTES + voxels.nbytes)
 
 
 def write_points(path: Path, fixed: Points, moving: Points) -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from lcsd.files import require_file
+from lcsd.files import from_cell, require_file
 from lcsd.images import Image
 from lcsd.report.panels import OUTLINE, PICTURE_WIDTH_IN, canvas, grey
 
@@ -77,7 +77,7 @@ def read_landmarks(path: Path) -> Landmarks:
         read(*(f"{place}_{axis}" for axis in "xyz")) for place in ("fixed", "moving", "moved")
     )
     return Landmarks(
-        tuple(row["id"] for row in rows), fixed, moving, moved,
+        tuple(from_cell(row["id"]) for row in rows), fixed, moving, moved,
         read("tre_mm")[:, 0], read("tre_before_mm")[:, 0],
     )  # fmt: skip
 

@@ -130,7 +130,7 @@ def check_checkpoint(path: Path, model: Model) -> str:
     import torch  # noqa: PLC0415
 
     try:
-        content = torch.load(path)
+        content = torch.load(path, weights_only=True)
         weights: Mapping[str, Any] = content["network_weights"]
         trainer = str(content["trainer_name"])
     except Exception as error:

@@ -208,3 +208,10 @@ def test_threads_are_limited_after_numba_has_started() -> None:
     set_threads(1)
     assert numba.get_num_threads() == 1
     assert double(np.ones((2, 2))).sum() == 8  # a new signature is compiled
+
+
+def test_a_message_is_one_printable_line() -> None:
+    error = BadInputError(
+        "a\x1b[2Jb\r\nc\u202ed\u2028e", code="x", found="\x07", file="Lungenärzte 肺"
+    )
+    assert error.message == "Lungenärzte 肺: a [2Jb c d e; found [x]"

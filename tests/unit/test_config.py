@@ -124,6 +124,21 @@ def test_yaml_errors_and_sections(tmp_path: Path) -> None:
         read_yaml(path)
 
 
+def test_yaml_is_bounded_before_it_is_built(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    aliases = "a: &a [1, 2]\nb: &b [*a, *a]\nc: [*b, *b]\n"
+    path.write_text(aliases)
+    assert read_yaml(path)["c"] == [[[1, 2], [1, 2]]] * 2
+    for text in ("a: " + "[" * 21 + "]" * 21, "# " + "x" * (1 << 20) + "\na: 1\n",
+                 "a: [" + "1," * 100_001 + "]", "a: &a [" + "1," * 400 + "]\nb: &b [" + "*a," * 400
+                 + "]\n"):  # fmt: skip
+        path.write_text(text)
+        with pytest.raises(BadInputError, match="not valid YAML"):
+            read_yaml(path)
+    path.write_text("a: &a {b: *a}\n")
+    assert list(read_yaml(path)) == ["a"]
+
+
 def test_override_reads_yaml_values() -> None:
     changed = override(KeypointsSettings(), ["k=31", "on_shortage=error"], section="keypoints")
     assert (changed.k, changed.on_shortage) == (31, "error")

@@ -3,9 +3,22 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lcsd.errors import BadInputError, WorkError
-from lcsd.files import atomic_path, read_json, sha256, write_json
+from lcsd.files import (
+    BLANKS,
+    FORMULA_SIGNS,
+    as_cell,
+    atomic_path,
+    from_cell,
+    read_json,
+    sha256,
+    write_json,
+    write_table,
+)
+from lcsd.tables import read_rows
 
 
 def test_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
@@ -67,3 +80,40 @@ def test_folder_hash_sees_names_and_contents(tmp_path: Path) -> None:
     first = sha256(folder)
     (folder / "a").rename(folder / "b")
     assert sha256(folder) != first
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=1+1",
+        "+cmd|' /C calc'!A0",
+        "-2+3",
+        "@SUM(A1)",
+        "\t=1",
+        "\n@1",
+        "'=1",
+        "''=1",
+        "- 3",
+        "\uff1d1",
+    ],
+)
+def test_no_cell_of_a_table_is_a_formula(tmp_path: Path, text: str) -> None:
+    for name, mark in (("a.tsv", "\t"), ("a.csv", ",")):
+        write_table(tmp_path / name, ("a", "b"), [{"a": text, "b": "x"}])
+        line = (tmp_path / name).read_text(encoding="utf-8").split("\n", 1)[1]
+        assert line.lstrip('"').startswith("'"), line
+        assert line.endswith(f"{mark}x\n")
+    assert read_rows(tmp_path / "a.tsv", ("a",)) == [{"a": text, "b": "x"}]
+
+
+@pytest.mark.parametrize("value", ["-3.5", "+1e-3", "-inf", -3.5, 7, "", "a=b", "'tis", "O'Neil"])
+def test_numbers_and_other_texts_stay(value: object) -> None:
+    assert as_cell(value) == value
+
+
+@given(st.text(alphabet="'=+-@1. a\t\r", max_size=6) | st.text(max_size=6))
+def test_every_text_comes_back_from_its_cell(text: str) -> None:
+    cell = str(as_cell(text))
+    assert from_cell(cell) == text.replace("\r", " ")
+    if cell.lstrip(BLANKS).startswith(tuple(FORMULA_SIGNS)):
+        float(cell)

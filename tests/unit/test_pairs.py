@@ -78,6 +78,8 @@ def test_missing_column_is_named(tmp_path: Path, column: str) -> None:
         ({"moving_source": "a.nii.gz"}, "row"),
         ({"fixed_source": ""}, "fixed_source"),
         ({"fixed_series": "../1.2.3.4"}, "fixed_series"),
+        ({"fixed_source": "{wildcards}.nii.gz"}, "fixed_source"),
+        ({"moving_vessels": "v\x1b[2J.nii.gz"}, "moving_vessels"),
         ({"moving_series": "1.2.x.4"}, "moving_series"),
         (
             {"moving_source": "a.nii.gz", "fixed_series": "1.2.3.4", "moving_series": "1.2.3.4"},

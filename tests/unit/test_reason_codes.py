@@ -26,6 +26,7 @@ SOURCES: dict[str, set[str] | None] = {
     "images.py": {"read_image", "check_forms"},
     "geometry.py": {"__post_init__"},
     "files.py": {"require_file"},
+    "wholeness.py": {"check_nifti"},
 }
 """Modules, and the functions of them that conversion goes through; None: all."""
 

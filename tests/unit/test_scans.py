@@ -28,9 +28,16 @@ from tests.series import (
     STEP,
     UID,
     Change,
+    compressed,
+    drifting,
+    missing,
     moved,
     refused,
     shifted,
+    short,
+    sideways,
+    tilted,
+    tiny,
     values,
     write_series,
 )  # fmt: skip
@@ -97,39 +104,6 @@ def test_second_reconstruction_must_be_chosen(tmp_path: Path) -> None:
     chosen = read_scan(folder, ConvertSettings(series_uid="1.2.5"))
     assert chosen.series_uid == "1.2.5"
     assert refused(folder, series_uid="9.9") == "no_series"
-
-
-def missing(part: pydicom.Dataset, index: int) -> None:
-    part.ImagePositionPatient = [-10, 20, -300 + (index + (index > 9)) * STEP]
-
-
-def tilted(part: pydicom.Dataset, index: int) -> None:
-    part.ImagePositionPatient = [-10, 20 + index * 0.3, -300 + index * STEP]
-
-
-def drifting(part: pydicom.Dataset, index: int) -> None:
-    """Each step is within the tolerance, but the second half's are longer by 0.06 mm."""
-    part.ImagePositionPatient = [-10, 20, -300 + index * STEP + max(0, index - 12) * 0.06]
-
-
-def sideways(part: pydicom.Dataset, index: int) -> None:
-    part.ImagePositionPatient = [-10 + (index == 12) * 0.3, 20, -300 + index * STEP]
-
-
-def tiny(part: pydicom.Dataset, index: int) -> None:
-    if index == 3:
-        part.Rows, part.PixelData = 4, values(0)[:4].tobytes()
-
-
-def compressed(part: pydicom.Dataset, index: int) -> None:
-    part.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.201"
-    part.PixelData = pydicom.encaps.encapsulate([bytes(8)])
-    part["PixelData"].is_undefined_length = True
-
-
-def short(part: pydicom.Dataset, index: int) -> None:
-    if index == 3:
-        part.PixelData = part.PixelData[:-20]
 
 
 @pytest.mark.parametrize(

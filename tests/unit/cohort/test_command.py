@@ -127,3 +127,13 @@ def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     result = run("--out-dir", tmp_path / "o")
     assert result.exit_code == 2
     assert "pip install idc-index-data" in result.stderr
+
+
+def test_texts_of_headers_are_no_formulas(tmp_path: Path) -> None:
+    rows = pair_rows()
+    for row in rows[:2]:
+        row["SeriesDescription"] = row["SeriesDescription"].replace("STANDARD", '=HYPERLINK("x")')
+    index = write_index(tmp_path / "i.parquet", rows)
+    out = made(tmp_path / "a", "--set", f"index={index}")
+    kernels = [row["kernel"] for row in read(out / "kernels.tsv")]
+    assert sorted(kernels) == ['\'=HYPERLINK("x")', "STANDARD"]

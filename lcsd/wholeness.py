@@ -1,0 +1,120 @@
+"""Whether files can be whole: what a header declares against the bytes that are there.
+
+A header of a few bytes may declare terabytes, for which readers ask the memory before they look for
+the data.
+"""
+
+import errno
+import math
+import re
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+from lcsd.errors import BadInputError
+
+READ_ERRORS = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError)
+"""What nibabel raises on missing, truncated and foreign files."""
+
+DEFLATE_MOST = 1032
+"""Bytes that one byte of a deflated stream can become at most (zlib's manual)."""
+
+MOST_NUMBERS = 1 << 32
+"""Numbers in a volume: a scan of 1024 x 1024 x 4096 voxels."""
+
+MOST_POINTS = 50_000_000
+"""Points in a cloud: 400 times the largest cloud of the published dataset."""
+
+MOST_CLOUD_BYTES = 1 << 32
+"""Bytes of all arrays of a cloud, unpacked: ``MOST_POINTS`` points with all else of each."""
+
+HEADER_BYTES = 1 << 16
+"""Of a PLY file, in which the header's end must be."""
+
+_PLY_ELEMENT = re.compile(rb"^element\s+\S+\s+(\S+)", re.MULTILINE)
+_VTP_COUNT = re.compile(rb"""NumberOf\w+\s*=\s*["']([^"']*)["']""")
+
+
+def check_memory(error: BaseException) -> None:
+    """Raise ``MemoryError`` if a file could not be read for want of memory: the file is good."""
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        raise MemoryError from error
+
+
+def check_nifti(volume: Any, path: Path) -> None:
+    """Refuse a NIfTI volume that declares more voxels than its file can hold.
+
+    Parameters
+    ----------
+    volume
+        Image of nibabel whose data was not read yet.
+
+    Raises
+    ------
+    BadInputError
+        ``truncated_file``, or ``too_large`` for more numbers than ``MOST_NUMBERS``.
+    """
+    numbers = math.prod(int(n) for n in volume.shape)
+    if numbers > MOST_NUMBERS:
+        raise BadInputError(
+            "the header declares more voxels than any scan has", code="too_large", file=path,
+            field="shape", expected=f"at most {MOST_NUMBERS}", found=numbers,
+            remedy="export the file again",
+        )  # fmt: skip
+    most = path.stat().st_size * (DEFLATE_MOST if path.name.lower().endswith(".gz") else 1)
+    declared = numbers * int(volume.get_data_dtype().itemsize)
+    if declared > most:
+        raise BadInputError(
+            "the file is too short for its voxels", code="truncated_file", file=path,
+            expected=f"{declared} bytes", found=f"at most {most}",
+            remedy="copy or export the file again",
+        )  # fmt: skip
+
+
+def check_arrays(archive: zipfile.ZipFile) -> None:
+    """Raise ``ValueError`` for a ``.npz`` with larger arrays than it says or than a cloud has."""
+    total = sum(entry.file_size for entry in archive.infolist())
+    if total > MOST_CLOUD_BYTES:
+        raise ValueError(f"{total} bytes unpacked, more than a cloud has")
+    for entry in archive.infolist():
+        with archive.open(entry) as stream:
+            version = np.lib.format.read_magic(stream)
+            read = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            shape, _, dtype = read(stream)
+            if math.prod(shape) * dtype.itemsize > entry.file_size:
+                raise ValueError(f"{entry.filename} declares more values than it has")
+
+
+def check_ply(path: Path) -> None:
+    """Raise ``ValueError`` for a PLY file that declares more elements than it has bytes."""
+    with path.open("rb") as handle:
+        head = handle.read(HEADER_BYTES).partition(b"end_header")[0]
+    _check_counts(_PLY_ELEMENT.findall(head), path.stat().st_size)
+
+
+def check_vtp(path: Path) -> None:
+    """Raise ``ValueError`` for an XML file of VTK with entities or with counts it cannot hold.
+
+    VTK never writes entities; and a count for which there is no memory ends the process.
+    """
+    content = path.read_bytes()
+    if b"<VTKFile" not in content or re.search(rb"<!(DOCTYPE|ENTITY)", content):
+        raise ValueError("not XML as VTK writes it")
+    _check_counts(_VTP_COUNT.findall(content), DEFLATE_MOST * len(content))
+
+
+def _check_counts(texts: list[bytes], most: int) -> None:
+    for text in texts:
+        if not text.strip().isdigit():
+            raise ValueError(f"a count that is none: {text[:20]!r}")
+        if int(text[:20]) > min(most, MOST_POINTS):
+            raise ValueError(f"{int(text[:20])} elements declared, more than the file can hold")

@@ -1,0 +1,83 @@
+"""No module runs what a file or a user says: no eval, no pickles, no shell, no unsafe loader."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted((ROOT / "lcsd").rglob("*.py"))
+
+FORBIDDEN = {
+    "eval", "exec", "compile", "__import__", "os.system", "os.popen", "subprocess.getoutput",
+    "subprocess.getstatusoutput", "pickle.load", "pickle.loads", "pickle.Unpickler", "dill.load",
+    "joblib.load", "marshal.load", "marshal.loads", "shelve.open", "pandas.read_pickle",
+    "yaml.load", "yaml.load_all", "yaml.full_load", "yaml.unsafe_load", "tempfile.mktemp",
+    "shutil.unpack_archive", "tarfile.open", "extractall", "ET.parse", "ET.fromstring",
+    "torch.hub.load", "torch.jit.load",
+}  # fmt: skip
+"""Calls by the name that stands in the source; names without a dot also as methods."""
+
+NEEDED = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
+"""Calls and the argument without which they may run code from a file."""
+
+ALLOWED = {"lcsd/release/vtp.py": {"ET.fromstring"}}
+"""Calls by module: XML that the release wrote itself a moment ago is searched for identifiers."""
+
+TABLE_WRITERS = {"lcsd/files.py", "lcsd/points.py", "lcsd/landmarks/slicer.py"}
+"""Modules that may write tables by themselves: the first two make every text a safe cell, the third
+writes a format of 3D Slicer's."""
+
+
+def name_of(node: ast.expr) -> str:
+    """Return the dotted name of what is called."""
+    return ast.unparse(node) if isinstance(node, ast.Name | ast.Attribute) else ""
+
+
+def faults_of(source: str, *, allowed: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Yield what must not stand in a source."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = name_of(node.func)
+        short = name.rpartition(".")[2]
+        arguments = {word.arg: ast.unparse(word.value) for word in node.keywords}
+        if name in FORBIDDEN - allowed or (short in FORBIDDEN and short == "extractall"):
+            yield f"{name} in line {node.lineno}"
+        if arguments.get("shell", "False") != "False":
+            yield f"a shell in line {node.lineno}"
+        if name in NEEDED:
+            argument, value = NEEDED[name]
+            if arguments.get(argument) != str(value):
+                yield f"{name} without {argument}={value} in line {node.lineno}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_module_runs_what_a_file_says(path: Path) -> None:
+    allowed = frozenset(ALLOWED.get(str(path.relative_to(ROOT)), ()))
+    source = path.read_text(encoding="utf-8")
+    assert list(faults_of(source, allowed=allowed)) == []
+
+
+def test_tables_are_written_where_cells_are_made_safe() -> None:
+    found = set()
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and name_of(node.func) in {
+                "csv.writer",
+                "csv.DictWriter",
+            }:
+                found.add(str(path.relative_to(ROOT)))
+    assert found == TABLE_WRITERS
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["eval(x)", "os.system(x)", "yaml.load(x)", "torch.load(x)",
+     "torch.load(x, weights_only=False)",
+     "np.load(x)", "subprocess.run(x, shell=True)", "subprocess.run(x, shell=y)", "z.extractall(x)",
+     "pickle.loads(x)"],
+)  # fmt: skip
+def test_each_forbidden_call_is_seen(source: str) -> None:
+    assert len(list(faults_of(source))) == 1
