@@ -1,7 +1,7 @@
 rule cloud:
     input:
-        fixed=f"{CASE}/vessels/fixed.nii.gz",
-        moving=f"{CASE}/vessels/moving.nii.gz",
+        fixed=rules.vessels.output.fixed,
+        moving=rules.vessels.output.moving,
     output:
         fixed=f"{CASE}/clouds/fixed_dense.npz",
         moving=f"{CASE}/clouds/moving_dense.npz",
@@ -21,8 +21,8 @@ rule cloud:
 
 rule keypoints:
     input:
-        fixed=f"{CASE}/clouds/fixed_dense.npz",
-        moving=f"{CASE}/clouds/moving_dense.npz",
+        fixed=rules.cloud.output.fixed,
+        moving=rules.cloud.output.moving,
     output:
         fixed=f"{CASE}/clouds/fixed_keypoints.npz",
         moving=f"{CASE}/clouds/moving_keypoints.npz",

@@ -1,8 +1,8 @@
 rule correspond:
     input:
-        fixed=f"{CASE}/images/fixed.nii.gz",
-        moving=f"{CASE}/images/moving.nii.gz",
-        mask=f"{CASE}/images/fixed_mask.nii.gz",
+        fixed=rules.prealign.output.fixed,
+        moving=rules.prealign.output.moving,
+        mask=rules.prealign.output.fixed_mask,
     output:
         pairs=f"{CASE}/correspondences/correspondences.csv",
         field=f"{CASE}/correspondences/field.nii.gz",

@@ -4,8 +4,8 @@ rule evaluate:
             BUILD.landmarks(w.case), f"cases/{w.case}/evaluation/{w.method}.json"
         ),
         field=lambda w: f"{CASE}/{BUILD.methods[w.method]}/field.nii.gz",
-        rigid=f"{CASE}/images/rigid.tfm",
-        mask=f"{CASE}/images/fixed_mask.nii.gz",
+        rigid=rules.prealign.output.rigid,
+        mask=rules.prealign.output.fixed_mask,
     output:
         metrics=f"{CASE}/evaluation/{{method}}.json",
         table=f"{CASE}/evaluation/{{method}}_landmarks.csv",

@@ -3,8 +3,8 @@ MASKS = ("fixed_mask", "moving_mask")
 
 rule lungs:
     input:
-        fixed=f"{CASE}/scans/fixed.nii.gz",
-        moving=f"{CASE}/scans/moving.nii.gz",
+        fixed=rules.convert.output.fixed,
+        moving=rules.convert.output.moving,
         given=if_given(MASKS, lambda w: BUILD.masks_present(w.case)),
     output:
         fixed=f"{CASE}/lungs/fixed.nii.gz",

@@ -1,18 +1,18 @@
 rule prealign:
     input:
-        fixed=f"{CASE}/scans/fixed.nii.gz",
-        moving=f"{CASE}/scans/moving.nii.gz",
-        fixed_mask=f"{CASE}/lungs/fixed.nii.gz",
-        moving_mask=f"{CASE}/lungs/moving.nii.gz",
+        fixed=rules.convert.output.fixed,
+        moving=rules.convert.output.moving,
+        fixed_mask=rules.lungs.output.fixed,
+        moving_mask=rules.lungs.output.moving,
     output:
         multiext(
             f"{CASE}/images/",
-            "fixed.nii.gz",
-            "moving.nii.gz",
-            "fixed_mask.nii.gz",
-            "moving_mask.nii.gz",
-            "rigid.tfm",
-            "prealign.json",
+            fixed="fixed.nii.gz",
+            moving="moving.nii.gz",
+            fixed_mask="fixed_mask.nii.gz",
+            moving_mask="moving_mask.nii.gz",
+            rigid="rigid.tfm",
+            report="prealign.json",
         ),
     log:
         f"{LOGS}/prealign/{{case}}.log",

@@ -1,8 +1,14 @@
+# Made by `cloud` or by `keypoints`.
+CLOUDS = {"dense": rules.cloud.output, "keypoints": rules.keypoints.output}[
+    BUILD.config.workflow.registration_cloud
+]
+
+
 rule register:
     input:
-        fixed=f"{CASE}/clouds/fixed_{BUILD.config.workflow.registration_cloud}.npz",
-        moving=f"{CASE}/clouds/moving_{BUILD.config.workflow.registration_cloud}.npz",
-        grid=f"{CASE}/images/fixed.nii.gz",
+        fixed=CLOUDS.fixed,
+        moving=CLOUDS.moving,
+        grid=rules.prealign.output.fixed,
     output:
         multiext(
             f"{CASE}/registration/", "field.nii.gz", "points.npz", "registration.json"

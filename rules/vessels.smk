@@ -3,12 +3,12 @@ MAPS = ("fixed_vessels", "moving_vessels")
 
 rule vessels:
     input:
-        fixed=f"{CASE}/images/fixed.nii.gz",
-        moving=f"{CASE}/images/moving.nii.gz",
-        fixed_lungs=f"{CASE}/images/fixed_mask.nii.gz",
-        moving_lungs=f"{CASE}/images/moving_mask.nii.gz",
+        fixed=rules.prealign.output.fixed,
+        moving=rules.prealign.output.moving,
+        fixed_lungs=rules.prealign.output.fixed_mask,
+        moving_lungs=rules.prealign.output.moving_mask,
         # A given vessel map is in its scan's native space: the follow-up's comes through this.
-        rigid=f"{CASE}/images/rigid.tfm",
+        rigid=rules.prealign.output.rigid,
         given=if_given(MAPS, lambda w: BUILD.vessels_present(w.case)),
     output:
         fixed=f"{CASE}/vessels/fixed.nii.gz",
@@ -39,10 +39,10 @@ rule vessels:
 
 rule gates:
     input:
-        fixed=f"{CASE}/vessels/fixed.nii.gz",
-        moving=f"{CASE}/vessels/moving.nii.gz",
-        fixed_lungs=f"{CASE}/images/fixed_mask.nii.gz",
-        moving_lungs=f"{CASE}/images/moving_mask.nii.gz",
+        fixed=rules.vessels.output.fixed,
+        moving=rules.vessels.output.moving,
+        fixed_lungs=rules.prealign.output.fixed_mask,
+        moving_lungs=rules.prealign.output.moving_mask,
     output:
         f"{CASE}/vessels/gates.json",
     log:
