@@ -83,3 +83,11 @@ def test_no_machine_path_or_registry_address() -> None:
     texts = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "Makefile"]
     for path in [*texts, *sources("lcsd"), *sorted((ROOT / "docs").rglob("*.md"))]:
         assert not FORBIDDEN_TEXT.search(path.read_text()), path
+
+
+@pytest.mark.xdist_group("kept")
+def test_workers_keep_the_tests_of_a_group_together(request: pytest.FixtureRequest) -> None:
+    """Builds that share folders, daemons or costly fixtures rely on it."""
+    if not getattr(request.config.option, "loadgroup", False):
+        pytest.skip("not run by workers that keep groups (--dist loadgroup)")
+    assert request.node.nodeid.endswith("@kept")

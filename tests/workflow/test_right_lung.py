@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.workflow,
     pytest.mark.real_data,
     pytest.mark.slow,
-    pytest.mark.xdist_group("workflow"),
+    pytest.mark.xdist_group("right_lung"),
 ]
 
 CORRFIELD_MEAN_MM = 0.65

@@ -15,7 +15,7 @@ from lcsd.morphology import VOXELS, box
 from lcsd.points import read_point_pairs
 from lcsd.prealign import prealign
 
-pytestmark = [pytest.mark.real_data, pytest.mark.slow]
+pytestmark = [pytest.mark.real_data, pytest.mark.slow, pytest.mark.xdist_group("invariance")]
 
 Points = NDArray[np.float64]
 BORDER = 20

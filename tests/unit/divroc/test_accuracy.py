@@ -13,7 +13,7 @@ from lcsd.geometry import fit_rigid
 from lcsd.images import Image
 from lcsd.phantom.case import PhantomCase, make_case
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("clouds")]
 
 SEEDS = (301, 302, 303)
 POINTS = 60_000

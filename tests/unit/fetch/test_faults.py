@@ -17,7 +17,7 @@ import pytest
 from tests.s3 import BUCKET, series_prefix
 from tests.unit.fetch.conftest import FILES, UIDS, Site
 
-PATIENCE_S = 20.0
+PATIENCE_S = 90.0
 
 
 def until(true: Callable[[], bool]) -> None:

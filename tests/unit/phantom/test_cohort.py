@@ -20,6 +20,8 @@ from lcsd.settings.phantom import PhantomSettings
 POSITION_TOLERANCE_MM = 1e-3
 ALLOWED = {"lcsd.errors", "lcsd.files", "lcsd.settings.phantom"}
 
+pytestmark = pytest.mark.xdist_group("phantom")
+
 
 @pytest.fixture(scope="module")
 def nifti(tmp_path_factory):

@@ -6,6 +6,8 @@ from scipy import ndimage
 from lcsd.phantom import make_case
 from lcsd.phantom.scanner import LATTICE_PAD, _lattice_row, _spline_weights
 
+pytestmark = pytest.mark.xdist_group("phantom")
+
 
 def _index(scan, world):
     """Continuous voxel index (x, y, z), written out without the scan's own helper."""
