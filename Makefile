@@ -5,10 +5,13 @@ TOOLS := .venv-tools
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+# The pip of older Pythons takes minutes to find what is there already.
+NEWER_PIP := $(BIN)/python -m pip install --quiet pip==26.0
 DEMO_CONFIG := workflow/config/demo.yaml
 TEST_WORKERS ?= 2
 # Files are UTF-8 whatever the locale of the machine.
 export PYTHONUTF8 := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-locked lock audit demo test test-fast studies reliability isolation lint format clean
@@ -22,6 +25,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; say which: make install PYTHON=python3.11" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(NEWER_PIP)
 	$(PIP) torch
 	$(PIP) --editable '.[dev]'
 	$(BIN)/python -m lcsd.warmup
@@ -29,6 +33,7 @@ $(READY): pyproject.toml constraints.txt
 
 install-locked:  ## As install, but each file must have a hash of requirements.lock (torch apart)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(NEWER_PIP)
 	$(PIP) torch torchvision
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .

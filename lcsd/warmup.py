@@ -4,8 +4,12 @@ The kernels are compiled for the array types of real work by doing a very small 
 keeps the machine code beside the modules.
 """
 
+import multiprocessing
+import os
 import sys
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,21 +28,43 @@ EDGE = 24
 """Voxels of the small images."""
 
 
-def main() -> None:
-    """Run every kernel on a small piece of work."""
+def _image() -> Image:
     grid = Grid((EDGE,) * 3, (1.5,) * 3, (0.0,) * 3)
     noise = np.random.default_rng(0).normal(size=grid.shape)
-    image = Image((900 * gaussian_filter(noise, 1.5)).astype(np.float32), grid)
-    middle = np.zeros(grid.shape, bool)
+    return Image((900 * gaussian_filter(noise, 1.5)).astype(np.float32), grid)
+
+
+def _correspondences() -> None:
+    image = _image()
+    middle = np.zeros(image.grid.shape, bool)
     middle[4:-4, 4:-4, 4:-4] = True
     settings = CorrespondSettings(search_radius=(2, 2), erosion=1)
-    find_correspondences(image, image, Image(middle, grid), settings=settings)
-    cloud = dense_cloud(Image(image.array > 100, grid))
+    find_correspondences(image, image, Image(middle, image.grid), settings=settings)
+
+
+def _registration() -> None:
+    image = _image()
+    cloud = dense_cloud(Image(image.array > 100, image.grid))
     level = RegisterLevel(raster_mm=4.0, flow_mm=4.0, sigma_voxels=1.0, iterations=2)
     for more in ({}, {"symmetric": True}, {"extrapolator": "divroc"}, {"extrapolator": "tps"}):
         register_clouds(cloud, cloud, settings=RegisterSettings(levels=(level,), passes=1, **more))
+
+
+def _phantom() -> None:
     with tempfile.TemporaryDirectory() as folder:
         list(write_cases(Path(folder), cases=1, seed=0, size="tiny"))
+
+
+WORKS: tuple[Callable[[], None], ...] = (_correspondences, _registration, _phantom)
+"""Small pieces of real work that share few kernels, longest first."""
+
+
+def main() -> None:
+    """Run every kernel on a small piece of work; the compiler itself has but one thread."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(len(WORKS), os.cpu_count() or 1), mp_context=spawn) as pool:
+        for done in [pool.submit(work) for work in WORKS]:
+            done.result()
     sys.stderr.write("lcsd: kernels compiled\n")
 
 

@@ -60,7 +60,9 @@ class Site:
 
     def start(self, *arguments: str, **changed: Any) -> "subprocess.Popen[str]":
         """Run the command in a process of its own."""
-        code = "from lcsd.cli.main import main; main()"
+        # Tests that run in the background of a shell have SIGINT ignored, and hand that on.
+        code = "from signal import *; signal(SIGINT, default_int_handler)\n"
+        code += "from lcsd.cli.main import main; main()"
         return subprocess.Popen(
             [sys.executable, "-c", code, *self.arguments(*arguments, **changed)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
