@@ -1,15 +1,17 @@
 """A made-up build: every file that a release reads, written by the project's own writers."""
 
 import csv
+import hashlib
 from pathlib import Path
 
 import numpy as np
 
-from lcsd.files import write_json, write_table, written_files
+from lcsd.files import read_json, write_json, write_table, written_files
 from lcsd.geometry import Grid, RigidTransform
-from lcsd.images import Image, write_image, write_mask, write_rigid
+from lcsd.images import Image, read_image, write_image, write_mask, write_rigid
 from lcsd.points import Cloud, PointPairs, write_cloud, write_point_pairs
 from lcsd.provenance import Recorder
+from lcsd.settings.release import ReleaseSettings
 
 SIZE = (24, 20, 22)
 SPACING_MM = 3.0
@@ -27,6 +29,9 @@ ROLES = {"a1": "train", "b2": "train", "c3": "test", "bad": "train"}
 LANDMARKS = 7
 LIMIT = 440077
 """A setting of the vessels."""
+
+QUICK = ReleaseSettings(viewer=False, archive=False)
+"""Leaves out what takes longest."""
 
 
 def grid_of(case: str) -> Grid:
@@ -138,3 +143,28 @@ def fail_gate(results: Path, case: str, *names: str) -> None:
 def read_rows(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as handle:
         return list(csv.DictReader(handle, delimiter="\t"))
+
+
+def names_of(results: Path) -> dict[str, str]:
+    """Return the published names of the cases."""
+    return {row["case"]: row["name"] for row in read_rows(results / "cohort" / "names.tsv")}
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file in a folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def vessels_again(results: Path, case: str) -> None:
+    """Make the vessels anew with other settings; the clouds stay."""
+    folder = results / "cases" / case / "vessels"
+    record = read_json(folder / "fixed.provenance.json")
+    mask = read_image(folder / "fixed.nii.gz")
+    write_mask(folder / "fixed.nii.gz", Image(mask.array[::-1] != 0, mask.grid))
+    written = [folder / name for name in record["outputs"]]
+    recorder = Recorder("vessels", {"backend": "objectness"}, written=written)
+    recorder.write(folder / "fixed.nii.gz", inputs={})

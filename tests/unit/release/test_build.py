@@ -1,61 +1,44 @@
-"""The release of a build: its files, frames, names, what is left out, what is refused."""
+"""The release of a build: its files, frames, names, and what is left out."""
 
-import errno
 import gzip
 import hashlib
 import io
 import json
-import shutil
 import subprocess
 import zipfile
-from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
-import pytest
 from click.testing import CliRunner
 
 from lcsd.cli.main import main
-from lcsd.errors import BadInputError, LcsdError, WorkError
 from lcsd.files import read_json, write_json, write_table
-from lcsd.images import Image, read_image, read_rigid, write_mask
+from lcsd.images import read_image, read_rigid
 from lcsd.points import read_cloud, read_point_pairs, write_point_pairs
 from lcsd.provenance import Recorder
-from lcsd.release import build as release_build
 from lcsd.release.build import write_release
-from lcsd.release.choice import choose, manifest_of
+from lcsd.release.choice import choose
 from lcsd.settings.release import ReleaseSettings
 from tests.unit.release.made_up import (
     LANDMARKS,
     LIMIT,
     PATIENTS,
+    QUICK,
     RIGID,
     SIZE,
     UIDS,
     fail_gate,
     grid_of,
+    hashes,
     landmarks_of,
     make_build,
+    names_of,
     read_rows,
+    vessels_again,
     write_case_files,
-    write_pairs_table,
 )
-
-QUICK = ReleaseSettings(viewer=False, archive=False)
-
-
-def names_of(results: Path) -> dict[str, str]:
-    return {row["case"]: row["name"] for row in read_rows(results / "cohort" / "names.tsv")}
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def test_files_hold_what_the_build_holds(build: tuple[Path, Path], release: Path) -> None:
@@ -266,179 +249,6 @@ def test_only_selected_cases_of_the_test_pool_are_published(tmp_path: Path) -> N
     assert choice.left_out == {"a1": "test_pool_spare"}
 
 
-def refused(results: Path, manifest: Path, out: Path, code: str, settings: ReleaseSettings) -> str:
-    with pytest.raises(LcsdError) as caught:
-        write_release(results, manifest, out, settings)
-    assert caught.value.code == code
-    assert not out.exists() or not any(out.iterdir())
-    assert not out.with_name(out.name + ".zip").exists()
-    assert not list(out.parent.glob(".*tmp*"))
-    return caught.value.message
-
-
-def test_a_patient_in_both_splits_is_refused(tmp_path: Path) -> None:
-    results, manifest = make_build(tmp_path)
-    rows = read_rows(manifest)
-    rows[2]["patient_id"] = rows[0]["patient_id"].lower()
-    write_table(manifest, tuple(rows[0]), rows)
-    message = refused(results, manifest, tmp_path / "out", "patient_in_both_splits", QUICK)
-    assert "a1 and c3" in message
-    assert PATIENTS["a1"] not in message
-
-
-def test_empty_builds_and_full_folders_are_refused(
-    build: tuple[Path, Path], tmp_path: Path
-) -> None:
-    results, manifest = make_build(tmp_path, ("a1",))
-    fail_gate(results, "a1", "inside")
-    message = refused(results, manifest, tmp_path / "out", "nothing_to_release", QUICK)
-    assert "1 gate_inside" in message
-    full = tmp_path / "full"
-    full.mkdir()
-    (full / "mine").write_text("x")
-    with pytest.raises(BadInputError, match="not_empty"):
-        write_release(*build, full, QUICK)
-    assert (full / "mine").read_text() == "x"
-    with pytest.raises(BadInputError, match="missing_folder"):
-        manifest_of(tmp_path / "none", None)
-    (tmp_path / "bare" / "cases").mkdir(parents=True)
-    with pytest.raises(BadInputError, match="missing_manifest"):
-        manifest_of(tmp_path / "bare", None)
-
-
-def test_an_earlier_release_goes_when_the_new_one_is_whole(
-    build: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    settings = ReleaseSettings(viewer=False)
-    write_release(*build, out, settings)
-    before = hashes(tmp_path)
-    for unwanted in (settings, QUICK):
-        with pytest.raises(BadInputError, match="not_empty"):
-            write_release(*build, out, unwanted)
-    for step in ("write_manifest", "write_archive"):
-        with monkeypatch.context() as patched:
-            patched.setattr(release_build, step, refuse)
-            with pytest.raises(BadInputError, match="broken"):
-                write_release(*build, out, settings, replace=True)
-    assert hashes(tmp_path) == before
-    write_release(*build, out, ReleaseSettings(viewer=False, version="2.0.0"), replace=True)
-    assert hashes(tmp_path).keys() == before.keys()
-    assert read_json(out / "dataset.json")["release"] == "2.0.0"
-    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
-        assert json.loads(archive.read("lcsd/dataset.json"))["release"] == "2.0.0"
-    write_release(*build, out, QUICK, replace=True)
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-def refuse(*_: object, **__: object) -> None:
-    raise BadInputError("broken", code="broken")
-
-
-def test_archive_of_an_earlier_release_is_not_left_beside_another(
-    build: tuple[Path, Path], tmp_path: Path
-) -> None:
-    (tmp_path / "out.zip").write_text("mine")
-    with pytest.raises(BadInputError, match="not_empty"):
-        write_release(*build, tmp_path / "out", QUICK)
-    assert (tmp_path / "out.zip").read_text() == "mine"
-
-
-def test_replace_removes_nothing_but_a_release(build: tuple[Path, Path], tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine").write_text("x")
-    with pytest.raises(BadInputError, match="not_empty"):
-        write_release(*build, tmp_path / "out", QUICK, replace=True)
-    assert (tmp_path / "out" / "mine").read_text() == "x"
-
-
-def test_folders_without_a_name_and_links_are_refused(
-    build: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    results, manifest = (path.absolute() for path in build)
-    inside = tmp_path / "inside"
-    inside.mkdir()
-    (tmp_path / "link").symlink_to(inside)
-    monkeypatch.chdir(inside)
-    for out in (Path(), Path(".."), Path("/"), tmp_path / "link"):
-        with pytest.raises(BadInputError, match="bad_folder"):
-            write_release(results, manifest, out, ReleaseSettings(viewer=False))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["inside", "link"]
-
-
-def test_a_full_disk_is_refused_before_anything_is_written(
-    build: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 1000))
-    with pytest.raises(WorkError, match="disk_full"):
-        write_release(*build, tmp_path / "out", QUICK)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_failure_halfway_leaves_nothing_under_the_name(
-    build: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    left = tmp_path / ".abc.tmp.out"  # of a killed run
-    left.mkdir()
-    monkeypatch.setattr(release_build, "write_manifest", full)
-    with pytest.raises(OSError, match="No space"):
-        write_release(*build, tmp_path / "out", QUICK)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_broken_files_are_named_with_their_case(tmp_path: Path) -> None:
-    results, manifest = make_build(tmp_path, ("a1",))
-    (results / "cases" / "a1" / "clouds" / "fixed_dense.npz").write_bytes(b"broken")
-    message = refused(results, manifest, tmp_path / "out", "truncated_file", QUICK)
-    assert "case a1" in message
-    assert "fixed_dense.npz" in message
-    write_case_files(results, "a1")
-    (results / "cases" / "a1" / "vessels" / "gates.json").write_text('{"gates": [1]}')
-    refused(results, manifest, tmp_path / "out", "bad_gates", QUICK)
-
-
-def test_an_identifier_stops_the_release(tmp_path: Path) -> None:
-    results, manifest = make_build(tmp_path, ("a1", "c3"))
-    settings = ReleaseSettings(title="Lungs of NLST204816", archive=True)
-    message = refused(results, manifest, tmp_path / "out", "identifier_in_release", settings)
-    assert "patient_id" in message
-    assert "NLST204816" not in message.replace(settings.title, "")
-    allowed = ReleaseSettings(title=settings.title, harmless=("nlst204816",), archive=False)
-    assert write_release(results, manifest, tmp_path / "out", allowed).train == 1
-
-
-def test_a_patient_with_the_number_of_a_setting_stops_nothing(tmp_path: Path) -> None:
-    """Among thousands of numbered patients there is one for most limits and counts."""
-    results, manifest = make_build(tmp_path, ("a1", "b2"))
-    rows = read_rows(manifest)
-    rows[0]["patient_id"], rows[1]["patient_id"] = str(LIMIT), f"0{LIMIT}"
-    write_table(manifest, tuple(rows[0]), rows)
-    assert write_release(results, manifest, tmp_path / "out", QUICK).train == 2
-
-
-def vessels_again(results: Path, case: str) -> None:
-    """Make the vessels anew with other settings; the clouds stay."""
-    folder = results / "cases" / case / "vessels"
-    record = read_json(folder / "fixed.provenance.json")
-    mask = read_image(folder / "fixed.nii.gz")
-    write_mask(folder / "fixed.nii.gz", Image(mask.array[::-1] != 0, mask.grid))
-    written = [folder / name for name in record["outputs"]]
-    recorder = Recorder("vessels", {"backend": "objectness"}, written=written)
-    recorder.write(folder / "fixed.nii.gz", inputs={})
-
-
-def record_cloud(results: Path, case: str) -> None:
-    """Say which vessels a dense cloud was made from, as its command does."""
-    folder = results / "cases" / case
-    output = folder / "clouds" / "fixed_dense.npz"
-    inputs = {"vessels": folder / "vessels" / "fixed.nii.gz"}
-    Recorder("cloud", {}, written=[output]).write(output, inputs=inputs)
-
-
 def test_names_are_kept_in_a_table_with_blank_lines(tmp_path: Path) -> None:
     results, manifest = make_build(tmp_path, ("a1", "b2"))
     fail_gate(results, "b2", "inside")
@@ -448,23 +258,6 @@ def test_names_are_kept_in_a_table_with_blank_lines(tmp_path: Path) -> None:
     write_case_files(results, "b2")
     write_release(results, manifest, tmp_path / "two", QUICK)
     assert names_of(results) == {"a1": "lcsd_0001", "b2": "lcsd_0002"}
-
-
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", "true", '"0.8"'])
-def test_odd_numbers_of_the_rigid_step_are_refused(tmp_path: Path, value: str) -> None:
-    results, manifest = make_build(tmp_path, ("a1",))
-    path = results / "cases" / "a1" / "images" / "prealign.json"
-    path.write_text(f'{{"dice_aligned": {value}}}')
-    code = "bad_number" if value in ("true", '"0.8"') else "bad_json"
-    assert "prealign.json" in refused(results, manifest, tmp_path / "out", code, QUICK)
-
-
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", "true"])
-def test_odd_numbers_in_provenance_are_no_traceback(tmp_path: Path, value: str) -> None:
-    results, manifest = make_build(tmp_path, ("a1",))
-    path = results / "cases" / "a1" / "vessels" / "fixed.provenance.json"
-    path.write_text(path.read_text().replace(str(LIMIT), value))
-    write_release(results, manifest, tmp_path / "out", QUICK)
 
 
 def test_origins_of_landmarks_are_published_and_counted(tmp_path: Path) -> None:
@@ -481,15 +274,6 @@ def test_origins_of_landmarks_are_published_and_counted(tmp_path: Path) -> None:
     assert "| 7 on 1 test cases; 3 manual, 3 predicted:corrfield, 1 unknown |" in card
 
 
-def test_landmarks_outside_the_grid_are_refused(tmp_path: Path) -> None:
-    results, manifest = make_build(tmp_path, ("a1", "c3"))
-    marks = tmp_path / "marks" / "c3.csv"
-    given = read_point_pairs(marks)
-    write_point_pairs(marks, replace(given, fixed=given.fixed + 500.0))
-    message = refused(results, manifest, tmp_path / "out", "landmark_outside", QUICK)
-    assert "case c3" in message
-
-
 def test_names_of_correspondences_are_not_published(tmp_path: Path) -> None:
     results, manifest = make_build(tmp_path, ("a1",))
     path = results / "cases" / "a1" / "correspondences" / "correspondences.csv"
@@ -503,6 +287,14 @@ def test_names_of_correspondences_are_not_published(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.weight, pairs.weight)
 
 
+def record_cloud(results: Path, case: str) -> None:
+    """Say which vessels a dense cloud was made from, as its command does."""
+    folder = results / "cases" / case
+    output = folder / "clouds" / "fixed_dense.npz"
+    inputs = {"vessels": folder / "vessels" / "fixed.nii.gz"}
+    Recorder("cloud", {}, written=[output]).write(output, inputs=inputs)
+
+
 def test_a_half_rebuilt_case_is_left_out(tmp_path: Path) -> None:
     results, manifest = make_build(tmp_path, ("a1", "b2"))
     for case in ("a1", "b2"):
@@ -510,23 +302,6 @@ def test_a_half_rebuilt_case_is_left_out(tmp_path: Path) -> None:
     assert choose(results, manifest).left_out == {}
     vessels_again(results, "b2")
     assert choose(results, manifest).left_out == {"b2": "outdated"}
-
-
-def test_clouds_of_other_vessels_are_refused(tmp_path: Path) -> None:
-    """Where no provenance tells."""
-    results, manifest = make_build(tmp_path, ("a1",))
-    vessels_again(results, "a1")
-    message = refused(results, manifest, tmp_path / "out", "inconsistent_case", QUICK)
-    assert "case a1" in message
-    assert "fixed_dense.npz" in message
-
-
-def test_mixed_grids_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    results, manifest = make_build(tmp_path, ("a1",))
-    monkeypatch.setattr("tests.unit.release.made_up.SIZE", (24, 20, 24))
-    write_case_files(results, "b2")
-    write_pairs_table(tmp_path, ("a1", "b2"))
-    refused(results, manifest, tmp_path / "out", "mixed_grids", QUICK)
 
 
 def test_command_prints_counts_and_records_provenance(tmp_path: Path) -> None:
