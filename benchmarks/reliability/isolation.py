@@ -7,9 +7,11 @@ Run: python -m benchmarks.reliability.isolation [CASES] [--broken N] [--folder F
 """
 
 import argparse
+import hashlib
 import itertools
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,16 +52,30 @@ def good_rows(manifest: Path, count: int) -> list[Row]:
     ]
 
 
+def nameless(build: Workspace, case: str) -> dict[str, str]:
+    """Return the hashes of a case's files as if it had no name, which its clouds hold."""
+    found = build.hashes(case)
+    for path in found:
+        if path.endswith(".npz"):
+            digest = hashlib.sha256()
+            with zipfile.ZipFile(build.results / "cases" / case / path) as archive:
+                for member in archive.namelist():
+                    # Texts in numpy's files have four bytes a letter.
+                    digest.update(archive.read(member).replace(case.encode("utf-32-le"), b""))
+            found[path] = digest.hexdigest()
+    return found
+
+
 def unlike(build: Workspace, good: list[Row], alone: Workspace, built: list[Row]) -> list[str]:
     """Return the good cases that have other hashes among broken ones than alone.
 
     Those built alone are the first ones, whose scans come again and again under other names.
     """
-    expected = [alone.hashes(row["case"]) for row in built]
+    expected = [nameless(alone, row["case"]) for row in built]
     return [
         row["case"]
         for row, hashes in zip(good, itertools.cycle(expected), strict=False)
-        if build.hashes(row["case"]) != hashes
+        if nameless(build, row["case"]) != hashes
     ]
 
 
