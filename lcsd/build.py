@@ -246,6 +246,12 @@ class Build:
             getattr(pair, column) is not None for pair in pairs for column in columns
         )
 
+    def fetched_pairs(self) -> int:
+        """Return how many pairs of scans come from the archive, candidates included."""
+        scans = ((pair.fixed_source, pair.moving_source) for pair in self.given.values())
+        own = sum(any(is_series_uid(source) for source in both) for both in scans)
+        return max(own, len(self.candidates))
+
     def downloads(self) -> bool:
         """Return whether any case's scans or masks are fetched from the archive.
 

@@ -25,8 +25,8 @@ LEAST_PYTHON = (3, 11)
 USUAL_CORES = 2
 """That corrfield and DiVRoC take each."""
 
-CASE_GB = 0.25
-"""Files of one case at the common grid of LCSD500 (``docs/nlst.md``)."""
+CASE_GB = 0.3
+"""Files of one case of the phantom at full size, 10^9 bytes (``docs/scale.md``)."""
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 """Memory that a container may use, bytes or ``max``."""
@@ -263,8 +263,11 @@ def _cases(config: Config, build: Build | LcsdError | None, case_gb: float) -> I
     yield Finding("cases", "good", f"{count}")
     place = next(path for path in (config.results, *config.results.parents) if path.exists())
     free = shutil.disk_usage(place).free / 1e9
-    needed = count * case_gb
+    fetched = build.fetched_pairs() if config.fetch.keep else 0
+    needed = count * case_gb + fetched * config.estimate.pair_download_gb
     text = f"{free:.0f} GB free for about {needed:.0f} GB of {count} cases"
+    if fetched:
+        text += f", with the series of {fetched} pairs (fetch.keep)"
     if free < needed:
         remedy = "name results on another disk, or build fewer cases"
         yield Finding("disk", "risky", text, remedy)

@@ -4,6 +4,7 @@ import datetime
 import hashlib
 import json
 import os
+import re
 import resource
 import socket
 import sys
@@ -29,6 +30,9 @@ PROVENANCE_SUFFIX = ".provenance.json"
 OWN_DIGEST = "record_sha256"
 """Key under which a provenance file holds the hash of the rest of itself."""
 
+SUFFIX = re.compile(r"\.[A-Za-z]\w*(\.gz)?$")
+"""Of a file's name, also ``.nii.gz``; no part of a UID, and not the first part of ``a.v2.npz``."""
+
 KIBIBYTE = 1024
 """Linux reports the peak resident set in KiB."""
 
@@ -40,7 +44,7 @@ def provenance_path(output: Path) -> Path:
 
 def provenance_name(name: str) -> str:
     """Return the name of the provenance of an output file of a name."""
-    return name.split(".", maxsplit=1)[0] + PROVENANCE_SUFFIX
+    return SUFFIX.sub("", name) + PROVENANCE_SUFFIX
 
 
 def peak_memory_gib() -> float:

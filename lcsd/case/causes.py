@@ -140,6 +140,11 @@ class _Look:
                 taken = None if taken is None else Path(taken).name
             if taken != wanted:
                 yield Cause(f"the manifest's {name}: {taken or 'none'} -> {wanted or 'none'}")
+        taken = record.get("facts", {}).get("landmarks", {}).get("frame")
+        wanted = self.pair.landmarks_frame
+        # Earlier versions did not record it.
+        if job.stage == "evaluate" and taken is not None and taken != wanted:
+            yield Cause(f"the manifest's landmarks_frame: {taken} -> {wanted}")
 
     def _outside(self, job: Job, at: int) -> dict[str, str | None]:
         """Return the inputs of a command that the manifest names, by their name in provenance."""

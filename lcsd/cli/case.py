@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -33,7 +34,8 @@ from lcsd.errors import BadInputError, LcsdError
 @click.option("--dry-run", is_flag=True, help="With --from: only show what would be done.")
 @click.option(
     "--directory", type=FILE,
-    help="Folder in which snakemake was called.  [default: found here or above RESULTS]",
+    help="Folder in which snakemake was called, not with --from.  [default: found here or above "
+    "the results]",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
 def command(
@@ -53,7 +55,14 @@ def command(
 
     try:
         with failures_named():
-            _check_usage(stage, explain=explain, dry_run=dry_run, profile=profile, options=options)
+            with_stage = {"--dry-run": dry_run, "--profile": profile, "after --": options}
+            without = {"--why": explain, "--json": as_json, "--directory": directory}
+            _check_usage(stage is not None, with_stage=with_stage, without=without)
+            if config_file is None and manifest is None:
+                raise BadInputError(
+                    "no build is named", code="missing_option", field="--config",
+                    expected="the configuration of the build, or --manifest",
+                )  # fmt: skip
             build = Build.from_file(config_file, manifest=manifest, results=results)
             if stage is not None:
                 given = {"manifest": manifest, "results": results}
@@ -64,7 +73,7 @@ def command(
                 )  # fmt: skip
                 _run(words)
             build.pair(case)
-            now = snapshot(Path(build.results), directory)
+            now = snapshot(Path(build.results), directory, configured=True)
             if explain:
                 found = library.why(build, case, now)
                 record = [
@@ -83,19 +92,15 @@ def command(
 
 
 def _check_usage(
-    stage: str | None, *, explain: bool, dry_run: bool, profile: Path | None,
-    options: tuple[str, ...],
-) -> None:  # fmt: skip
-    """Refuse options that do not go together."""
-    idle = {"--dry-run": dry_run, "--profile": profile is not None, "after --": bool(options)}
-    wrong = [name for name, given in idle.items() if given] if stage is None else []
-    if stage is not None and explain:
-        wrong = ["--why"]
+    given: bool, *, with_stage: Mapping[str, object], without: Mapping[str, object]
+) -> None:
+    """Refuse options that do not go together; ``given`` says whether --from is."""
+    wrong = [name for name, value in (without if given else with_stage).items() if value]
     if wrong:
         raise BadInputError(
             "the options do not fit", code="bad_option", field=", ".join(wrong),
-            expected="--from STAGE with them" if stage is None else "--from or --why",
-            remedy="see lcsd case --help",
+            expected=f"{'no' if given else 'also'} --from STAGE",
+            remedy="see lcsd case --help; options of snakemake follow after --",
         )  # fmt: skip
 
 

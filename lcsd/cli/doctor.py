@@ -23,7 +23,7 @@ from lcsd.errors import LcsdError
 )  # fmt: skip
 @click.option(
     "--from", "source", type=FILE, metavar="RESULTS",
-    help="Finished build whose cases say how much disk one takes.  [default: 0.25 GB]",
+    help="Finished build whose cases say how much disk one takes.  [default: 0.3 GB]",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
 def command(

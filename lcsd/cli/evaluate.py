@@ -95,6 +95,7 @@ def command(
         write_table(table, LANDMARK_COLUMNS, result.rows())
     if out is not None:
         write_json(out, figures)
+    run.recorder.fact("landmarks", {"frame": result.landmarks_frame})
     given = {"landmarks": landmarks, **files}
     run.done(
         out, inputs={name: path for name, path in given.items() if path is not None}, result=figures

@@ -18,8 +18,11 @@ from lcsd.errors import BadInputError, LcsdError
 if TYPE_CHECKING:
     from lcsd.status import Status
 
-WATCH_SECONDS = 5.0
+WATCH_SECONDS = 5
 """Between two looks; a look at 5,000 cases takes about one of them after the first."""
+
+START_S = 120.0
+"""A build with work left may be about to begin: Snakemake locks nothing while it plans."""
 
 
 @click.command(epilog="Example: lcsd status --config my.yaml --watch")
@@ -35,13 +38,13 @@ WATCH_SECONDS = 5.0
 )  # fmt: skip
 @click.option("--watch", is_flag=True, help="Look again and again, until the build has ended.")
 @click.option(
-    "--interval", type=click.FloatRange(0.1), default=WATCH_SECONDS, show_default=True,
+    "--interval", type=click.IntRange(1, 3600), default=WATCH_SECONDS, show_default=True,
     help="With --watch: seconds between two looks.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
 def command(
     *, results: Path | None, config_file: Path | None, manifest: Path | None,
-    directory: Path | None, watch: bool, interval: float, as_json: bool,
+    directory: Path | None, watch: bool, interval: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Say how far the build RESULTS is, also while it runs: it is only read, and not locked.
 
@@ -65,15 +68,15 @@ def command(
                 )  # fmt: skip
             folder = Path(build.results) if build is not None else results
             assert folder is not None  # noqa: S101 - one of the two is there
-            ran = False
+            seen: set[str] = set()
+            start = time.monotonic()
             while True:
                 with _no_collector():
                     found = status(folder, build, directory=directory, records=records)
                 _show(found, as_json=as_json, watch=watch)
-                # After a failure much is left, and the build has ended all the same.
-                if not watch or found.ended or (ran and found.state == "idle"):
+                if not watch or _over(found, seen, time.monotonic() - start):
                     break
-                ran = ran or found.state == "running"
+                seen.add(found.state)
                 time.sleep(interval)
     except LcsdError as error:
         say(f"lcsd status: error: {error.message}")
@@ -81,6 +84,17 @@ def command(
     except KeyboardInterrupt:
         # How a user ends a watch.
         say("")
+
+
+def _over(found: "Status", seen: set[str], waited_s: float) -> bool:
+    """Return whether a watch has seen the end; after a failure much is left all the same.
+
+    ``seen`` are the states of the build so far, ``waited_s`` the seconds since the first look.
+    """
+    if found.state == "idle":
+        return found.ended or not seen.isdisjoint({"running", "locked"}) or waited_s > START_S
+    # The Snakemake that ran on this machine was killed.
+    return found.ended or (found.state == "locked" and "running" in seen)
 
 
 @contextlib.contextmanager

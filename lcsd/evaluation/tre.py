@@ -51,6 +51,8 @@ class TreResult:
         What described the motion: ``field``, ``correspondences``, ``transform`` or ``disp``.
     extrapolation
         ``none`` (a field or transform is known at the landmarks), ``tps``, ``divroc`` or ``knn``.
+    landmarks_frame
+        Where the moving landmarks were: ``native`` (the follow-up scan) or ``common`` space.
     snapped
         Whether carried landmarks were moved to the nearest voxel centre before the error.
     outside_mask
@@ -75,6 +77,7 @@ class TreResult:
     method: str
     source: Source
     extrapolation: Literal["none"] | Extrapolation
+    landmarks_frame: Frame
     snapped: bool
     outside_mask: int | None
     circular_landmarks: int | None
@@ -102,6 +105,7 @@ class TreResult:
             "seeded_landmarks": self.seeded_landmarks,
             "landmark_origins": origins(self.landmarks),
             "landmarks_outside_mask": self.outside_mask,
+            "landmarks_frame": self.landmarks_frame,
             "snapped": self.snapped,
             **summarise(self.tre).figures("tre", "mm"),
             **summarise(self.before).figures("tre_before", "mm"),
@@ -222,6 +226,7 @@ def evaluate_tre(
         method=method or result.source,
         source=result.source,
         extrapolation=result.extrapolation,
+        landmarks_frame=frame,
         snapped=snap is not None,
         outside_mask=None if mask is None else int((~in_mask(common.fixed, mask)).sum()),
         circular_landmarks=result.circular(common),

@@ -98,15 +98,25 @@ def _is_of(rejection: Rejection, job: Job) -> bool:
     return rejection.stage == job.stage and (not job.method or rejection.target in targets)
 
 
-def snapshot(results: Path, directory: Path | None = None) -> Snapshot:
+def snapshot(results: Path, directory: Path | None = None, *, configured: bool = False) -> Snapshot:
     """Return what there is of a build, which may be running; nothing is written.
+
+    Parameters
+    ----------
+    configured
+        Whether a configuration names the results: before the first job there are none.
 
     Raises
     ------
     BadInputError
         There is no such folder.
     """
-    if not results.is_dir():
+    if directory is not None and not directory.is_dir():
+        raise BadInputError(
+            "there is no such folder", code="missing_folder", field="--directory", found=directory,
+            expected="the folder in which snakemake was called",
+        )  # fmt: skip
+    if not results.is_dir() and not (configured and not results.exists()):
         there = results.exists()
         raise BadInputError(
             "not a folder" if there else "there is no such build",

@@ -150,7 +150,7 @@ def status(
     BadInputError
         There is no such folder, or its manifest is broken.
     """
-    now = snapshot(results, directory)
+    now = snapshot(results, directory, configured=build is not None)
     jobs, selected = jobs_of(results, build, now.files)
     states = now.states(jobs)
     reader = records or Records()

@@ -62,7 +62,10 @@ def make_job(build: Build, job: Job, *, at_s: float = BEGIN_S, text: str = "made
                 (results / path).parent.mkdir(parents=True, exist_ok=True)
                 (results / path).write_text(f"{text} {path}")
                 written.append(results / path)
-            Recorder(job.stage, settings, written=written).write(results / record, inputs=inputs)
+            recorder = Recorder(job.stage, settings, written=written)
+            if job.stage == "evaluate":
+                recorder.fact("landmarks", {"frame": pair.landmarks_frame})
+            recorder.write(results / record, inputs=inputs)
     for path in job.outputs:
         os.utime(results / path, (at_s, at_s))
     log = results / job.log

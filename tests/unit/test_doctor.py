@@ -164,6 +164,19 @@ def test_disk_is_held_against_the_number_of_cases(
     assert findings(configured(manifest))["disk"].state == "risky"
 
 
+def test_series_that_are_kept_take_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remote = {"fixed_source": f"{UID}.1", "moving_source": f"{UID}.2"}
+    rows = [{**PAIR, "case": "a"}, {**PAIR, **remote, "case": "b"}]
+    series = write_pairs(tmp_path / "remote.tsv", *rows)
+    kept = configured(series)
+    free = (2 * doctor.CASE_GB + kept.estimate.pair_download_gb) * 1e9
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    assert findings(kept)["disk"].state == "good"
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=free - 1e6))
+    assert findings(kept)["disk"].state == "risky"
+    assert findings(configured(series, fetch={"keep": False}))["disk"].state == "good"
+
+
 def test_disk_of_a_case_is_that_of_a_finished_build(manifest: Path, tmp_path: Path) -> None:
     size = sum(p.stat().st_size for p in write_case(tmp_path / "r", "a").rglob("*") if p.is_file())
     config = tmp_path / "c.yaml"

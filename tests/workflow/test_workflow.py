@@ -1,5 +1,6 @@
 """The workflow as a user meets it: builds, reruns, own data; faults are in test_reliability."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,18 @@ def test_editing_a_setting_reruns_what_depends_on_it(
     assert set(planned) == rules | {"all", "total"}
     of_cases = rules - {"report"}
     assert built.said_to_run() == {name: planned[name] for name in of_cases}
+
+
+def test_another_frame_of_landmarks_scores_again(built: Workspace, cohort: Path) -> None:
+    times, content = cohort.stat(), cohort.read_text()
+    assert "\tnative" in content
+    cohort.write_text(content.replace("\tnative", "\tcommon"))
+    try:
+        assert built.planned()["evaluate"] == built.said_to_run()["evaluate"] == 2
+    finally:
+        cohort.write_text(content)
+        os.utime(cohort, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert built.planned() == {}
 
 
 def test_one_case_can_be_made_again(built: Workspace) -> None:

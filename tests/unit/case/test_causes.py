@@ -85,6 +85,16 @@ def test_the_kind_of_cloud_and_the_device_are_settings_of_the_build(build: Build
     assert found["correspond"] == ["setting workflow.device: cpu -> cuda"]
 
 
+def test_another_frame_of_the_landmarks_is_told(build: Build) -> None:
+    manifest = Path(build.manifest)
+    manifest.write_text(manifest.read_text().replace("native", "common"))
+    found = runs(Build.from_config({"manifest": build.manifest, "results": build.results}))
+    assert found == {
+        f"evaluate {method}": ["the manifest's landmarks_frame: native -> common"]
+        for method in ("corrfield", "divroc")
+    }
+
+
 def edit(build: Build, name: str, change: Callable[[dict[str, Any]], None]) -> None:
     path = Path(build.results) / "cases" / "b" / name
     times = path.stat().st_mtime_ns

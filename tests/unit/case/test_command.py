@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -135,6 +136,8 @@ def test_from_knows_profile_and_overridden_keys(
         (("b", "--dry-run"), "bad_option", "--from"),
         (("b", "--why", "--from", "lungs"), "bad_option", "--why"),
         (("b", "--", "--cores"), "bad_option", "after --"),
+        (("b", "--from", "lungs", "--json"), "bad_option", "--json"),
+        (("b", "--from", "lungs", "--directory", "."), "bad_option", "--directory"),
     ],
 )
 def test_bad_names_and_calls_are_one_line(
@@ -148,6 +151,19 @@ def test_bad_names_and_calls_are_one_line(
     assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert called == []
+
+
+def test_a_case_of_no_build_asks_for_the_configuration() -> None:
+    result = run("b")
+    assert result.exit_code == 2
+    assert "[missing_option]" in result.stderr
+    assert "--config" in result.stderr
+
+
+def test_a_case_before_the_first_job_is_shown(build: Build) -> None:
+    shutil.rmtree(build.results)
+    shown = run("b", "--config", "my.yaml", "--json")
+    assert {row["state"] for row in json.loads(shown.stdout)} == {"waiting"}
 
 
 def test_a_case_near_by_is_suggested(tmp_path: Path, build: Build) -> None:

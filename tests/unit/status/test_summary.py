@@ -1,10 +1,13 @@
 """``lcsd status``: figures, table, lines of a watch, errors."""
 
+import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -191,6 +194,35 @@ def test_a_watch_ends_with_a_build_that_failed(
     assert len(result.stdout.splitlines()) == 3
 
 
+@pytest.mark.parametrize(
+    ("states", "looks"),
+    [
+        (["locked", "locked", "idle", "idle"], 3),  # it ran on another machine
+        (["running", "locked", "locked"], 2),  # it was killed
+        (["idle"] * 99, 3),  # nobody begins it: waited for as long as planning may take
+    ],
+)
+def test_a_watch_ends_with_a_build_however_it_ends(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, states: list[str], looks: int
+) -> None:
+    seconds = itertools.count(0.0, 50.0)
+    clock = SimpleNamespace(sleep=lambda _: None, monotonic=lambda: next(seconds))
+    monkeypatch.setattr(cli, "time", clock)
+    left = iter(states)
+    monkeypatch.setattr(
+        "lcsd.status.states.look", lambda *_: Engine(next(left), tmp_path, frozenset())
+    )
+    result = run("--config", tmp_path / "config.yaml", "--watch")
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout.splitlines()) == looks
+
+
+def test_a_build_is_watched_before_its_first_job(build: Build, tmp_path: Path) -> None:
+    shutil.rmtree(build.results)
+    found = json.loads(run("--config", tmp_path / "config.yaml", "--json").stdout)
+    assert (found["cases"], found["finished"]) == (3, 0)
+
+
 def test_ctrl_c_ends_a_watch_well(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,6 +239,7 @@ def test_bad_calls_are_one_line(build: Build, tmp_path: Path) -> None:
         ((tmp_path / "none",), "missing_folder"),
         (("--config", tmp_path / "none.yaml"), "missing_file"),
         ((build.results, "--manifest", tmp_path / "none.tsv"), "missing_file"),
+        ((build.results, "--directory", tmp_path / "none"), "missing_folder"),
     ):
         result = run(*arguments)
         assert result.exit_code == 2
