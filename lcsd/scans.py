@@ -20,7 +20,7 @@ from lcsd.files import require_file
 from lcsd.geometry import Grid
 from lcsd.headers import technical_fields
 from lcsd.images import Image, is_nifti, read_image
-from lcsd.itk import warnings_of_itk
+from lcsd.itk import itk_path, warnings_of_itk
 from lcsd.settings.convert import ConvertSettings
 from lcsd.slices import Slice, check_shared, read_slice
 
@@ -279,7 +279,7 @@ def _planes(slices: Sequence[Slice]) -> Iterator[NDArray[np.float32]]:
     reader.SetImageIO("GDCMImageIO")
     reader.SetOutputPixelType(sitk.sitkFloat32)
     for part in slices:
-        reader.SetFileName(str(part.path))
+        reader.SetFileName(itk_path(part.path))
         try:
             with warnings_of_itk():  # about private tags; what matters is gated here
                 plane = sitk.GetArrayFromImage(reader.Execute())

@@ -75,7 +75,7 @@ def test_a_second_build_of_a_folder_and_a_lost_lock_are_refused(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("key", ["results", "manifest"])
-@pytest.mark.parametrize("path", ["a{case}", "a{b", "a\nb", "a\x1b[2J"])
+@pytest.mark.parametrize("path", ["a{case}", "a{b", "a\nb", "a\x1b[2J", "--help", "./-x"])
 def test_folders_that_the_engine_would_expand_are_refused(
     tmp_path: Path, key: str, path: str
 ) -> None:
