@@ -12,7 +12,6 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from lcsd.files import atomic_path, check_written_gzip
-from lcsd.itk import itk_path
 from lcsd.phantom.anatomy import Points
 from lcsd.phantom.scanner import Scan
 
@@ -30,7 +29,7 @@ def write_volume(path: Path, voxels: NDArray[Any], scan: Scan) -> None:
     image.SetOrigin([float(v) for v in scan.origin])
     image.SetDirection([float(v) for v in scan.direction.ravel()])
     with atomic_path(path) as temporary:
-        sitk.WriteImage(image, itk_path(temporary), True, COMPRESSION_LEVEL)
+        sitk.WriteImage(image, str(temporary), True, COMPRESSION_LEVEL)
         if path.name.endswith(".gz"):
             check_written_gzip(temporary, NIFTI_HEADER_BYTES + voxels.nbytes)
 

@@ -136,7 +136,9 @@ def test_a_section_is_a_mapping_or_empty(tmp_path: Path, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["!!bool maybe", "!!timestamp foo", '!!int ""', '!!float ""', "1" + ":1" * 400 + ".5"]
+    "value",
+    ["!!bool maybe", "!!timestamp foo", '!!int ""', '!!float ""', "1" + ":1" * 400 + ".5"],
+    ids=["bool", "timestamp", "int", "float", "base_60"],
 )
 def test_values_that_do_not_fit_their_tag_are_no_yaml(tmp_path: Path, value: str) -> None:
     path = tmp_path / "c.yaml"

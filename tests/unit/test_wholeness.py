@@ -75,8 +75,12 @@ def test_arrays_are_as_large_as_they_say(tmp_path: Path, monkeypatch: pytest.Mon
             check_arrays(archive)
 
 
-@pytest.mark.parametrize("shape", ["-" * 9000 + "1", "[" * 900, "[" * 9000, "-" * 900 + "1"])
-def test_headers_of_arrays_are_not_parsed_without_end(tmp_path: Path, shape: str) -> None:
+@pytest.mark.parametrize("sign", ["-", "["])
+@pytest.mark.parametrize("count", [900, 9000])
+def test_headers_of_arrays_are_not_parsed_without_end(
+    tmp_path: Path, sign: str, count: int
+) -> None:
+    shape = sign * count + "1"
     header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
     entry = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
