@@ -5,6 +5,7 @@ Imported while the Snakefile is read, so it loads nothing heavy.
 
 import functools
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -299,13 +300,16 @@ class Build:
         ]
 
     def present(self, path: Path, made: str) -> list[str]:
-        """Return ``[path]`` if it exists or what is made of it does, else nothing.
+        """Return ``[path]`` if it can be found or what is made of it can, else nothing.
 
         A source that is missing must not stop the other cases, so it is no input of its rule:
         the command finds it missing and quarantines the case. But once ``made`` (a path below the
         results) exists, a source that is away for a while must not make it again.
         """
-        return [str(path)] if path.exists() or (self.config.results / made).exists() else []
+        # Unlike Path.exists, no error for a name that is too long or a folder that is closed: one
+        # such source would end the planning for all cases.
+        there = os.path.exists(path) or os.path.exists(self.config.results / made)  # noqa: PTH110
+        return [str(path)] if there else []
 
     def landmarks(self, case: str) -> Path:
         """Return a case's landmarks; raise ``BadInputError`` if the manifest names none."""

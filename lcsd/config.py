@@ -143,16 +143,20 @@ def _description(model: type[Settings], path: Sequence[str]) -> str | None:
     return found
 
 
-def validate(
-    model: type[S], content: Mapping[str, Any], *, where: str = "", file: Path | None = None
-) -> S:
+def validate(model: type[S], content: object, *, where: str = "", file: Path | None = None) -> S:
     """Return ``content`` as validated settings.
 
     Raises
     ------
     BadInputError
-        Unknown key, wrong type or unit, contradictory values; names the key and the remedy.
+        No mapping, unknown key, wrong type or unit, contradictory values; names the key and the
+        remedy.
     """
+    if not isinstance(content, Mapping):
+        raise BadInputError(
+            "the section is not a mapping", code="bad_value", file=file, field=where,
+            expected="key: value lines", found=type(content).__name__, remedy="correct the section",
+        )  # fmt: skip
     try:
         return model.model_validate(dict(content))
     except ValidationError as error:
@@ -165,13 +169,17 @@ def parse_yaml(text: str) -> Any:
     Raises
     ------
     yaml.YAMLError, ValueError
-        No YAML, a tag that makes an object of Python, a text that is too long or nested too deeply,
-        or one that aliases make too large.
+        No YAML, a tag that makes an object of Python or does not fit its value, a text that is too
+        long or nested too deeply, or one that aliases make too large.
     """
     if len(text) > YAML_MOST_CHARACTERS:
         raise ValueError(f"longer than {YAML_MOST_CHARACTERS} characters")
     _check_extent(text)
-    return yaml.safe_load(text)
+    try:
+        return yaml.safe_load(text)
+    except (LookupError, AttributeError, TypeError, ArithmeticError) as error:
+        # What PyYAML makes of '!!bool maybe', '!!timestamp x' or '!!int ""'.
+        raise ValueError("a value does not fit its tag") from error
 
 
 def _check_extent(text: str) -> None:
@@ -212,8 +220,8 @@ def load_section(name: str, model: type[S], file: Path | None) -> S:
     """Return the settings of one section of a configuration file, or its defaults."""
     if file is None:
         return model()
-    section = read_yaml(file).get(name, {})
-    return validate(model, section or {}, where=name, file=file)
+    section = read_yaml(file).get(name)
+    return model() if section is None else validate(model, section, where=name, file=file)
 
 
 def override(settings: S, assignments: Sequence[str], *, section: str) -> S:

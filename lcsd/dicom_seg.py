@@ -5,6 +5,7 @@ a hundred structures in one file), read by the standard (PS3.3, A.51 and C.8.20)
 lobes are unpacked.
 """
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pydicom.errors import InvalidDicomError
 
 from lcsd.dicom import READ_ERRORS, dicom_files, quiet_pydicom, raise_if_system, truncated
 from lcsd.errors import BadInputError
+from lcsd.files import require_file
 from lcsd.geometry import Grid
 from lcsd.images import Image
 
@@ -96,7 +98,8 @@ def read_lobes(source: Path, *, series_uid: str | None = None) -> Lobes:
         frames that form no regular stack.
     """
     with quiet_pydicom():
-        return _lobes(_one_seg(source) if source.is_dir() else source, series_uid)
+        folder = os.path.isdir(source)  # noqa: PTH112 - no error for one that is closed
+        return _lobes(_one_seg(source) if folder else require_file(source), series_uid)
 
 
 def _lobes(path: Path, series_uid: str | None) -> Lobes:
@@ -142,8 +145,6 @@ def _read(path: Path) -> Any:
         syntax = data.file_meta.get("TransferSyntaxUID")
         bits = int(data.get("BitsAllocated") or 0)
     except READ_ERRORS as error:
-        if isinstance(error, FileNotFoundError):
-            raise BadInputError("file not found", code="missing_file", file=path) from error
         if isinstance(error, InvalidDicomError):
             raise _not_seg(path, "no DICOM file") from error
         raise_if_system(error)

@@ -14,6 +14,19 @@ MACHINE_FAULTS = INSTALLATION_FAULTS | {"system_error", "cannot_write", "disk_fu
 """Codes of what stops every further scan, too: those of the installation, and disks."""
 
 
+def printable(text: str) -> str:
+    """Return a text as one line that neither moves a terminal's cursor nor turns the line around.
+
+    Texts may have parts that a file made up, such as names.
+    """
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _encodable(value: object) -> str | None:
+    """Return a value as text that UTF-8 can hold: names of files may have bytes that are not."""
+    return None if value is None else str(value).encode(errors="backslashreplace").decode()
+
+
 class LcsdError(Exception):
     """A failure that is reported as one line, without a traceback.
 
@@ -43,10 +56,10 @@ class LcsdError(Exception):
     ) -> None:
         self.what = what
         self.code = code
-        self.file = None if file is None else str(file)
+        self.file = _encodable(file)
         self.field = field
-        self.expected = None if expected is None else str(expected)
-        self.found = None if found is None else str(found)
+        self.expected = _encodable(expected)
+        self.found = _encodable(found)
         self.remedy = remedy
         super().__init__(self.message)
 
@@ -61,9 +74,7 @@ class LcsdError(Exception):
             text += f"; found {self.found}"
         if self.remedy is not None:
             text += f"; {self.remedy}"
-        # What a file made up must not move the cursor or turn the line around.
-        printable = "".join(c if c.isprintable() else " " for c in text)
-        return f"{' '.join(printable.split())} [{self.code}]"
+        return f"{printable(text)} [{self.code}]"
 
     def to_dict(self) -> dict[str, str | None]:
         """Return the parts as a mapping for ``rejected.json``."""

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
@@ -31,6 +32,12 @@ BLANKS = " \t\r\n"
 
 TEXT_SIGN = "'"
 """What says in a spreadsheet that a cell is text."""
+
+NOT_FOUND = frozenset({
+    errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EBADF, errno.ENAMETOOLONG, errno.EACCES,
+    errno.EPERM,
+})  # fmt: skip
+"""Errors of a path that leads to no file for this user; any other is one of the disk."""
 
 _written: ContextVar[list[Path] | None] = ContextVar("written", default=None)
 
@@ -131,13 +138,23 @@ def not_whole() -> OSError:
 
 
 def require_file(path: Path) -> Path:
-    """Return ``path`` if it is a readable, non-empty file; raise ``BadInputError`` otherwise."""
+    """Return ``path`` if it leads to a non-empty file; raise ``BadInputError`` otherwise.
+
+    A disk that fails is no fault of the input: its ``OSError`` is left as it is.
+    """
     path = Path(path)
-    if not path.exists():
-        raise BadInputError("file not found", code="missing_file", file=path)
-    if not path.is_file():
+    try:
+        status = path.stat()
+    except OSError as error:
+        if error.errno not in NOT_FOUND:
+            raise
+        raise BadInputError(
+            "file not found", code="missing_file", file=path,
+            found=None if error.errno == errno.ENOENT else error.strerror,
+        ) from error  # fmt: skip
+    if not stat.S_ISREG(status.st_mode):
         raise BadInputError("not a regular file", code="not_a_file", file=path)
-    if path.stat().st_size == 0:
+    if status.st_size == 0:
         raise BadInputError("file is empty", code="truncated_file", file=path)
     return path
 
@@ -148,7 +165,8 @@ def sha256(path: Path) -> str:
     parts = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     for part in parts:
         if path.is_dir():
-            digest.update(str(part.relative_to(path)).encode() + b"\0")
+            # Names are bytes, which need not be UTF-8.
+            digest.update(os.fsencode(part.relative_to(path)) + b"\0")
         with part.open("rb") as handle:
             while chunk := handle.read(HASH_CHUNK_BYTES):
                 digest.update(chunk)

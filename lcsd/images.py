@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lcsd.errors import BadInputError
 from lcsd.files import atomic_path, check_written_gzip, check_written_text, require_file
 from lcsd.geometry import Grid, RigidTransform, flip_lps_ras
-from lcsd.itk import read_one_transform
+from lcsd.itk import itk_path, read_one_transform
 from lcsd.wholeness import READ_ERRORS, check_memory, check_nifti
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
@@ -291,7 +291,7 @@ def resample(
 def write_rigid(path: Path, transform: RigidTransform) -> None:
     """Write a rigid transform as ITK text transform (LPS point to LPS point)."""
     with atomic_path(path) as temporary:
-        sitk.WriteTransform(to_sitk_transform(transform), str(temporary))
+        sitk.WriteTransform(to_sitk_transform(transform), itk_path(temporary))
         check_written_text(temporary)
 
 
@@ -360,7 +360,7 @@ def write_field(path: Path, field: DisplacementField) -> None:
     image = sitk.GetImageFromArray(np.asarray(field.vectors, dtype=np.float32), isVector=True)
     _place(image, field.grid)
     with atomic_path(path) as temporary:
-        sitk.WriteImage(image, str(temporary), useCompression=True)
+        sitk.WriteImage(image, itk_path(temporary), useCompression=True)
         check_written_gzip(temporary, HEADER_BYTES + 4 * field.vectors.size)
 
 

@@ -42,6 +42,25 @@ def warnings_of_itk() -> Iterator[list[str]]:
         sitk.ProcessObject.SetGlobalWarningDisplay(displayed)
 
 
+def itk_path(path: Path) -> str:
+    """Return a path as ITK takes it, which ends the process for one that is not UTF-8.
+
+    Raises
+    ------
+    BadInputError
+        ``bad_file_name``: bytes that are not UTF-8, or any but ASCII where the locale is ASCII.
+    """
+    text = str(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadInputError(
+            "the path is not UTF-8", code="bad_file_name", file=path,
+            remedy="rename the file or folder",
+        ) from error  # fmt: skip
+    return text
+
+
 def read_one_transform(path: Path) -> Any:
     """Return the ``SimpleITK.Transform`` in a file, of any kind and dimension.
 
@@ -54,7 +73,7 @@ def read_one_transform(path: Path) -> Any:
     require_file(path)
     try:
         with warnings_of_itk() as texts:
-            found = sitk.ReadTransform(str(path))
+            found = sitk.ReadTransform(itk_path(path))
     except RuntimeError as error:
         raise BadInputError(
             "not a readable ITK transform", code="bad_transform", file=path,

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import lzma
 import re
 import zipfile
 import zlib
@@ -200,6 +201,10 @@ _CLOUD_DTYPES = {
 }
 
 
+READ_ERRORS = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+"""What numpy and zipfile raise on damaged files, however they are compressed."""
+
+
 def write_cloud(path: Path, cloud: Cloud) -> None:
     """Write a cloud as compressed ``.npz``; equal clouds are equal bytes."""
     arrays: dict[str, NDArray[Any]] = {
@@ -222,11 +227,10 @@ def read_cloud(path: Path) -> Cloud:
         not finite, a per-point array has another length, or ``meta`` is not an object of JSON.
     """
     try:
-        with zipfile.ZipFile(require_file(path)) as archive:
-            check_arrays(archive)
+        _check_archive(require_file(path))
         with np.load(path, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except READ_ERRORS as error:
         raise BadInputError(
             f"not a readable .npz cloud ({error})", code="truncated_file", file=path
         ) from error
@@ -245,6 +249,18 @@ def read_cloud(path: Path) -> Cloud:
     meta = _meta(str(arrays["meta"]), path=path) if "meta" in arrays else {}
     typed = {k: arrays[k].astype(t, copy=False) for k, t in _CLOUD_DTYPES.items() if k in arrays}
     return Cloud(**typed, meta=meta)
+
+
+def _check_archive(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            check_arrays(archive)
+    except RuntimeError as error:
+        # How zipfile refuses what is encrypted or compressed in a way that it does not know.
+        raise BadInputError(
+            f"not a readable .npz cloud ({error})", code="bad_cloud_file", file=path,
+            expected="arrays as numpy saves them", remedy="save it without a password",
+        ) from error  # fmt: skip
 
 
 def _meta(text: str, *, path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Slices are placed by their own header (ImagePositionPatient), not by ITK's serie
 takes the spacing from the first and last slice, so that a gap would stretch the volume.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 
 from lcsd.dicom import Series, read_folder, truncated
 from lcsd.errors import BadInputError
+from lcsd.files import require_file
 from lcsd.geometry import Grid
 from lcsd.headers import technical_fields
 from lcsd.images import Image, is_nifti, read_image
-from lcsd.itk import warnings_of_itk
+from lcsd.itk import itk_path, warnings_of_itk
 from lcsd.settings.convert import ConvertSettings
 from lcsd.slices import Slice, check_shared, read_slice
 
@@ -78,10 +80,11 @@ def read_scan(source: Path, settings: ConvertSettings | None = None) -> Scan:
         If the source fails a gate; ``code`` names it (all are listed in ``docs/convert.md``).
     """
     settings = settings or ConvertSettings()
-    if source.is_dir():
+    if os.path.isdir(source):  # noqa: PTH112 - no error for a folder that is closed
         series = read_folder(source, series_uid=settings.series_uid, min_slices=settings.min_slices)
         return _stack(series, settings)
-    if source.exists() and not is_nifti(source):
+    if not is_nifti(source):
+        require_file(source)
         raise BadInputError(
             "not a scan", code="unknown_source", file=source,
             expected="a folder with DICOM files, or a .nii or .nii.gz file", found=source.name,
@@ -276,7 +279,7 @@ def _planes(slices: Sequence[Slice]) -> Iterator[NDArray[np.float32]]:
     reader.SetImageIO("GDCMImageIO")
     reader.SetOutputPixelType(sitk.sitkFloat32)
     for part in slices:
-        reader.SetFileName(str(part.path))
+        reader.SetFileName(itk_path(part.path))
         try:
             with warnings_of_itk():  # about private tags; what matters is gated here
                 plane = sitk.GetArrayFromImage(reader.Execute())

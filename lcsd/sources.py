@@ -26,8 +26,11 @@ def check_path(path: P) -> P:
     """Return a path that rules may name; raise ``ValueError`` otherwise.
 
     Snakemake takes braces in the name of a file for wildcards, and one such name stops the build.
+    A command takes a path that begins with a hyphen for an option, also a quoted one.
     """
     text = "" if path is None else str(path)
+    if text.startswith("-"):
+        raise ValueError("a path that begins with a hyphen; rename it, or write it from the root")
     if not text.isprintable() or not {*"{}"}.isdisjoint(text):
         raise ValueError("a path with braces or control characters; rename the file or folder")
     return path

@@ -1,5 +1,6 @@
 """What differs from the checksums of a release, or from the provenance of a build."""
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ VERIFIED_FOLDERS = (*BUILD_FOLDERS, "report")
 
 COMPLETE_NAME = "report/complete"
 """Empty; Snakemake makes it after the report."""
+
+TEMPORARY = ".*.tmp.*"
+"""How names of files begin while they are written."""
 
 Kind = Literal["changed", "missing", "extra", "outdated"]
 
@@ -97,11 +101,12 @@ class _Reader:
     def compare(self, name: str, expected: str) -> list[Difference]:
         """Return what is wrong with a file."""
         path = self.root / name
-        if not path.is_file() or path.is_symlink():
-            return [Difference("missing", name, "the file is not there")]
-        if self.hash(name) != expected:
-            return [Difference("changed", name, "its bytes are not those that were written")]
-        return []
+        with contextlib.suppress(FileNotFoundError):  # it may go meanwhile
+            if path.is_file() and not path.is_symlink():
+                same = self.hash(name) == expected
+                why = "its bytes are not those that were written"
+                return [] if same else [Difference("changed", name, why)]
+        return [Difference("missing", name, "the file is not there")]
 
 
 def is_release(folder: Path) -> bool:
@@ -130,16 +135,28 @@ def bytes_to_check(folder: Path) -> int:
             "neither a release nor a build", code="not_verifiable", file=folder,
             expected=f"{MANIFEST_NAME}, or a folder of results with cases/",
         )  # fmt: skip
-    paths = (folder / name for name in _files(folder))
-    return sum(path.stat().st_size for path in paths if not path.is_symlink())
+    return sum(_size(folder / name) for name in _files(folder))
+
+
+def _size(path: Path) -> int:
+    """Return a file's bytes; none for a link, and if a build that goes on took the file away."""
+    with contextlib.suppress(FileNotFoundError):
+        return 0 if path.is_symlink() else path.stat().st_size
+    return 0
 
 
 def _files(folder: Path) -> list[str]:
-    """Return the files of a release or a build that count, as paths inside it, sorted."""
-    roots = [folder] if is_release(folder) else [folder / name for name in VERIFIED_FOLDERS]
+    """Return the files of a release or a build that count, as paths inside it, sorted.
+
+    Those that a build just writes, under temporary names, do not; in a release they are foreign.
+    """
+    release = is_release(folder)
+    roots = [folder] if release else [folder / name for name in VERIFIED_FOLDERS]
     found = (path for root in roots for path in root.rglob("*"))
     return sorted(
-        str(path.relative_to(folder)) for path in found if path.is_file() or path.is_symlink()
+        str(path.relative_to(folder))
+        for path in found
+        if (path.is_file() or path.is_symlink()) and (release or not path.match(TEMPORARY))
     )
 
 
@@ -164,14 +181,20 @@ def verify(
     Raises
     ------
     BadInputError
-        There is no such folder, it is neither a release nor a build, or the list of checksums of a
-        release or the manifest is broken.
+        There is no such folder, it is neither a release nor a build, the list of checksums of a
+        release or the manifest is broken, or there is a manifest for a release.
     """
     bytes_to_check(folder)  # raises if there is nothing to verify
     reader = _Reader(folder, progress)
     release = is_release(folder)
+    if release and manifest is not None:
+        raise BadInputError(
+            "a release is verified without a manifest", code="bad_usage", file=folder,
+            expected=f"the results of a build (a release has {MANIFEST_NAME})",
+            remedy="leave the manifest out",
+        )  # fmt: skip
     found = {*(_of_release(folder, reader) if release else _of_build(folder, reader))}
-    if manifest is not None and not release:
+    if manifest is not None:
         known = {difference.file for difference in found}
         found |= {lack for lack in _not_made(folder, manifest) if lack.file not in known}
     ordered = sorted(found, key=lambda difference: (difference.file, difference.kind))

@@ -7,6 +7,7 @@ the data.
 import errno
 import math
 import re
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -35,6 +36,9 @@ MOST_CLOUD_BYTES = 1 << 32
 
 HEADER_BYTES = 1 << 16
 """Of a PLY file, in which the header's end must be."""
+
+ARRAY_HEADER_BYTES = 1000
+"""Of an array, ten times what numpy writes: it is read as Python, and deep nesting takes memory."""
 
 _PLY_ELEMENT = re.compile(rb"^element\s+\S+\s+(\S+)", re.MULTILINE)
 _VTP_COUNT = re.compile(rb"""NumberOf\w+\s*=\s*["']([^"']*)["']""")
@@ -89,7 +93,10 @@ def check_arrays(archive: zipfile.ZipFile) -> None:
                 if version == (1, 0)
                 else np.lib.format.read_array_header_2_0
             )
-            shape, _, dtype = read(stream)
+            try:
+                shape, _, dtype = read(stream, max_header_size=ARRAY_HEADER_BYTES)
+            except tokenize.TokenError as error:
+                raise ValueError(f"{entry.filename} has no header") from error
             if math.prod(shape) * dtype.itemsize > entry.file_size:
                 raise ValueError(f"{entry.filename} declares more values than it has")
 
@@ -116,5 +123,7 @@ def _check_counts(texts: list[bytes], most: int) -> None:
     for text in texts:
         if not text.strip().isdigit():
             raise ValueError(f"a count that is none: {text[:20]!r}")
-        if int(text[:20]) > min(most, MOST_POINTS):
-            raise ValueError(f"{int(text[:20])} elements declared, more than the file can hold")
+        digits = text.strip().lstrip(b"0") or b"0"
+        if len(digits) > len(str(MOST_POINTS)) or int(digits) > min(most, MOST_POINTS):
+            declared = digits[:20].decode()
+            raise ValueError(f"{declared} elements declared, more than the file can hold")

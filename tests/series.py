@@ -17,6 +17,7 @@ ROWS, COLUMNS, SLICES, STEP = 12, 10, 24, 2.5
 SPACING = (0.8, 0.7)  # between rows, between columns
 INTERCEPT = -1024.0
 UID = "1.2.3.4"
+PATIENT = "HOSPITAL-0815"
 Change = Callable[[pydicom.Dataset, int], None]
 
 
@@ -49,7 +50,7 @@ def write_series(
         slice_.file_meta = meta
         slice_.SOPClassUID, slice_.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
         slice_.Modality, slice_.SeriesInstanceUID, slice_.StudyInstanceUID = "CT", uid, "1.2.3"
-        slice_.PatientID, slice_.PatientName = "P1", "Doe^Jane"
+        slice_.PatientID, slice_.PatientName = PATIENT, "Doe^Jane"
         slice_.FrameOfReferenceUID, slice_.InstanceNumber = "1.2.7", str((index * 5) % count)
         slice_.Manufacturer, slice_.ConvolutionKernel = "ACME", "STANDARD"
         slice_.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]

@@ -26,7 +26,7 @@ from benchmarks.reliability.small import (
     small_build,
     small_cohort,
 )  # fmt: skip
-from lcsd.verify import verify
+from lcsd.verify import TEMPORARY, verify
 from tests.workflow.conftest import Workspace
 
 KINDS = ("job", "snakemake", "tree")
@@ -82,9 +82,19 @@ def kill_a_job(process: subprocess.Popen[bytes], draw: random.Random) -> bool:
     while process.poll() is None:
         if jobs := commands_of(process.pid):
             kill(draw.choice(jobs))
-            return process.wait(RUN_S) != 0
+            return end_of(process) != 0
         time.sleep(POLL_S)
     return False
+
+
+def end_of(process: subprocess.Popen[bytes]) -> int:
+    """Return the exit code of a build that is left alone; kill all of one that hangs."""
+    try:
+        return process.wait(RUN_S)
+    except subprocess.TimeoutExpired:
+        kill_tree(process.pid)
+        process.wait()
+        raise RuntimeError(f"the build hangs: no end within {RUN_S:g} s") from None
 
 
 def disturb(build: Workspace, kind: str, draw: random.Random, latest_s: float) -> bool:
@@ -113,6 +123,7 @@ def differences(build: Workspace, expected: dict[str, str]) -> list[str]:
     faults += [f"{name}: missing" for name in sorted(expected.keys() - found.keys())]
     faults += faults_of(build.results, expected)
     faults += [f"{one.file}: {one.why}" for one in verify(build.results).differences]
+    faults += [f"{path}: a rest of a job" for path in sorted(build.results.rglob(TEMPORARY))]
     faults += [f"{rule} would run again" for rule in build.planned()]
     return faults
 
@@ -148,7 +159,7 @@ def campaign(
     while tally.total < kills:
         tally.builds += 1
         build = small_build(folder / f"build{tally.builds}", manifest)
-        faults = _one_build(build, expected, tally, draw, LATEST_SHARE * seconds, say)
+        faults = one_build(build, expected, tally, draw, LATEST_SHARE * seconds, say)
         faults += differences(build, expected)
         say(f"build {tally.builds} is whole: {len(faults)} faults in it or on its way")
         tally.faults += [f"{build.folder}: {fault}" for fault in faults]
@@ -157,7 +168,7 @@ def campaign(
     return tally
 
 
-def _one_build(
+def one_build(
     build: Workspace, expected: dict[str, str], tally: Tally, draw: random.Random,
     latest_s: float, say: Callable[[str], object],
 ) -> list[str]:  # fmt: skip
@@ -177,7 +188,10 @@ def _one_build(
         faults += [f"after kill {tally.total} ({kind}): {fault}" for fault in found]
         there = sum(1 for _ in files_of(build.results))
         say(f"kill {tally.total}/{tally.wanted}, {kind}: {there} files, {len(found)} faults")
-    code = start(build).wait(RUN_S)
+    try:
+        code = end_of(start(build))
+    except RuntimeError as error:
+        return [*faults, str(error)]
     return [*faults, f"the build ended with {code}"] if code else faults
 
 

@@ -280,13 +280,13 @@ def stage(
                 if value is not None and value is not False:
                     assignments = (*assignments, assignment.format(value))
             try:
-                settings, sections = read_sections(
-                    name, settings_type, also or {}, config_file, assignments
-                )
-                set_threads(threads)
-                check_device(device)
-                refuse_if_orphaned(target)
                 with written_files() as written, failures_named(), ended_by_signal():
+                    settings, sections = read_sections(
+                        name, settings_type, also or {}, config_file, assignments
+                    )
+                    set_threads(threads)
+                    check_device(device)
+                    refuse_if_orphaned(target)
                     watch(functools.partial(end_orphan, name))
                     run = Run(
                         name, settings, sections, threads=threads, device=device, seed=seed,

@@ -70,8 +70,8 @@ def command(
     if pages is not None:
         assignments = (*assignments, f"pages={pages}")
     try:
-        settings, _ = read_sections("report", ReportSettings, {}, config_file, assignments)
         with failures_named(), written_files() as written:
+            settings, _ = read_sections("report", ReportSettings, {}, config_file, assignments)
             recorded = {**settings.model_dump(mode="json"), "views": views, "threads": threads}
             recorder = Recorder("report", recorded, written=written)
             summary = write_report(

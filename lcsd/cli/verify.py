@@ -8,7 +8,7 @@ import click
 from tqdm import tqdm
 
 from lcsd.cli.common import FILE, PLAIN_PROGRESS_SECONDS, failures_named, say
-from lcsd.errors import LcsdError
+from lcsd.errors import LcsdError, printable
 
 
 @click.command(epilog="Example: lcsd verify results/release")
@@ -49,7 +49,7 @@ def command(*, folder: Path, manifest: Path | None, as_json: bool) -> None:
         click.echo(json.dumps(record, sort_keys=True))
     else:
         for difference in result.differences:
-            click.echo(f"{difference.kind}: {difference.file}: {difference.why}")
+            click.echo(printable(f"{difference.kind}: {difference.file}: {difference.why}"))
         click.echo(
             f"{result.what}: {result.files} files, {result.size_bytes / 1e6:.1f} MB, "
             f"{len(result.differences)} differences"

@@ -77,6 +77,22 @@ def _npz(entry: bytes) -> Callable[[Place], list[str]]:
     return make
 
 
+def _encrypted(place: Place) -> list[str]:
+    """Set the bit that says so in the member's header and in the directory."""
+    words = _npz(_array_header(2, 3))(place)
+    path = place.inputs / "dense.npz"
+    content = bytearray(path.read_bytes())
+    content[6] |= 1
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+    return words
+
+
+def _deep_header() -> bytes:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {'-' * 9000}1}}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
 def _deep_metadata(place: Place) -> list[str]:
     np.savez(place.inputs / "dense.npz", points=LATTICE, meta=np.array("[" * LEVELS))
     return ["keypoints", str(place.inputs / "dense.npz"), str(place.out / "sparse.npz")]
@@ -258,6 +274,20 @@ HOSTILE = (
     hostile("convert", "nifti_tail",
             "a NIfTI file with 100 MB of zeros behind its voxels: they are not read",
             _nifti(24, 24, 24, tail=100), ""),
+    foreign("ply_count_behind_zeros", "such a number of points behind 25 zeros", "a.ply",
+            PLY.replace(b"1000", b"0" * 25 + b"1000", 1), "declared"),
+    foreign("vtp_count_behind_zeros", "the same in an XML VTK file", "a.vtp",
+            VTP.format(entities="", count=f"{'0' * 25}{TERA}", data="1 2 3").encode(), "declared"),
+    hostile("keypoints", "npz_encrypted", "a cloud in an encrypted archive", _encrypted,
+            "bad_cloud_file", "password"),
+    hostile("keypoints", "npz_deep_header", "a cloud whose header is 9000 signs deep",
+            _npz(_deep_header()), "truncated_file", "header"),
+    hostile("keypoints", "yaml_false_tag", "`!!bool maybe` in a configuration",
+            _configured("keypoints: {k: !!bool maybe}\n"), "bad_yaml", "tag"),
+    hostile("keypoints", "set_false_tag", "`!!timestamp x` in `--set`", _set("k=!!timestamp x"),
+            "bad_value"),
+    hostile("keypoints", "section_is_a_number", "a number in place of a section",
+            _configured("keypoints: 0\n"), "bad_value", "mapping"),
     series("dicom_huge_matrix", "65535 rows declared", shifted("Rows", 65535, 3),
            "truncated_file", "bytes of pixels", "hostile"),
     series("dicom_nonsense", "other bytes where JPEG 2000 is declared", _nonsense,

@@ -14,6 +14,7 @@ from lcsd.images import Image, write_image
 from tests.faults.fault import Fault, Kind, Place
 from tests.grids import GRIDS
 from tests.series import (
+    PATIENT,
     SLICES,
     Change,
     compressed,
@@ -27,6 +28,7 @@ from tests.series import (
     write_series,
 )
 
+OTHER_PATIENT = "HOSPITAL-4712"
 SPACING_MM = 1.5
 QFORM_CODE, SROW_Y = slice(252, 254), slice(296, 312)
 """Places in a NIfTI-1 header."""
@@ -67,7 +69,7 @@ def _second(series_folder: Path) -> None:
 
 
 def _second_patient(part: pydicom.Dataset, index: int) -> None:
-    part.PatientID = "P1" if index else "P2"
+    part.PatientID = PATIENT if index else OTHER_PATIENT
 
 
 def _cut_away(series_folder: Path, number: int) -> None:
@@ -116,6 +118,9 @@ DICOM = (
     folder("few_slices", "19 of 24 slices", lambda f: [_cut_away(f, n) for n in range(5)],
            "too_few_slices", "at least 20"),
     folder("no_dicom", "a folder with a note only", _only_a_note, "no_dicom", "DICOM"),
+    folder("slice_not_utf8", "a slice whose name is `\\xe9tude.dcm`, no UTF-8",
+           lambda f: (f / "ct005.dcm").rename(f / os.fsdecode(b"\xe9tude.dcm")),
+           "bad_file_name", "not UTF-8"),
     folder("broken_link", "a link to a file that is gone",
            lambda f: (f / "gone.dcm").symlink_to(f / "nowhere"), "broken_link", "gone.dcm"),
 )  # fmt: skip
@@ -235,4 +240,10 @@ GEOMETRY = (
     nifti("flat_voxels", "a voxel size of 0", _flat, "bad_spacing", "", "geometry"),
 )  # fmt: skip
 
-SCANS = (*DICOM, TWO_SERIES, *NIFTI, *GEOMETRY)
+LONG_NAME = Fault(
+    "convert", "long_name", "NIfTI", "a name of 300 letters, which no disk has",
+    lambda place: converted(place, place.inputs / f"{'a' * 300}.nii.gz"),
+    "missing_file", "name too long",
+)  # fmt: skip
+
+SCANS = (*DICOM, TWO_SERIES, *NIFTI, LONG_NAME, *GEOMETRY)

@@ -18,10 +18,11 @@ from tests.unit.fetch.dicom import write_series as write_remote
 
 MOUNT = (
     'mount -t tmpfs -o {options} none "$0" || exit 77; "$@"; code=$?;'
-    ' find "$0" -type f -size +0; exit $code'
+    ' find "$0" -mindepth 1; exit $code'
 )
 """Runs a command with a small disk at $0, and prints what it left there."""
 
+WITHOUT_RIGHTS = "setpriv --bounding-set=-dac_override,-dac_read_search"
 NO_MOUNT = 77
 DAY_S = 86_400.0
 ONE_STEP = "{raster_mm: 9, flow_mm: 9, sigma_voxels: 1, iterations: 1}"
@@ -73,6 +74,20 @@ def _huge(place: Place) -> list[str]:
     with path.open("r+b") as handle:
         handle.truncate(352 + 2 * 2000 * 2000 * 750)
     return converted(place, path)
+
+
+def _closed_folder(place: Place) -> list[str]:
+    closed = place.folder / "closed"
+    closed.mkdir()
+    source = Path(_noise(place)).rename(closed / "ct.nii.gz")
+    closed.chmod(0)
+    place.stack.callback(closed.chmod, 0o700)
+    return converted(place, source)
+
+
+def _as_a_user(_: Place) -> list[str]:
+    """Return the words that take from root the right to enter every folder."""
+    return [] if os.getuid() else shlex.split(WITHOUT_RIGHTS)
 
 
 def _output_is_a_folder(place: Place) -> list[str]:
@@ -157,6 +172,8 @@ SYSTEM = (
            _register, "cannot_write", "end", behind=on_disk("size=4k"), chatty=True),
     system("convert", "read_only", "the output folder is on a read-only disk", _convert,
            "cannot_write", "Read-only", behind=on_disk("ro")),
+    system("convert", "closed_folder", "a source in a folder that this user may not enter",
+           _closed_folder, "missing_file", "Permission denied", 2, behind=_as_a_user),
     system("convert", "no_inodes", "the disk has no room for another file", _convert,
            "cannot_write", "No space left", behind=on_disk("nr_inodes=1")),
     system("convert", "file_size_limit", "the quota ends a file at 4 KiB", _convert,

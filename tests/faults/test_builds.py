@@ -1,6 +1,7 @@
 """Builds as a whole: hostile paths and names, and two builds of one folder."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -14,7 +15,7 @@ from lcsd.errors import BadInputError
 from lcsd.images import write_image
 from lcsd.pairs import REQUIRED
 from tests.faults.scans import hu
-from tests.workflow.conftest import Workspace, write_manifest
+from tests.workflow.conftest import ROOT, Workspace, write_manifest
 
 PATIENCE_S = 120.0
 EVIL = 'it\'s $(touch CANARY) `touch CANARY`; touch CANARY & "x" $HOME *? %s \\n'
@@ -74,8 +75,21 @@ def test_a_second_build_of_a_folder_and_a_lost_lock_are_refused(tmp_path: Path) 
     assert "cannot be locked" not in build.snakemake(target, code=1)
 
 
+@pytest.mark.workflow
+@pytest.mark.xdist_group("workflow")
+def test_a_machine_with_a_part_of_the_cases_chooses_and_reports_nothing(tmp_path: Path) -> None:
+    """The options are those of the page on clusters."""
+    page = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    (options,) = re.findall(r"--omit-from(?: \w+)+", page)
+    build = workspace(tmp_path, tmp_path / "gone.nii.gz", role="test_pool")
+    whole = set(build.planned())
+    printed = build.snakemake("--dry-run", *options.split()).split("Job stats:")[-1]
+    part = set(re.findall(r"^(\w+) +\d+$", printed, re.MULTILINE))
+    assert whole - part == {"all", "report", "test_cases"}
+
+
 @pytest.mark.parametrize("key", ["results", "manifest"])
-@pytest.mark.parametrize("path", ["a{case}", "a{b", "a\nb", "a\x1b[2J"])
+@pytest.mark.parametrize("path", ["a{case}", "a{b", "a\nb", "a\x1b[2J", "--help", "./-x"])
 def test_folders_that_the_engine_would_expand_are_refused(
     tmp_path: Path, key: str, path: str
 ) -> None:

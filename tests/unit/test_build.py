@@ -1,5 +1,6 @@
 """What rules ask of a build: options, inputs and targets, of a manifest and of a selection."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -104,6 +105,20 @@ def test_only_files_that_exist_are_inputs(build: Build, tmp_path: Path) -> None:
     (tmp_path / "m.nii").touch()
     assert build.sources_present("plain") == [str(tmp_path / "b.nii.gz")]
     assert build.masks_present("full") == [str(tmp_path / "m.nii")]
+
+
+def test_a_source_that_cannot_be_looked_for_stops_no_other_case(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that is too long, and a folder that this user may not enter."""
+    assert build.pairs
+    assert build.present(Path("a" * 300), "x") == []
+
+    def closed(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "stat", closed)
+    assert build.sources_present("plain") == []
 
 
 def test_a_source_that_went_away_does_not_unmake_what_was_made_of_it(

@@ -1,5 +1,6 @@
 """The campaigns of benchmarks/reliability see what they are there to see."""
 
+import random
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from benchmarks.reliability.processes import commands_of, descendants, kill_tree
 from benchmarks.reliability.small import faults_of, hashes_of
 from lcsd.files import write_json
 from lcsd.provenance import OWN_DIGEST, own_digest
+from tests.workflow.conftest import Workspace
 
 TIMEOUT_S = 30
 
@@ -83,6 +85,32 @@ def test_jobs_are_the_commands_and_not_their_shells(tmp_path: Path) -> None:
     assert job != root.pid
     kill_tree(root.pid)
     root.wait()
+
+
+def test_a_build_that_hangs_is_killed_and_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At its end, and after one of its jobs was killed: the shell that waits for it goes on."""
+    command = tmp_path / "lcsd"
+    command.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(60)\n")
+    command.chmod(0o755)
+    monkeypatch.setattr(kills, "RUN_S", 0.5)
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(_: object) -> subprocess.Popen[bytes]:
+        hanging = ["bash", "-c", f"{command} cloud; sleep 60; true"]
+        started.append(subprocess.Popen(hanging, cwd=tmp_path))
+        return started[-1]
+
+    monkeypatch.setattr(kills, "start", start)
+    build = Workspace(tmp_path, tmp_path / "pairs.tsv")
+    draw = random.Random(0)  # noqa: S311 - nothing to be kept secret
+    for wanted in (0, 1):
+        (fault,) = kills.one_build(build, {}, kills.Tally(wanted), draw, 0.1, print)
+        assert "hangs" in fault
+        assert started[-1].poll() is not None
+        assert working_in(tmp_path) == []
+    assert len(started) == 2
 
 
 @pytest.mark.parametrize(("faults", "code"), [([], 0), (["a: missing"], 1)])

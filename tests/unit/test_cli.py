@@ -106,6 +106,26 @@ def test_bad_input_is_one_line_exit_2_nothing_written(
     assert record["message"] in result.stderr
 
 
+def test_a_configuration_that_cannot_be_read_is_one_line(
+    dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that is too long, and a file that this user may not open."""
+    (tmp_path / "my.yaml").write_text("keypoints: {k: 5}\n")
+
+    def closed(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", closed)
+    for name, code, said in (
+        ("a" * 300, 2, "missing_file"), ("my.yaml", 1, "system_error"),
+    ):  # fmt: skip
+        done = CliRunner().invoke(
+            main, ["keypoints", str(dense), "s.npz", "--config", str(tmp_path / name)]
+        )
+        assert (done.exit_code, done.stderr.count("\n")) == (code, 1), done.stderr
+        assert said in done.stderr
+
+
 def test_success_clears_only_its_own_rejection(dense: Path, tmp_path: Path) -> None:
     rejected, out = tmp_path / "rejected.json", tmp_path / "sparse.npz"
     call = ["keypoints", str(dense), str(out), "--rejected", str(rejected)]

@@ -124,6 +124,32 @@ def test_yaml_errors_and_sections(tmp_path: Path) -> None:
         read_yaml(path)
 
 
+@pytest.mark.parametrize("value", ["5", "0", "[1, 2]", "[]", "abc", "''", "false"])
+def test_a_section_is_a_mapping_or_empty(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"keypoints: {value}\n")
+    with pytest.raises(BadInputError, match="keypoints: the section is not a mapping") as caught:
+        load_section("keypoints", KeypointsSettings, path)
+    assert caught.value.code == "bad_value"
+    path.write_text("keypoints:\n")
+    assert load_section("keypoints", KeypointsSettings, path) == KeypointsSettings()
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["!!bool maybe", "!!timestamp foo", '!!int ""', '!!float ""', "1" + ":1" * 400 + ".5"],
+    ids=["bool", "timestamp", "int", "float", "base_60"],
+)
+def test_values_that_do_not_fit_their_tag_are_no_yaml(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"keypoints: {{k: {value}}}\n")
+    with pytest.raises(BadInputError, match="does not fit its tag") as caught:
+        read_yaml(path)
+    assert caught.value.code == "bad_yaml"
+    with pytest.raises(BadInputError, match="bad_value"):
+        override(KeypointsSettings(), [f"k={value}"], section="keypoints")
+
+
 def test_yaml_is_bounded_before_it_is_built(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     aliases = "a: &a [1, 2]\nb: &b [*a, *a]\nc: [*b, *b]\n"

@@ -1,5 +1,7 @@
 """Tables, clouds and JSON: whole or not at all, equal content is equal bytes."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from lcsd.files import (
     atomic_path,
     from_cell,
     read_json,
+    require_file,
     sha256,
     write_json,
     write_table,
@@ -71,6 +74,39 @@ def test_json(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "b.json", {"x": float("nan")})
     assert not (tmp_path / "b.json").exists()
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENAMETOOLONG, errno.ENOTDIR])
+def test_a_file_that_cannot_be_reached_is_not_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "stat", fails)
+    with pytest.raises(BadInputError, match=os.strerror(number)) as caught:
+        require_file(tmp_path / "a")
+    assert caught.value.code == "missing_file"
+
+
+def test_a_disk_that_fails_is_no_fault_of_the_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "stat", fails)
+    with pytest.raises(OSError, match="Input/output"):
+        require_file(tmp_path / "a")
+
+
+def test_folder_hash_takes_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    folder.mkdir()
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xe9.txt")).write_text("1")
+    first = sha256(folder)
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xe9.txt")).rename(folder / "e.txt")
+    assert sha256(folder) != first
 
 
 def test_folder_hash_sees_names_and_contents(tmp_path: Path) -> None:

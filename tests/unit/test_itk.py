@@ -1,12 +1,18 @@
 """Transform files: one transform, and what SimpleITK would only print."""
 
+import json
+import os
 from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
 
 from lcsd.errors import BadInputError
+from lcsd.geometry import RigidTransform
+from lcsd.images import write_rigid
 from lcsd.itk import read_one_transform
+from lcsd.scans import read_scan
+from tests.series import write_series
 
 TWO = (
     "#Insight Transform File V1.0\n"
@@ -15,6 +21,22 @@ TWO = (
     "#Transform 1\nTransform: TranslationTransform_double_3_3\nParameters: 0 3 3\n"
     "FixedParameters:\n"
 )
+
+
+def test_paths_that_end_the_process_in_itk_are_refused(tmp_path: Path) -> None:
+    """Bytes that are not UTF-8: of a transform, of the folder of an output, of a slice."""
+    strange = tmp_path / os.fsdecode(b"\xe9tude")
+    strange.mkdir()
+    (strange / "a.tfm").write_text(TWO)
+    for use in (
+        lambda: read_one_transform(strange / "a.tfm"),
+        lambda: write_rigid(strange / "b.tfm", RigidTransform.identity()),
+        lambda: read_scan(write_series(strange / "ct")),
+    ):
+        with pytest.raises(BadInputError, match="not UTF-8") as caught:
+            use()
+        assert caught.value.code == "bad_file_name"
+        json.dumps(caught.value.to_dict(), ensure_ascii=False).encode()
 
 
 @pytest.mark.parametrize("suffix", ["tfm", "txt", "mat"])

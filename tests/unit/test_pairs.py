@@ -33,6 +33,20 @@ def test_absolute_sources_stay(tmp_path: Path) -> None:
     assert pair.fixed_source == "/data/a.nii.gz"
 
 
+@pytest.mark.parametrize("column", ["fixed_source", "moving_mask", "landmarks"])
+def test_a_path_that_a_command_would_take_for_an_option_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str
+) -> None:
+    """It is one where the manifest lies in the working folder."""
+    row = {**ROW, "landmarks_frame": "native", column: "--help"}
+    write(tmp_path / "pairs.tsv", row)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInputError, match=f"line 2, column {column}.*hyphen"):
+        read_pairs(Path("pairs.tsv"))
+    (pair,) = read_pairs(tmp_path / "pairs.tsv")
+    assert str(getattr(pair, column)) == str(tmp_path / "--help")
+
+
 def test_series_uids_stay_and_paths_that_look_alike_do_not(tmp_path: Path) -> None:
     uid = "1.3.6.1.4.1.14519.5.2.1.7009.9004.120"
     row = {**ROW, "fixed_source": uid, "moving_source": "1.2.840", "fixed_mask": "2.25.1.0"}

@@ -1,5 +1,7 @@
 """Files of points: what is read back, and what is refused by name."""
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +119,36 @@ def test_bad_clouds_are_named(tmp_path: Path) -> None:
         expect("bad_json")
     np.savez(path, points=np.array([{}], dtype=object))
     expect("truncated_file")
+
+
+@pytest.mark.parametrize(
+    ("kind", "damage", "code"),
+    [
+        (zipfile.ZIP_STORED, (6, 8, 1), "bad_cloud_file"),
+        (zipfile.ZIP_STORED, (8, 10, 97), "bad_cloud_file"),
+        (zipfile.ZIP_STORED, (None, 6, 255), "bad_cloud_file"),
+        (zipfile.ZIP_LZMA, (44, None, 255), "truncated_file"),
+    ],
+    ids=["encrypted", "unknown_compression", "newer_zip", "damaged_lzma"],
+)
+def test_archives_that_zipfile_cannot_read_are_named(
+    tmp_path: Path, kind: int, damage: tuple[int | None, int | None, int], code: str
+) -> None:
+    """A byte of the member's own header, of its entry in the directory, or both are set."""
+    path, array = tmp_path / "a.npz", io.BytesIO()
+    np.save(array, np.ones((50, 3)))
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        archive.writestr("points.npy", array.getvalue())
+    content = bytearray(path.read_bytes())
+    member, entry, value = damage
+    if member is not None:
+        content[member] = value
+    if entry is not None:
+        content[content.index(b"PK\x01\x02") + entry] = value
+    path.write_bytes(content)
+    with pytest.raises(BadInputError) as caught:
+        read_cloud(path)
+    assert caught.value.code == code
 
 
 def test_a_table_in_another_encoding_and_a_binary_file_are_named(tmp_path: Path) -> None:

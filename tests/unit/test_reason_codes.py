@@ -25,6 +25,7 @@ SOURCES: dict[str, set[str] | None] = {
     "given_masks.py": None,
     "images.py": {"read_image", "check_forms"},
     "geometry.py": {"__post_init__"},
+    "itk.py": {"itk_path"},
     "files.py": {"require_file"},
     "wholeness.py": {"check_nifti"},
 }

@@ -9,7 +9,17 @@ from pydicom.uid import RLELossless
 
 from lcsd.scans import read_scan
 from lcsd.settings.convert import ConvertSettings
-from tests.series import COLUMNS, INTERCEPT, ROWS, Change, refused, shifted, values, write_series
+from tests.series import (
+    COLUMNS,
+    INTERCEPT,
+    PATIENT,
+    ROWS,
+    Change,
+    refused,
+    shifted,
+    values,
+    write_series,
+)
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 ENHANCED = "1.2.840.10008.5.1.4.1.1.2.1"
@@ -73,7 +83,7 @@ def test_message_holds_nothing_of_the_patient(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="patients under one series UID") as caught:
         read_scan(folder)
     assert "SECRET" not in str(caught.value)
-    assert "P1" not in str(caught.value)
+    assert PATIENT not in str(caught.value)
 
 
 def test_derived_images_can_be_allowed(tmp_path: Path) -> None:

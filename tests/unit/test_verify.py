@@ -286,6 +286,53 @@ def test_command_lists_differences_and_exits_with_1(made: Path, tmp_path: Path) 
     assert (code, json.loads(printed)["differences"][0]["kind"]) == (1, "changed")
 
 
+def test_names_of_files_cannot_drive_the_terminal(made: Path, tmp_path: Path) -> None:
+    folder = copied(made / "release", tmp_path / "release")
+    sums = folder / "SHA256SUMS"
+    sums.write_text(f"{sums.read_text()}{'0' * 64}  \x1b[2J\u202egood.txt\n", encoding="utf-8")
+    code, printed, _ = run(str(folder))
+    assert (code, printed.splitlines()[0]) == (1, "missing: [2J good.txt: the file is not there")
+    assert all(line.isprintable() for line in printed.splitlines())
+
+
+def test_a_release_takes_no_manifest(made: Path) -> None:
+    code, printed, error = run(str(made / "release"), "--manifest", str(made / "none.tsv"))
+    assert (code, printed) == (2, "")
+    assert "leave the manifest out [bad_usage]" in error
+
+
+def test_files_that_a_build_just_writes_are_left_out(made: Path, tmp_path: Path) -> None:
+    name = ".0123456789ab.tmp.fixed.nii.gz"
+    for source, expected in (
+        (made, {}), (made / "release", {f"images/{name}": "extra"})
+    ):  # fmt: skip
+        folder = copied(source, tmp_path / source.name)
+        (folder / "images").mkdir(exist_ok=True)
+        place = folder / "images" if expected else folder / "cases" / "a1" / "images"
+        (place / name).write_bytes(b"half")
+        assert kinds(folder) == expected
+
+
+@pytest.mark.parametrize("look", [1, 2], ids=["while_counted", "while_compared"])
+def test_a_file_that_goes_meanwhile_is_missing(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: int
+) -> None:
+    folder = copied(made, tmp_path / "results")
+    gone = folder / "cases" / "a1" / "images" / "rigid.tfm"
+    is_symlink, looks = Path.is_symlink, []
+
+    def goes(path: Path) -> bool:
+        if path == gone:
+            looks.append(path)
+            if len(looks) == look:
+                gone.unlink()
+        return is_symlink(path)
+
+    monkeypatch.setattr(Path, "is_symlink", goes)
+    assert kinds(folder) == {str(gone.relative_to(folder)): "missing"}
+    assert len(looks) == look
+
+
 def test_what_is_neither_release_nor_build_is_bad_input(tmp_path: Path) -> None:
     empty, file = tmp_path / "empty", tmp_path / "file"
     (empty / "cases" / "a1").mkdir(parents=True)

@@ -75,6 +75,20 @@ def test_arrays_are_as_large_as_they_say(tmp_path: Path, monkeypatch: pytest.Mon
             check_arrays(archive)
 
 
+@pytest.mark.parametrize("sign", ["-", "["])
+@pytest.mark.parametrize("count", [900, 9000])
+def test_headers_of_arrays_are_not_parsed_without_end(
+    tmp_path: Path, sign: str, count: int
+) -> None:
+    shape = sign * count + "1"
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    entry = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("points.npy", entry)
+    with zipfile.ZipFile(tmp_path / "a.npz") as archive, pytest.raises(ValueError, match="."):
+        check_arrays(archive)
+
+
 @pytest.mark.parametrize(
     ("content", "good"),
     [
@@ -82,6 +96,9 @@ def test_arrays_are_as_large_as_they_say(tmp_path: Path, monkeypatch: pytest.Mon
         (b"ply\nelement vertex 200\nend_header\n1 2 3\n4 5 6\n", False),
         (b"ply\nelement vertex two\nend_header\n1 2 3\n4 5 6\n", False),
         (b"ply\nelement vertex 2\nelement face 999\nend_header\n1 2 3\n4 5 6\n", False),
+        (b"ply\nelement vertex %s2\nend_header\n1 2 3\n4 5 6\n" % (b"0" * 25), True),
+        (b"ply\nelement vertex %s999\nend_header\n1 2 3\n" % (b"0" * 25), False),
+        (b"ply\nelement vertex %s\nend_header\n1 2 3\n" % (b"9" * 5000), False),
     ],
 )
 def test_elements_of_ply(tmp_path: Path, content: bytes, good: bool) -> None:
@@ -100,6 +117,8 @@ def test_elements_of_ply(tmp_path: Path, content: bytes, good: bool) -> None:
         (b"<VTKFile><Piece NumberOfPoints = '999999999'/></VTKFile>", False),
         (b'<VTKFile><Piece NumberOfPoints="&#57;9"/></VTKFile>', False),
         (b'<VTKFile><Piece NumberOfPoints="-1"/></VTKFile>', False),
+        (b'<VTKFile><Piece NumberOfPoints=" 003 "/></VTKFile>', True),
+        (b'<VTKFile><Piece NumberOfPoints=" %s9999999"/></VTKFile>' % (b"0" * 25), False),
         (b'<!DOCTYPE x><VTKFile><Piece NumberOfPoints="3"/></VTKFile>', False),
         ('<VTKFile><Piece NumberOfPoints="3"/></VTKFile>'.encode("utf-16"), False),
     ],

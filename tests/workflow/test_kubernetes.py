@@ -38,8 +38,9 @@ def test_a_job_is_one_pod_with_its_limits_on_the_shared_volume(tmp_path: Path, g
     assert (code, said) == (0, "job/x1")
     assert (tmp_path / "told").read_text() == "create --output name --filename -\n"
     spec = yaml.safe_load((tmp_path / "job").read_text())["spec"]
-    assert (spec["backoffLimit"], spec["activeDeadlineSeconds"]) == (0, 3600)
     pod = spec["template"]["spec"]
+    assert (spec["backoffLimit"], pod["activeDeadlineSeconds"]) == (0, 3600)
+    assert "activeDeadlineSeconds" not in spec, "the Job's clock runs while the pod waits"
     (container,) = pod["containers"]
     assert (container["image"], container["command"]) == ("registry/lcsd:1", ["bash", script])
     limits = {"memory": "4000M", **({"nvidia.com/gpu": 1} if gpus else {})}
