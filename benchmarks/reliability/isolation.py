@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.reliability.broken import FAULTS, Fault, Row, broken_rows
-from benchmarks.reliability.small import OPTIONS, absolute, small_build, small_cohort
+from benchmarks.reliability.small import OPTIONS, absolute, rests, small_build, small_cohort
 from lcsd.verify import verify
 from tests.workflow.conftest import Workspace, rows_of, write_manifest
 
@@ -129,6 +129,7 @@ def campaign(
     if printed.count(summary) != 1:
         found.append(f"the summary must be printed once: {summary}")
     found += [f"{one.file}: {one.why}" for one in verify(build.results).differences]
+    found += rests(build.results)
     return Outcome(len(rows), len(good) - len(changed), len(faults) - len(wrong), tuple(found))
 
 

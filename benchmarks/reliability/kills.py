@@ -23,10 +23,11 @@ from benchmarks.reliability.small import (
     faults_of,
     files_of,
     hashes_of,
+    rests,
     small_build,
     small_cohort,
 )  # fmt: skip
-from lcsd.verify import TEMPORARY, verify
+from lcsd.verify import verify
 from tests.workflow.conftest import Workspace
 
 KINDS = ("job", "snakemake", "tree")
@@ -123,7 +124,7 @@ def differences(build: Workspace, expected: dict[str, str]) -> list[str]:
     faults += [f"{name}: missing" for name in sorted(expected.keys() - found.keys())]
     faults += faults_of(build.results, expected)
     faults += [f"{one.file}: {one.why}" for one in verify(build.results).differences]
-    faults += [f"{path}: a rest of a job" for path in sorted(build.results.rglob(TEMPORARY))]
+    faults += rests(build.results)
     faults += [f"{rule} would run again" for rule in build.planned()]
     return faults
 

@@ -80,3 +80,12 @@ def _is_whole(provenance: Path) -> bool:
         provenance.stat()
         return False
     return content.get(OWN_DIGEST) == own_digest(content)
+
+
+def rests(results: Path) -> list[str]:
+    """Return the temporary files that ended jobs have left."""
+    return [
+        f"{path}: a rest of a job"
+        for path in sorted(results.rglob("*"))
+        if TEMPORARY.fullmatch(path.name)
+    ]
