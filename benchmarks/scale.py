@@ -5,6 +5,7 @@ Run: python -m benchmarks.scale
 """
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.tables import write_rows
@@ -16,26 +17,27 @@ from lcsd.settings.estimate import EstimateSettings
 
 MEASURES = Path(__file__).resolve().parent / "measures" / "phantom.json"
 PAIRS, NODES, CORES, MEMORY_GB = 26_000, 100, 16, 64.0
-GREEDY = {"loop_ready_s": 2.1e-5}
+ILP = "--scheduler ilp"
 ROWS: tuple[tuple[str, dict[str, float], int, int], ...] = (
-    ("as it is", {}, 1, 0),
-    ("--scheduler greedy", GREEDY, 1, 0),
-    ("greedy, 6 parts", GREEDY, 6, 0),
-    ("greedy, 26 parts", GREEDY, 26, 0),
-    ("greedy, 6 parts, groups of 1 case", GREEDY, 6, 1),
-    ("the same, 20 submissions/s", {**GREEDY, "submit_per_s": 20}, 6, 1),
-    ("the same, 0.5 submissions/s", {**GREEDY, "submit_per_s": 0.5}, 6, 1),
-    ("the same, 100 jobs submitted", {**GREEDY, "most_submitted": 100}, 6, 1),
-    ("greedy, 6 parts, groups of 4 cases", GREEDY, 6, 4),
+    (ILP, {}, 1, 0),
+    ("the profile as it is (greedy)", {}, 1, 0),
+    ("6 parts", {}, 6, 0),
+    ("26 parts", {}, 26, 0),
+    ("6 parts, groups of 1 case", {}, 6, 1),
+    ("the same, 20 submissions/s", {"submit_per_s": 20}, 6, 1),
+    ("the same, 0.5 submissions/s", {"submit_per_s": 0.5}, 6, 1),
+    ("the same, 100 jobs submitted", {"most_submitted": 100}, 6, 1),
+    ("6 parts, groups of 4 cases", {}, 6, 4),
 )
 """What is done, settings, parts, cases of a group."""
 
 
 def main() -> None:
-    measures, profile = read_measures(MEASURES), read_profile()
+    measures, workstation = read_measures(MEASURES), read_profile()
     rows: list[dict[str, object]] = []
     for name, changed, batches, group in ROWS:
         settings = EstimateSettings(**changed)
+        profile = replace(workstation, scheduler="ilp") if name == ILP else workstation
         options = Options(
             cores=CORES, memory_gb=MEMORY_GB, nodes=NODES, pairs=PAIRS, landmarks=0, basis="cpu",
             batches=batches, group=group, resamples=1,

@@ -87,7 +87,17 @@ def job_seconds(cases: int, scheduler: str) -> float:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
+    return between_ends(ends)
+
+
+def between_ends(ends: list[float]) -> float:
+    """Return the mean seconds between ends of jobs, those of the later half."""
     timed = ends[len(ends) // 2 :]
+    if len(timed) < 2:
+        sys.exit(
+            f"{len(ends)} jobs ended, at least 3 are needed: Snakemake failed, or {LIMIT_S:g} s "
+            "were over; give fewer cases"
+        )
     return (timed[-1] - timed[0]) / (len(timed) - 1)
 
 

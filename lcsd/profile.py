@@ -14,6 +14,9 @@ WORKSTATION = Path(__file__).resolve().parents[1] / "workflow" / "profiles" / "w
 
 PROFILE_NAME = "config.yaml"
 
+GREEDY = "greedy"
+"""The scheduler of Snakemake that solves no equation."""
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -31,6 +34,8 @@ class Profile:
         Memory of the stages that declare none.
     jobs
         Jobs that may be submitted to a cluster at a time; None without a limit.
+    scheduler
+        How Snakemake chooses among ready jobs: ``ilp``, its default, or ``greedy``.
     """
 
     threads: Mapping[str, int]
@@ -38,6 +43,7 @@ class Profile:
     limits: Mapping[str, int]
     default_mb: int = 0
     jobs: int | None = None
+    scheduler: str = "ilp"
 
     def largest_job_gb(self) -> float:
         """Return the memory of the largest job, 10^9 bytes."""
@@ -54,23 +60,37 @@ def read_profile(path: Path = WORKSTATION) -> Profile:
     """
     file = path if path.is_file() else path / PROFILE_NAME
     content = read_yaml(file)
-    resources = _mapping(content, "set-resources", file)
-    memory = {
-        stage: _number(_mapping(resources, stage, file)["mem_mb"], f"{stage}.mem_mb", file)
-        for stage in resources
-        if "mem_mb" in _mapping(resources, stage, file)
-    }
     plain = {
-        key: {name: _number(value, name, file) for name, value in _entries(content, key, file)}
-        for key in ("set-threads", "resources")
+        key: {
+            name: _number(value, name, file, least=least)
+            for name, value in _entries(content, key, file)
+        }
+        for key, least in (("set-threads", 1), ("resources", 0))
     }
     default = dict(_entries(content, "default-resources", file)).get("mem_mb", 0)
     jobs = content.get("jobs")
     return Profile(
-        plain["set-threads"], memory, plain["resources"],
+        plain["set-threads"], _memory(content, file), plain["resources"],
         default_mb=_number(default, "default-resources.mem_mb", file),
-        jobs=None if jobs is None else _number(jobs, "jobs", file),
+        jobs=None if jobs in (None, "unlimited") else _number(jobs, "jobs", file, least=1),
+        scheduler=str(content.get("scheduler") or "ilp"),
     )  # fmt: skip
+
+
+def _memory(content: Mapping[str, Any], file: Path) -> dict[str, int]:
+    """Return the memory of each stage in a mapping of mappings or a list ``stage:name=value``."""
+    found = content.get("set-resources")
+    if isinstance(found, list):
+        marked = [name.partition(":") for name in map(str, found)]
+        declared = {stage: text for stage, _, text in marked if text.startswith("mem_mb=")}
+        values: dict[str, object] = {
+            stage: text.partition("=")[2] for stage, text in declared.items()
+        }
+    else:
+        stages = _mapping(content, "set-resources", file)
+        by_stage = {stage: _mapping(stages, stage, file) for stage in stages}
+        values = {stage: own["mem_mb"] for stage, own in by_stage.items() if "mem_mb" in own}
+    return {stage: _number(value, f"{stage}.mem_mb", file) for stage, value in values.items()}
 
 
 def _entries(content: Mapping[str, Any], key: str, file: Path) -> list[tuple[str, Any]]:
@@ -90,16 +110,19 @@ def _mapping(content: Mapping[str, Any], key: str, file: Path) -> Mapping[str, A
     return found
 
 
-def _number(value: object, field: str, file: Path) -> int:
+def _number(value: object, field: str, file: Path, *, least: int = 0) -> int:
     # A memory that grows with the attempts is written as an expression: the first attempt counts.
     text = re.sub(r"\s*\*\s*attempt\b|\battempt\s*\*\s*", "", str(value)).strip()
-    if not re.fullmatch(r"[0-9]+", text):
-        raise _bad(file, field, "a whole number", value)
+    if not re.fullmatch(r"[0-9]{1,15}", text) or int(text) < least:
+        raise _bad(
+            file, field, f"a whole number from {least} on, or attempt * such a number", value
+        )
     return int(text)
 
 
 def _bad(file: Path, field: str, expected: str, found: object) -> BadInputError:
     return BadInputError(
-        "not what a profile holds", code="bad_profile", file=file, field=field, expected=expected,
-        found=repr(found), remedy="name another profile by --profile",
+        "not what lcsd can read of a profile", code="bad_profile", file=file, field=field,
+        expected=expected, found=repr(found),
+        remedy="name a copy of the profile with plain numbers by --profile",
     )  # fmt: skip

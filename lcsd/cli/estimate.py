@@ -40,12 +40,14 @@ from lcsd.errors import BadInputError, LcsdError
 )  # fmt: skip
 @click.option(
     "--landmarks", type=click.IntRange(0),
-    help="Cases with landmarks.  [default: the finished build's share]",
+    help="Cases with landmarks.  [default: those of --config's manifest, else the finished "
+    "build's share]",
 )  # fmt: skip
 @click.option("--cores", type=click.IntRange(1), required=True, help="CPU cores of a machine.")
 @click.option(
     "--memory-gb", type=click.FloatRange(0, min_open=True),
-    help="Memory of a machine that jobs share.  [default: the profile's mem_mb]",
+    help="Memory of a machine that jobs share; give it to snakemake, too (--resources).  "
+    "[default: the profile's mem_mb]",
 )  # fmt: skip
 @click.option("--gpus", type=click.IntRange(0), help="GPUs of a machine.  [default: the profile's]")
 @click.option(
@@ -57,11 +59,13 @@ from lcsd.errors import BadInputError, LcsdError
 )  # fmt: skip
 @click.option(
     "--batches", type=click.IntRange(1), default=1, show_default=True,
-    help="Parts that are planned and built one after the other (snakemake --batch report=1/N).",
+    help="Parts that are planned and built one after the other (snakemake --batch report=1/N), the "
+    "last one without --batch.",
 )  # fmt: skip
 @click.option(
     "--mbit", type=click.FloatRange(0, min_open=True),
-    help="Scans are downloaded over such a link, Mbit/s.  [default: they are on the disk]",
+    help="Scans are downloaded over such a link, Mbit/s: the series of --config, without it all.  "
+    "[default: downloads of --config take no time]",
 )  # fmt: skip
 @click.option(
     "--downloads", type=click.IntRange(1), help="Jobs that download at a time.  "

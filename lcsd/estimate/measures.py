@@ -2,18 +2,27 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 
 from lcsd.errors import BadInputError
 from lcsd.files import read_json, write_json
 from lcsd.provenance import PROVENANCE_SUFFIX
 from lcsd.quarantine import REJECTED_NAME
+from lcsd.records import read_record
 
 Basis = Literal["wall", "cpu"]
 
@@ -28,6 +37,24 @@ STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 MOST_START_S = 60.0
 """A longer time between the commands of a job is no start: one scan was made again later."""
+
+
+class _Settings(BaseModel):
+    """What is read of a command's settings."""
+
+    threads: PositiveInt | None = None
+    device: str | None = None
+
+
+class _Record(BaseModel):
+    """What is read of a provenance file."""
+
+    stage: str
+    wall_s: NonNegativeFloat
+    cpu_s: NonNegativeFloat | None = None
+    peak_memory_gib: NonNegativeFloat
+    settings: _Settings
+    date: AwareDatetime
 
 
 @dataclass(frozen=True)
@@ -55,11 +82,11 @@ class Job:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     stage: str
-    wall_s: float
-    cpu_s: float | None
-    commands: int
-    threads: int
-    memory_gib: float
+    wall_s: NonNegativeFloat
+    cpu_s: NonNegativeFloat | None
+    commands: PositiveInt
+    threads: PositiveInt
+    memory_gib: NonNegativeFloat
     gpu: bool
 
 
@@ -70,8 +97,8 @@ class Case:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     jobs: tuple[Job, ...]
-    size_bytes: int
-    files: int
+    size_bytes: NonNegativeInt
+    files: NonNegativeInt
 
 
 @dataclass(frozen=True)
@@ -87,7 +114,7 @@ class Measures:
     starts_s
         Mean seconds between two commands of a job, by neither's clock; None if none was seen.
     left_out
-        Cases that are unfinished or were set aside.
+        Cases that are unfinished, were set aside, or have provenance that says nothing.
     report_bytes, page_bytes
         Of the report without pages of cases, and of one such page with what belongs to it.
     first, last
@@ -144,13 +171,14 @@ def read_measures(path: Path) -> Measures:
         )  # fmt: skip
     cases, dates, gaps, left_out = [], [], [], 0
     for folder in sorted((path / "cases").iterdir()):
-        records = list(_records(folder))
+        found = list(_records(folder))
+        records = [(name, record) for name, record in found if record is not None]
         jobs = _jobs(records)
-        if not _finished(jobs) or (folder / REJECTED_NAME).exists():
-            left_out += bool(records)
+        if len(records) < len(found) or not _finished(jobs) or (folder / REJECTED_NAME).exists():
+            left_out += bool(found)
             continue
         gaps += _gaps(records)
-        dates += [str(record["date"]) for _, record in records]
+        dates += [record.date for _, record in records]
         cases.append(Case(jobs, *_size(folder)))
     if not cases:
         raise BadInputError(
@@ -159,9 +187,9 @@ def read_measures(path: Path) -> Measures:
         )  # fmt: skip
     screened = [record for _, record in _records(path / "cohort" / "screening")]
     return Measures(
-        tuple(cases), tuple(_job([record]) for record in screened),
+        tuple(cases), tuple(_job([record]) for record in screened if record is not None),
         statistics.fmean(gaps) if gaps else None, left_out, *_report_size(path / "report"),
-        min(dates), max(dates),
+        min(dates).isoformat(), max(dates).isoformat(),
     )  # fmt: skip
 
 
@@ -177,7 +205,7 @@ def _from_file(path: Path) -> Measures:
         found = TypeAdapter(Measures).validate_python(content)
     except ValidationError:
         kind = None
-    if kind != FORMAT or not found.cases:
+    if kind != FORMAT or not found.cases or not all(_finished(case.jobs) for case in found.cases):
         raise BadInputError(
             "not the figures of a build", code="bad_measures", file=path,
             expected="what lcsd estimate --save writes",
@@ -185,34 +213,36 @@ def _from_file(path: Path) -> Measures:
     return found
 
 
-def _records(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the provenance below a folder that has what is measured, by its path there."""
+def _records(folder: Path) -> Iterator[tuple[str, _Record | None]]:
+    """Yield the provenance below a folder by its path there; None for what is no such record."""
     for path in sorted(folder.rglob(f"*{PROVENANCE_SUFFIX}")):
-        record = read_json(path)
-        if {"stage", "wall_s", "peak_memory_gib", "settings", "date"} <= set(record):
-            yield str(path.relative_to(folder)), record
+        content, _ = read_record(path)
+        try:
+            record = _Record.model_validate(content)
+        except ValidationError:
+            record = None
+        yield str(path.relative_to(folder)), record
 
 
-def _job(records: list[Mapping[str, Any]]) -> Job:
+def _job(records: list[_Record]) -> Job:
     """Return the job of which these are the commands."""
-    cpu = [record.get("cpu_s") for record in records]
+    cpu = [record.cpu_s for record in records]
     return Job(
-        stage=records[0]["stage"],
-        wall_s=round(sum(record["wall_s"] for record in records), 3),
+        stage=records[0].stage,
+        wall_s=round(sum(record.wall_s for record in records), 3),
         cpu_s=None if None in cpu else round(sum(cpu), 3),  # type: ignore[arg-type]
         commands=len(records),
-        threads=max(record["settings"].get("threads") or 1 for record in records),
-        memory_gib=max(record["peak_memory_gib"] for record in records),
-        gpu=any(record["settings"].get("device") == "cuda" for record in records),
+        threads=max(record.settings.threads or 1 for record in records),
+        memory_gib=max(record.peak_memory_gib for record in records),
+        gpu=any(record.settings.device == "cuda" for record in records),
     )
 
 
-def _jobs(records: list[tuple[str, dict[str, Any]]]) -> tuple[Job, ...]:
+def _jobs(records: list[tuple[str, _Record]]) -> tuple[Job, ...]:
     """Return the jobs of a case: one for each stage, and for each evaluation."""
-    grouped: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    grouped: dict[str, list[_Record]] = defaultdict(list)
     for name, record in records:
-        stage = record["stage"]
-        grouped[name if stage == EVALUATE else stage].append(record)
+        grouped[name if record.stage == EVALUATE else record.stage].append(record)
     return tuple(_job(found) for found in grouped.values())
 
 
@@ -221,7 +251,7 @@ def _finished(jobs: tuple[Job, ...]) -> bool:
     return {"gates", "keypoints", "correspond", "register"} <= {job.stage for job in jobs}
 
 
-def _gaps(records: list[tuple[str, dict[str, Any]]]) -> list[float]:
+def _gaps(records: list[tuple[str, _Record]]) -> list[float]:
     """Return the seconds between the two commands of each job.
 
     From the date of the first's record to that of the second's, less the second's own seconds.
@@ -229,14 +259,13 @@ def _gaps(records: list[tuple[str, dict[str, Any]]]) -> list[float]:
     """
     pairs = defaultdict(list)
     for name, record in records:
-        if record["stage"] in TWO_SCANS:
-            pairs[record["stage"], Path(name).parent].append(record)
+        if record.stage in TWO_SCANS:
+            pairs[record.stage, Path(name).parent].append(record)
     gaps = []
     for found in pairs.values():
         if len(found) == 2:
-            first, second = sorted(found, key=lambda record: str(record["date"]))
-            between = datetime.fromisoformat(second["date"]) - datetime.fromisoformat(first["date"])
-            gap = between.total_seconds() - second["wall_s"]
+            first, second = sorted(found, key=lambda record: record.date)
+            gap = (second.date - first.date).total_seconds() - second.wall_s
             if gap < MOST_START_S:
                 gaps.append(gap)
     return gaps

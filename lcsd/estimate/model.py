@@ -3,14 +3,15 @@
 import math
 import random
 import statistics
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from lcsd.estimate.measures import SCREEN, Basis, Measures
-from lcsd.estimate.simulation import Engine, Machines, Timeline, simulate
-from lcsd.estimate.workload import OUTPUTS, Costs, Plan, Workload, stage_kinds
-from lcsd.profile import Profile
+from lcsd.estimate.simulation import Engine, Kind, Machines, Timeline, simulate
+from lcsd.estimate.workload import OUTPUTS, Costs, Plan, Workload, all_jobs, stage_kinds
+from lcsd.profile import GREEDY, Profile
 from lcsd.report.style import DEFAULT_VIEWS
 from lcsd.settings.estimate import EstimateSettings
 
@@ -38,7 +39,8 @@ class Question:
     Parameters
     ----------
     plan
-        The build; ``batches`` are builds of a part of the cases, one after the other.
+        The build; ``batches`` are builds of a part of the cases, one after the other, of which the
+        last plans all cases again.
     machines
         On which.
     cluster
@@ -59,6 +61,10 @@ class Question:
         Draws for the ranges.
     seed
         Of the draws.
+    scheduler
+        Snakemake's, of the profile.
+    limits
+        What the profile lets the jobs of one machine share.
     """
 
     plan: Plan
@@ -73,6 +79,8 @@ class Question:
     usd_per_gb: float = 0.0
     resamples: int = 20
     seed: int = 0
+    scheduler: str = "ilp"
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ class Estimate:
     busy
         Share of the machines' cores that work, of 1.
     plan_s, plan_gib
-        Of planning, all batches together, and most memory.
+        Of planning, all batches together, and most memory, which the last one takes.
     report_s
         Of the report.
     loop_busy
@@ -109,6 +117,8 @@ class Estimate:
         Machines and downloads.
     memory_over
         Stages that took more memory than the profile declares, GB taken and declared.
+    threads_over
+        Stages that get more threads than they were measured with: got and measured.
     """
 
     hours: Range
@@ -127,15 +137,15 @@ class Estimate:
     files: int
     usd: Range
     memory_over: dict[str, tuple[float, float]]
+    threads_over: dict[str, tuple[int, int]]
     plan_s: float = 0.0
     plan_gib: float = 0.0
     report_s: float = 0.0
 
 
 class _Draw(NamedTuple):
-    """One simulated build."""
+    """A simulated build, or a part of one."""
 
-    seconds: float
     line: Timeline
     work_s: float
     counts: dict[str, int]
@@ -159,26 +169,38 @@ def estimate(
     BadInputError
         No machine holds a job, or the measures lack what ``basis`` asks for.
     """
-    plan = _batch(question)
-    planned = _planned_jobs(measures, plan)
-    plan_s = settings.plan_start_s + planned * settings.plan_job_s
-    work = _workload(measures, question, plan, profile, settings, plan_s)
+    planned = _planned_jobs(measures, question.plan)
+    whole_s = settings.plan_start_s + planned * settings.plan_job_s
+    parts = _parts(question)
+    # The last part is the command without --batch, which plans what is done, too.
+    plan_s = whole_s + sum(
+        count * (settings.plan_start_s + _planned_jobs(measures, part) * settings.plan_job_s)
+        for part, count in [*parts[:-1], (parts[-1][0], parts[-1][1] - 1)]
+    )
+    work = _workload(measures, question, profile, settings, whole_s)
     engine = _engine(question, settings)
     report_s = _report_s(question, settings)
     rng = random.Random(question.seed)  # noqa: S311 - draws, no secrets
+    measured = range(len(measures.cases))
     draws = []
     for _ in progress(range(question.resamples)):
-        found = _draw(work, plan, rng, engine, question.machines)
-        whole = question.batches * (plan_s + found.seconds) + report_s
-        draws.append(found._replace(seconds=whole))
-    draws.sort(key=lambda draw: draw.seconds)
-    hours = _range([draw.seconds / HOUR_S for draw in draws], len(measures.cases))
+        population = rng.choices(measured, k=len(measured))
+        built = [
+            (_draw(work, part, population, rng, engine, question.machines), count)
+            for part, count in parts
+        ]
+        draws.append(_sum(built))
+    draws.sort(key=lambda draw: draw.line.seconds)
+    hours = _range(
+        [(plan_s + draw.line.seconds + report_s) / HOUR_S for draw in draws], len(measures.cases)
+    )
     answer = _answer(draws[len(draws) // 2], hours, measures, question, profile)
     return replace(
         answer,
-        plan_s=question.batches * plan_s,
+        plan_s=plan_s,
         plan_gib=settings.plan_start_gib + planned * settings.plan_job_gib,
         report_s=report_s,
+        threads_over=_threads_over(measures, work.kinds),
     )
 
 
@@ -188,31 +210,31 @@ def _answer(
     """Return the estimate of the draw in the middle, without planning and report."""
     line = draw.line
     loop_time = max(line.seconds, 1e-9)
-    counts = {name: count * question.batches for name, count in draw.counts.items()}
     download_gb = _downloads(question.plan)
     return Estimate(
         hours=hours,
-        work_hours=draw.work_s * question.batches / HOUR_S,
+        work_hours=draw.work_s / HOUR_S,
         busy=_busy(draw, question),
         loop_busy=line.loop_s / loop_time,
         stats_per_s=line.looked_at * INPUTS_PER_JOB / loop_time,
         most_ready=line.most_ready,
         most_running=line.most_running,
         most_submitted=line.most_submitted,
-        jobs=counts,
-        submissions=sum(counts.values()) if question.cluster else 0,
+        jobs=draw.counts,
+        submissions=sum(draw.counts.values()) if question.cluster else 0,
         disk_gb=_disk_gb(measures, question, download_gb),
         temporary_gb=line.temporary_gb,
         download_gb=download_gb,
         files=_files(measures, question.plan),
         usd=_usd(hours, question, download_gb),
         memory_over=_memory_over(measures, profile),
+        threads_over={},
     )
 
 
 def _workload(
-    measures: Measures, question: Question, plan: Plan, profile: Profile,
-    settings: EstimateSettings, plan_s: float,
+    measures: Measures, question: Question, profile: Profile, settings: EstimateSettings,
+    plan_s: float,
 ) -> Workload:  # fmt: skip
     start_s = settings.command_start_s
     if question.basis == "wall" and measures.starts_s is not None:
@@ -221,7 +243,7 @@ def _workload(
         measures,
         # The checkpoint is the selection itself, and planning once more with the cases.
         Costs(start_s, settings.screen_align_s, start_s + plan_s, question.basis),
-        stage_kinds(measures, profile, question.machines, plan),
+        stage_kinds(measures, profile, question.machines, question.plan),
         registration_cloud=question.registration_cloud,
         cores=question.machines.cores,
     )
@@ -233,12 +255,25 @@ def _report_s(question: Question, settings: EstimateSettings) -> float:
     return settings.report_start_s + settings.report_case_s * cases + settings.report_page_s * drawn
 
 
-def _batch(question: Question) -> Plan:
-    """Return the largest part that is built at once."""
+def _parts(question: Question) -> list[tuple[Plan, int]]:
+    """Return the parts that are built one after the other, and how many of each there are.
+
+    As Snakemake makes them: those of one case more come first. Cases with landmarks are spread over
+    all, so that the parts together are the plan.
+    """
     plan, parts = question.plan, question.batches
-    return replace(
-        plan, cases=math.ceil(plan.cases / parts), landmarks=math.ceil(plan.landmarks / parts)
-    )
+    least, larger = divmod(plan.cases, parts)
+    with_more = plan.landmarks * larger * (least + 1) // plan.cases
+    found = []
+    for count, cases, landmarks in (
+        (larger, least + 1, with_more),
+        (parts - larger, least, plan.landmarks - with_more),
+    ):
+        each, more = divmod(landmarks, max(count, 1))
+        for number, marked in ((more, each + 1), (count - more, each)):
+            if number:
+                found.append((replace(plan, cases=cases, landmarks=marked), number))
+    return found
 
 
 def _planned_jobs(measures: Measures, plan: Plan) -> int:
@@ -247,10 +282,13 @@ def _planned_jobs(measures: Measures, plan: Plan) -> int:
 
 
 def _engine(question: Question, settings: EstimateSettings) -> Engine:
+    loop_s, ready_s = settings.loop_s, settings.loop_ready_s
+    if question.scheduler == GREEDY:
+        loop_s, ready_s = settings.greedy_loop_s, settings.greedy_loop_ready_s
     if not question.cluster:
-        return Engine(loop_s=settings.loop_s, ready_s=settings.loop_ready_s)
+        return Engine(loop_s=loop_s, ready_s=ready_s)
     return Engine(
-        loop_s=settings.loop_s, ready_s=settings.loop_ready_s, cluster=True,
+        loop_s=loop_s, ready_s=ready_s, cluster=True,
         submit_s=1 / settings.submit_per_s,
         start_s=settings.job_start_s + settings.job_start_case_s * question.plan.cases,
         poll_s=settings.poll_s, most_submitted=question.most_submitted,
@@ -258,10 +296,9 @@ def _engine(question: Question, settings: EstimateSettings) -> Engine:
 
 
 def _draw(
-    work: Workload, plan: Plan, rng: random.Random, engine: Engine, machines: Machines
-) -> _Draw:
-    measured = len(work.measures.cases)
-    population = rng.choices(range(measured), k=measured)
+    work: Workload, plan: Plan, population: list[int], rng: random.Random, engine: Engine,
+    machines: Machines,
+) -> _Draw:  # fmt: skip
     draws = rng.choices(population, k=max(plan.cases, 1))
     if plan.group:
         jobs = work.grouped(plan, draws, engine, machines.memory_mb)
@@ -275,7 +312,26 @@ def _draw(
         counts[kind.name] = counts.get(kind.name, 0) + 1
         work_s += seconds * kind.cores
     # The times of all jobs are not needed again, and there may be a quarter of a million.
-    return _Draw(line.seconds, replace(line, starts=[], ends=[]), work_s, counts)
+    return _Draw(replace(line, starts=[], ends=[]), work_s, counts)
+
+
+def _sum(parts: list[tuple[_Draw, int]]) -> _Draw:
+    """Return the build of parts, one after the other, each as often as its number says."""
+    lines = [(draw.line, count) for draw, count in parts]
+    line = Timeline(
+        [], [],
+        seconds=sum(line.seconds * count for line, count in lines),
+        loop_s=sum(line.loop_s * count for line, count in lines),
+        looked_at=sum(line.looked_at * count for line, count in lines),
+        most_ready=max(line.most_ready for line, _ in lines),
+        most_submitted=max(line.most_submitted for line, _ in lines),
+        most_running=max(line.most_running for line, _ in lines),
+        temporary_gb=max(line.temporary_gb for line, _ in lines),
+    )  # fmt: skip
+    counts: Counter[str] = Counter()
+    for draw, count in parts:
+        counts.update({name: jobs * count for name, jobs in draw.counts.items()})
+    return _Draw(line, sum(draw.work_s * count for draw, count in parts), dict(counts))
 
 
 def _range(values: list[float], measured: int) -> Range:
@@ -320,11 +376,22 @@ def _usd(hours: Range, question: Question, download_gb: float) -> Range:
     return Range(*(None if h is None else h * rate + egress for h in hours))  # type: ignore[arg-type]
 
 
+def _threads_over(measures: Measures, kinds: Iterable[Kind]) -> dict[str, tuple[int, int]]:
+    """Return the stages whose jobs get more threads than all measured ones: got, measured."""
+    measured: dict[str, int] = {}
+    for job in all_jobs(measures):
+        measured[job.stage] = max(measured.get(job.stage, 0), job.threads)
+    return {
+        kind.name: (kind.cores, measured[kind.name])
+        for kind in kinds
+        if kind.cores > measured.get(kind.name, kind.cores)
+    }
+
+
 def _memory_over(measures: Measures, profile: Profile) -> dict[str, tuple[float, float]]:
     """Return the stages that took more than the profile declares: GB taken, GB declared."""
-    jobs = [*(job for case in measures.cases for job in case.jobs), *measures.screenings]
     taken: dict[str, float] = {}
-    for job in jobs:
+    for job in all_jobs(measures):
         taken[job.stage] = max(taken.get(job.stage, 0.0), job.memory_gib * 2**30 / 1e9)
     return {
         stage: (gb, profile.memory_mb[stage] / 1000)

@@ -1,6 +1,7 @@
 """What an estimate is asked: options, configuration and profile put together."""
 
 import math
+import statistics
 from dataclasses import dataclass
 
 from lcsd.build import Build
@@ -10,10 +11,15 @@ from lcsd.estimate.measures import EVALUATE, Basis, Measures
 from lcsd.estimate.model import Question
 from lcsd.estimate.simulation import Machines
 from lcsd.estimate.workload import Plan
+from lcsd.pairs import Pair
 from lcsd.profile import Profile
 from lcsd.settings.estimate import EstimateSettings
+from lcsd.sources import is_series_uid
 
 MBIT_PER_GB = 8000
+
+LEAST_GIVEN, MOST_GIVEN = 1e-6, 1e9
+"""Of a number with a unit: beyond, hours and dollars are no numbers of JSON."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +52,18 @@ def ask(
     Raises
     ------
     BadInputError
-        Options that do not go together (``bad_usage``), no number of cases (``missing_option``), or
-        a table of cases that cannot be read.
+        Options that do not go together or are out of range (``bad_usage``), no number of cases
+        (``missing_option``), or a table of cases that cannot be read.
     """
     _check(options)
-    cases, candidates = _cases(options, config)
-    if candidates and options.batches > 1:
-        raise _bad(
-            "--batches", "cases are selected from all candidates at once",
-            "freeze the selection (docs/nlst.md) and estimate its manifest",
-        )  # fmt: skip
+    build = _build(options, config)
+    cases, candidates = _cases(options, build)
+    _check_batches(options, cases, candidates)
+    given = [] if build is None else list(build.given.values())
     plan = Plan(
-        cases, candidates, landmarks=_landmarks(options, measures, cases, bool(candidates)),
-        fetched_gb=0.0 if options.mbit is None else settings.pair_download_gb,
+        cases, candidates,
+        landmarks=_landmarks(options, measures, cases, given, selected=bool(candidates)),
+        fetched_gb=settings.pair_download_gb * _fetched(options, config, given),
         keep=config is None or config.fetch.keep, group=options.group,
     )  # fmt: skip
     keypoints = config is not None and config.workflow.registration_cloud == "keypoints"
@@ -67,6 +72,8 @@ def ask(
         cluster=options.nodes is not None,
         batches=options.batches,
         most_submitted=profile.jobs or settings.most_submitted,
+        scheduler=profile.scheduler,
+        limits=profile.limits,
         basis=options.basis,
         pages=(config or Config(manifest="pairs.tsv")).report.pages,
         registration_cloud="keypoints" if keypoints else "cloud",
@@ -82,28 +89,72 @@ def _check(options: Options) -> None:
         raise _bad("--group", "groups are of a cluster", "give --nodes, too")
     if options.nodes is not None and options.memory_gb is None:
         raise _bad("--memory-gb", "a node's memory is not known", "give it")
+    given = {
+        "--memory-gb": options.memory_gb, "--mbit": options.mbit,
+        "--usd-per-hour": options.usd_per_hour or None,
+    }  # fmt: skip
+    for name, value in given.items():
+        if value is not None and not LEAST_GIVEN <= value <= MOST_GIVEN:
+            raise _bad(name, f"{value:g} is out of range", f"{LEAST_GIVEN:g} to {MOST_GIVEN:g}")
 
 
-def _cases(options: Options, config: Config | None) -> tuple[int, int]:
-    """Return the numbers of cases and of candidates."""
-    if options.pairs is not None and (options.candidates is not None or config is None):
-        return options.pairs, options.candidates or 0
-    if config is None:
-        raise BadInputError(
-            "how many cases?", code="missing_option", field="--pairs",
-            remedy="give their number, or --config",
+def _check_batches(options: Options, cases: int, candidates: int) -> None:
+    if candidates and options.batches > 1:
+        raise _bad(
+            "--batches", "cases are selected from all candidates at once",
+            "freeze the selection (docs/nlst.md) and estimate its manifest",
         )  # fmt: skip
-    build = Build.from_config(config.model_dump(mode="json"))
+    if options.batches > cases:
+        raise _bad("--batches", f"more parts than the {cases} cases", "give fewer")
+
+
+def _build(options: Options, config: Config | None) -> Build | None:
+    """Return the build to come; None where there is none or its numbers alone are asked for."""
+    numbered = options.pairs is not None and options.candidates is not None
+    if config is None or (config.candidates is not None and numbered):
+        return None
+    return Build.from_config(config.model_dump(mode="json"))
+
+
+def _cases(options: Options, build: Build | None) -> tuple[int, int]:
+    """Return the numbers of cases and of candidates."""
+    if build is None:
+        if options.pairs is None:
+            raise BadInputError(
+                "how many cases?", code="missing_option", field="--pairs",
+                remedy="give their number, or --config",
+            )  # fmt: skip
+        return options.pairs, options.candidates or 0
     candidates = len(build.screened()) if options.candidates is None else options.candidates
     return options.pairs or build.expected_cases(), candidates
 
 
-def _landmarks(options: Options, measures: Measures, cases: int, selected: bool) -> int:
-    """Return how many cases have landmarks; those of a selection have none."""
+def _landmarks(
+    options: Options, measures: Measures, cases: int, given: list[Pair], *, selected: bool
+) -> int:
+    """Return how many cases have landmarks: the manifest's, else the finished build's share.
+
+    Those of a selection have none.
+    """
     if options.landmarks is not None:
         return min(options.landmarks, cases)
-    having = sum(any(job.stage == EVALUATE for job in case.jobs) for case in measures.cases)
-    return 0 if selected else round(having / len(measures.cases) * cases)
+    if selected:
+        return 0
+    having = [pair.landmarks is not None for pair in given] or [
+        any(job.stage == EVALUATE for job in case.jobs) for case in measures.cases
+    ]
+    return round(statistics.fmean(having) * cases)
+
+
+def _fetched(options: Options, config: Config | None, given: list[Pair]) -> float:
+    """Return the share of scans that are fetched: the series among the manifest's sources.
+
+    Candidates are series. Without a configuration ``--mbit`` says that all scans are fetched.
+    """
+    if given:
+        sources = [source for pair in given for source in (pair.fixed_source, pair.moving_source)]
+        return statistics.fmean(map(is_series_uid, sources))
+    return float(config is not None or options.mbit is not None)
 
 
 def _machines(options: Options, profile: Profile) -> Machines:

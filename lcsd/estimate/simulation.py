@@ -94,6 +94,8 @@ class Machines:
             rooms.append(int(min(self.memory_mb / kind.memory_mb, self.cores)))
         if kind.gpus:
             rooms.append(self.gpus // kind.gpus)
+        if kind.fetched_gb:
+            rooms.append(self.downloads)
         return min(rooms)
 
 

@@ -1,9 +1,11 @@
 """An estimate in words: lines for a reader, and what would give way first."""
 
+import math
 from collections.abc import Iterator
 
 from lcsd.estimate.measures import Measures
 from lcsd.estimate.model import HOUR_S, Estimate, Question, Range
+from lcsd.profile import GREEDY
 from lcsd.settings.estimate import EstimateSettings
 
 LOOP_SHARE = 0.5
@@ -49,7 +51,8 @@ def lines(found: Estimate, question: Question, measures: Measures) -> Iterator[s
         "at once": f"{found.most_running} jobs running, {found.most_ready} ready",
         "disk": f"{_figure(found.disk_gb)} GB in {found.files} files, "
         f"{found.temporary_gb:.2g} GB more while it runs",
-        "download": f"{_figure(found.download_gb)} GB",
+        "download": f"{_figure(found.download_gb)} GB"
+        + (", in no time (--mbit)" if found.download_gb and math.isinf(machines.gb_per_s) else ""),
         "loop": f"{100 * found.loop_busy:.0f} % of the time, {_figure(found.stats_per_s)} files/s",
     }
     if question.cluster:
@@ -63,17 +66,16 @@ def lines(found: Estimate, question: Question, measures: Measures) -> Iterator[s
 
 def risks(found: Estimate, question: Question, settings: EstimateSettings) -> list[str]:
     """Return what gives way, each with the setting that avoids it."""
-    dangers = []
+    dangers = _limits(question)
     if found.loop_busy > LOOP_SHARE:
         dangers.append(
             f"Snakemake's loop works {100 * found.loop_busy:.0f} % of the time and jobs wait for "
-            f"it (up to {found.most_ready} are ready): --scheduler greedy, and parts (--batch "
-            "report=1/N)" + (" or groups" if question.cluster else "")
+            f"it (up to {found.most_ready} are ready): {_faster_loop(question)}"
         )
     if found.plan_gib > settings.head_memory_gib:
         dangers.append(
-            f"planning takes {found.plan_gib:.2g} GiB of {settings.head_memory_gib:g}: build in "
-            "parts (--batch report=1/N) or plan on a larger machine"
+            f"planning takes {found.plan_gib:.2g} GiB of {settings.head_memory_gib:g}, in parts, "
+            "too (the last plans all): run snakemake on a larger machine"
         )
     if question.cluster and found.most_submitted >= question.most_submitted:
         dangers.append(
@@ -91,4 +93,34 @@ def risks(found: Estimate, question: Question, settings: EstimateSettings) -> li
         dangers.append(
             f"{stage} took {taken:.2f} GB, the profile declares {declared:.2f}: raise its mem_mb"
         )
+    for stage, (got, measured) in found.threads_over.items():
+        dangers.append(
+            f"{stage} gets {got} threads and was measured with {measured}: counted with the cores "
+            f"of {got} and the time of {measured}; measure a build with this profile"
+        )
     return dangers
+
+
+def _limits(question: Question) -> list[str]:
+    """Return what differs between the machine and what the profile lets all its jobs share."""
+    machines, given = question.machines, dict(question.limits)
+    machine = {"mem_mb": machines.memory_mb, "downloads": machines.downloads, "gpu": machines.gpus}
+    wanted = {name: int(machine.get(name, limit)) for name, limit in given.items()}
+    if question.cluster or wanted == given:
+        return []
+    words = [" ".join(f"{name}={value}" for name, value in of.items()) for of in (given, wanted)]
+    return [(
+        f"the profile lets jobs share {words[0]}, and this is for {words[1]}: build with "
+        f"--resources {words[1]} (all of them: there they replace the profile's)"
+    )]  # fmt: skip
+
+
+def _faster_loop(question: Question) -> str:
+    """Return what is left to make Snakemake's loop look at fewer jobs, or faster."""
+    steps = {
+        "scheduler: greedy in the profile": question.scheduler != GREEDY,
+        "parts (--batch report=1/N)": question.batches == 1,
+        "groups (--group)": question.cluster and not question.plan.group,
+    }
+    left = [step for step, open_to in steps.items() if open_to]
+    return ", or ".join(left or ["more parts"])

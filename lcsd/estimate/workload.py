@@ -46,7 +46,8 @@ class Plan:
     landmarks
         Cases with landmarks, the first ones.
     fetched_gb
-        Downloaded by each screening and each conversion, 10^9 bytes; 0 for scans on the disk.
+        Downloaded by each screening and each conversion, 10^9 bytes: their mean where only some
+        scans are fetched, 0 for scans on the disk.
     keep
         Whether what a screening downloads stays, so that no conversion downloads it again.
     group
@@ -81,7 +82,7 @@ def stage_kinds(
     BadInputError
         No node holds a job of a stage (``job_too_large``).
     """
-    on_gpu = {job.stage for job in _all_jobs(measures) if job.gpu}
+    on_gpu = {job.stage for job in all_jobs(measures) if job.gpu}
     per_case = max(case.size_bytes for case in measures.cases) / 1e9
     kinds = {}
     for stage in (SCREEN, *AFTER, SELECT):
@@ -99,8 +100,10 @@ def stage_kinds(
         if machines.most_at_once(kinds[stage]) < 1:
             raise BadInputError(
                 "no machine holds such a job", code="job_too_large", field=stage,
-                expected=f"{kinds[stage].memory_mb:g} MB and {kinds[stage].gpus} GPUs",
-                found=f"{machines.memory_mb:g} MB and {machines.gpus} GPUs",
+                expected=f"{kinds[stage].memory_mb:g} MB, {kinds[stage].gpus} GPUs, "
+                f"{int(fetched > 0)} downloads at a time",
+                found=f"{machines.memory_mb:g} MB, {machines.gpus} GPUs, "
+                f"{machines.downloads} downloads at a time",
                 remedy="give larger machines, or a profile with other resources",
             )  # fmt: skip
     return kinds
@@ -111,7 +114,8 @@ def _written(stage: str) -> float:
     return OUTPUTS.get(stage, 0) / sum(OUTPUTS[name] for name in AFTER) if stage in AFTER else 0.0
 
 
-def _all_jobs(measures: Measures) -> list[Job]:
+def all_jobs(measures: Measures) -> list[Job]:
+    """Return the jobs of all measured cases, and the screenings."""
     return [*(job for case in measures.cases for job in case.jobs), *measures.screenings]
 
 
@@ -127,7 +131,7 @@ class Workload:
     registration_cloud
         Stage whose clouds are registered: ``cloud`` or ``keypoints``.
     cores
-        Of a machine: work that was measured with more threads takes longer there.
+        Of a machine.
     """
 
     def __init__(
@@ -140,18 +144,23 @@ class Workload:
         self.after = {**AFTER, "register": (registration_cloud,)}
 
     def seconds(self, job: Job) -> float:
-        """Return the seconds of a job's work on this machine."""
+        """Return the seconds of a job's work with the threads that it gets.
+
+        Fewer than it was measured with take longer in proportion; what more would gain is not
+        known, and nothing is assumed.
+        """
         found = self.measures.seconds(job, start_s=self.costs.start_s, basis=self.costs.basis)
-        return found * max(1.0, job.threads / self.cores)
+        return found * max(1.0, job.threads / self.kinds[self.number[job.stage]].cores)
 
     @functools.cached_property
     def _templates(self) -> list[tuple[list[tuple[str, float]], list[float]]]:
         """Stages in order and seconds of evaluations, of each measured case."""
         templates = []
         for case in self.measures.cases:
-            by_stage = {job.stage: self.seconds(job) for job in case.jobs if job.stage != EVALUATE}
             evaluations = [self.seconds(job) for job in case.jobs if job.stage == EVALUATE]
-            stages = [(name, by_stage[name]) for name in self.after if name in by_stage]
+            by_stage = {job.stage: job for job in case.jobs if job.stage != EVALUATE}
+            stages = [(name, self.seconds(by_stage[name])) for name in self.after
+                      if name in by_stage]  # fmt: skip
             templates.append((stages, evaluations))
         return templates
 

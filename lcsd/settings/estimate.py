@@ -18,12 +18,19 @@ class EstimateSettings(Settings):
     plan_start_gib: float = Field(0.1, ge=0, description="memory of Snakemake without jobs, GiB")
     plan_job_gib: float = Field(2.0e-5, ge=0, description="of it for each planned job, GiB")
     loop_s: float = Field(
-        0.03, ge=0, description="of Snakemake for each job that ended, before the next starts, s"
-    )
+        0.03, ge=0,
+        description="of Snakemake with its default scheduler (ilp) for each job that ended, before "
+        "the next starts, s",
+    )  # fmt: skip
     loop_ready_s: float = Field(
-        1.6e-4, ge=0,
-        description="of it more for each job that is ready at that moment, s; 2.1e-5 with "
-        "--scheduler greedy",
+        1.6e-4, ge=0, description="of that more for each job that is ready at that moment, s"
+    )
+    greedy_loop_s: float = Field(
+        0.017, ge=0, description="the same as loop_s where the profile says scheduler: greedy, s"
+    )
+    greedy_loop_ready_s: float = Field(
+        2.1e-5, ge=0,
+        description="the same as loop_ready_s where the profile says scheduler: greedy, s",
     )  # fmt: skip
     report_start_s: float = Field(2.0, ge=0, description="of the report without cases, s")
     report_case_s: float = Field(0.1, ge=0, description="of the report for each case, s")

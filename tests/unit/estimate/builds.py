@@ -1,10 +1,11 @@
 """A finished build that never ran: provenance files with chosen seconds."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from lcsd.estimate.measures import TWO_SCANS
+from lcsd.files import write_json
+from lcsd.provenance import OWN_DIGEST, own_digest
 
 STAGES = {
     "convert": 2.0, "lungs": 8.0, "prealign": 8.0, "vessels": 4.0, "gates": 2.0, "cloud": 2.5,
@@ -26,8 +27,7 @@ def record(path: Path, stage: str, **more: Any) -> None:
         "peak_memory_gib": 0.5, "settings": {"threads": THREADS.get(stage, 1)},
         "date": "2026-11-22T00:00:00+00:00", **more,
     }  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content), encoding="utf-8")
+    write_json(path, content | {OWN_DIGEST: own_digest(content)})
 
 
 def write_case(

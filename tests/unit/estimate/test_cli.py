@@ -69,6 +69,9 @@ def test_settings_profile_and_basis_matter(results: Path, tmp_path: Path) -> Non
         (("--cores", "4", "--pairs", "1", "--set", "loop_s=-1"), "bad_value"),
         (("--cores", "4", "--pairs", "1", "--config", "none.yaml"), "missing_file"),
         (("--cores", "4", "--pairs", "1", "--memory-gb", "1"), "job_too_large"),
+        (("--cores", "4", "--pairs", "1", "--memory-gb", "nan"), "bad_usage"),
+        (("--cores", "4", "--pairs", "1", "--mbit", "inf", "--json"), "bad_usage"),
+        (("--cores", "4", "--pairs", "3", "--batches", "100"), "bad_usage"),
     ],
 )
 def test_bad_calls_end_with_one_line(results: Path, options: tuple[str, ...], code: str) -> None:

@@ -54,6 +54,34 @@ def test_unfinished_and_quarantined_cases_are_left_out(tmp_path: Path) -> None:
     assert (len(found.cases), found.left_out) == (1, 2)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"wall_s": "x"}, {"wall_s": -1.0}, {"date": "yesterday"}, {"date": "2026-11-22T00:00:00"},
+        {"settings": []}, {"settings": {"threads": 0}}, {"peak_memory_gib": None},
+        {"cpu_s": "much"},
+    ],
+)  # fmt: skip
+def test_provenance_of_a_wrong_shape_leaves_its_case_out(
+    tmp_path: Path, wrong: dict[str, object]
+) -> None:
+    write_case(tmp_path, "a")
+    folder = write_case(tmp_path, "b")
+    record(folder / "lungs" / "moving.provenance.json", "lungs", **wrong)
+    found = read_measures(tmp_path)
+    assert (len(found.cases), found.left_out) == (1, 1)
+
+
+def test_provenance_with_other_bytes_leaves_its_case_out(tmp_path: Path) -> None:
+    write_case(tmp_path, "a")
+    path = write_case(tmp_path, "b") / "registration" / "register.provenance.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("10.0", "11.0"), encoding="utf-8")
+    found = read_measures(tmp_path)
+    assert (len(found.cases), found.left_out) == (1, 1)
+    record(tmp_path / "cohort" / "screening" / "x.provenance.json", "screen", wall_s="x")
+    assert read_measures(tmp_path).screenings == ()
+
+
 def test_screenings_are_read(tmp_path: Path) -> None:
     write_case(tmp_path, "a")
     record(tmp_path / "cohort" / "screening" / "x.provenance.json", "screen", wall_s=21.0)
@@ -99,11 +127,16 @@ def test_other_files_are_refused(tmp_path: Path, content: dict[str, str]) -> Non
     assert failure.value.code == "bad_measures"
 
 
-def test_a_file_with_wrong_cases_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrong", [{"surplus": 1}, {"threads": 0}, {"wall_s": -1}, None])
+def test_a_file_with_wrong_cases_is_refused(tmp_path: Path, wrong: dict[str, float] | None) -> None:
     write_case(tmp_path / "r", "a")
     write_measures(tmp_path / "m.json", read_measures(tmp_path / "r"))
     content = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
-    content["cases"][0]["jobs"][0]["surplus"] = 1
+    jobs = content["cases"][0]["jobs"]
+    if wrong is None:
+        jobs[:] = [job for job in jobs if job["stage"] != "register"]
+    else:
+        jobs[0] |= wrong
     write_json(tmp_path / "m.json", content)
     with pytest.raises(BadInputError) as failure:
         read_measures(tmp_path / "m.json")

@@ -9,45 +9,21 @@ import pytest
 from lcsd.config import Config
 from lcsd.errors import BadInputError
 from lcsd.estimate.measures import Measures, read_measures
-from lcsd.estimate.model import Estimate, Question, estimate
+from lcsd.estimate.model import estimate
 from lcsd.estimate.question import Options, ask
 from lcsd.estimate.simulation import Engine, Machines, simulate
-from lcsd.estimate.text import lines, risks
+from lcsd.estimate.text import risks
 from lcsd.estimate.workload import AFTER, OUTPUTS, Costs, Plan, Workload, stage_kinds
-from lcsd.profile import Profile, read_profile
-from lcsd.settings.estimate import EstimateSettings
-from tests.unit.estimate.builds import STAGES, START_S, record, write_case
-from tests.unit.test_candidates import ROW as CANDIDATE
-from tests.unit.test_candidates import write as write_candidates
+from lcsd.profile import Profile
+from tests.unit.estimate.asking import BARE, FREE, TWO, answer, question
+from tests.unit.estimate.builds import STAGES, START_S, THREADS, record, write_case
 
-FREE = EstimateSettings(
-    command_start_s=0, plan_start_s=0, plan_job_s=0, loop_s=0, loop_ready_s=0, report_start_s=0,
-    report_case_s=0, report_page_s=0, job_start_s=0, job_start_case_s=0, poll_s=0,
-    submit_per_s=1e9, screen_align_s=0,
-)  # fmt: skip
-BARE = Profile({}, {}, {})
 RULES = Path(__file__).resolve().parents[3] / "rules"
 COMMANDS_S = sum(STAGES.values()) + sum(
     STAGES[stage] for stage in ("convert", "lungs", "vessels", "cloud", "keypoints")
 )
 CASE_S = COMMANDS_S + START_S * 14
 """All commands of a case one after the other, each with its start."""
-
-
-@pytest.fixture
-def measures(tmp_path: Path) -> Measures:
-    write_case(tmp_path, "a")
-    return read_measures(tmp_path)
-
-
-def answer(measures: Measures, settings: EstimateSettings = FREE, **options: object) -> Estimate:
-    asked = question(measures, settings, **options)
-    return estimate(measures, asked, profile=BARE, settings=settings)
-
-
-def question(measures: Measures, settings: EstimateSettings = FREE, **options: object) -> Question:
-    given = Options(**{"cores": 1, "pairs": 1, "resamples": 1, **options})  # type: ignore[arg-type]
-    return ask(given, config=None, profile=BARE, measures=measures, settings=settings)
 
 
 def test_stages_are_those_of_the_rules() -> None:
@@ -68,7 +44,7 @@ def test_one_core_does_all_commands_one_after_the_other(measures: Measures) -> N
 
 
 def test_a_case_on_many_cores_takes_its_longest_chain(measures: Measures) -> None:
-    found = answer(measures, cores=64, pairs=5)
+    found = answer(measures, profile=TWO, cores=64, pairs=5)
     way = sum(STAGES[s] for s in ("convert", "lungs", "prealign", "vessels", "cloud", "register"))
     way += sum(STAGES[s] for s in ("convert", "lungs", "vessels", "cloud"))
     assert found.hours.middle == pytest.approx((way + 10 * START_S) / 3600)
@@ -131,7 +107,7 @@ def test_downloads_come_over_the_link(measures: Measures) -> None:
     least = answer(measures, settings, cores=64, pairs=1).hours.middle
     assert found.hours.middle == pytest.approx(2000 / 3600 + least)
     assert found.download_gb == 20
-    config = Config.model_validate({"manifest": "m.tsv", "fetch": {"keep": False}})
+    config = Config.model_validate({"candidates": "c.tsv", "fetch": {"keep": False}})
     given = Options(cores=64, pairs=20, candidates=40, mbit=80)
     asked = ask(given, config=config, profile=BARE, measures=measures, settings=settings)
     again = estimate(measures, asked, profile=BARE, settings=settings)
@@ -191,12 +167,70 @@ def test_planning_and_report_are_added(measures: Measures) -> None:
 
 
 def test_batches_are_built_one_after_the_other(measures: Measures) -> None:
-    settings = FREE.model_copy(update={"plan_start_s": 50.0, "plan_job_gib": 0.1})
-    whole, parts = (answer(measures, settings, pairs=8, batches=count) for count in (1, 4))
-    assert parts.plan_gib < whole.plan_gib
-    assert (whole.plan_s, parts.plan_s) == (50, 200)
-    assert parts.hours.middle - whole.hours.middle == pytest.approx(150 / 3600)
+    settings = FREE.model_copy(
+        update={"plan_start_s": 50.0, "plan_job_s": 1.0, "plan_job_gib": 0.1}
+    )
+    whole, parts = (answer(measures, settings, pairs=10, batches=count) for count in (1, 4))
+    jobs = len(STAGES)
+    # The last part, of two cases, is the plain command and plans all ten.
+    assert parts.plan_gib == whole.plan_gib
+    assert (whole.plan_s, parts.plan_s) == (50 + 10 * jobs, 4 * 50 + (3 + 3 + 2 + 10) * jobs)
+    more = (parts.plan_s - whole.plan_s) / 3600
+    assert parts.hours.middle - whole.hours.middle == pytest.approx(more)
+
+
+@pytest.mark.parametrize(("cases", "landmarks", "batches"), [(10, 0, 4), (11, 5, 3), (6, 6, 4)])
+def test_parts_of_unequal_size_are_the_whole(
+    measures: Measures, tmp_path: Path, cases: int, landmarks: int, batches: int
+) -> None:
+    write_case(tmp_path / "scored", "a", landmarks=True)
+    scored = read_measures(tmp_path / "scored")
+    options = {"pairs": cases, "landmarks": landmarks}
+    whole, parts = (answer(scored, **options, batches=count) for count in (1, batches))
     assert parts.jobs == whole.jobs
+    assert parts.work_hours == pytest.approx(whole.work_hours)
+    # One core does the same one part after the other.
+    assert parts.hours.middle == pytest.approx(whole.hours.middle)
+    # On many, each part takes as long as its longest case.
+    wide = answer(measures, cores=640, pairs=cases, batches=batches).hours.middle
+    one = answer(measures, cores=640, pairs=cases).hours.middle
+    assert wide == pytest.approx(batches * one)
+
+
+def test_threads_of_the_profile_change_the_time(measures: Measures) -> None:
+    few = answer(measures, profile=TWO, cores=64)
+    register = STAGES["register"] + START_S
+    one = Profile({**THREADS, "register": 1}, {}, {})
+    slower = answer(measures, profile=one, cores=64)
+    assert (slower.hours.middle - few.hours.middle) * 3600 == pytest.approx(register)
+    # More than were measured: the same time on more cores, and it says so.
+    many = Profile({**THREADS, "register": 8}, {}, {})
+    asked = question(measures, profile=many, cores=64)
+    found = estimate(measures, asked, profile=many, settings=FREE)
+    assert found.hours.middle == few.hours.middle
+    assert found.threads_over == {"register": (8, 2)}
+    (danger,) = (risk for risk in risks(found, asked, FREE) if "register" in risk)
+    assert "gets 8 threads and was measured with 2" in danger
+    assert few.threads_over == {}
+
+
+def test_the_loop_is_that_of_the_profiles_scheduler(measures: Measures) -> None:
+    settings = FREE.model_copy(update={"loop_s": 100.0, "loop_ready_s": 10.0, "greedy_loop_s": 1.0})
+    greedy = dataclasses.replace(BARE, scheduler="greedy")
+    common = {"cores": 1, "pairs": 3}
+    slow, fast = (answer(measures, settings, profile=of, **common) for of in (BARE, greedy))
+    rounds = 3 * len(STAGES) + 1
+    plain = answer(measures, **common).hours.middle
+    assert (fast.hours.middle - plain) * 3600 == pytest.approx(rounds)
+    assert (slow.hours.middle - plain) * 3600 > 100 * rounds
+
+
+def test_downloads_that_may_never_start_are_refused(measures: Measures) -> None:
+    profile = Profile({}, {}, {"downloads": 0})
+    assert answer(measures, profile=profile).download_gb == 0
+    with pytest.raises(BadInputError) as failure:
+        answer(measures, profile=profile, mbit=100.0)
+    assert failure.value.code == "job_too_large"
 
 
 def test_groups_are_one_job_each(measures: Measures) -> None:
@@ -245,71 +279,6 @@ def test_jobs_that_computed_on_a_gpu_need_one(tmp_path: Path) -> None:
     assert one.hours.middle - two.hours.middle == pytest.approx(10 * (10 + START_S) / 3600)
     with pytest.raises(BadInputError):
         answer(measures, gpus=0)
-
-
-@pytest.mark.parametrize(
-    ("options", "code"),
-    [
-        ({"pairs": None}, "missing_option"),
-        ({"group": 2}, "bad_usage"),
-        ({"nodes": 2}, "bad_usage"),
-        ({"candidates": 5, "batches": 2}, "bad_usage"),
-    ],
-)
-def test_options_that_do_not_go_together(
-    measures: Measures, options: dict[str, int], code: str
-) -> None:
-    with pytest.raises(BadInputError) as failure:
-        question(measures, **options)
-    assert failure.value.code == code
-
-
-def test_a_configuration_names_cases_and_candidates(measures: Measures, tmp_path: Path) -> None:
-    rows = [{**CANDIDATE, "case": name} for name in "abc"]
-    rows[2]["sampled"] = "test_pool"
-    table = write_candidates(tmp_path / "candidates.tsv", *rows)
-    config = Config.model_validate({"candidates": str(table), "select": {"count": 2}})
-    asked = ask(Options(cores=1), config=config, profile=BARE, measures=measures, settings=FREE)
-    assert (asked.plan.cases, asked.plan.candidates) == (3, 3)
-    profile = read_profile()
-    asked = ask(Options(cores=1, pairs=9), config=config, profile=profile, measures=measures,
-                settings=FREE)  # fmt: skip
-    assert (asked.plan.cases, asked.plan.candidates) == (9, 3)
-    assert asked.machines.memory_mb == profile.limits["mem_mb"]
-
-
-def test_what_gives_way_is_named_with_its_remedy(measures: Measures) -> None:
-    settings = FREE.model_copy(
-        update={"plan_job_gib": 1.0, "plan_job_s": 100.0, "loop_ready_s": 10.0, "most_submitted": 4}
-    )
-    asked = question(measures, settings, pairs=20, nodes=50, memory_gb=8.0)
-    big = dataclasses.replace(measures.cases[0].jobs[0], stage="lungs", memory_gib=3.0)
-    case = dataclasses.replace(measures.cases[0], jobs=(*measures.cases[0].jobs[1:], big))
-    loaded = dataclasses.replace(measures, cases=(case,))
-    profile = Profile({}, {"lungs": 2500}, {})
-    found = estimate(loaded, asked, profile=profile, settings=settings)
-    text = " ".join(risks(found, asked, settings))
-    for word in (
-        "GiB",
-        "loop",
-        "MaxSubmitJobs",
-        "again after each stop",
-        "idle",
-        "lungs took 3.22",
-    ):
-        assert word in text
-    quiet = question(measures, pairs=20)
-    assert risks(answer(measures, pairs=20), quiet, FREE) == []
-
-
-def test_lines_say_what_was_measured(measures: Measures) -> None:
-    asked = question(measures, pairs=2, nodes=1, memory_gb=8.0, usd_per_hour=1.0)
-    found = estimate(measures, asked, profile=BARE, settings=FREE)
-    text = "\n".join(lines(found, asked, measures))
-    assert "1 cases (0 left out), 2026-11-22" in text
-    assert "no range" in text
-    assert "submitted" in text
-    assert "USD" in text
 
 
 def test_a_quarter_of_a_million_jobs_are_simulated_in_seconds() -> None:

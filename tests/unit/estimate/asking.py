@@ -1,0 +1,35 @@
+"""Estimates in which Snakemake and the report take no time."""
+
+from lcsd.config import Config
+from lcsd.estimate.measures import Measures
+from lcsd.estimate.model import Estimate, Question, estimate
+from lcsd.estimate.question import Options, ask
+from lcsd.profile import Profile
+from lcsd.settings.estimate import EstimateSettings
+from tests.unit.estimate.builds import THREADS
+
+FREE = EstimateSettings(
+    command_start_s=0, plan_start_s=0, plan_job_s=0, loop_s=0, loop_ready_s=0, greedy_loop_s=0,
+    greedy_loop_ready_s=0, report_start_s=0, report_case_s=0, report_page_s=0, job_start_s=0,
+    job_start_case_s=0, poll_s=0, submit_per_s=1e9, screen_align_s=0,
+)  # fmt: skip
+BARE = Profile({}, {}, {})
+TWO = Profile(THREADS, {}, {})
+"""With the threads that were measured."""
+
+
+def answer(
+    measures: Measures, settings: EstimateSettings = FREE, *, profile: Profile = BARE,
+    config: Config | None = None, **options: object,
+) -> Estimate:  # fmt: skip
+    asked = question(measures, settings, profile=profile, config=config, **options)
+    return estimate(measures, asked, profile=profile, settings=settings)
+
+
+def question(
+    measures: Measures, settings: EstimateSettings = FREE, *, profile: Profile = BARE,
+    config: Config | None = None, **options: object,
+) -> Question:  # fmt: skip
+    one = {} if config else {"pairs": 1}
+    given = Options(**{"cores": 1, **one, "resamples": 1, **options})  # type: ignore[arg-type]
+    return ask(given, config=config, profile=profile, measures=measures, settings=settings)
