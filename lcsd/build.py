@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lcsd.candidates import Candidate, read_candidates
 from lcsd.config import Config, read_yaml, validate
@@ -253,17 +253,16 @@ class Build:
         own = sum(any(is_series_uid(source) for source in both) for both in scans)
         return max(own, len(self.candidates))
 
-    def downloads(self) -> bool:
-        """Return whether any case's scans or masks are fetched from the archive.
+    def downloads(self, what: Literal["source", "mask"]) -> bool:
+        """Return whether any case's scans, or lung masks, are fetched from the archive.
 
         Asked once and not for each case, since Snakemake asks for a job's resources many times.
         """
-        sources = [
-            source
-            for pair in self.given.values()
-            for source in (pair.fixed_source, pair.moving_source, pair.fixed_mask, pair.moving_mask)
-        ]
-        return bool(self.candidates) or any(source and is_series_uid(source) for source in sources)
+        if self.candidates and (what == "source" or self.config.screen.masks == "published"):
+            return True
+        columns = [f"{scan}_{what}" for scan in SCANS]
+        sources = [getattr(pair, name) for pair in self.given.values() for name in columns]
+        return any(source and is_series_uid(source) for source in sources)
 
     def mask(self, case: str, scan: str) -> list[str]:
         """Return the options that give a scan's lung mask, if the manifest has one."""

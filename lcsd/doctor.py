@@ -277,7 +277,9 @@ def _cases(config: Config, build: Build | LcsdError | None, case_gb: float) -> I
 
 def _archive(config: Config, build: Build | LcsdError | None) -> Iterator[Finding]:
     """Index and downloader, if any series is fetched."""
-    wanted = config.candidates is not None or (isinstance(build, Build) and build.downloads())
+    wanted = config.candidates is not None or (
+        isinstance(build, Build) and (build.downloads("source") or build.downloads("mask"))
+    )
     if not wanted:
         yield Finding("archive", "good", "not asked for (no source is a series of the IDC)")
         return

@@ -14,7 +14,7 @@ rule lungs:
     conda:
         "../environment.yml"
     resources:
-        downloads=int(BUILD.downloads()),
+        downloads=int(BUILD.downloads("mask")),
         gpu=int(BUILD.on_gpu("lungs")),
     params:
         fixed=if_given(MASKS, lambda w: BUILD.mask(w.case, "fixed")),

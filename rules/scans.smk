@@ -9,7 +9,7 @@ rule convert:
     conda:
         "../environment.yml"
     resources:
-        downloads=int(BUILD.downloads()),
+        downloads=int(BUILD.downloads("source")),
     params:
         fixed=lambda w: BUILD.source(w.case, "fixed"),
         moving=lambda w: BUILD.source(w.case, "moving"),

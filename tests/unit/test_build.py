@@ -137,7 +137,8 @@ def test_a_series_is_no_file_of_the_workflow(build: Build, tmp_path: Path) -> No
         made.touch()
     assert build.sources_present("remote") == []
     assert build.source("remote", "moving") == [f"{UID}.2"]
-    assert build.downloads()
+    # Lungs need no turn in the downloads: their masks are files, or none.
+    assert (build.downloads("source"), build.downloads("mask")) == (True, False)
     assert build.fetch_options()[:2] == ["--series-dir", f"{tmp_path}/r/series"]
 
 
@@ -175,6 +176,12 @@ def selection(tmp_path: Path) -> Build:
 def test_sampled_candidates_are_screened_unless_left_out(selection: Build, tmp_path: Path) -> None:
     folder = tmp_path / "r" / "cohort" / "screening"
     assert selection.screened() == [f"{folder}/b.json", f"{folder}/c.json"]
+
+
+def test_candidates_are_downloaded_and_their_masks_where_published(selection: Build) -> None:
+    assert (selection.downloads("source"), selection.downloads("mask")) == (True, False)
+    selection.config.screen.masks = "published"
+    assert selection.downloads("mask")
 
 
 def test_published_masks_are_taken_or_missed_by_name(selection: Build) -> None:
