@@ -373,7 +373,7 @@ def test_single_command_and_batch_give_the_same_bytes(
             "duplicate_output", "row 3",
         ),
         (
-            ["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\tv.1.nii\nd\tb\tv.2.nii\n",
+            ["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\tv.nii\nd\tb\tv.nii.gz\n",
             "duplicate_output", "row 3",
         ),
         (
