@@ -1,0 +1,74 @@
+"""Seconds of ``lcsd status`` beside the number of cases, of which seven in ten have begun.
+
+The files of the cases are empty but for their provenance, which is a real one.
+Run: python -m benchmarks.status [CASES ...]
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.planning import write_manifest
+from benchmarks.tables import write_rows
+from lcsd.build import Build
+from lcsd.provenance import Recorder, provenance_path
+from lcsd.stages import build_jobs
+
+BEGUN = 0.7
+KIB_PER_MB = 1000
+
+
+def write_build(folder: Path, cases: int) -> Path:
+    """Write the manifest and the files of a build that is under way; return its configuration."""
+    manifest, results = folder / "pairs.tsv", folder / "results"
+    write_manifest(manifest, cases)
+    build = Build.from_config({"manifest": str(manifest), "results": str(results)})
+    jobs = [job for job in build_jobs(build) if job.case]
+    template = folder / "template.json"
+    Recorder("convert", {}).write(template, inputs={})
+    record = provenance_path(template).read_bytes()
+    for job in jobs[: int(BEGUN * len(jobs))]:
+        for name in (*job.outputs, job.log):
+            path = results / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        for name in job.provenance():
+            (results / name).write_bytes(record)
+    config = folder / "config.yaml"
+    config.write_text(f"manifest: {manifest}\nresults: {results}\n")
+    return config
+
+
+def look(config: Path) -> tuple[float, float, float]:
+    """Return the wall seconds, CPU seconds and MB of one look at a build."""
+    code = "from lcsd.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "status", "--config", str(config)]
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0
+    seconds = time.perf_counter() - start
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / KIB_PER_MB
+
+
+def measure(cases: int) -> dict[str, object]:
+    with tempfile.TemporaryDirectory() as name:
+        config = write_build(Path(name), cases)
+        files = sum(len(names) for _, _, names in os.walk(name))
+        looks = [look(config) for _ in range(3)]
+    seconds, cpu_s, mb = min(looks)
+    return {"cases": cases, "files": files, "seconds": seconds, "cpu_s": cpu_s, "mb": mb}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cases", type=int, nargs="*", default=[500, 5000])
+    write_rows("status", [measure(cases) for cases in parser.parse_args().cases])
+
+
+if __name__ == "__main__":
+    main()
