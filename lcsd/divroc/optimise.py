@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.optim.adam import adam
 
 from lcsd.divroc.level import Level, Sides, SymmetricLevel
 from lcsd.divroc.motion import Motion
@@ -41,12 +42,34 @@ def affine_start(fixed: NDArray[np.float64], moving: NDArray[np.float64], kind: 
     return Motion(centre, np.diag(scale - 1), offset)
 
 
-def _eager_step(level: Level, adam: torch.optim.Adam) -> Callable[[], tuple[Any, Any]]:
+class _Adam:
+    """The steps of ``torch.optim.Adam`` on one tensor, by the function that does its work.
+
+    The class itself imports torch's compiler, for which a process waits two seconds and more.
+    """
+
+    def __init__(self, parameter: torch.Tensor, rate: float | torch.Tensor) -> None:
+        self.rate = rate
+        self._parameter = parameter
+        self._means = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        # Steps that a CUDA graph replays count on the device.
+        device = parameter.device if parameter.is_cuda else None
+        self._count = torch.zeros((), dtype=torch.float32, device=device)
+
+    @torch.no_grad()
+    def step(self, gradient: torch.Tensor) -> None:
+        mean, square = self._means
+        adam(
+            [self._parameter], [gradient], [mean], [square], [], [self._count],
+            capturable=self._parameter.is_cuda, amsgrad=False, beta1=0.9, beta2=0.999,
+            lr=self.rate, weight_decay=0.0, eps=1e-8, maximize=False,
+        )  # fmt: skip
+
+
+def _eager_step(level: Level, optimiser: _Adam) -> Callable[[], tuple[Any, Any]]:
     def step() -> tuple[Any, Any]:
-        adam.zero_grad(set_to_none=True)
         distance, objective = level.losses()
-        objective.backward()  # type: ignore[no-untyped-call]
-        adam.step()
+        optimiser.step(*torch.autograd.grad(objective, level.control))
         return distance, objective.detach()
 
     return step
@@ -89,8 +112,8 @@ def _descend(
     """Run Adam on a level; tell the distance of every iteration."""
     cuda = level.control.is_cuda
     rate = torch.tensor(level.rate(0), device=level.control.device) if cuda else level.rate(0)
-    adam = torch.optim.Adam([level.control], lr=rate, capturable=cuda)
-    eager = _eager_step(level, adam)
+    optimiser = _Adam(level.control, rate)
+    eager = _eager_step(level, optimiser)
     # Algorithms that repeat bit by bit wait for the device, which a graph cannot.
     graphed = cuda and not torch.are_deterministic_algorithms_enabled()
     step = _GraphStep(eager) if graphed and settings.method == "divroc" else eager
@@ -99,7 +122,7 @@ def _descend(
         if isinstance(rate, torch.Tensor):
             rate.fill_(level.rate(iteration))
         else:
-            adam.param_groups[0]["lr"] = level.rate(iteration)
+            optimiser.rate = level.rate(iteration)
         distance, objective = (float(value) for value in step())
         if not np.isfinite(objective):
             raise WorkError(
