@@ -4,7 +4,8 @@ VENV := .venv
 TOOLS := .venv-tools
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+# Without bytecode of all 19,000 files, which takes a minute: Python makes that of the files it loads.
+PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 # The pip of older Pythons takes minutes to find what is there already.
 NEWER_PIP := $(BIN)/python -m pip install --quiet pip==26.0
 DEMO_CONFIG := workflow/config/demo.yaml
@@ -35,7 +36,7 @@ install-locked:  ## As install, but each file must have a hash of requirements.l
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(NEWER_PIP)
 	$(PIP) torch torchvision
-	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	$(BIN)/python -m lcsd.warmup
 	touch $(READY)
