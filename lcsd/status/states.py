@@ -1,6 +1,7 @@
 """In which state each job of a build is, told from its files alone."""
 
 import os
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,9 @@ STATES: tuple[JobState, ...] = ("done", "running", "failed", "quarantined", "hel
 
 FOLDERS = ("cases", "cohort", "report", "logs")
 """Where the files of jobs stand."""
+
+BEGINS_S = 10.0
+"""Seconds within which Snakemake marks a job that it has started; under load they are not few."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,11 @@ class Snapshot:
         found: dict[Job, JobState] = {}
         for job in jobs:
             state = self._state(job, lost)
-            if state == "failed" and not self.is_marked(job) and self._ended_since(job):
-                state = "done"
+            if state == "failed" and not self.is_marked(job):
+                if self._ended_since(job):
+                    state = "done"
+                elif self._begins(job):
+                    state = "running"
             if state in ("quarantined", "held") and job.case:
                 lost |= set(job.outputs)
             found[job] = state
@@ -90,6 +97,19 @@ class Snapshot:
     def _ended_since(self, job: Job) -> bool:
         """Return whether a job has ended well while the files were listed."""
         return all((self.results / path).exists() for path in job.outputs)
+
+    def _begins(self, job: Job) -> bool:
+        """Return whether a job has just begun: its log is made, Snakemake's mark follows.
+
+        A job that failed has said something in its log, unless it was killed.
+        """
+        if self.engine.state == "idle":
+            return False
+        try:
+            log = (self.results / job.log).stat()
+        except OSError:
+            return False
+        return log.st_size == 0 and abs(time.time() - log.st_mtime) < BEGINS_S
 
 
 def _is_of(rejection: Rejection, job: Job) -> bool:

@@ -1,5 +1,6 @@
 """States of jobs from files alone: done, running, failed, quarantined, held, waiting."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +97,21 @@ def test_a_job_that_ends_while_files_are_listed_has_not_failed(
     monkeypatch.setattr(states, "list_files", lambda *_: listed - {late})
     assert found(build, "b")["gates"] == "done"
     (Path(build.results) / late).unlink()
+    assert found(build, "b")["gates"] == "failed"
+
+
+def test_a_job_that_begins_while_files_are_listed_has_not_failed(build: Build) -> None:
+    """Snakemake starts the process, which makes its log, and marks the outputs then."""
+    remove(build, "b", "gates")
+    log = Path(build.results) / "logs" / "gates" / "b.log"
+    log.touch()
+    for state, expected in (("running", "running"), ("locked", "running"), ("idle", "failed")):
+        assert found(build, "b", state=state)["gates"] == expected
+    log.write_text("lcsd gates: error\n")
+    assert found(build, "b")["gates"] == "failed"
+    log.write_text("")
+    late = log.stat().st_mtime - 2 * states.BEGINS_S
+    os.utime(log, (late, late))
     assert found(build, "b")["gates"] == "failed"
 
 
