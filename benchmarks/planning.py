@@ -5,19 +5,16 @@ Run: python -m benchmarks.planning [PAIRS ...]
 """
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from benchmarks.tables import write_rows
+from benchmarks.tables import Cost, cost_of, write_rows
 from lcsd.pairs import REQUIRED
 
 SNAKEFILE = Path(__file__).resolve().parents[1] / "Snakefile"
 CHAIN_LENGTH = 10
-KIB_PER_GIB = 1 << 20
+MIB_PER_GIB = 1024
 
 
 def write_manifest(path: Path, pairs: int) -> None:
@@ -38,16 +35,9 @@ def write_chain(path: Path, cases: int) -> None:
     path.write_text("\n".join(rules))
 
 
-def plan(folder: Path, *arguments: str) -> tuple[float, float]:
-    """Return the seconds and GiB of a dry run that prints no job."""
-    command = [sys.executable, "-m", "snakemake", "--dry-run", *arguments, "--quiet"]
-    start = time.perf_counter()
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    printed = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    assert status == 0, printed
-    return time.perf_counter() - start, usage.ru_maxrss / KIB_PER_GIB
+def plan(folder: Path, *arguments: str) -> Cost:
+    """Return what a dry run that prints no job took."""
+    return cost_of([sys.executable, "-m", "snakemake", "--dry-run", *arguments, "--quiet"], folder)
 
 
 def measure(pairs: int) -> dict[str, object]:
@@ -55,11 +45,11 @@ def measure(pairs: int) -> dict[str, object]:
         folder = Path(name)
         write_manifest(folder / "pairs.tsv", pairs)
         write_chain(folder / "chain.smk", pairs)
-        chain_s, _ = plan(folder, "--snakefile", "chain.smk")
+        chain_s = plan(folder, "--snakefile", "chain.smk").seconds
         config = ("--config", "manifest=pairs.tsv")
-        seconds, memory = plan(folder, "--snakefile", str(SNAKEFILE), *config)
+        seconds, _, mib = plan(folder, "--snakefile", str(SNAKEFILE), *config)
     return {
-        "pairs": pairs, "seconds": seconds, "gib": memory,
+        "pairs": pairs, "seconds": seconds, "gib": mib / MIB_PER_GIB,
         "chain_seconds": chain_s, "ratio": seconds / chain_s,
     }  # fmt: skip
 

@@ -6,20 +6,17 @@ Run: python -m benchmarks.status [CASES ...]
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from benchmarks.planning import write_manifest
-from benchmarks.tables import write_rows
+from benchmarks.tables import cost_of, write_rows
 from lcsd.build import Build
 from lcsd.provenance import Recorder, provenance_path
 from lcsd.stages import build_jobs
 
 BEGUN = 0.7
-KIB_PER_MB = 1000
 
 
 def write_build(folder: Path, cases: int) -> Path:
@@ -43,25 +40,14 @@ def write_build(folder: Path, cases: int) -> Path:
     return config
 
 
-def look(config: Path) -> tuple[float, float, float]:
-    """Return the wall seconds, CPU seconds and MB of one look at a build."""
-    code = "from lcsd.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "status", "--config", str(config)]
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    assert status == 0
-    seconds = time.perf_counter() - start
-    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / KIB_PER_MB
-
-
 def measure(cases: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as name:
         config = write_build(Path(name), cases)
         files = sum(len(names) for _, _, names in os.walk(name))
-        looks = [look(config) for _ in range(3)]
-    seconds, cpu_s, mb = min(looks)
-    return {"cases": cases, "files": files, "seconds": seconds, "cpu_s": cpu_s, "mb": mb}
+        code = "from lcsd.cli.main import main; main()"
+        command = [sys.executable, "-c", code, "status", "--config", str(config)]
+        cost = min(cost_of(command) for _ in range(3))
+    return {"cases": cases, "files": files, **cost._asdict()}
 
 
 def main() -> None:

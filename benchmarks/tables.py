@@ -1,9 +1,13 @@
 """Results of studies as CSV and figures, and clocks."""
 
 import csv
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib as mpl
 
@@ -11,6 +15,8 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+
+KIB_PER_MIB = 1024
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -39,6 +45,25 @@ def write_figure(name: str, figure: Figure) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(figure)
+
+
+class Cost(NamedTuple):
+    """What a command took: wall and CPU seconds, and its memory at most."""
+
+    seconds: float
+    cpu_s: float
+    mib: float
+
+
+def cost_of(command: Sequence[str], folder: Path | None = None) -> Cost:
+    """Run a command in a folder and return what it took; end if it fails."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    took = time.perf_counter() - start
+    if status:
+        sys.exit(f"{' '.join(command)}: failed")
+    return Cost(took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / KIB_PER_MIB)
 
 
 def seconds(work: Callable[[], object], *, repeats: int = 15) -> float:

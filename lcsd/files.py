@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +40,24 @@ NOT_FOUND = frozenset({
 })  # fmt: skip
 """Errors of a path that leads to no file for this user; any other is one of the disk."""
 
+TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.tmp\..+", re.DOTALL)
+
 _written: ContextVar[list[Path] | None] = ContextVar("written", default=None)
+
+
+def temporary_path(path: Path) -> Path:
+    """Return a new hidden path beside ``path`` to write under, with the suffixes of ``path``."""
+    return path.with_name(f".{secrets.token_hex(6)}.tmp.{path.name}")
+
+
+def is_temporary(path: Path) -> bool:
+    """Return whether a file is one that is being written, or what a killed writer left."""
+    return TEMPORARY.fullmatch(path.name) is not None
+
+
+def rests_of(path: Path) -> Iterator[Path]:
+    """Yield what writers of ``path``, killed or at work, have beside it."""
+    return path.parent.glob(f".*.tmp.{glob.escape(path.name)}")
 
 
 @contextlib.contextmanager
@@ -65,7 +83,7 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         with contextlib.suppress(OSError):
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for left in path.parent.glob(f".*.tmp.{glob.escape(path.name)}"):
+            for left in rests_of(path):
                 left.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             fcntl.flock(folder, fcntl.LOCK_SH)
@@ -89,7 +107,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         has ended: another one may have made the file since.
     """
     path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(6)}.tmp.{path.name}")
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _writing(path):

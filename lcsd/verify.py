@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lcsd.errors import BadInputError
-from lcsd.files import HASH_CHUNK_BYTES
+from lcsd.files import HASH_CHUNK_BYTES, is_temporary
 from lcsd.pairs import read_pairs
 from lcsd.provenance import PROVENANCE_SUFFIX
 from lcsd.quarantine import REJECTED_NAME
@@ -22,9 +22,6 @@ VERIFIED_FOLDERS = (*BUILD_FOLDERS, "report")
 
 COMPLETE_NAME = "report/complete"
 """Empty; Snakemake makes it after the report."""
-
-TEMPORARY = ".*.tmp.*"
-"""How names of files begin while they are written."""
 
 Kind = Literal["changed", "missing", "extra", "outdated"]
 
@@ -156,7 +153,7 @@ def _files(folder: Path) -> list[str]:
     return sorted(
         str(path.relative_to(folder))
         for path in found
-        if (path.is_file() or path.is_symlink()) and (release or not path.match(TEMPORARY))
+        if (path.is_file() or path.is_symlink()) and (release or not is_temporary(path))
     )
 
 

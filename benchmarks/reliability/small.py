@@ -1,12 +1,11 @@
 """Small builds: a phantom case, settings that do little work, and what a build consists of."""
 
 import contextlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from lcsd.errors import BadInputError
-from lcsd.files import read_json, sha256
+from lcsd.files import is_temporary, read_json, sha256
 from lcsd.provenance import OWN_DIGEST, PROVENANCE_SUFFIX, own_digest
 from tests.workflow.conftest import ROOT, Workspace, make_cohort
 
@@ -14,9 +13,6 @@ MICRO = ROOT / "tests" / "workflow" / "micro.yaml"
 
 SOURCES = ("fixed_source", "moving_source", "landmarks")
 """Columns of a manifest of the phantom that hold paths."""
-
-TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.tmp\..+")
-"""Names under which files are written before they get their final ones."""
 
 OPTIONS = ("--cores", "2", "--set-threads", "correspond=1", "register=1")
 """Two jobs at once, also where the profile would give one of them both cores."""
@@ -48,7 +44,7 @@ def hashes_of(results: Path) -> dict[str, str]:
     return {
         str(path.relative_to(results)): sha256(path)
         for path in files_of(results)
-        if not path.name.endswith(PROVENANCE_SUFFIX) and not TEMPORARY.fullmatch(path.name)
+        if not path.name.endswith(PROVENANCE_SUFFIX) and not is_temporary(path)
     }
 
 
@@ -67,7 +63,7 @@ def faults_of(results: Path, expected: dict[str, str]) -> list[str]:
             elif name in expected:
                 if sha256(path) != expected[name]:
                     faults.append(f"{name}: other bytes than in the undisturbed build")
-            elif not TEMPORARY.fullmatch(path.name):
+            elif not is_temporary(path):
                 faults.append(f"{name}: not in the undisturbed build")
     return faults
 
@@ -84,8 +80,4 @@ def _is_whole(provenance: Path) -> bool:
 
 def rests(results: Path) -> list[str]:
     """Return the temporary files that ended jobs have left."""
-    return [
-        f"{path}: a rest of a job"
-        for path in sorted(results.rglob("*"))
-        if TEMPORARY.fullmatch(path.name)
-    ]
+    return [f"{path}: a rest of a job" for path in sorted(results.rglob("*")) if is_temporary(path)]

@@ -1,13 +1,12 @@
 """A new folder, whole or not at all."""
 
 import contextlib
-import glob
-import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from lcsd.errors import BadInputError, WorkError
+from lcsd.files import rests_of, temporary_path
 
 
 @contextlib.contextmanager
@@ -33,11 +32,11 @@ def new_folder(path: Path) -> Iterator[Path]:
             "the destination is there already", code="not_empty", file=path,
             expected="a new or empty folder", remedy="name another one, or remove it",
         )  # fmt: skip
-    temporary = path.with_name(f".{secrets.token_hex(6)}.tmp.{path.name}")
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # A killed import could not remove its own.
-        for left in path.parent.glob(f".*.tmp.{glob.escape(path.name)}"):
+        for left in rests_of(path):
             shutil.rmtree(left, ignore_errors=True)
         temporary.mkdir()
         yield temporary

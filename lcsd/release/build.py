@@ -1,15 +1,21 @@
 """A release from a build: written beside, searched for identifiers, then given its name."""
 
 import contextlib
-import glob
-import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lcsd.errors import BadInputError, LcsdError, WorkError
-from lcsd.files import atomic_path, sha256, write_json, write_table, write_text
+from lcsd.files import (
+    atomic_path,
+    rests_of,
+    sha256,
+    temporary_path,
+    write_json,
+    write_table,
+    write_text,
+)
 from lcsd.provenance import Recorder
 from lcsd.release.archive import write_archive, write_manifest
 from lcsd.release.card import Facts, citations, description, own_texts, render
@@ -110,17 +116,13 @@ class _Writer:
         self._figures.clear()
 
 
-def _hidden(out: Path) -> Path:
-    return out.with_name(f".{secrets.token_hex(6)}.tmp.{out.name}")
-
-
 @contextlib.contextmanager
 def _folder(out: Path) -> Iterator[Path]:
     """Yield an empty folder beside ``out``; what is left of it after the block is removed."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    for left in out.parent.glob(f".*.tmp.{glob.escape(out.name)}"):
+    for left in rests_of(out):
         shutil.rmtree(left, ignore_errors=True)
-    temporary = _hidden(out)
+    temporary = temporary_path(out)
     temporary.mkdir()
     try:
         yield temporary
@@ -133,7 +135,7 @@ def _name(folder: Path, out: Path) -> None:
     if not out.exists():
         folder.rename(out)
         return
-    earlier = _hidden(out)
+    earlier = temporary_path(out)
     out.rename(earlier)
     folder.rename(out)
     shutil.rmtree(earlier, ignore_errors=True)

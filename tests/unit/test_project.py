@@ -54,10 +54,12 @@ def test_every_stage_has_command_settings_and_test() -> None:
                   "keypoints", "correspond", "register", "evaluate", "release"):  # fmt: skip
         assert (ROOT / "lcsd" / "cli" / f"{stage}.py").is_file(), stage
         assert (ROOT / "lcsd" / "settings" / f"{stage}.py").is_file(), stage
-        rules = "\n".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+        rules = "\n".join(
+            path.read_text(encoding="utf-8") for path in (ROOT / "rules").glob("*.smk")
+        )
         assert f"rule {stage}:" in rules or f"checkpoint {stage}:" in rules
         assert re.search(rf"""["']lcsd {stage} """, rules)
-        assert [p for p in sources("tests") if f'"{stage}"' in p.read_text()], stage
+        assert [p for p in sources("tests") if f'"{stage}"' in p.read_text(encoding="utf-8")], stage
 
 
 def sources(folder: str) -> list[Path]:
@@ -82,7 +84,7 @@ def test_library_does_not_import_snakemake_and_files_stay_short(path: Path) -> N
 def test_no_machine_path_or_registry_address() -> None:
     texts = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "Makefile"]
     for path in [*texts, *sources("lcsd"), *sorted((ROOT / "docs").rglob("*.md"))]:
-        assert not FORBIDDEN_TEXT.search(path.read_text()), path
+        assert not FORBIDDEN_TEXT.search(path.read_text(encoding="utf-8")), path
 
 
 @pytest.mark.xdist_group("kept")
