@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lcsd.evaluation.jacobian import field_quality
-from lcsd.files import read_json
 from lcsd.geometry import RigidTransform, fit_rigid
-from lcsd.images import read_field, read_image, read_mask, read_rigid, resample
+from lcsd.io.fields import field_quality, read_field
+from lcsd.io.files import read_json
+from lcsd.io.images import read_image, read_mask, read_rigid, resample
+from lcsd.io.points import read_cloud, read_point_pairs
 from lcsd.phantom.case import PhantomCase, make_case
-from lcsd.points import read_cloud, read_point_pairs
 
 Points = NDArray[np.float64]
 

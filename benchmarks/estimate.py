@@ -16,11 +16,11 @@ from pathlib import Path
 import yaml
 
 from benchmarks.tables import write_rows
+from lcsd.estimate.estimate import Estimate, estimate
 from lcsd.estimate.measures import Measures, read_measures
-from lcsd.estimate.model import Estimate, estimate
+from lcsd.estimate.profile import WORKSTATION, read_profile
 from lcsd.estimate.question import Options, ask
-from lcsd.phantom.cohort import write_cases, write_manifest
-from lcsd.profile import WORKSTATION, read_profile
+from lcsd.phantom.phantom import write_cases, write_manifest
 from lcsd.settings.estimate import EstimateSettings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lcsd.keypoints import find_keypoints, local_maxima, nearest_neighbours
+from lcsd.clouds.keypoints import find_keypoints, local_maxima, nearest_neighbours
 from lcsd.settings.keypoints import KeypointsSettings
 
 SIZE = 170

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.tables import Cost, cost_of, write_rows
-from lcsd.pairs import REQUIRED
+from lcsd.build.pairs import REQUIRED
 
 SNAKEFILE = Path(__file__).resolve().parents[1] / "Snakefile"
 CHAIN_LENGTH = 10

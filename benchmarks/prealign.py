@@ -17,10 +17,10 @@ import numpy as np
 
 from lcsd.errors import LcsdError
 from lcsd.geometry import RigidTransform, fit_rigid
-from lcsd.images import Image, read_image, read_mask
-from lcsd.points import PointPairs, read_point_pairs
-from lcsd.prealign import prealign
+from lcsd.io.images import Image, read_image, read_mask
+from lcsd.io.points import PointPairs, read_point_pairs
 from lcsd.prealign.common import centroid
+from lcsd.prealign.prealign import prealign
 from lcsd.settings.prealign import PrealignSettings
 
 METHODS = ("blocks", "corrfield", "deeds")

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.tables import write_rows
+from lcsd.estimate.estimate import estimate
 from lcsd.estimate.measures import read_measures
-from lcsd.estimate.model import estimate
+from lcsd.estimate.profile import read_profile
 from lcsd.estimate.question import Options, ask
-from lcsd.profile import read_profile
 from lcsd.settings.estimate import EstimateSettings
 
 MEASURES = Path(__file__).resolve().parent / "measures" / "phantom.json"

@@ -8,8 +8,8 @@ import statistics
 from collections import defaultdict
 from pathlib import Path
 
-from lcsd.files import read_json
-from lcsd.provenance import PROVENANCE_SUFFIX
+from lcsd.build.provenance import PROVENANCE_SUFFIX
+from lcsd.io.files import read_json
 
 
 def main() -> None:

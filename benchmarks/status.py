@@ -12,9 +12,9 @@ from pathlib import Path
 
 from benchmarks.planning import write_manifest
 from benchmarks.tables import cost_of, write_rows
-from lcsd.build import Build
-from lcsd.provenance import Recorder, provenance_path
-from lcsd.stages import build_jobs
+from lcsd.build.jobs import build_jobs
+from lcsd.build.plan import Build
+from lcsd.build.provenance import Recorder, provenance_path
 
 BEGUN = 0.7
 

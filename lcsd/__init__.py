@@ -11,9 +11,9 @@ __version__ = version("lcsd")
 
 _PUBLIC = {
     "LCSDataset": "lcsd.data",
-    "evaluate_tre": "lcsd.evaluation.tre",
-    "find_correspondences": "lcsd.corrfield.solve",
-    "find_keypoints": "lcsd.keypoints",
+    "evaluate_tre": "lcsd.evaluation.evaluate",
+    "find_correspondences": "lcsd.corrfield.correspond",
+    "find_keypoints": "lcsd.clouds.keypoints",
     "register_clouds": "lcsd.divroc.register",
 }
 

@@ -1,7 +1,5 @@
 """The configuration: one typed source, validated, with an error that names key and remedy."""
 
-import json
-import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +9,8 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lcsd.errors import BadInputError
-from lcsd.files import require_file
-from lcsd.pairs import Pair
+from lcsd.io.files import require_file
+from lcsd.names import check_path
 from lcsd.settings.base import Settings
 from lcsd.settings.cloud import CloudSettings
 from lcsd.settings.cohort import CohortSettings
@@ -35,7 +33,6 @@ from lcsd.settings.screen import ScreenSettings
 from lcsd.settings.select import SelectSettings
 from lcsd.settings.vessels import VesselsSettings
 from lcsd.settings.workflow import WorkflowSettings
-from lcsd.sources import check_path
 
 S = TypeVar("S", bound=Settings)
 
@@ -277,55 +274,3 @@ def _holder(content: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
     if dot and isinstance(content.get(outer), dict):
         return _holder(content[outer], inner)
     return content, key
-
-
-def commented_yaml() -> str:
-    """Return the default configuration as YAML, every key with its description and unit."""
-    lines = [
-        "# Every key with its default. Written by 'lcsd config'; a configuration of your own needs",
-        "# only the keys that differ.",
-    ]
-    for name, field in Config.model_fields.items():
-        annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, Settings):
-            summary = (annotation.__doc__ or "").splitlines()[0]
-            lines += [
-                "",
-                f"# {summary}",
-                f"{name}:",
-                *_section_lines(annotation, annotation().model_dump(mode="json")),
-            ]
-        elif not field.is_required():
-            value = None if field.default is None else str(field.default)
-            lines += ["", f"# {field.description}", f"{name}: {_scalar(value)}"]
-    return "\n".join(lines) + "\n"
-
-
-def json_schema(name: str) -> str:
-    """Return the JSON schema of the ``config`` file or of one row of the ``pairs`` manifest."""
-    schema = (Config if name == "config" else Pair).model_json_schema()
-    return json.dumps(schema, indent=2, sort_keys=True) + "\n"
-
-
-def _section_lines(
-    model: type[Settings], values: Mapping[str, Any], indent: str = "  "
-) -> list[str]:
-    if not values:
-        return [f"{indent}{{}}"]
-    lines = []
-    for name, field in model.model_fields.items():
-        lines += textwrap.wrap(
-            field.description or "", width=96,
-            initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ",
-        )  # fmt: skip
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, Settings) and not inner.one_line:
-            lines += [f"{indent}{name}:", *_section_lines(inner, values[name], indent + "  ")]
-        else:
-            lines.append(f"{indent}{name}: {_scalar(values[name])}")
-    return lines
-
-
-def _scalar(value: object) -> str:
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=1 << 16, sort_keys=False)
-    return text.removesuffix("\n").removesuffix("\n...")

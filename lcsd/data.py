@@ -19,20 +19,13 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from lcsd.errors import BadInputError
-from lcsd.evaluation.landmarks import Frame, to_common_space
 from lcsd.geometry import Grid
-from lcsd.images import read_image, read_rigid
-from lcsd.points import PointPairs, read_cloud, read_point_pairs
+from lcsd.io.images import read_image, read_rigid
+from lcsd.io.points import PointPairs, read_cloud, read_point_pairs
+from lcsd.io.tables import read_table
+from lcsd.landmarks.common_space import Frame, to_common_space
 from lcsd.release.choice import Chosen, choose, manifest_of
-from lcsd.release.layout import (
-    CASES_NAME,
-    CLOUDS,
-    SCAN_NUMBER,
-    Split,
-    pair_file,
-    scan_file,
-)
-from lcsd.tables import read_table
+from lcsd.release.layout import CASES_NAME, CLOUDS, SCAN_NUMBER, Split, pair_file, scan_file
 
 CloudKind = Literal["dense", "sparse"]
 Sample = dict[str, Any]

@@ -1,9 +1,30 @@
 """Where to compute: refuses a device that this machine does not have."""
 
-from collections.abc import Callable
+import contextlib
+import os
+import resource
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lcsd.errors import BadInputError
+
+KIBIBYTE = 1024
+"""Linux reports the peak resident set in KiB."""
+
+
+def peak_memory_gib() -> float:
+    """Return the largest resident memory of this process or of one of its children, GiB."""
+    usage = max(
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return usage * KIBIBYTE / 2**30
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and of its children that have ended, seconds."""
+    return sum(os.times()[:4])
 
 
 def _silent(_: str) -> None:
@@ -60,3 +81,25 @@ def check_device(device: str) -> None:
             found=f"torch {torch.__version__}",
             remedy="use --device cpu, or install a driver and a build of torch for CUDA",
         )  # fmt: skip
+
+
+class Clock:
+    """Adds up the wall seconds of named steps in ``seconds``.
+
+    Parameters
+    ----------
+    wait
+        Called before the clock is read: a step that hands work to a GPU returns before it is done.
+    """
+
+    def __init__(self, wait: Callable[[], None] = lambda: None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._wait = wait
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Add the wall seconds of the block to a step."""
+        start = time.monotonic()
+        yield
+        self._wait()
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start

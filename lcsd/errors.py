@@ -1,5 +1,7 @@
 """Errors that a user can act on: one line, with a stable reason code."""
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 INSTALLATION_FAULTS = frozenset({
@@ -99,3 +101,10 @@ class WorkError(LcsdError):
     """The input is good but the work failed (exit code 1)."""
 
     exit_code = 1
+
+
+def suggestion(name: str, known: Iterable[str]) -> str | None:
+    """Return a remedy that names the known one nearest to ``name``; None if none is near."""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f"did you mean {by_lower[near[0]]}?" if near else None

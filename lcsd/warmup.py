@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from lcsd.clouds import dense_cloud
-from lcsd.corrfield.solve import find_correspondences
+from lcsd.clouds.cloud import dense_cloud
+from lcsd.corrfield.correspond import find_correspondences
 from lcsd.divroc.register import register_clouds
 from lcsd.geometry import Grid
-from lcsd.images import Image
-from lcsd.phantom.cohort import write_cases
+from lcsd.io.images import Image
+from lcsd.phantom.phantom import write_cases
 from lcsd.settings.correspond import CorrespondSettings
 from lcsd.settings.register import RegisterLevel, RegisterSettings
 

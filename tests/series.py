@@ -10,7 +10,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from lcsd.errors import BadInputError
-from lcsd.scans import read_scan
+from lcsd.scans.convert import read_scan
 from lcsd.settings.convert import ConvertSettings
 
 ROWS, COLUMNS, SLICES, STEP = 12, 10, 24, 2.5

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from lcsd.geometry import Grid, RigidTransform
-from lcsd.images import Image
+from lcsd.io.images import Image
 
 CENTRE = np.array([5.0, -150.0, -300.0])
 """LPS mm of the thorax' middle in the space of the first scan."""

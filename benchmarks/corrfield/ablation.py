@@ -12,8 +12,8 @@ from matplotlib import pyplot as plt
 
 from benchmarks.corrfield.cases import Pair, pairs_of, parser
 from benchmarks.tables import COLOURS, write_figure, write_rows
-from lcsd.corrfield.solve import find_correspondences
-from lcsd.evaluation.jacobian import field_quality
+from lcsd.corrfield.correspond import find_correspondences
+from lcsd.io.fields import field_quality
 from lcsd.settings.correspond import CorrespondSettings
 
 VARIANTS: Mapping[str, Mapping[str, object]] = {

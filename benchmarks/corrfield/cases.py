@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lcsd.files import read_json
-from lcsd.images import DisplacementField, Image, read_image, read_mask, read_rigid
+from lcsd.io.fields import DisplacementField
+from lcsd.io.files import read_json
+from lcsd.io.images import Image, read_image, read_mask, read_rigid
+from lcsd.io.points import PointPairs, read_point_pairs
 from lcsd.morphology import box
 from lcsd.phantom.case import make_case
-from lcsd.points import PointPairs, read_point_pairs
 from lcsd.tps import ThinPlateSpline
 
 Points = NDArray[np.float64]

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from benchmarks.corrfield.cases import pairs_of, parser
 from benchmarks.tables import seconds, write_rows
 from lcsd.corrfield.cost import cost_volumes
-from lcsd.corrfield.inference import spanning_tree, tree_marginals
+from lcsd.corrfield.inference import tree_marginals
 from lcsd.corrfield.mind import FULL, mind_ssc
+from lcsd.corrfield.tree import spanning_tree
 from lcsd.settings.correspond import CorrespondSettings
 
 COUNTS = (250, 500, 1000, 2000)

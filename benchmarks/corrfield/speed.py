@@ -17,14 +17,14 @@ import numpy as np
 
 from benchmarks.corrfield.cases import Pair, pairs_of, parser
 from benchmarks.tables import write_rows
-from lcsd.images import DisplacementField
+from lcsd.io.fields import DisplacementField
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = 2
 
 
 def corrfield(pair: Pair) -> DisplacementField:
-    from lcsd.corrfield.solve import find_correspondences  # noqa: PLC0415
+    from lcsd.corrfield.correspond import find_correspondences  # noqa: PLC0415
 
     return find_correspondences(pair.fixed, pair.moving, pair.mask).field
 

@@ -10,10 +10,10 @@ from scipy.spatial import cKDTree
 
 from lcsd.divroc.motion import covering_grid
 from lcsd.divroc.register import RegistrationResult, register_clouds
-from lcsd.files import read_json
-from lcsd.images import read_rigid
+from lcsd.io.files import read_json
+from lcsd.io.images import read_rigid
+from lcsd.io.points import read_cloud, read_point_pairs
 from lcsd.phantom.case import make_case
-from lcsd.points import read_cloud, read_point_pairs
 from lcsd.settings.register import RegisterSettings
 
 Points = NDArray[np.float64]

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from benchmarks.tables import COLOURS, write_figure, write_rows
-from lcsd.evaluation.extrapolation import MAX_TPS_POINTS, extrapolate_vectors
+from lcsd.divroc.extrapolation import MAX_TPS_POINTS, extrapolate_vectors
 
 POINTS = (2_000, 8_000, 32_000, 128_000)
 GRIDS = (32, 64, 96)

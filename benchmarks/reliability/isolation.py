@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.reliability.broken import FAULTS, Fault, Row, broken_rows
 from benchmarks.reliability.small import OPTIONS, absolute, rests, small_build, small_cohort
-from lcsd.verify import verify
+from lcsd.monitor.verify import verify
 from tests.workflow.conftest import Workspace, rows_of, write_manifest
 
 DISTINCT = 2

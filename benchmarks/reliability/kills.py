@@ -27,7 +27,7 @@ from benchmarks.reliability.small import (
     small_build,
     small_cohort,
 )  # fmt: skip
-from lcsd.verify import verify
+from lcsd.monitor.verify import verify
 from tests.workflow.conftest import Workspace
 
 KINDS = ("job", "snakemake", "tree")

@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from lcsd.build.provenance import OWN_DIGEST, PROVENANCE_SUFFIX, own_digest
 from lcsd.errors import BadInputError
-from lcsd.files import is_temporary, read_json, sha256
-from lcsd.provenance import OWN_DIGEST, PROVENANCE_SUFFIX, own_digest
+from lcsd.io.files import is_temporary, read_json, sha256
 from tests.workflow.conftest import ROOT, Workspace, make_cohort
 
 MICRO = ROOT / "tests" / "workflow" / "micro.yaml"

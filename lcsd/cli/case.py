@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from lcsd.cli.common import FILE, failures_named, say
+from lcsd.cli.common import FILE, say
+from lcsd.cli.failures import failures_named
 from lcsd.errors import BadInputError, LcsdError
 
 
@@ -49,9 +50,10 @@ def command(
     --from STAGE makes that stage and what follows from it again, of this case alone, by snakemake;
     it prints the command and hands through what comes after --.
     """
-    from lcsd import case as library  # noqa: PLC0415
-    from lcsd.build import Build  # noqa: PLC0415
-    from lcsd.status import snapshot  # noqa: PLC0415
+    from lcsd.build.plan import Build  # noqa: PLC0415
+    from lcsd.monitor import case as listing  # noqa: PLC0415
+    from lcsd.monitor import rerun, why  # noqa: PLC0415
+    from lcsd.monitor.states import snapshot  # noqa: PLC0415
 
     try:
         with failures_named():
@@ -66,7 +68,7 @@ def command(
             build = Build.from_file(config_file, manifest=manifest, results=results)
             if stage is not None:
                 given = {"manifest": manifest, "results": results}
-                words = library.command(
+                words = rerun.command(
                     build, case, stage, config_file=config_file, profile=profile, more=options,
                     overridden=[name for name, value in given.items() if value is not None],
                     dry_run=dry_run,
@@ -75,16 +77,16 @@ def command(
             build.pair(case)
             now = snapshot(Path(build.results), directory, configured=True)
             if explain:
-                found = library.why(build, case, now)
+                found = why.why(build, case, now)
                 record = [
                     {"stage": job.name, "runs": any(cause.runs for cause in causes),
                      "causes": [asdict(cause) for cause in causes]}
                     for job, causes in found.items()
                 ]  # fmt: skip
-                shown = library.why_text(found)
+                shown = why.text(found)
             else:
-                jobs = library.show(build, case, now)
-                record, shown = [asdict(job) for job in jobs], library.show_text(jobs)
+                jobs = listing.show(build, case, now)
+                record, shown = [asdict(job) for job in jobs], listing.text(jobs)
     except LcsdError as error:
         say(f"lcsd case: error: {error.message}")
         sys.exit(error.exit_code)

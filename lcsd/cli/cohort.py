@@ -34,7 +34,7 @@ def command(
     (one pair per patient; the column `sampled` holds train, test_pool or nothing), rejected.tsv
     (every other patient with the reason), funnel.tsv, funnel.png and kernels.tsv.
     """
-    from lcsd.cohort.build import build, read_ids, write  # noqa: PLC0415
+    from lcsd.cohort.cohort import build, read_ids, write  # noqa: PLC0415
     from lcsd.cohort.index import Wanted  # noqa: PLC0415
     from lcsd.errors import BadInputError  # noqa: PLC0415
 

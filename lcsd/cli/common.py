@@ -1,14 +1,11 @@
 """What all stage commands share: options, settings, errors to exit codes, provenance."""
 
-import contextlib
 import functools
 import json
 import os
-import re
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -16,13 +13,14 @@ from typing import Any, Generic, TypeVar
 import click
 from tqdm import tqdm
 
-from lcsd import quarantine
+from lcsd.build import rejections
+from lcsd.build.provenance import Recorder
+from lcsd.cli.failures import ended_by_signal, failures_named
 from lcsd.config import read_sections
 from lcsd.device import Compute, check_device
-from lcsd.errors import INSTALLATION_FAULTS, LcsdError, WorkError
-from lcsd.files import written_files
-from lcsd.orphans import refuse_if_orphaned, watch
-from lcsd.provenance import Recorder
+from lcsd.errors import INSTALLATION_FAULTS, LcsdError
+from lcsd.io.files import written_files
+from lcsd.io.orphans import refuse_if_orphaned, watch
 from lcsd.settings.base import Settings
 
 S = TypeVar("S", bound=Settings)
@@ -45,14 +43,6 @@ THREAD_VARIABLES = (
 
 OUTPUT_NAMES = ("output", "out", "out_dir")
 """Parameters that name what a command makes."""
-
-SIGNAL_EXIT_BASE = 128
-"""Shells report a process ended by signal n as 128 + n."""
-
-OUT_OF_MEMORY = re.compile(
-    r"DefaultCPUAllocator: (can't|not enough)|Failed to allocate memory|bad_?alloc"
-)
-"""How torch, ITK and the standard library of C++ say it."""
 
 PLAIN_PROGRESS_SECONDS = 10.0
 """Between two progress lines where standard error is not a terminal."""
@@ -126,9 +116,9 @@ class Run(Generic[S]):
     def local(self, source: str, series_dir: Path | None) -> AbstractContextManager[Path]:
         """Return a context with the path of a source; a series is fetched first.
 
-        For commands with the section ``fetch``; see :func:`lcsd.sources.local`.
+        For commands with the section ``fetch``; see :func:`lcsd.fetch.local.local`.
         """
-        from lcsd.sources import local  # noqa: PLC0415
+        from lcsd.fetch.local import local  # noqa: PLC0415
 
         return local(
             source, series_dir, self.sections["fetch"],
@@ -294,7 +284,7 @@ def stage(
                     )  # fmt: skip
                     function(run, **parameters)
                 if rejected is not None and run.rejection is not None:
-                    quarantine.reject(rejected, stage=name, target=target, error=run.rejection)
+                    rejections.reject(rejected, stage=name, target=target, error=run.rejection)
                 else:
                     clear_rejection(rejected, stage=name, target=target)
             except LcsdError as error:
@@ -307,23 +297,6 @@ def stage(
         return body
 
     return decorate
-
-
-@contextlib.contextmanager
-def ended_by_signal() -> Iterator[None]:
-    """Let SIGTERM (a scheduler's time limit) unwind the block, so that temporary files go."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, _: object) -> None:
-        sys.exit(SIGNAL_EXIT_BASE + number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def end_orphan(stage: str) -> None:
@@ -341,7 +314,7 @@ def record_rejection(rejected: Path | None, *, stage: str, target: Path, error: 
     if rejected is None or error.code in INSTALLATION_FAULTS:
         return
     try:
-        quarantine.reject(rejected, stage=stage, target=target, error=error)
+        rejections.reject(rejected, stage=stage, target=target, error=error)
     except LcsdError as failure:
         say(f"lcsd {stage}: error: {failure.message}")
 
@@ -351,45 +324,6 @@ def clear_rejection(rejected: Path | None, *, stage: str, target: Path) -> None:
     if rejected is None:
         return
     try:
-        quarantine.clear(rejected, stage=stage, target=target)
+        rejections.clear(rejected, stage=stage, target=target)
     except OSError as failure:
         say(f"lcsd {stage}: error: {rejected}: cannot remove: {failure.strerror}")
-
-
-def _is_out_of_memory(error: BaseException | None) -> bool:
-    """Return whether an error says that memory was refused, in the words of any library.
-
-    torch's own class is told by its name, since most commands never load torch; its allocator of
-    the CPU and ITK raise a plain RuntimeError.
-    """
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and bool(OUT_OF_MEMORY.search(str(error)))
-
-
-class failures_named:  # noqa: N801 - reads as a statement: with failures_named()
-    """Context that turns failures of the machine into one-line errors with a remedy."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if _is_out_of_memory(error):
-            raise WorkError(
-                "out of memory", code="out_of_memory",
-                remedy="free memory, run fewer jobs at once, or use a larger machine",
-            ) from error  # fmt: skip
-        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-            raise WorkError(
-                f"the operating system refused: {error}", code="system_error",
-                remedy="check permissions and free space",
-            ) from error  # fmt: skip
-        if isinstance(error, Exception) and not isinstance(error, LcsdError):
-            # A defect of lcsd: the case must still be quarantined, and the traceback is wanted.
-            import traceback  # noqa: PLC0415
-
-            traceback.print_exception(error)
-            raise WorkError(
-                f"internal error: {type(error).__name__}: {error}", code="internal_error",
-                remedy="please report it with the lines above",
-            ) from error  # fmt: skip

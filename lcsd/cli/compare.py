@@ -36,22 +36,17 @@ def command(
     all rows have are compared. Writes compare.csv (one line a row), compare_cases.csv (one line a
     row and case), compare.png (cumulative errors) and compare.md, which is printed, too.
     """
-    from lcsd.comparison.runs import (  # noqa: PLC0415
-        common_cases,
-        name_runs,
-        read_rows,
-        reasons,
-        unlike_starts,
-    )
-    from lcsd.comparison.table import (  # noqa: PLC0415
+    from lcsd.comparison.compare import (  # noqa: PLC0415
         CASE_COLUMNS,
         ROW_COLUMNS,
         compare_rows,
         markdown,
         pooled_errors,
     )
-    from lcsd.files import write_table, write_text  # noqa: PLC0415
-    from lcsd.report.figures import BEFORE, cumulative_figure, render, save  # noqa: PLC0415
+    from lcsd.comparison.runs import common_cases, name_runs, read_rows, reasons, unlike_starts  # noqa: PLC0415
+    from lcsd.io.files import write_table, write_text  # noqa: PLC0415
+    from lcsd.plotting import render, save  # noqa: PLC0415
+    from lcsd.report.figures import BEFORE, cumulative_figure  # noqa: PLC0415
 
     rows = read_rows(name_runs(runs), methods=methods)
     common, dropped = common_cases(rows)

@@ -39,10 +39,10 @@ def command(
 def _convert(run: Run[ConvertSettings], source: Path, output: Path, header: Path | None) -> None:
     import numpy as np  # noqa: PLC0415
 
-    from lcsd.dicom import SeriesChoiceError  # noqa: PLC0415
-    from lcsd.files import write_json  # noqa: PLC0415
-    from lcsd.images import write_image  # noqa: PLC0415
-    from lcsd.scans import read_scan  # noqa: PLC0415
+    from lcsd.io.files import write_json  # noqa: PLC0415
+    from lcsd.io.images import write_image  # noqa: PLC0415
+    from lcsd.scans.convert import read_scan  # noqa: PLC0415
+    from lcsd.scans.dicom import SeriesChoiceError  # noqa: PLC0415
 
     try:
         scan = read_scan(source, run.settings)

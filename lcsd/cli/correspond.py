@@ -31,10 +31,11 @@ def command(
     A fixed point x lies in the moving scan at y = x + u(x). Counts and consistency stand beside
     the pairs in a JSON file of the same name.
     """
-    from lcsd.corrfield.solve import find_correspondences  # noqa: PLC0415
-    from lcsd.files import write_json  # noqa: PLC0415
-    from lcsd.images import read_image, read_mask, write_field  # noqa: PLC0415
-    from lcsd.points import write_point_pairs  # noqa: PLC0415
+    from lcsd.corrfield.correspond import find_correspondences  # noqa: PLC0415
+    from lcsd.io.fields import write_field  # noqa: PLC0415
+    from lcsd.io.files import write_json  # noqa: PLC0415
+    from lcsd.io.images import read_image, read_mask  # noqa: PLC0415
+    from lcsd.io.points import write_point_pairs  # noqa: PLC0415
 
     image = read_image(fixed)
     result = find_correspondences(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from lcsd.cli.common import FILE, failures_named, say
+from lcsd.cli.common import FILE, say
+from lcsd.cli.failures import failures_named
 from lcsd.errors import LcsdError
 
 
@@ -36,9 +37,9 @@ def command(
     the configuration asks for. Nothing is downloaded or written.
     """
     from lcsd.config import Config, read_yaml, validate  # noqa: PLC0415
-    from lcsd.doctor import CASE_GB, examine  # noqa: PLC0415
     from lcsd.estimate.measures import read_measures  # noqa: PLC0415
-    from lcsd.profile import WORKSTATION  # noqa: PLC0415
+    from lcsd.estimate.profile import WORKSTATION  # noqa: PLC0415
+    from lcsd.monitor.doctor import CASE_GB, examine  # noqa: PLC0415
 
     try:
         with failures_named():

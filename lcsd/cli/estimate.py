@@ -10,7 +10,8 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from lcsd.cli.common import FILE, PLAIN_PROGRESS_SECONDS, failures_named, say
+from lcsd.cli.common import FILE, PLAIN_PROGRESS_SECONDS, say
+from lcsd.cli.failures import failures_named
 from lcsd.errors import BadInputError, LcsdError
 
 
@@ -95,11 +96,11 @@ def command(
     Snakemake makes it, with the profile's threads and memory. docs/scale.md says what is assumed.
     """
     from lcsd.config import Config, read_sections, read_yaml, validate  # noqa: PLC0415
+    from lcsd.estimate.estimate import estimate  # noqa: PLC0415
     from lcsd.estimate.measures import read_measures, write_measures  # noqa: PLC0415
-    from lcsd.estimate.model import estimate  # noqa: PLC0415
+    from lcsd.estimate.profile import WORKSTATION, read_profile  # noqa: PLC0415
     from lcsd.estimate.question import Options, ask  # noqa: PLC0415
     from lcsd.estimate.text import lines, risks  # noqa: PLC0415
-    from lcsd.profile import WORKSTATION, read_profile  # noqa: PLC0415
     from lcsd.settings.estimate import EstimateSettings  # noqa: PLC0415
 
     terminal = sys.stderr.isatty()

@@ -10,7 +10,7 @@ from lcsd.cli.common import FILE, Run, say, stage
 from lcsd.settings.evaluate import EvaluateSettings
 
 if TYPE_CHECKING:
-    from lcsd.evaluation.tre import TreResult
+    from lcsd.evaluation.evaluate import TreResult
 
 
 @click.command(
@@ -72,11 +72,11 @@ def command(
     Landmarks are pairs of a position in the baseline scan and one in the follow-up scan. The
     registration is one of --field, --correspondences, --transform and --disp.
     """
-    from lcsd.build import method_of  # noqa: PLC0415
+    from lcsd.build.plan import method_of  # noqa: PLC0415
     from lcsd.config import override  # noqa: PLC0415
-    from lcsd.evaluation.tre import LANDMARK_COLUMNS, evaluate_tre  # noqa: PLC0415
-    from lcsd.files import write_json, write_table  # noqa: PLC0415
-    from lcsd.points import read_point_pairs  # noqa: PLC0415
+    from lcsd.evaluation.evaluate import LANDMARK_COLUMNS, evaluate_tre  # noqa: PLC0415
+    from lcsd.io.files import write_json, write_table  # noqa: PLC0415
+    from lcsd.io.points import read_point_pairs  # noqa: PLC0415
 
     assignments = [] if extrapolate is None else [f"extrapolate={extrapolate}"]
     settings = override(run.settings, assignments, section="evaluate")
@@ -107,8 +107,9 @@ def _read(files: dict[str, Path | None]) -> dict[str, Any]:
     from lcsd.errors import BadInputError  # noqa: PLC0415
     from lcsd.evaluation.learn2reg import read_disp  # noqa: PLC0415
     from lcsd.evaluation.transforms import read_transform  # noqa: PLC0415
-    from lcsd.images import read_field, read_image, read_mask, read_rigid  # noqa: PLC0415
-    from lcsd.points import read_point_pairs  # noqa: PLC0415
+    from lcsd.io.fields import read_field  # noqa: PLC0415
+    from lcsd.io.images import read_image, read_mask, read_rigid  # noqa: PLC0415
+    from lcsd.io.points import read_point_pairs  # noqa: PLC0415
 
     grids = {
         name: read_image(path).grid

@@ -29,8 +29,8 @@ def command(
     A failed gate is a verdict, not an error: the exit code is 0, and the pair is left out of
     statistics and release.
     """
-    from lcsd.files import write_json  # noqa: PLC0415
-    from lcsd.images import read_mask  # noqa: PLC0415
+    from lcsd.io.files import write_json  # noqa: PLC0415
+    from lcsd.io.images import read_mask  # noqa: PLC0415
     from lcsd.vessels.gates import judge, scan_figures  # noqa: PLC0415
 
     inputs = {

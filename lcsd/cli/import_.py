@@ -40,13 +40,7 @@ def dirlab(
     OUT_DIR gets pairs.tsv for a build, and the scans and landmarks of each case.
     """
     from lcsd.importers.archives import dataset_files  # noqa: PLC0415
-    from lcsd.importers.dirlab import (  # noqa: PLC0415
-        LANDMARKS,
-        DirLabOptions,
-        find_cases,
-        import_dirlab,
-        part_of,
-    )
+    from lcsd.importers.dirlab import LANDMARKS, DirLabOptions, find_cases, import_dirlab, part_of  # noqa: PLC0415
     from lcsd.importers.folder import new_folder  # noqa: PLC0415
 
     only = _names(cases)
@@ -121,12 +115,7 @@ def pvt1010(
     from lcsd.importers.archives import dataset_files  # noqa: PLC0415
     from lcsd.importers.cloud_table import TABLE, write_cloud_table  # noqa: PLC0415
     from lcsd.importers.folder import new_folder  # noqa: PLC0415
-    from lcsd.importers.pvt1010 import (  # noqa: PLC0415
-        find_pairs,
-        import_pvt1010,
-        lone_texts,
-        wanted,
-    )
+    from lcsd.importers.pvt1010 import find_pairs, import_pvt1010, lone_texts, wanted  # noqa: PLC0415
 
     with new_folder(out_dir) as folder:
         scratch = folder / "unpacked"

@@ -11,7 +11,8 @@ from lcsd.settings.landmarks import LandmarksSettings
 
 if TYPE_CHECKING:
     from lcsd.geometry import Grid
-    from lcsd.images import DisplacementField, Image
+    from lcsd.io.fields import DisplacementField
+    from lcsd.io.images import Image
     from lcsd.landmarks.formats import FormatName, Given, Grids
     from lcsd.landmarks.lists import Paired
 
@@ -32,7 +33,7 @@ def _images(function: Any) -> Any:
 
 
 def _grid(path: Path | None) -> "Grid | None":
-    from lcsd.images import read_image  # noqa: PLC0415
+    from lcsd.io.images import read_image  # noqa: PLC0415
 
     return None if path is None else read_image(path).grid
 
@@ -122,11 +123,7 @@ def convert(
     The formats are lcsd (our CSV), slicer (.mrk.json), fcsv, dirlab, learn2reg, lung250m and
     generic; the ending tells .csv with our header, .mrk.json and .fcsv.
     """
-    from lcsd.landmarks.formats import (  # noqa: PLC0415
-        format_of,
-        read_landmarks,
-        write_landmarks,
-    )
+    from lcsd.landmarks.formats import format_of, read_landmarks, write_landmarks  # noqa: PLC0415
 
     files = _one_or_two(inputs)
     outputs = _new_files([output, moving_out], [*files, proposed])
@@ -216,8 +213,8 @@ def _check_inside(read: "Paired", grids: "Grids", *, file: Path) -> None:
 
 
 def _with_origin(read: "Paired", proposed: Path, run: Run[LandmarksSettings]) -> Any:
+    from lcsd.io.points import read_point_pairs  # noqa: PLC0415
     from lcsd.landmarks.origin import mark_origins  # noqa: PLC0415
-    from lcsd.points import read_point_pairs  # noqa: PLC0415
 
     return mark_origins(read, read_point_pairs(proposed), moved_mm=run.settings.moved_mm)
 
@@ -241,10 +238,10 @@ def check(
     table: Path | None,
 ) -> None:  # fmt: skip
     """Check our landmark CSV; what a person should look at is listed and is no error."""
-    from lcsd.files import write_table  # noqa: PLC0415
-    from lcsd.images import read_mask  # noqa: PLC0415
+    from lcsd.io.files import write_table  # noqa: PLC0415
+    from lcsd.io.images import read_mask  # noqa: PLC0415
+    from lcsd.io.points import read_point_pairs  # noqa: PLC0415
     from lcsd.landmarks.checks import FINDING_COLUMNS, check_landmarks  # noqa: PLC0415
-    from lcsd.points import read_point_pairs  # noqa: PLC0415
 
     found = check_landmarks(
         read_point_pairs(landmarks),
@@ -275,9 +272,9 @@ def agreement(
     run: Run[LandmarksSettings], *, first: Path, second: Path, table: Path | None
 ) -> None:
     """Say how far two observers, or one observer twice, set the same landmarks apart, mm."""
-    from lcsd.files import write_table  # noqa: PLC0415
-    from lcsd.landmarks import agreement as agreements  # noqa: PLC0415
-    from lcsd.points import read_point_pairs  # noqa: PLC0415
+    from lcsd.evaluation import agreement as agreements  # noqa: PLC0415
+    from lcsd.io.files import write_table  # noqa: PLC0415
+    from lcsd.io.points import read_point_pairs  # noqa: PLC0415
 
     ids, apart = agreements.distances(
         read_point_pairs(first), read_point_pairs(second), files=(first, second)
@@ -328,12 +325,8 @@ def propose(
     import numpy as np  # noqa: PLC0415
 
     from lcsd.errors import BadInputError  # noqa: PLC0415
-    from lcsd.images import read_image, read_mask  # noqa: PLC0415
-    from lcsd.landmarks.proposal_files import (  # noqa: PLC0415
-        check_new,
-        write_blind,
-        write_proposal,
-    )
+    from lcsd.io.images import read_image, read_mask  # noqa: PLC0415
+    from lcsd.landmarks.proposal_files import check_new, write_blind, write_proposal  # noqa: PLC0415
     from lcsd.landmarks.propose import distinctive_points, propose_landmarks  # noqa: PLC0415
 
     check_new(out_dir)
@@ -374,10 +367,10 @@ def _field(
 ) -> "DisplacementField":
     """Return the given field, or corrfield's."""
     if path is not None:
-        from lcsd.images import read_field  # noqa: PLC0415
+        from lcsd.io.fields import read_field  # noqa: PLC0415
 
         return read_field(path)
-    from lcsd.corrfield.solve import find_correspondences  # noqa: PLC0415
+    from lcsd.corrfield.correspond import find_correspondences  # noqa: PLC0415
 
     return find_correspondences(
         fixed, moving, mask, settings=run.sections["correspond"], device=run.device,

@@ -57,9 +57,9 @@ def _write(
 ) -> None:
     import numpy as np  # noqa: PLC0415
 
-    from lcsd.given_masks import given_mask  # noqa: PLC0415
-    from lcsd.images import read_image, write_mask  # noqa: PLC0415
-    from lcsd.lobes import make_lungs  # noqa: PLC0415
+    from lcsd.io.images import read_image, write_mask  # noqa: PLC0415
+    from lcsd.lungs.given import given_mask  # noqa: PLC0415
+    from lcsd.lungs.lungs import make_lungs  # noqa: PLC0415
 
     if given is None and series_uid is not None:
         raise BadInputError(

@@ -48,7 +48,7 @@ def command(
     Every case folder holds the scans and `truth/`: landmarks, random lung points, lung and vessel
     masks of both scans, and the motion's parameters.
     """
-    from lcsd.phantom.cohort import write_cases, write_manifest  # noqa: PLC0415
+    from lcsd.phantom.phantom import write_cases, write_manifest  # noqa: PLC0415
 
     rows = write_cases(
         out_dir, cases=cases, seed=run.seed, size=size, file_format=file_format,

@@ -34,9 +34,9 @@ def command(
     """
     import numpy as np  # noqa: PLC0415
 
-    from lcsd.files import write_json  # noqa: PLC0415
-    from lcsd.images import read_image, read_mask, write_image, write_mask, write_rigid  # noqa: PLC0415
-    from lcsd.prealign import prealign  # noqa: PLC0415
+    from lcsd.io.files import write_json  # noqa: PLC0415
+    from lcsd.io.images import read_image, read_mask, write_image, write_mask, write_rigid  # noqa: PLC0415
+    from lcsd.prealign.prealign import prealign  # noqa: PLC0415
 
     scans = read_image(fixed), read_image(moving)
     pair = prealign(

@@ -9,10 +9,10 @@ from lcsd.cli.common import FILE, Run, stage
 from lcsd.settings.register import RegisterSettings
 
 if TYPE_CHECKING:
-    from lcsd.cloud_formats import CloudFile, Frame, Unit
+    from lcsd.clouds.formats import CloudFile, Frame, Unit
     from lcsd.divroc.register import RegistrationResult
     from lcsd.geometry import Grid
-    from lcsd.points import Cloud
+    from lcsd.io.points import Cloud
 
 
 def _register(
@@ -40,10 +40,10 @@ def _write(
     out_dir: Path, source: "CloudFile", moving: "Cloud", result: "RegistrationResult"
 ) -> dict[str, object]:
     """Write all results; return the figures."""
-    from lcsd.divroc.report import moved_cloud, summary  # noqa: PLC0415
-    from lcsd.files import write_json  # noqa: PLC0415
-    from lcsd.images import write_field  # noqa: PLC0415
-    from lcsd.points import write_cloud  # noqa: PLC0415
+    from lcsd.divroc.register import moved_cloud, summary  # noqa: PLC0415
+    from lcsd.io.fields import write_field  # noqa: PLC0415
+    from lcsd.io.files import write_json  # noqa: PLC0415
+    from lcsd.io.points import write_cloud  # noqa: PLC0415
 
     write_field(out_dir / "field.nii.gz", result.field)
     inverse = out_dir / "inverse_field.nii.gz"
@@ -106,9 +106,9 @@ def command(
     unit of FIXED_CLOUD if that is no .npz) and registration.json (distance per iteration,
     folding, std of log det J).
     """
-    from lcsd.cloud_formats import read_cloud_file  # noqa: PLC0415
+    from lcsd.clouds.formats import read_cloud_file  # noqa: PLC0415
     from lcsd.divroc.register import check_pair  # noqa: PLC0415
-    from lcsd.images import read_image  # noqa: PLC0415
+    from lcsd.io.images import read_image  # noqa: PLC0415
 
     source = read_cloud_file(fixed_cloud, frame=frame, unit=unit)
     moving = read_cloud_file(moving_cloud, frame=frame, unit=unit).cloud

@@ -35,8 +35,8 @@ def command(
     discarded by a gate or are not finished are left out and counted. Every file is searched for
     identifiers; if one is found, nothing is published.
     """
-    from lcsd.release.build import write_release  # noqa: PLC0415
     from lcsd.release.choice import manifest_of  # noqa: PLC0415
+    from lcsd.release.release import write_release  # noqa: PLC0415
 
     out = out or results / "release"
     manifest = manifest_of(results, manifest)

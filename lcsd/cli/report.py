@@ -8,20 +8,13 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from lcsd.cli.common import (
-    FILE,
-    PLAIN_PROGRESS_SECONDS,
-    failures_named,
-    print_result,
-    say,
-    set_threads,
-)
+from lcsd.build.provenance import Recorder
+from lcsd.cli.common import FILE, PLAIN_PROGRESS_SECONDS, print_result, say, set_threads
+from lcsd.cli.failures import failures_named
 from lcsd.config import read_sections
 from lcsd.errors import LcsdError
-from lcsd.files import written_files
-from lcsd.provenance import Recorder
-from lcsd.report.style import DEFAULT_VIEWS
-from lcsd.settings.report import ReportSettings
+from lcsd.io.files import written_files
+from lcsd.settings.report import DEFAULT_VIEWS, ReportSettings
 
 
 @click.command(epilog="Example: lcsd report results --manifest pairs.tsv")
@@ -60,7 +53,7 @@ def command(
     unfinished cases are listed with the reason; a broken file is named and left out.
     """
     set_threads(threads)
-    from lcsd.report.build import PAGES_NAME, write_report  # noqa: PLC0415
+    from lcsd.report.report import PAGES_NAME, write_report  # noqa: PLC0415
 
     terminal = sys.stderr.isatty()
     progress = functools.partial(

@@ -41,9 +41,9 @@ def command(
     that cannot be used is a result, too: its verdict is rejected, with the reason, and the exit
     code is 0. No image is kept.
     """
-    from lcsd.files import write_json  # noqa: PLC0415
-    from lcsd.screening.judge import screen_pair  # noqa: PLC0415
-    from lcsd.sources import is_series_uid  # noqa: PLC0415
+    from lcsd.io.files import write_json  # noqa: PLC0415
+    from lcsd.names import is_series_uid  # noqa: PLC0415
+    from lcsd.selection.screen import screen_pair  # noqa: PLC0415
 
     record, reason = screen_pair(
         (fixed, moving),

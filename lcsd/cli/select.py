@@ -37,8 +37,8 @@ def command(
     With --test: the cases of the test pool that corrfield moves furthest; writes test.tsv.
     """
     from lcsd.errors import BadInputError  # noqa: PLC0415
-    from lcsd.selection.test_pool import select_test  # noqa: PLC0415
-    from lcsd.selection.train import select_pairs  # noqa: PLC0415
+    from lcsd.selection.select import select_pairs  # noqa: PLC0415
+    from lcsd.selection.select_test import select_test  # noqa: PLC0415
 
     if test == (candidates is not None) or (manifest is not None and not test):
         raise BadInputError(

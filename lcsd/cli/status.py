@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lcsd.cli.common import FILE, failures_named, say
+from lcsd.cli.common import FILE, say
+from lcsd.cli.failures import failures_named
 from lcsd.errors import BadInputError, LcsdError
 
 if TYPE_CHECKING:
-    from lcsd.status import Status
+    from lcsd.monitor.status import Status
 
 WATCH_SECONDS = 5
 """Between two looks; a look at 5,000 cases takes about one of them after the first."""
@@ -52,8 +53,9 @@ def command(
     configuration's by default. With --watch on a terminal the screen is drawn again; elsewhere each
     look is one line.
     """
-    from lcsd.build import Build  # noqa: PLC0415
-    from lcsd.status import Records, status  # noqa: PLC0415
+    from lcsd.build.plan import Build  # noqa: PLC0415
+    from lcsd.monitor.speed import Records  # noqa: PLC0415
+    from lcsd.monitor.status import status  # noqa: PLC0415
 
     records = Records()
     try:
@@ -108,7 +110,7 @@ def _no_collector() -> Iterator[None]:
 
 
 def _show(found: "Status", *, as_json: bool, watch: bool) -> None:
-    from lcsd.status import line, text  # noqa: PLC0415
+    from lcsd.monitor.status import line, text  # noqa: PLC0415
 
     if as_json:
         click.echo(json.dumps(found.to_dict(), sort_keys=True))

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from lcsd.cli.common import FILE, PLAIN_PROGRESS_SECONDS, failures_named, say
+from lcsd.cli.common import FILE, PLAIN_PROGRESS_SECONDS, say
+from lcsd.cli.failures import failures_named
 from lcsd.errors import LcsdError, printable
 
 
@@ -25,7 +26,7 @@ def command(*, folder: Path, manifest: Path | None, as_json: bool) -> None:
     its cases, cohort and report). Prints a line per difference: changed, missing, extra, or
     outdated (made from a file that has changed since). Exit code 1 if there is any.
     """
-    from lcsd.verify import bytes_to_check, verify  # noqa: PLC0415
+    from lcsd.monitor.verify import bytes_to_check, verify  # noqa: PLC0415
 
     terminal = sys.stderr.isatty()
     try:

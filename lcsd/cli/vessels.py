@@ -6,20 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lcsd.cli.common import (
-    FILE,
-    Run,
-    clear_rejection,
-    failures_named,
-    record_rejection,
-    say,
-    stage,
-)
+from lcsd.cli.common import FILE, Run, clear_rejection, record_rejection, say, stage
+from lcsd.cli.failures import failures_named
 from lcsd.errors import MACHINE_FAULTS, BadInputError, LcsdError, WorkError
 from lcsd.settings.vessels import VesselsSettings
 
 if TYPE_CHECKING:
-    from lcsd.vessels import VesselMaker
+    from lcsd.vessels.vessels import VesselMaker
 
 
 @click.command(epilog="Example: lcsd vessels fixed.nii.gz vessels.nii.gz --lungs fixed_mask.nii.gz")
@@ -71,7 +64,7 @@ def command(
         _make_all(run, batch)
     elif image is not None and output is not None and lungs is not None:
         if given is None:
-            from lcsd.vessels import vessel_maker  # noqa: PLC0415
+            from lcsd.vessels.vessels import vessel_maker  # noqa: PLC0415
 
             with vessel_maker(run.settings, on=run.compute) as make:
                 _make(run, make, image, lungs, output)
@@ -109,7 +102,7 @@ def _make(
     lungs: Path,
     output: Path,
 ) -> None:
-    from lcsd.images import read_image, read_mask, write_mask  # noqa: PLC0415
+    from lcsd.io.images import read_image, read_mask, write_mask  # noqa: PLC0415
 
     scan = read_image(image)
     found = make(scan, read_mask(lungs, like=scan.grid), file=image)
@@ -124,8 +117,8 @@ def _make(
 
 
 def _make_all(run: Run[VesselsSettings], batch: Path) -> None:
-    from lcsd.vessels import vessel_maker  # noqa: PLC0415
     from lcsd.vessels.batch import read_list  # noqa: PLC0415
+    from lcsd.vessels.vessels import vessel_maker  # noqa: PLC0415
 
     jobs = read_list(batch)
     failed = 0
@@ -166,8 +159,8 @@ def _put_on_grid(
     given: Path,
     rigid: Path | None,
 ) -> None:
-    from lcsd.images import read_image, read_rigid, write_mask  # noqa: PLC0415
-    from lcsd.vessels import given_vessels  # noqa: PLC0415
+    from lcsd.io.images import read_image, read_rigid, write_mask  # noqa: PLC0415
+    from lcsd.vessels.vessels import given_vessels  # noqa: PLC0415
 
     transform = read_rigid(rigid) if rigid is not None else None
     mask = given_vessels(given, read_image(image).grid, rigid=transform)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from lcsd.cli.common import FILE, failures_named, print_result, say
+from lcsd.cli.common import FILE, print_result, say
+from lcsd.cli.failures import failures_named
 from lcsd.errors import LcsdError, WorkError
 
 
@@ -70,11 +71,7 @@ def check(folder: Path | None, *, record: bool, record_file: Path | None, as_jso
     Without FOLDER: TOTALSEG_WEIGHTS_PATH, else TotalSegmentator's folder in the home. Once hashes
     are recorded, every run compares them and refuses other files.
     """
-    from lcsd.totalsegmentator.hashes import (  # noqa: PLC0415
-        check_hashes,
-        default_record,
-        record_hashes,
-    )
+    from lcsd.totalsegmentator.hashes import check_hashes, default_record, record_hashes  # noqa: PLC0415
     from lcsd.totalsegmentator.models import MODELS  # noqa: PLC0415
     from lcsd.totalsegmentator.weights import check_weights, weights_folder  # noqa: PLC0415
 

@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 
 from lcsd.errors import BadInputError
-from lcsd.files import require_file
+from lcsd.io.files import require_file
 from lcsd.settings.cohort import CohortSettings
 
 Connection = duckdb.DuckDBPyConnection

@@ -10,22 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lcsd.build import METHODS, method_of
+from lcsd.build.inventory import LANDMARK_SUFFIX, METHOD_STAGES, UNREADABLE, read_figures
+from lcsd.build.jobs import GATES_NAME
+from lcsd.build.plan import METHODS, method_of
+from lcsd.build.provenance import PROVENANCE_SUFFIX
+from lcsd.build.rejections import REJECTED_NAME
+from lcsd.build.verdicts import read_verdicts
 from lcsd.errors import BadInputError
-from lcsd.files import read_json, require_file
-from lcsd.pairs import CASE_PATTERN
-from lcsd.points import PAIR_COLUMNS
-from lcsd.provenance import PROVENANCE_SUFFIX
-from lcsd.quarantine import REJECTED_NAME
-from lcsd.report.collect import (
-    LANDMARK_SUFFIX,
-    METHOD_STAGES,
-    UNREADABLE,
-    as_number,
-    read_figures,
-    read_verdicts,
-)
-from lcsd.stages import GATES_NAME
+from lcsd.io.files import read_json, require_file
+from lcsd.io.points import PAIR_COLUMNS
+from lcsd.io.tables import as_number
+from lcsd.names import CASE_PATTERN
 
 SAME_LANDMARK_MM = 1e-2
 """Landmark tables round to 1e-4 mm; a landmark set twice is hardly ever nearer than this."""

@@ -5,8 +5,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lcsd.corrfield.inference import Tree
-from lcsd.device import check_device
+from lcsd.corrfield.tree import Tree
 from lcsd.tps import ThinPlateSpline
 
 Array = NDArray[Any]
@@ -92,21 +91,3 @@ class Kernels(Protocol):
         self, values: Volume, normal: Volume, right: Volume, smoothness: float, *, sweeps: int
     ) -> Volume:
         """Return the result of Gauss-Seidel sweeps; see :func:`lcsd.corrfield.relaxation.relax`."""
-
-
-def kernels_on(device: str) -> Kernels:
-    """Return the kernels of ``"cpu"`` (numba) or ``"cuda"`` (torch).
-
-    Raises
-    ------
-    BadInputError
-        If this machine has no such device.
-    """
-    check_device(device)
-    if device == "cpu":
-        from lcsd.corrfield.on_numba import NumbaKernels  # noqa: PLC0415
-
-        return NumbaKernels()
-    from lcsd.corrfield.on_torch.kernels import TorchKernels  # noqa: PLC0415
-
-    return TorchKernels(device)

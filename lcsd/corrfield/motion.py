@@ -10,7 +10,7 @@ from scipy.ndimage import uniform_filter
 
 from lcsd.corrfield.kernels import Kernels, Volume
 from lcsd.geometry import Grid, fit_rigid
-from lcsd.images import DisplacementField
+from lcsd.io.fields import DisplacementField
 from lcsd.tps import ThinPlateSpline, in_one_plane
 
 Array = NDArray[Any]

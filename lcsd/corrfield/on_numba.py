@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from lcsd.corrfield import cost, foerstner, inference, mind, motion, refine, relaxation, smoothing
-from lcsd.corrfield.inference import Tree
+from lcsd.corrfield.tree import Tree
 from lcsd.tps import ThinPlateSpline
 
 Array = NDArray[Any]

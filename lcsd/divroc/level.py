@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lcsd.baselines.chamfer import ChamferDistance
 from lcsd.divroc.bending import bending_energy
+from lcsd.divroc.chamfer import ChamferDistance
 from lcsd.divroc.distance import CloudDistance
 from lcsd.divroc.motion import Motion, Velocity, clamped, covering_grid, nodes
 from lcsd.divroc.rasterise import sample

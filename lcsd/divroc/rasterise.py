@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from lcsd.divroc import kernels, plain
+from lcsd.divroc import kernels, reference
 from lcsd.errors import BadInputError
 
 SLABS_PER_THREAD = 4
@@ -144,7 +144,7 @@ def _gather_slope(
 
 
 def _needs_plain(points: Tensor) -> bool:
-    """Whether only the plain form serves: other devices, and CUDA where bits must repeat."""
+    """Whether only the reference form serves: other devices, and CUDA where bits must repeat."""
     if points.is_cuda:
         return torch.are_deterministic_algorithms_enabled()
     return points.device.type != "cpu"
@@ -243,7 +243,7 @@ def rasterise(points: Tensor, weights: Tensor, shape: tuple[int, int, int]) -> T
     hat has a kink, the gradient is that of the side of growing coordinates. On the CPU the values
     are the same bits for any number of threads, and memory besides inputs and outputs does not grow
     with N. On CUDA sums run in no fixed order, unless ``torch.use_deterministic_algorithms(True)``
-    chooses the plain form, which also serves other devices.
+    chooses the reference form, which also serves other devices.
     Heinrich et al., ICCV 2023.
     """
     fits = weights.dim() == 3 and points.dim() == 3
@@ -255,7 +255,7 @@ def rasterise(points: Tensor, weights: Tensor, shape: tuple[int, int, int]) -> T
             expected="(D, H, W)", found=tuple(shape),
         )  # fmt: skip
     if _needs_plain(points):
-        return plain.rasterise(points, weights, shape)
+        return reference.rasterise(points, weights, shape)
     result: Tensor = _Rasterise.apply(  # type: ignore[no-untyped-call]
         points, weights, tuple(shape)
     )
@@ -281,6 +281,6 @@ def sample(volume: Tensor, points: Tensor) -> Tensor:
     fits = volume.dim() == 5 and volume.shape[0] == points.shape[0]
     _check(points, volume, name="volume", expected="(B, C, D, H, W)", fits=fits)
     if _needs_plain(points):
-        return plain.sample(volume, points)
+        return reference.sample(volume, points)
     result: Tensor = _Sample.apply(volume, points)  # type: ignore[no-untyped-call]
     return result

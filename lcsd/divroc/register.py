@@ -2,23 +2,23 @@
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lcsd.divroc.extrapolation import extrapolate_vectors
 from lcsd.divroc.level import Sides
 from lcsd.divroc.motion import Motion, covering_grid, nodes
 from lcsd.divroc.optimise import Progress, affine_start, optimise
 from lcsd.divroc.rasterise import rasterise
 from lcsd.errors import BadInputError
-from lcsd.evaluation.extrapolation import extrapolate_vectors
-from lcsd.evaluation.jacobian import field_quality
 from lcsd.geometry import Grid
-from lcsd.images import DisplacementField, Image
-from lcsd.points import Cloud, check_points
+from lcsd.io.fields import DisplacementField, field_quality
+from lcsd.io.images import Image
+from lcsd.io.points import Cloud, check_points
 from lcsd.settings.register import RegisterSettings
 
 FIELD_MARGIN_MM = 20.0
@@ -184,7 +184,7 @@ def _move(
     """Return the motion by the method asked for, and its distance per iteration."""
     motion: Any
     if settings.method == "cpd":
-        from lcsd.baselines.cpd import drift  # noqa: PLC0415
+        from lcsd.divroc.cpd import drift  # noqa: PLC0415
 
         start = affine_start(sides.fixed, sides.moving, settings.start)
         motion, curve = drift(sides.fixed, sides.moving, start, settings.cpd, progress)
@@ -290,3 +290,24 @@ def register_clouds(
         folding_percent=quality.folding_percent,
         std_log_jacobian=quality.std_log_jacobian,
     )
+
+
+def moved_cloud(fixed: Cloud, result: RegistrationResult) -> Cloud:
+    """Return the fixed cloud at its moved places, per-point arrays kept."""
+    return replace(fixed, points=result.moved_points, meta={**fixed.meta, "stage": "register"})
+
+
+def summary(fixed: Cloud, moving: Cloud, result: RegistrationResult) -> dict[str, Any]:
+    """Return the figures of a registration, JSON-serialisable, units in the names."""
+    length = np.linalg.norm(result.displacements.astype(np.float64), axis=1)
+    return {
+        "fixed_points": len(fixed),
+        "moving_points": len(moving),
+        "iterations": result.iterations,
+        "distance": list(result.loss),
+        "distance_final": result.loss[-1],
+        "displacement_mean_mm": float(length.mean()),
+        "displacement_max_mm": float(length.max()),
+        "folding_percent": result.folding_percent,
+        "std_log_jacobian": result.std_log_jacobian,
+    }

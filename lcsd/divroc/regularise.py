@@ -13,8 +13,8 @@ from lcsd.divroc.motion import clamped, covering_grid, fit_affine, nodes
 from lcsd.divroc.rasterise import rasterise, sample
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
-from lcsd.images import DisplacementField
-from lcsd.points import check_points
+from lcsd.io.fields import DisplacementField
+from lcsd.io.points import check_points
 from lcsd.settings.register import ExtrapolateSettings
 
 MARGIN_NODES = 2

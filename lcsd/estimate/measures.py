@@ -18,11 +18,11 @@ from pydantic import (
     ValidationError,
 )
 
+from lcsd.build.provenance import PROVENANCE_SUFFIX
+from lcsd.build.records import read_record
+from lcsd.build.rejections import REJECTED_NAME
 from lcsd.errors import BadInputError
-from lcsd.files import read_json, write_json
-from lcsd.provenance import PROVENANCE_SUFFIX
-from lcsd.quarantine import REJECTED_NAME
-from lcsd.records import read_record
+from lcsd.io.files import read_json, write_json
 
 Basis = Literal["wall", "cpu"]
 

@@ -4,17 +4,17 @@ import math
 import statistics
 from dataclasses import dataclass
 
-from lcsd.build import Build
+from lcsd.build.pairs import Pair
+from lcsd.build.plan import Build
 from lcsd.config import Config
 from lcsd.errors import BadInputError
+from lcsd.estimate.estimate import Question
 from lcsd.estimate.measures import EVALUATE, Basis, Measures
-from lcsd.estimate.model import Question
+from lcsd.estimate.profile import Profile
 from lcsd.estimate.simulation import Machines
 from lcsd.estimate.workload import Plan
-from lcsd.pairs import Pair
-from lcsd.profile import Profile
+from lcsd.names import is_series_uid
 from lcsd.settings.estimate import EstimateSettings
-from lcsd.sources import is_series_uid
 
 MBIT_PER_GB = 8000
 

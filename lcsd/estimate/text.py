@@ -3,9 +3,9 @@
 import math
 from collections.abc import Iterator
 
+from lcsd.estimate.estimate import HOUR_S, Estimate, Question, Range
 from lcsd.estimate.measures import Measures
-from lcsd.estimate.model import HOUR_S, Estimate, Question, Range
-from lcsd.profile import GREEDY
+from lcsd.estimate.profile import GREEDY
 from lcsd.settings.estimate import EstimateSettings
 
 LOOP_SHARE = 0.5

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from lcsd.errors import BadInputError
 from lcsd.estimate.measures import EVALUATE, SCREEN, Basis, Job, Measures
+from lcsd.estimate.profile import Profile
 from lcsd.estimate.simulation import Engine, Jobs, Kind, Machines, simulate
-from lcsd.profile import Profile
 
 AFTER: Mapping[str, tuple[str, ...]] = {
     "convert": (),

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
-from lcsd.files import require_file
 from lcsd.geometry import Grid
-from lcsd.images import DisplacementField, check_forms
-from lcsd.wholeness import READ_ERRORS, check_memory, check_nifti
+from lcsd.io.fields import DisplacementField
+from lcsd.io.files import require_file
+from lcsd.io.images import check_forms
+from lcsd.io.sizes import READ_ERRORS, check_memory, check_nifti
 
 SPLINE_ORDER = 3
 """Learn2Reg's evaluation reads a field at landmarks by cubic splines, scipy's default."""

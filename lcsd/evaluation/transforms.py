@@ -11,8 +11,9 @@ from scipy.ndimage import binary_erosion
 
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
-from lcsd.images import DisplacementField, grid_of
-from lcsd.itk import read_one_transform
+from lcsd.io.fields import DisplacementField
+from lcsd.io.images import grid_of
+from lcsd.io.itk import read_one_transform
 
 
 def read_transform(path: Path) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lcsd.errors import BadInputError
-from lcsd.files import require_file
+from lcsd.io.files import require_file
 
 UID_PATTERN = re.compile(r"[0-9]+(\.[0-9]+)*")
 UID_LENGTH = 64

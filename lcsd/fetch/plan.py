@@ -10,7 +10,7 @@ import duckdb
 
 from lcsd.cohort.index import connect, default_index, literal_path
 from lcsd.errors import BadInputError, WorkError
-from lcsd.files import require_file
+from lcsd.io.files import require_file
 
 BYTES_PER_MB = 1_000_000
 """The index counts 10^6 bytes."""

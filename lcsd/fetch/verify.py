@@ -14,7 +14,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from lcsd.errors import BadInputError, LcsdError, WorkError
 from lcsd.fetch.plan import Entry
 from lcsd.fetch.transfer import RemoteObject
-from lcsd.files import HASH_CHUNK_BYTES, atomic_path, sha256
+from lcsd.io.files import HASH_CHUNK_BYTES, atomic_path, sha256
 
 PIXEL_TAGS = (Tag(0x7FE0, 0x0008), Tag(0x7FE0, 0x0009), Tag(0x7FE0, 0x0010))
 """Float, double float and integer pixel data."""

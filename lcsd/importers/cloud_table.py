@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from lcsd.files import write_table
-from lcsd.points import Cloud, PointPairs, write_cloud, write_point_pairs
+from lcsd.io.files import write_table
+from lcsd.io.points import Cloud, PointPairs, write_cloud, write_point_pairs
 
 COLUMNS = (
     "case", "role", "fixed_cloud", "moving_cloud", "fixed_time", "moving_time", "landmarks",

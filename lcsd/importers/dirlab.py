@@ -13,14 +13,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lcsd.build.pairs import REQUIRED
 from lcsd.errors import BadInputError
-from lcsd.files import write_table
 from lcsd.geometry import Grid
-from lcsd.images import Image, write_image
+from lcsd.io.files import write_table
+from lcsd.io.images import Image, write_image
+from lcsd.io.points import PointPairs, write_point_pairs
 from lcsd.landmarks.checks import check_frame
 from lcsd.landmarks.formats import Grids, read_landmarks
-from lcsd.pairs import REQUIRED
-from lcsd.points import PointPairs, write_point_pairs
 
 Phase = Literal["inhale", "exhale"]
 FirstSlice = Literal["head", "feet"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lcsd.errors import BadInputError, WorkError
-from lcsd.files import rests_of, temporary_path
+from lcsd.io.files import rests_of, temporary_path
 
 
 @contextlib.contextmanager

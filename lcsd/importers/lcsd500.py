@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lcsd.clouds import dense_cloud
+from lcsd.clouds.cloud import dense_cloud
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
-from lcsd.images import read_mask
 from lcsd.importers.cloud_table import write_cloud_pair
+from lcsd.io.images import read_mask
+from lcsd.io.points import PointPairs
 from lcsd.landmarks.checks import check_frame
 from lcsd.landmarks.formats import Given, Grids, read_landmarks
-from lcsd.pairs import CASE_PATTERN
-from lcsd.points import PointPairs
+from lcsd.names import CASE_PATTERN
 
 PLACE = "{case}"
 MARGIN_MM = 20.0

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lcsd.cloud_formats import Frame, read_cloud_file
+from lcsd.clouds.formats import Frame, read_cloud_file
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, flip_lps_ras
 from lcsd.importers.cloud_table import write_cloud_pair
 from lcsd.importers.dirlab import Phase, part_of
+from lcsd.io.points import Cloud, PointPairs
 from lcsd.landmarks.formats import Given, Grids, read_landmarks
-from lcsd.points import Cloud, PointPairs
 
 PHASES: dict[str, Phase] = {"INSP": "inhale", "EXP": "exhale"}
 SLICE_MM, SLICES_APART = 0.625, 4

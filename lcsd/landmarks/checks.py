@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lcsd.divroc.extrapolation import extrapolate_vectors
 from lcsd.errors import BadInputError
-from lcsd.evaluation.extrapolation import extrapolate_vectors
 from lcsd.geometry import Grid
-from lcsd.images import Image
+from lcsd.io.images import Image
+from lcsd.io.points import PointPairs
 from lcsd.landmarks.lists import check_unique
 from lcsd.landmarks.numbering import other_frame
-from lcsd.points import PointPairs
 from lcsd.settings.landmarks import LandmarksSettings
 
 MAD_TO_SIGMA = 1.4826

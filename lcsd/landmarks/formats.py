@@ -8,13 +8,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from lcsd.errors import BadInputError
-from lcsd.files import require_file
 from lcsd.geometry import Grid
+from lcsd.io.files import require_file
+from lcsd.io.points import PAIR_COLUMNS, PointPairs, read_point_pairs, write_point_pairs
 from lcsd.landmarks.lists import PairBy, Paired, PointList, check_unique, pair_lists
 from lcsd.landmarks.number_tables import read_number_table, write_number_table
 from lcsd.landmarks.numbering import Axes, Frame, Numbering
 from lcsd.landmarks.slicer import read_fcsv, read_markups, write_fcsv, write_markups
-from lcsd.points import PAIR_COLUMNS, PointPairs, read_point_pairs, write_point_pairs
 
 FormatName = Literal["lcsd", "slicer", "fcsv", "dirlab", "learn2reg", "lung250m", "generic"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
-from lcsd.points import PointPairs
+from lcsd.io.points import PointPairs
 
 PairBy = Literal["label", "row"]
 

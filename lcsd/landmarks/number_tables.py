@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
-from lcsd.files import atomic_path, require_file
-from lcsd.points import PAIR_COLUMNS, check_columns
+from lcsd.io.files import atomic_path, require_file
+from lcsd.io.points import PAIR_COLUMNS, check_columns
 
 LABEL_COLUMNS = ("id", "label")
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from lcsd.errors import BadInputError
+from lcsd.io.points import ORIGIN_PATTERN, PointPairs
 from lcsd.landmarks.lists import Paired
-from lcsd.points import ORIGIN_PATTERN, PointPairs
 
 MANUAL = "manual"
 CORRECTED, PREDICTED = "corrected", "predicted"

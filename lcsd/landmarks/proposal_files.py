@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from lcsd.errors import BadInputError
+from lcsd.io.points import write_point_pairs
 from lcsd.landmarks.lists import PointList
 from lcsd.landmarks.propose import Points, Proposal
 from lcsd.landmarks.slicer import write_markups
-from lcsd.points import write_point_pairs
 
 FIXED, MOVING, TABLE = "fixed.mrk.json", "moving.mrk.json", "proposal.csv"
 

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lcsd.corrfield.correspond import kernels_on
 from lcsd.corrfield.foerstner import find_keypoints, keypoint_scores
-from lcsd.corrfield.kernels import kernels_on
 from lcsd.corrfield.mind import FULL
 from lcsd.errors import BadInputError
-from lcsd.images import DisplacementField, Image, check_same_grid
+from lcsd.io.fields import DisplacementField
+from lcsd.io.images import Image, check_same_grid
+from lcsd.io.points import PointPairs
 from lcsd.landmarks.origin import predicted
 from lcsd.landmarks.spread import spread_out
-from lcsd.points import PointPairs
 from lcsd.settings.correspond import CorrespondSettings
 from lcsd.settings.landmarks import LandmarksSettings
 

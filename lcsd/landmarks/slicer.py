@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
-from lcsd.files import atomic_path, read_json, require_file, write_text
 from lcsd.geometry import flip_lps_ras
+from lcsd.io.files import atomic_path, read_json, require_file, write_text
 from lcsd.landmarks.lists import SHOWN_LENGTH, PointList
 
 SCHEMA = (

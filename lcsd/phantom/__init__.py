@@ -4,6 +4,6 @@ Imports neither the geometry nor any stage of the package: it is what they are t
 """
 
 from lcsd.phantom.case import PhantomCase, make_case
-from lcsd.phantom.cohort import write_cases, write_manifest
+from lcsd.phantom.phantom import write_cases, write_manifest
 
 __all__ = ["PhantomCase", "make_case", "write_cases", "write_manifest"]

@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from lcsd.files import atomic_path, check_written_gzip
+from lcsd.io.files import atomic_path, check_written_gzip
 from lcsd.phantom.anatomy import Points
 from lcsd.phantom.scanner import Scan
 

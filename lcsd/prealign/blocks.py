@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from lcsd.blocks import MIN_DEVIATION_HU, correlate, moments
 from lcsd.geometry import RigidTransform, fit_rigid
-from lcsd.images import Image, resample
+from lcsd.io.images import Image, resample
 from lcsd.prealign.common import WINDOW_HU, Alignment, Matches, box_grid, resample_hu
+from lcsd.prealign.correlation import MIN_DEVIATION_HU, correlate, moments
 from lcsd.settings.prealign import PrealignSettings
 
 RIM_VOXELS = 1

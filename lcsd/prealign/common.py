@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from lcsd.errors import WorkError
 from lcsd.geometry import Grid, RigidTransform
-from lcsd.images import Image, resample
+from lcsd.io.images import Image, resample
 from lcsd.settings.prealign import PrealignSettings
 
 OUTSIDE_HU = -1024.0

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lcsd.blocks import MIN_DEVIATION_HU
-from lcsd.corrfield.solve import find_correspondences
+from lcsd.corrfield.correspond import find_correspondences
 from lcsd.geometry import RigidTransform, fit_rigid
-from lcsd.images import Image, resample
+from lcsd.io.images import Image, resample
 from lcsd.prealign.common import WINDOW_HU, Alignment, Matches, box_grid, resample_hu
+from lcsd.prealign.correlation import MIN_DEVIATION_HU
 from lcsd.settings.correspond import CorrespondSettings
 from lcsd.settings.prealign import PrealignSettings
 

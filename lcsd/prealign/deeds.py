@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import WorkError
-from lcsd.files import sha256
 from lcsd.geometry import Grid, RigidTransform
-from lcsd.images import Image
+from lcsd.io.files import sha256
+from lcsd.io.images import Image
 from lcsd.prealign.common import Alignment, common_grid, resample_hu
 from lcsd.prealign.linear_bcv import SETTING, find_program, run_linear_bcv
 from lcsd.settings.prealign import PrealignSettings

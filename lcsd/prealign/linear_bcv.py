@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError, WorkError
-from lcsd.images import Image, write_image
+from lcsd.io.images import Image, write_image
 
 SETTING = "prealign.linear_bcv"
 LIMIT_SETTING = "prealign.linear_bcv_limit_s"

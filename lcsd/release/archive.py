@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lcsd.errors import BadInputError
-from lcsd.files import require_file, write_text
+from lcsd.io.files import require_file, write_text
 
 LINE_PATTERN = re.compile(r"([0-9a-f]{64})  ([^\n/][^\n]*)")
 """A line of ``sha256sum``: hash, two spaces, path inside the folder."""

@@ -9,13 +9,12 @@ from typing import Any
 import jinja2
 import jinja2.nodes
 
+from lcsd.build.inventory import Case
+from lcsd.evaluation.accuracy import method_summaries
 from lcsd.release.case import Written
 from lcsd.release.croissant import FILE_SETS, licence_url
 from lcsd.release.layout import CLOUDS, SCAN_NUMBER
-from lcsd.report.accuracy import method_summaries
-from lcsd.report.collect import Case
-from lcsd.report.tables import LCSD500
-from lcsd.settings.gates import GatesSettings
+from lcsd.settings.gates import LCSD500, GatesSettings
 from lcsd.settings.release import ReleaseSettings
 
 NLST_CITATIONS = (

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from lcsd.build.jobs import GATES_NAME
+from lcsd.build.pairs import Pair
 from lcsd.errors import BadInputError
-from lcsd.evaluation.landmarks import check_landmarks, origins, to_common_space
-from lcsd.files import read_json, write_text
 from lcsd.geometry import Grid, RigidTransform
-from lcsd.images import (
+from lcsd.io.files import read_json, write_text
+from lcsd.io.images import (
     Image,
     check_same_grid,
     read_image,
@@ -24,8 +25,7 @@ from lcsd.images import (
     write_mask,
     write_rigid,
 )
-from lcsd.pairs import Pair
-from lcsd.points import (
+from lcsd.io.points import (
     Cloud,
     PointPairs,
     read_cloud,
@@ -33,13 +33,13 @@ from lcsd.points import (
     write_cloud,
     write_point_pairs,
 )
+from lcsd.io.tables import as_number
+from lcsd.landmarks.common_space import check_landmarks, origins, to_common_space
 from lcsd.release.choice import Chosen
 from lcsd.release.consistency import check_dense, check_sparse
 from lcsd.release.layout import CLOUDS, SCAN_NUMBER, Split, pair_file, scan_file
 from lcsd.release.vtp import write_vtp
-from lcsd.report.collect import as_number
 from lcsd.settings.release import ReleaseSettings
-from lcsd.stages import GATES_NAME
 
 VOXEL_DECIMALS = 4
 

@@ -7,14 +7,15 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from lcsd.build.jobs import GATES_NAME
+from lcsd.build.pairs import Pair, read_pairs
+from lcsd.build.records import is_outdated
+from lcsd.build.rejections import REJECTED_NAME
 from lcsd.errors import BadInputError
-from lcsd.files import read_json
-from lcsd.pairs import CASE_PATTERN, Pair, read_pairs
-from lcsd.quarantine import REJECTED_NAME
-from lcsd.records import is_outdated
+from lcsd.io.files import read_json
+from lcsd.io.tables import read_table
+from lcsd.names import CASE_PATTERN
 from lcsd.release.layout import CLOUDS, SCAN_NUMBER, Split
-from lcsd.stages import GATES_NAME
-from lcsd.tables import read_table
 
 TEST_NAME = "cohort/test.tsv"
 MANIFEST_NAME = "cohort/pairs.tsv"

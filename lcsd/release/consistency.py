@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
-from lcsd.images import Image
-from lcsd.points import Cloud
+from lcsd.io.images import Image
+from lcsd.io.points import Cloud
 
 CENTRE_TOLERANCE_VOXELS = 0.01
 """How far a point may lie from its voxel's centre: float32 has 0.0001 mm at a metre."""

@@ -16,12 +16,12 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lcsd.build.pairs import read_pairs
+from lcsd.build.published_names import NAME_PATTERN
 from lcsd.errors import BadInputError
-from lcsd.pairs import read_pairs
+from lcsd.io.tables import Row, read_rows
+from lcsd.names import is_series_uid
 from lcsd.release.vtp import decoded_arrays
-from lcsd.selection.names import NAME_PATTERN
-from lcsd.sources import is_series_uid
-from lcsd.tables import Row, read_rows
 
 MIN_CHARACTERS = 4
 """Shorter identifiers, such as p1, stand in any file by chance."""

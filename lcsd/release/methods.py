@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from lcsd.records import GIVEN
-from lcsd.report.collect import Run
+from lcsd.build.inventory import Run
+from lcsd.build.records import GIVEN
 
 SILENT = frozenset({"threads", "device", "seed", "series_uid", "fetch"})
 """Settings that change nothing of the result, or name a series."""

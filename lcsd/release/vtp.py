@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lcsd.files import atomic_path
+from lcsd.io.files import atomic_path
 
 BLOCK_BYTES = 1 << 15
 """Bytes that are compressed together; 32 KiB is VTK's own choice."""

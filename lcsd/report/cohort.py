@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lcsd.files import require_file
-from lcsd.report.collect import Case, Inventory, Status, as_number
-from lcsd.tables import read_table
+from lcsd.build.inventory import Case, Inventory, Status
+from lcsd.io.files import require_file
+from lcsd.io.tables import as_number, read_table
 
 FUNNEL_COLUMNS = ("reason", "asked", "patients", "patients_removed")
 SELECTION_COLUMNS = ("role", "dice", "verdict", "code", "selected")

@@ -1,9 +1,6 @@
 """Figures of landmark errors over a build."""
 
-import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -12,62 +9,26 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from lcsd.build.inventory import Case
+from lcsd.evaluation.accuracy import is_circular
 from lcsd.evaluation.statistics import cumulative
-from lcsd.files import atomic_path
-from lcsd.report.accuracy import is_circular
-from lcsd.report.cohort import Screened
-from lcsd.report.collect import Case
-from lcsd.report.style import (
-    BASE_FONT_PT,
+from lcsd.plotting import (
     BEFORE_COLOUR,
+    FIGURE_DPI,
     LINE_STYLES,
     METHOD_COLOURS,
+    RC,
     method_colours,
     method_name,
 )
-
-FIGURE_DPI = 160
-JPEG_QUALITY = 84
+from lcsd.report.cohort import Screened
 
 AXIS_PERCENTILE = 99.0
 """Curves end here: a single lost landmark must not squeeze all others to the left edge."""
 
-RC: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.size": BASE_FONT_PT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#444444",
-    "axes.labelcolor": "#222222",
-    "axes.titlesize": BASE_FONT_PT,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.7,
-    "legend.frameon": False,
-    "legend.fontsize": BASE_FONT_PT - 1,
-}
-
 BEFORE = "before"
 
 DICE_BIN = 0.01
-
-
-def render(figure: Figure, kind: str) -> bytes:
-    """Return a figure as ``png`` or ``jpg`` bytes."""
-    buffer = io.BytesIO()
-    compression = {"quality": JPEG_QUALITY} if kind == "jpg" else {}
-    figure.savefig(
-        buffer, format=kind, facecolor=figure.get_facecolor(),
-        pil_kwargs={"optimize": True, **compression},
-    )  # fmt: skip
-    return buffer.getvalue()
-
-
-def save(path: Path, content: bytes) -> None:
-    """Write an image file, whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
 
 
 def pooled_errors(cases: Sequence[Case]) -> dict[str, NDArray[np.float64]]:

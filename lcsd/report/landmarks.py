@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from lcsd.files import from_cell, require_file
-from lcsd.images import Image
+from lcsd.io.files import from_cell, require_file
+from lcsd.io.images import Image
 from lcsd.report.panels import OUTLINE, PICTURE_WIDTH_IN, canvas, grey
 
 PATCH_MM = 40.0

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from lcsd.build import METHODS
+from lcsd.build.inventory import Case, Inventory
+from lcsd.build.plan import METHODS
 from lcsd.errors import BadInputError
-from lcsd.images import read_field
-from lcsd.points import read_cloud
-from lcsd.report.collect import Case, Inventory
+from lcsd.io.fields import read_field
+from lcsd.io.points import read_cloud
 
 Points = NDArray[np.float64]
 

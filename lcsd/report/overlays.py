@@ -9,12 +9,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from lcsd.build import METHODS
+from lcsd.build.inventory import Case, Inventory
+from lcsd.build.plan import METHODS
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
-from lcsd.images import DisplacementField, Image, check_same_grid, read_field, read_image, read_mask
-from lcsd.points import read_cloud
-from lcsd.report.collect import Case, Inventory
+from lcsd.io.fields import DisplacementField, read_field
+from lcsd.io.images import Image, check_same_grid, read_image, read_mask
+from lcsd.io.points import read_cloud
+from lcsd.plotting import method_name
 from lcsd.report.panels import (
     CONTOUR_COLOUR,
     PICTURE_WIDTH_IN,
@@ -27,7 +29,6 @@ from lcsd.report.panels import (
     largest_cut,
     slice_panels,
 )
-from lcsd.report.style import method_name
 
 DIMMED = 0.45
 """Brightness outside the lungs: registration is judged inside."""

@@ -15,22 +15,16 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from lcsd import __version__
-from lcsd.build import METHODS
-from lcsd.files import write_text
-from lcsd.images import read_image, read_mask
-from lcsd.report.collect import LANDMARK_SUFFIX, Case, Inventory
+from lcsd.build.inventory import LANDMARK_SUFFIX, Case, Inventory
+from lcsd.build.plan import METHODS
+from lcsd.io.files import write_text
+from lcsd.io.images import read_image, read_mask
+from lcsd.plotting import method_colours, method_name
 from lcsd.report.html import environment
 from lcsd.report.landmarks import PATCH_MM, Landmarks, landmark_figure, read_landmarks
 from lcsd.report.motion import CloudMotion, cloud_motion
-from lcsd.report.overlays import (
-    CHECKER_MM,
-    Slices,
-    case_slices,
-    checker_figure,
-    mixed_figure,
-)
+from lcsd.report.overlays import CHECKER_MM, Slices, case_slices, checker_figure, mixed_figure
 from lcsd.report.pictures import Picture, embed
-from lcsd.report.style import method_colours, method_name
 from lcsd.report.surface import KERNEL_MM, surface_figure
 from lcsd.report.tables import case_cost_rows, readable_rejections, version_rows
 from lcsd.report.vessels import vessel_figure

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from lcsd.report.figures import render, save
+from lcsd.plotting import render, save
 
 MIME_TYPES = {"png": "image/png", "jpg": "image/jpeg"}
 

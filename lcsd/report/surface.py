@@ -14,8 +14,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import KDTree
 
 from lcsd.geometry import Grid
-from lcsd.images import Image
-from lcsd.report.figures import RC
+from lcsd.io.images import Image
+from lcsd.plotting import RC
 from lcsd.report.panels import PICTURE_DPI, PICTURE_WIDTH_IN
 
 RAMP = ((0.0, "#a3b9c8"), (0.35, "#efa94a"), (0.65, "#d55e00"), (1.0, "#5a0820"))

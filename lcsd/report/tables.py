@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from lcsd.report.collect import STAGE_OUTPUTS, Case, Verdict, as_number
-from lcsd.settings.gates import GatesSettings
-from lcsd.stages import GATES_NAME
+from lcsd.build.inventory import STAGE_OUTPUTS, Case
+from lcsd.build.jobs import GATES_NAME
+from lcsd.build.verdicts import Verdict
+from lcsd.io.tables import as_number
+from lcsd.settings.gates import LCSD500, GatesSettings
 
 REJECTED_COLUMNS = ("case", "stage", "target", "code", "message", "file")
 
@@ -19,13 +21,6 @@ TABLE1_COLUMNS = (
     "cloud", "clouds", "points_min", "points_max", "points_mean",
     "lcsd500_min", "lcsd500_max", "lcsd500_mean",
 )  # fmt: skip
-
-LCSD500 = {
-    "dense": (25_400, 132_300, 72_600),
-    "sparse": (9_000, 22_000, 11_300),
-    "corrfield": (1_100, 3_600, 2_100),
-}
-"""Points per cloud, minimum, maximum and mean: Heinrich et al., ICCV 2023, supplement, Table 1."""
 
 STAGE_ORDER = (*STAGE_OUTPUTS, "evaluate")
 

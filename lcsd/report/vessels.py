@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lcsd.build import SCANS
-from lcsd.images import Image, check_same_grid, read_image, read_mask
-from lcsd.report.collect import Case, Inventory
+from lcsd.build.inventory import Case, Inventory
+from lcsd.build.plan import SCANS
+from lcsd.io.images import Image, check_same_grid, read_image, read_mask
 from lcsd.report.panels import (
     CONTOUR_COLOUR,
     PLANES,

@@ -11,10 +11,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from lcsd.report.figures import RC
+from lcsd.plotting import RC, method_name
 from lcsd.report.motion import CloudMotion, Points
 from lcsd.report.panels import PICTURE_DPI, PICTURE_WIDTH_IN, full_ink
-from lcsd.report.style import method_name
 from lcsd.report.surface import RAMP, error_ramp, scale_top
 
 RESIDUAL_STEP_MM = 0.01

@@ -1,1 +1,1 @@
-"""Selection by motion: training pairs and test pool from screenings, test cases from corrfield."""
+"""Selection by motion: screening of candidates, training pairs and test pool, test cases."""

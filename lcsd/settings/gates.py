@@ -6,6 +6,13 @@ from pydantic import Field, model_validator
 
 from lcsd.settings.base import Settings
 
+LCSD500 = {
+    "dense": (25_400, 132_300, 72_600),
+    "sparse": (9_000, 22_000, 11_300),
+    "corrfield": (1_100, 3_600, 2_100),
+}
+"""Points per cloud, minimum, maximum and mean: Heinrich et al., ICCV 2023, supplement, Table 1."""
+
 
 class Limits(Settings):
     """Limits of one figure; null is no limit."""

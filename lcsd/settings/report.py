@@ -4,6 +4,10 @@ from pydantic import Field
 
 from lcsd.settings.base import Settings
 
+DEFAULT_VIEWS = 24
+"""Pictures of cases on the page, of both kinds together: some 330 kB each, so that the page stays
+below 10 MB."""
+
 
 class ReportSettings(Settings):
     """Pages of the cases in the report."""

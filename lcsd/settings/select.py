@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from lcsd.pairs import CaseName
+from lcsd.names import CaseName
 from lcsd.settings.base import Settings
 
 

@@ -22,10 +22,9 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from lcsd.device import check_device
+from lcsd.device import check_device, peak_memory_gib
 from lcsd.errors import WorkError
-from lcsd.files import write_json
-from lcsd.provenance import peak_memory_gib
+from lcsd.io.files import write_json
 from lcsd.totalsegmentator.failures import error_parts, explained
 from lcsd.totalsegmentator.models import (
     CHECKPOINT,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lcsd.errors import BadInputError, LcsdError, WorkError
-from lcsd.files import read_json, sha256, write_json
+from lcsd.io.files import read_json, sha256, write_json
 from lcsd.totalsegmentator.models import Model
 
 RECORD_NAME = "weights.json"

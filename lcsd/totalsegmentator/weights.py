@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lcsd.errors import LcsdError, WorkError
-from lcsd.files import read_json
+from lcsd.io.files import read_json
 from lcsd.totalsegmentator.models import CHECKPOINT, CONFIGURATION, Model
 
 WEIGHTS_VARIABLE, HOME_VARIABLE = "TOTALSEG_WEIGHTS_PATH", "TOTALSEG_HOME_DIR"

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from lcsd.build.provenance import provenance_path
 from lcsd.errors import BadInputError
-from lcsd.provenance import provenance_path
-from lcsd.tables import read_rows
+from lcsd.io.tables import read_rows
 
 COLUMNS = ("image", "lungs", "output")
 

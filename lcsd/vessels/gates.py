@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from lcsd.build.verdicts import verdict
 from lcsd.errors import BadInputError
-from lcsd.gates import verdict
-from lcsd.images import Image
+from lcsd.io.images import Image
 from lcsd.morphology import Mask
 from lcsd.settings.gates import GatesSettings, Limits
 
@@ -126,8 +126,8 @@ def judge(figures: Mapping[str, dict[str, Any]], settings: GatesSettings) -> lis
     Returns
     -------
     list
-        One entry per gate and what it was measured on (:func:`lcsd.gates.verdict`). A balance that
-        is asked for and cannot be had, since one lung was found, counts as 0.
+        One entry per gate and what it was measured on (:func:`lcsd.build.verdicts.verdict`). A
+        balance that is asked for and cannot be had, since one lung was found, counts as 0.
     """
     found = []
     for scan, values in figures.items():

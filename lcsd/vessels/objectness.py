@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lcsd.errors import BadInputError
-from lcsd.images import Image, check_same_grid
+from lcsd.io.images import Image, check_same_grid
 from lcsd.morphology import Mask, Step, box, shrunk
 from lcsd.settings.vessels import ObjectnessSettings
 

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from lcsd.errors import BadInputError, WorkError
-from lcsd.images import Image, check_same_grid
+from lcsd.io.images import Image, check_same_grid
 from lcsd.morphology import grown
 from lcsd.settings.totalsegmentator import VesselTaskSettings
 from lcsd.totalsegmentator import TASKS, Session

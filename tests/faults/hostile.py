@@ -13,8 +13,8 @@ import torch
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless
 
-from lcsd.images import write_image
-from lcsd.pairs import REQUIRED
+from lcsd.build.pairs import REQUIRED
+from lcsd.io.images import write_image
 from tests.faults.fault import Fault, Place
 from tests.faults.scans import converted, hu, series
 from tests.faults.stages import LATTICE, cloud

@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 
 from lcsd.geometry import Grid
-from lcsd.images import Image, write_image
+from lcsd.io.images import Image, write_image
 from tests.faults.fault import Fault, Kind, Place
 from tests.grids import GRIDS
 from tests.series import (

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import numpy as np
 
 from lcsd.geometry import Grid
-from lcsd.images import DisplacementField, Image, write_field, write_image, write_mask
-from lcsd.points import PAIR_COLUMNS, Cloud, write_cloud
+from lcsd.io.fields import DisplacementField, write_field
+from lcsd.io.images import Image, write_image, write_mask
+from lcsd.io.points import PAIR_COLUMNS, Cloud, write_cloud
 from lcsd.totalsegmentator import run
 from lcsd.totalsegmentator.models import TOTAL_6MM, VESSELS_LEGACY
 from tests.faults.fault import Fault, Kind, Place

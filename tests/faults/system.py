@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lcsd.images import Image, write_image
+from lcsd.io.images import Image, write_image
 from tests.faults.fault import Fault, Place
 from tests.faults.scans import converted, hu
 from tests.faults.stages import LATTICE, VERIFY, cloud

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lcsd.build import Build
+from lcsd.build.pairs import REQUIRED
+from lcsd.build.plan import Build
 from lcsd.errors import BadInputError
-from lcsd.images import write_image
-from lcsd.pairs import REQUIRED
+from lcsd.io.images import write_image
 from tests.faults.scans import hu
 from tests.workflow.conftest import ROOT, Workspace, write_manifest
 

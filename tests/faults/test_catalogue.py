@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from lcsd.build.provenance import PROVENANCE_SUFFIX
 from lcsd.cli.main import main
 from lcsd.errors import INSTALLATION_FAULTS
-from lcsd.files import read_json, sha256
-from lcsd.provenance import PROVENANCE_SUFFIX
+from lcsd.io.files import read_json, sha256
 from tests.faults.catalogue import FAULTS, markdown
 from tests.faults.fault import Fault, Place
 from tests.faults.scans import OTHER_PATIENT

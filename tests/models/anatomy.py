@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lcsd.geometry import Grid
-from lcsd.images import Image, resample
+from lcsd.io.images import Image, resample
 from lcsd.morphology import grown
 from lcsd.phantom.case import PhantomCase, Role, make_case
 

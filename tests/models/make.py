@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
-from lcsd.files import write_json
 from lcsd.geometry import Grid
-from lcsd.images import Image, resample
+from lcsd.io.files import write_json
+from lcsd.io.images import Image, resample
 from lcsd.totalsegmentator.models import (
     CHECKPOINT,
     CONFIGURATION,

@@ -6,12 +6,12 @@ from pathlib import Path
 from unittest import mock
 
 from lcsd import __version__
-from lcsd.build import SCANS, Build
-from lcsd.files import written_files
-from lcsd.provenance import Recorder
-from lcsd.stages import Job, case_jobs
-from tests.unit.test_pairs import ROW
-from tests.unit.test_pairs import write as write_pairs
+from lcsd.build.jobs import Job, case_jobs
+from lcsd.build.plan import SCANS, Build
+from lcsd.build.provenance import Recorder
+from lcsd.io.files import written_files
+from tests.unit.build.test_pairs import ROW
+from tests.unit.build.test_pairs import write as write_pairs
 
 BEGIN_S = 1_000_000_000
 """When the first job wrote its files; each next one did so a minute later."""
@@ -78,8 +78,8 @@ def make_case(build: Build, case: str) -> list[Job]:
     jobs = jobs_of(build, case)
     # 16 syncs and searches for versions of packages take a second, and change nothing here.
     with (
-        mock.patch("lcsd.files.os.fsync"),
-        mock.patch("lcsd.provenance._versions", return_value={"lcsd": __version__}),
+        mock.patch("lcsd.io.files.os.fsync"),
+        mock.patch("lcsd.build.provenance._versions", return_value={"lcsd": __version__}),
     ):
         for number, job in enumerate(jobs):
             make_job(build, job, at_s=BEGIN_S + 60 * number)

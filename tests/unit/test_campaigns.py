@@ -12,8 +12,8 @@ import pytest
 from benchmarks.reliability import isolation, kills
 from benchmarks.reliability.processes import commands_of, descendants, kill_tree, working_in
 from benchmarks.reliability.small import faults_of, hashes_of
-from lcsd.files import write_json
-from lcsd.provenance import OWN_DIGEST, own_digest
+from lcsd.build.provenance import OWN_DIGEST, own_digest
+from lcsd.io.files import write_json
 from tests.workflow.conftest import Workspace
 
 TIMEOUT_S = 30

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from lcsd.build.provenance import provenance_path
 from lcsd.cli.common import set_threads
 from lcsd.cli.main import COMMANDS, main
 from lcsd.errors import BadInputError, LcsdError, WorkError
-from lcsd.files import read_json
-from lcsd.points import Cloud, read_cloud, write_cloud
-from lcsd.provenance import provenance_path
+from lcsd.io.files import read_json
+from lcsd.io.points import Cloud, read_cloud, write_cloud
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_defect_is_exit_1_quarantined_and_keeps_its_traceback(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("lcsd.keypoints.sparse_cloud", broken)
+    monkeypatch.setattr("lcsd.clouds.keypoints.sparse_cloud", broken)
     rejected = tmp_path / "rejected.json"
     result = CliRunner().invoke(
         main, ["keypoints", str(dense), str(tmp_path / "o.npz"), "--rejected", str(rejected)]
@@ -166,7 +166,7 @@ def test_fault_of_the_installation_quarantines_no_case(
     def faulty(*_: object, **__: object) -> None:
         raise kind("not here", code=code)
 
-    monkeypatch.setattr("lcsd.keypoints.sparse_cloud", faulty)
+    monkeypatch.setattr("lcsd.clouds.keypoints.sparse_cloud", faulty)
     rejected = tmp_path / "rejected.json"
     result = CliRunner().invoke(
         main, ["keypoints", str(dense), str(tmp_path / "o.npz"), "--rejected", str(rejected)]
@@ -182,7 +182,7 @@ def test_out_of_memory_is_named(
     def hungry(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("lcsd.keypoints.sparse_cloud", hungry)
+    monkeypatch.setattr("lcsd.clouds.keypoints.sparse_cloud", hungry)
     result = CliRunner().invoke(main, ["keypoints", str(dense), str(tmp_path / "o.npz")])
     assert result.exit_code == 1
     assert "out of memory" in result.stderr

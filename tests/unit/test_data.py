@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 import lcsd
 from lcsd.data import LCSDataset, collate
 from lcsd.errors import BadInputError
-from lcsd.images import read_image
-from lcsd.points import read_cloud, read_point_pairs
-from lcsd.release.build import write_release
+from lcsd.io.images import read_image
+from lcsd.io.points import read_cloud, read_point_pairs
+from lcsd.release.release import write_release
 from lcsd.settings.release import ReleaseSettings
 from tests.unit.release.made_up import LANDMARKS, fail_gate, landmarks_of, make_build, read_rows
 

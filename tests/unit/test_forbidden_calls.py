@@ -25,7 +25,7 @@ NEEDED = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", Fals
 ALLOWED = {"lcsd/release/vtp.py": {"ET.fromstring"}}
 """Calls by module: XML that the release wrote itself a moment ago is searched for identifiers."""
 
-TABLE_WRITERS = {"lcsd/files.py", "lcsd/points.py", "lcsd/landmarks/slicer.py"}
+TABLE_WRITERS = {"lcsd/io/files.py", "lcsd/io/points.py", "lcsd/landmarks/slicer.py"}
 """Modules that may write tables by themselves: the first two make every text a safe cell, the third
 writes a format of 3D Slicer's."""
 

@@ -7,27 +7,27 @@ from pathlib import Path
 
 import pytest
 
-from lcsd.headers import FIELDS
-from lcsd.images import FORM_TOLERANCE_MM
-from lcsd.scans import AIR_HU, AXES_TOLERANCE, COSINE_TOLERANCE, PIXEL_TOLERANCE_MM
+from lcsd.io.images import FORM_TOLERANCE_MM
+from lcsd.scans.convert import AIR_HU, AXES_TOLERANCE, COSINE_TOLERANCE, PIXEL_TOLERANCE_MM
+from lcsd.scans.headers import FIELDS
+from lcsd.scans.slices import SHARED
 from lcsd.settings.convert import ConvertSettings
-from lcsd.slices import SHARED
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES: dict[str, set[str] | None] = {
-    "dicom.py": None,
-    "slices.py": None,
-    "scans.py": None,
-    "dicom_seg.py": None,
-    "headers.py": None,
+    "scans/dicom.py": None,
+    "scans/slices.py": None,
+    "scans/convert.py": None,
+    "lungs/dicom_seg.py": None,
+    "scans/headers.py": None,
     "cli/convert.py": None,
     "cli/lungs.py": None,
-    "given_masks.py": None,
-    "images.py": {"read_image", "check_forms"},
+    "lungs/given.py": None,
+    "io/images.py": {"read_image", "check_forms"},
     "geometry.py": {"__post_init__"},
-    "itk.py": {"itk_path"},
-    "files.py": {"require_file"},
-    "wholeness.py": {"check_nifti"},
+    "io/itk.py": {"itk_path"},
+    "io/files.py": {"require_file"},
+    "io/sizes.py": {"check_nifti"},
 }
 """Modules, and the functions of them that conversion goes through; None: all."""
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lcsd.build import Build
-from lcsd.case import why
-from lcsd.phantom.cohort import write_cases
-from lcsd.phantom.cohort import write_manifest as write_cohort_manifest
+from lcsd.build.plan import Build
+from lcsd.monitor.states import snapshot
+from lcsd.monitor.why import why
+from lcsd.phantom.phantom import write_cases
+from lcsd.phantom.phantom import write_manifest as write_cohort_manifest
 from lcsd.settings.phantom import Format
-from lcsd.status import snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = ROOT / "workflow" / "profiles" / "workstation"

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lcsd.files import read_json
-from lcsd.images import read_field, read_rigid
-from lcsd.points import read_point_pairs
+from lcsd.io.fields import read_field
+from lcsd.io.files import read_json
+from lcsd.io.images import read_rigid
+from lcsd.io.points import read_point_pairs
 from tests.workflow.conftest import ROOT, Workspace, write_manifest
 
 pytestmark = [

@@ -12,7 +12,7 @@ import yaml
 from click.testing import CliRunner
 
 from lcsd.cli.main import main
-from lcsd.phantom.cohort import write_cases
+from lcsd.phantom.phantom import write_cases
 from tests.moto_s3 import moto_archive
 from tests.s3 import BUCKET, series_prefix
 from tests.workflow.conftest import TINY, Workspace

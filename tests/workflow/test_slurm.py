@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lcsd.files import read_json
+from lcsd.io.files import read_json
 from tests.slurm import CONFIG, cluster, reason_to_skip
 from tests.workflow.conftest import ROOT, Workspace, rows_of, write_manifest
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lcsd.status import Status, status
+from lcsd.monitor.status import Status, status
 from tests.workflow.conftest import Workspace, rows_of
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]

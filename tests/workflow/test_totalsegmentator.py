@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lcsd.files import read_json
-from lcsd.images import Image, read_image, read_mask, resample, write_mask
-from lcsd.points import read_cloud
-from lcsd.provenance import provenance_path
+from lcsd.build.provenance import provenance_path
+from lcsd.io.files import read_json
+from lcsd.io.images import Image, read_image, read_mask, resample, write_mask
+from lcsd.io.points import read_cloud
 from lcsd.vessels.gates import split_lungs
 from tests.workflow.conftest import ROOT, Workspace, make_cohort, rows_of, write_manifest
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import yaml
 
-from lcsd.build import METHODS
-from lcsd.files import read_json
-from lcsd.images import read_field, read_image, read_rigid
-from lcsd.points import read_cloud, read_point_pairs
-from lcsd.verify import verify
+from lcsd.build.plan import METHODS
+from lcsd.io.fields import read_field
+from lcsd.io.files import read_json
+from lcsd.io.images import read_image, read_rigid
+from lcsd.io.points import read_cloud, read_point_pairs
+from lcsd.monitor.verify import verify
 from tests.workflow.conftest import TINY, Workspace, make_cohort, rows_of, write_manifest
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lcsd.corrfield.inference import Tree
 from lcsd.corrfield.on_torch.batches import batch_size, batches
+from lcsd.corrfield.tree import Tree
 
 I64 = NDArray[np.int64]
 

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lcsd.corrfield.inference import Tree
 from lcsd.corrfield.on_torch import cost, foerstner, inference, mind, motion, refine, smoothing
 from lcsd.corrfield.on_torch.batches import BATCH_MIB
+from lcsd.corrfield.tree import Tree
 from lcsd.tps import ThinPlateSpline
 
 Array = NDArray[Any]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lcsd.cohort.build import build
+from lcsd.cohort.cohort import build
 from lcsd.cohort.index import Wanted
 from lcsd.settings.cohort import CohortSettings
 from tests.unit.cohort.made_up import made, read, sampled

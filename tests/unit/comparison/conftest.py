@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lcsd.evaluation.tre import LANDMARK_COLUMNS, evaluate_tre
-from lcsd.files import write_json, write_table
+from lcsd.evaluation.evaluate import LANDMARK_COLUMNS, evaluate_tre
 from lcsd.geometry import Grid, RigidTransform
-from lcsd.images import DisplacementField
-from lcsd.points import PointPairs
+from lcsd.io.fields import DisplacementField
+from lcsd.io.files import write_json, write_table
+from lcsd.io.points import PointPairs
 
 GRID = Grid((12, 11, 10), (4.0, 4.0, 4.0), (-20.0, -60.0, -30.0))
 TRUE = np.array([4.0, 0.0, 3.0])

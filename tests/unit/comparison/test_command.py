@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lcsd.cli.compare import command
-from lcsd.files import read_json
-from lcsd.points import PointPairs
+from lcsd.io.files import read_json
+from lcsd.io.points import PointPairs
 from tests.unit.comparison.conftest import Score, landmarks
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from lcsd import quarantine
+from lcsd.build import rejections
 from lcsd.comparison.runs import common_cases, name_runs, read_rows, reasons, unlike_starts
 from lcsd.errors import BadInputError
-from lcsd.files import write_json, write_table
 from lcsd.geometry import RigidTransform
-from lcsd.points import PointPairs
+from lcsd.io.files import write_json, write_table
+from lcsd.io.points import PointPairs
 from tests.unit.comparison.conftest import Score, landmarks
 
 
@@ -47,7 +47,7 @@ def test_cases_are_dropped_with_the_first_reason(score: Score) -> None:
         second = score("second", case, "divroc", 1.0)
     score("second", "g", "divroc", 1.0)
     error = BadInputError("bad", code="bad")
-    quarantine.reject(
+    rejections.reject(
         second / "cases" / "b" / "rejected.json", stage="x", target=Path("y"), error=error
     )
     gate = {"name": "share", "of": "pair", "value": 0.5, "passed": False, "flagged": False}

@@ -6,13 +6,8 @@ import numba
 import numpy as np
 import pytest
 
-from lcsd.corrfield.inference import (
-    Tree,
-    min_convolve,
-    soft_minimum,
-    spanning_tree,
-    tree_marginals,
-)
+from lcsd.corrfield.inference import min_convolve, soft_minimum, tree_marginals
+from lcsd.corrfield.tree import Tree, spanning_tree
 
 
 def lengths(tree: Tree) -> float:

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lcsd.corrfield.solve import find_correspondences
+from lcsd.corrfield.correspond import find_correspondences
 from lcsd.geometry import Grid
-from lcsd.images import DisplacementField, Image, read_image, read_mask, resample
+from lcsd.io.fields import DisplacementField
+from lcsd.io.images import Image, read_image, read_mask, resample
+from lcsd.io.points import read_point_pairs
 from lcsd.morphology import VOXELS, box
-from lcsd.points import read_point_pairs
-from lcsd.prealign import prealign
+from lcsd.prealign.prealign import prealign
 
 pytestmark = [pytest.mark.real_data, pytest.mark.slow, pytest.mark.xdist_group("invariance")]
 

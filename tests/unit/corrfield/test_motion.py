@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from lcsd.corrfield.kernels import kernels_on
+from lcsd.corrfield.correspond import kernels_on
 from lcsd.corrfield.motion import Motion, upsampled
 from lcsd.geometry import Grid
 

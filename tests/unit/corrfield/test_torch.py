@@ -9,17 +9,17 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from lcsd.cli.common import failures_named
+from lcsd.cli.failures import failures_named
 from lcsd.cli.main import main
-from lcsd.corrfield import solve
-from lcsd.corrfield.inference import Tree, spanning_tree
+from lcsd.corrfield import correspond
 from lcsd.corrfield.on_numba import NumbaKernels
 from lcsd.corrfield.on_torch.kernels import TorchKernels
 from lcsd.corrfield.refine import refine
+from lcsd.corrfield.tree import Tree, spanning_tree
 from lcsd.errors import BadInputError, WorkError
 from lcsd.tps import ThinPlateSpline
 from tests.grids import GRIDS
-from tests.unit.corrfield.test_solve import SMALL, pair, sized
+from tests.unit.corrfield.test_correspond import SMALL, pair, sized
 
 CPU = NumbaKernels()
 TINY_MIB = 1e-4
@@ -252,8 +252,8 @@ def solved(
 ) -> tuple[Any, Any]:
     grid = sized(GRIDS["oblique"], (1.5, 1.5, 1.5))
     settings = SMALL.model_copy(update={"erosion": 1, "transform": transform})
-    monkeypatch.setattr(solve, "kernels_on", lambda _: some)
-    return solve.find_correspondences(*pair(grid)[:3], settings=settings), grid
+    monkeypatch.setattr(correspond, "kernels_on", lambda _: some)
+    return correspond.find_correspondences(*pair(grid)[:3], settings=settings), grid
 
 
 @pytest.mark.parametrize("transform", [("n", "n"), ("r", "n")])
@@ -310,7 +310,7 @@ def test_a_device_that_is_not_there_is_refused() -> None:
     grid = sized(GRIDS["lps"], (1.5, 1.5, 1.5))
     for device, code in (("cuda", "no_cuda"), ("abacus", "unknown_device")):
         with pytest.raises(BadInputError) as caught:
-            solve.find_correspondences(*pair(grid)[:3], settings=SMALL, device=device)
+            correspond.find_correspondences(*pair(grid)[:3], settings=SMALL, device=device)
         assert caught.value.code == code
 
 

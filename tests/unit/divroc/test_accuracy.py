@@ -9,9 +9,9 @@ from scipy.spatial import cKDTree
 
 from lcsd.divroc.motion import covering_grid
 from lcsd.divroc.register import register_clouds
-from lcsd.evaluation.jacobian import field_quality
 from lcsd.geometry import fit_rigid
-from lcsd.images import Image
+from lcsd.io.fields import field_quality
+from lcsd.io.images import Image
 from lcsd.phantom.case import PhantomCase, make_case
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("clouds")]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from lcsd.divroc import plain
+from lcsd.divroc import reference
 from lcsd.divroc.distance import CloudDistance, Norm
 from lcsd.divroc.rasterise import rasterise
 from lcsd.divroc.smoothing import gaussian_taps, smooth
@@ -23,7 +23,7 @@ def cloud(count: int = 60, seed: int = 0) -> torch.Tensor:
 
 
 def formula(points: torch.Tensor, weights: torch.Tensor, distance: CloudDistance) -> torch.Tensor:
-    density = smooth(plain.rasterise(points[None], weights[None], SHAPE), gaussian_taps(0.8))[0]
+    density = smooth(reference.rasterise(points[None], weights[None], SHAPE), gaussian_taps(0.8))[0]
     response = torch.tanh(distance.gain * density) if distance.gain else density
     off = response - distance.target
     if distance.norm == "l1":

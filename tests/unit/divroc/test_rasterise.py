@@ -12,7 +12,7 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional
 
-from lcsd.divroc import plain, rasterise
+from lcsd.divroc import rasterise, reference
 from lcsd.divroc.rasterise import sample
 from lcsd.errors import BadInputError
 
@@ -87,7 +87,7 @@ def test_edges_equal_the_definition(name: str) -> None:
 @pytest.mark.parametrize("name", EDGE_POINTS)
 def test_plain_form_agrees_at_the_edges_in_value_and_gradients(name: str) -> None:
     results = []
-    for form in (rasterise, plain.rasterise):
+    for form in (rasterise, reference.rasterise):
         points = torch.tensor([EDGE_POINTS[name]], dtype=torch.float64, requires_grad=True)
         weights = torch.arange(1.0, 1 + points.shape[1]).double()[None, None].requires_grad_()
         volume = form(points, weights, SHAPE)
@@ -102,12 +102,12 @@ def test_plain_forms_agree_and_have_second_derivatives() -> None:
     points, weights = random_cloud(count=12)
     points = away_from_kinks(points, SHAPE)
     torch.testing.assert_close(
-        plain.rasterise(points, weights, SHAPE), rasterise(points, weights, SHAPE)
+        reference.rasterise(points, weights, SHAPE), rasterise(points, weights, SHAPE)
     )
     volume = torch.randn((2, 2, *SHAPE), generator=torch.Generator().manual_seed(1)).double()
-    torch.testing.assert_close(plain.sample(volume, points), sample(volume, points))
+    torch.testing.assert_close(reference.sample(volume, points), sample(volume, points))
     few = (points[:1, :3].clone().requires_grad_(), weights[:1, :1, :3].clone().requires_grad_())
-    assert gradgradcheck(lambda p, w: plain.rasterise(p, w, SHAPE), few)
+    assert gradgradcheck(lambda p, w: reference.rasterise(p, w, SHAPE), few)
 
 
 def test_chunks_of_points_add_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import torch
 from lcsd.divroc.register import RegistrationResult, register_clouds
 from lcsd.errors import BadInputError, WorkError
 from lcsd.geometry import Grid
-from lcsd.points import Cloud
+from lcsd.io.points import Cloud
 from lcsd.settings.register import RegisterLevel, RegisterSettings
 
 QUICK = RegisterSettings(

@@ -9,8 +9,9 @@ from click.testing import CliRunner, Result
 
 from lcsd.cli.register import command
 from lcsd.geometry import Grid
-from lcsd.images import Image, read_field, write_image
-from lcsd.points import Cloud, read_cloud, write_cloud
+from lcsd.io.fields import read_field
+from lcsd.io.images import Image, write_image
+from lcsd.io.points import Cloud, read_cloud, write_cloud
 
 LEVEL = "[{raster_mm: 6, flow_mm: 8, sigma_voxels: 1, iterations: 8}]"
 QUICK = ("--set", f"levels={LEVEL}", "--set", f"second_levels={LEVEL}", "--threads", "1")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lcsd.divroc import plain
+from lcsd.divroc import reference
 from lcsd.divroc.bending import bend
 from lcsd.divroc.motion import covering_grid, fit_affine
 from lcsd.divroc.regularise import extrapolate, extrapolate_field
@@ -70,7 +70,7 @@ def test_equals_the_least_squares_solution() -> None:
     count = int(np.prod(grid.size))
     basis = torch.eye(count, dtype=torch.float64).reshape(count, 1, *grid.shape)
     at = torch.as_tensor(grid.world_to_normalised(points))
-    sampling = plain.sample(basis, at.expand(count, -1, -1))[:, 0].T.numpy()
+    sampling = reference.sample(basis, at.expand(count, -1, -1))[:, 0].T.numpy()
     bent = np.stack([bend(node[None])[0].numpy().ravel() for node in basis])
     affine = fit_affine(points, vectors)
     system = sampling.T @ sampling + settings.stiffness_mm / 12.0 * bent

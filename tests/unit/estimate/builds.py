@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from lcsd.build.provenance import OWN_DIGEST, own_digest
 from lcsd.estimate.measures import TWO_SCANS
-from lcsd.files import write_json
-from lcsd.provenance import OWN_DIGEST, own_digest
+from lcsd.io.files import write_json
 
 STAGES = {
     "convert": 2.0, "lungs": 8.0, "prealign": 8.0, "vessels": 4.0, "gates": 2.0, "cloud": 2.5,

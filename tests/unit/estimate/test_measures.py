@@ -8,7 +8,7 @@ import pytest
 
 from lcsd.errors import BadInputError
 from lcsd.estimate.measures import Job, Measures, read_measures, write_measures
-from lcsd.files import write_json
+from lcsd.io.files import write_json
 from tests.unit.estimate.builds import STAGES, START_S, record, write_case
 
 

@@ -7,14 +7,14 @@ import pytest
 from lcsd.config import Config
 from lcsd.errors import BadInputError
 from lcsd.estimate.measures import Measures
+from lcsd.estimate.profile import read_profile
 from lcsd.estimate.question import Options, ask
 from lcsd.estimate.text import lines
-from lcsd.profile import read_profile
+from tests.unit.build.test_candidates import ROW as CANDIDATE
+from tests.unit.build.test_candidates import write as write_candidates
+from tests.unit.build.test_pairs import ROW as PAIR
+from tests.unit.build.test_pairs import write as write_pairs
 from tests.unit.estimate.asking import BARE, FREE, answer, question
-from tests.unit.test_candidates import ROW as CANDIDATE
-from tests.unit.test_candidates import write as write_candidates
-from tests.unit.test_pairs import ROW as PAIR
-from tests.unit.test_pairs import write as write_pairs
 
 
 @pytest.mark.parametrize(

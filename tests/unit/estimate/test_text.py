@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
+from lcsd.estimate.estimate import estimate
 from lcsd.estimate.measures import Measures
-from lcsd.estimate.model import estimate
+from lcsd.estimate.profile import Profile
 from lcsd.estimate.text import lines, risks
-from lcsd.profile import Profile
 from tests.unit.estimate.asking import BARE, FREE, answer, question
 
 

@@ -11,17 +11,11 @@ import SimpleITK as sitk
 from click.testing import CliRunner, Result
 
 from lcsd.cli.evaluate import command
-from lcsd.files import read_json
 from lcsd.geometry import Grid, RigidTransform
-from lcsd.images import (
-    DisplacementField,
-    Image,
-    write_field,
-    write_image,
-    write_mask,
-    write_rigid,
-)
-from lcsd.points import PointPairs, read_point_pairs, write_point_pairs
+from lcsd.io.fields import DisplacementField, write_field
+from lcsd.io.files import read_json
+from lcsd.io.images import Image, write_image, write_mask, write_rigid
+from lcsd.io.points import PointPairs, read_point_pairs, write_point_pairs
 
 GRID = Grid((20, 18, 16), (2.0, 2.0, 2.0), (-20.0, -30.0, -40.0))
 RIGID = RigidTransform(np.eye(3), np.array([0.0, 10.0, 0.0]))

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lcsd.comparison.table import CASE_COLUMNS, ROW_COLUMNS
-from lcsd.evaluation.tre import LANDMARK_COLUMNS, evaluate_tre
-from lcsd.points import PointPairs
-from lcsd.report.accuracy import COMPARISON_COLUMNS, SUMMARY_COLUMNS, TRE_COLUMNS
+from lcsd.comparison.compare import CASE_COLUMNS, ROW_COLUMNS
+from lcsd.evaluation.accuracy import COMPARISON_COLUMNS, SUMMARY_COLUMNS, TRE_COLUMNS
+from lcsd.evaluation.evaluate import LANDMARK_COLUMNS, evaluate_tre
+from lcsd.io.points import PointPairs
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "evaluation.md"
 

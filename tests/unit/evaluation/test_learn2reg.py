@@ -8,12 +8,11 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from lcsd.errors import BadInputError
-from lcsd.evaluation.jacobian import jacobian_determinant
+from lcsd.evaluation.evaluate import evaluate_tre
 from lcsd.evaluation.learn2reg import VoxelDisplacements, read_disp
-from lcsd.evaluation.tre import evaluate_tre
 from lcsd.geometry import Grid
-from lcsd.images import DisplacementField, read_field, write_field
-from lcsd.points import PointPairs
+from lcsd.io.fields import DisplacementField, jacobian_determinant, read_field, write_field
+from lcsd.io.points import PointPairs
 from tests.grids import GRIDS
 
 ORIENTED = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())

@@ -7,7 +7,7 @@ import pytest
 
 from lcsd.errors import BadInputError
 from lcsd.evaluation import statistics
-from lcsd.evaluation.comparison import compare_methods
+from lcsd.evaluation.significance import compare_methods
 from lcsd.evaluation.statistics import (
     bootstrap_mean,
     cumulative,

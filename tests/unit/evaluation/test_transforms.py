@@ -7,11 +7,12 @@ import pytest
 import SimpleITK as sitk
 
 from lcsd.errors import BadInputError
+from lcsd.evaluation.evaluate import evaluate_tre
 from lcsd.evaluation.transforms import carry, domain_of, parts_of, read_transform, sampled
-from lcsd.evaluation.tre import evaluate_tre
 from lcsd.geometry import Grid
-from lcsd.images import DisplacementField, Image, write_field
-from lcsd.points import PointPairs
+from lcsd.io.fields import DisplacementField, write_field
+from lcsd.io.images import Image
+from lcsd.io.points import PointPairs
 from tests.grids import GRIDS
 
 ORIENTED = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())

@@ -7,7 +7,7 @@ import pytest
 from lcsd.errors import BadInputError
 from lcsd.fetch import fetch_series
 from lcsd.fetch.fetch import delay_s
-from lcsd.files import read_json
+from lcsd.io.files import read_json
 from lcsd.settings.fetch import FetchSettings
 from tests.s3 import BUCKET, series_prefix
 from tests.unit.fetch.conftest import FILES, UIDS, Site

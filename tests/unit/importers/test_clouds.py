@@ -11,9 +11,9 @@ from click.testing import CliRunner, Result
 
 from lcsd.cli.import_ import command
 from lcsd.geometry import Grid
-from lcsd.images import Image, write_mask
 from lcsd.importers.pvt1010 import SCANS, landmark_grid
-from lcsd.points import read_cloud, read_point_pairs
+from lcsd.io.images import Image, write_mask
+from lcsd.io.points import read_cloud, read_point_pairs
 
 GRID = Grid((20, 16, 12), (1.5, 1.5, 1.5), (-100.0, -80.0, -300.0))
 PAIR_HEADER = "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z"

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from lcsd.build.pairs import read_pairs
 from lcsd.cli.import_ import command
 from lcsd.errors import BadInputError
-from lcsd.files import sha256
-from lcsd.images import read_image
 from lcsd.importers import dirlab
 from lcsd.importers.dirlab import GEOMETRY, Geometry, find_cases, part_of
-from lcsd.pairs import read_pairs
-from lcsd.points import read_point_pairs
+from lcsd.io.files import sha256
+from lcsd.io.images import read_image
+from lcsd.io.points import read_point_pairs
 
 SMALL = Geometry((12, 10, 7), (0.5, 0.75, 2.5))
 POINTS = {

@@ -5,9 +5,9 @@ import pytest
 
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, flip_lps_ras
-from lcsd.images import Image
+from lcsd.io.images import Image
+from lcsd.io.points import PointPairs
 from lcsd.landmarks.checks import check_landmarks, outliers
-from lcsd.points import PointPairs
 from lcsd.settings.landmarks import LandmarksSettings
 
 GRID = Grid((40, 50, 60), (2.0, 1.5, 1.0), (-150.0, -200.0, -330.0))

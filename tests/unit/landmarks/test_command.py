@@ -8,21 +8,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lcsd.cli.landmarks import command
-from lcsd.files import read_json
 from lcsd.geometry import Grid, flip_lps_ras
-from lcsd.images import (
-    DisplacementField,
-    Image,
-    read_field,
-    read_image,
-    read_mask,
-    write_field,
-    write_image,
-    write_mask,
-)
+from lcsd.io.fields import DisplacementField, read_field, write_field
+from lcsd.io.files import read_json
+from lcsd.io.images import Image, read_image, read_mask, write_image, write_mask
+from lcsd.io.points import PointPairs, read_point_pairs, write_point_pairs
 from lcsd.landmarks.propose import propose_landmarks
 from lcsd.landmarks.slicer import read_markups
-from lcsd.points import PointPairs, read_point_pairs, write_point_pairs
 from lcsd.settings.landmarks import LandmarksSettings
 
 GRID = Grid((30, 32, 28), (2.0, 2.0, 2.0), (-30.0, -40.0, -300.0))

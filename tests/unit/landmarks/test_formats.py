@@ -8,14 +8,8 @@ import pytest
 
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
-from lcsd.landmarks.formats import (
-    Given,
-    Grids,
-    format_of,
-    read_landmarks,
-    write_landmarks,
-)
-from lcsd.points import PointPairs
+from lcsd.io.points import PointPairs
+from lcsd.landmarks.formats import Given, Grids, format_of, read_landmarks, write_landmarks
 from tests.grids import GRIDS
 
 PAIR_HEADER = "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z"

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from lcsd.errors import BadInputError
+from lcsd.io.points import PointPairs
 from lcsd.landmarks.lists import Paired
 from lcsd.landmarks.origin import mark_origins, predicted
-from lcsd.points import PointPairs
 
 FIXED = np.arange(15.0).reshape(5, 3)
 PROPOSED = PointPairs(

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from lcsd.errors import BadInputError, WorkError
+from lcsd.io.points import PointPairs
 from lcsd.landmarks import proposal_files
 from lcsd.landmarks.propose import Proposal
-from lcsd.points import PointPairs
 
 POINTS = np.array([[1.0, 2, 3], [4, 5, 6]])
 FOUND = Proposal(PointPairs(POINTS, POINTS + 1, ids=("1", "2")), np.array([0.5, np.inf]))

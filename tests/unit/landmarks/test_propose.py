@@ -10,7 +10,8 @@ from scipy.stats import spearmanr
 from lcsd.corrfield.foerstner import keypoint_scores
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
-from lcsd.images import DisplacementField, Image
+from lcsd.io.fields import DisplacementField
+from lcsd.io.images import Image
 from lcsd.landmarks.propose import distinctive_points, doubts, propose_landmarks
 from lcsd.landmarks.spread import spread_out
 from lcsd.settings.correspond import CorrespondSettings

@@ -14,11 +14,11 @@ import lcsd.phantom
 from lcsd.cli.phantom import command
 from lcsd.errors import BadInputError
 from lcsd.phantom import write_cases, write_manifest
-from lcsd.phantom.cohort import COLUMNS, case_name
+from lcsd.phantom.phantom import COLUMNS, case_name
 from lcsd.settings.phantom import PhantomSettings
 
 POSITION_TOLERANCE_MM = 1e-3
-ALLOWED = {"lcsd.errors", "lcsd.files", "lcsd.settings.phantom"}
+ALLOWED = {"lcsd.errors", "lcsd.io.files", "lcsd.settings.phantom"}
 
 pytestmark = pytest.mark.xdist_group("phantom")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lcsd.images import Image
+from lcsd.io.images import Image
 from tests.thorax import scan, thorax_grid
 
 

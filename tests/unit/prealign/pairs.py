@@ -3,7 +3,7 @@
 import numpy as np
 
 from lcsd.geometry import Grid, RigidTransform
-from lcsd.images import Image
+from lcsd.io.images import Image
 from lcsd.settings.prealign import PrealignSettings
 from tests.grids import GRIDS, _rotation
 from tests.thorax import CENTRE, scan, thorax_grid

@@ -8,10 +8,10 @@ from scipy import ndimage
 
 from lcsd.errors import WorkError
 from lcsd.geometry import Grid, RigidTransform, fit_rigid
-from lcsd.images import Image, read_image, read_mask, resample
-from lcsd.points import read_point_pairs
-from lcsd.prealign import prealign
+from lcsd.io.images import Image, read_image, read_mask, resample
+from lcsd.io.points import read_point_pairs
 from lcsd.prealign.corrfield import block_correlation, fit_without_outliers, levels
+from lcsd.prealign.prealign import prealign
 from lcsd.settings.prealign import PrealignSettings
 from tests.grids import _rotation
 from tests.unit.prealign.pairs import MOTION, SMALL, error_mm, moved_scan

@@ -15,11 +15,12 @@ from click.testing import CliRunner
 
 from lcsd.cli.main import main
 from lcsd.errors import WorkError
-from lcsd.files import read_json, sha256
 from lcsd.geometry import Grid, RigidTransform
-from lcsd.images import Image, read_rigid, write_image, write_mask
-from lcsd.prealign import common_grid, prealign, resample_hu
+from lcsd.io.files import read_json, sha256
+from lcsd.io.images import Image, read_rigid, write_image, write_mask
+from lcsd.prealign.common import common_grid, resample_hu
 from lcsd.prealign.deeds import rigid_from_voxels
+from lcsd.prealign.prealign import prealign
 from lcsd.settings.prealign import PrealignSettings
 from tests.grids import GRIDS, _rotation
 from tests.thorax import CENTRE, scan, thorax_grid

@@ -13,7 +13,7 @@ import pytest
 
 from lcsd.errors import BadInputError, WorkError
 from lcsd.geometry import Grid
-from lcsd.images import Image
+from lcsd.io.images import Image
 from lcsd.prealign.linear_bcv import find_program, run_linear_bcv
 from tests.unit.prealign.standin import printing, write_program
 
@@ -188,7 +188,7 @@ def test_an_interrupted_job_ends_the_program(tmp_path: Path, own_temporary_folde
     code = (
         "import tempfile, numpy as np\n"
         "from pathlib import Path\n"
-        "from lcsd.cli.common import ended_by_signal\n"
+        "from lcsd.cli.failures import ended_by_signal\n"
         "from tests.unit.prealign.test_linear_bcv import VOLUME\n"
         "from lcsd.prealign.linear_bcv import run_linear_bcv\n"
         f"tempfile.tempdir = {str(own_temporary_folder)!r}\n"

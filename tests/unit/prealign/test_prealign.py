@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lcsd.blocks import correlate
 from lcsd.errors import BadInputError, WorkError
-from lcsd.files import read_json
 from lcsd.geometry import Grid, RigidTransform, fit_rigid
-from lcsd.images import Image, read_image, read_mask, read_rigid, write_image, write_mask
-from lcsd.points import read_point_pairs
-from lcsd.prealign import common_grid, prealign, resample_hu
+from lcsd.io.files import read_json
+from lcsd.io.images import Image, read_image, read_mask, read_rigid, write_image, write_mask
+from lcsd.io.points import read_point_pairs
+from lcsd.prealign.common import common_grid, resample_hu
+from lcsd.prealign.correlation import correlate
+from lcsd.prealign.prealign import prealign
 from lcsd.settings.prealign import PrealignSettings
 from tests.thorax import CENTRE, scan, thorax_grid
 from tests.unit.prealign.pairs import MOTION, SMALL, error_mm, moved_scan

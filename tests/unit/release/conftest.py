@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lcsd.release.build import write_release
+from lcsd.release.release import write_release
 from lcsd.settings.release import ReleaseSettings
 from tests.unit.release.made_up import make_build
 

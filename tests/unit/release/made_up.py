@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lcsd.files import read_json, write_json, write_table, written_files
+from lcsd.build.provenance import Recorder
 from lcsd.geometry import Grid, RigidTransform
-from lcsd.images import Image, read_image, write_image, write_mask, write_rigid
-from lcsd.points import Cloud, PointPairs, write_cloud, write_point_pairs
-from lcsd.provenance import Recorder
+from lcsd.io.files import read_json, write_json, write_table, written_files
+from lcsd.io.images import Image, read_image, write_image, write_mask, write_rigid
+from lcsd.io.points import Cloud, PointPairs, write_cloud, write_point_pairs
 from lcsd.settings.release import ReleaseSettings
 
 SIZE = (24, 20, 22)

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from lcsd.files import write_json, write_table
-from lcsd.provenance import Recorder
-from lcsd.release.build import write_release
+from lcsd.build.jobs import case_jobs
+from lcsd.build.provenance import Recorder
+from lcsd.io.files import write_json, write_table
+from lcsd.release.release import write_release
 from lcsd.settings.release import ReleaseSettings
-from lcsd.stages import case_jobs
 from tests.unit.release.made_up import make_build
 
 QUICK = ReleaseSettings(viewer=False, archive=False)

@@ -8,8 +8,8 @@ import pytest
 
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
-from lcsd.images import Image
-from lcsd.points import Cloud
+from lcsd.io.images import Image
+from lcsd.io.points import Cloud
 from lcsd.release.consistency import check_dense, check_sparse
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from lcsd.errors import BadInputError
-from lcsd.files import write_table
-from lcsd.release.build import write_release
+from lcsd.io.files import write_table
 from lcsd.release.identifiers import ARRAY_TEXT, Identifiers, identifiers_of
+from lcsd.release.release import write_release
 from lcsd.release.vtp import decoded_arrays, write_vtp
 from lcsd.settings.release import ReleaseSettings
 from tests.unit.release.made_up import PATIENTS, make_build, read_rows

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from lcsd.errors import BadInputError, LcsdError
-from lcsd.files import write_table
-from lcsd.points import read_point_pairs, write_point_pairs
-from lcsd.release.build import write_release
+from lcsd.io.files import write_table
+from lcsd.io.points import read_point_pairs, write_point_pairs
 from lcsd.release.choice import manifest_of
+from lcsd.release.release import write_release
 from lcsd.settings.release import ReleaseSettings
 from tests.unit.release.made_up import (
     LIMIT,

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from lcsd.errors import BadInputError, WorkError
-from lcsd.files import read_json
-from lcsd.release import build as release_build
-from lcsd.release.build import write_release
+from lcsd.io.files import read_json
+from lcsd.release import release as release_build
+from lcsd.release.release import write_release
 from lcsd.settings.release import ReleaseSettings
 from tests.unit.release.made_up import (
     QUICK,

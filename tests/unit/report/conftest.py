@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lcsd import quarantine
+from lcsd.build import rejections
+from lcsd.build.pairs import REQUIRED
+from lcsd.build.provenance import Recorder
+from lcsd.build.verdicts import verdict
 from lcsd.errors import BadInputError
-from lcsd.evaluation.tre import LANDMARK_COLUMNS, evaluate_tre
-from lcsd.files import write_json, write_table
-from lcsd.gates import verdict
+from lcsd.evaluation.evaluate import LANDMARK_COLUMNS, evaluate_tre
 from lcsd.geometry import Grid, RigidTransform
-from lcsd.images import DisplacementField, Image, write_field, write_image, write_mask, write_rigid
-from lcsd.pairs import REQUIRED
-from lcsd.points import Cloud, PointPairs, write_cloud, write_point_pairs
-from lcsd.provenance import Recorder
+from lcsd.io.fields import DisplacementField, write_field
+from lcsd.io.files import write_json, write_table
+from lcsd.io.images import Image, write_image, write_mask, write_rigid
+from lcsd.io.points import Cloud, PointPairs, write_cloud, write_point_pairs
 from lcsd.settings.gates import Limits
 
 GRID = Grid((16, 14, 18), (6.0, 6.0, 6.0), (-45.0, -200.0, -90.0))
@@ -87,7 +88,7 @@ def write_evaluation(folder: Path, rng: np.random.Generator, count: int = 20) ->
 
 def write_rejection(folder: Path, message: str = "the mask is empty") -> None:
     error = BadInputError(message, code="empty_mask", remedy="look at the scan")
-    quarantine.reject(
+    rejections.reject(
         folder / "rejected.json", stage="lungs", target=folder / "lungs" / "fixed", error=error
     )
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from lcsd.points import Cloud, write_cloud
-from lcsd.report.build import write_report
+from lcsd.io.points import Cloud, write_cloud
+from lcsd.report.report import write_report
 from tests.browser import Browser, browser, chromium
 from tests.unit.report.conftest import points_in_lungs, write_images
 

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from lcsd.files import write_table
-from lcsd.report.build import write_report
+from lcsd.build.inventory import Inventory
+from lcsd.build.rejections import Rejection
+from lcsd.io.files import write_table
 from lcsd.report.cohort import Cohort, Screened, Step, read_cohort
-from lcsd.report.collect import Inventory, Rejection
 from lcsd.report.figures import dice_figure
-from lcsd.selection.test_pool import COLUMNS as POOL_COLUMNS
-from lcsd.selection.train import SELECTION_COLUMNS
-from tests.unit.report.test_build import Page
+from lcsd.report.report import write_report
+from lcsd.selection.select import SELECTION_COLUMNS
+from lcsd.selection.select_test import COLUMNS as POOL_COLUMNS
+from tests.unit.report.test_report import Page
 from tests.unit.report.test_tables import EMPTY
 
 PATIENT = "patient-4711"

@@ -7,7 +7,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from lcsd.cli.report import command
-from lcsd.files import read_json
+from lcsd.io.files import read_json
 from tests.unit.report.conftest import write_manifest, write_rejection
 
 MakeCase = Callable[..., Path]

@@ -5,14 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lcsd.report.collect import Case, Evaluation
-from lcsd.report.figures import (
-    case_figure,
-    cumulative_figure,
-    error_figure,
-    pooled_errors,
-    render,
-)
+from lcsd.build.inventory import Case, Evaluation
+from lcsd.plotting import render
+from lcsd.report.figures import case_figure, cumulative_figure, error_figure, pooled_errors
 
 EMPTY = Case("a", Path("a"), "test", "done", (), None, (), (), {}, None, {}, ())
 

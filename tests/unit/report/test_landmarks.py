@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from lcsd.errors import BadInputError
-from lcsd.evaluation.tre import LANDMARK_COLUMNS, evaluate_tre
-from lcsd.files import write_table
+from lcsd.evaluation.evaluate import LANDMARK_COLUMNS, evaluate_tre
 from lcsd.geometry import Grid
-from lcsd.images import DisplacementField, Image
-from lcsd.points import PointPairs
+from lcsd.io.fields import DisplacementField
+from lcsd.io.files import write_table
+from lcsd.io.images import Image
+from lcsd.io.points import PointPairs
 from lcsd.report.landmarks import (
     PATCH_MM,
     PATCH_PIXEL_MM,

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lcsd.images import DisplacementField, write_field
-from lcsd.points import Cloud, read_cloud, write_cloud
-from lcsd.report.collect import Inventory
+from lcsd.build.inventory import Inventory
+from lcsd.io.fields import DisplacementField, write_field
+from lcsd.io.points import Cloud, read_cloud, write_cloud
 from lcsd.report.motion import cloud_motion
 from tests.unit.report.conftest import GRID
 

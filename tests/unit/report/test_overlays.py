@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lcsd.build.inventory import Inventory
 from lcsd.geometry import Grid
-from lcsd.images import DisplacementField, Image
+from lcsd.io.fields import DisplacementField
+from lcsd.io.images import Image
 from lcsd.report import overlays
-from lcsd.report.collect import Inventory
 from lcsd.report.overlays import SLABS, colour_mix, warped_at
 
 MakeCase = Callable[..., Path]

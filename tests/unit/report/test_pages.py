@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lcsd.files import read_json, write_json
-from lcsd.images import DisplacementField, write_field
+from lcsd.build.inventory import Inventory
+from lcsd.io.fields import DisplacementField, write_field
+from lcsd.io.files import read_json, write_json
 from lcsd.report import pages, pictures
-from lcsd.report.build import write_report
-from lcsd.report.collect import Inventory
 from lcsd.report.pages import page_order, write_pages
+from lcsd.report.report import write_report
 from lcsd.settings.report import ReportSettings
 from tests.unit.report.conftest import GRID, gate, write_gates, write_manifest, write_rejection
-from tests.unit.report.test_build import Page
+from tests.unit.report.test_report import Page
 
 MakeCase = Callable[..., Path]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lcsd.geometry import Grid
-from lcsd.images import Image
+from lcsd.io.images import Image
 from lcsd.report import surface
 from lcsd.report.surface import KERNEL_MM, VIEWS, scale_top, shell, spread, surface_figure
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from lcsd.report.collect import Case, Inventory, Run, Verdict
+from lcsd.build.inventory import Case, Inventory, Run
+from lcsd.build.verdicts import Verdict
 from lcsd.report.tables import (
-    LCSD500,
     bounds,
     cost_rows,
     motion_rows,
@@ -19,6 +19,7 @@ from lcsd.report.tables import (
     verdict_rows,
     version_rows,
 )
+from lcsd.settings.gates import LCSD500
 from tests.unit.report.conftest import write_rejection
 
 MakeCase = Callable[..., Path]

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lcsd.build.inventory import Inventory
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
-from lcsd.images import Image, write_mask
-from lcsd.report.collect import Inventory
+from lcsd.io.images import Image, write_mask
 from lcsd.report.panels import FIXED_INK, MOVING_INK, PLANES, largest_cut
 from lcsd.report.vessels import thickness, vessel_figure
 from tests.unit.report.conftest import GRID, lungs

@@ -7,9 +7,9 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 
-from lcsd.candidates import COLUMNS
+from lcsd.build.candidates import COLUMNS
 from lcsd.cli.main import main
-from lcsd.files import write_table
+from lcsd.io.files import write_table
 
 PLAUSIBLE = (("lungs", 2), ("balance", 0.9), ("border_cm2", 0.0))
 

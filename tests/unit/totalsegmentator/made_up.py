@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lcsd.geometry import Grid
-from lcsd.images import Image
+from lcsd.io.images import Image
 from lcsd.totalsegmentator.models import CHECKPOINT, CONFIGURATION, Model
 
 GRID = Grid((20, 16, 12), (1.5, 1.5, 1.5), (10.0, -40.0, 300.0))

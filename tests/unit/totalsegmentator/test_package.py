@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lcsd.files import read_json
+from lcsd.build.provenance import provenance_path
 from lcsd.geometry import Grid
-from lcsd.images import Image, read_image, read_mask, write_image, write_mask
-from lcsd.provenance import provenance_path
+from lcsd.io.files import read_json
+from lcsd.io.images import Image, read_image, read_mask, write_image, write_mask
 from tests.models.anatomy import VESSEL, Truth, box_truth, scan_truth
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("totalsegmentator")]

@@ -13,7 +13,7 @@ import pytest
 
 from lcsd.device import Compute
 from lcsd.errors import LcsdError, WorkError
-from lcsd.images import Image
+from lcsd.io.images import Image
 from lcsd.settings.totalsegmentator import TotalSegmentatorSettings
 from lcsd.totalsegmentator import TASKS, Segmentation, Session, run, session
 from lcsd.totalsegmentator.models import TOTAL_6MM, VESSELS_LEGACY

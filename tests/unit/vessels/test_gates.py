@@ -8,11 +8,11 @@ import pytest
 from click.testing import CliRunner
 from pydantic import ValidationError
 
+from lcsd.build.verdicts import verdict
 from lcsd.cli.main import main
 from lcsd.errors import BadInputError
-from lcsd.gates import verdict
 from lcsd.geometry import Grid
-from lcsd.images import Image, write_mask
+from lcsd.io.images import Image, write_mask
 from lcsd.settings.gates import GatesSettings, Limits
 from lcsd.vessels.gates import judge, scan_figures, split_lungs
 from tests.grids import GRIDS

@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from lcsd.cli.main import main
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, RigidTransform
-from lcsd.images import Image, read_image, write_image, write_mask, write_rigid
+from lcsd.io.images import Image, read_image, write_image, write_mask, write_rigid
 from lcsd.settings.vessels import ObjectnessSettings, VesselsSettings
-from lcsd.vessels import given_vessels, make_vessels
 from lcsd.vessels.objectness import objectness
+from lcsd.vessels.vessels import given_vessels, make_vessels
 from tests.thorax import scan, thorax_grid
 
 STEP = np.array([1.5, 1.5, 1.5])

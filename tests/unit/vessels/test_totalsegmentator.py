@@ -14,21 +14,22 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from lcsd import quarantine, vessels
+from lcsd.build import rejections
+from lcsd.build.pairs import REQUIRED
+from lcsd.build.provenance import provenance_path
 from lcsd.cli.main import main
-from lcsd.clouds import dense_cloud
+from lcsd.clouds.cloud import dense_cloud
 from lcsd.device import Compute
 from lcsd.errors import BadInputError, WorkError
-from lcsd.files import read_json, write_json
 from lcsd.geometry import Grid
-from lcsd.images import Image, read_image, write_image, write_mask
-from lcsd.pairs import REQUIRED
-from lcsd.provenance import provenance_path
+from lcsd.io.files import read_json, write_json
+from lcsd.io.images import Image, read_image, write_image, write_mask
 from lcsd.settings.totalsegmentator import VesselTaskSettings
 from lcsd.settings.vessels import VesselsSettings
 from lcsd.totalsegmentator import Segmentation
-from lcsd.vessels import make_vessels
+from lcsd.vessels import vessels
 from lcsd.vessels.batch import read_list
+from lcsd.vessels.vessels import make_vessels
 
 GRID = Grid((20, 16, 12), (1.5, 1.5, 2.0), (10.0, -40.0, 300.0))
 
@@ -215,7 +216,7 @@ def test_batch_leaves_out_a_bad_scan_and_goes_on(calls: dict[str, Any], tmp_path
     expected = {"moved": "grid_mismatch", "empty": "out_of_memory", "b": "truncated_file"}
     assert codes == expected
     assert [p.parent.name for p in tmp_path.glob("*/v.nii.gz")] == ["a"]
-    # What was made is kept, and a scan that was mended leaves the quarantine.
+    # What was made is kept, and a scan that was mended leaves the rejections.
     before = (tmp_path / "a" / "v.nii.gz").stat().st_mtime_ns
     write_image(tmp_path / "b.nii.gz", scan(), dtype=np.int16)
     run = CliRunner().invoke(main, ["vessels", "--batch", str(made), *BATCH])
@@ -252,7 +253,7 @@ def test_batch_clears_the_rejection_of_what_is_there(calls: dict[str, Any], tmp_
     assert CliRunner().invoke(main, made).exit_code == 0
     rejected, output = tmp_path / "a" / "rejected.json", tmp_path / "a" / "v.nii.gz"
     error = WorkError("no memory is left", code="out_of_memory")
-    quarantine.reject(rejected, stage="vessels", target=output, error=error)
+    rejections.reject(rejected, stage="vessels", target=output, error=error)
     run = CliRunner().invoke(main, made)
     assert "is there already" in run.stderr
     assert not rejected.exists()

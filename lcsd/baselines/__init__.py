@@ -1,1 +1,0 @@
-"""Other methods, in the same command and scored by the same evaluator."""

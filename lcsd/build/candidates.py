@@ -1,0 +1,83 @@
+"""The sampled candidates of a cohort: pairs of series from which screening selects.
+
+Imported while the Snakefile is read, so it loads nothing heavy.
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from lcsd.errors import BadInputError
+from lcsd.io.tables import Row, read_table
+from lcsd.names import is_series_uid
+
+ROLES = ("train", "test_pool")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A row of ``candidates.tsv`` that was sampled.
+
+    Parameters
+    ----------
+    case
+        Name of the case.
+    patient_id
+        Patient in the index; never published.
+    sampled
+        What it was sampled for: one of ``ROLES``.
+    fixed_time, moving_time
+        Time points.
+    fixed_series, moving_series
+        Series UIDs of baseline and follow-up.
+    fixed_segmentation, moving_segmentation
+        Series UIDs of their published segmentations, or empty.
+    """
+
+    case: str
+    patient_id: str
+    sampled: str
+    fixed_time: str
+    moving_time: str
+    fixed_series: str
+    moving_series: str
+    fixed_segmentation: str
+    moving_segmentation: str
+
+
+COLUMNS = tuple(field.name for field in fields(Candidate))
+OPTIONAL_UIDS = ("fixed_segmentation", "moving_segmentation")
+UIDS = ("fixed_series", "moving_series", *OPTIONAL_UIDS)
+
+
+def read_candidates(path: Path) -> dict[str, Candidate]:
+    """Return the sampled candidates by case, in the order of the table.
+
+    Raises
+    ------
+    BadInputError
+        Not a table of candidates (:func:`lcsd.io.tables.read_table`), a cell that is not what its
+        column holds (``bad_candidates``), or no sampled row (``empty_table``).
+    """
+    rows = [row for row in read_table(path, COLUMNS) if row["sampled"]]
+    if not rows:
+        raise BadInputError(
+            "no candidate is sampled", code="empty_table", file=path, field="sampled",
+            expected=" or ".join(ROLES), remedy="run lcsd cohort with a sample",
+        )  # fmt: skip
+    for row in rows:
+        _check(row, path)
+    return {row["case"]: Candidate(**{name: row[name] for name in COLUMNS}) for row in rows}
+
+
+def _check(row: Row, path: Path) -> None:
+    """Refuse cells that must not become paths or parts of commands."""
+    bad = {} if row["sampled"] in ROLES else {"sampled": " or ".join(ROLES)}
+    for name in UIDS:
+        if not is_series_uid(row[name]) and not (name in OPTIONAL_UIDS and row[name] == ""):
+            bad[name] = "a series UID"
+    for column, expected in bad.items():
+        raise BadInputError(
+            "bad cell", code="bad_candidates", file=path,
+            field=f"case {row['case']}, column {column}", expected=expected,
+            found=repr(row[column]), remedy="run lcsd cohort again",
+        )  # fmt: skip

@@ -1,0 +1,358 @@
+"""What the workflow needs to know of a build: its cases, files, and the options of each rule.
+
+Imported while the Snakefile is read, so it loads nothing heavy.
+"""
+
+import functools
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lcsd.build.candidates import Candidate, read_candidates
+from lcsd.build.pairs import Pair, read_pairs
+from lcsd.build.rejections import REJECTED_NAME
+from lcsd.config import Config, read_yaml, validate
+from lcsd.errors import BadInputError, suggestion
+from lcsd.names import is_series_uid
+
+METHODS = {"corrfield": "correspondences", "divroc": "registration"}
+"""Methods that are scored at landmarks, and the folder of each one's displacement field."""
+
+SCANS = ("fixed", "moving")
+
+
+def method_of(path: Path) -> str:
+    """Return the method that an evaluation's file is called after: all of its name but .json."""
+    return path.name.removesuffix(".json")
+
+
+@functools.lru_cache(maxsize=1)
+def _selected(path: Path, _stamp: tuple[int, int]) -> dict[str, Pair]:
+    return {pair.case: pair for pair in read_pairs(path)}
+
+
+@dataclass(frozen=True)
+class Build:
+    """A build: its configuration and its cases.
+
+    Parameters
+    ----------
+    config
+        Validated configuration.
+    candidates
+        Candidates of the selection by case; none where the configuration names a manifest.
+    given
+        Cases of the manifest by name, in its order; none where cases are selected.
+    """
+
+    config: Config
+    candidates: dict[str, Candidate]
+    given: dict[str, Pair]
+
+    @classmethod
+    def from_config(cls, content: Mapping[str, Any]) -> "Build":
+        """Return the build of a configuration mapping.
+
+        Raises
+        ------
+        BadInputError
+            If the configuration, the manifest or the table of candidates is not valid.
+        """
+        config = validate(Config, content)
+        if config.candidates is not None:
+            return cls(config, read_candidates(config.candidates), {})
+        assert config.manifest is not None  # noqa: S101 - the configuration has one of the two
+        return cls(config, {}, {pair.case: pair for pair in read_pairs(config.manifest)})
+
+    @classmethod
+    def from_file(
+        cls, file: Path | None, *, manifest: Path | None = None, results: Path | None = None
+    ) -> "Build":
+        """Return the build of a configuration file; ``manifest`` and ``results`` override its own.
+
+        As ``snakemake --configfile FILE --config manifest=... results=...`` sees it.
+
+        Raises
+        ------
+        BadInputError
+            As :meth:`from_config`; the file is missing or no YAML.
+        """
+        content = {} if file is None else read_yaml(file)
+        named = {"manifest": manifest, "results": results}
+        content |= {name: str(path) for name, path in named.items() if path is not None}
+        validate(Config, content, file=file)  # names the file in what it raises
+        return cls.from_config(content)
+
+    @property
+    def results(self) -> str:
+        """Folder of the build."""
+        return str(self.config.results)
+
+    @property
+    def manifest(self) -> str:
+        """Path of the manifest, given or made by the selection."""
+        return str(self.config.manifest or self.config.results / "cohort" / "pairs.tsv")
+
+    @property
+    def pairs(self) -> dict[str, Pair]:
+        """Cases by name; those of a selection can be asked for once it was made."""
+        if not self.candidates:
+            return self.given
+        path = Path(self.manifest)
+        status = path.stat()
+        return _selected(path, (status.st_mtime_ns, status.st_size))
+
+    @property
+    def methods(self) -> dict[str, str]:
+        """Scored methods and the folder of each one's displacement field."""
+        return METHODS
+
+    def expected_cases(self) -> int:
+        """Return how many cases are built, as far as that is known before a selection.
+
+        Screened candidates leave next to nothing; how many of them are selected is a setting.
+        """
+        pool = sum(candidate.sampled == "test_pool" for candidate in self.candidates.values())
+        return len(self.given) or self.config.select.count + pool
+
+    def pair(self, case: str) -> Pair:
+        """Return a case by name; raise ``BadInputError`` if the build does not have it (yet)."""
+        if self.candidates and not Path(self.manifest).exists():
+            raise BadInputError(
+                "the cases are not selected yet", code="not_selected", file=self.manifest,
+                field=case, remedy="build until the selection first",
+            )  # fmt: skip
+        pairs = self.pairs
+        if case not in pairs:
+            raise BadInputError(
+                "no such case", code="unknown_case", file=self.manifest, field=case,
+                expected="a case of the manifest", remedy=suggestion(case, pairs),
+            )  # fmt: skip
+        return pairs[case]
+
+    def screened(self) -> list[str]:
+        """Return what the selection is made of: a verdict on each candidate."""
+        left_out = set(self.config.select.exclude)
+        cases = (case for case in self.candidates if case not in left_out)
+        return [f"{self.results}/cohort/screening/{case}.json" for case in cases]
+
+    def screen_settings(self) -> tuple[str, ...]:
+        """Return the options on which a candidate's figures depend; its limits are the selection's.
+
+        A changed limit must not fetch and screen all candidates again.
+        """
+        own = len(self.settings("screen"))
+        spacing = f"spacing_mm={self.config.screen.spacing_mm}"
+        return ("--set", spacing, *self.settings("screen", "convert", "lungs")[own:])
+
+    def screen_masks(self, case: str) -> list[str]:
+        """Return the options that give a candidate's published lung masks, if they are wanted."""
+        candidate = self.candidates[case]
+        if self.config.screen.masks == "made":
+            return []
+        masks = {
+            "--fixed-mask": candidate.fixed_segmentation,
+            "--moving-mask": candidate.moving_segmentation,
+        }
+        if not all(masks.values()):
+            raise BadInputError(
+                "the candidate has no published segmentation of both scans",
+                code="no_published_segmentation", file=self.config.candidates, field=case,
+                remedy="run lcsd cohort with --set published_segmentation=require, or set "
+                "screen.masks to made",
+            )  # fmt: skip
+        return [part for option in masks.items() for part in option]
+
+    def has_test_pool(self) -> bool:
+        """Return whether test cases are to be chosen; no before the selection."""
+        return Path(self.manifest).exists() and bool(self.test_pool())
+
+    def test_pool(self) -> list[str]:
+        """Return the correspondences from whose motion the test cases are chosen."""
+        return [
+            f"{self.results}/cases/{case}/correspondences/correspondences.csv"
+            for case, pair in self.pairs.items()
+            if pair.role == "test_pool" and case not in self.config.select.exclude
+        ]
+
+    def quarantined(self) -> list[str]:
+        """Return the candidates, or else the cases of the manifest, that a command set aside."""
+        cases = self.config.results / "cases"
+        wanted = [case for case in self.candidates if case not in self.config.select.exclude]
+        return [case for case in wanted or self.given if (cases / case / REJECTED_NAME).exists()]
+
+    def summary(self) -> str:
+        """Return one line on how many cases were set aside, and what becomes of the others."""
+        aside = len(self.quarantined())
+        of = f"{len(self.candidates)} candidates" if self.candidates else f"{len(self.given)} cases"
+        if not aside:
+            return f"none of {of} was set aside, but jobs were lost; the same command goes on"
+        return f"{aside} of {of} were set aside; see {self.results}/report/rejected.tsv"
+
+    def settings(self, section: str, *also: str) -> tuple[str, ...]:
+        """Return the ``--set`` options that give a command its whole section, and those ``also``.
+
+        All keys are spelled out, so that Snakemake sees exactly which settings a rule depends
+        on, and a log shows what was run. A tuple is shared by all jobs; a list Snakemake would copy
+        for each and search for wildcards.
+        """
+        return tuple(
+            part
+            for name in (section, *also)
+            for key, value in getattr(self.config, name).model_dump(mode="json").items()
+            for part in (
+                "--set",
+                f"{'' if name == section else name + '.'}{key}={json.dumps(value, sort_keys=True)}",
+            )
+        )
+
+    def on_gpu(self, stage: str) -> bool:
+        """Return whether the jobs of a stage are to compute on a GPU; no if it knows none."""
+        made = self.config.lungs.method == "totalsegmentator"
+        knows = {
+            "screen": made and self.config.screen.masks == "made",
+            "lungs": made,
+            "vessels": self.config.vessels.backend == "totalsegmentator",
+            "correspond": True,
+            "register": True,
+        }
+        return self.config.workflow.device == "cuda" and knows.get(stage, False)
+
+    def device(self, stage: str) -> tuple[str, ...]:
+        """Return the option that has a stage compute on the GPU, if it is to; none for the CPU."""
+        return ("--device", "cuda") if self.on_gpu(stage) else ()
+
+    def fetch_options(self) -> list[str]:
+        """Return the options of commands whose source may be a series that is fetched first."""
+        values = self.config.fetch.model_dump(mode="json")
+        settings = [f"fetch.{key}={json.dumps(value)}" for key, value in values.items()]
+        folder = ["--series-dir", f"{self.results}/series"]
+        return [*folder, *(part for text in settings for part in ("--set", text))]
+
+    def source(self, case: str, scan: str) -> list[str]:
+        """Return the arguments that name a scan's source."""
+        pair = self.pair(case)
+        uid = pair.fixed_series if scan == "fixed" else pair.moving_series
+        source = pair.fixed_source if scan == "fixed" else pair.moving_source
+        return [source, "--set", f"series_uid={uid}"] if uid else [source]
+
+    def gives(self, *columns: str) -> bool:
+        """Return whether the manifest gives any of ``columns`` for any case; a selection may."""
+        pairs = self.given.values()
+        return bool(self.candidates) or any(
+            getattr(pair, column) is not None for pair in pairs for column in columns
+        )
+
+    def fetched_pairs(self) -> int:
+        """Return how many pairs of scans come from the archive, candidates included."""
+        scans = ((pair.fixed_source, pair.moving_source) for pair in self.given.values())
+        own = sum(any(is_series_uid(source) for source in both) for both in scans)
+        return max(own, len(self.candidates))
+
+    def downloads(self, what: Literal["source", "mask"]) -> bool:
+        """Return whether any case's scans, or lung masks, are fetched from the archive.
+
+        Asked once and not for each case, since Snakemake asks for a job's resources many times.
+        """
+        if self.candidates and (what == "source" or self.config.screen.masks == "published"):
+            return True
+        columns = [f"{scan}_{what}" for scan in SCANS]
+        sources = [getattr(pair, name) for pair in self.given.values() for name in columns]
+        return any(source and is_series_uid(source) for source in sources)
+
+    def mask(self, case: str, scan: str) -> list[str]:
+        """Return the options that give a scan's lung mask, if the manifest has one."""
+        pair = self.pair(case)
+        source = pair.fixed_source if scan == "fixed" else pair.moving_source
+        mask = pair.fixed_mask if scan == "fixed" else pair.moving_mask
+        if mask is None:
+            return []
+        # A segmentation of the archive must be of this very series.
+        of = ["--series-uid", source] if is_series_uid(mask) and is_series_uid(source) else []
+        return ["--given", mask, *of]
+
+    def sources_present(self, case: str) -> list[str]:
+        """Return a case's sources that are inputs of their stage (see :meth:`present`)."""
+        pair = self.pair(case)
+        return self._present((pair.fixed_source, pair.moving_source), f"cases/{case}/scans")
+
+    def masks_present(self, case: str) -> list[str]:
+        """Return a case's given lung masks that are inputs of their stage."""
+        pair = self.pair(case)
+        return self._present((pair.fixed_mask, pair.moving_mask), f"cases/{case}/lungs")
+
+    def vessels_present(self, case: str) -> list[str]:
+        """Return a case's given vessel maps that are inputs of their stage."""
+        pair = self.pair(case)
+        return self._present((pair.fixed_vessels, pair.moving_vessels), f"cases/{case}/vessels")
+
+    def _present(self, paths: tuple[str | Path | None, ...], made_in: str) -> list[str]:
+        return [
+            found
+            for scan, path in zip(SCANS, paths, strict=True)
+            if path is not None and not is_series_uid(str(path))
+            for found in self.present(Path(path), f"{made_in}/{scan}.nii.gz")
+        ]
+
+    def present(self, path: Path, made: str) -> list[str]:
+        """Return ``[path]`` if it can be found or what is made of it can, else nothing.
+
+        A source that is missing must not stop the other cases, so it is no input of its rule:
+        the command finds it missing and quarantines the case. But once ``made`` (a path below the
+        results) exists, a source that is away for a while must not make it again.
+        """
+        # Unlike Path.exists, no error for a name that is too long or a folder that is closed: one
+        # such source would end the planning for all cases.
+        there = os.path.exists(path) or os.path.exists(self.config.results / made)  # noqa: PTH110
+        return [str(path)] if there else []
+
+    def landmarks(self, case: str) -> Path:
+        """Return a case's landmarks; raise ``BadInputError`` if the manifest names none."""
+        path = self.pair(case).landmarks
+        if path is None:
+            raise BadInputError(
+                "the case has no landmarks to evaluate", code="no_landmarks", file=self.manifest,
+                field=f"{case}, column landmarks", remedy="name a landmark file",
+            )  # fmt: skip
+        return path
+
+    @staticmethod
+    def option(name: str, value: object) -> list[str]:
+        """Return ``[name, value]``, or nothing if there is no value."""
+        return [name, str(value)] if value else []
+
+    def given_moving_vessels(self, case: str, *, rigid: str) -> list[str]:
+        """Return the options for a vessel map of the follow-up, if the user gave one."""
+        given = self.option("--given", self.pair(case).moving_vessels)
+        return [*given, "--rigid", rigid] if given else []
+
+    def targets(self, *, quarantined: bool = True) -> list[str]:
+        """Return the last files of the build, which the report is made of.
+
+        Without ``quarantined`` those of the cases that no command set aside; of the test cases
+        only if their pool is whole.
+        """
+        root = self.config.results / "cases"
+        aside = {
+            case
+            for case in self.pairs
+            if not quarantined and (root / case / REJECTED_NAME).exists()
+        }
+        whole = aside.isdisjoint(Path(path).parts[-3] for path in self.test_pool())
+        wanted = [f"{self.results}/cohort/test.tsv"] if self.has_test_pool() and whole else []
+        for case, pair in self.pairs.items():
+            if case not in aside:
+                wanted += self._targets_of(case, pair)
+        return wanted
+
+    def _targets_of(self, case: str, pair: Pair) -> list[str]:
+        root = f"{self.results}/cases/{case}"
+        wanted = [f"{root}/clouds/{scan}_keypoints.npz" for scan in SCANS]
+        wanted.append(f"{root}/vessels/gates.json")
+        wanted += [f"{root}/{folder}/field.nii.gz" for folder in METHODS.values()]
+        if pair.landmarks is not None:
+            wanted += [f"{root}/evaluation/{method}.json" for method in METHODS]
+        return wanted

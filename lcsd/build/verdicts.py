@@ -1,0 +1,102 @@
+"""Gates: verdicts on the plausibility of a result. Data, not failures."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lcsd.io.files import read_json
+from lcsd.io.tables import as_number
+from lcsd.settings.gates import Limits
+
+GATE_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
+"""Names of gates become reason codes."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a figure of a case is plausible and usual, as :func:`verdict` says it.
+
+    Parameters
+    ----------
+    name, of
+        The gate, and what its figure was measured on, such as a scan.
+    low, high
+        Limits of what is plausible; None is no limit.
+    usual_low, usual_high
+        Limits of what is usual.
+    flagged
+        Passed, but unusual.
+    """
+
+    name: str
+    of: str
+    value: float
+    low: float | None
+    high: float | None
+    usual_low: float | None
+    usual_high: float | None
+    passed: bool
+    flagged: bool
+
+
+def read_verdicts(path: Path) -> list[Verdict]:
+    """Return the verdicts on a case; raise ``ValueError`` if they are none."""
+    gates = read_json(path).get("gates")
+    if not isinstance(gates, list):
+        raise ValueError("gates is missing or not a list")
+    return [_verdict(gate, f"gate {number}") for number, gate in enumerate(gates, 1)]
+
+
+def _verdict(gate: object, where: str) -> Verdict:
+    if not isinstance(gate, dict):
+        raise ValueError(f"{where} is not an object")
+    name, value = gate.get("name"), as_number(gate.get("value"))
+    if not isinstance(name, str) or not GATE_PATTERN.fullmatch(name):
+        raise ValueError(f"{where}: name is missing or not a gate's: {name!r}")
+    if value is None:
+        raise ValueError(f"{where}: value is missing or not a number: {gate.get('value')!r}")
+    limits = {key: gate.get(key) for key in ("low", "high", "usual_low", "usual_high")}
+    known = {key: as_number(limit) for key, limit in limits.items()}
+    for key, limit in limits.items():
+        if limit is not None and known[key] is None:
+            raise ValueError(f"{where}: {key} is neither a number nor null: {limit!r}")
+    passed, flagged = gate.get("passed"), gate.get("flagged")
+    if not isinstance(passed, bool) or not isinstance(flagged, bool):
+        raise ValueError(f"{where}: passed or flagged is neither true nor false")
+    of = " ".join(str(gate.get("of", "")).split())
+    return Verdict(name, of, value, **known, passed=passed, flagged=flagged)
+
+
+def in_range(name: str, value: float, *, low: float | None, high: float | None) -> dict[str, Any]:
+    """Return the verdict whether a figure lies within limits; a limit of None is off.
+
+    Returns
+    -------
+    dict
+        ``name``, ``value``, ``low``, ``high`` and ``passed``.
+    """
+    passed = (low is None or value >= low) and (high is None or value <= high)
+    return {"name": name, "value": value, "low": low, "high": high, "passed": passed}
+
+
+def verdict(name: str, value: float, limits: Limits, *, of: str) -> dict[str, Any]:
+    """Return the verdict whether a figure is plausible, and whether it is usual.
+
+    Parameters
+    ----------
+    of
+        What the figure was measured on, such as a scan.
+
+    Returns
+    -------
+    dict
+        As :func:`in_range`, and ``of``, ``usual_low``, ``usual_high`` and ``flagged``: passed, but
+        unusual.
+    """
+    found = in_range(name, value, low=limits.least, high=limits.most)
+    usual = in_range(name, value, low=limits.usual_least, high=limits.usual_most)
+    return {
+        **found, "of": of, "usual_low": usual["low"], "usual_high": usual["high"],
+        "flagged": found["passed"] and not usual["passed"],
+    }  # fmt: skip

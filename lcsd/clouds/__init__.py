@@ -1,0 +1,1 @@
+"""Dense clouds, sparse clouds, and the point formats of other programs."""

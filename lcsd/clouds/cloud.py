@@ -1,0 +1,117 @@
+"""Dense cloud: every voxel of a vessel mask as a point, with the vessel's local radius."""
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from lcsd.errors import BadInputError
+from lcsd.io.images import Image
+from lcsd.io.points import Cloud
+
+RADIUS_OFFSET_VOXELS = 0.5
+"""The vessel wall lies half a voxel before the nearest background voxel centre."""
+
+OPEN_BALL_MARGIN = 1e-9
+"""mm^2; keeps the square of a rounded root from counting the ball's surface as inside."""
+
+
+@numba.njit(cache=True)  # type: ignore[misc]
+def _paint_thickness(
+    depth: NDArray[np.float64],
+    voxels: NDArray[np.int64],
+    spacing: NDArray[np.float64],
+    thickness: NDArray[np.float64],
+) -> None:
+    """Give each voxel the largest depth of all inscribed balls that cover it."""
+    shape = depth.shape
+    for row in range(voxels.shape[0]):
+        z, y, x = voxels[row, 0], voxels[row, 1], voxels[row, 2]
+        radius = depth[z, y, x]
+        reach_z = int(radius / spacing[0])
+        reach_y = int(radius / spacing[1])
+        reach_x = int(radius / spacing[2])
+        for i in range(max(0, z - reach_z), min(shape[0], z + reach_z + 1)):
+            for j in range(max(0, y - reach_y), min(shape[1], y + reach_y + 1)):
+                for k in range(max(0, x - reach_x), min(shape[2], x + reach_x + 1)):
+                    squared = (
+                        ((i - z) * spacing[0]) ** 2
+                        + ((j - y) * spacing[1]) ** 2
+                        + ((k - x) * spacing[2]) ** 2
+                    )
+                    # The ball is open: its surface touches the nearest background voxel centre.
+                    if squared < radius * radius - OPEN_BALL_MARGIN and thickness[i, j, k] < radius:
+                        thickness[i, j, k] = radius
+
+
+def local_radius(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) -> NDArray[Any]:
+    """Return the radius of the structure at each voxel of a mask.
+
+    Parameters
+    ----------
+    mask
+        Shape (z, y, x).
+    spacing
+        Voxel spacing along x, y, z, mm.
+
+    Returns
+    -------
+    NDArray
+        Shape (z, y, x), mm: radius of the largest ball inside the mask that covers the voxel;
+        0 outside the mask.
+
+    Notes
+    -----
+    Local thickness, Hildebrand and Rüegsegger, J. Microscopy 185 (1997) 67. The image border
+    counts as background.
+    """
+    spacing_zyx = np.asarray(spacing[::-1], dtype=np.float64)
+    depth = distance_transform_edt(np.pad(mask, 1), sampling=spacing_zyx)[1:-1, 1:-1, 1:-1]
+    depth = np.ascontiguousarray(depth, dtype=np.float64)
+    thickness = np.zeros_like(depth)
+    _paint_thickness(depth, np.argwhere(mask), spacing_zyx, thickness)
+    return np.where(mask, thickness - RADIUS_OFFSET_VOXELS * spacing_zyx.min(), 0.0)
+
+
+def dense_cloud(vessels: Image, *, meta: dict[str, Any] | None = None) -> Cloud:
+    """Return one point per vessel voxel.
+
+    Parameters
+    ----------
+    vessels
+        Vessel mask or label volume; labels above 1 (arteries, veins) are kept per point.
+    meta
+        Added to the cloud's metadata.
+
+    Returns
+    -------
+    Cloud
+        Voxel centres in LPS mm in raster order (z, y, x), with ``radius`` in mm.
+
+    Raises
+    ------
+    BadInputError
+        If there is no vessel voxel.
+
+    Notes
+    -----
+    Heinrich et al., ICCV 2023, supplement section 1: the dense cloud is every coordinate of the
+    vessel segmentation.
+    """
+    mask = vessels.array != 0
+    if not mask.any():
+        raise BadInputError(
+            "the vessel mask is empty", code="empty_vessels", expected="at least one voxel",
+            found="0 voxels", remedy="look at the scan and its vessel segmentation",
+        )  # fmt: skip
+    where = np.argwhere(mask)
+    labels = vessels.array[mask]
+    spacing = vessels.grid.spacing
+    return Cloud(
+        points=vessels.grid.voxel_to_world(where[:, ::-1].astype(np.float64)).astype(np.float32),
+        radius=local_radius(mask, spacing)[mask].astype(np.float32),
+        label=labels.astype(np.uint8) if labels.max() > 1 else None,
+        meta={"stage": "cloud", "spacing_mm": list(spacing), **(meta or {})},
+    )

@@ -1,0 +1,311 @@
+"""Point clouds in other programs' files: read into LPS mm, written back as they came.
+
+Each reader keeps what else the file holds (columns, faces, point data), so that the moved points
+can be written into a copy of it.
+"""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.errors import BadInputError
+from lcsd.geometry import flip_lps_ras
+from lcsd.io.files import atomic_path, not_whole, require_file
+from lcsd.io.points import Cloud, check_points, read_cloud, write_cloud
+from lcsd.io.sizes import check_ply, check_vtp
+
+Frame = Literal["lps", "ras"]
+Unit = Literal["mm", "m"]
+Points = NDArray[Any]
+Labels = NDArray[np.uint8] | None
+Writer = Callable[[Path, Points], None]
+"""Writes points in the file's own frame and unit to a path that does not exist yet."""
+
+MM_PER = {"mm": 1.0, "m": 1000.0}
+LABEL = "label"
+"""Name of the column, property or array that holds each point's structure."""
+
+TENSOR_KEYS = ("points", "pos", "xyz", "coords", "vertices")
+"""Names under which a dictionary of tensors may hold the points."""
+
+
+@dataclass(frozen=True)
+class CloudFile:
+    """A cloud and a way to write other points in its place.
+
+    Parameters
+    ----------
+    cloud
+        LPS mm.
+    suffix
+        The file's own, lower case, such as ``.ply``.
+    write
+        ``write(path, points)``: points (N, 3) in LPS mm, one per point of the cloud, are written
+        in the file's own format, frame and unit; whole or not at all.
+    """
+
+    cloud: Cloud
+    suffix: str
+    write: Writer
+
+
+def _broken(path: Path, why: object, *, expected: str) -> BadInputError:
+    text = " ".join(str(why).split())
+    return BadInputError(
+        f"not a readable cloud ({text})", code="bad_cloud_file", file=path, expected=expected
+    )
+
+
+def _labels(values: Any, path: Path) -> Labels:
+    """Return structure labels as bytes; refuse what a byte cannot hold."""
+    found = np.asarray(values)
+    if found.shape and (found != found.astype(np.uint8)).any():
+        raise BadInputError(
+            "labels are not small whole numbers", code="bad_labels", file=path, field=LABEL,
+            expected="0 to 255", found=f"{found.min()} to {found.max()}",
+        )  # fmt: skip
+    return found.astype(np.uint8)
+
+
+def _read_npy(path: Path) -> tuple[Points, Labels, Writer]:
+    # Mapped first: a header that declares more than the file has must not be given memory.
+    points = np.array(np.load(path, allow_pickle=False, mmap_mode="r"))
+
+    def write(to: Path, moved: Points) -> None:
+        with to.open("wb") as handle:
+            np.save(handle, moved.astype(points.dtype))
+
+    return points, None, write
+
+
+def _read_table(path: Path) -> tuple[Points, Labels, Writer]:
+    """Read a table: by comma if ``.csv``, by white space or comma else; x, y, z by name if any."""
+    import pandas as pd  # noqa: PLC0415
+
+    how: dict[str, Any] = {"sep": ","} if path.suffix.lower() == ".csv" else {"sep": r"[\s,]+"}
+    how |= {"comment": "#", "engine": "python", "skipinitialspace": True}
+    table = pd.read_csv(path, header=None, dtype=str, encoding="utf-8-sig", **how)
+    first = pd.to_numeric(table.iloc[0], errors="coerce")
+    named = bool(first.isna().all())
+    names = [str(cell).strip() for cell in table.iloc[0]] if named else None
+    body = table.iloc[1:].reset_index(drop=True) if named else table
+    lower = [name.lower() for name in names or ()]
+    columns = [lower.index(axis) for axis in "xyz"] if {*"xyz"} <= {*lower} else [0, 1, 2]
+    if body.shape[1] < 3:
+        raise ValueError(f"{body.shape[1]} columns")
+    points = body.iloc[:, columns].apply(pd.to_numeric).to_numpy(np.float64)
+    labels = None
+    if LABEL in lower:
+        labels = _labels(pd.to_numeric(body.iloc[:, lower.index(LABEL)]).to_numpy(), path)
+
+    def write(to: Path, moved: Points) -> None:
+        moved_table = body.copy()
+        for axis, column in enumerate(columns):
+            moved_table[column] = [f"{value:.6g}" for value in moved[:, axis]]
+        separator = "," if path.suffix.lower() == ".csv" else " "
+        moved_table.to_csv(to, sep=separator, header=names or False, index=False)
+
+    return points, labels, write
+
+
+def _read_ply(path: Path) -> tuple[Points, Labels, Writer]:
+    import plyfile  # noqa: PLC0415
+
+    check_ply(path)
+    content = plyfile.PlyData.read(str(path))
+    vertex = content["vertex"]
+    points = np.stack([vertex[axis] for axis in "xyz"], axis=1)
+    names = [item.name for item in vertex.properties]
+    labels = _labels(vertex[LABEL], path) if LABEL in names else None
+
+    def write(to: Path, moved: Points) -> None:
+        for column, axis in enumerate("xyz"):
+            vertex.data[axis] = moved[:, column]
+        content.write(str(to))
+
+    return points, labels, write
+
+
+def _updated(reader: Any) -> str:
+    """Update a reader of VTK; return its errors and VTK's own warnings, empty if all is well.
+
+    VTK raises nothing: it prints. A reader's warnings (a newer version of the format) do not count.
+    """
+    from vtkmodules.vtkCommonCore import (  # noqa: PLC0415
+        vtkLogger,
+        vtkObject,
+        vtkOutputWindow,
+        vtkStringOutputWindow,
+    )
+
+    errors: list[str] = []
+    reader.AddObserver("ErrorEvent", lambda *_: errors.append("damaged"))
+    reader.AddObserver("WarningEvent", lambda *_: None)
+    before, window = vtkOutputWindow.GetInstance(), vtkStringOutputWindow()
+    displayed = vtkObject.GetGlobalWarningDisplay()
+    vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_OFF)
+    vtkOutputWindow.SetInstance(window)
+    vtkObject.GlobalWarningDisplayOn()
+    try:
+        reader.Update()
+    finally:
+        vtkObject.SetGlobalWarningDisplay(displayed)
+        vtkOutputWindow.SetInstance(before)
+    said = window.GetOutput().strip().splitlines()
+    return said[-1] if said else "".join(errors[:1])
+
+
+def _read_vtk(path: Path) -> tuple[Points, Labels, Writer]:
+    from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy  # noqa: PLC0415
+    from vtkmodules.vtkIOLegacy import vtkPolyDataReader, vtkPolyDataWriter  # noqa: PLC0415
+    from vtkmodules.vtkIOXML import (  # noqa: PLC0415
+        vtkXMLPolyDataReader,
+        vtkXMLPolyDataWriter,
+    )
+
+    xml = path.suffix.lower() == ".vtp"
+    if xml:
+        check_vtp(path)
+    reader = vtkXMLPolyDataReader() if xml else vtkPolyDataReader()
+    reader.SetFileName(str(path))
+    # After an error the arrays have their full length, the rest of it uninitialised memory.
+    complaints = _updated(reader)
+    if complaints:
+        raise ValueError(complaints)
+    content = reader.GetOutput()
+    if content is None or content.GetPoints() is None:
+        raise ValueError("no points of a PolyData")
+    points = vtk_to_numpy(content.GetPoints().GetData()).copy()
+    array = content.GetPointData().GetArray(LABEL)
+    labels = None if array is None else _labels(vtk_to_numpy(array), path)
+
+    def write(to: Path, moved: Points) -> None:
+        content.GetPoints().SetData(numpy_to_vtk(moved.astype(points.dtype), deep=True))
+        writer = vtkXMLPolyDataWriter() if xml else vtkPolyDataWriter()
+        writer.SetFileName(str(to))
+        writer.SetInputData(content)
+        if not writer.Write() or writer.GetErrorCode():
+            raise not_whole()
+
+    return points, labels, write
+
+
+def _read_torch(path: Path) -> tuple[Points, Labels, Writer]:
+    import torch  # noqa: PLC0415
+
+    # Without code in the file: a pickle may run anything.
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    key = None
+    if isinstance(content, dict):
+        key = next((name for name in TENSOR_KEYS if name in content), None)
+        if key is None:
+            raise ValueError(f"no entry {', '.join(TENSOR_KEYS)}")
+    found = content if key is None else content[key]
+    if not isinstance(found, torch.Tensor):
+        raise TypeError(f"a {type(found).__name__}, no tensor")
+    batched = found.dim() == 3 and len(found) == 1
+    points = (found[0] if batched else found).numpy()
+    labels = None
+    if key is not None and isinstance(content.get(LABEL), torch.Tensor):
+        labels = _labels(content[LABEL].numpy().reshape(-1), path)
+
+    def write(to: Path, moved: Points) -> None:
+        tensor = torch.as_tensor(moved).to(found.dtype).reshape(found.shape)
+        # In memory first: torch's own file does not say why it could not be written.
+        buffer = io.BytesIO()
+        torch.save(tensor if key is None else {**content, key: tensor}, buffer)
+        to.write_bytes(buffer.getbuffer())
+
+    return points, labels, write
+
+
+_READERS: dict[str, tuple[Callable[[Path], tuple[Points, Labels, Writer]], str]] = {
+    ".npy": (_read_npy, "an array (N, 3)"),
+    ".csv": (_read_table, "a table with columns x, y, z or three number columns first"),
+    ".txt": (_read_table, "rows of at least three numbers, by white space or comma"),
+    ".ply": (_read_ply, "a PLY file with vertices x, y, z"),
+    ".vtk": (_read_vtk, "a legacy VTK file of PolyData"),
+    ".vtp": (_read_vtk, "an XML VTK file of PolyData"),
+    ".pth": (_read_torch, "a tensor (N, 3), or a dictionary that holds one, without code"),
+}
+
+SUFFIXES = (".npz", *_READERS)
+"""Formats that :func:`read_cloud_file` takes."""
+
+
+def _to_lps_mm(points: Points, frame: Frame, unit: Unit) -> Points:
+    world = np.asarray(points, dtype=np.float64) * MM_PER[unit]
+    return flip_lps_ras(world) if frame == "ras" else world
+
+
+def _from_lps_mm(points: Points, frame: Frame, unit: Unit) -> Points:
+    world = np.asarray(points, dtype=np.float64)
+    return (flip_lps_ras(world) if frame == "ras" else world) / MM_PER[unit]
+
+
+def _read_own(path: Path, frame: Frame, unit: Unit) -> CloudFile:
+    cloud = read_cloud(path)
+    world = _to_lps_mm(cloud.points, frame, unit).astype(np.float32)
+
+    def write(to: Path, moved: Points) -> None:
+        own = _from_lps_mm(moved, frame, unit).astype(np.float32)
+        write_cloud(to, Cloud(own, cloud.index, cloud.label, cloud.radius, cloud.weight))
+
+    return CloudFile(
+        Cloud(world, cloud.index, cloud.label, cloud.radius, cloud.weight, cloud.meta),
+        ".npz", write,
+    )  # fmt: skip
+
+
+def read_cloud_file(path: Path, *, frame: Frame = "lps", unit: Unit = "mm") -> CloudFile:
+    """Return the cloud in a file of any format in ``SUFFIXES``.
+
+    Parameters
+    ----------
+    path
+        The format is chosen by the suffix. An array, column or property named ``label`` becomes
+        the cloud's label; ``.pth`` is read without running code from it.
+    frame, unit
+        Of the coordinates in the file; files rarely say.
+
+    Raises
+    ------
+    BadInputError
+        Unknown suffix; unreadable file; no points; points that are not (N, 3) or not finite;
+        labels beyond 0 to 255 or of another number than the points.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return _read_own(path, frame, unit)
+    if suffix not in _READERS:
+        raise BadInputError(
+            "unknown format of a cloud", code="unknown_format", file=path,
+            expected=", ".join(SUFFIXES), found=suffix or "no suffix",
+        )  # fmt: skip
+    read, expected = _READERS[suffix]
+    require_file(path)
+    try:
+        points, labels, write_own = read(path)
+    except (BadInputError, MemoryError):
+        raise
+    except Exception as error:  # each library has errors of its own; none is swallowed
+        raise _broken(path, error, expected=expected) from error
+    check_points(points, file=path)
+    if labels is not None and len(labels) != len(points):
+        raise BadInputError(
+            "labels and points differ in number", code="length_mismatch", file=path, field=LABEL,
+            expected=len(points), found=len(labels),
+        )  # fmt: skip
+
+    def write(to: Path, moved: Points) -> None:
+        with atomic_path(to) as temporary:
+            write_own(temporary, _from_lps_mm(moved, frame, unit))
+
+    world = _to_lps_mm(points, frame, unit).astype(np.float32)
+    return CloudFile(Cloud(world, label=labels, meta={"source": path.name}), suffix, write)

@@ -1,0 +1,244 @@
+"""Sparse cloud: the points of a dense cloud whose kNN density is a local maximum."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from lcsd.errors import BadInputError
+from lcsd.io.points import Cloud, check_points
+from lcsd.settings.keypoints import KeypointsSettings
+
+LATTICE_TOLERANCE_VOXELS = 0.01
+"""Points this close to whole voxels are on a lattice: float32 mm round to about 1e-4 voxel."""
+
+SQUARED_DISTANCE_DECIMALS = 6
+"""Squared distances in voxels are compared after rounding to this; on a lattice it is exact."""
+
+SPARE_NEIGHBOURS = 24
+"""Asked for beyond k, so that the shell of equal distances at rank k is complete in one query
+for most points of a voxel lattice; the others are asked again."""
+
+
+@dataclass(frozen=True)
+class KeypointReport:
+    """How the sparse cloud came about.
+
+    Parameters
+    ----------
+    dense, sparse
+        Number of points before and after.
+    sigma
+        Density weight at which the points were chosen, 1/voxel; None if all points were kept.
+    warnings
+        What the user should know, one sentence each.
+    """
+
+    dense: int
+    sparse: int
+    sigma: float | None
+    warnings: tuple[str, ...] = ()
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures for printing and for the cloud's metadata."""
+        return {
+            "points": self.sparse, "dense_points": self.dense, "sigma": self.sigma,
+            "warnings": list(self.warnings),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The k nearest points of each point, itself included, in a total order.
+
+    Parameters
+    ----------
+    index
+        Rows, shape (N, k), ordered by (squared distance, row).
+    squared
+        Squared distances in voxels, shape (N, k), float64.
+    """
+
+    index: NDArray[np.int64] = field(repr=False)
+    squared: NDArray[np.float64] = field(repr=False)
+
+
+def _in_voxels(points: NDArray[Any], voxel_mm: float) -> NDArray[np.float64]:
+    """Return coordinates in voxels from the first point on; whole numbers on a lattice."""
+    scaled = (points.astype(np.float64) - points[0].astype(np.float64)) / voxel_mm
+    whole = np.rint(scaled)
+    on_lattice = bool(np.abs(scaled - whole).max() <= LATTICE_TOLERANCE_VOXELS)
+    return whole if on_lattice else scaled
+
+
+def nearest_neighbours(coordinates: NDArray[np.float64], k: int, *, workers: int = 1) -> Neighbours:
+    """Return the k nearest neighbours of every point, ties in distance ordered by row.
+
+    Parameters
+    ----------
+    coordinates
+        Shape (N, 3), voxels, N >= k.
+    workers
+        Threads of the search; the result does not depend on them.
+
+    Notes
+    -----
+    A tree returns an arbitrary choice among equally distant points. So more than k are asked
+    for until the last one found is farther than rank k; then the order is unique.
+    """
+    tree = cKDTree(coordinates)
+    count = len(coordinates)
+    index = np.empty((count, k), dtype=np.int64)
+    squared = np.empty((count, k), dtype=np.float64)
+    open_rows = np.arange(count)
+    asked = min(count, k + SPARE_NEIGHBOURS)
+    while len(open_rows):
+        found = tree.query(coordinates[open_rows], k=asked, workers=workers)[1]
+        found = found.reshape(len(open_rows), asked)
+        # Rows ascending first: a stable sort by distance then breaks ties by row.
+        found.sort(axis=1)
+        delta = coordinates[found] - coordinates[open_rows][:, None]
+        distance = np.round((delta**2).sum(axis=2), SQUARED_DISTANCE_DECIMALS)
+        order = np.argsort(distance, axis=1, kind="stable")
+        distance = np.take_along_axis(distance, order, axis=1)
+        complete = (distance[:, -1] > distance[:, k - 1]) | (asked == count)
+        rows = open_rows[complete]
+        index[rows] = np.take_along_axis(found, order, axis=1)[complete, :k]
+        squared[rows] = distance[complete, :k]
+        open_rows = open_rows[~complete]
+        asked = min(count, 2 * asked)
+    return Neighbours(index, squared)
+
+
+def local_maxima(
+    neighbours: Neighbours, *, j: int, sigma: float, tie_tolerance: float
+) -> NDArray[np.bool_]:
+    """Return which points have the largest density among their j nearest, shape (N,).
+
+    Notes
+    -----
+    Heinrich et al., ICCV 2023, supplement section 1, with the sign of the released program:
+    ``D(p) = mean over k of exp(-|p - q|^2 sigma^2)``. Equal densities are all kept, because on a
+    voxel lattice plateaus dominate; equal means within a relative tolerance.
+    """
+    density = np.exp(neighbours.squared * -(sigma**2)).mean(axis=1)
+    highest = density[neighbours.index[:, :j]].max(axis=1)
+    kept: NDArray[np.bool_] = density >= highest * (1.0 - tie_tolerance)
+    return kept
+
+
+def find_keypoints(
+    points: NDArray[Any],
+    *,
+    voxel_mm: float,
+    settings: KeypointsSettings | None = None,
+    file: Path | None = None,
+    workers: int = 1,
+) -> tuple[NDArray[np.int64], KeypointReport]:
+    """Return the rows of a dense cloud that make the sparse cloud.
+
+    Parameters
+    ----------
+    points
+        Shape (N, 3), mm; axis-aligned voxel centres or any cloud.
+    voxel_mm
+        Length in mm that counts as one voxel; ``sigma`` is per voxel.
+    settings
+        Neighbours, density weights and what to do on shortage; the defaults if None.
+    file
+        Named in errors.
+    workers
+        Threads of the neighbour search.
+
+    Returns
+    -------
+    rows, report
+        Ascending rows, shape (M,), and how they were chosen.
+
+    Raises
+    ------
+    BadInputError
+        Fewer points than ``k``; not finite; too few stay and ``on_shortage`` is ``error``.
+    """
+    settings = settings or KeypointsSettings()
+    check_points(points, file=file)
+    if len(points) < settings.k:
+        raise BadInputError(
+            "the cloud has fewer points than neighbours are needed", code="fewer_points_than_k",
+            file=file, field="k", expected=f">= {settings.k} points", found=len(points),
+            remedy="check the vessel mask, or lower keypoints.k and keypoints.j",
+        )  # fmt: skip
+    if len(points) < settings.min_points:
+        shortage = f"the dense cloud has {len(points)} points, fewer than {settings.min_points}"
+        return _shortage(len(points), shortage, settings, file)
+    neighbours = nearest_neighbours(_in_voxels(points, voxel_mm), settings.k, workers=workers)
+    steps = int(round((settings.sigma_limit - settings.sigma_start) / settings.sigma_step, 6)) + 1
+    best = 0
+    for step in range(steps):
+        sigma = round(settings.sigma_start + step * settings.sigma_step, 9)
+        kept = local_maxima(
+            neighbours, j=settings.j, sigma=sigma, tie_tolerance=settings.tie_tolerance
+        )
+        best = int(kept.sum())
+        if best >= settings.min_points:
+            return np.flatnonzero(kept), KeypointReport(len(points), best, sigma)
+    shortage = f"{best} points stay at sigma {sigma}, fewer than {settings.min_points}"
+    return _shortage(len(points), shortage, settings, file)
+
+
+def _shortage(
+    count: int, shortage: str, settings: KeypointsSettings, file: Path | None
+) -> tuple[NDArray[np.int64], KeypointReport]:
+    if settings.on_shortage == "error":
+        raise BadInputError(
+            shortage, code="too_few_keypoints", file=file, field="min_points",
+            remedy="lower keypoints.min_points, raise sigma_limit, or set on_shortage: all",
+        )  # fmt: skip
+    return np.arange(count), KeypointReport(count, count, None, (f"{shortage}: all are kept",))
+
+
+def sparse_cloud(
+    dense: Cloud,
+    settings: KeypointsSettings,
+    *,
+    file: Path | None = None,
+    workers: int = 1,
+) -> tuple[Cloud, KeypointReport]:
+    """Return the sparse cloud of a dense one, and how it was chosen.
+
+    Points keep their radius and label; ``index`` is their row in the dense cloud.
+
+    Raises
+    ------
+    BadInputError
+        As :func:`find_keypoints`; also if the cloud does not say its voxel spacing.
+    """
+    spacing = dense.meta.get("spacing_mm")
+    if not isinstance(spacing, list) or not spacing:
+        raise BadInputError(
+            "the cloud does not say its voxel spacing", code="no_spacing", file=file,
+            field="meta.spacing_mm", expected="[x, y, z] mm", found=spacing,
+            remedy="make it with 'lcsd cloud'",
+        )  # fmt: skip
+    # On anisotropic voxels the edge of the cube of equal volume counts as one voxel.
+    voxel_mm = float(np.prod(spacing) ** (1 / len(spacing)))
+    rows, report = find_keypoints(
+        dense.points, voxel_mm=voxel_mm, settings=settings, file=file, workers=workers
+    )
+    cloud = Cloud(
+        points=dense.points[rows],
+        index=rows,
+        label=None if dense.label is None else dense.label[rows],
+        radius=None if dense.radius is None else dense.radius[rows],
+        weight=None if dense.weight is None else dense.weight[rows],
+        meta={
+            **dense.meta,
+            "stage": "keypoints",
+            "settings": settings.model_dump(mode="json"),
+            **report.figures(),
+        },
+    )
+    return cloud, report

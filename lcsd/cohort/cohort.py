@@ -1,0 +1,199 @@
+"""The cohort as a whole: load, judge, draw, count, price, write."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from lcsd.cohort.index import Connection, Wanted, connect, default_index, first_row, load_series
+from lcsd.cohort.rules import Step, funnel, judge
+from lcsd.cohort.sample import draw
+from lcsd.errors import BadInputError, WorkError
+from lcsd.io.files import BLANKS, FORMULA_SIGNS, TEXT_SIGN, atomic_path, require_file, write_table
+from lcsd.settings.cohort import CohortSettings
+
+ID_PATTERNS = {
+    "patient": (re.compile(r"[A-Za-z0-9._-]{1,64}"), "letters, digits, '.', '_' and '-'"),
+    "series": (re.compile(r"[0-9.]{1,64}"), "a DICOM UID: digits and '.', at most 64"),
+}
+"""DICOM PS3.5 6.2 bounds both at 64 characters."""
+
+MEGABYTES_PER_GB = 1000.0
+MEGABIT_PER_GB = 8000.0
+SECONDS_PER_HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A judged cohort, still in its database.
+
+    Parameters
+    ----------
+    steps
+        The funnel.
+    index
+        Main index that was read.
+    download_gb
+        Size of the sampled series, 10^9 bytes.
+    """
+
+    connection: Connection
+    settings: CohortSettings
+    steps: list[Step]
+    index: Path
+    download_gb: float
+
+    @property
+    def download_hours(self) -> float:
+        """Hours of download at the setting's network speed."""
+        return self.download_gb * MEGABIT_PER_GB / self.settings.bandwidth_mbit_s / SECONDS_PER_HOUR
+
+    @property
+    def download_usd(self) -> float:
+        """Price of the download in US dollars."""
+        return self.download_gb * self.settings.egress_usd_per_gb
+
+    def count(self, name: str) -> int:
+        """Return the patients left after the step of that name."""
+        return next(step.patients for step in self.steps if step.name == name)
+
+    def warnings(self) -> list[str]:
+        """Return what a user should know: checks that were left out, samples cut short."""
+        lines = [
+            f"{name} is not given, so {what} is not checked; it is fetched with the package "
+            f"idc-index and named by --set {name}=FILE"
+            for name, what in (
+                ("volume_geometry_index", "the spacing of slices"),
+                ("ct_index", "the tilt of the gantry"),
+            )
+            if getattr(self.settings, name) is None
+        ]
+        lines += [
+            f"{self.count(role)} of {wanted} pairs for {role}: the candidates are used up"
+            for role, wanted in (
+                ("train", self.settings.train), ("test_pool", self.settings.test_pool),
+            )
+            if self.count(role) < wanted
+        ]  # fmt: skip
+        return lines
+
+
+def read_ids(kind: str, given: Sequence[str], file: Path | None) -> tuple[str, ...]:
+    """Return the user's ``patient`` or ``series`` identifiers, of options and of a file.
+
+    A file has one a line; blank lines and lines that begin with ``#`` are skipped.
+    """
+    rows = [(identifier.strip(), None, f"--{kind}") for identifier in given]
+    if file is not None:
+        try:
+            text = require_file(file).read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise BadInputError(
+                f"not a text file ({error})", code="bad_list", file=file,
+                expected="one identifier a line",
+            ) from error  # fmt: skip
+        rows += [
+            (line.strip(), file, f"line {number}")  # type: ignore[misc]
+            for number, line in enumerate(text.splitlines(), 1)
+            if line.strip() and not line.startswith("#")
+        ]
+        if len(rows) == len(given):
+            raise BadInputError(
+                "no identifier in the list", code="empty_table", file=file,
+                expected="one identifier a line",
+            )  # fmt: skip
+    pattern, expected = ID_PATTERNS[kind]
+    for identifier, where, field in rows:
+        if not pattern.fullmatch(identifier):
+            raise BadInputError(
+                f"not an identifier of a {kind}", code="bad_identifier", file=where, field=field,
+                expected=expected, found=repr(identifier), remedy="correct it",
+            )  # fmt: skip
+    return tuple(dict.fromkeys(identifier for identifier, _, _ in rows))
+
+
+def build(settings: CohortSettings, wanted: Wanted, *, seed: int, threads: int) -> Cohort:
+    """Return the cohort of the settings, drawn by ``seed``."""
+    index = settings.index or default_index()
+    connection = connect(threads)
+    try:
+        load_series(connection, index, settings, wanted)
+        judge(connection, settings)
+        draw(connection, settings, seed=seed)
+        row = first_row(
+            connection,
+            "SELECT coalesce(sum((fixed_size_mb + moving_size_mb)::DECIMAL(18, 3)), 0)"
+            " FROM candidates WHERE sampled IS NOT NULL",
+        )
+        steps = funnel(connection, settings)
+    except duckdb.OutOfMemoryException as error:
+        raise WorkError(
+            "the index does not fit into the memory of the query", code="out_of_memory",
+            file=index, remedy="use --threads 1, or a machine with 2 GiB of free memory",
+        ) from error  # fmt: skip
+    gigabytes = float(row[0]) / MEGABYTES_PER_GB if row else 0.0
+    return Cohort(connection, settings, steps, index, gigabytes)
+
+
+KERNEL_SHARES = """
+SELECT maker, kernel, family, series,
+    round(series / sum(series) OVER (PARTITION BY maker), 6) AS share_of_maker,
+    round(series / sum(series) OVER (), 6) AS share_of_all
+FROM (
+    SELECT maker, kernel, family, count(*) AS series FROM judged WHERE broken > 3
+    GROUP BY maker, kernel, family
+) ORDER BY series DESC, maker, kernel, family
+"""
+"""Series that keep the rules up to the kind, by kernel: all time points, every thickness."""
+
+
+def _as_cells(table: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+    """Return a table whose texts are no formulas, as :func:`lcsd.io.files.as_cell` makes them."""
+    begins = f"^[{TEXT_SIGN * 2}{BLANKS}]*[{re.escape(FORMULA_SIGNS)}]"
+    cells = []
+    for name, kind in zip(table.columns, table.types, strict=True):
+        text = (
+            f"CASE WHEN regexp_matches(\"{name}\", '{begins}') "
+            f'AND try_cast("{name}" AS DOUBLE) IS NULL '
+            f'THEN \'{TEXT_SIGN * 2}\' || "{name}" ELSE "{name}" END AS "{name}"'
+        )
+        cells.append(text if kind == "VARCHAR" else f'"{name}"')
+    return table.project(", ".join(cells))
+
+
+def write(cohort: Cohort, folder: Path) -> Path:
+    """Write all tables and the figure; return the table of candidates, which comes last.
+
+    ``candidates.tsv``, ``rejected.tsv``, ``kernels.tsv``, ``funnel.tsv`` and ``funnel.png``.
+    """
+    from lcsd.cohort.figure import funnel_figure  # noqa: PLC0415
+    from lcsd.plotting import render, save  # noqa: PLC0415
+
+    first = cohort.steps[0]
+    before = [first, *cohort.steps]
+    rows = [
+        {
+            "step": step.name,
+            "reason": step.reason,
+            "asked": step.text,
+            "patients": step.patients,
+            "series": step.series,
+            "patients_removed": max(0, last.patients - step.patients)
+            if step.name not in ("train", "test_pool") else "",
+        }
+        for last, step in zip(before, cohort.steps, strict=False)
+    ]  # fmt: skip
+    columns = ("step", "reason", "asked", "patients", "series", "patients_removed")
+    write_table(folder / "funnel.tsv", columns, rows)
+    save(folder / "funnel.png", render(funnel_figure(cohort.steps), "png"))
+    queries = {
+        "kernels.tsv": KERNEL_SHARES,
+        "rejected.tsv": "SELECT * FROM rejected ORDER BY patient_id",
+        "candidates.tsv": "SELECT * FROM candidates ORDER BY patient_id",
+    }
+    for name, query in queries.items():
+        with atomic_path(folder / name) as temporary:
+            _as_cells(cohort.connection.sql(query)).write_csv(str(temporary), sep="\t", header=True)
+    return folder / "candidates.tsv"

@@ -1,0 +1,303 @@
+"""The comparison as tables: figures of every row, tests against a reference, Markdown."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.comparison.runs import Row, Score
+from lcsd.errors import BadInputError
+from lcsd.evaluation.significance import Comparison, compare_methods
+from lcsd.evaluation.statistics import bootstrap_mean, summarise
+from lcsd.io.tables import as_number
+from lcsd.settings.compare import CompareSettings
+
+ROW_COLUMNS = (
+    "name", "run", "method", "reference", "cases", "landmarks", "seeded_landmarks",
+    "source", "extrapolation", "snapped", "tre_case_mean_mm", "tre_case_std_mm", "tre_case_low_mm",
+    "tre_case_high_mm", "tre_mean_mm", "tre_std_mm", "tre_median_mm", "tre_p25_mm", "tre_p75_mm",
+    "tre_p95_mm", "tre_max_mm", "tre_before_mean_mm", "tre_before_std_mm", "tre_before_median_mm",
+    "tre_before_p25_mm", "tre_before_p75_mm", "tre_before_p95_mm", "tre_before_max_mm",
+    "std_log_jacobian", "folding_percent", "seconds", "rank_sum_p", "rank_sum_p_holm",
+)  # fmt: skip
+
+CASE_COLUMNS = (
+    "name", "case", "landmarks", "tre_mean_mm", "tre_std_mm", "tre_median_mm", "tre_p25_mm",
+    "tre_p75_mm", "tre_p95_mm", "tre_max_mm", "tre_before_mean_mm", "std_log_jacobian",
+    "folding_percent", "seconds", "rank_sum_p", "rank_sum_p_holm",
+)  # fmt: skip
+
+MOST_CASE_COLUMNS = 20
+"""With more cases the Markdown table would be too wide; compare_cases.csv has them all."""
+
+UNKNOWN = "\N{EN DASH}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A comparison.
+
+    Parameters
+    ----------
+    reference
+        Name of the row that the others are tested against.
+    rows
+        One mapping per row with the columns ``ROW_COLUMNS``; unknown figures are None.
+    cases
+        One mapping per row and case with the columns ``CASE_COLUMNS``.
+    common, dropped
+        Cases compared; cases left out with the reason.
+    """
+
+    reference: str
+    rows: tuple[Mapping[str, Any], ...]
+    cases: tuple[Mapping[str, Any], ...]
+    common: tuple[str, ...]
+    dropped: Mapping[str, str]
+
+
+def compare_rows(
+    rows: Sequence[Row],
+    common: Sequence[str],
+    dropped: Mapping[str, str],
+    settings: CompareSettings,
+    *,
+    reference: str | None = None,
+    seed: int = 0,
+) -> Table:
+    """Return the comparison of methods over their common cases.
+
+    Parameters
+    ----------
+    rows, common, dropped
+        From :func:`lcsd.comparison.runs.read_rows` and ``common_cases``.
+    reference
+        Row that the others are tested against; None: the one with the lowest mean error over all
+        landmarks.
+    seed
+        Of the bootstrap, the same for every row.
+
+    Raises
+    ------
+    BadInputError
+        If no row is called like the reference.
+    """
+    errors = {case: {row.name: row.scores[case].tre for row in rows} for case in common}
+    best = min(
+        rows, key=lambda r: float(np.concatenate([errors[c][r.name] for c in common]).mean())
+    )
+    reference = _named(rows, reference) if reference is not None else best.name
+    others = [(row.name, reference) for row in rows if row.name != reference]
+    tests = {(test.first, test.case): test for test in compare_methods(errors, others)}
+    return Table(
+        reference=reference,
+        rows=tuple(
+            # The test of one case is the test of all of them.
+            _figures(row, common, settings, seed)
+            | {"reference": row.name == reference}
+            | _p_values(tests.get((row.name, None if len(common) > 1 else common[0])))
+            for row in rows
+        ),
+        cases=tuple(
+            _case_figures(row, case) | _p_values(tests.get((row.name, case)))
+            for row in rows
+            for case in common
+        ),
+        common=tuple(common),
+        dropped=dict(dropped),
+    )
+
+
+def pooled_errors(
+    rows: Sequence[Row], common: Sequence[str], *, before: str
+) -> dict[str, NDArray[np.float64]]:
+    """Return the errors of all landmarks of the common cases by row, mm.
+
+    The errors before come first, called ``before``, if all rows started from the same.
+    """
+
+    def pooled(row: Row, name: str) -> NDArray[np.float64]:
+        return np.concatenate([getattr(row.scores[case], name) for case in common])
+
+    starts = [pooled(row, "before") for row in rows]
+    first = {before: starts[0]} if all(np.allclose(s, starts[0]) for s in starts) else {}
+    return first | {row.name: pooled(row, "tre") for row in rows}
+
+
+def _named(rows: Sequence[Row], wanted: str) -> str:
+    """Return the name of the row that a user means: its name, or a method of one build only."""
+    names = [row.name for row in rows]
+    if wanted in names:
+        return wanted
+    methods = [row.name for row in rows if row.method == wanted]
+    if len(methods) == 1:
+        return methods[0]
+    raise BadInputError(
+        "no such row" if not methods else "several builds have this method",
+        code="unknown_row", field="--reference", expected=f"one of {', '.join(names)}",
+        found=wanted,
+    )  # fmt: skip
+
+
+def _p_values(test: Comparison | None) -> dict[str, float | None]:
+    if test is None:
+        return {"rank_sum_p": None, "rank_sum_p_holm": None}
+    return {"rank_sum_p": test.p, "rank_sum_p_holm": test.p_holm}
+
+
+def _figures(
+    row: Row, common: Sequence[str], settings: CompareSettings, seed: int
+) -> dict[str, Any]:
+    scores = [row.scores[case] for case in common]
+    means = np.array([score.tre.mean() for score in scores])
+    interval = bootstrap_mean(
+        means, confidence=settings.confidence, resamples=settings.resamples, seed=seed
+    )
+    over_cases = summarise(means)
+    tre = summarise(np.concatenate([score.tre for score in scores]))
+    before = summarise(np.concatenate([score.before for score in scores]))
+    return {
+        "name": row.name,
+        "run": row.run,
+        "method": row.method,
+        "cases": len(scores),
+        "landmarks": tre.count,
+        "seeded_landmarks": int(sum(_known(scores, "seeded_landmarks"))),
+        **{key: _agreed(scores, key) for key in ("source", "extrapolation", "snapped")},
+        "tre_case_mean_mm": over_cases.mean,
+        "tre_case_std_mm": over_cases.std,
+        "tre_case_low_mm": None if interval is None else interval.low,
+        "tre_case_high_mm": None if interval is None else interval.high,
+        **tre.figures("tre", "mm"),
+        **before.figures("tre_before", "mm"),
+        "std_log_jacobian": _mean(_known(scores, "std_log_jacobian")),
+        "folding_percent": _mean(_known(scores, "folding_percent")),
+        "seconds": _mean([s.seconds for s in scores if s.seconds is not None]),
+    }
+
+
+def _case_figures(row: Row, case: str) -> dict[str, Any]:
+    score = row.scores[case]
+    return {
+        "name": row.name,
+        "case": case,
+        "landmarks": len(score.tre),
+        **summarise(score.tre).figures("tre", "mm"),
+        "tre_before_mean_mm": float(score.before.mean()),
+        "std_log_jacobian": as_number(score.figures.get("std_log_jacobian")),
+        "folding_percent": as_number(score.figures.get("folding_percent")),
+        "seconds": score.seconds,
+    }
+
+
+def _known(scores: Sequence[Score], key: str) -> list[float]:
+    values = (as_number(score.figures.get(key)) for score in scores)
+    return [value for value in values if value is not None]
+
+
+def _agreed(scores: Sequence[Score], key: str) -> str:
+    """Return a property of all scores, or all that occur."""
+    return " or ".join(sorted({str(score.figures.get(key, "")) for score in scores}))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def markdown(table: Table, settings: CompareSettings) -> str:
+    """Return the comparison as Markdown, laid out as Table 3 of the LCSD500 supplement."""
+    cases = list(table.common) if len(table.common) <= MOST_CASE_COLUMNS else []
+    low, high = settings.confidence * 100, settings.significance
+    header = [
+        "method", *cases, "before", "avg ± std", f"{low:g} % CI", "25 %", "50 %", "75 %",
+        "std(log J)", "J ≤ 0 (%)", "time (s)", "p (Holm)",
+    ]  # fmt: skip
+    by_case = {(row["name"], row["case"]): row for row in table.cases}
+    lines = [header, ["---", *["---:"] * (len(header) - 1)]]
+    for row in table.rows:
+        cells = [_case_cell(by_case[row["name"], case], high) for case in cases]
+        lines.append([_name(row), *cells, *_cells(row)])
+    return "\n".join(
+        [
+            *("| " + " | ".join(line) + " |" for line in lines),
+            "",
+            *(f"{note}  " for note in _notes(table, settings)),
+            "",
+        ]
+    )
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    text = str(row["name"]).replace("|", "\\|")
+    text = f"{text} (reference)" if row["reference"] else text
+    return f"{text} †" if row["seeded_landmarks"] else text
+
+
+def _case_cell(row: Mapping[str, Any], significance: float) -> str:
+    p = row["rank_sum_p_holm"]
+    return f"{row['tre_mean_mm']:.2f}" + ("*" if p is not None and p < significance else "")
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    interval = (
+        UNKNOWN
+        if row["tre_case_low_mm"] is None
+        else f"{row['tre_case_low_mm']:.2f}-{row['tre_case_high_mm']:.2f}"
+    )
+    return [
+        _text(row["tre_before_mean_mm"]),
+        f"{row['tre_mean_mm']:.2f} ± {_text(row['tre_std_mm'])}",
+        interval,
+        *(_text(row[f"tre_{name}_mm"]) for name in ("p25", "median", "p75")),
+        _text(row["std_log_jacobian"], 3),
+        _text(row["folding_percent"], 2),
+        _text(row["seconds"], 2),
+        _p_text(row["rank_sum_p_holm"]),
+    ]
+
+
+def _text(value: float | None, digits: int = 2) -> str:
+    return UNKNOWN if value is None else f"{value:.{digits}f}"
+
+
+def _p_text(p: float | None) -> str:
+    if p is None:
+        return UNKNOWN
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _notes(table: Table, settings: CompareSettings) -> list[str]:
+    """Return what a reader of the table must know."""
+    from lcsd.comparison.runs import reasons  # noqa: PLC0415
+
+    count = len(table.common)
+    first = table.rows[0]["landmarks"]
+    cases = f"{count} case{'s' if count != 1 else ''}"
+    notes = [
+        f"TRE in mm; {cases}, {first} landmarks. Over all landmarks: avg, std, percentiles.",
+        "Means over cases: std(log J), J ≤ 0, time.",
+    ]
+    if count == 1:
+        notes.append("n = 1 case: no confidence interval, and nothing here generalises.")
+    else:
+        notes.append(
+            f"CI: {settings.confidence * 100:g} % interval of the mean of case means, "
+            f"{settings.resamples} bootstrap samples of the cases."
+        )
+    if len(table.rows) > 1:
+        notes.append(
+            f"p: two-sided Wilcoxon rank-sum test over all landmarks against {table.reference}, "
+            "Holm's correction for the number of rows; * in a case: corrected p < "
+            f"{settings.significance:g} there."
+        )
+    if any(row["seeded_landmarks"] for row in table.rows):
+        notes.append("† some landmarks were seeded by this very method: its error is too small.")
+    snapped = [row["snapped"] == str(True) for row in table.rows]
+    if any(snapped) and not all(snapped):
+        notes.append("Some rows were snapped to voxels and others not: they cannot be compared.")
+    if table.dropped:
+        text = "; ".join(reasons(table.dropped))
+        notes.append(f"{len(table.dropped)} of {count + len(table.dropped)} cases dropped: {text}.")
+    return notes

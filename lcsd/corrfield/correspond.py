@@ -1,0 +1,337 @@
+"""corrfield from two images to correspondences and a dense displacement field."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.corrfield.kernels import Kernels, Volume
+from lcsd.corrfield.mind import FULL
+from lcsd.corrfield.motion import Motion, patch_means
+from lcsd.corrfield.outliers import agrees_with_neighbours
+from lcsd.corrfield.refine import refine
+from lcsd.corrfield.tree import Tree, spanning_tree
+from lcsd.device import Clock, check_device
+from lcsd.errors import BadInputError
+from lcsd.geometry import Grid
+from lcsd.io.fields import DisplacementField
+from lcsd.io.images import Image, check_same_grid
+from lcsd.io.points import PointPairs
+from lcsd.morphology import VOXELS, box
+from lcsd.settings.correspond import CorrespondSettings
+
+
+def kernels_on(device: str) -> Kernels:
+    """Return the kernels of ``"cpu"`` (numba) or ``"cuda"`` (torch).
+
+    Raises
+    ------
+    BadInputError
+        If this machine has no such device.
+    """
+    check_device(device)
+    if device == "cpu":
+        from lcsd.corrfield.on_numba import NumbaKernels  # noqa: PLC0415
+
+        return NumbaKernels()
+    from lcsd.corrfield.on_torch.kernels import TorchKernels  # noqa: PLC0415
+
+    return TorchKernels(device)
+
+
+Array = NDArray[Any]
+
+MARGIN_VOXELS = 4
+"""Kept beyond the reach of search and patch, for smoothing at the border of the box."""
+
+
+@dataclass(frozen=True)
+class CorrfieldResult:
+    """Correspondences between a fixed and a moving image.
+
+    Parameters
+    ----------
+    pairs
+        Correspondences in LPS mm; ``weight`` is their forward-backward consistency in [0, 1].
+    field
+        Dense displacement field on the fixed grid, LPS mm.
+    statistics
+        Counts and consistency per stage, JSON-serialisable.
+    seconds
+        Wall seconds per step.
+    """
+
+    pairs: PointPairs
+    field: DisplacementField
+    statistics: dict[str, Any]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Matches:
+    """Displacements of keypoints there, and there and back, (z, y, x), each (K, 3), voxels."""
+
+    displacement: Array
+    there_and_back: Array
+
+
+def _match(
+    fixed: Volume, moving: Volume, points: Array, tree: Tree, stage: int,
+    settings: CorrespondSettings, kernels: Kernels, clock: Clock,
+) -> _Matches:  # fmt: skip
+    """Match keypoints forwards and, from where they land, backwards; average both marginals."""
+    step = settings.quantisation[stage]
+
+    def marginals(source: Volume, target: Volume, at: Array) -> Volume:
+        with clock.step("cost"):
+            cost = kernels.cost_volumes(
+                source, target, at, radius=settings.search_radius[stage], step=step,
+                patch_radius=settings.patch_radius[stage], alpha=settings.alpha / FULL**2,
+            )  # fmt: skip
+        with clock.step("inference"):
+            return kernels.tree_marginals(cost, tree)
+
+    def soft(values: Volume) -> Array:
+        with clock.step("inference"):
+            return kernels.soft_minimum(values, gamma=settings.gamma, step=step)
+
+    both = marginals(fixed, moving, points)
+    forward = soft(both)
+    back = marginals(moving, fixed, points + forward)
+    backward = soft(back)
+    # A way back of -d is evidence for a way there of d.
+    both = kernels.average_mirrored(both, back)
+    return _Matches(soft(both), forward + backward)
+
+
+def _box(mask: Array, settings: CorrespondSettings) -> tuple[slice, ...]:
+    """Return the mask's box and all that a search from a keypoint reaches; beyond, voxels repeat.
+
+    The way back searches as far again from where a keypoint lands, which only matters if it landed
+    at the end of its search.
+    """
+    reach = max(
+        radius * step + patch
+        for radius, step, patch in zip(
+            settings.search_radius, settings.quantisation, settings.patch_radius, strict=True
+        )
+    )
+    return box(mask != 0, reach + MARGIN_VOXELS, VOXELS)
+
+
+def find_correspondences(
+    fixed: Image,
+    moving: Image,
+    fixed_mask: Image,
+    *,
+    settings: CorrespondSettings | None = None,
+    device: str = "cpu",
+    progress: Callable[[str], None] = lambda _: None,
+) -> CorrfieldResult:
+    """Return correspondences and a dense displacement field between two images.
+
+    Parameters
+    ----------
+    fixed, moving
+        CT in HU on the same grid (any orientation), arrays (z, y, x).
+    fixed_mask
+        Where keypoints may lie (lung), on the same grid.
+    settings
+        Parameters of corrfield; the defaults if None. Lengths are in voxels.
+    device
+        ``"cpu"`` (the same bits for any number of threads) or ``"cuda"``.
+    progress
+        Called with the name of each stage.
+
+    Returns
+    -------
+    CorrfieldResult
+        Pairs and field in LPS mm: a fixed point x lies in the moving image at ``x + u(x)``.
+
+    Raises
+    ------
+    BadInputError
+        Different grids, values that are not finite, a constant image, an empty mask, a search
+        radius larger than the image, no distinctive keypoint, or a device that is not there.
+
+    Notes
+    -----
+    Heinrich, Handels, Simpson, MICCAI 2015. Each stage works on the moving image warped by the
+    stages before, and its motion v is composed with theirs: ``u(x) = v(x) + u'(x + v(x))``. Then
+    the dense motion is refined continuously, and the correspondences take it over.
+    """
+    settings = settings or CorrespondSettings()
+    kernels = kernels_on(device)
+    check_images(fixed, moving, fixed_mask, settings)
+    return _Solver(fixed, moving, fixed_mask, settings, kernels, progress).solve()
+
+
+class _Solver:
+    """One registration: what its stages share, in voxels (z, y, x) of the working box.
+
+    ``image``, ``mask``, points and trees are numpy arrays; ``other``, features, scores and motion
+    lie on the device of the kernels.
+    """
+
+    def __init__(
+        self, fixed: Image, moving: Image, fixed_mask: Image, settings: CorrespondSettings,
+        kernels: Kernels, progress: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self.grid, self.settings, self.progress = fixed.grid, settings, progress
+        self.kernels, self.clock = kernels, Clock(kernels.wait)
+        self.box = _box(fixed_mask.array, settings)
+        self.image = fixed.array[self.box].astype(np.float32)
+        volume = kernels.upload(self.image)
+        self.other = kernels.upload(moving.array[self.box].astype(np.float32))
+        self.mask = fixed_mask.array[self.box] != 0
+        self.corner = np.array([part.start for part in self.box])
+        self.anchor = tuple(part.start for part in box(self.mask, 0, VOXELS))
+        with self.clock.step("mind"):
+            self.features = self._features(volume)
+            self.other_features = self._features(self.other)
+        with self.clock.step("keypoints"):
+            self.scores = kernels.keypoint_scores(
+                volume, self.mask, sigma=settings.sigma, erosion=settings.erosion
+            )
+        self.motion = Motion.identity(self.image.shape, kernels)
+
+    def solve(self) -> CorrfieldResult:
+        """Return correspondences and field."""
+        settings, stages = self.settings, len(self.settings.search_radius)
+        statistics: dict[str, Any] = {}
+        for stage in range(stages):
+            self.progress(f"stage {stage + 1} of {stages}")
+            points, total, inconsistency, figures = self._stage(stage)
+            statistics[f"stage_{stage + 1}"] = figures
+        if settings.refine and settings.transform[-1] == "n":
+            self.progress("refinement")
+            self._refine()
+            total = self.motion.at(points)
+        where = (points + self.corner)[:, ::-1]
+        pairs = PointPairs(
+            fixed=self.grid.voxel_to_world(where),
+            moving=self.grid.voxel_to_world(where + total[:, ::-1]),
+            weight=np.exp(-((inconsistency / settings.consistency_mm) ** 2)),
+        )
+        with self.clock.step("field"):
+            dense = self.motion.on_grid(self.grid, self.box)
+        return CorrfieldResult(
+            pairs, dense, {"count": len(pairs), **statistics}, self.clock.seconds
+        )
+
+    def _features(self, image: Volume) -> Volume:
+        settings = self.settings
+        return self.kernels.features(image, step=settings.mind_step, sigma=settings.mind_sigma)
+
+    def _stage(self, stage: int) -> tuple[Array, Array, Array, dict[str, Any]]:
+        """Match on the warped image and add the found motion to the one before.
+
+        Returns the trusted keypoints, their whole displacement, their inconsistency in mm, and
+        figures.
+        """
+        settings, clock = self.settings, self.clock
+        with clock.step("keypoints"):
+            points = self.kernels.keypoints(
+                self.scores, cube=settings.cube[stage], threshold=settings.keypoint_threshold
+            ).astype(np.float64)
+        target = self.other_features
+        if stage > 0:
+            with clock.step("spline"):
+                warped = self.motion.warp(self.other)
+            with clock.step("mind"):
+                target = self._features(warped)
+        with clock.step("inference"):
+            means = patch_means(self.image, points, settings.patch_radius[stage])
+            tree = spanning_tree(points, means, neighbours=settings.neighbours, beta=settings.beta)
+        found = _match(self.features, target, points, tree, stage, settings, self.kernels, clock)
+        apart = self.grid.voxel_vectors_to_world(found.there_and_back[:, ::-1])
+        inconsistency = np.linalg.norm(apart, axis=1)
+        with clock.step("rejection"):
+            kept = _trusted(points, found.displacement, inconsistency, self.grid, settings)
+        figures = _figures(inconsistency, kept)
+        points, step = points[kept], found.displacement[kept]
+        with clock.step("spline"):
+            total = step + self.motion.at(points + step)
+            self.motion = self.motion.composed(
+                points, step, grid=self.grid, corner=self.corner,
+                rigid=settings.transform[stage] == "r", smoothing=settings.tps_lambda,
+                step=settings.tps_grid_step, anchor=self.anchor,
+            )  # fmt: skip
+        return points, total, inconsistency[kept], figures
+
+    def _refine(self) -> None:
+        """Refine the motion continuously on the features of the unwarped image."""
+        settings = self.settings
+        with self.clock.step("refine"):
+            vectors = refine(
+                self.features, self.other_features, self.mask, self.motion.vectors,
+                step=settings.refine_step, smoothness=settings.refine_smoothness * FULL**2,
+                blur=settings.refine_blur, robust=settings.refine_robust * FULL**2,
+                rounds=settings.refine_rounds, kernels=self.kernels,
+            )  # fmt: skip
+            self.motion = Motion(vectors, self.kernels)
+
+
+def _trusted(
+    points: Array, displacement: Array, inconsistency: Array, grid: Grid,
+    settings: CorrespondSettings,
+) -> Array:  # fmt: skip
+    """Return which matches agree with their way back and with their neighbours, shape (K,)."""
+    kept = inconsistency <= (settings.reject_mm or np.inf)
+    if settings.outlier_mm is not None:
+        world = grid.voxel_vectors_to_world(points[kept][:, ::-1])
+        kept[kept] = agrees_with_neighbours(
+            world, grid.voxel_vectors_to_world(displacement[kept][:, ::-1]),
+            limit=settings.outlier_mm, neighbours=settings.outlier_neighbours,
+            rounds=settings.outlier_rounds,
+        )  # fmt: skip
+    # Nothing trustworthy: the motion of all is still the best guess, and its statistics show it.
+    return kept if kept.any() else np.ones_like(kept)
+
+
+def _figures(inconsistency: Array, kept: Array) -> dict[str, Any]:
+    return {
+        "keypoints": len(kept),
+        "kept": int(kept.sum()),
+        "inconsistency_mean_mm": float(inconsistency.mean()),
+        "inconsistency_median_mm": float(np.median(inconsistency)),
+        "inconsistency_p95_mm": float(np.percentile(inconsistency, 95)),
+    }
+
+
+def check_images(
+    fixed: Image, moving: Image, fixed_mask: Image, settings: CorrespondSettings
+) -> None:
+    """Raise ``BadInputError`` unless the images can be matched."""
+    check_same_grid(moving.grid, fixed.grid)
+    check_same_grid(fixed_mask.grid, fixed.grid)
+    if not fixed_mask.array.any():
+        raise BadInputError(
+            "the mask is empty", code="empty_mask", field="fixed mask",
+            expected="at least one voxel", found="0 voxels", remedy="check the lung segmentation",
+        )  # fmt: skip
+    for name, image in (("fixed image", fixed), ("moving image", moving)):
+        if not np.isfinite(image.array).all():
+            raise BadInputError(
+                "voxels are NaN or infinite", code="non_finite", field=name,
+                expected="finite values",
+            )  # fmt: skip
+        lowest, highest = image.array.min(), image.array.max()
+        if lowest == highest:
+            raise BadInputError(
+                "the image is constant", code="constant_image", field=name,
+                expected="a CT scan", found=f"{lowest} everywhere",
+            )  # fmt: skip
+    smallest = min(fixed.grid.size)
+    for radius, step, patch in zip(
+        settings.search_radius, settings.quantisation, settings.patch_radius, strict=True
+    ):
+        needed = max(radius * step, 2 * patch + 1)
+        if needed > smallest:
+            raise BadInputError(
+                "the image is smaller than the search", code="image_too_small", field="size",
+                expected=f">= {needed} voxels along each axis", found=fixed.grid.size,
+                remedy="lower correspond.search_radius or use a larger image",
+            )  # fmt: skip

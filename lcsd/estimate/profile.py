@@ -1,0 +1,128 @@
+"""A profile of Snakemake: the threads and memory of each stage, and what all jobs share."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lcsd.config import read_yaml
+from lcsd.errors import BadInputError
+
+WORKSTATION = Path(__file__).resolve().parents[2] / "workflow" / "profiles" / "workstation"
+"""The profile of one machine, in a checkout."""
+
+PROFILE_NAME = "config.yaml"
+
+GREEDY = "greedy"
+"""The scheduler of Snakemake that solves no equation."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a profile declares.
+
+    Parameters
+    ----------
+    threads
+        Of the stages that take more than one.
+    memory_mb
+        Of the stages that declare it.
+    limits
+        Resources that all jobs on one machine share, such as ``mem_mb``, ``downloads``, ``gpu``.
+    default_mb
+        Memory of the stages that declare none.
+    jobs
+        Jobs that may be submitted to a cluster at a time; None without a limit.
+    scheduler
+        How Snakemake chooses among ready jobs: ``ilp``, its default, or ``greedy``.
+    """
+
+    threads: Mapping[str, int]
+    memory_mb: Mapping[str, int]
+    limits: Mapping[str, int]
+    default_mb: int = 0
+    jobs: int | None = None
+    scheduler: str = "ilp"
+
+    def largest_job_gb(self) -> float:
+        """Return the memory of the largest job, 10^9 bytes."""
+        return max(self.memory_mb.values(), default=0) / 1000
+
+
+def read_profile(path: Path = WORKSTATION) -> Profile:
+    """Return a profile, a folder with ``config.yaml`` or that file.
+
+    Raises
+    ------
+    BadInputError
+        Not readable (:func:`lcsd.config.read_yaml`), or a number that is none (``bad_profile``).
+    """
+    file = path if path.is_file() else path / PROFILE_NAME
+    content = read_yaml(file)
+    plain = {
+        key: {
+            name: _number(value, name, file, least=least)
+            for name, value in _entries(content, key, file)
+        }
+        for key, least in (("set-threads", 1), ("resources", 0))
+    }
+    default = dict(_entries(content, "default-resources", file)).get("mem_mb", 0)
+    jobs = content.get("jobs")
+    return Profile(
+        plain["set-threads"], _memory(content, file), plain["resources"],
+        default_mb=_number(default, "default-resources.mem_mb", file),
+        jobs=None if jobs in (None, "unlimited") else _number(jobs, "jobs", file, least=1),
+        scheduler=str(content.get("scheduler") or "ilp"),
+    )  # fmt: skip
+
+
+def _memory(content: Mapping[str, Any], file: Path) -> dict[str, int]:
+    """Return the memory of each stage in a mapping of mappings or a list ``stage:name=value``."""
+    found = content.get("set-resources")
+    if isinstance(found, list):
+        marked = [name.partition(":") for name in map(str, found)]
+        declared = {stage: text for stage, _, text in marked if text.startswith("mem_mb=")}
+        values: dict[str, object] = {
+            stage: text.partition("=")[2] for stage, text in declared.items()
+        }
+    else:
+        stages = _mapping(content, "set-resources", file)
+        by_stage = {stage: _mapping(stages, stage, file) for stage in stages}
+        values = {stage: own["mem_mb"] for stage, own in by_stage.items() if "mem_mb" in own}
+    return {stage: _number(value, f"{stage}.mem_mb", file) for stage, value in values.items()}
+
+
+def _entries(content: Mapping[str, Any], key: str, file: Path) -> list[tuple[str, Any]]:
+    """Return the pairs of a mapping, which Snakemake also takes as a list of ``name=value``."""
+    found = content.get(key)
+    if isinstance(found, list):
+        return [(name, value) for name, _, value in (str(text).partition("=") for text in found)]
+    return list(_mapping(content, key, file).items())
+
+
+def _mapping(content: Mapping[str, Any], key: str, file: Path) -> Mapping[str, Any]:
+    found = content.get(key) or {}
+    if isinstance(found, list):
+        return dict(_entries(content, key, file))
+    if not isinstance(found, dict):
+        raise _bad(file, key, "name: value lines", found)
+    return found
+
+
+def _number(value: object, field: str, file: Path, *, least: int = 0) -> int:
+    # A memory that grows with the attempts is written as an expression: the first attempt counts.
+    text = re.sub(r"\s*\*\s*attempt\b|\battempt\s*\*\s*", "", str(value)).strip()
+    if not re.fullmatch(r"[0-9]{1,15}", text) or int(text) < least:
+        raise _bad(
+            file, field, f"a whole number from {least} on, or attempt * such a number", value
+        )
+    return int(text)
+
+
+def _bad(file: Path, field: str, expected: str, found: object) -> BadInputError:
+    return BadInputError(
+        "not what lcsd can read of a profile", code="bad_profile", file=file, field=field,
+        expected=expected, found=repr(found),
+        remedy="name a copy of the profile with plain numbers by --profile",
+    )  # fmt: skip

@@ -1,0 +1,227 @@
+"""Landmark errors over a build: per case and method, per split, and between methods."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.build.inventory import METHOD_STAGES, Case, Evaluation
+from lcsd.evaluation.significance import compare_methods
+from lcsd.evaluation.statistics import CohortSummary, Interval, bootstrap_mean, summarise_cases
+from lcsd.io.tables import as_number
+from lcsd.settings.compare import CompareSettings
+
+TRE_COLUMNS = (
+    "case", "role", "status", "in_statistics", "method", "source", "extrapolation", "snapped",
+    "count", "circular", "seeded_landmarks", "tre_mean_mm", "tre_std_mm", "tre_median_mm",
+    "tre_p25_mm", "tre_p75_mm", "tre_p95_mm", "tre_max_mm", "tre_before_mean_mm",
+    "tre_before_std_mm", "tre_before_median_mm", "tre_before_p25_mm", "tre_before_p75_mm",
+    "tre_before_p95_mm", "tre_before_max_mm", "tre_native_mean_mm", "std_log_jacobian",
+    "folding_percent", "min_jacobian", "mean_jacobian", "jacobian_voxels", "jacobian_region",
+    "jacobian_covered_percent", "seconds",
+)  # fmt: skip
+
+SUMMARY_COLUMNS = (
+    "role", "method", "cases", "landmarks", "seeded_landmarks",
+    "tre_case_mean_mm", "tre_case_std_mm", "tre_case_low_mm", "tre_case_high_mm",
+    "tre_mean_mm", "tre_std_mm", "tre_median_mm", "tre_p25_mm", "tre_p75_mm", "tre_p95_mm",
+    "tre_max_mm", "tre_before_case_mean_mm", "tre_before_mean_mm", "tre_before_std_mm",
+    "tre_before_median_mm", "tre_before_p25_mm", "tre_before_p75_mm", "tre_before_p95_mm",
+    "tre_before_max_mm", "std_log_jacobian", "folding_percent", "folding_max_percent", "seconds",
+)  # fmt: skip
+
+COMPARISON_COLUMNS = (
+    "case", "first", "second", "first_mean_mm", "second_mean_mm", "rank_sum_p", "rank_sum_p_holm",
+)  # fmt: skip
+
+ALL_CASES = "all landmarks pooled"
+ALL_ROLES = "all"
+
+STATISTICS = CompareSettings()
+"""The report has no settings of its own: it takes the defaults of ``lcsd compare``."""
+
+BOOTSTRAP_SEED = 0
+
+
+def is_circular(evaluation: Evaluation) -> bool:
+    """Return whether the landmarks were used by the fit that they score."""
+    return evaluation.figures.get("circular") is True
+
+
+def seconds_of(case: Case, method: str) -> float | None:
+    """Return the wall seconds of the command that registered a case; None if not known."""
+    found = [run.seconds for run in case.runs if run.stage == METHOD_STAGES.get(method)]
+    return found[0] if len(found) == 1 else None
+
+
+def is_usable(case: Case, evaluation: Evaluation) -> bool:
+    """Return whether the statistics take an evaluation: whole, not circular, of a good case."""
+    whole = evaluation.tre is not None and evaluation.before is not None
+    return case.counts and whole and not is_circular(evaluation)
+
+
+def tre_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """Return one row per case and method with all figures; unknown ones are empty."""
+    rows = []
+    for case in cases:
+        for evaluation in case.evaluations:
+            known = {key: value for key, value in evaluation.figures.items() if value is not None}
+            seconds = seconds_of(case, evaluation.method)
+            rows.append(
+                {
+                    **{name: known.get(name, "") for name in TRE_COLUMNS},
+                    "case": case.name,
+                    "role": case.role,
+                    "status": case.status,
+                    "in_statistics": is_usable(case, evaluation),
+                    "method": evaluation.method,
+                    "seconds": "" if seconds is None else seconds,
+                }
+            )
+    return rows
+
+
+@dataclass(frozen=True)
+class MethodSummary:
+    """Landmark errors of one method over the cases that count.
+
+    Parameters
+    ----------
+    method
+        Its name.
+    after, before
+        Errors with the method, and after the rigid step, mm.
+    interval
+        Bootstrap confidence interval of the mean of case means, mm; None for one case.
+    seeded
+        Landmarks that the method predicted itself.
+    mean_std_log_jacobian, mean_folding_percent, mean_seconds
+        Means over the cases where they are known, or None.
+    max_folding_percent
+        Largest share of folds of a case, or None.
+    """
+
+    method: str
+    after: CohortSummary
+    before: CohortSummary
+    interval: Interval | None
+    seeded: int
+    mean_std_log_jacobian: float | None
+    mean_folding_percent: float | None
+    max_folding_percent: float | None
+    mean_seconds: float | None
+
+
+def method_summaries(cases: Sequence[Case]) -> list[MethodSummary]:
+    """Return statistics over cases per method, in the order in which methods appear.
+
+    Left out are quarantined and discarded cases, circular landmarks, and evaluations
+    without a table of landmark errors.
+    """
+    counted: dict[str, list[tuple[Case, Evaluation]]] = {}
+    for case in cases:
+        for evaluation in case.evaluations:
+            if is_usable(case, evaluation):
+                counted.setdefault(evaluation.method, []).append((case, evaluation))
+    return [_summary(method, found) for method, found in counted.items()]
+
+
+def _summary(method: str, found: Sequence[tuple[Case, Evaluation]]) -> MethodSummary:
+    def known(name: str) -> list[float]:
+        values = (as_number(evaluation.figures.get(name)) for _, evaluation in found)
+        return [value for value in values if value is not None]
+
+    after: dict[str, NDArray[np.float64]] = {}
+    before: dict[str, NDArray[np.float64]] = {}
+    for case, evaluation in found:
+        assert evaluation.tre is not None  # noqa: S101 - only such are counted
+        assert evaluation.before is not None  # noqa: S101
+        after[case.name], before[case.name] = evaluation.tre, evaluation.before
+    means = np.array([after[name].mean() for name in sorted(after)])
+    seconds = [s for case, _ in found if (s := seconds_of(case, method)) is not None]
+    folding = known("folding_percent")
+    return MethodSummary(
+        method=method,
+        after=summarise_cases(after),
+        before=summarise_cases(before),
+        interval=bootstrap_mean(
+            means, confidence=STATISTICS.confidence, resamples=STATISTICS.resamples,
+            seed=BOOTSTRAP_SEED,
+        ),
+        seeded=int(sum(known("seeded_landmarks"))),
+        mean_std_log_jacobian=mean_of(known("std_log_jacobian")),
+        mean_folding_percent=mean_of(folding),
+        max_folding_percent=max(folding, default=None),
+        mean_seconds=mean_of(seconds),
+    )  # fmt: skip
+
+
+def mean_of(values: Sequence[float]) -> float | None:
+    """Return the mean, or None of nothing."""
+    return float(np.mean(values)) if values else None
+
+
+def role_summaries(cases: Sequence[Case]) -> dict[str, list[MethodSummary]]:
+    """Return the statistics of every role that has scored cases, in the order of appearance."""
+    by_role = {
+        role: method_summaries([case for case in cases if case.role == role])
+        for role in dict.fromkeys(case.role for case in cases)
+    }
+    return {role: summaries for role, summaries in by_role.items() if summaries}
+
+
+def summary_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """Return one row per method over all cases, and per role where several roles are scored."""
+    roles = role_summaries(cases)
+    parts = {ALL_ROLES: method_summaries(cases), **(roles if len(roles) > 1 else {})}
+    return [_summary_row(role, summary) for role, found in parts.items() for summary in found]
+
+
+def _summary_row(role: str, summary: MethodSummary) -> dict[str, Any]:
+    means, interval = summary.after.of_case_means, summary.interval
+    row = {
+        "role": role,
+        "method": summary.method,
+        "cases": summary.after.cases,
+        "landmarks": summary.after.pooled.count,
+        "seeded_landmarks": summary.seeded,
+        "tre_case_mean_mm": means.mean,
+        "tre_case_std_mm": means.std,
+        "tre_case_low_mm": None if interval is None else interval.low,
+        "tre_case_high_mm": None if interval is None else interval.high,
+        **summary.after.pooled.figures("tre", "mm"),
+        "tre_before_case_mean_mm": summary.before.of_case_means.mean,
+        **summary.before.pooled.figures("tre_before", "mm"),
+        "std_log_jacobian": summary.mean_std_log_jacobian,
+        "folding_percent": summary.mean_folding_percent,
+        "folding_max_percent": summary.max_folding_percent,
+        "seconds": summary.mean_seconds,
+    }
+    return {name: "" if value is None else value for name, value in row.items()}
+
+
+def comparison_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """Return rank-sum tests between methods per case and over all, of the cases that count."""
+    errors: dict[str, dict[str, NDArray[np.float64]]] = {}
+    for case in cases:
+        scored = {
+            e.method: e.tre for e in case.evaluations if e.tre is not None and not is_circular(e)
+        }
+        if case.counts and len(scored) > 1:
+            errors[case.name] = scored
+    methods = dict.fromkeys(method for scored in errors.values() for method in scored)
+    return [
+        {
+            "case": ALL_CASES if test.case is None else test.case,
+            "first": test.first,
+            "second": test.second,
+            "first_mean_mm": test.first_mean_mm,
+            "second_mean_mm": test.second_mean_mm,
+            "rank_sum_p": test.p,
+            "rank_sum_p_holm": test.p_holm,
+        }
+        for test in compare_methods(errors, itertools.combinations(methods, 2))
+    ]

@@ -1,0 +1,245 @@
+"""Target registration error: how far landmarks land from where experts saw them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.evaluation.learn2reg import VoxelDisplacements
+from lcsd.evaluation.result import Result, Source
+from lcsd.evaluation.statistics import summarise
+from lcsd.geometry import Grid, RigidTransform
+from lcsd.io.fields import DisplacementField, FieldQuality
+from lcsd.io.images import Image
+from lcsd.io.points import PointPairs
+from lcsd.landmarks.common_space import (
+    Frame,
+    count_seeded,
+    in_mask,
+    origins,
+    snapped,
+    to_common_space,
+)
+from lcsd.settings.evaluate import Extrapolation
+
+LANDMARK_COLUMNS = (
+    "id", "fixed_x", "fixed_y", "fixed_z", "moving_x", "moving_y", "moving_z",
+    "moved_x", "moved_y", "moved_z", "tre_mm", "tre_before_mm", "tre_native_mm", "origin",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TreResult:
+    """Errors of one registration at the landmarks of one case.
+
+    Parameters
+    ----------
+    landmarks
+        Landmarks in common space, LPS mm.
+    moved
+        Fixed landmarks carried by the registration, ``x + u(x)``, shape (N, 3), LPS mm; the
+        nearest voxel centre if ``snapped``.
+    tre, before
+        ``|x + u(x) - y|`` and ``|x - y|`` in common space, shape (N,), mm.
+    native
+        ``|x - y|`` before the rigid step, mm, or None where that is not known.
+    method
+        Name of the method that is scored.
+    source
+        What described the motion: ``field``, ``correspondences``, ``transform`` or ``disp``.
+    extrapolation
+        ``none`` (a field or transform is known at the landmarks), ``tps``, ``divroc`` or ``knn``.
+    landmarks_frame
+        Where the moving landmarks were: ``native`` (the follow-up scan) or ``common`` space.
+    snapped
+        Whether carried landmarks were moved to the nearest voxel centre before the error.
+    outside_mask
+        Fixed landmarks outside the mask; None without a mask.
+    circular_landmarks
+        Landmarks that are themselves correspondences, so that their error says nothing; None
+        where that cannot be known.
+    quality
+        Quality of the field, or None where there is none.
+    quality_region
+        ``mask`` or ``field``: where the quality was measured; None where it was not.
+    quality_covered_percent
+        Share of the mask's voxels where an ITK transform is known, percent; only these count
+        for its quality. None for other motion, or without a mask.
+    """
+
+    landmarks: PointPairs
+    moved: NDArray[np.float64]
+    tre: NDArray[np.float64]
+    before: NDArray[np.float64]
+    native: NDArray[np.float64] | None
+    method: str
+    source: Source
+    extrapolation: Literal["none"] | Extrapolation
+    landmarks_frame: Frame
+    snapped: bool
+    outside_mask: int | None
+    circular_landmarks: int | None
+    quality: FieldQuality | None
+    quality_region: Literal["mask", "field"] | None
+    quality_covered_percent: float | None
+
+    @property
+    def seeded_landmarks(self) -> int | None:
+        """Landmarks that the scored method predicted itself; None where that is not known."""
+        return count_seeded(self.landmarks, self.method)
+
+    def figures(self) -> dict[str, Any]:
+        """Return all figures with units in the key names, JSON-serialisable."""
+        native = None if self.native is None else summarise(self.native).mean
+        circular = None if self.circular_landmarks is None else self.circular_landmarks > 0
+        quality = self.quality
+        return {
+            "method": self.method,
+            "source": self.source,
+            "extrapolation": self.extrapolation,
+            "count": len(self.landmarks),
+            "circular": circular,
+            "circular_landmarks": self.circular_landmarks,
+            "seeded_landmarks": self.seeded_landmarks,
+            "landmark_origins": origins(self.landmarks),
+            "landmarks_outside_mask": self.outside_mask,
+            "landmarks_frame": self.landmarks_frame,
+            "snapped": self.snapped,
+            **summarise(self.tre).figures("tre", "mm"),
+            **summarise(self.before).figures("tre_before", "mm"),
+            "tre_native_mean_mm": native,
+            "std_log_jacobian": None if quality is None else quality.std_log_jacobian,
+            "folding_percent": None if quality is None else quality.folding_percent,
+            "min_jacobian": None if quality is None else quality.min_jacobian,
+            "mean_jacobian": None if quality is None else quality.mean_jacobian,
+            "jacobian_voxels": None if quality is None else quality.voxels,
+            "jacobian_region": self.quality_region,
+            "jacobian_covered_percent": self.quality_covered_percent,
+        }
+
+    def rows(self) -> list[dict[str, object]]:
+        """Return one table row per landmark with the columns ``LANDMARK_COLUMNS``."""
+        count = len(self.landmarks)
+        ids = self.landmarks.ids or tuple(str(row + 1) for row in range(count))
+        origin = self.landmarks.origin or ("",) * count
+        places = np.hstack([self.landmarks.fixed, self.landmarks.moving, self.moved])
+        return [
+            {
+                "id": ids[row],
+                **{
+                    name: f"{value:.4f}"
+                    for name, value in zip(LANDMARK_COLUMNS[1:10], places[row], strict=True)
+                },
+                "tre_mm": f"{self.tre[row]:.4f}",
+                "tre_before_mm": f"{self.before[row]:.4f}",
+                "tre_native_mm": "" if self.native is None else f"{self.native[row]:.4f}",
+                "origin": origin[row],
+            }
+            for row in range(count)
+        ]
+
+
+def evaluate_tre(
+    landmarks: PointPairs,
+    *,
+    field: DisplacementField | None = None,
+    correspondences: PointPairs | None = None,
+    transform: Any | None = None,
+    disp: VoxelDisplacements | None = None,
+    rigid: RigidTransform | None = None,
+    mask: Image | None = None,
+    extrapolate: Extrapolation = "tps",
+    tps_smoothing: float = 0.0,
+    landmarks_frame: Frame | None = None,
+    snap: Grid | None = None,
+    method: str | None = None,
+    file: Path | None = None,
+) -> TreResult:
+    """Return the target registration error of a registration at landmarks.
+
+    Exactly one of ``field``, ``correspondences``, ``transform`` and ``disp`` describes the motion.
+
+    Parameters
+    ----------
+    landmarks
+        Shape (N, 3) each, LPS mm: fixed positions in the baseline scan (= common space), moving
+        positions in ``landmarks_frame``.
+    field
+        Displacement field ``y = x + u(x)`` in common space, mm; sampled linearly.
+    correspondences
+        Point motion in common space, LPS mm, extended to the landmarks by ``extrapolate``.
+    transform
+        ``SimpleITK.Transform`` of fixed to moving points, LPS mm, e.g. from
+        :func:`lcsd.evaluation.transforms.read_transform`.
+    disp
+        Learn2Reg displacement field, from :func:`lcsd.evaluation.learn2reg.read_disp`; sampled
+        by cubic splines as in that challenge.
+    rigid
+        Common-space point to follow-up native LPS.
+    mask
+        Fixed lung mask in common space: where the quality of the motion is measured (a transform
+        is sampled on its grid), and the volume in which fixed landmarks must lie.
+    extrapolate
+        ``tps``, ``divroc`` or ``knn``.
+    tps_smoothing
+        Smoothing of the thin-plate spline; 0 interpolates.
+    landmarks_frame
+        ``native`` or ``common``; None: native if ``rigid`` is given, else common.
+    snap
+        Grid of the moving image in ``landmarks_frame``: carried landmarks are moved to its nearest
+        voxel centre before the error, as DIR-Lab does with landmarks that are voxels.
+    method
+        Name of the method for tables and for the landmarks that it seeded; the kind of input if
+        None.
+    file
+        Landmark file, for error messages.
+
+    Returns
+    -------
+    TreResult
+        ``TRE_i = |x_i + u(x_i) - y_i|`` in mm, with the distances before.
+
+    Raises
+    ------
+    BadInputError
+        Not exactly one result; native landmarks without ``rigid``; a landmark outside the volume
+        (names line, id, position and the likely cause); repeated ids.
+    """
+    result = Result(field, correspondences, transform, disp, extrapolate, tps_smoothing)
+    frame = landmarks_frame or ("native" if rigid is not None else "common")
+    common, native_moving = to_common_space(landmarks, rigid=rigid, frame=frame)
+    result.check(common, mask, file=file)
+    moved = result.moved(common.fixed)
+    if snap is not None:
+        moved = _snapped(moved, snap, rigid if frame == "native" else None)
+    quality = result.quality(mask)
+    return TreResult(
+        landmarks=common,
+        moved=moved,
+        tre=np.linalg.norm(moved - common.moving, axis=1),
+        before=np.linalg.norm(common.fixed - common.moving, axis=1),
+        native=None
+        if native_moving is None
+        else np.linalg.norm(common.fixed - native_moving, axis=1),
+        method=method or result.source,
+        source=result.source,
+        extrapolation=result.extrapolation,
+        landmarks_frame=frame,
+        snapped=snap is not None,
+        outside_mask=None if mask is None else int((~in_mask(common.fixed, mask)).sum()),
+        circular_landmarks=result.circular(common),
+        quality=quality.figures,
+        quality_region=None if quality.figures is None else ("field" if mask is None else "mask"),
+        quality_covered_percent=quality.covered_percent,
+    )
+
+
+def _snapped(
+    moved: NDArray[np.float64], grid: Grid, rigid: RigidTransform | None
+) -> NDArray[np.float64]:
+    """Return points of common space at voxel centres of an image behind ``rigid``, if given."""
+    if rigid is None:
+        return snapped(moved, grid)
+    return rigid.inverse().apply(snapped(rigid.apply(moved), grid))

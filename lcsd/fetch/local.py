@@ -1,0 +1,51 @@
+"""Where a scan comes from: DICOM folder, NIfTI file, or series of the Imaging Data Commons."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from lcsd.errors import BadInputError
+from lcsd.names import is_series_uid
+from lcsd.settings.fetch import FetchSettings
+
+
+@contextlib.contextmanager
+def local(
+    source: str, series_dir: Path | None, settings: FetchSettings, *, say: Callable[[str], None]
+) -> Iterator[Path]:
+    """Give the path of a source; a series is fetched first, unless it is there.
+
+    Parameters
+    ----------
+    source
+        Path, or SeriesInstanceUID.
+    series_dir
+        Folder of fetched series.
+    settings
+        ``keep`` says whether a series that came for this stays in the folder afterwards.
+    say
+        Takes lines of information.
+
+    Raises
+    ------
+    BadInputError
+        A series without a folder to fetch it to, or one that the index or the bucket does not hold
+        as it should.
+    WorkError
+        The download failed for a reason that may pass: network, disk.
+    """
+    if not is_series_uid(source):
+        yield Path(source)
+        return
+    if series_dir is None:
+        raise BadInputError(
+            "no folder for the downloaded series", code="missing_option", field="--series-dir",
+            expected="a folder", found=f"the series {source}", remedy="name one",
+        )  # fmt: skip
+    from lcsd.fetch import fetch_series, in_use  # noqa: PLC0415
+
+    with in_use(source, series_dir, keep=settings.keep):
+        (fetched,) = fetch_series([source], series_dir, settings, say=say)
+        if fetched.error is not None:
+            raise fetched.error
+        yield fetched.folder

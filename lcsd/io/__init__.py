@@ -1,0 +1,1 @@
+"""Formats on disk and atomic writing."""

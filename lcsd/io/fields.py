@@ -1,0 +1,227 @@
+"""Quality of a displacement field: how much it stretches space and where it folds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from lcsd.errors import BadInputError
+from lcsd.geometry import Grid, flip_lps_ras
+from lcsd.io.files import atomic_path, check_written_gzip, require_file
+from lcsd.io.images import Image, check_forms, place, resample
+from lcsd.io.itk import itk_path
+from lcsd.io.sizes import READ_ERRORS, check_memory, check_nifti
+
+NIFTI_DISPLACEMENT_INTENT = 1006
+"""Intent of displacement vectors, which NIfTI and ITK hold in RAS; others are stored as they are
+(the intent 1007 that ITK writes: LPS)."""
+
+HEADER_BYTES = 352
+"""Header of a NIfTI-1 file and the four bytes behind it."""
+
+
+@dataclass(frozen=True)
+class DisplacementField:
+    """A displacement field ``y = x + u(x)`` on the fixed grid.
+
+    Parameters
+    ----------
+    vectors
+        Shape (z, y, x, 3), float32, components x, y, z in LPS mm.
+    grid
+        The fixed grid.
+    """
+
+    vectors: NDArray[np.float32]
+    grid: Grid
+
+    def __post_init__(self) -> None:
+        if self.vectors.shape != (*self.grid.shape, 3):
+            raise BadInputError(
+                "field and grid have different sizes", code="grid_mismatch",
+                expected=(*self.grid.shape, 3), found=self.vectors.shape,
+            )  # fmt: skip
+
+    def at(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the displacement at LPS points, linear, shape (N, 3) mm.
+
+        Points outside take the value of the nearest face of the grid: a field is not known
+        there, and a sudden zero would be a fold.
+        """
+        from scipy.ndimage import map_coordinates  # noqa: PLC0415
+
+        voxels = self.grid.world_to_voxel(np.asarray(points, dtype=np.float64))[:, ::-1].T
+        sampled = [
+            map_coordinates(self.vectors[..., axis], voxels, order=1, mode="nearest")
+            for axis in range(3)
+        ]
+        return np.stack(sampled, axis=1).astype(np.float64)
+
+
+def write_field(path: Path, field: DisplacementField) -> None:
+    """Write a displacement field as ITK vector image, readable as DisplacementFieldTransform."""
+    image = sitk.GetImageFromArray(np.asarray(field.vectors, dtype=np.float32), isVector=True)
+    place(image, field.grid)
+    with atomic_path(path) as temporary:
+        sitk.WriteImage(image, itk_path(temporary), useCompression=True)
+        check_written_gzip(temporary, HEADER_BYTES + 4 * field.vectors.size)
+
+
+def read_field(path: Path) -> DisplacementField:
+    """Return a displacement field.
+
+    Raises
+    ------
+    BadInputError
+        Missing or unreadable file; not a 3-D image of 3 components; NaN or infinite vectors.
+    """
+    require_file(path)
+    try:
+        # Not through ITK: its NIfTI reader turns NaN into 0 without a word.
+        volume: Any = nibabel.load(path)
+        check_nifti(volume, path)
+        data = np.asanyarray(volume.dataobj, dtype=np.float32)
+    except READ_ERRORS as error:
+        check_memory(error)
+        raise BadInputError("not a readable image", code="truncated_file", file=path) from error
+    shape = tuple(int(n) for n in data.shape)
+    if len(shape) != 5 or shape[3:] != (1, 3):
+        raise BadInputError(
+            "not a displacement field", code="bad_field", file=path,
+            expected="x * y * z * 1 * 3 (ITK vector image)", found=" * ".join(map(str, shape)),
+            remedy="a Learn2Reg field is given by lcsd evaluate --disp"
+            if len(shape) == 4 and shape[3] == 3 else None,
+        )  # fmt: skip
+    size = (shape[0], shape[1], shape[2])
+    check_forms(volume.header, size, path)
+    vectors = np.ascontiguousarray(data[:, :, :, 0].transpose(2, 1, 0, 3))
+    if not np.isfinite(vectors).all():
+        raise BadInputError("the field has NaN or infinite vectors", code="non_finite", file=path)
+    if int(volume.header["intent_code"]) == NIFTI_DISPLACEMENT_INTENT:
+        vectors = flip_lps_ras(vectors)
+    return DisplacementField(vectors, Grid.from_affine_ras(volume.affine, size))
+
+
+SLAB = 16
+"""Slices worked on at a time: keeps the nine derivatives of a full-size field below 200 MB."""
+
+
+@dataclass(frozen=True)
+class FieldQuality:
+    """Figures of ``det J``, ``J = I + du/dx``, over the voxels of a region.
+
+    Parameters
+    ----------
+    voxels
+        Number of voxels in the region.
+    folding_voxels
+        Voxels with ``det J <= 0``.
+    std_log_jacobian
+        Population standard deviation of ``log(det J)`` over the other voxels; None if all fold.
+    min_jacobian, mean_jacobian
+        Smallest and mean ``det J`` in the region.
+    """
+
+    voxels: int
+    folding_voxels: int
+    std_log_jacobian: float | None
+    min_jacobian: float
+    mean_jacobian: float
+
+    @property
+    def folding_percent(self) -> float:
+        """Share of voxels with ``det J <= 0``, percent."""
+        return 100.0 * self.folding_voxels / self.voxels
+
+
+def _along(vectors: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Return the derivative along an array axis per voxel; 0 where there is one voxel only."""
+    if vectors.shape[axis] == 1:
+        return np.zeros_like(vectors)
+    derivative: NDArray[np.float64] = np.gradient(vectors, axis=axis)
+    return derivative
+
+
+def _slab_determinant(
+    vectors: NDArray[np.float64], inverse: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return ``det(I + du/dx)`` of a block (z, y, x, 3); ``inverse`` maps world to voxel."""
+    # Column a of du/dv is the derivative along voxel axis a (x, y, z); chain rule to world.
+    by_voxel = np.stack([_along(vectors, axis) for axis in (2, 1, 0)], axis=-1)
+    jacobian = by_voxel @ inverse
+    jacobian += np.eye(3)
+    (a, b, c), (d, e, f), (g, h, i) = np.moveaxis(jacobian, (-2, -1), (0, 1))
+    determinant: NDArray[np.float64] = (
+        a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+    )
+    return determinant
+
+
+def jacobian_determinant(field: DisplacementField) -> NDArray[np.float64]:
+    """Return ``det(I + du/dx)`` at every voxel of a displacement field.
+
+    Returns
+    -------
+    NDArray
+        Shape (z, y, x), float64, no unit: 1 keeps the volume, 2 doubles it, <= 0 is a fold.
+
+    Notes
+    -----
+    Derivatives are central differences, one-sided at the border, taken along the voxel axes and
+    turned to world axes by ``du/dx = (du/dv) (D diag(spacing))^-1``, so oblique and anisotropic
+    grids are right. Exact for affine fields.
+    """
+    inverse = np.asarray(np.linalg.inv(field.grid.voxel_to_world_matrix), np.float64)
+    depth = field.grid.shape[0]
+    result = np.empty(field.grid.shape)
+    for start in range(0, depth, SLAB):
+        stop = min(start + SLAB, depth)
+        # One slice more on both sides makes the slab's differences those of the whole field.
+        low, high = max(start - 1, 0), min(stop + 1, depth)
+        block = _slab_determinant(np.asarray(field.vectors[low:high], np.float64), inverse)
+        result[start:stop] = block[start - low : stop - low]
+    return result
+
+
+def field_quality(field: DisplacementField, *, mask: Image | None = None) -> FieldQuality:
+    """Return how smooth a displacement field is and how often it folds.
+
+    Parameters
+    ----------
+    field
+        Displacement field, mm.
+    mask
+        Region, usually the fixed lung mask, on any grid (sampled by nearest voxel); the whole
+        field if None.
+
+    Raises
+    ------
+    BadInputError
+        If no voxel of the mask lies in the field.
+    """
+    determinant = jacobian_determinant(field)
+    inside = determinant
+    if mask is not None:
+        region = Image(mask.array != 0, mask.grid)
+        if not mask.grid.same_as(field.grid):
+            region = resample(region, field.grid, nearest=True)
+        inside = determinant[region.array]
+    values = inside.ravel()
+    if not len(values):
+        raise BadInputError(
+            "mask and field do not overlap", code="no_overlap", field="mask",
+            expected="at least one voxel of the mask inside the field", found="0 voxels",
+            remedy="give the fixed lung mask in the same space as the field",
+        )  # fmt: skip
+    good = values[values > 0]
+    return FieldQuality(
+        voxels=len(values),
+        folding_voxels=len(values) - len(good),
+        std_log_jacobian=float(np.log(good).std()) if len(good) else None,
+        min_jacobian=float(values.min()),
+        mean_jacobian=float(values.mean()),
+    )

@@ -1,0 +1,280 @@
+"""Text files between stages, hashes, and how every file is written: whole or not at all.
+
+Light at import: the workflow needs it while it plans.
+"""
+
+import contextlib
+import csv
+import errno
+import fcntl
+import glob
+import hashlib
+import json
+import math
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from lcsd.errors import BadInputError, WorkError
+from lcsd.io.orphans import refuse_if_orphaned
+
+HASH_CHUNK_BYTES = 1 << 20
+
+FORMULA_SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20"
+"""What begins a formula in a spreadsheet, also in full width."""
+
+BLANKS = " \t\r\n"
+"""What some spreadsheets leave out at the beginning of a cell."""
+
+TEXT_SIGN = "'"
+"""What says in a spreadsheet that a cell is text."""
+
+NOT_FOUND = frozenset({
+    errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EBADF, errno.ENAMETOOLONG, errno.EACCES,
+    errno.EPERM,
+})  # fmt: skip
+"""Errors of a path that leads to no file for this user; any other is one of the disk."""
+
+TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.tmp\..+", re.DOTALL)
+
+_written: ContextVar[list[Path] | None] = ContextVar("written", default=None)
+
+
+def temporary_path(path: Path) -> Path:
+    """Return a new hidden path beside ``path`` to write under, with the suffixes of ``path``."""
+    return path.with_name(f".{secrets.token_hex(6)}.tmp.{path.name}")
+
+
+def is_temporary(path: Path) -> bool:
+    """Return whether a file is one that is being written, or what a killed writer left."""
+    return TEMPORARY.fullmatch(path.name) is not None
+
+
+def rests_of(path: Path) -> Iterator[Path]:
+    """Yield what writers of ``path``, killed or at work, have beside it."""
+    return path.parent.glob(f".*.tmp.{glob.escape(path.name)}")
+
+
+@contextlib.contextmanager
+def written_files() -> Iterator[list[Path]]:
+    """Yield a list that gets the path of every file this thread writes whole in the block."""
+    paths: list[Path] = []
+    before = _written.set(paths)
+    try:
+        yield paths
+    finally:
+        _written.reset(before)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Remove what killed writers of ``path`` left beside it, and keep others from ours meanwhile.
+
+    Writers share a lock on the folder, which ends with them however they do. Only who has it alone
+    can tell rests from the work of another process, which is one of a build that was killed, or
+    another job of the case. Where the file system has no such locks, rests stay.
+    """
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in rests_of(path):
+                left.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it to ``path`` if the block succeeds.
+
+    The temporary name keeps all suffixes, because writers choose the format by them. On any
+    error the temporary file is removed and ``path`` is left as it was. Of several processes that
+    write the same file the last one wins, and each one's file is whole.
+
+    Raises
+    ------
+    WorkError
+        If the folder cannot be written or the disk is full, or if this is a job of a build that
+        has ended: another one may have made the file since.
+    """
+    path = Path(path)
+    temporary = temporary_path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _writing(path):
+            yield temporary
+            # Without the sync a power cut could leave an empty file under the final name.
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
+            refuse_if_orphaned(path)
+            temporary.replace(path)
+        paths = _written.get()
+        if paths is not None:
+            paths.append(path)
+    except OSError as error:
+        raise WorkError(
+            f"cannot write: {error.strerror or error}",
+            code="cannot_write",
+            file=path,
+            remedy="check the folder's permissions and free space",
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):  # there may be nothing, not even the folder
+            temporary.unlink(missing_ok=True)
+
+
+def check_written_gzip(path: Path, size: int) -> None:
+    """Raise ``OSError`` unless a gzip file that a library wrote ends as one of ``size`` bytes does.
+
+    The last four bytes of a whole one are the size, modulo 2^32 (RFC 1952).
+    """
+    with path.open("rb") as handle:
+        handle.seek(max(0, path.stat().st_size - 4))
+        end = handle.read()
+    if int.from_bytes(end, "little") != size % (1 << 32):
+        raise not_whole()
+
+
+def check_written_text(path: Path) -> None:
+    """Raise ``OSError`` unless a text that a library wrote ends with a line's end."""
+    if not path.read_bytes().endswith(b"\n"):
+        raise not_whole()
+
+
+def not_whole() -> OSError:
+    """Return the error of a file that a library did not write to its end."""
+    return OSError(errno.ENOSPC, "the file was not written to its end (no space left?)")
+
+
+def require_file(path: Path) -> Path:
+    """Return ``path`` if it leads to a non-empty file; raise ``BadInputError`` otherwise.
+
+    A disk that fails is no fault of the input: its ``OSError`` is left as it is.
+    """
+    path = Path(path)
+    try:
+        status = path.stat()
+    except OSError as error:
+        if error.errno not in NOT_FOUND:
+            raise
+        raise BadInputError(
+            "file not found", code="missing_file", file=path,
+            found=None if error.errno == errno.ENOENT else error.strerror,
+        ) from error  # fmt: skip
+    if not stat.S_ISREG(status.st_mode):
+        raise BadInputError("not a regular file", code="not_a_file", file=path)
+    if status.st_size == 0:
+        raise BadInputError("file is empty", code="truncated_file", file=path)
+    return path
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, or of a folder's sorted names and contents, as hex."""
+    digest = hashlib.sha256()
+    parts = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for part in parts:
+        if path.is_dir():
+            # Names are bytes, which need not be UTF-8.
+            digest.update(os.fsencode(part.relative_to(path)) + b"\0")
+        with part.open("rb") as handle:
+            while chunk := handle.read(HASH_CHUNK_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def json_text(content: Mapping[str, Any]) -> str:
+    """Return the one text that :func:`write_json` writes for a content; NaN is refused."""
+    return json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON with sorted keys, so that equal content is equal bytes; NaN is refused."""
+    write_text(path, json_text(content))
+
+
+def _finite(text: str) -> float:
+    """Return a number of JSON; raise ``ValueError`` for NaN, Infinity and what is as large."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"not a finite number: {text}")
+    return value
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises
+    ------
+    BadInputError
+        If the file is missing, is not JSON (which has no NaN and no Infinity), or does not hold an
+        object.
+    """
+    try:
+        text = require_file(path).read_text(encoding="utf-8")
+        content = json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f"not valid JSON ({error})", code="bad_json", file=path) from error
+    if not isinstance(content, dict):
+        raise BadInputError(
+            "JSON root has the wrong type", code="bad_json", file=path,
+            expected="an object", found=type(content).__name__,
+        )  # fmt: skip
+    return content
+
+
+def as_cell(value: object) -> object:
+    """Return a value as a table may hold it: text that begins like a formula gets a ``'`` in front.
+
+    Spreadsheets run such cells, and texts come from users and headers. Numbers stay as they are; a
+    carriage return, which would end the row for some readers, becomes a blank. :func:`from_cell`
+    returns the text.
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r", " ")
+    if not text.lstrip(TEXT_SIGN + BLANKS).startswith(tuple(FORMULA_SIGNS)):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return TEXT_SIGN + text
+    # Spreadsheets may take blanks around a number for text, and then look at its first sign.
+    return text if text == text.strip() else TEXT_SIGN + text
+
+
+def from_cell(cell: str) -> str:
+    """Return the text that :func:`as_cell` made a cell of."""
+    inner = cell.removeprefix(TEXT_SIGN)
+    return inner if as_cell(inner) == cell else cell
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
+    """Write rows as TSV or CSV (by the file's suffix) with the given column order.
+
+    No cell is a formula: see :func:`as_cell`.
+    """
+    delimiter = "\t" if path.suffix == ".tsv" else ","
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as handle,
+    ):
+        writer = csv.DictWriter(
+            handle, columns, delimiter=delimiter, lineterminator="\n", restval=""
+        )
+        writer.writeheader()
+        writer.writerows({name: as_cell(cell) for name, cell in row.items()} for row in rows)

@@ -1,0 +1,311 @@
+"""Volumes on disk and in memory: images, masks, displacement fields and rigid transforms.
+
+In memory a volume is an :class:`Image`: an array ``(z, y, x)`` and its :class:`Grid` in LPS.
+RAS exists only inside NIfTI headers.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import nibabel
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from lcsd.errors import BadInputError
+from lcsd.geometry import Grid, RigidTransform
+from lcsd.io.files import atomic_path, check_written_text, require_file
+from lcsd.io.itk import itk_path, read_one_transform
+from lcsd.io.sizes import READ_ERRORS, check_memory, check_nifti
+
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+FORM_TOLERANCE_MM = 0.1
+"""sform and qform may differ by this at the corners: quaternions are stored in float32, which
+moves the far corner of a 500 mm scan by some micrometres; 0.1 mm is well below a voxel."""
+
+SCANNER_CODE = 1
+"""NIfTI xform code 'scanner anatomical', written for sform and qform."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """A volume and where it lies.
+
+    Parameters
+    ----------
+    array
+        Shape (z, y, x).
+    grid
+        Voxel lattice in LPS mm, ``grid.shape == array.shape``.
+    """
+
+    array: NDArray[Any]
+    grid: Grid
+
+    def __post_init__(self) -> None:
+        if self.array.shape != self.grid.shape:
+            raise BadInputError(
+                "array and grid have different sizes", code="grid_mismatch",
+                expected=self.grid.shape, found=self.array.shape,
+            )  # fmt: skip
+
+
+def is_nifti(path: Path) -> bool:
+    """Return whether the file name says NIfTI."""
+    return path.name.lower().endswith(NIFTI_SUFFIXES)
+
+
+def check_forms(header: Any, shape: tuple[int, int, int], path: Path) -> None:
+    """Refuse a NIfTI whose sform and qform place the volume differently, or that has neither."""
+    sform, sform_code = header.get_sform(coded=True)
+    qform, qform_code = header.get_qform(coded=True)
+    if not sform_code and not qform_code:
+        raise BadInputError(
+            "the header does not say where the volume lies (sform and qform codes are 0)",
+            code="no_geometry", file=path, remedy="export the scan again with its geometry",
+        )  # fmt: skip
+    if not sform_code or not qform_code:
+        return
+    corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    corners[:, :3] *= np.asarray(shape) - 1
+    apart = np.abs(corners @ (sform - qform).T).max()
+    if not apart <= FORM_TOLERANCE_MM:
+        raise BadInputError(
+            "sform and qform disagree", code="sform_qform_disagree", file=path, field="header",
+            expected=f"the same position within {FORM_TOLERANCE_MM} mm",
+            found=f"{apart:.3g} mm apart at a corner",
+            remedy="decide which one is right and copy it to the other",
+        )  # fmt: skip
+
+
+def read_image(path: Path) -> Image:
+    """Return a 3-D NIfTI volume with its geometry in LPS.
+
+    Integer files come back in their own type; scaled or floating files as float32.
+
+    Raises
+    ------
+    BadInputError
+        Missing, truncated or foreign file; not three axes of at least two voxels; NaN or
+        infinite values; sform and qform that disagree; sheared axes.
+    """
+    require_file(path)
+    try:
+        volume: Any = nibabel.load(path)
+        shape = tuple(int(n) for n in volume.shape)
+        if len(shape) != 3 or min(shape) < 2:
+            raise BadInputError(
+                "not a 3-D volume", code="not_3d", file=path, field="shape",
+                expected="three axes of at least 2 voxels", found=" x ".join(map(str, shape)),
+            )  # fmt: skip
+        check_forms(volume.header, shape, path)
+        check_nifti(volume, path)
+        data = np.asanyarray(volume.dataobj)
+    except READ_ERRORS as error:
+        check_memory(error)
+        raise BadInputError(
+            f"not a readable NIfTI volume ({' '.join(str(error).split())})",
+            code="truncated_file", file=path, remedy="copy or export the file again",
+        ) from error  # fmt: skip
+    if not np.issubdtype(data.dtype, np.number) or np.iscomplexobj(data):
+        raise BadInputError(
+            "voxels are not plain numbers", code="bad_type", file=path, found=str(data.dtype)
+        )
+    if not np.issubdtype(data.dtype, np.integer):
+        data = data.astype(np.float32, copy=False)
+        bad = int(data.size - np.isfinite(data).sum())
+        if bad:
+            raise BadInputError(
+                "voxels are NaN or infinite", code="non_finite", file=path, field="data",
+                expected="finite values", found=f"{bad} bad voxels",
+            )  # fmt: skip
+    array = np.ascontiguousarray(data.transpose(2, 1, 0))
+    try:
+        grid = Grid.from_affine_ras(volume.affine, (shape[0], shape[1], shape[2]))
+    except BadInputError as error:
+        raise BadInputError(
+            error.what, code=error.code, file=path, field=error.field,
+            expected=error.expected, found=error.found, remedy=error.remedy,
+        ) from error  # fmt: skip
+    return Image(array, grid)
+
+
+def read_mask(
+    path: Path,
+    *,
+    like: Grid | None = None,
+    keep_labels: bool = False,
+    kind: Literal["mask", "vessels"] = "mask",
+) -> Image:
+    """Return a mask as a boolean volume; any non-zero voxel counts.
+
+    Parameters
+    ----------
+    like
+        Grid on which the mask must lie; any if None.
+    keep_labels
+        Return the label values instead of a boolean volume.
+    kind
+        What an empty volume lacks: the reason code is ``empty_mask`` or ``empty_vessels``.
+
+    Raises
+    ------
+    BadInputError
+        As :func:`read_image`; also if the mask is empty or not on the grid ``like``.
+    """
+    image = read_image(path)
+    if like is not None:
+        check_same_grid(image.grid, like, file=path)
+    mask = image.array != 0
+    if not mask.any():
+        raise BadInputError(
+            "the mask is empty", code=f"empty_{kind}", file=path, expected="at least one voxel",
+            found="0 voxels", remedy="check the segmentation that made it",
+        )  # fmt: skip
+    return image if keep_labels else Image(mask, image.grid)
+
+
+def check_same_grid(found: Grid, expected: Grid, *, file: Path | None = None) -> None:
+    """Raise ``BadInputError`` unless both grids have the same voxels."""
+    if not found.same_as(expected):
+        raise BadInputError(
+            "the volume is on another grid", code="grid_mismatch", file=file, field="grid",
+            expected=_describe(expected), found=_describe(found),
+            remedy="resample it to the expected grid",
+        )  # fmt: skip
+
+
+def _describe(grid: Grid) -> str:
+    size = "x".join(str(n) for n in grid.size)
+    spacing = "x".join(f"{s:.4g}" for s in grid.spacing)
+    origin = ", ".join(f"{o:.4g}" for o in grid.origin)
+    return f"{size} voxels of {spacing} mm at ({origin})"
+
+
+def write_image(
+    path: Path, image: Image, *, dtype: type[np.integer[Any] | np.floating[Any]]
+) -> None:
+    """Write a volume as NIfTI with sform = qform, code 1; equal volumes are equal bytes.
+
+    Parameters
+    ----------
+    dtype
+        Type on disk: ``np.int16`` for HU (values are rounded and clipped), ``np.uint8`` for
+        masks and labels, ``np.float32`` otherwise.
+    """
+    array = image.array
+    if issubclass(dtype, np.integer):
+        limits = np.iinfo(dtype)
+        array = (
+            np.clip(np.rint(array), limits.min, limits.max) if array.dtype.kind == "f" else array
+        )
+    volume = nibabel.Nifti1Image(
+        np.asarray(array, dtype=dtype).transpose(2, 1, 0), image.grid.affine_ras(), dtype=dtype
+    )
+    volume.set_sform(image.grid.affine_ras(), SCANNER_CODE)
+    volume.set_qform(image.grid.affine_ras(), SCANNER_CODE)
+    volume.header.set_xyzt_units("mm", "sec")
+    with atomic_path(path) as temporary:
+        nibabel.save(volume, temporary)
+
+
+def write_mask(path: Path, mask: Image) -> None:
+    """Write a mask or label volume as uint8 NIfTI."""
+    write_image(path, Image(mask.array.astype(np.uint8), mask.grid), dtype=np.uint8)
+
+
+def to_sitk(image: Image) -> sitk.Image:
+    """Return the volume as a SimpleITK image (masks become uint8)."""
+    array = image.array.astype(np.uint8) if image.array.dtype == bool else image.array
+    result = sitk.GetImageFromArray(array)
+    place(result, image.grid)
+    return result
+
+
+def from_sitk(image: sitk.Image) -> Image:
+    """Return a scalar SimpleITK image as a volume."""
+    return Image(sitk.GetArrayFromImage(image), grid_of(image))
+
+
+def grid_of(image: sitk.Image) -> Grid:
+    """Return the voxel lattice of a SimpleITK image."""
+    return Grid(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+
+
+def place(image: sitk.Image, grid: Grid) -> None:
+    """Give a SimpleITK image the spacing, origin and direction of a grid."""
+    image.SetSpacing(grid.spacing)
+    image.SetOrigin(grid.origin)
+    image.SetDirection(grid.direction)
+
+
+def to_sitk_transform(transform: RigidTransform) -> sitk.Euler3DTransform:
+    """Return a rigid transform as an ITK transform (same direction: LPS point to LPS point)."""
+    result = sitk.Euler3DTransform()
+    result.SetMatrix(transform.rotation.ravel().tolist())
+    result.SetTranslation(transform.translation.tolist())
+    return result
+
+
+def resample(
+    image: Image,
+    grid: Grid,
+    *,
+    transform: RigidTransform | None = None,
+    nearest: bool = False,
+    outside: float = 0.0,
+) -> Image:
+    """Return the volume sampled on another grid.
+
+    Parameters
+    ----------
+    image
+        Volume to sample.
+    grid
+        Grid of the result.
+    transform
+        Maps a point of ``grid`` (LPS mm) to the space of ``image``; identity by default.
+    nearest
+        Nearest voxel (masks, labels) instead of linear interpolation.
+    outside
+        Value where ``image`` has no voxel.
+    """
+    transform = transform or RigidTransform.identity()
+    reference = sitk.Image(list(grid.size), sitk.sitkUInt8)
+    place(reference, grid)
+    interpolator = sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
+    moved = sitk.Resample(
+        to_sitk(image), reference, to_sitk_transform(transform), interpolator, outside
+    )
+    array = sitk.GetArrayFromImage(moved)
+    return Image(array.astype(bool) if image.array.dtype == bool else array, grid)
+
+
+def write_rigid(path: Path, transform: RigidTransform) -> None:
+    """Write a rigid transform as ITK text transform (LPS point to LPS point)."""
+    with atomic_path(path) as temporary:
+        sitk.WriteTransform(to_sitk_transform(transform), itk_path(temporary))
+        check_written_text(temporary)
+
+
+def read_rigid(path: Path) -> RigidTransform:
+    """Return the rigid transform in an ITK transform file.
+
+    Raises
+    ------
+    BadInputError
+        If the file is missing, unreadable, or not one rigid 3-D transform.
+    """
+    found = read_one_transform(path)
+    rigid_types = (sitk.Euler3DTransform, sitk.VersorRigid3DTransform, sitk.AffineTransform)
+    typed: Any = found.Downcast()
+    if type(typed) in rigid_types and found.GetDimension() == 3:
+        rotation = np.asarray(typed.GetMatrix()).reshape(3, 3)
+        if np.abs(rotation.T @ rotation - np.eye(3)).max() < 1e-6 and np.linalg.det(rotation) > 0:
+            offset = np.asarray(typed.TransformPoint((0.0, 0.0, 0.0)))
+            return RigidTransform(rotation, offset)
+    raise BadInputError(
+        "the transform is not rigid", code="bad_transform", file=path,
+        expected="one rotation and translation in 3-D", found=typed.GetName(),
+    )  # fmt: skip

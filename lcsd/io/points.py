@@ -1,0 +1,295 @@
+"""Files of points: correspondences and landmarks (CSV), clouds (``.npz``)."""
+
+import csv
+import json
+import lzma
+import re
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.errors import BadInputError
+from lcsd.io.files import as_cell, atomic_path, from_cell, require_file
+from lcsd.io.sizes import check_arrays
+
+PAIR_COLUMNS = ("fixed_x", "fixed_y", "fixed_z", "moving_x", "moving_y", "moving_z")
+
+ORIGIN_PATTERN = re.compile(r"manual|(?:corrected|predicted):\S+")
+"""Where a landmark comes from: set by hand, or a method's prediction that was corrected or not."""
+
+
+@dataclass(frozen=True)
+class PointPairs:
+    """Corresponding points of the fixed and the moving scan.
+
+    Parameters
+    ----------
+    fixed, moving
+        Shape (N, 3), float64, LPS mm, row i of one belongs to row i of the other.
+    ids
+        One name per pair, or None.
+    weight
+        Confidence per pair in [0, 1], shape (N,), or None.
+    origin
+        Where each pair comes from, or None: ``manual``, ``corrected:METHOD``,
+        ``predicted:METHOD``, or empty where that is not known.
+    """
+
+    fixed: NDArray[np.float64]
+    moving: NDArray[np.float64]
+    ids: tuple[str, ...] | None = None
+    weight: NDArray[np.float64] | None = None
+    origin: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.fixed)
+
+
+def write_point_pairs(path: Path, pairs: PointPairs) -> None:
+    """Write correspondences or landmarks as CSV in LPS mm with 4 decimals (0.1 micrometre)."""
+    header = [*PAIR_COLUMNS]
+    header += ["id"] if pairs.ids is not None else []
+    header += ["weight"] if pairs.weight is not None else []
+    header += ["origin"] if pairs.origin is not None else []
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as handle,
+    ):
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(header)
+        for row in range(len(pairs)):
+            cells = [f"{v:.4f}" for v in (*pairs.fixed[row], *pairs.moving[row])]
+            cells += [str(as_cell(pairs.ids[row]))] if pairs.ids is not None else []
+            cells += [f"{pairs.weight[row]:.4f}"] if pairs.weight is not None else []
+            cells += [pairs.origin[row]] if pairs.origin is not None else []
+            writer.writerow(cells)
+
+
+def _number(text: str, *, path: Path, line: int, column: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not np.isfinite(value):
+        raise BadInputError(
+            "not a finite number", code="bad_number", file=path,
+            field=f"line {line}, column {column}", expected="a number in LPS mm", found=repr(text),
+        )  # fmt: skip
+    return value
+
+
+def _origin(text: str, *, path: Path, line: int) -> str:
+    origin = text.strip()
+    if origin and not ORIGIN_PATTERN.fullmatch(origin):
+        raise BadInputError(
+            "not the origin of a landmark", code="bad_origin", file=path,
+            field=f"line {line}, column origin",
+            expected="manual, corrected:METHOD, predicted:METHOD or nothing", found=repr(text),
+        )  # fmt: skip
+    return origin
+
+
+def check_columns(columns: Sequence[str], path: Path) -> None:
+    """Raise ``BadInputError`` (``duplicate_column``) if a column's name appears twice."""
+    twice = sorted({name for name in columns if name and columns.count(name) > 1})
+    if twice:
+        raise BadInputError(
+            "a column is there twice", code="duplicate_column", file=path,
+            field=", ".join(twice), found=",".join(columns), remedy="leave one of them",
+        )  # fmt: skip
+
+
+def _rows(path: Path) -> tuple[tuple[str, ...], list[tuple[int, dict[str, str]]]]:
+    """Return the columns of a CSV file, and line and cells of each row; blank lines are none."""
+    try:
+        with require_file(path).open(newline="", encoding="utf-8-sig") as handle:
+            reader = csv.reader(handle, strict=True)
+            columns = tuple(next(reader, ()))
+            rows = [(reader.line_num, cells) for cells in reader if cells]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInputError(
+            f"not a CSV file in UTF-8 ({error})", code="broken_table", file=path,
+            expected=",".join(PAIR_COLUMNS),
+        ) from error  # fmt: skip
+    for line, cells in rows:
+        if len(cells) != len(columns):
+            raise BadInputError(
+                "the row has another number of cells than the header", code="bad_row", file=path,
+                field=f"line {line}", expected=len(columns), found=len(cells),
+                remedy="a decimal point, commas between the cells only",
+            )  # fmt: skip
+    return columns, [(line, dict(zip(columns, cells, strict=True))) for line, cells in rows]
+
+
+def read_point_pairs(path: Path) -> PointPairs:
+    """Return correspondences or landmarks from a CSV file.
+
+    Raises
+    ------
+    BadInputError
+        If the file is missing or no CSV in UTF-8, a column is missing or there twice, a row has
+        another number of cells than the header, a cell is not a finite number or not an origin,
+        or there is no row; the message names line and column.
+    """
+    columns, rows = _rows(path)
+    missing = [name for name in PAIR_COLUMNS if name not in columns]
+    if missing:
+        raise BadInputError(
+            "columns are missing", code="missing_column", file=path,
+            field=", ".join(missing), expected=",".join(PAIR_COLUMNS), found=",".join(columns),
+        )  # fmt: skip
+    check_columns(columns, path)
+    if not rows:
+        raise BadInputError("no point pairs in the table", code="empty_table", file=path)
+    numeric = [*PAIR_COLUMNS] + (["weight"] if "weight" in columns else [])
+    values = np.array(
+        [
+            [_number(row[name], path=path, line=line, column=name) for name in numeric]
+            for line, row in rows
+        ]
+    )
+    return PointPairs(
+        fixed=values[:, 0:3],
+        moving=values[:, 3:6],
+        ids=tuple(from_cell(row["id"]) for _, row in rows) if "id" in columns else None,
+        weight=values[:, 6] if "weight" in columns else None,
+        origin=tuple(_origin(row["origin"], path=path, line=line) for line, row in rows)
+        if "origin" in columns
+        else None,
+    )
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A point cloud in world space.
+
+    Parameters
+    ----------
+    points
+        Shape (N, 3), float32, LPS mm, components x, y, z.
+    index
+        Row of each point in the dense cloud it was chosen from, shape (N,), int64.
+    label, radius, weight
+        Per point: structure (uint8), vessel radius in mm (float32), weight (float32).
+    meta
+        Case, stage, parameters, versions; JSON-serialisable.
+    """
+
+    points: NDArray[np.float32]
+    index: NDArray[np.int64] | None = None
+    label: NDArray[np.uint8] | None = None
+    radius: NDArray[np.float32] | None = None
+    weight: NDArray[np.float32] | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+_CLOUD_DTYPES = {
+    "points": np.float32,
+    "index": np.int64,
+    "label": np.uint8,
+    "radius": np.float32,
+    "weight": np.float32,
+}
+
+
+READ_ERRORS = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+"""What numpy and zipfile raise on damaged files, however they are compressed."""
+
+
+def write_cloud(path: Path, cloud: Cloud) -> None:
+    """Write a cloud as compressed ``.npz``; equal clouds are equal bytes."""
+    arrays: dict[str, NDArray[Any]] = {
+        name: np.ascontiguousarray(getattr(cloud, name), dtype=dtype)
+        for name, dtype in _CLOUD_DTYPES.items()
+        if getattr(cloud, name) is not None
+    }
+    arrays["meta"] = np.array(json.dumps(cloud.meta, sort_keys=True))
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]
+
+
+def read_cloud(path: Path) -> Cloud:
+    """Return a cloud from ``.npz``.
+
+    Raises
+    ------
+    BadInputError
+        If the file is missing or broken, ``points`` is absent or not (N, 3), a coordinate is
+        not finite, a per-point array has another length, or ``meta`` is not an object of JSON.
+    """
+    try:
+        _check_archive(require_file(path))
+        with np.load(path, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in content.files}
+    except READ_ERRORS as error:
+        raise BadInputError(
+            f"not a readable .npz cloud ({error})", code="truncated_file", file=path
+        ) from error
+    if "points" not in arrays:
+        raise BadInputError(
+            "array is missing", code="missing_array", file=path, field="points",
+            found=", ".join(sorted(arrays)) or "no array",
+        )  # fmt: skip
+    check_points(arrays["points"], file=path)
+    for name in _CLOUD_DTYPES:
+        if name in arrays and len(arrays[name]) != len(arrays["points"]):
+            raise BadInputError(
+                "array has another length than the points", code="length_mismatch", file=path,
+                field=name, expected=len(arrays["points"]), found=len(arrays[name]),
+            )  # fmt: skip
+    meta = _meta(str(arrays["meta"]), path=path) if "meta" in arrays else {}
+    typed = {k: arrays[k].astype(t, copy=False) for k, t in _CLOUD_DTYPES.items() if k in arrays}
+    return Cloud(**typed, meta=meta)
+
+
+def _check_archive(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            check_arrays(archive)
+    except RuntimeError as error:
+        # How zipfile refuses what is encrypted or compressed in a way that it does not know.
+        raise BadInputError(
+            f"not a readable .npz cloud ({error})", code="bad_cloud_file", file=path,
+            expected="arrays as numpy saves them", remedy="save it without a password",
+        ) from error  # fmt: skip
+
+
+def _meta(text: str, *, path: Path) -> dict[str, Any]:
+    try:
+        meta = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(
+            f"not valid JSON ({error})", code="bad_json", file=path, field="meta"
+        ) from error
+    if not isinstance(meta, dict):
+        raise BadInputError(
+            "metadata has the wrong type", code="bad_json", file=path, field="meta",
+            expected="an object", found=type(meta).__name__,
+        )  # fmt: skip
+    return meta
+
+
+def check_points(points: NDArray[Any], *, file: Path | None = None, name: str = "points") -> None:
+    """Raise ``BadInputError`` unless ``points`` is a finite numeric (N, 3) array, N >= 1."""
+    if points.ndim != 2 or points.shape[1] != 3 or not np.issubdtype(points.dtype, np.number):
+        raise BadInputError(
+            "points have the wrong shape or type", code="bad_points", file=file, field=name,
+            expected="numeric (N, 3): x, y, z", found=f"{points.dtype} {points.shape}",
+        )  # fmt: skip
+    if len(points) == 0:
+        raise BadInputError("no points", code="empty_cloud", file=file, field=name)
+    bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
+    if len(bad):
+        raise BadInputError(
+            "coordinates are not finite", code="non_finite_points", file=file, field=name,
+            expected="finite mm", found=f"{len(bad)} bad points, the first in row {bad[0]}",
+        )  # fmt: skip

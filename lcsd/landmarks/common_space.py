@@ -1,0 +1,225 @@
+"""Landmarks on their way to the evaluator: into common space, and checked there."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.errors import BadInputError
+from lcsd.geometry import Grid, RigidTransform
+from lcsd.io.images import Image
+from lcsd.io.points import PointPairs, check_points
+from lcsd.landmarks.numbering import READINGS, other_frame
+
+Frame = Literal["native", "common"]
+
+MOVING_MARGIN_MM = 100.0
+"""A moving landmark may lie outside the fixed volume by as much as a lung can move; published
+respiratory motion stays below 50 mm, a wrong frame is off by hundreds."""
+
+POINTS_MARGIN_MM = 100.0
+"""Without a volume, landmarks may lie this far outside the box of the correspondences."""
+
+FEW_IN_MASK, MOST_IN_MASK = 0.5, 0.9
+"""Shares of the fixed landmarks in the mask: with fewer than the first as they stand and at least
+the second in another frame, the file is in that other frame."""
+
+
+def to_common_space(
+    landmarks: PointPairs, *, rigid: RigidTransform | None, frame: Frame
+) -> tuple[PointPairs, NDArray[np.float64] | None]:
+    """Return landmarks in common space, and their moving positions in native space if known.
+
+    Parameters
+    ----------
+    landmarks
+        Fixed positions in the baseline's LPS mm (which is common space), moving positions in
+        ``frame``.
+    rigid
+        Common-space point to follow-up native LPS.
+    frame
+        ``native``: moving positions are those of the follow-up scan. ``common``: they have
+        already been brought to common space.
+
+    Raises
+    ------
+    BadInputError
+        If native landmarks come without the rigid transform.
+    """
+    if frame == "native":
+        if rigid is None:
+            raise BadInputError(
+                "native landmarks need the rigid transform to common space",
+                code="missing_rigid", field="--rigid",
+                remedy="give the rigid.tfm of the case, or say that the frame is common",
+            )  # fmt: skip
+        moving = rigid.inverse().apply(landmarks.moving)
+        return replace(landmarks, moving=moving), landmarks.moving
+    return landmarks, None if rigid is None else rigid.apply(landmarks.moving)
+
+
+def _excess_mm(points: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
+    """Return how far points lie outside a grid's voxels, largest over the axes, mm."""
+    voxels = grid.world_to_voxel(points)
+    beyond = np.maximum(-0.5 - voxels, voxels - (np.asarray(grid.size) - 0.5))
+    excess: NDArray[np.float64] = (beyond * np.asarray(grid.spacing)).max(axis=1)
+    return excess
+
+
+CHECK_FRAME = "check that the file is in LPS mm (not RAS, not voxels) and belongs to this case"
+
+
+def in_mask(points: NDArray[np.float64], mask: Image) -> NDArray[np.bool_]:
+    """Return for each LPS point (N, 3) whether its voxel belongs to the mask, shape (N,)."""
+    inside = mask.grid.contains(points)
+    index = np.rint(mask.grid.world_to_voxel(points[inside])).astype(int)
+    # A point on the outer face rounds to a voxel that is not there.
+    x, y, z = np.clip(index, 0, np.asarray(mask.grid.size) - 1).T
+    inside[inside] = mask.array[z, y, x] != 0
+    return inside
+
+
+def _check_in_mask(points: NDArray[np.float64], mask: Image, *, file: Path | None) -> None:
+    """Raise ``BadInputError`` if fixed landmarks lie in the mask in another frame than LPS."""
+    found = in_mask(points, mask).mean()
+    if found >= FEW_IN_MASK:
+        return
+    for text, numbering in READINGS:
+        share = in_mask(numbering.to_lps(points, mask.grid, file=Path()), mask).mean()
+        if share >= MOST_IN_MASK:
+            raise BadInputError(
+                "most fixed landmarks lie outside the mask", code="landmark_outside", file=file,
+                expected=f"{MOST_IN_MASK:.0%} of {len(points)} inside, as in another frame",
+                found=f"{found:.0%}",
+                remedy=f"{share:.0%} would lie inside {text}",
+            )  # fmt: skip
+
+
+def _check_inside(
+    points: NDArray[np.float64],
+    grid: Grid,
+    *,
+    margin_mm: float,
+    voxels: bool = True,
+    which: str,
+    ids: Sequence[str] | None,
+    file: Path | None,
+) -> None:
+    """Raise ``BadInputError`` naming the first point outside a grid by more than a margin."""
+    outside = np.flatnonzero(_excess_mm(points, grid) > margin_mm)
+    if not len(outside):
+        return
+    row = int(outside[0])
+    corners = grid.corners()
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    name = f"line {row + 2}" + (f", id {ids[row]}" if ids is not None else "")
+    raise BadInputError(
+        f"{which} landmark lies outside the volume ({len(outside)} of {len(points)} do)",
+        code="landmark_outside", file=file, field=name,
+        expected="x, y, z between "
+        f"({', '.join(f'{v:.1f}' for v in low)}) and ({', '.join(f'{v:.1f}' for v in high)}) LPS mm"
+        + (f" within {margin_mm:.0f} mm" if margin_mm else ""),
+        found=f"({', '.join(f'{v:.1f}' for v in points[row])})",
+        remedy=other_frame(points, grid, voxels=voxels) or CHECK_FRAME,
+    )  # fmt: skip
+
+
+def box_around(points: NDArray[np.float64], margin_mm: float) -> Grid:
+    """Return a grid of 1 mm voxels over the box of points (LPS mm) plus a margin."""
+    low, high = points.min(axis=0) - margin_mm, points.max(axis=0) + margin_mm
+    size = np.maximum(np.ceil(high - low), 1).astype(int)
+    return Grid(
+        size=(int(size[0]), int(size[1]), int(size[2])),
+        spacing=(1.0, 1.0, 1.0),
+        origin=(float(low[0]), float(low[1]), float(low[2])),
+    )
+
+
+def check_landmarks(
+    landmarks: PointPairs,
+    grids: Sequence[Grid],
+    *,
+    box: Grid | None = None,
+    mask: Image | None = None,
+    file: Path | None,
+) -> None:
+    """Refuse broken landmarks: bad shapes, repeated ids, positions outside a volume.
+
+    Parameters
+    ----------
+    landmarks
+        In common space, LPS mm.
+    grids
+        Volumes in common space; fixed landmarks must lie inside each of them, moving landmarks
+        at most ``MOVING_MARGIN_MM`` outside.
+    box
+        Another region for the landmarks, which is no image: nothing can be in voxels of it.
+    mask
+        Fixed lung mask: tells landmarks that lie in it in another frame only.
+    file
+        Landmark file, for error messages.
+
+    Raises
+    ------
+    BadInputError
+        Names line, id and position of the first bad landmark and the likely cause.
+    """
+    check_points(landmarks.fixed, file=file, name="fixed")
+    check_points(landmarks.moving, file=file, name="moving")
+    if len(landmarks.fixed) != len(landmarks.moving):
+        raise BadInputError(
+            "fixed and moving landmarks differ in number", code="length_mismatch", file=file,
+            expected=len(landmarks.fixed), found=len(landmarks.moving),
+        )  # fmt: skip
+    ids = landmarks.ids
+    if ids is not None:
+        seen: set[str] = set()
+        for line, name in enumerate(ids, start=2):
+            if name and name in seen:
+                raise BadInputError(
+                    "landmark id appears twice", code="duplicate_id", file=file,
+                    field=f"line {line}, id {name}", remedy="give every landmark its own id",
+                )  # fmt: skip
+            seen.add(name)
+    for grid in [*grids, *([] if box is None else [box])]:
+        for which, points in (("fixed", landmarks.fixed), ("moving", landmarks.moving)):
+            _check_inside(
+                points, grid, margin_mm=MOVING_MARGIN_MM if which == "moving" else 0.0,
+                voxels=grid is not box, which=which, ids=ids, file=file,
+            )  # fmt: skip
+    if mask is not None:
+        _check_in_mask(landmarks.fixed, mask, file=file)
+
+
+def origins(landmarks: PointPairs) -> dict[str, int] | None:
+    """Return how many landmarks have each origin; None if the file does not say.
+
+    Keys are sorted; ``unknown`` counts the landmarks without one.
+    """
+    if landmarks.origin is None:
+        return None
+    names = [origin or "unknown" for origin in landmarks.origin]
+    return {name: names.count(name) for name in sorted(set(names))}
+
+
+def count_seeded(landmarks: PointPairs, method: str) -> int | None:
+    """Return how many landmarks a method predicted itself, corrected later or not.
+
+    None if the file does not say where they come from. Case does not matter.
+    """
+    if landmarks.origin is None:
+        return None
+    seeds = [origin.partition(":")[2].lower() for origin in landmarks.origin if ":" in origin]
+    return seeds.count(method.lower())
+
+
+def snapped(points: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
+    """Return the nearest voxel centre to each LPS point, shape (N, 3) mm.
+
+    The lattice goes on outside the grid, so that nothing is drawn to its border.
+    """
+    nearest: NDArray[np.float64] = grid.voxel_to_world(np.rint(grid.world_to_voxel(points)))
+    return nearest

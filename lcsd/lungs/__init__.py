@@ -1,0 +1,1 @@
+"""Lung masks: by threshold, by TotalSegmentator's lobes, or given by the user."""

@@ -1,0 +1,323 @@
+"""Lung lobes of a DICOM segmentation (SEG) as one mask, placed by the frames' own positions.
+
+Written for the segmentations that the Imaging Data Commons holds of NLST (TotalSegmentator, about
+a hundred structures in one file), read by the standard (PS3.3, A.51 and C.8.20): only frames of
+lobes are unpacked.
+"""
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.errors import InvalidDicomError
+
+from lcsd.errors import BadInputError
+from lcsd.geometry import Grid
+from lcsd.io.files import require_file
+from lcsd.io.images import Image
+from lcsd.scans.dicom import READ_ERRORS, dicom_files, quiet_pydicom, raise_if_system, truncated
+
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
+
+NATIVE_SYNTAXES = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"})
+"""Implicit and explicit little endian and deflated: bits lie in the file as the standard packs
+them; no compression of single bits is in use."""
+
+LOBE_CODES = frozenset(
+    {
+        ("SCT", "45653009"), ("SRT", "T-28820"),  # upper lobe, with the side as modifier
+        ("SCT", "90572001"), ("SRT", "T-28830"),  # lower lobe, with the side as modifier
+        ("SCT", "72481006"), ("SRT", "T-28300"),  # middle lobe of right lung
+        ("SCT", "44714003"),  # upper lobe of left lung
+        ("SCT", "41224006"),  # lower lobe of left lung
+        ("SCT", "42400003"),  # upper lobe of right lung
+        ("SCT", "266005"),  # lower lobe of right lung
+    }
+)  # fmt: skip
+"""Property types of lobes: DICOM CID 6170 (lobe of lung) and SNOMED CT's lobes of one side."""
+
+LABEL_NEEDS = frozenset({"lung", "lobe"})
+LABEL_LEVELS = frozenset({"upper", "middle", "lower"})
+LABEL_MAY = LABEL_NEEDS | LABEL_LEVELS | {"left", "right", "of", "the", "structure"}
+"""A label names a lobe if it has these words and no others, so that no lesion in a lobe does."""
+
+PLACE_TOLERANCE_MM = 0.1
+"""A frame lies within this of a regular stack, as slices of a scan do."""
+
+SAME_HEIGHT_MM = 1e-3
+"""Frames of several segments on one slice print the same position."""
+
+COSINE_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Lobes:
+    """The lobes found.
+
+    Parameters
+    ----------
+    mask
+        Their union, bool, on the segmentation's own lattice, from its first to its last slice.
+    count
+        Segments that are lobes and have voxels.
+    """
+
+    mask: Image
+    count: int
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where a frame lies (LPS mm), and how: (orientation, row and column distance)."""
+
+    index: int
+    segment: int
+    position: NDArray[np.float64]
+    pose: NDArray[np.float64]
+
+
+def read_lobes(source: Path, *, series_uid: str | None = None) -> Lobes:
+    """Return the union of the lung lobes in a DICOM SEG, given as a file or a folder with one.
+
+    Parameters
+    ----------
+    series_uid
+        SeriesInstanceUID of the scan; the SEG must say that it was made from it.
+
+    Raises
+    ------
+    BadInputError
+        Not one SEG, not a binary one, of another series, without lobes, empty, damaged, or with
+        frames that form no regular stack.
+    """
+    with quiet_pydicom():
+        folder = os.path.isdir(source)  # noqa: PTH112 - no error for one that is closed
+        return _lobes(_one_seg(source) if folder else require_file(source), series_uid)
+
+
+def _lobes(path: Path, series_uid: str | None) -> Lobes:
+    data = _read(path)
+    if series_uid is not None:
+        _check_series(data, series_uid, path)
+    try:
+        lobes = {
+            int(segment.SegmentNumber) for segment in data.SegmentSequence if _is_lobe(segment)
+        }
+        segments = len(data.SegmentSequence)
+        frames = _frames(data, path) if lobes else []
+    except READ_ERRORS as error:
+        raise truncated(path, "segments or frames that cannot be read") from error
+    if not lobes:
+        raise BadInputError(
+            "no segment is a lobe of the lung", code="no_lobes", file=path,
+            field="SegmentedPropertyTypeCodeSequence, SegmentLabel",
+            expected="codes or labels of lobes, such as lung_upper_lobe_left",
+            found=f"{segments} other segments",
+            remedy="give the segmentation that holds the lobes, or a NIfTI mask",
+        )  # fmt: skip
+    return _union(data, frames, lobes, path)
+
+
+def _one_seg(folder: Path) -> Path:
+    """Return the only SEG file of a folder."""
+    found = [path for path, kind in dicom_files(folder) if kind in (SEGMENTATION, LABEL_MAP)]
+    if len(found) != 1:
+        raise BadInputError(
+            "not one DICOM SEG in the folder", code="several_segs" if found else "not_seg",
+            file=folder, expected=1, found=len(found), remedy="give the file itself",
+        )  # fmt: skip
+    return found[0]
+
+
+def _read(path: Path) -> Any:
+    """Return the data set of a binary SEG."""
+    try:
+        data = pydicom.dcmread(path)
+        kind = str(data.get("SOPClassUID", ""))
+        coding = str(data.get("SegmentationType", "")).upper()
+        syntax = data.file_meta.get("TransferSyntaxUID")
+        bits = int(data.get("BitsAllocated") or 0)
+    except READ_ERRORS as error:
+        if isinstance(error, InvalidDicomError):
+            raise _not_seg(path, "no DICOM file") from error
+        raise_if_system(error)
+        raise truncated(path, "a header that cannot be read") from error
+    if kind not in (SEGMENTATION, LABEL_MAP):
+        raise _not_seg(path, "another class")
+    if kind == LABEL_MAP or coding != "BINARY" or bits != 1:
+        raise BadInputError(
+            "only binary segmentations are read", code="seg_not_binary", file=path,
+            field="SegmentationType", expected="BINARY",
+            found="LABELMAP" if kind == LABEL_MAP else coding[:16] or "none",
+            remedy="threshold it and save it as BINARY or as a NIfTI mask",
+        )  # fmt: skip
+    if syntax is None or str(syntax) not in NATIVE_SYNTAXES:
+        raise BadInputError(
+            "the segmentation is compressed in a way that is not supported",
+            code="unsupported_transfer_syntax", file=path, field="TransferSyntaxUID",
+            expected="uncompressed or deflated", found=getattr(syntax, "name", None) or "none",
+            remedy="convert it, for example with gdcmconv --raw",
+        )  # fmt: skip
+    return data
+
+
+def _check_series(data: Any, series_uid: str, path: Path) -> None:
+    named = [
+        str(item.get("SeriesInstanceUID", "")) for item in data.get("ReferencedSeriesSequence", [])
+    ]
+    if series_uid not in named:
+        raise BadInputError(
+            "the segmentation was made from another series", code="other_series", file=path,
+            field="ReferencedSeriesSequence", expected="the scan's series",
+            found="another one" if named else "none",
+            remedy="give the segmentation of this scan, or leave --series-uid out",
+        )  # fmt: skip
+
+
+def _is_lobe(segment: Any) -> bool:
+    """Return whether code or label says that a segment is a lobe of the lung."""
+    for code in segment.get("SegmentedPropertyTypeCodeSequence", []):
+        pair = (str(code.get("CodingSchemeDesignator", "")), str(code.get("CodeValue", "")))
+        if pair in LOBE_CODES:
+            return True
+    words = set(re.findall(r"[a-z]+", str(segment.get("SegmentLabel", "")).lower()))
+    return bool(words >= LABEL_NEEDS and words & LABEL_LEVELS and words <= LABEL_MAY)
+
+
+def _frames(data: Any, path: Path) -> list[_Frame]:
+    """Return all frames; what is not said of a frame is said of all of them."""
+    shared = next(iter(data.get("SharedFunctionalGroupsSequence", [])), pydicom.Dataset())
+    frames = []
+    for index, own in enumerate(data.PerFrameFunctionalGroupsSequence):
+
+        def group(name: str, own: Any = own) -> Any:
+            return (own if name in own else shared)[name].value[0]
+
+        measures = group("PixelMeasuresSequence")
+        orientation = group("PlaneOrientationSequence").ImageOrientationPatient
+        frame = _Frame(
+            index=index,
+            segment=int(group("SegmentIdentificationSequence").ReferencedSegmentNumber),
+            position=_floats(group("PlanePositionSequence").ImagePositionPatient),
+            pose=_floats([*orientation, *measures.PixelSpacing]),
+        )
+        if frame.position.shape != (3,) or frame.pose.shape != (8,):
+            raise truncated(path, "frames without a position")
+        frames.append(frame)
+    return frames
+
+
+def _floats(values: Iterable[Any]) -> NDArray[np.float64]:
+    return np.array([float(value) for value in values])
+
+
+def _union(data: Any, frames: list[_Frame], lobes: set[int], path: Path) -> Lobes:
+    """Return the lobes' frames, put together slice by slice."""
+    used = [frame for frame in frames if frame.segment in lobes]
+    if not used:
+        raise _empty(path)
+    grid, index = _lattice(data, frames, used, path)
+    rows, columns = grid.size[1], grid.size[0]
+    packed = np.frombuffer(data.get("PixelData") or b"", dtype=np.uint8)
+    if packed.size * 8 < len(frames) * rows * columns:
+        raise truncated(path, f"{packed.size} bytes of pixels for {len(frames)} frames")
+    mask = np.zeros(grid.shape, dtype=bool)
+    found = set()
+    for frame, k in zip(used, index, strict=True):
+        plane = _unpacked(packed, frame.index * rows * columns, rows * columns)
+        if plane.any():
+            mask[k] |= plane.reshape(rows, columns)
+            found.add(frame.segment)
+    if not found:
+        raise _empty(path)
+    return Lobes(Image(mask, grid), len(found))
+
+
+def _unpacked(packed: NDArray[np.uint8], start: int, count: int) -> NDArray[np.bool_]:
+    """Return ``count`` bits from bit ``start`` on; the first is the lowest of a byte.
+
+    Frames follow each other without padding (PS3.5, 8.1.1), so one may begin inside a byte.
+    """
+    part = packed[start // 8 : -(-(start + count) // 8)]
+    bits = np.unpackbits(part, bitorder="little")
+    return bits[start % 8 : start % 8 + count].view(np.bool_)
+
+
+def _lattice(
+    data: Any, frames: list[_Frame], used: list[_Frame], path: Path
+) -> tuple[Grid, NDArray[np.int64]]:
+    """Return the lattice of the used frames and the slice of each, or refuse a crooked stack.
+
+    The step is the smallest between any two frames: those of other structures count too.
+    """
+    pose = used[0].pose
+    row, column = pose[:3], pose[3:6]
+    normal = np.cross(row, column)
+    length = float(np.linalg.norm(normal))
+    if not np.isfinite([f.position for f in frames]).all() or not abs(length - 1) < 1e-3:
+        raise _crooked(path, "positions and directions that are numbers")
+    normal /= length
+    if max(np.abs(f.pose - pose).max() for f in used) > COSINE_TOLERANCE:
+        raise _crooked(path, "one orientation and pixel spacing")
+    every = np.sort([f.position @ normal for f in frames])
+    steps = np.diff(every)
+    steps = steps[steps > SAME_HEIGHT_MM]
+    step = float(steps.min()) if len(steps) else _thickness(data, path)
+    positions = np.array([f.position for f in used])
+    heights = positions @ normal
+    lowest, highest = int(heights.argmin()), int(heights.argmax())
+    count = round((heights[highest] - heights[lowest]) / step)
+    if count:
+        # Printed positions are rounded; over the whole stack the step is known better.
+        step = float(heights[highest] - heights[lowest]) / count
+    index = np.rint((heights - heights[lowest]) / step).astype(np.int64)
+    places = positions[lowest] + index[:, None] * step * normal
+    if np.linalg.norm(places - positions, axis=1).max() > PLACE_TOLERANCE_MM:
+        raise _crooked(path, f"one regular stack within {PLACE_TOLERANCE_MM} mm")
+    first = positions[lowest]
+    return Grid(
+        size=(int(data.Columns), int(data.Rows), int(index.max()) + 1),
+        spacing=(float(pose[7]), float(pose[6]), step),
+        origin=(float(first[0]), float(first[1]), float(first[2])),
+        direction=tuple(float(v) for v in np.stack([row, column, normal], axis=1).ravel()),
+    ), index
+
+
+def _thickness(data: Any, path: Path) -> float:
+    """Return the slice thickness, which is the step's stand-in if all frames lie on one slice."""
+    try:
+        measures = data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        thickness = float(measures.get("SpacingBetweenSlices") or measures.SliceThickness)
+    except READ_ERRORS as error:
+        raise _crooked(path, "a slice thickness") from error
+    return thickness
+
+
+def _not_seg(path: Path, found: str) -> BadInputError:
+    return BadInputError(
+        "not a DICOM segmentation", code="not_seg", file=path, field="SOPClassUID",
+        expected="segmentation storage", found=found,
+        remedy="give a DICOM SEG or a .nii.gz mask",
+    )  # fmt: skip
+
+
+def _crooked(path: Path, expected: str) -> BadInputError:
+    return BadInputError(
+        "the segmentation's frames do not form a volume", code="bad_geometry", file=path,
+        field="PerFrameFunctionalGroupsSequence", expected=expected,
+        found="others", remedy="export it again, or give a NIfTI mask",
+    )  # fmt: skip
+
+
+def _empty(path: Path) -> BadInputError:
+    return BadInputError(
+        "the lobes are empty", code="empty_mask", file=path, expected="at least one voxel",
+        found="0 voxels", remedy="check the segmentation that made it",
+    )  # fmt: skip

@@ -1,0 +1,115 @@
+"""Lung masks of other origin, put on a scan's grid."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lcsd.errors import BadInputError
+from lcsd.geometry import Grid
+from lcsd.io.images import Image, is_nifti, read_mask, resample
+from lcsd.lungs.dicom_seg import read_lobes
+
+
+@dataclass(frozen=True)
+class GivenMask:
+    """A lung mask on a scan's grid, and of how many lobes it was put together, if of lobes."""
+
+    mask: Image
+    lobes: int | None
+
+
+def given_mask(path: Path, scan: Grid, *, series_uid: str | None = None) -> GivenMask:
+    """Return a given lung mask on the scan's grid; see :func:`placed_mask`.
+
+    Parameters
+    ----------
+    path
+        NIfTI mask, or a DICOM SEG with lobes of the lung (file, or folder with one).
+    series_uid
+        SeriesInstanceUID of the scan; a SEG must say that it was made from it.
+
+    Raises
+    ------
+    BadInputError
+        Unreadable or empty mask, one of which less than half lies inside the scan, a SEG without
+        lobes or of another series, or a series asked of a NIfTI mask (``bad_usage``).
+    """
+    if not is_nifti(path):
+        found = read_lobes(path, series_uid=series_uid)
+        return GivenMask(placed_mask(found.mask, scan, file=path), found.count)
+    if series_uid is not None:
+        raise BadInputError(
+            "only a DICOM SEG says which series it was made from", code="bad_usage", file=path,
+            field="series_uid", remedy="give a DICOM SEG, or leave the series out",
+        )  # fmt: skip
+    return GivenMask(placed_mask(read_mask(path), scan, file=path), None)
+
+
+def placed_mask(mask: Image, scan: Grid, *, file: Path) -> Image:
+    """Return a mask on the scan's grid, by world position.
+
+    A mask on another grid is resampled by nearest neighbour, if it lies where the scan lies.
+
+    Parameters
+    ----------
+    mask
+        Bool, any grid, not empty.
+    file
+        Name of the mask in errors.
+
+    Raises
+    ------
+    BadInputError
+        If less than half of the mask lies inside the scan (``mask_elsewhere``).
+    """
+    if mask.grid.same_as(scan):
+        return mask
+    moved = _pasted(mask, scan)
+    if moved is None:
+        inside = _share_inside(mask, scan)
+        moved = resample(mask, scan, nearest=True)
+    else:
+        inside = float(moved.array.sum() / mask.array.sum())
+    if inside < 0.5 or not moved.array.any():
+        raise BadInputError(
+            "the mask does not lie on the scan", code="mask_elsewhere", file=file,
+            expected="its voxels inside the scan", found=f"{inside:.0%} of them",
+            remedy="check that it belongs to this scan and keeps the scan's geometry",
+        )  # fmt: skip
+    return moved
+
+
+def _pasted(mask: Image, scan: Grid) -> Image | None:
+    """Return a mask whose voxels are some of the scan's, without resampling; None if not."""
+    first = np.rint(scan.world_to_voxel(np.asarray(mask.grid.origin))).astype(int)
+    size = np.asarray(mask.grid.size)
+    x, y, z = (float(v) for v in scan.voxel_to_world(first.astype(np.float64)))
+    span = Grid(
+        size=mask.grid.size,
+        spacing=scan.spacing,
+        origin=(x, y, z),
+        direction=scan.direction,
+    )
+    if not mask.grid.same_as(span):
+        return None
+    low, high = np.maximum(first, 0), np.minimum(first + size, scan.size)
+    whole = np.zeros(scan.shape, dtype=bool)
+    if (high > low).all():
+        target = tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))
+        source = tuple(
+            slice(a, b) for a, b in zip((low - first)[::-1], (high - first)[::-1], strict=True)
+        )
+        whole[target] = mask.array[source]
+    return Image(whole, scan)
+
+
+def _share_inside(mask: Image, scan: Grid) -> float:
+    """Return the share of a mask's voxels that lie in a voxel of the scan, slice by slice."""
+    total = inside = 0
+    for k, plane in enumerate(mask.array):
+        y, x = np.nonzero(plane)
+        voxels = np.stack([x, y, np.full_like(x, k)], axis=1).astype(np.float64)
+        inside += int(scan.contains(mask.grid.voxel_to_world(voxels)).sum())
+        total += len(voxels)
+    return inside / total

@@ -1,0 +1,81 @@
+"""Lung mask by the method that the settings name: thresholds, or TotalSegmentator's lobes."""
+
+from pathlib import Path
+
+import numpy as np
+
+from lcsd.device import ONE_CORE, Compute
+from lcsd.errors import BadInputError
+from lcsd.io.images import Image
+from lcsd.lungs.classical import ML_PER_MM3, Lungs, segment_lungs
+from lcsd.settings.lungs import LungsSettings
+from lcsd.totalsegmentator import TASKS, session
+
+SIDES = {"left": (10, 11), "right": (12, 13, 14)}
+"""Labels of the lobes of each lung in the task ``total``."""
+
+LEAST_CROP_MM = (60.0, 60.0, 60.0)
+"""The package crops to the lobes and 20 mm around them: less than this has missed the lungs."""
+
+
+def make_lungs(
+    scan: Image,
+    settings: LungsSettings | None = None,
+    *,
+    on: Compute = ONE_CORE,
+    file: Path | None = None,
+) -> Lungs:
+    """Return the lung mask of a scan by the method that the settings name.
+
+    Parameters
+    ----------
+    scan
+        CT in HU, any orientation.
+    on
+        Where to compute; the method ``classical`` knows one thread of the CPU only.
+    file
+        Name of the scan in errors.
+
+    Raises
+    ------
+    BadInputError
+        If the scan shows no lung, or a device is asked for that the method does not know.
+    WorkError
+        If TotalSegmentator or its weights fail.
+    """
+    settings = settings or LungsSettings()
+    if settings.method == "totalsegmentator":
+        return segment_lobes(scan, settings, on=on, file=file)
+    on.require_cpu("the method classical")
+    return segment_lungs(scan, settings, file=file)
+
+
+def segment_lobes(scan: Image, settings: LungsSettings, *, on: Compute, file: Path | None) -> Lungs:
+    """Return the union of TotalSegmentator's lobes; parameters and errors as `make_lungs`.
+
+    A lung that is too small, alone or against the other one, is left out as in the classical
+    method. Trachea and main bronchi are no part of the lobes.
+    """
+    chosen = settings.totalsegmentator
+    with session(TASKS[f"lobes_{chosen.model}"], chosen, on=on) as totalsegmentator:
+        found = totalsegmentator.segment(scan, least_crop_mm=LEAST_CROP_MM, file=file)
+    voxel_ml = float(np.prod(scan.grid.spacing)) * ML_PER_MM3
+    sides = [np.isin(found.labels.array, labels) for labels in SIDES.values()]
+    sides.sort(key=lambda side: -int(side.sum()))
+    largest = float(sides[0].sum())
+    kept = [
+        side
+        for side in sides[: 1 if settings.expected_lungs == "1" else 2]
+        if side.sum() * voxel_ml >= settings.min_lung_ml
+        and side.sum() >= settings.second_lung_fraction * largest
+    ]
+    if not kept:
+        raise BadInputError(
+            "no lung found", code="empty_lungs", file=file,
+            expected=f"lobes of at least {settings.min_lung_ml:g} ml on one side",
+            found=f"{largest * voxel_ml:.0f} ml",
+            remedy="check units and region of the scan, or give a mask",
+        )  # fmt: skip
+    mask = np.logical_or.reduce(kept)
+    volume = float(mask.sum()) * voxel_ml
+    return Lungs(Image(mask, scan.grid), len(kept), volume, 0.0, found.facts)

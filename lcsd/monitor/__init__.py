@@ -1,0 +1,1 @@
+"""Commands that look at a build: status, case, verify, doctor."""

@@ -1,0 +1,298 @@
+"""``lcsd status``: how far a build is, as figures and as text."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lcsd.build.jobs import Job, build_jobs, case_jobs
+from lcsd.build.pairs import read_pairs
+from lcsd.build.plan import Build
+from lcsd.monitor.speed import Pace, Records, Rest, Span, medians, pace, rest
+from lcsd.monitor.states import STATES, JobState, Snapshot, cases_in, snapshot
+
+SLOWEST = 3
+"""Cases that are named for each stage."""
+
+ERRORS = 5
+"""Last errors that are shown."""
+
+LOG_TAIL_BYTES = 4096
+"""Enough for the last line of a log."""
+
+BUILD_STATES = {
+    "running": "running in {folder}",
+    "locked": "locked, but no snakemake works in {folder} on this machine: it runs on another one, "
+    "or was killed (then add --unlock to its command once)",
+    "idle": "not running",
+    "unknown": "unknown: Snakemake's folder is not found, so running jobs count as failed "
+    "(give --directory)",
+}
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """The jobs of one stage.
+
+    Parameters
+    ----------
+    stage
+        Name of the stage; the two methods of ``evaluate`` count as two jobs of a case.
+    counts
+        Jobs by state.
+    median_s
+        Usual wall seconds of a job; None if none is done.
+    per_h
+        Jobs that were done in an hour, lately.
+    slowest
+        Cases with the longest jobs, with their seconds.
+    """
+
+    stage: str
+    counts: Mapping[JobState, int]
+    median_s: float | None
+    per_h: float
+    slowest: Sequence[tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that failed or set its case aside: what it said."""
+
+    case: str
+    stage: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a build is.
+
+    Parameters
+    ----------
+    results
+        Its folder.
+    state, folder
+        Whether it runs, and Snakemake's working folder (:class:`lcsd.monitor.engine.Engine`).
+    stages
+        In the order of the pipeline.
+    cases, finished, quarantined
+        Cases that are known; of these, those with all of their files, and those set aside.
+    going, left
+        Pace of the build, and what is left of it.
+    failures
+        The last ones, newest first.
+    selected
+        Whether the cases are known, which in a selection they are not before its end.
+    """
+
+    results: str
+    state: str
+    folder: str | None
+    stages: Sequence[StageStatus]
+    cases: int
+    finished: int
+    quarantined: int
+    going: Pace | None
+    left: Rest
+    failures: Sequence[Failure]
+    selected: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole as plain values."""
+        return asdict(self)
+
+    def count(self, state: JobState) -> int:
+        """Return the number of jobs in a state."""
+        return sum(stage.counts.get(state, 0) for stage in self.stages)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing runs, and nothing is left that a run would begin."""
+        return self.state != "running" and not self.count("running") + self.count("waiting")
+
+
+def jobs_of(results: Path, build: Build | None, files: set[str]) -> tuple[list[Job], bool]:
+    """Return the jobs of a build, and whether all of its cases are known.
+
+    Without a build: those of the manifest of a selection, or else of the cases that have files.
+    """
+    if build is not None:
+        jobs = build_jobs(build)
+        return jobs, any(job.stage == "report" for job in jobs)
+    manifest = results / "cohort" / "pairs.tsv"
+    if manifest.is_file():
+        scored = {pair.case: pair.landmarks is not None for pair in read_pairs(manifest)}
+    else:
+        with_scores = {path.split("/")[1] for path in files if "/evaluation/" in path}
+        scored = {case: case in with_scores for case in cases_in(files)}
+    return [job for case, has in scored.items() for job in case_jobs(case, scored=has)], True
+
+
+def status(
+    results: Path, build: Build | None = None, *, directory: Path | None = None,
+    records: Records | None = None,
+) -> Status:  # fmt: skip
+    """Return how far a build is; reads only, while files appear and vanish.
+
+    Parameters
+    ----------
+    build
+        Which jobs are to be done; without it, those of the cases that are there.
+    directory
+        Working folder of Snakemake, see :func:`lcsd.monitor.engine.look`.
+    records
+        Of an earlier call, to read only what is new.
+
+    Raises
+    ------
+    BadInputError
+        There is no such folder, or its manifest is broken.
+    """
+    now = snapshot(results, directory, configured=build is not None)
+    jobs, selected = jobs_of(results, build, now.files)
+    states = now.states(jobs)
+    reader = records or Records()
+    spans = {
+        job: span
+        for job in jobs
+        if states[job] == "done" and (span := reader.span(results, job)) is not None
+    }
+    usual = medians(spans)
+    by_case: dict[str, list[Job]] = defaultdict(list)
+    for job in jobs:
+        if job.case and job.stage != "screen":
+            by_case[job.case].append(job)
+    finished = [case for case, own in by_case.items() if all(states[job] == "done" for job in own)]
+    ends = [
+        max((spans[j].end for j in by_case[case] if j in spans), default=0) for case in finished
+    ]
+    going = pace(spans, ends)
+    left = [job for job in jobs if states[job] in ("running", "failed", "waiting")]
+    return Status(
+        results=str(results),
+        state=now.engine.state,
+        folder=None if now.engine.folder is None else str(now.engine.folder),
+        stages=_stages(jobs, states, spans, usual, going),
+        cases=len(by_case),
+        finished=len(finished),
+        quarantined=sum(case in now.rejections for case in {job.case for job in jobs}),
+        going=going,
+        left=rest(left, usual, going),
+        failures=_failures(now, states),
+        selected=selected,
+    )
+
+
+def _stages(
+    jobs: Sequence[Job], states: Mapping[Job, JobState], spans: Mapping[Job, Span],
+    usual: Mapping[str, float], going: Pace | None,
+) -> list[StageStatus]:  # fmt: skip
+    of: dict[str, list[Job]] = defaultdict(list)
+    for job in jobs:
+        of[job.stage].append(job)
+    found = []
+    for stage, own in of.items():
+        counts = Counter(states[job] for job in own)
+        timed = [(job.case, spans[job].seconds) for job in own if job in spans and job.case]
+        found.append(
+            StageStatus(
+                stage=stage,
+                counts={state: counts[state] for state in STATES},
+                median_s=usual.get(stage),
+                per_h=0.0 if going is None else going.jobs_per_h.get(stage, 0.0),
+                slowest=sorted(timed, key=lambda row: (-row[1], row[0]))[:SLOWEST],
+            )
+        )
+    return found
+
+
+def _failures(now: Snapshot, states: Mapping[Job, JobState]) -> list[Failure]:
+    """Return the last failures, newest first, by the time of the file that tells of them."""
+    found: list[tuple[float, Failure]] = []
+    for case, reason in now.rejections.items():
+        path = now.results / "cases" / case / "rejected.json"
+        found.append((_time(path), Failure(case, reason.stage, reason.message)))
+    for job, state in states.items():
+        if state == "failed":
+            path = now.results / job.log
+            message = _last_line(path) or "its log is empty"
+            if now.is_marked(job):
+                message = f"cut off with the build; its log ends: {message}"
+            found.append((_time(path), Failure(job.case, job.name, message)))
+    found.sort(key=lambda row: (-row[0], row[1].case))
+    return [failure for _, failure in found[:ERRORS]]
+
+
+def _time(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _last_line(path: Path) -> str:
+    try:
+        with path.open("rb") as handle:
+            handle.seek(max(0, path.stat().st_size - LOG_TAIL_BYTES))
+            lines = handle.read().decode(errors="replace").replace("\r", "\n").split("\n")
+    except OSError:
+        return ""
+    return next((" ".join(line.split()) for line in reversed(lines) if line.strip()), "")
+
+
+def line(found: Status) -> str:
+    """Return a status as one line."""
+    parts = [f"{found.finished} of {found.cases} cases finished"]
+    if not found.selected:
+        parts = ["cases not selected yet"]
+    parts.append(f"{found.quarantined} set aside")
+    parts += [f"{_jobs(found.count(state))} {state}" for state in ("running", "failed", "waiting")]
+    return ", ".join([*parts, _rest_text(found)])
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job{'' if count == 1 else 's'}"
+
+
+def _rest_text(found: Status) -> str:
+    jobs = sum(found.left.unknown.values())
+    more = f" and {_jobs(jobs)} of stages without a time yet" if jobs else ""
+    if found.left.eta_s is None:
+        return f"time left unknown{more}"
+    return f"{hours(found.left.eta_s)} left{more}"
+
+
+def hours(seconds: float) -> str:
+    """Return a duration in the unit that fits."""
+    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 3600:.1f} h"
+
+
+def text(found: Status) -> str:
+    """Return a status as a table and lines."""
+    lines = [f"build     {BUILD_STATES[found.state].format(folder=found.folder)}"]
+    columns = ("stage", *STATES, "median s", "per hour")
+    lines.append(f"{columns[0]:<11}" + "".join(f"{name:>12}" for name in columns[1:]))
+    for stage in found.stages:
+        median = "" if stage.median_s is None else f"{stage.median_s:.1f}"
+        cells = [*(str(stage.counts[state] or "-") for state in STATES), median]
+        cells.append(f"{stage.per_h:.1f}" if stage.per_h else "")
+        lines.append(f"{stage.stage:<11}" + "".join(f"{cell:>12}" for cell in cells))
+    lines.append(f"cases     {line(found)}")
+    if found.going is not None:
+        lines.append(
+            f"pace      {found.going.cases_per_h:.1f} cases/h, {found.going.at_once:.1f} jobs at "
+            f"once, in the last {hours(found.going.busy_h * 3600)} of work"
+        )
+    for stage in found.stages:
+        if stage.slowest:
+            named = ", ".join(f"{case} {seconds:.1f} s" for case, seconds in stage.slowest)
+            lines.append(f"slowest   {stage.stage}: {named}")
+    for failure in found.failures:
+        where = " ".join(part for part in (failure.case, failure.stage) if part)
+        lines.append(f"error     {where}: {failure.message}")
+    return "\n".join(lines)

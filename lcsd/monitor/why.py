@@ -1,0 +1,241 @@
+"""Why the next run of a build would make a stage of a case again, or not.
+
+Told from the provenance of what is there and the present configuration, in the terms of Snakemake:
+what is missing, settings, inputs by their times. Snakemake itself compares with its own records,
+which no other program reads; that both say the same is tested.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lcsd import __version__
+from lcsd.build.jobs import Job, case_jobs
+from lcsd.build.pairs import Pair
+from lcsd.build.plan import SCANS, Build
+from lcsd.build.records import GIVEN, OUTSIDE, read_record
+from lcsd.io.files import sha256
+from lcsd.monitor.states import Snapshot
+from lcsd.names import is_series_uid
+
+CHECKSUM_BYTES = 1_000_000
+"""Smaller files than this Snakemake compares by their bytes if they are newer than an output."""
+
+DIGEST_SHOWN = 12
+"""Characters of a hash that are shown."""
+
+RUN_ONLY = ("threads", "seed", "device", "fetch")
+"""What provenance holds with the settings and no rule has as a parameter of its stage."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Something about a job.
+
+    Parameters
+    ----------
+    text
+        In words.
+    runs
+        Whether the next run makes the job for it; else it is only worth knowing.
+    """
+
+    text: str
+    runs: bool = True
+
+
+def why(build: Build, case: str, now: Snapshot) -> dict[Job, list[Cause]]:
+    """Return what the next run of a build has to say of each job of a case.
+
+    Reads the inputs of the case to compare their hashes.
+
+    Raises
+    ------
+    BadInputError
+        The build has no such case.
+    """
+    pair = build.pair(case)
+    cloud = build.config.workflow.registration_cloud
+    jobs = case_jobs(case, cloud=cloud, scored=pair.landmarks is not None)
+    look = _Look(build, pair, now)
+    made: dict[str, str] = {}
+    found: dict[Job, list[Cause]] = {}
+    for job in jobs:
+        earlier = list(dict.fromkeys(made[path] for path in job.inputs if path in made))
+        causes = [*look.causes(job), *(Cause(f"{name} runs before") for name in earlier)]
+        if any(cause.runs for cause in causes):
+            made |= dict.fromkeys(job.outputs, job.name)
+        found[job] = causes
+    return found
+
+
+class _Look:
+    """Compares one case with what its provenance says; each file is hashed once."""
+
+    def __init__(self, build: Build, pair: Pair, now: Snapshot) -> None:
+        self.build = build
+        self.pair = pair
+        self.now = now
+        self.results = Path(build.results)
+        self._hashes: dict[Path, str] = {}
+
+    def causes(self, job: Job) -> Iterator[Cause]:
+        """Yield what concerns a job itself, not the ones before it."""
+        missing = [path for path in job.outputs if path not in self.now.files]
+        rejection = self.now.rejections.get(job.case)
+        if missing:
+            names = ", ".join(path.split("/", 2)[-1] for path in missing)
+            yield Cause(f"missing: {names}")
+            if rejection is not None and rejection.stage == job.stage:
+                yield Cause(f"was set aside: {rejection.message}", runs=False)
+            return
+        if self.now.is_marked(job):
+            yield Cause("it runs now, or was cut off in the last run")
+            return
+        records = [self._record(path) for path in job.provenance()]
+        known = [record for record in records if record]
+        if len(known) < len(records):
+            yield Cause("its provenance is missing or broken, so its settings are unknown", False)
+        seen: set[str] = set()
+        for at, record in enumerate(known):
+            for cause in (*self._settings(job, record, at), *self._given(job, record, at)):
+                if cause.text not in seen:
+                    seen.add(cause.text)
+                    yield cause
+        yield from self._inputs(job, known)
+        made_by = {str(record.get("versions", {}).get("lcsd")) for record in known}
+        for version in sorted(made_by - {__version__}):
+            yield Cause(f"made by lcsd {version}, this is {__version__}: no run for that", False)
+
+    def _record(self, path: str) -> dict[str, Any]:
+        return read_record(self.results / path)[0]
+
+    def _settings(self, job: Job, record: Mapping[str, Any], at: int) -> Iterator[Cause]:
+        """Yield settings that differ; ``at`` counts the commands of the job."""
+        section = getattr(self.build.config, job.stage).model_dump(mode="json")
+        if job.stage == "convert":
+            uid = self.pair.fixed_series if at == 0 else self.pair.moving_series
+            section["series_uid"] = uid or section["series_uid"]
+        recorded = dict(record.get("settings", {}))
+        device = str(recorded.get("device", "cpu"))
+        wanted = "cuda" if self.build.on_gpu(job.stage) else "cpu"
+        if device != wanted:
+            yield Cause(f"setting workflow.device: {device} -> {wanted}")
+        old = flat({key: value for key, value in recorded.items() if key not in RUN_ONLY})
+        new = flat(section)
+        for key in sorted(old.keys() | new.keys()):
+            before, after = _shown(old, key), _shown(new, key)
+            if before != after:
+                yield Cause(f"setting {job.stage}.{key}: {before} -> {after}")
+
+    def _given(self, job: Job, record: Mapping[str, Any], at: int) -> Iterator[Cause]:
+        """Yield what the manifest gives now and another file was taken."""
+        for name, wanted in self._outside(job, at).items():
+            entry = record.get("inputs", {}).get(name)
+            taken = None if entry is None else str(entry["path"])
+            if wanted is not None and is_series_uid(wanted):
+                # A fetched series stands in a folder of its name.
+                taken = None if taken is None else Path(taken).name
+            if taken != wanted:
+                yield Cause(f"the manifest's {name}: {taken or 'none'} -> {wanted or 'none'}")
+        taken = record.get("facts", {}).get("landmarks", {}).get("frame")
+        wanted = self.pair.landmarks_frame
+        # Earlier versions did not record it.
+        if job.stage == "evaluate" and taken is not None and taken != wanted:
+            yield Cause(f"the manifest's landmarks_frame: {taken} -> {wanted}")
+
+    def _outside(self, job: Job, at: int) -> dict[str, str | None]:
+        """Return the inputs of a command that the manifest names, by their name in provenance."""
+        pair, scan = self.pair, SCANS[min(at, 1)]
+        if job.stage == "convert":
+            return {"source": getattr(pair, f"{scan}_source")}
+        if job.stage in ("lungs", "vessels"):
+            column = "mask" if job.stage == "lungs" else "vessels"
+            given = getattr(pair, f"{scan}_{column}")
+            return {"given": None if given is None else str(given)}
+        return {"landmarks": str(pair.landmarks)} if job.stage == "evaluate" else {}
+
+    def _inputs(self, job: Job, records: Sequence[Mapping[str, Any]]) -> Iterator[Cause]:
+        """Yield inputs that are others than they were, or whose bytes or times differ."""
+        own = f"cases/{job.case}/"
+        hashes: dict[Path, str] = {}
+        others: set[str] = set()
+        for record in records:
+            for name, entry in record.get("inputs", {}).items():
+                path = str(entry["path"])
+                outside = name in (*OUTSIDE, GIVEN)
+                # Paths were written in another folder, and the build may have been moved.
+                inside = not outside and f"/{own}" in f"/{path}"
+                tail = own + path.rpartition(own)[2] if inside else None
+                if tail is not None and tail not in job.inputs:
+                    others.add(tail)
+                place = self.results / tail if tail else (self.now.engine.folder or Path()) / path
+                hashes[place] = str(entry["sha256"])
+        for tail in sorted(others):
+            yield Cause(f"it read {tail}, and reads another file now")
+        oldest = min(_changed(self.results / path) for path in job.outputs)
+        for place in dict.fromkeys((*(self.results / path for path in job.inputs), *hashes)):
+            if place.exists():  # else another job makes it, or it is away for a while
+                yield from self._input(
+                    place, newer=_changed(place) > oldest, recorded=hashes.get(place)
+                )
+
+    def _input(self, path: Path, *, newer: bool, recorded: str | None) -> Iterator[Cause]:
+        if recorded is None:
+            if newer:
+                yield Cause(f"input {path} is newer than what was made of it")
+            return
+        if path not in self._hashes:
+            self._hashes[path] = sha256(path)
+        found = self._hashes[path]
+        change = f"{recorded[:DIGEST_SHOWN]} -> {found[:DIGEST_SHOWN]}"
+        if found != recorded and newer:
+            yield Cause(f"input {path} has changed: SHA-256 {change}")
+        elif found != recorded:
+            yield Cause(
+                f"input {path} has other bytes than it had (SHA-256 {change}) but is older than "
+                "what was made of it, and Snakemake goes by times: use --from",
+                runs=False,
+            )
+        elif newer and (path.is_dir() or path.stat().st_size > CHECKSUM_BYTES):
+            yield Cause(
+                f"input {path} is newer than what was made of it, with the same bytes: Snakemake "
+                "goes by times where files are large"
+            )
+
+
+def flat(settings: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    """Return settings with the keys of inner sections joined by dots."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{within}{key}.")
+        else:
+            found[f"{within}{key}"] = value
+    return found
+
+
+def _shown(settings: Mapping[str, Any], key: str) -> str:
+    return json.dumps(settings[key], sort_keys=True) if key in settings else "(not there)"
+
+
+def _changed(path: Path) -> int:
+    """Return when a file was written, ns; 0 if it vanished."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def text(found: Mapping[Job, Sequence[Cause]]) -> str:
+    """Return causes as lines: what the next run does with each job, and why."""
+    lines = []
+    for job, causes in found.items():
+        verdict = "would run" if any(cause.runs for cause in causes) else "as it is"
+        said = [f"{'' if cause.runs else 'note: '}{cause.text}" for cause in causes] or [""]
+        for at, sentence in enumerate(said):
+            head = f"{job.name:<20}{verdict:<11}" if at == 0 else " " * 31
+            lines.append(f"{head}{sentence}".rstrip())
+    return "\n".join(lines)

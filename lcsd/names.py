@@ -1,0 +1,57 @@
+"""Names that become paths: cases, series, and what they may contain."""
+
+import re
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator
+
+CASE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+"""Case names become folder names and parts of commands, so nothing else is let in."""
+
+
+def check_case_name(name: str) -> str:
+    """Return ``name`` if it is a legal case name; raise ``ValueError`` otherwise."""
+    if not CASE_PATTERN.fullmatch(name):
+        raise ValueError(
+            "a case name starts with a letter or digit and has at most 64 letters, digits, _ and -"
+        )
+    return name
+
+
+CaseName = Annotated[str, AfterValidator(check_case_name)]
+
+
+def _check_uid(uid: str) -> str:
+    if not is_series_uid(uid):
+        raise ValueError("not a series UID: dotted numbers, at most 64 characters")
+    return uid
+
+
+SeriesUid = Annotated[str, AfterValidator(_check_uid)]
+
+P = TypeVar("P", bound=str | Path | None)
+
+UID_PATTERN = re.compile(r"[0-9]+(?:\.[0-9]+){3,}")
+UID_LENGTH = 64
+"""DICOM PS3.5, section 9. Four numbers at least, so that a file named 1.2 is a file; the pattern
+keeps '..' and '/' out of every path made of a UID."""
+
+
+def is_series_uid(source: str) -> bool:
+    """Return whether a source is a SeriesInstanceUID rather than a path."""
+    return len(source) <= UID_LENGTH and UID_PATTERN.fullmatch(source) is not None
+
+
+def check_path(path: P) -> P:
+    """Return a path that rules may name; raise ``ValueError`` otherwise.
+
+    Snakemake takes braces in the name of a file for wildcards, and one such name stops the build.
+    A command takes a path that begins with a hyphen for an option, also a quoted one.
+    """
+    text = "" if path is None else str(path)
+    if text.startswith("-"):
+        raise ValueError("a path that begins with a hyphen; rename it, or write it from the root")
+    if not text.isprintable() or not {*"{}"}.isdisjoint(text):
+        raise ValueError("a path with braces or control characters; rename the file or folder")
+    return path

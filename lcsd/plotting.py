@@ -1,0 +1,73 @@
+"""How the report looks: colours safe for colour-blind readers, names, sizes."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from lcsd.io.files import atomic_path
+
+FIGURE_DPI = 160
+JPEG_QUALITY = 84
+
+BASE_FONT_PT = 11.5
+"""Legible when a figure is printed at half its size."""
+
+RC: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.size": BASE_FONT_PT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#444444",
+    "axes.labelcolor": "#222222",
+    "axes.titlesize": BASE_FONT_PT,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "legend.fontsize": BASE_FONT_PT - 1,
+}
+
+
+def render(figure: Figure, kind: str) -> bytes:
+    """Return a figure as ``png`` or ``jpg`` bytes."""
+    buffer = io.BytesIO()
+    compression = {"quality": JPEG_QUALITY} if kind == "jpg" else {}
+    figure.savefig(
+        buffer, format=kind, facecolor=figure.get_facecolor(),
+        pil_kwargs={"optimize": True, **compression},
+    )  # fmt: skip
+    return buffer.getvalue()
+
+
+def save(path: Path, content: bytes) -> None:
+    """Write an image file, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+BEFORE_COLOUR = "#6b6b6b"
+
+METHOD_COLOURS = {"corrfield": "#0072B2", "divroc": "#D55E00"}
+"""Okabe and Ito (2008), https://jfly.uni-koeln.de/color/: blue and vermillion."""
+
+OTHER_COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+METHOD_NAMES = {"corrfield": "corrfield", "divroc": "DiVRoC"}
+
+LINE_STYLES = ("-", "--", "-.", ":")
+"""Methods differ in line style too, for black-and-white prints."""
+
+
+def method_name(method: str) -> str:
+    """Return how a method is written for readers."""
+    return METHOD_NAMES.get(method, method)
+
+
+def method_colours(methods: list[str]) -> dict[str, str]:
+    """Return one colour per method, fixed for the known ones."""
+    others = [method for method in methods if method not in METHOD_COLOURS]
+    extra = {m: OTHER_COLOURS[i % len(OTHER_COLOURS)] for i, m in enumerate(others)}
+    return {**METHOD_COLOURS, **extra}

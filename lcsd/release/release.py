@@ -1,0 +1,334 @@
+"""A release from a build: written beside, searched for identifiers, then given its name."""
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lcsd.build.inventory import Inventory
+from lcsd.build.provenance import Recorder
+from lcsd.build.published_names import published_names
+from lcsd.errors import BadInputError, LcsdError, WorkError
+from lcsd.io.files import (
+    atomic_path,
+    rests_of,
+    sha256,
+    temporary_path,
+    write_json,
+    write_table,
+    write_text,
+)
+from lcsd.io.tables import read_table
+from lcsd.release.archive import write_archive, write_manifest
+from lcsd.release.card import Facts, citations, description, own_texts, render
+from lcsd.release.case import CASE_COLUMNS, Written, write_case
+from lcsd.release.choice import Chosen, choose
+from lcsd.release.croissant import croissant
+from lcsd.release.identifiers import Identifiers, identifiers_of
+from lcsd.release.layout import (
+    CARD_NAME,
+    CASES_NAME,
+    CLOUDS,
+    CROISSANT_NAME,
+    LEARN2REG_NAME,
+    LEFT_OUT_NAME,
+    LICENCE_NAME,
+    MANIFEST_NAME,
+    METHODS_NAME,
+    SCAN_NUMBER,
+)
+from lcsd.release.learn2reg import learn2reg
+from lcsd.release.methods import methods
+from lcsd.settings.release import ReleaseSettings
+
+CLOUD_FACTOR = 3
+"""A cloud and its form for viewers against the build's file: base64 and cells make it larger."""
+
+TEXT_BYTES = 1 << 20
+"""Room for tables, texts and checksums."""
+
+Progress = Callable[[Sequence[Chosen]], Iterable[Chosen]]
+
+
+@dataclass(frozen=True)
+class Release:
+    """What was published.
+
+    Parameters
+    ----------
+    folder, archive
+        Where; the archive is None if none was asked for.
+    train, test, left_out
+        Numbers of cases.
+    files, size_bytes
+        Of the folder.
+    identifiers, too_short
+        Identifiers that were searched for and found nowhere; those too short to search for.
+    """
+
+    folder: Path
+    archive: Path | None
+    train: int
+    test: int
+    left_out: int
+    files: int
+    size_bytes: int
+    identifiers: int
+    too_short: int
+
+
+class _Writer:
+    """Hands out paths in the temporary folder and remembers what each file states."""
+
+    def __init__(self, folder: Path, identifiers: Identifiers) -> None:
+        self.folder = folder
+        self.hashes: dict[str, str] = {}
+        self._figures: dict[str, tuple[int, ...]] = {}
+        self._identifiers = identifiers
+
+    def add(self, name: str, figures: tuple[int, ...] = ()) -> Path:
+        """Return where to write a file of the release; ``figures`` are numbers it states."""
+        self._figures[name] = figures
+        return self.folder / name
+
+    def close(self) -> None:
+        """Search the files added since the last call for identifiers, and hash them.
+
+        Raises
+        ------
+        BadInputError
+            Something that identifies a patient, a series or a source was found.
+        """
+        for name, figures in self._figures.items():
+            content = (self.folder / name).read_bytes()
+            found = self._identifiers.find(name, content, figures=figures)
+            if found:
+                kinds = ", ".join(finding.kind for finding in found)
+                raise BadInputError(
+                    "would publish an identifier", code="identifier_in_release", file=name,
+                    expected="no text of the manifest and of the cohort's tables",
+                    found=f"a cell of {kinds}",
+                    remedy="rename what it stems from, or list it in release.harmless if it "
+                    "identifies nobody",
+                )  # fmt: skip
+            self.hashes[name] = sha256(self.folder / name)
+        self._figures.clear()
+
+
+@contextlib.contextmanager
+def _folder(out: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``out``; what is left of it after the block is removed."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for left in rests_of(out):
+        shutil.rmtree(left, ignore_errors=True)
+    temporary = temporary_path(out)
+    temporary.mkdir()
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _name(folder: Path, out: Path) -> None:
+    """Give a whole folder the name of the release; an earlier release goes then, not before."""
+    if not out.exists():
+        folder.rename(out)
+        return
+    earlier = temporary_path(out)
+    out.rename(earlier)
+    folder.rename(out)
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _archive_of(out: Path) -> Path:
+    return out.with_name(f"{out.name}.zip")
+
+
+def _check_target(out: Path, *, replace: bool) -> None:
+    if out.name in ("", ".."):
+        raise BadInputError(
+            "not the name of a folder, which the archive would get, too", code="bad_folder",
+            file=out, expected="such as results/release", remedy="name the folder itself",
+        )  # fmt: skip
+    if out.is_symlink():
+        raise BadInputError(
+            "the folder of the release is a link", code="bad_folder", file=out,
+            remedy="name the folder itself",
+        )  # fmt: skip
+    earlier = replace and (out / MANIFEST_NAME).is_file()
+    if out.exists() and not earlier and (not out.is_dir() or any(out.iterdir())):
+        raise BadInputError(
+            "the folder of the release is not empty", code="not_empty", file=out,
+            expected="an earlier release, or nothing" if replace else None,
+            remedy="remove it, or name another"
+            + ("" if replace else "; --replace replaces an earlier release"),
+        )  # fmt: skip
+    if _archive_of(out).exists() and not replace:
+        raise BadInputError(
+            "the archive of a release exists", code="not_empty", file=_archive_of(out),
+            remedy="remove it, name another folder, or give --replace",
+        )  # fmt: skip
+
+
+def _check_space(chosen: Sequence[Chosen], out: Path, settings: ReleaseSettings) -> None:
+    """Refuse to begin what the disk cannot hold."""
+    needed = TEXT_BYTES
+    for item in chosen:
+        volumes = [f"{part}{scan}{end}.nii.gz" for scan in SCAN_NUMBER
+                   for part, end in (("vessels/", ""), ("images/", "_mask"))]  # fmt: skip
+        volumes += [f"images/{scan}.nii.gz" for scan in SCAN_NUMBER] if settings.images else []
+        clouds = [f"clouds/{scan}_{kind}.npz" for scan in SCAN_NUMBER for kind in CLOUDS.values()]
+        pairs = item.folder / "correspondences" / "correspondences.csv"
+        needed += sum(_size(item.folder / name) for name in volumes) + 2 * _size(pairs)
+        needed += sum(CLOUD_FACTOR * _size(item.folder / name) for name in clouds)
+    needed *= 2 if settings.archive else 1
+    out.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(out.parent).free
+    if free < needed:
+        raise WorkError(
+            "the disk is too full for the release", code="disk_full", file=out.parent,
+            expected=f"{needed / 1e9:.2f} GB", found=f"{free / 1e9:.2f} GB free",
+            remedy="free space or name a folder on another disk",
+        )  # fmt: skip
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _names(results: Path, manifest: Path, chosen: Sequence[Chosen], seed: int) -> dict[str, str]:
+    """Return the published name of each case; new ones are kept in the build, apart."""
+    path = results / "cohort" / "names.tsv"
+    rows = published_names(path, [item.case for item in chosen], seed=seed)
+    before = {row["case"] for row in read_table(path, ("name",))} if path.exists() else set()
+    names = {str(row["case"]): str(row["name"]) for row in rows}
+    if names.keys() != before:
+        write_table(path, ("case", "name"), rows)
+        Recorder("release", {"seed": seed}).write(path, inputs={"manifest": manifest})
+    return names
+
+
+def _integers(value: object) -> Iterator[int]:
+    """Yield all whole numbers in a structure of JSON."""
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _integers(item)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and value == int(value):
+        yield int(value)
+
+
+def _write_texts(writer: _Writer, facts: Facts, settings: ReleaseSettings) -> None:
+    """Write tables, descriptions and texts; each states numbers of the cases."""
+    numbers = [value for case in facts.cases for value in case.row.values()]
+    counts = tuple(value for value in numbers if isinstance(value, int))
+    write_table(
+        writer.add(CASES_NAME, counts), CASE_COLUMNS,
+        [case.row for case in sorted(facts.cases, key=lambda case: case.name)],
+    )  # fmt: skip
+    left_out = [{"reason": reason, "cases": count} for reason, count in facts.left_out.items()]
+    write_table(writer.add(LEFT_OUT_NAME), ("reason", "cases"), left_out)
+    limits = tuple(_integers(facts.methods))
+    write_json(writer.add(METHODS_NAME, limits), facts.methods)
+    text = description(settings, facts)
+    reference = " ".join(citations(settings, facts))
+    dataset = learn2reg(facts.cases, settings, description=text, reference=reference)
+    write_json(writer.add(LEARN2REG_NAME), dataset)
+    write_text(writer.add(LICENCE_NAME), render(settings, facts, template="LICENSE.j2"))
+    write_text(writer.add(CARD_NAME, limits), render(settings, facts, template="README.md.j2"))
+    writer.close()
+    content = croissant(writer.hashes, settings, description=text, cite_as=reference)
+    write_json(writer.add(CROISSANT_NAME), content)
+    writer.close()
+
+
+def write_release(
+    results: Path,
+    manifest: Path,
+    out: Path,
+    settings: ReleaseSettings,
+    *,
+    seed: int = 0,
+    replace: bool = False,
+    progress: Progress = iter,
+) -> Release:
+    """Write the publishable dataset of a build; equal builds are equal bytes.
+
+    Parameters
+    ----------
+    results
+        Folder of the build. Names of new cases are added to its ``cohort/names.tsv``.
+    manifest
+        Its ``pairs.tsv``.
+    out
+        Folder of the release, absent or empty. The archive stands beside it.
+    seed
+        Of the order in which new cases get their numbers.
+    replace
+        ``out`` may be an earlier release: it and its archive go once the new one is whole.
+    progress
+        Wraps the cases while they are written.
+
+    Raises
+    ------
+    BadInputError
+        No case to publish; the folder is not empty, a link or no name; a file of the build is
+        missing or broken; an identifier would be published; a patient is in both splits.
+    WorkError
+        The disk is too full.
+    """
+    _check_target(out, replace=replace)
+    archive = _archive_of(out) if settings.archive else None
+    choice = choose(results, manifest)
+    if not choice.chosen:
+        reasons = ", ".join(f"{count} {why}" for why, count in choice.reasons().items())
+        raise BadInputError(
+            "no case of the build can be published", code="nothing_to_release", file=results,
+            found=reasons or "no case", remedy="finish the build; see its report",
+        )  # fmt: skip
+    _check_space(choice.chosen, out, settings)
+    identifiers = identifiers_of(
+        results, manifest, harmless=settings.harmless, constants=own_texts()
+    )
+    names = _names(results, manifest, choice.chosen, seed)
+    ordered = sorted(choice.chosen, key=lambda item: names[item.case])
+    with _folder(out) as folder:
+        writer = _Writer(folder, identifiers)
+        cases = [_publish(item, names[item.case], writer, settings) for item in progress(ordered)]
+        published = {item.case for item in ordered}
+        made = [case for case in Inventory(results).cases(manifest) if case.name in published]
+        runs = [run for case in made for run in case.runs]
+        splits = {item.case: item.split for item in ordered}
+        tested = [case for case in made if splits[case.name] == "test"]
+        _write_texts(writer, Facts(cases, tested, choice.reasons(), methods(runs)), settings)
+        write_manifest(folder / MANIFEST_NAME, writer.hashes)
+        files = [*writer.hashes, MANIFEST_NAME]
+        size = sum((folder / name).stat().st_size for name in files)
+        if archive is None:
+            _name(folder, out)
+            # One of an earlier release says nothing of this one.
+            _archive_of(out).unlink(missing_ok=True)
+        else:
+            with atomic_path(archive) as packed:
+                write_archive(packed, folder, files, root=settings.name)
+                _name(folder, out)
+    return Release(
+        folder=out, archive=archive, train=sum(case.split == "train" for case in cases),
+        test=sum(case.split == "test" for case in cases), left_out=len(choice.left_out),
+        files=len(files), size_bytes=size, identifiers=identifiers.count,
+        too_short=identifiers.too_short,
+    )  # fmt: skip
+
+
+def _publish(item: Chosen, name: str, writer: _Writer, settings: ReleaseSettings) -> Written:
+    """Write a case and search its files; an error names the case of the build."""
+    try:
+        written = write_case(item, name, writer.add, settings)
+    except LcsdError as error:
+        raise BadInputError(
+            f"case {item.case} cannot be published: {error.what}", code=error.code,
+            file=error.file, field=error.field, expected=error.expected, found=error.found,
+            remedy=error.remedy or "build the case again",
+        ) from error  # fmt: skip
+    writer.close()
+    return written

@@ -1,0 +1,390 @@
+"""The DICOM files of a folder, sorted into series.
+
+Headers are read without their pixels, and of a header only the elements that are used.
+"""
+
+import contextlib
+import logging
+import os
+import struct
+import warnings
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydicom.datadict import tag_for_keyword
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_partial
+from pydicom.tag import BaseTag
+
+from lcsd.errors import BadInputError
+from lcsd.scans.headers import FIELDS, PATIENT_FIELDS, Values, plain_name
+
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+"""Enhanced and legacy converted enhanced CT: all slices in one file (DICOM PS3.3, A.38, A.70)."""
+
+PIXELS = "PixelData"
+
+READ_ELEMENTS = tuple(
+    dict.fromkeys(
+        (
+            "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
+            "ImageType", "NumberOfFrames", "LossyImageCompression", "SamplesPerPixel",
+            "PhotometricInterpretation", "Rows", "Columns", "PixelSpacing",
+            "ImageOrientationPatient", "ImagePositionPatient", "BitsAllocated", "HighBit",
+            "PixelRepresentation", "RescaleSlope", "RescaleIntercept", PIXELS,
+            *PATIENT_FIELDS, *(field.attribute for field in FIELDS),
+        )
+    )
+)  # fmt: skip
+"""Elements that are read at all."""
+
+READ_TAGS = tuple(tag for name in READ_ELEMENTS if (tag := tag_for_keyword(name)) is not None)
+PIXELS_TAG = 0x7FE00010
+
+DEFER_BYTES = 1024
+"""Longer values (the pixels) are skipped; their place and length are kept."""
+
+DEFLATED = "1.2.840.10008.1.2.1.99"
+
+UNDEFINED_LENGTH = 0xFFFFFFFF
+"""Length of compressed pixels, which come in fragments (DICOM PS3.5, A.4)."""
+
+PREAMBLE_BYTES = 128
+MAGIC = b"DICM"
+
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+"""A file of such a name that is no DICOM is a damaged slice, not a note."""
+
+LONGEST_FIRST_VALUE = 4096
+"""A file without preamble begins with a group length, a class or a character set: all short."""
+
+FIRST_GROUPS = (0x0002, 0x0008)
+LAST_FIRST_ELEMENT = 0x0018
+"""A data set begins in the group of file meta or identification, at its lowest elements."""
+
+READ_ERRORS = (
+    InvalidDicomError, BytesLengthException, EOFError, OSError, ValueError, LookupError,
+    AttributeError, TypeError, OverflowError, NotImplementedError, RecursionError, struct.error,
+    zlib.error,
+)  # fmt: skip
+"""What pydicom raises on damaged files."""
+
+
+def raise_if_system(error: Exception) -> None:
+    """Raise an error of the disk again: it says nothing about the file. pydicom's have no errno."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
+
+
+class SeriesChoiceError(BadInputError):
+    """The series to read is not clear; ``choices`` has a line for each, UIDs included.
+
+    A UID leads to the patient in a public index, so it stays out of the message, which is stored.
+    """
+
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Header:
+    """The header of one DICOM file.
+
+    Parameters
+    ----------
+    values
+        Texts of each of :data:`READ_ELEMENTS` that is present; None if they cannot be read.
+    syntax
+        Transfer syntax UID; None if the file does not say (then pixels are not compressed).
+    pixel_bytes
+        Length of the pixel data, 0 without pixels; -1 if compressed in fragments.
+    """
+
+    path: Path
+    values: Values
+    syntax: Any | None
+    pixel_bytes: int
+
+    def texts(self, name: str) -> list[str]:
+        """Return the values of an element in capitals; none if it is absent or broken."""
+        return [text.upper() for text in self.values.get(name) or ()]
+
+    def text(self, name: str) -> str:
+        """Return the first value of an element in capitals; empty if it is absent or broken."""
+        return next(iter(self.texts(name)), "")
+
+
+@dataclass(frozen=True)
+class Series:
+    """The images of one CT series, unordered, and what else the folder held.
+
+    Parameters
+    ----------
+    skipped
+        Counts of files that were left out: ``localizers``, ``other_series`` (images),
+        ``other_dicom`` (other modalities, reports) and ``other_files``.
+    """
+
+    uid: str
+    folder: Path
+    headers: list[Header]
+    skipped: Mapping[str, int]
+
+
+def read_folder(folder: Path, *, series_uid: str | None, min_slices: int) -> Series:
+    """Return the CT series of a folder and its subfolders, links followed.
+
+    Files that are not DICOM, localizers and other modalities are left out and counted. Of several
+    series, those below ``min_slices`` are left out too (dose reports, single images).
+
+    Raises
+    ------
+    BadInputError
+        No DICOM, no CT, several series, a broken link, or a damaged file.
+    """
+    skipped = dict.fromkeys(("localizers", "other_series", "other_dicom", "other_files"), 0)
+    groups: dict[str, list[Header]] = defaultdict(list)
+    files = _files(folder)
+    for path in files:
+        header = None if _is_hidden(path) else read_header(path)
+        if header is None:
+            skipped["other_files"] += 1
+        elif not _is_ct(header):
+            skipped["other_dicom"] += 1
+        elif _is_localizer(header):
+            skipped["localizers"] += 1
+        else:
+            if header.pixel_bytes == 0:
+                raise truncated(path, "no pixels")
+            groups[header.text("SeriesInstanceUID")].append(header)
+    if skipped["other_files"] == len(files):
+        raise BadInputError(
+            "no DICOM files in the folder", code="no_dicom", file=folder,
+            found=f"{len(files)} other files",
+            remedy="give the folder that holds the series",
+        )  # fmt: skip
+    _check_uids(groups)
+    uid = _choose(groups, folder, series_uid=series_uid, min_slices=min_slices)
+    skipped["other_series"] = sum(len(images) for images in groups.values()) - len(groups[uid])
+    return Series(uid, folder, groups[uid], skipped)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return all regular files beneath a folder, each real folder once, so that links may loop."""
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
+        status = Path(root).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders.sort()
+        found.extend(Path(root, name) for name in names)
+    for path in found:
+        if not path.exists():
+            raise BadInputError(
+                "a link leads nowhere", code="broken_link", file=path,
+                remedy="fetch the file that it names, or remove the link",
+            )  # fmt: skip
+    return sorted(path for path in found if path.is_file())
+
+
+def dicom_files(folder: Path) -> list[tuple[Path, str]]:
+    """Return the DICOM files beneath a folder with the SOP class UID of each."""
+    headers = [read_header(path) for path in _files(folder) if not _is_hidden(path)]
+    return [(h.path, h.text("SOPClassUID")) for h in headers if h is not None]
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(".") or path.name.upper() == "DICOMDIR"
+
+
+def read_header(path: Path) -> Header | None:
+    """Return the header of a DICOM file, with or without preamble; None if it is something else.
+
+    Raises
+    ------
+    BadInputError
+        An empty or damaged file (``truncated_file``).
+    """
+    size = path.stat().st_size
+    if size == 0:
+        raise truncated(path, "0 bytes")
+    with path.open("rb") as handle:
+        start = handle.read(PREAMBLE_BYTES + len(MAGIC))
+    bare = start[PREAMBLE_BYTES:] != MAGIC
+    if bare and not _starts_data_set(start):
+        if start.startswith(MAGIC) or path.suffix.lower() in DICOM_SUFFIXES:
+            raise truncated(path, "its beginning is not that of a DICOM file")
+        return None
+    try:
+        with quiet_pydicom(), path.open("rb") as handle:
+            data = read_partial(
+                handle,
+                stop_when=_past_pixels(),
+                defer_size=DEFER_BYTES,
+                force=bare,
+                specific_tags=list(READ_TAGS),
+            )
+            pixels: Any = data.get_item(PIXELS, keep_deferred=True) if PIXELS in data else None
+            syntax = data.file_meta.get("TransferSyntaxUID")
+            values = {name: _texts(data, name) for name in READ_ELEMENTS if name in data}
+    except READ_ERRORS as error:
+        raise_if_system(error)
+        raise truncated(path, "its header cannot be read") from error
+    if "SOPClassUID" not in values and "Modality" not in values:
+        if bare:
+            return None
+        raise truncated(path, "a header that ends at its beginning")
+    length = 0 if pixels is None else _length(pixels, path, size, deflated=syntax == DEFLATED)
+    return Header(path, values, syntax, length)
+
+
+@contextlib.contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Keep pydicom from printing values that break the standard: they may name the patient."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _texts(data: Any, name: str) -> tuple[str, ...] | None:
+    if name == PIXELS:
+        return ()
+    try:
+        value = data.get(name)
+    except READ_ERRORS:
+        return None
+    if value is None or value == "":
+        return ()
+    several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    return tuple(str(part).strip() for part in (value if several else [value]))
+
+
+def _past_pixels() -> Callable[[BaseTag, str | None, int], bool]:
+    """Return what tells the reader to stop: behind the pixels, or where tags do not ascend.
+
+    A file padded with gigabytes of zeros would be read element by element.
+    """
+    last = -1
+
+    def stop(tag: BaseTag, *_: object) -> bool:
+        nonlocal last
+        past = last >= PIXELS_TAG or tag <= last
+        last = int(tag)
+        return past
+
+    return stop
+
+
+def _length(pixels: Any, path: Path, size: int, *, deflated: bool) -> int:
+    length = int(pixels.length)
+    if length == UNDEFINED_LENGTH:
+        return -1
+    place = int(pixels.value_tell)
+    if not deflated and place + length > size:
+        raise truncated(path, f"{max(0, size - place)} of {length} bytes of pixels")
+    return length
+
+
+def _starts_data_set(start: bytes) -> bool:
+    """Return whether bytes look like the first element of a data set, little endian."""
+    if len(start) < 8:
+        return False
+    group, element, length = struct.unpack("<HHI", start[:8])
+    explicit = start[4:6].isalpha() and start[4:6].isupper()
+    plain = group in FIRST_GROUPS and element <= LAST_FIRST_ELEMENT
+    return bool(plain and (explicit or length <= LONGEST_FIRST_VALUE))
+
+
+def truncated(path: Path, found: str) -> BadInputError:
+    """Return the error of a damaged file."""
+    return BadInputError(
+        "not a whole DICOM file", code="truncated_file", file=path, found=found,
+        remedy="fetch the file again",
+    )  # fmt: skip
+
+
+def _is_ct(header: Header) -> bool:
+    """Return whether it is a CT image; a report or raw data of a CT is not."""
+    if header.text("Modality") not in ("", "CT"):
+        return False
+    return header.text("SOPClassUID") in (CT_IMAGE, *ENHANCED_CT) or "Rows" in header.values
+
+
+def _is_localizer(header: Header) -> bool:
+    return "LOCALIZER" in header.texts("ImageType")
+
+
+def _check_uids(groups: Mapping[str, list[Header]]) -> None:
+    """Refuse images without a series among others; de-identified ones all lack it."""
+    if "" in groups and len(groups) > 1:
+        raise BadInputError(
+            "the image does not say which series it belongs to", code="no_series_uid",
+            file=groups[""][0].path, field="SeriesInstanceUID",
+            expected="a UID, as in other files of the folder", found="none",
+            remedy="export the series again, or give its own folder",
+        )  # fmt: skip
+
+
+def _choose(
+    groups: Mapping[str, list[Header]],
+    folder: Path,
+    *,
+    series_uid: str | None,
+    min_slices: int,
+) -> str:
+    """Return the UID of the one series to read."""
+    if not groups:
+        raise BadInputError(
+            "no CT images in the folder", code="no_ct", file=folder,
+            expected="axial CT", found="only localizers or other modalities",
+            remedy="give the folder that holds the series",
+        )  # fmt: skip
+    counts = ", ".join(str(len(images)) for _, images in sorted(groups.items()))
+    if series_uid is not None:
+        if series_uid not in groups:
+            raise _unclear(
+                "the series is not in the folder", groups, folder, code="no_series", found=counts
+            )
+        return series_uid
+    # A folder with short series only is judged by the number of slices later, with its count.
+    long = [uid for uid, images in groups.items() if len(images) >= min_slices]
+    candidates = long or list(groups)
+    if len(candidates) > 1:
+        raise _unclear(
+            "several series in the folder", groups, folder, code="several_series", found=counts
+        )
+    return candidates[0]
+
+
+def _unclear(
+    what: str, groups: Mapping[str, list[Header]], folder: Path, *, code: str, found: str
+) -> SeriesChoiceError:
+    error = SeriesChoiceError(
+        what, code=code, file=folder, field="series_uid", expected="one CT series",
+        found=f"series of {found} images",
+        remedy="give the series' own folder (lcsd convert: or name it by --set series_uid=UID)",
+    )  # fmt: skip
+    error.choices = tuple(
+        f"series {uid}: {len(images)} images, "
+        f"kernel {plain_name(images[0].values, 'ConvolutionKernel') or 'not named'}, "
+        f"thickness {images[0].text('SliceThickness') or 'unknown'} mm"
+        for uid, images in sorted(groups.items())
+    )
+    return error

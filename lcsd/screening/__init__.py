@@ -1,1 +1,0 @@
-"""Motion of a pair estimated from its lung masks alone: alignment, overlap, gates, verdict."""

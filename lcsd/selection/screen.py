@@ -1,0 +1,331 @@
+"""Screening of one candidate pair: both lung masks, their overlap after alignment, the verdict."""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from lcsd.build.verdicts import in_range
+from lcsd.device import Compute
+from lcsd.errors import BadInputError, WorkError
+from lcsd.io.images import Image
+from lcsd.lungs.classical import lung_volumes
+from lcsd.lungs.given import given_mask
+from lcsd.lungs.lungs import make_lungs
+from lcsd.names import is_series_uid
+from lcsd.scans.convert import read_scan
+from lcsd.selection.overlap import align_masks, border_areas
+from lcsd.settings.convert import ConvertSettings
+from lcsd.settings.lungs import LungsSettings
+from lcsd.settings.screen import ScreenSettings
+
+SCANS = ("fixed", "moving")
+DIGITS = 6
+"""Decimals of all figures: far below what a voxel can change."""
+
+GATED_OF_SCANS = ("lungs", "volume_l", "balance", "border_cm2")
+GATED = (
+    *(f"{scan}_{name}" for scan in SCANS for name in GATED_OF_SCANS),
+    "volume_ratio", "balance_change", "shared_view", "dice",
+)  # fmt: skip
+"""Figures that gates judge; None where they cannot be had."""
+
+EXPECTED = {
+    "lungs": "both lungs", "volume_l": "litres of two adult lungs",
+    "volume_ratio": "volumes of one patient", "balance": "two lungs of like size",
+    "balance_change": "the same lungs in both scans", "border_cm2": "lungs that the scan holds",
+    "shared_view": "the same part of the lungs in both scans", "dice": "masks that overlap",
+}  # fmt: skip
+"""What each gate asks, by its name without the scan's."""
+
+
+@dataclass(frozen=True)
+class ScanMask:
+    """The lungs of one scan.
+
+    Parameters
+    ----------
+    mask
+        Lung mask on the scan's grid, bool.
+    volumes_l
+        Litres of each lung, the right one first.
+    """
+
+    mask: Image
+    volumes_l: list[float]
+
+    @property
+    def volume_l(self) -> float:
+        """Litres of the whole mask."""
+        voxel = float(np.prod(self.mask.grid.spacing))
+        return float(np.count_nonzero(self.mask.array)) * voxel / 1e6
+
+    @property
+    def border_cm2(self) -> float:
+        """Largest area of lung on one face of the scan, cm2."""
+        return float(border_areas(self.mask).max())
+
+    @property
+    def right_to_left(self) -> float | None:
+        """Ratio of the right lung's volume to the left one's; None unless there are two."""
+        return self.volumes_l[0] / self.volumes_l[1] if len(self.volumes_l) == 2 else None
+
+
+class Unfit(Exception):  # noqa: N818 - a verdict, not an error
+    """A scan that cannot be screened, with the stage that refused it."""
+
+    def __init__(self, stage: Literal["fetch", "convert", "lungs"], reason: BadInputError) -> None:
+        super().__init__(reason.message)
+        self.stage = stage
+        self.reason = reason
+
+
+BROKEN_SERIES = frozenset({
+    "missing_objects", "unexpected_objects", "size_mismatch", "truncated_object", "wrong_series",
+    "duplicate_instance", "bad_object_name",
+})  # fmt: skip
+"""What is wrong with a series in the archive. Any other failure to get one, such as a wrong index,
+is not the pair's: a verdict would outlive it."""
+
+NO_LUNGS = frozenset({"empty_lungs", "empty_crop", "flat_crop", "empty_result"})
+"""What is wrong with a scan in which lungs are looked for, by either method; other failures are the
+method's."""
+
+Opener = Callable[[str], AbstractContextManager[Path]]
+"""Gives the path of a source, for as long as it is needed."""
+
+
+def lungs_of(
+    scan: str,
+    source: str,
+    mask: str | None,
+    *,
+    opened: Opener,
+    convert: ConvertSettings,
+    lungs: LungsSettings,
+    device: str = "cpu",
+    threads: int = 1,
+) -> ScanMask:
+    """Return the lungs of one scan, segmented or given.
+
+    Parameters
+    ----------
+    scan
+        ``fixed`` or ``moving``, for messages, which never name a path of the user's: it may hold a
+        patient's identifier.
+    source, mask
+        Paths or series UIDs.
+    device, threads
+        Where to segment; see :func:`lcsd.lungs.lungs.make_lungs`.
+
+    Raises
+    ------
+    Unfit
+        If the scan is broken, shows no lung, or the given mask is not its own.
+    WorkError
+        If a file is not there, or a download failed for a reason that may pass.
+    """
+    with _local(scan, source, opened) as path:
+        with _refusals("convert", scan, source, path):
+            read = read_scan(path, convert)
+            image = read.image
+        if mask is None:
+            with _refusals("lungs", scan, source, path, codes=NO_LUNGS):
+                found = make_lungs(image, lungs, on=Compute(device, threads)).mask
+        else:
+            with (
+                _local(scan, mask, opened) as mask_path,
+                _refusals("lungs", scan, mask, mask_path),
+            ):
+                # A published segmentation must be of this very series.
+                uid = read.series_uid if is_series_uid(mask) else None
+                found = given_mask(mask_path, image.grid, series_uid=uid).mask
+    return ScanMask(found, lung_volumes(found, lungs))
+
+
+@contextlib.contextmanager
+def _local(scan: str, source: str, opened: Opener) -> Iterator[Path]:
+    """Give the path of a source; a series that is not as the index says is unfit."""
+    with contextlib.ExitStack() as stack:
+        try:
+            path = stack.enter_context(opened(source))
+        except BadInputError as error:
+            if error.code not in BROKEN_SERIES:
+                raise
+            raise Unfit("fetch", error) from error
+        if not path.exists():
+            raise WorkError(
+                "the source or its mask is not there", code="missing_source", file=f"{scan} scan",
+                remedy="mount its disk, and run again",
+            )  # fmt: skip
+        yield path
+
+
+@contextlib.contextmanager
+def _refusals(
+    stage: Literal["convert", "lungs"],
+    scan: str,
+    source: str,
+    path: Path,
+    *,
+    codes: frozenset[str] | None = None,
+) -> Iterator[None]:
+    """Turn an error about a scan, with one of the codes if they are given, into a verdict on it."""
+    try:
+        yield
+    except BadInputError as error:
+        if codes is not None and error.code not in codes:
+            raise
+        # Below a series UID all names are the archive's: they hold no identifier, and they help.
+        told = error if is_series_uid(source) else _anonymous(error, scan, path)
+        raise Unfit(stage, told) from error
+
+
+def _anonymous(error: BadInputError, scan: str, path: Path) -> BadInputError:
+    """Return the error with the scan's role for its file, and with no file's name in its texts."""
+    inside = path.rglob("*") if path.is_dir() else []
+    names = {path.name, str(path), *(name for part in inside for name in (part.name, str(part)))}
+    ordered = sorted(names, key=len, reverse=True)
+    named = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, ordered))})(?!\w)")
+
+    def clean(text: str | None) -> str | None:
+        return None if text is None else named.sub("the file", text)
+
+    return BadInputError(
+        clean(error.what) or "", code=error.code, file=f"{scan} scan", field=clean(error.field),
+        expected=clean(error.expected), found=clean(error.found), remedy=clean(error.remedy),
+    )  # fmt: skip
+
+
+def _least_ratio(a: float, b: float) -> float:
+    return min(a, b) / max(a, b) if max(a, b) > 0 else 0.0
+
+
+def figures(fixed: ScanMask, moving: ScanMask, settings: ScreenSettings) -> dict[str, Any]:
+    """Return all figures of a pair, units in the names; what is unknown is None."""
+    aligned = align_masks(fixed.mask, moving.mask, spacing_mm=settings.spacing_mm)
+    sides = [scan.right_to_left for scan in (fixed, moving)]
+    result: dict[str, Any] = {
+        "dice": aligned.dice,
+        "shared_view": aligned.shared,
+        "volume_ratio": _least_ratio(fixed.volume_l, moving.volume_l),
+        "balance_change": None if None in sides else _least_ratio(*sides),  # type: ignore[arg-type]
+    }
+    for name, scan in zip(SCANS, (fixed, moving), strict=True):
+        result |= {
+            f"{name}_lungs": len(scan.volumes_l),
+            f"{name}_volume_l": scan.volume_l,
+            f"{name}_balance": _least_ratio(*scan.volumes_l) if len(scan.volumes_l) == 2 else None,
+            f"{name}_border_cm2": scan.border_cm2,
+        }
+    return {
+        key: round(value, DIGITS) if isinstance(value, float) else value
+        for key, value in result.items()
+    }
+
+
+def gates(found: dict[str, Any], settings: ScreenSettings) -> list[dict[str, Any]]:
+    """Return the verdict of each gate whose figure is known, the plainest failures first."""
+    limits: list[tuple[str, float | None, float | None]] = []
+    for scan in SCANS:
+        limits += [
+            (f"{scan}_lungs", settings.lungs_least, None),
+            (f"{scan}_volume_l", settings.volume_least_l, settings.volume_most_l),
+            (f"{scan}_balance", settings.balance_least, None),
+            (f"{scan}_border_cm2", None, settings.border_most_cm2),
+        ]
+    limits += [
+        ("volume_ratio", settings.volume_ratio_least, None),
+        ("balance_change", settings.balance_change_least, None),
+        ("shared_view", settings.shared_least, None),
+        ("dice", settings.dice_least, None),
+    ]
+    return [
+        in_range(name, found[name], low=low, high=high)
+        for name, low, high in limits
+        if found[name] is not None
+    ]
+
+
+def failed(gate: dict[str, Any]) -> BadInputError:
+    """Return the reason of rejection that a failed gate is; its code is ``gate_`` and its name."""
+    name = str(gate["name"])
+    plain = name.removeprefix("fixed_").removeprefix("moving_")
+    scan = name.removesuffix(plain).rstrip("_")
+    bounds = [
+        f"{sign} {gate[key]:g}"
+        for sign, key in ((">=", "low"), ("<=", "high"))
+        if gate[key] is not None
+    ]
+    return BadInputError(
+        "implausible for a pair of lung scans", code=f"gate_{plain}",
+        file=f"{scan} scan" if scan else None, field=plain,
+        expected=f"{EXPECTED[plain]}: {' and '.join(bounds)}", found=f"{gate['value']:.4g}",
+    )  # fmt: skip
+
+
+def screen_pair(
+    sources: tuple[str, str],
+    masks: tuple[str | None, str | None],
+    *,
+    opened: Opener,
+    settings: ScreenSettings,
+    convert: ConvertSettings,
+    lungs: LungsSettings,
+    device: str = "cpu",
+    threads: int = 1,
+) -> tuple[dict[str, Any], BadInputError | None]:
+    """Return the record of a candidate pair and, if it is rejected, why.
+
+    Parameters
+    ----------
+    sources
+        Fixed and moving scan: DICOM folders, NIfTI files or series UIDs.
+    masks
+        Lung masks to take instead of segmenting (NIfTI, DICOM SEG or its series UID), or None.
+    opened
+        Gives the path of a source.
+    device, threads
+        Where to segment.
+
+    Returns
+    -------
+    tuple
+        ``verdict`` (accepted or rejected), ``stage``, ``code``, ``message``, ``expected``,
+        ``found`` (None if accepted), all figures (None if a scan could not be read) and ``gates``.
+
+    Raises
+    ------
+    WorkError
+        If a file is not there or cannot be fetched now: no verdict on the pair.
+    """
+    record: dict[str, Any] = {"gates": []}
+    try:
+        fixed, moving = (
+            lungs_of(
+                scan,
+                source,
+                mask,
+                opened=opened,
+                convert=convert,
+                lungs=lungs,
+                device=device,
+                threads=threads,
+            )
+            for scan, source, mask in zip(SCANS, sources, masks, strict=True)
+        )
+        record |= figures(fixed, moving, settings)
+        record["gates"] = gates(record, settings)
+        broken = [gate for gate in record["gates"] if not gate["passed"]]
+        stage, reason = "screen", failed(broken[0]) if broken else None
+    except Unfit as unfit:
+        stage, reason = unfit.stage, unfit.reason
+    told = reason.to_dict() if reason else {}
+    record |= {key: told.get(key) for key in ("code", "message", "expected", "found")}
+    record |= {"verdict": "rejected" if reason else "accepted", "stage": stage if reason else None}
+    return record, reason

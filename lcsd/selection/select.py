@@ -1,0 +1,191 @@
+"""Training pairs: of all screened candidates those whose masks overlap least."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lcsd.build.candidates import Candidate, read_candidates
+from lcsd.build.published_names import published_names
+from lcsd.errors import BadInputError
+from lcsd.io.files import read_json, write_table
+from lcsd.selection.screen import GATED, failed, gates
+from lcsd.settings.screen import ScreenSettings
+from lcsd.settings.select import SelectSettings
+
+MANIFEST_COLUMNS = (
+    "case", "patient_id", "role", "fixed_source", "moving_source", "fixed_time", "moving_time",
+    "fixed_mask", "moving_mask",
+)  # fmt: skip
+
+FIGURES = ("dice", "fixed_volume_l", "moving_volume_l", "volume_ratio")
+
+SELECTION_COLUMNS = ("case", "role", *FIGURES, "verdict", "code", "rank", "selected")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Every screened candidate with its rank, and the chosen ones.
+
+    Parameters
+    ----------
+    rows
+        Content of ``selection.tsv``, sorted by case.
+    chosen
+        Content of ``pairs.tsv``, sorted by case.
+    """
+
+    rows: list[dict[str, object]]
+    chosen: list[dict[str, object]]
+
+    def count(self, role: str) -> int:
+        """Return how many cases of a role are chosen."""
+        return sum(row["role"] == role for row in self.chosen)
+
+
+def screening_path(results: Path, case: str) -> Path:
+    """Return where a candidate's screening stands."""
+    return results / "cohort" / "screening" / f"{case}.json"
+
+
+def wanted_candidates(path: Path, settings: SelectSettings) -> list[Candidate]:
+    """Return the sampled candidates that the settings do not exclude, sorted by case.
+
+    Raises
+    ------
+    BadInputError
+        As :func:`lcsd.build.candidates.read_candidates`, or an excluded case that is not there.
+    """
+    found = read_candidates(path)
+    unknown = set(settings.exclude) - set(found)
+    if unknown:
+        raise BadInputError(
+            "a case to leave out is not among the sampled candidates", code="unknown_case",
+            file=path, field="select.exclude", found=min(unknown), remedy="correct its name",
+        )  # fmt: skip
+    return [found[case] for case in sorted(set(found) - set(settings.exclude))]
+
+
+def read_screenings(results: Path, rows: Sequence[Candidate]) -> dict[str, dict[str, Any]]:
+    """Return the screening of every candidate by its case.
+
+    Raises
+    ------
+    BadInputError
+        Some are missing (``missing_screening``), or one is not a screening (``bad_screening``).
+    """
+    paths = {row.case: screening_path(results, row.case) for row in rows}
+    missing = [case for case, path in paths.items() if not path.exists()]
+    if missing:
+        raise BadInputError(
+            f"{len(missing)} of {len(rows)} candidates are not screened", code="missing_screening",
+            file=paths[missing[0]], expected="a screening of every sampled candidate",
+            found=f"none of {missing[0]}",
+            remedy="run the build again, or leave the cases out by select.exclude",
+        )  # fmt: skip
+    found = {case: read_json(path) for case, path in paths.items()}
+    for case, record in found.items():
+        whole = all(name in record for name in GATED)
+        numbers = all(isinstance(record.get(name), int | float) for name in FIGURES)
+        broken = record.get("verdict") == "rejected" and record.get("dice") is None
+        if not broken and not (whole and numbers):
+            raise BadInputError(
+                "not a screening", code="bad_screening", file=paths[case],
+                expected="a file of lcsd screen", remedy="remove it and screen the case again",
+            )  # fmt: skip
+    return found
+
+
+def choose(
+    rows: Sequence[Candidate],
+    screenings: dict[str, dict[str, Any]],
+    settings: SelectSettings,
+    screen: ScreenSettings,
+) -> Selection:
+    """Return the selection: the lowest Dice for training, and the whole accepted test pool.
+
+    Training candidates are ranked by Dice, ties by case; a rejected candidate has no rank. The
+    limits of ``screen`` are applied to the figures anew, so that a changed limit screens nothing
+    again. Cases keep the published masks with which they were screened.
+    """
+    codes = {case: _code(record, screen) for case, record in screenings.items()}
+    accepted = {case for case, code in codes.items() if code is None}
+    train = [row.case for row in rows if row.sampled == "train" and row.case in accepted]
+    train.sort(key=lambda case: (screenings[case]["dice"], case))
+    ranks = {case: rank for rank, case in enumerate(train, 1)}
+    chosen = set(train[: settings.count])
+    chosen |= {r.case for r in rows if r.sampled == "test_pool" and r.case in accepted}
+    table: list[dict[str, object]] = [
+        {
+            "case": row.case,
+            "role": row.sampled,
+            **{name: _cell(screenings[row.case].get(name)) for name in FIGURES},
+            "verdict": "accepted" if row.case in accepted else "rejected",
+            "code": _cell(codes[row.case]),
+            "rank": ranks.get(row.case, ""),
+            "selected": "yes" if row.case in chosen else "no",
+        }
+        for row in rows
+    ]
+    published = screen.masks == "published"
+    manifest: list[dict[str, object]] = [
+        {
+            "case": row.case,
+            "patient_id": row.patient_id,
+            "role": row.sampled,
+            "fixed_source": row.fixed_series,
+            "moving_source": row.moving_series,
+            "fixed_time": row.fixed_time,
+            "moving_time": row.moving_time,
+            "fixed_mask": row.fixed_segmentation if published else "",
+            "moving_mask": row.moving_segmentation if published else "",
+        }
+        for row in rows
+        if row.case in chosen
+    ]
+    return Selection(table, manifest)
+
+
+def _code(record: dict[str, Any], screen: ScreenSettings) -> str | None:
+    """Return why a screened candidate is rejected, None if it is accepted."""
+    if record.get("dice") is None:
+        return str(record.get("code"))
+    broken = [gate for gate in gates(record, screen) if not gate["passed"]]
+    return failed(broken[0]).code if broken else None
+
+
+def _cell(value: object) -> object:
+    return "" if value is None else value
+
+
+def select_pairs(
+    results: Path,
+    candidates: Path,
+    settings: SelectSettings,
+    screen: ScreenSettings,
+    *,
+    seed: int,
+) -> Selection:
+    """Choose the pairs of a build and write ``pairs.tsv``, ``selection.tsv`` and ``names.tsv``.
+
+    Raises
+    ------
+    BadInputError
+        A table or screening is missing or broken, or nobody was accepted (``nobody_accepted``).
+    """
+    rows = wanted_candidates(candidates, settings)
+    selection = choose(rows, read_screenings(results, rows), settings, screen)
+    if not selection.chosen:
+        raise BadInputError(
+            "no candidate was accepted", code="nobody_accepted", file=candidates,
+            expected="one that passes all gates", found=f"{len(rows)} rejected",
+            remedy="look at the verdicts of the screening and at the limits of 'screen'",
+        )  # fmt: skip
+    folder = results / "cohort"
+    cases = [str(row["case"]) for row in selection.chosen]
+    names = published_names(folder / "names.tsv", cases, seed=seed)
+    write_table(folder / "names.tsv", ("case", "name"), names)
+    write_table(folder / "selection.tsv", SELECTION_COLUMNS, selection.rows)
+    # The manifest comes last: where it is, the others are.
+    write_table(folder / "pairs.tsv", MANIFEST_COLUMNS, selection.chosen)
+    return selection

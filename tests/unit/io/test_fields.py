@@ -1,0 +1,142 @@
+"""Field quality: exact for affine fields on every orientation, right order on curved ones."""
+
+import numpy as np
+import pytest
+
+from lcsd.errors import BadInputError
+from lcsd.geometry import Grid
+from lcsd.io import fields
+from lcsd.io.fields import DisplacementField, field_quality, jacobian_determinant
+from lcsd.io.images import Image
+from tests.grids import GRIDS
+
+ORIENTED = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
+
+
+def world(grid: Grid) -> np.ndarray:
+    """World positions of all voxel centres, (z, y, x, 3)."""
+    z, y, x = np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij")
+    return grid.voxel_to_world(np.stack([x, y, z], axis=-1).astype(np.float64))
+
+
+def affine_field(grid: Grid, matrix: np.ndarray) -> DisplacementField:
+    """u(x) = (A - I)(x - c): the point map is affine with linear part A."""
+    vectors = (world(grid) - grid.centre) @ (matrix - np.eye(3)).T
+    return DisplacementField(vectors.astype(np.float32), grid)
+
+
+def rotation(axis: tuple[float, float, float], degrees: float) -> np.ndarray:
+    a = np.asarray(axis) / np.linalg.norm(axis)
+    cross = np.array([[0, -a[2], a[1]], [a[2], 0, -a[0]], [-a[1], a[0], 0]])
+    t = np.deg2rad(degrees)
+    return np.eye(3) + np.sin(t) * cross + (1 - np.cos(t)) * cross @ cross
+
+
+@ORIENTED
+@pytest.mark.parametrize(
+    ("matrix", "determinant"),
+    [
+        (np.eye(3), 1.0),
+        (rotation((1, 2, 3), 50), 1.0),
+        (np.diag([1.2, 0.9, 0.5]), 0.54),
+        (np.array([[1.0, 0.4, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), 1.0),
+        (np.diag([-1.0, 1.0, 1.0]), -1.0),
+        (rotation((0, 1, 1), 30) @ np.diag([1.1, 1.2, 1.3]), 1.716),
+    ],
+    ids=["nothing", "rotation", "scaling", "shear", "mirror", "both"],
+)
+def test_affine_fields_are_exact(grid: Grid, matrix: np.ndarray, determinant: float) -> None:
+    found = jacobian_determinant(affine_field(grid, matrix))
+    assert found.shape == grid.shape
+    np.testing.assert_allclose(found, determinant, atol=2e-5)
+
+
+@ORIENTED
+def test_quadratic_field_against_its_derivative(grid: Grid) -> None:
+    # u_x = q x^2 gives det J = 1 + 2 q x; central differences are exact on quadratics, so all
+    # but the one-sided border must agree.
+    q = 2e-3
+    x = world(grid)[..., 0] - grid.centre[0]
+    vectors = np.zeros((*grid.shape, 3))
+    vectors[..., 0] = q * x**2
+    found = jacobian_determinant(DisplacementField(vectors.astype(np.float32), grid))
+    inner = (slice(1, -1),) * 3
+    np.testing.assert_allclose(found[inner], (1 + 2 * q * x)[inner], atol=1e-4)
+
+
+def test_sine_field_converges_with_the_square_of_the_spacing() -> None:
+    def error(spacing: float) -> float:
+        count = round(24 / spacing)
+        grid = Grid((count, 3, 3), (spacing, 1.0, 1.0), (0.0, 0.0, 0.0))
+        x = world(grid)[..., 0]
+        vectors = np.zeros((*grid.shape, 3), dtype=np.float32)
+        vectors[..., 0] = np.sin(x / 3)
+        found = jacobian_determinant(DisplacementField(vectors, grid))
+        return float(np.abs(found - (1 + np.cos(x / 3) / 3))[..., 1:-1].max())
+
+    assert error(0.5) < error(1.0) / 3.5
+
+
+def test_slabs_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid((5, 4, 23), (1.0, 2.0, 1.5), (0.0, 0.0, 0.0))
+    vectors = np.random.default_rng(0).normal(size=(*grid.shape, 3)).astype(np.float32)
+    field = DisplacementField(vectors, grid)
+    slabbed = jacobian_determinant(field)
+    monkeypatch.setattr(fields, "SLAB", 1000)
+    np.testing.assert_array_equal(slabbed, jacobian_determinant(field))
+
+
+def test_single_slice_and_single_voxel_have_no_derivative_there() -> None:
+    for size in ((1, 1, 1), (4, 3, 1)):
+        grid = Grid(size, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+        field = DisplacementField(np.ones((*grid.shape, 3), dtype=np.float32), grid)
+        np.testing.assert_array_equal(jacobian_determinant(field), 1.0)
+
+
+def test_folds_are_counted_inside_the_mask_only() -> None:
+    grid = Grid((12, 10, 8), (1.5, 1.5, 1.5), (0.0, 0.0, 0.0))
+    vectors = np.zeros((*grid.shape, 3), dtype=np.float32)
+    # A step of -4.5 mm over 3 mm: det J = 1 - 1.5 = -0.5 at the two voxel columns beside it.
+    vectors[..., 6:, 0] = -4.5
+    mask = np.zeros(grid.shape, dtype=bool)
+    mask[:, :, 4:8] = True
+    quality = field_quality(DisplacementField(vectors, grid), mask=Image(mask, grid))
+    assert quality.voxels == 4 * 10 * 8
+    assert quality.folding_voxels == 2 * 10 * 8
+    assert quality.folding_percent == pytest.approx(50.0)
+    assert quality.min_jacobian == pytest.approx(-0.5)
+    # Where it does not fold det J is 1 everywhere, so its logarithm does not vary.
+    assert quality.std_log_jacobian == pytest.approx(0.0)
+
+
+def test_std_of_log_is_that_of_the_definition() -> None:
+    grid = Grid((40, 4, 4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    vectors = np.zeros((*grid.shape, 3), dtype=np.float32)
+    vectors[..., 20:, 0] = 0.5 * np.arange(20)
+    quality = field_quality(DisplacementField(vectors, grid))
+    # Along x: 20 voxels of 1, one of 1.25 (central over the kink), 19 of 1.5.
+    logs = np.log([1.0] * 20 + [1.25] + [1.5] * 19)
+    assert quality.std_log_jacobian == pytest.approx(float(logs.std()), abs=1e-6)
+    assert quality.voxels == 640
+
+
+def test_all_folding_has_no_logarithm() -> None:
+    quality = field_quality(affine_field(GRIDS["lps"], np.diag([-1.0, 1.0, 1.0])))
+    assert quality.folding_percent == 100.0
+    assert quality.std_log_jacobian is None
+
+
+def test_mask_on_another_grid_is_sampled() -> None:
+    coarse = Grid((6, 5, 4), (3.0, 3.0, 3.0), (0.75, 0.75, 0.75))
+    fine = Grid((12, 10, 8), (1.5, 1.5, 1.5), (0.0, 0.0, 0.0))
+    mask = np.zeros(coarse.shape, dtype=bool)
+    mask[1, 2, 3] = True
+    field = DisplacementField(np.zeros((*fine.shape, 3), dtype=np.float32), fine)
+    assert field_quality(field, mask=Image(mask, coarse)).voxels == 8
+
+
+def test_mask_beside_the_field_is_refused() -> None:
+    far = Grid((4, 4, 4), (1.5, 1.5, 1.5), (900.0, 0.0, 0.0))
+    mask = Image(np.ones(far.shape, dtype=bool), far)
+    with pytest.raises(BadInputError, match="do not overlap"):
+        field_quality(affine_field(GRIDS["lps"], np.eye(3)), mask=mask)
