@@ -47,10 +47,7 @@ def mask_figures(folder: Path, truth: Path) -> dict[str, float]:
         figures[f"lung_dice_{scan}"] = dice(lungs.array, true_lungs.array)
         vessels = read_mask(folder / "vessels" / f"{scan}.nii.gz")
         true_vessels = resample(
-            read_mask(truth / f"{scan}_vessels.nii.gz"),
-            vessels.grid,
-            transform=transform,
-            nearest=True,
+            read_mask(truth / f"{scan}_vessels.nii.gz"), vessels.grid, transform=transform, nearest=True
         )
         figures[f"vessel_dice_{scan}"] = dice(vessels.array, true_vessels.array)
         for cloud in ("dense", "keypoints"):
@@ -93,12 +90,7 @@ def case_figures(cohort: Path, results: Path, name: str) -> dict[str, object]:
     assert np.abs(stored.moving - case.landmarks[1]).max() < 1e-3, "truth differs from its seed"
     assert read_image(folder / "images" / "fixed.nii.gz").grid.contains(stored.fixed).all()
     rigid = read_rigid(folder / "images" / "rigid.tfm")
-    return {
-        "case": name,
-        **rigid_figures(case, rigid),
-        **mask_figures(folder, truth),
-        **motion_figures(case, folder),
-    }
+    return {"case": name, **rigid_figures(case, rigid), **mask_figures(folder, truth), **motion_figures(case, folder)}
 
 
 def main() -> None:
@@ -111,9 +103,7 @@ def main() -> None:
     rows = [case_figures(arguments.cohort, arguments.results, name) for name in names]
     for key in rows[0]:
         values = [row[key] for row in rows]
-        print(
-            f"{key:28}", *(f"{v:>16.4g}" if isinstance(v, float) else f"{v!s:>16}" for v in values)
-        )
+        print(f"{key:28}", *(f"{v:>16.4g}" if isinstance(v, float) else f"{v!s:>16}" for v in values))
     if arguments.out:
         with arguments.out.open("w", newline="") as handle:
             writer = csv.DictWriter(handle, list(rows[0]))

@@ -35,14 +35,22 @@ def build(folder: Path, cases: int, seed: int) -> tuple[float, Path]:
     rows = write_cases(folder / "cohort", cases=cases, seed=seed, size="tiny", file_format="nifti")
     manifest = write_manifest(folder / "cohort", list(rows))
     config = folder / "config.yaml"
-    config.write_text(
-        yaml.safe_dump(yaml.safe_load(TINY.read_text()) | {"manifest": str(manifest)})
-    )
+    config.write_text(yaml.safe_dump(yaml.safe_load(TINY.read_text()) | {"manifest": str(manifest)}))
     command = [
-        sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores",
-        str(CORES), "--directory", str(folder), "--profile", str(WORKSTATION),
-        "--configfile", str(config),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(ROOT / "Snakefile"),
+        "--cores",
+        str(CORES),
+        "--directory",
+        str(folder),
+        "--profile",
+        str(WORKSTATION),
+        "--configfile",
+        str(config),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     start = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True, env=environment)

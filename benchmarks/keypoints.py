@@ -61,13 +61,11 @@ def main() -> None:
     large = vessels(LARGEST_CLOUD)
     seconds = best(lambda: find_keypoints(large, voxel_mm=1.0, settings=settings, workers=workers))
     rows, report = find_keypoints(large, voxel_mm=1.0, settings=settings, workers=workers)
-    print(f"sparse cloud of {len(large)} points: {seconds:.2f} s, {len(rows)} stay, "
-          f"sigma {report.sigma}")  # fmt: skip
+    print(f"sparse cloud of {len(large)} points: {seconds:.2f} s, {len(rows)} stay, sigma {report.sigma}")
     small = large[:BRUTE_POINTS]
     ours = best(lambda: nearest_neighbours(small, settings.k, workers=workers))
     theirs = best(lambda: brute_force(small, settings.k))
-    print(f"neighbours of {len(small)} points: {ours:.3f} s, brute force {theirs:.2f} s, "
-          f"ratio {theirs / ours:.0f}")  # fmt: skip
+    print(f"neighbours of {len(small)} points: {ours:.3f} s, brute force {theirs:.2f} s, ratio {theirs / ours:.0f}")
     found = nearest_neighbours(large, settings.k, workers=workers)
     one = best(lambda: local_maxima(found, j=settings.j, sigma=0.7, tie_tolerance=1e-9))
     print(f"one density and maximum over {len(large)} points: {one:.3f} s")

@@ -20,8 +20,7 @@ MIB_PER_GIB = 1024
 def write_manifest(path: Path, pairs: int) -> None:
     """Write a manifest of pairs of series that need not exist."""
     rows = [
-        [f"case{n:05d}", f"p{n}", "train", f"1.2.826.0.1.{n}.1", f"1.2.826.0.1.{n}.2", "T0", "T1"]
-        for n in range(pairs)
+        [f"case{n:05d}", f"p{n}", "train", f"1.2.826.0.1.{n}.1", f"1.2.826.0.1.{n}.2", "T0", "T1"] for n in range(pairs)
     ]
     path.write_text("".join("\t".join(row) + "\n" for row in [REQUIRED, *rows]))
 
@@ -49,9 +48,12 @@ def measure(pairs: int) -> dict[str, object]:
         config = ("--config", "manifest=pairs.tsv")
         seconds, _, mib = plan(folder, "--snakefile", str(SNAKEFILE), *config)
     return {
-        "pairs": pairs, "seconds": seconds, "gib": mib / MIB_PER_GIB,
-        "chain_seconds": chain_s, "ratio": seconds / chain_s,
-    }  # fmt: skip
+        "pairs": pairs,
+        "seconds": seconds,
+        "gib": mib / MIB_PER_GIB,
+        "chain_seconds": chain_s,
+        "ratio": seconds / chain_s,
+    }
 
 
 def main() -> None:

@@ -76,17 +76,18 @@ def measure(pair: Pair, methods: list[str], threads: int) -> None:
         begin = time.perf_counter()
         try:
             found = prealign(
-                pair.fixed, pair.moving, fixed_mask=pair.fixed_mask,
-                moving_mask=pair.moving_mask, settings=PrealignSettings(method=method),
+                pair.fixed,
+                pair.moving,
+                fixed_mask=pair.fixed_mask,
+                moving_mask=pair.moving_mask,
+                settings=PrealignSettings(method=method),
                 threads=threads,
-            )  # fmt: skip
+            )
         except LcsdError as error:
             print(f"| {pair.name} | {method} | {error.code} | | | |")
             continue
         seconds = time.perf_counter() - begin
-        from_best = np.linalg.norm(
-            found.rigid.apply(pair.truth.fixed) - best.apply(pair.truth.fixed), axis=1
-        ).mean()
+        from_best = np.linalg.norm(found.rigid.apply(pair.truth.fixed) - best.apply(pair.truth.fixed), axis=1).mean()
         print(
             f"| {pair.name} | {method} | {mean_mm(found.rigid, pair.truth):.2f} "
             f"| {from_best:.2f} | {found.report['dice_aligned']:.3f} | {seconds:.1f} |",

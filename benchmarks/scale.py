@@ -39,19 +39,33 @@ def main() -> None:
         settings = EstimateSettings(**changed)
         profile = replace(workstation, scheduler="ilp") if name == ILP else workstation
         options = Options(
-            cores=CORES, memory_gb=MEMORY_GB, nodes=NODES, pairs=PAIRS, landmarks=0, basis="cpu",
-            batches=batches, group=group, resamples=1,
-        )  # fmt: skip
+            cores=CORES,
+            memory_gb=MEMORY_GB,
+            nodes=NODES,
+            pairs=PAIRS,
+            landmarks=0,
+            basis="cpu",
+            batches=batches,
+            group=group,
+            resamples=1,
+        )
         asked = ask(options, config=None, profile=profile, measures=measures, settings=settings)
         found = estimate(measures, asked, profile=profile, settings=settings)
         least_h = found.work_hours / (NODES * CORES)
-        rows.append({
-            "setting": name, "hours": found.hours.middle, "least_hours": least_h,
-            "loop_percent": math.floor(100 * found.loop_busy), "most_ready": found.most_ready,
-            "most_submitted": found.most_submitted, "submissions": found.submissions,
-            "files_per_s": found.stats_per_s, "plan_gib": found.plan_gib,
-            "cores_percent": 100 * found.busy,
-        })  # fmt: skip
+        rows.append(
+            {
+                "setting": name,
+                "hours": found.hours.middle,
+                "least_hours": least_h,
+                "loop_percent": math.floor(100 * found.loop_busy),
+                "most_ready": found.most_ready,
+                "most_submitted": found.most_submitted,
+                "submissions": found.submissions,
+                "files_per_s": found.stats_per_s,
+                "plan_gib": found.plan_gib,
+                "cores_percent": 100 * found.busy,
+            }
+        )
     write_rows("scale", rows)
 
 

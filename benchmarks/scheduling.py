@@ -45,10 +45,7 @@ def write_environment(folder: Path) -> Path:
 
 
 def snakemake(python: Path, *arguments: str) -> list[str]:
-    return [
-        str(python), "-m", "snakemake", "--snakefile", str(SNAKEFILE),
-        "--config", "manifest=pairs.tsv", *arguments,
-    ]  # fmt: skip
+    return [str(python), "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--config", "manifest=pairs.tsv", *arguments]
 
 
 def environment() -> dict[str, str]:
@@ -67,13 +64,26 @@ def job_seconds(cases: int, scheduler: str) -> float:
         folder = Path(name)
         write_manifest(folder / "pairs.tsv", cases)
         command = snakemake(
-            write_environment(folder), "--profile", str(PROFILE), "--cores", "1",
-            "--until", "convert", "--scheduler", scheduler,
-        )  # fmt: skip
+            write_environment(folder),
+            "--profile",
+            str(PROFILE),
+            "--cores",
+            "1",
+            "--until",
+            "convert",
+            "--scheduler",
+            scheduler,
+        )
         process = subprocess.Popen(
-            command, cwd=folder, env=environment(), text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+            command,
+            cwd=folder,
+            env=environment(),
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         ends: list[float] = []
         assert process.stdout is not None
         started = time.perf_counter()

@@ -25,10 +25,7 @@ COLOURS = ("#4c78a8", "#e45756", "#54a24b", "#f58518", "#72b7b2", "#b279a2")
 
 def write_rows(name: str, rows: Sequence[Mapping[str, object]]) -> None:
     """Write rows as CSV into the documents, such as ``divroc/speed``, and print them."""
-    shown = [
-        {key: f"{cell:.4g}" if isinstance(cell, float) else cell for key, cell in row.items()}
-        for row in rows
-    ]
+    shown = [{key: f"{cell:.4g}" if isinstance(cell, float) else cell for key, cell in row.items()} for row in rows]
     path = DOCS / f"{name}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as handle:

@@ -50,12 +50,9 @@ warnings.filterwarnings("ignore", message='Field name "register" in "Config" sha
 class Config(Settings):
     """All settings of a build; a section per stage."""
 
-    manifest: Path | None = Field(
-        None, description="pairs manifest (.tsv): the cases; relative to the working folder"
-    )
+    manifest: Path | None = Field(None, description="pairs manifest (.tsv): the cases; relative to the working folder")
     candidates: Path | None = Field(
-        None,
-        description="candidates.tsv of a cohort, from which cases are selected; no manifest then",
+        None, description="candidates.tsv of a cohort, from which cases are selected; no manifest then"
     )
     results: Path = Field(Path("results"), description="folder of the build")
     workflow: WorkflowSettings = Field(default_factory=WorkflowSettings)
@@ -92,30 +89,32 @@ class Config(Settings):
         return self
 
 
-def _explain(
-    error: ValidationError, model: type[Settings], where: str, file: Path | None
-) -> NoReturn:
+def _explain(error: ValidationError, model: type[Settings], where: str, file: Path | None) -> NoReturn:
     """Raise the first problem of a pydantic error with its key and a remedy."""
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
     key = ".".join([where, *path] if where else path)
     if first["type"] == "extra_forbidden":
         raise BadInputError(
-            "unknown key", code="unknown_key", file=file, field=key,
+            "unknown key",
+            code="unknown_key",
+            file=file,
+            field=key,
             expected=f"one of {', '.join(_keys_at(model, path[:-1]))}",
             remedy="remove it or correct its spelling",
-        ) from error  # fmt: skip
-    if first["type"] == "missing":
-        raise BadInputError(
-            "key is missing", code="missing_key", file=file, field=key, remedy="add it"
         ) from error
+    if first["type"] == "missing":
+        raise BadInputError("key is missing", code="missing_key", file=file, field=key, remedy="add it") from error
     described = _description(model, path)
     raise BadInputError(
-        first["msg"].removeprefix("Value error, "), code="bad_value", file=file,
-        field=key or "section", expected=described,
+        first["msg"].removeprefix("Value error, "),
+        code="bad_value",
+        file=file,
+        field=key or "section",
+        expected=described,
         found=None if isinstance(first["input"], Mapping | Settings) else repr(first["input"]),
         remedy="correct the value",
-    ) from error  # fmt: skip
+    ) from error
 
 
 def _model_at(model: type[Settings], path: Sequence[str]) -> type[Settings]:
@@ -151,9 +150,14 @@ def validate(model: type[S], content: object, *, where: str = "", file: Path | N
     """
     if not isinstance(content, Mapping):
         raise BadInputError(
-            "the section is not a mapping", code="bad_value", file=file, field=where,
-            expected="key: value lines", found=type(content).__name__, remedy="correct the section",
-        )  # fmt: skip
+            "the section is not a mapping",
+            code="bad_value",
+            file=file,
+            field=where,
+            expected="key: value lines",
+            found=type(content).__name__,
+            remedy="correct the section",
+        )
     try:
         return model.model_validate(dict(content))
     except ValidationError as error:
@@ -207,9 +211,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict):
         raise BadInputError(
-            "configuration is not a mapping", code="bad_yaml", file=path,
-            expected="key: value lines", found=type(content).__name__,
-        )  # fmt: skip
+            "configuration is not a mapping",
+            code="bad_yaml",
+            file=path,
+            expected="key: value lines",
+            found=type(content).__name__,
+        )
     return content
 
 
@@ -231,24 +238,26 @@ def override(settings: S, assignments: Sequence[str], *, section: str) -> S:
         key, sign, value = assignment.partition("=")
         if not sign:
             raise BadInputError(
-                "not an assignment", code="bad_value", field="--set", expected="KEY=VALUE",
-                found=assignment,
-            )  # fmt: skip
+                "not an assignment", code="bad_value", field="--set", expected="KEY=VALUE", found=assignment
+            )
         holder, name = _holder(content, key.strip())
         try:
             holder[name] = parse_yaml(value)
         except (yaml.YAMLError, ValueError) as error:  # such as the date 2024-13-45
             raise BadInputError(
-                "not a YAML value", code="bad_value", field=f"{section}.{key.strip()}",
-                expected="e.g. 3, [1, 2] or text", found=value, remedy="correct the value",
-            ) from error  # fmt: skip
+                "not a YAML value",
+                code="bad_value",
+                field=f"{section}.{key.strip()}",
+                expected="e.g. 3, [1, 2] or text",
+                found=value,
+                remedy="correct the value",
+            ) from error
     return validate(type(settings), content, where=section)
 
 
 def read_sections(
-    name: str, model: type[S], also: Mapping[str, type[Settings]], file: Path | None,
-    assignments: Sequence[str],
-) -> tuple[S, dict[str, Settings]]:  # fmt: skip
+    name: str, model: type[S], also: Mapping[str, type[Settings]], file: Path | None, assignments: Sequence[str]
+) -> tuple[S, dict[str, Settings]]:
     """Return a command's own section and those of other stages, of a file and of assignments.
 
     An assignment ``SECTION.KEY=VALUE`` is for a section of ``also``, any other for the command's.

@@ -54,26 +54,20 @@ def _of_release(root: Path, split: Split, cloud: CloudKind) -> list[_Files]:
         _Files(
             case=row["case"],
             clouds={
-                scan: root / scan_file("clouds", split, row["case"], scan, end=f"_{cloud}.npz")
-                for scan in SCAN_NUMBER
+                scan: root / scan_file("clouds", split, row["case"], scan, end=f"_{cloud}.npz") for scan in SCAN_NUMBER
             },
-            vessels={
-                scan: root / scan_file("labels", split, row["case"], scan, end=".nii.gz")
-                for scan in SCAN_NUMBER
-            },
-            images={
-                scan: root / scan_file("images", split, row["case"], scan, end=".nii.gz")
-                for scan in SCAN_NUMBER
-            },
+            vessels={scan: root / scan_file("labels", split, row["case"], scan, end=".nii.gz") for scan in SCAN_NUMBER},
+            images={scan: root / scan_file("images", split, row["case"], scan, end=".nii.gz") for scan in SCAN_NUMBER},
             correspondences=root / pair_file("correspondences", split, row["case"], end=".csv"),
             rigid=root / pair_file("rigid", split, row["case"], end=".tfm"),
             landmarks=root / pair_file("landmarks", split, row["case"], end=".csv")
-            if row["landmarks"] != "0" else None,
+            if row["landmarks"] != "0"
+            else None,
             landmarks_frame="common",
         )
         for row in rows
         if row["split"] == split
-    ]  # fmt: skip
+    ]
 
 
 def _of_build(root: Path, manifest: Path | None, split: Split, cloud: CloudKind) -> list[_Files]:
@@ -85,16 +79,14 @@ def _of_case(item: Chosen, cloud: CloudKind) -> _Files:
     folder, pair = item.folder, item.pair
     return _Files(
         case=item.case,
-        clouds={
-            scan: folder / "clouds" / f"{scan}_{CLOUDS[cloud]}.npz" for scan in SCAN_NUMBER
-        },
+        clouds={scan: folder / "clouds" / f"{scan}_{CLOUDS[cloud]}.npz" for scan in SCAN_NUMBER},
         vessels={scan: folder / "vessels" / f"{scan}.nii.gz" for scan in SCAN_NUMBER},
         images={scan: folder / "images" / f"{scan}.nii.gz" for scan in SCAN_NUMBER},
         correspondences=folder / "correspondences" / "correspondences.csv",
         rigid=folder / "images" / "rigid.tfm",
         landmarks=pair.landmarks if item.split == "test" else None,
         landmarks_frame=pair.landmarks_frame or "native",
-    )  # fmt: skip
+    )
 
 
 class LCSDataset(Dataset[Sample]):
@@ -165,15 +157,21 @@ class LCSDataset(Dataset[Sample]):
         for name, value, known in (("split", split, Split), ("cloud", cloud, CloudKind)):
             if value not in get_args(known):
                 raise BadInputError(
-                    "unknown value", code="bad_value", field=name,
-                    expected=" or ".join(get_args(known)), found=repr(value),
-                )  # fmt: skip
+                    "unknown value",
+                    code="bad_value",
+                    field=name,
+                    expected=" or ".join(get_args(known)),
+                    found=repr(value),
+                )
         whole = isinstance(points, int) and not isinstance(points, bool)
         if points is not None and not (whole and points >= 1):
             raise BadInputError(
-                "not a number of points to draw", code="bad_value", field="points",
-                expected="a whole number, 1 or more", found=repr(points),
-            )  # fmt: skip
+                "not a number of points to draw",
+                code="bad_value",
+                field="points",
+                expected="a whole number, 1 or more",
+                found=repr(points),
+            )
         self.split = split
         self.points = points
         self.normalise = normalise
@@ -188,9 +186,7 @@ class LCSDataset(Dataset[Sample]):
             given = None if manifest is None else Path(manifest)
             self._files = _of_build(self.root, given, split, cloud)
         if not self._files:
-            raise BadInputError(
-                "the split has no case", code="empty_split", file=self.root, field=split
-            )
+            raise BadInputError("the split has no case", code="empty_split", file=self.root, field=split)
         self._check_files()
 
     def _check_files(self) -> None:
@@ -204,11 +200,14 @@ class LCSDataset(Dataset[Sample]):
             if absent is not None:
                 scan = absent in files.images.values()
                 raise BadInputError(
-                    "file of a case not found", code="missing_file", file=absent,
+                    "file of a case not found",
+                    code="missing_file",
+                    file=absent,
                     field=files.case,
                     remedy="the release was made without CT scans: leave images out"
-                    if scan else "see what else differs: lcsd verify",
-                )  # fmt: skip
+                    if scan
+                    else "see what else differs: lcsd verify",
+                )
 
     @property
     def cases(self) -> list[str]:
@@ -269,9 +268,8 @@ def _grid(path: Path) -> Grid:
         return Grid.from_affine_ras(volume.affine, volume.shape)
     except (ImageFileError, OSError, EOFError, zlib.error, ValueError) as error:
         raise BadInputError(
-            "not a readable NIfTI volume", code="truncated_file", file=path,
-            remedy="see what else differs: lcsd verify",
-        ) from error  # fmt: skip
+            "not a readable NIfTI volume", code="truncated_file", file=path, remedy="see what else differs: lcsd verify"
+        ) from error
 
 
 def _landmarks(files: _Files) -> PointPairs:
@@ -331,9 +329,12 @@ def collate(samples: Sequence[Sample]) -> Sample:
             sizes = sorted({tuple(value.shape) for value in values})
             if len(sizes) > 1:
                 raise BadInputError(
-                    "volumes of different sizes cannot be stacked", code="mixed_grids", field=key,
-                    expected="one size", found=", ".join(map(str, sizes)),
+                    "volumes of different sizes cannot be stacked",
+                    code="mixed_grids",
+                    field=key,
+                    expected="one size",
+                    found=", ".join(map(str, sizes)),
                     remedy="use batches of one sample",
-                )  # fmt: skip
+                )
             batch[key] = torch.stack(values)
     return batch

@@ -15,10 +15,7 @@ KIBIBYTE = 1024
 
 def peak_memory_gib() -> float:
     """Return the largest resident memory of this process or of one of its children, GiB."""
-    usage = max(
-        resource.getrusage(who).ru_maxrss
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
+    usage = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return usage * KIBIBYTE / 2**30
 
 
@@ -53,9 +50,13 @@ class Compute:
         """Raise ``BadInputError`` unless this is the CPU, the only device that ``what`` knows."""
         if self.device != "cpu":
             raise BadInputError(
-                f"{what} computes on the CPU only", code="bad_usage", field="--device",
-                expected="cpu", found=self.device, remedy="leave --device out",
-            )  # fmt: skip
+                f"{what} computes on the CPU only",
+                code="bad_usage",
+                field="--device",
+                expected="cpu",
+                found=self.device,
+                remedy="leave --device out",
+            )
 
 
 ONE_CORE = Compute()
@@ -70,17 +71,18 @@ def check_device(device: str) -> None:
         return
     if device != "cuda":
         raise BadInputError(
-            "unknown device", code="unknown_device", field="device", expected="cpu or cuda",
-            found=device,
-        )  # fmt: skip
-    import torch  # noqa: PLC0415
+            "unknown device", code="unknown_device", field="device", expected="cpu or cuda", found=device
+        )
+    import torch
 
     if not torch.cuda.is_available():
         raise BadInputError(
-            "no CUDA device can be used", code="no_cuda", field="device",
+            "no CUDA device can be used",
+            code="no_cuda",
+            field="device",
             found=f"torch {torch.__version__}",
             remedy="use --device cpu, or install a driver and a build of torch for CUDA",
-        )  # fmt: skip
+        )
 
 
 class Clock:

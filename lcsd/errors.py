@@ -4,11 +4,24 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-INSTALLATION_FAULTS = frozenset({
-    "bad_usage", "build_ended", "unknown_device", "no_cuda", "missing_package", "missing_program",
-    "no_totalsegmentator", "unknown_version", "trainer_import", "weights_missing",
-    "weights_truncated", "weights_of_another_task", "weights_changed", "weights_not_plain",
-})  # fmt: skip
+INSTALLATION_FAULTS = frozenset(
+    {
+        "bad_usage",
+        "build_ended",
+        "unknown_device",
+        "no_cuda",
+        "missing_package",
+        "missing_program",
+        "no_totalsegmentator",
+        "unknown_version",
+        "trainer_import",
+        "weights_missing",
+        "weights_truncated",
+        "weights_of_another_task",
+        "weights_changed",
+        "weights_not_plain",
+    }
+)
 """Codes of what is wrong with the call, the build, the machine or the installation: no fault of a
 case, so that none is quarantined for it."""
 

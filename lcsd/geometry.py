@@ -37,7 +37,7 @@ LPS_FROM_RAS = np.array([-1.0, -1.0, 1.0])
 @lru_cache(maxsize=1024)
 def _on_device(data: bytes, shape: tuple[int, ...], dtype: Any, device: Any) -> Any:
     """Return float64 bytes as a torch tensor; kept, because a CUDA graph may not copy to it."""
-    import torch  # noqa: PLC0415 - only ever called for a torch tensor
+    import torch
 
     values = np.frombuffer(data).reshape(shape)
     return torch.tensor(values, dtype=dtype, device=device)
@@ -93,22 +93,26 @@ class Grid:
     def __post_init__(self) -> None:
         if len(self.size) != 3 or min(self.size) < 1:
             raise BadInputError(
-                "image size must be three positive numbers",
-                code="bad_size", field="size", found=self.size,
-            )  # fmt: skip
+                "image size must be three positive numbers", code="bad_size", field="size", found=self.size
+            )
         if not np.isfinite(self.spacing).all() or min(self.spacing) <= 0:
             raise BadInputError(
                 "voxel spacing must be positive",
-                code="bad_spacing", field="spacing", expected="> 0 mm", found=self.spacing,
-            )  # fmt: skip
+                code="bad_spacing",
+                field="spacing",
+                expected="> 0 mm",
+                found=self.spacing,
+            )
         deviation = np.abs(self.matrix.T @ self.matrix - np.eye(3)).max()
         if not np.isfinite(self.origin).all() or not deviation <= DIRECTION_TOLERANCE:
             raise BadInputError(
                 "image axes are not orthogonal unit vectors (sheared or broken header)",
-                code="sheared_affine", field="direction",
-                expected=f"D^T D = I within {DIRECTION_TOLERANCE}", found=f"{deviation:.3g}",
+                code="sheared_affine",
+                field="direction",
+                expected=f"D^T D = I within {DIRECTION_TOLERANCE}",
+                found=f"{deviation:.3g}",
                 remedy="resample the image to an orthogonal grid",
-            )  # fmt: skip
+            )
 
     @property
     def matrix(self) -> NDArray[np.float64]:
@@ -214,16 +218,10 @@ class Grid:
         )
 
     @classmethod
-    def centred(
-        cls, centre: NDArray[np.float64], *, size: tuple[int, int, int], spacing_mm: float
-    ) -> "Grid":
+    def centred(cls, centre: NDArray[np.float64], *, size: tuple[int, int, int], spacing_mm: float) -> "Grid":
         """Return an isotropic, axis-aligned grid whose middle is at ``centre`` (LPS mm)."""
         half = (np.asarray(size) - 1) / 2 * spacing_mm
-        return cls(
-            size=size,
-            spacing=(spacing_mm, spacing_mm, spacing_mm),
-            origin=_triple(np.asarray(centre) - half),
-        )
+        return cls(size=size, spacing=(spacing_mm, spacing_mm, spacing_mm), origin=_triple(np.asarray(centre) - half))
 
 
 def _triple(values: NDArray[np.float64]) -> Vector:
@@ -257,9 +255,7 @@ class RigidTransform:
 
     def compose(self, first: "RigidTransform") -> "RigidTransform":
         """Return the transform that applies ``first`` and then this one."""
-        return RigidTransform(
-            self.rotation @ first.rotation, self.rotation @ first.translation + self.translation
-        )
+        return RigidTransform(self.rotation @ first.rotation, self.rotation @ first.translation + self.translation)
 
     @classmethod
     def identity(cls) -> "RigidTransform":
@@ -268,10 +264,7 @@ class RigidTransform:
 
 
 def fit_rigid(
-    source: NDArray[np.float64],
-    target: NDArray[np.float64],
-    *,
-    weights: NDArray[np.float64] | None = None,
+    source: NDArray[np.float64], target: NDArray[np.float64], *, weights: NDArray[np.float64] | None = None
 ) -> RigidTransform:
     """Return the least-squares rigid transform from ``source`` to ``target``.
 

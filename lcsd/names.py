@@ -13,9 +13,7 @@ CASE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 def check_case_name(name: str) -> str:
     """Return ``name`` if it is a legal case name; raise ``ValueError`` otherwise."""
     if not CASE_PATTERN.fullmatch(name):
-        raise ValueError(
-            "a case name starts with a letter or digit and has at most 64 letters, digits, _ and -"
-        )
+        raise ValueError("a case name starts with a letter or digit and has at most 64 letters, digits, _ and -")
     return name
 
 

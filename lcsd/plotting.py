@@ -35,10 +35,7 @@ def render(figure: Figure, kind: str) -> bytes:
     """Return a figure as ``png`` or ``jpg`` bytes."""
     buffer = io.BytesIO()
     compression = {"quality": JPEG_QUALITY} if kind == "jpg" else {}
-    figure.savefig(
-        buffer, format=kind, facecolor=figure.get_facecolor(),
-        pil_kwargs={"optimize": True, **compression},
-    )  # fmt: skip
+    figure.savefig(buffer, format=kind, facecolor=figure.get_facecolor(), pil_kwargs={"optimize": True, **compression})
     return buffer.getvalue()
 
 

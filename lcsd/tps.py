@@ -90,9 +90,8 @@ def _evaluate(queries: Array, centres: Array, weights: Array, out: Array) -> Non
             size = last - first
             part = values[:size]
             _squared_distances(
-                centres[0, first:last], centres[1, first:last], centres[2, first:last],
-                queries[row], part,
-            )  # fmt: skip
+                centres[0, first:last], centres[1, first:last], centres[2, first:last], queries[row], part
+            )
             _kernel(part, buffers[0, :size], buffers[1, :size])
             for channel in range(channels):
                 out[row, channel] += _dot(part, weights[channel, first:last])
@@ -205,22 +204,28 @@ class ThinPlateSpline:
         count = len(centres)
         if count < MIN_POINTS:
             raise BadInputError(
-                "too few points for a thin-plate spline", code="too_few_points",
-                expected=f">= {MIN_POINTS}", found=count,
-            )  # fmt: skip
+                "too few points for a thin-plate spline",
+                code="too_few_points",
+                expected=f">= {MIN_POINTS}",
+                found=count,
+            )
         basis = np.column_stack([np.ones(count), centres])
         # The rank of the affine part tells points in one plane; the solver may not see it.
         if in_one_plane(centres):
             raise BadInputError(
-                "the points lie in one plane", code="degenerate_points",
-                expected="points that span a volume", found=f"{count} points",
-            )  # fmt: skip
+                "the points lie in one plane",
+                code="degenerate_points",
+                expected="points that span a volume",
+                found=f"{count} points",
+            )
         if smoothing == 0 and len(np.unique(centres, axis=0)) < count:
             raise BadInputError(
-                "points repeat, so no spline passes through all values", code="degenerate_points",
-                expected="distinct points", found="repeated points",
+                "points repeat, so no spline passes through all values",
+                code="degenerate_points",
+                expected="distinct points",
+                found="repeated points",
                 remedy="remove duplicates or use smoothing > 0",
-            )  # fmt: skip
+            )
         kernel = np.empty((count, count))
         _kernel_matrix(np.ascontiguousarray(centres.T), kernel)
         kernel[np.arange(count), np.arange(count)] += smoothing
@@ -229,11 +234,7 @@ class ThinPlateSpline:
 
     def evaluate(self, points: Array) -> Array:
         """Return the spline at ``points`` (M, 3), in the control points' unit, shape (M, C)."""
-        queries = np.ascontiguousarray(
-            (np.asarray(points, dtype=np.float64) - self.offset) / self.scale
-        )
+        queries = np.ascontiguousarray((np.asarray(points, dtype=np.float64) - self.offset) / self.scale)
         out = self.affine[0] + queries @ self.affine[1:]
-        _evaluate(
-            queries, np.ascontiguousarray(self.centres.T), np.ascontiguousarray(self.weights.T), out
-        )
+        _evaluate(queries, np.ascontiguousarray(self.centres.T), np.ascontiguousarray(self.weights.T), out)
         return out

@@ -17,11 +17,19 @@ from typing import Any
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 OPTIONS = (
-    "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--remote-debugging-pipe",
-    "--no-first-run", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--use-gl=angle", "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader", "--hide-scrollbars",
-)  # fmt: skip
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--remote-debugging-pipe",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--hide-scrollbars",
+)
 
 SECONDS = 120.0
 
@@ -79,10 +87,7 @@ class Browser:
 
     def open(self, page: Path, *, width: int = 1200, height: int = 900) -> None:
         """Load a file and wait until it is loaded."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width, height=height, deviceScaleFactor=1, mobile=False,
-        )  # fmt: skip
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.events.clear()
         self.call("Page.navigate", url=page.resolve().as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
@@ -90,9 +95,7 @@ class Browser:
 
     def run(self, script: str) -> Any:
         """Return the value of a JavaScript expression, awaited."""
-        answer = self.call(
-            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
-        )
+        answer = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
@@ -107,9 +110,10 @@ class Browser:
         """Return the addresses that the page has asked for, itself left out."""
         sent = [e["params"] for e in self.events if e["method"] == "Network.requestWillBeSent"]
         return [
-            p["request"]["url"] for p in sent
+            p["request"]["url"]
+            for p in sent
             if p.get("type") != "Document" and not p["request"]["url"].startswith("data:")
-        ]  # fmt: skip
+        ]
 
     def complaints(self) -> list[str]:
         """Return errors and warnings that the page has caused."""
@@ -141,9 +145,12 @@ def browser(profile: Path, *options: str) -> Iterator[Browser]:
     line = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
     process = subprocess.Popen(
         ["bash", "-c", line, program, *OPTIONS, *options, f"--user-data-dir={profile}"],
-        pass_fds=(theirs_in, theirs_out), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+        pass_fds=(theirs_in, theirs_out),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     os.close(theirs_in)
     os.close(theirs_out)
     try:

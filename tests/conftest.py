@@ -27,7 +27,7 @@ def _threads_as_before() -> Iterator[None]:
         else:
             os.environ[name] = value
     if "numba" in sys.modules:
-        import numba  # noqa: PLC0415
+        import numba
 
         numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
 

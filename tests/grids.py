@@ -15,9 +15,11 @@ def _rotation(angles_deg: tuple[float, float, float]) -> np.ndarray:
 
 def _grid(direction: np.ndarray, spacing: tuple[float, float, float] = (1.5, 1.5, 1.5)) -> Grid:
     return Grid(
-        size=(11, 8, 6), spacing=spacing, origin=(-30.0, 12.5, -700.0),
+        size=(11, 8, 6),
+        spacing=spacing,
+        origin=(-30.0, 12.5, -700.0),
         direction=tuple(float(v) for v in direction.ravel()),
-    )  # fmt: skip
+    )
 
 
 GRIDS = {

@@ -24,9 +24,12 @@ def moto_archive(tree: Path, index: Path) -> Iterator[tuple[str, Any]]:
         host, port = server.get_host_and_port()
         url = f"http://{host}:{port}"
         client = boto3.client(
-            "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="a",
+            "s3",
+            endpoint_url=url,
+            region_name="us-east-1",
+            aws_access_key_id="a",
             aws_secret_access_key="b",  # noqa: S106
-        )  # fmt: skip
+        )
         client.create_bucket(Bucket=BUCKET, ACL="public-read")
         for name, body in published.objects.items():
             key = name.removeprefix(f"{BUCKET}/")

@@ -33,23 +33,47 @@ Fault = Callable[[str, str], str | None]
 then the connection ends), ``stall`` (half of the body, then nothing until ``release`` is set).
 """
 
-REFUSALS = {
-    "deny": (403, "AccessDenied"), "fail": (503, "SlowDown"), "absent": (404, "NoSuchKey"),
-}  # fmt: skip
+REFUSALS = {"deny": (403, "AccessDenied"), "fail": (503, "SlowDown"), "absent": (404, "NoSuchKey")}
 
 INDEX_TYPES = {
-    "instanceCount": pa.int64(), "series_init_idc_version": pa.int64(),
-    "series_revised_idc_version": pa.int64(), "series_size_MB": pa.float64(),
-}  # fmt: skip
+    "instanceCount": pa.int64(),
+    "series_init_idc_version": pa.int64(),
+    "series_revised_idc_version": pa.int64(),
+    "series_size_MB": pa.float64(),
+}
 INDEX_COLUMNS = (
-    "collection_id", "analysis_result_id", "PatientID", "SeriesInstanceUID", "StudyInstanceUID",
-    "source_DOI", "PatientAge", "PatientSex", "StudyDate", "StudyDescription", "BodyPartExamined",
-    "Modality", "SOPClassUID", "sop_class_name", "TransferSyntaxUID", "transfer_syntax_name",
-    "PhotometricInterpretation", "PixelRepresentation", "Manufacturer", "ManufacturerModelName",
-    "SeriesDate", "SeriesDescription", "SeriesNumber", "instanceCount", "license_short_name",
-    "series_init_idc_version", "series_revised_idc_version", "aws_bucket", "crdc_series_uuid",
-    "series_aws_url", "series_size_MB",
-)  # fmt: skip
+    "collection_id",
+    "analysis_result_id",
+    "PatientID",
+    "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "source_DOI",
+    "PatientAge",
+    "PatientSex",
+    "StudyDate",
+    "StudyDescription",
+    "BodyPartExamined",
+    "Modality",
+    "SOPClassUID",
+    "sop_class_name",
+    "TransferSyntaxUID",
+    "transfer_syntax_name",
+    "PhotometricInterpretation",
+    "PixelRepresentation",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "SeriesDate",
+    "SeriesDescription",
+    "SeriesNumber",
+    "instanceCount",
+    "license_short_name",
+    "series_init_idc_version",
+    "series_revised_idc_version",
+    "aws_bucket",
+    "crdc_series_uuid",
+    "series_aws_url",
+    "series_size_MB",
+)
 """Columns of the main index of idc-index-data 25.0.5."""
 
 
@@ -95,17 +119,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             body, status = body[int(first) : end], 206
         self._send(status, body, extra, fault)
 
-    def _send(
-        self,
-        status: int,
-        body: bytes,
-        extra: dict[str, str] | None = None,
-        fault: str | None = None,
-    ) -> None:
+    def _send(self, status: int, body: bytes, extra: dict[str, str] | None = None, fault: str | None = None) -> None:
         self.send_response(status)
-        headers = {
-            "Content-Length": str(len(body)), "x-amz-bucket-region": "us-east-1", **(extra or {}),
-        }  # fmt: skip
+        headers = {"Content-Length": str(len(body)), "x-amz-bucket-region": "us-east-1", **(extra or {})}
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
@@ -190,10 +206,7 @@ class S3Server:
 
     def listing(self, bucket: str, query: dict[str, list[str]]) -> bytes:
         prefix = query.get("prefix", [""])[0]
-        keys = sorted(
-            name.partition("/")[2] for name in list(self.objects)
-            if name.startswith(f"{bucket}/{prefix}")
-        )  # fmt: skip
+        keys = sorted(name.partition("/")[2] for name in list(self.objects) if name.startswith(f"{bucket}/{prefix}"))
         first = int(query.get("continuation-token", ["0"])[0])
         part = keys[first : first + self.page]
         more = first + self.page < len(keys)
@@ -203,9 +216,7 @@ class S3Server:
             f"<Size>{len(body)}</Size><StorageClass>STANDARD</StorageClass></Contents>"
             for key, body in ((key, self.objects[f"{bucket}/{key}"]) for key in part)
         )
-        token = (
-            f"<NextContinuationToken>{first + self.page}</NextContinuationToken>" if more else ""
-        )
+        token = f"<NextContinuationToken>{first + self.page}</NextContinuationToken>" if more else ""
         return (
             '<?xml version="1.0" encoding="UTF-8"?>'
             '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
@@ -249,13 +260,9 @@ def publish(server: S3Server, tree: Path, index: Path, *, collection: str = "nls
     return [row["SeriesInstanceUID"] for row in rows]
 
 
-def index_row(
-    header: pydicom.FileDataset, files: list[Path], prefix: str, collection: str
-) -> dict[str, Any]:
+def index_row(header: pydicom.FileDataset, files: list[Path], prefix: str, collection: str) -> dict[str, Any]:
     """Return the row of the index that describes a series."""
-    row = {
-        name: str(header.get(name)) for name in INDEX_COLUMNS if header.get(name) is not None
-    } | {
+    row = {name: str(header.get(name)) for name in INDEX_COLUMNS if header.get(name) is not None} | {
         "collection_id": collection,
         "instanceCount": len(files),
         "series_size_MB": sum(path.stat().st_size for path in files) / 1e6,
@@ -263,7 +270,7 @@ def index_row(
         "crdc_series_uuid": prefix,
         "series_aws_url": f"s3://{BUCKET}/{prefix}/*",
         "license_short_name": "CC BY 4.0",
-    }  # fmt: skip
+    }
     date = str(header.get("StudyDate", ""))
     row["StudyDate"] = f"{date[:4]}-{date[4:6]}-{date[6:]}"
     return row

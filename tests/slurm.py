@@ -99,9 +99,14 @@ def _owner_lives(path: Path) -> bool:
 def cluster() -> Iterator[int]:
     """Run a cluster for the block; yield the process id of its owner."""
     owner = subprocess.Popen(
-        [sys.executable, "-m", "tests.slurm"], cwd=ROOT, text=True, stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "tests.slurm"],
+        cwd=ROOT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
     assert owner.stdin is not None
     assert owner.stdout is not None
     try:
@@ -131,9 +136,8 @@ def _start(folder: Path, *command: str, made: contextlib.ExitStack) -> None:
     """Start a daemon in the foreground; it ends with this process even if that is killed."""
     with (folder / "daemons.log").open("ab") as log:
         daemon = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", *command], stdin=subprocess.DEVNULL, stdout=log,
-            stderr=log,
-        )  # fmt: skip
+            ["setpriv", "--pdeathsig", "KILL", *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
     made.callback(_stop, daemon)
 
 
@@ -149,9 +153,7 @@ def _stop(daemon: "subprocess.Popen[bytes]") -> None:
 def _answer(*command: str) -> str:
     """Return what a client prints; nothing if its controller has gone, for which it would wait."""
     with contextlib.suppress(subprocess.TimeoutExpired):
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=STOP_SECONDS
-        ).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=STOP_SECONDS).stdout
     return ""
 
 
@@ -187,15 +189,20 @@ def hold() -> None:
         key.touch(mode=0o600)
         key.write_bytes(secrets.token_bytes(128))
         _start(
-            folder, "munged", "--foreground", f"--socket={folder}/munge.socket",
-            f"--key-file={key}", f"--pid-file={folder}/munge.pid",
-            f"--log-file={folder}/munge.log", f"--seed-file={folder}/munge.seed", made=made,
-        )  # fmt: skip
+            folder,
+            "munged",
+            "--foreground",
+            f"--socket={folder}/munge.socket",
+            f"--key-file={key}",
+            f"--pid-file={folder}/munge.pid",
+            f"--log-file={folder}/munge.log",
+            f"--seed-file={folder}/munge.seed",
+            made=made,
+        )
         _wait(folder, "munged", (folder / "munge.socket").exists)
         text = CONFIG_TEXT.format(
-            host=host, folder=folder, controller_port=_free_port(), node_port=_free_port(),
-            memory=MEMORY_MB,
-        )  # fmt: skip
+            host=host, folder=folder, controller_port=_free_port(), node_port=_free_port(), memory=MEMORY_MB
+        )
         _start_slurm(folder, text, made)
         made.callback(_end_jobs)
         print(READY, flush=True)  # noqa: T201

@@ -59,8 +59,7 @@ def thorax(points: NDArray[np.float64], *, lungs: str = "both") -> dict[str, NDA
 
 
 def thorax_grid(
-    spacing: tuple[float, float, float] = (2.0, 2.0, 2.0),
-    direction: NDArray[np.float64] | None = None,
+    spacing: tuple[float, float, float] = (2.0, 2.0, 2.0), direction: NDArray[np.float64] | None = None
 ) -> Grid:
     """Return a grid of any orientation around the thorax."""
     matrix = np.eye(3) if direction is None else direction
@@ -68,14 +67,14 @@ def thorax_grid(
     size = np.ceil(reach / spacing).astype(int)
     half = matrix @ ((size - 1) / 2 * np.asarray(spacing))
     return Grid(
-        size=(int(size[0]), int(size[1]), int(size[2])), spacing=spacing,
-        origin=tuple(float(v) for v in CENTRE - half), direction=tuple(matrix.ravel()),
-    )  # fmt: skip
+        size=(int(size[0]), int(size[1]), int(size[2])),
+        spacing=spacing,
+        origin=tuple(float(v) for v in CENTRE - half),
+        direction=tuple(matrix.ravel()),
+    )
 
 
-def scan(
-    grid: Grid, *, motion: RigidTransform | None = None, lungs: str = "both", seed: int = 0
-) -> dict[str, Image]:
+def scan(grid: Grid, *, motion: RigidTransform | None = None, lungs: str = "both", seed: int = 0) -> dict[str, Image]:
     """Return ``hu`` (int16, with noise), ``lungs`` and ``vessels`` of the thorax on a grid.
 
     Parameters

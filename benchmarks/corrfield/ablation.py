@@ -27,27 +27,28 @@ VARIANTS: Mapping[str, Mapping[str, object]] = {
     "refinement without shared evidence": {"refine_blur": 0.0},
     "refinement, not robust": {"refine_robust": 1e6},
     "sparser keypoints": {"cube": (6, 3)},
-    "published": {"erosion": 1, "reject_mm": None, "outlier_mm": None, "refine": False,
-                  "cube": (3, 1)},
-}  # fmt: skip
+    "published": {"erosion": 1, "reject_mm": None, "outlier_mm": None, "refine": False, "cube": (3, 1)},
+}
 
 
 def row(name: str, pair: Pair) -> dict[str, object]:
     """Return the figures of a variant on a pair."""
     start = time.perf_counter()
-    found = find_correspondences(
-        pair.fixed, pair.moving, pair.mask, settings=CorrespondSettings(**VARIANTS[name])
-    )
+    found = find_correspondences(pair.fixed, pair.moving, pair.mask, settings=CorrespondSettings(**VARIANTS[name]))
     seconds = time.perf_counter() - start
     errors, quality = pair.errors(found.field), field_quality(found.field, mask=pair.mask)
     return {
-        "variant": name, "case": pair.name, "pairs": len(found.pairs),
+        "variant": name,
+        "case": pair.name,
+        "pairs": len(found.pairs),
         "pairs_mean_mm": float(pair.pair_errors(found.pairs).mean()),
-        "field_mean_mm": float(errors.mean()), "field_median_mm": float(np.median(errors)),
+        "field_mean_mm": float(errors.mean()),
+        "field_median_mm": float(np.median(errors)),
         "field_p95_mm": float(np.percentile(errors, 95)),
         "std_log_jacobian": quality.std_log_jacobian,
-        "folding_percent": quality.folding_percent, "seconds": seconds,
-    }  # fmt: skip
+        "folding_percent": quality.folding_percent,
+        "seconds": seconds,
+    }
 
 
 def draw(rows: list[dict[str, object]], cases: list[str]) -> None:
@@ -57,8 +58,14 @@ def draw(rows: list[dict[str, object]], cases: list[str]) -> None:
     for panel, key in zip(panels, ("field_mean_mm", "pairs_mean_mm"), strict=True):
         for number, case in enumerate(cases):
             found = {str(r["variant"]): float(str(r[key])) for r in rows if r["case"] == case}
-            panel.plot([found[n] for n in names], range(len(names)), "o", ms=5,
-                       color=COLOURS[number % len(COLOURS)], label=case)  # fmt: skip
+            panel.plot(
+                [found[n] for n in names],
+                range(len(names)),
+                "o",
+                ms=5,
+                color=COLOURS[number % len(COLOURS)],
+                label=case,
+            )
         panel.set_xlabel(f"{key.split('_')[0]}: mean error, mm")
         panel.set_xlim(left=0)
         panel.grid(alpha=0.3)

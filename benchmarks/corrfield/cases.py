@@ -65,9 +65,7 @@ def _between(known: PointPairs) -> Callable[[Points], Points]:
     return motion
 
 
-def read_pair(
-    folder: Path, places: Points, targets: Points, native: Callable[[Points], Points]
-) -> Pair:
+def read_pair(folder: Path, places: Points, targets: Points, native: Callable[[Points], Points]) -> Pair:
     """Return the pair in a built case's folder; what is known is of the native moving scan."""
     images = folder / "images"
     fixed = read_image(images / "fixed.nii.gz")

@@ -22,28 +22,22 @@ Features = NDArray[np.uint8]
 
 
 def match(
-    fixed: Features, moving: Features, points: NDArray[np.float64], stage: int,
-    settings: CorrespondSettings,
-) -> None:  # fmt: skip
+    fixed: Features, moving: Features, points: NDArray[np.float64], stage: int, settings: CorrespondSettings
+) -> None:
     """Match points as a stage does, without keypoints and spline."""
     radius, step = settings.search_radius[stage], settings.quantisation[stage]
     cost = np.empty((len(points), *(2 * radius + 1,) * 3), np.float32)
     patch, threads = settings.patch_radius[stage], numba.get_num_threads()
     alpha = settings.alpha / FULL**2
     cost_volumes(fixed, moving, points, radius, step, patch, alpha, threads, cost)
-    tree = spanning_tree(
-        points, np.zeros(len(points)), neighbours=settings.neighbours, beta=settings.beta
-    )
+    tree = spanning_tree(points, np.zeros(len(points)), neighbours=settings.neighbours, beta=settings.beta)
     tree_marginals(cost, tree)
 
 
 def main() -> None:
     pair = pairs_of(parser(__doc__).parse_args())[0].cropped()
     settings = CorrespondSettings()
-    fixed, moving = (
-        mind_ssc(image.array.astype(np.float32), step=1, sigma=1.0)
-        for image in (pair.fixed, pair.moving)
-    )
+    fixed, moving = (mind_ssc(image.array.astype(np.float32), step=1, sigma=1.0) for image in (pair.fixed, pair.moving))
     voxels = np.argwhere(pair.mask.array)
     rng = np.random.default_rng(0)
     rows = []

@@ -24,15 +24,15 @@ RUNS = 2
 
 
 def corrfield(pair: Pair) -> DisplacementField:
-    from lcsd.corrfield.correspond import find_correspondences  # noqa: PLC0415
+    from lcsd.corrfield.correspond import find_correspondences
 
     return find_correspondences(pair.fixed, pair.moving, pair.mask).field
 
 
 def convex_adam(pair: Pair) -> DisplacementField:
     """Run convexAdam with its defaults on the CPU."""
-    import torch  # noqa: PLC0415
-    from convexAdam.convex_adam_MIND import convex_adam_pt  # noqa: PLC0415
+    import torch
+    from convexAdam.convex_adam_MIND import convex_adam_pt
 
     images = (image.array.astype(np.float32) for image in (pair.fixed, pair.moving))
     voxels = convex_adam_pt(*images, device=torch.device("cpu"), dtype=torch.float32)
@@ -54,9 +54,10 @@ def once(method: str, pair: Pair) -> dict[str, float]:
     return {
         "seconds": min(seconds),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "mean_mm": float(errors.mean()), "median_mm": float(np.median(errors)),
+        "mean_mm": float(errors.mean()),
+        "median_mm": float(np.median(errors)),
         "p95_mm": float(np.percentile(errors, 95)),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -70,9 +71,7 @@ def main() -> None:
     rows = []
     for method in METHODS:
         command = [sys.executable, "-m", "benchmarks.corrfield.speed", *sys.argv[1:]]
-        done = subprocess.run(
-            [*command, "--method", method], capture_output=True, text=True, check=True, cwd=ROOT
-        )
+        done = subprocess.run([*command, "--method", method], capture_output=True, text=True, check=True, cwd=ROOT)
         rows.append({"method": method, **json.loads(done.stdout.splitlines()[-1])})
     ratio = rows[1]["seconds"] / rows[0]["seconds"]
     write_rows("corrfield/speed", [{**row, "ratio": ratio} for row in rows])

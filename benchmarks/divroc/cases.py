@@ -40,8 +40,7 @@ class Case:
 
 def _clouds(folder: Path, kind: str) -> tuple[Points, Points]:
     fixed, moving = (
-        read_cloud(folder / "clouds" / f"{scan}_{kind}.npz").points.astype(np.float64)
-        for scan in ("fixed", "moving")
+        read_cloud(folder / "clouds" / f"{scan}_{kind}.npz").points.astype(np.float64) for scan in ("fixed", "moving")
     )
     return fixed, moving
 
@@ -79,13 +78,15 @@ def spoilt(case: Case) -> Iterator[Case]:
     half = rng.random(len(keep)) < 0.5
     yield replace(case, name=f"{case.name} 2:1", moving=case.moving[half])
     noise = [rng.normal(scale=0.7, size=cloud.shape) for cloud in (case.fixed, case.moving)]
+    yield replace(case, name=f"{case.name} jitter", fixed=case.fixed + noise[0], moving=case.moving + noise[1])
     yield replace(
-        case, name=f"{case.name} jitter", fixed=case.fixed + noise[0], moving=case.moving + noise[1]
+        case,
+        name=f"{case.name} swapped",
+        fixed=case.moving,
+        moving=case.fixed,
+        places=case.targets,
+        targets=case.places,
     )
-    yield replace(
-        case, name=f"{case.name} swapped", fixed=case.moving, moving=case.fixed,
-        places=case.targets, targets=case.places,
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,12 @@ class Score:
 def score(case: Case, settings: RegisterSettings) -> Score:
     """Register a case and compare its field with the known motion."""
     grid = covering_grid(case.places, spacing_mm=FIELD_MM, margin_mm=10.0)
-    found: RegistrationResult = register_clouds(
-        case.fixed, case.moving, settings=settings, grid=grid
-    )
+    found: RegistrationResult = register_clouds(case.fixed, case.moving, settings=settings, grid=grid)
     off = np.linalg.norm(case.places + found.field.at(case.places) - case.targets, axis=1)
     return Score(
-        float(off.mean()), float(np.percentile(off, 95)), found.std_log_jacobian or np.nan,
-        found.folding_percent, found.seconds,
-    )  # fmt: skip
+        float(off.mean()),
+        float(np.percentile(off, 95)),
+        found.std_log_jacobian or np.nan,
+        found.folding_percent,
+        found.seconds,
+    )

@@ -47,28 +47,25 @@ def once(method: str, count: int, edge: int) -> str:
 def measure(method: str, count: int, edge: int) -> dict[str, object]:
     """Measure in a process of its own, whose peak memory is its own."""
     command = [sys.executable, "-m", "benchmarks.divroc.extrapolation", method, str(count)]
-    done = subprocess.run(
-        [*command, str(edge)], capture_output=True, text=True, check=True, cwd=ROOT
-    )
+    done = subprocess.run([*command, str(edge)], capture_output=True, text=True, check=True, cwd=ROOT)
     took, off, more = (float(cell) for cell in done.stdout.split())
     return {
-        "method": method, "points": count, "grid": edge,
-        "seconds": took, "error_mm": off, "memory_mib": max(more, 0.0),
-    }  # fmt: skip
+        "method": method,
+        "points": count,
+        "grid": edge,
+        "seconds": took,
+        "error_mm": off,
+        "memory_mib": max(more, 0.0),
+    }
 
 
 def draw(rows: list[dict[str, object]]) -> None:
     figure, panels = plt.subplots(1, 3, figsize=(12, 3.6))
-    for axes, (key, label) in zip(
-        panels, (("seconds", "s"), ("memory_mib", "MiB"), ("error_mm", "mm")), strict=True
-    ):
+    for axes, (key, label) in zip(panels, (("seconds", "s"), ("memory_mib", "MiB"), ("error_mm", "mm")), strict=True):
         for colour, method in zip(COLOURS, METHODS, strict=False):
             part = [r for r in rows if r["method"] == method and r["grid"] == 64]
-            axes.plot([r["points"] for r in part], [r[key] for r in part], "o-",
-                      color=colour, label=method)  # fmt: skip
-        axes.set(
-            xlabel="points", ylabel=f"{key.split('_')[0]}, {label}", xscale="log", yscale="log"
-        )
+            axes.plot([r["points"] for r in part], [r[key] for r in part], "o-", color=colour, label=method)
+        axes.set(xlabel="points", ylabel=f"{key.split('_')[0]}, {label}", xscale="log", yscale="log")
         axes.grid(alpha=0.3)
     panels[0].legend()
     figure.tight_layout()

@@ -15,9 +15,7 @@ class Figure6(torch.autograd.Function):
         ctx.save_for_backward(points, weights)
         with torch.enable_grad():
             volume = torch.zeros((*weights.shape[:2], *shape), requires_grad=True)
-            seen = functional.grid_sample(
-                volume, points.detach()[:, :, None, None], align_corners=False
-            )
+            seen = functional.grid_sample(volume, points.detach()[:, :, None, None], align_corners=False)
             energy = 0.5 * (seen[..., 0, 0] - weights).square().sum()
             return -torch.autograd.grad(energy, volume)[0]
 
@@ -26,9 +24,7 @@ class Figure6(torch.autograd.Function):
         points, weights = ctx.saved_tensors
         with torch.enable_grad():
             free = points.detach().requires_grad_()
-            seen = functional.grid_sample(
-                slope.detach(), free[:, :, None, None], align_corners=False
-            )
+            seen = functional.grid_sample(slope.detach(), free[:, :, None, None], align_corners=False)
             (found,) = torch.autograd.grad((seen[..., 0, 0] * weights).sum(), free)
         return found, None, None
 

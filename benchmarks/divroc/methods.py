@@ -10,8 +10,7 @@ from benchmarks.tables import COLOURS, write_figure, write_rows
 
 VARIANTS = {
     "affine start": changed(
-        passes=1, levels=[{"raster_mm": 6, "flow_mm": 10, "sigma_voxels": 1, "iterations": 1}],
-        learning_rate_mm=1e-9,
+        passes=1, levels=[{"raster_mm": 6, "flow_mm": 10, "sigma_voxels": 1, "iterations": 1}], learning_rate_mm=1e-9
     ),
     "CPD": changed(method="cpd"),
     "Chamfer": changed(method="chamfer", max_points=20_000),
@@ -22,7 +21,7 @@ VARIANTS = {
     "2x Adam + kNN": changed(extrapolator="knn"),
     "2x Adam + TPS": changed(extrapolator="tps"),
     "2x Adam + splats": changed(extrapolator="divroc"),
-}  # fmt: skip
+}
 
 
 def main() -> None:
@@ -31,8 +30,7 @@ def main() -> None:
     write_rows("divroc/methods", rows)
     means = [row for row in rows if row["case"] == "mean"]
     figure, axes = plt.subplots(figsize=(7, 3.6))
-    axes.barh([row["variant"] for row in means], [row["mean_mm"] for row in means],
-              color=COLOURS[0])  # fmt: skip
+    axes.barh([row["variant"] for row in means], [row["mean_mm"] for row in means], color=COLOURS[0])
     axes.invert_yaxis()
     axes.set(xlabel="mean error at lung points, mm", title=f"{len(cases)} pairs of dense clouds")
     axes.bar_label(axes.containers[0], fmt="%.2f", padding=3)

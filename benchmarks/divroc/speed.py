@@ -61,9 +61,8 @@ def raster_alone(raster: Raster, points: Tensor, grid: int) -> Callable[[], None
 def fused(points: Tensor, grid: int, sigma_voxels: float, gain: float) -> Callable[[], None]:
     """Return our distance, absolute if saturated, else squared."""
     distance = CloudDistance(
-        cloud(len(points), 1), (grid,) * 3, sigma_voxels=sigma_voxels, gain=gain,
-        norm="l1" if gain else "l2",
-    )  # fmt: skip
+        cloud(len(points), 1), (grid,) * 3, sigma_voxels=sigma_voxels, gain=gain, norm="l1" if gain else "l2"
+    )
     weights = distance.weights(points)
 
     def run() -> None:
@@ -112,9 +111,11 @@ def draw(rows: list[dict[str, object]], chamfers: dict[int, float]) -> None:
     of_100k = [row for row in rows if row["points"] == 100_000]
     grids = [row["grid"] for row in of_100k]
     for colour, key, label in zip(
-        COLOURS, ("figure_6_s", "divroc_s", "divroc_like_figure_6_s"),
-        ("Figure 6, 100k points", "lcsd, 100k points", "lcsd, 3^3 taps, squared"), strict=False,
-    ):  # fmt: skip
+        COLOURS,
+        ("figure_6_s", "divroc_s", "divroc_like_figure_6_s"),
+        ("Figure 6, 100k points", "lcsd, 100k points", "lcsd, 3^3 taps, squared"),
+        strict=False,
+    ):
         axes.plot(grids, [row[key] for row in of_100k], "o-", color=colour, label=label)
     for colour, (count, value) in zip(COLOURS[3:], chamfers.items(), strict=False):
         axes.axhline(value, color=colour, ls="--", label=f"Chamfer, {count // 1000}k points")

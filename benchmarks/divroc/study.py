@@ -49,9 +49,6 @@ def compare(cases: Sequence[Case], variants: Mapping[str, RegisterSettings]) -> 
             rows.append(row | {"truth_std_log_jacobian": "" if truth is None else truth})
         means = {key: float(np.mean([vars(s)[key] for s in scores])) for key in vars(scores[0])}
         before = float(np.mean([case.before_mm for case in cases]))
-        rows.append(
-            {"variant": name, "case": "mean", "before_mm": before, **means,
-             "truth_std_log_jacobian": ""}
-        )  # fmt: skip
+        rows.append({"variant": name, "case": "mean", "before_mm": before, **means, "truth_std_log_jacobian": ""})
         print(name, f"{means['mean_mm']:.3f} mm", f"{means['seconds']:.1f} s", flush=True)
     return rows

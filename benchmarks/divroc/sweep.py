@@ -46,8 +46,15 @@ def main() -> None:
     places = range(len(VARIANTS))
     for number, name in enumerate(names):
         values = [of[variant, name] / of["defaults", name] for variant in VARIANTS]
-        axes.plot(values, places, "o", ms=4, color=COLOURS[number % len(COLOURS)],
-                  alpha=0.5 + 0.5 * (number < len(COLOURS)), label=name)  # fmt: skip
+        axes.plot(
+            values,
+            places,
+            "o",
+            ms=4,
+            color=COLOURS[number % len(COLOURS)],
+            alpha=0.5 + 0.5 * (number < len(COLOURS)),
+            label=name,
+        )
     axes.set_yticks(list(places), list(VARIANTS))
     axes.invert_yaxis()
     axes.axvline(1, color="0.6", lw=1)

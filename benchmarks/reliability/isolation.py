@@ -83,9 +83,7 @@ def misnamed(build: Workspace, faults: tuple[Fault, ...]) -> list[str]:
     """Return what is wrong in the table and on the page of the cases that were set aside."""
     rejected = build.rejected()
     page = (build.results / "report" / "index.html").read_text()
-    wrong = [
-        f"{case}: set aside without a fault" for case in rejected.keys() - {f.code for f in faults}
-    ]
+    wrong = [f"{case}: set aside without a fault" for case in rejected.keys() - {f.code for f in faults}]
     for fault in faults:
         row = rejected.get(fault.code)
         if row is None:
@@ -100,12 +98,7 @@ def misnamed(build: Workspace, faults: tuple[Fault, ...]) -> list[str]:
 
 
 def campaign(
-    folder: Path,
-    manifest: Path,
-    *,
-    cases: int,
-    broken: int,
-    say: Callable[[str], object] = lambda _: None,
+    folder: Path, manifest: Path, *, cases: int, broken: int, say: Callable[[str], object] = lambda _: None
 ) -> Outcome:
     """Build ``cases`` cases, of which ``broken`` have a fault each, and return what was found.
 
@@ -144,9 +137,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = (arguments.folder or Path(name)).resolve()
         outcome = campaign(
-            folder, small_cohort(folder / "cohort", cases=DISTINCT), cases=arguments.cases,
-            broken=arguments.broken, say=lambda line: print(line, flush=True),
-        )  # fmt: skip
+            folder,
+            small_cohort(folder / "cohort", cases=DISTINCT),
+            cases=arguments.cases,
+            broken=arguments.broken,
+            say=lambda line: print(line, flush=True),
+        )
     for fault in outcome.faults:
         print(fault)
     print(outcome.line())

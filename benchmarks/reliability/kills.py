@@ -18,15 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.reliability.processes import commands_of, kill, kill_tree, working_in
-from benchmarks.reliability.small import (
-    OPTIONS,
-    faults_of,
-    files_of,
-    hashes_of,
-    rests,
-    small_build,
-    small_cohort,
-)  # fmt: skip
+from benchmarks.reliability.small import OPTIONS, faults_of, files_of, hashes_of, rests, small_build, small_cohort
 from lcsd.monitor.verify import verify
 from tests.workflow.conftest import Workspace
 
@@ -73,9 +65,8 @@ def start(build: Workspace) -> subprocess.Popen[bytes]:
         build.snakemake("--unlock")
     with (build.folder / "printed.log").open("ab") as log:
         return subprocess.Popen(
-            build.command(*OPTIONS), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            start_new_session=True,
-        )  # fmt: skip
+            build.command(*OPTIONS), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
 
 
 def kill_a_job(process: subprocess.Popen[bytes], draw: random.Random) -> bool:
@@ -130,12 +121,7 @@ def differences(build: Workspace, expected: dict[str, str]) -> list[str]:
 
 
 def campaign(
-    folder: Path,
-    manifest: Path,
-    *,
-    kills: int,
-    seed: int,
-    say: Callable[[str], object] = lambda _: None,
+    folder: Path, manifest: Path, *, kills: int, seed: int, say: Callable[[str], object] = lambda _: None
 ) -> Tally:
     """Kill builds ``kills`` times and return the tally.
 
@@ -170,9 +156,13 @@ def campaign(
 
 
 def one_build(
-    build: Workspace, expected: dict[str, str], tally: Tally, draw: random.Random,
-    latest_s: float, say: Callable[[str], object],
-) -> list[str]:  # fmt: skip
+    build: Workspace,
+    expected: dict[str, str],
+    tally: Tally,
+    draw: random.Random,
+    latest_s: float,
+    say: Callable[[str], object],
+) -> list[str]:
     """Kill a build and go on with it until it is whole; return the faults between."""
     faults: list[str] = []
     for _ in range(KILLS_MOST):
@@ -205,9 +195,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = (arguments.folder or Path(name)).resolve()
         tally = campaign(
-            folder, small_cohort(folder / "cohort"), kills=arguments.kills, seed=arguments.seed,
+            folder,
+            small_cohort(folder / "cohort"),
+            kills=arguments.kills,
+            seed=arguments.seed,
             say=lambda line: print(line, flush=True),
-        )  # fmt: skip
+        )
     for fault in tally.faults:
         print(fault)
     print(tally.line())

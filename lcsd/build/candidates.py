@@ -61,9 +61,13 @@ def read_candidates(path: Path) -> dict[str, Candidate]:
     rows = [row for row in read_table(path, COLUMNS) if row["sampled"]]
     if not rows:
         raise BadInputError(
-            "no candidate is sampled", code="empty_table", file=path, field="sampled",
-            expected=" or ".join(ROLES), remedy="run lcsd cohort with a sample",
-        )  # fmt: skip
+            "no candidate is sampled",
+            code="empty_table",
+            file=path,
+            field="sampled",
+            expected=" or ".join(ROLES),
+            remedy="run lcsd cohort with a sample",
+        )
     for row in rows:
         _check(row, path)
     return {row["case"]: Candidate(**{name: row[name] for name in COLUMNS}) for row in rows}
@@ -77,7 +81,11 @@ def _check(row: Row, path: Path) -> None:
             bad[name] = "a series UID"
     for column, expected in bad.items():
         raise BadInputError(
-            "bad cell", code="bad_candidates", file=path,
-            field=f"case {row['case']}, column {column}", expected=expected,
-            found=repr(row[column]), remedy="run lcsd cohort again",
-        )  # fmt: skip
+            "bad cell",
+            code="bad_candidates",
+            file=path,
+            field=f"case {row['case']}, column {column}",
+            expected=expected,
+            found=repr(row[column]),
+            remedy="run lcsd cohort again",
+        )

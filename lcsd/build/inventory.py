@@ -26,10 +26,7 @@ T = TypeVar("T")
 
 Status = Literal["done", "discarded", "quarantined", "waiting"]
 
-UNREADABLE = (
-    LcsdError, OSError, ValueError, KeyError, TypeError, IndexError, ArithmeticError, MemoryError,
-    csv.Error,
-)  # fmt: skip
+UNREADABLE = (LcsdError, OSError, ValueError, KeyError, TypeError, IndexError, ArithmeticError, MemoryError, csv.Error)
 """What reading or drawing a broken file can raise; a report must survive all of it."""
 
 CLOUDS = ("dense", "keypoints")
@@ -176,9 +173,7 @@ class Inventory:
         rejection = self.attempt(folder / REJECTED_NAME, read_rejection)
         evaluations = tuple(self._evaluations(folder / "evaluation"))
         passed = tuple(
-            stage
-            for stage, outputs in STAGE_OUTPUTS.items()
-            if all((folder / output).exists() for output in outputs)
+            stage for stage, outputs in STAGE_OUTPUTS.items() if all((folder / output).exists() for output in outputs)
         )
         scored = pair is None or pair.landmarks is None or len(evaluations) >= len(METHODS)
         finished = scored and all(stage in passed for stage in FINAL_STAGES)
@@ -193,13 +188,9 @@ class Inventory:
         gates = tuple(self.attempt(folder / GATES_NAME, read_verdicts) or ())
         discarded = any(not gate.passed for gate in gates)
         counted = {
-            (scan, kind): self._count(folder / "clouds" / f"{scan}_{kind}.npz")
-            for scan in SCANS
-            for kind in CLOUDS
+            (scan, kind): self._count(folder / "clouds" / f"{scan}_{kind}.npz") for scan in SCANS for kind in CLOUDS
         }
-        pairs = self.attempt(
-            folder / METHODS["corrfield"] / "correspondences.csv", read_point_pairs
-        )
+        pairs = self.attempt(folder / METHODS["corrfield"] / "correspondences.csv", read_point_pairs)
         return Case(
             name=folder.name,
             folder=folder,

@@ -131,9 +131,7 @@ def build_jobs(build: Build) -> list[Job]:
         if not Path(build.manifest).exists():
             return jobs
     for case, pair in build.pairs.items():
-        jobs += case_jobs(
-            case, cloud=build.config.workflow.registration_cloud, scored=pair.landmarks is not None
-        )
+        jobs += case_jobs(case, cloud=build.config.workflow.registration_cloud, scored=pair.landmarks is not None)
     inside = _insider(build.results)
     if build.has_test_pool():
         pool = tuple(inside(path) for path in build.test_pool())

@@ -12,9 +12,14 @@ from lcsd.names import CaseName, SeriesUid, check_path, is_series_uid
 from lcsd.settings.base import Settings
 
 PATH_COLUMNS = (
-    "fixed_source", "moving_source", "landmarks", "fixed_mask", "moving_mask", "fixed_vessels",
+    "fixed_source",
+    "moving_source",
+    "landmarks",
+    "fixed_mask",
+    "moving_mask",
+    "fixed_vessels",
     "moving_vessels",
-)  # fmt: skip
+)
 
 Role = Literal["train", "test_pool", "test"]
 
@@ -60,18 +65,14 @@ class Pair(Settings):
     @model_validator(mode="after")
     def _consistent(self) -> "Pair":
         if self.landmarks is not None and self.landmarks_frame is None:
-            raise ValueError(
-                "landmarks are given but landmarks_frame is empty; say native or common"
-            )
+            raise ValueError("landmarks are given but landmarks_frame is empty; say native or common")
         fixed = (self.fixed_source, self.fixed_series)
         if fixed == (self.moving_source, self.moving_series):
             raise ValueError("fixed_source and moving_source are the same; give two scans")
         return self
 
 
-REQUIRED = (
-    "case", "patient_id", "role", "fixed_source", "moving_source", "fixed_time", "moving_time",
-)  # fmt: skip
+REQUIRED = ("case", "patient_id", "role", "fixed_source", "moving_source", "fixed_time", "moving_time")
 
 
 def _check_columns(columns: list[str], path: Path) -> None:
@@ -85,21 +86,25 @@ def _check_columns(columns: list[str], path: Path) -> None:
     ):
         if names:
             raise BadInputError(
-                f"manifest {what}", code=code, file=path, field=", ".join(map(str, names)),
+                f"manifest {what}",
+                code=code,
+                file=path,
+                field=", ".join(map(str, names)),
                 expected=", ".join(Pair.model_fields),
                 remedy="correct the header line; columns are separated by tabs",
-            )  # fmt: skip
+            )
 
 
 def _read_row(row: dict[str, str | None], line: int, path: Path) -> Pair:
-    cells = {
-        name: from_cell((text or "").strip()) for name, text in row.items() if name is not None
-    }
+    cells = {name: from_cell((text or "").strip()) for name, text in row.items() if name is not None}
     if None in row or None in row.values():
         raise BadInputError(
-            "the row has another number of cells than the header", code="bad_row", file=path,
-            field=f"line {line}", remedy="separate the cells by single tabs",
-        )  # fmt: skip
+            "the row has another number of cells than the header",
+            code="bad_row",
+            file=path,
+            field=f"line {line}",
+            remedy="separate the cells by single tabs",
+        )
     content: dict[str, object] = {name: text for name, text in cells.items() if text}
     for name in PATH_COLUMNS:
         if name in content and not is_series_uid(str(content[name])):
@@ -111,12 +116,14 @@ def _read_row(row: dict[str, str | None], line: int, path: Path) -> Pair:
         first = error.errors()[0]
         column = str(first["loc"][0]) if first["loc"] else "row"
         raise BadInputError(
-            first["msg"].removeprefix("Value error, "), code="bad_manifest", file=path,
+            first["msg"].removeprefix("Value error, "),
+            code="bad_manifest",
+            file=path,
             field=f"line {line}, column {column}",
             expected=Pair.model_fields[column].description if first["loc"] else None,
             found=repr(cells.get(column)) if first["loc"] else None,
             remedy="correct the cell",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def read_pairs(path: Path) -> list[Pair]:
@@ -142,9 +149,7 @@ def read_pairs(path: Path) -> list[Pair]:
                 pairs.append(_read_row(row, reader.line_num, path))
                 lines.append(reader.line_num)
         except (csv.Error, UnicodeDecodeError) as error:
-            raise BadInputError(
-                f"not a readable table ({error})", code="bad_manifest", file=path
-            ) from error
+            raise BadInputError(f"not a readable table ({error})", code="bad_manifest", file=path) from error
     if not pairs:
         raise BadInputError("the manifest has no case", code="empty_table", file=path)
     seen: dict[str, int] = {}
@@ -153,9 +158,12 @@ def read_pairs(path: Path) -> list[Pair]:
         key = pair.case.lower()
         if key in seen:
             raise BadInputError(
-                "duplicate case", code="duplicate_case", file=path,
-                field=f"line {line}, column case", found=f"{pair.case!r} also on line {seen[key]}",
+                "duplicate case",
+                code="duplicate_case",
+                file=path,
+                field=f"line {line}, column case",
+                found=f"{pair.case!r} also on line {seen[key]}",
                 remedy="give every case its own name",
-            )  # fmt: skip
+            )
         seen[key] = line
     return pairs

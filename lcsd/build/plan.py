@@ -68,9 +68,7 @@ class Build:
         return cls(config, {}, {pair.case: pair for pair in read_pairs(config.manifest)})
 
     @classmethod
-    def from_file(
-        cls, file: Path | None, *, manifest: Path | None = None, results: Path | None = None
-    ) -> "Build":
+    def from_file(cls, file: Path | None, *, manifest: Path | None = None, results: Path | None = None) -> "Build":
         """Return the build of a configuration file; ``manifest`` and ``results`` override its own.
 
         As ``snakemake --configfile FILE --config manifest=... results=...`` sees it.
@@ -122,15 +120,22 @@ class Build:
         """Return a case by name; raise ``BadInputError`` if the build does not have it (yet)."""
         if self.candidates and not Path(self.manifest).exists():
             raise BadInputError(
-                "the cases are not selected yet", code="not_selected", file=self.manifest,
-                field=case, remedy="build until the selection first",
-            )  # fmt: skip
+                "the cases are not selected yet",
+                code="not_selected",
+                file=self.manifest,
+                field=case,
+                remedy="build until the selection first",
+            )
         pairs = self.pairs
         if case not in pairs:
             raise BadInputError(
-                "no such case", code="unknown_case", file=self.manifest, field=case,
-                expected="a case of the manifest", remedy=suggestion(case, pairs),
-            )  # fmt: skip
+                "no such case",
+                code="unknown_case",
+                file=self.manifest,
+                field=case,
+                expected="a case of the manifest",
+                remedy=suggestion(case, pairs),
+            )
         return pairs[case]
 
     def screened(self) -> list[str]:
@@ -153,17 +158,15 @@ class Build:
         candidate = self.candidates[case]
         if self.config.screen.masks == "made":
             return []
-        masks = {
-            "--fixed-mask": candidate.fixed_segmentation,
-            "--moving-mask": candidate.moving_segmentation,
-        }
+        masks = {"--fixed-mask": candidate.fixed_segmentation, "--moving-mask": candidate.moving_segmentation}
         if not all(masks.values()):
             raise BadInputError(
                 "the candidate has no published segmentation of both scans",
-                code="no_published_segmentation", file=self.config.candidates, field=case,
-                remedy="run lcsd cohort with --set published_segmentation=require, or set "
-                "screen.masks to made",
-            )  # fmt: skip
+                code="no_published_segmentation",
+                file=self.config.candidates,
+                field=case,
+                remedy="run lcsd cohort with --set published_segmentation=require, or set screen.masks to made",
+            )
         return [part for option in masks.items() for part in option]
 
     def has_test_pool(self) -> bool:
@@ -203,10 +206,7 @@ class Build:
             part
             for name in (section, *also)
             for key, value in getattr(self.config, name).model_dump(mode="json").items()
-            for part in (
-                "--set",
-                f"{'' if name == section else name + '.'}{key}={json.dumps(value, sort_keys=True)}",
-            )
+            for part in ("--set", f"{'' if name == section else name + '.'}{key}={json.dumps(value, sort_keys=True)}")
         )
 
     def on_gpu(self, stage: str) -> bool:
@@ -242,9 +242,7 @@ class Build:
     def gives(self, *columns: str) -> bool:
         """Return whether the manifest gives any of ``columns`` for any case; a selection may."""
         pairs = self.given.values()
-        return bool(self.candidates) or any(
-            getattr(pair, column) is not None for pair in pairs for column in columns
-        )
+        return bool(self.candidates) or any(getattr(pair, column) is not None for pair in pairs for column in columns)
 
     def fetched_pairs(self) -> int:
         """Return how many pairs of scans come from the archive, candidates included."""
@@ -314,9 +312,12 @@ class Build:
         path = self.pair(case).landmarks
         if path is None:
             raise BadInputError(
-                "the case has no landmarks to evaluate", code="no_landmarks", file=self.manifest,
-                field=f"{case}, column landmarks", remedy="name a landmark file",
-            )  # fmt: skip
+                "the case has no landmarks to evaluate",
+                code="no_landmarks",
+                file=self.manifest,
+                field=f"{case}, column landmarks",
+                remedy="name a landmark file",
+            )
         return path
 
     @staticmethod
@@ -336,11 +337,7 @@ class Build:
         only if their pool is whole.
         """
         root = self.config.results / "cases"
-        aside = {
-            case
-            for case in self.pairs
-            if not quarantined and (root / case / REJECTED_NAME).exists()
-        }
+        aside = {case for case in self.pairs if not quarantined and (root / case / REJECTED_NAME).exists()}
         whole = aside.isdisjoint(Path(path).parts[-3] for path in self.test_pool())
         wanted = [f"{self.results}/cohort/test.tsv"] if self.has_test_pool() and whole else []
         for case, pair in self.pairs.items():

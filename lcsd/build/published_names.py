@@ -23,16 +23,18 @@ def published_names(path: Path, cases: Sequence[str], *, seed: int) -> list[dict
     BadInputError
         The file is broken, or a name in it is not a name of ours or stands there twice.
     """
-    given = (
-        {row["case"]: row["name"] for row in read_table(path, ("name",))} if path.exists() else {}
-    )
+    given = {row["case"]: row["name"] for row in read_table(path, ("name",))} if path.exists() else {}
     for case, name in given.items():
         if not NAME_PATTERN.fullmatch(name) or list(given.values()).count(name) > 1:
             raise BadInputError(
-                "not a published name of its own", code="bad_name", file=path, field=case,
-                expected="lcsd_ and a number that no other case has", found=repr(name),
+                "not a published name of its own",
+                code="bad_name",
+                file=path,
+                field=case,
+                expected="lcsd_ and a number that no other case has",
+                found=repr(name),
                 remedy="restore the file; published names must not change",
-            )  # fmt: skip
+            )
     last = max((int(name.removeprefix("lcsd_")) for name in given.values()), default=0)
     new = sorted(
         (case for case in cases if case not in given),

@@ -97,6 +97,9 @@ def verdict(name: str, value: float, limits: Limits, *, of: str) -> dict[str, An
     found = in_range(name, value, low=limits.least, high=limits.most)
     usual = in_range(name, value, low=limits.usual_least, high=limits.usual_most)
     return {
-        **found, "of": of, "usual_low": usual["low"], "usual_high": usual["high"],
+        **found,
+        "of": of,
+        "usual_low": usual["low"],
+        "usual_high": usual["high"],
         "flagged": found["passed"] and not usual["passed"],
-    }  # fmt: skip
+    }

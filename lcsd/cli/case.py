@@ -15,45 +15,50 @@ from lcsd.cli.failures import failures_named
 from lcsd.errors import BadInputError, LcsdError
 
 
-@click.command(
-    epilog="Example: lcsd case case-0001 --config my.yaml --from register -- --cores 4",
-)
+@click.command(epilog="Example: lcsd case case-0001 --config my.yaml --from register -- --cores 4")
 @click.argument("case")
 @click.argument("options", nargs=-1, metavar="[-- OPTIONS OF SNAKEMAKE]")
-@click.option(
-    "--config", "config_file", type=FILE, help="Configuration of the build, as for snakemake."
-)
+@click.option("--config", "config_file", type=FILE, help="Configuration of the build, as for snakemake.")
 @click.option("--manifest", type=FILE, help="Pairs manifest, instead of the configuration's.")
 @click.option("--results", type=FILE, help="Folder of the build, instead of the configuration's.")
 @click.option("--why", "explain", is_flag=True, help="Say what the next run would make, and why.")
 @click.option("--from", "stage", metavar="STAGE", help="Make this stage and what follows again.")
 @click.option(
-    "--profile", type=FILE,
-    help="With --from: profile of snakemake.  [default: $SNAKEMAKE_PROFILE or "
-    "workflow/profiles/workstation]",
-)  # fmt: skip
+    "--profile",
+    type=FILE,
+    help="With --from: profile of snakemake.  [default: $SNAKEMAKE_PROFILE or workflow/profiles/workstation]",
+)
 @click.option("--dry-run", is_flag=True, help="With --from: only show what would be done.")
 @click.option(
-    "--directory", type=FILE,
-    help="Folder in which snakemake was called, not with --from.  [default: found here or above "
-    "the results]",
-)  # fmt: skip
+    "--directory",
+    type=FILE,
+    help="Folder in which snakemake was called, not with --from.  [default: found here or above the results]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
 def command(
-    *, case: str, options: tuple[str, ...], config_file: Path | None, manifest: Path | None,
-    results: Path | None, explain: bool, stage: str | None, profile: Path | None, dry_run: bool,
-    directory: Path | None, as_json: bool,
-) -> None:  # fmt: skip
+    *,
+    case: str,
+    options: tuple[str, ...],
+    config_file: Path | None,
+    manifest: Path | None,
+    results: Path | None,
+    explain: bool,
+    stage: str | None,
+    profile: Path | None,
+    dry_run: bool,
+    directory: Path | None,
+    as_json: bool,
+) -> None:
     """Show what there is of CASE: its stages with state, settings' hash, date, seconds, size.
 
     --why says which stages the next run would make again, and because of which setting or file.
     --from STAGE makes that stage and what follows from it again, of this case alone, by snakemake;
     it prints the command and hands through what comes after --.
     """
-    from lcsd.build.plan import Build  # noqa: PLC0415
-    from lcsd.monitor import case as listing  # noqa: PLC0415
-    from lcsd.monitor import rerun, why  # noqa: PLC0415
-    from lcsd.monitor.states import snapshot  # noqa: PLC0415
+    from lcsd.build.plan import Build
+    from lcsd.monitor import case as listing
+    from lcsd.monitor import rerun, why
+    from lcsd.monitor.states import snapshot
 
     try:
         with failures_named():
@@ -62,27 +67,37 @@ def command(
             _check_usage(stage is not None, with_stage=with_stage, without=without)
             if config_file is None and manifest is None:
                 raise BadInputError(
-                    "no build is named", code="missing_option", field="--config",
+                    "no build is named",
+                    code="missing_option",
+                    field="--config",
                     expected="the configuration of the build, or --manifest",
-                )  # fmt: skip
+                )
             build = Build.from_file(config_file, manifest=manifest, results=results)
             if stage is not None:
                 given = {"manifest": manifest, "results": results}
                 words = rerun.command(
-                    build, case, stage, config_file=config_file, profile=profile, more=options,
+                    build,
+                    case,
+                    stage,
+                    config_file=config_file,
+                    profile=profile,
+                    more=options,
                     overridden=[name for name, value in given.items() if value is not None],
                     dry_run=dry_run,
-                )  # fmt: skip
+                )
                 _run(words)
             build.pair(case)
             now = snapshot(Path(build.results), directory, configured=True)
             if explain:
                 found = why.why(build, case, now)
                 record = [
-                    {"stage": job.name, "runs": any(cause.runs for cause in causes),
-                     "causes": [asdict(cause) for cause in causes]}
+                    {
+                        "stage": job.name,
+                        "runs": any(cause.runs for cause in causes),
+                        "causes": [asdict(cause) for cause in causes],
+                    }
                     for job, causes in found.items()
-                ]  # fmt: skip
+                ]
                 shown = why.text(found)
             else:
                 jobs = listing.show(build, case, now)
@@ -93,17 +108,17 @@ def command(
     click.echo(json.dumps(record, sort_keys=True) if as_json else shown)
 
 
-def _check_usage(
-    given: bool, *, with_stage: Mapping[str, object], without: Mapping[str, object]
-) -> None:
+def _check_usage(given: bool, *, with_stage: Mapping[str, object], without: Mapping[str, object]) -> None:
     """Refuse options that do not go together; ``given`` says whether --from is."""
     wrong = [name for name, value in (without if given else with_stage).items() if value]
     if wrong:
         raise BadInputError(
-            "the options do not fit", code="bad_option", field=", ".join(wrong),
+            "the options do not fit",
+            code="bad_option",
+            field=", ".join(wrong),
             expected=f"{'no' if given else 'also'} --from STAGE",
             remedy="see lcsd case --help; options of snakemake follow after --",
-        )  # fmt: skip
+        )
 
 
 def _run(words: list[str]) -> None:

@@ -19,9 +19,9 @@ def command(run: Run[CloudSettings], vessels: Path, output: Path, case: str | No
 
     One point per voxel, with the local vessel radius in mm.
     """
-    from lcsd.clouds.cloud import dense_cloud  # noqa: PLC0415
-    from lcsd.io.images import read_mask  # noqa: PLC0415
-    from lcsd.io.points import write_cloud  # noqa: PLC0415
+    from lcsd.clouds.cloud import dense_cloud
+    from lcsd.io.images import read_mask
+    from lcsd.io.points import write_cloud
 
     made_by = {"case": case, "settings": run.settings.model_dump(mode="json"), "lcsd": __version__}
     cloud = dense_cloud(read_mask(vessels, keep_labels=True, kind="vessels"), meta=made_by)

@@ -10,9 +10,7 @@ from lcsd.settings.cohort import CohortSettings
 
 @click.command(epilog="Example: lcsd cohort --out-dir results/cohort --seed 0")
 @click.option("--out-dir", type=FILE, default=None, help="Folder of the tables and the figure.")
-@click.option(
-    "--dry-run", is_flag=True, help="Print the funnel and the download's size and price only."
-)
+@click.option("--dry-run", is_flag=True, help="Print the funnel and the download's size and price only.")
 @click.option("--patient", "patients", multiple=True, help="Only this patient. Repeatable.")
 @click.option("--patients-file", type=FILE, default=None, help="Only patients listed, one a line.")
 @click.option("--series", multiple=True, help="Only this series UID. Repeatable.")
@@ -34,18 +32,20 @@ def command(
     (one pair per patient; the column `sampled` holds train, test_pool or nothing), rejected.tsv
     (every other patient with the reason), funnel.tsv, funnel.png and kernels.tsv.
     """
-    from lcsd.cohort.cohort import build, read_ids, write  # noqa: PLC0415
-    from lcsd.cohort.index import Wanted  # noqa: PLC0415
-    from lcsd.errors import BadInputError  # noqa: PLC0415
+    from lcsd.cohort.cohort import build, read_ids, write
+    from lcsd.cohort.index import Wanted
+    from lcsd.errors import BadInputError
 
     if out_dir is None and not dry_run:
         raise BadInputError(
-            "no folder for the results", code="missing_option", field="--out-dir",
-            expected="a folder", remedy="name one, or give --dry-run",
-        )  # fmt: skip
+            "no folder for the results",
+            code="missing_option",
+            field="--out-dir",
+            expected="a folder",
+            remedy="name one, or give --dry-run",
+        )
     wanted = Wanted(
-        patients=read_ids("patient", patients, patients_file),
-        series=read_ids("series", series, series_file),
+        patients=read_ids("patient", patients, patients_file), series=read_ids("series", series, series_file)
     )
     cohort = build(run.settings, wanted, seed=run.seed, threads=run.threads)
     for warning in cohort.warnings():

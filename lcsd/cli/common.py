@@ -30,16 +30,21 @@ FILE = click.Path(path_type=Path)
 """Paths are checked by the library, which says more than click can."""
 
 SERIES_DIR = click.option(
-    "--series-dir", type=FILE, default=None,
+    "--series-dir",
+    type=FILE,
+    default=None,
     help="Folder of downloaded series; a source that is a series UID is fetched to it first.",
-)  # fmt: skip
+)
 
 NUMBA_VARIABLE = "NUMBA_NUM_THREADS"
 
 THREAD_VARIABLES = (
-    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", NUMBA_VARIABLE,
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    NUMBA_VARIABLE,
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
-)  # fmt: skip
+)
 
 OUTPUT_NAMES = ("output", "out", "out_dir")
 """Parameters that name what a command makes."""
@@ -57,7 +62,7 @@ def set_threads(count: int) -> None:
     for name in THREAD_VARIABLES:
         os.environ[name] = str(count)
     if "numba" in sys.modules:
-        import numba  # noqa: PLC0415
+        import numba
 
         most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
         os.environ[NUMBA_VARIABLE] = str(most)
@@ -82,9 +87,17 @@ class Run(Generic[S]):
     """
 
     def __init__(
-        self, stage: str, settings: S, sections: Mapping[str, Any], *,
-        threads: int, device: str, seed: int, as_json: bool, written: list[Path],
-    ) -> None:  # fmt: skip
+        self,
+        stage: str,
+        settings: S,
+        sections: Mapping[str, Any],
+        *,
+        threads: int,
+        device: str,
+        seed: int,
+        as_json: bool,
+        written: list[Path],
+    ) -> None:
         self.stage = stage
         self.settings = settings
         self.sections = sections
@@ -118,16 +131,11 @@ class Run(Generic[S]):
 
         For commands with the section ``fetch``; see :func:`lcsd.fetch.local.local`.
         """
-        from lcsd.fetch.local import local  # noqa: PLC0415
+        from lcsd.fetch.local import local
 
-        return local(
-            source, series_dir, self.sections["fetch"],
-            say=lambda line: say(f"lcsd {self.stage}: {line}"),
-        )  # fmt: skip
+        return local(source, series_dir, self.sections["fetch"], say=lambda line: say(f"lcsd {self.stage}: {line}"))
 
-    def progress(
-        self, items: Iterable[T], *, label: str, total: int | None = None, unit: str = "it"
-    ) -> "tqdm[T]":
+    def progress(self, items: Iterable[T], *, label: str, total: int | None = None, unit: str = "it") -> "tqdm[T]":
         """Return ``items`` with a progress bar on a terminal and plain lines elsewhere."""
         terminal = sys.stderr.isatty()
         return tqdm(
@@ -150,9 +158,8 @@ class Run(Generic[S]):
         self.rejection = reason
 
     def done(
-        self, output: Path | None, *, inputs: Mapping[str, Path], result: Mapping[str, Any],
-        text: str | None = None,
-    ) -> None:  # fmt: skip
+        self, output: Path | None, *, inputs: Mapping[str, Path], result: Mapping[str, Any], text: str | None = None
+    ) -> None:
         """Write the provenance of ``output`` and print the result.
 
         Parameters
@@ -192,38 +199,47 @@ def say(message: str) -> None:
 def _common_options(seeded: bool, on_device: bool) -> list[Callable[[Any], Any]]:
     options = [
         click.option(
-            "--config", "config_file", type=FILE,
-            help="Configuration file; this command reads its own sections of it.",
+            "--config", "config_file", type=FILE, help="Configuration file; this command reads its own sections of it."
         ),
         click.option(
-            "--set", "assignments", multiple=True, metavar="KEY=VALUE",
+            "--set",
+            "assignments",
+            multiple=True,
+            metavar="KEY=VALUE",
             help="Override one setting of this command's section; the value is YAML. Repeatable. "
             "Commands that span stages take SECTION.KEY=VALUE for the others.",
         ),
         click.option(
-            "--threads", type=click.IntRange(1), default=os.cpu_count() or 1,
-            show_default="all cores", help="CPU threads to use.",
+            "--threads",
+            type=click.IntRange(1),
+            default=os.cpu_count() or 1,
+            show_default="all cores",
+            help="CPU threads to use.",
         ),
         click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line."),
         click.option(
-            "--rejected", type=FILE, default=None,
+            "--rejected",
+            type=FILE,
+            default=None,
             help="Where to record a failure (used by the workflow: CASE/rejected.json).",
         ),
-    ]  # fmt: skip
+    ]
     if on_device:
         options.append(
             click.option(
-                "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
+                "--device",
+                type=click.Choice(["cpu", "cuda"]),
+                default="cpu",
+                show_default=True,
                 help="Where to compute.",
             )
-        )  # fmt: skip
+        )
     if seeded:
         options.append(
             click.option(
-                "--seed", type=click.IntRange(0), default=0, show_default=True,
-                help="Seed of the random generator.",
+                "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random generator."
             )
-        )  # fmt: skip
+        )
     return options
 
 
@@ -271,17 +287,21 @@ def stage(
                     assignments = (*assignments, assignment.format(value))
             try:
                 with written_files() as written, failures_named(), ended_by_signal():
-                    settings, sections = read_sections(
-                        name, settings_type, also or {}, config_file, assignments
-                    )
+                    settings, sections = read_sections(name, settings_type, also or {}, config_file, assignments)
                     set_threads(threads)
                     check_device(device)
                     refuse_if_orphaned(target)
                     watch(functools.partial(end_orphan, name))
                     run = Run(
-                        name, settings, sections, threads=threads, device=device, seed=seed,
-                        as_json=as_json, written=written,
-                    )  # fmt: skip
+                        name,
+                        settings,
+                        sections,
+                        threads=threads,
+                        device=device,
+                        seed=seed,
+                        as_json=as_json,
+                        written=written,
+                    )
                     function(run, **parameters)
                 if rejected is not None and run.rejection is not None:
                     rejections.reject(rejected, stage=name, target=target, error=run.rejection)

@@ -11,24 +11,13 @@ from lcsd.settings.compare import CompareSettings
 @click.command(epilog="Example: lcsd compare results other=my/results --out-dir comparison")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.option("--out-dir", type=FILE, required=True, help="Where to write the tables.")
+@click.option("--method", "methods", multiple=True, help="Compare this method only. Repeatable.  [default: all]")
 @click.option(
-    "--method",
-    "methods",
-    multiple=True,
-    help="Compare this method only. Repeatable.  [default: all]",
+    "--reference", metavar="ROW", help="Row that the others are tested against.  [default: the lowest mean error]"
 )
-@click.option(
-    "--reference", metavar="ROW",
-    help="Row that the others are tested against.  [default: the lowest mean error]",
-)  # fmt: skip
 @stage("compare", CompareSettings, seeded=True)
 def command(
-    run: Run[CompareSettings],
-    *,
-    runs: tuple[str, ...],
-    out_dir: Path,
-    methods: tuple[str, ...],
-    reference: str | None,
+    run: Run[CompareSettings], *, runs: tuple[str, ...], out_dir: Path, methods: tuple[str, ...], reference: str | None
 ) -> None:
     """Compare the methods scored in one or several builds: one row per build and method.
 
@@ -36,17 +25,11 @@ def command(
     all rows have are compared. Writes compare.csv (one line a row), compare_cases.csv (one line a
     row and case), compare.png (cumulative errors) and compare.md, which is printed, too.
     """
-    from lcsd.comparison.compare import (  # noqa: PLC0415
-        CASE_COLUMNS,
-        ROW_COLUMNS,
-        compare_rows,
-        markdown,
-        pooled_errors,
-    )
-    from lcsd.comparison.runs import common_cases, name_runs, read_rows, reasons, unlike_starts  # noqa: PLC0415
-    from lcsd.io.files import write_table, write_text  # noqa: PLC0415
-    from lcsd.plotting import render, save  # noqa: PLC0415
-    from lcsd.report.figures import BEFORE, cumulative_figure  # noqa: PLC0415
+    from lcsd.comparison.compare import CASE_COLUMNS, ROW_COLUMNS, compare_rows, markdown, pooled_errors
+    from lcsd.comparison.runs import common_cases, name_runs, read_rows, reasons, unlike_starts
+    from lcsd.io.files import write_table, write_text
+    from lcsd.plotting import render, save
+    from lcsd.report.figures import BEFORE, cumulative_figure
 
     rows = read_rows(name_runs(runs), methods=methods)
     common, dropped = common_cases(rows)
@@ -65,15 +48,16 @@ def command(
     out = out_dir / "compare.csv"
     write_table(out, ROW_COLUMNS, table.rows)
     inputs = {
-        f"{row.name} {case} {path.name}": path
-        for row in rows
-        for case in common
-        for path in row.scores[case].files
+        f"{row.name} {case} {path.name}": path for row in rows for case in common for path in row.scores[case].files
     }
     run.done(
-        out, inputs=inputs, text=text,
+        out,
+        inputs=inputs,
+        text=text,
         result={
-            "reference": table.reference, "cases": list(common), "dropped": dropped,
+            "reference": table.reference,
+            "cases": list(common),
+            "dropped": dropped,
             "rows": [dict(row) for row in table.rows],
         },
-    )  # fmt: skip
+    )

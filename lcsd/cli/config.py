@@ -23,12 +23,7 @@ def commented_yaml() -> str:
         annotation = field.annotation
         if isinstance(annotation, type) and issubclass(annotation, Settings):
             summary = (annotation.__doc__ or "").splitlines()[0]
-            lines += [
-                "",
-                f"# {summary}",
-                f"{name}:",
-                *_section_lines(annotation, annotation().model_dump(mode="json")),
-            ]
+            lines += ["", f"# {summary}", f"{name}:", *_section_lines(annotation, annotation().model_dump(mode="json"))]
         elif not field.is_required():
             value = None if field.default is None else str(field.default)
             lines += ["", f"# {field.description}", f"{name}: {_scalar(value)}"]
@@ -41,17 +36,14 @@ def json_schema(name: str) -> str:
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"
 
 
-def _section_lines(
-    model: type[Settings], values: Mapping[str, Any], indent: str = "  "
-) -> list[str]:
+def _section_lines(model: type[Settings], values: Mapping[str, Any], indent: str = "  ") -> list[str]:
     if not values:
         return [f"{indent}{{}}"]
     lines = []
     for name, field in model.model_fields.items():
         lines += textwrap.wrap(
-            field.description or "", width=96,
-            initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ",
-        )  # fmt: skip
+            field.description or "", width=96, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "
+        )
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, Settings) and not inner.one_line:
             lines += [f"{indent}{name}:", *_section_lines(inner, values[name], indent + "  ")]
@@ -67,11 +59,12 @@ def _scalar(value: object) -> str:
 
 @click.command(epilog="Example: lcsd config > my.yaml")
 @click.option(
-    "--schema", type=click.Choice(["config", "pairs"]),
+    "--schema",
+    type=click.Choice(["config", "pairs"]),
     help="Print the JSON schema of the configuration or of a manifest's row instead.",
-)  # fmt: skip
+)
 def command(schema: str | None) -> None:
     """Print every configuration key with its default, description and unit."""
-    from lcsd.cli.config import commented_yaml, json_schema  # noqa: PLC0415
+    from lcsd.cli.config import commented_yaml, json_schema
 
     click.echo(commented_yaml() if schema is None else json_schema(schema), nl=False)

@@ -14,18 +14,14 @@ from lcsd.settings.fetch import FetchSettings
 @click.argument("source")
 @click.argument("output", type=FILE)
 @click.option(
-    "--header", type=FILE, default=None,
+    "--header",
+    type=FILE,
+    default=None,
     help="Write technical fields of the DICOM header here (.json; nothing of the patient).",
-)  # fmt: skip
+)
 @SERIES_DIR
 @stage("convert", ConvertSettings, also={"fetch": FetchSettings})
-def command(
-    run: Run[ConvertSettings],
-    source: str,
-    output: Path,
-    header: Path | None,
-    series_dir: Path | None,
-) -> None:
+def command(run: Run[ConvertSettings], source: str, output: Path, header: Path | None, series_dir: Path | None) -> None:
     """Turn SOURCE into OUTPUT (.nii.gz, HU).
 
     SOURCE is a folder with one DICOM CT series, a NIfTI file, or the UID of a series in the Imaging
@@ -37,12 +33,12 @@ def command(
 
 
 def _convert(run: Run[ConvertSettings], source: Path, output: Path, header: Path | None) -> None:
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
-    from lcsd.io.files import write_json  # noqa: PLC0415
-    from lcsd.io.images import write_image  # noqa: PLC0415
-    from lcsd.scans.convert import read_scan  # noqa: PLC0415
-    from lcsd.scans.dicom import SeriesChoiceError  # noqa: PLC0415
+    from lcsd.io.files import write_json
+    from lcsd.io.images import write_image
+    from lcsd.scans.convert import read_scan
+    from lcsd.scans.dicom import SeriesChoiceError
 
     try:
         scan = read_scan(source, run.settings)
@@ -52,9 +48,14 @@ def _convert(run: Run[ConvertSettings], source: Path, output: Path, header: Path
         raise
     if header is not None and scan.header is None:
         raise BadInputError(
-            "a NIfTI file has no DICOM header", code="no_header", file=source, field="--header",
-            expected="a DICOM folder", found="NIfTI", remedy="leave --header out",
-        )  # fmt: skip
+            "a NIfTI file has no DICOM header",
+            code="no_header",
+            file=source,
+            field="--header",
+            expected="a DICOM folder",
+            found="NIfTI",
+            remedy="leave --header out",
+        )
     grid = scan.image.grid
     result = {
         "series_uid": scan.series_uid,

@@ -19,23 +19,18 @@ from lcsd.settings.correspond import CorrespondSettings
 @click.option("--field", type=FILE, help="Where to write the displacement field (.nii.gz).")
 @stage("correspond", CorrespondSettings, on_device=True)
 def command(
-    run: Run[CorrespondSettings],
-    fixed: Path,
-    moving: Path,
-    fixed_mask: Path,
-    out: Path,
-    field: Path | None,
+    run: Run[CorrespondSettings], fixed: Path, moving: Path, fixed_mask: Path, out: Path, field: Path | None
 ) -> None:
     """Find correspondences between two scans on one grid with corrfield.
 
     A fixed point x lies in the moving scan at y = x + u(x). Counts and consistency stand beside
     the pairs in a JSON file of the same name.
     """
-    from lcsd.corrfield.correspond import find_correspondences  # noqa: PLC0415
-    from lcsd.io.fields import write_field  # noqa: PLC0415
-    from lcsd.io.files import write_json  # noqa: PLC0415
-    from lcsd.io.images import read_image, read_mask  # noqa: PLC0415
-    from lcsd.io.points import write_point_pairs  # noqa: PLC0415
+    from lcsd.corrfield.correspond import find_correspondences
+    from lcsd.io.fields import write_field
+    from lcsd.io.files import write_json
+    from lcsd.io.images import read_image, read_mask
+    from lcsd.io.points import write_point_pairs
 
     image = read_image(fixed)
     result = find_correspondences(

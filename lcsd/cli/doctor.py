@@ -14,32 +14,36 @@ from lcsd.errors import LcsdError
 
 @click.command(epilog="Example: lcsd doctor --config workflow/config/nlst.yaml")
 @click.option(
-    "--config", "config_file", type=FILE,
+    "--config",
+    "config_file",
+    type=FILE,
     help="Configuration of the build.  [default: scans on the disk, default settings]",
-)  # fmt: skip
+)
 @click.option(
-    "--profile", "profile_file", type=FILE,
-    help="Snakemake profile that says how much memory jobs take.  "
-    "[default: workflow/profiles/workstation]",
-)  # fmt: skip
+    "--profile",
+    "profile_file",
+    type=FILE,
+    help="Snakemake profile that says how much memory jobs take.  [default: workflow/profiles/workstation]",
+)
 @click.option(
-    "--from", "source", type=FILE, metavar="RESULTS",
+    "--from",
+    "source",
+    type=FILE,
+    metavar="RESULTS",
     help="Finished build whose cases say how much disk one takes.  [default: 0.3 GB]",
-)  # fmt: skip
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
-def command(
-    *, config_file: Path | None, profile_file: Path | None, source: Path | None, as_json: bool
-) -> None:
+def command(*, config_file: Path | None, profile_file: Path | None, source: Path | None, as_json: bool) -> None:
     """Say what this machine has, lacks or is short of for a build, and what to do about it.
 
     Python, packages, cores, memory, GPU, SLURM, weights of TotalSegmentator, external programs, the
     index and the downloader, the table of cases, the disk. Exit code 1 if anything is missing that
     the configuration asks for. Nothing is downloaded or written.
     """
-    from lcsd.config import Config, read_yaml, validate  # noqa: PLC0415
-    from lcsd.estimate.measures import read_measures  # noqa: PLC0415
-    from lcsd.estimate.profile import WORKSTATION  # noqa: PLC0415
-    from lcsd.monitor.doctor import CASE_GB, examine  # noqa: PLC0415
+    from lcsd.config import Config, read_yaml, validate
+    from lcsd.estimate.measures import read_measures
+    from lcsd.estimate.profile import WORKSTATION
+    from lcsd.monitor.doctor import CASE_GB, examine
 
     try:
         with failures_named():

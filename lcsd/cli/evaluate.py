@@ -20,38 +20,32 @@ if TYPE_CHECKING:
 @click.option("--landmarks", type=FILE, required=True, help="Landmark CSV, LPS mm.")
 @click.option("--field", type=FILE, help="Displacement field on the fixed grid (.nii.gz).")
 @click.option("--correspondences", type=FILE, help="Point motion in common space (.csv).")
-@click.option(
-    "--transform", type=FILE,
-    help="ITK transform of fixed to moving points, LPS mm (.tfm, .h5, .mat).",
-)  # fmt: skip
+@click.option("--transform", type=FILE, help="ITK transform of fixed to moving points, LPS mm (.tfm, .h5, .mat).")
 @click.option("--disp", type=FILE, help="Learn2Reg displacement field, in voxels (disp_*.nii.gz).")
+@click.option("--grid", type=FILE, help="With --disp: the fixed image.  [default: the field's own affine]")
 @click.option(
-    "--grid", type=FILE, help="With --disp: the fixed image.  [default: the field's own affine]"
+    "--moving-grid", type=FILE, help="With --disp: the moving image, if it has other voxels than the fixed one."
 )
+@click.option("--rigid", type=FILE, help="Transform (.tfm) from common space to the follow-up scan.")
 @click.option(
-    "--moving-grid", type=FILE,
-    help="With --disp: the moving image, if it has other voxels than the fixed one.",
-)  # fmt: skip
-@click.option(
-    "--rigid", type=FILE, help="Transform (.tfm) from common space to the follow-up scan."
-)
-@click.option(
-    "--landmarks-frame", type=click.Choice(["native", "common"]),
+    "--landmarks-frame",
+    type=click.Choice(["native", "common"]),
     help="Where the moving landmarks are: in the follow-up scan or in common space.  "
     "[default: native with --rigid, else common]",
-)  # fmt: skip
-@click.option(
-    "--mask", type=FILE, help="Fixed lung mask in common space, for the quality of the motion."
 )
+@click.option("--mask", type=FILE, help="Fixed lung mask in common space, for the quality of the motion.")
 @click.option(
-    "--snap", type=FILE, metavar="IMAGE",
+    "--snap",
+    type=FILE,
+    metavar="IMAGE",
     help="Move carried landmarks to the nearest voxel centre of IMAGE, the scan of the moving "
     "landmarks, before the error (DIR-Lab).",
-)  # fmt: skip
+)
 @click.option(
-    "--extrapolate", type=click.Choice(["tps", "divroc", "knn"]),
+    "--extrapolate",
+    type=click.Choice(["tps", "divroc", "knn"]),
     help="How correspondences reach the landmarks.  [default: the configuration's]",
-)  # fmt: skip
+)
 @click.option("--method", help="Name of the method.  [default: the name of --out without .json]")
 @click.option("--out", type=FILE, help="Where to write all figures (.json).")
 @click.option("--table", type=FILE, help="Where to write the error of every landmark (.csv).")
@@ -72,11 +66,11 @@ def command(
     Landmarks are pairs of a position in the baseline scan and one in the follow-up scan. The
     registration is one of --field, --correspondences, --transform and --disp.
     """
-    from lcsd.build.plan import method_of  # noqa: PLC0415
-    from lcsd.config import override  # noqa: PLC0415
-    from lcsd.evaluation.evaluate import LANDMARK_COLUMNS, evaluate_tre  # noqa: PLC0415
-    from lcsd.io.files import write_json, write_table  # noqa: PLC0415
-    from lcsd.io.points import read_point_pairs  # noqa: PLC0415
+    from lcsd.build.plan import method_of
+    from lcsd.config import override
+    from lcsd.evaluation.evaluate import LANDMARK_COLUMNS, evaluate_tre
+    from lcsd.io.files import write_json, write_table
+    from lcsd.io.points import read_point_pairs
 
     assignments = [] if extrapolate is None else [f"extrapolate={extrapolate}"]
     settings = override(run.settings, assignments, section="evaluate")
@@ -97,19 +91,17 @@ def command(
         write_json(out, figures)
     run.recorder.fact("landmarks", {"frame": result.landmarks_frame})
     given = {"landmarks": landmarks, **files}
-    run.done(
-        out, inputs={name: path for name, path in given.items() if path is not None}, result=figures
-    )
+    run.done(out, inputs={name: path for name, path in given.items() if path is not None}, result=figures)
 
 
 def _read(files: dict[str, Path | None]) -> dict[str, Any]:
     """Return the contents of the given files as arguments of :func:`evaluate_tre`."""
-    from lcsd.errors import BadInputError  # noqa: PLC0415
-    from lcsd.evaluation.learn2reg import read_disp  # noqa: PLC0415
-    from lcsd.evaluation.transforms import read_transform  # noqa: PLC0415
-    from lcsd.io.fields import read_field  # noqa: PLC0415
-    from lcsd.io.images import read_image, read_mask, read_rigid  # noqa: PLC0415
-    from lcsd.io.points import read_point_pairs  # noqa: PLC0415
+    from lcsd.errors import BadInputError
+    from lcsd.evaluation.learn2reg import read_disp
+    from lcsd.evaluation.transforms import read_transform
+    from lcsd.io.fields import read_field
+    from lcsd.io.images import read_image, read_mask, read_rigid
+    from lcsd.io.points import read_point_pairs
 
     grids = {
         name: read_image(path).grid
@@ -118,22 +110,21 @@ def _read(files: dict[str, Path | None]) -> dict[str, Any]:
     }
     if files["disp"] is None and not grids.keys() <= {"snap"}:
         raise BadInputError(
-            "the option does not fit", code="bad_option", field="--grid, --moving-grid",
-            expected="--disp", remedy="only a Learn2Reg field is in voxels; drop it",
-        )  # fmt: skip
+            "the option does not fit",
+            code="bad_option",
+            field="--grid, --moving-grid",
+            expected="--disp",
+            remedy="only a Learn2Reg field is in voxels; drop it",
+        )
     readers: dict[str, Callable[[Path], Any]] = {
         "field": read_field,
         "correspondences": read_point_pairs,
         "transform": read_transform,
-        "disp": lambda path: read_disp(
-            path, grid=grids.get("grid"), moving_grid=grids.get("moving_grid")
-        ),
+        "disp": lambda path: read_disp(path, grid=grids.get("grid"), moving_grid=grids.get("moving_grid")),
         "rigid": read_rigid,
         "mask": read_mask,
     }
-    contents = {
-        name: read(path) for name, read in readers.items() if (path := files[name]) is not None
-    }
+    contents = {name: read(path) for name, read in readers.items() if (path := files[name]) is not None}
     return {**contents, "snap": grids.get("snap")}
 
 

@@ -12,9 +12,7 @@ from lcsd.errors import LcsdError, WorkError
 SIGNAL_EXIT_BASE = 128
 """Shells report a process ended by signal n as 128 + n."""
 
-OUT_OF_MEMORY = re.compile(
-    r"DefaultCPUAllocator: (can't|not enough)|Failed to allocate memory|bad_?alloc"
-)
+OUT_OF_MEMORY = re.compile(r"DefaultCPUAllocator: (can't|not enough)|Failed to allocate memory|bad_?alloc")
 """How torch, ITK and the standard library of C++ say it."""
 
 
@@ -55,20 +53,21 @@ class failures_named:  # noqa: N801 - reads as a statement: with failures_named(
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if _is_out_of_memory(error):
             raise WorkError(
-                "out of memory", code="out_of_memory",
+                "out of memory",
+                code="out_of_memory",
                 remedy="free memory, run fewer jobs at once, or use a larger machine",
-            ) from error  # fmt: skip
+            ) from error
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             raise WorkError(
-                f"the operating system refused: {error}", code="system_error",
-                remedy="check permissions and free space",
-            ) from error  # fmt: skip
+                f"the operating system refused: {error}", code="system_error", remedy="check permissions and free space"
+            ) from error
         if isinstance(error, Exception) and not isinstance(error, LcsdError):
             # A defect of lcsd: the case must still be quarantined, and the traceback is wanted.
-            import traceback  # noqa: PLC0415
+            import traceback
 
             traceback.print_exception(error)
             raise WorkError(
-                f"internal error: {type(error).__name__}: {error}", code="internal_error",
+                f"internal error: {type(error).__name__}: {error}",
+                code="internal_error",
                 remedy="please report it with the lines above",
-            ) from error  # fmt: skip
+            ) from error

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 PROVENANCE_OF = "fetch"
 
 
-@click.command(epilog="Example: lcsd fetch --list results/cohort/candidates.tsv --sampled "
-               "--out-dir series")  # fmt: skip
+@click.command(epilog="Example: lcsd fetch --list results/cohort/candidates.tsv --sampled --out-dir series")
 @click.argument("uids", nargs=-1, metavar="[UID]...")
 @click.option(
-    "--list", "lists", multiple=True, type=FILE,
+    "--list",
+    "lists",
+    multiple=True,
+    type=FILE,
     help="File that names series: a TCIA manifest (.tcia), a table of lcsd cohort or a pairs "
     "manifest (.tsv, .csv), or text with one UID a line. Repeatable.",
-)  # fmt: skip
+)
 @click.option("--sampled", is_flag=True, help="Take only the sampled rows of candidates.tsv.")
 @click.option("--out-dir", type=FILE, required=True, help="Folder of all series.")
-@click.option(
-    "--verify", is_flag=True, help="Hash complete series again; fetch damaged files anew."
-)
+@click.option("--verify", is_flag=True, help="Hash complete series again; fetch damaged files anew.")
 @stage("fetch", FetchSettings)
 def command(
     run: Run[FetchSettings],
@@ -46,33 +46,35 @@ def command(
     Each series becomes a folder UID and a list of hashes UID.sha256 in the output folder; complete
     ones are skipped. The same command goes on with a download that was ended.
     """
-    from lcsd.fetch.fetch import fetch_series  # noqa: PLC0415
-    from lcsd.fetch.lists import collect  # noqa: PLC0415
-    from lcsd.fetch.store import locked  # noqa: PLC0415
+    from lcsd.fetch.fetch import fetch_series
+    from lcsd.fetch.lists import collect
+    from lcsd.fetch.store import locked
 
     wanted = collect(uids, lists, sampled=sampled)
     if not wanted:
         raise BadInputError(
-            "no series named", code="missing_option", field="UID, --list",
-            expected="a SeriesInstanceUID", remedy="give one, or a list of them",
-        )  # fmt: skip
+            "no series named",
+            code="missing_option",
+            field="UID, --list",
+            expected="a SeriesInstanceUID",
+            remedy="give one, or a list of them",
+        )
     outcomes = fetch_series(
-        wanted, out_dir, run.settings, verify=verify,
+        wanted,
+        out_dir,
+        run.settings,
+        verify=verify,
         progress=lambda total: run.progress((), label="download", total=total, unit="B"),
         # Lines go above the bar, not into it.
         say=lambda line: tqdm.write(f"lcsd fetch: {line}", file=sys.stderr),
-    )  # fmt: skip
+    )
     result: dict[str, object] = {"output": str(out_dir)} | {
-        state: sum(done.state == state for done in outcomes)
-        for state in ("fetched", "present", "failed")
+        state: sum(done.state == state for done in outcomes) for state in ("fetched", "present", "failed")
     }
     result["fetched_mb"] = round(sum(done.size_bytes for done in outcomes) / 1e6, 1)
     # Two fetches into one folder may end together.
     with locked(out_dir / f".{PROVENANCE_OF}.lock", wait=time.sleep, waiting=lambda: None):
-        run.done(
-            out_dir / PROVENANCE_OF, inputs={f"list_{n}": p for n, p in enumerate(lists)},
-            result=result,
-        )  # fmt: skip
+        run.done(out_dir / PROVENANCE_OF, inputs={f"list_{n}": p for n, p in enumerate(lists)}, result=result)
     _fail([done for done in outcomes if done.state == "failed"], len(outcomes))
 
 
@@ -87,7 +89,9 @@ def _fail(failed: "list[Fetched]", total: int) -> None:
         say(f"lcsd fetch: series {done.uid}: {done.error}")
     worst = WorkError if any(isinstance(error, WorkError) for error in errors) else BadInputError
     raise worst(
-        "not all series could be fetched", code="series_failed", expected=f"{total} series",
+        "not all series could be fetched",
+        code="series_failed",
+        expected=f"{total} series",
         found=f"{len(failed)} failed, the first {failed[0].uid}",
         remedy="see the lines above; the same command goes on where it stopped",
-    )  # fmt: skip
+    )

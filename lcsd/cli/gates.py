@@ -21,25 +21,20 @@ from lcsd.settings.gates import GatesSettings
 @click.option("--out", type=FILE, required=True, help="Where to write the verdicts (.json).")
 @stage("gates", GatesSettings)
 def command(
-    run: Run[GatesSettings], fixed: Path, moving: Path, fixed_lungs: Path, moving_lungs: Path,
-    out: Path,
-) -> None:  # fmt: skip
+    run: Run[GatesSettings], fixed: Path, moving: Path, fixed_lungs: Path, moving_lungs: Path, out: Path
+) -> None:
     """Judge the vessel masks FIXED and MOVING of a pair (.nii.gz, each on its lung mask's grid).
 
     A failed gate is a verdict, not an error: the exit code is 0, and the pair is left out of
     statistics and release.
     """
-    from lcsd.io.files import write_json  # noqa: PLC0415
-    from lcsd.io.images import read_mask  # noqa: PLC0415
-    from lcsd.vessels.gates import judge, scan_figures  # noqa: PLC0415
+    from lcsd.io.files import write_json
+    from lcsd.io.images import read_mask
+    from lcsd.vessels.gates import judge, scan_figures
 
-    inputs = {
-        "fixed": fixed, "moving": moving, "fixed_lungs": fixed_lungs, "moving_lungs": moving_lungs,
-    }  # fmt: skip
+    inputs = {"fixed": fixed, "moving": moving, "fixed_lungs": fixed_lungs, "moving_lungs": moving_lungs}
     figures = {
-        name: scan_figures(
-            read_mask(inputs[name], kind="vessels"), read_mask(inputs[f"{name}_lungs"])
-        )
+        name: scan_figures(read_mask(inputs[name], kind="vessels"), read_mask(inputs[f"{name}_lungs"]))
         for name in ("fixed", "moving")
     }
     gates = judge(figures, run.settings)

@@ -18,8 +18,8 @@ def command(run: Run[KeypointsSettings], dense: Path, output: Path) -> None:
     A point stays if its kNN density is the largest among its nearest neighbours; the density
     weight grows until enough points stay.
     """
-    from lcsd.clouds.keypoints import sparse_cloud  # noqa: PLC0415
-    from lcsd.io.points import read_cloud, write_cloud  # noqa: PLC0415
+    from lcsd.clouds.keypoints import sparse_cloud
+    from lcsd.io.points import read_cloud, write_cloud
 
     cloud, report = sparse_cloud(read_cloud(dense), run.settings, file=dense, workers=run.threads)
     for warning in report.warnings:

@@ -27,13 +27,11 @@ def command() -> None:
 def _images(function: Any) -> Any:
     """Add the options that say where the voxels of both scans lie."""
     moving = click.option("--moving-image", type=FILE, help="Follow-up scan (.nii.gz).")
-    return click.option("--fixed-image", type=FILE, help="Baseline scan (.nii.gz).")(
-        moving(function)
-    )
+    return click.option("--fixed-image", type=FILE, help="Baseline scan (.nii.gz).")(moving(function))
 
 
 def _grid(path: Path | None) -> "Grid | None":
-    from lcsd.io.images import read_image  # noqa: PLC0415
+    from lcsd.io.images import read_image
 
     return None if path is None else read_image(path).grid
 
@@ -51,19 +49,19 @@ def _spacing(_: click.Context, __: click.Parameter, text: str | None) -> Any:
     return values
 
 
-def _grids(
-    fixed: Path | None, moving: Path | None, spacing: tuple[float, float, float] | None
-) -> "Grids":
-    from lcsd.errors import BadInputError  # noqa: PLC0415
-    from lcsd.geometry import Grid  # noqa: PLC0415
-    from lcsd.landmarks.formats import Grids  # noqa: PLC0415
+def _grids(fixed: Path | None, moving: Path | None, spacing: tuple[float, float, float] | None) -> "Grids":
+    from lcsd.errors import BadInputError
+    from lcsd.geometry import Grid
+    from lcsd.landmarks.formats import Grids
 
     if spacing is not None:
         if fixed is not None or moving is not None:
             raise BadInputError(
-                "a scan has a voxel size of its own", code="unused_option", field="--spacing",
+                "a scan has a voxel size of its own",
+                code="unused_option",
+                field="--spacing",
                 remedy="leave it out, or --fixed-image and --moving-image",
-            )  # fmt: skip
+            )
         # Without a scan its first voxel is put at the origin; distances are right anywhere.
         only = Grid((1, 1, 1), spacing, (0.0, 0.0, 0.0))
         return Grids(only, only)
@@ -97,33 +95,45 @@ def _numbering(prefix: str, table: str) -> Any:
 @click.option("--moving-out", type=FILE, help="File of the moving points, where each scan has one.")
 @_images
 @click.option(
-    "--spacing", callback=_spacing, metavar="X,Y,Z",
+    "--spacing",
+    callback=_spacing,
+    metavar="X,Y,Z",
     help="Voxel size in mm where there is no scan; its first voxel is then the origin.",
-)  # fmt: skip
+)
 @_numbering("", "a table read")
 @_numbering("to-", "a generic table written")
 @click.option(
-    "--pair-by", type=click.Choice(["label", "row"]), default="label", show_default=True,
+    "--pair-by",
+    type=click.Choice(["label", "row"]),
+    default="label",
+    show_default=True,
     help="How the points of two lists find each other.",
-)  # fmt: skip
+)
 @click.option(
-    "--proposed", type=FILE,
-    help="CSV of lcsd landmarks propose: tells which points were corrected (column origin).",
-)  # fmt: skip
+    "--proposed", type=FILE, help="CSV of lcsd landmarks propose: tells which points were corrected (column origin)."
+)
 @stage("landmarks", LandmarksSettings)
 def convert(
-    run: Run[LandmarksSettings], *, inputs: tuple[Path, ...], output: Path,
-    source: "FormatName | None", target: "FormatName | None", moving_out: Path | None,
-    fixed_image: Path | None, moving_image: Path | None,
-    spacing: tuple[float, float, float] | None, pair_by: Any, proposed: Path | None,
+    run: Run[LandmarksSettings],
+    *,
+    inputs: tuple[Path, ...],
+    output: Path,
+    source: "FormatName | None",
+    target: "FormatName | None",
+    moving_out: Path | None,
+    fixed_image: Path | None,
+    moving_image: Path | None,
+    spacing: tuple[float, float, float] | None,
+    pair_by: Any,
+    proposed: Path | None,
     **numbers: Any,
-) -> None:  # fmt: skip
+) -> None:
     """Convert FIXED [MOVING] to OUTPUT, through LPS mm.
 
     The formats are lcsd (our CSV), slicer (.mrk.json), fcsv, dirlab, learn2reg, lung250m and
     generic; the ending tells .csv with our header, .mrk.json and .fcsv.
     """
-    from lcsd.landmarks.formats import format_of, read_landmarks, write_landmarks  # noqa: PLC0415
+    from lcsd.landmarks.formats import format_of, read_landmarks, write_landmarks
 
     files = _one_or_two(inputs)
     outputs = _new_files([output, moving_out], [*files, proposed])
@@ -139,9 +149,12 @@ def convert(
         say(f"lcsd landmarks: {len(read.unset)} points without a position in a scan left out")
     write_landmarks(outputs, target, pairs, grids=grids, given=into, notes=read.notes)
     named = {
-        "fixed": files[0], "moving": files[-1] if len(files) == 2 else None,
-        "fixed_image": fixed_image, "moving_image": moving_image, "proposed": proposed,
-    }  # fmt: skip
+        "fixed": files[0],
+        "moving": files[-1] if len(files) == 2 else None,
+        "fixed_image": fixed_image,
+        "moving_image": moving_image,
+        "proposed": proposed,
+    }
     result: dict[str, Any] = {"landmarks": len(pairs), "from": source, "to": target}
     for kind in ("manual", "corrected", "predicted"):
         if proposed is not None:
@@ -154,8 +167,8 @@ def _given(source: str, target: str, options: dict[str, Any]) -> "tuple[Given, G
 
     Options that would change nothing, because a file says what it means, are refused.
     """
-    from lcsd.errors import BadInputError  # noqa: PLC0415
-    from lcsd.landmarks.formats import TABLES, Given  # noqa: PLC0415
+    from lcsd.errors import BadInputError
+    from lcsd.landmarks.formats import TABLES, Given
 
     found = []
     for prefix, takes, what in (
@@ -166,55 +179,56 @@ def _given(source: str, target: str, options: dict[str, Any]) -> "tuple[Given, G
         given = [f"--{prefix}{name}".replace("_", "-") for name, v in said.items() if v is not None]
         if given and not takes:
             raise BadInputError(
-                what, code="unused_option", field=", ".join(given),
+                what,
+                code="unused_option",
+                field=", ".join(given),
                 remedy="leave it out; --frame, --base, --axes are of a table read, --to-frame, "
                 "--to-base, --to-axes of a generic one written",
-            )  # fmt: skip
+            )
         base = None if said["base"] is None else int(said["base"])
         found.append(Given(said["frame"], base, said["axes"]))
     return found[0], found[1]
 
 
 def _one_or_two(inputs: tuple[Path, ...]) -> list[Path]:
-    from lcsd.errors import BadInputError  # noqa: PLC0415
+    from lcsd.errors import BadInputError
 
     if len(inputs) > 2:
         raise BadInputError(
-            "too many files", code="too_many_files", expected="FIXED [MOVING] OUTPUT",
-            found=f"{len(inputs) + 1} files",
-        )  # fmt: skip
+            "too many files", code="too_many_files", expected="FIXED [MOVING] OUTPUT", found=f"{len(inputs) + 1} files"
+        )
     return list(inputs)
 
 
 def _new_files(outputs: list[Path | None], inputs: list[Path | None]) -> list[Path]:
     """Return the outputs; refuse one that is an input, or given twice."""
-    from lcsd.errors import BadInputError  # noqa: PLC0415
+    from lcsd.errors import BadInputError
 
     taken = {path.resolve() for path in inputs if path is not None}
     kept = [path for path in outputs if path is not None]
     for path in kept:
         if path.resolve() in taken:
             raise BadInputError(
-                "the output is an input, or another output", code="same_file", file=path,
+                "the output is an input, or another output",
+                code="same_file",
+                file=path,
                 remedy="give every file its own name",
-            )  # fmt: skip
+            )
         taken.add(path.resolve())
     return kept
 
 
 def _check_inside(read: "Paired", grids: "Grids", *, file: Path) -> None:
-    from lcsd.landmarks.checks import check_frame  # noqa: PLC0415
+    from lcsd.landmarks.checks import check_frame
 
-    for which, points, grid in (
-        ("fixed", read.pairs.fixed, grids.fixed), ("moving", read.pairs.moving, grids.moving),
-    ):  # fmt: skip
+    for which, points, grid in (("fixed", read.pairs.fixed, grids.fixed), ("moving", read.pairs.moving, grids.moving)):
         if grid is not None:
             check_frame(points, grid, which=which, file=file)
 
 
 def _with_origin(read: "Paired", proposed: Path, run: Run[LandmarksSettings]) -> Any:
-    from lcsd.io.points import read_point_pairs  # noqa: PLC0415
-    from lcsd.landmarks.origin import mark_origins  # noqa: PLC0415
+    from lcsd.io.points import read_point_pairs
+    from lcsd.landmarks.origin import mark_origins
 
     return mark_origins(read, read_point_pairs(proposed), moved_mm=run.settings.moved_mm)
 
@@ -227,21 +241,27 @@ def _with_origin(read: "Paired", proposed: Path, run: Run[LandmarksSettings]) ->
 @_images
 @click.option("--fixed-mask", type=FILE, help="Lung mask of the baseline scan (.nii.gz).")
 @click.option(
-    "--correspondences", type=FILE,
+    "--correspondences",
+    type=FILE,
     help="Point motion (.csv) in the space of the landmarks; those far from it are listed.",
-)  # fmt: skip
+)
 @click.option("--table", type=FILE, help="Where to write the findings (.csv).")
 @stage("landmarks", LandmarksSettings)
 def check(
-    run: Run[LandmarksSettings], *, landmarks: Path, fixed_image: Path | None,
-    moving_image: Path | None, fixed_mask: Path | None, correspondences: Path | None,
+    run: Run[LandmarksSettings],
+    *,
+    landmarks: Path,
+    fixed_image: Path | None,
+    moving_image: Path | None,
+    fixed_mask: Path | None,
+    correspondences: Path | None,
     table: Path | None,
-) -> None:  # fmt: skip
+) -> None:
     """Check our landmark CSV; what a person should look at is listed and is no error."""
-    from lcsd.io.files import write_table  # noqa: PLC0415
-    from lcsd.io.images import read_mask  # noqa: PLC0415
-    from lcsd.io.points import read_point_pairs  # noqa: PLC0415
-    from lcsd.landmarks.checks import FINDING_COLUMNS, check_landmarks  # noqa: PLC0415
+    from lcsd.io.files import write_table
+    from lcsd.io.images import read_mask
+    from lcsd.io.points import read_point_pairs
+    from lcsd.landmarks.checks import FINDING_COLUMNS, check_landmarks
 
     found = check_landmarks(
         read_point_pairs(landmarks),
@@ -257,9 +277,12 @@ def check(
     if table is not None:
         write_table(table, FINDING_COLUMNS, found.rows)
     given = {
-        "landmarks": landmarks, "fixed_image": fixed_image, "moving_image": moving_image,
-        "fixed_mask": fixed_mask, "correspondences": correspondences,
-    }  # fmt: skip
+        "landmarks": landmarks,
+        "fixed_image": fixed_image,
+        "moving_image": moving_image,
+        "fixed_mask": fixed_mask,
+        "correspondences": correspondences,
+    }
     run.done(table, inputs={k: v for k, v in given.items() if v is not None}, result=found.figures)
 
 
@@ -268,17 +291,13 @@ def check(
 @click.argument("second", type=FILE)
 @click.option("--table", type=FILE, help="Where to write the distances of every landmark (.csv).")
 @stage("landmarks", LandmarksSettings)
-def agreement(
-    run: Run[LandmarksSettings], *, first: Path, second: Path, table: Path | None
-) -> None:
+def agreement(run: Run[LandmarksSettings], *, first: Path, second: Path, table: Path | None) -> None:
     """Say how far two observers, or one observer twice, set the same landmarks apart, mm."""
-    from lcsd.evaluation import agreement as agreements  # noqa: PLC0415
-    from lcsd.io.files import write_table  # noqa: PLC0415
-    from lcsd.io.points import read_point_pairs  # noqa: PLC0415
+    from lcsd.evaluation import agreement as agreements
+    from lcsd.io.files import write_table
+    from lcsd.io.points import read_point_pairs
 
-    ids, apart = agreements.distances(
-        read_point_pairs(first), read_point_pairs(second), files=(first, second)
-    )
+    ids, apart = agreements.distances(read_point_pairs(first), read_point_pairs(second), files=(first, second))
     if table is not None:
         columns = ("id", "fixed_mm", "moving_mm", "motion_mm")
         rows: list[dict[str, object]] = [
@@ -298,36 +317,42 @@ def agreement(
 @click.option("--fixed-mask", type=FILE, required=True, help="Lung mask of FIXED (.nii.gz).")
 @click.option("--out-dir", type=FILE, required=True, help="Folder for the lists.")
 @click.option(
-    "--field", type=FILE,
-    help="Displacement field (.nii.gz) that predicts the matches.  [default: corrfield is run]",
-)  # fmt: skip
-@click.option(
-    "--method", default="corrfield", show_default=True,
-    help="Name of what made --field, for the column origin.",
-)  # fmt: skip
-@click.option(
-    "--blind", is_flag=True, help="No matches: the moving list has the labels, but no position."
+    "--field", type=FILE, help="Displacement field (.nii.gz) that predicts the matches.  [default: corrfield is run]"
 )
+@click.option(
+    "--method", default="corrfield", show_default=True, help="Name of what made --field, for the column origin."
+)
+@click.option("--blind", is_flag=True, help="No matches: the moving list has the labels, but no position.")
 @click.option("--count", type=int, help="Landmarks to propose.  [default: the configuration's]")
 @stage(
-    "landmarks", LandmarksSettings, also={"correspond": CorrespondSettings}, on_device=True,
+    "landmarks",
+    LandmarksSettings,
+    also={"correspond": CorrespondSettings},
+    on_device=True,
     shortcuts={"count": "count={}"},
-)  # fmt: skip
+)
 def propose(
-    run: Run[LandmarksSettings], *, fixed: Path, moving: Path | None, fixed_mask: Path,
-    out_dir: Path, field: Path | None, method: str, blind: bool,
-) -> None:  # fmt: skip
+    run: Run[LandmarksSettings],
+    *,
+    fixed: Path,
+    moving: Path | None,
+    fixed_mask: Path,
+    out_dir: Path,
+    field: Path | None,
+    method: str,
+    blind: bool,
+) -> None:
     """Propose landmarks of FIXED and their matches in MOVING, for correction in 3D Slicer.
 
     Both scans lie on one grid, such as the folder images/ of a case. OUT_DIR gets fixed.mrk.json,
     moving.mrk.json and, with matches, proposal.csv.
     """
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
-    from lcsd.errors import BadInputError  # noqa: PLC0415
-    from lcsd.io.images import read_image, read_mask  # noqa: PLC0415
-    from lcsd.landmarks.proposal_files import check_new, write_blind, write_proposal  # noqa: PLC0415
-    from lcsd.landmarks.propose import distinctive_points, propose_landmarks  # noqa: PLC0415
+    from lcsd.errors import BadInputError
+    from lcsd.io.images import read_image, read_mask
+    from lcsd.landmarks.proposal_files import check_new, write_blind, write_proposal
+    from lcsd.landmarks.propose import distinctive_points, propose_landmarks
 
     check_new(out_dir)
     image = read_image(fixed)
@@ -342,24 +367,27 @@ def propose(
         return
     if moving is None:
         raise BadInputError(
-            "matches need the follow-up scan", code="missing_input", field="MOVING",
+            "matches need the follow-up scan",
+            code="missing_input",
+            field="MOVING",
             remedy="give it, or --blind for a list without matches",
-        )  # fmt: skip
+        )
     other = read_image(moving)
     motion = _field(run, field, image, other, mask)
-    found = propose_landmarks(
-        image, other, mask, motion, method=method, device=run.device, **options
-    )
+    found = propose_landmarks(image, other, mask, motion, method=method, device=run.device, **options)
     write_proposal(out_dir, found, names)
     inputs |= {"moving": moving} | ({} if field is None else {"field": field})
     inside = found.doubt[np.isfinite(found.doubt)]
     run.done(
-        out_dir / "proposal.csv", inputs=inputs,
+        out_dir / "proposal.csv",
+        inputs=inputs,
         result={
-            "landmarks": len(found.pairs), "outside": len(found.doubt) - len(inside),
-            "doubt_median_mm": float(np.median(inside)), "doubt_max_mm": float(inside.max()),
+            "landmarks": len(found.pairs),
+            "outside": len(found.doubt) - len(inside),
+            "doubt_median_mm": float(np.median(inside)),
+            "doubt_max_mm": float(inside.max()),
         },
-    )  # fmt: skip
+    )
 
 
 def _field(
@@ -367,12 +395,16 @@ def _field(
 ) -> "DisplacementField":
     """Return the given field, or corrfield's."""
     if path is not None:
-        from lcsd.io.fields import read_field  # noqa: PLC0415
+        from lcsd.io.fields import read_field
 
         return read_field(path)
-    from lcsd.corrfield.correspond import find_correspondences  # noqa: PLC0415
+    from lcsd.corrfield.correspond import find_correspondences
 
     return find_correspondences(
-        fixed, moving, mask, settings=run.sections["correspond"], device=run.device,
+        fixed,
+        moving,
+        mask,
+        settings=run.sections["correspond"],
+        device=run.device,
         progress=lambda message: say(f"lcsd landmarks: {message}"),
-    ).field  # fmt: skip
+    ).field

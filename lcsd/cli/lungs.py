@@ -14,23 +14,26 @@ from lcsd.settings.lungs import LungsSettings
 @click.argument("scan", type=FILE)
 @click.argument("output", type=FILE)
 @click.option(
-    "--given", default=None, metavar="SOURCE",
+    "--given",
+    default=None,
+    metavar="SOURCE",
     help="Lung mask to check and put on the scan's grid instead: a NIfTI file, or a DICOM SEG with "
     "lobes of the lung (file, folder with one, or the UID of its series).",
-)  # fmt: skip
+)
 @click.option(
-    "--series-uid", default=None, metavar="UID",
+    "--series-uid",
+    default=None,
+    metavar="UID",
     help="With a DICOM SEG: SeriesInstanceUID that it must have been made from.",
-)  # fmt: skip
+)
 @click.option(
-    "--method", type=click.Choice(["classical", "totalsegmentator"]), default=None,
+    "--method",
+    type=click.Choice(["classical", "totalsegmentator"]),
+    default=None,
     help="What segments; overrides the setting method.",
-)  # fmt: skip
+)
 @SERIES_DIR
-@stage(
-    "lungs", LungsSettings, also={"fetch": FetchSettings}, on_device=True,
-    shortcuts={"method": "method={}"},
-)  # fmt: skip
+@stage("lungs", LungsSettings, also={"fetch": FetchSettings}, on_device=True, shortcuts={"method": "method={}"})
 def command(
     run: Run[LungsSettings],
     scan: Path,
@@ -52,20 +55,20 @@ def command(
         _write(run, scan, output, path, series_uid)
 
 
-def _write(
-    run: Run[LungsSettings], scan: Path, output: Path, given: Path | None, series_uid: str | None
-) -> None:
-    import numpy as np  # noqa: PLC0415
+def _write(run: Run[LungsSettings], scan: Path, output: Path, given: Path | None, series_uid: str | None) -> None:
+    import numpy as np
 
-    from lcsd.io.images import read_image, write_mask  # noqa: PLC0415
-    from lcsd.lungs.given import given_mask  # noqa: PLC0415
-    from lcsd.lungs.lungs import make_lungs  # noqa: PLC0415
+    from lcsd.io.images import read_image, write_mask
+    from lcsd.lungs.given import given_mask
+    from lcsd.lungs.lungs import make_lungs
 
     if given is None and series_uid is not None:
         raise BadInputError(
-            "only a DICOM SEG says which series it was made from", code="bad_usage",
-            field="--series-uid", remedy="give a DICOM SEG by --given, or leave it out",
-        )  # fmt: skip
+            "only a DICOM SEG says which series it was made from",
+            code="bad_usage",
+            field="--series-uid",
+            remedy="give a DICOM SEG by --given, or leave it out",
+        )
     image = read_image(scan)
     inputs = {"scan": scan}
     result: dict[str, object]

@@ -52,9 +52,7 @@ class LazyGroup(click.Group):
         """Return the command of that name, or None."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(
-            f"lcsd.cli.{MODULES.get(cmd_name, cmd_name)}"
-        ).command
+        command: click.Command = import_module(f"lcsd.cli.{MODULES.get(cmd_name, cmd_name)}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -35,26 +35,23 @@ from lcsd.settings.phantom import Format, PhantomSettings, Size
 )
 @stage("phantom", PhantomSettings, seeded=True)
 def command(
-    run: Run[PhantomSettings],
-    out_dir: Path,
-    *,
-    cases: int,
-    test_cases: int,
-    size: Size,
-    file_format: Format,
+    run: Run[PhantomSettings], out_dir: Path, *, cases: int, test_cases: int, size: Size, file_format: Format
 ) -> None:
     """Make synthetic pairs and their manifest OUT_DIR/pairs.tsv.
 
     Every case folder holds the scans and `truth/`: landmarks, random lung points, lung and vessel
     masks of both scans, and the motion's parameters.
     """
-    from lcsd.phantom.phantom import write_cases, write_manifest  # noqa: PLC0415
+    from lcsd.phantom.phantom import write_cases, write_manifest
 
     rows = write_cases(
-        out_dir, cases=cases, seed=run.seed, size=size, file_format=file_format,
-        test_cases=test_cases, settings=run.settings,
-    )  # fmt: skip
-    manifest = write_manifest(
-        out_dir, list(run.progress(rows, label="pairs", total=cases, unit="pair"))
+        out_dir,
+        cases=cases,
+        seed=run.seed,
+        size=size,
+        file_format=file_format,
+        test_cases=test_cases,
+        settings=run.settings,
     )
+    manifest = write_manifest(out_dir, list(run.progress(rows, label="pairs", total=cases, unit="pair")))
     run.done(manifest, inputs={}, result={"cases": cases, "test_cases": test_cases})

@@ -19,24 +19,18 @@ from lcsd.settings.prealign import PrealignSettings
 @click.option("--out-dir", type=FILE, required=True, help="Folder of the results.")
 @stage("prealign", PrealignSettings)
 def command(
-    run: Run[PrealignSettings],
-    *,
-    fixed: Path,
-    moving: Path,
-    fixed_mask: Path,
-    moving_mask: Path,
-    out_dir: Path,
+    run: Run[PrealignSettings], *, fixed: Path, moving: Path, fixed_mask: Path, moving_mask: Path, out_dir: Path
 ) -> None:
     """Align MOVING (follow-up) to FIXED (baseline) rigidly; put both on the common grid.
 
     Writes images, masks, rigid.tfm (common-space point to follow-up LPS) and prealign.json.
     --set method=blocks, corrfield or deeds (needs linearBCV of deedsBCV) chooses how.
     """
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
-    from lcsd.io.files import write_json  # noqa: PLC0415
-    from lcsd.io.images import read_image, read_mask, write_image, write_mask, write_rigid  # noqa: PLC0415
-    from lcsd.prealign.prealign import prealign  # noqa: PLC0415
+    from lcsd.io.files import write_json
+    from lcsd.io.images import read_image, read_mask, write_image, write_mask, write_rigid
+    from lcsd.prealign.prealign import prealign
 
     scans = read_image(fixed), read_image(moving)
     pair = prealign(
@@ -56,8 +50,6 @@ def command(
     write_mask(out_dir / "moving_mask.nii.gz", pair.moving_mask)
     write_rigid(out_dir / "rigid.tfm", pair.rigid)
     write_json(out_dir / "prealign.json", pair.report)
-    inputs = {
-        "fixed": fixed, "moving": moving, "fixed_mask": fixed_mask, "moving_mask": moving_mask,
-    }  # fmt: skip
+    inputs = {"fixed": fixed, "moving": moving, "fixed_mask": fixed_mask, "moving_mask": moving_mask}
     result = {key: pair.report[key] for key in ("dice_centred", "dice_aligned", "rotation_deg")}
     run.done(out_dir / "prealign.json", inputs=inputs, result=result)

@@ -15,11 +15,9 @@ if TYPE_CHECKING:
     from lcsd.io.points import Cloud
 
 
-def _register(
-    run: Run[RegisterSettings], fixed: "Cloud", moving: "Cloud", grid: "Grid | None"
-) -> "RegistrationResult":
+def _register(run: Run[RegisterSettings], fixed: "Cloud", moving: "Cloud", grid: "Grid | None") -> "RegistrationResult":
     """Register with a bar of iterations that shows the distance."""
-    from lcsd.divroc.register import register_clouds  # noqa: PLC0415
+    from lcsd.divroc.register import register_clouds
 
     total = sum(level.iterations for level in run.settings.schedule())
     if run.settings.method == "cpd":
@@ -31,19 +29,15 @@ def _register(
             bar.set_postfix_str(f"{distance:.4f}", refresh=False)
             bar.update(iteration - bar.n)
 
-        return register_clouds(
-            fixed, moving, settings=run.settings, grid=grid, device=run.device, progress=show
-        )
+        return register_clouds(fixed, moving, settings=run.settings, grid=grid, device=run.device, progress=show)
 
 
-def _write(
-    out_dir: Path, source: "CloudFile", moving: "Cloud", result: "RegistrationResult"
-) -> dict[str, object]:
+def _write(out_dir: Path, source: "CloudFile", moving: "Cloud", result: "RegistrationResult") -> dict[str, object]:
     """Write all results; return the figures."""
-    from lcsd.divroc.register import moved_cloud, summary  # noqa: PLC0415
-    from lcsd.io.fields import write_field  # noqa: PLC0415
-    from lcsd.io.files import write_json  # noqa: PLC0415
-    from lcsd.io.points import write_cloud  # noqa: PLC0415
+    from lcsd.divroc.register import moved_cloud, summary
+    from lcsd.io.fields import write_field
+    from lcsd.io.files import write_json
+    from lcsd.io.points import write_cloud
 
     write_field(out_dir / "field.nii.gz", result.field)
     inverse = out_dir / "inverse_field.nii.gz"
@@ -59,37 +53,41 @@ def _write(
     return content
 
 
-@click.command(
-    epilog="Example: lcsd register fixed.npz moving.npz --out-dir registration --grid fixed.nii.gz"
-)
+@click.command(epilog="Example: lcsd register fixed.npz moving.npz --out-dir registration --grid fixed.nii.gz")
 @click.argument("fixed_cloud", type=FILE)
 @click.argument("moving_cloud", type=FILE)
 @click.option("--out-dir", type=FILE, required=True, help="Folder of the results.")
 @click.option(
-    "--grid", "grid_image", type=FILE, default=None,
+    "--grid",
+    "grid_image",
+    type=FILE,
+    default=None,
     help="Image on whose voxels the field is written; else the fixed cloud's box plus 20 mm.",
-)  # fmt: skip
+)
 @click.option(
-    "--method", type=click.Choice(["divroc", "chamfer", "cpd"]), default=None,
+    "--method",
+    type=click.Choice(["divroc", "chamfer", "cpd"]),
+    default=None,
     help="What pulls the clouds together; short for --set method=...",
-)  # fmt: skip
+)
 @click.option("--fast", is_flag=True, help="Fewer and coarser steps; short for --set effort=fast.")
+@click.option("--symmetric", is_flag=True, help="Move both clouds to the middle and write inverse_field.nii.gz, too.")
 @click.option(
-    "--symmetric", is_flag=True,
-    help="Move both clouds to the middle and write inverse_field.nii.gz, too.",
-)  # fmt: skip
-@click.option(
-    "--frame", type=click.Choice(["lps", "ras"]), default="lps", show_default=True,
+    "--frame",
+    type=click.Choice(["lps", "ras"]),
+    default="lps",
+    show_default=True,
     help="Frame of both clouds' coordinates.",
-)  # fmt: skip
+)
 @click.option(
-    "--unit", type=click.Choice(["mm", "m"]), default="mm", show_default=True,
-    help="Unit of both clouds' coordinates.",
-)  # fmt: skip
+    "--unit", type=click.Choice(["mm", "m"]), default="mm", show_default=True, help="Unit of both clouds' coordinates."
+)
 @stage(
-    "register", RegisterSettings, on_device=True,
+    "register",
+    RegisterSettings,
+    on_device=True,
     shortcuts={"method": "method={}", "fast": "effort=fast", "symmetric": "symmetric=true"},
-)  # fmt: skip
+)
 def command(
     run: Run[RegisterSettings],
     fixed_cloud: Path,
@@ -106,9 +104,9 @@ def command(
     unit of FIXED_CLOUD if that is no .npz) and registration.json (distance per iteration,
     folding, std of log det J).
     """
-    from lcsd.clouds.formats import read_cloud_file  # noqa: PLC0415
-    from lcsd.divroc.register import check_pair  # noqa: PLC0415
-    from lcsd.io.images import read_image  # noqa: PLC0415
+    from lcsd.clouds.formats import read_cloud_file
+    from lcsd.divroc.register import check_pair
+    from lcsd.io.images import read_image
 
     source = read_cloud_file(fixed_cloud, frame=frame, unit=unit)
     moving = read_cloud_file(moving_cloud, frame=frame, unit=unit).cloud

@@ -11,39 +11,35 @@ from lcsd.settings.release import ReleaseSettings
 @click.command(epilog="Example: lcsd release results --set source=nlst")
 @click.argument("results", type=FILE)
 @click.argument("out", type=FILE, required=False)
+@click.option("--manifest", type=FILE, default=None, help="The build's manifest.  [default: RESULTS/cohort/pairs.tsv]")
 @click.option(
-    "--manifest", type=FILE, default=None,
-    help="The build's manifest.  [default: RESULTS/cohort/pairs.tsv]",
-)  # fmt: skip
-@click.option(
-    "--images",
-    is_flag=True,
-    help="Publish the CT scans on the common grid, too; short for --set images=true.",
+    "--images", is_flag=True, help="Publish the CT scans on the common grid, too; short for --set images=true."
 )
 @click.option(
-    "--replace",
-    is_flag=True,
-    help="OUT may be an earlier release: it and OUT.zip go once the new one is whole.",
+    "--replace", is_flag=True, help="OUT may be an earlier release: it and OUT.zip go once the new one is whole."
 )
 @stage("release", ReleaseSettings, seeded=True, shortcuts={"images": "images=true"})
-def command(
-    run: Run[ReleaseSettings], results: Path, out: Path | None, manifest: Path | None, replace: bool
-) -> None:
+def command(run: Run[ReleaseSettings], results: Path, out: Path | None, manifest: Path | None, replace: bool) -> None:
     """Write the publishable dataset of the build RESULTS into the folder OUT and OUT.zip.
 
     OUT is RESULTS/release by default and must be absent or empty. Cases that were rejected,
     discarded by a gate or are not finished are left out and counted. Every file is searched for
     identifiers; if one is found, nothing is published.
     """
-    from lcsd.release.choice import manifest_of  # noqa: PLC0415
-    from lcsd.release.release import write_release  # noqa: PLC0415
+    from lcsd.release.choice import manifest_of
+    from lcsd.release.release import write_release
 
     out = out or results / "release"
     manifest = manifest_of(results, manifest)
     done = write_release(
-        results, manifest, out, run.settings, seed=run.seed, replace=replace,
+        results,
+        manifest,
+        out,
+        run.settings,
+        seed=run.seed,
+        replace=replace,
         progress=lambda cases: run.progress(cases, label="cases", total=len(cases), unit="case"),
-    )  # fmt: skip
+    )
     if done.too_short:
         say(
             f"lcsd release: warning: {done.too_short} names of cases or patients are too short to "

@@ -19,47 +19,63 @@ from lcsd.settings.report import DEFAULT_VIEWS, ReportSettings
 
 @click.command(epilog="Example: lcsd report results --manifest pairs.tsv")
 @click.argument("results", type=FILE)
+@click.option("--manifest", type=FILE, help="Pairs manifest: which cases are expected.  [default: all found]")
 @click.option(
-    "--manifest", type=FILE, help="Pairs manifest: which cases are expected.  [default: all found]"
+    "--views",
+    type=click.IntRange(0),
+    default=DEFAULT_VIEWS,
+    show_default=True,
+    help="Largest number of pictures of cases on the overview.",
 )
 @click.option(
-    "--views", type=click.IntRange(0), default=DEFAULT_VIEWS, show_default=True,
-    help="Largest number of pictures of cases on the overview.",
-)  # fmt: skip
-@click.option(
-    "--pages", type=click.IntRange(0), help="Largest number of new pages of cases; the same as "
+    "--pages",
+    type=click.IntRange(0),
+    help="Largest number of new pages of cases; the same as "
     "--set pages=N. 0 keeps those that are up to date.  [default: the setting, 60]",
-)  # fmt: skip
+)
+@click.option("--config", "config_file", type=FILE, help="Configuration file; this command reads its section report.")
 @click.option(
-    "--config", "config_file", type=FILE,
-    help="Configuration file; this command reads its section report.",
-)  # fmt: skip
-@click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE",
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
     help="Override one setting of the section report; the value is YAML. Repeatable.",
-)  # fmt: skip
+)
 @click.option(
-    "--threads", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="all cores",
+    "--threads",
+    type=click.IntRange(1),
+    default=os.cpu_count() or 1,
+    show_default="all cores",
     help="CPU threads to use.",
-)  # fmt: skip
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
 def command(
-    *, results: Path, manifest: Path | None, views: int, pages: int | None,
-    config_file: Path | None, assignments: tuple[str, ...], threads: int, as_json: bool,
-) -> None:  # fmt: skip
+    *,
+    results: Path,
+    manifest: Path | None,
+    views: int,
+    pages: int | None,
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+    threads: int,
+    as_json: bool,
+) -> None:
     """Write RESULTS/report/ over whatever the build holds: index.html, tables, figures, cases/.
 
     A page of a case is made again only if its files or the settings have changed. Failed and
     unfinished cases are listed with the reason; a broken file is named and left out.
     """
     set_threads(threads)
-    from lcsd.report.report import PAGES_NAME, write_report  # noqa: PLC0415
+    from lcsd.report.report import PAGES_NAME, write_report
 
     terminal = sys.stderr.isatty()
     progress = functools.partial(
-        tqdm, desc="report: cases", unit="case", ascii=not terminal,
+        tqdm,
+        desc="report: cases",
+        unit="case",
+        ascii=not terminal,
         mininterval=0.1 if terminal else PLAIN_PROGRESS_SECONDS,
-    )  # fmt: skip
+    )
     if pages is not None:
         assignments = (*assignments, f"pages={pages}")
     try:
@@ -67,9 +83,7 @@ def command(
             settings, _ = read_sections("report", ReportSettings, {}, config_file, assignments)
             recorded = {**settings.model_dump(mode="json"), "views": views, "threads": threads}
             recorder = Recorder("report", recorded, written=written)
-            summary = write_report(
-                results, manifest=manifest, views=views, settings=settings, progress=progress
-            )
+            summary = write_report(results, manifest=manifest, views=views, settings=settings, progress=progress)
             # Pages that were up to date are part of the report, too.
             written.extend(sorted((summary.page.parent / PAGES_NAME).glob("*.html")))
             inputs = {"manifest": manifest} if manifest is not None and manifest.exists() else {}
@@ -82,12 +96,15 @@ def command(
     if as_json:
         print_result(
             {
-                "page": str(summary.page), "done": summary.done, "waiting": summary.waiting,
-                "discarded": summary.discarded, "quarantined": summary.quarantined,
+                "page": str(summary.page),
+                "done": summary.done,
+                "waiting": summary.waiting,
+                "discarded": summary.discarded,
+                "quarantined": summary.quarantined,
                 "problems": len(summary.problems),
             },
             as_json=True,
-        )  # fmt: skip
+        )
     else:
         click.echo(summary.line())
         click.echo(str(summary.page))

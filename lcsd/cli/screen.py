@@ -19,10 +19,11 @@ from lcsd.settings.screen import ScreenSettings
 @click.option("--moving-mask", help="Lung mask of MOVING to take instead of segmenting.")
 @SERIES_DIR
 @stage(
-    "screen", ScreenSettings,
+    "screen",
+    ScreenSettings,
     also={"fetch": FetchSettings, "convert": ConvertSettings, "lungs": LungsSettings},
     on_device=True,
-)  # fmt: skip
+)
 def command(
     run: Run[ScreenSettings],
     fixed: str,
@@ -41,9 +42,9 @@ def command(
     that cannot be used is a result, too: its verdict is rejected, with the reason, and the exit
     code is 0. No image is kept.
     """
-    from lcsd.io.files import write_json  # noqa: PLC0415
-    from lcsd.names import is_series_uid  # noqa: PLC0415
-    from lcsd.selection.screen import screen_pair  # noqa: PLC0415
+    from lcsd.io.files import write_json
+    from lcsd.names import is_series_uid
+    from lcsd.selection.screen import screen_pair
 
     record, reason = screen_pair(
         (fixed, moving),
@@ -59,18 +60,10 @@ def command(
         # A broken scan is set aside by name; implausible or unlike lungs are but a verdict.
         run.reject(reason)
     write_json(out, record)
-    sources = {
-        "fixed": fixed, "moving": moving, "fixed_mask": fixed_mask, "moving_mask": moving_mask,
-    }  # fmt: skip
+    sources = {"fixed": fixed, "moving": moving, "fixed_mask": fixed_mask, "moving_mask": moving_mask}
     # Series have their own checksums, and may be gone by now.
     inputs = {
-        name: Path(source)
-        for name, source in sources.items()
-        if source is not None and not is_series_uid(source)
+        name: Path(source) for name, source in sources.items() if source is not None and not is_series_uid(source)
     }
     shown = ("verdict", "code", "dice", "fixed_volume_l", "moving_volume_l")
-    run.done(
-        out,
-        inputs=inputs,
-        result={key: record[key] for key in shown if record.get(key) is not None},
-    )
+    run.done(out, inputs=inputs, result={key: record[key] for key in shown if record.get(key) is not None})

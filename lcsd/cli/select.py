@@ -11,22 +11,17 @@ from lcsd.settings.select import SelectSettings
 
 @click.command(epilog="Example: lcsd select results --candidates results/cohort/candidates.tsv")
 @click.argument("results", type=FILE)
+@click.option("--candidates", type=FILE, default=None, help="Table of candidates, as lcsd cohort writes it.")
 @click.option(
-    "--candidates", type=FILE, default=None, help="Table of candidates, as lcsd cohort writes it."
-)
-@click.option(
-    "--manifest", type=FILE, default=None,
+    "--manifest",
+    type=FILE,
+    default=None,
     help="With --test: the build's manifest.  [default: RESULTS/cohort/pairs.tsv]",
-)  # fmt: skip
+)
 @click.option("--test", is_flag=True, help="Choose the test cases of a finished test pool instead.")
 @stage("select", SelectSettings, also={"screen": ScreenSettings}, seeded=True)
 def command(
-    run: Run[SelectSettings],
-    results: Path,
-    *,
-    candidates: Path | None,
-    manifest: Path | None,
-    test: bool,
+    run: Run[SelectSettings], results: Path, *, candidates: Path | None, manifest: Path | None, test: bool
 ) -> None:
     """Choose the pairs of the build RESULTS by their motion.
 
@@ -36,15 +31,17 @@ def command(
 
     With --test: the cases of the test pool that corrfield moves furthest; writes test.tsv.
     """
-    from lcsd.errors import BadInputError  # noqa: PLC0415
-    from lcsd.selection.select import select_pairs  # noqa: PLC0415
-    from lcsd.selection.select_test import select_test  # noqa: PLC0415
+    from lcsd.errors import BadInputError
+    from lcsd.selection.select import select_pairs
+    from lcsd.selection.select_test import select_test
 
     if test == (candidates is not None) or (manifest is not None and not test):
         raise BadInputError(
-            "the options do not fit", code="bad_option", field="--candidates, --test, --manifest",
+            "the options do not fit",
+            code="bad_option",
+            field="--candidates, --test, --manifest",
             expected="the table of candidates, or --test with or without a manifest",
-        )  # fmt: skip
+        )
     folder = results / "cohort"
     if candidates is None:
         manifest = manifest or folder / "pairs.tsv"
@@ -52,21 +49,21 @@ def command(
         _warn_if_few(pool.count("selected"), run.settings.test_count, "test cases")
         verdicts = ("selected", "spare", "rejected", "quarantined")
         run.done(
-            folder / "test.tsv", inputs={"manifest": manifest},
-            result={name: pool.count(name) for name in verdicts},
-        )  # fmt: skip
+            folder / "test.tsv", inputs={"manifest": manifest}, result={name: pool.count(name) for name in verdicts}
+        )
         return
     chosen = select_pairs(results, candidates, run.settings, run.sections["screen"], seed=run.seed)
     _warn_if_few(chosen.count("train"), run.settings.count, "training pairs")
     run.done(
-        folder / "pairs.tsv", inputs={"candidates": candidates},
+        folder / "pairs.tsv",
+        inputs={"candidates": candidates},
         result={
             "screened": len(chosen.rows),
             "accepted": sum(row["verdict"] == "accepted" for row in chosen.rows),
             "train": chosen.count("train"),
             "test_pool": chosen.count("test_pool"),
         },
-    )  # fmt: skip
+    )
 
 
 def _warn_if_few(found: int, wanted: int, what: str) -> None:

@@ -29,33 +29,43 @@ START_S = 120.0
 @click.command(epilog="Example: lcsd status --config my.yaml --watch")
 @click.argument("results", type=FILE, required=False)
 @click.option(
-    "--config", "config_file", type=FILE,
+    "--config",
+    "config_file",
+    type=FILE,
     help="Configuration of the build: which cases are to be done.  [default: those that are there]",
-)  # fmt: skip
+)
 @click.option("--manifest", type=FILE, help="Pairs manifest, instead of the configuration's.")
 @click.option(
-    "--directory", type=FILE,
-    help="Folder in which snakemake was called.  [default: found here or above RESULTS]",
-)  # fmt: skip
+    "--directory", type=FILE, help="Folder in which snakemake was called.  [default: found here or above RESULTS]"
+)
 @click.option("--watch", is_flag=True, help="Look again and again, until the build has ended.")
 @click.option(
-    "--interval", type=click.IntRange(1, 3600), default=WATCH_SECONDS, show_default=True,
+    "--interval",
+    type=click.IntRange(1, 3600),
+    default=WATCH_SECONDS,
+    show_default=True,
     help="With --watch: seconds between two looks.",
-)  # fmt: skip
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
 def command(
-    *, results: Path | None, config_file: Path | None, manifest: Path | None,
-    directory: Path | None, watch: bool, interval: int, as_json: bool,
-) -> None:  # fmt: skip
+    *,
+    results: Path | None,
+    config_file: Path | None,
+    manifest: Path | None,
+    directory: Path | None,
+    watch: bool,
+    interval: int,
+    as_json: bool,
+) -> None:
     """Say how far the build RESULTS is, also while it runs: it is only read, and not locked.
 
     Jobs of every stage by state, pace, time left, slowest cases, last errors. RESULTS is the
     configuration's by default. With --watch on a terminal the screen is drawn again; elsewhere each
     look is one line.
     """
-    from lcsd.build.plan import Build  # noqa: PLC0415
-    from lcsd.monitor.speed import Records  # noqa: PLC0415
-    from lcsd.monitor.status import status  # noqa: PLC0415
+    from lcsd.build.plan import Build
+    from lcsd.monitor.speed import Records
+    from lcsd.monitor.status import status
 
     records = Records()
     try:
@@ -65,9 +75,11 @@ def command(
                 build = Build.from_file(config_file, manifest=manifest, results=results)
             elif results is None:
                 raise BadInputError(
-                    "no build is named", code="missing_option", field="RESULTS",
+                    "no build is named",
+                    code="missing_option",
+                    field="RESULTS",
                     expected="the folder of a build, or --config",
-                )  # fmt: skip
+                )
             folder = Path(build.results) if build is not None else results
             assert folder is not None  # noqa: S101 - one of the two is there
             seen: set[str] = set()
@@ -110,7 +122,7 @@ def _no_collector() -> Iterator[None]:
 
 
 def _show(found: "Status", *, as_json: bool, watch: bool) -> None:
-    from lcsd.monitor.status import line, text  # noqa: PLC0415
+    from lcsd.monitor.status import line, text
 
     if as_json:
         click.echo(json.dumps(found.to_dict(), sort_keys=True))

@@ -14,10 +14,7 @@ from lcsd.errors import LcsdError, printable
 
 @click.command(epilog="Example: lcsd verify results/release")
 @click.argument("folder", metavar="DIR", type=FILE)
-@click.option(
-    "--manifest", type=FILE,
-    help="Of a build: its cases, each of which must have the files of every stage.",
-)  # fmt: skip
+@click.option("--manifest", type=FILE, help="Of a build: its cases, each of which must have the files of every stage.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
 def command(*, folder: Path, manifest: Path | None, as_json: bool) -> None:
     """Compare every file of DIR with the checksums that were written with it.
@@ -26,27 +23,33 @@ def command(*, folder: Path, manifest: Path | None, as_json: bool) -> None:
     its cases, cohort and report). Prints a line per difference: changed, missing, extra, or
     outdated (made from a file that has changed since). Exit code 1 if there is any.
     """
-    from lcsd.monitor.verify import bytes_to_check, verify  # noqa: PLC0415
+    from lcsd.monitor.verify import bytes_to_check, verify
 
     terminal = sys.stderr.isatty()
     try:
         with (
             failures_named(),
             tqdm(
-                desc="verify", total=bytes_to_check(folder), unit="B", unit_scale=True,
-                ascii=not terminal, mininterval=0.1 if terminal else PLAIN_PROGRESS_SECONDS,
+                desc="verify",
+                total=bytes_to_check(folder),
+                unit="B",
+                unit_scale=True,
+                ascii=not terminal,
+                mininterval=0.1 if terminal else PLAIN_PROGRESS_SECONDS,
             ) as bar,
-        ):  # fmt: skip
+        ):
             result = verify(folder, manifest=manifest, progress=bar.update)
     except LcsdError as error:
         say(f"lcsd verify: error: {error.message}")
         sys.exit(error.exit_code)
     if as_json:
         record = {
-            "what": result.what, "folder": str(folder), "files": result.files,
+            "what": result.what,
+            "folder": str(folder),
+            "files": result.files,
             "size_bytes": result.size_bytes,
             "differences": [vars(difference) for difference in result.differences],
-        }  # fmt: skip
+        }
         click.echo(json.dumps(record, sort_keys=True))
     else:
         for difference in result.differences:

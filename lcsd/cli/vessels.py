@@ -20,22 +20,27 @@ if TYPE_CHECKING:
 @click.argument("output", type=FILE, required=False)
 @click.option("--lungs", type=FILE, default=None, help="Lung mask on the grid of IMAGE; required.")
 @click.option(
-    "--backend", type=click.Choice(["objectness", "totalsegmentator"]), default=None,
+    "--backend",
+    type=click.Choice(["objectness", "totalsegmentator"]),
+    default=None,
     help="What segments; overrides the setting backend.",
-)  # fmt: skip
+)
 @click.option(
-    "--given", type=FILE, default=None,
+    "--given",
+    type=FILE,
+    default=None,
     help="Your own vessel map in the scan's native space; it is put on the grid instead.",
-)  # fmt: skip
+)
 @click.option(
-    "--rigid", type=FILE, default=None,
-    help="With --given for a follow-up scan: rigid.tfm of the pre-alignment.",
-)  # fmt: skip
+    "--rigid", type=FILE, default=None, help="With --given for a follow-up scan: rigid.tfm of the pre-alignment."
+)
 @click.option(
-    "--batch", type=FILE, default=None,
+    "--batch",
+    type=FILE,
+    default=None,
     help="Table (.tsv) with the columns image, lungs, output and, if wanted, rejected (where a "
     "failure of this scan is recorded); paths are relative to it. Instead of IMAGE and OUTPUT.",
-)  # fmt: skip
+)
 @stage("vessels", VesselsSettings, on_device=True, shortcuts={"backend": "backend={}"})
 def command(
     run: Run[VesselsSettings],
@@ -64,7 +69,7 @@ def command(
         _make_all(run, batch)
     elif image is not None and output is not None and lungs is not None:
         if given is None:
-            from lcsd.vessels.vessels import vessel_maker  # noqa: PLC0415
+            from lcsd.vessels.vessels import vessel_maker
 
             with vessel_maker(run.settings, on=run.compute) as make:
                 _make(run, make, image, lungs, output)
@@ -72,37 +77,35 @@ def command(
             _put_on_grid(run, image, lungs, output, given=given, rigid=rigid)
 
 
-def _check_usage(
-    batch: Path | None, needed: Mapping[str, Path | None], optional: Mapping[str, Path | None]
-) -> None:
+def _check_usage(batch: Path | None, needed: Mapping[str, Path | None], optional: Mapping[str, Path | None]) -> None:
     """Refuse options that do not go together; ``optional``: --given and --rigid."""
     for name, value in {**needed, **optional}.items():
         if batch is not None and value is not None:
             raise BadInputError(
-                "--batch names all files itself", code="bad_usage", field=name,
+                "--batch names all files itself",
+                code="bad_usage",
+                field=name,
                 remedy="leave it out, or leave --batch out",
-            )  # fmt: skip
+            )
         if batch is None and value is None and name in needed:
             raise BadInputError(
-                "no file is named", code="bad_usage", field=name,
+                "no file is named",
+                code="bad_usage",
+                field=name,
                 expected="IMAGE OUTPUT --lungs MASK, or --batch LIST",
                 remedy="see lcsd vessels --help",
-            )  # fmt: skip
+            )
     if optional["--rigid"] is not None and optional["--given"] is None:
         raise BadInputError(
-            "--rigid moves a given vessel map", code="bad_usage", field="--rigid",
+            "--rigid moves a given vessel map",
+            code="bad_usage",
+            field="--rigid",
             remedy="give --given too, or leave --rigid out",
-        )  # fmt: skip
+        )
 
 
-def _make(
-    run: Run[VesselsSettings],
-    make: "VesselMaker",
-    image: Path,
-    lungs: Path,
-    output: Path,
-) -> None:
-    from lcsd.io.images import read_image, read_mask, write_mask  # noqa: PLC0415
+def _make(run: Run[VesselsSettings], make: "VesselMaker", image: Path, lungs: Path, output: Path) -> None:
+    from lcsd.io.images import read_image, read_mask, write_mask
 
     scan = read_image(image)
     found = make(scan, read_mask(lungs, like=scan.grid), file=image)
@@ -117,8 +120,8 @@ def _make(
 
 
 def _make_all(run: Run[VesselsSettings], batch: Path) -> None:
-    from lcsd.vessels.batch import read_list  # noqa: PLC0415
-    from lcsd.vessels.vessels import vessel_maker  # noqa: PLC0415
+    from lcsd.vessels.batch import read_list
+    from lcsd.vessels.vessels import vessel_maker
 
     jobs = read_list(batch)
     failed = 0
@@ -144,23 +147,20 @@ def _make_all(run: Run[VesselsSettings], batch: Path) -> None:
                 clear_rejection(job.rejected, stage=run.stage, target=job.output)
     if failed:
         raise WorkError(
-            "some scans failed, the others are made", code="batch_incomplete", file=batch,
-            expected=f"{len(jobs)} scans", found=f"{len(jobs) - failed}",
+            "some scans failed, the others are made",
+            code="batch_incomplete",
+            file=batch,
+            expected=f"{len(jobs)} scans",
+            found=f"{len(jobs) - failed}",
             remedy="see the lines above; the same command goes on with those",
-        )  # fmt: skip
+        )
 
 
 def _put_on_grid(
-    run: Run[VesselsSettings],
-    image: Path,
-    lungs: Path,
-    output: Path,
-    *,
-    given: Path,
-    rigid: Path | None,
+    run: Run[VesselsSettings], image: Path, lungs: Path, output: Path, *, given: Path, rigid: Path | None
 ) -> None:
-    from lcsd.io.images import read_image, read_rigid, write_mask  # noqa: PLC0415
-    from lcsd.vessels.vessels import given_vessels  # noqa: PLC0415
+    from lcsd.io.images import read_image, read_rigid, write_mask
+    from lcsd.vessels.vessels import given_vessels
 
     transform = read_rigid(rigid) if rigid is not None else None
     mask = given_vessels(given, read_image(image).grid, rigid=transform)

@@ -36,7 +36,7 @@ def _one_line() -> Iterator[None]:
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
 def list_models(*, as_json: bool) -> None:
     """List which models each use of TotalSegmentator loads, and the commands that get them."""
-    from lcsd.totalsegmentator.models import TASKS  # noqa: PLC0415
+    from lcsd.totalsegmentator.models import TASKS
 
     uses = {
         f"{name}{', robust_crop' if robust else ''}": task.models(robust_crop=robust)
@@ -44,8 +44,7 @@ def list_models(*, as_json: bool) -> None:
         for robust in ([False] if task.robust or name == "lobes_fastest" else [False, True])
     }
     result: dict[str, object] = {
-        use: [{"folder": m.path.as_posix(), "command": m.command} for m in models]
-        for use, models in uses.items()
+        use: [{"folder": m.path.as_posix(), "command": m.command} for m in models] for use, models in uses.items()
     }
     if as_json:
         print_result(result, as_json=True)
@@ -61,9 +60,8 @@ def list_models(*, as_json: bool) -> None:
 @click.argument("folder", type=FILE, required=False)
 @click.option("--record", is_flag=True, help="Store the SHA-256 of what is there.")
 @click.option(
-    "--file", "record_file", type=FILE, default=None,
-    help="Record to write or to compare with; default: the user's.",
-)  # fmt: skip
+    "--file", "record_file", type=FILE, default=None, help="Record to write or to compare with; default: the user's."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
 def check(folder: Path | None, *, record: bool, record_file: Path | None, as_json: bool) -> None:
     """Check which models FOLDER holds, whether they are whole, and their SHA-256.
@@ -71,19 +69,21 @@ def check(folder: Path | None, *, record: bool, record_file: Path | None, as_jso
     Without FOLDER: TOTALSEG_WEIGHTS_PATH, else TotalSegmentator's folder in the home. Once hashes
     are recorded, every run compares them and refuses other files.
     """
-    from lcsd.totalsegmentator.hashes import check_hashes, default_record, record_hashes  # noqa: PLC0415
-    from lcsd.totalsegmentator.models import MODELS  # noqa: PLC0415
-    from lcsd.totalsegmentator.weights import check_weights, weights_folder  # noqa: PLC0415
+    from lcsd.totalsegmentator.hashes import check_hashes, default_record, record_hashes
+    from lcsd.totalsegmentator.models import MODELS
+    from lcsd.totalsegmentator.weights import check_weights, weights_folder
 
     with _one_line():
         place = weights_folder(folder)
         present = [m for m in MODELS if (place / m.folder).exists()]
         if not present:
             raise WorkError(
-                "no model that lcsd uses is here", code="weights_missing", file=place,
+                "no model that lcsd uses is here",
+                code="weights_missing",
+                file=place,
                 expected=", ".join(m.folder for m in MODELS),
                 remedy="see lcsd weights list for the commands that get them",
-            )  # fmt: skip
+            )
         check_weights(place, present)
         if record:
             written = record_hashes(place, present, record_file)

@@ -20,10 +20,7 @@ OPEN_BALL_MARGIN = 1e-9
 
 @numba.njit(cache=True)  # type: ignore[misc]
 def _paint_thickness(
-    depth: NDArray[np.float64],
-    voxels: NDArray[np.int64],
-    spacing: NDArray[np.float64],
-    thickness: NDArray[np.float64],
+    depth: NDArray[np.float64], voxels: NDArray[np.int64], spacing: NDArray[np.float64], thickness: NDArray[np.float64]
 ) -> None:
     """Give each voxel the largest depth of all inscribed balls that cover it."""
     shape = depth.shape
@@ -36,11 +33,7 @@ def _paint_thickness(
         for i in range(max(0, z - reach_z), min(shape[0], z + reach_z + 1)):
             for j in range(max(0, y - reach_y), min(shape[1], y + reach_y + 1)):
                 for k in range(max(0, x - reach_x), min(shape[2], x + reach_x + 1)):
-                    squared = (
-                        ((i - z) * spacing[0]) ** 2
-                        + ((j - y) * spacing[1]) ** 2
-                        + ((k - x) * spacing[2]) ** 2
-                    )
+                    squared = ((i - z) * spacing[0]) ** 2 + ((j - y) * spacing[1]) ** 2 + ((k - x) * spacing[2]) ** 2
                     # The ball is open: its surface touches the nearest background voxel centre.
                     if squared < radius * radius - OPEN_BALL_MARGIN and thickness[i, j, k] < radius:
                         thickness[i, j, k] = radius
@@ -103,9 +96,12 @@ def dense_cloud(vessels: Image, *, meta: dict[str, Any] | None = None) -> Cloud:
     mask = vessels.array != 0
     if not mask.any():
         raise BadInputError(
-            "the vessel mask is empty", code="empty_vessels", expected="at least one voxel",
-            found="0 voxels", remedy="look at the scan and its vessel segmentation",
-        )  # fmt: skip
+            "the vessel mask is empty",
+            code="empty_vessels",
+            expected="at least one voxel",
+            found="0 voxels",
+            remedy="look at the scan and its vessel segmentation",
+        )
     where = np.argwhere(mask)
     labels = vessels.array[mask]
     spacing = vessels.grid.spacing

@@ -56,9 +56,7 @@ class CloudFile:
 
 def _broken(path: Path, why: object, *, expected: str) -> BadInputError:
     text = " ".join(str(why).split())
-    return BadInputError(
-        f"not a readable cloud ({text})", code="bad_cloud_file", file=path, expected=expected
-    )
+    return BadInputError(f"not a readable cloud ({text})", code="bad_cloud_file", file=path, expected=expected)
 
 
 def _labels(values: Any, path: Path) -> Labels:
@@ -66,9 +64,13 @@ def _labels(values: Any, path: Path) -> Labels:
     found = np.asarray(values)
     if found.shape and (found != found.astype(np.uint8)).any():
         raise BadInputError(
-            "labels are not small whole numbers", code="bad_labels", file=path, field=LABEL,
-            expected="0 to 255", found=f"{found.min()} to {found.max()}",
-        )  # fmt: skip
+            "labels are not small whole numbers",
+            code="bad_labels",
+            file=path,
+            field=LABEL,
+            expected="0 to 255",
+            found=f"{found.min()} to {found.max()}",
+        )
     return found.astype(np.uint8)
 
 
@@ -85,7 +87,7 @@ def _read_npy(path: Path) -> tuple[Points, Labels, Writer]:
 
 def _read_table(path: Path) -> tuple[Points, Labels, Writer]:
     """Read a table: by comma if ``.csv``, by white space or comma else; x, y, z by name if any."""
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     how: dict[str, Any] = {"sep": ","} if path.suffix.lower() == ".csv" else {"sep": r"[\s,]+"}
     how |= {"comment": "#", "engine": "python", "skipinitialspace": True}
@@ -114,7 +116,7 @@ def _read_table(path: Path) -> tuple[Points, Labels, Writer]:
 
 
 def _read_ply(path: Path) -> tuple[Points, Labels, Writer]:
-    import plyfile  # noqa: PLC0415
+    import plyfile
 
     check_ply(path)
     content = plyfile.PlyData.read(str(path))
@@ -136,12 +138,7 @@ def _updated(reader: Any) -> str:
 
     VTK raises nothing: it prints. A reader's warnings (a newer version of the format) do not count.
     """
-    from vtkmodules.vtkCommonCore import (  # noqa: PLC0415
-        vtkLogger,
-        vtkObject,
-        vtkOutputWindow,
-        vtkStringOutputWindow,
-    )
+    from vtkmodules.vtkCommonCore import vtkLogger, vtkObject, vtkOutputWindow, vtkStringOutputWindow
 
     errors: list[str] = []
     reader.AddObserver("ErrorEvent", lambda *_: errors.append("damaged"))
@@ -161,12 +158,9 @@ def _updated(reader: Any) -> str:
 
 
 def _read_vtk(path: Path) -> tuple[Points, Labels, Writer]:
-    from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy  # noqa: PLC0415
-    from vtkmodules.vtkIOLegacy import vtkPolyDataReader, vtkPolyDataWriter  # noqa: PLC0415
-    from vtkmodules.vtkIOXML import (  # noqa: PLC0415
-        vtkXMLPolyDataReader,
-        vtkXMLPolyDataWriter,
-    )
+    from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+    from vtkmodules.vtkIOLegacy import vtkPolyDataReader, vtkPolyDataWriter
+    from vtkmodules.vtkIOXML import vtkXMLPolyDataReader, vtkXMLPolyDataWriter
 
     xml = path.suffix.lower() == ".vtp"
     if xml:
@@ -196,7 +190,7 @@ def _read_vtk(path: Path) -> tuple[Points, Labels, Writer]:
 
 
 def _read_torch(path: Path) -> tuple[Points, Labels, Writer]:
-    import torch  # noqa: PLC0415
+    import torch
 
     # Without code in the file: a pickle may run anything.
     content = torch.load(path, map_location="cpu", weights_only=True)
@@ -256,10 +250,7 @@ def _read_own(path: Path, frame: Frame, unit: Unit) -> CloudFile:
         own = _from_lps_mm(moved, frame, unit).astype(np.float32)
         write_cloud(to, Cloud(own, cloud.index, cloud.label, cloud.radius, cloud.weight))
 
-    return CloudFile(
-        Cloud(world, cloud.index, cloud.label, cloud.radius, cloud.weight, cloud.meta),
-        ".npz", write,
-    )  # fmt: skip
+    return CloudFile(Cloud(world, cloud.index, cloud.label, cloud.radius, cloud.weight, cloud.meta), ".npz", write)
 
 
 def read_cloud_file(path: Path, *, frame: Frame = "lps", unit: Unit = "mm") -> CloudFile:
@@ -285,9 +276,12 @@ def read_cloud_file(path: Path, *, frame: Frame = "lps", unit: Unit = "mm") -> C
         return _read_own(path, frame, unit)
     if suffix not in _READERS:
         raise BadInputError(
-            "unknown format of a cloud", code="unknown_format", file=path,
-            expected=", ".join(SUFFIXES), found=suffix or "no suffix",
-        )  # fmt: skip
+            "unknown format of a cloud",
+            code="unknown_format",
+            file=path,
+            expected=", ".join(SUFFIXES),
+            found=suffix or "no suffix",
+        )
     read, expected = _READERS[suffix]
     require_file(path)
     try:
@@ -299,9 +293,13 @@ def read_cloud_file(path: Path, *, frame: Frame = "lps", unit: Unit = "mm") -> C
     check_points(points, file=path)
     if labels is not None and len(labels) != len(points):
         raise BadInputError(
-            "labels and points differ in number", code="length_mismatch", file=path, field=LABEL,
-            expected=len(points), found=len(labels),
-        )  # fmt: skip
+            "labels and points differ in number",
+            code="length_mismatch",
+            file=path,
+            field=LABEL,
+            expected=len(points),
+            found=len(labels),
+        )
 
     def write(to: Path, moved: Points) -> None:
         with atomic_path(to) as temporary:

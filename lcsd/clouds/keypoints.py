@@ -44,10 +44,7 @@ class KeypointReport:
 
     def figures(self) -> dict[str, Any]:
         """Return the figures for printing and for the cloud's metadata."""
-        return {
-            "points": self.sparse, "dense_points": self.dense, "sigma": self.sigma,
-            "warnings": list(self.warnings),
-        }  # fmt: skip
+        return {"points": self.sparse, "dense_points": self.dense, "sigma": self.sigma, "warnings": list(self.warnings)}
 
 
 @dataclass(frozen=True)
@@ -113,9 +110,7 @@ def nearest_neighbours(coordinates: NDArray[np.float64], k: int, *, workers: int
     return Neighbours(index, squared)
 
 
-def local_maxima(
-    neighbours: Neighbours, *, j: int, sigma: float, tie_tolerance: float
-) -> NDArray[np.bool_]:
+def local_maxima(neighbours: Neighbours, *, j: int, sigma: float, tie_tolerance: float) -> NDArray[np.bool_]:
     """Return which points have the largest density among their j nearest, shape (N,).
 
     Notes
@@ -167,10 +162,14 @@ def find_keypoints(
     check_points(points, file=file)
     if len(points) < settings.k:
         raise BadInputError(
-            "the cloud has fewer points than neighbours are needed", code="fewer_points_than_k",
-            file=file, field="k", expected=f">= {settings.k} points", found=len(points),
+            "the cloud has fewer points than neighbours are needed",
+            code="fewer_points_than_k",
+            file=file,
+            field="k",
+            expected=f">= {settings.k} points",
+            found=len(points),
             remedy="check the vessel mask, or lower keypoints.k and keypoints.j",
-        )  # fmt: skip
+        )
     if len(points) < settings.min_points:
         shortage = f"the dense cloud has {len(points)} points, fewer than {settings.min_points}"
         return _shortage(len(points), shortage, settings, file)
@@ -179,9 +178,7 @@ def find_keypoints(
     best = 0
     for step in range(steps):
         sigma = round(settings.sigma_start + step * settings.sigma_step, 9)
-        kept = local_maxima(
-            neighbours, j=settings.j, sigma=sigma, tie_tolerance=settings.tie_tolerance
-        )
+        kept = local_maxima(neighbours, j=settings.j, sigma=sigma, tie_tolerance=settings.tie_tolerance)
         best = int(kept.sum())
         if best >= settings.min_points:
             return np.flatnonzero(kept), KeypointReport(len(points), best, sigma)
@@ -194,18 +191,17 @@ def _shortage(
 ) -> tuple[NDArray[np.int64], KeypointReport]:
     if settings.on_shortage == "error":
         raise BadInputError(
-            shortage, code="too_few_keypoints", file=file, field="min_points",
+            shortage,
+            code="too_few_keypoints",
+            file=file,
+            field="min_points",
             remedy="lower keypoints.min_points, raise sigma_limit, or set on_shortage: all",
-        )  # fmt: skip
+        )
     return np.arange(count), KeypointReport(count, count, None, (f"{shortage}: all are kept",))
 
 
 def sparse_cloud(
-    dense: Cloud,
-    settings: KeypointsSettings,
-    *,
-    file: Path | None = None,
-    workers: int = 1,
+    dense: Cloud, settings: KeypointsSettings, *, file: Path | None = None, workers: int = 1
 ) -> tuple[Cloud, KeypointReport]:
     """Return the sparse cloud of a dense one, and how it was chosen.
 
@@ -219,26 +215,23 @@ def sparse_cloud(
     spacing = dense.meta.get("spacing_mm")
     if not isinstance(spacing, list) or not spacing:
         raise BadInputError(
-            "the cloud does not say its voxel spacing", code="no_spacing", file=file,
-            field="meta.spacing_mm", expected="[x, y, z] mm", found=spacing,
+            "the cloud does not say its voxel spacing",
+            code="no_spacing",
+            file=file,
+            field="meta.spacing_mm",
+            expected="[x, y, z] mm",
+            found=spacing,
             remedy="make it with 'lcsd cloud'",
-        )  # fmt: skip
+        )
     # On anisotropic voxels the edge of the cube of equal volume counts as one voxel.
     voxel_mm = float(np.prod(spacing) ** (1 / len(spacing)))
-    rows, report = find_keypoints(
-        dense.points, voxel_mm=voxel_mm, settings=settings, file=file, workers=workers
-    )
+    rows, report = find_keypoints(dense.points, voxel_mm=voxel_mm, settings=settings, file=file, workers=workers)
     cloud = Cloud(
         points=dense.points[rows],
         index=rows,
         label=None if dense.label is None else dense.label[rows],
         radius=None if dense.radius is None else dense.radius[rows],
         weight=None if dense.weight is None else dense.weight[rows],
-        meta={
-            **dense.meta,
-            "stage": "keypoints",
-            "settings": settings.model_dump(mode="json"),
-            **report.figures(),
-        },
+        meta={**dense.meta, "stage": "keypoints", "settings": settings.model_dump(mode="json"), **report.figures()},
     )
     return cloud, report

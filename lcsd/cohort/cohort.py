@@ -72,11 +72,9 @@ class Cohort:
         ]
         lines += [
             f"{self.count(role)} of {wanted} pairs for {role}: the candidates are used up"
-            for role, wanted in (
-                ("train", self.settings.train), ("test_pool", self.settings.test_pool),
-            )
+            for role, wanted in (("train", self.settings.train), ("test_pool", self.settings.test_pool))
             if self.count(role) < wanted
-        ]  # fmt: skip
+        ]
         return lines
 
 
@@ -91,9 +89,8 @@ def read_ids(kind: str, given: Sequence[str], file: Path | None) -> tuple[str, .
             text = require_file(file).read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise BadInputError(
-                f"not a text file ({error})", code="bad_list", file=file,
-                expected="one identifier a line",
-            ) from error  # fmt: skip
+                f"not a text file ({error})", code="bad_list", file=file, expected="one identifier a line"
+            ) from error
         rows += [
             (line.strip(), file, f"line {number}")  # type: ignore[misc]
             for number, line in enumerate(text.splitlines(), 1)
@@ -101,16 +98,20 @@ def read_ids(kind: str, given: Sequence[str], file: Path | None) -> tuple[str, .
         ]
         if len(rows) == len(given):
             raise BadInputError(
-                "no identifier in the list", code="empty_table", file=file,
-                expected="one identifier a line",
-            )  # fmt: skip
+                "no identifier in the list", code="empty_table", file=file, expected="one identifier a line"
+            )
     pattern, expected = ID_PATTERNS[kind]
     for identifier, where, field in rows:
         if not pattern.fullmatch(identifier):
             raise BadInputError(
-                f"not an identifier of a {kind}", code="bad_identifier", file=where, field=field,
-                expected=expected, found=repr(identifier), remedy="correct it",
-            )  # fmt: skip
+                f"not an identifier of a {kind}",
+                code="bad_identifier",
+                file=where,
+                field=field,
+                expected=expected,
+                found=repr(identifier),
+                remedy="correct it",
+            )
     return tuple(dict.fromkeys(identifier for identifier, _, _ in rows))
 
 
@@ -130,9 +131,11 @@ def build(settings: CohortSettings, wanted: Wanted, *, seed: int, threads: int) 
         steps = funnel(connection, settings)
     except duckdb.OutOfMemoryException as error:
         raise WorkError(
-            "the index does not fit into the memory of the query", code="out_of_memory",
-            file=index, remedy="use --threads 1, or a machine with 2 GiB of free memory",
-        ) from error  # fmt: skip
+            "the index does not fit into the memory of the query",
+            code="out_of_memory",
+            file=index,
+            remedy="use --threads 1, or a machine with 2 GiB of free memory",
+        ) from error
     gigabytes = float(row[0]) / MEGABYTES_PER_GB if row else 0.0
     return Cohort(connection, settings, steps, index, gigabytes)
 
@@ -168,8 +171,8 @@ def write(cohort: Cohort, folder: Path) -> Path:
 
     ``candidates.tsv``, ``rejected.tsv``, ``kernels.tsv``, ``funnel.tsv`` and ``funnel.png``.
     """
-    from lcsd.cohort.figure import funnel_figure  # noqa: PLC0415
-    from lcsd.plotting import render, save  # noqa: PLC0415
+    from lcsd.cohort.figure import funnel_figure
+    from lcsd.plotting import render, save
 
     first = cohort.steps[0]
     before = [first, *cohort.steps]
@@ -181,10 +184,11 @@ def write(cohort: Cohort, folder: Path) -> Path:
             "patients": step.patients,
             "series": step.series,
             "patients_removed": max(0, last.patients - step.patients)
-            if step.name not in ("train", "test_pool") else "",
+            if step.name not in ("train", "test_pool")
+            else "",
         }
         for last, step in zip(before, cohort.steps, strict=False)
-    ]  # fmt: skip
+    ]
     columns = ("step", "reason", "asked", "patients", "series", "patients_removed")
     write_table(folder / "funnel.tsv", columns, rows)
     save(folder / "funnel.png", render(funnel_figure(cohort.steps), "png"))

@@ -23,9 +23,7 @@ def funnel_figure(steps: Sequence[Step]) -> Figure:
     axes.barh(places, counts, color=colours)
     widest = max(*counts, 1)
     for place, count in zip(places, counts, strict=True):
-        axes.text(
-            count + 0.01 * widest, place, f"{count:,}", va="center", fontsize=BASE_FONT_PT - 1
-        )
+        axes.text(count + 0.01 * widest, place, f"{count:,}", va="center", fontsize=BASE_FONT_PT - 1)
     axes.set_yticks(places, [step.text for step in steps], fontsize=BASE_FONT_PT - 1)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.12 * widest)

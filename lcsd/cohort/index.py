@@ -31,22 +31,28 @@ INDEX_FILE = "idc_index.parquet"
 SEGMENTATION_RESULT = "totalsegmentator_ct_segmentations"
 """TotalSegmentator's segmentations of NLST, published by the IDC (doi 10.5281/zenodo.13900142)."""
 
-SEGMENTATION_PATTERN = (
-    r"(?i)^\s*TotalSegmentator\s*(?:\(([^)]*)\))?\s*Segmentation of Series\s+([0-9]+)\s*$"
-)
+SEGMENTATION_PATTERN = r"(?i)^\s*TotalSegmentator\s*(?:\(([^)]*)\))?\s*Segmentation of Series\s+([0-9]+)\s*$"
 """How a segmentation's description names its version and the SeriesNumber of its CT."""
 
 COLUMNS = {
     "index": (
-        "collection_id", "analysis_result_id", "PatientID", "StudyInstanceUID",
-        "SeriesInstanceUID", "SeriesNumber", "StudyDate", "Modality", "Manufacturer",
-        "SeriesDescription", "instanceCount", "series_size_MB", "series_aws_url",
+        "collection_id",
+        "analysis_result_id",
+        "PatientID",
+        "StudyInstanceUID",
+        "SeriesInstanceUID",
+        "SeriesNumber",
+        "StudyDate",
+        "Modality",
+        "Manufacturer",
+        "SeriesDescription",
+        "instanceCount",
+        "series_size_MB",
+        "series_aws_url",
     ),
     "volume_geometry_index": ("SeriesInstanceUID", "regularly_spaced_3d_volume"),
-    "ct_index": (
-        "SeriesInstanceUID", "ConvolutionKernel", "SliceThickness", "GantryDetectorTilt",
-    ),
-}  # fmt: skip
+    "ct_index": ("SeriesInstanceUID", "ConvolutionKernel", "SliceThickness", "GantryDetectorTilt"),
+}
 """What is read of each file, by the name of its setting."""
 
 _MACROS = """
@@ -161,17 +167,17 @@ def default_index() -> Path:
         if path.is_file():
             return path
     raise BadInputError(
-        "the index of the Imaging Data Commons is not installed", code="missing_index",
-        field="cohort.index", expected=f"{INDEX_FILE} of the package idc-index-data",
+        "the index of the Imaging Data Commons is not installed",
+        code="missing_index",
+        field="cohort.index",
+        expected=f"{INDEX_FILE} of the package idc-index-data",
         remedy="run pip install idc-index-data, or name a file by --set index=FILE",
-    )  # fmt: skip
+    )
 
 
 def connect(threads: int) -> Connection:
     """Return an empty database in memory that never writes to the disk."""
-    connection = duckdb.connect(
-        config={"threads": threads, "memory_limit": MEMORY_LIMIT, "temp_directory": ""}
-    )
+    connection = duckdb.connect(config={"threads": threads, "memory_limit": MEMORY_LIMIT, "temp_directory": ""})
     connection.execute(_MACROS)
     return connection
 
@@ -197,10 +203,14 @@ def _check(connection: Connection, path: Path, name: str) -> str:
     missing = [column for column in COLUMNS[name] if column not in columns]
     if missing:
         raise BadInputError(
-            "columns are missing", code="missing_column", file=path, field=f"cohort.{name}",
-            expected=", ".join(COLUMNS[name]), found=f"no {', '.join(missing)}",
+            "columns are missing",
+            code="missing_column",
+            file=path,
+            field=f"cohort.{name}",
+            expected=", ".join(COLUMNS[name]),
+            found=f"no {', '.join(missing)}",
             remedy=f"give the {name} of a current idc-index-data",
-        )  # fmt: skip
+        )
     return literal_path(path)
 
 
@@ -211,10 +221,13 @@ def literal_path(path: Path) -> str:
 
 def _unreadable(path: Path, name: str, error: duckdb.Error) -> BadInputError:
     return BadInputError(
-        f"not a readable parquet file ({str(error).splitlines()[0]})", code="bad_index",
-        file=path, field=f"cohort.{name}", expected="a parquet file of the IDC index",
+        f"not a readable parquet file ({str(error).splitlines()[0]})",
+        code="bad_index",
+        file=path,
+        field=f"cohort.{name}",
+        expected="a parquet file of the IDC index",
         remedy="get the file again",
-    )  # fmt: skip
+    )
 
 
 def _fill_ids(connection: Connection, table: str, ids: Sequence[str]) -> None:
@@ -224,9 +237,7 @@ def _fill_ids(connection: Connection, table: str, ids: Sequence[str]) -> None:
         connection.execute(rows, {"ids": list(ids)})
 
 
-def _load_main(
-    connection: Connection, path: Path, settings: CohortSettings, wanted: Wanted
-) -> None:
+def _load_main(connection: Connection, path: Path, settings: CohortSettings, wanted: Wanted) -> None:
     try:
         listed = {
             "file": _check(connection, path, "index"),
@@ -238,22 +249,22 @@ def _load_main(
         connection.execute(_SEGMENTATIONS, {**listed, **named})
     except duckdb.Error as error:
         raise _unreadable(path, "index", error) from error
-    doubled = first_row(
-        connection, "SELECT uid FROM raw GROUP BY uid HAVING count(*) > 1 ORDER BY uid LIMIT 1"
-    )
+    doubled = first_row(connection, "SELECT uid FROM raw GROUP BY uid HAVING count(*) > 1 ORDER BY uid LIMIT 1")
     if doubled:
         raise BadInputError(
-            "a series is listed twice", code="duplicate_series", file=path,
-            field="SeriesInstanceUID", expected="one row per series", found=doubled[0],
+            "a series is listed twice",
+            code="duplicate_series",
+            file=path,
+            field="SeriesInstanceUID",
+            expected="one row per series",
+            found=doubled[0],
             remedy="give an index as idc-index-data has it",
-        )  # fmt: skip
+        )
 
 
 def _load_optional(connection: Connection, settings: CohortSettings) -> None:
     connection.execute("CREATE TABLE geometry (uid VARCHAR, regular BOOLEAN)")
-    connection.execute(
-        "CREATE TABLE ct (uid VARCHAR, kernel VARCHAR, thickness_mm DOUBLE, tilt_deg DOUBLE)"
-    )
+    connection.execute("CREATE TABLE ct (uid VARCHAR, kernel VARCHAR, thickness_mm DOUBLE, tilt_deg DOUBLE)")
     fills = {
         "volume_geometry_index": "INSERT INTO geometry SELECT SeriesInstanceUID, "
         "bool_and(regularly_spaced_3d_volume::BOOLEAN) FROM read_parquet($file) "
@@ -272,9 +283,7 @@ def _load_optional(connection: Connection, settings: CohortSettings) -> None:
             raise _unreadable(path, name, error) from error
 
 
-def load_series(
-    connection: Connection, path: Path, settings: CohortSettings, wanted: Wanted
-) -> None:
+def load_series(connection: Connection, path: Path, settings: CohortSettings, wanted: Wanted) -> None:
     """Make the table ``series``: one typed row per CT series of the collection.
 
     Columns: uid, patient, description, slices (images), size_mb (10^6 bytes), url, time (0, 1, 2;
@@ -296,22 +305,26 @@ def load_series(
     _load_optional(connection, settings)
     connection.execute(_PARSE)
     connection.execute(_JOIN)
-    absent = first_row(
-        connection,
-        "SELECT min(id), count(*) FROM own_series WHERE id NOT IN (SELECT uid FROM raw)",
-    )
+    absent = first_row(connection, "SELECT min(id), count(*) FROM own_series WHERE id NOT IN (SELECT uid FROM raw)")
     if absent and absent[1]:
         raise BadInputError(
-            "series are not among those of the index", code="unknown_series", file=path,
+            "series are not among those of the index",
+            code="unknown_series",
+            file=path,
             field="SeriesInstanceUID",
             expected=f"CT series of collection {settings.collection}"
             + (" and of the given patients" if wanted.patients else ""),
-            found=f"{absent[1]} others, the first {absent[0]}", remedy="correct the list",
-        )  # fmt: skip
+            found=f"{absent[1]} others, the first {absent[0]}",
+            remedy="correct the list",
+        )
     empty = first_row(connection, "SELECT count(*) = 0 FROM raw")
     if empty and empty[0] and not wanted.patients:
         raise BadInputError(
-            "no CT series of the collection", code="empty_table", file=path,
-            field="cohort.collection", expected="series with Modality CT",
-            found=settings.collection, remedy="correct the collection or the index",
-        )  # fmt: skip
+            "no CT series of the collection",
+            code="empty_table",
+            file=path,
+            field="cohort.collection",
+            expected="series with Modality CT",
+            found=settings.collection,
+            remedy="correct the collection or the index",
+        )

@@ -38,26 +38,32 @@ class Rule:
 def rules(settings: CohortSettings) -> list[Rule]:
     """Return all rules in their order, with the values of the settings."""
     table = [
-        ("two_time_points", "missing_time_point",
-         f"CT at {settings.fixed_time} and {settings.moving_time}", True),
-        ("readable_description", "unreadable_description",
-         "series description says kind and maker", True),
+        ("two_time_points", "missing_time_point", f"CT at {settings.fixed_time} and {settings.moving_time}", True),
+        ("readable_description", "unreadable_description", "series description says kind and maker", True),
         ("original_axial", "not_original_axial", f"kind is {' or '.join(settings.kinds)}", True),
-        ("soft_kernel", "no_soft_kernel", "soft kernel of its maker",
-         settings.other_kernels == "refuse"),
+        ("soft_kernel", "no_soft_kernel", "soft kernel of its maker", settings.other_kernels == "refuse"),
         ("thickness_known", "thickness_unknown", "slice thickness is known", True),
-        ("thin_slices", "slice_too_thick",
-         f"slice thickness <= {settings.thickness_most_mm:g} mm", True),
+        ("thin_slices", "slice_too_thick", f"slice thickness <= {settings.thickness_most_mm:g} mm", True),
         ("enough_slices", "too_few_slices", f">= {settings.slices_least} slices", True),
-        ("regular_spacing", "irregular_spacing", "slices known to be regularly spaced",
-         settings.volume_geometry_index is not None),
-        ("straight_gantry", "tilted_gantry",
-         f"gantry tilted by <= {settings.gantry_tilt_most_deg:g} degrees or unknown",
-         settings.ct_index is not None),
-        ("published_segmentation", "no_published_segmentation",
-         "the IDC holds a segmentation of the series",
-         settings.published_segmentation == "require"),
-    ]  # fmt: skip
+        (
+            "regular_spacing",
+            "irregular_spacing",
+            "slices known to be regularly spaced",
+            settings.volume_geometry_index is not None,
+        ),
+        (
+            "straight_gantry",
+            "tilted_gantry",
+            f"gantry tilted by <= {settings.gantry_tilt_most_deg:g} degrees or unknown",
+            settings.ct_index is not None,
+        ),
+        (
+            "published_segmentation",
+            "no_published_segmentation",
+            "the IDC holds a segmentation of the series",
+            settings.published_segmentation == "require",
+        ),
+    ]
     return [Rule(number, *row) for number, row in enumerate(table, 1)]
 
 
@@ -139,9 +145,7 @@ def kernel_rows(settings: CohortSettings) -> list[tuple[str, str, str, int]]:
     """Return maker, kernel, family and rank of every kernel of the settings."""
     return [
         (maker, name, family, RANK_STEP * place + row)
-        for place, (family, table) in enumerate(
-            (("soft", settings.soft_kernels), ("sharp", settings.sharp_kernels))
-        )
+        for place, (family, table) in enumerate((("soft", settings.soft_kernels), ("sharp", settings.sharp_kernels)))
         for maker, names in table.items()
         for row, name in enumerate(dict.fromkeys(names))
     ]
@@ -155,14 +159,13 @@ def judge(connection: Connection, settings: CohortSettings) -> None:
     patient, with the first rule that is broken and the series that came so far.
     """
     makers, names, families, ranks = (
-        list(column) for column in zip(*kernel_rows(settings), strict=True)
-    ) if kernel_rows(settings) else ([], [], [], [])  # fmt: skip
-    connection.execute(
-        "CREATE TABLE kernels (maker VARCHAR, kernel VARCHAR, family VARCHAR, rank INTEGER)"
+        (list(column) for column in zip(*kernel_rows(settings), strict=True))
+        if kernel_rows(settings)
+        else ([], [], [], [])
     )
+    connection.execute("CREATE TABLE kernels (maker VARCHAR, kernel VARCHAR, family VARCHAR, rank INTEGER)")
     connection.execute(
-        "INSERT INTO kernels SELECT unnest($1), unnest($2), unnest($3), unnest($4)",
-        [makers, names, families, ranks],
+        "INSERT INTO kernels SELECT unnest($1), unnest($2), unnest($3), unnest($4)", [makers, names, families, ranks]
     )
     passed = len(rules(settings)) + 1
     every = {rule.code: rule for rule in rules(settings)}

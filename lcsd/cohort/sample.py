@@ -93,8 +93,10 @@ def draw(connection: Connection, settings: CohortSettings, *, seed: int) -> None
     )
     if shared:
         raise BadInputError(
-            "two candidates get one case name", code="case_collision", field="case",
+            "two candidates get one case name",
+            code="case_collision",
+            field="case",
             expected="a name of its own for each pair",
             found=f"{shared[0]} for the baselines {shared[1]} and {shared[2]}",
             remedy="leave one of the two out by --series-file",
-        )  # fmt: skip
+        )

@@ -15,19 +15,59 @@ from lcsd.io.tables import as_number
 from lcsd.settings.compare import CompareSettings
 
 ROW_COLUMNS = (
-    "name", "run", "method", "reference", "cases", "landmarks", "seeded_landmarks",
-    "source", "extrapolation", "snapped", "tre_case_mean_mm", "tre_case_std_mm", "tre_case_low_mm",
-    "tre_case_high_mm", "tre_mean_mm", "tre_std_mm", "tre_median_mm", "tre_p25_mm", "tre_p75_mm",
-    "tre_p95_mm", "tre_max_mm", "tre_before_mean_mm", "tre_before_std_mm", "tre_before_median_mm",
-    "tre_before_p25_mm", "tre_before_p75_mm", "tre_before_p95_mm", "tre_before_max_mm",
-    "std_log_jacobian", "folding_percent", "seconds", "rank_sum_p", "rank_sum_p_holm",
-)  # fmt: skip
+    "name",
+    "run",
+    "method",
+    "reference",
+    "cases",
+    "landmarks",
+    "seeded_landmarks",
+    "source",
+    "extrapolation",
+    "snapped",
+    "tre_case_mean_mm",
+    "tre_case_std_mm",
+    "tre_case_low_mm",
+    "tre_case_high_mm",
+    "tre_mean_mm",
+    "tre_std_mm",
+    "tre_median_mm",
+    "tre_p25_mm",
+    "tre_p75_mm",
+    "tre_p95_mm",
+    "tre_max_mm",
+    "tre_before_mean_mm",
+    "tre_before_std_mm",
+    "tre_before_median_mm",
+    "tre_before_p25_mm",
+    "tre_before_p75_mm",
+    "tre_before_p95_mm",
+    "tre_before_max_mm",
+    "std_log_jacobian",
+    "folding_percent",
+    "seconds",
+    "rank_sum_p",
+    "rank_sum_p_holm",
+)
 
 CASE_COLUMNS = (
-    "name", "case", "landmarks", "tre_mean_mm", "tre_std_mm", "tre_median_mm", "tre_p25_mm",
-    "tre_p75_mm", "tre_p95_mm", "tre_max_mm", "tre_before_mean_mm", "std_log_jacobian",
-    "folding_percent", "seconds", "rank_sum_p", "rank_sum_p_holm",
-)  # fmt: skip
+    "name",
+    "case",
+    "landmarks",
+    "tre_mean_mm",
+    "tre_std_mm",
+    "tre_median_mm",
+    "tre_p25_mm",
+    "tre_p75_mm",
+    "tre_p95_mm",
+    "tre_max_mm",
+    "tre_before_mean_mm",
+    "std_log_jacobian",
+    "folding_percent",
+    "seconds",
+    "rank_sum_p",
+    "rank_sum_p_holm",
+)
 
 MOST_CASE_COLUMNS = 20
 """With more cases the Markdown table would be too wide; compare_cases.csv has them all."""
@@ -85,9 +125,7 @@ def compare_rows(
         If no row is called like the reference.
     """
     errors = {case: {row.name: row.scores[case].tre for row in rows} for case in common}
-    best = min(
-        rows, key=lambda r: float(np.concatenate([errors[c][r.name] for c in common]).mean())
-    )
+    best = min(rows, key=lambda r: float(np.concatenate([errors[c][r.name] for c in common]).mean()))
     reference = _named(rows, reference) if reference is not None else best.name
     others = [(row.name, reference) for row in rows if row.name != reference]
     tests = {(test.first, test.case): test for test in compare_methods(errors, others)}
@@ -101,18 +139,14 @@ def compare_rows(
             for row in rows
         ),
         cases=tuple(
-            _case_figures(row, case) | _p_values(tests.get((row.name, case)))
-            for row in rows
-            for case in common
+            _case_figures(row, case) | _p_values(tests.get((row.name, case))) for row in rows for case in common
         ),
         common=tuple(common),
         dropped=dict(dropped),
     )
 
 
-def pooled_errors(
-    rows: Sequence[Row], common: Sequence[str], *, before: str
-) -> dict[str, NDArray[np.float64]]:
+def pooled_errors(rows: Sequence[Row], common: Sequence[str], *, before: str) -> dict[str, NDArray[np.float64]]:
     """Return the errors of all landmarks of the common cases by row, mm.
 
     The errors before come first, called ``before``, if all rows started from the same.
@@ -136,9 +170,11 @@ def _named(rows: Sequence[Row], wanted: str) -> str:
         return methods[0]
     raise BadInputError(
         "no such row" if not methods else "several builds have this method",
-        code="unknown_row", field="--reference", expected=f"one of {', '.join(names)}",
+        code="unknown_row",
+        field="--reference",
+        expected=f"one of {', '.join(names)}",
         found=wanted,
-    )  # fmt: skip
+    )
 
 
 def _p_values(test: Comparison | None) -> dict[str, float | None]:
@@ -147,14 +183,10 @@ def _p_values(test: Comparison | None) -> dict[str, float | None]:
     return {"rank_sum_p": test.p, "rank_sum_p_holm": test.p_holm}
 
 
-def _figures(
-    row: Row, common: Sequence[str], settings: CompareSettings, seed: int
-) -> dict[str, Any]:
+def _figures(row: Row, common: Sequence[str], settings: CompareSettings, seed: int) -> dict[str, Any]:
     scores = [row.scores[case] for case in common]
     means = np.array([score.tre.mean() for score in scores])
-    interval = bootstrap_mean(
-        means, confidence=settings.confidence, resamples=settings.resamples, seed=seed
-    )
+    interval = bootstrap_mean(means, confidence=settings.confidence, resamples=settings.resamples, seed=seed)
     over_cases = summarise(means)
     tre = summarise(np.concatenate([score.tre for score in scores]))
     before = summarise(np.concatenate([score.before for score in scores]))
@@ -211,9 +243,19 @@ def markdown(table: Table, settings: CompareSettings) -> str:
     cases = list(table.common) if len(table.common) <= MOST_CASE_COLUMNS else []
     low, high = settings.confidence * 100, settings.significance
     header = [
-        "method", *cases, "before", "avg ± std", f"{low:g} % CI", "25 %", "50 %", "75 %",
-        "std(log J)", "J ≤ 0 (%)", "time (s)", "p (Holm)",
-    ]  # fmt: skip
+        "method",
+        *cases,
+        "before",
+        "avg ± std",
+        f"{low:g} % CI",
+        "25 %",
+        "50 %",
+        "75 %",
+        "std(log J)",
+        "J ≤ 0 (%)",
+        "time (s)",
+        "p (Holm)",
+    ]
     by_case = {(row["name"], row["case"]): row for row in table.cases}
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     for row in table.rows:
@@ -242,9 +284,7 @@ def _case_cell(row: Mapping[str, Any], significance: float) -> str:
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
     interval = (
-        UNKNOWN
-        if row["tre_case_low_mm"] is None
-        else f"{row['tre_case_low_mm']:.2f}-{row['tre_case_high_mm']:.2f}"
+        UNKNOWN if row["tre_case_low_mm"] is None else f"{row['tre_case_low_mm']:.2f}-{row['tre_case_high_mm']:.2f}"
     )
     return [
         _text(row["tre_before_mean_mm"]),
@@ -270,7 +310,7 @@ def _p_text(p: float | None) -> str:
 
 def _notes(table: Table, settings: CompareSettings) -> list[str]:
     """Return what a reader of the table must know."""
-    from lcsd.comparison.runs import reasons  # noqa: PLC0415
+    from lcsd.comparison.runs import reasons
 
     count = len(table.common)
     first = table.rows[0]["landmarks"]

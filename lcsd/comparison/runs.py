@@ -98,10 +98,13 @@ def name_runs(arguments: Sequence[str]) -> dict[str, Path]:
         name = name if given else folder.resolve().name
         if name in runs:
             raise BadInputError(
-                "two builds have one name", code="duplicate_name", field=name,
-                expected="different names", found=f"{runs[name]} and {folder}",
+                "two builds have one name",
+                code="duplicate_name",
+                field=name,
+                expected="different names",
+                found=f"{runs[name]} and {folder}",
                 remedy=f"name them, e.g. a={runs[name]} b={folder}",
-            )  # fmt: skip
+            )
         runs[name] = folder
     return runs
 
@@ -125,23 +128,26 @@ def read_rows(runs: Mapping[str, Path], *, methods: Sequence[str] = ()) -> list[
     unknown = [name for name in dict.fromkeys(methods) if name not in {r.method for r in found}]
     if unknown:
         raise BadInputError(
-            "no build has such a method", code="unknown_method", field="--method",
-            expected="methods that are scored", found=", ".join(unknown),
+            "no build has such a method",
+            code="unknown_method",
+            field="--method",
+            expected="methods that are scored",
+            found=", ".join(unknown),
             remedy="without --method all methods are compared, and named",
-        )  # fmt: skip
+        )
     several = len(runs) > 1
-    return [
-        Row(f"{r.run}/{r.method}" if several else r.method, r.run, r.method, r.scores, r.missing)
-        for r in found
-    ]
+    return [Row(f"{r.run}/{r.method}" if several else r.method, r.run, r.method, r.scores, r.missing) for r in found]
 
 
 def _rows_of(run: str, folder: Path, methods: Sequence[str]) -> list[Row]:
     if not folder.is_dir():
         raise BadInputError(
-            "there is no such build", code="missing_folder", file=folder,
-            expected="a folder of results", remedy="give the folder that holds cases/",
-        )  # fmt: skip
+            "there is no such build",
+            code="missing_folder",
+            file=folder,
+            expected="a folder of results",
+            remedy="give the folder that holds cases/",
+        )
     cases = [p for p in sorted(folder.glob("cases/*")) if CASE_PATTERN.fullmatch(p.name)]
     scored = {case.name: _evaluations(case) for case in cases}
     known = {method for paths in scored.values() for method in paths}
@@ -149,22 +155,20 @@ def _rows_of(run: str, folder: Path, methods: Sequence[str]) -> list[Row]:
     wanted = [method for method in wanted if not methods or method in methods]
     if not wanted:
         raise BadInputError(
-            "no case of the build is scored", code="empty_build", file=folder,
+            "no case of the build is scored",
+            code="empty_build",
+            file=folder,
             expected=f"cases/CASE/evaluation/{' or '.join(methods) or 'METHOD'}.json",
             found=f"{len(cases)} case{'s' if len(cases) != 1 else ''} scored by "
             f"{', '.join(sorted(known)) or 'nothing'}",
             remedy="run the build to its end, or lcsd evaluate with --out and --table",
-        )  # fmt: skip
+        )
     out = {case.name: reason for case in cases if (reason := _left_out(case)) is not None}
     return [_row(run, method, cases, scored, out) for method in wanted]
 
 
 def _row(
-    run: str,
-    method: str,
-    cases: Sequence[Path],
-    scored: Mapping[str, Mapping[str, Path]],
-    left_out: Mapping[str, str],
+    run: str, method: str, cases: Sequence[Path], scored: Mapping[str, Mapping[str, Path]], left_out: Mapping[str, str]
 ) -> Row:
     scores: dict[str, Score] = {}
     missing = {case: f"{reason} in {run}" for case, reason in left_out.items()}
@@ -178,9 +182,7 @@ def _row(
         try:
             score = _read_score(path, folder, method)
         except UNREADABLE as error:
-            missing[case] = (
-                f"broken evaluation of {method} in {run} ({' '.join(str(error).split())})"
-            )
+            missing[case] = f"broken evaluation of {method} in {run} ({' '.join(str(error).split())})"
             continue
         if score.figures.get("circular") is True:
             missing[case] = f"circular landmarks of {method} in {run}"
@@ -225,9 +227,7 @@ def _read_score(path: Path, case: Path, method: str) -> Score:
     figures = read_figures(path)
     means = float(figures["tre_mean_mm"]), float(values[:, 6].mean())
     if abs(means[0] - means[1]) > SAME_MEAN_MM:
-        raise ValueError(
-            f"its mean is {means[0]:.4f} mm, that of {table.name} {means[1]:.4f} mm: one is stale"
-        )
+        raise ValueError(f"its mean is {means[0]:.4f} mm, that of {table.name} {means[1]:.4f} mm: one is stale")
     texts = [row.get("tre_native_mm") for row in rows]
     native = np.array(texts, dtype=np.float64) if all(texts) else None
     if native is not None and not np.isfinite(native).all():
@@ -268,21 +268,19 @@ def common_cases(rows: Sequence[Row]) -> tuple[list[str], dict[str, str]]:
     every = sorted({case for row in rows for case in (*row.scores, *row.missing)})
     common = [case for case in every if all(case in row.scores for row in rows)]
     dropped = {
-        case: next(
-            row.missing.get(case, f"no such case in {row.run}")
-            for row in rows
-            if case not in row.scores
-        )
+        case: next(row.missing.get(case, f"no such case in {row.run}") for row in rows if case not in row.scores)
         for case in every
         if case not in common
     }
     if not common:
         raise BadInputError(
-            "the methods have no case in common", code="no_common_cases",
-            field=", ".join(row.name for row in rows), expected="at least one case",
+            "the methods have no case in common",
+            code="no_common_cases",
+            field=", ".join(row.name for row in rows),
+            expected="at least one case",
             found="; ".join(reasons(dropped)) or "no case",
             remedy="leave methods out with --method, or score the same cases",
-        )  # fmt: skip
+        )
     for case in common:
         # The distances in the scans' own spaces need a row that knows them.
         known = [row for row in rows if row.scores[case].native is not None]
@@ -322,9 +320,7 @@ def unlike_starts(rows: Sequence[Row], cases: Sequence[str]) -> list[str]:
 def reasons(dropped: Mapping[str, str]) -> list[str]:
     """Return each reason with the number of cases dropped for it, the most frequent first."""
     counts = Counter(dropped.values())
-    return [
-        f"{count} {reason}" for reason, count in sorted(counts.items(), key=lambda i: (-i[1], i[0]))
-    ]
+    return [f"{count} {reason}" for reason, count in sorted(counts.items(), key=lambda i: (-i[1], i[0]))]
 
 
 def _check_same_landmarks(case: str, first: Row, second: Row) -> None:
@@ -350,14 +346,17 @@ def _check_same_landmarks(case: str, first: Row, second: Row) -> None:
                 found = f"distances in the scans' own spaces that differ by up to {native:.3g} mm"
     if found is not None:
         raise BadInputError(
-            "the methods were scored at different landmarks", code="different_landmarks",
-            field=f"case {case}, {first.name} and {second.name}", expected="the same landmarks",
-            found=found, remedy="score both with the same landmark file",
-        )  # fmt: skip
+            "the methods were scored at different landmarks",
+            code="different_landmarks",
+            field=f"case {case}, {first.name} and {second.name}",
+            expected="the same landmarks",
+            found=found,
+            remedy="score both with the same landmark file",
+        )
 
 
 def _distances(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    from scipy.spatial.distance import pdist  # noqa: PLC0415
+    from scipy.spatial.distance import pdist
 
     # One landmark has no distance to another.
     return np.concatenate([[0.0], pdist(points)])

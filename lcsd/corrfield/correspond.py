@@ -33,10 +33,10 @@ def kernels_on(device: str) -> Kernels:
     """
     check_device(device)
     if device == "cpu":
-        from lcsd.corrfield.on_numba import NumbaKernels  # noqa: PLC0415
+        from lcsd.corrfield.on_numba import NumbaKernels
 
         return NumbaKernels()
-    from lcsd.corrfield.on_torch.kernels import TorchKernels  # noqa: PLC0415
+    from lcsd.corrfield.on_torch.kernels import TorchKernels
 
     return TorchKernels(device)
 
@@ -78,18 +78,29 @@ class _Matches:
 
 
 def _match(
-    fixed: Volume, moving: Volume, points: Array, tree: Tree, stage: int,
-    settings: CorrespondSettings, kernels: Kernels, clock: Clock,
-) -> _Matches:  # fmt: skip
+    fixed: Volume,
+    moving: Volume,
+    points: Array,
+    tree: Tree,
+    stage: int,
+    settings: CorrespondSettings,
+    kernels: Kernels,
+    clock: Clock,
+) -> _Matches:
     """Match keypoints forwards and, from where they land, backwards; average both marginals."""
     step = settings.quantisation[stage]
 
     def marginals(source: Volume, target: Volume, at: Array) -> Volume:
         with clock.step("cost"):
             cost = kernels.cost_volumes(
-                source, target, at, radius=settings.search_radius[stage], step=step,
-                patch_radius=settings.patch_radius[stage], alpha=settings.alpha / FULL**2,
-            )  # fmt: skip
+                source,
+                target,
+                at,
+                radius=settings.search_radius[stage],
+                step=step,
+                patch_radius=settings.patch_radius[stage],
+                alpha=settings.alpha / FULL**2,
+            )
         with clock.step("inference"):
             return kernels.tree_marginals(cost, tree)
 
@@ -176,9 +187,14 @@ class _Solver:
     """
 
     def __init__(
-        self, fixed: Image, moving: Image, fixed_mask: Image, settings: CorrespondSettings,
-        kernels: Kernels, progress: Callable[[str], None],
-    ) -> None:  # fmt: skip
+        self,
+        fixed: Image,
+        moving: Image,
+        fixed_mask: Image,
+        settings: CorrespondSettings,
+        kernels: Kernels,
+        progress: Callable[[str], None],
+    ) -> None:
         self.grid, self.settings, self.progress = fixed.grid, settings, progress
         self.kernels, self.clock = kernels, Clock(kernels.wait)
         self.box = _box(fixed_mask.array, settings)
@@ -192,9 +208,7 @@ class _Solver:
             self.features = self._features(volume)
             self.other_features = self._features(self.other)
         with self.clock.step("keypoints"):
-            self.scores = kernels.keypoint_scores(
-                volume, self.mask, sigma=settings.sigma, erosion=settings.erosion
-            )
+            self.scores = kernels.keypoint_scores(volume, self.mask, sigma=settings.sigma, erosion=settings.erosion)
         self.motion = Motion.identity(self.image.shape, kernels)
 
     def solve(self) -> CorrfieldResult:
@@ -217,9 +231,7 @@ class _Solver:
         )
         with self.clock.step("field"):
             dense = self.motion.on_grid(self.grid, self.box)
-        return CorrfieldResult(
-            pairs, dense, {"count": len(pairs), **statistics}, self.clock.seconds
-        )
+        return CorrfieldResult(pairs, dense, {"count": len(pairs), **statistics}, self.clock.seconds)
 
     def _features(self, image: Volume) -> Volume:
         settings = self.settings
@@ -255,10 +267,15 @@ class _Solver:
         with clock.step("spline"):
             total = step + self.motion.at(points + step)
             self.motion = self.motion.composed(
-                points, step, grid=self.grid, corner=self.corner,
-                rigid=settings.transform[stage] == "r", smoothing=settings.tps_lambda,
-                step=settings.tps_grid_step, anchor=self.anchor,
-            )  # fmt: skip
+                points,
+                step,
+                grid=self.grid,
+                corner=self.corner,
+                rigid=settings.transform[stage] == "r",
+                smoothing=settings.tps_lambda,
+                step=settings.tps_grid_step,
+                anchor=self.anchor,
+            )
         return points, total, inconsistency[kept], figures
 
     def _refine(self) -> None:
@@ -266,27 +283,34 @@ class _Solver:
         settings = self.settings
         with self.clock.step("refine"):
             vectors = refine(
-                self.features, self.other_features, self.mask, self.motion.vectors,
-                step=settings.refine_step, smoothness=settings.refine_smoothness * FULL**2,
-                blur=settings.refine_blur, robust=settings.refine_robust * FULL**2,
-                rounds=settings.refine_rounds, kernels=self.kernels,
-            )  # fmt: skip
+                self.features,
+                self.other_features,
+                self.mask,
+                self.motion.vectors,
+                step=settings.refine_step,
+                smoothness=settings.refine_smoothness * FULL**2,
+                blur=settings.refine_blur,
+                robust=settings.refine_robust * FULL**2,
+                rounds=settings.refine_rounds,
+                kernels=self.kernels,
+            )
             self.motion = Motion(vectors, self.kernels)
 
 
 def _trusted(
-    points: Array, displacement: Array, inconsistency: Array, grid: Grid,
-    settings: CorrespondSettings,
-) -> Array:  # fmt: skip
+    points: Array, displacement: Array, inconsistency: Array, grid: Grid, settings: CorrespondSettings
+) -> Array:
     """Return which matches agree with their way back and with their neighbours, shape (K,)."""
     kept = inconsistency <= (settings.reject_mm or np.inf)
     if settings.outlier_mm is not None:
         world = grid.voxel_vectors_to_world(points[kept][:, ::-1])
         kept[kept] = agrees_with_neighbours(
-            world, grid.voxel_vectors_to_world(displacement[kept][:, ::-1]),
-            limit=settings.outlier_mm, neighbours=settings.outlier_neighbours,
+            world,
+            grid.voxel_vectors_to_world(displacement[kept][:, ::-1]),
+            limit=settings.outlier_mm,
+            neighbours=settings.outlier_neighbours,
             rounds=settings.outlier_rounds,
-        )  # fmt: skip
+        )
     # Nothing trustworthy: the motion of all is still the best guess, and its statistics show it.
     return kept if kept.any() else np.ones_like(kept)
 
@@ -301,37 +325,40 @@ def _figures(inconsistency: Array, kept: Array) -> dict[str, Any]:
     }
 
 
-def check_images(
-    fixed: Image, moving: Image, fixed_mask: Image, settings: CorrespondSettings
-) -> None:
+def check_images(fixed: Image, moving: Image, fixed_mask: Image, settings: CorrespondSettings) -> None:
     """Raise ``BadInputError`` unless the images can be matched."""
     check_same_grid(moving.grid, fixed.grid)
     check_same_grid(fixed_mask.grid, fixed.grid)
     if not fixed_mask.array.any():
         raise BadInputError(
-            "the mask is empty", code="empty_mask", field="fixed mask",
-            expected="at least one voxel", found="0 voxels", remedy="check the lung segmentation",
-        )  # fmt: skip
+            "the mask is empty",
+            code="empty_mask",
+            field="fixed mask",
+            expected="at least one voxel",
+            found="0 voxels",
+            remedy="check the lung segmentation",
+        )
     for name, image in (("fixed image", fixed), ("moving image", moving)):
         if not np.isfinite(image.array).all():
-            raise BadInputError(
-                "voxels are NaN or infinite", code="non_finite", field=name,
-                expected="finite values",
-            )  # fmt: skip
+            raise BadInputError("voxels are NaN or infinite", code="non_finite", field=name, expected="finite values")
         lowest, highest = image.array.min(), image.array.max()
         if lowest == highest:
             raise BadInputError(
-                "the image is constant", code="constant_image", field=name,
-                expected="a CT scan", found=f"{lowest} everywhere",
-            )  # fmt: skip
+                "the image is constant",
+                code="constant_image",
+                field=name,
+                expected="a CT scan",
+                found=f"{lowest} everywhere",
+            )
     smallest = min(fixed.grid.size)
-    for radius, step, patch in zip(
-        settings.search_radius, settings.quantisation, settings.patch_radius, strict=True
-    ):
+    for radius, step, patch in zip(settings.search_radius, settings.quantisation, settings.patch_radius, strict=True):
         needed = max(radius * step, 2 * patch + 1)
         if needed > smallest:
             raise BadInputError(
-                "the image is smaller than the search", code="image_too_small", field="size",
-                expected=f">= {needed} voxels along each axis", found=fixed.grid.size,
+                "the image is smaller than the search",
+                code="image_too_small",
+                field="size",
+                expected=f">= {needed} voxels along each axis",
+                found=fixed.grid.size,
                 remedy="lower correspond.search_radius or use a larger image",
-            )  # fmt: skip
+            )

@@ -16,9 +16,14 @@ then comes from the cache; a whole neighbourhood in all channels would not fit t
 
 @numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
 def _blend(
-    flat: Features, a: np.uintp, b: np.uintp, c: np.uintp, d: np.uintp,
-    weights: tuple[np.float32, np.float32, np.float32, np.float32], out: F32,
-) -> None:  # fmt: skip
+    flat: Features,
+    a: np.uintp,
+    b: np.uintp,
+    c: np.uintp,
+    d: np.uintp,
+    weights: tuple[np.float32, np.float32, np.float32, np.float32],
+    out: F32,
+) -> None:
     """Set ``out`` to a weighted sum of four rows of a flat volume, given by where they start.
 
     Unsigned positions in a flat array, since making slices of a shared array costs more than the
@@ -39,9 +44,7 @@ def _copy(flat: Features, start: np.uintp, out: F32) -> None:
 
 
 @numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
-def _sample_row(
-    line: F32, share: np.float32, step: int, count: int, out: F32, start: np.uintp
-) -> None:
+def _sample_row(line: F32, share: np.float32, step: int, count: int, out: F32, start: np.uintp) -> None:
     """Set ``count`` values of ``out`` from ``start`` to ``line`` at ``step * k + share``."""
     rest, one = np.float32(1) - share, np.uintp(1)
     if step == 1:
@@ -67,9 +70,14 @@ def _inside(index: int, size: int) -> int:
 
 @numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
 def sample_block(
-    flat: Features, shape: tuple[int, int, int, int], channel: int, start: NDArray[np.float64],
-    step: int, count: int, out: F32,
-) -> None:  # fmt: skip
+    flat: Features,
+    shape: tuple[int, int, int, int],
+    channel: int,
+    start: NDArray[np.float64],
+    step: int,
+    count: int,
+    out: F32,
+) -> None:
     """Set ``out`` to a channel at ``start + step * index``, linear, continued at the border.
 
     Parameters
@@ -106,10 +114,14 @@ def sample_block(
                 _copy(flat, np.uintp((a + ya) * width + left), covered)
             else:
                 _blend(
-                    flat, np.uintp((a + ya) * width + left), np.uintp((a + yb) * width + left),
-                    np.uintp((b + ya) * width + left), np.uintp((b + yb) * width + left),
-                    weights, covered,
-                )  # fmt: skip
+                    flat,
+                    np.uintp((a + ya) * width + left),
+                    np.uintp((a + yb) * width + left),
+                    np.uintp((b + ya) * width + left),
+                    np.uintp((b + yb) * width + left),
+                    weights,
+                    covered,
+                )
             for k in range(first):
                 line[k] = line[first]
             for k in range(last, size):
@@ -169,16 +181,24 @@ def _compare(patch: F32, block: F32, sums: F32) -> None:
                 done = 0
                 if samples == 5:
                     _add_five(
-                        total, row[:length], row[1 : 1 + length], row[2 : 2 + length],
-                        row[3 : 3 + length], row[4 : 4 + length], values,
-                    )  # fmt: skip
+                        total,
+                        row[:length],
+                        row[1 : 1 + length],
+                        row[2 : 2 + length],
+                        row[3 : 3 + length],
+                        row[4 : 4 + length],
+                        values,
+                    )
                     continue
                 while done + 4 <= samples:
                     _add_four(
-                        total, row[done : done + length], row[done + 1 : done + 1 + length],
-                        row[done + 2 : done + 2 + length], row[done + 3 : done + 3 + length],
+                        total,
+                        row[done : done + length],
+                        row[done + 1 : done + 1 + length],
+                        row[done + 2 : done + 2 + length],
+                        row[done + 3 : done + 3 + length],
                         values[done:],
-                    )  # fmt: skip
+                    )
                     done += 4
                 for k in range(done, samples):
                     _add_one(total, row[k : k + length], values[k])
@@ -197,9 +217,16 @@ def _write(sums: F32, reach: int, factor: np.float32, out: F32) -> None:
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
 def cost_volumes(
-    source: Features, target: Features, points: NDArray[np.float64], radius: int, step: int,
-    patch_radius: int, alpha: float, threads: int, out: F32,
-) -> None:  # fmt: skip
+    source: Features,
+    target: Features,
+    points: NDArray[np.float64],
+    radius: int,
+    step: int,
+    patch_radius: int,
+    alpha: float,
+    threads: int,
+    out: F32,
+) -> None:
     """Set ``out (K, D, D, D)``, ``D = 2 radius + 1``, to the cost of every displacement.
 
     Parameters

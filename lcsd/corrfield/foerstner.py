@@ -31,9 +31,7 @@ def _harmonic(tensor: NDArray[np.float32], out: NDArray[np.float32]) -> None:
         minor_y = zz[i] * xx[i] - zx[i] * zx[i]
         minor_x = zz[i] * yy[i] - zy[i] * zy[i]
         determinant = (
-            zz[i] * minor_z
-            - zy[i] * (zy[i] * xx[i] - yx[i] * zx[i])
-            + zx[i] * (zy[i] * yx[i] - yy[i] * zx[i])
+            zz[i] * minor_z - zy[i] * (zy[i] * xx[i] - yx[i] * zx[i]) + zx[i] * (zy[i] * yx[i] - yy[i] * zx[i])
         )
         minors = minor_z + minor_y + minor_x
         out[i] = max(determinant / minors, 0.0) if minors > TINY else 0.0
@@ -94,9 +92,7 @@ def keypoint_scores(
     return scores
 
 
-def interior(
-    mask: NDArray[np.bool_], *, sigma: float, erosion: int
-) -> tuple[NDArray[np.bool_], tuple[slice, ...]]:
+def interior(mask: NDArray[np.bool_], *, sigma: float, erosion: int) -> tuple[NDArray[np.bool_], tuple[slice, ...]]:
     """Return an eroded mask, and the box of the image that the scores in it depend on.
 
     Parameters and errors as :func:`keypoint_scores`.
@@ -105,9 +101,12 @@ def interior(
     where = np.argwhere(inside)
     if not len(where):
         raise BadInputError(
-            "the mask has no interior", code="empty_mask", field="mask",
-            expected=f"a voxel left after {erosion} erosions", found="none",
-        )  # fmt: skip
+            "the mask has no interior",
+            code="empty_mask",
+            field="mask",
+            expected=f"a voxel left after {erosion} erosions",
+            found="none",
+        )
     # The keypoints of a lung need only its surroundings.
     margin = int(np.ceil(TRUNCATE_SIGMAS * sigma)) + len(GRADIENT) // 2 + 1
     low = np.maximum(where.min(axis=0) - margin, 0)
@@ -115,9 +114,7 @@ def interior(
     return inside, tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
 
 
-def find_keypoints(
-    scores: NDArray[np.float32], *, cube: int, threshold: float
-) -> NDArray[np.int64]:
+def find_keypoints(scores: NDArray[np.float32], *, cube: int, threshold: float) -> NDArray[np.int64]:
     """Return the voxels whose distinctiveness is the largest within a cube around them.
 
     Parameters
@@ -139,9 +136,7 @@ def find_keypoints(
     BadInputError
         If no point reaches the threshold.
     """
-    kept = (scores == maximum_filter(scores, size=2 * cube + 1, mode="constant")) & (
-        scores > threshold
-    )
+    kept = (scores == maximum_filter(scores, size=2 * cube + 1, mode="constant")) & (scores > threshold)
     points = np.argwhere(kept)
     check_found(points, threshold=threshold, highest=float(scores.max()))
     return points
@@ -151,7 +146,10 @@ def check_found(points: NDArray[np.int64], *, threshold: float, highest: float) 
     """Raise ``BadInputError`` if there is no point; ``highest`` is the largest distinctiveness."""
     if not len(points):
         raise BadInputError(
-            "no keypoint is distinctive enough", code="no_keypoints", field="distinctiveness",
-            expected=f"> {threshold:g}", found=f"{highest:g} at most",
+            "no keypoint is distinctive enough",
+            code="no_keypoints",
+            field="distinctiveness",
+            expected=f"> {threshold:g}",
+            found=f"{highest:g} at most",
             remedy="check that the image shows structure inside the mask",
-        )  # fmt: skip
+        )

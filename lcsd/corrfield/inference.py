@@ -24,9 +24,8 @@ def _lower(values: F32, row: F32, cost: np.float32) -> None:
 
 @numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
 def _lower_four(
-    values: F32, a: F32, b: F32, c: F32, d: F32,
-    ca: np.float32, cb: np.float32, cc: np.float32, cd: np.float32,
-) -> None:  # fmt: skip
+    values: F32, a: F32, b: F32, c: F32, d: F32, ca: np.float32, cb: np.float32, cc: np.float32, cd: np.float32
+) -> None:
     """Lower ``values (N,)`` to each of four rows plus its cost, element by element."""
     for i in range(values.size):
         one, two = np.fmin(a[i] + ca, b[i] + cb), np.fmin(c[i] + cc, d[i] + cd)
@@ -42,18 +41,22 @@ def _along_first(source: F32, cost: F32, out: F32) -> None:
         out[z] = source[z]
         for e in range(0, fours, 4):
             _lower_four(
-                out[z], source[e], source[e + 1], source[e + 2], source[e + 3],
-                cost[abs(z - e)], cost[abs(z - e - 1)], cost[abs(z - e - 2)], cost[abs(z - e - 3)],
-            )  # fmt: skip
+                out[z],
+                source[e],
+                source[e + 1],
+                source[e + 2],
+                source[e + 3],
+                cost[abs(z - e)],
+                cost[abs(z - e - 1)],
+                cost[abs(z - e - 2)],
+                cost[abs(z - e - 3)],
+            )
         for e in range(fours, n):
             _lower(out[z], source[e], cost[abs(z - e)])
 
 
 @numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
-def min_convolve(
-    volume: F32, weight: float, out: F32,
-    scratch: F32,
-) -> None:  # fmt: skip
+def min_convolve(volume: F32, weight: float, out: F32, scratch: F32) -> None:
     """Set ``out[d]`` to ``min over e of volume[e] + weight |d - e|^2``, axis by axis.
 
     Parameters
@@ -106,9 +109,15 @@ def _without(total: F32, message: F32, out: F32) -> None:
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
 def _to_root(
-    total: F32, messages: F32, order: NDArray[np.int64], levels: NDArray[np.int64],
-    children: NDArray[np.int64], first: NDArray[np.int64], length: F32, buffers: F32,
-) -> None:  # fmt: skip
+    total: F32,
+    messages: F32,
+    order: NDArray[np.int64],
+    levels: NDArray[np.int64],
+    children: NDArray[np.int64],
+    first: NDArray[np.int64],
+    length: F32,
+    buffers: F32,
+) -> None:
     """Add to each total the messages of all that lies below; deepest points first."""
     parts = len(buffers)
     for level in range(len(levels) - 2, -1, -1):
@@ -124,9 +133,14 @@ def _to_root(
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
 def _from_root(
-    total: F32, messages: F32, order: NDArray[np.int64], levels: NDArray[np.int64],
-    parent: NDArray[np.int64], length: F32, buffers: F32,
-) -> None:  # fmt: skip
+    total: F32,
+    messages: F32,
+    order: NDArray[np.int64],
+    levels: NDArray[np.int64],
+    parent: NDArray[np.int64],
+    length: F32,
+    buffers: F32,
+) -> None:
     """Add to each total what its parent knows without it; the root first."""
     parts = len(buffers)
     for level in range(1, len(levels) - 1):

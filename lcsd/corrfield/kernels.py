@@ -37,18 +37,23 @@ class Kernels(Protocol):
     def features(self, image: Volume, *, step: int, sigma: float) -> Volume:
         """Return MIND-SSC, shape (12, z, y, x), uint8; see :func:`lcsd.corrfield.mind.mind_ssc`."""
 
-    def keypoint_scores(
-        self, image: Volume, mask: NDArray[np.bool_], *, sigma: float, erosion: int
-    ) -> Volume:
+    def keypoint_scores(self, image: Volume, mask: NDArray[np.bool_], *, sigma: float, erosion: int) -> Volume:
         """Return the distinctiveness; see :func:`lcsd.corrfield.foerstner.keypoint_scores`."""
 
     def keypoints(self, scores: Volume, *, cube: int, threshold: float) -> NDArray[np.int64]:
         """Return its maxima, (K, 3); see :func:`lcsd.corrfield.foerstner.find_keypoints`."""
 
     def cost_volumes(
-        self, source: Volume, target: Volume, points: NDArray[np.float64], *, radius: int,
-        step: int, patch_radius: int, alpha: float,
-    ) -> Volume:  # fmt: skip
+        self,
+        source: Volume,
+        target: Volume,
+        points: NDArray[np.float64],
+        *,
+        radius: int,
+        step: int,
+        patch_radius: int,
+        alpha: float,
+    ) -> Volume:
         """Return costs (K, D, D, D), float32; see :func:`lcsd.corrfield.cost.cost_volumes`."""
 
     def tree_marginals(self, cost: Volume, tree: Tree) -> Volume:
@@ -66,14 +71,10 @@ class Kernels(Protocol):
     def warp(self, volumes: Volume, vectors: Volume) -> Volume:
         """Return ``volumes[c](x + vectors(x))``, linear; (C, z, y, x) and (3, z, y, x), float32."""
 
-    def upsampled(
-        self, values: Volume, shape: tuple[int, ...], *, step: int, low: tuple[int, ...]
-    ) -> Volume:
+    def upsampled(self, values: Volume, shape: tuple[int, ...], *, step: int, low: tuple[int, ...]) -> Volume:
         """Return values of nodes for all voxels; see :func:`lcsd.corrfield.motion.upsampled`."""
 
-    def spline_at(
-        self, spline: ThinPlateSpline, places: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def spline_at(self, spline: ThinPlateSpline, places: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a spline at places (M, 3), shape (M, C)."""
 
     def normal_equations(
@@ -87,7 +88,5 @@ class Kernels(Protocol):
     def smooth(self, volumes: Volume, taps: NDArray[np.float32]) -> Volume:
         """Return volumes (C, z, y, x), float32, filtered along every axis."""
 
-    def relax(
-        self, values: Volume, normal: Volume, right: Volume, smoothness: float, *, sweeps: int
-    ) -> Volume:
+    def relax(self, values: Volume, normal: Volume, right: Volume, smoothness: float, *, sweeps: int) -> Volume:
         """Return the result of Gauss-Seidel sweeps; see :func:`lcsd.corrfield.relaxation.relax`."""

@@ -79,9 +79,7 @@ def _difference(near: F32, far: F32, out: F32) -> None:
 
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
-def _smoothed_difference(
-    image: F32, shift: NDArray[np.int64], taps: F32, margin: int, out: F32, scratch: F32
-) -> None:
+def _smoothed_difference(image: F32, shift: NDArray[np.int64], taps: F32, margin: int, out: F32, scratch: F32) -> None:
     """Set ``out`` to the Gaussian mean of ``(I(x) - I(x + shift))^2``, valid ``margin`` inside."""
     depth, height, width = image.shape
     radius = len(taps) // 2
@@ -92,10 +90,7 @@ def _smoothed_difference(
         plane = np.zeros((height, inner), np.float32)
         for y in range(reach, height - reach):
             x = reach + shift[2]
-            _difference(
-                image[z, y, reach : width - reach],
-                image[z + shift[0], y + shift[1], x : x + row.size], row,
-            )  # fmt: skip
+            _difference(image[z, y, reach : width - reach], image[z + shift[0], y + shift[1], x : x + row.size], row)
             for t in range(len(taps)):
                 add_scaled(plane[y], row[t : t + inner], taps[t])
         for y in range(margin, height - margin):
@@ -112,9 +107,7 @@ def _smoothed_difference(
 
 
 @numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
-def _lowest_row(
-    maps: F32, which: NDArray[np.int64], corner: NDArray[np.int64], z: int, y: int, out: F32
-) -> None:
+def _lowest_row(maps: F32, which: NDArray[np.int64], corner: NDArray[np.int64], z: int, y: int, out: F32) -> None:
     """Set ``out`` to the smallest of the channels along a row of voxels."""
     out[:] = np.inf
     for c in range(len(which)):
@@ -154,9 +147,8 @@ def _normalised(row: F32, lowest: F32, inverse: F32, out: F32) -> None:
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
 def _descriptors(
-    maps: F32, which: NDArray[np.int64], corner: NDArray[np.int64], variance: F32,
-    low: float, high: float, out: U8,
-) -> None:  # fmt: skip
+    maps: F32, which: NDArray[np.int64], corner: NDArray[np.int64], variance: F32, low: float, high: float, out: U8
+) -> None:
     """Set ``out (C, Z, Y, X)`` to ``FULL exp(-d / v)`` with v in [low, high]."""
     count, depth, height, width = out.shape
     least, most = np.float32(low), np.float32(high)

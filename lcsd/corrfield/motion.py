@@ -56,9 +56,8 @@ def _between(near: F32, far: F32, share: np.float32, out: F32) -> None:
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
 def _upsample(
-    values: F32, z_first: I64, z_share: F32, y_first: I64, y_share: F32, x_first: I64, x_share: F32,
-    out: F32,
-) -> None:  # fmt: skip
+    values: F32, z_first: I64, z_share: F32, y_first: I64, y_share: F32, x_first: I64, x_share: F32, out: F32
+) -> None:
     """Set ``out (Z, Y, X)`` to values on a coarse grid, linear along each axis."""
     _, rows, columns = values.shape
     for z in numba.prange(len(z_first)):
@@ -67,9 +66,7 @@ def _upsample(
         _between(values[k].reshape(-1), values[k + 1].reshape(-1), z_share[z], plane)
         for y in range(len(y_first)):
             j = y_first[y] * columns
-            _between(
-                plane[j : j + columns], plane[j + columns : j + 2 * columns], y_share[y], row
-            )  # fmt: skip
+            _between(plane[j : j + columns], plane[j + columns : j + 2 * columns], y_share[y], row)
             line = out[z, y]
             for x in range(line.size):
                 i = x_first[x]
@@ -155,9 +152,17 @@ class Motion:
         return self.kernels.warp(image[None], self.vectors)[0]
 
     def composed(
-        self, points: Array, vectors: Array, *, grid: Grid, corner: Array, rigid: bool,
-        smoothing: float, step: int, anchor: tuple[int, ...],
-    ) -> "Motion":  # fmt: skip
+        self,
+        points: Array,
+        vectors: Array,
+        *,
+        grid: Grid,
+        corner: Array,
+        rigid: bool,
+        smoothing: float,
+        step: int,
+        anchor: tuple[int, ...],
+    ) -> "Motion":
         """Return ``u(x) = v(x) + self(x + v(x))`` with v fitted to ``vectors`` at ``points``.
 
         Parameters
@@ -177,10 +182,7 @@ class Motion:
         """
         kernels, shape = self.kernels, tuple(self.vectors.shape[1:])
         low = tuple(voxel % step - step for voxel in anchor)
-        nodes = [
-            np.arange(first, n + step, step, dtype=np.float64)
-            for first, n in zip(low, shape, strict=True)
-        ]
+        nodes = [np.arange(first, n + step, step, dtype=np.float64) for first, n in zip(low, shape, strict=True)]
         places = np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1).reshape(-1, 3)
         if len(points) < MIN_SPLINE_POINTS or in_one_plane(points):
             coarse = np.broadcast_to(vectors.mean(axis=0), places.shape)
@@ -188,9 +190,7 @@ class Motion:
             coarse = _rigid_motion(places, points, vectors, grid=grid, corner=corner)
         else:
             half = (np.asarray(shape) - 1) / 2
-            spline = ThinPlateSpline.fit(
-                points, vectors, smoothing=smoothing, offset=half, scale=half
-            )
+            spline = ThinPlateSpline.fit(points, vectors, smoothing=smoothing, offset=half, scale=half)
             coarse = kernels.spline_at(spline, places)
         coarse = coarse.reshape(*(len(n) for n in nodes), 3)
         fine = kernels.zeros((3, *shape))
@@ -206,14 +206,10 @@ class Motion:
         outside = [(part.start, n - part.stop) for part, n in zip(box, grid.shape, strict=True)]
         found = self.kernels.download(self.vectors)[::-1]
         vectors = np.stack([np.pad(v, outside, mode="edge") for v in found], axis=-1)
-        return DisplacementField(
-            grid.voxel_vectors_to_world(vectors).astype(np.float32, copy=False), grid
-        )
+        return DisplacementField(grid.voxel_vectors_to_world(vectors).astype(np.float32, copy=False), grid)
 
 
-def _rigid_motion(
-    places: Array, points: Array, vectors: Array, *, grid: Grid, corner: Array
-) -> Array:
+def _rigid_motion(places: Array, points: Array, vectors: Array, *, grid: Grid, corner: Array) -> Array:
     """Return the displacement of the best rigid motion at voxel positions, voxels."""
 
     def world(voxels: Array) -> Array:

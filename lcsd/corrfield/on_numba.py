@@ -38,9 +38,7 @@ class NumbaKernels:
         """Return MIND-SSC."""
         return mind.mind_ssc(image, step=step, sigma=sigma)
 
-    def keypoint_scores(
-        self, image: F32, mask: NDArray[np.bool_], *, sigma: float, erosion: int
-    ) -> F32:
+    def keypoint_scores(self, image: F32, mask: NDArray[np.bool_], *, sigma: float, erosion: int) -> F32:
         """Return the distinctiveness."""
         return foerstner.keypoint_scores(image, mask, sigma=sigma, erosion=erosion)
 
@@ -49,15 +47,11 @@ class NumbaKernels:
         return foerstner.find_keypoints(scores, cube=cube, threshold=threshold)
 
     def cost_volumes(
-        self, source: Array, target: Array, points: F64, *, radius: int, step: int,
-        patch_radius: int, alpha: float,
-    ) -> F32:  # fmt: skip
+        self, source: Array, target: Array, points: F64, *, radius: int, step: int, patch_radius: int, alpha: float
+    ) -> F32:
         """Return the cost of every displacement."""
         found = np.empty((len(points), *(2 * radius + 1,) * 3), np.float32)
-        cost.cost_volumes(
-            source, target, points, radius, step, patch_radius, alpha, numba.get_num_threads(),
-            found,
-        )  # fmt: skip
+        cost.cost_volumes(source, target, points, radius, step, patch_radius, alpha, numba.get_num_threads(), found)
         return found
 
     def tree_marginals(self, cost: F32, tree: Tree) -> F32:
@@ -87,9 +81,7 @@ class NumbaKernels:
         motion.warp(np.ascontiguousarray(volumes), vectors, out)
         return out
 
-    def upsampled(
-        self, values: Array, shape: tuple[int, ...], *, step: int, low: tuple[int, ...]
-    ) -> F32:
+    def upsampled(self, values: Array, shape: tuple[int, ...], *, step: int, low: tuple[int, ...]) -> F32:
         """Return values of nodes for all voxels."""
         return motion.upsampled(values, shape, step=step, low=low)
 

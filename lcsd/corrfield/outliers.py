@@ -10,9 +10,7 @@ RIDGE = 1e-3
 """Added to the normal equations, so that neighbours in one plane still have a fit."""
 
 
-def local_residuals(
-    points: Array, vectors: Array, *, neighbours: int
-) -> tuple[Array, NDArray[np.int64]]:
+def local_residuals(points: Array, vectors: Array, *, neighbours: int) -> tuple[Array, NDArray[np.int64]]:
     """Return how far each motion vector is from what its neighbours say, and who they are.
 
     Parameters

@@ -50,10 +50,7 @@ class Lattice:
         tight = box(mask, 0, VOXELS)
         # Whole steps from the mask: so the nodes lie alike in it wherever the image begins.
         low = tuple(s.start - min(s.start, MARGIN_VOXELS) // step * step for s in tight)
-        parts = tuple(
-            slice(first, span.stop + MARGIN_VOXELS, step)
-            for first, span in zip(low, tight, strict=True)
-        )
+        parts = tuple(slice(first, span.stop + MARGIN_VOXELS, step) for first, span in zip(low, tight, strict=True))
         return cls(low, step, np.ascontiguousarray(mask[parts]))
 
     def nodes(self) -> NDArray[np.int64]:
@@ -72,9 +69,14 @@ def _cell(position: float, size: int) -> tuple[int, int, np.float32]:
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
 def normal_equations(
-    fixed: F32, moving: F32, nodes: NDArray[np.int64], places: NDArray[np.float64], robust: float,
-    normal: F32, right: F32,
-) -> None:  # fmt: skip
+    fixed: F32,
+    moving: F32,
+    nodes: NDArray[np.int64],
+    places: NDArray[np.float64],
+    robust: float,
+    normal: F32,
+    right: F32,
+) -> None:
     """Linearise the difference of two feature volumes around where each node is found.
 
     Parameters
@@ -139,9 +141,18 @@ def _add_product(right: Volume, normal: Volume, values: Volume) -> None:
 
 
 def refine(
-    fixed: Volume, moving: Volume, mask: NDArray[np.bool_], vectors: Volume, *,
-    step: int, smoothness: float, blur: float, robust: float, rounds: int, kernels: Kernels,
-) -> Volume:  # fmt: skip
+    fixed: Volume,
+    moving: Volume,
+    mask: NDArray[np.bool_],
+    vectors: Volume,
+    *,
+    step: int,
+    smoothness: float,
+    blur: float,
+    robust: float,
+    rounds: int,
+    kernels: Kernels,
+) -> Volume:
     """Return the motion with a smooth correction that makes the features agree.
 
     Parameters
@@ -190,9 +201,7 @@ def refine(
     for _ in range(rounds):
         places = start + correction[:, inside].T
         normal, right = kernels.zeros((6, *shape)), kernels.zeros((3, *shape))
-        normal[:, inside], right[:, inside] = kernels.normal_equations(
-            fixed, moving, nodes, places, robust=robust
-        )
+        normal[:, inside], right[:, inside] = kernels.normal_equations(fixed, moving, nodes, places, robust=robust)
         if taps is not None:
             normal, right = kernels.smooth(normal, taps), kernels.smooth(right, taps)
         _add_product(right, normal, correction)

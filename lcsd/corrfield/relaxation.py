@@ -32,9 +32,8 @@ def _inverses(normal: F32, smoothness: float, out: F32) -> None:
 
 @numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
 def _pull(
-    values: F32, right: F32, at: np.uintp, row: np.uintp, plane: np.uintp, smoothness: np.float32,
-    out: F32,
-) -> None:  # fmt: skip
+    values: F32, right: F32, at: np.uintp, row: np.uintp, plane: np.uintp, smoothness: np.float32, out: F32
+) -> None:
     """Set ``out`` to the right-hand side plus the six neighbours' pull, along a row from ``at``."""
     one = np.uintp(1)
     for i in range(out.size):
@@ -44,9 +43,7 @@ def _pull(
 
 
 @numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
-def _mix(
-    values: F32, at: np.uintp, a: F32, b: F32, c: F32, p: F32, q: F32, r: F32, chosen: F32
-) -> None:
+def _mix(values: F32, at: np.uintp, a: F32, b: F32, c: F32, p: F32, q: F32, r: F32, chosen: F32) -> None:
     """Replace the chosen elements of a row from ``at`` by ``a p + b q + c r``."""
     for i in range(p.size):
         k = np.uintp(i)

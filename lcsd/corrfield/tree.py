@@ -53,9 +53,7 @@ def _joined(points: NDArray[np.float64], edges: NDArray[np.int64]) -> NDArray[np
         edges = np.vstack([edges, np.array(links)])
 
 
-def spanning_tree(
-    points: NDArray[np.float64], intensity: NDArray[np.float64], *, neighbours: int, beta: float
-) -> Tree:
+def spanning_tree(points: NDArray[np.float64], intensity: NDArray[np.float64], *, neighbours: int, beta: float) -> Tree:
     """Return the minimum spanning tree over the nearest neighbours of keypoints.
 
     Parameters

@@ -36,7 +36,7 @@ class DriftMotion:
 
     def at(self, points: NDArray[Any], *, device: str = "cpu") -> NDArray[np.float32]:
         """Return the displacement at LPS points (N, 3), float32, shape (N, 3), mm."""
-        from scipy.spatial.distance import cdist  # noqa: PLC0415
+        from scipy.spatial.distance import cdist
 
         result = np.empty((len(points), 3), dtype=np.float32)
         rows = max(1, (1 << 24) // len(self._centres))  # 128 MB of distances at a time
@@ -56,11 +56,7 @@ def _some(points: Points, count: int) -> Points:
 
 
 def drift(
-    fixed: Points,
-    moving: Points,
-    start: Motion,
-    settings: CpdSettings,
-    progress: Callable[[int, float], None] | None,
+    fixed: Points, moving: Points, start: Motion, settings: CpdSettings, progress: Callable[[int, float], None] | None
 ) -> tuple[DriftMotion, tuple[float, ...]]:
     """Return the coherent drift of the fixed cloud onto the moving cloud.
 
@@ -84,12 +80,14 @@ def drift(
         If pycpd is not installed.
     """
     try:
-        from pycpd import DeformableRegistration  # noqa: PLC0415
+        from pycpd import DeformableRegistration
     except ImportError as error:
         raise BadInputError(
-            "the method cpd needs the package pycpd", code="missing_package", field="method",
+            "the method cpd needs the package pycpd",
+            code="missing_package",
+            field="method",
             remedy="pip install 'lcsd[cpd]'",
-        ) from error  # fmt: skip
+        ) from error
     part = _some(fixed, settings.points)
     centres = part + start.at(part)
     # The method's outlier term takes the volume of the clouds for 1: in mm all would be outliers.
@@ -102,9 +100,13 @@ def drift(
             progress(len(curve), curve[-1])
 
     solver = DeformableRegistration(
-        X=(_some(moving, settings.points) - origin) / scale, Y=(centres - origin) / scale,
-        alpha=settings.stiffness, beta=settings.beta_mm / scale, w=settings.outliers,
-        max_iterations=settings.iterations, tolerance=1e-7,
-    )  # fmt: skip
+        X=(_some(moving, settings.points) - origin) / scale,
+        Y=(centres - origin) / scale,
+        alpha=settings.stiffness,
+        beta=settings.beta_mm / scale,
+        w=settings.outliers,
+        max_iterations=settings.iterations,
+        tolerance=1e-7,
+    )
     solver.register(tell)
     return DriftMotion(start, centres, scale * solver.W, settings.beta_mm), tuple(curve)

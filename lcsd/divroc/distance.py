@@ -21,9 +21,7 @@ class _Fused(torch.autograd.Function):
     """The distance on the CPU; its gradient in the points is made on the way."""
 
     @staticmethod
-    def forward(
-        ctx: Any, points: Tensor, weights: Tensor, distance: "CloudDistance", scale: float
-    ) -> Tensor:
+    def forward(ctx: Any, points: Tensor, weights: Tensor, distance: "CloudDistance", scale: float) -> Tensor:
         places = Places(points.detach().contiguous().numpy(), distance.shape)
         values = weights.numpy()
         raster, slope = distance.buffers()
@@ -33,9 +31,8 @@ class _Fused(torch.autograd.Function):
         total = 0.0
         for channel, target in enumerate(distance.target.numpy()):
             total += filters.compare(
-                raster[channel], target, taps, gain, distance.norm == "l1",
-                numba.get_num_threads(), slope[channel],
-            ).sum()  # fmt: skip
+                raster[channel], target, taps, gain, distance.norm == "l1", numba.get_num_threads(), slope[channel]
+            ).sum()
         gradient = torch.from_numpy(places.slope(values, slope))
         ctx.save_for_backward(gradient.mul_(scale))
         return points.new_tensor(total * scale)
@@ -113,9 +110,12 @@ class CloudDistance:
         total = float(volume.cpu().numpy().sum(dtype=np.float64))
         if not total > 0:
             raise BadInputError(
-                "the target cloud lies outside the grid", code="no_overlap", field="target",
-                expected="points inside the raster", found="none",
-            )  # fmt: skip
+                "the target cloud lies outside the grid",
+                code="no_overlap",
+                field="target",
+                expected="points inside the raster",
+                found="none",
+            )
         self._scale = 1 / total
         self._buffers: tuple[NDArray[Any], NDArray[Any]] | None = None
 

@@ -40,14 +40,14 @@ def extrapolate_vectors(
         Shape (M, 3), mm.
     """
     if method == "divroc":
-        from lcsd.divroc.regularise import extrapolate  # noqa: PLC0415
+        from lcsd.divroc.regularise import extrapolate
 
         return extrapolate(points, vectors, query, device=device)
     if method == "knn":
-        from lcsd.divroc.extrapolation import smooth_neighbours  # noqa: PLC0415
+        from lcsd.divroc.extrapolation import smooth_neighbours
 
         return smooth_neighbours(points, vectors, query)
-    from lcsd.tps import ThinPlateSpline  # noqa: PLC0415
+    from lcsd.tps import ThinPlateSpline
 
     if len(points) > MAX_TPS_POINTS:
         rows = np.random.default_rng(0).choice(len(points), MAX_TPS_POINTS, replace=False)

@@ -115,9 +115,7 @@ def _respond(density: Array, gain: float, out: Array) -> None:
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _differ(
-    response: Array, wanted: Array, gain: float, absolute: bool, loss: Array, slope: Array
-) -> None:
+def _differ(response: Array, wanted: Array, gain: float, absolute: bool, loss: Array, slope: Array) -> None:
     """Add the difference of two rows to ``loss (W,)``; set its ``slope`` in the density."""
     real = response.dtype.type
     one, two, steepest, zero = real(1), real(2), real(gain if gain else 1), real(0)
@@ -145,9 +143,7 @@ def respond(raster: Array, taps: Array, gain: float, out: Array) -> None:
 
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")
-def compare(
-    raster: Array, target: Array, taps: Array, gain: float, absolute: bool, slabs: int, out: Array
-) -> Array:
+def compare(raster: Array, target: Array, taps: Array, gain: float, absolute: bool, slabs: int, out: Array) -> Array:
     """Compare a raster, smoothed and saturated, with a target response, both ``(D, H, W)``.
 
     Returns the summed difference per slice (absolute or squared), float64 ``(D,)``, and sets

@@ -82,9 +82,7 @@ def _add_pair(volume: Array, at: int, x0: int, width: int, low: float, high: flo
 
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")
-def splat(
-    places: Array, order: Array, starts: Array, weights: Array, slabs: int, out: Array
-) -> None:
+def splat(places: Array, order: Array, starts: Array, weights: Array, slabs: int, out: Array) -> None:
     """Add trilinear splats of ``weights (C, N)`` to ``out (C, D, H, W)``; points from ``sort``.
 
     Each of the ``slabs`` blocks of slices belongs to one thread, which also walks through the
@@ -115,9 +113,7 @@ def splat(
 
 
 @numba.njit(inline="always", error_model="numpy")
-def _pair(
-    volume: Array, z: int, y: int, x0: int, shape: tuple[int, int, int]
-) -> tuple[float, float]:
+def _pair(volume: Array, z: int, y: int, x0: int, shape: tuple[int, int, int]) -> tuple[float, float]:
     """Return the voxels ``x0`` and ``x0 + 1`` of a row of a flat volume; zero outside."""
     low, high = volume.dtype.type(0), volume.dtype.type(0)
     if 0 <= z < shape[0] and 0 <= y < shape[1]:
@@ -139,9 +135,15 @@ def _cell(
         one, row = np.uint64(1), np.uint64(shape[2])
         b = a + np.uint64(shape[1] * shape[2])
         return (
-            volume[a], volume[a + one], volume[a + row], volume[a + row + one],
-            volume[b], volume[b + one], volume[b + row], volume[b + row + one],
-        )  # fmt: skip
+            volume[a],
+            volume[a + one],
+            volume[a + row],
+            volume[a + row + one],
+            volume[b],
+            volume[b + one],
+            volume[b + row],
+            volume[b + row + one],
+        )
     c0, c1 = _pair(volume, z, y, x, shape)
     c2, c3 = _pair(volume, z, y + 1, x, shape)
     c4, c5 = _pair(volume, z + 1, y, x, shape)
@@ -168,9 +170,7 @@ def gather(places: Array, order: Array, starts: Array, volume: Array, out: Array
 
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")
-def gather_slope(
-    places: Array, order: Array, starts: Array, weights: Array, volume: Array, out: Array
-) -> None:
+def gather_slope(places: Array, order: Array, starts: Array, weights: Array, volume: Array, out: Array) -> None:
     """Set the rows of ``out (N, 3)`` inside to the gradient of the weighted, summed samples.
 
     The gradient of ``sum_c weights[c] * sample(volume[c])`` in the normalised points.

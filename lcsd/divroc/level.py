@@ -61,18 +61,20 @@ def _raster(level: RegisterLevel, *clouds: NDArray[np.float64]) -> Grid:
 
 
 def _distance(
-    raster: Grid, target: Tensor, labels: NDArray[np.uint8] | None,
-    level: RegisterLevel, settings: RegisterSettings,
-) -> CloudDistance:  # fmt: skip
+    raster: Grid, target: Tensor, labels: NDArray[np.uint8] | None, level: RegisterLevel, settings: RegisterSettings
+) -> CloudDistance:
     return CloudDistance(
-        raster.world_to_normalised(target), raster.shape, sigma_voxels=level.sigma_voxels,
-        gain=settings.saturation, norm=settings.norm, balance=settings.balance, labels=labels,
-    )  # fmt: skip
+        raster.world_to_normalised(target),
+        raster.shape,
+        sigma_voxels=level.sigma_voxels,
+        gain=settings.saturation,
+        norm=settings.norm,
+        balance=settings.balance,
+        labels=labels,
+    )
 
 
-def _pull(
-    sides: Sides, base: NDArray[np.float64], level: RegisterLevel, settings: RegisterSettings
-) -> Pull:
+def _pull(sides: Sides, base: NDArray[np.float64], level: RegisterLevel, settings: RegisterSettings) -> Pull:
     """Return the distance of the fixed cloud, which starts at ``base``, to the moving cloud."""
     if settings.method == "chamfer":
         return ChamferDistance(sides.moving, scale_mm=level.raster_mm)
@@ -97,9 +99,7 @@ class Level:
         Resolution and method.
     """
 
-    def __init__(
-        self, sides: Sides, motion: Motion, level: RegisterLevel, settings: RegisterSettings
-    ) -> None:
+    def __init__(self, sides: Sides, motion: Motion, level: RegisterLevel, settings: RegisterSettings) -> None:
         self._level = level
         self._settings = settings
         self._motion = motion
@@ -170,9 +170,7 @@ class SymmetricLevel(Level):
         self._ends = sides.tensor(self._aligned), sides.tensor(sides.moving)
         self._raster = _raster(self._level, self._aligned, sides.moving)
         moving_labels = None if sides.labels is None else sides.labels[1]
-        self._density = _distance(
-            self._raster, self._ends[1], moving_labels, self._level, self._settings
-        )
+        self._density = _distance(self._raster, self._ends[1], moving_labels, self._level, self._settings)
         labels = sides.labels or (None, None)
         self._weights = tuple(
             self._density.weights(self._raster.world_to_normalised(end), kinds)

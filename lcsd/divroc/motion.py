@@ -20,9 +20,7 @@ def covering_grid(points: NDArray[np.float64], *, spacing_mm: float, margin_mm: 
     """Return an isotropic, axis-aligned grid over the box of ``points`` (N, 3) plus a margin."""
     low, high = points.min(axis=0) - margin_mm, points.max(axis=0) + margin_mm
     size = np.maximum(np.ceil((high - low) / spacing_mm).astype(int), 1)
-    return Grid.centred(
-        (low + high) / 2, size=(int(size[0]), int(size[1]), int(size[2])), spacing_mm=spacing_mm
-    )
+    return Grid.centred((low + high) / 2, size=(int(size[0]), int(size[1]), int(size[2])), spacing_mm=spacing_mm)
 
 
 def nodes(grid: Grid) -> NDArray[np.float64]:
@@ -165,9 +163,7 @@ class Motion:
 
 
 def _in_chunks(
-    part: Callable[[NDArray[np.float64], str], NDArray[np.float64]],
-    points: NDArray[Any],
-    device: str,
+    part: Callable[[NDArray[np.float64], str], NDArray[np.float64]], points: NDArray[Any], device: str
 ) -> NDArray[np.float32]:
     result = np.empty((len(points), 3), dtype=np.float32)
     for start in range(0, len(points), CHUNK_POINTS):

@@ -60,10 +60,21 @@ class _Adam:
     def step(self, gradient: torch.Tensor) -> None:
         mean, square = self._means
         adam(
-            [self._parameter], [gradient], [mean], [square], [], [self._count],
-            capturable=self._parameter.is_cuda, amsgrad=False, beta1=0.9, beta2=0.999,
-            lr=self.rate, weight_decay=0.0, eps=1e-8, maximize=False,
-        )  # fmt: skip
+            [self._parameter],
+            [gradient],
+            [mean],
+            [square],
+            [],
+            [self._count],
+            capturable=self._parameter.is_cuda,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=self.rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
 
 
 def _eager_step(level: Level, optimiser: _Adam) -> Callable[[], tuple[Any, Any]]:
@@ -106,9 +117,8 @@ class _GraphStep:
 
 
 def _descend(
-    level: Level, settings: RegisterSettings, tell: Callable[[float], None], *,
-    iterations: int, name: str,
-) -> None:  # fmt: skip
+    level: Level, settings: RegisterSettings, tell: Callable[[float], None], *, iterations: int, name: str
+) -> None:
     """Run Adam on a level; tell the distance of every iteration."""
     cuda = level.control.is_cuda
     rate = torch.tensor(level.rate(0), device=level.control.device) if cuda else level.rate(0)
@@ -126,11 +136,13 @@ def _descend(
         distance, objective = (float(value) for value in step())
         if not np.isfinite(objective):
             raise WorkError(
-                "the optimisation diverged", code="diverged",
+                "the optimisation diverged",
+                code="diverged",
                 field=f"{name}, iteration {iteration + 1}",
-                expected="a finite objective", found=objective,
+                expected="a finite objective",
+                found=objective,
                 remedy="lower learning_rate_mm or raise smoothness_mm2",
-            )  # fmt: skip
+            )
         tell(distance)
         objectives.append(objective)
         if _stalled(objectives, settings.stop_share):

@@ -101,9 +101,7 @@ def _as_grid(points: Tensor) -> Tensor:
     return points[:, :, None, None, :]
 
 
-def _splat(
-    points: Tensor, weights: Tensor, shape: tuple[int, int, int], batch: list[Places] | None
-) -> Tensor:
+def _splat(points: Tensor, weights: Tensor, shape: tuple[int, int, int], batch: list[Places] | None) -> Tensor:
     out = weights.new_zeros((*weights.shape[:2], *shape))
     if batch is not None:
         for places, values, volume in zip(batch, weights.numpy(), out.numpy(), strict=True):
@@ -111,9 +109,8 @@ def _splat(
     elif points.shape[1] > 0:
         # The sampler's backward in its volume is the splat; the volume's values do not matter.
         out = torch.ops.aten.grid_sampler_3d_backward(
-            weights[:, :, :, None, None], out, _as_grid(points), _LINEAR, _ZEROS, False,
-            [True, False],
-        )[0]  # fmt: skip
+            weights[:, :, :, None, None], out, _as_grid(points), _LINEAR, _ZEROS, False, [True, False]
+        )[0]
     return out
 
 
@@ -123,23 +120,18 @@ def _gather(points: Tensor, volume: Tensor, batch: list[Places] | None) -> Tenso
         return torch.from_numpy(np.stack([places.gather(part) for places, part in parts]))
     if points.shape[1] == 0:
         return volume.new_zeros((*volume.shape[:2], 0))
-    return functional.grid_sample(
-        volume, _as_grid(points), padding_mode="zeros", align_corners=False
-    )[:, :, :, 0, 0]
+    return functional.grid_sample(volume, _as_grid(points), padding_mode="zeros", align_corners=False)[:, :, :, 0, 0]
 
 
-def _gather_slope(
-    points: Tensor, weights: Tensor, volume: Tensor, batch: list[Places] | None
-) -> Tensor:
+def _gather_slope(points: Tensor, weights: Tensor, volume: Tensor, batch: list[Places] | None) -> Tensor:
     if batch is not None:
         parts = zip(batch, weights.numpy(), volume.numpy(), strict=True)
         return torch.from_numpy(np.stack([places.slope(w, v) for places, w, v in parts]))
     if points.shape[1] == 0:
         return torch.zeros_like(points)
     result: Tensor = torch.ops.aten.grid_sampler_3d_backward(
-        weights[:, :, :, None, None], volume, _as_grid(points), _LINEAR, _ZEROS, False,
-        [False, True],
-    )[1]  # fmt: skip
+        weights[:, :, :, None, None], volume, _as_grid(points), _LINEAR, _ZEROS, False, [False, True]
+    )[1]
     return result[:, :, 0, 0]
 
 
@@ -197,20 +189,28 @@ def _check(points: Tensor, values: Tensor, *, name: str, expected: str, fits: bo
     """Refuse shapes, dtypes and devices that do not go together."""
     if points.dim() != 3 or points.shape[-1] != 3 or not fits:
         raise BadInputError(
-            "shapes do not go together", code="bad_points", field=f"points, {name}",
+            "shapes do not go together",
+            code="bad_points",
+            field=f"points, {name}",
             expected=f"(B, N, 3) and {expected}",
             found=f"{tuple(points.shape)} and {tuple(values.shape)}",
-        )  # fmt: skip
+        )
     if points.dtype != values.dtype or points.dtype not in (torch.float32, torch.float64):
         raise BadInputError(
-            "types do not go together", code="bad_points", field=f"points, {name}",
-            expected="both float32 or both float64", found=f"{points.dtype}, {values.dtype}",
-        )  # fmt: skip
+            "types do not go together",
+            code="bad_points",
+            field=f"points, {name}",
+            expected="both float32 or both float64",
+            found=f"{points.dtype}, {values.dtype}",
+        )
     if points.device != values.device:
         raise BadInputError(
-            "tensors are on different devices", code="bad_points", field=f"points, {name}",
-            expected=points.device, found=values.device,
-        )  # fmt: skip
+            "tensors are on different devices",
+            code="bad_points",
+            field=f"points, {name}",
+            expected=points.device,
+            found=values.device,
+        )
 
 
 def rasterise(points: Tensor, weights: Tensor, shape: tuple[int, int, int]) -> Tensor:
@@ -251,9 +251,12 @@ def rasterise(points: Tensor, weights: Tensor, shape: tuple[int, int, int]) -> T
     _check(points, weights, name="weights", expected="(B, C, N)", fits=fits)
     if len(shape) != 3 or min(shape) < 1:
         raise BadInputError(
-            "grid size must be three positive numbers", code="bad_size", field="shape",
-            expected="(D, H, W)", found=tuple(shape),
-        )  # fmt: skip
+            "grid size must be three positive numbers",
+            code="bad_size",
+            field="shape",
+            expected="(D, H, W)",
+            found=tuple(shape),
+        )
     if _needs_plain(points):
         return reference.rasterise(points, weights, shape)
     result: Tensor = _Rasterise.apply(  # type: ignore[no-untyped-call]

@@ -88,15 +88,21 @@ def _checked(cloud: NDArray[Any] | Cloud, name: str) -> NDArray[np.float64]:
     extent = float((points.max(axis=0) - points.min(axis=0)).max())
     if extent == 0:
         raise BadInputError(
-            "the cloud is a single place", code="degenerate_cloud", field=name,
-            expected="points that differ", found=f"{len(points)} equal points",
-        )  # fmt: skip
+            "the cloud is a single place",
+            code="degenerate_cloud",
+            field=name,
+            expected="points that differ",
+            found=f"{len(points)} equal points",
+        )
     if not MIN_EXTENT_MM <= extent <= MAX_EXTENT_MM:
         raise BadInputError(
-            "the cloud is too small or too large for a chest in mm", code="wrong_unit", field=name,
-            expected=f"{MIN_EXTENT_MM:g} to {MAX_EXTENT_MM:g} mm across", found=f"{extent:.4g}",
+            "the cloud is too small or too large for a chest in mm",
+            code="wrong_unit",
+            field=name,
+            expected=f"{MIN_EXTENT_MM:g} to {MAX_EXTENT_MM:g} mm across",
+            found=f"{extent:.4g}",
             remedy="convert the coordinates to millimetres, or say --unit m",
-        )  # fmt: skip
+        )
     return points
 
 
@@ -114,10 +120,13 @@ def check_pair(
     apart = float(np.linalg.norm(points[0].mean(axis=0) - points[1].mean(axis=0)))
     if apart > MAX_APART_MM:
         raise BadInputError(
-            "the clouds are in different frames", code="frame_mismatch", field="fixed, moving",
-            expected=f"means within {MAX_APART_MM:g} mm", found=f"{apart:.0f} mm apart",
+            "the clouds are in different frames",
+            code="frame_mismatch",
+            field="fixed, moving",
+            expected=f"means within {MAX_APART_MM:g} mm",
+            found=f"{apart:.0f} mm apart",
             remedy="bring both into one LPS mm frame (a flipped axis or RAS/LPS mix-up is likely)",
-        )  # fmt: skip
+        )
     return points
 
 
@@ -150,20 +159,20 @@ def _sides(
         labels = kinds[0][rows[0]], kinds[1][rows[1]]
         if not np.isin(labels[0], labels[1]).any():
             raise BadInputError(
-                "the clouds share no structure", code="labels_differ", field="label",
+                "the clouds share no structure",
+                code="labels_differ",
+                field="label",
                 expected=f"labels of the fixed cloud, {sorted(set(labels[0].tolist()))}",
                 found=sorted(set(labels[1].tolist())),
                 remedy="correct the labels, or set use_labels=false",
-            )  # fmt: skip
+            )
     return Sides(points[0][rows[0]], points[1][rows[1]], labels, device)
 
 
 class _PointMotion:
     """Motion known at points, extended to anywhere by an extrapolator."""
 
-    def __init__(
-        self, points: NDArray[np.float64], vectors: NDArray[Any], method: str, device: str
-    ) -> None:
+    def __init__(self, points: NDArray[np.float64], vectors: NDArray[Any], method: str, device: str) -> None:
         self._points = points
         self._vectors = np.asarray(vectors, dtype=np.float64)
         self._method = method
@@ -172,9 +181,8 @@ class _PointMotion:
     def at(self, points: NDArray[Any], *, device: str = "cpu") -> NDArray[np.float32]:
         """Return the displacement at LPS points (N, 3), float32, shape (N, 3), mm."""
         found = extrapolate_vectors(
-            self._points, self._vectors, np.asarray(points, dtype=np.float64),
-            method=self._method, device=device,
-        )  # fmt: skip
+            self._points, self._vectors, np.asarray(points, dtype=np.float64), method=self._method, device=device
+        )
         return found.astype(np.float32)
 
 
@@ -184,7 +192,7 @@ def _move(
     """Return the motion by the method asked for, and its distance per iteration."""
     motion: Any
     if settings.method == "cpd":
-        from lcsd.divroc.cpd import drift  # noqa: PLC0415
+        from lcsd.divroc.cpd import drift
 
         start = affine_start(sides.fixed, sides.moving, settings.start)
         motion, curve = drift(sides.fixed, sides.moving, start, settings.cpd, progress)
@@ -198,7 +206,7 @@ def _move(
 
 def _near(fixed: NDArray[np.float64], grid: Grid) -> NDArray[np.bool_]:
     """Return the voxels of a grid within ``NEAR_MM`` per axis of a fixed point."""
-    from scipy.ndimage import maximum_filter  # noqa: PLC0415
+    from scipy.ndimage import maximum_filter
 
     points = torch.as_tensor(grid.world_to_normalised(fixed), dtype=torch.float32)
     count = rasterise(points[None], torch.ones(1, 1, len(fixed)), grid.shape)[0, 0].numpy()
@@ -266,10 +274,13 @@ def register_clouds(
     own = grid or _around(points[0])
     if not own.contains(points[0]).any():
         raise BadInputError(
-            "the fixed cloud lies outside the grid of the field", code="no_overlap", field="grid",
-            expected="at least one fixed point inside", found="none",
+            "the fixed cloud lies outside the grid of the field",
+            code="no_overlap",
+            field="grid",
+            expected="at least one fixed point inside",
+            found="none",
             remedy="give the image whose vessels made the fixed cloud",
-        )  # fmt: skip
+        )
     began = time.perf_counter()
     motion, curve = _move(_sides(fixed, moving, points, settings, device), settings, progress)
     seconds = time.perf_counter() - began

@@ -95,11 +95,13 @@ def _grids(box: NDArray[np.float64], settings: ExtrapolateSettings) -> list[Grid
         grids.append(covering_grid(box, spacing_mm=spacing, margin_mm=MARGIN_NODES * spacing))
     if math.prod(grids[-1].size) > MAX_NODES:
         raise BadInputError(
-            "the finest grid does not fit in memory", code="raster_too_large",
-            field="finest_mm", expected=f"at most {MAX_NODES} nodes",
+            "the finest grid does not fit in memory",
+            code="raster_too_large",
+            field="finest_mm",
+            expected=f"at most {MAX_NODES} nodes",
             found=f"{math.prod(grids[-1].size)} nodes for {settings.finest_mm:g} mm",
             remedy="raise finest_mm",
-        )  # fmt: skip
+        )
     return grids
 
 
@@ -109,9 +111,12 @@ def _check(points: NDArray[Any], vectors: NDArray[Any], query: NDArray[Any]) -> 
     check_points(query, name="query")
     if len(points) != len(vectors):
         raise BadInputError(
-            "points and vectors differ in number", code="length_mismatch", field="vectors",
-            expected=len(points), found=len(vectors),
-        )  # fmt: skip
+            "points and vectors differ in number",
+            code="length_mismatch",
+            field="vectors",
+            expected=len(points),
+            found=len(vectors),
+        )
 
 
 def extrapolate(

@@ -185,15 +185,10 @@ def estimate(
     draws = []
     for _ in progress(range(question.resamples)):
         population = rng.choices(measured, k=len(measured))
-        built = [
-            (_draw(work, part, population, rng, engine, question.machines), count)
-            for part, count in parts
-        ]
+        built = [(_draw(work, part, population, rng, engine, question.machines), count) for part, count in parts]
         draws.append(_sum(built))
     draws.sort(key=lambda draw: draw.line.seconds)
-    hours = _range(
-        [(plan_s + draw.line.seconds + report_s) / HOUR_S for draw in draws], len(measures.cases)
-    )
+    hours = _range([(plan_s + draw.line.seconds + report_s) / HOUR_S for draw in draws], len(measures.cases))
     answer = _answer(draws[len(draws) // 2], hours, measures, question, profile)
     return replace(
         answer,
@@ -204,9 +199,7 @@ def estimate(
     )
 
 
-def _answer(
-    draw: _Draw, hours: Range, measures: Measures, question: Question, profile: Profile
-) -> Estimate:
+def _answer(draw: _Draw, hours: Range, measures: Measures, question: Question, profile: Profile) -> Estimate:
     """Return the estimate of the draw in the middle, without planning and report."""
     line = draw.line
     loop_time = max(line.seconds, 1e-9)
@@ -233,9 +226,8 @@ def _answer(
 
 
 def _workload(
-    measures: Measures, question: Question, profile: Profile, settings: EstimateSettings,
-    plan_s: float,
-) -> Workload:  # fmt: skip
+    measures: Measures, question: Question, profile: Profile, settings: EstimateSettings, plan_s: float
+) -> Workload:
     start_s = settings.command_start_s
     if question.basis == "wall" and measures.starts_s is not None:
         start_s = max(0.0, measures.starts_s)
@@ -288,22 +280,21 @@ def _engine(question: Question, settings: EstimateSettings) -> Engine:
     if not question.cluster:
         return Engine(loop_s=loop_s, ready_s=ready_s)
     return Engine(
-        loop_s=loop_s, ready_s=ready_s, cluster=True,
+        loop_s=loop_s,
+        ready_s=ready_s,
+        cluster=True,
         submit_s=1 / settings.submit_per_s,
         start_s=settings.job_start_s + settings.job_start_case_s * question.plan.cases,
-        poll_s=settings.poll_s, most_submitted=question.most_submitted,
-    )  # fmt: skip
+        poll_s=settings.poll_s,
+        most_submitted=question.most_submitted,
+    )
 
 
 def _draw(
-    work: Workload, plan: Plan, population: list[int], rng: random.Random, engine: Engine,
-    machines: Machines,
-) -> _Draw:  # fmt: skip
+    work: Workload, plan: Plan, population: list[int], rng: random.Random, engine: Engine, machines: Machines
+) -> _Draw:
     draws = rng.choices(population, k=max(plan.cases, 1))
-    if plan.group:
-        jobs = work.grouped(plan, draws, engine, machines.memory_mb)
-    else:
-        jobs = work.jobs(plan, draws)
+    jobs = work.grouped(plan, draws, engine, machines.memory_mb) if plan.group else work.jobs(plan, draws)
     line = simulate(jobs, machines, engine)
     counts: dict[str, int] = {}
     work_s = 0.0
@@ -319,7 +310,8 @@ def _sum(parts: list[tuple[_Draw, int]]) -> _Draw:
     """Return the build of parts, one after the other, each as often as its number says."""
     lines = [(draw.line, count) for draw, count in parts]
     line = Timeline(
-        [], [],
+        [],
+        [],
         seconds=sum(line.seconds * count for line, count in lines),
         loop_s=sum(line.loop_s * count for line, count in lines),
         looked_at=sum(line.looked_at * count for line, count in lines),
@@ -327,7 +319,7 @@ def _sum(parts: list[tuple[_Draw, int]]) -> _Draw:
         most_submitted=max(line.most_submitted for line, _ in lines),
         most_running=max(line.most_running for line, _ in lines),
         temporary_gb=max(line.temporary_gb for line, _ in lines),
-    )  # fmt: skip
+    )
     counts: Counter[str] = Counter()
     for draw, count in parts:
         counts.update({name: jobs * count for name, jobs in draw.counts.items()})
@@ -363,8 +355,7 @@ def _disk_gb(measures: Measures, question: Question, download_gb: float) -> floa
 def _files(measures: Measures, plan: Plan) -> int:
     """Return the files of cases, a log of each job and Snakemake's record of each output."""
     per_case = statistics.fmean(
-        case.files + len(case.jobs) + sum(OUTPUTS.get(job.stage, 0) for job in case.jobs)
-        for case in measures.cases
+        case.files + len(case.jobs) + sum(OUTPUTS.get(job.stage, 0) for job in case.jobs) for case in measures.cases
     )
     # A screening leaves its verdict, its provenance, a log and a record.
     return round(plan.cases * per_case) + plan.candidates * (3 + OUTPUTS[SCREEN])

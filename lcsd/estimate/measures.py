@@ -146,9 +146,11 @@ class Measures:
         if basis == "cpu":
             if job.cpu_s is None:
                 raise BadInputError(
-                    "the provenance has no CPU time", code="no_cpu_time", field=job.stage,
+                    "the provenance has no CPU time",
+                    code="no_cpu_time",
+                    field=job.stage,
                     remedy="use --basis wall, or make the small build again",
-                )  # fmt: skip
+                )
             work = min(work, job.cpu_s / job.threads)
         return work + job.commands * start_s
 
@@ -166,9 +168,12 @@ def read_measures(path: Path) -> Measures:
         return _from_file(path)
     if not (path / "cases").is_dir():
         raise BadInputError(
-            "no results of a build", code="missing_file", file=path, expected="a folder cases",
+            "no results of a build",
+            code="missing_file",
+            file=path,
+            expected="a folder cases",
             remedy="make a small build first (make demo) and name its results",
-        )  # fmt: skip
+        )
     cases, dates, gaps, left_out = [], [], [], 0
     for folder in sorted((path / "cases").iterdir()):
         found = list(_records(folder))
@@ -182,15 +187,21 @@ def read_measures(path: Path) -> Measures:
         cases.append(Case(jobs, *_size(folder)))
     if not cases:
         raise BadInputError(
-            "no case is finished", code="no_finished_case", file=path,
+            "no case is finished",
+            code="no_finished_case",
+            file=path,
             remedy="make a small build first (make demo) and name its results",
-        )  # fmt: skip
+        )
     screened = [record for _, record in _records(path / "cohort" / "screening")]
     return Measures(
-        tuple(cases), tuple(_job([record]) for record in screened if record is not None),
-        statistics.fmean(gaps) if gaps else None, left_out, *_report_size(path / "report"),
-        min(dates).isoformat(), max(dates).isoformat(),
-    )  # fmt: skip
+        tuple(cases),
+        tuple(_job([record]) for record in screened if record is not None),
+        statistics.fmean(gaps) if gaps else None,
+        left_out,
+        *_report_size(path / "report"),
+        min(dates).isoformat(),
+        max(dates).isoformat(),
+    )
 
 
 def write_measures(path: Path, measures: Measures) -> None:
@@ -207,9 +218,8 @@ def _from_file(path: Path) -> Measures:
         kind = None
     if kind != FORMAT or not found.cases or not all(_finished(case.jobs) for case in found.cases):
         raise BadInputError(
-            "not the figures of a build", code="bad_measures", file=path,
-            expected="what lcsd estimate --save writes",
-        )  # fmt: skip
+            "not the figures of a build", code="bad_measures", file=path, expected="what lcsd estimate --save writes"
+        )
     return found
 
 

@@ -61,20 +61,19 @@ def read_profile(path: Path = WORKSTATION) -> Profile:
     file = path if path.is_file() else path / PROFILE_NAME
     content = read_yaml(file)
     plain = {
-        key: {
-            name: _number(value, name, file, least=least)
-            for name, value in _entries(content, key, file)
-        }
+        key: {name: _number(value, name, file, least=least) for name, value in _entries(content, key, file)}
         for key, least in (("set-threads", 1), ("resources", 0))
     }
     default = dict(_entries(content, "default-resources", file)).get("mem_mb", 0)
     jobs = content.get("jobs")
     return Profile(
-        plain["set-threads"], _memory(content, file), plain["resources"],
+        plain["set-threads"],
+        _memory(content, file),
+        plain["resources"],
         default_mb=_number(default, "default-resources.mem_mb", file),
         jobs=None if jobs in (None, "unlimited") else _number(jobs, "jobs", file, least=1),
         scheduler=str(content.get("scheduler") or "ilp"),
-    )  # fmt: skip
+    )
 
 
 def _memory(content: Mapping[str, Any], file: Path) -> dict[str, int]:
@@ -83,9 +82,7 @@ def _memory(content: Mapping[str, Any], file: Path) -> dict[str, int]:
     if isinstance(found, list):
         marked = [name.partition(":") for name in map(str, found)]
         declared = {stage: text for stage, _, text in marked if text.startswith("mem_mb=")}
-        values: dict[str, object] = {
-            stage: text.partition("=")[2] for stage, text in declared.items()
-        }
+        values: dict[str, object] = {stage: text.partition("=")[2] for stage, text in declared.items()}
     else:
         stages = _mapping(content, "set-resources", file)
         by_stage = {stage: _mapping(stages, stage, file) for stage in stages}
@@ -114,15 +111,17 @@ def _number(value: object, field: str, file: Path, *, least: int = 0) -> int:
     # A memory that grows with the attempts is written as an expression: the first attempt counts.
     text = re.sub(r"\s*\*\s*attempt\b|\battempt\s*\*\s*", "", str(value)).strip()
     if not re.fullmatch(r"[0-9]{1,15}", text) or int(text) < least:
-        raise _bad(
-            file, field, f"a whole number from {least} on, or attempt * such a number", value
-        )
+        raise _bad(file, field, f"a whole number from {least} on, or attempt * such a number", value)
     return int(text)
 
 
 def _bad(file: Path, field: str, expected: str, found: object) -> BadInputError:
     return BadInputError(
-        "not what lcsd can read of a profile", code="bad_profile", file=file, field=field,
-        expected=expected, found=repr(found),
+        "not what lcsd can read of a profile",
+        code="bad_profile",
+        file=file,
+        field=field,
+        expected=expected,
+        found=repr(found),
         remedy="name a copy of the profile with plain numbers by --profile",
-    )  # fmt: skip
+    )

@@ -44,9 +44,8 @@ class Options:
 
 
 def ask(
-    options: Options, *, config: Config | None, profile: Profile, measures: Measures,
-    settings: EstimateSettings,
-) -> Question:  # fmt: skip
+    options: Options, *, config: Config | None, profile: Profile, measures: Measures, settings: EstimateSettings
+) -> Question:
     """Return what is asked.
 
     Raises
@@ -61,14 +60,17 @@ def ask(
     _check_batches(options, cases, candidates)
     given = [] if build is None else list(build.given.values())
     plan = Plan(
-        cases, candidates,
+        cases,
+        candidates,
         landmarks=_landmarks(options, measures, cases, given, selected=bool(candidates)),
         fetched_gb=settings.pair_download_gb * _fetched(options, config, given),
-        keep=config is None or config.fetch.keep, group=options.group,
-    )  # fmt: skip
+        keep=config is None or config.fetch.keep,
+        group=options.group,
+    )
     keypoints = config is not None and config.workflow.registration_cloud == "keypoints"
     return Question(
-        plan, _machines(options, profile),
+        plan,
+        _machines(options, profile),
         cluster=options.nodes is not None,
         batches=options.batches,
         most_submitted=profile.jobs or settings.most_submitted,
@@ -81,7 +83,7 @@ def ask(
         usd_per_gb=0.0 if config is None else config.cohort.egress_usd_per_gb,
         resamples=options.resamples,
         seed=options.seed,
-    )  # fmt: skip
+    )
 
 
 def _check(options: Options) -> None:
@@ -89,10 +91,7 @@ def _check(options: Options) -> None:
         raise _bad("--group", "groups are of a cluster", "give --nodes, too")
     if options.nodes is not None and options.memory_gb is None:
         raise _bad("--memory-gb", "a node's memory is not known", "give it")
-    given = {
-        "--memory-gb": options.memory_gb, "--mbit": options.mbit,
-        "--usd-per-hour": options.usd_per_hour or None,
-    }  # fmt: skip
+    given = {"--memory-gb": options.memory_gb, "--mbit": options.mbit, "--usd-per-hour": options.usd_per_hour or None}
     for name, value in given.items():
         if value is not None and not LEAST_GIVEN <= value <= MOST_GIVEN:
             raise _bad(name, f"{value:g} is out of range", f"{LEAST_GIVEN:g} to {MOST_GIVEN:g}")
@@ -101,9 +100,10 @@ def _check(options: Options) -> None:
 def _check_batches(options: Options, cases: int, candidates: int) -> None:
     if candidates and options.batches > 1:
         raise _bad(
-            "--batches", "cases are selected from all candidates at once",
+            "--batches",
+            "cases are selected from all candidates at once",
             "freeze the selection (docs/nlst.md) and estimate its manifest",
-        )  # fmt: skip
+        )
     if options.batches > cases:
         raise _bad("--batches", f"more parts than the {cases} cases", "give fewer")
 
@@ -121,17 +121,14 @@ def _cases(options: Options, build: Build | None) -> tuple[int, int]:
     if build is None:
         if options.pairs is None:
             raise BadInputError(
-                "how many cases?", code="missing_option", field="--pairs",
-                remedy="give their number, or --config",
-            )  # fmt: skip
+                "how many cases?", code="missing_option", field="--pairs", remedy="give their number, or --config"
+            )
         return options.pairs, options.candidates or 0
     candidates = len(build.screened()) if options.candidates is None else options.candidates
     return options.pairs or build.expected_cases(), candidates
 
 
-def _landmarks(
-    options: Options, measures: Measures, cases: int, given: list[Pair], *, selected: bool
-) -> int:
+def _landmarks(options: Options, measures: Measures, cases: int, given: list[Pair], *, selected: bool) -> int:
     """Return how many cases have landmarks: the manifest's, else the finished build's share.
 
     Those of a selection have none.

@@ -174,11 +174,7 @@ class _Queues:
 
     def first(self, fitting: list[bool]) -> int | None:
         """Return the kind whose first job came first, among those that fit."""
-        heads = [
-            (queue[0][0], kind)
-            for kind, queue in enumerate(self.waiting)
-            if queue and fitting[kind]
-        ]
+        heads = [(queue[0][0], kind) for kind, queue in enumerate(self.waiting) if queue and fitting[kind]]
         return min(heads)[1] if heads else None
 
     def take(self, kind: int) -> int:
@@ -236,11 +232,7 @@ class _Simulation:
         self.pushed += 1
 
     def _fits(self, kind: Kind, node: int) -> bool:
-        return (
-            self.cores[node] >= kind.cores
-            and self.memory[node] >= kind.memory_mb
-            and self.gpus[node] >= kind.gpus
-        )
+        return self.cores[node] >= kind.cores and self.memory[node] >= kind.memory_mb and self.gpus[node] >= kind.gpus
 
     def _may(self, kind: Kind) -> bool:
         """Whether the loop may start a job of a kind now."""

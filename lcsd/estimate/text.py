@@ -44,13 +44,11 @@ def lines(found: Estimate, question: Question, measures: Measures) -> Iterator[s
         + (f" of {question.plan.candidates} candidates" if question.plan.candidates else ""),
         "jobs": f"{sum(found.jobs.values())} ({jobs})",
         "time": _between(found.hours, "h"),
-        "work": f"{_figure(found.work_hours)} core-hours, "
-        f"{100 * found.busy:.0f} % of the cores' time",
+        "work": f"{_figure(found.work_hours)} core-hours, {100 * found.busy:.0f} % of the cores' time",
         "planning": f"{found.plan_s / HOUR_S:.2g} h, {found.plan_gib:.2g} GiB",
         "report": f"{found.report_s / HOUR_S:.2g} h",
         "at once": f"{found.most_running} jobs running, {found.most_ready} ready",
-        "disk": f"{_figure(found.disk_gb)} GB in {found.files} files, "
-        f"{found.temporary_gb:.2g} GB more while it runs",
+        "disk": f"{_figure(found.disk_gb)} GB in {found.files} files, {found.temporary_gb:.2g} GB more while it runs",
         "download": f"{_figure(found.download_gb)} GB"
         + (", in no time (--mbit)" if found.download_gb and math.isinf(machines.gb_per_s) else ""),
         "loop": f"{100 * found.loop_busy:.0f} % of the time, {_figure(found.stats_per_s)} files/s",
@@ -86,13 +84,10 @@ def risks(found: Estimate, question: Question, settings: EstimateSettings) -> li
         dangers.append(f"planning takes {found.plan_s / HOUR_S:.1f} h, again after each stop")
     if found.busy < FREE_SHARE:
         dangers.append(
-            f"{100 * (1 - found.busy):.0f} % of the cores' time is idle: fewer machines, or what "
-            "the other lines say"
+            f"{100 * (1 - found.busy):.0f} % of the cores' time is idle: fewer machines, or what the other lines say"
         )
     for stage, (taken, declared) in found.memory_over.items():
-        dangers.append(
-            f"{stage} took {taken:.2f} GB, the profile declares {declared:.2f}: raise its mem_mb"
-        )
+        dangers.append(f"{stage} took {taken:.2f} GB, the profile declares {declared:.2f}: raise its mem_mb")
     for stage, (got, measured) in found.threads_over.items():
         dangers.append(
             f"{stage} gets {got} threads and was measured with {measured}: counted with the cores "
@@ -109,10 +104,12 @@ def _limits(question: Question) -> list[str]:
     if question.cluster or wanted == given:
         return []
     words = [" ".join(f"{name}={value}" for name, value in of.items()) for of in (given, wanted)]
-    return [(
-        f"the profile lets jobs share {words[0]}, and this is for {words[1]}: build with "
-        f"--resources {words[1]} (all of them: there they replace the profile's)"
-    )]  # fmt: skip
+    return [
+        (
+            f"the profile lets jobs share {words[0]}, and this is for {words[1]}: build with "
+            f"--resources {words[1]} (all of them: there they replace the profile's)"
+        )
+    ]
 
 
 def _faster_loop(question: Question) -> str:

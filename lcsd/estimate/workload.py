@@ -24,9 +24,18 @@ AFTER: Mapping[str, tuple[str, ...]] = {
 """What the job of a stage waits for in its case; each evaluation for one of these, in turn."""
 
 OUTPUTS: Mapping[str, int] = {
-    "convert": 2, "lungs": 2, "prealign": 6, "vessels": 2, "gates": 1, "cloud": 2, "keypoints": 2,
-    "correspond": 3, "register": 3, EVALUATE: 2, SCREEN: 1,
-}  # fmt: skip
+    "convert": 2,
+    "lungs": 2,
+    "prealign": 6,
+    "vessels": 2,
+    "gates": 1,
+    "cloud": 2,
+    "keypoints": 2,
+    "correspond": 3,
+    "register": 3,
+    EVALUATE: 2,
+    SCREEN: 1,
+}
 """Files of a job's rule; Snakemake keeps a record of each, one more file."""
 
 SELECT = "select"
@@ -72,9 +81,7 @@ class Costs:
     basis: Basis
 
 
-def stage_kinds(
-    measures: Measures, profile: Profile, machines: Machines, plan: Plan
-) -> dict[str, Kind]:
+def stage_kinds(measures: Measures, profile: Profile, machines: Machines, plan: Plan) -> dict[str, Kind]:
     """Return what the jobs of each stage ask for.
 
     Raises
@@ -99,13 +106,14 @@ def stage_kinds(
         )
         if machines.most_at_once(kinds[stage]) < 1:
             raise BadInputError(
-                "no machine holds such a job", code="job_too_large", field=stage,
+                "no machine holds such a job",
+                code="job_too_large",
+                field=stage,
                 expected=f"{kinds[stage].memory_mb:g} MB, {kinds[stage].gpus} GPUs, "
                 f"{int(fetched > 0)} downloads at a time",
-                found=f"{machines.memory_mb:g} MB, {machines.gpus} GPUs, "
-                f"{machines.downloads} downloads at a time",
+                found=f"{machines.memory_mb:g} MB, {machines.gpus} GPUs, {machines.downloads} downloads at a time",
                 remedy="give larger machines, or a profile with other resources",
-            )  # fmt: skip
+            )
     return kinds
 
 
@@ -135,9 +143,8 @@ class Workload:
     """
 
     def __init__(
-        self, measures: Measures, costs: Costs, kinds: Mapping[str, Kind],
-        *, registration_cloud: str, cores: int,
-    ) -> None:  # fmt: skip
+        self, measures: Measures, costs: Costs, kinds: Mapping[str, Kind], *, registration_cloud: str, cores: int
+    ) -> None:
         self.measures, self.costs, self.cores = measures, costs, cores
         self.kinds = list(kinds.values())
         self.number = {kind.name: number for number, kind in enumerate(self.kinds)}
@@ -159,8 +166,7 @@ class Workload:
         for case in self.measures.cases:
             evaluations = [self.seconds(job) for job in case.jobs if job.stage == EVALUATE]
             by_stage = {job.stage: job for job in case.jobs if job.stage != EVALUATE}
-            stages = [(name, self.seconds(by_stage[name])) for name in self.after
-                      if name in by_stage]  # fmt: skip
+            stages = [(name, self.seconds(by_stage[name])) for name in self.after if name in by_stage]
             templates.append((stages, evaluations))
         return templates
 
@@ -168,9 +174,7 @@ class Workload:
     def _evaluations(self) -> list[list[float]]:
         return [found for _, found in self._templates if found]
 
-    def add_case(
-        self, jobs: Jobs, number: int, *, landmarks: bool, after: Sequence[int] = ()
-    ) -> None:
+    def add_case(self, jobs: Jobs, number: int, *, landmarks: bool, after: Sequence[int] = ()) -> None:
         """Add the jobs of a case like the measured one of that number."""
         stages, evaluations = self._templates[number]
         numbers: dict[str, int] = {}
@@ -193,9 +197,7 @@ class Workload:
         if screened:
             return self.seconds(screened[number % len(screened)])
         stages, _ = self._templates[number]
-        return self.costs.align_s + sum(
-            seconds for name, seconds in stages if name in ("convert", "lungs")
-        )
+        return self.costs.align_s + sum(seconds for name, seconds in stages if name in ("convert", "lungs"))
 
     def _selection(self, jobs: Jobs, plan: Plan, draws: Sequence[int]) -> list[int]:
         """Add all screenings and the selection, for which every case waits; return its number."""
@@ -226,10 +228,13 @@ class Workload:
         memory = min(memory_mb, plan.group * 2 * max(kind.memory_mb for kind in self.kinds))
         fetched = sum(kind.fetched_gb for kind in self.kinds if kind.name == "convert")
         group = Kind(
-            GROUP, cores=cores, memory_mb=memory, gpus=max(kind.gpus for kind in self.kinds),
+            GROUP,
+            cores=cores,
+            memory_mb=memory,
+            gpus=max(kind.gpus for kind in self.kinds),
             fetched_gb=fetched * plan.group,
             temporary_gb=plan.group * sum(kind.temporary_gb for kind in self.kinds),
-        )  # fmt: skip
+        )
         local = [Kind(kind.name, kind.cores, kind.memory_mb, kind.gpus) for kind in self.kinds]
         inside = Machines(1, cores, memory, group.gpus, downloads=plan.cases)
         own = Engine(loop_s=engine.loop_s, ready_s=engine.ready_s)

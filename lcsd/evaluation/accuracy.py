@@ -15,27 +15,74 @@ from lcsd.io.tables import as_number
 from lcsd.settings.compare import CompareSettings
 
 TRE_COLUMNS = (
-    "case", "role", "status", "in_statistics", "method", "source", "extrapolation", "snapped",
-    "count", "circular", "seeded_landmarks", "tre_mean_mm", "tre_std_mm", "tre_median_mm",
-    "tre_p25_mm", "tre_p75_mm", "tre_p95_mm", "tre_max_mm", "tre_before_mean_mm",
-    "tre_before_std_mm", "tre_before_median_mm", "tre_before_p25_mm", "tre_before_p75_mm",
-    "tre_before_p95_mm", "tre_before_max_mm", "tre_native_mean_mm", "std_log_jacobian",
-    "folding_percent", "min_jacobian", "mean_jacobian", "jacobian_voxels", "jacobian_region",
-    "jacobian_covered_percent", "seconds",
-)  # fmt: skip
+    "case",
+    "role",
+    "status",
+    "in_statistics",
+    "method",
+    "source",
+    "extrapolation",
+    "snapped",
+    "count",
+    "circular",
+    "seeded_landmarks",
+    "tre_mean_mm",
+    "tre_std_mm",
+    "tre_median_mm",
+    "tre_p25_mm",
+    "tre_p75_mm",
+    "tre_p95_mm",
+    "tre_max_mm",
+    "tre_before_mean_mm",
+    "tre_before_std_mm",
+    "tre_before_median_mm",
+    "tre_before_p25_mm",
+    "tre_before_p75_mm",
+    "tre_before_p95_mm",
+    "tre_before_max_mm",
+    "tre_native_mean_mm",
+    "std_log_jacobian",
+    "folding_percent",
+    "min_jacobian",
+    "mean_jacobian",
+    "jacobian_voxels",
+    "jacobian_region",
+    "jacobian_covered_percent",
+    "seconds",
+)
 
 SUMMARY_COLUMNS = (
-    "role", "method", "cases", "landmarks", "seeded_landmarks",
-    "tre_case_mean_mm", "tre_case_std_mm", "tre_case_low_mm", "tre_case_high_mm",
-    "tre_mean_mm", "tre_std_mm", "tre_median_mm", "tre_p25_mm", "tre_p75_mm", "tre_p95_mm",
-    "tre_max_mm", "tre_before_case_mean_mm", "tre_before_mean_mm", "tre_before_std_mm",
-    "tre_before_median_mm", "tre_before_p25_mm", "tre_before_p75_mm", "tre_before_p95_mm",
-    "tre_before_max_mm", "std_log_jacobian", "folding_percent", "folding_max_percent", "seconds",
-)  # fmt: skip
+    "role",
+    "method",
+    "cases",
+    "landmarks",
+    "seeded_landmarks",
+    "tre_case_mean_mm",
+    "tre_case_std_mm",
+    "tre_case_low_mm",
+    "tre_case_high_mm",
+    "tre_mean_mm",
+    "tre_std_mm",
+    "tre_median_mm",
+    "tre_p25_mm",
+    "tre_p75_mm",
+    "tre_p95_mm",
+    "tre_max_mm",
+    "tre_before_case_mean_mm",
+    "tre_before_mean_mm",
+    "tre_before_std_mm",
+    "tre_before_median_mm",
+    "tre_before_p25_mm",
+    "tre_before_p75_mm",
+    "tre_before_p95_mm",
+    "tre_before_max_mm",
+    "std_log_jacobian",
+    "folding_percent",
+    "folding_max_percent",
+    "seconds",
+)
 
-COMPARISON_COLUMNS = (
-    "case", "first", "second", "first_mean_mm", "second_mean_mm", "rank_sum_p", "rank_sum_p_holm",
-)  # fmt: skip
+COMPARISON_COLUMNS = ("case", "first", "second", "first_mean_mm", "second_mean_mm", "rank_sum_p", "rank_sum_p_holm")
 
 ALL_CASES = "all landmarks pooled"
 ALL_ROLES = "all"
@@ -148,15 +195,14 @@ def _summary(method: str, found: Sequence[tuple[Case, Evaluation]]) -> MethodSum
         after=summarise_cases(after),
         before=summarise_cases(before),
         interval=bootstrap_mean(
-            means, confidence=STATISTICS.confidence, resamples=STATISTICS.resamples,
-            seed=BOOTSTRAP_SEED,
+            means, confidence=STATISTICS.confidence, resamples=STATISTICS.resamples, seed=BOOTSTRAP_SEED
         ),
         seeded=int(sum(known("seeded_landmarks"))),
         mean_std_log_jacobian=mean_of(known("std_log_jacobian")),
         mean_folding_percent=mean_of(folding),
         max_folding_percent=max(folding, default=None),
         mean_seconds=mean_of(seconds),
-    )  # fmt: skip
+    )
 
 
 def mean_of(values: Sequence[float]) -> float | None:
@@ -207,9 +253,7 @@ def comparison_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
     """Return rank-sum tests between methods per case and over all, of the cases that count."""
     errors: dict[str, dict[str, NDArray[np.float64]]] = {}
     for case in cases:
-        scored = {
-            e.method: e.tre for e in case.evaluations if e.tre is not None and not is_circular(e)
-        }
+        scored = {e.method: e.tre for e in case.evaluations if e.tre is not None and not is_circular(e)}
         if case.counts and len(scored) > 1:
             errors[case.name] = scored
     methods = dict.fromkeys(method for scored in errors.values() for method in scored)

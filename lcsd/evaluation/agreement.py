@@ -31,18 +31,23 @@ def distances(
     for pairs, file in zip((first, second), files, strict=True):
         if pairs.ids is None or not all(pairs.ids):
             raise BadInputError(
-                "landmarks of two files are compared by id", code="missing_column", file=file,
-                field="id", expected="an id in every row",
-            )  # fmt: skip
+                "landmarks of two files are compared by id",
+                code="missing_column",
+                file=file,
+                field="id",
+                expected="an id in every row",
+            )
         check_unique(pairs.ids, file=file)
     ids, others = first.ids or (), second.ids or ()
     single = sorted(set(ids) ^ set(others))
     if single:
         raise BadInputError(
-            "ids are in one file only", code="unpaired_ids", file=files[1],
+            "ids are in one file only",
+            code="unpaired_ids",
+            file=files[1],
             expected="the same ids in both files",
             found=", ".join(single[:SHOWN]) + (", ..." if len(single) > SHOWN else ""),
-        )  # fmt: skip
+        )
     order = [others.index(name) for name in ids]
     fixed = second.fixed[order] - first.fixed
     moving = second.moving[order] - first.moving

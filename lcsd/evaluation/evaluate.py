@@ -14,20 +14,25 @@ from lcsd.geometry import Grid, RigidTransform
 from lcsd.io.fields import DisplacementField, FieldQuality
 from lcsd.io.images import Image
 from lcsd.io.points import PointPairs
-from lcsd.landmarks.common_space import (
-    Frame,
-    count_seeded,
-    in_mask,
-    origins,
-    snapped,
-    to_common_space,
-)
+from lcsd.landmarks.common_space import Frame, count_seeded, in_mask, origins, snapped, to_common_space
 from lcsd.settings.evaluate import Extrapolation
 
 LANDMARK_COLUMNS = (
-    "id", "fixed_x", "fixed_y", "fixed_z", "moving_x", "moving_y", "moving_z",
-    "moved_x", "moved_y", "moved_z", "tre_mm", "tre_before_mm", "tre_native_mm", "origin",
-)  # fmt: skip
+    "id",
+    "fixed_x",
+    "fixed_y",
+    "fixed_z",
+    "moving_x",
+    "moving_y",
+    "moving_z",
+    "moved_x",
+    "moved_y",
+    "moved_z",
+    "tre_mm",
+    "tre_before_mm",
+    "tre_native_mm",
+    "origin",
+)
 
 
 @dataclass(frozen=True)
@@ -128,10 +133,7 @@ class TreResult:
         return [
             {
                 "id": ids[row],
-                **{
-                    name: f"{value:.4f}"
-                    for name, value in zip(LANDMARK_COLUMNS[1:10], places[row], strict=True)
-                },
+                **{name: f"{value:.4f}" for name, value in zip(LANDMARK_COLUMNS[1:10], places[row], strict=True)},
                 "tre_mm": f"{self.tre[row]:.4f}",
                 "tre_before_mm": f"{self.before[row]:.4f}",
                 "tre_native_mm": "" if self.native is None else f"{self.native[row]:.4f}",
@@ -220,9 +222,7 @@ def evaluate_tre(
         moved=moved,
         tre=np.linalg.norm(moved - common.moving, axis=1),
         before=np.linalg.norm(common.fixed - common.moving, axis=1),
-        native=None
-        if native_moving is None
-        else np.linalg.norm(common.fixed - native_moving, axis=1),
+        native=None if native_moving is None else np.linalg.norm(common.fixed - native_moving, axis=1),
         method=method or result.source,
         source=result.source,
         extrapolation=result.extrapolation,
@@ -236,9 +236,7 @@ def evaluate_tre(
     )
 
 
-def _snapped(
-    moved: NDArray[np.float64], grid: Grid, rigid: RigidTransform | None
-) -> NDArray[np.float64]:
+def _snapped(moved: NDArray[np.float64], grid: Grid, rigid: RigidTransform | None) -> NDArray[np.float64]:
     """Return points of common space at voxel centres of an image behind ``rigid``, if given."""
     if rigid is None:
         return snapped(moved, grid)

@@ -41,14 +41,11 @@ class VoxelDisplacements:
         The same to rounding as Learn2Reg's ``map_coordinates(disp[..., c], voxel)``; between the
         outermost voxel centres and the faces of the grid, the value of the nearest centre.
         """
-        from scipy.ndimage import map_coordinates  # noqa: PLC0415
+        from scipy.ndimage import map_coordinates
 
         voxels = self.fixed.world_to_voxel(np.asarray(points, dtype=np.float64))
         inside = np.clip(voxels, 0, np.asarray(self.fixed.size) - 1).T
-        found = [
-            map_coordinates(self.vectors[..., c], inside, order=SPLINE_ORDER, output=np.float64)
-            for c in range(3)
-        ]
+        found = [map_coordinates(self.vectors[..., c], inside, order=SPLINE_ORDER, output=np.float64) for c in range(3)]
         moved: NDArray[np.float64] = self.moving.voxel_to_world(voxels + np.stack(found, axis=1))
         return moved - points
 
@@ -63,9 +60,7 @@ class VoxelDisplacements:
         return DisplacementField(vectors, self.fixed)
 
 
-def read_disp(
-    path: Path, *, grid: Grid | None = None, moving_grid: Grid | None = None
-) -> VoxelDisplacements:
+def read_disp(path: Path, *, grid: Grid | None = None, moving_grid: Grid | None = None) -> VoxelDisplacements:
     """Return a Learn2Reg displacement field (``disp_*.nii.gz``).
 
     Parameters
@@ -90,24 +85,27 @@ def read_disp(
         kind = volume.get_data_dtype()
         if kind.kind not in "iuf":
             raise BadInputError(
-                "not a Learn2Reg displacement field", code="bad_field", file=path,
-                expected="real numbers", found="colours" if kind.names else str(kind),
-            )  # fmt: skip
+                "not a Learn2Reg displacement field",
+                code="bad_field",
+                file=path,
+                expected="real numbers",
+                found="colours" if kind.names else str(kind),
+            )
         check_nifti(volume, path)
         vectors = np.asanyarray(volume.dataobj, dtype=np.float32)
     except READ_ERRORS as error:
         check_memory(error)
-        raise BadInputError(
-            "not a readable NIfTI volume", code="truncated_file", file=path
-        ) from error
+        raise BadInputError("not a readable NIfTI volume", code="truncated_file", file=path) from error
     shape = tuple(int(n) for n in vectors.shape)
     if len(shape) != 4 or shape[3] != 3:
         raise BadInputError(
-            "not a Learn2Reg displacement field", code="bad_field", file=path,
-            expected="x * y * z * 3", found=" * ".join(map(str, shape)),
-            remedy="an ITK displacement field (x * y * z * 1 * 3) is given by --field"
-            if len(shape) == 5 else None,
-        )  # fmt: skip
+            "not a Learn2Reg displacement field",
+            code="bad_field",
+            file=path,
+            expected="x * y * z * 3",
+            found=" * ".join(map(str, shape)),
+            remedy="an ITK displacement field (x * y * z * 1 * 3) is given by --field" if len(shape) == 5 else None,
+        )
     size = (shape[0], shape[1], shape[2])
     if not np.isfinite(vectors).all():
         raise BadInputError("the field has NaN or infinite vectors", code="non_finite", file=path)
@@ -116,8 +114,11 @@ def read_disp(
         grid = Grid.from_affine_ras(volume.affine, size)
     elif grid.size != size:
         raise BadInputError(
-            "field and fixed image have different sizes", code="grid_mismatch", file=path,
-            expected=" x ".join(map(str, grid.size)), found=" x ".join(map(str, size)),
+            "field and fixed image have different sizes",
+            code="grid_mismatch",
+            file=path,
+            expected=" x ".join(map(str, grid.size)),
+            found=" x ".join(map(str, size)),
             remedy="give the fixed image that was registered",
-        )  # fmt: skip
+        )
     return VoxelDisplacements(vectors, grid, moving_grid or grid)

@@ -74,10 +74,12 @@ class Result:
         if len(given) != 1:
             raise BadInputError(
                 "give one result to score: a displacement field, correspondences, an ITK "
-                "transform or a Learn2Reg field", code="bad_usage",
-                field=", ".join(f"--{name}" for name in names), expected="exactly one",
+                "transform or a Learn2Reg field",
+                code="bad_usage",
+                field=", ".join(f"--{name}" for name in names),
+                expected="exactly one",
                 found=" and ".join(f"--{name}" for name in given) or "none",
-            )  # fmt: skip
+            )
 
     @property
     def source(self) -> Source:
@@ -114,9 +116,8 @@ class Result:
         assert self.correspondences is not None  # noqa: S101 - asked for by `moved`
         known = self.correspondences
         return extrapolate_vectors(
-            known.fixed, known.moving - known.fixed, points,
-            method=self.extrapolate, tps_smoothing=self.tps_smoothing,
-        )  # fmt: skip
+            known.fixed, known.moving - known.fixed, points, method=self.extrapolate, tps_smoothing=self.tps_smoothing
+        )
 
     def quality(self, mask: Image | None) -> Quality:
         """Return the quality of the field; of a transform in a mask, where it is known."""

@@ -38,9 +38,7 @@ class Comparison:
     p_holm: float
 
 
-def compare_methods(
-    errors: Mapping[str, Mapping[str, Errors]], pairs: Iterable[tuple[str, str]]
-) -> list[Comparison]:
+def compare_methods(errors: Mapping[str, Mapping[str, Errors]], pairs: Iterable[tuple[str, str]]) -> list[Comparison]:
     """Return the tests between pairs of methods, per case and over all landmarks.
 
     Parameters

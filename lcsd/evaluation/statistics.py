@@ -66,9 +66,11 @@ def summarise(values: NDArray[np.float64]) -> Summary:
     values = np.asarray(values, dtype=np.float64).ravel()
     if not len(values) or not np.isfinite(values).all():
         raise BadInputError(
-            "statistics need finite values", code="bad_values", expected="at least one number",
+            "statistics need finite values",
+            code="bad_values",
+            expected="at least one number",
             found=f"{len(values)} values, {int((~np.isfinite(values)).sum())} of them not finite",
-        )  # fmt: skip
+        )
     p25, median, p75, p95 = (float(value) for value in np.percentile(values, PERCENTILES))
     return Summary(
         count=len(values),
@@ -114,7 +116,7 @@ def rank_sum_p(first: NDArray[np.float64], second: NDArray[np.float64]) -> float
     Normal approximation with the variance corrected for ties (as Mann and Whitney's U), so equal
     samples give 1. The test of the supplement's Table 3 (Heinrich et al., ICCV 2023).
     """
-    from scipy.stats import mannwhitneyu  # noqa: PLC0415
+    from scipy.stats import mannwhitneyu
 
     found = mannwhitneyu(first, second, method="asymptotic", use_continuity=False)
     # Samples of one value only have no variance to test against: they do not differ.
@@ -152,9 +154,7 @@ class Interval:
     high: float
 
 
-def bootstrap_mean(
-    values: NDArray[np.float64], *, confidence: float, resamples: int, seed: int
-) -> Interval | None:
+def bootstrap_mean(values: NDArray[np.float64], *, confidence: float, resamples: int, seed: int) -> Interval | None:
     """Return a confidence interval of the mean over cases; None for one case.
 
     Parameters

@@ -37,9 +37,12 @@ def read_transform(path: Path) -> Any:
     found = read_one_transform(path)
     if found.GetDimension() != 3:
         raise BadInputError(
-            "the transform is not of 3-D points", code="bad_transform", file=path,
-            expected="3 dimensions", found=found.GetDimension(),
-        )  # fmt: skip
+            "the transform is not of 3-D points",
+            code="bad_transform",
+            file=path,
+            expected="3 dimensions",
+            found=found.GetDimension(),
+        )
     return found.Downcast()
 
 
@@ -100,19 +103,22 @@ def carry(transform: Any, points: NDArray[np.float64]) -> NDArray[np.float64]:
         if len(outside):
             raise BadInputError(
                 "landmarks lie outside the transform, which would leave them where they are",
-                code="landmark_outside", field=part.GetName(),
+                code="landmark_outside",
+                field=part.GetName(),
                 expected="all landmarks inside its domain",
                 found=f"{len(outside)} of {len(moved)} outside, the first in row {outside[0] + 1} "
                 f"at ({', '.join(f'{v:.1f}' for v in moved[outside[0]])}) LPS mm",
                 remedy="check that it maps fixed points to moving points and is of this case",
-            )  # fmt: skip
+            )
         moved = np.array([part.TransformPoint(point) for point in moved.tolist()])
     bad = np.flatnonzero(~np.isfinite(moved).all(axis=1))
     if len(bad):
         raise BadInputError(
-            "the transform moves landmarks to places that are not finite", code="non_finite",
-            field=transform.GetName(), found=f"{len(bad)} of {len(moved)} landmarks",
-        )  # fmt: skip
+            "the transform moves landmarks to places that are not finite",
+            code="non_finite",
+            field=transform.GetName(),
+            found=f"{len(bad)} of {len(moved)} landmarks",
+        )
     return moved
 
 

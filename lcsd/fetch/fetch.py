@@ -99,17 +99,16 @@ def fetch_series(
         out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WorkError(
-            f"cannot make the folder: {error.strerror}", code="cannot_write", file=out_dir,
+            f"cannot make the folder: {error.strerror}",
+            code="cannot_write",
+            file=out_dir,
             remedy="check the path and its permissions",
-        ) from error  # fmt: skip
+        ) from error
     job = _Fetch(settings, say or (lambda _: None))
     if verify:
         complete = [place for place in places if place.is_complete()]
         job.each(complete, job.reopen_if_damaged)
-    outcomes = {
-        place.uid: Fetched(place.uid, "present", place.folder)
-        for place in places if place.is_complete()
-    }  # fmt: skip
+    outcomes = {place.uid: Fetched(place.uid, "present", place.folder) for place in places if place.is_complete()}
     absent = [place for place in places if place.uid not in outcomes]
     if absent:
         entries = look_up([place.uid for place in absent], settings.index)
@@ -126,10 +125,13 @@ def fetch_series(
 
 def _unknown(uid: str, index: Path | None) -> BadInputError:
     return BadInputError(
-        "the index has no such series", code="unknown_series", file=index,
-        field="SeriesInstanceUID", found=uid,
+        "the index has no such series",
+        code="unknown_series",
+        file=index,
+        field="SeriesInstanceUID",
+        found=uid,
         remedy="correct the UID, or install a current idc-index-data",
-    )  # fmt: skip
+    )
 
 
 def delay_s(uid: str, attempt: int, settings: FetchSettings) -> float:
@@ -231,9 +233,11 @@ class _Fetch:
             return Fetched(place.uid, "failed", place.folder, error=error)
         except OSError as error:
             failure = WorkError(
-                f"the operating system refused: {error.strerror or error}", code="cannot_write",
-                file=place.folder, remedy="check permissions and free space",
-            )  # fmt: skip
+                f"the operating system refused: {error.strerror or error}",
+                code="cannot_write",
+                file=place.folder,
+                remedy="check permissions and free space",
+            )
             return Fetched(place.uid, "failed", place.folder, error=failure)
 
     def _attempts(self, place: Place, entry: Entry, transfer: Transfer) -> int:
@@ -265,9 +269,7 @@ class _Fetch:
             yield
 
 
-def _attempt(
-    place: Place, entry: Entry, transfer: Transfer, meter: Callable[[], int]
-) -> dict[str, str]:
+def _attempt(place: Place, entry: Entry, transfer: Transfer, meter: Callable[[], int]) -> dict[str, str]:
     """Download what is not whole yet, verify all; return the hashes."""
     objects = transfer.list_objects(entry)
     whole = whole_files(place.part, objects)

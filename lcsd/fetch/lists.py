@@ -37,10 +37,14 @@ def check_uid(text: str, *, file: Path | None = None, field: str = "UID") -> str
     """Return ``text`` if it is a DICOM UID; raise ``BadInputError`` otherwise."""
     if not is_uid(text):
         raise BadInputError(
-            "not a SeriesInstanceUID", code="bad_identifier", file=file, field=field,
+            "not a SeriesInstanceUID",
+            code="bad_identifier",
+            file=file,
+            field=field,
             expected=f"numbers between '.', at most {UID_LENGTH} characters",
-            found=repr(text[: 2 * UID_LENGTH]), remedy="correct it",
-        )  # fmt: skip
+            found=repr(text[: 2 * UID_LENGTH]),
+            remedy="correct it",
+        )
     return text
 
 
@@ -79,17 +83,16 @@ def read_list(path: Path, *, sampled: bool = False) -> list[str]:
     delimiter = TABLE_DELIMITERS.get(path.suffix.lower())
     if delimiter is None and sampled:
         raise _no_column(path, [SAMPLED_COLUMN], "text")
-    rows = (
-        _plain_rows(path, text) if delimiter is None
-        else _table_rows(path, text, delimiter, sampled=sampled)
-    )  # fmt: skip
+    rows = _plain_rows(path, text) if delimiter is None else _table_rows(path, text, delimiter, sampled=sampled)
     uids = [check_uid(uid, file=path, field=f"line {line}") for line, uid in rows]
     if not uids:
         raise BadInputError(
-            "no series in the list", code="empty_table", file=path,
+            "no series in the list",
+            code="empty_table",
+            file=path,
             expected="SeriesInstanceUIDs" + (" in sampled rows" if sampled else ""),
             remedy="give another list",
-        )  # fmt: skip
+        )
     return uids
 
 
@@ -101,9 +104,13 @@ def _plain_rows(path: Path, text: str) -> Found:
         first = lines.index(TCIA_MARKER) + 1
     elif path.suffix.lower() == ".tcia":
         raise BadInputError(
-            "not a manifest of TCIA", code="bad_list", file=path,
-            expected=f"a line {TCIA_MARKER}", found="none", remedy="export the manifest again",
-        )  # fmt: skip
+            "not a manifest of TCIA",
+            code="bad_list",
+            file=path,
+            expected=f"a line {TCIA_MARKER}",
+            found="none",
+            remedy="export the manifest again",
+        )
     for number, line in enumerate(lines[first:], first + 1):
         if line and not line.startswith("#"):
             yield number, line
@@ -127,14 +134,15 @@ def _table_rows(path: Path, text: str, delimiter: str, *, sampled: bool) -> Foun
                 if name in UID_COLUMNS or is_uid(cell):
                     yield reader.line_num, cell
     except csv.Error as error:
-        raise BadInputError(
-            f"not a readable table ({error})", code="bad_list", file=path
-        ) from error
+        raise BadInputError(f"not a readable table ({error})", code="bad_list", file=path) from error
 
 
 def _no_column(path: Path, expected: Sequence[str], found: str) -> BadInputError:
     return BadInputError(
-        "no column that names series", code="missing_column", file=path,
-        expected=f"one of {', '.join(expected)}", found=found,
+        "no column that names series",
+        code="missing_column",
+        file=path,
+        expected=f"one of {', '.join(expected)}",
+        found=found,
         remedy="give a table of lcsd cohort, a pairs manifest, or a list with one UID a line",
-    )  # fmt: skip
+    )

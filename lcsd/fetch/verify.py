@@ -91,12 +91,18 @@ def verify_series(folder: Path, entry: Entry, objects: Sequence[RemoteObject]) -
             raise Damage(part.name, _incomplete(entry, part))
         instance = _check_header(path, part.name, entry)
         if instance in instances:
-            raise Damage(part.name, BadInputError(
-                "two files are one image", code="duplicate_instance",
-                file=_place(entry, part.name), field="SOPInstanceUID",
-                expected="one file per image", found=f"that of {instances[instance]}",
-                remedy=REMEDY,
-            ))  # fmt: skip
+            raise Damage(
+                part.name,
+                BadInputError(
+                    "two files are one image",
+                    code="duplicate_instance",
+                    file=_place(entry, part.name),
+                    field="SOPInstanceUID",
+                    expected="one file per image",
+                    found=f"that of {instances[instance]}",
+                    remedy=REMEDY,
+                ),
+            )
         instances[instance] = part.name
         hashes[part.name] = sha256(path)
         with path.open("rb") as handle:
@@ -104,10 +110,14 @@ def verify_series(folder: Path, entry: Entry, objects: Sequence[RemoteObject]) -
     total = sum(part.size for part in objects)
     if abs(total - entry.size_bytes) > SIZE_TOLERANCE_BYTES:
         raise BadInputError(
-            "the series has another size than the index says", code="size_mismatch",
-            file=_place(entry, ""), field="series_size_MB", expected=f"{entry.size_bytes} bytes",
-            found=total, remedy="get a current idc-index-data, or leave the series out",
-        )  # fmt: skip
+            "the series has another size than the index says",
+            code="size_mismatch",
+            file=_place(entry, ""),
+            field="series_size_MB",
+            expected=f"{entry.size_bytes} bytes",
+            found=total,
+            remedy="get a current idc-index-data, or leave the series out",
+        )
     return hashes
 
 
@@ -117,10 +127,12 @@ def _place(entry: Entry, name: str) -> str:
 
 def _incomplete(entry: Entry, part: RemoteObject) -> WorkError:
     return WorkError(
-        "the file that arrived is not the bucket's", code="transfer_incomplete",
-        file=_place(entry, part.name), expected=f"{part.size} bytes and their checksum",
+        "the file that arrived is not the bucket's",
+        code="transfer_incomplete",
+        file=_place(entry, part.name),
+        expected=f"{part.size} bytes and their checksum",
         remedy="check the network and run the command again",
-    )  # fmt: skip
+    )
 
 
 def _check_header(path: Path, name: str, entry: Entry) -> str:
@@ -138,16 +150,13 @@ def _check_header(path: Path, name: str, entry: Entry) -> str:
     if not found["SOPInstanceUID"]:
         # pydicom reads a file that ends in its first elements without a word.
         raise Damage(name, _truncated(place, "no SOPInstanceUID"))
-    wanted = {
-        "SeriesInstanceUID": entry.uid, "PatientID": entry.patient, "Modality": entry.modality,
-    }  # fmt: skip
+    wanted = {"SeriesInstanceUID": entry.uid, "PatientID": entry.patient, "Modality": entry.modality}
     for field, expected in wanted.items():
         if found[field] != expected:
             # The patient's identifier stays out of every message.
-            raise Damage(name, BadInputError(
-                f"{field} differs from the index's", code="wrong_series", file=place,
-                remedy=REMEDY,
-            ))  # fmt: skip
+            raise Damage(
+                name, BadInputError(f"{field} differs from the index's", code="wrong_series", file=place, remedy=REMEDY)
+            )
     return found["SOPInstanceUID"]
 
 
@@ -162,9 +171,7 @@ def _read_header(path: Path) -> tuple[dict[str, str], bool]:
 
 
 def _truncated(place: str, found: str) -> BadInputError:
-    return BadInputError(
-        "not a whole DICOM file", code="truncated_object", file=place, found=found, remedy=REMEDY
-    )
+    return BadInputError("not a whole DICOM file", code="truncated_object", file=place, found=found, remedy=REMEDY)
 
 
 def _is_cut(handle: BinaryIO, header: pydicom.FileDataset, size: int) -> bool:
@@ -224,6 +231,7 @@ def read_checksums(path: Path, folder: str) -> dict[str, str]:
 def damaged_files(folder: Path, hashes: dict[str, str]) -> list[str]:
     """Return the names of the files that are gone or not what they were when they arrived."""
     return [
-        name for name, digest in sorted(hashes.items())
+        name
+        for name, digest in sorted(hashes.items())
         if not (folder / name).is_file() or sha256(folder / name) != digest
-    ]  # fmt: skip
+    ]

@@ -25,24 +25,26 @@ NAME_BYTES = 255
 ENCRYPTED = 0x1
 """Bit of a zip entry's flags."""
 
-_BROKEN = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError,
-    ValueError,
-)  # fmt: skip
+_BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError, ValueError)
 
 
 def _unsafe(archive: Path, name: str, why: str) -> BadInputError:
     return BadInputError(
-        f"the archive is not safe to unpack ({why})", code="unsafe_archive", file=archive,
-        field=repr(name[:200]), remedy="get it again from its publisher; unpack nothing of it",
-    )  # fmt: skip
+        f"the archive is not safe to unpack ({why})",
+        code="unsafe_archive",
+        file=archive,
+        field=repr(name[:200]),
+        remedy="get it again from its publisher; unpack nothing of it",
+    )
 
 
 def _broken(archive: Path, error: Exception) -> BadInputError:
     return BadInputError(
-        f"not a readable zip archive ({' '.join(str(error).split())})", code="broken_archive",
-        file=archive, remedy="download it again",
-    )  # fmt: skip
+        f"not a readable zip archive ({' '.join(str(error).split())})",
+        code="broken_archive",
+        file=archive,
+        remedy="download it again",
+    )
 
 
 def check_entries(archive: Path, entries: list[zipfile.ZipInfo], limits: ImportSettings) -> None:
@@ -70,9 +72,7 @@ def check_entries(archive: Path, entries: list[zipfile.ZipInfo], limits: ImportS
             raise _unsafe(archive, entry.filename, "a file that is a folder, too")
 
 
-def extract(
-    archive: Path, to: Path, *, wanted: Callable[[str], bool], limits: ImportSettings
-) -> list[Path]:
+def extract(archive: Path, to: Path, *, wanted: Callable[[str], bool], limits: ImportSettings) -> list[Path]:
     """Unpack the wanted files of a zip archive and return where they are.
 
     Parameters
@@ -102,9 +102,11 @@ def extract(
                     raise _unsafe(archive, entry.filename, "an entry twice")
                 if entry.flag_bits & ENCRYPTED:
                     raise BadInputError(
-                        "the archive needs a password", code="encrypted_archive", file=archive,
+                        "the archive needs a password",
+                        code="encrypted_archive",
+                        file=archive,
                         remedy="unpack it yourself and give the folder",
-                    )  # fmt: skip
+                    )
                 _copy(content, entry, path, archive)
                 found.append(path)
     except _BROKEN as error:
@@ -142,9 +144,7 @@ def archives_in(source: Path) -> list[Path]:
     return sorted(path for path in _inside(source) if path.suffix.lower() == ".zip")
 
 
-def dataset_files(
-    source: Path, scratch: Path, *, wanted: Callable[[str], bool], limits: ImportSettings
-) -> list[Path]:
+def dataset_files(source: Path, scratch: Path, *, wanted: Callable[[str], bool], limits: ImportSettings) -> list[Path]:
     """Return the wanted files of a dataset, sorted; archives are unpacked to ``scratch``.
 
     Parameters

@@ -9,10 +9,7 @@ import numpy as np
 from lcsd.io.files import write_table
 from lcsd.io.points import Cloud, PointPairs, write_cloud, write_point_pairs
 
-COLUMNS = (
-    "case", "role", "fixed_cloud", "moving_cloud", "fixed_time", "moving_time", "landmarks",
-    "correspondences",
-)  # fmt: skip
+COLUMNS = ("case", "role", "fixed_cloud", "moving_cloud", "fixed_time", "moving_time", "landmarks", "correspondences")
 TABLE = "clouds.tsv"
 
 
@@ -43,9 +40,7 @@ def write_cloud_pair(
         ``COLUMNS``, and ``fixed_points`` and ``moving_points``.
     """
     place = Path("cases") / case
-    row: dict[str, Any] = {
-        "case": case, "role": role, "fixed_time": times[0], "moving_time": times[1],
-    }  # fmt: skip
+    row: dict[str, Any] = {"case": case, "role": role, "fixed_time": times[0], "moving_time": times[1]}
     for name, cloud in clouds.items():
         write_cloud(folder / place / f"{name}.npz", cloud)
         row |= {f"{name}_cloud": f"{place.as_posix()}/{name}.npz", f"{name}_points": len(cloud)}
@@ -62,6 +57,7 @@ def write_cloud_table(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[s
     write_table(folder / TABLE, COLUMNS, table)
     points = [row[f"{name}_points"] for row in rows for name in ("fixed", "moving")]
     return {
-        "cases": len(rows), "points_mean": float(np.mean(points)),
+        "cases": len(rows),
+        "points_mean": float(np.mean(points)),
         "with_landmarks": sum("landmarks" in row for row in rows),
-    }  # fmt: skip
+    }

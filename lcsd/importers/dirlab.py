@@ -38,17 +38,27 @@ def _axial(pixels: int, slices: int, pixel_mm: float) -> Geometry:
 
 
 GEOMETRY: dict[str, Geometry] = {
-    "copd1": _axial(512, 121, 0.625), "copd2": _axial(512, 102, 0.645),
-    "copd3": _axial(512, 126, 0.652), "copd4": _axial(512, 126, 0.590),
-    "copd5": _axial(512, 131, 0.647), "copd6": _axial(512, 119, 0.633),
-    "copd7": _axial(512, 112, 0.625), "copd8": _axial(512, 115, 0.586),
-    "copd9": _axial(512, 116, 0.664), "copd10": _axial(512, 135, 0.742),
-    "4dct1": _axial(256, 94, 0.97), "4dct2": _axial(256, 112, 1.16),
-    "4dct3": _axial(256, 104, 1.15), "4dct4": _axial(256, 99, 1.13),
-    "4dct5": _axial(256, 106, 1.10), "4dct6": _axial(512, 128, 0.97),
-    "4dct7": _axial(512, 136, 0.97), "4dct8": _axial(512, 128, 0.97),
-    "4dct9": _axial(512, 128, 0.97), "4dct10": _axial(512, 120, 0.97),
-}  # fmt: skip
+    "copd1": _axial(512, 121, 0.625),
+    "copd2": _axial(512, 102, 0.645),
+    "copd3": _axial(512, 126, 0.652),
+    "copd4": _axial(512, 126, 0.590),
+    "copd5": _axial(512, 131, 0.647),
+    "copd6": _axial(512, 119, 0.633),
+    "copd7": _axial(512, 112, 0.625),
+    "copd8": _axial(512, 115, 0.586),
+    "copd9": _axial(512, 116, 0.664),
+    "copd10": _axial(512, 135, 0.742),
+    "4dct1": _axial(256, 94, 0.97),
+    "4dct2": _axial(256, 112, 1.16),
+    "4dct3": _axial(256, 104, 1.15),
+    "4dct4": _axial(256, 99, 1.13),
+    "4dct5": _axial(256, 106, 1.10),
+    "4dct6": _axial(512, 128, 0.97),
+    "4dct7": _axial(512, 136, 0.97),
+    "4dct8": _axial(512, 128, 0.97),
+    "4dct9": _axial(512, 128, 0.97),
+    "4dct10": _axial(512, 120, 0.97),
+}
 """As the dataset's pages say (www.dir-lab.com, COPDgene and 4DCT reference data)."""
 
 LANDMARKS = 300
@@ -69,10 +79,7 @@ AIR_HU, AIR_SHARE = (-1100.0, -700.0), 0.02
 """Air and lung make up more of a chest scan than this."""
 
 _NAMES: dict[str, tuple[tuple[str, str], ...]] = {
-    "image": (
-        ("copd", r"copd(\d+)_([ie])BHCT\.img"),
-        ("4dct", r"case(\d+)_T(00|50)(?:_s|-ssm)?\.img"),
-    ),
+    "image": (("copd", r"copd(\d+)_([ie])BHCT\.img"), ("4dct", r"case(\d+)_T(00|50)(?:_s|-ssm)?\.img")),
     "landmarks": (
         ("copd", r"copd(\d+)_300_([ie])BH_xyz_r1\.txt"),
         ("4dct", r"case(\d+)_(?:dirLab)?300_T(00|50)_xyz\.txt"),
@@ -99,9 +106,7 @@ def part_of(name: str) -> Part | None:
     return None
 
 
-def find_cases(
-    files: Iterable[Path], only: Sequence[str] = ()
-) -> dict[str, dict[tuple[Phase, str], Path]]:
+def find_cases(files: Iterable[Path], only: Sequence[str] = ()) -> dict[str, dict[tuple[Phase, str], Path]]:
     """Return the four files of each case, in the order of the dataset.
 
     Parameters
@@ -125,27 +130,34 @@ def find_cases(
         held = cases.setdefault(part.case, {})
         if (part.phase, part.kind) in held:
             raise BadInputError(
-                "a file of a case is there twice", code="duplicate_file", file=file,
-                found=held[part.phase, part.kind], remedy="leave one of them",
-            )  # fmt: skip
+                "a file of a case is there twice",
+                code="duplicate_file",
+                file=file,
+                found=held[part.phase, part.kind],
+                remedy="leave one of them",
+            )
         held[part.phase, part.kind] = file
     if not cases:
         raise BadInputError(
-            "no DIR-Lab case found", code="no_cases",
-            expected="copdN_iBHCT.img, copdN_300_iBH_xyz_r1.txt, caseN_T00_s.img, "
-            "caseN_300_T00_xyz.txt, ...",
-        )  # fmt: skip
+            "no DIR-Lab case found",
+            code="no_cases",
+            expected="copdN_iBHCT.img, copdN_300_iBH_xyz_r1.txt, caseN_T00_s.img, caseN_300_T00_xyz.txt, ...",
+        )
     for case, held in cases.items():
         missing = [
             f"{phase} {kind}"
-            for phase in ("inhale", "exhale") for kind in ("image", "landmarks")
+            for phase in ("inhale", "exhale")
+            for kind in ("image", "landmarks")
             if (phase, kind) not in held
-        ]  # fmt: skip
+        ]
         if missing:
             raise BadInputError(
-                "files of a case are missing", code="incomplete_case", field=case,
-                found=f"no {', '.join(missing)}", remedy="add them, or name the cases (--cases)",
-            )  # fmt: skip
+                "files of a case are missing",
+                code="incomplete_case",
+                field=case,
+                found=f"no {', '.join(missing)}",
+                remedy="add them, or name the cases (--cases)",
+            )
     order = list(GEOMETRY)
     return {case: cases[case] for case in sorted(cases, key=order.index)}
 
@@ -164,11 +176,12 @@ def to_hu(raw: NDArray[np.int16], *, intercept: float, file: Path) -> NDArray[np
     if below > BELOW_AIR_SHARE or air < AIR_SHARE:
         raise BadInputError(
             f"with the intercept {intercept:g} the values are no chest scan in HU",
-            code="bad_intensity", file=file,
+            code="bad_intensity",
+            file=file,
             expected=f"air and lung between {AIR_HU[0]:g} and {AIR_HU[1]:g} HU, nothing below",
             found=f"{air:.1%} there, {below:.1%} below",
             remedy="give the right --intercept (0 if the file is in HU)",
-        )  # fmt: skip
+        )
     hu = np.rint(raw + np.float32(intercept))
     return np.clip(hu, FLOOR_HU, np.iinfo(np.int16).max).astype(np.int16)
 
@@ -182,14 +195,10 @@ def stored_grid(geometry: Geometry, first_slice: FirstSlice) -> Grid:
     if first_slice == "feet":
         return Grid(geometry.size, geometry.spacing, (0.0, 0.0, 0.0))
     top = (geometry.size[2] - 1) * geometry.spacing[2]
-    return Grid(
-        geometry.size, geometry.spacing, (0.0, 0.0, top), (1.0, 0, 0, 0, 1.0, 0, 0, 0, -1.0)
-    )
+    return Grid(geometry.size, geometry.spacing, (0.0, 0.0, top), (1.0, 0, 0, 0, 1.0, 0, 0, 0, -1.0))
 
 
-def read_volume(
-    file: Path, geometry: Geometry, *, intercept: float, first_slice: FirstSlice
-) -> Image:
+def read_volume(file: Path, geometry: Geometry, *, intercept: float, first_slice: FirstSlice) -> Image:
     """Return a raw volume in HU, slices from the feet up, axes along LPS.
 
     Raises
@@ -201,10 +210,13 @@ def read_volume(
     found = file.stat().st_size
     if found != expected:
         raise BadInputError(
-            "the volume has another size than the published one", code="bad_size", file=file,
+            "the volume has another size than the published one",
+            code="bad_size",
+            file=file,
             expected=f"{expected} bytes ({' x '.join(map(str, geometry.size))} of int16)",
-            found=f"{found} bytes", remedy="download it again",
-        )  # fmt: skip
+            found=f"{found} bytes",
+            remedy="download it again",
+        )
     raw = np.fromfile(file, dtype="<i2").reshape(geometry.size[::-1])
     hu = to_hu(raw, intercept=intercept, file=file)
     grid = Grid(geometry.size, geometry.spacing, (0.0, 0.0, 0.0))
@@ -241,15 +253,12 @@ def import_case(
         Broken volume or landmarks, or landmarks outside the scan.
     """
     geometry = GEOMETRY[case]
-    phases: dict[str, Phase] = {
-        "fixed": options.fixed, "moving": "exhale" if options.fixed == "inhale" else "inhale"
-    }  # fmt: skip
+    phases: dict[str, Phase] = {"fixed": options.fixed, "moving": "exhale" if options.fixed == "inhale" else "inhale"}
     target = folder / "cases" / case
     for role, phase in phases.items():
         volume = read_volume(
-            files[phase, "image"], geometry, intercept=options.intercept,
-            first_slice=options.first_slice,
-        )  # fmt: skip
+            files[phase, "image"], geometry, intercept=options.intercept, first_slice=options.first_slice
+        )
         write_image(target / f"{role}.nii.gz", volume, dtype=np.int16)
     grid = stored_grid(geometry, options.first_slice)
     texts = [files[phase, "landmarks"] for phase in phases.values()]
@@ -258,24 +267,30 @@ def import_case(
         check_frame(points, grid, which=text.name, file=text)
     ids = tuple(str(n + 1) for n in range(len(pairs)))
     write_point_pairs(
-        target / "landmarks.csv",
-        PointPairs(pairs.fixed, pairs.moving, ids, origin=("manual",) * len(ids)),
+        target / "landmarks.csv", PointPairs(pairs.fixed, pairs.moving, ids, origin=("manual",) * len(ids))
     )
     apart = np.linalg.norm(pairs.moving - pairs.fixed, axis=1)
     row: dict[str, Any] = {
-        "case": case, "patient_id": case, "role": "test",
-        "landmarks": f"cases/{case}/landmarks.csv", "landmarks_frame": "native",
-        "distance_mm": float(apart.mean()), "points": len(pairs),
-    }  # fmt: skip
+        "case": case,
+        "patient_id": case,
+        "role": "test",
+        "landmarks": f"cases/{case}/landmarks.csv",
+        "landmarks_frame": "native",
+        "distance_mm": float(apart.mean()),
+        "points": len(pairs),
+    }
     for role, phase in phases.items():
         row |= {f"{role}_source": f"cases/{case}/{role}.nii.gz", f"{role}_time": phase}
     return row
 
 
 def import_dirlab(
-    cases: Mapping[str, Mapping[tuple[Phase, str], Path]], folder: Path, options: DirLabOptions,
-    *, progress: Callable[[Iterable[str]], Iterable[str]] = lambda names: names,
-) -> list[dict[str, Any]]:  # fmt: skip
+    cases: Mapping[str, Mapping[tuple[Phase, str], Path]],
+    folder: Path,
+    options: DirLabOptions,
+    *,
+    progress: Callable[[Iterable[str]], Iterable[str]] = lambda names: names,
+) -> list[dict[str, Any]]:
     """Write all cases and their ``pairs.tsv`` into a folder.
 
     Returns

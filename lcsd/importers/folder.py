@@ -24,14 +24,20 @@ def new_folder(path: Path) -> Iterator[Path]:
     path = Path(path)
     if path.name in {"", ".."}:
         raise BadInputError(
-            "the destination has no name of its own", code="bad_destination", file=path,
-            expected="a new or empty folder, by its name", remedy="name another one",
-        )  # fmt: skip
+            "the destination has no name of its own",
+            code="bad_destination",
+            file=path,
+            expected="a new or empty folder, by its name",
+            remedy="name another one",
+        )
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise BadInputError(
-            "the destination is there already", code="not_empty", file=path,
-            expected="a new or empty folder", remedy="name another one, or remove it",
-        )  # fmt: skip
+            "the destination is there already",
+            code="not_empty",
+            file=path,
+            expected="a new or empty folder",
+            remedy="name another one, or remove it",
+        )
     temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,9 +51,11 @@ def new_folder(path: Path) -> Iterator[Path]:
         temporary.rename(path)
     except OSError as error:
         raise WorkError(
-            f"cannot write: {error.strerror or error}", code="cannot_write", file=path,
+            f"cannot write: {error.strerror or error}",
+            code="cannot_write",
+            file=path,
             field=None if error.filename is None else str(error.filename),
             remedy="check the folder's permissions and free space",
-        ) from error  # fmt: skip
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

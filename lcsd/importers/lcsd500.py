@@ -54,9 +54,12 @@ class Layout:
         for kind, pattern in self.patterns.items():
             if pattern.count(PLACE) != 1:
                 raise BadInputError(
-                    "the pattern does not say where the case stands", code="bad_pattern",
-                    field=f"--{kind}", expected=f"{PLACE} once", found=pattern,
-                )  # fmt: skip
+                    "the pattern does not say where the case stands",
+                    code="bad_pattern",
+                    field=f"--{kind}",
+                    expected=f"{PLACE} once",
+                    found=pattern,
+                )
 
     def case_of(self, name: str) -> tuple[str, str] | None:
         """Return the case and the kind of a file, or None if it is not needed."""
@@ -85,29 +88,35 @@ def find_cases(files: Iterable[Path], layout: Layout) -> dict[str, dict[str, Pat
         held = cases.setdefault(found[0], {})
         if found[1] in held:
             raise BadInputError(
-                "a file of a case is there twice", code="duplicate_file", file=file,
-                found=held[found[1]], remedy="leave one of them",
-            )  # fmt: skip
+                "a file of a case is there twice",
+                code="duplicate_file",
+                file=file,
+                found=held[found[1]],
+                remedy="leave one of them",
+            )
         held[found[1]] = file
     if not cases:
-        raise BadInputError(
-            "no file fits the patterns", code="no_cases",
-            expected=", ".join(layout.patterns.values()),
-        )  # fmt: skip
+        raise BadInputError("no file fits the patterns", code="no_cases", expected=", ".join(layout.patterns.values()))
     for case, held in cases.items():
         missing = [kind for kind in layout.patterns if kind not in held and kind != "landmarks"]
         if missing:
             raise BadInputError(
-                "files of a case are missing", code="incomplete_case", field=case,
-                found=f"no {', '.join(missing)}", remedy="correct the patterns",
-            )  # fmt: skip
+                "files of a case are missing",
+                code="incomplete_case",
+                field=case,
+                found=f"no {', '.join(missing)}",
+                remedy="correct the patterns",
+            )
     return dict(sorted(cases.items()))
 
 
 def import_lcsd500(
-    cases: Mapping[str, Mapping[str, Path]], folder: Path, layout: Layout,
-    *, progress: Callable[[Iterable[str]], Iterable[str]] = lambda names: names,
-) -> list[dict[str, Any]]:  # fmt: skip
+    cases: Mapping[str, Mapping[str, Path]],
+    folder: Path,
+    layout: Layout,
+    *,
+    progress: Callable[[Iterable[str]], Iterable[str]] = lambda names: names,
+) -> list[dict[str, Any]]:
     """Write dense clouds and tables of all cases into a folder; return the rows of its table.
 
     Cases with landmarks have the role ``test``.
@@ -123,11 +132,7 @@ def import_lcsd500(
         held = cases[case]
         maps = {name: read_mask(held[name], kind="vessels") for name in ("fixed", "moving")}
         grids = MapGrids(maps["fixed"].grid, maps["moving"].grid)
-        tables = {
-            kind: _pairs(held[kind], grids, layout)
-            for kind in ("correspondences", "landmarks")
-            if kind in held
-        }
+        tables = {kind: _pairs(held[kind], grids, layout) for kind in ("correspondences", "landmarks") if kind in held}
         rows.append(
             write_cloud_pair(
                 folder,
@@ -154,6 +159,5 @@ def _wider(grid: Grid) -> Grid:
     origin = grid.voxel_to_world(-np.array([more], dtype=np.float64))[0]
     size = [n + 2 * extra for n, extra in zip(grid.size, more, strict=True)]
     return replace(
-        grid, size=(size[0], size[1], size[2]),
-        origin=(float(origin[0]), float(origin[1]), float(origin[2])),
-    )  # fmt: skip
+        grid, size=(size[0], size[1], size[2]), origin=(float(origin[0]), float(origin[1]), float(origin[2]))
+    )

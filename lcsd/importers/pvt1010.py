@@ -109,21 +109,25 @@ def find_pairs(files: Iterable[Path]) -> dict[int, dict[tuple[Phase, str], Path]
             continue
         if key in held:
             raise BadInputError(
-                "a file of a case is there twice", code="duplicate_file", file=file,
-                found=held[key], remedy="leave one of them",
-            )  # fmt: skip
+                "a file of a case is there twice",
+                code="duplicate_file",
+                file=file,
+                found=held[key],
+                remedy="leave one of them",
+            )
         held[key] = file
     if not found:
         raise BadInputError(
-            "no pair of clouds found", code="no_cases",
-            expected="copd_000001_INSP.vtk and copd_000001_EXP.vtk, ...",
-        )  # fmt: skip
+            "no pair of clouds found", code="no_cases", expected="copd_000001_INSP.vtk and copd_000001_EXP.vtk, ..."
+        )
     for number, held in found.items():
         if len(held) < 2:
             raise BadInputError(
-                "a cloud of a pair is missing", code="incomplete_case",
-                field=f"copd_{number:06d}", found=next(iter(held.values())).name,
-            )  # fmt: skip
+                "a cloud of a pair is missing",
+                code="incomplete_case",
+                field=f"copd_{number:06d}",
+                found=next(iter(held.values())).name,
+            )
         held.update(marks.get(number, {}))
     return dict(sorted(found.items()))
 
@@ -135,10 +139,13 @@ def lone_texts(pairs: Mapping[int, Mapping[tuple[Phase, str], Path]]) -> list[Pa
 
 
 def import_pvt1010(
-    pairs: Mapping[int, Mapping[tuple[Phase, str], Path]], folder: Path, *, fixed: Phase,
+    pairs: Mapping[int, Mapping[tuple[Phase, str], Path]],
+    folder: Path,
+    *,
+    fixed: Phase,
     frame: Frame,
     progress: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: numbers,
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """Write all pairs into a folder; return the rows of its table.
 
     Raises
@@ -169,9 +176,8 @@ def import_pvt1010(
 
 
 def _landmarks(
-    number: int, files: Mapping[tuple[Phase, str], Path], phases: tuple[Phase, Phase],
-    clouds: Mapping[str, Cloud],
-) -> PointPairs | None:  # fmt: skip
+    number: int, files: Mapping[tuple[Phase, str], Path], phases: tuple[Phase, Phase], clouds: Mapping[str, Cloud]
+) -> PointPairs | None:
     if number not in SCANS or any((phase, "landmarks") not in files for phase in phases):
         return None
     grids = Grids(*(landmark_grid(SCANS[number][phase]) for phase in phases))
@@ -198,11 +204,12 @@ def _check_near(points: NDArray[np.float64], cloud: Cloud, *, file: Path) -> Non
     turned = not len(outside(flip_lps_ras(points)))
     raise BadInputError(
         f"landmarks lie beyond the cloud ({len(rows)} of {len(points)} do)",
-        code="wrong_frame" if turned else "landmark_outside", file=file,
+        code="wrong_frame" if turned else "landmark_outside",
+        file=file,
         field=f"point {rows[0] + 1}",
-        expected=f"LPS mm between ({', '.join(f'{v:.1f}' for v in low)}) and "
-        f"({', '.join(f'{v:.1f}' for v in high)})",
+        expected=f"LPS mm between ({', '.join(f'{v:.1f}' for v in low)}) and ({', '.join(f'{v:.1f}' for v in high)})",
         found=f"({', '.join(f'{v:.1f}' for v in points[rows[0]])})",
         remedy="all would lie inside with x and y of the cloud negated: give the other --frame"
-        if turned else "check that clouds and landmarks are of one case",
-    )  # fmt: skip
+        if turned
+        else "check that clouds and landmarks are of one case",
+    )

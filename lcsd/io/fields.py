@@ -42,9 +42,11 @@ class DisplacementField:
     def __post_init__(self) -> None:
         if self.vectors.shape != (*self.grid.shape, 3):
             raise BadInputError(
-                "field and grid have different sizes", code="grid_mismatch",
-                expected=(*self.grid.shape, 3), found=self.vectors.shape,
-            )  # fmt: skip
+                "field and grid have different sizes",
+                code="grid_mismatch",
+                expected=(*self.grid.shape, 3),
+                found=self.vectors.shape,
+            )
 
     def at(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the displacement at LPS points, linear, shape (N, 3) mm.
@@ -52,13 +54,10 @@ class DisplacementField:
         Points outside take the value of the nearest face of the grid: a field is not known
         there, and a sudden zero would be a fold.
         """
-        from scipy.ndimage import map_coordinates  # noqa: PLC0415
+        from scipy.ndimage import map_coordinates
 
         voxels = self.grid.world_to_voxel(np.asarray(points, dtype=np.float64))[:, ::-1].T
-        sampled = [
-            map_coordinates(self.vectors[..., axis], voxels, order=1, mode="nearest")
-            for axis in range(3)
-        ]
+        sampled = [map_coordinates(self.vectors[..., axis], voxels, order=1, mode="nearest") for axis in range(3)]
         return np.stack(sampled, axis=1).astype(np.float64)
 
 
@@ -91,11 +90,13 @@ def read_field(path: Path) -> DisplacementField:
     shape = tuple(int(n) for n in data.shape)
     if len(shape) != 5 or shape[3:] != (1, 3):
         raise BadInputError(
-            "not a displacement field", code="bad_field", file=path,
-            expected="x * y * z * 1 * 3 (ITK vector image)", found=" * ".join(map(str, shape)),
-            remedy="a Learn2Reg field is given by lcsd evaluate --disp"
-            if len(shape) == 4 and shape[3] == 3 else None,
-        )  # fmt: skip
+            "not a displacement field",
+            code="bad_field",
+            file=path,
+            expected="x * y * z * 1 * 3 (ITK vector image)",
+            found=" * ".join(map(str, shape)),
+            remedy="a Learn2Reg field is given by lcsd evaluate --disp" if len(shape) == 4 and shape[3] == 3 else None,
+        )
     size = (shape[0], shape[1], shape[2])
     check_forms(volume.header, size, path)
     vectors = np.ascontiguousarray(data[:, :, :, 0].transpose(2, 1, 0, 3))
@@ -146,18 +147,14 @@ def _along(vectors: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     return derivative
 
 
-def _slab_determinant(
-    vectors: NDArray[np.float64], inverse: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _slab_determinant(vectors: NDArray[np.float64], inverse: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ``det(I + du/dx)`` of a block (z, y, x, 3); ``inverse`` maps world to voxel."""
     # Column a of du/dv is the derivative along voxel axis a (x, y, z); chain rule to world.
     by_voxel = np.stack([_along(vectors, axis) for axis in (2, 1, 0)], axis=-1)
     jacobian = by_voxel @ inverse
     jacobian += np.eye(3)
     (a, b, c), (d, e, f), (g, h, i) = np.moveaxis(jacobian, (-2, -1), (0, 1))
-    determinant: NDArray[np.float64] = (
-        a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
-    )
+    determinant: NDArray[np.float64] = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
     return determinant
 
 
@@ -213,10 +210,13 @@ def field_quality(field: DisplacementField, *, mask: Image | None = None) -> Fie
     values = inside.ravel()
     if not len(values):
         raise BadInputError(
-            "mask and field do not overlap", code="no_overlap", field="mask",
-            expected="at least one voxel of the mask inside the field", found="0 voxels",
+            "mask and field do not overlap",
+            code="no_overlap",
+            field="mask",
+            expected="at least one voxel of the mask inside the field",
+            found="0 voxels",
             remedy="give the fixed lung mask in the same space as the field",
-        )  # fmt: skip
+        )
     good = values[values > 0]
     return FieldQuality(
         voxels=len(values),

@@ -34,10 +34,9 @@ BLANKS = " \t\r\n"
 TEXT_SIGN = "'"
 """What says in a spreadsheet that a cell is text."""
 
-NOT_FOUND = frozenset({
-    errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EBADF, errno.ENAMETOOLONG, errno.EACCES,
-    errno.EPERM,
-})  # fmt: skip
+NOT_FOUND = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EBADF, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM}
+)
 """Errors of a path that leads to no file for this user; any other is one of the disk."""
 
 TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.tmp\..+", re.DOTALL)
@@ -167,9 +166,11 @@ def require_file(path: Path) -> Path:
         if error.errno not in NOT_FOUND:
             raise
         raise BadInputError(
-            "file not found", code="missing_file", file=path,
+            "file not found",
+            code="missing_file",
+            file=path,
             found=None if error.errno == errno.ENOENT else error.strerror,
-        ) from error  # fmt: skip
+        ) from error
     if not stat.S_ISREG(status.st_mode):
         raise BadInputError("not a regular file", code="not_a_file", file=path)
     if status.st_size == 0:
@@ -231,9 +232,12 @@ def read_json(path: Path) -> dict[str, Any]:
         raise BadInputError(f"not valid JSON ({error})", code="bad_json", file=path) from error
     if not isinstance(content, dict):
         raise BadInputError(
-            "JSON root has the wrong type", code="bad_json", file=path,
-            expected="an object", found=type(content).__name__,
-        )  # fmt: skip
+            "JSON root has the wrong type",
+            code="bad_json",
+            file=path,
+            expected="an object",
+            found=type(content).__name__,
+        )
     return content
 
 
@@ -269,12 +273,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, 
     No cell is a formula: see :func:`as_cell`.
     """
     delimiter = "\t" if path.suffix == ".tsv" else ","
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as handle,
-    ):
-        writer = csv.DictWriter(
-            handle, columns, delimiter=delimiter, lineterminator="\n", restval=""
-        )
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, columns, delimiter=delimiter, lineterminator="\n", restval="")
         writer.writeheader()
         writer.writerows({name: as_cell(cell) for name, cell in row.items()} for row in rows)

@@ -46,9 +46,11 @@ class Image:
     def __post_init__(self) -> None:
         if self.array.shape != self.grid.shape:
             raise BadInputError(
-                "array and grid have different sizes", code="grid_mismatch",
-                expected=self.grid.shape, found=self.array.shape,
-            )  # fmt: skip
+                "array and grid have different sizes",
+                code="grid_mismatch",
+                expected=self.grid.shape,
+                found=self.array.shape,
+            )
 
 
 def is_nifti(path: Path) -> bool:
@@ -63,8 +65,10 @@ def check_forms(header: Any, shape: tuple[int, int, int], path: Path) -> None:
     if not sform_code and not qform_code:
         raise BadInputError(
             "the header does not say where the volume lies (sform and qform codes are 0)",
-            code="no_geometry", file=path, remedy="export the scan again with its geometry",
-        )  # fmt: skip
+            code="no_geometry",
+            file=path,
+            remedy="export the scan again with its geometry",
+        )
     if not sform_code or not qform_code:
         return
     corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
@@ -72,11 +76,14 @@ def check_forms(header: Any, shape: tuple[int, int, int], path: Path) -> None:
     apart = np.abs(corners @ (sform - qform).T).max()
     if not apart <= FORM_TOLERANCE_MM:
         raise BadInputError(
-            "sform and qform disagree", code="sform_qform_disagree", file=path, field="header",
+            "sform and qform disagree",
+            code="sform_qform_disagree",
+            file=path,
+            field="header",
             expected=f"the same position within {FORM_TOLERANCE_MM} mm",
             found=f"{apart:.3g} mm apart at a corner",
             remedy="decide which one is right and copy it to the other",
-        )  # fmt: skip
+        )
 
 
 def read_image(path: Path) -> Image:
@@ -96,9 +103,13 @@ def read_image(path: Path) -> Image:
         shape = tuple(int(n) for n in volume.shape)
         if len(shape) != 3 or min(shape) < 2:
             raise BadInputError(
-                "not a 3-D volume", code="not_3d", file=path, field="shape",
-                expected="three axes of at least 2 voxels", found=" x ".join(map(str, shape)),
-            )  # fmt: skip
+                "not a 3-D volume",
+                code="not_3d",
+                file=path,
+                field="shape",
+                expected="three axes of at least 2 voxels",
+                found=" x ".join(map(str, shape)),
+            )
         check_forms(volume.header, shape, path)
         check_nifti(volume, path)
         data = np.asanyarray(volume.dataobj)
@@ -106,37 +117,42 @@ def read_image(path: Path) -> Image:
         check_memory(error)
         raise BadInputError(
             f"not a readable NIfTI volume ({' '.join(str(error).split())})",
-            code="truncated_file", file=path, remedy="copy or export the file again",
-        ) from error  # fmt: skip
+            code="truncated_file",
+            file=path,
+            remedy="copy or export the file again",
+        ) from error
     if not np.issubdtype(data.dtype, np.number) or np.iscomplexobj(data):
-        raise BadInputError(
-            "voxels are not plain numbers", code="bad_type", file=path, found=str(data.dtype)
-        )
+        raise BadInputError("voxels are not plain numbers", code="bad_type", file=path, found=str(data.dtype))
     if not np.issubdtype(data.dtype, np.integer):
         data = data.astype(np.float32, copy=False)
         bad = int(data.size - np.isfinite(data).sum())
         if bad:
             raise BadInputError(
-                "voxels are NaN or infinite", code="non_finite", file=path, field="data",
-                expected="finite values", found=f"{bad} bad voxels",
-            )  # fmt: skip
+                "voxels are NaN or infinite",
+                code="non_finite",
+                file=path,
+                field="data",
+                expected="finite values",
+                found=f"{bad} bad voxels",
+            )
     array = np.ascontiguousarray(data.transpose(2, 1, 0))
     try:
         grid = Grid.from_affine_ras(volume.affine, (shape[0], shape[1], shape[2]))
     except BadInputError as error:
         raise BadInputError(
-            error.what, code=error.code, file=path, field=error.field,
-            expected=error.expected, found=error.found, remedy=error.remedy,
-        ) from error  # fmt: skip
+            error.what,
+            code=error.code,
+            file=path,
+            field=error.field,
+            expected=error.expected,
+            found=error.found,
+            remedy=error.remedy,
+        ) from error
     return Image(array, grid)
 
 
 def read_mask(
-    path: Path,
-    *,
-    like: Grid | None = None,
-    keep_labels: bool = False,
-    kind: Literal["mask", "vessels"] = "mask",
+    path: Path, *, like: Grid | None = None, keep_labels: bool = False, kind: Literal["mask", "vessels"] = "mask"
 ) -> Image:
     """Return a mask as a boolean volume; any non-zero voxel counts.
 
@@ -160,9 +176,13 @@ def read_mask(
     mask = image.array != 0
     if not mask.any():
         raise BadInputError(
-            "the mask is empty", code=f"empty_{kind}", file=path, expected="at least one voxel",
-            found="0 voxels", remedy="check the segmentation that made it",
-        )  # fmt: skip
+            "the mask is empty",
+            code=f"empty_{kind}",
+            file=path,
+            expected="at least one voxel",
+            found="0 voxels",
+            remedy="check the segmentation that made it",
+        )
     return image if keep_labels else Image(mask, image.grid)
 
 
@@ -170,10 +190,14 @@ def check_same_grid(found: Grid, expected: Grid, *, file: Path | None = None) ->
     """Raise ``BadInputError`` unless both grids have the same voxels."""
     if not found.same_as(expected):
         raise BadInputError(
-            "the volume is on another grid", code="grid_mismatch", file=file, field="grid",
-            expected=_describe(expected), found=_describe(found),
+            "the volume is on another grid",
+            code="grid_mismatch",
+            file=file,
+            field="grid",
+            expected=_describe(expected),
+            found=_describe(found),
             remedy="resample it to the expected grid",
-        )  # fmt: skip
+        )
 
 
 def _describe(grid: Grid) -> str:
@@ -183,9 +207,7 @@ def _describe(grid: Grid) -> str:
     return f"{size} voxels of {spacing} mm at ({origin})"
 
 
-def write_image(
-    path: Path, image: Image, *, dtype: type[np.integer[Any] | np.floating[Any]]
-) -> None:
+def write_image(path: Path, image: Image, *, dtype: type[np.integer[Any] | np.floating[Any]]) -> None:
     """Write a volume as NIfTI with sform = qform, code 1; equal volumes are equal bytes.
 
     Parameters
@@ -197,9 +219,7 @@ def write_image(
     array = image.array
     if issubclass(dtype, np.integer):
         limits = np.iinfo(dtype)
-        array = (
-            np.clip(np.rint(array), limits.min, limits.max) if array.dtype.kind == "f" else array
-        )
+        array = np.clip(np.rint(array), limits.min, limits.max) if array.dtype.kind == "f" else array
     volume = nibabel.Nifti1Image(
         np.asarray(array, dtype=dtype).transpose(2, 1, 0), image.grid.affine_ras(), dtype=dtype
     )
@@ -249,12 +269,7 @@ def to_sitk_transform(transform: RigidTransform) -> sitk.Euler3DTransform:
 
 
 def resample(
-    image: Image,
-    grid: Grid,
-    *,
-    transform: RigidTransform | None = None,
-    nearest: bool = False,
-    outside: float = 0.0,
+    image: Image, grid: Grid, *, transform: RigidTransform | None = None, nearest: bool = False, outside: float = 0.0
 ) -> Image:
     """Return the volume sampled on another grid.
 
@@ -275,9 +290,7 @@ def resample(
     reference = sitk.Image(list(grid.size), sitk.sitkUInt8)
     place(reference, grid)
     interpolator = sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
-    moved = sitk.Resample(
-        to_sitk(image), reference, to_sitk_transform(transform), interpolator, outside
-    )
+    moved = sitk.Resample(to_sitk(image), reference, to_sitk_transform(transform), interpolator, outside)
     array = sitk.GetArrayFromImage(moved)
     return Image(array.astype(bool) if image.array.dtype == bool else array, grid)
 
@@ -306,6 +319,9 @@ def read_rigid(path: Path) -> RigidTransform:
             offset = np.asarray(typed.TransformPoint((0.0, 0.0, 0.0)))
             return RigidTransform(rotation, offset)
     raise BadInputError(
-        "the transform is not rigid", code="bad_transform", file=path,
-        expected="one rotation and translation in 3-D", found=typed.GetName(),
-    )  # fmt: skip
+        "the transform is not rigid",
+        code="bad_transform",
+        file=path,
+        expected="one rotation and translation in 3-D",
+        found=typed.GetName(),
+    )

@@ -55,9 +55,8 @@ def itk_path(path: Path) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         raise BadInputError(
-            "the path is not UTF-8", code="bad_file_name", file=path,
-            remedy="rename the file or folder",
-        ) from error  # fmt: skip
+            "the path is not UTF-8", code="bad_file_name", file=path, remedy="rename the file or folder"
+        ) from error
     return text
 
 
@@ -76,16 +75,19 @@ def read_one_transform(path: Path) -> Any:
             found = sitk.ReadTransform(itk_path(path))
     except RuntimeError as error:
         raise BadInputError(
-            "not a readable ITK transform", code="bad_transform", file=path,
+            "not a readable ITK transform",
+            code="bad_transform",
+            file=path,
             expected=".tfm, .txt, .h5, .mat or .xfm as ITK writes them",
             remedy="TransformParameters.*.txt of elastix are not: have it write ITK's own with "
             '(ITKTransformOutputFileNameExtension "tfm")',
-        ) from error  # fmt: skip
+        ) from error
     if any(SEVERAL in text for text in texts):
         raise BadInputError(
             "the file holds several transforms, of which ITK would use the first only",
-            code="several_transforms", file=path,
+            code="several_transforms",
+            file=path,
             expected="one transform, which may be a composite",
             remedy="write them as one CompositeTransform (of which the last is applied first)",
-        )  # fmt: skip
+        )
     return found

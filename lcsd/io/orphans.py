@@ -63,9 +63,11 @@ def refuse_if_orphaned(path: Path) -> None:
     """Raise ``WorkError`` (``build_ended``) if this process may not write ``path`` any more."""
     if orphaned():
         raise WorkError(
-            "not written: the build that started this job has ended", code="build_ended", file=path,
+            "not written: the build that started this job has ended",
+            code="build_ended",
+            file=path,
             remedy="start the build again",
-        )  # fmt: skip
+        )
 
 
 def watch(end: Callable[[], object]) -> None:

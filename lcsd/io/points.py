@@ -57,10 +57,7 @@ def write_point_pairs(path: Path, pairs: PointPairs) -> None:
     header += ["id"] if pairs.ids is not None else []
     header += ["weight"] if pairs.weight is not None else []
     header += ["origin"] if pairs.origin is not None else []
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as handle,
-    ):
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(header)
         for row in range(len(pairs)):
@@ -78,9 +75,13 @@ def _number(text: str, *, path: Path, line: int, column: str) -> float:
         value = float("nan")
     if not np.isfinite(value):
         raise BadInputError(
-            "not a finite number", code="bad_number", file=path,
-            field=f"line {line}, column {column}", expected="a number in LPS mm", found=repr(text),
-        )  # fmt: skip
+            "not a finite number",
+            code="bad_number",
+            file=path,
+            field=f"line {line}, column {column}",
+            expected="a number in LPS mm",
+            found=repr(text),
+        )
     return value
 
 
@@ -88,10 +89,13 @@ def _origin(text: str, *, path: Path, line: int) -> str:
     origin = text.strip()
     if origin and not ORIGIN_PATTERN.fullmatch(origin):
         raise BadInputError(
-            "not the origin of a landmark", code="bad_origin", file=path,
+            "not the origin of a landmark",
+            code="bad_origin",
+            file=path,
             field=f"line {line}, column origin",
-            expected="manual, corrected:METHOD, predicted:METHOD or nothing", found=repr(text),
-        )  # fmt: skip
+            expected="manual, corrected:METHOD, predicted:METHOD or nothing",
+            found=repr(text),
+        )
     return origin
 
 
@@ -100,9 +104,13 @@ def check_columns(columns: Sequence[str], path: Path) -> None:
     twice = sorted({name for name in columns if name and columns.count(name) > 1})
     if twice:
         raise BadInputError(
-            "a column is there twice", code="duplicate_column", file=path,
-            field=", ".join(twice), found=",".join(columns), remedy="leave one of them",
-        )  # fmt: skip
+            "a column is there twice",
+            code="duplicate_column",
+            file=path,
+            field=", ".join(twice),
+            found=",".join(columns),
+            remedy="leave one of them",
+        )
 
 
 def _rows(path: Path) -> tuple[tuple[str, ...], list[tuple[int, dict[str, str]]]]:
@@ -114,16 +122,19 @@ def _rows(path: Path) -> tuple[tuple[str, ...], list[tuple[int, dict[str, str]]]
             rows = [(reader.line_num, cells) for cells in reader if cells]
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadInputError(
-            f"not a CSV file in UTF-8 ({error})", code="broken_table", file=path,
-            expected=",".join(PAIR_COLUMNS),
-        ) from error  # fmt: skip
+            f"not a CSV file in UTF-8 ({error})", code="broken_table", file=path, expected=",".join(PAIR_COLUMNS)
+        ) from error
     for line, cells in rows:
         if len(cells) != len(columns):
             raise BadInputError(
-                "the row has another number of cells than the header", code="bad_row", file=path,
-                field=f"line {line}", expected=len(columns), found=len(cells),
+                "the row has another number of cells than the header",
+                code="bad_row",
+                file=path,
+                field=f"line {line}",
+                expected=len(columns),
+                found=len(cells),
                 remedy="a decimal point, commas between the cells only",
-            )  # fmt: skip
+            )
     return columns, [(line, dict(zip(columns, cells, strict=True))) for line, cells in rows]
 
 
@@ -141,18 +152,19 @@ def read_point_pairs(path: Path) -> PointPairs:
     missing = [name for name in PAIR_COLUMNS if name not in columns]
     if missing:
         raise BadInputError(
-            "columns are missing", code="missing_column", file=path,
-            field=", ".join(missing), expected=",".join(PAIR_COLUMNS), found=",".join(columns),
-        )  # fmt: skip
+            "columns are missing",
+            code="missing_column",
+            file=path,
+            field=", ".join(missing),
+            expected=",".join(PAIR_COLUMNS),
+            found=",".join(columns),
+        )
     check_columns(columns, path)
     if not rows:
         raise BadInputError("no point pairs in the table", code="empty_table", file=path)
     numeric = [*PAIR_COLUMNS] + (["weight"] if "weight" in columns else [])
     values = np.array(
-        [
-            [_number(row[name], path=path, line=line, column=name) for name in numeric]
-            for line, row in rows
-        ]
+        [[_number(row[name], path=path, line=line, column=name) for name in numeric] for line, row in rows]
     )
     return PointPairs(
         fixed=values[:, 0:3],
@@ -192,13 +204,7 @@ class Cloud:
         return len(self.points)
 
 
-_CLOUD_DTYPES = {
-    "points": np.float32,
-    "index": np.int64,
-    "label": np.uint8,
-    "radius": np.float32,
-    "weight": np.float32,
-}
+_CLOUD_DTYPES = {"points": np.float32, "index": np.int64, "label": np.uint8, "radius": np.float32, "weight": np.float32}
 
 
 READ_ERRORS = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
@@ -231,21 +237,26 @@ def read_cloud(path: Path) -> Cloud:
         with np.load(path, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
     except READ_ERRORS as error:
-        raise BadInputError(
-            f"not a readable .npz cloud ({error})", code="truncated_file", file=path
-        ) from error
+        raise BadInputError(f"not a readable .npz cloud ({error})", code="truncated_file", file=path) from error
     if "points" not in arrays:
         raise BadInputError(
-            "array is missing", code="missing_array", file=path, field="points",
+            "array is missing",
+            code="missing_array",
+            file=path,
+            field="points",
             found=", ".join(sorted(arrays)) or "no array",
-        )  # fmt: skip
+        )
     check_points(arrays["points"], file=path)
     for name in _CLOUD_DTYPES:
         if name in arrays and len(arrays[name]) != len(arrays["points"]):
             raise BadInputError(
-                "array has another length than the points", code="length_mismatch", file=path,
-                field=name, expected=len(arrays["points"]), found=len(arrays[name]),
-            )  # fmt: skip
+                "array has another length than the points",
+                code="length_mismatch",
+                file=path,
+                field=name,
+                expected=len(arrays["points"]),
+                found=len(arrays[name]),
+            )
     meta = _meta(str(arrays["meta"]), path=path) if "meta" in arrays else {}
     typed = {k: arrays[k].astype(t, copy=False) for k, t in _CLOUD_DTYPES.items() if k in arrays}
     return Cloud(**typed, meta=meta)
@@ -258,23 +269,28 @@ def _check_archive(path: Path) -> None:
     except RuntimeError as error:
         # How zipfile refuses what is encrypted or compressed in a way that it does not know.
         raise BadInputError(
-            f"not a readable .npz cloud ({error})", code="bad_cloud_file", file=path,
-            expected="arrays as numpy saves them", remedy="save it without a password",
-        ) from error  # fmt: skip
+            f"not a readable .npz cloud ({error})",
+            code="bad_cloud_file",
+            file=path,
+            expected="arrays as numpy saves them",
+            remedy="save it without a password",
+        ) from error
 
 
 def _meta(text: str, *, path: Path) -> dict[str, Any]:
     try:
         meta = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadInputError(
-            f"not valid JSON ({error})", code="bad_json", file=path, field="meta"
-        ) from error
+        raise BadInputError(f"not valid JSON ({error})", code="bad_json", file=path, field="meta") from error
     if not isinstance(meta, dict):
         raise BadInputError(
-            "metadata has the wrong type", code="bad_json", file=path, field="meta",
-            expected="an object", found=type(meta).__name__,
-        )  # fmt: skip
+            "metadata has the wrong type",
+            code="bad_json",
+            file=path,
+            field="meta",
+            expected="an object",
+            found=type(meta).__name__,
+        )
     return meta
 
 
@@ -282,14 +298,22 @@ def check_points(points: NDArray[Any], *, file: Path | None = None, name: str = 
     """Raise ``BadInputError`` unless ``points`` is a finite numeric (N, 3) array, N >= 1."""
     if points.ndim != 2 or points.shape[1] != 3 or not np.issubdtype(points.dtype, np.number):
         raise BadInputError(
-            "points have the wrong shape or type", code="bad_points", file=file, field=name,
-            expected="numeric (N, 3): x, y, z", found=f"{points.dtype} {points.shape}",
-        )  # fmt: skip
+            "points have the wrong shape or type",
+            code="bad_points",
+            file=file,
+            field=name,
+            expected="numeric (N, 3): x, y, z",
+            found=f"{points.dtype} {points.shape}",
+        )
     if len(points) == 0:
         raise BadInputError("no points", code="empty_cloud", file=file, field=name)
     bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
     if len(bad):
         raise BadInputError(
-            "coordinates are not finite", code="non_finite_points", file=file, field=name,
-            expected="finite mm", found=f"{len(bad)} bad points, the first in row {bad[0]}",
-        )  # fmt: skip
+            "coordinates are not finite",
+            code="non_finite_points",
+            file=file,
+            field=name,
+            expected="finite mm",
+            found=f"{len(bad)} bad points, the first in row {bad[0]}",
+        )

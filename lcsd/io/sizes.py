@@ -66,18 +66,25 @@ def check_nifti(volume: Any, path: Path) -> None:
     numbers = math.prod(int(n) for n in volume.shape)
     if numbers > MOST_NUMBERS:
         raise BadInputError(
-            "the header declares more voxels than any scan has", code="too_large", file=path,
-            field="shape", expected=f"at most {MOST_NUMBERS}", found=numbers,
+            "the header declares more voxels than any scan has",
+            code="too_large",
+            file=path,
+            field="shape",
+            expected=f"at most {MOST_NUMBERS}",
+            found=numbers,
             remedy="export the file again",
-        )  # fmt: skip
+        )
     most = path.stat().st_size * (DEFLATE_MOST if path.name.lower().endswith(".gz") else 1)
     declared = numbers * int(volume.get_data_dtype().itemsize)
     if declared > most:
         raise BadInputError(
-            "the file is too short for its voxels", code="truncated_file", file=path,
-            expected=f"{declared} bytes", found=f"at most {most}",
+            "the file is too short for its voxels",
+            code="truncated_file",
+            file=path,
+            expected=f"{declared} bytes",
+            found=f"at most {most}",
             remedy="copy or export the file again",
-        )  # fmt: skip
+        )
 
 
 def check_arrays(archive: zipfile.ZipFile) -> None:
@@ -88,11 +95,7 @@ def check_arrays(archive: zipfile.ZipFile) -> None:
     for entry in archive.infolist():
         with archive.open(entry) as stream:
             version = np.lib.format.read_magic(stream)
-            read = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             try:
                 shape, _, dtype = read(stream, max_header_size=ARRAY_HEADER_BYTES)
             except tokenize.TokenError as error:

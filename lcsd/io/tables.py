@@ -34,21 +34,26 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
             header = tuple(reader.fieldnames or ())
             rows = list(reader)
         except (csv.Error, UnicodeDecodeError) as error:
-            raise BadInputError(
-                f"not a readable table ({error})", code="bad_table", file=path
-            ) from error
+            raise BadInputError(f"not a readable table ({error})", code="bad_table", file=path) from error
     missing = [name for name in columns if name not in header]
     if missing:
         raise BadInputError(
-            "columns are missing", code="missing_column", file=path, field=", ".join(missing),
-            found=", ".join(header), remedy="give a table as lcsd writes it",
-        )  # fmt: skip
+            "columns are missing",
+            code="missing_column",
+            file=path,
+            field=", ".join(missing),
+            found=", ".join(header),
+            remedy="give a table as lcsd writes it",
+        )
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():
             raise BadInputError(
-                "the row has another number of cells than the header", code="bad_row", file=path,
-                field=f"row {number}", remedy="separate the cells by single tabs",
-            )  # fmt: skip
+                "the row has another number of cells than the header",
+                code="bad_row",
+                file=path,
+                field=f"row {number}",
+                remedy="separate the cells by single tabs",
+            )
     return [{name: from_cell(cell) for name, cell in row.items()} for row in rows]
 
 
@@ -66,9 +71,13 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
         name = row["case"]
         if not CASE_PATTERN.fullmatch(name) or name.lower() in seen:
             raise BadInputError(
-                "not a case name of its own", code="bad_case", file=path, field=f"row {number}",
+                "not a case name of its own",
+                code="bad_case",
+                file=path,
+                field=f"row {number}",
                 expected="a name of letters, digits, _ and - that no other row has",
-                found=repr(name), remedy="correct the cell",
-            )  # fmt: skip
+                found=repr(name),
+                remedy="correct the cell",
+            )
         seen.add(name.lower())
     return rows

@@ -58,17 +58,17 @@ def check_frame(points: NDArray[np.float64], grid: Grid, *, which: str, file: Pa
     low, high = corners.min(axis=0), corners.max(axis=0)
     raise BadInputError(
         f"{which} landmarks lie outside the scan ({len(outside)} of {len(points)} do)",
-        code="landmark_outside" if hint is None else "wrong_frame", file=file,
+        code="landmark_outside" if hint is None else "wrong_frame",
+        file=file,
         field=f"point {outside[0] + 1}",
-        expected=f"LPS mm between ({', '.join(f'{v:.1f}' for v in low)}) and "
-        f"({', '.join(f'{v:.1f}' for v in high)})",
+        expected=f"LPS mm between ({', '.join(f'{v:.1f}' for v in low)}) and ({', '.join(f'{v:.1f}' for v in high)})",
         found=f"({', '.join(f'{v:.1f}' for v in points[outside[0]])})",
         remedy=hint or "check that file and scan belong together",
-    )  # fmt: skip
+    )
 
 
 def _same_positions(pairs: PointPairs, *, limit_mm: float) -> list[dict[str, object]]:
-    from scipy.spatial import cKDTree  # noqa: PLC0415
+    from scipy.spatial import cKDTree
 
     rows: list[dict[str, object]] = []
     for scan, points in (("fixed", pairs.fixed), ("moving", pairs.moving)):
@@ -80,12 +80,11 @@ def _same_positions(pairs: PointPairs, *, limit_mm: float) -> list[dict[str, obj
 
 
 def _finding(what: str, pairs: PointPairs, row: int, scan: str, mm: float) -> dict[str, object]:
-    return {"finding": what, "id": _names(pairs)[row], "row": row + 1, "scan": scan,
-            "mm": f"{mm:.3f}"}  # fmt: skip
+    return {"finding": what, "id": _names(pairs)[row], "row": row + 1, "scan": scan, "mm": f"{mm:.3f}"}
 
 
 def _outside_mask(pairs: PointPairs, mask: Image) -> list[dict[str, object]]:
-    from scipy.ndimage import distance_transform_edt  # noqa: PLC0415
+    from scipy.ndimage import distance_transform_edt
 
     inside = mask.grid.contains(pairs.fixed)
     voxels = np.rint(mask.grid.world_to_voxel(pairs.fixed)).astype(int)
@@ -97,7 +96,7 @@ def _outside_mask(pairs: PointPairs, mask: Image) -> list[dict[str, object]]:
     depth = away[voxels[:, 2], voxels[:, 1], voxels[:, 0]]
     # Beyond the grid there is no distance to look up: the nearest voxel of the lung is searched.
     if not inside.all():
-        from scipy.spatial import cKDTree  # noqa: PLC0415
+        from scipy.spatial import cKDTree
 
         lung = mask.grid.voxel_to_world(np.argwhere(~outside)[:, ::-1].astype(np.float64))
         depth[~inside] = cKDTree(lung).query(pairs.fixed[~inside])[0]
@@ -119,9 +118,12 @@ def outliers(
         ``median + outlier_mads * 1.4826 * MAD`` of them, at least ``outlier_mm``.
     """
     motion = extrapolate_vectors(
-        correspondences.fixed, correspondences.moving - correspondences.fixed, pairs.fixed,
-        method="tps", tps_smoothing=settings.tps_smoothing,
-    )  # fmt: skip
+        correspondences.fixed,
+        correspondences.moving - correspondences.fixed,
+        pairs.fixed,
+        method="tps",
+        tps_smoothing=settings.tps_smoothing,
+    )
     apart = np.linalg.norm(pairs.moving - pairs.fixed - motion, axis=1)
     middle = float(np.median(apart))
     spread = MAD_TO_SIGMA * float(np.median(np.abs(apart - middle)))
@@ -176,9 +178,10 @@ def check_landmarks(
             if apart[row] > limit
         ]
         figures |= {
-            "residual_median_mm": float(np.median(apart)), "residual_max_mm": float(apart.max()),
+            "residual_median_mm": float(np.median(apart)),
+            "residual_max_mm": float(apart.max()),
             "residual_limit_mm": limit,
-        }  # fmt: skip
+        }
     for what in ("same_position", "outside_mask", "outlier"):
         figures[what] = sum(row["finding"] == what for row in rows)
     return Findings(rows, figures)

@@ -53,9 +53,10 @@ def to_common_space(
         if rigid is None:
             raise BadInputError(
                 "native landmarks need the rigid transform to common space",
-                code="missing_rigid", field="--rigid",
+                code="missing_rigid",
+                field="--rigid",
                 remedy="give the rigid.tfm of the case, or say that the frame is common",
-            )  # fmt: skip
+            )
         moving = rigid.inverse().apply(landmarks.moving)
         return replace(landmarks, moving=moving), landmarks.moving
     return landmarks, None if rigid is None else rigid.apply(landmarks.moving)
@@ -91,11 +92,13 @@ def _check_in_mask(points: NDArray[np.float64], mask: Image, *, file: Path | Non
         share = in_mask(numbering.to_lps(points, mask.grid, file=Path()), mask).mean()
         if share >= MOST_IN_MASK:
             raise BadInputError(
-                "most fixed landmarks lie outside the mask", code="landmark_outside", file=file,
+                "most fixed landmarks lie outside the mask",
+                code="landmark_outside",
+                file=file,
                 expected=f"{MOST_IN_MASK:.0%} of {len(points)} inside, as in another frame",
                 found=f"{found:.0%}",
                 remedy=f"{share:.0%} would lie inside {text}",
-            )  # fmt: skip
+            )
 
 
 def _check_inside(
@@ -118,13 +121,15 @@ def _check_inside(
     name = f"line {row + 2}" + (f", id {ids[row]}" if ids is not None else "")
     raise BadInputError(
         f"{which} landmark lies outside the volume ({len(outside)} of {len(points)} do)",
-        code="landmark_outside", file=file, field=name,
+        code="landmark_outside",
+        file=file,
+        field=name,
         expected="x, y, z between "
         f"({', '.join(f'{v:.1f}' for v in low)}) and ({', '.join(f'{v:.1f}' for v in high)}) LPS mm"
         + (f" within {margin_mm:.0f} mm" if margin_mm else ""),
         found=f"({', '.join(f'{v:.1f}' for v in points[row])})",
         remedy=other_frame(points, grid, voxels=voxels) or CHECK_FRAME,
-    )  # fmt: skip
+    )
 
 
 def box_around(points: NDArray[np.float64], margin_mm: float) -> Grid:
@@ -171,25 +176,36 @@ def check_landmarks(
     check_points(landmarks.moving, file=file, name="moving")
     if len(landmarks.fixed) != len(landmarks.moving):
         raise BadInputError(
-            "fixed and moving landmarks differ in number", code="length_mismatch", file=file,
-            expected=len(landmarks.fixed), found=len(landmarks.moving),
-        )  # fmt: skip
+            "fixed and moving landmarks differ in number",
+            code="length_mismatch",
+            file=file,
+            expected=len(landmarks.fixed),
+            found=len(landmarks.moving),
+        )
     ids = landmarks.ids
     if ids is not None:
         seen: set[str] = set()
         for line, name in enumerate(ids, start=2):
             if name and name in seen:
                 raise BadInputError(
-                    "landmark id appears twice", code="duplicate_id", file=file,
-                    field=f"line {line}, id {name}", remedy="give every landmark its own id",
-                )  # fmt: skip
+                    "landmark id appears twice",
+                    code="duplicate_id",
+                    file=file,
+                    field=f"line {line}, id {name}",
+                    remedy="give every landmark its own id",
+                )
             seen.add(name)
     for grid in [*grids, *([] if box is None else [box])]:
         for which, points in (("fixed", landmarks.fixed), ("moving", landmarks.moving)):
             _check_inside(
-                points, grid, margin_mm=MOVING_MARGIN_MM if which == "moving" else 0.0,
-                voxels=grid is not box, which=which, ids=ids, file=file,
-            )  # fmt: skip
+                points,
+                grid,
+                margin_mm=MOVING_MARGIN_MM if which == "moving" else 0.0,
+                voxels=grid is not box,
+                which=which,
+                ids=ids,
+                file=file,
+            )
     if mask is not None:
         _check_in_mask(landmarks.fixed, mask, file=file)
 

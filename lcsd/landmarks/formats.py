@@ -82,14 +82,21 @@ class Given:
         found: Numbering = replace(TABLES[format_name].numbering, **said)  # type: ignore[arg-type]
         if self.axes is not None and named:
             raise BadInputError(
-                "the columns have names, which say their order", code="unused_option", file=file,
-                field="axes", remedy="leave it out, or correct the header",
-            )  # fmt: skip
+                "the columns have names, which say their order",
+                code="unused_option",
+                file=file,
+                field="axes",
+                remedy="leave it out, or correct the header",
+            )
         if self.base is not None and found.frame != "voxel":
             raise BadInputError(
-                "only voxels have an index of the first", code="unused_option", file=file,
-                field="base", expected="the frame voxel", found=found.frame,
-            )  # fmt: skip
+                "only voxels have an index of the first",
+                code="unused_option",
+                file=file,
+                field="base",
+                expected="the frame voxel",
+                found=found.frame,
+            )
         return found
 
 
@@ -116,16 +123,22 @@ def format_of(path: Path, *, reading: bool) -> FormatName:
         if header & set(PAIR_COLUMNS):
             return "lcsd"
     raise BadInputError(
-        "the ending does not tell the format", code="unknown_format", file=path,
+        "the ending does not tell the format",
+        code="unknown_format",
+        file=path,
         expected=f"{', '.join(ENDINGS)}, or .csv with our header",
         remedy=f"give {'--from' if reading else '--to'} lcsd, slicer, fcsv, {', '.join(TABLES)}",
-    )  # fmt: skip
+    )
 
 
 def read_landmarks(
-    files: Sequence[Path], format_name: FormatName, *, grids: Grids = Grids(),  # noqa: B008
-    given: Given = NOTHING_GIVEN, by: PairBy = "label",
-) -> Paired:  # fmt: skip
+    files: Sequence[Path],
+    format_name: FormatName,
+    *,
+    grids: Grids = Grids(),  # noqa: B008
+    given: Given = NOTHING_GIVEN,
+    by: PairBy = "label",
+) -> Paired:
     """Return the landmarks of one file for both scans, or of a file for each.
 
     Parameters
@@ -152,17 +165,18 @@ def read_landmarks(
         return pair_lists(*both, by=by, files=(files[0], None))
     if format_name == "lcsd":
         raise BadInputError(
-            "a landmark CSV holds both scans", code="too_many_files", file=files[1],
-            expected="one file", found=len(files),
-        )  # fmt: skip
+            "a landmark CSV holds both scans",
+            code="too_many_files",
+            file=files[1],
+            expected="one file",
+            found=len(files),
+        )
     fixed = _read_one(files[0], format_name, grids.fixed, given)
     moving = _read_one(files[1], format_name, grids.moving or grids.fixed, given)
     return pair_lists(fixed, moving, by=by, files=(files[0], files[1]))
 
 
-def _read_both(
-    file: Path, format_name: FormatName, grids: Grids, given: Given
-) -> Paired | tuple[PointList, PointList]:
+def _read_both(file: Path, format_name: FormatName, grids: Grids, given: Given) -> Paired | tuple[PointList, PointList]:
     """Return the pairs, or the two lists, of a file that holds both scans."""
     if format_name == "lcsd":
         pairs = read_point_pairs(file)
@@ -188,10 +202,13 @@ def _read_both(
 
 def _one_scan(file: Path, found: str) -> BadInputError:
     return BadInputError(
-        "the file has the points of one scan", code="missing_list", file=file,
-        expected="two lists, fixed and moving", found=found,
+        "the file has the points of one scan",
+        code="missing_list",
+        file=file,
+        expected="two lists, fixed and moving",
+        found=found,
         remedy="give the file of the moving scan after it",
-    )  # fmt: skip
+    )
 
 
 def _read_one(file: Path, format_name: FormatName, grid: Grid | None, given: Given) -> PointList:
@@ -201,26 +218,36 @@ def _read_one(file: Path, format_name: FormatName, grid: Grid | None, given: Giv
         if len(lists) == 1:
             return lists[0]
         raise BadInputError(
-            "the file has several lists", code="several_lists", file=file,
-            expected="one markup in each of two files", found=f"{len(lists)} markups",
-        )  # fmt: skip
+            "the file has several lists",
+            code="several_lists",
+            file=file,
+            expected="one markup in each of two files",
+            found=f"{len(lists)} markups",
+        )
     if format_name == "fcsv":
         return read_fcsv(file)
     table = read_number_table(file)
     if table.numbers.shape[1] != 3:
         raise BadInputError(
-            "the file has the points of both scans", code="too_many_files", file=file,
-            expected="three columns in each of two files", found="six columns",
-        )  # fmt: skip
+            "the file has the points of both scans",
+            code="too_many_files",
+            file=file,
+            expected="three columns in each of two files",
+            found="six columns",
+        )
     numbering = given.numbering(format_name, file=file, named=table.named)
     return PointList(numbering.to_lps(table.numbers, grid, file=file), table.labels)
 
 
 def write_landmarks(
-    files: Sequence[Path], format_name: FormatName, pairs: PointPairs, *,
-    grids: Grids = Grids(), given: Given = NOTHING_GIVEN,  # noqa: B008
+    files: Sequence[Path],
+    format_name: FormatName,
+    pairs: PointPairs,
+    *,
+    grids: Grids = Grids(),  # noqa: B008 - it is frozen
+    given: Given = NOTHING_GIVEN,
     notes: tuple[str, ...] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Write landmarks to one file for both scans, or to a file for each.
 
     Voxel indices are not rounded. Ids are kept by ``lcsd``, ``slicer`` and ``fcsv``; weight and
@@ -235,10 +262,11 @@ def write_landmarks(
     if (per_scan and len(files) == 1) or (format_name in {"lcsd", "lung250m"} and len(files) == 2):
         raise BadInputError(
             f"the format {format_name} has {'a file for each scan' if per_scan else 'one file'}",
-            code="missing_output" if per_scan else "too_many_files", file=files[0],
+            code="missing_output" if per_scan else "too_many_files",
+            file=files[0],
             field="--moving-out",
             remedy="give it" if per_scan else "leave it out",
-        )  # fmt: skip
+        )
     if format_name == "lcsd":
         write_point_pairs(files[0], pairs)
         return
@@ -247,8 +275,7 @@ def write_landmarks(
         return
     ids = pairs.ids or tuple(str(n + 1) for n in range(len(pairs)))
     lists = [
-        PointList(points, ids, notes, name=name)
-        for name, points in (("fixed", pairs.fixed), ("moving", pairs.moving))
+        PointList(points, ids, notes, name=name) for name, points in (("fixed", pairs.fixed), ("moving", pairs.moving))
     ]
     if format_name == "fcsv":
         for file, part in zip(files, lists, strict=True):
@@ -260,9 +287,7 @@ def write_landmarks(
             write_markups(file, [part])
 
 
-def _write_tables(
-    files: Sequence[Path], format_name: str, pairs: PointPairs, grids: Grids, given: Given
-) -> None:
+def _write_tables(files: Sequence[Path], format_name: str, pairs: PointPairs, grids: Grids, given: Given) -> None:
     form, numbering = TABLES[format_name], given.numbering(format_name, file=files[0])
     fixed = numbering.from_lps(pairs.fixed, grids.fixed, file=files[0])
     moving = numbering.from_lps(pairs.moving, grids.moving or grids.fixed, file=files[-1])

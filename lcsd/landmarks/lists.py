@@ -64,15 +64,21 @@ def check_unique(labels: tuple[str, ...], *, file: Path | None) -> None:
     for number, label in enumerate(labels, 1):
         if label and label.splitlines() != [label]:
             raise BadInputError(
-                "a landmark id of several lines", code="bad_id", file=file,
-                field=f"point {number}", found=repr(label[:SHOWN_LENGTH]),
+                "a landmark id of several lines",
+                code="bad_id",
+                file=file,
+                field=f"point {number}",
+                found=repr(label[:SHOWN_LENGTH]),
                 remedy="give it an id of one line",
-            )  # fmt: skip
+            )
         if label and label in seen:
             raise BadInputError(
-                "landmark id appears twice", code="duplicate_id", file=file,
-                field=f"point {number}, id {label}", remedy="give every landmark its own id",
-            )  # fmt: skip
+                "landmark id appears twice",
+                code="duplicate_id",
+                file=file,
+                field=f"point {number}, id {label}",
+                remedy="give every landmark its own id",
+            )
         seen.add(label)
 
 
@@ -88,9 +94,7 @@ def _numbers(part: PointList) -> tuple[str, ...] | None:
     return tuple(m[1] for m in made if m) if part.name and made and all(made) else None
 
 
-def _keys(
-    fixed: PointList, moving: PointList, files: tuple[Path, Path]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _keys(fixed: PointList, moving: PointList, files: tuple[Path, Path]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what the points of both lists are paired by, those without a position last.
 
     Raises
@@ -107,10 +111,12 @@ def _keys(
     for part, file in zip(labels, files, strict=True):
         if "" in part:
             raise BadInputError(
-                "a landmark without an id", code="missing_id", file=file,
+                "a landmark without an id",
+                code="missing_id",
+                file=file,
                 field=f"point {part.index('') + 1}",
                 remedy="give every landmark its own id, or pair by place (--pair-by row)",
-            )  # fmt: skip
+            )
     return labels
 
 
@@ -119,10 +125,7 @@ def _some(labels: set[str]) -> str:
     return ", ".join(shown) + (", ..." if len(labels) > SHOWN else "")
 
 
-def pair_lists(
-    fixed: PointList, moving: PointList, *, by: PairBy = "label",
-    files: tuple[Path, Path | None],
-) -> Paired:  # fmt: skip
+def pair_lists(fixed: PointList, moving: PointList, *, by: PairBy = "label", files: tuple[Path, Path | None]) -> Paired:
     """Return the pairs of two lists.
 
     Parameters
@@ -153,18 +156,19 @@ def pair_lists(
     if here.keys() != there.keys():
         only = (here.keys() - there.keys(), there.keys() - here.keys())
         raise BadInputError(
-            "landmarks are in one list only", code="unpaired_ids", file=files[1] or files[0],
+            "landmarks are in one list only",
+            code="unpaired_ids",
+            file=files[1] or files[0],
             expected="the same ids in both lists",
             found="; ".join(
                 f"only in the {name}: {_some(set(labels))}"
-                for name, labels in zip(("fixed", "moving"), only, strict=True) if labels
+                for name, labels in zip(("fixed", "moving"), only, strict=True)
+                if labels
             ),
             remedy="add or delete points, or pair by place (--pair-by row)",
-        )  # fmt: skip
+        )
     kept = {
-        label: (row, other)
-        for label, row in here.items()
-        if row is not None and (other := there[label]) is not None
+        label: (row, other) for label, row in here.items() if row is not None and (other := there[label]) is not None
     }
     _check_some(len(kept), files)
     rows = [row for row, _ in kept.values()]
@@ -179,34 +183,35 @@ def pair_lists(
 def _check_some(pairs: int, files: tuple[Path, Path | None]) -> None:
     if pairs == 0:
         raise BadInputError(
-            "no landmark has a position in both scans", code="empty_table", file=files[0],
-            expected="at least one", found=0, remedy="set the points, and save both lists",
-        )  # fmt: skip
+            "no landmark has a position in both scans",
+            code="empty_table",
+            file=files[0],
+            expected="at least one",
+            found=0,
+            remedy="set the points, and save both lists",
+        )
 
 
 def _by_row(fixed: PointList, moving: PointList, files: tuple[Path, Path | None]) -> Paired:
     if len(fixed.points) != len(moving.points):
         raise BadInputError(
-            "the lists have different numbers of points", code="unequal_counts",
-            file=files[1] or files[0], expected=f"{len(fixed.points)} as in the fixed list",
-            found=len(moving.points), remedy="give every landmark a position in both scans",
-        )  # fmt: skip
+            "the lists have different numbers of points",
+            code="unequal_counts",
+            file=files[1] or files[0],
+            expected=f"{len(fixed.points)} as in the fixed list",
+            found=len(moving.points),
+            remedy="give every landmark a position in both scans",
+        )
     _check_some(len(fixed.points), files)
     rows = list(range(len(fixed.points)))
     ids = fixed.labels if fixed.labels is not None else moving.labels
-    return Paired(
-        PointPairs(fixed.points, moving.points, ids=ids), _notes(fixed, moving, rows, rows), ()
-    )
+    return Paired(PointPairs(fixed.points, moving.points, ids=ids), _notes(fixed, moving, rows, rows), ())
 
 
-def _notes(
-    fixed: PointList, moving: PointList, rows: list[int], others: list[int]
-) -> tuple[str, ...]:
+def _notes(fixed: PointList, moving: PointList, rows: list[int], others: list[int]) -> tuple[str, ...]:
     return tuple(
         " ".join(
-            part.notes[row]
-            for part, row in ((fixed, a), (moving, b))
-            if part.notes is not None and part.notes[row]
+            part.notes[row] for part, row in ((fixed, a), (moving, b)) if part.notes is not None and part.notes[row]
         )
         for a, b in zip(rows, others, strict=True)
     )

@@ -56,9 +56,13 @@ def _columns(header: Sequence[str], path: Path) -> tuple[list[int], int | None]:
     missing = [name for name in wanted if name not in names]
     if missing:
         raise BadInputError(
-            "columns are missing", code="missing_column", file=path, field=", ".join(missing),
-            expected=f"{','.join(PAIR_COLUMNS)} or x,y,z", found=",".join(header),
-        )  # fmt: skip
+            "columns are missing",
+            code="missing_column",
+            file=path,
+            field=", ".join(missing),
+            expected=f"{','.join(PAIR_COLUMNS)} or x,y,z",
+            found=",".join(header),
+        )
     check_columns(names, path)
     label = next((names.index(name) for name in LABEL_COLUMNS if name in names), None)
     return [names.index(name) for name in wanted], label
@@ -87,9 +91,7 @@ def read_number_table(path: Path) -> NumberTable:
             if line.strip() and not line.lstrip().startswith("#")
         ]
     except csv.Error as error:
-        raise BadInputError(
-            f"not a table of numbers ({error})", code="broken_landmarks", file=path
-        ) from error
+        raise BadInputError(f"not a table of numbers ({error})", code="broken_landmarks", file=path) from error
     if not lines:
         raise BadInputError("no points in the table", code="empty_table", file=path)
     label: int | None = None
@@ -102,10 +104,13 @@ def read_number_table(path: Path) -> NumberTable:
         where = list(range(len(first)))
     else:
         raise BadInputError(
-            "columns cannot be told apart", code="missing_column", file=path,
-            field=f"line {lines[0][0]}", expected="3 or 6 numbers, or a header with x,y,z",
+            "columns cannot be told apart",
+            code="missing_column",
+            file=path,
+            field=f"line {lines[0][0]}",
+            expected="3 or 6 numbers, or a header with x,y,z",
             found=f"{len(first)} columns",
-        )  # fmt: skip
+        )
     if not lines:
         raise BadInputError("no points in the table", code="empty_table", file=path)
     width = len(first)
@@ -114,31 +119,31 @@ def read_number_table(path: Path) -> NumberTable:
     return NumberTable(np.array(rows, dtype=np.float64), labels, named)
 
 
-def _row(
-    cells: Sequence[str], where: Sequence[int], width: int, path: Path, line: int
-) -> list[float]:
+def _row(cells: Sequence[str], where: Sequence[int], width: int, path: Path, line: int) -> list[float]:
     if len(cells) != width:
         raise BadInputError(
-            "the row has another number of cells than the first", code="bad_row", file=path,
-            field=f"line {line}", expected=width, found=len(cells),
-        )  # fmt: skip
+            "the row has another number of cells than the first",
+            code="bad_row",
+            file=path,
+            field=f"line {line}",
+            expected=width,
+            found=len(cells),
+        )
     values = [float(cells[n]) if _is_number(cells[n]) else float("nan") for n in where]
     if not np.isfinite(values).all():
         raise BadInputError(
-            "not a finite number", code="bad_number", file=path, field=f"line {line}",
+            "not a finite number",
+            code="bad_number",
+            file=path,
+            field=f"line {line}",
             found=", ".join(cells[n] for n in where),
-        )  # fmt: skip
+        )
     return values
 
 
-def write_number_table(
-    path: Path, numbers: NDArray[np.float64], *, separator: str, header: Sequence[str] = ()
-) -> None:
+def write_number_table(path: Path, numbers: NDArray[np.float64], *, separator: str, header: Sequence[str] = ()) -> None:
     """Write numbers (N, C) with 4 decimals."""
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as handle,
-    ):
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
         if header:
             handle.write(separator.join(header) + "\n")
         for row in numbers:

@@ -58,9 +58,11 @@ class Numbering:
 def _needed(grid: Grid | None, file: Path) -> Grid:
     if grid is None:
         raise BadInputError(
-            "voxel indices need to know where the voxels lie", code="missing_grid", file=file,
+            "voxel indices need to know where the voxels lie",
+            code="missing_grid",
+            file=file,
             remedy="give --fixed-image (and --moving-image), or --spacing where there is none",
-        )  # fmt: skip
+        )
     return grid
 
 

@@ -24,9 +24,12 @@ def predicted(method: str) -> str:
     origin = f"{PREDICTED}:{method}"
     if not ORIGIN_PATTERN.fullmatch(origin):
         raise BadInputError(
-            "not the name of a method", code="bad_origin", field="method",
-            expected="text without white space", found=repr(method),
-        )  # fmt: skip
+            "not the name of a method",
+            code="bad_origin",
+            field="method",
+            expected="text without white space",
+            found=repr(method),
+        )
     return origin
 
 
@@ -55,10 +58,12 @@ def mark_origins(read: Paired, proposed: PointPairs, *, moved_mm: float) -> Poin
     """
     if read.pairs.ids is None or proposed.ids is None or proposed.origin is None:
         raise BadInputError(
-            "landmarks and proposal are compared by id", code="missing_column",
-            field="id, origin", expected="ids in both, and the origin in the proposal",
+            "landmarks and proposal are compared by id",
+            code="missing_column",
+            field="id, origin",
+            expected="ids in both, and the origin in the proposal",
             remedy="give the CSV that lcsd landmarks propose wrote",
-        )  # fmt: skip
+        )
     rows = {name: row for row, name in enumerate(proposed.ids)}
     origins = []
     for n, name in enumerate(read.pairs.ids):

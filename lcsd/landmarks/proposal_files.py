@@ -23,10 +23,12 @@ def check_new(folder: Path) -> None:
     for name in (FIXED, MOVING, TABLE):
         if (folder / name).exists():
             raise BadInputError(
-                "a proposal is there already, perhaps corrected", code="not_empty",
-                file=folder / name, expected="a new folder",
+                "a proposal is there already, perhaps corrected",
+                code="not_empty",
+                file=folder / name,
+                expected="a new folder",
                 remedy="name another one, or move the lists away",
-            )  # fmt: skip
+            )
 
 
 @contextlib.contextmanager
@@ -74,10 +76,7 @@ def write_proposal(folder: Path, found: Proposal, names: tuple[str, str]) -> Non
         As :func:`check_new`.
     """
     pairs = found.pairs
-    notes = tuple(
-        f"doubt {value:.1f} mm" if np.isfinite(value) else "outside the follow-up"
-        for value in found.doubt
-    )
+    notes = tuple(f"doubt {value:.1f} mm" if np.isfinite(value) else "outside the follow-up" for value in found.doubt)
     with _all_or_none(folder):
         write_markups(folder / FIXED, [PointList(pairs.fixed, pairs.ids, name=names[0])])
         write_markups(folder / MOVING, [PointList(pairs.moving, pairs.ids, notes, name=names[1])])

@@ -39,11 +39,7 @@ class Proposal:
 
 
 def distinctive_points(
-    image: Image,
-    mask: Image,
-    *,
-    settings: LandmarksSettings | None = None,
-    corrfield: CorrespondSettings | None = None,
+    image: Image, mask: Image, *, settings: LandmarksSettings | None = None, corrfield: CorrespondSettings | None = None
 ) -> Points:
     """Return well-spread points of a lung that are easy to find again, the most distinctive first.
 
@@ -71,19 +67,21 @@ def distinctive_points(
     settings, corrfield = settings or LandmarksSettings(), corrfield or CorrespondSettings()
     check_same_grid(mask.grid, image.grid)
     scores = keypoint_scores(
-        image.array.astype(np.float32), mask.array != 0, sigma=corrfield.sigma,
-        erosion=corrfield.erosion,
-    )  # fmt: skip
+        image.array.astype(np.float32), mask.array != 0, sigma=corrfield.sigma, erosion=corrfield.erosion
+    )
     voxels = find_keypoints(scores, cube=settings.cube, threshold=corrfield.keypoint_threshold)
     found = scores[tuple(voxels.T)]
     order = np.argsort(-found, kind="stable")
     order = order[: max(int(np.ceil(settings.pool_share * len(order))), settings.count)]
     if len(order) < settings.count:
         raise BadInputError(
-            "too few distinctive points in the lung", code="too_few_points", field="count",
-            expected=f">= {settings.count}", found=len(order),
+            "too few distinctive points in the lung",
+            code="too_few_points",
+            field="count",
+            expected=f">= {settings.count}",
+            found=len(order),
             remedy="lower landmarks.count or landmarks.cube",
-        )  # fmt: skip
+        )
     world = image.grid.voxel_to_world(voxels[order][:, ::-1].astype(np.float64))
     return np.asarray(world[spread_out(world, settings.count)])
 
@@ -133,17 +131,19 @@ def doubts(
 
     def search(source: object, target: object, places: Points) -> Points:
         costs = kernels.cost_volumes(
-            source, target, np.ascontiguousarray(places), radius=settings.search_voxels, step=1,
-            patch_radius=corrfield.patch_radius[-1], alpha=corrfield.alpha / FULL**2,
-        )  # fmt: skip
+            source,
+            target,
+            np.ascontiguousarray(places),
+            radius=settings.search_voxels,
+            step=1,
+            patch_radius=corrfield.patch_radius[-1],
+            alpha=corrfield.alpha / FULL**2,
+        )
         return kernels.soft_minimum(costs, gamma=corrfield.gamma, step=1)
 
     away = search(here, there, at)
     returned = away + search(there, here, at + away)
-    lengths = [
-        np.linalg.norm(fixed.grid.voxel_vectors_to_world(part[:, ::-1]), axis=1)
-        for part in (away, returned)
-    ]
+    lengths = [np.linalg.norm(fixed.grid.voxel_vectors_to_world(part[:, ::-1]), axis=1) for part in (away, returned)]
     return np.asarray(lengths[0] + lengths[1])
 
 
@@ -179,16 +179,16 @@ def propose_landmarks(
     """
     settings = settings or LandmarksSettings()
     points = distinctive_points(fixed, mask, settings=settings, corrfield=corrfield)
-    doubt = doubts(
-        fixed, moving, field, points, settings=settings, corrfield=corrfield, device=device
-    )
+    doubt = doubts(fixed, moving, field, points, settings=settings, corrfield=corrfield, device=device)
     matches = points + field.at(points)
     inside = moving.grid.contains(matches)
     if not inside.any():
         raise BadInputError(
-            "all predicted matches lie outside the follow-up", code="landmark_outside",
-            field=method, remedy="check that the field belongs to the scans",
-        )  # fmt: skip
+            "all predicted matches lie outside the follow-up",
+            code="landmark_outside",
+            field=method,
+            remedy="check that the field belongs to the scans",
+        )
     # The warped image continues its border there, in which nothing is found twice.
     doubt[~inside] = np.inf
     pairs = PointPairs(

@@ -26,10 +26,7 @@ TO_LPS = {"LPS": 1, "RAS": -1, "1": 1, "0": -1}
 """Sign of x and y by the name of a frame; up to version 4.10 fcsv files have the numbers."""
 
 MM_PER = {"mm": 1.0, "um": 1e-3}
-FCSV_COLUMNS = (
-    "id", "x", "y", "z", "ow", "ox", "oy", "oz", "vis", "sel", "lock", "label", "desc",
-    "associatedNodeID",
-)  # fmt: skip
+FCSV_COLUMNS = ("id", "x", "y", "z", "ow", "ox", "oy", "oz", "vis", "sel", "lock", "label", "desc", "associatedNodeID")
 FCSV_STATUS_COLUMN = 14
 """Since version 5 a column without a name says whether a point has a position."""
 
@@ -43,20 +40,20 @@ def _broken(path: Path, what: str, *, field: str | None = None, **more: object) 
 def _position(values: Any, *, path: Path, field: str) -> list[float]:
     good = isinstance(values, list) and len(values) == 3
     # Python's bool is an int; an int may be larger than any float.
-    kept = (
-        [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-        if good
-        else []
-    )
+    kept = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)] if good else []
     try:
         numbers = [float(v) for v in kept]
     except OverflowError:
         numbers = []
     if len(numbers) != 3 or not np.isfinite(numbers).all():
         raise BadInputError(
-            "not a position", code="bad_number", file=path, field=field,
-            expected="three finite numbers", found=str(values)[:SHOWN_LENGTH],
-        )  # fmt: skip
+            "not a position",
+            code="bad_number",
+            file=path,
+            field=field,
+            expected="three finite numbers",
+            found=str(values)[:SHOWN_LENGTH],
+        )
     return numbers
 
 
@@ -70,8 +67,7 @@ def _scale(markup: Mapping[str, Any], path: Path) -> float:
     # The unit may be a coded term: value, scheme, meaning.
     unit = unit[0] if isinstance(unit, list) and unit else unit
     if not isinstance(unit, str) or unit not in MM_PER:
-        raise _broken(path, "unknown unit", field="coordinateUnits", expected="mm or um",
-                      found=unit)  # fmt: skip
+        raise _broken(path, "unknown unit", field="coordinateUnits", expected="mm or um", found=unit)
     return MM_PER[unit]
 
 
@@ -80,8 +76,7 @@ def _read_markup(markup: Any, path: Path) -> PointList:
         raise _broken(path, "not a markup with control points", field="markups")
     frame = markup.get("coordinateSystem", "LPS")  # the schema's default
     if frame not in ("LPS", "RAS"):
-        raise _broken(path, "unknown coordinate system", field="coordinateSystem",
-                      expected="LPS or RAS", found=frame)  # fmt: skip
+        raise _broken(path, "unknown coordinate system", field="coordinateSystem", expected="LPS or RAS", found=frame)
     points, labels, notes, unset = [], [], [], []
     for number, point in enumerate(markup.get("controlPoints", []), 1):
         if not isinstance(point, dict):
@@ -94,9 +89,12 @@ def _read_markup(markup: Any, path: Path) -> PointList:
         labels.append(label)
         notes.append(str(point.get("description", "")))
     return PointList(
-        _signed(points, frame) * _scale(markup, path), tuple(labels), tuple(notes), tuple(unset),
+        _signed(points, frame) * _scale(markup, path),
+        tuple(labels),
+        tuple(notes),
+        tuple(unset),
         name=str(markup.get("name", "")),
-    )  # fmt: skip
+    )
 
 
 def read_markups(path: Path) -> list[PointList]:
@@ -111,8 +109,7 @@ def read_markups(path: Path) -> list[PointList]:
     """
     markups = read_json(path).get("markups")
     if not isinstance(markups, list) or not markups:
-        raise _broken(path, "no markups in the file", field="markups",
-                      expected="a Markups file of 3D Slicer")  # fmt: skip
+        raise _broken(path, "no markups in the file", field="markups", expected="a Markups file of 3D Slicer")
     return [_read_markup(markup, path) for markup in markups]
 
 
@@ -122,21 +119,26 @@ def markup(part: PointList) -> dict[str, Any]:
     notes = part.notes or ("",) * len(part.points)
     points: list[dict[str, Any]] = [
         {
-            "id": str(n), "label": label, "description": note,
+            "id": str(n),
+            "label": label,
+            "description": note,
             "position": [round(float(v), 6) + 0.0 for v in position],
             "positionStatus": "defined",
         }
         for n, (label, note, position) in enumerate(zip(labels, notes, part.points, strict=True), 1)
-    ]  # fmt: skip
+    ]
     points += [
         {"id": str(n), "label": label, "description": "", "positionStatus": "undefined"}
         for n, label in enumerate(part.unset, len(points) + 1)
     ]
     return {
-        "type": "Fiducial", "name": part.name, "coordinateSystem": "LPS", "coordinateUnits": "mm",
+        "type": "Fiducial",
+        "name": part.name,
+        "coordinateSystem": "LPS",
+        "coordinateUnits": "mm",
         "controlPoints": points,
         "display": {"pointLabelsVisibility": True, "glyphType": "Cross2D"},
-    }  # fmt: skip
+    }
 
 
 def write_markups(path: Path, parts: Sequence[PointList]) -> None:
@@ -170,22 +172,23 @@ def read_fcsv(path: Path) -> PointList:
             columns = [name.strip() for name in value.split(",")]
     if frame not in TO_LPS:
         raise BadInputError(
-            "the file does not say in which frame its points are", code="missing_frame",
-            file=path, field="# CoordinateSystem", expected=", ".join(TO_LPS), found=frame,
+            "the file does not say in which frame its points are",
+            code="missing_frame",
+            file=path,
+            field="# CoordinateSystem",
+            expected=", ".join(TO_LPS),
+            found=frame,
             remedy="save it again from 3D Slicer, or read it as generic with --frame",
-        )  # fmt: skip
+        )
     missing = [name for name in ("x", "y", "z") if name not in columns]
     if missing:
         raise BadInputError(
-            "columns are missing", code="missing_column", file=path, field=", ".join(missing),
-            found=",".join(columns),
-        )  # fmt: skip
+            "columns are missing", code="missing_column", file=path, field=", ".join(missing), found=",".join(columns)
+        )
     return _fcsv_points(path, body, columns, frame)
 
 
-def _fcsv_points(
-    path: Path, body: Sequence[tuple[int, str]], columns: Sequence[str], frame: str
-) -> PointList:
+def _fcsv_points(path: Path, body: Sequence[tuple[int, str]], columns: Sequence[str], frame: str) -> PointList:
     points: list[list[float]] = []
     labels: list[str] = []
     notes: list[str] = []
@@ -217,10 +220,7 @@ def write_fcsv(path: Path, part: PointList) -> None:
     """Write points as an ``.fcsv`` file in LPS mm."""
     labels = part.labels or tuple(str(n + 1) for n in range(len(part.points)))
     notes = part.notes or ("",) * len(part.points)
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as handle,
-    ):
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
         handle.write("# Markups fiducial file version = 4.11\n# CoordinateSystem = LPS\n")
         handle.write(f"# columns = {','.join(FCSV_COLUMNS)}\n")
         writer = csv.writer(handle, lineterminator="\n")

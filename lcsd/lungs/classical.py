@@ -104,9 +104,7 @@ class Lungs:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def segment_lungs(
-    scan: Image, settings: LungsSettings | None = None, *, file: Path | None = None
-) -> Lungs:
+def segment_lungs(scan: Image, settings: LungsSettings | None = None, *, file: Path | None = None) -> Lungs:
     """Return the mask of both lungs, vessels included, trachea and main bronchi excluded.
 
     Parameters
@@ -133,10 +131,13 @@ def segment_lungs(
     lungs = _choose_lungs(candidates, smooth, near_body, settings, step)
     if not lungs:
         raise BadInputError(
-            "no lung found", code="empty_lungs", file=file,
+            "no lung found",
+            code="empty_lungs",
+            file=file,
             expected=f"an air space of at least {settings.min_lung_ml:g} ml inside the body",
-            found="none", remedy="check units and region of the scan, or give a mask",
-        )  # fmt: skip
+            found="none",
+            remedy="check units and region of the scan, or give a mask",
+        )
     whole = np.zeros_like(air)
     for lung in lungs:
         whole |= closed(lung, settings.closing_mm, step)
@@ -159,8 +160,7 @@ def lung_volumes(mask: Image, settings: LungsSettings | None = None) -> list[flo
     labels, count = ndimage.label(work.array > 0.5)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     order = np.argsort(-sizes, kind="stable")[:2]
-    least = max(settings.min_lung_ml / ML_PER_LITRE / litres,
-                settings.second_lung_fraction * sizes.max(initial=0))  # fmt: skip
+    least = max(settings.min_lung_ml / ML_PER_LITRE / litres, settings.second_lung_fraction * sizes.max(initial=0))
     parts = [labels == label + 1 for label in order if sizes[label] >= least]
     # The working copy's axes are those of LPS: x grows to the patient's left.
     columns = [part.sum(axis=(0, 1)) for part in parts]
@@ -199,9 +199,7 @@ def _near_body(hu: NDArray[np.float32], step: NDArray[np.float64]) -> Mask:
     return grown(tissue, TABLE_GAP_MM / 2 + WALL_REACH_MM, step)
 
 
-def _room_air(
-    hu: NDArray[np.float32], smooth: NDArray[np.float32], step: NDArray[np.float64]
-) -> Mask:
+def _room_air(hu: NDArray[np.float32], smooth: NDArray[np.float32], step: NDArray[np.float64]) -> Mask:
     """Return the empty space that reaches a side of the scan, with the blur of its surface."""
     core = shrunk(smooth < ROOM_BELOW_HU, ROOM_DEPTH_MM, step)
     labels, count = ndimage.label(core | (hu <= PADDING_HU))
@@ -230,9 +228,7 @@ def _trachea_seed(air: Mask, smooth: NDArray[np.float32], step: NDArray[np.float
                 continue
             part = labels == label
             centre = np.array(ndimage.center_of_mass(part)) * step[1:]
-            near = [
-                track for old, track in tracks if np.linalg.norm(old - centre) < TRACHEA_SHIFT_MM
-            ]
+            near = [track for old, track in tracks if np.linalg.norm(old - centre) < TRACHEA_SHIFT_MM]
             track = [*max(near, key=len, default=[]), (k, part)]
             going.append((centre, track))
             best = max(best, track, key=len)
@@ -256,9 +252,7 @@ def _round(size: float, box: tuple[slice, slice], step: NDArray[np.float64]) -> 
     return bool(max(height, width) < 2.5 * min(height, width) and size > 0.5 * height * width)
 
 
-def _airways(
-    smooth: NDArray[np.float32], air: Mask, settings: LungsSettings, step: NDArray[np.float64]
-) -> Mask:
+def _airways(smooth: NDArray[np.float32], air: Mask, settings: LungsSettings, step: NDArray[np.float64]) -> Mask:
     """Return trachea and large bronchi, grown from the trachea until the wall would break."""
     seed = _trachea_seed(air, smooth, step)
     if not seed.any():
@@ -277,11 +271,7 @@ def _airways(
 
 
 def _choose_lungs(
-    candidates: Mask,
-    smooth: NDArray[np.float32],
-    near_body: Mask,
-    settings: LungsSettings,
-    step: NDArray[np.float64],
+    candidates: Mask, smooth: NDArray[np.float32], near_body: Mask, settings: LungsSettings, step: NDArray[np.float64]
 ) -> list[Mask]:
     """Return the air spaces that are lungs, the largest first; touching lungs come apart."""
     voxel_ml = float(np.prod(step)) * ML_PER_MM3

@@ -32,15 +32,18 @@ them; no compression of single bits is in use."""
 
 LOBE_CODES = frozenset(
     {
-        ("SCT", "45653009"), ("SRT", "T-28820"),  # upper lobe, with the side as modifier
-        ("SCT", "90572001"), ("SRT", "T-28830"),  # lower lobe, with the side as modifier
-        ("SCT", "72481006"), ("SRT", "T-28300"),  # middle lobe of right lung
+        ("SCT", "45653009"),
+        ("SRT", "T-28820"),  # upper lobe, with the side as modifier
+        ("SCT", "90572001"),
+        ("SRT", "T-28830"),  # lower lobe, with the side as modifier
+        ("SCT", "72481006"),
+        ("SRT", "T-28300"),  # middle lobe of right lung
         ("SCT", "44714003"),  # upper lobe of left lung
         ("SCT", "41224006"),  # lower lobe of left lung
         ("SCT", "42400003"),  # upper lobe of right lung
         ("SCT", "266005"),  # lower lobe of right lung
     }
-)  # fmt: skip
+)
 """Property types of lobes: DICOM CID 6170 (lobe of lung) and SNOMED CT's lobes of one side."""
 
 LABEL_NEEDS = frozenset({"lung", "lobe"})
@@ -107,21 +110,21 @@ def _lobes(path: Path, series_uid: str | None) -> Lobes:
     if series_uid is not None:
         _check_series(data, series_uid, path)
     try:
-        lobes = {
-            int(segment.SegmentNumber) for segment in data.SegmentSequence if _is_lobe(segment)
-        }
+        lobes = {int(segment.SegmentNumber) for segment in data.SegmentSequence if _is_lobe(segment)}
         segments = len(data.SegmentSequence)
         frames = _frames(data, path) if lobes else []
     except READ_ERRORS as error:
         raise truncated(path, "segments or frames that cannot be read") from error
     if not lobes:
         raise BadInputError(
-            "no segment is a lobe of the lung", code="no_lobes", file=path,
+            "no segment is a lobe of the lung",
+            code="no_lobes",
+            file=path,
             field="SegmentedPropertyTypeCodeSequence, SegmentLabel",
             expected="codes or labels of lobes, such as lung_upper_lobe_left",
             found=f"{segments} other segments",
             remedy="give the segmentation that holds the lobes, or a NIfTI mask",
-        )  # fmt: skip
+        )
     return _union(data, frames, lobes, path)
 
 
@@ -130,9 +133,13 @@ def _one_seg(folder: Path) -> Path:
     found = [path for path, kind in dicom_files(folder) if kind in (SEGMENTATION, LABEL_MAP)]
     if len(found) != 1:
         raise BadInputError(
-            "not one DICOM SEG in the folder", code="several_segs" if found else "not_seg",
-            file=folder, expected=1, found=len(found), remedy="give the file itself",
-        )  # fmt: skip
+            "not one DICOM SEG in the folder",
+            code="several_segs" if found else "not_seg",
+            file=folder,
+            expected=1,
+            found=len(found),
+            remedy="give the file itself",
+        )
     return found[0]
 
 
@@ -153,32 +160,39 @@ def _read(path: Path) -> Any:
         raise _not_seg(path, "another class")
     if kind == LABEL_MAP or coding != "BINARY" or bits != 1:
         raise BadInputError(
-            "only binary segmentations are read", code="seg_not_binary", file=path,
-            field="SegmentationType", expected="BINARY",
+            "only binary segmentations are read",
+            code="seg_not_binary",
+            file=path,
+            field="SegmentationType",
+            expected="BINARY",
             found="LABELMAP" if kind == LABEL_MAP else coding[:16] or "none",
             remedy="threshold it and save it as BINARY or as a NIfTI mask",
-        )  # fmt: skip
+        )
     if syntax is None or str(syntax) not in NATIVE_SYNTAXES:
         raise BadInputError(
             "the segmentation is compressed in a way that is not supported",
-            code="unsupported_transfer_syntax", file=path, field="TransferSyntaxUID",
-            expected="uncompressed or deflated", found=getattr(syntax, "name", None) or "none",
+            code="unsupported_transfer_syntax",
+            file=path,
+            field="TransferSyntaxUID",
+            expected="uncompressed or deflated",
+            found=getattr(syntax, "name", None) or "none",
             remedy="convert it, for example with gdcmconv --raw",
-        )  # fmt: skip
+        )
     return data
 
 
 def _check_series(data: Any, series_uid: str, path: Path) -> None:
-    named = [
-        str(item.get("SeriesInstanceUID", "")) for item in data.get("ReferencedSeriesSequence", [])
-    ]
+    named = [str(item.get("SeriesInstanceUID", "")) for item in data.get("ReferencedSeriesSequence", [])]
     if series_uid not in named:
         raise BadInputError(
-            "the segmentation was made from another series", code="other_series", file=path,
-            field="ReferencedSeriesSequence", expected="the scan's series",
+            "the segmentation was made from another series",
+            code="other_series",
+            file=path,
+            field="ReferencedSeriesSequence",
+            expected="the scan's series",
             found="another one" if named else "none",
             remedy="give the segmentation of this scan, or leave --series-uid out",
-        )  # fmt: skip
+        )
 
 
 def _is_lobe(segment: Any) -> bool:
@@ -250,9 +264,7 @@ def _unpacked(packed: NDArray[np.uint8], start: int, count: int) -> NDArray[np.b
     return bits[start % 8 : start % 8 + count].view(np.bool_)
 
 
-def _lattice(
-    data: Any, frames: list[_Frame], used: list[_Frame], path: Path
-) -> tuple[Grid, NDArray[np.int64]]:
+def _lattice(data: Any, frames: list[_Frame], used: list[_Frame], path: Path) -> tuple[Grid, NDArray[np.int64]]:
     """Return the lattice of the used frames and the slice of each, or refuse a crooked stack.
 
     The step is the smallest between any two frames: those of other structures count too.
@@ -302,22 +314,34 @@ def _thickness(data: Any, path: Path) -> float:
 
 def _not_seg(path: Path, found: str) -> BadInputError:
     return BadInputError(
-        "not a DICOM segmentation", code="not_seg", file=path, field="SOPClassUID",
-        expected="segmentation storage", found=found,
+        "not a DICOM segmentation",
+        code="not_seg",
+        file=path,
+        field="SOPClassUID",
+        expected="segmentation storage",
+        found=found,
         remedy="give a DICOM SEG or a .nii.gz mask",
-    )  # fmt: skip
+    )
 
 
 def _crooked(path: Path, expected: str) -> BadInputError:
     return BadInputError(
-        "the segmentation's frames do not form a volume", code="bad_geometry", file=path,
-        field="PerFrameFunctionalGroupsSequence", expected=expected,
-        found="others", remedy="export it again, or give a NIfTI mask",
-    )  # fmt: skip
+        "the segmentation's frames do not form a volume",
+        code="bad_geometry",
+        file=path,
+        field="PerFrameFunctionalGroupsSequence",
+        expected=expected,
+        found="others",
+        remedy="export it again, or give a NIfTI mask",
+    )
 
 
 def _empty(path: Path) -> BadInputError:
     return BadInputError(
-        "the lobes are empty", code="empty_mask", file=path, expected="at least one voxel",
-        found="0 voxels", remedy="check the segmentation that made it",
-    )  # fmt: skip
+        "the lobes are empty",
+        code="empty_mask",
+        file=path,
+        expected="at least one voxel",
+        found="0 voxels",
+        remedy="check the segmentation that made it",
+    )

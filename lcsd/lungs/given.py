@@ -40,9 +40,12 @@ def given_mask(path: Path, scan: Grid, *, series_uid: str | None = None) -> Give
         return GivenMask(placed_mask(found.mask, scan, file=path), found.count)
     if series_uid is not None:
         raise BadInputError(
-            "only a DICOM SEG says which series it was made from", code="bad_usage", file=path,
-            field="series_uid", remedy="give a DICOM SEG, or leave the series out",
-        )  # fmt: skip
+            "only a DICOM SEG says which series it was made from",
+            code="bad_usage",
+            file=path,
+            field="series_uid",
+            remedy="give a DICOM SEG, or leave the series out",
+        )
     return GivenMask(placed_mask(read_mask(path), scan, file=path), None)
 
 
@@ -73,10 +76,13 @@ def placed_mask(mask: Image, scan: Grid, *, file: Path) -> Image:
         inside = float(moved.array.sum() / mask.array.sum())
     if inside < 0.5 or not moved.array.any():
         raise BadInputError(
-            "the mask does not lie on the scan", code="mask_elsewhere", file=file,
-            expected="its voxels inside the scan", found=f"{inside:.0%} of them",
+            "the mask does not lie on the scan",
+            code="mask_elsewhere",
+            file=file,
+            expected="its voxels inside the scan",
+            found=f"{inside:.0%} of them",
             remedy="check that it belongs to this scan and keeps the scan's geometry",
-        )  # fmt: skip
+        )
     return moved
 
 
@@ -85,21 +91,14 @@ def _pasted(mask: Image, scan: Grid) -> Image | None:
     first = np.rint(scan.world_to_voxel(np.asarray(mask.grid.origin))).astype(int)
     size = np.asarray(mask.grid.size)
     x, y, z = (float(v) for v in scan.voxel_to_world(first.astype(np.float64)))
-    span = Grid(
-        size=mask.grid.size,
-        spacing=scan.spacing,
-        origin=(x, y, z),
-        direction=scan.direction,
-    )
+    span = Grid(size=mask.grid.size, spacing=scan.spacing, origin=(x, y, z), direction=scan.direction)
     if not mask.grid.same_as(span):
         return None
     low, high = np.maximum(first, 0), np.minimum(first + size, scan.size)
     whole = np.zeros(scan.shape, dtype=bool)
     if (high > low).all():
         target = tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))
-        source = tuple(
-            slice(a, b) for a, b in zip((low - first)[::-1], (high - first)[::-1], strict=True)
-        )
+        source = tuple(slice(a, b) for a, b in zip((low - first)[::-1], (high - first)[::-1], strict=True))
         whole[target] = mask.array[source]
     return Image(whole, scan)
 

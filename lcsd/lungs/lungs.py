@@ -19,11 +19,7 @@ LEAST_CROP_MM = (60.0, 60.0, 60.0)
 
 
 def make_lungs(
-    scan: Image,
-    settings: LungsSettings | None = None,
-    *,
-    on: Compute = ONE_CORE,
-    file: Path | None = None,
+    scan: Image, settings: LungsSettings | None = None, *, on: Compute = ONE_CORE, file: Path | None = None
 ) -> Lungs:
     """Return the lung mask of a scan by the method that the settings name.
 
@@ -66,16 +62,17 @@ def segment_lobes(scan: Image, settings: LungsSettings, *, on: Compute, file: Pa
     kept = [
         side
         for side in sides[: 1 if settings.expected_lungs == "1" else 2]
-        if side.sum() * voxel_ml >= settings.min_lung_ml
-        and side.sum() >= settings.second_lung_fraction * largest
+        if side.sum() * voxel_ml >= settings.min_lung_ml and side.sum() >= settings.second_lung_fraction * largest
     ]
     if not kept:
         raise BadInputError(
-            "no lung found", code="empty_lungs", file=file,
+            "no lung found",
+            code="empty_lungs",
+            file=file,
             expected=f"lobes of at least {settings.min_lung_ml:g} ml on one side",
             found=f"{largest * voxel_ml:.0f} ml",
             remedy="check units and region of the scan, or give a mask",
-        )  # fmt: skip
+        )
     mask = np.logical_or.reduce(kept)
     volume = float(mask.sum()) * voxel_ml
     return Lungs(Image(mask, scan.grid), len(kept), volume, 0.0, found.facts)

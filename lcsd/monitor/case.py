@@ -68,9 +68,7 @@ def show(build: Build, case: str, now: Snapshot) -> list[Shown]:
                 state=states[job],
                 outputs={path: _size(now.results / path) for path in job.outputs},
                 settings=_hash(records) if all(records) else None,
-                date=max(
-                    (str(record["date"]) for record in records if "date" in record), default=None
-                ),
+                date=max((str(record["date"]) for record in records if "date" in record), default=None),
                 seconds=_seconds(records),
                 reason=rejection.message if aside and rejection is not None else None,
             )
@@ -93,8 +91,7 @@ def _seconds(records: Sequence[Mapping[str, Any]]) -> float | None:
 def _hash(records: Sequence[Mapping[str, Any]]) -> str:
     """Return a hash of the settings of a job; how many threads there were changes no output."""
     settings = [
-        {key: value for key, value in record.get("settings", {}).items() if key != "threads"}
-        for record in records
+        {key: value for key, value in record.get("settings", {}).items() if key != "threads"} for record in records
     ]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:HASH_SHOWN]
 

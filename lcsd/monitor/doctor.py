@@ -60,9 +60,7 @@ class Finding:
     remedy: str = ""
 
 
-def examine(
-    config: Config | None = None, *, profile: Path = WORKSTATION, case_gb: float = CASE_GB
-) -> list[Finding]:
+def examine(config: Config | None = None, *, profile: Path = WORKSTATION, case_gb: float = CASE_GB) -> list[Finding]:
     """Return what there is on this machine for the build of a configuration.
 
     Nothing is downloaded or written. What the configuration does not use is good. Without a
@@ -79,9 +77,7 @@ def examine(
     """
     build = None if config is None else _build(config)
     config = config or Config(manifest=Path("pairs.tsv"))
-    checks: tuple[Callable[[Config], Iterator[Finding]], ...] = (
-        _python, _cores, _gpu, _slurm, _weights, _programs,
-    )  # fmt: skip
+    checks: tuple[Callable[[Config], Iterator[Finding]], ...] = (_python, _cores, _gpu, _slurm, _weights, _programs)
     findings = [finding for check in checks for finding in check(config)]
     at = next(index for index, finding in enumerate(findings) if finding.name == "cores") + 1
     findings[at:at] = _memory(profile)
@@ -177,7 +173,7 @@ def _gpu(config: Config) -> Iterator[Finding]:
 
     def name() -> str:
         check_device("cuda")
-        import torch  # noqa: PLC0415
+        import torch
 
         return str(torch.cuda.get_device_name())
 
@@ -211,9 +207,13 @@ def _controller() -> Literal["up", "silent", "unconfigured"]:
     """Return whether SLURM's controller answers, does not, or is none that the programs know."""
     try:
         done = subprocess.run(
-            ["scontrol", "ping"], capture_output=True, text=True, check=False,
-            timeout=SLURM_SECONDS, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            ["scontrol", "ping"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SLURM_SECONDS,
+            stdin=subprocess.DEVNULL,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return "silent"
     if " is UP" in done.stdout:
@@ -222,8 +222,8 @@ def _controller() -> Literal["up", "silent", "unconfigured"]:
 
 
 def _weights(config: Config) -> Iterator[Finding]:
-    from lcsd.totalsegmentator.models import TASKS, Model  # noqa: PLC0415
-    from lcsd.totalsegmentator.weights import check_weights, weights_folder  # noqa: PLC0415
+    from lcsd.totalsegmentator.models import TASKS, Model
+    from lcsd.totalsegmentator.weights import check_weights, weights_folder
 
     used: list[tuple[str, TotalSegmentatorSettings, str]] = []
     if config.vessels.backend == "totalsegmentator":
@@ -247,7 +247,7 @@ def _weights(config: Config) -> Iterator[Finding]:
 
 def _programs(config: Config) -> Iterator[Finding]:
     if config.prealign.method == "deeds":
-        from lcsd.prealign.linear_bcv import find_program  # noqa: PLC0415
+        from lcsd.prealign.linear_bcv import find_program
 
         yield _found("linearBCV", lambda: find_program(config.prealign.linear_bcv))
 
@@ -283,9 +283,9 @@ def _archive(config: Config, build: Build | LcsdError | None) -> Iterator[Findin
     if not wanted:
         yield Finding("archive", "good", "not asked for (no source is a series of the IDC)")
         return
-    from lcsd.cohort.index import default_index  # noqa: PLC0415
-    from lcsd.fetch.transfer import find_program  # noqa: PLC0415
-    from lcsd.io.files import require_file  # noqa: PLC0415
+    from lcsd.cohort.index import default_index
+    from lcsd.fetch.transfer import find_program
+    from lcsd.io.files import require_file
 
     own = config.fetch.index
     yield _found("index", default_index if own is None else lambda: require_file(Path(own)))

@@ -17,9 +17,16 @@ DEFAULT_PROFILE = Path("workflow", "profiles", "workstation")
 
 
 def command(
-    build: Build, case: str, stage: str, *, config_file: Path | None, overridden: Sequence[str],
-    profile: Path | None = None, dry_run: bool = False, more: Sequence[str] = (),
-) -> list[str]:  # fmt: skip
+    build: Build,
+    case: str,
+    stage: str,
+    *,
+    config_file: Path | None,
+    overridden: Sequence[str],
+    profile: Path | None = None,
+    dry_run: bool = False,
+    more: Sequence[str] = (),
+) -> list[str]:
     """Return the command, word by word, that makes ``stage`` of a case and what follows from it.
 
     Parameters
@@ -39,24 +46,26 @@ def command(
         No such case or stage, a stage that this case does not have, or a profile that is not there.
     """
     pair = build.pair(case)
-    jobs = case_jobs(
-        case,
-        cloud=build.config.workflow.registration_cloud,
-        scored=pair.landmarks is not None,
-    )
+    jobs = case_jobs(case, cloud=build.config.workflow.registration_cloud, scored=pair.landmarks is not None)
     if stage not in CASE_STAGES:
         raise BadInputError(
-            "no such stage", code="unknown_stage", field="--from",
-            expected=f"one of {', '.join(CASE_STAGES)}", found=stage,
+            "no such stage",
+            code="unknown_stage",
+            field="--from",
+            expected=f"one of {', '.join(CASE_STAGES)}",
+            found=stage,
             remedy=suggestion(stage, CASE_STAGES),
-        )  # fmt: skip
+        )
     wanted = following(jobs, stage)
     if not wanted:
         raise BadInputError(
-            "the case has no such stage", code="no_landmarks", file=build.manifest,
-            field=f"{case}, column landmarks", expected="landmarks to evaluate",
+            "the case has no such stage",
+            code="no_landmarks",
+            file=build.manifest,
+            field=f"{case}, column landmarks",
+            expected="landmarks to evaluate",
             remedy="name a landmark file, or another stage",
-        )  # fmt: skip
+        )
     targets = [f"{build.results}/{path}" for job in last(wanted) for path in job.outputs[:1]]
     # The others follow: some of them take all words up to the next option.
     words = [sys.executable, "-m", "snakemake", *more, *_profile(profile)]
@@ -76,7 +85,11 @@ def _profile(profile: Path | None) -> list[str]:
         return []
     if not profile.is_dir():
         raise BadInputError(
-            "there is no such profile", code="missing_folder", field="--profile", found=profile,
-            expected="a folder with config.yaml", remedy="name one of workflow/profiles/",
-        )  # fmt: skip
+            "there is no such profile",
+            code="missing_folder",
+            field="--profile",
+            found=profile,
+            expected="a folder with config.yaml",
+            remedy="name one of workflow/profiles/",
+        )
     return ["--profile", str(profile)]

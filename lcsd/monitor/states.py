@@ -133,16 +133,21 @@ def snapshot(results: Path, directory: Path | None = None, *, configured: bool =
     """
     if directory is not None and not directory.is_dir():
         raise BadInputError(
-            "there is no such folder", code="missing_folder", field="--directory", found=directory,
+            "there is no such folder",
+            code="missing_folder",
+            field="--directory",
+            found=directory,
             expected="the folder in which snakemake was called",
-        )  # fmt: skip
+        )
     if not results.is_dir() and not (configured and not results.exists()):
         there = results.exists()
         raise BadInputError(
             "not a folder" if there else "there is no such build",
-            code="not_a_folder" if there else "missing_folder", file=results,
-            expected="the folder of a build", remedy="name it, or give --config",
-        )  # fmt: skip
+            code="not_a_folder" if there else "missing_folder",
+            file=results,
+            expected="the folder of a build",
+            remedy="name it, or give --config",
+        )
     # In this order: of a job that began meanwhile there is a mark, of one that ended its outputs.
     files = set(list_files(results, FOLDERS))
     found = Snapshot(results, look(results, directory), files)

@@ -26,8 +26,7 @@ BUILD_STATES = {
     "locked": "locked, but no snakemake works in {folder} on this machine: it runs on another one, "
     "or was killed (then add --unlock to its command once)",
     "idle": "not running",
-    "unknown": "unknown: Snakemake's folder is not found, so running jobs count as failed "
-    "(give --directory)",
+    "unknown": "unknown: Snakemake's folder is not found, so running jobs count as failed (give --directory)",
 }
 
 
@@ -131,9 +130,8 @@ def jobs_of(results: Path, build: Build | None, files: set[str]) -> tuple[list[J
 
 
 def status(
-    results: Path, build: Build | None = None, *, directory: Path | None = None,
-    records: Records | None = None,
-) -> Status:  # fmt: skip
+    results: Path, build: Build | None = None, *, directory: Path | None = None, records: Records | None = None
+) -> Status:
     """Return how far a build is; reads only, while files appear and vanish.
 
     Parameters
@@ -154,20 +152,14 @@ def status(
     jobs, selected = jobs_of(results, build, now.files)
     states = now.states(jobs)
     reader = records or Records()
-    spans = {
-        job: span
-        for job in jobs
-        if states[job] == "done" and (span := reader.span(results, job)) is not None
-    }
+    spans = {job: span for job in jobs if states[job] == "done" and (span := reader.span(results, job)) is not None}
     usual = medians(spans)
     by_case: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:
         if job.case and job.stage != "screen":
             by_case[job.case].append(job)
     finished = [case for case, own in by_case.items() if all(states[job] == "done" for job in own)]
-    ends = [
-        max((spans[j].end for j in by_case[case] if j in spans), default=0) for case in finished
-    ]
+    ends = [max((spans[j].end for j in by_case[case] if j in spans), default=0) for case in finished]
     going = pace(spans, ends)
     left = [job for job in jobs if states[job] in ("running", "failed", "waiting")]
     return Status(
@@ -186,9 +178,12 @@ def status(
 
 
 def _stages(
-    jobs: Sequence[Job], states: Mapping[Job, JobState], spans: Mapping[Job, Span],
-    usual: Mapping[str, float], going: Pace | None,
-) -> list[StageStatus]:  # fmt: skip
+    jobs: Sequence[Job],
+    states: Mapping[Job, JobState],
+    spans: Mapping[Job, Span],
+    usual: Mapping[str, float],
+    going: Pace | None,
+) -> list[StageStatus]:
     of: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:
         of[job.stage].append(job)

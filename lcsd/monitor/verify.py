@@ -123,15 +123,18 @@ def bytes_to_check(folder: Path) -> int:
         there = folder.exists()
         raise BadInputError(
             "not a folder" if there else "there is no such folder",
-            code="not_a_folder" if there else "missing_folder", file=folder,
+            code="not_a_folder" if there else "missing_folder",
+            file=folder,
             expected="the folder of a release or of a build" if there else None,
-        )  # fmt: skip
+        )
     nothing = is_release(folder) and not (folder / MANIFEST_NAME).exists()
     if nothing or not _files(folder):
         raise BadInputError(
-            "neither a release nor a build", code="not_verifiable", file=folder,
+            "neither a release nor a build",
+            code="not_verifiable",
+            file=folder,
             expected=f"{MANIFEST_NAME}, or a folder of results with cases/",
-        )  # fmt: skip
+        )
     return sum(_size(folder / name) for name in _files(folder))
 
 
@@ -157,9 +160,7 @@ def _files(folder: Path) -> list[str]:
     )
 
 
-def verify(
-    folder: Path, *, manifest: Path | None = None, progress: Progress = lambda _: None
-) -> Verified:
+def verify(folder: Path, *, manifest: Path | None = None, progress: Progress = lambda _: None) -> Verified:
     """Compare every file of a release or a build with the checksums that were written with it.
 
     Parameters
@@ -186,18 +187,18 @@ def verify(
     release = is_release(folder)
     if release and manifest is not None:
         raise BadInputError(
-            "a release is verified without a manifest", code="bad_usage", file=folder,
+            "a release is verified without a manifest",
+            code="bad_usage",
+            file=folder,
             expected=f"the results of a build (a release has {MANIFEST_NAME})",
             remedy="leave the manifest out",
-        )  # fmt: skip
+        )
     found = {*(_of_release(folder, reader) if release else _of_build(folder, reader))}
     if manifest is not None:
         known = {difference.file for difference in found}
         found |= {lack for lack in _not_made(folder, manifest) if lack.file not in known}
     ordered = sorted(found, key=lambda difference: (difference.file, difference.kind))
-    return Verified(
-        "release" if release else "build", reader.files, reader.size_bytes, tuple(ordered)
-    )
+    return Verified("release" if release else "build", reader.files, reader.size_bytes, tuple(ordered))
 
 
 def _of_release(folder: Path, reader: _Reader) -> Iterable[Difference]:

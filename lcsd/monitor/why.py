@@ -178,9 +178,7 @@ class _Look:
         oldest = min(_changed(self.results / path) for path in job.outputs)
         for place in dict.fromkeys((*(self.results / path for path in job.inputs), *hashes)):
             if place.exists():  # else another job makes it, or it is away for a while
-                yield from self._input(
-                    place, newer=_changed(place) > oldest, recorded=hashes.get(place)
-                )
+                yield from self._input(place, newer=_changed(place) > oldest, recorded=hashes.get(place))
 
     def _input(self, path: Path, *, newer: bool, recorded: str | None) -> Iterator[Cause]:
         if recorded is None:

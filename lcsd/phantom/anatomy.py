@@ -155,9 +155,7 @@ def lung_level(px: float, py: float, pz: float, body: Body) -> float:
     level = _smin(level, _spine_level(x, y), ROUNDING_MM)
     level = _smin(level, _ellipsoid(x, y - 4.0, 0.0, 29.0, 44.0, 1.0), ROUNDING_MM)
     level = _smin(level, abs(x) - 6.0, ROUNDING_MM)
-    level = _smin(
-        level, _ellipsoid(abs(x) - 30.0, y - 12.0, z + 2.0, 19.0, 21.0, 30.0), ROUNDING_MM
-    )
+    level = _smin(level, _ellipsoid(abs(x) - 30.0, y - 12.0, z + 2.0, 19.0, 21.0, 30.0), ROUNDING_MM)
     aorta = np.sqrt((x - 24.0) ** 2 + (y - 44.0) ** 2) - 13.0
     if z > 30.0:
         aorta = np.sqrt((x - 24.0) ** 2 + (y - 44.0) ** 2 + (z - 30.0) ** 2) - 13.0
@@ -217,9 +215,7 @@ def _spine_hu(x: float, y: float, z: float) -> float:
 def _abdomen_hu(x: float, y: float, z: float, below: float, body: Body) -> float:
     """Liver right, stomach with gas over fluid and spleen left; `below` mm under the diaphragm."""
     gas_z = body.dome_left_z - body.gas_radius - 12.0
-    gas = _ellipsoid(
-        x - body.gas_x, y + 12.0, z - gas_z, body.gas_radius, body.gas_radius, 0.8 * body.gas_radius
-    )
+    gas = _ellipsoid(x - body.gas_x, y + 12.0, z - gas_z, body.gas_radius, body.gas_radius, 0.8 * body.gas_radius)
     if gas < 0.0:
         # Supine: gas collects in front of the fluid.
         return HU_GAS if y < 0.0 else 15.0

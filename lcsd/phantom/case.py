@@ -20,18 +20,7 @@ from lcsd.phantom.plan import (
     random_lung_points,
     vessel_trees,
 )
-from lcsd.phantom.scanner import (
-    SHARP,
-    SOFT,
-    Kernel,
-    Lattice,
-    Scan,
-    Scene,
-    acquire,
-    body_lattice,
-    render,
-    truth_masks,
-)
+from lcsd.phantom.scanner import SHARP, SOFT, Kernel, Lattice, Scan, Scene, acquire, body_lattice, render, truth_masks
 from lcsd.phantom.seeds import Purpose, generator
 from lcsd.phantom.texture import make_texture
 from lcsd.phantom.tubes import TubeGrid, tube_grid
@@ -147,13 +136,7 @@ class PhantomCase:
         return truth_masks(self.scan(role), self.lattice(role), self.scene, moving=role == "moving")
 
 
-def make_case(
-    seed: int,
-    *,
-    case: int = 0,
-    size: Size = "full",
-    settings: PhantomSettings | None = None,
-) -> PhantomCase:
+def make_case(seed: int, *, case: int = 0, size: Size = "full", settings: PhantomSettings | None = None) -> PhantomCase:
     """Return one phantom case; equal arguments give equal cases.
 
     Parameters
@@ -178,31 +161,9 @@ def make_case(
     landmarks = landmark_points(generator(seed, case, Purpose.LANDMARKS), vessels, body)
     points = random_lung_points(generator(seed, case, Purpose.POINTS), body)
     motion = accepted_motion(
-        lambda attempt: generator(seed, case, Purpose.MOTION, attempt=attempt),
-        body,
-        landmarks,
-        points,
-        chosen,
+        lambda attempt: generator(seed, case, Purpose.MOTION, attempt=attempt), body, landmarks, points, chosen
     )
     fixed, moving = plan_scans(
-        generator(seed, case, Purpose.SCANS),
-        points,
-        body,
-        motion,
-        detail,
-        oblique=chosen.oblique_deg,
+        generator(seed, case, Purpose.SCANS), points, body, motion, detail, oblique=chosen.oblique_deg
     )
-    return PhantomCase(
-        seed,
-        case,
-        size,
-        chosen,
-        body,
-        motion,
-        fixed,
-        moving,
-        vessels,
-        airways,
-        landmarks,
-        points,
-    )
+    return PhantomCase(seed, case, size, chosen, body, motion, fixed, moving, vessels, airways, landmarks, points)

@@ -169,12 +169,7 @@ def _write_localizer(folder: Path, header: Dataset, hu: NDArray[np.int16], scan:
 
 
 def write_study(
-    folder: Path,
-    series: Mapping[Kernel, NDArray[np.int16]],
-    scan: Scan,
-    *,
-    patient: str,
-    time: int,
+    folder: Path, series: Mapping[Kernel, NDArray[np.int16]], scan: Scan, *, patient: str, time: int
 ) -> Path:
     """Write one scan as a study folder, whole or not at all; return the first series' folder.
 

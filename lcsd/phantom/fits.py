@@ -49,10 +49,7 @@ def _axis_weights(coordinate: NDArray[np.float64], low: float, count: int) -> ND
 
 
 def bspline_residual(
-    sample: Points,
-    sample_values: NDArray[np.float64],
-    points: Points,
-    values: NDArray[np.float64],
+    sample: Points, sample_values: NDArray[np.float64], points: Points, values: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return what a cubic B-spline of 60 mm spacing, fitted to the sample, leaves at `points`."""
     low = sample.min(axis=0) - BSPLINE_SPACING_MM
@@ -77,9 +74,7 @@ def mean_length(vectors: NDArray[np.float64]) -> float:
     return float(np.linalg.norm(vectors, axis=1).mean())
 
 
-def residuals(
-    fixed: Points, moving: Points, *, sample_fixed: Points, sample_moving: Points
-) -> Residuals:
+def residuals(fixed: Points, moving: Points, *, sample_fixed: Points, sample_moving: Points) -> Residuals:
     """Return the landmarks' mean distances before and after the best fits.
 
     Rigid and affine are fitted to the landmarks themselves, the B-spline to the dense sample.

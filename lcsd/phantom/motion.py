@@ -288,10 +288,7 @@ def scaled(motion: Motion, *, smooth: float, fine: float) -> Motion:
     modes = motion.modes.copy()
     modes[:, 4:] *= fine
     breathing = b._replace(
-        right=b.right * smooth,
-        left=b.left * smooth,
-        lateral=b.lateral * smooth,
-        anterior=b.anterior * smooth,
+        right=b.right * smooth, left=b.left * smooth, lateral=b.lateral * smooth, anterior=b.anterior * smooth
     )
     return Motion(breathing, modes, motion.rotation, motion.translation, motion.fixed_origin)
 
@@ -306,9 +303,7 @@ def rotation_matrix(angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
     return product
 
 
-def _modes(
-    rng: np.random.Generator, count: int, wavelengths: tuple[float, float]
-) -> NDArray[np.float64]:
+def _modes(rng: np.random.Generator, count: int, wavelengths: tuple[float, float]) -> NDArray[np.float64]:
     """Random sines of unit root-mean-square displacement in sum, mostly free of compression."""
     direction = rng.standard_normal((count, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)

@@ -69,9 +69,7 @@ def truth_facts(case: PhantomCase) -> dict[str, object]:
             "translation_mm": motion.translation.tolist(),
             "fixed_origin_mm": motion.fixed_origin.tolist(),
         },
-        "landmark_residual_mean_mm": {
-            name: round(value, 6) for name, value in zip(names, case.residuals, strict=True)
-        },
+        "landmark_residual_mean_mm": {name: round(value, 6) for name, value in zip(names, case.residuals, strict=True)},
         "lung_determinant_min": float(determinant.min()),
         "lung_determinant_max": float(determinant.max()),
         "lung_log_determinant_std": float(np.log(determinant).std()),
@@ -163,9 +161,5 @@ def write_manifest(folder: Path, rows: Sequence[dict[str, str]]) -> Path:
 def _check_range(name: str, value: int, *, low: int, high: int) -> None:
     if not low <= value <= high:
         raise BadInputError(
-            "number is out of range",
-            code="phantom_option",
-            field=name,
-            expected=f"{low} to {high}",
-            found=value,
+            "number is out of range", code="phantom_option", field=name, expected=f"{low} to {high}", found=value
         )

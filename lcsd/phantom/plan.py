@@ -62,9 +62,7 @@ AIRWAY_RATIO, AIRWAY_GAP_MM = 0.72, 1.6
 AIRWAY_SMALLEST = 2.9  # times the terminal vessels' radius
 
 
-def vessel_trees(
-    seed: int, case: int, body: Body, detail: Detail, *, changed_share: float
-) -> tuple[trees.Tree, ...]:
+def vessel_trees(seed: int, case: int, body: Body, detail: Detail, *, changed_share: float) -> tuple[trees.Tree, ...]:
     """Arteries (first two) and veins of both lungs, with the changes between the scans."""
     found = []
     artery_rng = generator(seed, case, Purpose.ARTERIES)
@@ -72,45 +70,27 @@ def vessel_trees(
     change_rng = generator(seed, case, Purpose.CHANGES)
     for side in (-1, 1):
         mirror = np.array([side, 1.0, 1.0])
-        ends = trees.terminals(
-            artery_rng, body, spacing=detail.terminal_spacing, margin=TERMINAL_DEPTH_MM, side=side
-        )
+        ends = trees.terminals(artery_rng, body, spacing=detail.terminal_spacing, margin=TERMINAL_DEPTH_MM, side=side)
         root = ARTERY_ROOT * mirror * body.scale
-        found.append(
-            trees.grow(artery_rng, ends, root, body, terminal_radius=detail.terminal_radius)
-        )
+        found.append(trees.grow(artery_rng, ends, root, body, terminal_radius=detail.terminal_radius))
     for side in (-1, 1):
         mirror = np.array([side, 1.0, 1.0])
-        ends = trees.terminals(
-            vein_rng, body, spacing=detail.terminal_spacing, margin=TERMINAL_DEPTH_MM, side=side
-        )
+        ends = trees.terminals(vein_rng, body, spacing=detail.terminal_spacing, margin=TERMINAL_DEPTH_MM, side=side)
         upper = 0.83 * ends[:, 2] - 0.55 * ends[:, 1] > -12.0
         for root, part in zip(VEIN_ROOTS, (upper, ~upper), strict=True):
             found.append(
                 trees.grow(
-                    vein_rng,
-                    ends[part],
-                    root * mirror * body.scale,
-                    body,
-                    terminal_radius=detail.terminal_radius,
+                    vein_rng, ends[part], root * mirror * body.scale, body, terminal_radius=detail.terminal_radius
                 )
             )
-    return tuple(
-        trees.with_changes(change_rng, tree, share=changed_share, largest=CHANGED_LARGEST)
-        for tree in found
-    )
+    return tuple(trees.with_changes(change_rng, tree, share=changed_share, largest=CHANGED_LARGEST) for tree in found)
 
 
-def airway_trees(
-    arteries: tuple[trees.Tree, ...], body: Body, detail: Detail
-) -> tuple[trees.Tree, ...]:
+def airway_trees(arteries: tuple[trees.Tree, ...], body: Body, detail: Detail) -> tuple[trees.Tree, ...]:
     """Bronchi beside the arteries, joined to the trachea."""
     bronchi = [
         trees.beside(
-            tree,
-            smallest=AIRWAY_SMALLEST * detail.terminal_radius,
-            gap=AIRWAY_GAP_MM,
-            radius_ratio=AIRWAY_RATIO,
+            tree, smallest=AIRWAY_SMALLEST * detail.terminal_radius, gap=AIRWAY_GAP_MM, radius_ratio=AIRWAY_RATIO
         )
         for tree in arteries
     ]
@@ -119,17 +99,13 @@ def airway_trees(
         nodes=np.array([TRACHEA_TOP * body.scale, CARINA * body.scale, *roots]),
         parents=np.array([0, 0, 1, 1]),
         leaves=np.array([2, 2, 1, 1]),
-        radius=np.array(
-            [TRACHEA_RADIUS_MM, TRACHEA_RADIUS_MM, BRONCHUS_RADIUS_MM, BRONCHUS_RADIUS_MM]
-        ),
+        radius=np.array([TRACHEA_RADIUS_MM, TRACHEA_RADIUS_MM, BRONCHUS_RADIUS_MM, BRONCHUS_RADIUS_MM]),
         scan=np.zeros(4, dtype=np.uint8),
     )
     return (stem, *bronchi)
 
 
-def landmark_points(
-    rng: np.random.Generator, vessels: tuple[trees.Tree, ...], body: Body
-) -> Points:
+def landmark_points(rng: np.random.Generator, vessels: tuple[trees.Tree, ...], body: Body) -> Points:
     """Return 100 bifurcations (100, 3) present in both scans, spread by farthest-point sampling."""
     candidates = []
     for tree in vessels:
@@ -175,17 +151,12 @@ def random_lung_points(rng: np.random.Generator, body: Body) -> Points:
     raise WorkError("the phantom has no lungs", code="phantom_empty", remedy="use another seed")
 
 
-def _tuned(
-    motion: Motion, landmarks: Points, sample: Points, *, rigid: float, bspline: float
-) -> Motion:
+def _tuned(motion: Motion, landmarks: Points, sample: Points, *, rigid: float, bspline: float) -> Motion:
     """Return the motion with both parts scaled so that the residuals meet their targets."""
     single = [scaled(motion, smooth=1.0, fine=0.0), scaled(motion, smooth=0.0, fine=1.0)]
     u_smooth, u_fine = (part.displacement(landmarks)[0] for part in single)
     rest = bspline_residual(
-        sample,
-        np.hstack([part.displacement(sample)[0] for part in single]),
-        landmarks,
-        np.hstack([u_smooth, u_fine]),
+        sample, np.hstack([part.displacement(sample)[0] for part in single]), landmarks, np.hstack([u_smooth, u_fine])
     )
     r_smooth, r_fine = rest[:, :3], rest[:, 3:]
     smooth, fine = 20.0, 2.0
@@ -206,11 +177,7 @@ def _least_determinant(motion: Motion, body: Body) -> float:
 
 
 def accepted_motion(
-    draw: Callable[[int], np.random.Generator],
-    body: Body,
-    landmarks: Points,
-    sample: Points,
-    settings: PhantomSettings,
+    draw: Callable[[int], np.random.Generator], body: Body, landmarks: Points, sample: Points, settings: PhantomSettings
 ) -> Motion:
     """Return the first drawn motion that keeps every limit; `draw(i)` is the i-th generator."""
     for attempt in range(MOTION_ATTEMPTS):
@@ -257,13 +224,7 @@ def _scan(
 
 
 def plan_scans(
-    rng: np.random.Generator,
-    lungs: Points,
-    body: Body,
-    motion: Motion,
-    detail: Detail,
-    *,
-    oblique: float,
+    rng: np.random.Generator, lungs: Points, body: Body, motion: Motion, detail: Detail, *, oblique: float
 ) -> tuple[Scan, Scan]:
     """Return the geometry of both scans around the lungs' points (body mm)."""
     back = np.array([0.0, BACK_Y_MM * body.scale, 0.0])

@@ -135,9 +135,7 @@ def _lung_hu(x: float, y: float, z: float, det: float, scene: Scene) -> float:
 
 
 @nb.njit(cache=True)
-def _with_tubes(
-    hu: float, x: float, y: float, z: float, scene: Scene, scan: int, in_lung: bool
-) -> float:
+def _with_tubes(hu: float, x: float, y: float, z: float, scene: Scene, scan: int, in_lung: bool) -> float:
     if in_lung:
         d = tube_distance(x, y, z, scene.vessels, scan)
         if d < EDGE_MM:
@@ -153,9 +151,7 @@ def _with_tubes(
 
 
 @nb.njit(cache=True)
-def _point_hu(
-    x: float, y: float, z: float, det: float, scene: Scene, scan: int, deep: bool
-) -> float:
+def _point_hu(x: float, y: float, z: float, det: float, scene: Scene, scan: int, deep: bool) -> float:
     """HU of a point in or near the lungs; `deep` says that it cannot be near their surface."""
     level = DEEP_MM if deep else lung_level(x, y, z, scene.body)
     inside = min(max(0.5 + level / EDGE_MM, 0.0), 1.0)
@@ -181,9 +177,7 @@ def _render(coef, size, steps, subslices, thickness_voxels, body, vessels, airwa
         rows = np.empty((subslices, coef.shape[2], 4))
         for s in range(subslices):
             dz = thickness_voxels * ((s + 0.5) / subslices - 0.5)
-            _lattice_row(
-                coef, (k + dz) / steps[2] + LATTICE_PAD, j / steps[1] + LATTICE_PAD, rows[s]
-            )
+            _lattice_row(coef, (k + dz) / steps[2] + LATTICE_PAD, j / steps[1] + LATTICE_PAD, rows[s])
         w = np.empty(4)
         p = np.empty((subslices, 4))
         middle = subslices // 2
@@ -210,9 +204,7 @@ def _render(coef, size, steps, subslices, thickness_voxels, body, vessels, airwa
             else:
                 hu = 0.0
                 for s in range(subslices):
-                    hu += _point_hu(
-                        p[s, 0], p[s, 1], p[s, 2], p[s, 3], scene, scan, level > DEEP_MM
-                    )
+                    hu += _point_hu(p[s, 0], p[s, 1], p[s, 2], p[s, 3], scene, scan, level > DEEP_MM)
                 hu /= subslices
             out[k, j, i] = hu
     return out
@@ -236,12 +228,7 @@ def _masks(coef, size, steps, body, vessels, airways, texture, scan):  # type: i
             bx = int(np.floor(gx))
             _spline_weights(gx - bx, w)
             for c in range(3):
-                p[c] = (
-                    w[0] * row[bx - 1, c]
-                    + w[1] * row[bx, c]
-                    + w[2] * row[bx + 1, c]
-                    + w[3] * row[bx + 2, c]
-                )
+                p[c] = w[0] * row[bx - 1, c] + w[1] * row[bx, c] + w[2] * row[bx + 1, c] + w[3] * row[bx + 2, c]
             if lung_level(p[0], p[1], p[2], scene.body) <= 0.0:
                 continue
             lungs[k, j, i] = 1
@@ -296,11 +283,7 @@ def truth_masks(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return the true lungs and vessels of the scan (z, y, x), uint8."""
     lungs, vessels = _masks(
-        lattice.coefficients,
-        np.array(scan.size_xyz),
-        lattice.steps,
-        *scene,
-        MOVING_ONLY if moving else FIXED_ONLY,
+        lattice.coefficients, np.array(scan.size_xyz), lattice.steps, *scene, MOVING_ONLY if moving else FIXED_ONLY
     )
     return lungs, vessels
 
@@ -312,9 +295,7 @@ def _add_table(hu: NDArray[np.float32], scan: Scan) -> None:
     for k in range(hu.shape[0]):
         index = np.stack([gx, gy, np.full_like(gx, k)], axis=-1).reshape(-1, 3).astype(float)
         where = scan.to_world(index) - scan.table_origin
-        depth = (where[:, 1] + where[:, 0] ** 2 / (2.0 * TABLE_RADIUS_MM) - TABLE_GAP_MM).reshape(
-            ny, nx
-        )
+        depth = (where[:, 1] + where[:, 0] ** 2 / (2.0 * TABLE_RADIUS_MM) - TABLE_GAP_MM).reshape(ny, nx)
         wide = np.abs(where[:, 0]).reshape(ny, nx) < 215.0
         free = (hu[k] < -900.0) & wide
         core = free & (depth > 0) & (depth < TABLE_THICKNESS_MM)
@@ -330,22 +311,16 @@ def _noise_gain(sigma: tuple[float, float], sharpen: float) -> float:
     return float(np.sqrt(np.sum(_filtered(impulse, sigma, sharpen) ** 2)))
 
 
-def _filtered(
-    image: NDArray[np.float64], sigma: tuple[float, float], sharpen: float
-) -> NDArray[np.float64]:
+def _filtered(image: NDArray[np.float64], sigma: tuple[float, float], sharpen: float) -> NDArray[np.float64]:
     smooth = ndimage.gaussian_filter(image, sigma, mode="nearest", truncate=3.0)
     if sharpen > 0:
-        wide = ndimage.gaussian_filter(
-            image, (2.5 * sigma[0], 2.5 * sigma[1]), mode="nearest", truncate=3.0
-        )
+        wide = ndimage.gaussian_filter(image, (2.5 * sigma[0], 2.5 * sigma[1]), mode="nearest", truncate=3.0)
         smooth = smooth + sharpen * (smooth - wide)
     result: NDArray[np.float64] = smooth
     return result
 
 
-def acquire(
-    clean: NDArray[np.float32], scan: Scan, kernel: Kernel, rng: np.random.Generator
-) -> NDArray[np.int16]:
+def acquire(clean: NDArray[np.float32], scan: Scan, kernel: Kernel, rng: np.random.Generator) -> NDArray[np.int16]:
     """Return the reconstruction (z, y, x), int16 HU: kernel, low-dose noise, circular field.
 
     Two kernels with generators of the same state see the same photons: their noise is correlated.
@@ -356,9 +331,7 @@ def acquire(
     grain = (kernel.noise_mm / pixel[0], kernel.noise_mm / pixel[1])
     gain = kernel.noise_hu / _noise_gain(grain, kernel.sharpen)
     gy, gx = np.meshgrid(
-        (np.arange(ny) - (ny - 1) / 2) * pixel[0],
-        (np.arange(nx) - (nx - 1) / 2) * pixel[1],
-        indexing="ij",
+        (np.arange(ny) - (ny - 1) / 2) * pixel[0], (np.arange(nx) - (nx - 1) / 2) * pixel[1], indexing="ij"
     )
     radius = np.hypot(gx, gy)
     # Rays through the body's middle lose most photons.

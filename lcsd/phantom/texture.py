@@ -15,11 +15,7 @@ def make_texture(rng: np.random.Generator) -> NDArray[np.float32]:
     """Return a periodic cube (z, y, x), float32 HU, of two smoothed white noises."""
     total = np.zeros((TEXTURE_VOXELS,) * 3)
     frequency = 2.0 * np.pi * np.fft.fftfreq(TEXTURE_VOXELS, TEXTURE_SPACING_MM)
-    square = (
-        frequency[:, None, None] ** 2
-        + frequency[None, :, None] ** 2
-        + frequency[None, None, :] ** 2
-    )
+    square = frequency[:, None, None] ** 2 + frequency[None, :, None] ** 2 + frequency[None, None, :] ** 2
     for sigma, level in ((FINE_SIGMA_MM, FINE_HU), (COARSE_SIGMA_MM, COARSE_HU)):
         white = np.fft.fftn(rng.standard_normal(total.shape))
         smooth = np.fft.ifftn(white * np.exp(-0.5 * square * sigma**2)).real

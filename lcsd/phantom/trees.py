@@ -61,24 +61,18 @@ class Capsules:
     scan: NDArray[np.uint8]
 
 
-def terminals(
-    rng: np.random.Generator, body: Body, *, spacing: float, margin: float, side: int
-) -> Points:
+def terminals(rng: np.random.Generator, body: Body, *, spacing: float, margin: float, side: int) -> Points:
     """Return a jittered lattice (N, 3) in the right (-1) or left (+1) lung, `margin` mm deep."""
     low = np.array([-160.0, -120.0, -160.0]) * body.scale
     high = np.array([160.0, 120.0, 140.0]) * body.scale
-    axes = [
-        np.arange(a + rng.uniform(0, spacing), b, spacing) for a, b in zip(low, high, strict=True)
-    ]
+    axes = [np.arange(a + rng.uniform(0, spacing), b, spacing) for a, b in zip(low, high, strict=True)]
     lattice = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     lattice += rng.uniform(-0.38, 0.38, lattice.shape) * spacing
     keep = (lung_levels(lattice, body) > margin) & (np.sign(lattice[:, 0]) == side)
     return np.ascontiguousarray(lattice[keep])
 
 
-def _cut(
-    rng: np.random.Generator, points: Points, direction: NDArray[np.float64]
-) -> NDArray[np.bool_]:
+def _cut(rng: np.random.Generator, points: Points, direction: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which points lie on one side of a plane across the territory's longest extent."""
     if len(points) == 2:
         return np.array([True, False])
@@ -93,12 +87,7 @@ def _cut(
 
 
 def grow(
-    rng: np.random.Generator,
-    targets: Points,
-    root: NDArray[np.float64],
-    body: Body,
-    *,
-    terminal_radius: float,
+    rng: np.random.Generator, targets: Points, root: NDArray[np.float64], body: Body, *, terminal_radius: float
 ) -> Tree:
     """Return a tree from `root` (3,) to all `targets` (N, 3)."""
     nodes = [np.asarray(root, dtype=np.float64)]
@@ -128,13 +117,7 @@ def grow(
     count = np.array(leaves, dtype=np.int64)
     radii = terminal_radius * count.astype(np.float64) ** (1.0 / MURRAY_EXPONENT)
     radii *= np.where(count == 1, rng.uniform(0.9, 1.1, len(count)), 1.0)
-    return Tree(
-        np.array(nodes),
-        np.array(parents, dtype=np.int64),
-        count,
-        radii,
-        np.zeros(len(nodes), dtype=np.uint8),
-    )
+    return Tree(np.array(nodes), np.array(parents, dtype=np.int64), count, radii, np.zeros(len(nodes), dtype=np.uint8))
 
 
 def with_changes(rng: np.random.Generator, tree: Tree, *, share: float, largest: int) -> Tree:
@@ -194,12 +177,7 @@ def capsules(tree: Tree, body: Body) -> Capsules:
 
 
 def _hermite(
-    start: Points,
-    end: Points,
-    leave: Points,
-    arrive: Points,
-    branch: NDArray[np.int64],
-    t: NDArray[np.float64],
+    start: Points, end: Points, leave: Points, arrive: Points, branch: NDArray[np.int64], t: NDArray[np.float64]
 ) -> Points:
     s = t[:, None]
     points: Points = (
@@ -240,10 +218,4 @@ def beside(tree: Tree, *, smallest: float, gap: float, radius_ratio: float) -> T
     offset = wish - np.sum(heading * wish, axis=1, keepdims=True) * heading
     offset /= np.linalg.norm(offset, axis=1, keepdims=True) + 1e-9
     moved = nodes + offset * (radius + tree.radius[keep] + gap)[:, None]
-    return Tree(
-        moved,
-        parents.astype(np.int64),
-        tree.leaves[keep],
-        radius,
-        np.zeros(len(moved), dtype=np.uint8),
-    )
+    return Tree(moved, parents.astype(np.int64), tree.leaves[keep], radius, np.zeros(len(moved), dtype=np.uint8))

@@ -65,14 +65,7 @@ def _fill(table, low, shape, starts, members, cursor, write) -> None:  # type: i
 
 def tube_grid(capsules: Capsules) -> TubeGrid:
     """Return the capsules sorted into cells of ``CELL_MM``."""
-    table = np.column_stack(
-        [
-            capsules.start,
-            capsules.end - capsules.start,
-            capsules.start_radius,
-            capsules.end_radius,
-        ]
-    )
+    table = np.column_stack([capsules.start, capsules.end - capsules.start, capsules.start_radius, capsules.end_radius])
     pad = max(table[:, 6].max(), table[:, 7].max()) + REACH_MM + CELL_MM
     low = np.minimum(capsules.start, capsules.end).min(axis=0) - pad
     high = np.maximum(capsules.start, capsules.end).max(axis=0) + pad

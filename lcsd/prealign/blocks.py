@@ -109,17 +109,11 @@ def _choose_blocks(volume: Image, settings: PrealignSettings) -> NDArray[np.int6
 
 
 def _match(
-    target: Image,
-    warped: Image,
-    blocks: NDArray[np.int64],
-    rigid: RigidTransform,
-    settings: PrealignSettings,
+    target: Image, warped: Image, blocks: NDArray[np.int64], rigid: RigidTransform, settings: PrealignSettings
 ) -> Matches:
     """Return the blocks' places in the moving scan, implausible ones left out."""
     reach = max(1, round(settings.search_mm / settings.match_spacing_mm))
-    shift, score = correlate(
-        target.array, warped.array, blocks, radius=_radius(settings), reach=reach
-    )
+    shift, score = correlate(target.array, warped.array, blocks, radius=_radius(settings), reach=reach)
     good = score >= settings.min_score
     centres = target.grid.voxel_to_world(blocks[good][:, ::-1].astype(np.float64))
     moved = target.grid.voxel_vectors_to_world(shift[good][:, ::-1])

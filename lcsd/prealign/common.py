@@ -45,10 +45,12 @@ class Matches:
         """Raise ``WorkError`` (``too_few_matches``) if there are fewer than ``least``."""
         if len(self.fixed) < least:
             raise WorkError(
-                "the two scans do not look alike inside the lungs", code="too_few_matches",
-                expected=f"at least {least} matches", found=f"{len(self.fixed)} of {self.tried}",
+                "the two scans do not look alike inside the lungs",
+                code="too_few_matches",
+                expected=f"at least {least} matches",
+                found=f"{len(self.fixed)} of {self.tried}",
                 remedy="check that both scans show the same patient, and the lung masks",
-            )  # fmt: skip
+            )
 
     def figures(self, rigid: RigidTransform) -> dict[str, Any]:
         """Return counts, mean score and mean distance in mm after the rigid transform."""
@@ -90,9 +92,7 @@ def box_grid(mask: Image, *, spacing_mm: float, margin_voxels: int) -> Grid:
     """Return an isotropic, axis-aligned grid around a mask, with a margin on each side."""
     low, high = box(mask)
     size = np.ceil((high - low) / spacing_mm).astype(int) + 1 + 2 * margin_voxels
-    return Grid.centred(
-        (low + high) / 2, size=(int(size[0]), int(size[1]), int(size[2])), spacing_mm=spacing_mm
-    )
+    return Grid.centred((low + high) / 2, size=(int(size[0]), int(size[1]), int(size[2])), spacing_mm=spacing_mm)
 
 
 def resample_hu(scan: Image, grid: Grid, *, transform: RigidTransform | None = None) -> Image:
@@ -122,10 +122,11 @@ def _crop(scan: Image, points: NDArray[np.float64]) -> Image:
     origin = scan.grid.voxel_to_world(low.astype(np.float64))
     count = high - low + 1
     grid = Grid(
-        size=(int(count[0]), int(count[1]), int(count[2])), spacing=scan.grid.spacing,
+        size=(int(count[0]), int(count[1]), int(count[2])),
+        spacing=scan.grid.spacing,
         origin=(float(origin[0]), float(origin[1]), float(origin[2])),
         direction=scan.grid.direction,
-    )  # fmt: skip
+    )
     return Image(scan.array[z, y, x], grid)
 
 

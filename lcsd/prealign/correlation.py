@@ -13,9 +13,7 @@ BATCH = 64
 """Blocks correlated at once; limits memory."""
 
 
-def moments(
-    array: NDArray[np.float32], radius: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def moments(array: NDArray[np.float32], radius: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and standard deviation in the block around each voxel."""
     values = array.astype(np.float64)
     width = 2 * radius + 1
@@ -25,12 +23,7 @@ def moments(
 
 
 def correlate(
-    fixed: NDArray[np.float32],
-    moving: NDArray[np.float32],
-    blocks: NDArray[np.int64],
-    *,
-    radius: int,
-    reach: int,
+    fixed: NDArray[np.float32], moving: NDArray[np.float32], blocks: NDArray[np.int64], *, radius: int, reach: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return where blocks of one volume reappear in another, by normalised cross-correlation.
 
@@ -64,15 +57,11 @@ def correlate(
         regions = np.stack([_cube(wide, c + pad, pad) for c in part]).astype(np.float64)
         # One worker: how pocketfft groups transforms must not depend on the threads.
         shape = (length, length, length)
-        product = fft.rfftn(regions, shape, axes=(1, 2, 3)) * np.conj(
-            fft.rfftn(templates, shape, axes=(1, 2, 3))
-        )
+        product = fft.rfftn(regions, shape, axes=(1, 2, 3)) * np.conj(fft.rfftn(templates, shape, axes=(1, 2, 3)))
         sums = fft.irfftn(product, shape, axes=(1, 2, 3))[:, :span, :span, :span]
         spread = np.stack([_cube(deviation, c + pad, reach) for c in part])
         own = np.sqrt((templates**2).sum(axis=(1, 2, 3), keepdims=True) * width**3)
-        ncc = np.where(
-            spread > MIN_DEVIATION_HU, sums / (own * np.maximum(spread, MIN_DEVIATION_HU)), -1.0
-        )
+        ncc = np.where(spread > MIN_DEVIATION_HU, sums / (own * np.maximum(spread, MIN_DEVIATION_HU)), -1.0)
         for row, values in enumerate(ncc, start=begin):
             shift[row], score[row] = _peak(values, reach)
     return shift, score

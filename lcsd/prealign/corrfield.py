@@ -48,12 +48,7 @@ LEAST_RESIDUAL_MM = 0.1
 
 
 def align(
-    fixed: Image,
-    moving: Image,
-    *,
-    fixed_mask: Image,
-    start: RigidTransform,
-    settings: PrealignSettings,
+    fixed: Image, moving: Image, *, fixed_mask: Image, start: RigidTransform, settings: PrealignSettings
 ) -> Alignment:
     """Return the rigid transform (fixed LPS to moving LPS) fitted to correspondences.
 
@@ -76,9 +71,7 @@ def align(
     step = settings.keypoint_spacing_mm
     grid = box_grid(fixed_mask, spacing_mm=step, margin_voxels=math.ceil(settings.search_mm / step))
     images = resample_hu(fixed, grid), resample_hu(moving, grid, transform=start)
-    found = find_correspondences(
-        *images, resample(fixed_mask, grid, nearest=True), settings=levels(settings)
-    )
+    found = find_correspondences(*images, resample(fixed_mask, grid, nearest=True), settings=levels(settings))
     # Where no match is consistent corrfield returns all of them.
     good = np.asarray(found.pairs.weight) >= LEAST_WEIGHT
     here, there = found.pairs.fixed[good], found.pairs.moving[good]
@@ -86,9 +79,7 @@ def align(
     Matches(here, there, np.ones(len(here)), tried).require(settings.min_matches)
     turn, _ = fit_without_outliers(here, there)
     # Matches in noise are consistent, too: there is nothing that would draw them anywhere.
-    score = block_correlation(
-        *images, here, there, rotation=turn.rotation, radius_mm=settings.block_radius_mm
-    )
+    score = block_correlation(*images, here, there, rotation=turn.rotation, radius_mm=settings.block_radius_mm)
     good = score >= settings.min_score
     matches = Matches(here[good], start.apply(there[good]), score[good], tried)
     matches.require(settings.min_matches)
@@ -107,12 +98,15 @@ def levels(settings: PrealignSettings) -> CorrespondSettings:
             max(1, math.ceil(mm / (settings.keypoint_spacing_mm * q)))
             for mm, q in zip(reach, QUANTISATION, strict=True)
         ),
-        cube=CUBE, quantisation=QUANTISATION, patch_radius=PATCH_RADIUS,
+        cube=CUBE,
+        quantisation=QUANTISATION,
+        patch_radius=PATCH_RADIUS,
         erosion=1,  # few keypoints on this coarse grid; wrong ones fall to the checks below
         # One limit for the way back and for the neighbours: the lung's own motion is no outlier.
-        consistency_mm=settings.consistency_mm, reject_mm=settings.consistency_mm,
+        consistency_mm=settings.consistency_mm,
+        reject_mm=settings.consistency_mm,
         outlier_mm=settings.consistency_mm,
-    )  # fmt: skip
+    )
 
 
 def block_correlation(

@@ -59,9 +59,12 @@ def align(
     program = find_program(settings.linear_bcv)
     grid = common_grid(fixed_mask, settings)
     matrix = run_linear_bcv(
-        program, resample_hu(fixed, grid), resample_hu(moving, grid, transform=start),
-        limit_s=settings.linear_bcv_limit_s, threads=threads,
-    )  # fmt: skip
+        program,
+        resample_hu(fixed, grid),
+        resample_hu(moving, grid, transform=start),
+        limit_s=settings.linear_bcv_limit_s,
+        threads=threads,
+    )
     return Alignment(
         start.compose(rigid_from_voxels(matrix, grid)),
         {"linear_bcv_path": str(program), "linear_bcv_sha256": sha256(program)},
@@ -93,12 +96,13 @@ def rigid_from_voxels(matrix: NDArray[np.float64], grid: Grid) -> RigidTransform
     mirrored = np.linalg.det(rotation) < 0
     if mirrored or np.abs(values - 1).max() > ROTATION_TOLERANCE:
         raise WorkError(
-            "linearBCV did not return a rigid transform", code="not_rigid",
+            "linearBCV did not return a rigid transform",
+            code="not_rigid",
             expected=f"a rotation: singular values within {ROTATION_TOLERANCE:g} of 1",
             found="a mirroring" if mirrored else f"{values.min():.4g} to {values.max():.4g}",
             remedy=f"name a linearBCV in {SETTING} that knows -R 1 (early versions ignore it), "
             "or set prealign.method to blocks",
-        )  # fmt: skip
+        )
     middle = (np.asarray(grid.size) - 1) / 2
     target = matrix[:3, :3] @ middle + matrix[:3, 3]
     # Row a: where the unit vector along world axis a goes.

@@ -74,12 +74,14 @@ def find_program(name: str) -> Path:
     found = shutil.which(Path(name).expanduser())
     if found is None:
         raise BadInputError(
-            "the program linearBCV of deedsBCV was not found", code="missing_program",
-            field=SETTING, expected="its name on the PATH, or the path of the executable",
+            "the program linearBCV of deedsBCV was not found",
+            code="missing_program",
+            field=SETTING,
+            expected="its name on the PATH, or the path of the executable",
             found=name,
             remedy="compile it from github.com/mattiaspaul/deedsBCV (MIT licence) and put it on "
             f"the PATH or name it in the setting, {FALLBACK}",
-        )  # fmt: skip
+        )
     return Path(found).absolute()
 
 
@@ -118,9 +120,7 @@ def run_linear_bcv(
         for path, image in zip(files, (fixed, moving), strict=True):
             write_image(path, image, dtype=np.int16)
         prefix = folder / "result"
-        command = [
-            str(program), "-F", str(files[0]), "-M", str(files[1]), "-R", "1", "-O", str(prefix),
-        ]  # fmt: skip
+        command = [str(program), "-F", str(files[0]), "-M", str(files[1]), "-R", "1", "-O", str(prefix)]
         _run(command, folder=folder, limit_s=limit_s, threads=threads)
         return read_matrix(folder / f"{prefix.name}_matrix.txt", program=program)
 
@@ -135,22 +135,32 @@ def _run(command: list[str], *, folder: Path, limit_s: float, threads: int | Non
         try:
             # A session of its own: a wrapper script is ended together with what it started.
             process = subprocess.Popen(
-                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                env=variables, start_new_session=True,
-            )  # fmt: skip
+                command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=variables,
+                start_new_session=True,
+            )
         except OSError as error:
             raise WorkError(
-                "the program cannot be started", code="program_failed", file=command[0],
-                found=error.strerror, remedy=f"check the setting {SETTING}, {FALLBACK}",
-            ) from error  # fmt: skip
+                "the program cannot be started",
+                code="program_failed",
+                file=command[0],
+                found=error.strerror,
+                remedy=f"check the setting {SETTING}, {FALLBACK}",
+            ) from error
         try:
             code = process.wait(timeout=limit_s)
         except subprocess.TimeoutExpired as error:
             raise WorkError(
-                "the program did not end in time", code="time_limit", file=command[0],
+                "the program did not end in time",
+                code="time_limit",
+                file=command[0],
                 expected=f"an end within {limit_s:g} s",
                 remedy=f"raise {LIMIT_SETTING} or give the job more threads, {FALLBACK}",
-            ) from error  # fmt: skip
+            ) from error
         finally:
             _end(process)
         if code != 0:
@@ -158,10 +168,13 @@ def _run(command: list[str], *, folder: Path, limit_s: float, threads: int | Non
             said = _last_line(err) or _last_line(out) or "it printed nothing"
             how = f"exit code {code}" if code > 0 else f"ended by {_signal_name(-code)}"
             raise WorkError(
-                "the program failed", code="program_failed", file=command[0],
-                expected="exit code 0", found=f"{how}: {said}",
+                "the program failed",
+                code="program_failed",
+                file=command[0],
+                expected="exit code 0",
+                found=f"{how}: {said}",
                 remedy=f"run it by hand on two images, {FALLBACK}",
-            )  # fmt: skip
+            )
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -210,22 +223,24 @@ def read_matrix(path: Path, *, program: Path) -> NDArray[np.float64]:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        raise WorkError(
-            "the program ended well but wrote no matrix", code="no_matrix", **where
-        ) from error
+        raise WorkError("the program ended well but wrote no matrix", code="no_matrix", **where) from error
     written = _four_by_four(text, where)
     if not np.isfinite(written).all():
         raise WorkError(
-            "the program's matrix has NaN or infinite values", code="non_finite",
-            expected="finite values", found=f"{int((~np.isfinite(written)).sum())} bad values",
+            "the program's matrix has NaN or infinite values",
+            code="non_finite",
+            expected="finite values",
+            found=f"{int((~np.isfinite(written)).sum())} bad values",
             **where,
-        )  # fmt: skip
+        )
     if np.abs(written[:, 3] - LAST_COLUMN).max() > LAST_COLUMN_TOLERANCE:
         raise WorkError(
-            "the program's matrix is malformed", code="bad_matrix",
+            "the program's matrix is malformed",
+            code="bad_matrix",
             expected="a last column of 0 0 0 1 (translation in the last line)",
-            found=" ".join(f"{value:g}" for value in written[:, 3]), **where,
-        )  # fmt: skip
+            found=" ".join(f"{value:g}" for value in written[:, 3]),
+            **where,
+        )
     return np.asarray(written.T)
 
 
@@ -240,6 +255,9 @@ def _four_by_four(text: str, where: dict[str, Any]) -> NDArray[np.float64]:
         except ValueError as error:
             found = str(error)[:MESSAGE_CHARACTERS]
     raise WorkError(
-        "the program's matrix is malformed", code="bad_matrix",
-        expected="four lines of four numbers", found=found, **where,
-    )  # fmt: skip
+        "the program's matrix is malformed",
+        code="bad_matrix",
+        expected="four lines of four numbers",
+        found=found,
+        **where,
+    )

@@ -8,14 +8,7 @@ import numpy as np
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.io.images import Image, check_same_grid, resample
-from lcsd.prealign.common import (
-    Alignment,
-    centroid,
-    common_grid,
-    resample_hu,
-    row_ends,
-    world_points,
-)
+from lcsd.prealign.common import Alignment, centroid, common_grid, resample_hu, row_ends, world_points
 from lcsd.settings.prealign import PrealignSettings
 
 
@@ -79,9 +72,8 @@ def prealign(
     grid = common_grid(fixed_mask, settings)
     centred = RigidTransform(np.eye(3), centroid(moving_mask) - centroid(fixed_mask))
     found = _align(
-        fixed, moving, fixed_mask=fixed_mask, moving_mask=moving_mask, start=centred,
-        settings=settings, threads=threads,
-    )  # fmt: skip
+        fixed, moving, fixed_mask=fixed_mask, moving_mask=moving_mask, start=centred, settings=settings, threads=threads
+    )
     rigid = found.rigid
     on_grid = resample(fixed_mask, grid, nearest=True)
     aligned = resample(moving_mask, grid, transform=rigid, nearest=True)
@@ -116,21 +108,16 @@ def _align(
 ) -> Alignment:
     """Return the result of the chosen method; each is loaded only where it is used."""
     if settings.method == "deeds":
-        from lcsd.prealign import deeds  # noqa: PLC0415
+        from lcsd.prealign import deeds
 
-        return deeds.align(
-            fixed, moving, fixed_mask=fixed_mask, start=start, settings=settings, threads=threads
-        )
+        return deeds.align(fixed, moving, fixed_mask=fixed_mask, start=start, settings=settings, threads=threads)
     if settings.method == "corrfield":
-        from lcsd.prealign import corrfield  # noqa: PLC0415
+        from lcsd.prealign import corrfield
 
         return corrfield.align(fixed, moving, fixed_mask=fixed_mask, start=start, settings=settings)
-    from lcsd.prealign import blocks  # noqa: PLC0415
+    from lcsd.prealign import blocks
 
-    return blocks.align(
-        fixed, moving, fixed_mask=fixed_mask, moving_mask=moving_mask, start=start,
-        settings=settings,
-    )  # fmt: skip
+    return blocks.align(fixed, moving, fixed_mask=fixed_mask, moving_mask=moving_mask, start=start, settings=settings)
 
 
 def _dice(first: Image, second: Image) -> float:

@@ -43,16 +43,18 @@ def read_manifest(path: Path) -> dict[str, str]:
         match = LINE_PATTERN.fullmatch(raw.decode("utf-8", errors="replace"))
         if match is None or match[2] in hashes or ".." in match[2].split("/"):
             raise BadInputError(
-                "not a line of checksums", code="bad_manifest", file=path, field=f"line {number}",
+                "not a line of checksums",
+                code="bad_manifest",
+                file=path,
+                field=f"line {number}",
                 expected="64 hexadecimal digits, two spaces and a path that no other line has",
                 remedy="get the release again",
-            )  # fmt: skip
+            )
         hashes[match[2]] = match[1]
     if lines[-1] or not hashes:
         raise BadInputError(
-            "the list of checksums is cut off", code="truncated_file", file=path,
-            remedy="get the release again",
-        )  # fmt: skip
+            "the list of checksums is cut off", code="truncated_file", file=path, remedy="get the release again"
+        )
     return hashes
 
 

@@ -128,17 +128,20 @@ def description(settings: ReleaseSettings, facts: Facts) -> str:
 def _table1(facts: Facts) -> list[dict[str, Any]]:
     """Return points per cloud of all published cases, and of LCSD500."""
     columns = {
-        kind: [int(case.row[f"{scan}_{kind}"]) for case in facts.cases for scan in SCAN_NUMBER]
-        for kind in CLOUDS
+        kind: [int(case.row[f"{scan}_{kind}"]) for case in facts.cases for scan in SCAN_NUMBER] for kind in CLOUDS
     }
     columns["corrfield"] = [int(case.row["correspondences"]) for case in facts.cases]
     return [
         {
-            "cloud": kind, "clouds": len(counts), "min": min(counts), "max": max(counts),
-            "mean": round(sum(counts) / len(counts)), "lcsd500": LCSD500[kind],
+            "cloud": kind,
+            "clouds": len(counts),
+            "min": min(counts),
+            "max": max(counts),
+            "mean": round(sum(counts) / len(counts)),
+            "lcsd500": LCSD500[kind],
         }
         for kind, counts in columns.items()
-    ]  # fmt: skip
+    ]
 
 
 def _gates(facts: Facts) -> list[dict[str, str]]:
@@ -150,12 +153,7 @@ def _gates(facts: Facts) -> list[dict[str, str]]:
         given = limits if isinstance(limits, dict) else {}
         differing = given.get("differs")
         text = "differs: " + "; ".join(map(_limits, differing)) if differing else _limits(given)
-        rows.append(
-            {
-                "name": name, "limits": text,
-                "of": (field.description or "") if field else "",
-            }
-        )  # fmt: skip
+        rows.append({"name": name, "limits": text, "of": (field.description or "") if field else ""})
     return rows
 
 
@@ -184,10 +182,13 @@ def _mean(cases: Sequence[Written], column: str) -> float | None:
 
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
-        loader=jinja2.PackageLoader("lcsd.release"), undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+        loader=jinja2.PackageLoader("lcsd.release"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - Markdown and plain text, no HTML
-    )  # fmt: skip
+    )
 
 
 def render(settings: ReleaseSettings, facts: Facts, *, template: str) -> str:

@@ -25,14 +25,7 @@ from lcsd.io.images import (
     write_mask,
     write_rigid,
 )
-from lcsd.io.points import (
-    Cloud,
-    PointPairs,
-    read_cloud,
-    read_point_pairs,
-    write_cloud,
-    write_point_pairs,
-)
+from lcsd.io.points import Cloud, PointPairs, read_cloud, read_point_pairs, write_cloud, write_point_pairs
 from lcsd.io.tables import as_number
 from lcsd.landmarks.common_space import check_landmarks, origins, to_common_space
 from lcsd.release.choice import Chosen
@@ -44,10 +37,18 @@ from lcsd.settings.release import ReleaseSettings
 VOXEL_DECIMALS = 4
 
 CASE_COLUMNS = (
-    "case", "split", *(f"{scan}_{kind}" for kind in CLOUDS for scan in SCAN_NUMBER),
-    "correspondences", "landmarks", "displacement_mean_mm", "displacement_max_mm",
-    "dice_centred", "dice_aligned", "rotation_deg", "borderline",
-)  # fmt: skip
+    "case",
+    "split",
+    *(f"{scan}_{kind}" for kind in CLOUDS for scan in SCAN_NUMBER),
+    "correspondences",
+    "landmarks",
+    "displacement_mean_mm",
+    "displacement_max_mm",
+    "dice_centred",
+    "dice_aligned",
+    "rotation_deg",
+    "borderline",
+)
 """Columns of ``cases.tsv``."""
 
 Add = Callable[[str, tuple[int, ...]], Path]
@@ -146,9 +147,13 @@ def _figures(folder: Path) -> dict[str, Any]:
         number = as_number(found[key])
         if number is None:
             raise BadInputError(
-                "not a number", code="bad_number", file=prealign, field=key,
-                expected="a finite number", found=repr(found[key]),
-            )  # fmt: skip
+                "not a number",
+                code="bad_number",
+                file=prealign,
+                field=key,
+                expected="a finite number",
+                found=repr(found[key]),
+            )
         numbers[key] = number
     gates = read_json(folder / GATES_NAME).get("gates", [])
     flagged = sorted({str(gate["name"]) for gate in gates if gate.get("flagged")})
@@ -158,17 +163,13 @@ def _figures(folder: Path) -> dict[str, Any]:
 def _read_vessels(chosen: Chosen) -> dict[str, Image]:
     """Return the vessel maps by scan; both lie on one grid."""
     paths = {scan: chosen.folder / "vessels" / f"{scan}.nii.gz" for scan in SCAN_NUMBER}
-    vessels = {
-        scan: read_mask(path, keep_labels=True, kind="vessels") for scan, path in paths.items()
-    }
+    vessels = {scan: read_mask(path, keep_labels=True, kind="vessels") for scan, path in paths.items()}
     for scan, map_ in vessels.items():
         check_same_grid(map_.grid, vessels["fixed"].grid, file=paths[scan])
     return vessels
 
 
-def _write_volumes(
-    chosen: Chosen, name: str, vessels: dict[str, Image], add: Add, settings: ReleaseSettings
-) -> None:
+def _write_volumes(chosen: Chosen, name: str, vessels: dict[str, Image], add: Add, settings: ReleaseSettings) -> None:
     """Write lungs, vessels and, if asked for, scans; all lie on the grid of the vessels."""
     for scan, map_ in vessels.items():
         lungs = read_mask(chosen.folder / "images" / f"{scan}_mask.nii.gz", like=map_.grid)
@@ -206,9 +207,7 @@ def _write_cloud(
         write_vtp(add(target, stated), cloud.points.astype(np.float32), arrays)
 
 
-def _write_pairs(
-    kind: str, voxel_kind: str, split: Split, name: str, pairs: PointPairs, grid: Grid, add: Add
-) -> None:
+def _write_pairs(kind: str, voxel_kind: str, split: Split, name: str, pairs: PointPairs, grid: Grid, add: Add) -> None:
     """Write point pairs in LPS mm, and as Learn2Reg has them: one table of voxels per scan."""
     write_point_pairs(add(pair_file(kind, split, name, end=".csv"), ()), pairs)
     for scan, points in (("fixed", pairs.fixed), ("moving", pairs.moving)):

@@ -21,11 +21,13 @@ TEST_NAME = "cohort/test.tsv"
 MANIFEST_NAME = "cohort/pairs.tsv"
 
 NEEDED = (
-    "images/rigid.tfm", "correspondences/correspondences.csv", GATES_NAME,
+    "images/rigid.tfm",
+    "correspondences/correspondences.csv",
+    GATES_NAME,
     *(f"images/{scan}_mask.nii.gz" for scan in SCAN_NUMBER),
     *(f"vessels/{scan}.nii.gz" for scan in SCAN_NUMBER),
     *(f"clouds/{scan}_{kind}.npz" for scan in SCAN_NUMBER for kind in CLOUDS.values()),
-)  # fmt: skip
+)
 """Files of a case without which it is not finished."""
 
 UNFINISHED = "unfinished"
@@ -87,14 +89,19 @@ def manifest_of(results: Path, manifest: Path | None) -> Path:
     """
     if not (results / "cases").is_dir():
         raise BadInputError(
-            "there is no such build", code="missing_folder", file=results,
-            expected="a folder of results with cases/", remedy="run the workflow first",
-        )  # fmt: skip
+            "there is no such build",
+            code="missing_folder",
+            file=results,
+            expected="a folder of results with cases/",
+            remedy="run the workflow first",
+        )
     if manifest is None and not (results / MANIFEST_NAME).exists():
         raise BadInputError(
-            "the build has no manifest of its own", code="missing_manifest",
-            file=results / MANIFEST_NAME, remedy="name the pairs.tsv it was built from: --manifest",
-        )  # fmt: skip
+            "the build has no manifest of its own",
+            code="missing_manifest",
+            file=results / MANIFEST_NAME,
+            remedy="name the pairs.tsv it was built from: --manifest",
+        )
     return manifest or results / MANIFEST_NAME
 
 
@@ -179,9 +186,13 @@ def _failed_gates(path: Path) -> list[str]:
         return sorted({str(gate["name"]) for gate in gates if gate["passed"] is not True})  # type: ignore[union-attr]
     except (TypeError, KeyError) as error:
         raise BadInputError(
-            "verdicts cannot be read", code="bad_gates", file=path, field="gates",
-            expected="a list of objects with name and passed", remedy="run lcsd gates again",
-        ) from error  # fmt: skip
+            "verdicts cannot be read",
+            code="bad_gates",
+            file=path,
+            field="gates",
+            expected="a list of objects with name and passed",
+            remedy="run lcsd gates again",
+        ) from error
 
 
 def _check_patients(chosen: list[Chosen], manifest: Path) -> None:
@@ -192,7 +203,10 @@ def _check_patients(chosen: list[Chosen], manifest: Path) -> None:
         first = splits.setdefault(patient, item) if patient else item
         if first.split != item.split:
             raise BadInputError(
-                "a patient has cases in both splits", code="patient_in_both_splits", file=manifest,
-                field=f"{first.case} and {item.case}", expected="one split for a patient",
+                "a patient has cases in both splits",
+                code="patient_in_both_splits",
+                file=manifest,
+                field=f"{first.case} and {item.case}",
+                expected="one split for a patient",
                 remedy="give both cases one role, or leave one out",
-            )  # fmt: skip
+            )

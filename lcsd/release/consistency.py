@@ -17,9 +17,8 @@ REMEDY = "build the case again"
 
 def _refuse(what: str, *, file: Path, field: str, expected: object, found: object) -> BadInputError:
     return BadInputError(
-        what, code="inconsistent_case", file=file, field=field, expected=expected, found=found,
-        remedy=REMEDY,
-    )  # fmt: skip
+        what, code="inconsistent_case", file=file, field=field, expected=expected, found=found, remedy=REMEDY
+    )
 
 
 def _check_radius(cloud: Cloud, *, file: Path) -> None:
@@ -28,9 +27,12 @@ def _check_radius(cloud: Cloud, *, file: Path) -> None:
         return
     if radius.shape != (len(cloud),) or not np.isfinite(radius).all():
         raise _refuse(
-            "radii are not one finite number per point", file=file, field="radius",
-            expected=f"({len(cloud)},), finite", found=radius.shape,
-        )  # fmt: skip
+            "radii are not one finite number per point",
+            file=file,
+            field="radius",
+            expected=f"({len(cloud)},), finite",
+            found=radius.shape,
+        )
 
 
 def check_dense(cloud: Cloud, vessels: Image, *, file: Path) -> None:
@@ -62,16 +64,20 @@ def check_dense(cloud: Cloud, vessels: Image, *, file: Path) -> None:
     count = int((vessels.array != 0).sum())
     if not len(cloud) == inside == distinct == count:
         raise _refuse(
-            "the cloud is not of this vessel map", file=file, field="points",
-            expected=f"the {count} voxels of the map", found=f"{len(cloud)} points, {inside} of "
-            f"them on its voxels, {distinct} at places of their own",
-        )  # fmt: skip
+            "the cloud is not of this vessel map",
+            file=file,
+            field="points",
+            expected=f"the {count} voxels of the map",
+            found=f"{len(cloud)} points, {inside} of them on its voxels, {distinct} at places of their own",
+        )
     if cloud.label is not None and not np.array_equal(cloud.label, labels):
         raise _refuse(
-            "labels are not those of the vessel map", file=file, field="label",
+            "labels are not those of the vessel map",
+            file=file,
+            field="label",
             expected="the map's labels",
             found=f"{int((cloud.label != labels).sum())} points with others",
-        )  # fmt: skip
+        )
 
 
 def check_sparse(cloud: Cloud, dense: Cloud, *, file: Path) -> None:
@@ -86,18 +92,27 @@ def check_sparse(cloud: Cloud, dense: Cloud, *, file: Path) -> None:
     index: NDArray[np.int64] | None = cloud.index
     if index is None or index.shape != (len(cloud),):
         raise _refuse(
-            "rows of the dense cloud are missing", file=file, field="index",
-            expected=f"({len(cloud)},)", found=None if index is None else index.shape,
-        )  # fmt: skip
+            "rows of the dense cloud are missing",
+            file=file,
+            field="index",
+            expected=f"({len(cloud)},)",
+            found=None if index is None else index.shape,
+        )
     known = (index >= 0) & (index < len(dense))
     if not known.all() or len(np.unique(index)) != len(index):
         raise _refuse(
-            "not rows of the dense cloud, each once", file=file, field="index",
-            expected=f"0 to {len(dense) - 1}", found=f"{int(index.min())} to {int(index.max())}",
-        )  # fmt: skip
+            "not rows of the dense cloud, each once",
+            file=file,
+            field="index",
+            expected=f"0 to {len(dense) - 1}",
+            found=f"{int(index.min())} to {int(index.max())}",
+        )
     others = int((dense.points[index] != cloud.points).any(axis=1).sum())
     if others:
         raise _refuse(
-            "points are not those of the dense cloud", file=file, field="points",
-            expected="equal coordinates", found=f"{others} of {len(cloud)} points elsewhere",
-        )  # fmt: skip
+            "points are not those of the dense cloud",
+            file=file,
+            field="points",
+            expected="equal coordinates",
+            found=f"{others} of {len(cloud)} points elsewhere",
+        )

@@ -64,9 +64,7 @@ FILE_SETS = {
 """Format and content of each pair of folders."""
 
 TEXT_COLUMNS = ("case", "split", "borderline")
-INTEGER_COLUMNS = (
-    *(f"{scan}_{kind}" for kind in CLOUDS for scan in SCAN_NUMBER), "correspondences", "landmarks",
-)  # fmt: skip
+INTEGER_COLUMNS = (*(f"{scan}_{kind}" for kind in CLOUDS for scan in SCAN_NUMBER), "correspondences", "landmarks")
 
 
 def licence_url(licence: str) -> str:
@@ -84,17 +82,25 @@ def _data_type(column: str) -> str:
 
 def _file(name: str, hashes: Mapping[str, str], encoding: str) -> dict[str, Any]:
     return {
-        "@type": "cr:FileObject", "@id": name, "name": name, "contentUrl": name,
-        "encodingFormat": encoding, "sha256": hashes[name],
-    }  # fmt: skip
+        "@type": "cr:FileObject",
+        "@id": name,
+        "name": name,
+        "contentUrl": name,
+        "encodingFormat": encoding,
+        "sha256": hashes[name],
+    }
 
 
 def _file_set(kind: str) -> dict[str, Any]:
     encoding, description = FILE_SETS[kind]
     return {
-        "@type": "cr:FileSet", "@id": kind, "name": kind, "description": description,
-        "encodingFormat": encoding, "includes": f"{kind}T?/*",
-    }  # fmt: skip
+        "@type": "cr:FileSet",
+        "@id": kind,
+        "name": kind,
+        "description": description,
+        "encodingFormat": encoding,
+        "includes": f"{kind}T?/*",
+    }
 
 
 def croissant(
@@ -110,12 +116,14 @@ def croissant(
     kinds = {name.split("/")[0][:-2] for name in hashes if "/" in name}
     fields = [
         {
-            "@type": "cr:Field", "@id": f"cases/{column}", "name": column,
+            "@type": "cr:Field",
+            "@id": f"cases/{column}",
+            "name": column,
             "dataType": _data_type(column),
             "source": {"fileObject": {"@id": CASES_NAME}, "extract": {"column": column}},
         }
         for column in CASE_COLUMNS
-    ]  # fmt: skip
+    ]
     content: dict[str, Any] = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
@@ -134,12 +142,15 @@ def croissant(
         ],
         "recordSet": [
             {
-                "@type": "cr:RecordSet", "@id": "cases", "name": "cases",
+                "@type": "cr:RecordSet",
+                "@id": "cases",
+                "name": "cases",
                 "description": f"one row per pair of scans; files are listed in {MANIFEST_NAME}",
-                "key": {"@id": "cases/case"}, "field": fields,
+                "key": {"@id": "cases/case"},
+                "field": fields,
             }
         ],
-    }  # fmt: skip
+    }
     if settings.creators:
         content["creator"] = [{"@type": "sc:Organization", "name": n} for n in settings.creators]
     if settings.url:

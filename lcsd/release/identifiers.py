@@ -29,9 +29,7 @@ MIN_CHARACTERS = 4
 MIN_WORD = 3
 """An identifier is found by its longest run of letters and digits, at least this long."""
 
-COHORT_COLUMNS = re.compile(
-    r"case|patient_id|(?:fixed|moving)_(?:series|study|source|url|segmentation)"
-)
+COHORT_COLUMNS = re.compile(r"case|patient_id|(?:fixed|moving)_(?:series|study|source|url|segmentation)")
 """Columns of a build's tables whose cells are identifiers; others are counts and words."""
 
 DATE_DIGITS = 6
@@ -41,10 +39,20 @@ YEAR_DIGITS = 4
 """A folder named by so few digits is a year or a number, which stands in many texts."""
 
 MANIFEST_COLUMNS = (
-    "case", "patient_id", "fixed_source", "moving_source", "fixed_series", "moving_series",
-    "fixed_time", "moving_time", "landmarks", "fixed_mask", "moving_mask", "fixed_vessels",
+    "case",
+    "patient_id",
+    "fixed_source",
+    "moving_source",
+    "fixed_series",
+    "moving_series",
+    "fixed_time",
+    "moving_time",
+    "landmarks",
+    "fixed_mask",
+    "moving_mask",
+    "fixed_vessels",
     "moving_vessels",
-)  # fmt: skip
+)
 
 PATH_COLUMNS = re.compile(r"landmarks|(?:fixed|moving)_(?:source|mask|vessels|url|segmentation)")
 """Columns that hold paths, also where a cell is a bare file name."""
@@ -70,9 +78,7 @@ WIDE_PATTERNS = {
 }
 """Texts of two and of four bytes a character (numpy's), and what they begin with once marked."""
 
-_MARKED = bytes(
-    0 if code == 0 else ord("x" if 0x20 <= code <= 0x7E else "-") for code in range(256)
-)
+_MARKED = bytes(0 if code == 0 else ord("x" if 0x20 <= code <= 0x7E else "-") for code in range(256))
 """Translation that leaves of a text only which bytes are printable and which are zero."""
 
 GZIP_HEADER_BYTES = 256
@@ -82,10 +88,9 @@ ARRAY_TEXT = re.compile(rb"(?<=>)[^<>]+(?=</DataArray>)")
 """Compressed data in a file for viewers, in base64."""
 
 _LOWER = bytes(
-    ord(chr(code).lower()) if chr(code).isascii() and (chr(code).isalnum() or chr(code) == ".")
-    else ord(" ")
+    ord(chr(code).lower()) if chr(code).isascii() and (chr(code).isalnum() or chr(code) == ".") else ord(" ")
     for code in range(256)
-)  # fmt: skip
+)
 """Translation to words of lower-case letters, digits and dots, separated by spaces."""
 
 
@@ -119,9 +124,8 @@ class Identifiers:
     """
 
     def __init__(
-        self, texts: Iterable[tuple[str, str]], *, harmless: Collection[str] = (),
-        constants: Iterable[str] = (),
-    ) -> None:  # fmt: skip
+        self, texts: Iterable[tuple[str, str]], *, harmless: Collection[str] = (), constants: Iterable[str] = ()
+    ) -> None:
         self._by_word: dict[bytes, dict[str, str]] = defaultdict(dict)
         forms = {form for text in constants for form in (text, json.dumps(text)[1:-1])}
         own = (re.escape(form.encode().lower()) for form in sorted(forms, key=len, reverse=True))
@@ -154,12 +158,7 @@ class Identifiers:
             the same number cannot be told from it.
         """
         allowed = {str(figure) for figure in figures}
-        kinds = {
-            kind
-            for part in _parts(file, content)
-            for view in _views(part)
-            for kind in self._kinds(view, allowed)
-        }
+        kinds = {kind for part in _parts(file, content) for view in _views(part) for kind in self._kinds(view, allowed)}
         return [Finding(file, kind) for kind in sorted(kinds)]
 
     def _kinds(self, view: bytes, allowed: Collection[str]) -> Iterator[str]:
@@ -276,9 +275,12 @@ def _rows(table: Path) -> list[Row]:
     for number, row in enumerate(rows, 2):
         if any("\n" in text for text in row.values()):
             raise BadInputError(
-                "a quotation mark swallows lines", code="bad_table", file=table,
-                field=f"row {number}", remedy="remove the quotation mark",
-            )  # fmt: skip
+                "a quotation mark swallows lines",
+                code="bad_table",
+                file=table,
+                field=f"row {number}",
+                remedy="remove the quotation mark",
+            )
     return rows
 
 

@@ -19,21 +19,16 @@ def _entry(case: Written, scan: str, *, images: bool) -> dict[str, str]:
     kinds |= {"image": "images"} if images else {}
     kinds |= {"landmarks": "landmarks"} if case.has_landmarks else {}
     return {
-        word: "./" + scan_file(
-            kind, case.split, case.name, scan,
-            end=".csv" if word in ("keypoints", "landmarks") else ".nii.gz",
-        )
+        word: "./"
+        + scan_file(kind, case.split, case.name, scan, end=".csv" if word in ("keypoints", "landmarks") else ".nii.gz")
         for word, kind in kinds.items()
-    }  # fmt: skip
+    }
 
 
 def _pairs(cases: Sequence[Written], *, images: bool) -> list[dict[str, str]]:
     kind = "images" if images else "labels"
     return [
-        {
-            scan: "./" + scan_file(kind, case.split, case.name, scan, end=".nii.gz")
-            for scan in SCAN_NUMBER
-        }
+        {scan: "./" + scan_file(kind, case.split, case.name, scan, end=".nii.gz") for scan in SCAN_NUMBER}
         for case in cases
     ]
 
@@ -59,10 +54,12 @@ def learn2reg(
     sizes = sorted({case.grid.size for case in cases})
     if len(sizes) > 1:
         raise BadInputError(
-            "the common grids have different sizes", code="mixed_grids",
-            expected="one size for all cases", found=", ".join(map(str, sizes)),
+            "the common grids have different sizes",
+            code="mixed_grids",
+            expected="one size for all cases",
+            found=", ".join(map(str, sizes)),
             remedy="build all cases with one setting of prealign.size",
-        )  # fmt: skip
+        )
     by_split: dict[Split, list[Written]] = {"train": [], "test": []}
     for case in cases:
         by_split[case.split].append(case)

@@ -41,12 +41,8 @@ def methods(runs: Iterable[Run]) -> dict[str, Any]:
             versions[package].add(number)
     settings = {
         stage: {
-            key: found[0] if len(found) == 1 else {"differs": sorted(found, key=repr)}
-            for key, found in keys.items()
+            key: found[0] if len(found) == 1 else {"differs": sorted(found, key=repr)} for key, found in keys.items()
         }
         for stage, keys in values.items()
     }
-    return {
-        "settings": settings,
-        "versions": {package: sorted(found) for package, found in versions.items()},
-    }
+    return {"settings": settings, "versions": {package: sorted(found) for package, found in versions.items()}}

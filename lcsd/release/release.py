@@ -10,15 +10,7 @@ from lcsd.build.inventory import Inventory
 from lcsd.build.provenance import Recorder
 from lcsd.build.published_names import published_names
 from lcsd.errors import BadInputError, LcsdError, WorkError
-from lcsd.io.files import (
-    atomic_path,
-    rests_of,
-    sha256,
-    temporary_path,
-    write_json,
-    write_table,
-    write_text,
-)
+from lcsd.io.files import atomic_path, rests_of, sha256, temporary_path, write_json, write_table, write_text
 from lcsd.io.tables import read_table
 from lcsd.release.archive import write_archive, write_manifest
 from lcsd.release.card import Facts, citations, description, own_texts, render
@@ -106,12 +98,13 @@ class _Writer:
             if found:
                 kinds = ", ".join(finding.kind for finding in found)
                 raise BadInputError(
-                    "would publish an identifier", code="identifier_in_release", file=name,
+                    "would publish an identifier",
+                    code="identifier_in_release",
+                    file=name,
                     expected="no text of the manifest and of the cohort's tables",
                     found=f"a cell of {kinds}",
-                    remedy="rename what it stems from, or list it in release.harmless if it "
-                    "identifies nobody",
-                )  # fmt: skip
+                    remedy="rename what it stems from, or list it in release.harmless if it identifies nobody",
+                )
             self.hashes[name] = sha256(self.folder / name)
         self._figures.clear()
 
@@ -148,35 +141,43 @@ def _archive_of(out: Path) -> Path:
 def _check_target(out: Path, *, replace: bool) -> None:
     if out.name in ("", ".."):
         raise BadInputError(
-            "not the name of a folder, which the archive would get, too", code="bad_folder",
-            file=out, expected="such as results/release", remedy="name the folder itself",
-        )  # fmt: skip
+            "not the name of a folder, which the archive would get, too",
+            code="bad_folder",
+            file=out,
+            expected="such as results/release",
+            remedy="name the folder itself",
+        )
     if out.is_symlink():
         raise BadInputError(
-            "the folder of the release is a link", code="bad_folder", file=out,
-            remedy="name the folder itself",
-        )  # fmt: skip
+            "the folder of the release is a link", code="bad_folder", file=out, remedy="name the folder itself"
+        )
     earlier = replace and (out / MANIFEST_NAME).is_file()
     if out.exists() and not earlier and (not out.is_dir() or any(out.iterdir())):
         raise BadInputError(
-            "the folder of the release is not empty", code="not_empty", file=out,
+            "the folder of the release is not empty",
+            code="not_empty",
+            file=out,
             expected="an earlier release, or nothing" if replace else None,
-            remedy="remove it, or name another"
-            + ("" if replace else "; --replace replaces an earlier release"),
-        )  # fmt: skip
+            remedy="remove it, or name another" + ("" if replace else "; --replace replaces an earlier release"),
+        )
     if _archive_of(out).exists() and not replace:
         raise BadInputError(
-            "the archive of a release exists", code="not_empty", file=_archive_of(out),
+            "the archive of a release exists",
+            code="not_empty",
+            file=_archive_of(out),
             remedy="remove it, name another folder, or give --replace",
-        )  # fmt: skip
+        )
 
 
 def _check_space(chosen: Sequence[Chosen], out: Path, settings: ReleaseSettings) -> None:
     """Refuse to begin what the disk cannot hold."""
     needed = TEXT_BYTES
     for item in chosen:
-        volumes = [f"{part}{scan}{end}.nii.gz" for scan in SCAN_NUMBER
-                   for part, end in (("vessels/", ""), ("images/", "_mask"))]  # fmt: skip
+        volumes = [
+            f"{part}{scan}{end}.nii.gz"
+            for scan in SCAN_NUMBER
+            for part, end in (("vessels/", ""), ("images/", "_mask"))
+        ]
         volumes += [f"images/{scan}.nii.gz" for scan in SCAN_NUMBER] if settings.images else []
         clouds = [f"clouds/{scan}_{kind}.npz" for scan in SCAN_NUMBER for kind in CLOUDS.values()]
         pairs = item.folder / "correspondences" / "correspondences.csv"
@@ -187,10 +188,13 @@ def _check_space(chosen: Sequence[Chosen], out: Path, settings: ReleaseSettings)
     free = shutil.disk_usage(out.parent).free
     if free < needed:
         raise WorkError(
-            "the disk is too full for the release", code="disk_full", file=out.parent,
-            expected=f"{needed / 1e9:.2f} GB", found=f"{free / 1e9:.2f} GB free",
+            "the disk is too full for the release",
+            code="disk_full",
+            file=out.parent,
+            expected=f"{needed / 1e9:.2f} GB",
+            found=f"{free / 1e9:.2f} GB free",
             remedy="free space or name a folder on another disk",
-        )  # fmt: skip
+        )
 
 
 def _size(path: Path) -> int:
@@ -223,9 +227,10 @@ def _write_texts(writer: _Writer, facts: Facts, settings: ReleaseSettings) -> No
     numbers = [value for case in facts.cases for value in case.row.values()]
     counts = tuple(value for value in numbers if isinstance(value, int))
     write_table(
-        writer.add(CASES_NAME, counts), CASE_COLUMNS,
+        writer.add(CASES_NAME, counts),
+        CASE_COLUMNS,
         [case.row for case in sorted(facts.cases, key=lambda case: case.name)],
-    )  # fmt: skip
+    )
     left_out = [{"reason": reason, "cases": count} for reason, count in facts.left_out.items()]
     write_table(writer.add(LEFT_OUT_NAME), ("reason", "cases"), left_out)
     limits = tuple(_integers(facts.methods))
@@ -283,13 +288,14 @@ def write_release(
     if not choice.chosen:
         reasons = ", ".join(f"{count} {why}" for why, count in choice.reasons().items())
         raise BadInputError(
-            "no case of the build can be published", code="nothing_to_release", file=results,
-            found=reasons or "no case", remedy="finish the build; see its report",
-        )  # fmt: skip
+            "no case of the build can be published",
+            code="nothing_to_release",
+            file=results,
+            found=reasons or "no case",
+            remedy="finish the build; see its report",
+        )
     _check_space(choice.chosen, out, settings)
-    identifiers = identifiers_of(
-        results, manifest, harmless=settings.harmless, constants=own_texts()
-    )
+    identifiers = identifiers_of(results, manifest, harmless=settings.harmless, constants=own_texts())
     names = _names(results, manifest, choice.chosen, seed)
     ordered = sorted(choice.chosen, key=lambda item: names[item.case])
     with _folder(out) as folder:
@@ -313,11 +319,16 @@ def write_release(
                 write_archive(packed, folder, files, root=settings.name)
                 _name(folder, out)
     return Release(
-        folder=out, archive=archive, train=sum(case.split == "train" for case in cases),
-        test=sum(case.split == "test" for case in cases), left_out=len(choice.left_out),
-        files=len(files), size_bytes=size, identifiers=identifiers.count,
+        folder=out,
+        archive=archive,
+        train=sum(case.split == "train" for case in cases),
+        test=sum(case.split == "test" for case in cases),
+        left_out=len(choice.left_out),
+        files=len(files),
+        size_bytes=size,
+        identifiers=identifiers.count,
         too_short=identifiers.too_short,
-    )  # fmt: skip
+    )
 
 
 def _publish(item: Chosen, name: str, writer: _Writer, settings: ReleaseSettings) -> Written:
@@ -326,9 +337,13 @@ def _publish(item: Chosen, name: str, writer: _Writer, settings: ReleaseSettings
         written = write_case(item, name, writer.add, settings)
     except LcsdError as error:
         raise BadInputError(
-            f"case {item.case} cannot be published: {error.what}", code=error.code,
-            file=error.file, field=error.field, expected=error.expected, found=error.found,
+            f"case {item.case} cannot be published: {error.what}",
+            code=error.code,
+            file=error.file,
+            field=error.field,
+            expected=error.expected,
+            found=error.found,
             remedy=error.remedy or "build the case again",
-        ) from error  # fmt: skip
+        ) from error
     writer.close()
     return written

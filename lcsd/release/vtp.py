@@ -55,14 +55,16 @@ def write_vtp(path: Path, points: NDArray[np.float32], arrays: Mapping[str, NDAr
     """
     count = len(points)
     root = ET.Element(
-        "VTKFile", type="PolyData", version="1.0", byte_order="LittleEndian",
-        header_type="UInt32", compressor="vtkZLibDataCompressor",
-    )  # fmt: skip
+        "VTKFile",
+        type="PolyData",
+        version="1.0",
+        byte_order="LittleEndian",
+        header_type="UInt32",
+        compressor="vtkZLibDataCompressor",
+    )
     numbers = {"NumberOfPoints": count, "NumberOfVerts": count, "NumberOfLines": 0}
     numbers |= {"NumberOfStrips": 0, "NumberOfPolys": 0}
-    piece = ET.SubElement(
-        ET.SubElement(root, "PolyData"), "Piece", {key: str(n) for key, n in numbers.items()}
-    )
+    piece = ET.SubElement(ET.SubElement(root, "PolyData"), "Piece", {key: str(n) for key, n in numbers.items()})
     data = ET.SubElement(piece, "PointData")
     for name in sorted(arrays):
         _element(data, name, arrays[name])
@@ -86,6 +88,5 @@ def decoded_arrays(content: bytes) -> Iterator[bytes]:
         packed = base64.b64decode(text[header_chars:])
         ends = np.cumsum(sizes)
         yield b"".join(
-            zlib.decompress(packed[end - size : end])
-            for size, end in zip(sizes.tolist(), ends.tolist(), strict=True)
+            zlib.decompress(packed[end - size : end]) for size, end in zip(sizes.tolist(), ends.tolist(), strict=True)
         )

@@ -92,10 +92,7 @@ def manifest_steps(cases: Sequence[Case]) -> list[Step]:
     """Return the funnel of a build whose cases were given: how many there are and become."""
     if not cases:
         return []
-    return [
-        Step("cases of the build", left=len(cases)),
-        *_end_steps(Counter(case.status for case in cases)),
-    ]
+    return [Step("cases of the build", left=len(cases)), *_end_steps(Counter(case.status for case in cases))]
 
 
 def _end_steps(status: Mapping[Status, int]) -> list[Step]:
@@ -184,19 +181,25 @@ def _read_funnel(path: Path) -> list[Step]:
 def _read_selection(path: Path) -> list[Screened]:
     return [
         Screened(
-            row["case"], row["role"], _decimal(row["dice"], f"{row['case']}, dice"),
-            row["verdict"] == "accepted", row["code"], row["selected"] == "yes",
+            row["case"],
+            row["role"],
+            _decimal(row["dice"], f"{row['case']}, dice"),
+            row["verdict"] == "accepted",
+            row["code"],
+            row["selected"] == "yes",
         )
         for row in read_table(path, SELECTION_COLUMNS)
-    ]  # fmt: skip
+    ]
 
 
 def _read_pool(path: Path) -> list[PoolCase]:
     return [
         PoolCase(
-            row["case"], _count(row["rank"], f"{row['case']}, rank"),
+            row["case"],
+            _count(row["rank"], f"{row['case']}, rank"),
             _decimal(row["median_displacement_mm"], f"{row['case']}, median_displacement_mm"),
-            row["verdict"], row["code"],
+            row["verdict"],
+            row["code"],
         )
         for row in read_table(path, TEST_COLUMNS)
-    ]  # fmt: skip
+    ]

@@ -12,15 +12,7 @@ from numpy.typing import NDArray
 from lcsd.build.inventory import Case
 from lcsd.evaluation.accuracy import is_circular
 from lcsd.evaluation.statistics import cumulative
-from lcsd.plotting import (
-    BEFORE_COLOUR,
-    FIGURE_DPI,
-    LINE_STYLES,
-    METHOD_COLOURS,
-    RC,
-    method_colours,
-    method_name,
-)
+from lcsd.plotting import BEFORE_COLOUR, FIGURE_DPI, LINE_STYLES, METHOD_COLOURS, RC, method_colours, method_name
 from lcsd.report.cohort import Screened
 
 AXIS_PERCENTILE = 99.0
@@ -47,10 +39,7 @@ def pooled_errors(cases: Sequence[Case]) -> dict[str, NDArray[np.float64]]:
                 after.setdefault(evaluation.method, []).append(evaluation.tre)
     if not after:
         return {}
-    return {
-        BEFORE: np.concatenate(before),
-        **{method: np.concatenate(parts) for method, parts in after.items()},
-    }
+    return {BEFORE: np.concatenate(before), **{method: np.concatenate(parts) for method, parts in after.items()}}
 
 
 def _label(name: str) -> str:
@@ -76,8 +65,12 @@ def _draw_cumulative(axes: Axes, errors: Mapping[str, NDArray[np.float64]]) -> N
         axes.step(
             np.concatenate([[0.0], ordered, [max(limit, ordered[-1])]]),
             np.concatenate([[0.0], percent, [100.0]]),
-            where="post", color=colour, linestyle=style, linewidth=2.2, label=_label(name),
-        )  # fmt: skip
+            where="post",
+            color=colour,
+            linestyle=style,
+            linewidth=2.2,
+            label=_label(name),
+        )
     axes.set(xlim=(0, max(limit, 1e-3)), ylim=(0, 101), xlabel="TRE (mm)")
     axes.set_ylabel("landmarks with at most this TRE (%)")
     axes.set_title("Cumulative distribution")
@@ -94,15 +87,20 @@ def _draw_boxes(axes: Axes, errors: Mapping[str, NDArray[np.float64]]) -> None:
         jitter = row + generator.uniform(-0.28, 0.28, size=len(values))
         axes.scatter(values, jitter, s=7, color=colour, alpha=0.35, linewidths=0, zorder=2)
         axes.boxplot(
-            [values], positions=[row], widths=0.5, orientation="horizontal", showfliers=False,
-            whis=(5, 95), patch_artist=True, zorder=3,
+            [values],
+            positions=[row],
+            widths=0.5,
+            orientation="horizontal",
+            showfliers=False,
+            whis=(5, 95),
+            patch_artist=True,
+            zorder=3,
             boxprops={"facecolor": (1, 1, 1, 0.75), "edgecolor": colour, "linewidth": 1.6},
             medianprops={"color": colour, "linewidth": 2.4},
             whiskerprops={"color": colour, "linewidth": 1.6},
             capprops={"color": colour, "linewidth": 1.6},
-        )  # fmt: skip
-        axes.plot(values.mean(), row, marker="D", color=colour, markersize=6, zorder=4,
-                  markeredgecolor="white")  # fmt: skip
+        )
+        axes.plot(values.mean(), row, marker="D", color=colour, markersize=6, zorder=4, markeredgecolor="white")
     axes.set_yticks(range(len(names)), [_label(name) for name in names])
     axes.set(xlabel="TRE (mm)", ylim=(-0.6, len(names) - 0.4))
     axes.set_xlim(left=0)
@@ -158,17 +156,24 @@ def case_figure(cases: Sequence[Case]) -> Figure | None:
             for evaluation, mean in zip(evaluations, means, strict=True):
                 method = evaluation.method
                 axes.plot(mean, row, markers.get(method, "o"), color=colours[method], markersize=8)
-        axes.plot([], [], "|", color=BEFORE_COLOUR, markersize=13, markeredgewidth=3,
-                  label="before (rigid)", linestyle="none")  # fmt: skip
+        axes.plot(
+            [], [], "|", color=BEFORE_COLOUR, markersize=13, markeredgewidth=3, label="before (rigid)", linestyle="none"
+        )
         for method in methods:
-            axes.plot([], [], markers.get(method, "o"), color=colours[method], linestyle="none",
-                      markersize=8, label=method_name(method))  # fmt: skip
+            axes.plot(
+                [],
+                [],
+                markers.get(method, "o"),
+                color=colours[method],
+                linestyle="none",
+                markersize=8,
+                label=method_name(method),
+            )
         axes.set_yticks(range(len(scored)), [case.name for case, _ in scored])
         axes.set(xlabel="mean TRE (mm)", ylim=(len(scored) - 0.5, -0.5))
         axes.set_xlim(left=0)
         axes.grid(True, axis="x")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center",
-                      ncols=len(methods) + 1)  # fmt: skip
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=len(methods) + 1)
     return figure
 
 
@@ -177,9 +182,7 @@ def dice_figure(screened: Sequence[Screened]) -> Figure | None:
 
     The cut is the largest Dice of a selected pair.
     """
-    train = [
-        row for row in screened if row.role == "train" and row.accepted and row.dice is not None
-    ]
+    train = [row for row in screened if row.role == "train" and row.accepted and row.dice is not None]
     if not train:
         return None
     every = np.array([row.dice for row in train], dtype=float)
@@ -190,14 +193,15 @@ def dice_figure(screened: Sequence[Screened]) -> Figure | None:
         figure = Figure(figsize=(10.5, 2.9), dpi=FIGURE_DPI, layout="constrained")
         axes = figure.subplots()
         axes.hist(
-            [every[taken], every[~taken]], bins=edges.tolist(), stacked=True,
+            [every[taken], every[~taken]],
+            bins=edges.tolist(),
+            stacked=True,
             color=[METHOD_COLOURS["corrfield"], "#b5b5b5"],
             label=[f"selected ({taken.sum()})", f"spare ({(~taken).sum()})"],
-        )  # fmt: skip
+        )
         if taken.any() and not taken.all():
             cut = float(every[taken].max())
-            axes.axvline(cut, color=BEFORE_COLOUR, linestyle="--", linewidth=1.6,
-                         label=f"cut at {cut:.3f}")  # fmt: skip
+            axes.axvline(cut, color=BEFORE_COLOUR, linestyle="--", linewidth=1.6, label=f"cut at {cut:.3f}")
         axes.set(xlabel="Dice coefficient of the aligned lung masks", ylabel="candidates")
         axes.set_title("Candidates for training that the screening accepted")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))

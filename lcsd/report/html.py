@@ -16,11 +16,7 @@ def _number(value: object, digits: int = 2) -> str:
 
 def _count(value: object) -> str:
     number = as_number(value)
-    return (
-        MISSING
-        if number is None
-        else f"{round(number):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-    )
+    return MISSING if number is None else f"{round(number):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def _duration(value: object) -> str:
@@ -49,8 +45,7 @@ def environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     templates.filters.update(
-        number=_number, count=_count, duration=_duration, method_name=method_name,
-        plain_figure=plain_figure,
-    )  # fmt: skip
+        number=_number, count=_count, duration=_duration, method_name=method_name, plain_figure=plain_figure
+    )
     templates.globals.update(bounds=bounds)
     return templates

@@ -73,13 +73,15 @@ def read_landmarks(path: Path) -> Landmarks:
             raise ValueError(f"{columns[0]} is not finite")
         return values
 
-    fixed, moving, moved = (
-        read(*(f"{place}_{axis}" for axis in "xyz")) for place in ("fixed", "moving", "moved")
-    )
+    fixed, moving, moved = (read(*(f"{place}_{axis}" for axis in "xyz")) for place in ("fixed", "moving", "moved"))
     return Landmarks(
-        tuple(from_cell(row["id"]) for row in rows), fixed, moving, moved,
-        read("tre_mm")[:, 0], read("tre_before_mm")[:, 0],
-    )  # fmt: skip
+        tuple(from_cell(row["id"]) for row in rows),
+        fixed,
+        moving,
+        moved,
+        read("tre_mm")[:, 0],
+        read("tre_before_mm")[:, 0],
+    )
 
 
 LABEL_CHARACTERS = 16
@@ -116,9 +118,7 @@ SECTIONS = (Section("axial", 0, 1, 1), Section("coronal", 0, 2, -1))
 def patch(image: Image, places: Points) -> NDArray[np.float64]:
     """Return HU at places, linear, shape (rows, columns); air outside the volume."""
     voxels = image.grid.world_to_voxel(places.reshape(-1, 3))[:, ::-1].T
-    values = map_coordinates(
-        image.array.astype(np.float32), voxels, order=1, mode="constant", cval=-1000.0
-    )
+    values = map_coordinates(image.array.astype(np.float32), voxels, order=1, mode="constant", cval=-1000.0)
     result: NDArray[np.float64] = values.reshape(places.shape[:-1]).astype(np.float64)
     return result
 
@@ -144,15 +144,24 @@ def landmark_figure(fixed: Image, moving: Image, landmarks: Landmarks, count: in
             _show(shown[2], moving, section, predicted, marks)
         panels[0].set_ylabel(
             f"landmark {shorten(landmarks.ids[row])}\n{landmarks.tre[row]:.1f} mm\n"
-            f"(before {landmarks.before[row]:.1f})", fontsize=8.5, color="#222222", rotation=0,
-            ha="right", va="center", labelpad=6,
-        )  # fmt: skip
+            f"(before {landmarks.before[row]:.1f})",
+            fontsize=8.5,
+            color="#222222",
+            rotation=0,
+            ha="right",
+            va="center",
+            labelpad=6,
+        )
     for column, section in enumerate(SECTIONS):
         for place, title in enumerate(("baseline", "follow-up, true", "follow-up, found")):
             axes[0, 3 * column + place].set_title(
                 f"{section.title}: {title}" if place == 0 else title,
-                fontsize=8.5, fontweight="normal", loc="center", color="#222222", pad=3,
-            )  # fmt: skip
+                fontsize=8.5,
+                fontweight="normal",
+                loc="center",
+                color="#222222",
+                pad=3,
+            )
     return figure
 
 
@@ -161,15 +170,16 @@ def shorten(text: str) -> str:
     return text if len(text) <= LABEL_CHARACTERS else text[: LABEL_CHARACTERS - 1] + "…"
 
 
-def _show(
-    axes: Axes, image: Image, section: Section, centre: Points,
-    marks: Sequence[tuple[Points, str, str]],
-) -> None:  # fmt: skip
+def _show(axes: Axes, image: Image, section: Section, centre: Points, marks: Sequence[tuple[Points, str, str]]) -> None:
     half = PATCH_MM / 2
     axes.imshow(
-        grey(patch(image, section.places(centre))), cmap="gray", vmin=0, vmax=1,
-        extent=(-half, half, half, -half), interpolation="bilinear",
-    )  # fmt: skip
+        grey(patch(image, section.places(centre))),
+        cmap="gray",
+        vmin=0,
+        vmax=1,
+        extent=(-half, half, half, -half),
+        interpolation="bilinear",
+    )
     # A plain cross-hair with a gap: what is in the middle must be seen.
     for low, high in ((-half, -half / 3), (half / 3, half)):
         axes.plot([low, high], [0, 0], color="white", linewidth=0.6, alpha=0.8)
@@ -178,8 +188,14 @@ def _show(
         right, down = section.offset(point, centre)
         if max(abs(right), abs(down)) <= half:
             axes.plot(
-                right, down, marker, color=colour, markersize=7, markeredgewidth=1.6,
-                markerfacecolor="none", path_effects=OUTLINE,
-            )  # fmt: skip
+                right,
+                down,
+                marker,
+                color=colour,
+                markersize=7,
+                markeredgewidth=1.6,
+                markerfacecolor="none",
+                path_effects=OUTLINE,
+            )
     axes.set(xlim=(-half, half), ylim=(half, -half), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)

@@ -60,8 +60,7 @@ def cloud_motion(case: Case, inventory: Inventory) -> CloudMotion | None:
     broken; a method whose file is absent or broken is left out. What is broken is recorded.
     """
     clouds = [
-        inventory.attempt(case.folder / "clouds" / f"{scan}_dense.npz", read_cloud)
-        for scan in ("fixed", "moving")
+        inventory.attempt(case.folder / "clouds" / f"{scan}_dense.npz", read_cloud) for scan in ("fixed", "moving")
     ]
     if clouds[0] is None or clouds[1] is None or not len(clouds[0]) or not len(clouds[1]):
         return None
@@ -83,9 +82,11 @@ def _moved_points(case: Case, inventory: Inventory, method: str, fixed: Points) 
     sparse = case.points.get(("fixed", "keypoints"))
     if written is not None and len(written) != sparse:
         error = BadInputError(
-            "the moved points belong to another cloud", code="length_mismatch",
-            expected=f"{len(fixed)} or {sparse} points", found=len(written),
-        )  # fmt: skip
+            "the moved points belong to another cloud",
+            code="length_mismatch",
+            expected=f"{len(fixed)} or {sparse} points",
+            found=len(written),
+        )
         inventory.problem(folder / "points.npz", error.message)
         return None
     field = inventory.attempt(folder / "field.nii.gz", read_field)

@@ -52,9 +52,7 @@ def colour_mix(fixed: NDArray[np.float64], moving: NDArray[np.float64]) -> NDArr
     return np.stack([fixed, moving, fixed], axis=-1)
 
 
-def warped_at(
-    moving: Image, field: DisplacementField, voxels: NDArray[np.float64], grid: Grid
-) -> NDArray[np.float64]:
+def warped_at(moving: Image, field: DisplacementField, voxels: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
     """Return the warped moving image ``M(x + u(x))`` at voxels of the fixed grid.
 
     Parameters
@@ -133,8 +131,7 @@ def overlay_figure(case: Case, inventory: Inventory) -> Figure | None:
 def mixed_figure(slices: Slices) -> Figure:
     """Return slices in which fixed is magenta and moving green, a row per state."""
     rows = [
-        [colour_mix(f, m) for f, m in zip(slices.fixed, pictures, strict=True)]
-        for pictures in slices.moving.values()
+        [colour_mix(f, m) for f, m in zip(slices.fixed, pictures, strict=True)] for pictures in slices.moving.values()
     ]
     return _slice_figure(slices, rows, list(slices.moving))
 
@@ -143,8 +140,7 @@ def checker_figure(slices: Slices) -> Figure:
     """Return slices in which squares of fixed and moving alternate, a row per state."""
     spacing_zyx = slices.mask.grid.spacing[::-1]
     squares = [
-        checkers(cut, [s for axis, s in enumerate(spacing_zyx) if axis != cut.plane.axis])
-        for cut in slices.cuts
+        checkers(cut, [s for axis, s in enumerate(spacing_zyx) if axis != cut.plane.axis]) for cut in slices.cuts
     ]
     rows = [
         [
@@ -165,16 +161,13 @@ def checkers(cut: Cut, spacing: Sequence[float]) -> NDArray[np.bool_]:
         Height and width of a pixel, mm.
     """
     rows, columns = (
-        np.arange(r.stop - r.start) * step // CHECKER_MM
-        for r, step in zip(cut.ranges, spacing, strict=True)
+        np.arange(r.stop - r.start) * step // CHECKER_MM for r, step in zip(cut.ranges, spacing, strict=True)
     )
     result: NDArray[np.bool_] = (rows[:, None] + columns[None, :]) % 2 == 0
     return result
 
 
-def _slice_figure(
-    slices: Slices, rows: Sequence[Sequence[NDArray[np.float64]]], labels: Sequence[str]
-) -> Figure:
+def _slice_figure(slices: Slices, rows: Sequence[Sequence[NDArray[np.float64]]], labels: Sequence[str]) -> Figure:
     mask = slices.mask
     panels = slice_panels(slices.cuts, np.asarray(mask.grid.spacing[::-1]), labels)
     light = [np.where(cut.of(mask.array), 1.0, DIMMED)[..., None] for cut in slices.cuts]
@@ -244,18 +237,19 @@ def cloud_figure(case: Case, inventory: Inventory) -> Figure | None:
     if moved is not None and case.points["fixed", "dense"] != len(moved):
         kind = "keypoints"
     clouds = [
-        inventory.attempt(case.folder / "clouds" / f"{scan}_{kind}.npz", read_cloud)
-        for scan in ("fixed", "moving")
+        inventory.attempt(case.folder / "clouds" / f"{scan}_{kind}.npz", read_cloud) for scan in ("fixed", "moving")
     ]
     if clouds[0] is None or clouds[1] is None:
         return None
     fixed, moving = (np.asarray(cloud.points, np.float64) for cloud in clouds if cloud is not None)
     if moved is not None and len(moved) != len(fixed):
         raise BadInputError(
-            "the moved points belong to another cloud", code="length_mismatch",
-            file=case.folder / METHODS["divroc"] / "points.npz", expected=len(fixed),
+            "the moved points belong to another cloud",
+            code="length_mismatch",
+            file=case.folder / METHODS["divroc"] / "points.npz",
+            expected=len(fixed),
             found=len(moved),
-        )  # fmt: skip
+        )
     states = [("before (rigid)", fixed)]
     if moved is not None:
         states.append((f"after {method_name('divroc')}", np.asarray(moved.points, np.float64)))
@@ -282,6 +276,13 @@ def _cloud_panels(states: Sequence[tuple[str, Points]], moving: Points, fixed: P
             panel.set_axis_off()
             panel.set_title(f"{label}, {slab.title}", fontsize=9, color="#222222", pad=2)
             for x, text in zip((0.02, 0.98), slab.across, strict=True):
-                panel.text(x, 0.02, text, transform=panel.transAxes, color="#444444", fontsize=8,
-                           ha="left" if x < 0.5 else "right")  # fmt: skip
+                panel.text(
+                    x,
+                    0.02,
+                    text,
+                    transform=panel.transAxes,
+                    color="#444444",
+                    fontsize=8,
+                    ha="left" if x < 0.5 else "right",
+                )
     return figure

@@ -97,12 +97,7 @@ def page_order(cases: Sequence[Case]) -> list[Case]:
 
 
 def write_pages(
-    cases: Sequence[Case],
-    inventory: Inventory,
-    folder: Path,
-    settings: ReportSettings,
-    *,
-    progress: Progress = iter,
+    cases: Sequence[Case], inventory: Inventory, folder: Path, settings: ReportSettings, *, progress: Progress = iter
 ) -> set[str]:
     """Write pages of cases and return which cases have one.
 
@@ -158,9 +153,7 @@ def _has(page: Path, digest: str) -> bool:
         return FINGERPRINT.format(digest) in handle.read(HEAD_CHARACTERS)
 
 
-def case_page(
-    case: Case, inventory: Inventory, settings: ReportSettings, *, fingerprint: str
-) -> str:
+def case_page(case: Case, inventory: Inventory, settings: ReportSettings, *, fingerprint: str) -> str:
     """Return the page of a case over whatever exists of it.
 
     Parameters
@@ -210,19 +203,19 @@ def _residual_rows(motion: CloudMotion | None) -> list[dict[str, Any]]:
     states = {"before (rigid)": motion.before}
     states |= {f"after {method_name(name)}": m.residual for name, m in motion.after.items()}
     return [
-        {
-            "state": name,
-            "median_mm": float(np.percentile(values, 50)),
-            "p95_mm": float(np.percentile(values, 95)),
-        }
+        {"state": name, "median_mm": float(np.percentile(values, 50)), "p95_mm": float(np.percentile(values, 95))}
         for name, values in states.items()
     ]
 
 
 def _pictures(
-    case: Case, inventory: Inventory, slices: Slices | None, motion: CloudMotion | None,
-    scored: Mapping[str, Landmarks], settings: ReportSettings,
-) -> dict[str, Picture | None]:  # fmt: skip
+    case: Case,
+    inventory: Inventory,
+    slices: Slices | None,
+    motion: CloudMotion | None,
+    scored: Mapping[str, Landmarks],
+    settings: ReportSettings,
+) -> dict[str, Picture | None]:
     """Return the pictures of a page by name; None where something to draw is missing or broken."""
     figures: dict[str, Callable[[], Figure | None]] = {
         "mix": lambda: None if slices is None else mixed_figure(slices),
@@ -239,9 +232,7 @@ def _pictures(
         alts[f"landmarks_{method}"] = WORST_ALT.format(case.name, method_name(method))
 
     def draw(key: str) -> Picture | None:
-        return inventory.attempt(
-            case.folder, lambda _: embed(figures[key](), kind="jpg", alt=alts[key])
-        )
+        return inventory.attempt(case.folder, lambda _: embed(figures[key](), kind="jpg", alt=alts[key]))
 
     return {key: draw(key) for key in figures}
 
@@ -278,21 +269,14 @@ def _surface(
     return surface_figure(mask, states, label="vessels' distance near by, mm")
 
 
-def _worst(
-    case: Case, inventory: Inventory, landmarks: Landmarks | None, count: int
-) -> Figure | None:
-    images = [
-        inventory.attempt(case.folder / "images" / f"{scan}.nii.gz", read_image)
-        for scan in ("fixed", "moving")
-    ]
+def _worst(case: Case, inventory: Inventory, landmarks: Landmarks | None, count: int) -> Figure | None:
+    images = [inventory.attempt(case.folder / "images" / f"{scan}.nii.gz", read_image) for scan in ("fixed", "moving")]
     if images[0] is None or images[1] is None or landmarks is None:
         return None
     return landmark_figure(images[0], images[1], landmarks, count)
 
 
-def _missing(
-    case: Case, drawn: Mapping[str, Picture | None], motion: CloudMotion | None
-) -> list[str]:
+def _missing(case: Case, drawn: Mapping[str, Picture | None], motion: CloudMotion | None) -> list[str]:
     """Return what the page lacks, a sentence each."""
     needs = {
         "mix": "Slices: they need both scans and the lung mask in images/.",

@@ -142,14 +142,17 @@ class Panels:
         part = cut.of(mask).astype(float)
         if part.any():
             self.axes[row, column].contour(
-                cut.shown(part), levels=[0.5], colors=[colour], linewidths=0.7, alpha=0.9,
-                origin="upper", extent=self.extents[column],
-            )  # fmt: skip
+                cut.shown(part),
+                levels=[0.5],
+                colors=[colour],
+                linewidths=0.7,
+                alpha=0.9,
+                origin="upper",
+                extent=self.extents[column],
+            )
 
 
-def slice_panels(
-    cuts: Sequence[Cut], spacing_zyx: NDArray[np.float64], labels: Sequence[str]
-) -> Panels:
+def slice_panels(cuts: Sequence[Cut], spacing_zyx: NDArray[np.float64], labels: Sequence[str]) -> Panels:
     """Return empty panels for cuts, with their titles, a label per row and a scale bar."""
     sizes = []
     for cut in cuts:
@@ -159,9 +162,7 @@ def slice_panels(
     row_mm = max(height for _, height in sizes)
     inches_per_mm = (PICTURE_WIDTH_IN - ROW_LABEL_IN) / sum(width for width, _ in sizes)
     figure = canvas(PICTURE_WIDTH_IN, 0.32 + row_mm * inches_per_mm * len(labels))
-    axes = figure.subplots(
-        len(labels), len(cuts), squeeze=False, width_ratios=[width for width, _ in sizes],
-    )  # fmt: skip
+    axes = figure.subplots(len(labels), len(cuts), squeeze=False, width_ratios=[width for width, _ in sizes])
     for panel, cut, (width, height) in zip(axes[0], cuts, sizes, strict=True):
         panel.set_title(cut.plane.title, fontsize=10, loc="center", color="#222222", pad=3)
         # The bar is drawn before the picture that sets these limits.
@@ -172,16 +173,21 @@ def slice_panels(
     return Panels(figure, axes, cuts, [(0.0, width, 0.0, height) for width, height in sizes])
 
 
-def _show_cut(
-    axes: Axes, cut: Cut, picture: NDArray[np.float64], extent: tuple[float, float, float, float]
-) -> None:
+def _show_cut(axes: Axes, cut: Cut, picture: NDArray[np.float64], extent: tuple[float, float, float, float]) -> None:
     axes.imshow(cut.shown(picture), extent=extent, interpolation="bilinear", aspect="equal")
     axes.set_axis_off()
     for x, text in ((0.02, cut.plane.across[0]), (0.98, cut.plane.across[1])):
         axes.text(
-            x, 0.03, text, transform=axes.transAxes, color="white", fontsize=9,
-            ha="left" if x < 0.5 else "right", va="bottom", path_effects=OUTLINE,
-        )  # fmt: skip
+            x,
+            0.03,
+            text,
+            transform=axes.transAxes,
+            color="white",
+            fontsize=9,
+            ha="left" if x < 0.5 else "right",
+            va="bottom",
+            path_effects=OUTLINE,
+        )
 
 
 def canvas(width_in: float, height_in: float) -> Figure:
@@ -192,19 +198,25 @@ def canvas(width_in: float, height_in: float) -> Figure:
 
 def _row_label(axes: Axes, label: str) -> None:
     axes.text(
-        -0.03, 0.5, label, transform=axes.transAxes, rotation=90, ha="right", va="center",
-        fontsize=10, color="#222222",
-    )  # fmt: skip
+        -0.03, 0.5, label, transform=axes.transAxes, rotation=90, ha="right", va="center", fontsize=10, color="#222222"
+    )
 
 
 def _scale_bar(axes: Axes, length_mm: float = 50.0) -> None:
     left, right = axes.get_xlim()
     bottom, top = axes.get_ylim()
     x, y = left + 0.5 * (right - left), bottom + 0.06 * (top - bottom)
-    axes.plot([x - length_mm / 2, x + length_mm / 2], [y, y], color="white", linewidth=2,
-              path_effects=BAR_OUTLINE)  # fmt: skip
-    axes.text(x, y + 0.02 * (top - bottom), f"{length_mm:.0f} mm", color="white", fontsize=8,
-              ha="center", va="bottom", path_effects=OUTLINE)  # fmt: skip
+    axes.plot([x - length_mm / 2, x + length_mm / 2], [y, y], color="white", linewidth=2, path_effects=BAR_OUTLINE)
+    axes.text(
+        x,
+        y + 0.02 * (top - bottom),
+        f"{length_mm:.0f} mm",
+        color="white",
+        fontsize=8,
+        ha="center",
+        va="bottom",
+        path_effects=OUTLINE,
+    )
 
 
 def full_ink(density: NDArray[np.float64]) -> float:

@@ -32,9 +32,7 @@ class Picture:
     height: int
 
 
-def embed(
-    figure: Figure | None, *, kind: str, alt: str, keep: Callable[[bytes], None] | None = None
-) -> Picture | None:
+def embed(figure: Figure | None, *, kind: str, alt: str, keep: Callable[[bytes], None] | None = None) -> Picture | None:
     """Return a figure as a picture; None for None.
 
     Parameters

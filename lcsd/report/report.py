@@ -94,22 +94,23 @@ def _case_views(
 
         def overlay(_: Path, case: Case = case) -> Picture | None:
             return pictures.add(
-                f"{case.name}_overlay", overlay_figure(case, inventory), kind="jpg",
+                f"{case.name}_overlay",
+                overlay_figure(case, inventory),
+                kind="jpg",
                 alt=f"Axial, coronal and sagittal slices of case {case.name}: baseline in magenta, "
                 "follow-up in green, before and after registration; agreement is grey.",
-            )  # fmt: skip
+            )
 
         def clouds(_: Path, case: Case = case) -> Picture | None:
             return pictures.add(
-                f"{case.name}_clouds", cloud_figure(case, inventory), kind="jpg",
+                f"{case.name}_clouds",
+                cloud_figure(case, inventory),
+                kind="jpg",
                 alt=f"Projected vessel clouds of case {case.name}: baseline in magenta, follow-up "
                 "in green, before and after registration.",
-            )  # fmt: skip
+            )
 
-        shown = {
-            "overlay": inventory.attempt(case.folder, overlay),
-            "clouds": inventory.attempt(case.folder, clouds),
-        }
+        shown = {"overlay": inventory.attempt(case.folder, overlay), "clouds": inventory.attempt(case.folder, clouds)}
         if any(shown.values()):
             views[case.name] = shown
     return views
@@ -124,10 +125,12 @@ def _vessel_views(
 
         def vessels(_: Path, case: Case = case) -> Picture | None:
             return pictures.add(
-                f"{case.name}_vessels", vessel_figure(case, inventory), kind="jpg",
+                f"{case.name}_vessels",
+                vessel_figure(case, inventory),
+                kind="jpg",
                 alt=f"Vessel masks of case {case.name}: baseline and follow-up, projected in three "
                 "directions, and outlined over one slice each.",
-            )  # fmt: skip
+            )
 
         picture = inventory.attempt(case.folder, vessels)
         if picture is not None:
@@ -143,7 +146,9 @@ def _figures(
         "errors": inventory.attempt(
             inventory.results,
             lambda _: pictures.add(
-                "tre_distribution", error_figure(cases), kind="png",
+                "tre_distribution",
+                error_figure(cases),
+                kind="png",
                 alt="Left: cumulative distribution of landmark errors before and after each "
                 "method. Right: the same errors as box plots.",
             ),
@@ -151,19 +156,23 @@ def _figures(
         "cases": inventory.attempt(
             inventory.results,
             lambda _: pictures.add(
-                "tre_cases", case_figure(cases), kind="png",
+                "tre_cases",
+                case_figure(cases),
+                kind="png",
                 alt="Mean landmark error of every case before and after each method.",
             ),
         ),
         "dice": inventory.attempt(
             inventory.results,
             lambda _: pictures.add(
-                "cohort_dice", dice_figure(cohort.screened if cohort else ()), kind="png",
+                "cohort_dice",
+                dice_figure(cohort.screened if cohort else ()),
+                kind="png",
                 alt="Histogram of the overlap of the lung masks of the accepted candidates for "
                 "training, and the cut of the selection.",
             ),
         ),
-    }  # fmt: skip
+    }
 
 
 def _write_tables(folder: Path, cases: Sequence[Case]) -> None:
@@ -274,9 +283,12 @@ def write_report(
     """
     if not results.is_dir() and manifest is None:
         raise BadInputError(
-            "there is no such build", code="missing_folder", file=results,
-            expected="a folder of results", remedy="run the workflow first, or give --manifest",
-        )  # fmt: skip
+            "there is no such build",
+            code="missing_folder",
+            file=results,
+            expected="a folder of results",
+            remedy="run the workflow first, or give --manifest",
+        )
     results.mkdir(parents=True, exist_ok=True)
     inventory = Inventory(results)
     cases = inventory.cases(manifest)
@@ -291,9 +303,7 @@ def write_report(
     cohort = read_cohort(inventory)
     figures = _figures(cases, cohort, inventory, pictures)
     pictures.remove_others()
-    pages = write_pages(
-        cases, inventory, folder / PAGES_NAME, settings or ReportSettings(), progress=progress
-    )
+    pages = write_pages(cases, inventory, folder / PAGES_NAME, settings or ReportSettings(), progress=progress)
     page = folder / "index.html"
     template = environment().get_template("index.html.j2")
     context = _context(cases, cohort, inventory, figures, drawn, vessel_views, pages)

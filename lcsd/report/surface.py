@@ -101,10 +101,9 @@ def shell(mask: Image, view: View) -> Shell:
     depth = mask.array.shape[view.axis] - 1 - depth if view.reverse else depth
     voxels = np.insert(np.indices(hit.shape), view.axis, depth, axis=0)
     # Slopes are per voxel of an axis; the light comes from where one stands.
-    slopes = np.stack([
-        part[tuple(voxels)] / step
-        for part, step in zip(np.gradient(soft), mask.grid.spacing[::-1], strict=True)
-    ])  # fmt: skip
+    slopes = np.stack(
+        [part[tuple(voxels)] / step for part, step in zip(np.gradient(soft), mask.grid.spacing[::-1], strict=True)]
+    )
     facing = np.abs(slopes[view.axis]) / np.maximum(np.linalg.norm(slopes, axis=0), 1e-6)
     columns = slice(None, None, -1) if view.mirror else slice(None)
     shown = hit[::-1, columns]
@@ -157,10 +156,7 @@ def scale_top(errors: Sequence[NDArray[np.float64]]) -> float:
 
 
 def surface_figure(
-    mask: Image,
-    states: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
-    *,
-    label: str,
+    mask: Image, states: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]], *, label: str
 ) -> Figure:
     """Return the lungs from four sides, coloured by an error, a row per state.
 
@@ -180,19 +176,14 @@ def surface_figure(
         (s.hit.shape[1] * spacing[2 if view.axis == 1 else 1], s.hit.shape[0] * spacing[0])
         for s, view in zip(shells, VIEWS, strict=True)
     ]
-    values = {
-        name: [spread(points, errors, s.world) for s in shells]
-        for name, (points, errors) in states.items()
-    }
+    values = {name: [spread(points, errors, s.world) for s in shells] for name, (points, errors) in states.items()}
     scales = _scales(list(values.values()))
     ramp = error_ramp()
     inches_per_mm = (PICTURE_WIDTH_IN - 1.3) / sum(width for width, _ in sizes)
     height = 0.35 + sizes[0][1] * inches_per_mm * len(states)
     with mpl.rc_context({**RC, "font.size": 10}):
         figure = Figure((PICTURE_WIDTH_IN, height), dpi=PICTURE_DPI, layout="constrained")
-        axes = figure.subplots(
-            len(states), len(VIEWS), squeeze=False, width_ratios=[width for width, _ in sizes]
-        )
+        axes = figure.subplots(len(states), len(VIEWS), squeeze=False, width_ratios=[width for width, _ in sizes])
         for row, (name, parts) in enumerate(values.items()):
             scale = scales[row]
             axes[row, 0].set_ylabel(name, color="#222222")
@@ -207,9 +198,13 @@ def surface_figure(
         for rows in (slice(0, 1), slice(1, None)):
             if len(axes[rows]):
                 figure.colorbar(
-                    ScalarMappable(scales[rows][0], ramp), ax=axes[rows], label=label,
-                    extend="max", shrink=0.9, aspect=15 * len(axes[rows]),
-                )  # fmt: skip
+                    ScalarMappable(scales[rows][0], ramp),
+                    ax=axes[rows],
+                    label=label,
+                    extend="max",
+                    shrink=0.9,
+                    aspect=15 * len(axes[rows]),
+                )
     return figure
 
 
@@ -229,8 +224,9 @@ def _label_edges(panel: Axes, view: View) -> None:
     panel.set(xticks=[], yticks=[])
     panel.spines[:].set_visible(False)
     for x, text in zip((0.02, 0.98), view.edges, strict=True):
-        panel.text(x, 0.02, text, transform=panel.transAxes, color="#444444", fontsize=9,
-                   ha="left" if x < 0.5 else "right")  # fmt: skip
+        panel.text(
+            x, 0.02, text, transform=panel.transAxes, color="#444444", fontsize=9, ha="left" if x < 0.5 else "right"
+        )
 
 
 def _cropped(mask: Image) -> Image:
@@ -241,7 +237,9 @@ def _cropped(mask: Image) -> Image:
     origin = mask.grid.voxel_to_world(first[None])[0]
     size = part.shape[::-1]
     grid = Grid(
-        (size[0], size[1], size[2]), mask.grid.spacing,
-        (float(origin[0]), float(origin[1]), float(origin[2])), mask.grid.direction,
-    )  # fmt: skip
+        (size[0], size[1], size[2]),
+        mask.grid.spacing,
+        (float(origin[0]), float(origin[1]), float(origin[2])),
+        mask.grid.direction,
+    )
     return Image(part, grid)

@@ -18,9 +18,15 @@ from lcsd.settings.gates import LCSD500, GatesSettings
 REJECTED_COLUMNS = ("case", "stage", "target", "code", "message", "file")
 
 TABLE1_COLUMNS = (
-    "cloud", "clouds", "points_min", "points_max", "points_mean",
-    "lcsd500_min", "lcsd500_max", "lcsd500_mean",
-)  # fmt: skip
+    "cloud",
+    "clouds",
+    "points_min",
+    "points_max",
+    "points_mean",
+    "lcsd500_min",
+    "lcsd500_max",
+    "lcsd500_mean",
+)
 
 STAGE_ORDER = (*STAGE_OUTPUTS, "evaluate")
 
@@ -68,11 +74,7 @@ def bounds(low: float | None, high: float | None) -> str:
 def verdict_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
     """Return one row per failed or flagged gate: ``case``, ``gate`` and what the gate asks."""
     return [
-        {
-            "case": case,
-            "gate": gate,
-            "asked": _description(gate.name),
-        }
+        {"case": case, "gate": gate, "asked": _description(gate.name)}
         for case in cases
         for gate in (*case.failed_gates, *case.flagged_gates)
     ]
@@ -177,10 +179,7 @@ def case_cost_rows(case: Case) -> list[dict[str, Any]]:
     """Return seconds and memory of every command of a case, in the order of the pipeline."""
     rank = {stage: place for place, stage in enumerate(STAGE_ORDER)}
     runs = sorted(case.runs, key=lambda run: (rank.get(run.stage, len(rank)), run.stage))
-    return [
-        {"stage": run.stage, "output": run.output, "seconds": run.seconds, "gib": run.memory_gib}
-        for run in runs
-    ]
+    return [{"stage": run.stage, "output": run.output, "seconds": run.seconds, "gib": run.memory_gib} for run in runs]
 
 
 def version_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
@@ -190,10 +189,7 @@ def version_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
         for run in case.runs:
             for package, number in run.versions.items():
                 versions[package].add(number)
-    return [
-        {"package": name, "version": ", ".join(sorted(found))}
-        for name, found in sorted(versions.items())
-    ]
+    return [{"package": name, "version": ", ".join(sorted(found))} for name, found in sorted(versions.items())]
 
 
 def setting_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
@@ -206,8 +202,7 @@ def setting_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
     rank = {stage: place for place, stage in enumerate(STAGE_ORDER)}
     ordered = sorted(values, key=lambda item: (rank.get(item[0], len(rank)), item))
     return [
-        {"stage": stage, "setting": key, "value": " or ".join(sorted(values[stage, key]))}
-        for stage, key in ordered
+        {"stage": stage, "setting": key, "value": " or ".join(sorted(values[stage, key]))} for stage, key in ordered
     ]
 
 

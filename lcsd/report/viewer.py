@@ -112,9 +112,8 @@ def residual_figure(motion: CloudMotion) -> Figure:
     column_in = (PICTURE_WIDTH_IN - 1.2) / max(len(states), 2)
     with mpl.rc_context({**RC, "font.size": 10}):
         figure = Figure(
-            (1.2 + column_in * len(states), 0.5 + column_in * sum(heights)),
-            dpi=PICTURE_DPI, layout="constrained",
-        )  # fmt: skip
+            (1.2 + column_in * len(states), 0.5 + column_in * sum(heights)), dpi=PICTURE_DPI, layout="constrained"
+        )
         axes = figure.subplots(len(SIDES), len(states), squeeze=False, height_ratios=heights)
         for column, (label, (points, residual)) in enumerate(states.items()):
             axes[0, column].set_title(label, loc="center", fontweight="normal", pad=3)
@@ -126,32 +125,38 @@ def residual_figure(motion: CloudMotion) -> Figure:
                 panel.set(xticks=[], yticks=[])
                 panel.spines[:].set_visible(False)
                 for x, text in zip((0.02, 0.98), edges, strict=True):
-                    panel.text(x, 0.02, text, transform=panel.transAxes, color="#444444",
-                               fontsize=9, ha="left" if x < 0.5 else "right")  # fmt: skip
+                    panel.text(
+                        x,
+                        0.02,
+                        text,
+                        transform=panel.transAxes,
+                        color="#444444",
+                        fontsize=9,
+                        ha="left" if x < 0.5 else "right",
+                    )
         for row, (title, _, _) in enumerate(SIDES):
             axes[row, 0].set_ylabel(title, color="#222222")
         figure.colorbar(
-            ScalarMappable(scale, ramp), ax=axes, label="distance to the follow-up's vessels (mm)",
-            extend="max", shrink=0.8, aspect=30,
-        )  # fmt: skip
+            ScalarMappable(scale, ramp),
+            ax=axes,
+            label="distance to the follow-up's vessels (mm)",
+            extend="max",
+            shrink=0.8,
+            aspect=30,
+        )
     return figure
 
 
 def _projected(
-    points: Points, residual: NDArray[np.float64], shown: tuple[int, int], low: Points,
-    high: Points,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # fmt: skip
+    points: Points, residual: NDArray[np.float64], shown: tuple[int, int], low: Points, high: Points
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return ink in [0, 1] and the mean residual (mm) of every pixel, head up."""
     across, up = shown
     bins = [max(int(np.ceil((high[axis] - low[axis]) / PIXEL_MM)), 1) for axis in (up, across)]
-    spans = [
-        (low[axis], low[axis] + n * PIXEL_MM) for axis, n in zip((up, across), bins, strict=True)
-    ]
+    spans = [(low[axis], low[axis] + n * PIXEL_MM) for axis, n in zip((up, across), bins, strict=True)]
     maps = []
     for weights in (np.ones(len(points)), residual):
-        counts, _, _ = np.histogram2d(
-            points[:, up], points[:, across], bins=bins, range=spans, weights=weights
-        )
+        counts, _, _ = np.histogram2d(points[:, up], points[:, across], bins=bins, range=spans, weights=weights)
         maps.append(gaussian_filter(counts, BLUR_MM / PIXEL_MM)[::-1])
     density, total = maps
     ink = np.clip(np.sqrt(density / full_ink(density)), 0.0, 1.0)

@@ -86,10 +86,13 @@ def read_scan(source: Path, settings: ConvertSettings | None = None) -> Scan:
     if not is_nifti(source):
         require_file(source)
         raise BadInputError(
-            "not a scan", code="unknown_source", file=source,
-            expected="a folder with DICOM files, or a .nii or .nii.gz file", found=source.name,
+            "not a scan",
+            code="unknown_source",
+            file=source,
+            expected="a folder with DICOM files, or a .nii or .nii.gz file",
+            found=source.name,
             remedy="give one of them",
-        )  # fmt: skip
+        )
     image = read_image(source)
     # NIfTI does not say which axis is the slices'; the shortest one is.
     _check_slices(min(image.grid.size), settings.min_slices, source)
@@ -100,9 +103,13 @@ def read_scan(source: Path, settings: ConvertSettings | None = None) -> Scan:
 def _check_slices(count: int, least: int, source: Path) -> None:
     if count < least:
         raise BadInputError(
-            "too few slices", code="too_few_slices", file=source,
-            expected=f"at least {least}", found=count, remedy="give the whole scan",
-        )  # fmt: skip
+            "too few slices",
+            code="too_few_slices",
+            file=source,
+            expected=f"at least {least}",
+            found=count,
+            remedy="give the whole scan",
+        )
 
 
 def _in_hu(
@@ -118,17 +125,23 @@ def _in_hu(
     found = f"values from {lowest:g} to {highest:g}"
     if lowest >= 0:
         raise BadInputError(
-            "looks like raw or shifted values, not HU", code="not_hu", file=source,
-            expected="air near -1000 HU", found=found,
+            "looks like raw or shifted values, not HU",
+            code="not_hu",
+            file=source,
+            expected="air near -1000 HU",
+            found=found,
             remedy="export the scan again with its rescale slope and intercept applied",
-        )  # fmt: skip
+        )
     share = air / volume.size
     if share < least_air:
         raise BadInputError(
-            "no lung in the scan, or its values are not HU", code="not_hu", file=source,
+            "no lung in the scan, or its values are not HU",
+            code="not_hu",
+            file=source,
             expected=f"{least_air:.2%} of the voxels between {AIR_HU[0]:g} and {AIR_HU[1]:g} HU",
-            found=f"{share:.2%}, {found}", remedy="check the units and the scanned region",
-        )  # fmt: skip
+            found=f"{share:.2%}, {found}",
+            remedy="check the units and the scanned region",
+        )
     return volume
 
 
@@ -157,9 +170,7 @@ def _stack(series: Series, settings: ConvertSettings) -> Scan:
     )
     misplaced = _check_places(positions, grid, slices, settings)
     return Scan(
-        image=Image(
-            _in_hu(_planes(slices), grid.shape, settings.min_air_fraction, series.folder), grid
-        ),
+        image=Image(_in_hu(_planes(slices), grid.shape, settings.min_air_fraction, series.folder), grid),
         series_uid=series.uid or None,
         header=technical_fields([header.values for header in series.headers]),
         skipped=series.skipped,
@@ -171,11 +182,14 @@ def _check_axes(row: NDArray[np.float64], column: NDArray[np.float64], part: Sli
     product = np.array([row @ row - 1, column @ column - 1, row @ column])
     if not np.abs(product).max() <= AXES_TOLERANCE:
         raise BadInputError(
-            "row and column directions are not orthogonal unit vectors", code="bad_geometry",
-            file=part.path, field="ImageOrientationPatient",
-            expected="two orthogonal unit vectors", found=part.orientation.round(5).tolist(),
+            "row and column directions are not orthogonal unit vectors",
+            code="bad_geometry",
+            file=part.path,
+            field="ImageOrientationPatient",
+            expected="two orthogonal unit vectors",
+            found=part.orientation.round(5).tolist(),
             remedy="export the series again",
-        )  # fmt: skip
+        )
 
 
 def _check_alike(first: Slice, part: Slice) -> None:
@@ -183,27 +197,37 @@ def _check_alike(first: Slice, part: Slice) -> None:
     size, other = (first.columns, first.rows), (part.columns, part.rows)
     if size != other:
         raise BadInputError(
-            "slices differ in matrix size", code="mixed_size", file=part.path,
-            field="Columns, Rows", expected=size, found=other,
+            "slices differ in matrix size",
+            code="mixed_size",
+            file=part.path,
+            field="Columns, Rows",
+            expected=size,
+            found=other,
             remedy="give one series of one reconstruction",
-        )  # fmt: skip
+        )
     if np.abs(first.orientation - part.orientation).max() > COSINE_TOLERANCE:
         raise BadInputError(
-            "slices differ in orientation", code="mixed_orientation", file=part.path,
-            field="ImageOrientationPatient", expected=first.orientation.tolist(),
-            found=part.orientation.tolist(), remedy="give one series of one reconstruction",
-        )  # fmt: skip
+            "slices differ in orientation",
+            code="mixed_orientation",
+            file=part.path,
+            field="ImageOrientationPatient",
+            expected=first.orientation.tolist(),
+            found=part.orientation.tolist(),
+            remedy="give one series of one reconstruction",
+        )
     if np.abs(np.subtract(first.pixel_spacing, part.pixel_spacing)).max() > PIXEL_TOLERANCE_MM:
         raise BadInputError(
-            "slices differ in pixel spacing", code="mixed_spacing", file=part.path,
-            field="PixelSpacing", expected=first.pixel_spacing, found=part.pixel_spacing,
+            "slices differ in pixel spacing",
+            code="mixed_spacing",
+            file=part.path,
+            field="PixelSpacing",
+            expected=first.pixel_spacing,
+            found=part.pixel_spacing,
             remedy="give one series of one reconstruction",
-        )  # fmt: skip
+        )
 
 
-def _check_steps(
-    heights: NDArray[np.float64], slices: Sequence[Slice], settings: ConvertSettings
-) -> float:
+def _check_steps(heights: NDArray[np.float64], slices: Sequence[Slice], settings: ConvertSettings) -> float:
     """Return the mean slice step in mm; refuse duplicate, missing and uneven slices."""
     steps = np.diff(heights)
     tolerance = settings.spacing_tolerance_mm
@@ -211,11 +235,14 @@ def _check_steps(
     twin = int(np.argmin(steps))
     if steps[twin] <= tolerance:
         raise BadInputError(
-            "two slices lie at the same place", code="duplicate_slices",
-            file=slices[twin + 1].path, field="ImagePositionPatient",
-            expected=f"a step of {usual:.4g} mm", found=f"{steps[twin]:.4g} mm",
+            "two slices lie at the same place",
+            code="duplicate_slices",
+            file=slices[twin + 1].path,
+            field="ImagePositionPatient",
+            expected=f"a step of {usual:.4g} mm",
+            found=f"{steps[twin]:.4g} mm",
             remedy=f"remove one of it and {slices[twin].path.name}, or name one series",
-        )  # fmt: skip
+        )
     worst = int(np.argmax(np.abs(steps - usual)))
     if abs(steps[worst] - usual) <= tolerance:
         return float(steps.mean())
@@ -223,18 +250,17 @@ def _check_steps(
     missing = gap > 1.5 and abs(gap - round(gap)) * usual <= tolerance
     raise BadInputError(
         f"{round(gap) - 1} slices are missing" if missing else "slices are unevenly spaced",
-        code="missing_slices" if missing else "uneven_slices", file=slices[worst + 1].path,
-        field="ImagePositionPatient", expected=f"a step of {usual:.4g} mm +- {tolerance:g} mm",
+        code="missing_slices" if missing else "uneven_slices",
+        file=slices[worst + 1].path,
+        field="ImagePositionPatient",
+        expected=f"a step of {usual:.4g} mm +- {tolerance:g} mm",
         found=f"{steps[worst]:.4g} mm after {slices[worst].path.name}",
         remedy="fetch the whole series again",
-    )  # fmt: skip
+    )
 
 
 def _check_tilt(
-    positions: NDArray[np.float64],
-    normal: NDArray[np.float64],
-    first: Slice,
-    settings: ConvertSettings,
+    positions: NDArray[np.float64], normal: NDArray[np.float64], first: Slice, settings: ConvertSettings
 ) -> None:
     """Refuse a stack that is sheared against its slices, or a header that says so."""
     along = positions[-1] - positions[0]
@@ -243,17 +269,18 @@ def _check_tilt(
     tilt = max(sheared, abs(first.gantry_tilt))
     if tilt > settings.tilt_tolerance_deg:
         raise BadInputError(
-            "the gantry was tilted", code="gantry_tilt", file=first.path,
-            field="GantryDetectorTilt", expected=f"at most {settings.tilt_tolerance_deg:g} degrees",
-            found=f"{tilt:.3g} degrees", remedy="resample the scan to orthogonal axes first",
-        )  # fmt: skip
+            "the gantry was tilted",
+            code="gantry_tilt",
+            file=first.path,
+            field="GantryDetectorTilt",
+            expected=f"at most {settings.tilt_tolerance_deg:g} degrees",
+            found=f"{tilt:.3g} degrees",
+            remedy="resample the scan to orthogonal axes first",
+        )
 
 
 def _check_places(
-    positions: NDArray[np.float64],
-    grid: Grid,
-    slices: Sequence[Slice],
-    settings: ConvertSettings,
+    positions: NDArray[np.float64], grid: Grid, slices: Sequence[Slice], settings: ConvertSettings
 ) -> float:
     """Return how far, in mm, slices lie from their place in the volume; refuse more than a little.
 
@@ -265,11 +292,14 @@ def _check_places(
     worst = int(apart.argmax())
     if apart[worst] > settings.spacing_tolerance_mm:
         raise BadInputError(
-            "slices do not lie on one straight, regular stack", code="shifted_slices",
-            file=slices[worst].path, field="ImagePositionPatient",
+            "slices do not lie on one straight, regular stack",
+            code="shifted_slices",
+            file=slices[worst].path,
+            field="ImagePositionPatient",
             expected=f"at most {settings.spacing_tolerance_mm:g} mm from its place",
-            found=f"{apart[worst]:.4g} mm", remedy="resample the scan to a regular grid first",
-        )  # fmt: skip
+            found=f"{apart[worst]:.4g} mm",
+            remedy="resample the scan to a regular grid first",
+        )
     return float(apart[worst])
 
 

@@ -32,15 +32,31 @@ PIXELS = "PixelData"
 READ_ELEMENTS = tuple(
     dict.fromkeys(
         (
-            "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
-            "ImageType", "NumberOfFrames", "LossyImageCompression", "SamplesPerPixel",
-            "PhotometricInterpretation", "Rows", "Columns", "PixelSpacing",
-            "ImageOrientationPatient", "ImagePositionPatient", "BitsAllocated", "HighBit",
-            "PixelRepresentation", "RescaleSlope", "RescaleIntercept", PIXELS,
-            *PATIENT_FIELDS, *(field.attribute for field in FIELDS),
+            "SOPClassUID",
+            "StudyInstanceUID",
+            "SeriesInstanceUID",
+            "FrameOfReferenceUID",
+            "ImageType",
+            "NumberOfFrames",
+            "LossyImageCompression",
+            "SamplesPerPixel",
+            "PhotometricInterpretation",
+            "Rows",
+            "Columns",
+            "PixelSpacing",
+            "ImageOrientationPatient",
+            "ImagePositionPatient",
+            "BitsAllocated",
+            "HighBit",
+            "PixelRepresentation",
+            "RescaleSlope",
+            "RescaleIntercept",
+            PIXELS,
+            *PATIENT_FIELDS,
+            *(field.attribute for field in FIELDS),
         )
     )
-)  # fmt: skip
+)
 """Elements that are read at all."""
 
 READ_TAGS = tuple(tag for name in READ_ELEMENTS if (tag := tag_for_keyword(name)) is not None)
@@ -68,10 +84,20 @@ LAST_FIRST_ELEMENT = 0x0018
 """A data set begins in the group of file meta or identification, at its lowest elements."""
 
 READ_ERRORS = (
-    InvalidDicomError, BytesLengthException, EOFError, OSError, ValueError, LookupError,
-    AttributeError, TypeError, OverflowError, NotImplementedError, RecursionError, struct.error,
+    InvalidDicomError,
+    BytesLengthException,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    OverflowError,
+    NotImplementedError,
+    RecursionError,
+    struct.error,
     zlib.error,
-)  # fmt: skip
+)
 """What pydicom raises on damaged files."""
 
 
@@ -163,10 +189,12 @@ def read_folder(folder: Path, *, series_uid: str | None, min_slices: int) -> Ser
             groups[header.text("SeriesInstanceUID")].append(header)
     if skipped["other_files"] == len(files):
         raise BadInputError(
-            "no DICOM files in the folder", code="no_dicom", file=folder,
+            "no DICOM files in the folder",
+            code="no_dicom",
+            file=folder,
             found=f"{len(files)} other files",
             remedy="give the folder that holds the series",
-        )  # fmt: skip
+        )
     _check_uids(groups)
     uid = _choose(groups, folder, series_uid=series_uid, min_slices=min_slices)
     skipped["other_series"] = sum(len(images) for images in groups.values()) - len(groups[uid])
@@ -188,9 +216,11 @@ def _files(folder: Path) -> list[Path]:
     for path in found:
         if not path.exists():
             raise BadInputError(
-                "a link leads nowhere", code="broken_link", file=path,
+                "a link leads nowhere",
+                code="broken_link",
+                file=path,
                 remedy="fetch the file that it names, or remove the link",
-            )  # fmt: skip
+            )
     return sorted(path for path in found if path.is_file())
 
 
@@ -229,11 +259,7 @@ def read_header(path: Path) -> Header | None:
     try:
         with quiet_pydicom(), path.open("rb") as handle:
             data = read_partial(
-                handle,
-                stop_when=_past_pixels(),
-                defer_size=DEFER_BYTES,
-                force=bare,
-                specific_tags=list(READ_TAGS),
+                handle, stop_when=_past_pixels(), defer_size=DEFER_BYTES, force=bare, specific_tags=list(READ_TAGS)
             )
             pixels: Any = data.get_item(PIXELS, keep_deferred=True) if PIXELS in data else None
             syntax = data.file_meta.get("TransferSyntaxUID")
@@ -315,9 +341,8 @@ def _starts_data_set(start: bytes) -> bool:
 def truncated(path: Path, found: str) -> BadInputError:
     """Return the error of a damaged file."""
     return BadInputError(
-        "not a whole DICOM file", code="truncated_file", file=path, found=found,
-        remedy="fetch the file again",
-    )  # fmt: skip
+        "not a whole DICOM file", code="truncated_file", file=path, found=found, remedy="fetch the file again"
+    )
 
 
 def _is_ct(header: Header) -> bool:
@@ -335,41 +360,37 @@ def _check_uids(groups: Mapping[str, list[Header]]) -> None:
     """Refuse images without a series among others; de-identified ones all lack it."""
     if "" in groups and len(groups) > 1:
         raise BadInputError(
-            "the image does not say which series it belongs to", code="no_series_uid",
-            file=groups[""][0].path, field="SeriesInstanceUID",
-            expected="a UID, as in other files of the folder", found="none",
+            "the image does not say which series it belongs to",
+            code="no_series_uid",
+            file=groups[""][0].path,
+            field="SeriesInstanceUID",
+            expected="a UID, as in other files of the folder",
+            found="none",
             remedy="export the series again, or give its own folder",
-        )  # fmt: skip
+        )
 
 
-def _choose(
-    groups: Mapping[str, list[Header]],
-    folder: Path,
-    *,
-    series_uid: str | None,
-    min_slices: int,
-) -> str:
+def _choose(groups: Mapping[str, list[Header]], folder: Path, *, series_uid: str | None, min_slices: int) -> str:
     """Return the UID of the one series to read."""
     if not groups:
         raise BadInputError(
-            "no CT images in the folder", code="no_ct", file=folder,
-            expected="axial CT", found="only localizers or other modalities",
+            "no CT images in the folder",
+            code="no_ct",
+            file=folder,
+            expected="axial CT",
+            found="only localizers or other modalities",
             remedy="give the folder that holds the series",
-        )  # fmt: skip
+        )
     counts = ", ".join(str(len(images)) for _, images in sorted(groups.items()))
     if series_uid is not None:
         if series_uid not in groups:
-            raise _unclear(
-                "the series is not in the folder", groups, folder, code="no_series", found=counts
-            )
+            raise _unclear("the series is not in the folder", groups, folder, code="no_series", found=counts)
         return series_uid
     # A folder with short series only is judged by the number of slices later, with its count.
     long = [uid for uid, images in groups.items() if len(images) >= min_slices]
     candidates = long or list(groups)
     if len(candidates) > 1:
-        raise _unclear(
-            "several series in the folder", groups, folder, code="several_series", found=counts
-        )
+        raise _unclear("several series in the folder", groups, folder, code="several_series", found=counts)
     return candidates[0]
 
 
@@ -377,10 +398,14 @@ def _unclear(
     what: str, groups: Mapping[str, list[Header]], folder: Path, *, code: str, found: str
 ) -> SeriesChoiceError:
     error = SeriesChoiceError(
-        what, code=code, file=folder, field="series_uid", expected="one CT series",
+        what,
+        code=code,
+        file=folder,
+        field="series_uid",
+        expected="one CT series",
         found=f"series of {found} images",
         remedy="give the series' own folder (lcsd convert: or name it by --set series_uid=UID)",
-    )  # fmt: skip
+    )
     error.choices = tuple(
         f"series {uid}: {len(images)} images, "
         f"kernel {plain_name(images[0].values, 'ConvolutionKernel') or 'not named'}, "

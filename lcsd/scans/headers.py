@@ -108,9 +108,7 @@ def technical_fields(headers: Sequence[Values]) -> dict[str, object]:
 
 def plain_name(header: Values, attribute: str) -> str:
     """Return a maker, model or kernel as it may be shown; empty if absent or not plain."""
-    value = _allowed(
-        Field(attribute, "", is_name=True), _text(header, attribute), _patient_words(header)
-    )
+    value = _allowed(Field(attribute, "", is_name=True), _text(header, attribute), _patient_words(header))
     return "" if value is None else str(value)
 
 

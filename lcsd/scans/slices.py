@@ -88,10 +88,14 @@ def check_shared(headers: Sequence[Header]) -> None:
         for header in headers[1:]:
             if header.texts(name) != first:
                 raise BadInputError(
-                    f"images of several {words} under one series UID", code=code,
-                    file=header.path, field=name, expected=f"as in {headers[0].path.name}",
-                    found="another value", remedy="sort the files and give one series",
-                )  # fmt: skip
+                    f"images of several {words} under one series UID",
+                    code=code,
+                    file=header.path,
+                    field=name,
+                    expected=f"as in {headers[0].path.name}",
+                    found="another value",
+                    remedy="sort the files and give one series",
+                )
 
 
 def read_slice(header: Header, settings: ConvertSettings) -> Slice:
@@ -131,21 +135,26 @@ def _check_kind(header: Header, settings: ConvertSettings) -> None:
     frames = header.text("NumberOfFrames") or "1"
     if kind in ENHANCED_CT or frames != "1":
         raise BadInputError(
-            "multi-frame DICOM is not supported", code="multiframe", file=path,
-            field="NumberOfFrames", expected="one slice per file", found=f"{frames} frames",
+            "multi-frame DICOM is not supported",
+            code="multiframe",
+            file=path,
+            field="NumberOfFrames",
+            expected="one slice per file",
+            found=f"{frames} frames",
             remedy="export the scan as single-frame CT images or as NIfTI",
-        )  # fmt: skip
+        )
     capture = kind not in (CT_IMAGE, "")
     derived = header.texts("ImageType")[:1] == ["DERIVED"]
     if capture or (derived and not settings.accept_derived):
         raise BadInputError(
-            "not an original CT image", code="derived_image", file=path,
+            "not an original CT image",
+            code="derived_image",
+            file=path,
             field="SOPClassUID" if capture else "ImageType",
             expected="CT image storage, ORIGINAL",
             found="a capture or another kind of image" if capture else "DERIVED",
-            remedy="give the original axial series"
-            + ("" if capture else ", or allow it by --set accept_derived=true"),
-        )  # fmt: skip
+            remedy="give the original axial series" + ("" if capture else ", or allow it by --set accept_derived=true"),
+        )
 
 
 def _check_syntax(header: Header) -> None:
@@ -153,20 +162,25 @@ def _check_syntax(header: Header) -> None:
     syntax = header.syntax
     if str(syntax) in LOSSY_SYNTAXES or header.text("LossyImageCompression") == "01":
         raise BadInputError(
-            "the pixels went through lossy compression", code="lossy_compression",
-            file=header.path, field="TransferSyntaxUID, LossyImageCompression",
-            expected="lossless", found=getattr(syntax, "name", None) or "lossy",
+            "the pixels went through lossy compression",
+            code="lossy_compression",
+            file=header.path,
+            field="TransferSyntaxUID, LossyImageCompression",
+            expected="lossless",
+            found=getattr(syntax, "name", None) or "lossy",
             remedy="export the series without compression; lost values do not come back",
-        )  # fmt: skip
+        )
     unknown = syntax is None and header.pixel_bytes < 0
     if unknown or (syntax is not None and str(syntax) not in READABLE_SYNTAXES):
         raise BadInputError(
             "the pixels are compressed in a way that is not supported",
-            code="unsupported_transfer_syntax", file=header.path, field="TransferSyntaxUID",
+            code="unsupported_transfer_syntax",
+            file=header.path,
+            field="TransferSyntaxUID",
             expected="uncompressed or a lossless compression",
             found=getattr(syntax, "name", None) or "none",
             remedy="convert the series, for example with gdcmconv --raw",
-        )  # fmt: skip
+        )
 
 
 def _check_pixels(header: Header, wanted: int) -> None:
@@ -186,21 +200,28 @@ def _check_pixels(header: Header, wanted: int) -> None:
     for name, good in found.items():
         if not good:
             raise BadInputError(
-                "pixels are not stored as those of a CT image", code="bad_pixel_format",
-                file=path, field=name,
+                "pixels are not stored as those of a CT image",
+                code="bad_pixel_format",
+                file=path,
+                field=name,
                 expected="one MONOCHROME2 sample, 16 bits allocated, HighBit = BitsStored - 1",
-                found="another value", remedy="export the series again",
-            )  # fmt: skip
+                found="another value",
+                remedy="export the series again",
+            )
     length = header.pixel_bytes
     compressed = length < 0
     if not compressed and length < wanted:
         raise truncated(path, f"{length} of {wanted} bytes of pixels")
     if not compressed and length > wanted:
         raise BadInputError(
-            "more pixels than rows and columns hold", code="bad_pixel_format", file=path,
-            field="PixelData", expected=f"{wanted} bytes", found=f"{length} bytes",
+            "more pixels than rows and columns hold",
+            code="bad_pixel_format",
+            file=path,
+            field="PixelData",
+            expected=f"{wanted} bytes",
+            found=f"{length} bytes",
             remedy="export the series again",
-        )  # fmt: skip
+        )
 
 
 def _check_rescale(header: Header) -> None:
@@ -210,18 +231,27 @@ def _check_rescale(header: Header) -> None:
         text = header.text(name)
         if not text:
             raise BadInputError(
-                "the header does not say how values become HU", code="no_rescale", file=path,
-                field=name, expected="a number", found="none", remedy="export the series again",
-            )  # fmt: skip
+                "the header does not say how values become HU",
+                code="no_rescale",
+                file=path,
+                field=name,
+                expected="a number",
+                found="none",
+                remedy="export the series again",
+            )
         if _finite(text, name, path) <= 0 and name == "RescaleSlope":
             raise _bad(path, name, "a positive number", text)
     unit = header.text("RescaleType") or "HU"
     if unit != "HU":
         raise BadInputError(
-            "the values are not Hounsfield units", code="rescale_type", file=path,
-            field="RescaleType", expected="HU", found="another unit",
+            "the values are not Hounsfield units",
+            code="rescale_type",
+            file=path,
+            field="RescaleType",
+            expected="HU",
+            found="another unit",
             remedy="give the series in HU, not a material or effective-Z map",
-        )  # fmt: skip
+        )
 
 
 def _integer(header: Header, name: str, *, least: int = 1) -> int:
@@ -254,13 +284,23 @@ def _finite(text: str, name: str, path: Path) -> float:
 
 def _bad(path: Path, name: str, expected: str, found: object) -> BadInputError:
     return BadInputError(
-        "the header's geometry or scale is broken", code="bad_geometry", file=path, field=name,
-        expected=expected, found=found, remedy="export the series again",
-    )  # fmt: skip
+        "the header's geometry or scale is broken",
+        code="bad_geometry",
+        file=path,
+        field=name,
+        expected=expected,
+        found=found,
+        remedy="export the series again",
+    )
 
 
 def _missing(path: Path, name: str) -> BadInputError:
     return BadInputError(
-        "the header lacks what places the slice", code="missing_geometry", file=path,
-        field=name, expected="a value", found="none", remedy="export the series again",
-    )  # fmt: skip
+        "the header lacks what places the slice",
+        code="missing_geometry",
+        file=path,
+        field=name,
+        expected="a value",
+        found="none",
+        remedy="export the series again",
+    )

@@ -125,9 +125,8 @@ class _Mask:
         margin = 2 * sigma_mm + spacing_mm
         size = np.ceil((self.high - self.low + 2 * margin) / spacing_mm).astype(int) + 1
         grid = Grid.centred(
-            (self.low + self.high) / 2, size=(int(size[0]), int(size[1]), int(size[2])),
-            spacing_mm=spacing_mm,
-        )  # fmt: skip
+            (self.low + self.high) / 2, size=(int(size[0]), int(size[1]), int(size[2])), spacing_mm=spacing_mm
+        )
         points = lattice(grid)
         seen = self.view.contains(points).reshape(grid.shape)
         # A voxel of a coarse level is the mean of what it holds: sampling comes after smoothing.
@@ -162,9 +161,7 @@ def lattice(grid: Grid) -> Array:
 
 
 def _sampled(values: NDArray[np.float32], voxels: Array) -> Array:
-    return np.asarray(
-        ndimage.map_coordinates(values, voxels[:, ::-1].T, order=1, mode="constant"), np.float64
-    )
+    return np.asarray(ndimage.map_coordinates(values, voxels[:, ::-1].T, order=1, mode="constant"), np.float64)
 
 
 def _turn(vector: Array) -> Array:
@@ -174,9 +171,7 @@ def _turn(vector: Array) -> Array:
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     if angle < 1e-12:
         return np.asarray(np.eye(3) + cross)
-    return np.asarray(
-        np.eye(3) + np.sin(angle) / angle * cross + (1 - np.cos(angle)) / angle**2 * (cross @ cross)
-    )
+    return np.asarray(np.eye(3) + np.sin(angle) / angle * cross + (1 - np.cos(angle)) / angle**2 * (cross @ cross))
 
 
 class _Fit:
@@ -254,10 +249,7 @@ def align_masks(fixed: Image, moving: Image, *, spacing_mm: float) -> Overlap:
     threads.
     """
     first, second = _Mask(fixed, spacing_mm), _Mask(moving, spacing_mm)
-    starts = [
-        RigidTransform(np.eye(3), second.middle - first.middle + [0.0, 0.0, shift])
-        for shift in START_SHIFTS_MM
-    ]
+    starts = [RigidTransform(np.eye(3), second.middle - first.middle + [0.0, 0.0, shift]) for shift in START_SHIFTS_MM]
     for level_mm, sigma in SMOOTHING:
         step = max(level_mm, spacing_mm)
         fit = _Fit(first.smoothed(step, sigma), second.smoothed(step, sigma), first.middle)
@@ -271,9 +263,7 @@ def overlap(fixed: _Mask, moving: _Mask, rigid: RigidTransform, *, spacing_mm: f
     low = np.minimum(fixed.low, ends.min(axis=0)) - spacing_mm
     high = np.maximum(fixed.high, ends.max(axis=0)) + spacing_mm
     size = np.ceil((high - low) / spacing_mm).astype(int) + 1
-    grid = Grid.centred(
-        (low + high) / 2, size=(int(size[0]), int(size[1]), int(size[2])), spacing_mm=spacing_mm
-    )
+    grid = Grid.centred((low + high) / 2, size=(int(size[0]), int(size[1]), int(size[2])), spacing_mm=spacing_mm)
     points = lattice(grid)
     there = rigid.apply(points)
     one, two = fixed.at(points) >= 0.5, moving.at(there) >= 0.5
@@ -285,5 +275,4 @@ def overlap(fixed: _Mask, moving: _Mask, rigid: RigidTransform, *, spacing_mm: f
 
 
 def _corners(low: Array, high: Array) -> Array:
-    return np.array([[x, y, z] for x in (low[0], high[0]) for y in (low[1], high[1])
-                     for z in (low[2], high[2])])  # fmt: skip
+    return np.array([[x, y, z] for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])])

@@ -31,16 +31,23 @@ DIGITS = 6
 GATED_OF_SCANS = ("lungs", "volume_l", "balance", "border_cm2")
 GATED = (
     *(f"{scan}_{name}" for scan in SCANS for name in GATED_OF_SCANS),
-    "volume_ratio", "balance_change", "shared_view", "dice",
-)  # fmt: skip
+    "volume_ratio",
+    "balance_change",
+    "shared_view",
+    "dice",
+)
 """Figures that gates judge; None where they cannot be had."""
 
 EXPECTED = {
-    "lungs": "both lungs", "volume_l": "litres of two adult lungs",
-    "volume_ratio": "volumes of one patient", "balance": "two lungs of like size",
-    "balance_change": "the same lungs in both scans", "border_cm2": "lungs that the scan holds",
-    "shared_view": "the same part of the lungs in both scans", "dice": "masks that overlap",
-}  # fmt: skip
+    "lungs": "both lungs",
+    "volume_l": "litres of two adult lungs",
+    "volume_ratio": "volumes of one patient",
+    "balance": "two lungs of like size",
+    "balance_change": "the same lungs in both scans",
+    "border_cm2": "lungs that the scan holds",
+    "shared_view": "the same part of the lungs in both scans",
+    "dice": "masks that overlap",
+}
 """What each gate asks, by its name without the scan's."""
 
 
@@ -85,10 +92,17 @@ class Unfit(Exception):  # noqa: N818 - a verdict, not an error
         self.reason = reason
 
 
-BROKEN_SERIES = frozenset({
-    "missing_objects", "unexpected_objects", "size_mismatch", "truncated_object", "wrong_series",
-    "duplicate_instance", "bad_object_name",
-})  # fmt: skip
+BROKEN_SERIES = frozenset(
+    {
+        "missing_objects",
+        "unexpected_objects",
+        "size_mismatch",
+        "truncated_object",
+        "wrong_series",
+        "duplicate_instance",
+        "bad_object_name",
+    }
+)
 """What is wrong with a series in the archive. Any other failure to get one, such as a wrong index,
 is not the pair's: a verdict would outlive it."""
 
@@ -138,10 +152,7 @@ def lungs_of(
             with _refusals("lungs", scan, source, path, codes=NO_LUNGS):
                 found = make_lungs(image, lungs, on=Compute(device, threads)).mask
         else:
-            with (
-                _local(scan, mask, opened) as mask_path,
-                _refusals("lungs", scan, mask, mask_path),
-            ):
+            with _local(scan, mask, opened) as mask_path, _refusals("lungs", scan, mask, mask_path):
                 # A published segmentation must be of this very series.
                 uid = read.series_uid if is_series_uid(mask) else None
                 found = given_mask(mask_path, image.grid, series_uid=uid).mask
@@ -160,20 +171,17 @@ def _local(scan: str, source: str, opened: Opener) -> Iterator[Path]:
             raise Unfit("fetch", error) from error
         if not path.exists():
             raise WorkError(
-                "the source or its mask is not there", code="missing_source", file=f"{scan} scan",
+                "the source or its mask is not there",
+                code="missing_source",
+                file=f"{scan} scan",
                 remedy="mount its disk, and run again",
-            )  # fmt: skip
+            )
         yield path
 
 
 @contextlib.contextmanager
 def _refusals(
-    stage: Literal["convert", "lungs"],
-    scan: str,
-    source: str,
-    path: Path,
-    *,
-    codes: frozenset[str] | None = None,
+    stage: Literal["convert", "lungs"], scan: str, source: str, path: Path, *, codes: frozenset[str] | None = None
 ) -> Iterator[None]:
     """Turn an error about a scan, with one of the codes if they are given, into a verdict on it."""
     try:
@@ -197,9 +205,14 @@ def _anonymous(error: BadInputError, scan: str, path: Path) -> BadInputError:
         return None if text is None else named.sub("the file", text)
 
     return BadInputError(
-        clean(error.what) or "", code=error.code, file=f"{scan} scan", field=clean(error.field),
-        expected=clean(error.expected), found=clean(error.found), remedy=clean(error.remedy),
-    )  # fmt: skip
+        clean(error.what) or "",
+        code=error.code,
+        file=f"{scan} scan",
+        field=clean(error.field),
+        expected=clean(error.expected),
+        found=clean(error.found),
+        remedy=clean(error.remedy),
+    )
 
 
 def _least_ratio(a: float, b: float) -> float:
@@ -223,10 +236,7 @@ def figures(fixed: ScanMask, moving: ScanMask, settings: ScreenSettings) -> dict
             f"{name}_balance": _least_ratio(*scan.volumes_l) if len(scan.volumes_l) == 2 else None,
             f"{name}_border_cm2": scan.border_cm2,
         }
-    return {
-        key: round(value, DIGITS) if isinstance(value, float) else value
-        for key, value in result.items()
-    }
+    return {key: round(value, DIGITS) if isinstance(value, float) else value for key, value in result.items()}
 
 
 def gates(found: dict[str, Any], settings: ScreenSettings) -> list[dict[str, Any]]:
@@ -245,11 +255,7 @@ def gates(found: dict[str, Any], settings: ScreenSettings) -> list[dict[str, Any
         ("shared_view", settings.shared_least, None),
         ("dice", settings.dice_least, None),
     ]
-    return [
-        in_range(name, found[name], low=low, high=high)
-        for name, low, high in limits
-        if found[name] is not None
-    ]
+    return [in_range(name, found[name], low=low, high=high) for name, low, high in limits if found[name] is not None]
 
 
 def failed(gate: dict[str, Any]) -> BadInputError:
@@ -257,16 +263,15 @@ def failed(gate: dict[str, Any]) -> BadInputError:
     name = str(gate["name"])
     plain = name.removeprefix("fixed_").removeprefix("moving_")
     scan = name.removesuffix(plain).rstrip("_")
-    bounds = [
-        f"{sign} {gate[key]:g}"
-        for sign, key in ((">=", "low"), ("<=", "high"))
-        if gate[key] is not None
-    ]
+    bounds = [f"{sign} {gate[key]:g}" for sign, key in ((">=", "low"), ("<=", "high")) if gate[key] is not None]
     return BadInputError(
-        "implausible for a pair of lung scans", code=f"gate_{plain}",
-        file=f"{scan} scan" if scan else None, field=plain,
-        expected=f"{EXPECTED[plain]}: {' and '.join(bounds)}", found=f"{gate['value']:.4g}",
-    )  # fmt: skip
+        "implausible for a pair of lung scans",
+        code=f"gate_{plain}",
+        file=f"{scan} scan" if scan else None,
+        field=plain,
+        expected=f"{EXPECTED[plain]}: {' and '.join(bounds)}",
+        found=f"{gate['value']:.4g}",
+    )
 
 
 def screen_pair(
@@ -307,16 +312,7 @@ def screen_pair(
     record: dict[str, Any] = {"gates": []}
     try:
         fixed, moving = (
-            lungs_of(
-                scan,
-                source,
-                mask,
-                opened=opened,
-                convert=convert,
-                lungs=lungs,
-                device=device,
-                threads=threads,
-            )
+            lungs_of(scan, source, mask, opened=opened, convert=convert, lungs=lungs, device=device, threads=threads)
             for scan, source, mask in zip(SCANS, sources, masks, strict=True)
         )
         record |= figures(fixed, moving, settings)

@@ -14,9 +14,16 @@ from lcsd.settings.screen import ScreenSettings
 from lcsd.settings.select import SelectSettings
 
 MANIFEST_COLUMNS = (
-    "case", "patient_id", "role", "fixed_source", "moving_source", "fixed_time", "moving_time",
-    "fixed_mask", "moving_mask",
-)  # fmt: skip
+    "case",
+    "patient_id",
+    "role",
+    "fixed_source",
+    "moving_source",
+    "fixed_time",
+    "moving_time",
+    "fixed_mask",
+    "moving_mask",
+)
 
 FIGURES = ("dice", "fixed_volume_l", "moving_volume_l", "volume_ratio")
 
@@ -60,9 +67,13 @@ def wanted_candidates(path: Path, settings: SelectSettings) -> list[Candidate]:
     unknown = set(settings.exclude) - set(found)
     if unknown:
         raise BadInputError(
-            "a case to leave out is not among the sampled candidates", code="unknown_case",
-            file=path, field="select.exclude", found=min(unknown), remedy="correct its name",
-        )  # fmt: skip
+            "a case to leave out is not among the sampled candidates",
+            code="unknown_case",
+            file=path,
+            field="select.exclude",
+            found=min(unknown),
+            remedy="correct its name",
+        )
     return [found[case] for case in sorted(set(found) - set(settings.exclude))]
 
 
@@ -78,11 +89,13 @@ def read_screenings(results: Path, rows: Sequence[Candidate]) -> dict[str, dict[
     missing = [case for case, path in paths.items() if not path.exists()]
     if missing:
         raise BadInputError(
-            f"{len(missing)} of {len(rows)} candidates are not screened", code="missing_screening",
-            file=paths[missing[0]], expected="a screening of every sampled candidate",
+            f"{len(missing)} of {len(rows)} candidates are not screened",
+            code="missing_screening",
+            file=paths[missing[0]],
+            expected="a screening of every sampled candidate",
             found=f"none of {missing[0]}",
             remedy="run the build again, or leave the cases out by select.exclude",
-        )  # fmt: skip
+        )
     found = {case: read_json(path) for case, path in paths.items()}
     for case, record in found.items():
         whole = all(name in record for name in GATED)
@@ -90,17 +103,17 @@ def read_screenings(results: Path, rows: Sequence[Candidate]) -> dict[str, dict[
         broken = record.get("verdict") == "rejected" and record.get("dice") is None
         if not broken and not (whole and numbers):
             raise BadInputError(
-                "not a screening", code="bad_screening", file=paths[case],
-                expected="a file of lcsd screen", remedy="remove it and screen the case again",
-            )  # fmt: skip
+                "not a screening",
+                code="bad_screening",
+                file=paths[case],
+                expected="a file of lcsd screen",
+                remedy="remove it and screen the case again",
+            )
     return found
 
 
 def choose(
-    rows: Sequence[Candidate],
-    screenings: dict[str, dict[str, Any]],
-    settings: SelectSettings,
-    screen: ScreenSettings,
+    rows: Sequence[Candidate], screenings: dict[str, dict[str, Any]], settings: SelectSettings, screen: ScreenSettings
 ) -> Selection:
     """Return the selection: the lowest Dice for training, and the whole accepted test pool.
 
@@ -159,12 +172,7 @@ def _cell(value: object) -> object:
 
 
 def select_pairs(
-    results: Path,
-    candidates: Path,
-    settings: SelectSettings,
-    screen: ScreenSettings,
-    *,
-    seed: int,
+    results: Path, candidates: Path, settings: SelectSettings, screen: ScreenSettings, *, seed: int
 ) -> Selection:
     """Choose the pairs of a build and write ``pairs.tsv``, ``selection.tsv`` and ``names.tsv``.
 
@@ -177,10 +185,13 @@ def select_pairs(
     selection = choose(rows, read_screenings(results, rows), settings, screen)
     if not selection.chosen:
         raise BadInputError(
-            "no candidate was accepted", code="nobody_accepted", file=candidates,
-            expected="one that passes all gates", found=f"{len(rows)} rejected",
+            "no candidate was accepted",
+            code="nobody_accepted",
+            file=candidates,
+            expected="one that passes all gates",
+            found=f"{len(rows)} rejected",
             remedy="look at the verdicts of the screening and at the limits of 'screen'",
-        )  # fmt: skip
+        )
     folder = results / "cohort"
     cases = [str(row["case"]) for row in selection.chosen]
     names = published_names(folder / "names.tsv", cases, seed=seed)

@@ -15,9 +15,15 @@ from lcsd.io.points import read_point_pairs
 from lcsd.settings.select import SelectSettings
 
 COLUMNS = (
-    "rank", "case", "median_displacement_mm", "correspondences", "kept_share",
-    "inconsistency_median_mm", "verdict", "code",
-)  # fmt: skip
+    "rank",
+    "case",
+    "median_displacement_mm",
+    "correspondences",
+    "kept_share",
+    "inconsistency_median_mm",
+    "verdict",
+    "code",
+)
 
 FIGURES = ("keypoints", "kept", "inconsistency_median_mm")
 """What is read of the last stage in ``correspondences.json``."""
@@ -41,9 +47,12 @@ def _last_stage(record: dict[str, Any], path: Path) -> dict[str, Any]:
     last: dict[str, Any] = record.get(f"stage_{count}") or {}
     if not all(isinstance(last.get(name), int | float) for name in FIGURES):
         raise BadInputError(
-            "not the figures of corrfield", code="bad_figures", file=path,
-            expected="a file of lcsd correspond", remedy="remove it and build the case again",
-        )  # fmt: skip
+            "not the figures of corrfield",
+            code="bad_figures",
+            file=path,
+            expected="a file of lcsd correspond",
+            remedy="remove it and build the case again",
+        )
     return last
 
 
@@ -54,15 +63,12 @@ def _judged(case: str, folder: Path, settings: SelectSettings) -> dict[str, obje
     figures = _last_stage(read_json(path), path)
     kept = figures["kept"] / max(1, figures["keypoints"])
     gates = [
-        in_range(
-            "correspondences", len(pairs), low=settings.correspondences_least, high=None
-        ),
+        in_range("correspondences", len(pairs), low=settings.correspondences_least, high=None),
         in_range("kept_share", kept, low=settings.kept_least, high=None),
         in_range(
-            "inconsistency_median_mm", figures["inconsistency_median_mm"],
-            low=None, high=settings.inconsistency_most_mm,
+            "inconsistency_median_mm", figures["inconsistency_median_mm"], low=None, high=settings.inconsistency_most_mm
         ),
-    ]  # fmt: skip
+    ]
     broken = [gate["name"] for gate in gates if not gate["passed"]]
     length = float(np.median(np.linalg.norm(pairs.moving - pairs.fixed, axis=1)))
     return {
@@ -77,15 +83,17 @@ def _judged(case: str, folder: Path, settings: SelectSettings) -> dict[str, obje
 
 def _pool_cases(manifest: Path, settings: SelectSettings) -> list[str]:
     cases = [
-        pair.case
-        for pair in read_pairs(manifest)
-        if pair.role == "test_pool" and pair.case not in settings.exclude
+        pair.case for pair in read_pairs(manifest) if pair.role == "test_pool" and pair.case not in settings.exclude
     ]
     if not cases:
         raise BadInputError(
-            "the manifest has no test pool", code="empty_table", file=manifest, field="role",
-            expected="rows of role test_pool", remedy="sample a test pool by cohort.test_pool",
-        )  # fmt: skip
+            "the manifest has no test pool",
+            code="empty_table",
+            file=manifest,
+            field="role",
+            expected="rows of role test_pool",
+            remedy="sample a test pool by cohort.test_pool",
+        )
     return cases
 
 
@@ -111,9 +119,12 @@ def judge_pool(results: Path, manifest: Path, settings: SelectSettings) -> Pool:
         shown = ", ".join(unfinished[:5]) + (", ..." if len(unfinished) > 5 else "")
         raise WorkError(
             f"{len(unfinished)} of {len(cases)} cases of the test pool are not finished",
-            code="unfinished_cases", file=results / "cases", found=shown,
-            expected="correspondences or a rejection of every case", remedy="finish the build",
-        )  # fmt: skip
+            code="unfinished_cases",
+            file=results / "cases",
+            found=shown,
+            expected="correspondences or a rejection of every case",
+            remedy="finish the build",
+        )
     rows = [_judged(case, tables[case], settings) for case in cases if case not in quarantined]
     good = [row for row in rows if not row["verdict"]]
     good.sort(key=lambda row: (-float(str(row["median_displacement_mm"])), str(row["case"])))

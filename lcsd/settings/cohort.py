@@ -27,9 +27,7 @@ SHARP_KERNELS = {
 class CohortSettings(Settings):
     """Pairs of NLST scans from the index of the Imaging Data Commons."""
 
-    index: Path | None = Field(
-        None, description="main index (.parquet); null takes the package idc-index-data's"
-    )
+    index: Path | None = Field(None, description="main index (.parquet); null takes the package idc-index-data's")
     volume_geometry_index: Path | None = Field(
         None, description="volume_geometry_index (.parquet); null leaves spacing unchecked"
     )
@@ -43,9 +41,7 @@ class CohortSettings(Settings):
     moving_time: TimePoint = Field(
         "T1", description="time point of the follow-up; two neighbours are about one year apart"
     )
-    kinds: list[str] = Field(
-        ["OPA"], description="codes of the series description that are taken; OPA: original axial"
-    )
+    kinds: list[str] = Field(["OPA"], description="codes of the series description that are taken; OPA: original axial")
     soft_kernels: dict[str, list[str]] = Field(
         SOFT_KERNELS, description="soft kernels of each maker (GE, SE, PH, TO), the best first"
     )
@@ -53,15 +49,11 @@ class CohortSettings(Settings):
         SHARP_KERNELS, description="sharp kernels of each maker, the best first"
     )
     other_kernels: Literal["last", "refuse"] = Field(
-        "last",
-        description="kernels that are not soft: taken where a patient has nothing better, or "
-        "refused",
+        "last", description="kernels that are not soft: taken where a patient has nothing better, or refused"
     )
     thickness_most_mm: float = Field(2.5, gt=0, description="largest slice thickness, mm")
     slices_least: int = Field(100, ge=1, description="fewest images of a series, count")
-    gantry_tilt_most_deg: float = Field(
-        0.1, ge=0, description="largest tilt of the gantry, degrees; needs ct_index"
-    )
+    gantry_tilt_most_deg: float = Field(0.1, ge=0, description="largest tilt of the gantry, degrees; needs ct_index")
     published_segmentation: Literal["ignore", "require"] = Field(
         "ignore",
         description="require: series need a published segmentation, so that their lung masks can "
@@ -70,12 +62,9 @@ class CohortSettings(Settings):
     train: int = Field(1200, ge=0, description="pairs sampled for training, count")
     test_pool: int = Field(100, ge=0, description="pairs sampled for the test pool, count")
     test_pool_share: float = Field(
-        0.1, gt=0, lt=1,
-        description="share of patients that chance gives to the test pool and never to training",
-    )  # fmt: skip
-    bandwidth_mbit_s: float = Field(
-        100.0, gt=0, description="network speed of the download estimate, Mbit/s"
+        0.1, gt=0, lt=1, description="share of patients that chance gives to the test pool and never to training"
     )
+    bandwidth_mbit_s: float = Field(100.0, gt=0, description="network speed of the download estimate, Mbit/s")
     egress_usd_per_gb: float = Field(
         0.0, ge=0, description="price of reading the buckets, US dollars per GB (10^9 bytes)"
     )
@@ -84,15 +73,13 @@ class CohortSettings(Settings):
     def _consistent(self) -> "CohortSettings":
         if self.fixed_time >= self.moving_time:
             raise ValueError(
-                f"fixed_time ({self.fixed_time}) must be before moving_time ({self.moving_time}); "
-                "swap them"
+                f"fixed_time ({self.fixed_time}) must be before moving_time ({self.moving_time}); swap them"
             )
         for maker, names in self.soft_kernels.items():
             soft = {name.upper() for name in names}
             both = soft & {name.upper() for name in self.sharp_kernels.get(maker, [])}
             if both:
                 raise ValueError(
-                    f"kernel {min(both)} of {maker} is in soft_kernels and in sharp_kernels; "
-                    "remove it from one"
+                    f"kernel {min(both)} of {maker} is in soft_kernels and in sharp_kernels; remove it from one"
                 )
         return self

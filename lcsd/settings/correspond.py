@@ -14,15 +14,12 @@ class CorrespondSettings(Settings):
         (16, 8), description="L: displacements searched to each side, in steps of q, count"
     )
     cube: tuple[int, ...] = Field(
-        (4, 2),
-        description="N: keypoints are the largest within this distance along each axis, voxels",
+        (4, 2), description="N: keypoints are the largest within this distance along each axis, voxels"
     )
     quantisation: tuple[int, ...] = Field(
         (2, 1), description="Q: step between displacements and between patch samples, voxels"
     )
-    patch_radius: tuple[int, ...] = Field(
-        (3, 2), description="R: half the edge of the compared patch, voxels"
-    )
+    patch_radius: tuple[int, ...] = Field((3, 2), description="R: half the edge of the compared patch, voxels")
     transform: tuple[Literal["n", "r"], ...] = Field(
         ("n", "n"), description="T: n non-rigid (thin-plate spline) or r rigid motion per stage"
     )
@@ -30,64 +27,51 @@ class CorrespondSettings(Settings):
     beta: float = Field(150.0, gt=0, description="intensity difference worth one voxel, HU")
     gamma: float = Field(5.0, gt=0, le=1e4, description="sharpness of the soft minimum, no unit")
     tps_lambda: float = Field(
-        0.0, ge=0,
-        description="lambda: smoothing of the spline on coordinates scaled to [-1, 1], no unit",
-    )  # fmt: skip
-    sigma: float = Field(1.4, gt=0, description="Gaussian of the structure tensor, voxels")
-    keypoint_threshold: float = Field(
-        1e-8, ge=0, description="least distinctiveness of a keypoint, (HU / voxel)^2"
+        0.0, ge=0, description="lambda: smoothing of the spline on coordinates scaled to [-1, 1], no unit"
     )
+    sigma: float = Field(1.4, gt=0, description="Gaussian of the structure tensor, voxels")
+    keypoint_threshold: float = Field(1e-8, ge=0, description="least distinctiveness of a keypoint, (HU / voxel)^2")
     erosion: int = Field(
-        4, ge=1,
+        4,
+        ge=1,
         description="keypoints lie in the mask after so many erosions by one voxel, count; the "
         "pleura slides, so patches across it fit nowhere (the published program erodes once)",
-    )  # fmt: skip
-    mind_step: int = Field(
-        1, ge=1, description="distance of the neighbours that MIND compares, voxels"
     )
+    mind_step: int = Field(1, ge=1, description="distance of the neighbours that MIND compares, voxels")
     mind_sigma: float = Field(1.0, gt=0, description="Gaussian patch of MIND, voxels")
     neighbours: int = Field(10, ge=1, description="nearest neighbours offered to the tree, count")
     tps_grid_step: int = Field(3, ge=1, description="the spline is evaluated every so many voxels")
     consistency_mm: float = Field(
-        3.0, gt=0,
-        description="forward-backward distance at which a correspondence's weight is 1/e, mm",
-    )  # fmt: skip
+        3.0, gt=0, description="forward-backward distance at which a correspondence's weight is 1/e, mm"
+    )
     reject_mm: float | None = Field(
-        6.0, gt=0,
+        6.0,
+        gt=0,
         description="correspondences with a larger forward-backward distance are dropped, mm; "
         "none keeps all, and so does a stage in which none is trusted",
-    )  # fmt: skip
+    )
 
     outlier_mm: float | None = Field(
-        3.0, gt=0,
+        3.0,
+        gt=0,
         description="correspondences farther than this from the affine fit of their neighbours' "
         "motion are dropped, mm; none keeps all",
-    )  # fmt: skip
+    )
     outlier_neighbours: int = Field(24, ge=6, description="neighbours of that fit, count")
     outlier_rounds: int = Field(10, ge=1, le=50, description="rounds of that judgement, count")
 
-    refine: bool = Field(
-        True, description="refine the dense motion continuously after a non-rigid last stage"
-    )
-    refine_step: int = Field(
-        2, ge=1, le=8, description="the correction is estimated at every so many voxels"
-    )
+    refine: bool = Field(True, description="refine the dense motion continuously after a non-rigid last stage")
+    refine_step: int = Field(2, ge=1, le=8, description="the correction is estimated at every so many voxels")
     refine_smoothness: float = Field(
-        0.1, gt=0,
-        description="cost of one voxel of difference between neighbouring corrections, squared "
-        "MIND difference",
-    )  # fmt: skip
-    refine_blur: float = Field(
-        1.0, ge=0, description="Gaussian over which corrections share evidence, steps"
-    )
-    refine_robust: float = Field(
-        0.5,
+        0.1,
         gt=0,
-        description="squared MIND difference, sum of channels, at which a voxel counts half",
+        description="cost of one voxel of difference between neighbouring corrections, squared MIND difference",
     )
-    refine_rounds: int = Field(
-        8, ge=1, le=100, description="linearisations of the refinement, count"
+    refine_blur: float = Field(1.0, ge=0, description="Gaussian over which corrections share evidence, steps")
+    refine_robust: float = Field(
+        0.5, gt=0, description="squared MIND difference, sum of channels, at which a voxel counts half"
     )
+    refine_rounds: int = Field(8, ge=1, le=100, description="linearisations of the refinement, count")
 
     @model_validator(mode="after")
     def _consistent(self) -> "CorrespondSettings":

@@ -6,11 +6,7 @@ from pydantic import Field, model_validator
 
 from lcsd.settings.base import Settings
 
-LCSD500 = {
-    "dense": (25_400, 132_300, 72_600),
-    "sparse": (9_000, 22_000, 11_300),
-    "corrfield": (1_100, 3_600, 2_100),
-}
+LCSD500 = {"dense": (25_400, 132_300, 72_600), "sparse": (9_000, 22_000, 11_300), "corrfield": (1_100, 3_600, 2_100)}
 """Points per cloud, minimum, maximum and mean: Heinrich et al., ICCV 2023, supplement, Table 1."""
 
 
@@ -26,11 +22,7 @@ class Limits(Settings):
 
     @model_validator(mode="after")
     def _in_order(self) -> "Limits":
-        given = [
-            value
-            for value in (self.least, self.usual_least, self.usual_most, self.most)
-            if value is not None
-        ]
+        given = [value for value in (self.least, self.usual_least, self.usual_most, self.most) if value is not None]
         if given != sorted(given):
             raise ValueError("limits must not fall: least <= usual_least <= usual_most <= most")
         return self
@@ -51,10 +43,7 @@ class GatesSettings(Settings):
         Limits(least=0.4, usual_least=0.6),
         description="share of the lung with the lesser share against that of the other, of 1",
     )
-    inside: Limits = Field(
-        Limits(least=0.8, usual_least=0.95),
-        description="vessel voxels within the lung mask, of 1",
-    )
+    inside: Limits = Field(Limits(least=0.8, usual_least=0.95), description="vessel voxels within the lung mask, of 1")
     largest: Limits = Field(
         Limits(least=0.02, usual_least=0.1),
         description="largest connected piece of the vessels, of 1; crumbs are noise",

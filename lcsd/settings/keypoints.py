@@ -17,9 +17,8 @@ class KeypointsSettings(Settings):
     sigma_limit: float = Field(5.0, gt=0, description="last density weight tried, 1/voxel")
     min_points: int = Field(9000, ge=1, description="points that must stay, count")
     tie_tolerance: float = Field(
-        1e-9, ge=0, lt=1e-3,
-        description="relative difference below which two densities are equal, no unit",
-    )  # fmt: skip
+        1e-9, ge=0, lt=1e-3, description="relative difference below which two densities are equal, no unit"
+    )
     on_shortage: Literal["error", "all"] = Field(
         "all",
         description="fewer than min_points at sigma_limit or in the dense cloud: stop with an "
@@ -32,7 +31,6 @@ class KeypointsSettings(Settings):
             raise ValueError(f"j ({self.j}) must not exceed k ({self.k}); lower j or raise k")
         if self.sigma_limit < self.sigma_start:
             raise ValueError(
-                f"sigma_limit ({self.sigma_limit}) is below sigma_start ({self.sigma_start}); "
-                "raise sigma_limit"
+                f"sigma_limit ({self.sigma_limit}) is below sigma_start ({self.sigma_start}); raise sigma_limit"
             )
         return self

@@ -27,17 +27,14 @@ class CpdSettings(Settings):
     """Coherent point drift (Myronenko and Song, 2010), by the package pycpd."""
 
     points: int = Field(
-        2000, ge=10, le=20_000,
-        description="points of each cloud that take part; memory and time grow with their square, "
-        "count",
-    )  # fmt: skip
+        2000,
+        ge=10,
+        le=20_000,
+        description="points of each cloud that take part; memory and time grow with their square, count",
+    )
     beta_mm: float = Field(60.0, gt=0, description="width of the Gaussian that couples motion, mm")
-    stiffness: float = Field(
-        1000.0, gt=0, description="weight of coherent motion (lambda), no unit"
-    )
-    outliers: float = Field(
-        0.1, ge=0, lt=1, description="assumed share of points without partner, of 1"
-    )
+    stiffness: float = Field(1000.0, gt=0, description="weight of coherent motion (lambda), no unit")
+    outliers: float = Field(0.1, ge=0, lt=1, description="assumed share of points without partner, of 1")
     iterations: int = Field(100, ge=1, description="rounds of expectation maximisation, count")
 
 
@@ -58,65 +55,56 @@ class RegisterSettings(Settings):
         "(affine), their means (translation), or none",
     )
     levels: tuple[RegisterLevel, ...] = Field(
-        _levels(
-            (6.0, 10.0, 1.0, 30), (4.0, 7.0, 1.0, 30), (2.5, 6.0, 0.8, 30), (2.0, 5.0, 0.8, 40)
-        ),
-        description="resolutions from coarse to fine (raster_mm, flow_mm, sigma_voxels, "
-        "iterations)",
-    )  # fmt: skip
-    passes: Literal[1, 2] = Field(
-        2, description="runs of Adam, count; the second starts from the result of the first"
+        _levels((6.0, 10.0, 1.0, 30), (4.0, 7.0, 1.0, 30), (2.5, 6.0, 0.8, 30), (2.0, 5.0, 0.8, 40)),
+        description="resolutions from coarse to fine (raster_mm, flow_mm, sigma_voxels, iterations)",
     )
+    passes: Literal[1, 2] = Field(2, description="runs of Adam, count; the second starts from the result of the first")
     second_levels: tuple[RegisterLevel, ...] = Field(
         _levels((1.2, 4.0, 0.8, 40)), description="resolutions of the second run, as levels"
     )
     fast_levels: tuple[RegisterLevel, ...] = Field(
-        _levels((6.0, 10.0, 1.0, 25), (2.5, 4.0, 0.8, 35)),
-        description="resolutions where effort is fast, as levels",
+        _levels((6.0, 10.0, 1.0, 25), (2.5, 4.0, 0.8, 35)), description="resolutions where effort is fast, as levels"
     )
     learning_rate_mm: float = Field(0.3, gt=0, description="first Adam step, mm")
-    final_rate_share: float = Field(
-        0.1, gt=0, le=1, description="last Adam step over the first, cosine between, of 1"
-    )
+    final_rate_share: float = Field(0.1, gt=0, le=1, description="last Adam step over the first, cosine between, of 1")
     stop_share: float = Field(
-        0.0, ge=0, lt=1,
+        0.0,
+        ge=0,
+        lt=1,
         description="a level ends early when its objective fell by less than this share of itself "
         "over the last 10 steps; 0 runs all steps, of 1",
-    )  # fmt: skip
+    )
     max_points: int = Field(
-        300_000, ge=100,
+        300_000,
+        ge=100,
         description="larger clouds are thinned to a random subset of this size for the "
         "optimisation; the motion is given at all points, count",
-    )  # fmt: skip
+    )
     saturation: float = Field(
-        0.5, ge=0,
+        0.5,
+        ge=0,
         description="slope of the saturation per typical density of a cloud; 0 compares the "
         "densities themselves, no unit",
-    )  # fmt: skip
-    norm: Literal["l1", "l2"] = Field(
-        "l1", description="difference of the rasters: absolute (l1) or squared (l2)"
     )
+    norm: Literal["l1", "l2"] = Field("l1", description="difference of the rasters: absolute (l1) or squared (l2)")
     balance: float = Field(
-        0.3, ge=0, le=1,
+        0.3,
+        ge=0,
+        le=1,
         description="share of the local point density that is divided out, so that the hilum does "
         "not outweigh the periphery, of 1",
-    )  # fmt: skip
-    use_labels: bool = Field(
-        True, description="compare each structure with its own kind where both clouds have labels"
     )
+    use_labels: bool = Field(True, description="compare each structure with its own kind where both clouds have labels")
     symmetric: bool = Field(
-        False,
-        description="move both clouds to the middle by one velocity field, whose inverse is known",
+        False, description="move both clouds to the middle by one velocity field, whose inverse is known"
     )
     flow_mean_width: int = Field(
         7, ge=1, description="odd width of the running mean over the displacement grid, voxels"
     )
     flow_mean_times: int = Field(2, ge=1, description="how often that mean is applied, count")
     smoothness_mm2: float = Field(
-        40.0, ge=0,
-        description="weight of the motion's mean squared second derivatives against the distance, "
-        "square mm",
-    )  # fmt: skip
+        40.0, ge=0, description="weight of the motion's mean squared second derivatives against the distance, square mm"
+    )
     extrapolator: Literal["own", "divroc", "knn", "tps"] = Field(
         "own",
         description="dense field from the motion of the points: the method's own model (own), "
@@ -151,13 +139,10 @@ class ExtrapolateSettings(Settings):
     finest_mm: float = Field(4.0, gt=0, description="spacing of the finest grid, mm")
     levels: int = Field(5, ge=1, le=8, description="grids, each twice as coarse as the next, count")
     stiffness_mm: float = Field(
-        0.1, gt=0,
+        0.1,
+        gt=0,
         description="weight of the squared second derivatives over the volume against the squared "
         "residuals of the points, mm",
-    )  # fmt: skip
-    rounds: int = Field(
-        3, ge=1, le=100, description="times the residual at the points is solved for again, count"
     )
-    steps: int = Field(
-        20, ge=1, le=10_000, description="conjugate gradient steps of each solution at most, count"
-    )
+    rounds: int = Field(3, ge=1, le=100, description="times the residual at the points is solved for again, count")
+    steps: int = Field(20, ge=1, le=10_000, description="conjugate gradient steps of each solution at most, count")

@@ -12,39 +12,31 @@ class ReleaseSettings(Settings):
     """The publishable dataset; none of these changes a point or a voxel."""
 
     name: str = Field(
-        "lcsd", pattern=r"^(?:[a-z][a-z0-9_-]{0,30})$",
+        "lcsd",
+        pattern=r"^(?:[a-z][a-z0-9_-]{0,30})$",
         description="short name of the dataset: lower-case letters, digits, _ and -",
-    )  # fmt: skip
-    title: str = Field(
-        "Longitudinal lung vessel point clouds", min_length=1, description="title on the card"
     )
-    version: str = Field(
-        "1.0.0",
-        pattern=r"^(?:[0-9]+\.[0-9]+\.[0-9]+)$",
-        description="version of the dataset: a.b.c",
-    )
+    title: str = Field("Longitudinal lung vessel point clouds", min_length=1, description="title on the card")
+    version: str = Field("1.0.0", pattern=r"^(?:[0-9]+\.[0-9]+\.[0-9]+)$", description="version of the dataset: a.b.c")
     source: Literal["nlst", "phantom", "own"] = Field(
         "own",
         description="what the scans are: nlst (its citations are added), phantom (synthetic) or "
         "own; nothing is guessed",
     )
     licence: str = Field(
-        "CC-BY-4.0", pattern=r"^(?:[A-Za-z0-9.+-]+)$",
+        "CC-BY-4.0",
+        pattern=r"^(?:[A-Za-z0-9.+-]+)$",
         description="licence of the dataset, SPDX identifier; yours to give where source is own",
-    )  # fmt: skip
-    creators: tuple[str, ...] = Field(
-        (), description="names of the persons or institutions that publish the dataset"
     )
-    url: str | None = Field(
-        None, pattern=r"^(?:https?://\S+)$", description="address where the dataset will be found"
-    )
+    creators: tuple[str, ...] = Field((), description="names of the persons or institutions that publish the dataset")
+    url: str | None = Field(None, pattern=r"^(?:https?://\S+)$", description="address where the dataset will be found")
     date: str | None = Field(
-        None, pattern=r"^(?:[0-9]{4}-[0-9]{2}-[0-9]{2})$",
+        None,
+        pattern=r"^(?:[0-9]{4}-[0-9]{2}-[0-9]{2})$",
         description="date of publication, YYYY-MM-DD; never taken from the clock",
-    )  # fmt: skip
+    )
     images: bool = Field(
-        False,
-        description="publish the CT scans on the common grid, too, HU; only if you may and want to",
+        False, description="publish the CT scans on the common grid, too, HU; only if you may and want to"
     )
     viewer: bool = Field(True, description="add each cloud as .vtp for viewers such as ParaView")
     archive: bool = Field(True, description="add the whole folder as one .zip beside it")

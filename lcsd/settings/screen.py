@@ -15,12 +15,8 @@ class ScreenSettings(Settings):
         description="lung masks of candidates: made by the stage lungs, or the IDC's published "
         "segmentations, which selected cases keep",
     )
-    spacing_mm: float = Field(
-        3.0, ge=1, le=6, description="voxels of the alignment and of the Dice coefficient, mm"
-    )
-    lungs_least: int | None = Field(
-        2, ge=1, le=2, description="fewest lungs in each scan, count; null: off"
-    )
+    spacing_mm: float = Field(3.0, ge=1, le=6, description="voxels of the alignment and of the Dice coefficient, mm")
+    lungs_least: int | None = Field(2, ge=1, le=2, description="fewest lungs in each scan, count; null: off")
     volume_least_l: float | None = Field(
         1.5, ge=0, description="least volume of both lungs in each scan, litres; null: off"
     )
@@ -28,38 +24,34 @@ class ScreenSettings(Settings):
         10.0, gt=0, description="largest volume of both lungs in each scan, litres; null: off"
     )
     volume_ratio_least: float | None = Field(
-        0.5, ge=0, le=1,
-        description="least ratio of the smaller to the larger of the two scans' volumes, of 1; "
-        "null: off",
-    )  # fmt: skip
+        0.5,
+        ge=0,
+        le=1,
+        description="least ratio of the smaller to the larger of the two scans' volumes, of 1; null: off",
+    )
     balance_least: float | None = Field(
-        0.4, ge=0, le=1,
-        description="least ratio of the smaller to the larger lung of a scan, of 1; null: off",
-    )  # fmt: skip
+        0.4, ge=0, le=1, description="least ratio of the smaller to the larger lung of a scan, of 1; null: off"
+    )
     balance_change_least: float | None = Field(
-        0.7, ge=0, le=1,
+        0.7,
+        ge=0,
+        le=1,
         description="least agreement of both scans' ratio of right to left lung (smaller to larger "
         "ratio), of 1; null: off",
-    )  # fmt: skip
+    )
     border_most_cm2: float | None = Field(
-        20.0, ge=0,
-        description="largest area of lung on one face of a scan, where it is cut, cm2; null: off",
-    )  # fmt: skip
+        20.0, ge=0, description="largest area of lung on one face of a scan, where it is cut, cm2; null: off"
+    )
     shared_least: float | None = Field(
-        0.9, ge=0, le=1,
-        description="least share of each mask that both scans show after alignment, of 1; "
-        "null: off",
-    )  # fmt: skip
+        0.9, ge=0, le=1, description="least share of each mask that both scans show after alignment, of 1; null: off"
+    )
     dice_least: float | None = Field(
-        0.6, ge=0, le=1,
-        description="least Dice coefficient of the aligned masks, of 1; null: off",
-    )  # fmt: skip
+        0.6, ge=0, le=1, description="least Dice coefficient of the aligned masks, of 1; null: off"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> "ScreenSettings":
         least, most = self.volume_least_l, self.volume_most_l
         if least is not None and most is not None and least >= most:
-            raise ValueError(
-                f"volume_least_l ({least}) must be below volume_most_l ({most}); swap them"
-            )
+            raise ValueError(f"volume_least_l ({least}) must be below volume_most_l ({most}); swap them")
         return self

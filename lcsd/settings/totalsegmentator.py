@@ -22,15 +22,15 @@ class TotalSegmentatorSettings(Settings):
         "the one in the user's configuration folder, if it is there",
     )
     robust_crop: bool = Field(
-        False,
-        description="find the lungs for the crop with the 3 mm model (dataset 297) instead of the "
-        "6 mm one (298)",
+        False, description="find the lungs for the crop with the 3 mm model (dataset 297) instead of the 6 mm one (298)"
     )
     resampling_order: int = Field(
-        1, ge=0, le=3,
+        1,
+        ge=0,
+        le=3,
         description="order of the spline that brings the scan to a model's voxel size, no unit "
         "(TotalSegmentator's default: 1 since 2.16, 3 before)",
-    )  # fmt: skip
+    )
     limit_s: float = Field(7200.0, gt=0, description="the run is ended after this, seconds")
 
 
@@ -39,12 +39,9 @@ class VesselTaskSettings(TotalSegmentatorSettings):
 
     task: Literal["lung_vessels_LEGACY", "lung_vessels"] = Field(
         "lung_vessels_LEGACY",
-        description="lung_vessels_LEGACY: the model of LCSD500, one label; lung_vessels: arteries "
-        "(1) and veins (2)",
+        description="lung_vessels_LEGACY: the model of LCSD500, one label; lung_vessels: arteries (1) and veins (2)",
     )
-    outside_mm: float = Field(
-        0.0, ge=0, description="vessels further than this outside the lung mask are cut, mm"
-    )
+    outside_mm: float = Field(0.0, ge=0, description="vessels further than this outside the lung mask are cut, mm")
 
 
 class LobeTaskSettings(TotalSegmentatorSettings):

@@ -12,32 +12,25 @@ class ObjectnessSettings(Settings):
     """Tubularity filter; the defaults were chosen on the phantom's truth (seeds 0 and 20)."""
 
     scales_mm: tuple[float, ...] = Field(
-        (0.0,), min_length=1,
-        description="Gaussian sigmas before the Hessian, mm; 0 takes the voxels as they are",
-    )  # fmt: skip
+        (0.0,), min_length=1, description="Gaussian sigmas before the Hessian, mm; 0 takes the voxels as they are"
+    )
     objectness_weight: float = Field(
         4.0, ge=0, description="HU of contrast that one unit of objectness (HU) is worth, no unit"
     )
     noise_factor: float = Field(
-        11.0, ge=0,
+        11.0,
+        ge=0,
         description="a vessel voxel's score (contrast + weighted objectness) exceeds the score's "
         "median absolute deviation in the lungs this many times, no unit",
-    )  # fmt: skip
+    )
     least_hu: float = Field(
-        200.0,
-        gt=0,
-        description="a vessel voxel's score is at least this, however low the noise, HU",
+        200.0, gt=0, description="a vessel voxel's score is at least this, however low the noise, HU"
     )
     seed_factor: float = Field(
-        1.5, ge=1,
-        description="each vessel reaches this many times the voxels' threshold somewhere, no unit",
-    )  # fmt: skip
-    margin_mm: float = Field(
-        3.2, ge=0, description="vessels lie further than this from voxels outside the lungs, mm"
+        1.5, ge=1, description="each vessel reaches this many times the voxels' threshold somewhere, no unit"
     )
-    min_volume_mm3: float = Field(
-        10.0, ge=0, description="smaller connected pieces are noise, cubic mm"
-    )
+    margin_mm: float = Field(3.2, ge=0, description="vessels lie further than this from voxels outside the lungs, mm")
+    min_volume_mm3: float = Field(10.0, ge=0, description="smaller connected pieces are noise, cubic mm")
 
     @field_validator("scales_mm")
     @classmethod
@@ -52,12 +45,7 @@ class VesselsSettings(Settings):
 
     backend: Literal["objectness", "totalsegmentator"] = Field(
         "objectness",
-        description="what segments: objectness (tubularity filter, built in) or totalsegmentator "
-        "(needs its weights)",
+        description="what segments: objectness (tubularity filter, built in) or totalsegmentator (needs its weights)",
     )
-    objectness: ObjectnessSettings = Field(
-        ObjectnessSettings(), description="where backend is objectness"
-    )
-    totalsegmentator: VesselTaskSettings = Field(
-        VesselTaskSettings(), description="where backend is totalsegmentator"
-    )
+    objectness: ObjectnessSettings = Field(ObjectnessSettings(), description="where backend is objectness")
+    totalsegmentator: VesselTaskSettings = Field(VesselTaskSettings(), description="where backend is totalsegmentator")

@@ -26,13 +26,7 @@ from lcsd.device import check_device, peak_memory_gib
 from lcsd.errors import WorkError
 from lcsd.io.files import write_json
 from lcsd.totalsegmentator.failures import error_parts, explained
-from lcsd.totalsegmentator.models import (
-    CHECKPOINT,
-    MODELS,
-    Model,
-    package_versions,
-    unknown_version,
-)
+from lcsd.totalsegmentator.models import CHECKPOINT, MODELS, Model, package_versions, unknown_version
 from lcsd.totalsegmentator.weights import other_task, truncated
 
 PIPE_BYTES = 1 << 16
@@ -40,9 +34,7 @@ PIPE_BYTES = 1 << 16
 REMOVALS = 3
 """How often the folder of a job whose parent is gone is removed."""
 
-FOREIGN_OBJECT = re.compile(
-    r"(?i:unsupported) (?:global: )?GLOBAL (?P<name>[\w.]+)|but got <class '(?P<kind>[\w.]+)'"
-)
+FOREIGN_OBJECT = re.compile(r"(?i:unsupported) (?:global: )?GLOBAL (?P<name>[\w.]+)|but got <class '(?P<kind>[\w.]+)'")
 """How torch names what it does not read from a checkpoint of plain values."""
 
 
@@ -87,15 +79,17 @@ def plain_reader(read: Callable[..., dict[str, Any]]) -> Callable[..., dict[str,
     A checkpoint is a pickle. nnU-Net reads it in the way that lets it run any program, and anew
     for each scan. Numbers and texts of numpy are all that its own hold besides what torch allows.
     """
-    import numpy as np  # noqa: PLC0415
-    from torch.serialization import safe_globals  # noqa: PLC0415
+    import numpy as np
+    from torch.serialization import safe_globals
 
     codes = "?U" + np.typecodes["AllInteger"] + np.typecodes["AllFloat"]
     scalar = np.float64(0).__reduce__()[0]
     plain: list[Any] = [
-        (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"),
-        np.dtype, *{type(np.dtype(code)) for code in codes},
-    ]  # fmt: skip
+        (scalar, "numpy.core.multiarray.scalar"),
+        (scalar, "numpy._core.multiarray.scalar"),
+        np.dtype,
+        *{type(np.dtype(code)) for code in codes},
+    ]
 
     @functools.cache
     def load(path: str) -> dict[str, Any]:
@@ -112,11 +106,9 @@ def predict_here() -> None:
 
     Otherwise it starts two pools of workers for each model and scan, which import torch anew.
     """
-    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor  # noqa: PLC0415
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-    def predict(
-        self: Any, scans: Any, results: Any, *, save_probabilities: bool, overwrite: bool, **_: Any
-    ) -> Any:
+    def predict(self: Any, scans: Any, results: Any, *, save_probabilities: bool, overwrite: bool, **_: Any) -> Any:
         # Named one by one: to list a folder it starts twelve processes.
         files = [[str(path)] for path in sorted(Path(scans).glob("*.nii.gz"))]
         return self.predict_from_files_sequential(files, results, save_probabilities, overwrite)
@@ -126,7 +118,7 @@ def predict_here() -> None:
 
 def check_checkpoint(path: Path, model: Model) -> str:
     """Return the trainer's name in a checkpoint; raise ``WorkError`` if it is not the model's."""
-    import torch  # noqa: PLC0415
+    import torch
 
     try:
         content = torch.load(path, weights_only=True)
@@ -140,10 +132,12 @@ def check_checkpoint(path: Path, model: Model) -> str:
             name = foreign and (foreign["name"] or foreign["kind"])
             raise WorkError(
                 "the checkpoint holds more than plain values and could run a program",
-                code="weights_not_plain", file=path, expected="what nnU-Net itself writes",
+                code="weights_not_plain",
+                file=path,
+                expected="what nnU-Net itself writes",
                 found=name or "a pickle of another kind",
                 remedy=f"delete {model.folder} and get it again: {model.command}",
-            ) from error  # fmt: skip
+            ) from error
         raise truncated(path, model, f"{type(error).__name__} at reading") from error
     heads = [name for name in weights if ".seg_layers." in name and name.endswith("weight")]
     if heads:
@@ -159,9 +153,9 @@ def check_trainer(name: str) -> None:
 
     Its search imports its modules one by one; one of them needs timm and torchvision.
     """
-    import torch  # noqa: PLC0415
-    import totalsegmentator.nnunet  # noqa: F401, PLC0415 - it adds trainers of its own
-    from nnunetv2.inference import predict_from_raw_data  # noqa: PLC0415
+    import torch
+    import totalsegmentator.nnunet  # noqa: F401 - it adds trainers of its own
+    from nnunetv2.inference import predict_from_raw_data
 
     try:
         predict_from_raw_data.recursive_find_trainer_class_by_name(name)
@@ -169,14 +163,14 @@ def check_trainer(name: str) -> None:
         why = " ".join(str(error).split())
         raise WorkError(
             f"nnU-Net cannot import the trainer {name} ({type(error).__name__}: {why})",
-            code="trainer_import", field="timm, torchvision",
-            remedy=f"install the torchvision that belongs to torch {torch.__version__}, from where "
-            "that torch came",
-        ) from error  # fmt: skip
+            code="trainer_import",
+            field="timm, torchvision",
+            remedy=f"install the torchvision that belongs to torch {torch.__version__}, from where that torch came",
+        ) from error
 
 
 def _package_function() -> Callable[..., Any]:
-    from totalsegmentator.python_api import totalsegmentator  # noqa: PLC0415
+    from totalsegmentator.python_api import totalsegmentator
 
     function: Callable[..., Any] = totalsegmentator
     return function
@@ -192,7 +186,7 @@ def ready(job: Mapping[str, Any], segment: Callable[..., Any] | None = None) -> 
     segment
         The package's function; imported if None.
     """
-    import torch  # noqa: PLC0415
+    import torch
 
     torch.set_num_threads(job["threads"])
     check_device(job["device"])
@@ -206,15 +200,13 @@ def ready(job: Mapping[str, Any], segment: Callable[..., Any] | None = None) -> 
     arguments = {**job["options"], "device": device}
     unknown = set(arguments) - set(signature(call).parameters)
     if unknown:
-        raise unknown_version(
-            package_versions()["totalsegmentator"], f"no option {', '.join(sorted(unknown))}"
-        )
+        raise unknown_version(package_versions()["totalsegmentator"], f"no option {', '.join(sorted(unknown))}")
     return functools.partial(call, **arguments)
 
 
 def run(call: Callable[..., Any], request: Mapping[str, str], device: str) -> dict[str, Any]:
     """Segment a request's ``input`` to its ``output``; return facts for the provenance."""
-    import torch  # noqa: PLC0415
+    import torch
 
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -225,9 +217,11 @@ def run(call: Callable[..., Any], request: Mapping[str, str], device: str) -> di
         used = torch.cuda.max_memory_allocated()
         if used == 0:
             raise WorkError(
-                "the GPU was not used although it was asked for", code="no_cuda", field="device",
+                "the GPU was not used although it was asked for",
+                code="no_cuda",
+                field="device",
                 remedy="use --device cpu, or check the driver",
-            )  # fmt: skip
+            )
         facts |= {"gpu": torch.cuda.get_device_name(), "gpu_memory_gib": round(used / 2**30, 3)}
     return facts
 
@@ -243,13 +237,13 @@ def main(job_file: Path) -> None:
         request = requests.get()
         try:
             if call is None:
-                import torch  # noqa: PLC0415
+                import torch
 
                 torch.load = plain_reader(torch.load)
                 call = ready(job)
             status = {"facts": run(call, request, job["device"])}
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it crosses to the parent
-            import traceback  # noqa: PLC0415
+            import traceback
 
             traceback.print_exception(error)
             status = {"error": error_parts(explained(error, job["device"]))}

@@ -6,9 +6,12 @@ from typing import Any
 from lcsd.errors import BadInputError, LcsdError, WorkError
 
 MEMORY_WORDS = (
-    "out of memory", "can't allocate memory", "insufficient available cpu ram",
-    "background workers died", "background workers are no longer alive",
-)  # fmt: skip
+    "out of memory",
+    "can't allocate memory",
+    "insufficient available cpu ram",
+    "background workers died",
+    "background workers are no longer alive",
+)
 """How torch and nnU-Net say in their RuntimeErrors that memory ran out."""
 
 ERROR_PARTS = ("what", "code", "file", "field", "expected", "found", "remedy")
@@ -21,10 +24,7 @@ def out_of_memory(device: str, why: str) -> WorkError:
         if device == "cuda"
         else "run fewer jobs at once (mem_mb of the rule in the profile), or use a larger machine"
     )
-    return WorkError(
-        f"TotalSegmentator ran out of memory ({why})", code="out_of_memory", field=device,
-        remedy=remedy,
-    )  # fmt: skip
+    return WorkError(f"TotalSegmentator ran out of memory ({why})", code="out_of_memory", field=device, remedy=remedy)
 
 
 def explained(error: BaseException, device: str) -> LcsdError:
@@ -40,9 +40,8 @@ def explained(error: BaseException, device: str) -> LcsdError:
     ):
         return out_of_memory(device, kind)
     return WorkError(
-        f"TotalSegmentator failed: {kind}: {text}", code="totalsegmentator_failed",
-        remedy="see the lines above",
-    )  # fmt: skip
+        f"TotalSegmentator failed: {kind}: {text}", code="totalsegmentator_failed", remedy="see the lines above"
+    )
 
 
 def error_parts(error: LcsdError) -> dict[str, Any]:

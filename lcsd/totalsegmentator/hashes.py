@@ -83,9 +83,13 @@ def read_record(path: Path) -> dict[str, str]:
     content = read_json(path).get("sha256")
     if not isinstance(content, dict) or not all(isinstance(v, str) for v in content.values()):
         raise BadInputError(
-            "not a record of hashes", code="bad_json", file=path, field="sha256",
-            expected="file name: SHA-256", remedy="write it with 'lcsd weights check DIR --record'",
-        )  # fmt: skip
+            "not a record of hashes",
+            code="bad_json",
+            file=path,
+            field="sha256",
+            expected="file name: SHA-256",
+            remedy="write it with 'lcsd weights check DIR --record'",
+        )
     return content
 
 
@@ -110,9 +114,12 @@ def check_hashes(folder: Path, models: Iterable[Model], record: Path | None) -> 
     for name, value in found.items():
         if expected.get(name, value) != value:
             raise WorkError(
-                "the file is not the one that was recorded", code="weights_changed",
-                file=folder / name, field="SHA-256", expected=expected[name], found=value,
-                remedy=f"get the weights again, or record these: lcsd weights check {folder} "
-                f"--record (record: {path})",
-            )  # fmt: skip
+                "the file is not the one that was recorded",
+                code="weights_changed",
+                file=folder / name,
+                field="SHA-256",
+                expected=expected[name],
+                found=value,
+                remedy=f"get the weights again, or record these: lcsd weights check {folder} --record (record: {path})",
+            )
     return found

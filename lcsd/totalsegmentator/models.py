@@ -59,21 +59,14 @@ class Model:
         return f"totalseg_download_weights -t {self.download}"
 
 
-VESSELS_LEGACY = Model(
-    258, "Dataset258_lung_vessels_248subj", "nnUNetTrainer", 2, "lung_vessels_LEGACY"
-)
-VESSELS = Model(
-    117, "Dataset117_lung_airways_arteries_veins_282subj", "nnUNetTrainerSkeletonRecall", 4,
-    "lung_vessels",
-)  # fmt: skip
+VESSELS_LEGACY = Model(258, "Dataset258_lung_vessels_248subj", "nnUNetTrainer", 2, "lung_vessels_LEGACY")
+VESSELS = Model(117, "Dataset117_lung_airways_arteries_veins_282subj", "nnUNetTrainerSkeletonRecall", 4, "lung_vessels")
 TOTAL_3MM = Model(
-    297, "Dataset297_TotalSegmentator_total_3mm_1559subj", "nnUNetTrainer_4000epochs_NoMirroring",
-    117, "total_fast",
-)  # fmt: skip
+    297, "Dataset297_TotalSegmentator_total_3mm_1559subj", "nnUNetTrainer_4000epochs_NoMirroring", 117, "total_fast"
+)
 TOTAL_6MM = Model(
-    298, "Dataset298_TotalSegmentator_total_6mm_1559subj", "nnUNetTrainer_4000epochs_NoMirroring",
-    117, "total_fast",
-)  # fmt: skip
+    298, "Dataset298_TotalSegmentator_total_6mm_1559subj", "nnUNetTrainer_4000epochs_NoMirroring", 117, "total_fast"
+)
 MODELS = (VESSELS_LEGACY, VESSELS, TOTAL_3MM, TOTAL_6MM)
 
 LOBES = {
@@ -139,17 +132,16 @@ class Task:
 
 
 TASKS = {
-    "lung_vessels_LEGACY": Task(
-        "lung_vessels_LEGACY", {1: "lung_vessels", 2: "lung_trachea_bronchia"}, VESSELS_LEGACY
-    ),
+    "lung_vessels_LEGACY": Task("lung_vessels_LEGACY", {1: "lung_vessels", 2: "lung_trachea_bronchia"}, VESSELS_LEGACY),
     "lung_vessels": Task(
         "lung_vessels",
         {1: "lung_airways", 2: "lung_airways_wall", 3: "lung_arteries", 4: "lung_veins"},
-        VESSELS, robust=True,
+        VESSELS,
+        robust=True,
     ),
     "lobes_fast": Task("total", LOBES, TOTAL_3MM, "fast", subset=tuple(LOBES.values())),
     "lobes_fastest": Task("total", LOBES, TOTAL_6MM, "fastest", subset=tuple(LOBES.values())),
-}  # fmt: skip
+}
 
 
 def package_versions() -> dict[str, str]:
@@ -160,9 +152,8 @@ def package_versions() -> dict[str, str]:
             found[name.lower()] = version(name)
         except PackageNotFoundError as error:
             raise WorkError(
-                f"{name} is not installed", code="no_totalsegmentator",
-                remedy=f"pip install {name}",
-            ) from error  # fmt: skip
+                f"{name} is not installed", code="no_totalsegmentator", remedy=f"pip install {name}"
+            ) from error
     return found
 
 
@@ -174,11 +165,8 @@ def check_meaning(task: Task) -> None:
     installed = package_versions()["totalsegmentator"]
     try:
         # Tables only: neither torch nor a model is loaded.
-        from totalsegmentator.map_tasks_config import (  # noqa: PLC0415
-            TASK_CONFIGS,
-            TASK_ID_WEIGHTS_CONFIGS,
-        )
-        from totalsegmentator.map_to_binary import class_map  # noqa: PLC0415
+        from totalsegmentator.map_tasks_config import TASK_CONFIGS, TASK_ID_WEIGHTS_CONFIGS
+        from totalsegmentator.map_to_binary import class_map
 
         entry = TASK_CONFIGS[task.task]
         entry = entry["sub_modes"][task.mode] if task.mode else entry
@@ -200,15 +188,15 @@ def check_meaning(task: Task) -> None:
     }
     for key, value in expected.items():
         if means[key] != value:
-            raise unknown_version(
-                installed, f"{key} of task {task.task} is {means[key]}, not {value}"
-            )
+            raise unknown_version(installed, f"{key} of task {task.task} is {means[key]}, not {value}")
 
 
 def unknown_version(installed: str, why: str) -> WorkError:
     """Return the error that an installed version does something else than lcsd expects."""
     return WorkError(
-        "this version's tasks mean something else", code="unknown_version",
-        field=f"{PACKAGE} {installed}", found=why,
+        "this version's tasks mean something else",
+        code="unknown_version",
+        field=f"{PACKAGE} {installed}",
+        found=why,
         remedy="install the version of constraints.txt",
-    )  # fmt: skip
+    )

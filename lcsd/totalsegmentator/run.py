@@ -25,13 +25,7 @@ from lcsd.settings.totalsegmentator import TotalSegmentatorSettings
 from lcsd.totalsegmentator.failures import error_of, out_of_memory
 from lcsd.totalsegmentator.hashes import check_hashes
 from lcsd.totalsegmentator.models import PLANS, Task, check_meaning, package_versions
-from lcsd.totalsegmentator.weights import (
-    HOME_VARIABLE,
-    WEIGHTS_VARIABLE,
-    check_weights,
-    link_weights,
-    weights_folder,
-)
+from lcsd.totalsegmentator.weights import HOME_VARIABLE, WEIGHTS_VARIABLE, check_weights, link_weights, weights_folder
 
 WORKERS = 1
 """Threads of the package that resample a scan and processes that write a result: none besides."""
@@ -177,10 +171,11 @@ class Session:
         while process.poll() is None and not status.exists():
             if time.monotonic() > end:
                 raise WorkError(
-                    "TotalSegmentator did not end in time", code="time_limit",
+                    "TotalSegmentator did not end in time",
+                    code="time_limit",
                     expected=f"at most {self._limit_s:g} s (setting limit_s)",
                     remedy="raise the limit, or look whether the machine is busy",
-                )  # fmt: skip
+                )
             time.sleep(POLL_S)
         with log.open("rb") as handle:
             handle.seek(before)
@@ -194,17 +189,23 @@ class Session:
         if process.returncode == -signal.SIGKILL:
             raise out_of_memory(self._device, "the system killed it")
         raise WorkError(
-            "TotalSegmentator ended without a result", code="totalsegmentator_failed",
-            found=f"exit code {process.returncode}", remedy="see the lines above",
-        )  # fmt: skip
+            "TotalSegmentator ended without a result",
+            code="totalsegmentator_failed",
+            found=f"exit code {process.returncode}",
+            remedy="see the lines above",
+        )
 
     def _start(self) -> subprocess.Popen[bytes]:
         with (self._job / "log.txt").open("wb") as log:
             self._process = subprocess.Popen(
                 [*CHILD, str(self._job / "job.json")],
-                stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
-                cwd=self._job, env=environment(self._job, self._threads), start_new_session=True,
-            )  # fmt: skip
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self._job,
+                env=environment(self._job, self._threads),
+                start_new_session=True,
+            )
         return self._process
 
     def end(self) -> None:
@@ -241,9 +242,7 @@ def session(task: Task, settings: TotalSegmentatorSettings, *, on: Compute) -> I
     check_weights(folder, models)
     on.progress("checking the weights")
     hashes = check_hashes(folder, models, settings.hashes)
-    options = task.options(
-        robust_crop=settings.robust_crop, resampling_order=settings.resampling_order
-    )
+    options = task.options(robust_crop=settings.robust_crop, resampling_order=settings.resampling_order)
     options |= {"nr_thr_resamp": WORKERS, "nr_thr_saving": WORKERS}
     numbers = [model.dataset for model in models]
     on.progress(f"{task.task} on {on.device} with datasets {', '.join(map(str, numbers))}")
@@ -252,9 +251,13 @@ def session(task: Task, settings: TotalSegmentatorSettings, *, on: Compute) -> I
         write_json(job / "home" / "config.json", HOME_CONFIG)
         link_weights(folder, models, job / "weights")
         content: dict[str, Any] = {
-            "folder": str(job), "weights": str(job / "weights"), "models": numbers,
-            "options": options, "device": on.device, "threads": on.threads,
-        }  # fmt: skip
+            "folder": str(job),
+            "weights": str(job / "weights"),
+            "models": numbers,
+            "options": options,
+            "device": on.device,
+            "threads": on.threads,
+        }
         write_json(job / "job.json", content)
         ready = Session(job, task, {**content, "hashes": hashes}, limit_s=settings.limit_s)
         try:
@@ -263,9 +266,7 @@ def session(task: Task, settings: TotalSegmentatorSettings, *, on: Compute) -> I
             ready.end()
 
 
-def checked_crop(
-    log: str, scan: Image, least_mm: tuple[float, float, float], *, file: Path | None
-) -> list[int] | None:
+def checked_crop(log: str, scan: Image, least_mm: tuple[float, float, float], *, file: Path | None) -> list[int] | None:
     """Return the voxels of the crop along the scan's axes x, y, z.
 
     Raises
@@ -279,24 +280,32 @@ def checked_crop(
     remedy = "check units and region of the scan, or try robust_crop: true"
     if EMPTY_CROP in log:
         raise BadInputError(
-            "TotalSegmentator found no lung to crop to", code="empty_crop", file=file,
-            expected="at least one lobe", found="none", remedy=remedy,
-        )  # fmt: skip
+            "TotalSegmentator found no lung to crop to",
+            code="empty_crop",
+            file=file,
+            expected="at least one lobe",
+            found="none",
+            remedy=remedy,
+        )
     crops = CROPPED.findall(log)
     if not crops:
         raise WorkError(
-            "TotalSegmentator did not say how it cropped the scan", code="unknown_version",
+            "TotalSegmentator did not say how it cropped the scan",
+            code="unknown_version",
             remedy="install the version of constraints.txt",
-        )  # fmt: skip
+        )
     size = [int(part) for part in crops[-1].split(",")]
     extent = np.multiply(size, scan.grid.spacing)
     whole = np.multiply(scan.grid.size, scan.grid.spacing)
     if (extent < np.minimum(least_mm, whole) - 1e-6).any():
         raise BadInputError(
-            "TotalSegmentator cropped the scan to less than the lungs", code="flat_crop", file=file,
-            expected=f"at least {_mm(np.minimum(least_mm, whole))}", found=_mm(extent),
+            "TotalSegmentator cropped the scan to less than the lungs",
+            code="flat_crop",
+            file=file,
+            expected=f"at least {_mm(np.minimum(least_mm, whole))}",
+            found=_mm(extent),
             remedy=remedy,
-        )  # fmt: skip
+        )
     return size
 
 
@@ -318,28 +327,35 @@ def checked_labels(path: Path, scan: Image, task: Task, *, file: Path | None) ->
         found = read_image(path)
     except LcsdError as error:
         raise WorkError(
-            f"TotalSegmentator's result cannot be read ({error.what})", code="no_result",
-            remedy="see the log above",
-        ) from error  # fmt: skip
+            f"TotalSegmentator's result cannot be read ({error.what})", code="no_result", remedy="see the log above"
+        ) from error
     if not found.grid.same_as(scan.grid):
         raise WorkError(
-            "TotalSegmentator's result is not on the scan's grid", code="result_elsewhere",
-            file=file, expected=scan.grid, found=found.grid,
+            "TotalSegmentator's result is not on the scan's grid",
+            code="result_elsewhere",
+            file=file,
+            expected=scan.grid,
+            found=found.grid,
             remedy="install the version of constraints.txt",
-        )  # fmt: skip
+        )
     values = np.unique(found.array)
     foreign = [int(v) for v in values if v != 0 and int(v) not in task.labels]
     if foreign:
         raise WorkError(
             "TotalSegmentator's result has labels that the task does not have",
-            code="unexpected_labels", file=file,
-            expected=", ".join(f"{k} ({v})" for k, v in task.labels.items()), found=foreign,
+            code="unexpected_labels",
+            file=file,
+            expected=", ".join(f"{k} ({v})" for k, v in task.labels.items()),
+            found=foreign,
             remedy=f"check the weights of dataset {task.model.dataset} ({PLANS})",
-        )  # fmt: skip
+        )
     if not found.array.any():
         raise BadInputError(
-            "TotalSegmentator segmented nothing", code="empty_result", file=file,
-            expected=", ".join(task.labels.values()), found="0 voxels",
+            "TotalSegmentator segmented nothing",
+            code="empty_result",
+            file=file,
+            expected=", ".join(task.labels.values()),
+            found="0 voxels",
             remedy="look at the scan: its units, its region",
-        )  # fmt: skip
+        )
     return Image(found.array.astype(np.uint8), found.grid)

@@ -35,11 +35,13 @@ def check_weights(folder: Path, models: Sequence[Model]) -> None:
         first = next(n for m in missing for n in m.files if not (folder / n).exists())
         commands = " && ".join(dict.fromkeys(m.command for m in missing))
         raise WorkError(
-            "weights of TotalSegmentator are missing", code="weights_missing", file=folder,
-            expected=", ".join(m.path.as_posix() for m in missing), found=f"no {first.as_posix()}",
-            remedy=f"get them on a machine with network: {WEIGHTS_VARIABLE}={folder} sh -c "
-            f"'{commands}'",
-        )  # fmt: skip
+            "weights of TotalSegmentator are missing",
+            code="weights_missing",
+            file=folder,
+            expected=", ".join(m.path.as_posix() for m in missing),
+            found=f"no {first.as_posix()}",
+            remedy=f"get them on a machine with network: {WEIGHTS_VARIABLE}={folder} sh -c '{commands}'",
+        )
     for model in models:
         _check_checkpoint(folder / model.path / CHECKPOINT, model)
         _check_dataset(folder / model.path / "dataset.json", model)
@@ -60,20 +62,24 @@ def link_weights(folder: Path, models: Sequence[Model], into: Path) -> None:
 def truncated(path: Path, model: Model, why: str) -> WorkError:
     """Return the error that a file of the weights is broken."""
     return WorkError(
-        f"the weights are not whole ({why})", code="weights_truncated", file=path,
+        f"the weights are not whole ({why})",
+        code="weights_truncated",
+        file=path,
         remedy=f"delete {model.folder} and get it again: {model.command}",
-    )  # fmt: skip
+    )
 
 
-def other_task(
-    path: Path, model: Model, field: str, *, expected: object, found: object
-) -> WorkError:
+def other_task(path: Path, model: Model, field: str, *, expected: object, found: object) -> WorkError:
     """Return the error that weights belong to another task."""
     return WorkError(
-        f"these are not the weights of dataset {model.dataset}", code="weights_of_another_task",
-        file=path, field=field, expected=expected, found=found,
+        f"these are not the weights of dataset {model.dataset}",
+        code="weights_of_another_task",
+        file=path,
+        field=field,
+        expected=expected,
+        found=found,
         remedy=f"delete {model.folder} and get it again: {model.command}",
-    )  # fmt: skip
+    )
 
 
 def _check_checkpoint(path: Path, model: Model) -> None:
@@ -93,12 +99,8 @@ def _check_dataset(path: Path, model: Model) -> None:
     content = _json(path, model)
     labels = content.get("labels")
     values = sorted(labels.values(), key=str) if isinstance(labels, dict) else labels
-    if not isinstance(values, list) or set(map(str, values)) != set(
-        map(str, range(model.labels + 1))
-    ):
-        raise other_task(
-            path, model, "labels", expected=f"0 to {model.labels}", found=_short(values)
-        )
+    if not isinstance(values, list) or set(map(str, values)) != set(map(str, range(model.labels + 1))):
+        raise other_task(path, model, "labels", expected=f"0 to {model.labels}", found=_short(values))
     channels = content.get("channel_names")
     if not isinstance(channels, dict) or len(channels) != 1:
         raise other_task(path, model, "channel_names", expected="one: CT", found=_short(channels))
@@ -108,9 +110,7 @@ def _check_plans(path: Path, model: Model) -> None:
     content = _json(path, model)
     configurations = content.get("configurations")
     if not isinstance(configurations, dict) or CONFIGURATION not in configurations:
-        raise other_task(
-            path, model, "configurations", expected=CONFIGURATION, found=_short(configurations)
-        )
+        raise other_task(path, model, "configurations", expected=CONFIGURATION, found=_short(configurations))
 
 
 def _short(value: object) -> str:

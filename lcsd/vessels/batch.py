@@ -46,16 +46,17 @@ def read_list(path: Path) -> list[Job]:
         for name in COLUMNS:
             if not row[name]:
                 raise BadInputError(
-                    "the cell is empty", code="bad_row", file=path,
-                    field=f"row {number}, column {name}", remedy="name a file",
-                )  # fmt: skip
+                    "the cell is empty",
+                    code="bad_row",
+                    file=path,
+                    field=f"row {number}, column {name}",
+                    remedy="name a file",
+                )
         image, lungs, output = (path.parent / row[name] for name in COLUMNS)
         rejected = row.get("rejected")
         jobs.append(Job(image, lungs, output, path.parent / rejected if rejected else None))
     if not jobs:
-        raise BadInputError(
-            "the list names no scan", code="empty_list", file=path, remedy="add a row for each"
-        )
+        raise BadInputError("the list names no scan", code="empty_list", file=path, remedy="add a row for each")
     _check_outputs(jobs, path)
     return jobs
 
@@ -75,7 +76,11 @@ def _check_outputs(jobs: list[Job], path: Path) -> None:
         ):
             if written & taken:
                 raise BadInputError(
-                    what, code="duplicate_output", file=path,
-                    field=f"row {number}, column output", found=job.output, remedy=remedy,
-                )  # fmt: skip
+                    what,
+                    code="duplicate_output",
+                    file=path,
+                    field=f"row {number}, column output",
+                    found=job.output,
+                    remedy=remedy,
+                )
         seen |= written

@@ -84,16 +84,22 @@ def scan_figures(vessels: Image, lungs: Image) -> dict[str, Any]:
     """
     if not vessels.grid.same_as(lungs.grid):
         raise BadInputError(
-            "vessels and lungs lie on different grids", code="grid_mismatch",
-            expected=lungs.grid.size, found=vessels.grid.size, remedy="give masks of one scan",
-        )  # fmt: skip
+            "vessels and lungs lie on different grids",
+            code="grid_mismatch",
+            expected=lungs.grid.size,
+            found=vessels.grid.size,
+            remedy="give masks of one scan",
+        )
     mask = vessels.array != 0
     for name, found in (("vessels", mask), ("lungs", lungs.array)):
         if not found.any():
             raise BadInputError(
-                "the mask is empty", code=f"empty_{name}", field=name, found="0 voxels",
+                "the mask is empty",
+                code=f"empty_{name}",
+                field=name,
+                found="0 voxels",
                 remedy="look at the scan and its segmentation",
-            )  # fmt: skip
+            )
     voxel_ml = float(np.prod(vessels.grid.spacing)) * ML_PER_MM3
     sides = {name: _lung(mask, side, voxel_ml) for name, side in split_lungs(lungs).items()}
     shares = sorted(side["share"] for side in sides.values())
@@ -137,8 +143,7 @@ def judge(figures: Mapping[str, dict[str, Any]], settings: GatesSettings) -> lis
         if settings.balance != Limits():
             found.append(verdict("balance", values["balance"] or 0.0, settings.balance, of=scan))
         found += [
-            verdict(name, values[name], getattr(settings, name), of=scan)
-            for name in ("inside", "largest", "border")
+            verdict(name, values[name], getattr(settings, name), of=scan) for name in ("inside", "largest", "border")
         ]
     counts = sorted(values["points"] for values in figures.values())
     found.append(verdict("ratio", counts[0] / counts[-1], settings.ratio, of="pair"))

@@ -38,9 +38,7 @@ TUBE, SHEET_WEIGHT, BLOB_WEIGHT, NOISE_WEIGHT = 1, 0.5, 0.5, 5.0
 """Object dimension and the filter's alpha, beta, gamma (its authors' defaults)."""
 
 
-def segment_vessels(
-    image: Image, lungs: Image, settings: ObjectnessSettings, *, file: Path | None = None
-) -> Image:
+def segment_vessels(image: Image, lungs: Image, settings: ObjectnessSettings, *, file: Path | None = None) -> Image:
     """Return the vessel mask, bool, on the image's grid.
 
     Parameters
@@ -72,17 +70,17 @@ def segment_vessels(
     found[part] = _hysteresis(score, low, step, settings)
     if not found.any():
         raise BadInputError(
-            "no vessel found in the lungs", code="empty_vessels", file=file,
+            "no vessel found in the lungs",
+            code="empty_vessels",
+            file=file,
             expected=f"tubes with a score above {settings.seed_factor * low:.0f} HU",
             found=f"at most {float(score.max()):.0f} HU",
             remedy="check the scan's units and its lung mask",
-        )  # fmt: skip
+        )
     return Image(found, image.grid)
 
 
-def vessel_score(
-    hu: NDArray[np.generic], lungs: Mask, step: Step, settings: ObjectnessSettings
-) -> NDArray[np.float32]:
+def vessel_score(hu: NDArray[np.generic], lungs: Mask, step: Step, settings: ObjectnessSettings) -> NDArray[np.float32]:
     """Return contrast against the parenchyma plus weighted objectness, HU, shape (z, y, x)."""
     values = np.clip(hu.astype(np.float32), *WINDOW_HU)
     # The chest wall would be the brightest object; the lungs' median is invisible to the filter.
@@ -96,9 +94,7 @@ def vessel_score(
     return np.where(lungs, score, 0.0).astype(np.float32)
 
 
-def objectness(
-    values: NDArray[np.float32], step: Step, scales_mm: tuple[float, ...]
-) -> NDArray[np.float32]:
+def objectness(values: NDArray[np.float32], step: Step, scales_mm: tuple[float, ...]) -> NDArray[np.float32]:
     """Return the largest objectness of bright tubes over the scales, HU, shape (z, y, x).
 
     At scale sigma the second derivatives are multiplied by sigma^2, so that tubes of different
@@ -109,9 +105,7 @@ def objectness(
     best = np.zeros(values.shape, dtype=np.float32)
     for sigma in scales_mm:
         smooth = sitk.SmoothingRecursiveGaussian(image, sigma) if sigma > 0 else image
-        found = sitk.ObjectnessMeasure(
-            smooth, SHEET_WEIGHT, BLOB_WEIGHT, NOISE_WEIGHT, True, TUBE, True
-        )
+        found = sitk.ObjectnessMeasure(smooth, SHEET_WEIGHT, BLOB_WEIGHT, NOISE_WEIGHT, True, TUBE, True)
         scale = np.float32(sigma**2 if sigma > 0 else 1.0)
         np.maximum(best, scale * sitk.GetArrayViewFromImage(found), out=best)
     return best
@@ -125,9 +119,7 @@ def _threshold(score: NDArray[np.float32], settings: ObjectnessSettings) -> floa
     return max(settings.least_hu, settings.noise_factor * noise)
 
 
-def _hysteresis(
-    score: NDArray[np.float32], low: float, step: Step, settings: ObjectnessSettings
-) -> Mask:
+def _hysteresis(score: NDArray[np.float32], low: float, step: Step, settings: ObjectnessSettings) -> Mask:
     """Return the pieces above ``low`` that somewhere reach the seeds' score and are large."""
     whole = np.ones((3, 3, 3), dtype=bool)  # thin oblique vessels touch by corners only
     labels, count = ndimage.label(score > low, structure=whole)

@@ -45,12 +45,7 @@ class Vessels:
 
 
 def segment_vessels(
-    image: Image,
-    lungs: Image,
-    settings: VesselTaskSettings,
-    session: Session,
-    *,
-    file: Path | None = None,
+    image: Image, lungs: Image, settings: VesselTaskSettings, session: Session, *, file: Path | None = None
 ) -> Vessels:
     """Return the vessels of a scan inside its lungs.
 
@@ -78,8 +73,7 @@ def segment_vessels(
         raise BadInputError("the lung mask is empty", code="empty_lungs", file=file)
     box = ndimage.find_objects(lungs.array.astype(np.uint8))[0]
     extent = [
-        CROP_SHARE * (part.stop - part.start) * step
-        for part, step in zip(box[::-1], image.grid.spacing, strict=True)
+        CROP_SHARE * (part.stop - part.start) * step for part, step in zip(box[::-1], image.grid.spacing, strict=True)
     ]
     found = session.segment(image, least_crop_mm=(extent[0], extent[1], extent[2]), file=file)
     kept = np.zeros_like(found.labels.array)
@@ -87,21 +81,26 @@ def segment_vessels(
         kept[found.labels.array == label] = meaning
         if not (kept == meaning).any():
             raise WorkError(
-                "TotalSegmentator segmented no voxel of a label", code="missing_labels", file=file,
+                "TotalSegmentator segmented no voxel of a label",
+                code="missing_labels",
+                file=file,
                 expected=TASKS[settings.task].labels[label],
                 found=f"labels {', '.join(str(v) for v in np.unique(found.labels.array) if v)}",
                 remedy="look at the scan and at the weights",
-            )  # fmt: skip
+            )
     step = np.asarray(image.grid.spacing[::-1])
     near = grown(lungs.array, settings.outside_mm, step) if settings.outside_mm else lungs.array
     cut = int((kept[~near] != 0).sum())
     kept[~near] = 0
     if not kept.any():
         raise BadInputError(
-            "no vessel lies in the lungs", code="empty_vessels", file=file,
-            expected="vessels inside the lung mask", found=f"{cut} voxels outside it",
+            "no vessel lies in the lungs",
+            code="empty_vessels",
+            file=file,
+            expected="vessels inside the lung mask",
+            found=f"{cut} voxels outside it",
             remedy="check the lung mask",
-        )  # fmt: skip
+        )
     labelled = len(KEPT[settings.task]) > 1
     mask = Image(kept if labelled else kept != 0, image.grid)
     return Vessels(mask, cut, found.facts)

@@ -86,9 +86,7 @@ def vessel_maker(settings: VesselsSettings, *, on: Compute) -> Iterator[VesselMa
     on.require_cpu("the backend objectness")
 
     def make(image: Image, lungs: Image, *, file: Path | None = None) -> Vessels:
-        return Vessels(
-            objectness.segment_vessels(image, lungs, settings.objectness, file=file), 0, {}
-        )
+        return Vessels(objectness.segment_vessels(image, lungs, settings.objectness, file=file), 0, {})
 
     yield VesselMaker(make, {})
 
@@ -114,8 +112,11 @@ def given_vessels(path: Path, grid: Grid, *, rigid: RigidTransform | None = None
     moved = resample(given, grid, transform=rigid, nearest=True)
     if not moved.array.any():
         raise BadInputError(
-            "no vessel voxel lies on the common grid", code="empty_vessels", file=path,
-            expected="a map in the native space of its scan", found="0 voxels",
+            "no vessel voxel lies on the common grid",
+            code="empty_vessels",
+            file=path,
+            expected="a map in the native space of its scan",
+            found="0 voxels",
             remedy="check that the map belongs to this scan (follow-up maps need --rigid)",
-        )  # fmt: skip
+        )
     return moved

@@ -134,8 +134,13 @@ def _configured(text: str) -> Callable[[Place], list[str]]:
 
 
 def _set(value: str) -> Callable[[Place], list[str]]:
-    return lambda place: ["keypoints", cloud(place, "dense"), str(place.out / "s.npz"),
-                          "--set", value.replace("CANARY", str(place.canary))]  # fmt: skip
+    return lambda place: [
+        "keypoints",
+        cloud(place, "dense"),
+        str(place.out / "s.npz"),
+        "--set",
+        value.replace("CANARY", str(place.canary)),
+    ]
 
 
 BOMB = "a: &a [1,1,1,1,1,1,1,1,1]\n" + "".join(
@@ -150,16 +155,16 @@ def named(name: str, how: str, case: str) -> Fault:
 
     def make(place: Place) -> list[str]:
         given = {
-            "case": case.replace("CANARY", str(place.canary)), "patient_id": "p1", "role": "train",
-            "fixed_source": "a.nii.gz", "moving_source": "b.nii.gz",
-        }  # fmt: skip
+            "case": case.replace("CANARY", str(place.canary)),
+            "patient_id": "p1",
+            "role": "train",
+            "fixed_source": "a.nii.gz",
+            "moving_source": "b.nii.gz",
+        }
         rows = ["\t".join(REQUIRED), "\t".join(f'"{given.get(name, "")}"' for name in REQUIRED)]
         (place.inputs / "pairs.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
         (place.inputs / "results" / "cases").mkdir(parents=True)
-        return [
-            "release", str(place.inputs / "results"), str(place.out),
-            "--manifest", str(place.inputs / "pairs.tsv"),
-        ]  # fmt: skip
+        return ["release", str(place.inputs / "results"), str(place.out), "--manifest", str(place.inputs / "pairs.tsv")]
 
     return Fault("release", name, "hostile", how, make, "bad_manifest", "column case")
 
@@ -170,9 +175,17 @@ def zipped(name: str, how: str, entries: dict[str, bytes], kind: int = 0) -> Fau
     def make(place: Place) -> list[str]:
         path = archive(place.inputs / "LCSD500.zip", entries, kind)
         return [
-            "import", "lcsd500", str(path), str(place.out), "--fixed", "{case}_f.nii.gz",
-            "--moving", "{case}_m.nii.gz", "--set", "max_gib=0.001",
-        ]  # fmt: skip
+            "import",
+            "lcsd500",
+            str(path),
+            str(place.out),
+            "--fixed",
+            "{case}_f.nii.gz",
+            "--moving",
+            "{case}_m.nii.gz",
+            "--set",
+            "max_gib=0.001",
+        ]
 
     return Fault("import", name, "hostile", how, make, "unsafe_archive", "unpack nothing")
 
@@ -193,16 +206,12 @@ VTP = (
     "</PolyData></VTKFile>"
 )
 LAUGHS = "<!DOCTYPE x [<!ENTITY a 'ha'>" + "".join(
-    f"<!ENTITY {after} '{f'&{before};' * 10}'>"
-    for before, after in zip("abcdefghijk", "bcdefghijkl", strict=True)
+    f"<!ENTITY {after} '{f'&{before};' * 10}'>" for before, after in zip("abcdefghijk", "bcdefghijkl", strict=True)
 )
 OUTSIDE = "<!DOCTYPE x [<!ENTITY a SYSTEM 'file:///etc/hostname'>"
 
 
-def hostile(
-    command: str, name: str, how: str, make: Callable[[Place], list[str]], code: str,
-    words: str = "",
-) -> Fault:  # fmt: skip
+def hostile(command: str, name: str, how: str, make: Callable[[Place], list[str]], code: str, words: str = "") -> Fault:
     """Return a fault of an input that was made to harm."""
     return Fault(command, name, "hostile", how, make, code, words, 2 if code else 0)
 
@@ -216,9 +225,15 @@ def _template(place: Place) -> list[str]:
 
 
 TEMPLATE = Fault(
-    "doctor", "config_runs_code", "hostile", "a template of YTE with code in a configuration",
-    _template, "unknown_key", "__use_yte__", records=False,
-)  # fmt: skip
+    "doctor",
+    "config_runs_code",
+    "hostile",
+    "a template of YTE with code in a configuration",
+    _template,
+    "unknown_key",
+    "__use_yte__",
+    records=False,
+)
 
 HOSTILE = (
     TEMPLATE,
@@ -231,65 +246,152 @@ HOSTILE = (
     named("case_looks_alike", "a Cyrillic letter in a case's name", "c\u0430se"),
     named("case_is_long", "a case's name of 300 letters", "a" * 300),
     named("case_is_a_formula", "a case named `=1+1`", "=1+1"),
-    hostile("fetch", "uid_leads_out", "a series UID `../1.2.3.4`", _uid, "bad_identifier",
-            "correct it"),
+    hostile("fetch", "uid_leads_out", "a series UID `../1.2.3.4`", _uid, "bad_identifier", "correct it"),
     zipped("zip_leads_out", "an archive with an entry `../x_f.nii.gz`", {"../x_f.nii.gz": b"1"}),
-    zipped("zip_link", "an archive with a link to `/etc/passwd`", {"x_f.nii.gz": b"/etc/passwd"},
-           stat.S_IFLNK | 0o777),
-    zipped("zip_bomb", "an archive of 2 KB that unpacks to 2 MB, above the limit",
-           {"x_f.nii.gz": bytes(2_000_000)}),
-    hostile("keypoints", "yaml_runs_code", "`!!python/object/apply` in a configuration",
-            _configured(
-            "keypoints: !!python/object/apply:os.system ['touch CANARY']\n"), "bad_yaml"),
-    hostile("keypoints", "set_runs_code", "the same in `--set`", _set(
-            "k=!!python/object/apply:os.system ['touch CANARY']"), "bad_value"),
-    hostile("keypoints", "yaml_bomb", "10 lines of YAML aliases that stand for 9^10 values",
-            _configured(BOMB + "keypoints: {k: *j}\n"), "bad_yaml", "values"),
-    hostile("keypoints", "yaml_deep", f"{LEVELS} nested lists in a configuration",
-            _configured("a: " + "[" * LEVELS), "bad_yaml", "levels"),
-    hostile("keypoints", "json_deep", f"{LEVELS} nested lists in a cloud's metadata",
-            _deep_metadata,
-            "bad_json", "meta"),
-    hostile("keypoints", "pickle_in_npz", "a pickle in a cloud", _code_in_an_array,
-            "truncated_file"),
-    hostile("register", "pickle_in_pth", "code in a file of tensors", _code_in_a_tensor,
-            "bad_cloud_file"),
-    hostile("keypoints", "npz_terabytes", "a cloud of 300 bytes that declares 12 TB",
-            _npz(_array_header(TERA, 3)), "truncated_file", "declares more"),
-    foreign("npy_terabytes", "an array of 150 bytes that declares 12 TB", "a.npy",
-            _array_header(TERA, 3)),
+    zipped("zip_link", "an archive with a link to `/etc/passwd`", {"x_f.nii.gz": b"/etc/passwd"}, stat.S_IFLNK | 0o777),
+    zipped("zip_bomb", "an archive of 2 KB that unpacks to 2 MB, above the limit", {"x_f.nii.gz": bytes(2_000_000)}),
+    hostile(
+        "keypoints",
+        "yaml_runs_code",
+        "`!!python/object/apply` in a configuration",
+        _configured("keypoints: !!python/object/apply:os.system ['touch CANARY']\n"),
+        "bad_yaml",
+    ),
+    hostile(
+        "keypoints",
+        "set_runs_code",
+        "the same in `--set`",
+        _set("k=!!python/object/apply:os.system ['touch CANARY']"),
+        "bad_value",
+    ),
+    hostile(
+        "keypoints",
+        "yaml_bomb",
+        "10 lines of YAML aliases that stand for 9^10 values",
+        _configured(BOMB + "keypoints: {k: *j}\n"),
+        "bad_yaml",
+        "values",
+    ),
+    hostile(
+        "keypoints",
+        "yaml_deep",
+        f"{LEVELS} nested lists in a configuration",
+        _configured("a: " + "[" * LEVELS),
+        "bad_yaml",
+        "levels",
+    ),
+    hostile(
+        "keypoints", "json_deep", f"{LEVELS} nested lists in a cloud's metadata", _deep_metadata, "bad_json", "meta"
+    ),
+    hostile("keypoints", "pickle_in_npz", "a pickle in a cloud", _code_in_an_array, "truncated_file"),
+    hostile("register", "pickle_in_pth", "code in a file of tensors", _code_in_a_tensor, "bad_cloud_file"),
+    hostile(
+        "keypoints",
+        "npz_terabytes",
+        "a cloud of 300 bytes that declares 12 TB",
+        _npz(_array_header(TERA, 3)),
+        "truncated_file",
+        "declares more",
+    ),
+    foreign("npy_terabytes", "an array of 150 bytes that declares 12 TB", "a.npy", _array_header(TERA, 3)),
     foreign("ply_terabytes", "a PLY file that declares 10^12 points", "a.ply", PLY, "declared"),
-    foreign("vtk_terabytes", "a legacy VTK file that declares 10^12 points", "a.vtk",
-            VTK + f"POINTS {TERA} float\n1 2 3\n".encode()),
-    foreign("vtp_terabytes", "an XML VTK file that declares 10^12 points", "a.vtp",
-            VTP.format(entities="", count=TERA, data="1 2 3").encode(), "declared"),
-    foreign("xml_entities", "entities of XML that stand for 10^11 words", "a.vtp",
-            VTP.format(entities=LAUGHS + "]>", count=1, data="&l;").encode(), "not XML as VTK"),
-    foreign("xml_reads_files", "an entity of XML that is another file", "a.vtp",
-            VTP.format(entities=OUTSIDE + "]>", count=1, data="&a;").encode(), "not XML as VTK"),
-    hostile("convert", "nifti_terabytes", "a NIfTI file of 1 KB that declares 54 TB",
-            _nifti(30_000, 30_000, 30_000), "too_large", "shape"),
-    hostile("convert", "nifti_gigabytes", "a NIfTI file of 1 KB that declares 2 GB",
-            _nifti(1000, 1000, 1000), "truncated_file", "too short"),
-    hostile("convert", "nifti_tail",
-            "a NIfTI file with 100 MB of zeros behind its voxels: they are not read",
-            _nifti(24, 24, 24, tail=100), ""),
-    foreign("ply_count_behind_zeros", "such a number of points behind 25 zeros", "a.ply",
-            PLY.replace(b"1000", b"0" * 25 + b"1000", 1), "declared"),
-    foreign("vtp_count_behind_zeros", "the same in an XML VTK file", "a.vtp",
-            VTP.format(entities="", count=f"{'0' * 25}{TERA}", data="1 2 3").encode(), "declared"),
-    hostile("keypoints", "npz_encrypted", "a cloud in an encrypted archive", _encrypted,
-            "bad_cloud_file", "password"),
-    hostile("keypoints", "npz_deep_header", "a cloud whose header is 9000 signs deep",
-            _npz(_deep_header()), "truncated_file", "header"),
-    hostile("keypoints", "yaml_false_tag", "`!!bool maybe` in a configuration",
-            _configured("keypoints: {k: !!bool maybe}\n"), "bad_yaml", "tag"),
-    hostile("keypoints", "set_false_tag", "`!!timestamp x` in `--set`", _set("k=!!timestamp x"),
-            "bad_value"),
-    hostile("keypoints", "section_is_a_number", "a number in place of a section",
-            _configured("keypoints: 0\n"), "bad_value", "mapping"),
-    series("dicom_huge_matrix", "65535 rows declared", shifted("Rows", 65535, 3),
-           "truncated_file", "bytes of pixels", "hostile"),
-    series("dicom_nonsense", "other bytes where JPEG 2000 is declared", _nonsense,
-           "truncated_file", "", "hostile"),
-)  # fmt: skip
+    foreign(
+        "vtk_terabytes",
+        "a legacy VTK file that declares 10^12 points",
+        "a.vtk",
+        VTK + f"POINTS {TERA} float\n1 2 3\n".encode(),
+    ),
+    foreign(
+        "vtp_terabytes",
+        "an XML VTK file that declares 10^12 points",
+        "a.vtp",
+        VTP.format(entities="", count=TERA, data="1 2 3").encode(),
+        "declared",
+    ),
+    foreign(
+        "xml_entities",
+        "entities of XML that stand for 10^11 words",
+        "a.vtp",
+        VTP.format(entities=LAUGHS + "]>", count=1, data="&l;").encode(),
+        "not XML as VTK",
+    ),
+    foreign(
+        "xml_reads_files",
+        "an entity of XML that is another file",
+        "a.vtp",
+        VTP.format(entities=OUTSIDE + "]>", count=1, data="&a;").encode(),
+        "not XML as VTK",
+    ),
+    hostile(
+        "convert",
+        "nifti_terabytes",
+        "a NIfTI file of 1 KB that declares 54 TB",
+        _nifti(30_000, 30_000, 30_000),
+        "too_large",
+        "shape",
+    ),
+    hostile(
+        "convert",
+        "nifti_gigabytes",
+        "a NIfTI file of 1 KB that declares 2 GB",
+        _nifti(1000, 1000, 1000),
+        "truncated_file",
+        "too short",
+    ),
+    hostile(
+        "convert",
+        "nifti_tail",
+        "a NIfTI file with 100 MB of zeros behind its voxels: they are not read",
+        _nifti(24, 24, 24, tail=100),
+        "",
+    ),
+    foreign(
+        "ply_count_behind_zeros",
+        "such a number of points behind 25 zeros",
+        "a.ply",
+        PLY.replace(b"1000", b"0" * 25 + b"1000", 1),
+        "declared",
+    ),
+    foreign(
+        "vtp_count_behind_zeros",
+        "the same in an XML VTK file",
+        "a.vtp",
+        VTP.format(entities="", count=f"{'0' * 25}{TERA}", data="1 2 3").encode(),
+        "declared",
+    ),
+    hostile("keypoints", "npz_encrypted", "a cloud in an encrypted archive", _encrypted, "bad_cloud_file", "password"),
+    hostile(
+        "keypoints",
+        "npz_deep_header",
+        "a cloud whose header is 9000 signs deep",
+        _npz(_deep_header()),
+        "truncated_file",
+        "header",
+    ),
+    hostile(
+        "keypoints",
+        "yaml_false_tag",
+        "`!!bool maybe` in a configuration",
+        _configured("keypoints: {k: !!bool maybe}\n"),
+        "bad_yaml",
+        "tag",
+    ),
+    hostile("keypoints", "set_false_tag", "`!!timestamp x` in `--set`", _set("k=!!timestamp x"), "bad_value"),
+    hostile(
+        "keypoints",
+        "section_is_a_number",
+        "a number in place of a section",
+        _configured("keypoints: 0\n"),
+        "bad_value",
+        "mapping",
+    ),
+    series(
+        "dicom_huge_matrix",
+        "65535 rows declared",
+        shifted("Rows", 65535, 3),
+        "truncated_file",
+        "bytes of pixels",
+        "hostile",
+    ),
+    series("dicom_nonsense", "other bytes where JPEG 2000 is declared", _nonsense, "truncated_file", "", "hostile"),
+)

@@ -39,9 +39,7 @@ def converted(place: Place, source: Path, *options: str) -> list[str]:
     return ["convert", str(source), str(place.out / "ct.nii.gz"), *options]
 
 
-def series(
-    name: str, how: str, change: Change, code: str, words: str, kind: Kind = "DICOM"
-) -> Fault:
+def series(name: str, how: str, change: Change, code: str, words: str, kind: Kind = "DICOM") -> Fault:
     """Return a fault of some elements of a series."""
 
     def make(place: Place) -> list[str]:
@@ -85,45 +83,73 @@ def _only_a_note(series_folder: Path) -> None:
 
 
 DICOM = (
-    series("missing_slice", "one slice in the middle was not copied", missing,
-           "missing_slices", "series"),
-    series("duplicate_slice", "two slices at one place", moved({9: -2.5}),
-           "duplicate_slices", "found"),
-    series("uneven_slices", "one slice 0.9 mm off its place", moved({9: 0.9}),
-           "uneven_slices", "0.1 mm"),
+    series("missing_slice", "one slice in the middle was not copied", missing, "missing_slices", "series"),
+    series("duplicate_slice", "two slices at one place", moved({9: -2.5}), "duplicate_slices", "found"),
+    series("uneven_slices", "one slice 0.9 mm off its place", moved({9: 0.9}), "uneven_slices", "0.1 mm"),
     series("mixed_matrix", "one slice with fewer rows", tiny, "mixed_size", "Rows"),
-    series("mixed_patients", "a slice of another patient under the same series UID",
-           _second_patient, "mixed_patient", "sort the files"),
-    series("no_position", "a slice without ImagePositionPatient",
-           shifted("ImagePositionPatient", None, 3), "missing_geometry", "ImagePositionPatient"),
-    series("zero_spacing", "PixelSpacing with a zero", shifted("PixelSpacing", [0.8, 0], 3),
-           "bad_geometry", "PixelSpacing"),
+    series(
+        "mixed_patients",
+        "a slice of another patient under the same series UID",
+        _second_patient,
+        "mixed_patient",
+        "sort the files",
+    ),
+    series(
+        "no_position",
+        "a slice without ImagePositionPatient",
+        shifted("ImagePositionPatient", None, 3),
+        "missing_geometry",
+        "ImagePositionPatient",
+    ),
+    series(
+        "zero_spacing", "PixelSpacing with a zero", shifted("PixelSpacing", [0.8, 0], 3), "bad_geometry", "PixelSpacing"
+    ),
     series("wrong_modality", "an MR series", shifted("Modality", "MR"), "no_ct", ""),
-    series("not_hounsfield", "an intercept of 0: values are not HU",
-           shifted("RescaleIntercept", 0), "not_hu", "HU"),
-    series("no_rescale", "no rescale slope", shifted("RescaleSlope", None),
-           "no_rescale", "RescaleSlope"),
-    series("multiframe", "all slices in one file", shifted("NumberOfFrames", 2),
-           "multiframe", "export"),
-    series("lossy", "pixels once compressed with loss", shifted("LossyImageCompression", "01"),
-           "lossy_compression", "lossless"),
-    series("unknown_compression", "a transfer syntax that is not read", compressed,
-           "unsupported_transfer_syntax", "gdcmconv"),
-    series("short_pixels", "a slice with fewer pixels than rows x columns", short,
-           "truncated_file", "bytes of pixels"),
-    folder("cut_slice", "a slice of which 300 bytes arrived",
-           lambda f: _cut(f / "ct005.dcm", 300), "truncated_file", "ct005.dcm"),
-    folder("empty_slice", "a slice of 0 bytes", lambda f: _cut(f / "ct005.dcm", 0),
-           "truncated_file", "empty"),
-    folder("few_slices", "19 of 24 slices", lambda f: [_cut_away(f, n) for n in range(5)],
-           "too_few_slices", "at least 20"),
+    series("not_hounsfield", "an intercept of 0: values are not HU", shifted("RescaleIntercept", 0), "not_hu", "HU"),
+    series("no_rescale", "no rescale slope", shifted("RescaleSlope", None), "no_rescale", "RescaleSlope"),
+    series("multiframe", "all slices in one file", shifted("NumberOfFrames", 2), "multiframe", "export"),
+    series(
+        "lossy",
+        "pixels once compressed with loss",
+        shifted("LossyImageCompression", "01"),
+        "lossy_compression",
+        "lossless",
+    ),
+    series(
+        "unknown_compression",
+        "a transfer syntax that is not read",
+        compressed,
+        "unsupported_transfer_syntax",
+        "gdcmconv",
+    ),
+    series("short_pixels", "a slice with fewer pixels than rows x columns", short, "truncated_file", "bytes of pixels"),
+    folder(
+        "cut_slice",
+        "a slice of which 300 bytes arrived",
+        lambda f: _cut(f / "ct005.dcm", 300),
+        "truncated_file",
+        "ct005.dcm",
+    ),
+    folder("empty_slice", "a slice of 0 bytes", lambda f: _cut(f / "ct005.dcm", 0), "truncated_file", "empty"),
+    folder(
+        "few_slices", "19 of 24 slices", lambda f: [_cut_away(f, n) for n in range(5)], "too_few_slices", "at least 20"
+    ),
     folder("no_dicom", "a folder with a note only", _only_a_note, "no_dicom", "DICOM"),
-    folder("slice_not_utf8", "a slice whose name is `\\xe9tude.dcm`, no UTF-8",
-           lambda f: (f / "ct005.dcm").rename(f / os.fsdecode(b"\xe9tude.dcm")),
-           "bad_file_name", "not UTF-8"),
-    folder("broken_link", "a link to a file that is gone",
-           lambda f: (f / "gone.dcm").symlink_to(f / "nowhere"), "broken_link", "gone.dcm"),
-)  # fmt: skip
+    folder(
+        "slice_not_utf8",
+        "a slice whose name is `\\xe9tude.dcm`, no UTF-8",
+        lambda f: (f / "ct005.dcm").rename(f / os.fsdecode(b"\xe9tude.dcm")),
+        "bad_file_name",
+        "not UTF-8",
+    ),
+    folder(
+        "broken_link",
+        "a link to a file that is gone",
+        lambda f: (f / "gone.dcm").symlink_to(f / "nowhere"),
+        "broken_link",
+        "gone.dcm",
+    ),
+)
 
 
 def _two_series(place: Place) -> list[str]:
@@ -132,9 +158,15 @@ def _two_series(place: Place) -> list[str]:
 
 
 TWO_SERIES = Fault(
-    "convert", "two_series", "DICOM", "two reconstructions of one scan in a folder", _two_series,
-    "several_series", "series_uid", chatty=True,
-)  # fmt: skip
+    "convert",
+    "two_series",
+    "DICOM",
+    "two reconstructions of one scan in a folder",
+    _two_series,
+    "several_series",
+    "series_uid",
+    chatty=True,
+)
 
 
 def hu(shape: tuple[int, int, int] = (24, 26, 28), grid: Grid = GRIDS["lps"]) -> Image:
@@ -144,10 +176,7 @@ def hu(shape: tuple[int, int, int] = (24, 26, 28), grid: Grid = GRIDS["lps"]) ->
     return Image(array, Grid(shape[::-1], grid.spacing, grid.origin, grid.direction))
 
 
-def nifti(
-    name: str, how: str, spoil: Callable[[Path], object], code: str, words: str,
-    kind: Kind = "NIfTI",
-) -> Fault:  # fmt: skip
+def nifti(name: str, how: str, spoil: Callable[[Path], object], code: str, words: str, kind: Kind = "NIfTI") -> Fault:
     """Return a fault of a NIfTI file; ``spoil`` gets a good one and changes it."""
 
     def make(place: Place) -> list[str]:
@@ -204,46 +233,76 @@ HOLE = np.where(np.arange(24) == 3, np.nan, AIR)
 
 NIFTI = (
     nifti("file_away", "the file is not there", Path.unlink, "missing_file", "file not found"),
-    nifti("cut_file", "the download stopped half way",
-          lambda p: _cut(p, p.stat().st_size // 2), "truncated_file", "copy or export"),
+    nifti(
+        "cut_file",
+        "the download stopped half way",
+        lambda p: _cut(p, p.stat().st_size // 2),
+        "truncated_file",
+        "copy or export",
+    ),
     nifti("empty_file", "0 bytes", lambda p: _cut(p, 0), "truncated_file", "empty"),
-    nifti("flipped_bit", "one bit of the compressed voxels flipped on the disk", _bit,
-          "truncated_file", "not a readable NIfTI"),
-    nifti("foreign_file", "another program's file with this name", _foreign,
-          "truncated_file", "not a readable NIfTI"),
-    nifti("four_dimensions", "a series of volumes in one file",
-          _saved(np.full((24, 24, 24, 2), -900.0)), "not_3d", "24 x 24 x 24 x 2"),
-    nifti("one_slice", "a single slice", _saved(np.full((24, 24, 1), -900.0)),
-          "not_3d", "24 x 24 x 1"),
+    nifti(
+        "flipped_bit",
+        "one bit of the compressed voxels flipped on the disk",
+        _bit,
+        "truncated_file",
+        "not a readable NIfTI",
+    ),
+    nifti("foreign_file", "another program's file with this name", _foreign, "truncated_file", "not a readable NIfTI"),
+    nifti(
+        "four_dimensions",
+        "a series of volumes in one file",
+        _saved(np.full((24, 24, 24, 2), -900.0)),
+        "not_3d",
+        "24 x 24 x 24 x 2",
+    ),
+    nifti("one_slice", "a single slice", _saved(np.full((24, 24, 1), -900.0)), "not_3d", "24 x 24 x 1"),
     nifti("nan_voxels", "NaN in a slice", _saved(HOLE), "non_finite", "576 bad voxels"),
-    nifti("colour_voxels", "an RGB screenshot of the scan",
-          _saved(np.zeros((24, 24, 24), [("R", "u1"), ("G", "u1"), ("B", "u1")])),
-          "bad_type", "plain numbers"),
+    nifti(
+        "colour_voxels",
+        "an RGB screenshot of the scan",
+        _saved(np.zeros((24, 24, 24), [("R", "u1"), ("G", "u1"), ("B", "u1")])),
+        "bad_type",
+        "plain numbers",
+    ),
     nifti("scaled_values", "values divided by 1000, not HU", _saved(AIR / 1000), "not_hu", "HU"),
-    nifti("named_pipe", "a named pipe in place of the file: reading it would hang", _pipe,
-          "not_a_file", "regular file"),
-)  # fmt: skip
+    nifti(
+        "named_pipe", "a named pipe in place of the file: reading it would hang", _pipe, "not_a_file", "regular file"
+    ),
+)
 
 GEOMETRY = (
-    series("tilted_stack", "slices shifted by gantry tilt", tilted, "gantry_tilt", "degrees",
-           "geometry"),
-    series("drifting_stack", "steps that add up to a drift", drifting, "shifted_slices", "mm",
-           "geometry"),
-    series("sheared_rows", "row and column directions that are not orthogonal",
-           shifted("ImageOrientationPatient", [1, 0, 0, 1, 0, 0]), "bad_geometry",
-           "", "geometry"),
-    nifti("forms_disagree", "qform mirrored against sform", _forms(1, 1, turned=True),
-          "sform_qform_disagree", "mm apart", "geometry"),
+    series("tilted_stack", "slices shifted by gantry tilt", tilted, "gantry_tilt", "degrees", "geometry"),
+    series("drifting_stack", "steps that add up to a drift", drifting, "shifted_slices", "mm", "geometry"),
+    series(
+        "sheared_rows",
+        "row and column directions that are not orthogonal",
+        shifted("ImageOrientationPatient", [1, 0, 0, 1, 0, 0]),
+        "bad_geometry",
+        "",
+        "geometry",
+    ),
+    nifti(
+        "forms_disagree",
+        "qform mirrored against sform",
+        _forms(1, 1, turned=True),
+        "sform_qform_disagree",
+        "mm apart",
+        "geometry",
+    ),
     nifti("no_forms", "neither sform nor qform", _forms(0, 0), "no_geometry", "where", "geometry"),
-    nifti("sheared_affine", "an affine with shear", _saved(AIR, SHEARED),
-          "sheared_affine", "resample", "geometry"),
+    nifti("sheared_affine", "an affine with shear", _saved(AIR, SHEARED), "sheared_affine", "resample", "geometry"),
     nifti("flat_voxels", "a voxel size of 0", _flat, "bad_spacing", "", "geometry"),
-)  # fmt: skip
+)
 
 LONG_NAME = Fault(
-    "convert", "long_name", "NIfTI", "a name of 300 letters, which no disk has",
+    "convert",
+    "long_name",
+    "NIfTI",
+    "a name of 300 letters, which no disk has",
     lambda place: converted(place, place.inputs / f"{'a' * 300}.nii.gz"),
-    "missing_file", "name too long",
-)  # fmt: skip
+    "missing_file",
+    "name too long",
+)
 
 SCANS = (*DICOM, TWO_SERIES, *NIFTI, LONG_NAME, *GEOMETRY)

@@ -55,9 +55,7 @@ def _mirrored() -> Grid:
     return Grid(GRID.size, GRID.spacing, GRID.origin, GRIDS["flipped_z"].direction)
 
 
-def _lungs(
-    array: np.ndarray, given: tuple[np.ndarray, Grid] | None = None
-) -> Callable[..., list[str]]:
+def _lungs(array: np.ndarray, given: tuple[np.ndarray, Grid] | None = None) -> Callable[..., list[str]]:
     def make(place: Place) -> list[str]:
         words = ["lungs", image(place, "ct", array), str(place.out / "lungs.nii.gz")]
         return words if given is None else [*words, "--given", mask(place, "given", *given)]
@@ -68,12 +66,21 @@ def _lungs(
 def _prealign(*options: str, moving_grid: Grid = GRID) -> Callable[[Place], list[str]]:
     def make(place: Place) -> list[str]:
         return [
-            "prealign", image(place, "fixed"), image(place, "moving"),
-            "--fixed-mask", mask(place, "fixed_mask"),
-            "--moving-mask", mask(place, "moving_mask", grid=moving_grid),
-            "--out-dir", str(place.out), "--set", "size=[24, 24, 24]", "--set", "spacing_mm=3",
+            "prealign",
+            image(place, "fixed"),
+            image(place, "moving"),
+            "--fixed-mask",
+            mask(place, "fixed_mask"),
+            "--moving-mask",
+            mask(place, "moving_mask", grid=moving_grid),
+            "--out-dir",
+            str(place.out),
+            "--set",
+            "size=[24, 24, 24]",
+            "--set",
+            "spacing_mm=3",
             *options,
-        ]  # fmt: skip
+        ]
 
     return make
 
@@ -91,9 +98,13 @@ def _program(body: str, *options: str) -> Callable[[Place], list[str]]:
 
 def _vessels(place: Place, *options: str) -> list[str]:
     return [
-        "vessels", image(place, "fixed"), str(place.out / "vessels.nii.gz"),
-        "--lungs", mask(place, "lungs"), *options,
-    ]  # fmt: skip
+        "vessels",
+        image(place, "fixed"),
+        str(place.out / "vessels.nii.gz"),
+        "--lungs",
+        mask(place, "lungs"),
+        *options,
+    ]
 
 
 def _child(kind: str, **options: float) -> Callable[[Place], list[str]]:
@@ -140,16 +151,19 @@ def _no_points(place: Place) -> list[str]:
 def _correspond(array: np.ndarray | None = None, grid: Grid = GRID) -> Callable[[Place], list[str]]:
     def make(place: Place) -> list[str]:
         return [
-            "correspond", image(place, "fixed", array), image(place, "moving"),
-            "--fixed-mask", mask(place, "mask", grid=grid), "--out", str(place.out / "c.csv"),
-        ]  # fmt: skip
+            "correspond",
+            image(place, "fixed", array),
+            image(place, "moving"),
+            "--fixed-mask",
+            mask(place, "mask", grid=grid),
+            "--out",
+            str(place.out / "c.csv"),
+        ]
 
     return make
 
 
-def _register(
-    fixed: np.ndarray, moving: np.ndarray = LATTICE, *options: str
-) -> Callable[[Place], list[str]]:
+def _register(fixed: np.ndarray, moving: np.ndarray = LATTICE, *options: str) -> Callable[[Place], list[str]]:
     def make(place: Place) -> list[str]:
         clouds = cloud(place, "fixed", fixed), cloud(place, "moving", moving)
         return ["register", *clouds, "--out-dir", str(place.out), *options]
@@ -184,14 +198,21 @@ def _evaluate(rows: str, *, hole: bool = False, rigid: str = "") -> Callable[[Pl
 
 def _gates(place: Place) -> list[str]:
     return [
-        "gates", mask(place, "a"), mask(place, "b"), "--fixed-lungs", mask(place, "c"),
-        "--moving-lungs", mask(place, "d", grid=_elsewhere()), "--out", str(place.out / "g.json"),
-    ]  # fmt: skip
+        "gates",
+        mask(place, "a"),
+        mask(place, "b"),
+        "--fixed-lungs",
+        mask(place, "c"),
+        "--moving-lungs",
+        mask(place, "d", grid=_elsewhere()),
+        "--out",
+        str(place.out / "g.json"),
+    ]
 
 
 def _changed_behind_the_back(place: Place) -> list[str]:
     """A file of a build was edited after the next one was made from it, and bears an old date."""
-    from tests.unit.release.made_up import make_build  # noqa: PLC0415
+    from tests.unit.release.made_up import make_build
 
     results, _ = make_build(place.inputs, ("a1",))
     path = results / "cases" / "a1" / "images" / "fixed.nii.gz"
@@ -207,94 +228,294 @@ SCALING = (
 
 
 def stage(
-    command: str, name: str, how: str, make: Callable[[Place], list[str]], code: str, words: str,
-    exit_code: int = 2, *, kind: Kind = "stage", chatty: bool = False,
-) -> Fault:  # fmt: skip
+    command: str,
+    name: str,
+    how: str,
+    make: Callable[[Place], list[str]],
+    code: str,
+    words: str,
+    exit_code: int = 2,
+    *,
+    kind: Kind = "stage",
+    chatty: bool = False,
+) -> Fault:
     """Return a fault that a stage meets."""
     return Fault(command, name, kind, how, make, code, words, exit_code, chatty=chatty)
 
 
 STAGES = (
-    stage("lungs", "no_lungs", "a scan of the abdomen: no air space like a lung",
-          _lungs(np.full(GRID.shape, 40, np.int16)), "empty_lungs", "check units"),
-    stage("lungs", "empty_given_mask", "a lung mask of the user's without a voxel",
-          _lungs(hu().array, (NOTHING, GRID)), "empty_mask", "given.nii.gz"),
-    stage("lungs", "given_mask_elsewhere", "a lung mask of another scan",
-          _lungs(hu().array, (SOMETHING, _elsewhere())), "mask_elsewhere", "", kind="geometry"),
-    stage("prealign", "mask_on_another_grid", "a mask that is mirrored against its scan",
-          _prealign(moving_grid=_mirrored()), "grid_mismatch", "resample", kind="geometry"),
-    stage("prealign", "program_missing", "linearBCV is wanted and not installed",
-          _prealign("--set", "method=deeds", "--set", "linear_bcv=no_such_program"),
-          "missing_program", "no_such_program"),
-    stage("prealign", "program_crashes", "linearBCV ends with a signal", _program("os.abort()\n"),
-          "program_failed", "SIGABRT", 1),
-    stage("prealign", "program_hangs", "linearBCV never ends", _program(
-          "time.sleep(60)\n", "--set", "linear_bcv_limit_s=2"), "time_limit", "2 s", 1),
-    stage("prealign", "program_writes_nan", "linearBCV returns NaN", _program(
-          "np.savetxt(prefix + '_matrix.txt', np.full((4, 4), np.nan))\n"), "non_finite", "", 1),
-    stage("vessels", "no_vessels", "lungs without any contrast",
-          lambda place: ["vessels", image(place, "flat", np.full(GRID.shape, -860, np.int16)),
-                         str(place.out / "v.nii.gz"), "--lungs", mask(place, "lungs")],
-          "empty_vessels", "flat.nii.gz"),
-    stage("vessels", "weights_missing", "TotalSegmentator without its weights", _no_weights,
-          "weights_missing", "", 1, chatty=True),
-    stage("vessels", "child_killed", "the system kills TotalSegmentator's process for its memory",
-          _child("killed"), "out_of_memory", "killed", 1, chatty=True),
-    stage("vessels", "child_hangs", "TotalSegmentator's process hangs", _child("slow", limit_s=2),
-          "time_limit", "2 s", 1, chatty=True),
-    stage("vessels", "child_crashes", "TotalSegmentator's process ends without a word",
-          _child("crash"),
-          "totalsegmentator_failed", "exit code 7", 1, chatty=True),
-    stage("vessels", "empty_crop", "TotalSegmentator finds no lung and writes zeros",
-          _child("empty_crop"),
-          "empty_crop", "at least one lobe", chatty=True),
-    stage("vessels", "result_elsewhere", "TotalSegmentator's result lies one voxel off",
-          _child("elsewhere"), "result_elsewhere", "", 1, kind="geometry", chatty=True),
-    stage("cloud", "empty_vessel_map", "a vessel map without a voxel",
-          lambda place: ["cloud", mask(place, "v", NOTHING), str(place.out / "dense.npz")],
-          "empty_vessels", "at least one voxel"),
-    stage("keypoints", "too_few_points", "a cloud with fewer points than neighbours",
-          _keypoints(LATTICE[:20], spacing_mm=[1.5] * 3), "fewer_points_than_k", "found 20"),
-    stage("keypoints", "no_spacing", "a cloud that does not say its voxel size",
-          _keypoints(LATTICE),
-          "no_spacing", ""),
+    stage(
+        "lungs",
+        "no_lungs",
+        "a scan of the abdomen: no air space like a lung",
+        _lungs(np.full(GRID.shape, 40, np.int16)),
+        "empty_lungs",
+        "check units",
+    ),
+    stage(
+        "lungs",
+        "empty_given_mask",
+        "a lung mask of the user's without a voxel",
+        _lungs(hu().array, (NOTHING, GRID)),
+        "empty_mask",
+        "given.nii.gz",
+    ),
+    stage(
+        "lungs",
+        "given_mask_elsewhere",
+        "a lung mask of another scan",
+        _lungs(hu().array, (SOMETHING, _elsewhere())),
+        "mask_elsewhere",
+        "",
+        kind="geometry",
+    ),
+    stage(
+        "prealign",
+        "mask_on_another_grid",
+        "a mask that is mirrored against its scan",
+        _prealign(moving_grid=_mirrored()),
+        "grid_mismatch",
+        "resample",
+        kind="geometry",
+    ),
+    stage(
+        "prealign",
+        "program_missing",
+        "linearBCV is wanted and not installed",
+        _prealign("--set", "method=deeds", "--set", "linear_bcv=no_such_program"),
+        "missing_program",
+        "no_such_program",
+    ),
+    stage(
+        "prealign",
+        "program_crashes",
+        "linearBCV ends with a signal",
+        _program("os.abort()\n"),
+        "program_failed",
+        "SIGABRT",
+        1,
+    ),
+    stage(
+        "prealign",
+        "program_hangs",
+        "linearBCV never ends",
+        _program("time.sleep(60)\n", "--set", "linear_bcv_limit_s=2"),
+        "time_limit",
+        "2 s",
+        1,
+    ),
+    stage(
+        "prealign",
+        "program_writes_nan",
+        "linearBCV returns NaN",
+        _program("np.savetxt(prefix + '_matrix.txt', np.full((4, 4), np.nan))\n"),
+        "non_finite",
+        "",
+        1,
+    ),
+    stage(
+        "vessels",
+        "no_vessels",
+        "lungs without any contrast",
+        lambda place: [
+            "vessels",
+            image(place, "flat", np.full(GRID.shape, -860, np.int16)),
+            str(place.out / "v.nii.gz"),
+            "--lungs",
+            mask(place, "lungs"),
+        ],
+        "empty_vessels",
+        "flat.nii.gz",
+    ),
+    stage(
+        "vessels",
+        "weights_missing",
+        "TotalSegmentator without its weights",
+        _no_weights,
+        "weights_missing",
+        "",
+        1,
+        chatty=True,
+    ),
+    stage(
+        "vessels",
+        "child_killed",
+        "the system kills TotalSegmentator's process for its memory",
+        _child("killed"),
+        "out_of_memory",
+        "killed",
+        1,
+        chatty=True,
+    ),
+    stage(
+        "vessels",
+        "child_hangs",
+        "TotalSegmentator's process hangs",
+        _child("slow", limit_s=2),
+        "time_limit",
+        "2 s",
+        1,
+        chatty=True,
+    ),
+    stage(
+        "vessels",
+        "child_crashes",
+        "TotalSegmentator's process ends without a word",
+        _child("crash"),
+        "totalsegmentator_failed",
+        "exit code 7",
+        1,
+        chatty=True,
+    ),
+    stage(
+        "vessels",
+        "empty_crop",
+        "TotalSegmentator finds no lung and writes zeros",
+        _child("empty_crop"),
+        "empty_crop",
+        "at least one lobe",
+        chatty=True,
+    ),
+    stage(
+        "vessels",
+        "result_elsewhere",
+        "TotalSegmentator's result lies one voxel off",
+        _child("elsewhere"),
+        "result_elsewhere",
+        "",
+        1,
+        kind="geometry",
+        chatty=True,
+    ),
+    stage(
+        "cloud",
+        "empty_vessel_map",
+        "a vessel map without a voxel",
+        lambda place: ["cloud", mask(place, "v", NOTHING), str(place.out / "dense.npz")],
+        "empty_vessels",
+        "at least one voxel",
+    ),
+    stage(
+        "keypoints",
+        "too_few_points",
+        "a cloud with fewer points than neighbours",
+        _keypoints(LATTICE[:20], spacing_mm=[1.5] * 3),
+        "fewer_points_than_k",
+        "found 20",
+    ),
+    stage("keypoints", "no_spacing", "a cloud that does not say its voxel size", _keypoints(LATTICE), "no_spacing", ""),
     stage("keypoints", "nan_cloud", "a point with NaN", _nan_cloud, "non_finite_points", "row 3"),
-    stage("keypoints", "another_array", "a cloud under another name in its file", _no_points,
-          "missing_array", "vertices"),
-    stage("correspond", "constant_image", "an image of one value", _correspond(
-          np.full(GRID.shape, -900, np.int16)), "constant_image", ""),
-    stage("correspond", "mask_of_another_case", "corrfield with the mask of another case",
-          _correspond(grid=_elsewhere()), "grid_mismatch", "", kind="geometry"),
-    stage("register", "single_place", "a cloud whose points all lie at one place",
-          _register(np.ones((50, 3))), "degenerate_cloud", ""),
-    stage("register", "cloud_in_metres", "a cloud in m where mm are expected",
-          _register(LATTICE / 1000),
-          "wrong_unit", "mm", kind="geometry"),
-    stage("register", "cloud_in_another_frame", "clouds of two frames, 5 m apart",
-          _register(LATTICE + 5000),
-          "frame_mismatch", "", kind="geometry"),
-    stage("register", "no_gpu", "a GPU is wanted and there is none", _no_gpu, "no_cuda",
-          "--device cpu"),
-    stage("evaluate", "landmark_outside", "a landmark outside the scan",
-          _evaluate("9000,0,0,9000,0,0\n"), "landmark_outside", "", kind="geometry"),
-    stage("evaluate", "landmark_no_number", "a landmark's coordinate is a word",
-          _evaluate("1,2,three,4,5,6\n"), "bad_number", "line 2, column fixed_z"),
-    stage("evaluate", "nan_field", "a displacement field with NaN", _evaluate(INSIDE, hole=True),
-          "non_finite", "field.nii.gz"),
-    stage("evaluate", "scaling_rigid", "a rigid transform that scales", _evaluate(INSIDE,
-          rigid=SCALING),
-          "bad_transform", "rotation", kind="geometry"),
-    stage("gates", "gates_on_two_grids", "vessels and lungs of two cases", _gates,
-          "grid_mismatch", "", kind="geometry"),
-    stage("keypoints", "unknown_setting", "a misspelt setting",
-          _keypoints(LATTICE, "--set", "min_point=5"), "unknown_key", "min_points"),
-    stage("keypoints", "absurd_setting", "a setting out of its range",
-          _keypoints(LATTICE, "--set", "sigma_step=-1"), "bad_value", "1/voxel"),
-)  # fmt: skip
+    stage(
+        "keypoints", "another_array", "a cloud under another name in its file", _no_points, "missing_array", "vertices"
+    ),
+    stage(
+        "correspond",
+        "constant_image",
+        "an image of one value",
+        _correspond(np.full(GRID.shape, -900, np.int16)),
+        "constant_image",
+        "",
+    ),
+    stage(
+        "correspond",
+        "mask_of_another_case",
+        "corrfield with the mask of another case",
+        _correspond(grid=_elsewhere()),
+        "grid_mismatch",
+        "",
+        kind="geometry",
+    ),
+    stage(
+        "register",
+        "single_place",
+        "a cloud whose points all lie at one place",
+        _register(np.ones((50, 3))),
+        "degenerate_cloud",
+        "",
+    ),
+    stage(
+        "register",
+        "cloud_in_metres",
+        "a cloud in m where mm are expected",
+        _register(LATTICE / 1000),
+        "wrong_unit",
+        "mm",
+        kind="geometry",
+    ),
+    stage(
+        "register",
+        "cloud_in_another_frame",
+        "clouds of two frames, 5 m apart",
+        _register(LATTICE + 5000),
+        "frame_mismatch",
+        "",
+        kind="geometry",
+    ),
+    stage("register", "no_gpu", "a GPU is wanted and there is none", _no_gpu, "no_cuda", "--device cpu"),
+    stage(
+        "evaluate",
+        "landmark_outside",
+        "a landmark outside the scan",
+        _evaluate("9000,0,0,9000,0,0\n"),
+        "landmark_outside",
+        "",
+        kind="geometry",
+    ),
+    stage(
+        "evaluate",
+        "landmark_no_number",
+        "a landmark's coordinate is a word",
+        _evaluate("1,2,three,4,5,6\n"),
+        "bad_number",
+        "line 2, column fixed_z",
+    ),
+    stage(
+        "evaluate",
+        "nan_field",
+        "a displacement field with NaN",
+        _evaluate(INSIDE, hole=True),
+        "non_finite",
+        "field.nii.gz",
+    ),
+    stage(
+        "evaluate",
+        "scaling_rigid",
+        "a rigid transform that scales",
+        _evaluate(INSIDE, rigid=SCALING),
+        "bad_transform",
+        "rotation",
+        kind="geometry",
+    ),
+    stage(
+        "gates", "gates_on_two_grids", "vessels and lungs of two cases", _gates, "grid_mismatch", "", kind="geometry"
+    ),
+    stage(
+        "keypoints",
+        "unknown_setting",
+        "a misspelt setting",
+        _keypoints(LATTICE, "--set", "min_point=5"),
+        "unknown_key",
+        "min_points",
+    ),
+    stage(
+        "keypoints",
+        "absurd_setting",
+        "a setting out of its range",
+        _keypoints(LATTICE, "--set", "sigma_step=-1"),
+        "bad_value",
+        "1/voxel",
+    ),
+)
 
 VERIFY = Fault(
-    "verify", "changed_unseen", "system",
+    "verify",
+    "changed_unseen",
+    "system",
     "a file changed after others were made of it, and its date does not show that",
-    _changed_behind_the_back, "", "", 1, records=False,
+    _changed_behind_the_back,
+    "",
+    "",
+    1,
+    records=False,
     prints="changed: cases/a1/images/fixed.nii.gz",
-)  # fmt: skip
+)

@@ -16,10 +16,7 @@ from tests.s3 import publish, s3_server
 from tests.unit.fetch.conftest import UIDS, Site
 from tests.unit.fetch.dicom import write_series as write_remote
 
-MOUNT = (
-    'mount -t tmpfs -o {options} none "$0" || exit 77; "$@"; code=$?;'
-    ' find "$0" -mindepth 1; exit $code'
-)
+MOUNT = 'mount -t tmpfs -o {options} none "$0" || exit 77; "$@"; code=$?; find "$0" -mindepth 1; exit $code'
 """Runs a command with a small disk at $0, and prints what it left there."""
 
 WITHOUT_RIGHTS = "setpriv --bounding-set=-dac_override,-dac_read_search"
@@ -65,9 +62,7 @@ def _register(place: Place) -> list[str]:
 def _huge(place: Place) -> list[str]:
     """A scan of 6 GB that takes no space on the disk."""
     path = place.inputs / "ct.nii"
-    write_image(
-        path, Image(np.zeros((24, 24, 24), np.int16), hu((24, 24, 24)).grid), dtype=np.int16
-    )
+    write_image(path, Image(np.zeros((24, 24, 24), np.int16), hu((24, 24, 24)).grid), dtype=np.int16)
     content = bytearray(path.read_bytes()[:352])
     content[42:48] = np.array([2000, 2000, 750], "<i2").tobytes()
     path.write_bytes(content)
@@ -154,54 +149,137 @@ def _fetch(fault: str, *, body: bytes | None = None) -> Callable[[Place], list[s
 
 
 def system(
-    command: str, name: str, how: str, make: Callable[[Place], list[str]], code: str = "",
+    command: str,
+    name: str,
+    how: str,
+    make: Callable[[Place], list[str]],
+    code: str = "",
     words: str = "",
-    exit_code: int = 1, *, behind: Callable[[Place], list[str]] | None = None, chatty: bool = False,
-) -> Fault:  # fmt: skip
+    exit_code: int = 1,
+    *,
+    behind: Callable[[Place], list[str]] | None = None,
+    chatty: bool = False,
+) -> Fault:
     """Return a fault of the machine."""
-    return Fault(command, name, "system", how, make, code, words, exit_code if code else 0,
-                 behind=behind, chatty=chatty)  # fmt: skip
+    return Fault(
+        command, name, "system", how, make, code, words, exit_code if code else 0, behind=behind, chatty=chatty
+    )
 
 
 ASCII = shlex.split("env LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0")
 
 SYSTEM = (
-    system("convert", "disk_full", "the disk is full (8 KiB) while a volume is written", _convert,
-           "cannot_write", "No space left", behind=on_disk("size=8k")),
-    system("register", "disk_full_in_a_library", "the disk is full while ITK writes a field",
-           _register, "cannot_write", "end", behind=on_disk("size=4k"), chatty=True),
-    system("convert", "read_only", "the output folder is on a read-only disk", _convert,
-           "cannot_write", "Read-only", behind=on_disk("ro")),
-    system("convert", "closed_folder", "a source in a folder that this user may not enter",
-           _closed_folder, "missing_file", "Permission denied", 2, behind=_as_a_user),
-    system("convert", "no_inodes", "the disk has no room for another file", _convert,
-           "cannot_write", "No space left", behind=on_disk("nr_inodes=1")),
-    system("convert", "file_size_limit", "the quota ends a file at 4 KiB", _convert,
-           "cannot_write", "File too large", behind=limited("-f 8")),
-    system("convert", "out_of_memory", "a scan of 6 GB with 3 GB of memory", _huge,
-           "out_of_memory", "larger machine", behind=limited("-v 3000000")),
-    system("convert", "output_is_a_folder", "a folder has the output's name", _output_is_a_folder,
-           "cannot_write", "directory"),
-    system("convert", "parent_is_a_file", "the output's folder is a file", _parent_is_a_file,
-           "cannot_write", "permissions"),
-    system("convert", "rest_of_a_killed_job", "an earlier job was killed while it wrote this file",
-           _rest_of_a_killed_job),
-    system("convert", "broken_record",
-           "an earlier job was killed while the disk lost its rejected.json",
-           _broken_record),
-    system("convert", "clock_backwards", "the clock goes back a day at each look",
-           _clock_backwards),
+    system(
+        "convert",
+        "disk_full",
+        "the disk is full (8 KiB) while a volume is written",
+        _convert,
+        "cannot_write",
+        "No space left",
+        behind=on_disk("size=8k"),
+    ),
+    system(
+        "register",
+        "disk_full_in_a_library",
+        "the disk is full while ITK writes a field",
+        _register,
+        "cannot_write",
+        "end",
+        behind=on_disk("size=4k"),
+        chatty=True,
+    ),
+    system(
+        "convert",
+        "read_only",
+        "the output folder is on a read-only disk",
+        _convert,
+        "cannot_write",
+        "Read-only",
+        behind=on_disk("ro"),
+    ),
+    system(
+        "convert",
+        "closed_folder",
+        "a source in a folder that this user may not enter",
+        _closed_folder,
+        "missing_file",
+        "Permission denied",
+        2,
+        behind=_as_a_user,
+    ),
+    system(
+        "convert",
+        "no_inodes",
+        "the disk has no room for another file",
+        _convert,
+        "cannot_write",
+        "No space left",
+        behind=on_disk("nr_inodes=1"),
+    ),
+    system(
+        "convert",
+        "file_size_limit",
+        "the quota ends a file at 4 KiB",
+        _convert,
+        "cannot_write",
+        "File too large",
+        behind=limited("-f 8"),
+    ),
+    system(
+        "convert",
+        "out_of_memory",
+        "a scan of 6 GB with 3 GB of memory",
+        _huge,
+        "out_of_memory",
+        "larger machine",
+        behind=limited("-v 3000000"),
+    ),
+    system(
+        "convert",
+        "output_is_a_folder",
+        "a folder has the output's name",
+        _output_is_a_folder,
+        "cannot_write",
+        "directory",
+    ),
+    system(
+        "convert", "parent_is_a_file", "the output's folder is a file", _parent_is_a_file, "cannot_write", "permissions"
+    ),
+    system(
+        "convert", "rest_of_a_killed_job", "an earlier job was killed while it wrote this file", _rest_of_a_killed_job
+    ),
+    system(
+        "convert", "broken_record", "an earlier job was killed while the disk lost its rejected.json", _broken_record
+    ),
+    system("convert", "clock_backwards", "the clock goes back a day at each look", _clock_backwards),
     system("convert", "from_the_future", "an input dated a year ahead", _from_the_future),
-    system("convert", "ascii_locale", "the locale is C and the path is not ASCII", _other_letters,
-           behind=lambda _: ASCII),
-    system("fetch", "server_dead", "nobody answers at the archive's address", _fetch("dead"),
-           "server_unreachable", "refused", chatty=True),
-    system("fetch", "server_stalls", "the archive's server goes silent", _fetch("stall"),
-           "server_stalled", "", chatty=True),
-    system("fetch", "server_denies", "the archive's server denies access", _fetch("deny"),
-           "access_denied", "", chatty=True),
-    system("fetch", "other_bytes", "the archive's object is another file", _fetch("",
-           body=b"no DICOM"),
-           "truncated_object", "", 2, chatty=True),
+    system(
+        "convert", "ascii_locale", "the locale is C and the path is not ASCII", _other_letters, behind=lambda _: ASCII
+    ),
+    system(
+        "fetch",
+        "server_dead",
+        "nobody answers at the archive's address",
+        _fetch("dead"),
+        "server_unreachable",
+        "refused",
+        chatty=True,
+    ),
+    system(
+        "fetch", "server_stalls", "the archive's server goes silent", _fetch("stall"), "server_stalled", "", chatty=True
+    ),
+    system(
+        "fetch", "server_denies", "the archive's server denies access", _fetch("deny"), "access_denied", "", chatty=True
+    ),
+    system(
+        "fetch",
+        "other_bytes",
+        "the archive's object is another file",
+        _fetch("", body=b"no DICOM"),
+        "truncated_object",
+        "",
+        2,
+        chatty=True,
+    ),
     VERIFY,
-)  # fmt: skip
+)

@@ -52,9 +52,8 @@ def test_a_second_build_of_a_folder_and_a_lost_lock_are_refused(tmp_path: Path) 
     build = workspace(tmp_path, tmp_path / "gone.nii.gz")
     target = "results/cases/c1/scans/fixed.nii.gz"
     first = subprocess.Popen(
-        build.command(target), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
+        build.command(target), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     locks = tmp_path / ".snakemake" / "locks"
     end = time.monotonic() + PATIENCE_S
     try:
@@ -90,9 +89,7 @@ def test_a_machine_with_a_part_of_the_cases_chooses_and_reports_nothing(tmp_path
 
 @pytest.mark.parametrize("key", ["results", "manifest"])
 @pytest.mark.parametrize("path", ["a{case}", "a{b", "a\nb", "a\x1b[2J", "--help", "./-x"])
-def test_folders_that_the_engine_would_expand_are_refused(
-    tmp_path: Path, key: str, path: str
-) -> None:
+def test_folders_that_the_engine_would_expand_are_refused(tmp_path: Path, key: str, path: str) -> None:
     build = workspace(tmp_path, tmp_path / "a.nii.gz")
     content = {"manifest": str(build.manifest), "results": "results", key: path}
     with pytest.raises(BadInputError) as caught:

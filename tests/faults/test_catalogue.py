@@ -40,9 +40,13 @@ def run(fault: Fault, place: Place, words: list[str]) -> tuple[int, str, str]:
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
         return done.exit_code, done.stdout, done.stderr
     ended = subprocess.run(
-        [*fault.behind(place), *PROGRAM, *words], capture_output=True, text=True, check=False,
-        timeout=LIMIT_S, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        [*fault.behind(place), *PROGRAM, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_S,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
     return ended.returncode, ended.stdout, ended.stderr
 
 
@@ -53,9 +57,7 @@ def files_in(folder: Path) -> list[str]:
 def state_of(folder: Path) -> dict[Path, str]:
     """Return all that is in a folder, with each file's hash; of the largest with its size."""
     return {
-        path: (sha256(path) if (size := path.stat().st_size) < HASHED_BYTES else str(size))
-        if path.is_file()
-        else ""
+        path: (sha256(path) if (size := path.stat().st_size) < HASHED_BYTES else str(size)) if path.is_file() else ""
         for path in folder.rglob("*")
     }
 
@@ -72,9 +74,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_fault(
-    fault: Fault, tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fault(fault: Fault, tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with ExitStack() as stack:
         place = Place(tmp_path / "place", monkeypatch, stack)
         place.inputs.mkdir(parents=True)

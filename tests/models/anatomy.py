@@ -72,9 +72,7 @@ def box_truth(seed: int) -> Truth:
     whole = case.fixed_scan
     size = np.round(BOX_FIELD_MM / whole.spacing).astype(int)
     scan = replace(
-        whole,
-        size_xyz=(int(size[0]), int(size[1]), int(size[2])),
-        origin=centre - whole.spacing * (size - 1) / 2,
+        whole, size_xyz=(int(size[0]), int(size[1]), int(size[2])), origin=centre - whole.spacing * (size - 1) / 2
     )
     # Scans are cut to the box before anything is rendered.
     case = replace(case, fixed_scan=scan)
@@ -92,9 +90,7 @@ class _Native:
 
 def _acquired(case: PhantomCase, role: Role) -> _Native:
     scan = case.scan(role)
-    grid = Grid(
-        scan.size_xyz, tuple(scan.spacing), tuple(scan.origin), tuple(scan.direction.ravel())
-    )
+    grid = Grid(scan.size_xyz, tuple(scan.spacing), tuple(scan.origin), tuple(scan.direction.ravel()))
     clean = case.clean_image(role)
     lungs, vessels = case.masks(role)
     tubes = np.where(vessels > 0, VESSEL, 0)
@@ -108,11 +104,12 @@ def _on_common(native: _Native, common: Grid) -> Truth:
     moved = resample(soft, common, outside=-1000.0)
     lungs = resample(native.lungs, common, nearest=True)
     return Truth(
-        native.hu, native.lungs,
+        native.hu,
+        native.lungs,
         Image(np.rint(moved.array).astype(np.int16), common),
         near_lungs(resample(native.tubes, common, nearest=True), lungs),
         lungs,
-    )  # fmt: skip
+    )
 
 
 def _airways(clean: NDArray[np.float32]) -> NDArray[np.bool_]:

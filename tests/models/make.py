@@ -130,9 +130,7 @@ def coarse(grid: Grid, spacing: float) -> Grid:
     corners = grid.corners()
     low, high = corners.min(axis=0), corners.max(axis=0)
     size = np.maximum(np.floor((high - low) / spacing).astype(int), 8)
-    return Grid(
-        (int(size[0]), int(size[1]), int(size[2])), (spacing,) * 3, (low[0], low[1], low[2])
-    )
+    return Grid((int(size[0]), int(size[1]), int(size[2])), (spacing,) * 3, (low[0], low[1], low[2]))
 
 
 def normalised(hu: NDArray[Any]) -> NDArray[np.float32]:
@@ -154,9 +152,7 @@ def network(recipe: Recipe, outputs: int) -> torch.nn.Module:
     return found
 
 
-def patch_at(
-    volume: Volume, recipe: Recipe, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def patch_at(volume: Volume, recipe: Recipe, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return a random patch, more often around a voxel of a class than elsewhere."""
     hu, labels = volume.values, volume.labels
     size = [min(recipe.patch, n // 4 * 4) for n in hu.shape]
@@ -167,9 +163,7 @@ def patch_at(
         if len(where):
             centre = np.array(np.unravel_index(rng.choice(where), hu.shape))
             centre = centre + rng.integers(-recipe.patch // 3, recipe.patch // 3 + 1, 3)
-    start = [
-        int(np.clip(c - s // 2, 0, n - s)) for c, s, n in zip(centre, size, hu.shape, strict=True)
-    ]
+    start = [int(np.clip(c - s // 2, 0, n - s)) for c, s, n in zip(centre, size, hu.shape, strict=True)]
     part = tuple(slice(a, a + s) for a, s in zip(start, size, strict=True))
     x, y = hu[part], labels[part]
     if recipe.mirror:
@@ -212,9 +206,7 @@ def train(recipe: Recipe, truths: Sequence[Truth]) -> dict[str, Any]:
     return net.state_dict()
 
 
-def train_round(
-    net: torch.nn.Module, recipe: Recipe, data: Sequence[Volume], *, steps: int, seed: int
-) -> None:
+def train_round(net: torch.nn.Module, recipe: Recipe, data: Sequence[Volume], *, steps: int, seed: int) -> None:
     """Train a network in place: one cycle of the learning rate over random patches."""
     rng = np.random.default_rng(seed)
     # Airways are few and half seen; they are learnt, but not at the expense of the vessels.
@@ -259,9 +251,7 @@ def write_model(folder: Path, recipe: Recipe, state: dict[str, Any]) -> None:
             tensor = widened(value, recipe, unused=NEVER if name.endswith("bias") else 0.0)
             tensor = tensor if last else torch.zeros_like(tensor)
         key = value.data_ptr()
-        weights[name] = small.setdefault(
-            key, tensor.half() if tensor.is_floating_point() else tensor
-        )
+        weights[name] = small.setdefault(key, tensor.half() if tensor.is_floating_point() else tensor)
     checkpoint = place / CHECKPOINT
     checkpoint.parent.mkdir(exist_ok=True)
     torch.save(
@@ -286,9 +276,14 @@ def plans(recipe: Recipe) -> dict[str, Any]:
     """Return nnU-Net's plans of a model; spacing and axes are z, y, x."""
     resampling = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None}
     intensities = {
-        "max": 3000.0, "mean": MEAN_HU, "median": MEAN_HU, "min": -1024.0,
-        "percentile_00_5": CLIP_HU[0], "percentile_99_5": CLIP_HU[1], "std": DEVIATION_HU,
-    }  # fmt: skip
+        "max": 3000.0,
+        "mean": MEAN_HU,
+        "median": MEAN_HU,
+        "min": -1024.0,
+        "percentile_00_5": CLIP_HU[0],
+        "percentile_99_5": CLIP_HU[1],
+        "std": DEVIATION_HU,
+    }
     return {
         "dataset_name": recipe.model.folder,
         "plans_name": "nnUNetPlans",

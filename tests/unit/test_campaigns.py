@@ -50,9 +50,7 @@ def test_undisturbed_files_have_no_fault(results: Path) -> None:
         ("fixed.provenance.json", b'{"stage": "convert"}', "not as it was written"),
     ],
 )
-def test_a_partial_a_foreign_and_a_broken_file_are_faults(
-    results: Path, name: str, content: bytes, fault: str
-) -> None:
+def test_a_partial_a_foreign_and_a_broken_file_are_faults(results: Path, name: str, content: bytes, fault: str) -> None:
     expected = hashes_of(results)
     (results / "cases" / "a" / "scans" / name).write_bytes(content)
     (found,) = faults_of(results, expected)
@@ -87,9 +85,7 @@ def test_jobs_are_the_commands_and_not_their_shells(tmp_path: Path) -> None:
     root.wait()
 
 
-def test_a_build_that_hangs_is_killed_and_is_a_fault(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_build_that_hangs_is_killed_and_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At its end, and after one of its jobs was killed: the shell that waits for it goes on."""
     command = tmp_path / "lcsd"
     command.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(60)\n")
@@ -115,10 +111,7 @@ def test_a_build_that_hangs_is_killed_and_is_a_fault(
 
 @pytest.mark.parametrize(("faults", "code"), [([], 0), (["a: missing"], 1)])
 def test_tally_is_the_last_line_and_decides_the_exit_code(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    faults: list[str],
-    code: int,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], faults: list[str], code: int
 ) -> None:
     tally = kills.Tally(3, Counter(job=1, snakemake=1, tree=1), 2, faults)
     monkeypatch.setattr(kills, "campaign", lambda *_, **__: tally)

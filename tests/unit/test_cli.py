@@ -47,8 +47,7 @@ def test_help_loads_no_heavy_library() -> None:
 def test_good_run_writes_output_provenance_and_json(dense: Path, tmp_path: Path) -> None:
     out = tmp_path / "out" / "sparse.npz"
     result = CliRunner().invoke(
-        main,
-        ["keypoints", str(dense), str(out), "--set", "min_points=5", "--json", "--threads", "1"],
+        main, ["keypoints", str(dense), str(out), "--set", "min_points=5", "--json", "--threads", "1"]
     )
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)
@@ -79,18 +78,11 @@ def test_result_holds_no_time_or_host(dense: Path, tmp_path: Path) -> None:
         (["keypoints", "DENSE", "out.npz", "--set", "k=x"], "keypoints.k"),
         (["keypoints", "DENSE", "out.npz", "--set", "colour=1"], "keypoints.colour: unknown key"),
         (["keypoints", "DENSE", "out.npz", "--set", "k=1000"], ">= 1000 points; found 336"),
-        (
-            ["keypoints", "DENSE", "out.npz", "--config", "absent.yaml"],
-            "absent.yaml: file not found",
-        ),
+        (["keypoints", "DENSE", "out.npz", "--config", "absent.yaml"], "absent.yaml: file not found"),
     ],
 )
 def test_bad_input_is_one_line_exit_2_nothing_written(
-    arguments: list[str],
-    expected: str,
-    dense: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str], expected: str, dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     rejected = tmp_path / "case" / "rejected.json"
@@ -116,12 +108,8 @@ def test_a_configuration_that_cannot_be_read_is_one_line(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "read_text", closed)
-    for name, code, said in (
-        ("a" * 300, 2, "missing_file"), ("my.yaml", 1, "system_error"),
-    ):  # fmt: skip
-        done = CliRunner().invoke(
-            main, ["keypoints", str(dense), "s.npz", "--config", str(tmp_path / name)]
-        )
+    for name, code, said in (("a" * 300, 2, "missing_file"), ("my.yaml", 1, "system_error")):
+        done = CliRunner().invoke(main, ["keypoints", str(dense), "s.npz", "--config", str(tmp_path / name)])
         assert (done.exit_code, done.stderr.count("\n")) == (code, 1), done.stderr
         assert said in done.stderr
 
@@ -146,9 +134,7 @@ def test_defect_is_exit_1_quarantined_and_keeps_its_traceback(
 
     monkeypatch.setattr("lcsd.clouds.keypoints.sparse_cloud", broken)
     rejected = tmp_path / "rejected.json"
-    result = CliRunner().invoke(
-        main, ["keypoints", str(dense), str(tmp_path / "o.npz"), "--rejected", str(rejected)]
-    )
+    result = CliRunner().invoke(main, ["keypoints", str(dense), str(tmp_path / "o.npz"), "--rejected", str(rejected)])
     assert result.exit_code == 1
     assert "Traceback" in result.stderr
     assert read_json(rejected)["code"] == "internal_error"
@@ -157,28 +143,20 @@ def test_defect_is_exit_1_quarantined_and_keeps_its_traceback(
 @pytest.mark.parametrize("code", ["bad_usage", "no_cuda", "weights_missing", "trainer_import"])
 @pytest.mark.parametrize("kind", [BadInputError, WorkError])
 def test_fault_of_the_installation_quarantines_no_case(
-    code: str,
-    kind: type[LcsdError],
-    dense: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    code: str, kind: type[LcsdError], dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def faulty(*_: object, **__: object) -> None:
         raise kind("not here", code=code)
 
     monkeypatch.setattr("lcsd.clouds.keypoints.sparse_cloud", faulty)
     rejected = tmp_path / "rejected.json"
-    result = CliRunner().invoke(
-        main, ["keypoints", str(dense), str(tmp_path / "o.npz"), "--rejected", str(rejected)]
-    )
+    result = CliRunner().invoke(main, ["keypoints", str(dense), str(tmp_path / "o.npz"), "--rejected", str(rejected)])
     assert result.exit_code == kind.exit_code
     assert f"[{code}]" in result.stderr
     assert not rejected.exists()
 
 
-def test_out_of_memory_is_named(
-    dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_out_of_memory_is_named(dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def hungry(*_: object, **__: object) -> None:
         raise MemoryError
 
@@ -205,15 +183,12 @@ def test_rejections_read_the_same_from_anywhere_and_broken_ones_are_cleared(
     assert not rejected.exists()
 
 
-def test_a_rejection_that_cannot_be_written_does_not_hide_the_error(
-    dense: Path, tmp_path: Path
-) -> None:
+def test_a_rejection_that_cannot_be_written_does_not_hide_the_error(dense: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = CliRunner().invoke(
         main,
-        ["keypoints", "absent.npz", str(tmp_path / "o.npz"), "--rejected",
-         str(tmp_path / "file" / "rejected.json")],
-    )  # fmt: skip
+        ["keypoints", "absent.npz", str(tmp_path / "o.npz"), "--rejected", str(tmp_path / "file" / "rejected.json")],
+    )
     assert result.exit_code == 2
     assert "absent.npz: file not found" in result.stderr
     assert "Traceback" not in result.stderr
@@ -231,7 +206,5 @@ def test_threads_are_limited_after_numba_has_started() -> None:
 
 
 def test_a_message_is_one_printable_line() -> None:
-    error = BadInputError(
-        "a\x1b[2Jb\r\nc\u202ed\u2028e", code="x", found="\x07", file="Lungenärzte 肺"
-    )
+    error = BadInputError("a\x1b[2Jb\r\nc\u202ed\u2028e", code="x", found="\x07", file="Lungenärzte 肺")
     assert error.message == "Lungenärzte 肺: a [2Jb c d e; found [x]"

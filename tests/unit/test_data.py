@@ -120,9 +120,8 @@ def test_workers_give_the_same_samples_and_see_the_epoch(
 ) -> None:
     dataset = LCSDataset(made[0], "train", points=DRAW, normalise=True)
     loader = DataLoader(
-        dataset, batch_size=None, num_workers=workers, persistent_workers=True,
-        multiprocessing_context=context,
-    )  # fmt: skip
+        dataset, batch_size=None, num_workers=workers, persistent_workers=True, multiprocessing_context=context
+    )
     for epoch in range(2):
         dataset.set_epoch(epoch)
         expected = [dataset[i] for i in range(len(dataset))]

@@ -10,13 +10,36 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "lcsd").rglob("*.py"))
 
 FORBIDDEN = {
-    "eval", "exec", "compile", "__import__", "os.system", "os.popen", "subprocess.getoutput",
-    "subprocess.getstatusoutput", "pickle.load", "pickle.loads", "pickle.Unpickler", "dill.load",
-    "joblib.load", "marshal.load", "marshal.loads", "shelve.open", "pandas.read_pickle",
-    "yaml.load", "yaml.load_all", "yaml.full_load", "yaml.unsafe_load", "tempfile.mktemp",
-    "shutil.unpack_archive", "tarfile.open", "extractall", "ET.parse", "ET.fromstring",
-    "torch.hub.load", "torch.jit.load",
-}  # fmt: skip
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "os.system",
+    "os.popen",
+    "subprocess.getoutput",
+    "subprocess.getstatusoutput",
+    "pickle.load",
+    "pickle.loads",
+    "pickle.Unpickler",
+    "dill.load",
+    "joblib.load",
+    "marshal.load",
+    "marshal.loads",
+    "shelve.open",
+    "pandas.read_pickle",
+    "yaml.load",
+    "yaml.load_all",
+    "yaml.full_load",
+    "yaml.unsafe_load",
+    "tempfile.mktemp",
+    "shutil.unpack_archive",
+    "tarfile.open",
+    "extractall",
+    "ET.parse",
+    "ET.fromstring",
+    "torch.hub.load",
+    "torch.jit.load",
+}
 """Calls by the name that stands in the source; names without a dot also as methods."""
 
 NEEDED = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
@@ -64,20 +87,25 @@ def test_tables_are_written_where_cells_are_made_safe() -> None:
     found = set()
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and name_of(node.func) in {
-                "csv.writer",
-                "csv.DictWriter",
-            }:
+            if isinstance(node, ast.Call) and name_of(node.func) in {"csv.writer", "csv.DictWriter"}:
                 found.add(str(path.relative_to(ROOT)))
     assert found == TABLE_WRITERS
 
 
 @pytest.mark.parametrize(
     "source",
-    ["eval(x)", "os.system(x)", "yaml.load(x)", "torch.load(x)",
-     "torch.load(x, weights_only=False)",
-     "np.load(x)", "subprocess.run(x, shell=True)", "subprocess.run(x, shell=y)", "z.extractall(x)",
-     "pickle.loads(x)"],
-)  # fmt: skip
+    [
+        "eval(x)",
+        "os.system(x)",
+        "yaml.load(x)",
+        "torch.load(x)",
+        "torch.load(x, weights_only=False)",
+        "np.load(x)",
+        "subprocess.run(x, shell=True)",
+        "subprocess.run(x, shell=y)",
+        "z.extractall(x)",
+        "pickle.loads(x)",
+    ],
+)
 def test_each_forbidden_call_is_seen(source: str) -> None:
     assert len(list(faults_of(source))) == 1

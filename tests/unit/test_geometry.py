@@ -45,8 +45,9 @@ def test_round_trips(grid: Grid) -> None:
     np.testing.assert_allclose(grid.world_vectors_to_voxel(vectors), voxels, atol=ROUND_TRIP_MM)
     np.testing.assert_allclose(
         grid.voxel_to_world(voxels + 1) - grid.voxel_to_world(voxels),
-        grid.voxel_vectors_to_world(np.ones_like(voxels)), atol=ROUND_TRIP_MM,
-    )  # fmt: skip
+        grid.voxel_vectors_to_world(np.ones_like(voxels)),
+        atol=ROUND_TRIP_MM,
+    )
 
 
 @each_grid
@@ -57,9 +58,7 @@ def test_normalised_is_what_grid_sample_wants(grid: Grid) -> None:
     inside = np.random.default_rng(1).uniform(0.2, 4.5, size=(20, 3))
     points = grid.voxel_to_world(inside)
     places = torch.from_numpy(grid.world_to_normalised(points))[None, None, None]
-    sampled = torch.nn.functional.grid_sample(
-        torch.from_numpy(world)[None], places, align_corners=False
-    )
+    sampled = torch.nn.functional.grid_sample(torch.from_numpy(world)[None], places, align_corners=False)
     np.testing.assert_allclose(sampled[0, :, 0, 0].T.numpy(), points, atol=1e-6)
 
 
@@ -83,9 +82,7 @@ def test_ras_affine_round_trip(grid: Grid) -> None:
 
 def test_contains_counts_whole_voxels() -> None:
     grid = GRIDS["anisotropic"]
-    edges = grid.voxel_to_world(
-        np.array([[-0.49, 0, 0], [-0.51, 0, 0], [10.49, 7.4, 5.4], [0, 7.6, 0]])
-    )
+    edges = grid.voxel_to_world(np.array([[-0.49, 0, 0], [-0.51, 0, 0], [10.49, 7.4, 5.4], [0, 7.6, 0]]))
     assert grid.contains(edges).tolist() == [True, False, True, False]
 
 
@@ -127,9 +124,7 @@ def test_rigid_inverse_compose_and_fit() -> None:
     first = RigidTransform(rotation, np.array([5.0, -7.0, 30.0]))
     second = RigidTransform(rotation.T @ rotation.T, np.array([1.0, 2.0, 3.0]))
     np.testing.assert_allclose(first.inverse().apply(first.apply(points)), points, atol=1e-9)
-    np.testing.assert_allclose(
-        second.compose(first).apply(points), second.apply(first.apply(points)), atol=1e-9
-    )
+    np.testing.assert_allclose(second.compose(first).apply(points), second.apply(first.apply(points)), atol=1e-9)
     fitted = fit_rigid(points, first.apply(points))
     np.testing.assert_allclose(fitted.rotation, rotation, atol=1e-9)
     np.testing.assert_allclose(fitted.translation, first.translation, atol=1e-8)

@@ -45,11 +45,26 @@ def test_lock_and_constraints_agree() -> None:
 def install(folder: Path, requirement: str) -> "subprocess.CompletedProcess[str]":
     (folder / "requirements.txt").write_text(requirement + "\n")
     return subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--no-deps", "--require-hashes", "--retries", "0",
-         "--timeout", "5", "--target", str(folder / "made"), "--requirement",
-         str(folder / "requirements.txt")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--no-deps",
+            "--require-hashes",
+            "--retries",
+            "0",
+            "--timeout",
+            "5",
+            "--target",
+            str(folder / "made"),
+            "--requirement",
+            str(folder / "requirements.txt"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_pip_installs_by_hash_and_refuses_other_bytes(tmp_path: Path) -> None:

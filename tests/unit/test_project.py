@@ -11,9 +11,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
-FORBIDDEN_TEXT = re.compile(
-    r"index-url|https?://[^\s)\"]*(pypi|npmjs|debian)\.|/(?:work|root|home)/|\.\./shared"
-)
+FORBIDDEN_TEXT = re.compile(r"index-url|https?://[^\s)\"]*(pypi|npmjs|debian)\.|/(?:work|root|home)/|\.\./shared")
 
 
 def project() -> dict[str, list[str]]:
@@ -43,20 +41,32 @@ def test_every_dependency_is_pinned() -> None:
     }
     extras = project()["optional-dependencies"]["dev"]  # type: ignore[call-overload]
     missing = [
-        text for text in [*project()["dependencies"], *extras]
+        text
+        for text in [*project()["dependencies"], *extras]
         if Requirement(text).name.lower().replace("_", "-") not in pinned
-    ]  # fmt: skip
+    ]
     assert missing == []
 
 
 def test_every_stage_has_command_settings_and_test() -> None:
-    for stage in ("screen", "select", "convert", "lungs", "prealign", "vessels", "gates", "cloud",
-                  "keypoints", "correspond", "register", "evaluate", "release"):  # fmt: skip
+    for stage in (
+        "screen",
+        "select",
+        "convert",
+        "lungs",
+        "prealign",
+        "vessels",
+        "gates",
+        "cloud",
+        "keypoints",
+        "correspond",
+        "register",
+        "evaluate",
+        "release",
+    ):
         assert (ROOT / "lcsd" / "cli" / f"{stage}.py").is_file(), stage
         assert (ROOT / "lcsd" / "settings" / f"{stage}.py").is_file(), stage
-        rules = "\n".join(
-            path.read_text(encoding="utf-8") for path in (ROOT / "rules").glob("*.smk")
-        )
+        rules = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "rules").glob("*.smk"))
         assert f"rule {stage}:" in rules or f"checkpoint {stage}:" in rules
         assert re.search(rf"""["']lcsd {stage} """, rules)
         assert [p for p in sources("tests") if f'"{stage}"' in p.read_text(encoding="utf-8")], stage
@@ -74,10 +84,13 @@ def test_library_does_not_import_snakemake_and_files_stay_short(path: Path) -> N
         name.split(".")[0]
         for node in ast.walk(ast.parse(text))
         for name in (
-            [a.name for a in node.names] if isinstance(node, ast.Import)
-            else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            [a.name for a in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
         )
-    }  # fmt: skip
+    }
     assert "snakemake" not in imported
 
 

@@ -37,15 +37,14 @@ DEFAULTS = ConvertSettings()
 def codes_of(module: str, functions: set[str] | None) -> Iterator[str]:
     tree = ast.parse((ROOT / "lcsd" / module).read_text())
     parts = [
-        node for node in ast.walk(tree)
+        node
+        for node in ast.walk(tree)
         if functions is None or (isinstance(node, ast.FunctionDef) and node.name in functions)
-    ]  # fmt: skip
+    ]
     for part in parts:
         for node in ast.walk(part):
             if isinstance(node, ast.keyword) and node.arg == "code":
-                yield from (
-                    leaf.value for leaf in ast.walk(node.value) if isinstance(leaf, ast.Constant)
-                )
+                yield from (leaf.value for leaf in ast.walk(node.value) if isinstance(leaf, ast.Constant))
 
 
 def table() -> dict[str, str]:

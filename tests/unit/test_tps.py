@@ -10,28 +10,20 @@ from lcsd.tps import ThinPlateSpline
 
 def cloud(count: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return (
-        rng.uniform(-100, 100, size=(count, 3)),
-        rng.normal(size=(count, 3)),
-        rng.uniform(-150, 150, size=(200, 3)),
-    )
+    return (rng.uniform(-100, 100, size=(count, 3)), rng.normal(size=(count, 3)), rng.uniform(-150, 150, size=(200, 3)))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 10.0])
 def test_agrees_with_scipy(smoothing: float) -> None:
     points, values, queries = cloud()
     ours = ThinPlateSpline.fit(points, values, smoothing=smoothing).evaluate(queries)
-    theirs = RBFInterpolator(
-        points, values, kernel="thin_plate_spline", smoothing=smoothing, degree=1
-    )
+    theirs = RBFInterpolator(points, values, kernel="thin_plate_spline", smoothing=smoothing, degree=1)
     np.testing.assert_allclose(ours, theirs(queries), atol=1e-6)
 
 
 def test_passes_through_its_points_unless_smoothed() -> None:
     points, values, _ = cloud()
-    np.testing.assert_allclose(
-        ThinPlateSpline.fit(points, values).evaluate(points), values, atol=1e-8
-    )
+    np.testing.assert_allclose(ThinPlateSpline.fit(points, values).evaluate(points), values, atol=1e-8)
     smoothed = ThinPlateSpline.fit(points, values, smoothing=1e4).evaluate(points)
     assert np.abs(smoothed - values).max() > 0.1
 
@@ -48,9 +40,7 @@ def test_scaled_coordinates_give_the_smoothing_its_unit() -> None:
     offset, scale = np.array([5.0, -3, 2]), np.full(3, 40.0)
     scaled = ThinPlateSpline.fit(points, values, smoothing=0.1, offset=offset, scale=scale)
     by_hand = ThinPlateSpline.fit((points - offset) / scale, values, smoothing=0.1)
-    np.testing.assert_allclose(
-        scaled.evaluate(queries), by_hand.evaluate((queries - offset) / scale), atol=1e-9
-    )
+    np.testing.assert_allclose(scaled.evaluate(queries), by_hand.evaluate((queries - offset) / scale), atol=1e-9)
 
 
 def test_no_query_and_one_query() -> None:

@@ -57,19 +57,29 @@ class Workspace:
         content = yaml.safe_load(self.base.read_text()) | {"manifest": str(self.manifest)}
         config.write_text(yaml.safe_dump(content | (settings or {})))
         return [
-            sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile"),
-            "--directory", str(self.folder), "--profile", str(self.profile),
-            "--configfile", str(config),
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "snakemake",
+            *arguments,
+            "--snakefile",
+            str(ROOT / "Snakefile"),
+            "--directory",
+            str(self.folder),
+            "--profile",
+            str(self.profile),
+            "--configfile",
+            str(config),
+        ]
 
-    def snakemake(
-        self, *arguments: str, code: int = 0, settings: dict[str, object] | None = None
-    ) -> str:
+    def snakemake(self, *arguments: str, code: int = 0, settings: dict[str, object] | None = None) -> str:
         """Run snakemake, check its exit code and return all it printed."""
         done = subprocess.run(
-            self.command(*arguments, settings=settings), capture_output=True, text=True,
-            check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            self.command(*arguments, settings=settings),
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
         printed = done.stdout + done.stderr
         assert done.returncode == code, printed + self.logs()
         return printed
@@ -91,14 +101,29 @@ class Workspace:
     def case_again(self, case: str, stage: str) -> str:
         """Make a case again by ``lcsd case --from`` and return all it printed."""
         command = [
-            sys.executable, "-c", "from lcsd.cli.main import main; main()", "case", case,
-            "--from", stage, "--config", "config.yaml", "--profile", str(PROFILE), "--",
-            "--snakefile", str(ROOT / "Snakefile"),
-        ]  # fmt: skip
+            sys.executable,
+            "-c",
+            "from lcsd.cli.main import main; main()",
+            "case",
+            case,
+            "--from",
+            stage,
+            "--config",
+            "config.yaml",
+            "--profile",
+            str(PROFILE),
+            "--",
+            "--snakefile",
+            str(ROOT / "Snakefile"),
+        ]
         done = subprocess.run(
-            command, cwd=self.folder, capture_output=True, text=True, check=False,
+            command,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stdout + done.stderr + self.logs()
         return done.stdout + done.stderr
 

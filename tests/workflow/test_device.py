@@ -17,11 +17,22 @@ def told(*arguments: str) -> set[str]:
     """Return the commands that a dry run would tell to use the GPU."""
     done = subprocess.run(
         [
-            sys.executable, "-m", "snakemake", "--dry-run", "--printshellcmds", "--profile",
-            str(PROFILE), "--configfile", "tests/workflow/lint.yaml", *arguments,
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--dry-run",
+            "--printshellcmds",
+            "--profile",
+            str(PROFILE),
+            "--configfile",
+            "tests/workflow/lint.yaml",
+            *arguments,
         ],
-        capture_output=True, text=True, check=True, cwd=ROOT,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
     commands = re.findall(r"lcsd (\w+) .*", done.stdout + done.stderr)
     assert set(commands) >= {"convert", "lungs", "vessels", "correspond", "register", "evaluate"}
     return set(re.findall(r"lcsd (\w+) (?:(?!lcsd ).)*--device cuda", done.stdout + done.stderr))

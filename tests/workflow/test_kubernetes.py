@@ -17,9 +17,12 @@ PLACES = {"LCSD_IMAGE": "registry/lcsd:1", "LCSD_CLAIM": "scans", "LCSD_VOLUME":
 def call(program: str, *arguments: str, path: Path, places: dict[str, str]) -> tuple[int, str]:
     """Run a script of the profile with the kubectl of a folder; return exit code and output."""
     done = subprocess.run(
-        [str(PROFILE / program), *arguments], capture_output=True, text=True, check=False,
+        [str(PROFILE / program), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "PATH": f"{path}:{os.environ['PATH']}", **places},
-    )  # fmt: skip
+    )
     return done.returncode, (done.stdout + done.stderr).strip()
 
 

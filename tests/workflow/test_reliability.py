@@ -21,9 +21,7 @@ def one_case(cohort: Path, tmp_path: Path) -> Path:
     return write_manifest(tmp_path / "one.tsv", [absolute(cohort, rows_of(cohort)[-1])])
 
 
-def test_kills_of_a_job_of_snakemake_and_of_all_change_no_byte(
-    one_case: Path, tmp_path: Path
-) -> None:
+def test_kills_of_a_job_of_snakemake_and_of_all_change_no_byte(one_case: Path, tmp_path: Path) -> None:
     tally = kills.campaign(tmp_path, one_case, kills=len(kills.KINDS), seed=0)
     assert tally.faults == []
     assert tally.line().startswith("3 kills (1 job, 1 snakemake, 1 tree) in ")

@@ -12,12 +12,7 @@ from lcsd.io.images import read_rigid
 from lcsd.io.points import read_point_pairs
 from tests.workflow.conftest import ROOT, Workspace, write_manifest
 
-pytestmark = [
-    pytest.mark.workflow,
-    pytest.mark.real_data,
-    pytest.mark.slow,
-    pytest.mark.xdist_group("right_lung"),
-]
+pytestmark = [pytest.mark.workflow, pytest.mark.real_data, pytest.mark.slow, pytest.mark.xdist_group("right_lung")]
 
 CORRFIELD_MEAN_MM = 0.65
 DIVROC_MEAN_MM = 1.3
@@ -28,10 +23,14 @@ def right_lung(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Wor
     source = real_data / "right_lung"
     folder = tmp_path_factory.mktemp("right_lung")
     row = {
-        "case": "right_lung", "patient_id": "elastix", "role": "test",
-        "fixed_time": "T0", "moving_time": "T1", "landmarks_frame": "native",
+        "case": "right_lung",
+        "patient_id": "elastix",
+        "role": "test",
+        "fixed_time": "T0",
+        "moving_time": "T1",
+        "landmarks_frame": "native",
         "landmarks": str(source / "landmarks.csv"),
-    }  # fmt: skip
+    }
     for scan in ("fixed", "moving"):
         row[f"{scan}_source"] = str(source / f"{scan}.nii.gz")
         row[f"{scan}_mask"] = str(source / f"{scan}_mask.nii.gz")
@@ -42,15 +41,10 @@ def right_lung(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Wor
 
 
 @pytest.mark.parametrize(
-    ("folder", "limit"),
-    [("correspondences", CORRFIELD_MEAN_MM), ("registration", DIVROC_MEAN_MM)],
+    ("folder", "limit"), [("correspondences", CORRFIELD_MEAN_MM), ("registration", DIVROC_MEAN_MM)]
 )
 def test_field_error_at_the_truth(
-    right_lung: Workspace,
-    real_data: Path,
-    folder: str,
-    limit: float,
-    record_property: Callable[[str, object], None],
+    right_lung: Workspace, real_data: Path, folder: str, limit: float, record_property: Callable[[str, object], None]
 ) -> None:
     root = right_lung.results / "cases" / "right_lung"
     truth = read_point_pairs(real_data / "right_lung" / "truth.csv")
@@ -59,8 +53,7 @@ def test_field_error_at_the_truth(
     error = np.linalg.norm(truth.fixed + field.at(truth.fixed) - moving, axis=1)
     before = np.linalg.norm(truth.fixed - moving, axis=1)
     record_property("before_mean_mm", round(float(before.mean()), 3))
-    for name, value in (("mean", error.mean()), ("median", np.median(error)),
-                        ("p95", np.percentile(error, 95))):  # fmt: skip
+    for name, value in (("mean", error.mean()), ("median", np.median(error)), ("p95", np.percentile(error, 95))):
         record_property(f"{folder}_{name}_mm", round(float(value), 3))
     assert error.mean() <= limit
 

@@ -23,17 +23,17 @@ SEED = 1
 """Of the sample: puts the first, second and fourth patient on the side of training."""
 
 SETTINGS = {
-    "cohort": {
-        "thickness_most_mm": 6.0, "slices_least": 20, "train": 9, "test_pool": 9,
-        "test_pool_share": 0.3,
-    },
+    "cohort": {"thickness_most_mm": 6.0, "slices_least": 20, "train": 9, "test_pool": 9, "test_pool_share": 0.3},
     "fetch": {"backoff_s": 0.1, "retries": 1, "keep": False},
     "screen": {"volume_least_l": 0.5},
     "select": {
-        "count": 1, "test_count": 1, "correspondences_least": 20, "inconsistency_most_mm": 20.0,
+        "count": 1,
+        "test_count": 1,
+        "correspondences_least": 20,
+        "inconsistency_most_mm": 20.0,
         "kept_least": 0.1,
     },
-}  # fmt: skip
+}
 
 
 class Selection(Workspace):
@@ -54,9 +54,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(handle, delimiter="\t"))
 
 
-def test_two_broken_series_are_set_aside_and_the_rest_is_selected_and_built(
-    tmp_path: Path,
-) -> None:
+def test_two_broken_series_are_set_aside_and_the_rest_is_selected_and_built(tmp_path: Path) -> None:
     tree, index = tmp_path / "tree", tmp_path / "index.parquet"
     rows = list(write_cases(tree, cases=5, seed=5, size="tiny", file_format="dicom", test_cases=0))
     # The archive itself lacks a slice of one scan, and its bucket an object of another.
@@ -105,8 +103,9 @@ def _check_dead_archive(workspace: Workspace, fetch: dict[str, object]) -> None:
 def _check_tables(workspace: Workspace, folder: Path, cases: list[str]) -> None:
     rejected = workspace.rejected()
     assert {case: row["code"] for case, row in rejected.items()} == {
-        cases[1]: "missing_slices", cases[2]: "missing_objects",
-    }  # fmt: skip
+        cases[1]: "missing_slices",
+        cases[2]: "missing_objects",
+    }
     page = (workspace.results / "report" / "index.html").read_text()
     assert all(case in page for case in rejected)
     table = {row["case"]: row for row in rows_of(folder / "selection.tsv")}

@@ -19,16 +19,18 @@ from tests.slurm import CONFIG, cluster, reason_to_skip
 from tests.workflow.conftest import ROOT, Workspace, rows_of, write_manifest
 
 # In the group of the other builds, whose undisturbed one it is compared with.
-pytestmark = [
-    pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("workflow"),
-    pytest.mark.timeout(1800),
-]  # fmt: skip
+pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("workflow"), pytest.mark.timeout(1800)]
 
 PROFILE = ROOT / "workflow" / "profiles" / "slurm"
 HERE = (
-    "--slurm-no-account", "--slurm-status-command", "squeue",
-    "--slurm-init-seconds-before-status-checks", "8", "--latency-wait", "5",
-)  # fmt: skip
+    "--slurm-no-account",
+    "--slurm-status-command",
+    "squeue",
+    "--slurm-init-seconds-before-status-checks",
+    "8",
+    "--latency-wait",
+    "5",
+)
 """What a cluster without accounts and accounting, on one node, wants beside the profile."""
 
 TOO_LITTLE_MB = 400
@@ -57,8 +59,10 @@ def jobs_of(workspace: Workspace, rule: str = "") -> list[Job]:
     """Return the jobs of a build in the order in which they were sent."""
     done = subprocess.run(
         ["squeue", "--states=all", "--noheader", "-O", ",".join(f"{name}:|" for name in COLUMNS)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     jobs = [Job(*line.split("|")[: len(COLUMNS)]) for line in done.stdout.splitlines()]
     mine = [j for j in jobs if j.folder == str(workspace.folder) and rule in j.rule]
     return sorted(mine, key=lambda job: int(job.id))
@@ -132,9 +136,11 @@ def sent(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Sent:
     bad = workspace_of(root / "bad", absent, PROFILE)
     with cluster():
         beside = subprocess.Popen(
-            bad.command("--until", "convert", *HERE), stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            bad.command("--until", "convert", *HERE),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         with first_job_killed(good, "rule_convert_"):
             good.snakemake(*HERE)
         jobs = jobs_of(good)
@@ -158,9 +164,15 @@ def send_for_gpu(workspace: Workspace, folder: Path) -> None:
     partitions = folder / "partitions.yaml"
     partitions.write_text("partitions: {main: {}, accelerated: {max_gpu: 1}}\n", encoding="utf-8")
     command = workspace.command(
-        "--until", "correspond", "--retries", "0", *HERE, "--slurm-partition-config",
-        str(partitions), settings={"workflow": {"device": "cuda"}},
-    )  # fmt: skip
+        "--until",
+        "correspond",
+        "--retries",
+        "0",
+        *HERE,
+        "--slurm-partition-config",
+        str(partitions),
+        settings={"workflow": {"device": "cuda"}},
+    )
     subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
 
 
@@ -232,9 +244,7 @@ def test_a_cluster_goes_with_the_test_that_holds_it(number: signal.Signals) -> N
     reason = reason_to_skip()
     if reason:
         pytest.skip(reason)
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD], cwd=ROOT, text=True, stdout=subprocess.PIPE
-    )
+    holder = subprocess.Popen([sys.executable, "-c", HOLD], cwd=ROOT, text=True, stdout=subprocess.PIPE)
     assert holder.stdout is not None
     owner = int(holder.stdout.readline())
     children = Path(f"/proc/{owner}/task/{owner}/children").read_text(encoding="ascii").split()

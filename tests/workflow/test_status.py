@@ -26,9 +26,8 @@ def test_a_running_a_killed_and_an_unlocked_build(cohort: Path, tmp_path: Path) 
     cases = [row["case"] for row in rows_of(cohort)]
     targets = [f"results/cases/{case}/lungs/fixed.nii.gz" for case in cases]
     process = subprocess.Popen(
-        workspace.command(*targets), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
+        workspace.command(*targets), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         end = time.monotonic() + TIMEOUT_S
         found = looked(workspace)

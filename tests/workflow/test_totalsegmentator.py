@@ -16,11 +16,7 @@ from lcsd.io.points import read_cloud
 from lcsd.vessels.gates import split_lungs
 from tests.workflow.conftest import ROOT, Workspace, make_cohort, rows_of, write_manifest
 
-pytestmark = [
-    pytest.mark.workflow,
-    pytest.mark.slow,
-    pytest.mark.xdist_group("totalsegmentator"),
-]
+pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("totalsegmentator")]
 
 WEIGHTS = ROOT / "tests" / "models" / "weights"
 SETTINGS: dict[str, object] = {
@@ -72,8 +68,11 @@ def lcsd(*arguments: str | Path) -> str:
     code = "from lcsd.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments), "--threads", "1"],
-        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -112,8 +111,7 @@ def test_one_process_for_many_scans_in_a_build(built: Workspace) -> None:
     table = built.folder / "vessels.tsv"
     image = f"{root}/images/moving"
     table.write_text(
-        "image\tlungs\toutput\trejected\n"
-        f"{image}.nii.gz\t{image}_mask.nii.gz\t{mask}\t{root}/rejected.json\n"
+        f"image\tlungs\toutput\trejected\n{image}.nii.gz\t{image}_mask.nii.gz\t{mask}\t{root}/rejected.json\n"
     )
     config = built.folder / "config.yaml"
     printed = lcsd("vessels", "--batch", table, "--config", config, "--json")
@@ -126,11 +124,18 @@ def test_one_process_for_many_scans_in_a_build(built: Workspace) -> None:
 def test_arteries_and_veins_are_labels_of_the_cloud(built: Workspace, tmp_path: Path) -> None:
     images = case(built) / "images"
     lcsd(
-        "vessels", images / "fixed.nii.gz", tmp_path / "v.nii.gz", "--lungs",
-        images / "fixed_mask.nii.gz", "--backend", "totalsegmentator",
-        "--set", "totalsegmentator.task=lung_vessels",
-        "--set", f"totalsegmentator.weights={WEIGHTS}",
-    )  # fmt: skip
+        "vessels",
+        images / "fixed.nii.gz",
+        tmp_path / "v.nii.gz",
+        "--lungs",
+        images / "fixed_mask.nii.gz",
+        "--backend",
+        "totalsegmentator",
+        "--set",
+        "totalsegmentator.task=lung_vessels",
+        "--set",
+        f"totalsegmentator.weights={WEIGHTS}",
+    )
     lcsd("cloud", tmp_path / "v.nii.gz", tmp_path / "c.npz")
     cloud = read_cloud(tmp_path / "c.npz")
     assert cloud.label is not None

@@ -24,18 +24,14 @@ def test_build_ends_with_scores_and_a_report(built: Workspace) -> None:
     for method, folder in METHODS.items():
         figures = read_json(root / "evaluation" / f"{method}.json")
         assert figures["count"] == 100
-        assert (
-            figures["tre_mean_mm"] < figures["tre_before_mean_mm"] < figures["tre_native_mean_mm"]
-        )
+        assert figures["tre_mean_mm"] < figures["tre_before_mean_mm"] < figures["tre_native_mean_mm"]
         field = read_field(root / folder / "field.nii.gz")
         assert field.grid.same_as(read_image(root / "images" / "fixed.nii.gz").grid)
     page = (built.results / "report" / "index.html").read_text()
     assert all(row["case"] in page for row in rows_of(built.manifest))
     for row in rows_of(built.manifest):
         assert f'href="cases/{row["case"]}.html"' in page
-        assert (
-            'id="viewer-data"' in (built.results / f"report/cases/{row['case']}.html").read_text()
-        )
+        assert 'id="viewer-data"' in (built.results / f"report/cases/{row['case']}.html").read_text()
     assert built.rejected() == {}
     gates = read_json(root / "vessels" / "gates.json")["gates"]
     assert {gate["name"] for gate in gates} >= {"inside", "ratio"}
@@ -45,9 +41,12 @@ def test_snakemake_report_has_page_tables_and_captions(built: Workspace, tmp_pat
     built.snakemake("--report", str(tmp_path / "out.html"))
     text = (tmp_path / "out.html").read_text()
     for caption in (
-        "Longitudinal lung CT pairs", "Overview of the build", "Points per cloud of this build",
-        "Landmark errors (TRE)", "Cases that are left out",
-    ):  # fmt: skip
+        "Longitudinal lung CT pairs",
+        "Overview of the build",
+        "Points per cloud of this build",
+        "Landmark errors (TRE)",
+        "Cases that are left out",
+    ):
         assert caption in text
     for name in ("index.html", "table1.csv", "tre.csv", "rejected.tsv"):
         assert f"report/{name}" in text
@@ -109,15 +108,9 @@ def test_a_source_that_goes_away_unmakes_nothing(built: Workspace, cohort: Path)
     [
         ({"keypoints": {"j": 14}}, {"keypoints", "report"}),
         ({"evaluate": {"tps_smoothing": 0.1}}, {"evaluate", "report"}),
-        (
-            {"gates": {"inside": {"least": 0.5}}},
-            {"gates", "report"},
-        ),
+        ({"gates": {"inside": {"least": 0.5}}}, {"gates", "report"}),
         ({"correspond": {"alpha": 2.0}}, {"correspond", "evaluate", "report"}),
-        (
-            {"workflow": {"registration_cloud": "keypoints"}},
-            {"register", "evaluate", "report"},
-        ),
+        ({"workflow": {"registration_cloud": "keypoints"}}, {"register", "evaluate", "report"}),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )

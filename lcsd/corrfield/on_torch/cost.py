@@ -55,9 +55,7 @@ def sample_blocks(features: Tensor, start: F64, *, step: int, count: int) -> Ten
     return out
 
 
-def _costs(
-    source: Tensor, target: Tensor, points: F64, radius: int, step: int, patch_radius: int
-) -> Tensor:
+def _costs(source: Tensor, target: Tensor, points: F64, radius: int, step: int, patch_radius: int) -> Tensor:
     """Return sums over samples and channels of squared differences, shape (B, D, D, D)."""
     samples = 2 * patch_radius // step + 1
     width = 2 * radius + 1
@@ -75,9 +73,8 @@ def _costs(
 
 
 def cost_volumes(
-    source: Tensor, target: Tensor, points: F64, *, radius: int, step: int, patch_radius: int,
-    alpha: float, mib: float,
-) -> Tensor:  # fmt: skip
+    source: Tensor, target: Tensor, points: F64, *, radius: int, step: int, patch_radius: int, alpha: float, mib: float
+) -> Tensor:
     """Return the cost of every displacement, shape (K, D, D, D), ``D = 2 radius + 1``.
 
     Parameters

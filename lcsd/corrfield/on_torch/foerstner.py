@@ -6,14 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from lcsd.corrfield.foerstner import (
-    GRADIENT,
-    TENSOR_AXES,
-    TINY,
-    TRUNCATE_SIGMAS,
-    check_found,
-    interior,
-)
+from lcsd.corrfield.foerstner import GRADIENT, TENSOR_AXES, TINY, TRUNCATE_SIGMAS, check_found, interior
 from lcsd.corrfield.on_torch.smoothing import correlate, extended, smooth
 from lcsd.corrfield.smoothing import gaussian_taps
 
@@ -22,10 +15,7 @@ def distinctiveness(image: Tensor, *, sigma: float) -> Tensor:
     """Return ``1 / trace(S^-1)`` of the structure tensor S of an image (z, y, x), float32."""
     # Differences of large, nearly equal numbers: in double, as on the CPU.
     exact, reach = image.double(), len(GRADIENT) // 2
-    slopes = [
-        correlate(extended(exact, reach, axis), GRADIENT, axis).to(torch.float32)
-        for axis in range(3)
-    ]
+    slopes = [correlate(extended(exact, reach, axis), GRADIENT, axis).to(torch.float32) for axis in range(3)]
     products = torch.stack([slopes[a] * slopes[b] for a, b in TENSOR_AXES])
     zz, yy, xx, zy, zx, yx = smooth(products, gaussian_taps(sigma, truncate=TRUNCATE_SIGMAS))
     minors = (yy * xx - yx * yx) + (zz * xx - zx * zx) + (zz * yy - zy * zy)
@@ -34,9 +24,7 @@ def distinctiveness(image: Tensor, *, sigma: float) -> Tensor:
     return torch.where(minors > TINY, score, torch.zeros_like(score))
 
 
-def keypoint_scores(
-    image: Tensor, mask: NDArray[np.bool_], *, sigma: float, erosion: int
-) -> Tensor:
+def keypoint_scores(image: Tensor, mask: NDArray[np.bool_], *, sigma: float, erosion: int) -> Tensor:
     """Return the distinctiveness of the voxels of an eroded mask, 0 elsewhere.
 
     Parameters and errors as :func:`lcsd.corrfield.foerstner.keypoint_scores`.

@@ -52,9 +52,7 @@ class TorchKernels:
         """Return MIND-SSC."""
         return mind.mind_ssc(image, step=step, sigma=sigma)
 
-    def keypoint_scores(
-        self, image: Tensor, mask: NDArray[np.bool_], *, sigma: float, erosion: int
-    ) -> Tensor:
+    def keypoint_scores(self, image: Tensor, mask: NDArray[np.bool_], *, sigma: float, erosion: int) -> Tensor:
         """Return the distinctiveness."""
         return foerstner.keypoint_scores(image, mask, sigma=sigma, erosion=erosion)
 
@@ -63,14 +61,12 @@ class TorchKernels:
         return foerstner.find_keypoints(scores, cube=cube, threshold=threshold)
 
     def cost_volumes(
-        self, source: Tensor, target: Tensor, points: F64, *, radius: int, step: int,
-        patch_radius: int, alpha: float,
-    ) -> Tensor:  # fmt: skip
+        self, source: Tensor, target: Tensor, points: F64, *, radius: int, step: int, patch_radius: int, alpha: float
+    ) -> Tensor:
         """Return the cost of every displacement."""
         return cost.cost_volumes(
-            source, target, points, radius=radius, step=step, patch_radius=patch_radius,
-            alpha=alpha, mib=self.mib,
-        )  # fmt: skip
+            source, target, points, radius=radius, step=step, patch_radius=patch_radius, alpha=alpha, mib=self.mib
+        )
 
     def tree_marginals(self, cost: Tensor, tree: Tree) -> Tensor:
         """Turn costs into min-marginals."""
@@ -92,9 +88,7 @@ class TorchKernels:
         """Return warped volumes."""
         return motion.warp(volumes, vectors, mib=self.mib)
 
-    def upsampled(
-        self, values: Tensor, shape: tuple[int, ...], *, step: int, low: tuple[int, ...]
-    ) -> Tensor:
+    def upsampled(self, values: Tensor, shape: tuple[int, ...], *, step: int, low: tuple[int, ...]) -> Tensor:
         """Return values of nodes for all voxels."""
         return motion.upsampled(values, shape, step=step, low=low)
 
@@ -112,8 +106,6 @@ class TorchKernels:
         """Return smoothed volumes."""
         return smoothing.smooth(volumes, taps)
 
-    def relax(
-        self, values: Tensor, normal: Tensor, right: Tensor, smoothness: float, *, sweeps: int
-    ) -> Tensor:
+    def relax(self, values: Tensor, normal: Tensor, right: Tensor, smoothness: float, *, sweeps: int) -> Tensor:
         """Return the result of Gauss-Seidel sweeps."""
         return refine.relax(values, normal, right, smoothness, sweeps=sweeps)

@@ -3,15 +3,7 @@
 import torch
 from torch import Tensor
 
-from lcsd.corrfield.mind import (
-    CHANNELS,
-    FULL,
-    HIGHEST_VARIANCE,
-    LOWEST_VARIANCE,
-    TINY,
-    TRUNCATE_SIGMAS,
-    channel_maps,
-)
+from lcsd.corrfield.mind import CHANNELS, FULL, HIGHEST_VARIANCE, LOWEST_VARIANCE, TINY, TRUNCATE_SIGMAS, channel_maps
 from lcsd.corrfield.on_torch.smoothing import correlate, extended
 from lcsd.corrfield.smoothing import gaussian_taps
 
@@ -36,9 +28,7 @@ def mind_ssc(image: Tensor, *, step: int, sigma: float) -> Tensor:
     inner = [slice(2 * step, n - 2 * step) for n in image.shape]
     maps = []
     for shift in shifts.tolist():
-        shifted = [
-            slice(2 * step + s, n - 2 * step + s) for s, n in zip(shift, image.shape, strict=True)
-        ]
+        shifted = [slice(2 * step + s, n - 2 * step + s) for s, n in zip(shift, image.shape, strict=True)]
         smoothed = (image[tuple(inner)] - image[tuple(shifted)]).square_()
         for axis in (2, 1, 0):
             smoothed = correlate(smoothed, taps, axis)

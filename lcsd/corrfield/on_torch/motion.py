@@ -101,17 +101,14 @@ def spline_at(spline: ThinPlateSpline, places: F64, *, device: torch.device, mib
     """
     queries = torch.tensor((places - spline.offset) / spline.scale, device=device)
     centres, weights, affine = (
-        torch.tensor(part, device=device)
-        for part in (spline.centres, spline.weights, spline.affine)
+        torch.tensor(part, device=device) for part in (spline.centres, spline.weights, spline.affine)
     )
     out = affine[0] + queries @ affine[1:]
     # r^2 log r = r^2 log(r^2) / 2.
     weights = 0.5 * weights
     each = 3 * DOUBLE_BYTES * len(centres)
     for part in batches(len(queries), each=each, mib=mib):
-        squared = torch.zeros(
-            (part.stop - part.start, len(centres)), dtype=out.dtype, device=device
-        )
+        squared = torch.zeros((part.stop - part.start, len(centres)), dtype=out.dtype, device=device)
         for query, centre in zip(queries[part].T, centres.T, strict=True):
             # Differences, not a^2 + b^2 - 2 a b, which loses the digits of near points.
             apart = query[:, None] - centre

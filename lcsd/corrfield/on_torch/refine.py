@@ -24,9 +24,7 @@ def _cell(place: Tensor, size: int) -> Cell:
     return first, (first + 1).clamp(max=size - 1), (inside - first).float()
 
 
-def _linearised(
-    volume: Tensor, z: Cell, y: Cell, x: Cell
-) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+def _linearised(volume: Tensor, z: Cell, y: Cell, x: Cell) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
     """Return a volume (Z, Y, X) and its slopes along z, y and x in cells of N positions."""
     (z0, z1, fz), (y0, y1, fy), (x0, x1, fx) = z, y, x
 
@@ -100,9 +98,7 @@ def _colours(shape: tuple[int, ...], device: torch.device) -> list[Tensor]:
     return [1 - odd, odd]
 
 
-def relax(
-    values: Tensor, normal: Tensor, right: Tensor, smoothness: float, *, sweeps: int
-) -> Tensor:
+def relax(values: Tensor, normal: Tensor, right: Tensor, smoothness: float, *, sweeps: int) -> Tensor:
     """Return the result of Gauss-Seidel sweeps for ``(A + smoothness L) values = right``.
 
     Parameters

@@ -8,10 +8,17 @@ from lcsd.build.candidates import COLUMNS, read_candidates
 from lcsd.errors import BadInputError
 
 ROW = {
-    "case": "nlst_0", "patient_id": "1", "sampled": "train", "fixed_time": "T0",
-    "moving_time": "T1", "fixed_series": "1.2.3.4", "moving_series": "1.2.3.5",
-    "fixed_segmentation": "", "moving_segmentation": "1.2.3.6", "fixed_maker": "GE",
-}  # fmt: skip
+    "case": "nlst_0",
+    "patient_id": "1",
+    "sampled": "train",
+    "fixed_time": "T0",
+    "moving_time": "T1",
+    "fixed_series": "1.2.3.4",
+    "moving_series": "1.2.3.5",
+    "fixed_segmentation": "",
+    "moving_segmentation": "1.2.3.6",
+    "fixed_maker": "GE",
+}
 
 
 def write(path: Path, *rows: dict[str, str], leave_out: str = "") -> Path:
@@ -22,10 +29,7 @@ def write(path: Path, *rows: dict[str, str], leave_out: str = "") -> Path:
 
 
 def test_sampled_rows_come_in_order(tmp_path: Path) -> None:
-    rows = [
-        ROW | {"case": "z"}, ROW | {"case": "not", "sampled": ""},
-        ROW | {"case": "a", "sampled": "test_pool"},
-    ]  # fmt: skip
+    rows = [ROW | {"case": "z"}, ROW | {"case": "not", "sampled": ""}, ROW | {"case": "a", "sampled": "test_pool"}]
     found = read_candidates(write(tmp_path / "c.tsv", *rows))
     assert list(found) == ["z", "a"]
     assert found["a"].sampled == "test_pool"
@@ -34,11 +38,8 @@ def test_sampled_rows_come_in_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("column", "cell"),
-    [
-        ("sampled", "test"), ("fixed_series", ""), ("moving_series", "1.2;ls"),
-        ("fixed_segmentation", "none"),
-    ],
-)  # fmt: skip
+    [("sampled", "test"), ("fixed_series", ""), ("moving_series", "1.2;ls"), ("fixed_segmentation", "none")],
+)
 def test_a_bad_cell_is_named(tmp_path: Path, column: str, cell: str) -> None:
     path = write(tmp_path / "c.tsv", ROW, ROW | {"case": "bad", column: cell})
     with pytest.raises(BadInputError, match=f"case bad, column {column}"):

@@ -13,10 +13,7 @@ from tests.unit.report.conftest import gate, write_gates, write_manifest, write_
 MakeCase = Callable[..., Path]
 
 
-GOOD_GATE = (
-    '{"gates": [{"name": "x", "of": "pair", "value": 0.5, "low": 0.1, "passed": true, '
-    '"flagged": false}]}'
-)
+GOOD_GATE = '{"gates": [{"name": "x", "of": "pair", "value": 0.5, "low": 0.1, "passed": true, "flagged": false}]}'
 
 
 def test_finished_case_is_read_completely(make_case: MakeCase, results: Path) -> None:
@@ -30,9 +27,7 @@ def test_finished_case_is_read_completely(make_case: MakeCase, results: Path) ->
     assert case.points["moving", "keypoints"] == 60
     assert case.correspondences == 40
     assert case.prealign["dice_aligned"] == 0.9
-    assert {run.stage for run in case.runs} == {
-        "convert", "prealign", "correspondences", "registration"
-    }  # fmt: skip
+    assert {run.stage for run in case.runs} == {"convert", "prealign", "correspondences", "registration"}
     assert all(run.seconds is not None and run.memory_gib for run in case.runs)
 
 
@@ -43,13 +38,13 @@ def test_manifest_gives_order_role_and_waiting_cases(make_case: MakeCase, result
     manifest = write_manifest(results.parent / "pairs.tsv", {"b": "train", "a": "test"})
     cases = Inventory(results).cases(manifest)
     assert [(c.name, c.role, c.status) for c in cases] == [
-        ("b", "train", "waiting"), ("a", "test", "done"), ("set_aside", "", "quarantined"),
-    ]  # fmt: skip
+        ("b", "train", "waiting"),
+        ("a", "test", "done"),
+        ("set_aside", "", "quarantined"),
+    ]
 
 
-def test_case_with_expected_landmarks_waits_for_its_evaluation(
-    make_case: MakeCase, results: Path
-) -> None:
+def test_case_with_expected_landmarks_waits_for_its_evaluation(make_case: MakeCase, results: Path) -> None:
     make_case("a", landmarks=False)
     test_case = write_manifest(results.parent / "pairs.tsv", {"a": "test"})
     assert Inventory(results).cases(test_case)[0].status == "waiting"
@@ -102,9 +97,7 @@ def test_killed_job_leaves_a_waiting_case(make_case: MakeCase, results: Path) ->
         ("vessels/gates.json", GOOD_GATE.replace(', "flagged": false', "")),
     ],
 )
-def test_broken_file_is_named_and_skipped(
-    make_case: MakeCase, results: Path, file: str, content: str
-) -> None:
+def test_broken_file_is_named_and_skipped(make_case: MakeCase, results: Path, file: str, content: str) -> None:
     folder = make_case("a")
     (folder / file).write_bytes(content.encode("latin-1"))
     inventory = Inventory(results)
@@ -136,9 +129,7 @@ def test_folder_that_is_no_case_name_is_a_problem(make_case: MakeCase, results: 
     assert inventory.problems[0].file == "cases/b c"
 
 
-def test_missing_or_broken_manifest_falls_back_to_folders(
-    make_case: MakeCase, results: Path
-) -> None:
+def test_missing_or_broken_manifest_falls_back_to_folders(make_case: MakeCase, results: Path) -> None:
     make_case("a")
     for text in (None, "case\tcolour\n"):
         manifest = results.parent / "pairs.tsv"
@@ -149,25 +140,19 @@ def test_missing_or_broken_manifest_falls_back_to_folders(
         assert len(inventory.problems) == 1
 
 
-def test_failed_gate_discards_the_case_and_a_flag_does_not(
-    make_case: MakeCase, results: Path
-) -> None:
+def test_failed_gate_discards_the_case_and_a_flag_does_not(make_case: MakeCase, results: Path) -> None:
     write_gates(make_case("a"), gate("share", 0.05), gate("inside", 0.9), gate("ratio", 0.15))
     write_gates(make_case("b"), gate("ratio", 0.15, of="pair"))
     inventory = Inventory(results)
     bad, odd = inventory.cases(None)
     assert inventory.problems == []
     assert (bad.status, bad.counts) == ("discarded", False)
-    assert [(g.name, g.of, g.value, g.low) for g in bad.failed_gates] == [
-        ("share", "fixed", 0.05, 0.1)
-    ]
+    assert [(g.name, g.of, g.value, g.low) for g in bad.failed_gates] == [("share", "fixed", 0.05, 0.1)]
     assert (odd.status, odd.counts, odd.failed_gates) == ("done", True, ())
     assert [(g.of, g.usual_low, g.usual_high) for g in odd.flagged_gates] == [("pair", 0.2, None)]
 
 
-def test_discarded_is_said_before_the_case_ends_and_quarantined_wins(
-    make_case: MakeCase, results: Path
-) -> None:
+def test_discarded_is_said_before_the_case_ends_and_quarantined_wins(make_case: MakeCase, results: Path) -> None:
     for name in ("a", "b"):
         folder = make_case(name)
         write_gates(folder, gate("share", 0.05))

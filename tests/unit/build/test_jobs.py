@@ -28,9 +28,11 @@ RUNS_NOTHING = {"cohort", "fetch", "landmarks", "compare", "phantom"}
 """Sections that no output of a build depends on."""
 
 READ_BY = {
-    "screen": {"screen", "select"}, "select": {"select", "test_cases"},
-    "convert": {"convert", "screen"}, "lungs": {"lungs", "screen"},
-}  # fmt: skip
+    "screen": {"screen", "select"},
+    "select": {"select", "test_cases"},
+    "convert": {"convert", "screen"},
+    "lungs": {"lungs", "screen"},
+}
 """Sections that other rules read than the one of their name."""
 
 
@@ -51,9 +53,10 @@ def rules(folder: Path, content: dict[str, Any]) -> dict[str, Rule]:
         with contextlib.redirect_stderr(io.StringIO()), SnakemakeApi(OutputSettings()) as api:
             # The workflow's rules have no public name.
             workflow = api.workflow(
-                resource_settings=ResourceSettings(), snakefile=ROOT / "Snakefile",
+                resource_settings=ResourceSettings(),
+                snakefile=ROOT / "Snakefile",
                 config_settings=ConfigSettings(configfiles=[path]),
-            )._workflow  # fmt: skip
+            )._workflow
             return {rule.name: _rule(rule) for rule in workflow.rules}
     finally:
         gc.enable()  # which the Snakefile has disabled
@@ -93,9 +96,7 @@ def test_jobs_are_what_the_rules_make_and_read(folder: Path, cloud: str) -> None
     assert set(found) - set(CASE_STAGES) == {"all", "report", "release", "test_cases"}
     for job in case_jobs("{case}", cloud=cloud):
         rule = found[job.stage]
-        assert {path.replace("{method}", job.method) for path in inside(rule.outputs)} == set(
-            job.outputs
-        )
+        assert {path.replace("{method}", job.method) for path in inside(rule.outputs)} == set(job.outputs)
         # The field that is scored depends on the method, and sources on the case: both functions.
         computed = {f"cases/{{case}}/{folder}/field.nii.gz" for folder in METHODS.values()}
         computed = computed if job.stage == "evaluate" else set()
@@ -136,14 +137,10 @@ def candidates(value: Any, annotation: Any) -> Iterator[Any]:
     yield from (None, "1.2.3.4.5", "2026-01-01", "2.0.0", "https://example.org", "x", ["r", "n"])
 
 
-SECTIONS = [
-    name for name, field in Config.model_fields.items() if field.default_factory is not None
-]
+SECTIONS = [name for name, field in Config.model_fields.items() if field.default_factory is not None]
 
 
-def test_each_section_is_a_parameter_of_the_rules_that_depend_on_it(
-    base: dict[str, Any], folder: Path
-) -> None:
+def test_each_section_is_a_parameter_of_the_rules_that_depend_on_it(base: dict[str, Any], folder: Path) -> None:
     """Snakemake runs a job again if a parameter changed, and what reads its outputs."""
     before = rules(folder, base)
     for section in SECTIONS:

@@ -8,9 +8,14 @@ from lcsd.build.pairs import REQUIRED, read_pairs
 from lcsd.errors import BadInputError
 
 ROW = {
-    "case": "case_1", "patient_id": "p1", "role": "test", "fixed_source": "a.nii.gz",
-    "moving_source": "b.nii.gz", "fixed_time": "T0", "moving_time": "T1",
-}  # fmt: skip
+    "case": "case_1",
+    "patient_id": "p1",
+    "role": "test",
+    "fixed_source": "a.nii.gz",
+    "moving_source": "b.nii.gz",
+    "fixed_time": "T0",
+    "moving_time": "T1",
+}
 
 
 def write(path: Path, *rows: dict[str, str], columns: list[str] | None = None) -> Path:
@@ -56,19 +61,12 @@ def test_series_uids_stay_and_paths_that_look_alike_do_not(tmp_path: Path) -> No
 
 
 def test_two_series_of_one_folder_make_a_pair(tmp_path: Path) -> None:
-    row = {
-        **ROW,
-        "moving_source": "a.nii.gz",
-        "fixed_series": "1.2.3.4",
-        "moving_series": "1.2.3.5",
-    }
+    row = {**ROW, "moving_source": "a.nii.gz", "fixed_series": "1.2.3.4", "moving_series": "1.2.3.5"}
     (pair,) = read_pairs(write(tmp_path / "pairs.tsv", row))
     assert (pair.fixed_series, pair.moving_series) == ("1.2.3.4", "1.2.3.5")
 
 
-@pytest.mark.parametrize(
-    "name", ["a/b", "a b", "..", "$(x)", "-a", "", "x" * 65, "a;b", "ä", "a\\b", "case\n2"]
-)
+@pytest.mark.parametrize("name", ["a/b", "a b", "..", "$(x)", "-a", "", "x" * 65, "a;b", "ä", "a\\b", "case\n2"])
 def test_illegal_case_names_are_refused_with_their_place(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / "pairs.tsv", {**ROW, "case": name.replace("\n", "'")})
     with pytest.raises(BadInputError, match="line 2, column case") as caught:
@@ -95,10 +93,7 @@ def test_missing_column_is_named(tmp_path: Path, column: str) -> None:
         ({"fixed_source": "{wildcards}.nii.gz"}, "fixed_source"),
         ({"moving_vessels": "v\x1b[2J.nii.gz"}, "moving_vessels"),
         ({"moving_series": "1.2.x.4"}, "moving_series"),
-        (
-            {"moving_source": "a.nii.gz", "fixed_series": "1.2.3.4", "moving_series": "1.2.3.4"},
-            "row",
-        ),
+        ({"moving_source": "a.nii.gz", "fixed_series": "1.2.3.4", "moving_series": "1.2.3.4"}, "row"),
     ],
 )
 def test_bad_cell_is_named(tmp_path: Path, change: dict[str, str], column: str) -> None:

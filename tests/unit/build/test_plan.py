@@ -36,9 +36,14 @@ def manifest(tmp_path: Path) -> Path:
     columns = ("landmarks", "landmarks_frame", "fixed_mask", "moving_vessels", "fixed_series")
     plain = {**PAIR, **dict.fromkeys(columns, "")}
     full = {
-        **plain, "case": "full", "landmarks": "l.csv", "landmarks_frame": "native",
-        "fixed_mask": "m.nii", "moving_vessels": "v.nii", "fixed_series": f"{UID}.9",
-    }  # fmt: skip
+        **plain,
+        "case": "full",
+        "landmarks": "l.csv",
+        "landmarks_frame": "native",
+        "fixed_mask": "m.nii",
+        "moving_vessels": "v.nii",
+        "fixed_series": f"{UID}.9",
+    }
     remote = {**plain, "case": "remote", "fixed_source": f"{UID}.1", "moving_source": f"{UID}.2"}
     return write_pairs(tmp_path / "pairs.tsv", full, {**plain, "case": "plain"}, remote)
 
@@ -83,9 +88,7 @@ def test_a_named_series_goes_with_its_folder(build: Build, tmp_path: Path) -> No
     assert build.source("full", "moving") == [str(tmp_path / "b.nii.gz")]
 
 
-def test_given_vessels_of_the_follow_up_need_the_rigid_transform(
-    build: Build, tmp_path: Path
-) -> None:
+def test_given_vessels_of_the_follow_up_need_the_rigid_transform(build: Build, tmp_path: Path) -> None:
     options = build.given_moving_vessels("full", rigid="rigid.tfm")
     assert options == ["--given", str(tmp_path / "v.nii"), "--rigid", "rigid.tfm"]
     assert build.given_moving_vessels("plain", rigid="rigid.tfm") == []
@@ -107,9 +110,7 @@ def test_only_files_that_exist_are_inputs(build: Build, tmp_path: Path) -> None:
     assert build.masks_present("full") == [str(tmp_path / "m.nii")]
 
 
-def test_a_source_that_cannot_be_looked_for_stops_no_other_case(
-    build: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_source_that_cannot_be_looked_for_stops_no_other_case(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that is too long, and a folder that this user may not enter."""
     assert build.pairs
     assert build.present(Path("a" * 300), "x") == []
@@ -121,9 +122,7 @@ def test_a_source_that_cannot_be_looked_for_stops_no_other_case(
     assert build.sources_present("plain") == []
 
 
-def test_a_source_that_went_away_does_not_unmake_what_was_made_of_it(
-    build: Build, tmp_path: Path
-) -> None:
+def test_a_source_that_went_away_does_not_unmake_what_was_made_of_it(build: Build, tmp_path: Path) -> None:
     made = tmp_path / "r" / "cases" / "plain" / "scans" / "moving.nii.gz"
     made.parent.mkdir(parents=True)
     made.touch()
@@ -158,10 +157,11 @@ def test_cases_come_from_one_table(manifest: Path, keys: tuple[str, ...]) -> Non
 @pytest.fixture
 def selection(tmp_path: Path) -> Build:
     rows = [
-        {**CANDIDATE, "case": "a"}, {**CANDIDATE, "case": "b", "fixed_segmentation": f"{UID}.3"},
+        {**CANDIDATE, "case": "a"},
+        {**CANDIDATE, "case": "b", "fixed_segmentation": f"{UID}.3"},
         {**CANDIDATE, "case": "c", "sampled": "test_pool"},
         {**CANDIDATE, "case": "d", "sampled": ""},
-    ]  # fmt: skip
+    ]
     table = write_candidates(tmp_path / "candidates.tsv", *rows)
     return Build.from_config(
         {
@@ -217,10 +217,7 @@ def test_candidates_that_were_set_aside_are_known(selection: Build, tmp_path: Pa
     assert selection.summary() == f"1 of {of} candidates were set aside; see {where}"
 
 
-TOTALSEGMENTATOR = {
-    "vessels": {"backend": "totalsegmentator"},
-    "lungs": {"method": "totalsegmentator"},
-}
+TOTALSEGMENTATOR = {"vessels": {"backend": "totalsegmentator"}, "lungs": {"method": "totalsegmentator"}}
 
 
 @pytest.mark.parametrize(
@@ -228,10 +225,7 @@ TOTALSEGMENTATOR = {
     [
         ({}, {"correspond", "register"}),
         (TOTALSEGMENTATOR, {"correspond", "register", "vessels", "lungs", "screen"}),
-        (
-            {**TOTALSEGMENTATOR, "screen": {"masks": "published"}},
-            {"correspond", "register", "vessels", "lungs"},
-        ),
+        ({**TOTALSEGMENTATOR, "screen": {"masks": "published"}}, {"correspond", "register", "vessels", "lungs"}),
     ],
 )
 def test_stages_on_the_gpu(settings: dict[str, object], expected: set[str], manifest: Path) -> None:

@@ -18,9 +18,7 @@ def naive_thickness(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     depth = [np.sqrt(((outside - p) ** 2).sum(axis=1).min()) for p in inside]
     result = np.zeros(mask.shape)
     for p in inside:
-        covering = [
-            d for q, d in zip(inside, depth, strict=True) if ((p - q) ** 2).sum() < d * d - 1e-12
-        ]
+        covering = [d for q, d in zip(inside, depth, strict=True) if ((p - q) ** 2).sum() < d * d - 1e-12]
         result[tuple(p)] = max(covering)
     return result
 

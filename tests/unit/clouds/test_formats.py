@@ -36,16 +36,12 @@ def write_csv(path: Path) -> None:
 
 
 def write_txt(path: Path) -> None:
-    path.write_text(
-        "# made elsewhere\n" + "\n".join(f"{x} {y}  {z} 7" for x, y, z in POINTS), encoding="utf-8"
-    )
+    path.write_text("# made elsewhere\n" + "\n".join(f"{x} {y}  {z} 7" for x, y, z in POINTS), encoding="utf-8")
 
 
 def write_ply(path: Path) -> None:
     kinds = [("x", "f4"), ("y", "f4"), ("z", "f4"), ("label", "u1"), ("heat", "f4")]
-    vertex = np.array(
-        [(*p, k, 0.5) for p, k in zip(POINTS.tolist(), LABEL, strict=True)], dtype=kinds
-    )
+    vertex = np.array([(*p, k, 0.5) for p, k in zip(POINTS.tolist(), LABEL, strict=True)], dtype=kinds)
     plyfile.PlyData([plyfile.PlyElement.describe(vertex, "vertex")], text=True).write(str(path))
 
 
@@ -71,9 +67,15 @@ VTK_POINTS = b"# vtk DataFile Version 3.0\nx\nASCII\nDATASET POLYDATA\nPOINTS 3 
 
 
 WRITERS: dict[str, Callable[[Path], None]] = {
-    ".npy": write_npy, ".npz": write_npz, ".csv": write_csv, ".txt": write_txt,
-    ".ply": write_ply, ".vtk": write_vtk, ".vtp": write_vtk, ".pth": write_pth,
-}  # fmt: skip
+    ".npy": write_npy,
+    ".npz": write_npz,
+    ".csv": write_csv,
+    ".txt": write_txt,
+    ".ply": write_ply,
+    ".vtk": write_vtk,
+    ".vtp": write_vtk,
+    ".pth": write_pth,
+}
 
 
 def test_every_format_is_tested() -> None:
@@ -105,9 +107,7 @@ def test_frame_and_unit_are_converted_and_back(tmp_path: Path, suffix: str) -> N
     world = POINTS * [-1000, -1000, 1000]
     np.testing.assert_allclose(found.cloud.points, world, rtol=1e-6)
     found.write(copy, world + 1000 * SHIFT)
-    np.testing.assert_allclose(
-        read_cloud_file(copy).cloud.points, POINTS + SHIFT * [-1, -1, 1], atol=1e-3
-    )
+    np.testing.assert_allclose(read_cloud_file(copy).cloud.points, POINTS + SHIFT * [-1, -1, 1], atol=1e-3)
 
 
 def test_what_else_a_file_holds_stays(tmp_path: Path) -> None:

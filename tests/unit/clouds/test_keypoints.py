@@ -81,10 +81,7 @@ def test_sigma_grows_until_enough_points_stay() -> None:
     assert later.sigma is not None
     assert later.sigma > first.sigma
     assert len(many) >= wanted
-    np.testing.assert_array_equal(
-        many,
-        np.flatnonzero(oracle(voxels, k=29, j=15, sigma=later.sigma)),
-    )
+    np.testing.assert_array_equal(many, np.flatnonzero(oracle(voxels, k=29, j=15, sigma=later.sigma)))
 
 
 @pytest.mark.parametrize(("points", "wanted"), [(50, 60), (600, 590)])
@@ -108,25 +105,22 @@ def test_fewer_points_than_k_one_point_and_bad_values() -> None:
         find_keypoints(np.zeros((0, 3)), voxel_mm=1)
     with pytest.raises(BadInputError, match="not finite"):
         find_keypoints(np.full((40, 3), np.nan), voxel_mm=1)
-    rows, _ = find_keypoints(
-        np.zeros((1, 3)), voxel_mm=1, settings=KeypointsSettings(k=1, j=1, min_points=1)
-    )
+    rows, _ = find_keypoints(np.zeros((1, 3)), voxel_mm=1, settings=KeypointsSettings(k=1, j=1, min_points=1))
     assert rows.tolist() == [0]
 
 
 def test_equal_points_all_tie() -> None:
-    rows, _ = find_keypoints(
-        np.zeros((40, 3)), voxel_mm=1, settings=KeypointsSettings(min_points=40)
-    )
+    rows, _ = find_keypoints(np.zeros((40, 3)), voxel_mm=1, settings=KeypointsSettings(min_points=40))
     assert len(rows) == 40
 
 
 def test_sparse_cloud_keeps_radius_and_names_its_rows() -> None:
     voxels = tubes(6, 500)
     dense = Cloud(
-        (voxels * 1.5).astype(np.float32), radius=np.arange(len(voxels), dtype=np.float32),
+        (voxels * 1.5).astype(np.float32),
+        radius=np.arange(len(voxels), dtype=np.float32),
         meta={"spacing_mm": [1.5, 1.5, 1.5], "case": "a"},
-    )  # fmt: skip
+    )
     sparse, report = sparse_cloud(dense, KeypointsSettings(min_points=10))
     assert sparse.index is not None
     assert len(sparse) == report.sparse

@@ -18,12 +18,20 @@ TABLES = ("candidates.tsv", "rejected.tsv", "funnel.tsv", "kernels.tsv", "funnel
 
 def series(uid: str, patient: str, description: str | None, **changed: object) -> Row:
     row: Row = {
-        "collection_id": "nlst", "PatientID": patient, "SeriesInstanceUID": uid,
-        "StudyDate": "1999-01-02", "Modality": "CT", "Manufacturer": "Philips",
-        "SeriesDescription": description, "instanceCount": 150, "series_size_MB": 80.0,
-        "series_aws_url": f"s3://bucket/{uid}/*", "analysis_result_id": None,
-        "StudyInstanceUID": f"study.{uid}", "SeriesNumber": "2",
-    }  # fmt: skip
+        "collection_id": "nlst",
+        "PatientID": patient,
+        "SeriesInstanceUID": uid,
+        "StudyDate": "1999-01-02",
+        "Modality": "CT",
+        "Manufacturer": "Philips",
+        "SeriesDescription": description,
+        "instanceCount": 150,
+        "series_size_MB": 80.0,
+        "series_aws_url": f"s3://bucket/{uid}/*",
+        "analysis_result_id": None,
+        "StudyInstanceUID": f"study.{uid}",
+        "SeriesNumber": "2",
+    }
     return {**row, **changed}
 
 

@@ -16,13 +16,12 @@ def test_own_patients_and_series(tmp_path: Path) -> None:
     listed.write_text("# mine\np1\n\np9\n")
     out = made(tmp_path / "a", *base, "--patients-file", listed, "--patient", "p2")
     assert [r["patient_id"] for r in read(out / "candidates.tsv")] == ["p1", "p2"]
-    assert [(r["patient_id"], r["reason"]) for r in read(out / "rejected.tsv")] == [
-        ("p9", "not_in_index")
-    ]
+    assert [(r["patient_id"], r["reason"]) for r in read(out / "rejected.tsv")] == [("p9", "not_in_index")]
     out = made(tmp_path / "b", *base, "--series", "1.1.0", "--series", "1.1.1", "--series", "1.2.0")
     assert [r["fixed_series"] for r in read(out / "candidates.tsv")] == ["1.1.0"]
-    assert [(r["patient_id"], r["reason"], r["time_points"]) for r in read(out / "rejected.tsv")] \
-        == [("p2", "missing_time_point", "T1")]  # fmt: skip
+    assert [(r["patient_id"], r["reason"], r["time_points"]) for r in read(out / "rejected.tsv")] == [
+        ("p2", "missing_time_point", "T1")
+    ]
 
 
 def test_optional_indexes_fill_and_check(tmp_path: Path) -> None:
@@ -33,42 +32,57 @@ def test_optional_indexes_fill_and_check(tmp_path: Path) -> None:
     regular = [True, True, False, True, True, True]
     geometry = write_index(
         tmp_path / "g.parquet",
-        [{"SeriesInstanceUID": u, "regularly_spaced_3d_volume": r}
-         for u, r in zip(uids, regular, strict=True)],
-    )  # fmt: skip
+        [{"SeriesInstanceUID": u, "regularly_spaced_3d_volume": r} for u, r in zip(uids, regular, strict=True)],
+    )
     ct = write_index(
         tmp_path / "c.parquet",
-        [{"SeriesInstanceUID": u, "ConvolutionKernel": "STANDARD", "SliceThickness": 1.25,
-          "GantryDetectorTilt": -5.0 if u == "1.3.1" else 0.0} for u in uids],
-    )  # fmt: skip
+        [
+            {
+                "SeriesInstanceUID": u,
+                "ConvolutionKernel": "STANDARD",
+                "SliceThickness": 1.25,
+                "GantryDetectorTilt": -5.0 if u == "1.3.1" else 0.0,
+            }
+            for u in uids
+        ],
+    )
     alone = made(tmp_path / "a", "--set", f"index={index}")
-    assert {r["patient_id"]: r["reason"] for r in read(alone / "rejected.tsv")} == {
-        "p1": "thickness_unknown"
-    }
+    assert {r["patient_id"]: r["reason"] for r in read(alone / "rejected.tsv")} == {"p1": "thickness_unknown"}
     out = made(
-        tmp_path / "b", "--set", f"index={index}", "--set", f"volume_geometry_index={geometry}",
-        "--set", f"ct_index={ct}",
-    )  # fmt: skip
+        tmp_path / "b",
+        "--set",
+        f"index={index}",
+        "--set",
+        f"volume_geometry_index={geometry}",
+        "--set",
+        f"ct_index={ct}",
+    )
     (kept,) = read(out / "candidates.tsv")
-    assert (kept["patient_id"], kept["fixed_kernel"], kept["fixed_thickness_mm"]) == (
-        "p1", "STANDARD", "1.25",
-    )  # fmt: skip
+    assert (kept["patient_id"], kept["fixed_kernel"], kept["fixed_thickness_mm"]) == ("p1", "STANDARD", "1.25")
     assert {r["patient_id"]: r["reason"] for r in read(out / "rejected.tsv")} == {
-        "p2": "irregular_spacing", "p3": "tilted_gantry",
-    }  # fmt: skip
+        "p2": "irregular_spacing",
+        "p3": "tilted_gantry",
+    }
     assert run("--set", f"index={index}", "--dry-run").stderr.count("is not given") == 2
 
 
-def test_dry_run_prints_size_time_and_price_and_writes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dry_run_prints_size_time_and_price_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = write_index(tmp_path / "i.parquet", pair_rows())
     monkeypatch.chdir(tmp_path)
     result = run(
-        "--set", f"index={index}", "--dry-run", "--out-dir", "o", "--json",
-        "--set", "bandwidth_mbit_s=1", "--set", "egress_usd_per_gb=0.5",
-        "--set", "test_pool_share=1.0e-9",
-    )  # fmt: skip
+        "--set",
+        f"index={index}",
+        "--dry-run",
+        "--out-dir",
+        "o",
+        "--json",
+        "--set",
+        "bandwidth_mbit_s=1",
+        "--set",
+        "egress_usd_per_gb=0.5",
+        "--set",
+        "test_pool_share=1.0e-9",
+    )
     printed = json.loads(result.stdout)
     assert printed["patients_train"] == 3
     assert printed["download_gb"] == 0.5  # 6 series of 80 MB are 0.48

@@ -30,10 +30,9 @@ def found(tmp_path: Path, rows: list[Row], *arguments: object) -> dict[str, tupl
 def test_case_names_follow_the_series_and_nothing_else(tmp_path: Path) -> None:
     index = write_index(tmp_path / "i.parquet", pair_rows())
     tables = [
-        read(made(tmp_path / str(seed), "--set", f"index={index}", "--seed", seed, *more)
-             / "candidates.tsv")
+        read(made(tmp_path / str(seed), "--set", f"index={index}", "--seed", seed, *more) / "candidates.tsv")
         for seed, more in ((0, ()), (7, ("--set", "train=1", "--series-file", listed(tmp_path))))
-    ]  # fmt: skip
+    ]
     names = [{row["patient_id"]: row["case"] for row in table} for table in tables]
     assert names[0].items() >= names[1].items()
     for row in tables[0]:
@@ -49,9 +48,7 @@ def listed(folder: Path) -> Path:
     return path
 
 
-def test_two_pairs_with_one_name_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_pairs_with_one_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = write_index(tmp_path / "i.parquet", pair_rows())
     monkeypatch.setattr(sample, "CASE_DIGITS", 0)
     result = run("--out-dir", tmp_path / "o", "--set", f"index={index}")
@@ -79,8 +76,7 @@ def test_segmentation_of_that_very_series_is_found(tmp_path: Path) -> None:
 def test_newest_of_several_by_number_of_version(tmp_path: Path) -> None:
     rows = pair_rows()
     text = "totalsegmentator {} segmentation of series 02 "
-    for uid, version in (("8.1", "(v1.5.6)"), ("8.2", "(2.10.0rc1)"), ("8.3", "(v2.9.1)"),
-                         ("8.4", "()"), ("8.7", "")):  # fmt: skip
+    for uid, version in (("8.1", "(v1.5.6)"), ("8.2", "(2.10.0rc1)"), ("8.3", "(v2.9.1)"), ("8.4", "()"), ("8.7", "")):
         rows.append(segmentation(uid, rows[0], SeriesDescription=text.format(version)))
     rows += [segmentation("8.6", rows[1]), segmentation("8.5", rows[1])]
     assert found(tmp_path, rows)["p1"] == ("8.2", "8.6")

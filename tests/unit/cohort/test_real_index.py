@@ -10,10 +10,7 @@ from lcsd.cohort.index import Wanted
 from lcsd.settings.cohort import CohortSettings
 from tests.unit.cohort.made_up import made, read, sampled
 
-TEN_PATIENTS = (
-    "212202", "212587", "213510", "214907", "216160", "216422", "216978", "218307", "100108",
-    "100124",
-)  # fmt: skip
+TEN_PATIENTS = ("212202", "212587", "213510", "214907", "216160", "216422", "216978", "218307", "100108", "100124")
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +42,7 @@ def test_ten_known_patients_are_candidates(real: Path) -> None:
     assert rows["212587"]["moving_slices"] == "269"
 
 
-@pytest.mark.skipif(
-    version("idc-index-data") != "25.0.5", reason="docs/nlst.md describes idc-index-data 25.0.5"
-)
+@pytest.mark.skipif(version("idc-index-data") != "25.0.5", reason="docs/nlst.md describes idc-index-data 25.0.5")
 def test_documented_figures_are_those_of_the_real_index(real: Path) -> None:
     text = (Path(__file__).resolve().parents[3] / "docs" / "nlst.md").read_text()
     for step in read(real / "funnel.tsv"):

@@ -16,9 +16,11 @@ from tests.unit.cohort.made_up import TABLES, Row, made, read, sampled, series, 
 def random_index(seed: int, patients: int) -> list[Row]:
     rng = np.random.default_rng(seed)
     kernels = {
-        "GE": ["STANDARD", "BONE", "SOFT", "ODD"], "SE": ["B30f", "B31F", "B50f", "null"],
-        "PH": ["C", "D"], "TO": ["FC10", "FC51", "FC02"],
-    }  # fmt: skip
+        "GE": ["STANDARD", "BONE", "SOFT", "ODD"],
+        "SE": ["B30f", "B31F", "B50f", "null"],
+        "PH": ["C", "D"],
+        "TO": ["FC10", "FC51", "FC02"],
+    }
     rows = []
     for patient in range(patients):
         home = str(rng.choice(list(kernels)))
@@ -31,11 +33,13 @@ def random_index(seed: int, patients: int) -> list[Row]:
             text = f"{time},{kind},{maker},X,{kernel},300,{thickness},120,60,40,1"
             rows.append(
                 series(
-                    f"1.2.{rng.integers(10**9)}", f"p{patient:03d}", text,
+                    f"1.2.{rng.integers(10**9)}",
+                    f"p{patient:03d}",
+                    text,
                     StudyDate=f"{1999 + time}-01-02",
                     instanceCount=int(rng.choice([99, 100, 100, 150, 300])),
                 )
-            )  # fmt: skip
+            )
     return rows
 
 
@@ -59,10 +63,16 @@ def oracle(rows: list[Row], settings: CohortSettings) -> tuple[dict[str, Any], d
                 broken = order[code]
                 break
         return {
-            "uid": row["SeriesInstanceUID"], "time": time, "maker": maker, "family": family,
-            "rank": rank, "kernel": "" if kernel == "null" else kernel.upper(),
-            "mm": thickness, "slices": row["instanceCount"], "broken": broken,
-        }  # fmt: skip
+            "uid": row["SeriesInstanceUID"],
+            "time": time,
+            "maker": maker,
+            "family": family,
+            "rank": rank,
+            "kernel": "" if kernel == "null" else kernel.upper(),
+            "mm": thickness,
+            "slices": row["instanceCount"],
+            "broken": broken,
+        }
 
     order = {rule.code: rule.number for rule in rules(settings)}
     PASS = len(order) + 1
@@ -78,14 +88,20 @@ def oracle(rows: list[Row], settings: CohortSettings) -> tuple[dict[str, Any], d
         good = [[s for s in scans if s["broken"] == PASS] for scans in sides]
         keys = {
             (
-                f["maker"] != m["maker"], f["family"] != m["family"],
-                f["rank"] // 1000 + m["rank"] // 1000, f["kernel"] != m["kernel"],
-                f["rank"] + m["rank"], round(abs(float(f["mm"]) - float(m["mm"])), 3),
-                round(float(f["mm"]) + float(m["mm"]), 3), -f["slices"] - m["slices"],
-                f["uid"], m["uid"],
+                f["maker"] != m["maker"],
+                f["family"] != m["family"],
+                f["rank"] // 1000 + m["rank"] // 1000,
+                f["kernel"] != m["kernel"],
+                f["rank"] + m["rank"],
+                round(abs(float(f["mm"]) - float(m["mm"])), 3),
+                round(float(f["mm"]) + float(m["mm"]), 3),
+                -f["slices"] - m["slices"],
+                f["uid"],
+                m["uid"],
             )
-            for f in good[0] for m in good[1]
-        }  # fmt: skip
+            for f in good[0]
+            for m in good[1]
+        }
         pairs[patient] = min(keys)[-2:]
     return pairs, reasons
 
@@ -140,9 +156,7 @@ def test_sampling_is_by_seed_and_rules_do_not_reshuffle(tmp_path: Path) -> None:
     assert gone
     second = sampled(stricter)
     # Whoever still is a candidate stays where it was; nobody else but the gone leaves.
-    assert {p: r for p, r in second.items() if p in first} == {
-        p: r for p, r in first.items() if p in left
-    }
+    assert {p: r for p, r in second.items() if p in first} == {p: r for p, r in first.items() if p in left}
     more = sampled(made(tmp_path / "e", *base, "--set", "train=30"))
     assert first.items() <= more.items()
 

@@ -30,10 +30,17 @@ def score(tmp_path: Path) -> Score:
     """A function that scores a shift on a case of a build and returns the build's folder."""
 
     def write(
-        build: str, case: str, method: str, shift: float, *, seed: int | None = None,
-        count: int = 30, moved: PointPairs | None = None,
-        rigid: RigidTransform | None = None, **figures: object,
-    ) -> Path:  # fmt: skip
+        build: str,
+        case: str,
+        method: str,
+        shift: float,
+        *,
+        seed: int | None = None,
+        count: int = 30,
+        moved: PointPairs | None = None,
+        rigid: RigidTransform | None = None,
+        **figures: object,
+    ) -> Path:
         pairs = moved or landmarks(ord(case[0]) if seed is None else seed, count)
         vectors = np.full((*GRID.shape, 3), TRUE + np.array([0.0, shift, 0.0]), dtype=np.float32)
         field = DisplacementField(vectors, GRID)

@@ -66,9 +66,17 @@ def test_errors_before_that_differ_are_warned_of(score: Score, tmp_path: Path) -
 
 def test_json_is_one_line(builds: tuple[Path, Path], tmp_path: Path) -> None:
     result = run(
-        *builds, "--out-dir", tmp_path / "out", "--json", "--method", "divroc",
-        "--reference", "second/divroc", "--set", "resamples=200",
-    )  # fmt: skip
+        *builds,
+        "--out-dir",
+        tmp_path / "out",
+        "--json",
+        "--method",
+        "divroc",
+        "--reference",
+        "second/divroc",
+        "--set",
+        "resamples=200",
+    )
     assert result.exit_code == 0, result.output
     content = json.loads(result.stdout)
     assert content["reference"] == "second/divroc"
@@ -88,9 +96,8 @@ def test_json_is_one_line(builds: tuple[Path, Path], tmp_path: Path) -> None:
     ],
 )
 def test_bad_calls_are_one_line_and_exit_2(
-    builds: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    options: tuple[str, ...], words: str,
-) -> None:  # fmt: skip
+    builds: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], words: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     result = run(*(builds[0] if part == "FIRST" else part for part in options))
     assert result.exit_code == 2, result.output

@@ -3,15 +3,7 @@
 import numpy as np
 import pytest
 
-from lcsd.comparison.compare import (
-    CASE_COLUMNS,
-    ROW_COLUMNS,
-    UNKNOWN,
-    Table,
-    compare_rows,
-    markdown,
-    pooled_errors,
-)
+from lcsd.comparison.compare import CASE_COLUMNS, ROW_COLUMNS, UNKNOWN, Table, compare_rows, markdown, pooled_errors
 from lcsd.comparison.runs import Row, common_cases, read_rows
 from lcsd.comparison.runs import Score as ScoreOf
 from lcsd.errors import BadInputError
@@ -25,11 +17,10 @@ SETTINGS = CompareSettings(resamples=500)
 def made(name: str, *cases: list[float], seconds: float | None = None, **figures: object) -> Row:
     scores = {
         f"c{i}": ScoreOf(
-            {"tre_mean_mm": 1.0, **figures}, np.zeros((len(tre), 6)), np.array(tre),
-            np.array(tre) + 5.0, seconds, (),
+            {"tre_mean_mm": 1.0, **figures}, np.zeros((len(tre), 6)), np.array(tre), np.array(tre) + 5.0, seconds, ()
         )
         for i, tre in enumerate(cases)
-    }  # fmt: skip
+    }
     return Row(name, "r", name, scores, {})
 
 
@@ -57,8 +48,7 @@ def test_figures_are_those_of_the_definitions() -> None:
 
 def test_p_values_are_against_the_reference_and_corrected_for_the_rows() -> None:
     rng = np.random.default_rng(0)
-    samples = {name: [list(rng.random(9) + s) for _ in "xy"] for name, s in
-               (("a", 0.0), ("b", 0.4), ("c", 0.2))}  # fmt: skip
+    samples = {name: [list(rng.random(9) + s) for _ in "xy"] for name, s in (("a", 0.0), ("b", 0.4), ("c", 0.2))}
     table = compared(*(made(name, *parts) for name, parts in samples.items()))
     assert table.reference == "a"
     pooled = {name: np.concatenate(parts) for name, parts in samples.items()}
@@ -71,9 +61,7 @@ def test_p_values_are_against_the_reference_and_corrected_for_the_rows() -> None
 
 
 def test_reference_may_be_a_method_of_one_build_only() -> None:
-    rows = [
-        Row(name, name[0], name[2:], made("m", [1.0]).scores, {}) for name in ("x/a", "y/a", "y/b")
-    ]
+    rows = [Row(name, name[0], name[2:], made("m", [1.0]).scores, {}) for name in ("x/a", "y/a", "y/b")]
     assert compare_rows(rows, ["c0"], {}, SETTINGS, reference="b").reference == "y/b"
     for wanted in ("a", "none"):
         with pytest.raises(BadInputError, match="x/a, y/a, y/b") as caught:
@@ -97,12 +85,7 @@ def test_markdown_has_the_layout_of_the_published_table() -> None:
     # A cell of the first row holds an escaped bar, which is no border.
     assert len({line.replace("\\|", "").count("|") for line in lines[:4]}) == 1
     notes = " ".join(lines[5:])
-    for words in (
-        "2 cases, 22 landmarks",
-        "500 bootstrap samples",
-        "against a|x",
-        "seeded by this",
-    ):
+    for words in ("2 cases, 22 landmarks", "500 bootstrap samples", "against a|x", "seeded by this"):
         assert words in notes
 
 

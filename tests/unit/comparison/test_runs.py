@@ -22,9 +22,7 @@ def test_rows_are_methods_of_builds_in_a_fixed_order(score: Score) -> None:
     b = score("b", "one", "divroc", 1.0)
     names = [row.name for row in read_rows({"a": a, "b": b})]
     assert names == ["a/corrfield", "a/divroc", "a/ants", "a/zebra", "b/divroc"]
-    assert [row.name for row in read_rows({"a": a}, methods=["ants", "divroc"])] == [
-        "divroc", "ants",
-    ]  # fmt: skip
+    assert [row.name for row in read_rows({"a": a}, methods=["ants", "divroc"])] == ["divroc", "ants"]
 
 
 def test_runs_are_named_by_folder_or_by_the_user(tmp_path: Path) -> None:
@@ -47,9 +45,7 @@ def test_cases_are_dropped_with_the_first_reason(score: Score) -> None:
         second = score("second", case, "divroc", 1.0)
     score("second", "g", "divroc", 1.0)
     error = BadInputError("bad", code="bad")
-    rejections.reject(
-        second / "cases" / "b" / "rejected.json", stage="x", target=Path("y"), error=error
-    )
+    rejections.reject(second / "cases" / "b" / "rejected.json", stage="x", target=Path("y"), error=error)
     gate = {"name": "share", "of": "pair", "value": 0.5, "passed": False, "flagged": False}
     write_json(second / "cases" / "c" / "vessels" / "gates.json", {"gates": [gate]})
     score("second", "e", "divroc", 1.0, circular=True)
@@ -132,9 +128,7 @@ def turned_about(centre: np.ndarray, degrees: float) -> RigidTransform:
     return RigidTransform(turn, centre - turn @ centre)
 
 
-def test_moving_landmarks_in_another_frame_are_told_by_their_native_distances(
-    score: Score,
-) -> None:
+def test_moving_landmarks_in_another_frame_are_told_by_their_native_distances(score: Score) -> None:
     same = landmarks(1, 12)
     centre = same.fixed.mean(axis=0)
     first, second = turned_about(centre, 4.0), turned_about(centre, -7.0)
@@ -150,9 +144,7 @@ def test_moving_landmarks_in_another_frame_are_told_by_their_native_distances(
         common_cases(read_rows({"first": a, "second": b}))
     assert caught.value.code == "different_landmarks"
     # A row that does not know them does not stand between those that do.
-    score(
-        "first", "a", "corrfield", 0.0, moved=PointPairs(same.fixed, first.inverse().apply(flipped))
-    )
+    score("first", "a", "corrfield", 0.0, moved=PointPairs(same.fixed, first.inverse().apply(flipped)))
     with pytest.raises(BadInputError, match="own spaces that differ by up to"):
         common_cases(read_rows({"first": a, "second": b}))
 

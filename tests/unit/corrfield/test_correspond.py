@@ -22,9 +22,14 @@ from lcsd.settings.correspond import CorrespondSettings
 from tests.grids import GRIDS
 
 SMALL = CorrespondSettings(
-    search_radius=(4, 3), cube=(3, 2), quantisation=(2, 1), patch_radius=(3, 2),
-    transform=("n", "n"), alpha=2.5, erosion=1,
-)  # fmt: skip
+    search_radius=(4, 3),
+    cube=(3, 2),
+    quantisation=(2, 1),
+    patch_radius=(3, 2),
+    transform=("n", "n"),
+    alpha=2.5,
+    erosion=1,
+)
 SIZE = (40, 36, 32)
 
 
@@ -36,10 +41,7 @@ def texture(seed: int = 0) -> NDArray[np.float64]:
 def smooth_motion(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Displacement in voxels (z, y, x) of voxel positions (..., 3): a shift and a stretch."""
     phase = points / 15.0
-    return np.stack(
-        [2.5 + np.sin(phase[..., 1]), -1.5 + np.cos(phase[..., 2]), 1.0 + np.sin(phase[..., 0])],
-        axis=-1,
-    )
+    return np.stack([2.5 + np.sin(phase[..., 1]), -1.5 + np.cos(phase[..., 2]), 1.0 + np.sin(phase[..., 0])], axis=-1)
 
 
 def pair(grid: Grid) -> tuple[Image, Image, Image, NDArray[np.float64]]:
@@ -51,10 +53,7 @@ def pair(grid: Grid) -> tuple[Image, Image, Image, NDArray[np.float64]]:
     fixed = map_coordinates(large, (index + motion + 10).transpose(3, 0, 1, 2), order=3)
     mask = np.zeros(grid.shape, bool)
     mask[5:-5, 5:-5, 5:-5] = True
-    return (
-        Image(fixed.astype(np.float32), grid), Image(moving.astype(np.float32), grid),
-        Image(mask, grid), motion,
-    )  # fmt: skip
+    return (Image(fixed.astype(np.float32), grid), Image(moving.astype(np.float32), grid), Image(mask, grid), motion)
 
 
 def sized(grid: Grid, spacing: tuple[float, float, float]) -> Grid:
@@ -102,9 +101,7 @@ def test_rigid_stage_finds_a_shift() -> None:
     mask = np.zeros(grid.shape, bool)
     mask[5:-5, 5:-5, 5:-5] = True
     settings = SMALL.model_copy(update={"transform": ("r", "r")})
-    result = find_correspondences(
-        Image(fixed, grid), Image(moving, grid), Image(mask, grid), settings=settings
-    )
+    result = find_correspondences(Image(fixed, grid), Image(moving, grid), Image(mask, grid), settings=settings)
     expected = grid.voxel_vectors_to_world(np.array([1.0, -2.0, 3.0]))
     error = np.linalg.norm(result.field.vectors[mask] - expected, axis=1)
     assert error.mean() < 0.4
@@ -169,10 +166,20 @@ def test_command_writes_pairs_field_and_counts(tmp_path: Path) -> None:
     write_mask(tmp_path / "k.nii.gz", mask)
     result = CliRunner().invoke(
         main,
-        ["correspond", str(tmp_path / "f.nii.gz"), str(tmp_path / "m.nii.gz"), "--fixed-mask",
-         str(tmp_path / "k.nii.gz"), "--out", str(tmp_path / "o" / "pairs.csv"), "--field",
-         str(tmp_path / "o" / "field.nii.gz"), "--set", "search_radius=[4, 3]"],
-    )  # fmt: skip
+        [
+            "correspond",
+            str(tmp_path / "f.nii.gz"),
+            str(tmp_path / "m.nii.gz"),
+            "--fixed-mask",
+            str(tmp_path / "k.nii.gz"),
+            "--out",
+            str(tmp_path / "o" / "pairs.csv"),
+            "--field",
+            str(tmp_path / "o" / "field.nii.gz"),
+            "--set",
+            "search_radius=[4, 3]",
+        ],
+    )
     assert result.exit_code == 0, result.output
     pairs = read_point_pairs(tmp_path / "o" / "pairs.csv")
     assert read_json(tmp_path / "o" / "pairs.json")["count"] == len(pairs)

@@ -17,9 +17,8 @@ def features(seed: int) -> Features:
 
 
 def oracle(
-    source: Features, target: Features, point: NDArray[np.float64], radius: int, step: int,
-    patch: int, alpha: float,
-) -> NDArray[np.float64]:  # fmt: skip
+    source: Features, target: Features, point: NDArray[np.float64], radius: int, step: int, patch: int, alpha: float
+) -> NDArray[np.float64]:
     def at(volume: Features, places: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.array([map_coordinates(c, places.T, order=1, mode="nearest") for c in volume])
 
@@ -35,9 +34,7 @@ def oracle(
 
 @pytest.mark.parametrize(("step", "patch"), [(1, 1), (1, 2), (1, 3), (2, 3), (2, 1), (3, 3)])
 @pytest.mark.parametrize(
-    "point",
-    [(5.0, 6.0, 6.0), (5.3, 6.7, 6.5), (0.0, 11.0, 12.0)],
-    ids=["whole", "between", "corner"],
+    "point", [(5.0, 6.0, 6.0), (5.3, 6.7, 6.5), (0.0, 11.0, 12.0)], ids=["whole", "between", "corner"]
 )
 def test_equals_the_definition(step: int, patch: int, point: tuple[float, ...]) -> None:
     source, target = features(0), features(1)

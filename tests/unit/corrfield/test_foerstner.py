@@ -5,12 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from lcsd.corrfield.foerstner import (
-    TRUNCATE_SIGMAS,
-    distinctiveness,
-    find_keypoints,
-    keypoint_scores,
-)
+from lcsd.corrfield.foerstner import TRUNCATE_SIGMAS, distinctiveness, find_keypoints, keypoint_scores
 from lcsd.errors import BadInputError
 
 
@@ -33,9 +28,7 @@ def oracle(image: NDArray[np.float32], sigma: float) -> NDArray[np.float64]:
     tensor = np.empty((*image.shape, 3, 3))
     for a in range(3):
         for b in range(3):
-            tensor[..., a, b] = gaussian_filter(
-                slopes[a] * slopes[b], sigma, mode="nearest", truncate=TRUNCATE_SIGMAS
-            )
+            tensor[..., a, b] = gaussian_filter(slopes[a] * slopes[b], sigma, mode="nearest", truncate=TRUNCATE_SIGMAS)
     return 1 / np.trace(np.linalg.inv(tensor), axis1=-2, axis2=-1)
 
 

@@ -53,9 +53,11 @@ def test_separate_clusters_and_few_points_are_connected() -> None:
 def line_tree() -> Tree:
     """0 - 1 - 3 and 0 - 2."""
     return Tree(
-        np.array([0, 1, 2, 3]), np.array([-1, 0, 0, 1]),
-        np.array([1, 0.7, 2.0, 1.3], np.float32), np.array([0, 1, 3, 4]),
-    )  # fmt: skip
+        np.array([0, 1, 2, 3]),
+        np.array([-1, 0, 0, 1]),
+        np.array([1, 0.7, 2.0, 1.3], np.float32),
+        np.array([0, 1, 3, 4]),
+    )
 
 
 def test_marginals_equal_all_configurations() -> None:
@@ -72,9 +74,7 @@ def test_marginals_equal_all_configurations() -> None:
             expected[(i, *d)] = min(expected[(i, *d)], energy)
     found = tree_marginals(cost.copy(), tree)
     for i in range(4):
-        np.testing.assert_allclose(
-            found[i] - found[i].min(), expected[i] - expected[i].min(), atol=1e-5
-        )
+        np.testing.assert_allclose(found[i] - found[i].min(), expected[i] - expected[i].min(), atol=1e-5)
 
 
 def test_one_point_keeps_its_cost() -> None:
@@ -92,8 +92,7 @@ def test_min_convolution_equals_its_definition(weight: float) -> None:
     np.testing.assert_array_equal(volume, before)
     for d in np.ndindex(4, 4, 4):
         expected = min(
-            volume[e] + weight * sum((i - j) ** 2 for i, j in zip(d, e, strict=True))
-            for e in np.ndindex(4, 4, 4)
+            volume[e] + weight * sum((i - j) ** 2 for i, j in zip(d, e, strict=True)) for e in np.ndindex(4, 4, 4)
         )
         assert out[d] == pytest.approx(expected, abs=1e-5)
 

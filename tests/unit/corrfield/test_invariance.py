@@ -75,9 +75,7 @@ def test_error_at_the_truth(scene: Scene, record_property: Callable[[str, object
     assert figures[2] <= 1.6
 
 
-def test_a_shift_of_both_images(
-    scene: Scene, record_property: Callable[[str, object], None]
-) -> None:
+def test_a_shift_of_both_images(scene: Scene, record_property: Callable[[str, object], None]) -> None:
     """The same content five voxels further in arrays of one size."""
     shift = 5
 
@@ -91,11 +89,12 @@ def test_a_shift_of_both_images(
 
     one, two = (
         find_correspondences(
-            padded(scene.fixed, before, "reflect"), padded(scene.moving, before, "reflect"),
+            padded(scene.fixed, before, "reflect"),
+            padded(scene.moving, before, "reflect"),
             padded(scene.mask, before, "constant"),
         ).field
         for before in (0, shift)
-    )  # fmt: skip
+    )
     voxels = scene.fixed.grid.world_to_voxel(scene.places)
     inner = ((voxels > BORDER) & (voxels < np.array(scene.fixed.grid.size) - BORDER)).all(axis=1)
     places = scene.places[inner]
@@ -107,9 +106,7 @@ def test_a_shift_of_both_images(
 
 
 @pytest.mark.parametrize("axis", [0, 2])
-def test_a_flipped_axis(
-    scene: Scene, axis: int, record_property: Callable[[str, object], None]
-) -> None:
+def test_a_flipped_axis(scene: Scene, axis: int, record_property: Callable[[str, object], None]) -> None:
     """Arrays stored in the other order along z or x, with the grid that says so."""
 
     def flipped(image: Image) -> Image:
@@ -128,9 +125,7 @@ def test_a_flipped_axis(
     assert mean <= 0.3
 
 
-def test_another_scanner_spacing(
-    scene: Scene, record_property: Callable[[str, object], None]
-) -> None:
+def test_another_scanner_spacing(scene: Scene, record_property: Callable[[str, object], None]) -> None:
     """Both scans as from a scanner with 1.1 x 1.1 x 1.8 mm voxels, brought to the common grid."""
     grid = scene.fixed.grid
     spacing = (1.1, 1.1, 1.8)
@@ -146,9 +141,7 @@ def test_another_scanner_spacing(
     assert mean <= 0.5
 
 
-def test_identical_images_do_not_move(
-    scene: Scene, record_property: Callable[[str, object], None]
-) -> None:
+def test_identical_images_do_not_move(scene: Scene, record_property: Callable[[str, object], None]) -> None:
     field = find_correspondences(scene.fixed, scene.fixed, scene.mask).field
     length = np.linalg.norm(field.at(scene.places), axis=1)
     record_property("identical_median_max_mm", (float(np.median(length)), float(length.max())))
@@ -156,9 +149,7 @@ def test_identical_images_do_not_move(
     assert length.max() <= 0.5
 
 
-def test_intensity_scale_and_offset_of_one_image(
-    scene: Scene, record_property: Callable[[str, object], None]
-) -> None:
+def test_intensity_scale_and_offset_of_one_image(scene: Scene, record_property: Callable[[str, object], None]) -> None:
     changed = Image((0.8 * scene.moving.array + 120).astype(np.float32), scene.moving.grid)
     field = find_correspondences(scene.fixed, changed, scene.mask).field
     ratio = float(scene.errors(field).mean() / scene.errors(scene.field).mean())

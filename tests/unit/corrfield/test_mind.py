@@ -7,15 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from lcsd.corrfield.mind import (
-    CHANNELS,
-    FULL,
-    HIGHEST_VARIANCE,
-    LOWEST_VARIANCE,
-    PAIRS,
-    TRUNCATE_SIGMAS,
-    mind_ssc,
-)
+from lcsd.corrfield.mind import CHANNELS, FULL, HIGHEST_VARIANCE, LOWEST_VARIANCE, PAIRS, TRUNCATE_SIGMAS, mind_ssc
 from lcsd.corrfield.smoothing import gaussian_taps
 
 
@@ -30,9 +22,7 @@ def oracle(volume: NDArray[np.float32], step: int, sigma: float) -> NDArray[np.f
     depth, height, width = volume.shape
 
     def value(z: int, y: int, x: int) -> float:
-        return float(
-            volume[min(max(z, 0), depth - 1), min(max(y, 0), height - 1), min(max(x, 0), width - 1)]
-        )
+        return float(volume[min(max(z, 0), depth - 1), min(max(y, 0), height - 1), min(max(x, 0), width - 1)])
 
     result = np.empty((CHANNELS, *volume.shape))
     reach = range(-radius, radius + 1)

@@ -22,9 +22,7 @@ def test_warp_equals_scipy_inside_and_beyond_the_border(shape: tuple[int, int, i
 
 def test_no_motion_returns_the_image_itself() -> None:
     image = np.random.default_rng(1).normal(size=(4, 5, 6)).astype(np.float32)
-    np.testing.assert_array_equal(
-        Motion.identity(image.shape, kernels_on("cpu")).warp(image), image
-    )
+    np.testing.assert_array_equal(Motion.identity(image.shape, kernels_on("cpu")).warp(image), image)
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])
@@ -49,9 +47,8 @@ def test_motions_are_composed(anchor: tuple[int, int, int]) -> None:
     step = points @ matrix + [0.5, -0.7, 0.2]
     grid = Grid(shape[::-1], (1.5, 1.5, 1.5), (0.0, 0.0, 0.0))
     found = first.composed(
-        points, step, grid=grid, corner=np.zeros(3, int), rigid=False, smoothing=0.0, step=3,
-        anchor=anchor,
-    )  # fmt: skip
+        points, step, grid=grid, corner=np.zeros(3, int), rigid=False, smoothing=0.0, step=3, anchor=anchor
+    )
     places = np.stack(np.meshgrid(*map(np.arange, (4, 5, 6)), indexing="ij"), -1).reshape(-1, 3) + 3
     moved = places @ matrix + [0.5, -0.7, 0.2]
     there = places + moved

@@ -14,10 +14,7 @@ from lcsd.corrfield.refine import Lattice, normal_equations, refine
 from lcsd.corrfield.relaxation import relax
 
 Floats = NDArray[np.float32]
-OPTIONS = {
-    "step": 2, "smoothness": 0.1, "blur": 1.0, "robust": 0.5, "rounds": 8,
-    "kernels": NumbaKernels(),
-}  # fmt: skip
+OPTIONS = {"step": 2, "smoothness": 0.1, "blur": 1.0, "robust": 0.5, "rounds": 8, "kernels": NumbaKernels()}
 
 
 def smooth_features(seed: int, shape: tuple[int, int, int] = (20, 22, 24)) -> Floats:
@@ -32,11 +29,7 @@ def box(shape: tuple[int, ...], margin: int) -> NDArray[np.bool_]:
 
 
 def equations(
-    fixed: Floats,
-    moving: Floats,
-    nodes: NDArray[np.int64],
-    places: NDArray[np.float64],
-    robust: float,
+    fixed: Floats, moving: Floats, nodes: NDArray[np.int64], places: NDArray[np.float64], robust: float
 ) -> tuple[Floats, Floats]:
     normal, right = np.empty((6, len(nodes)), np.float32), np.empty((3, len(nodes)), np.float32)
     normal_equations(fixed, moving, nodes, places, robust, normal, right)
@@ -113,9 +106,7 @@ def test_lattice_interpolates_linear_values_and_continues_them(step: int) -> Non
     found = upsampled(values, mask.shape, step=lattice.step, low=lattice.low)
     last = [(n - 1) * step for n in lattice.inside.shape]
     for voxel in itertools.product((0, 6, 15, 26, 39), (0, 4, 13, 29), (0, 3, 4)):
-        z, y, x = (
-            min(max(v - low, 0), end) for v, low, end in zip(voxel, lattice.low, last, strict=True)
-        )
+        z, y, x = (min(max(v - low, 0), end) for v, low, end in zip(voxel, lattice.low, last, strict=True))
         assert found[voxel] == pytest.approx(z + 2 * y - x, abs=1e-4)
     expected = [v for v in np.argwhere(mask) if not ((v - lattice.low) % step).any()]
     np.testing.assert_array_equal(lattice.nodes(), expected)
@@ -127,9 +118,7 @@ def test_a_shift_of_a_fraction_of_a_voxel_is_found() -> None:
     index = np.indices(moving.shape[1:]) + shift[:, None, None, None]
     fixed = np.stack([map_coordinates(c, index, order=3, mode="nearest") for c in moving])
     mask = box(fixed.shape[1:], 3)
-    found = refine(
-        fixed.astype(np.float32), moving, mask, np.zeros((3, *mask.shape), np.float32), **OPTIONS
-    )
+    found = refine(fixed.astype(np.float32), moving, mask, np.zeros((3, *mask.shape), np.float32), **OPTIONS)
     error = np.abs(found - shift[:, None, None, None].astype(np.float32))[:, mask]
     assert error.mean() < 0.03
     assert error.max() < 0.25
@@ -154,9 +143,7 @@ def test_smoothness_flattens_the_correction() -> None:
     fixed, moving = smooth_features(7), smooth_features(8)
     mask = box(fixed.shape[1:], 2)
     start = np.zeros((3, *mask.shape), np.float32)
-    rough, stiff = (
-        refine(fixed, moving, mask, start, **{**OPTIONS, "smoothness": s}) for s in (0.1, 1e3)
-    )
+    rough, stiff = (refine(fixed, moving, mask, start, **{**OPTIONS, "smoothness": s}) for s in (0.1, 1e3))
     assert np.ptp(stiff[:, mask], axis=1).max() < 0.1 * np.ptp(rough[:, mask], axis=1).max()
 
 

@@ -9,9 +9,7 @@ from lcsd.corrfield.smoothing import gaussian_taps, smooth
 
 @pytest.mark.parametrize("shape", [(9, 8, 7), (1, 5, 2), (2, 1, 1)])
 @pytest.mark.parametrize(("sigma", "truncate"), [(1.0, 2.0), (1.4, 1.5), (2.0, 3.0)])
-def test_equals_scipy_with_continued_borders(
-    shape: tuple[int, int, int], sigma: float, truncate: float
-) -> None:
+def test_equals_scipy_with_continued_borders(shape: tuple[int, int, int], sigma: float, truncate: float) -> None:
     volumes = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
     found = smooth(volumes, gaussian_taps(sigma, truncate=truncate))
     for volume, smoothed in zip(volumes, found, strict=True):

@@ -32,12 +32,7 @@ Floats = NDArray[np.float32]
 
 
 @pytest.fixture(
-    params=[
-        "cpu",
-        pytest.param(
-            "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason=NO_CUDA)
-        ),
-    ]
+    params=["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason=NO_CUDA))]
 )
 def kernels(request: pytest.FixtureRequest) -> TorchKernels:
     return TorchKernels(request.param)
@@ -63,9 +58,7 @@ def tree_of(points: NDArray[np.float64]) -> Tree:
 
 @pytest.mark.parametrize("step", [1, 2])
 @pytest.mark.parametrize("shape", [(14, 13, 15), (1, 9, 2)], ids=["box", "thin"])
-def test_features_differ_by_rounding_only(
-    kernels: TorchKernels, step: int, shape: tuple[int, int, int]
-) -> None:
+def test_features_differ_by_rounding_only(kernels: TorchKernels, step: int, shape: tuple[int, int, int]) -> None:
     volume = image(shape)
     expected = CPU.features(volume, step=step, sigma=1.0).astype(int)
     found = kernels.features(kernels.upload(volume), step=step, sigma=1.0)
@@ -81,9 +74,7 @@ def test_scores_and_keypoints(kernels: TorchKernels) -> None:
     mask[3:20, 2:, :18] = True
     expected = CPU.keypoint_scores(volume, mask, sigma=1.4, erosion=2)
     found = kernels.keypoint_scores(kernels.upload(volume), mask, sigma=1.4, erosion=2)
-    np.testing.assert_allclose(
-        kernels.download(found), expected, rtol=1e-4, atol=1e-6 * expected.max()
-    )
+    np.testing.assert_allclose(kernels.download(found), expected, rtol=1e-4, atol=1e-6 * expected.max())
     for cube in (1, 3):
         points = kernels.keypoints(found, cube=cube, threshold=1e-8)
         np.testing.assert_array_equal(points, CPU.keypoints(expected, cube=cube, threshold=1e-8))
@@ -99,9 +90,7 @@ def test_missing_keypoints_are_refused_as_on_the_cpu(kernels: TorchKernels) -> N
         kernels.keypoint_scores(scores, np.zeros(volume.shape, bool), sigma=1.4, erosion=1)
 
 
-PLACES = np.array(
-    [[5.0, 6, 6], [5.3, 6.7, 6.5], [0, 11, 12], [-3.4, 5, 20.2], [40, -30.5, 6], [4, 4.5, 0]]
-)
+PLACES = np.array([[5.0, 6, 6], [5.3, 6.7, 6.5], [0, 11, 12], [-3.4, 5, 20.2], [40, -30.5, 6], [4, 4.5, 0]])
 """Whole, between voxels, in a corner, outside, far outside, fractional along one axis."""
 
 
@@ -123,18 +112,14 @@ def test_cost_volumes(kernels: TorchKernels, step: int, patch: int, dtype: str) 
 def star() -> Tree:
     """0 with three children: one level below the root."""
     return Tree(
-        np.array([0, 1, 2, 3]), np.array([-1, 0, 0, 0]),
-        np.array([1, 0.7, 2.0, 1.3], np.float32), np.array([0, 1, 4]),
-    )  # fmt: skip
+        np.array([0, 1, 2, 3]), np.array([-1, 0, 0, 0]), np.array([1, 0.7, 2.0, 1.3], np.float32), np.array([0, 1, 4])
+    )
 
 
 @pytest.mark.parametrize("name", ["many", "star", "one"])
 def test_marginals_are_the_same_bits(kernels: TorchKernels, name: str) -> None:
     rng = np.random.default_rng(2)
-    tree = {
-        "many": tree_of(rng.uniform(0, 50, size=(40, 3))), "star": star(),
-        "one": tree_of(np.zeros((1, 3))),
-    }[name]  # fmt: skip
+    tree = {"many": tree_of(rng.uniform(0, 50, size=(40, 3))), "star": star(), "one": tree_of(np.zeros((1, 3)))}[name]
     cost = (5 * rng.random((len(tree.order), 7, 7, 7))).astype(np.float32)
     expected = CPU.tree_marginals(cost.copy(), tree)
     for some in (kernels, bounded(kernels)):
@@ -204,12 +189,8 @@ def test_normal_equations(kernels: TorchKernels, shape: tuple[int, int, int], dt
     places[20:25] = np.array(shape) - 1
     expected = CPU.normal_equations(fixed, moving, nodes, places, robust=robust)
     uploaded = [kernels.upload(array) for array in (fixed, moving, nodes, places)]
-    for found, wanted in zip(
-        kernels.normal_equations(*uploaded, robust=robust), expected, strict=True
-    ):
-        np.testing.assert_allclose(
-            kernels.download(found), wanted, rtol=1e-4, atol=1e-6 * np.abs(wanted).max()
-        )
+    for found, wanted in zip(kernels.normal_equations(*uploaded, robust=robust), expected, strict=True):
+        np.testing.assert_allclose(kernels.download(found), wanted, rtol=1e-4, atol=1e-6 * np.abs(wanted).max())
 
 
 @pytest.mark.parametrize("shape", [(7, 6, 9), (1, 4, 1)], ids=["box", "thin"])
@@ -237,9 +218,7 @@ def test_refinement(kernels: TorchKernels, blur: float) -> None:
     start = np.random.default_rng(13).normal(scale=0.5, size=(3, *shape)).astype(np.float32)
     mask = np.zeros(shape, bool)
     mask[3:-3, 2:-4, 1:-1] = True
-    options = {
-        "step": 2, "smoothness": 0.1 * 255**2, "blur": blur, "robust": 0.5 * 255**2, "rounds": 4,
-    }  # fmt: skip
+    options = {"step": 2, "smoothness": 0.1 * 255**2, "blur": blur, "robust": 0.5 * 255**2, "rounds": 4}
     expected = refine(fixed, moving, mask, start, **options, kernels=CPU)
     uploaded = [kernels.upload(array) for array in (fixed, moving)]
     found = refine(*uploaded, mask, kernels.upload(start), **options, kernels=kernels)
@@ -247,9 +226,7 @@ def test_refinement(kernels: TorchKernels, blur: float) -> None:
     np.testing.assert_allclose(kernels.download(found), expected, atol=2e-3)
 
 
-def solved(
-    some: Any, monkeypatch: pytest.MonkeyPatch, transform: tuple[str, str]
-) -> tuple[Any, Any]:
+def solved(some: Any, monkeypatch: pytest.MonkeyPatch, transform: tuple[str, str]) -> tuple[Any, Any]:
     grid = sized(GRIDS["oblique"], (1.5, 1.5, 1.5))
     settings = SMALL.model_copy(update={"erosion": 1, "transform": transform})
     monkeypatch.setattr(correspond, "kernels_on", lambda _: some)
@@ -258,9 +235,8 @@ def solved(
 
 @pytest.mark.parametrize("transform", [("n", "n"), ("r", "n")])
 def test_a_whole_solve(
-    kernels: TorchKernels, transform: tuple[str, str], monkeypatch: pytest.MonkeyPatch,
-    record_property: Any,
-) -> None:  # fmt: skip
+    kernels: TorchKernels, transform: tuple[str, str], monkeypatch: pytest.MonkeyPatch, record_property: Any
+) -> None:
     expected, grid = solved(CPU, monkeypatch, transform)
     found, _ = solved(kernels, monkeypatch, transform)
     again, _ = solved(kernels, monkeypatch, transform)
@@ -282,9 +258,7 @@ def test_kernels_put_all_they_make_on_their_device() -> None:
     """On the meta device, which holds no data and refuses sums with arrays on the CPU."""
     kernels = TorchKernels("meta")
     volumes, nodes = kernels.zeros((3, 9, 8, 10)), kernels.upload(PLACES.astype(int))
-    cost = kernels.cost_volumes(
-        volumes, volumes, PLACES, radius=2, step=2, patch_radius=3, alpha=1.0
-    )
+    cost = kernels.cost_volumes(volumes, volumes, PLACES, radius=2, step=2, patch_radius=3, alpha=1.0)
     mask = np.ones((9, 8, 10), bool)
     tree = tree_of(PLACES)
     for made in (

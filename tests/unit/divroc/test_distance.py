@@ -37,9 +37,7 @@ LABELS = np.arange(60) % 3
 @pytest.mark.parametrize("norm", ["l1", "l2"])
 @pytest.mark.parametrize("gain", [0.0, 1.3, 30.0])
 @pytest.mark.parametrize("labels", [None, LABELS])
-def test_equals_the_formula_in_value_and_gradient(
-    norm: Norm, gain: float, labels: np.ndarray | None
-) -> None:
+def test_equals_the_formula_in_value_and_gradient(norm: Norm, gain: float, labels: np.ndarray | None) -> None:
     distance = CloudDistance(cloud(), SHAPE, sigma_voxels=0.8, gain=gain, norm=norm, labels=labels)
     points = cloud(seed=1).requires_grad_()
     weights = distance.weights(points.detach(), labels)
@@ -80,9 +78,7 @@ def test_same_bits_for_any_number_of_threads() -> None:
             results.append((loss.detach(), points.grad))
     finally:
         numba.set_num_threads(before)
-    assert all(
-        torch.equal(a, b) for other in results for a, b in zip(results[0], other, strict=True)
-    )
+    assert all(torch.equal(a, b) for other in results for a, b in zip(results[0], other, strict=True))
 
 
 def test_a_structure_the_target_lacks_pulls_on_nothing() -> None:
@@ -146,9 +142,7 @@ def test_typical_density_becomes_one() -> None:
     weights = distance.weights(target)
     taps = gaussian_taps(1.0)
     raster = smooth(rasterise(target[None], weights[None], SHAPE), taps)
-    density = torch.nn.functional.grid_sample(
-        raster, target[None, :, None, None], align_corners=False
-    )
+    density = torch.nn.functional.grid_sample(raster, target[None, :, None, None], align_corners=False)
     assert float(density.median()) == pytest.approx(1, rel=1e-6)
 
 

@@ -57,7 +57,5 @@ def test_compare_has_the_same_bits_for_any_number_of_slabs_and_threads() -> None
 def test_nan_reaches_the_loss() -> None:
     raster = np.zeros((5, 5, 5))
     raster[2, 2, 2] = np.nan
-    losses = filters.compare(
-        raster, np.zeros_like(raster), np.ones(1), 1.0, True, 1, np.empty_like(raster)
-    )
+    losses = filters.compare(raster, np.zeros_like(raster), np.ones(1), 1.0, True, 1, np.empty_like(raster))
     assert np.isnan(losses[2])

@@ -39,7 +39,5 @@ settings = RegisterSettings(levels=(level,), passes=1)
 assert register_clouds(points, points + 1, settings=settings).iterations == 2
 print([name for name in ("torch._dynamo", "torch._inductor") if name in sys.modules])
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -47,9 +47,7 @@ def oracle(points: torch.Tensor, weights: torch.Tensor, shape: tuple[int, int, i
     return volume
 
 
-def figure_6(
-    points: torch.Tensor, weights: torch.Tensor, shape: tuple[int, int, int]
-) -> torch.Tensor:
+def figure_6(points: torch.Tensor, weights: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
     """Minus the gradient of ``0.5 |sample(v, points) - weights|^2`` at ``v = 0``."""
     volume = torch.zeros((*weights.shape[:2], *shape), dtype=points.dtype, requires_grad=True)
     seen = functional.grid_sample(volume, points[:, :, None, None], align_corners=False)
@@ -71,9 +69,7 @@ def test_equals_the_definition(dtype: torch.dtype) -> None:
     points, weights = random_cloud(dtype=dtype)
     found = rasterise(points, weights, SHAPE)
     assert found.dtype == dtype
-    np.testing.assert_allclose(
-        found, oracle(points, weights, SHAPE), atol=20 * torch.finfo(dtype).eps
-    )
+    np.testing.assert_allclose(found, oracle(points, weights, SHAPE), atol=20 * torch.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("name", EDGE_POINTS)
@@ -101,9 +97,7 @@ def test_plain_form_agrees_at_the_edges_in_value_and_gradients(name: str) -> Non
 def test_plain_forms_agree_and_have_second_derivatives() -> None:
     points, weights = random_cloud(count=12)
     points = away_from_kinks(points, SHAPE)
-    torch.testing.assert_close(
-        reference.rasterise(points, weights, SHAPE), rasterise(points, weights, SHAPE)
-    )
+    torch.testing.assert_close(reference.rasterise(points, weights, SHAPE), rasterise(points, weights, SHAPE))
     volume = torch.randn((2, 2, *SHAPE), generator=torch.Generator().manual_seed(1)).double()
     torch.testing.assert_close(reference.sample(volume, points), sample(volume, points))
     few = (points[:1, :3].clone().requires_grad_(), weights[:1, :1, :3].clone().requires_grad_())
@@ -158,9 +152,7 @@ def test_no_points_give_an_empty_volume_and_gradients() -> None:
 
 def test_one_voxel() -> None:
     points, weights = random_cloud()
-    np.testing.assert_allclose(
-        rasterise(points, weights, (1, 1, 1)), oracle(points, weights, (1, 1, 1)), atol=1e-14
-    )
+    np.testing.assert_allclose(rasterise(points, weights, (1, 1, 1)), oracle(points, weights, (1, 1, 1)), atol=1e-14)
 
 
 def test_is_the_adjoint_of_torchs_sampling() -> None:
@@ -212,9 +204,7 @@ def test_sample_gradcheck_in_both_inputs() -> None:
 def test_second_derivative_is_refused() -> None:
     points, weights = random_cloud()
     points.requires_grad_()
-    (slope,) = torch.autograd.grad(
-        rasterise(points, weights, SHAPE).square().sum(), points, create_graph=True
-    )
+    (slope,) = torch.autograd.grad(rasterise(points, weights, SHAPE).square().sum(), points, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         slope.sum().backward()
 
@@ -243,9 +233,7 @@ def test_same_bits_for_any_number_of_threads() -> None:
         (torch.zeros(1, 4, 3).half(), torch.zeros(1, 1, 4).half()),
     ],
 )
-def test_inputs_that_do_not_go_together_are_refused(
-    points: torch.Tensor, weights: torch.Tensor
-) -> None:
+def test_inputs_that_do_not_go_together_are_refused(points: torch.Tensor, weights: torch.Tensor) -> None:
     with pytest.raises(BadInputError):
         rasterise(points, weights, SHAPE)
 

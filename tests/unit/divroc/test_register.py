@@ -62,9 +62,7 @@ def error(result: RegistrationResult, fixed: np.ndarray) -> float:
     return float(np.linalg.norm(off, axis=1).mean())
 
 
-def test_finds_a_smooth_motion(
-    pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult
-) -> None:
+def test_finds_a_smooth_motion(pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult) -> None:
     before = np.linalg.norm(breathing(pair[0]), axis=1).mean()
     assert before > 4.5
     assert error(result, pair[0]) < 0.8
@@ -73,9 +71,7 @@ def test_finds_a_smooth_motion(
     assert 0 < result.std_log_jacobian < 0.2
 
 
-def test_result_is_consistent(
-    pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult
-) -> None:
+def test_result_is_consistent(pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult) -> None:
     fixed = pair[0]
     assert result.moved_points.dtype == np.float32
     np.testing.assert_allclose(result.moved_points, fixed + result.displacements, atol=1e-3)
@@ -102,9 +98,7 @@ def test_finds_it_from_other_starts(pair: tuple[np.ndarray, np.ndarray], start: 
     assert error(register_clouds(*pair, settings=settings), pair[0]) < 1.5
 
 
-def test_one_pass_is_the_first_part_of_two(
-    pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult
-) -> None:
+def test_one_pass_is_the_first_part_of_two(pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult) -> None:
     once = register_clouds(*pair, settings=with_changes(passes=1))
     assert once.loss == result.loss[: len(once.loss)]
 
@@ -122,9 +116,7 @@ def test_clouds_and_arrays_are_the_same(pair: tuple[np.ndarray, np.ndarray]) -> 
     assert of_clouds.moved_points.tobytes() == of_arrays.moved_points.tobytes()
 
 
-def test_same_bytes_for_any_number_of_threads(
-    pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult
-) -> None:
+def test_same_bytes_for_any_number_of_threads(pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult) -> None:
     before = numba.get_num_threads(), torch.get_num_threads()
     try:
         numba.set_num_threads(1)
@@ -139,13 +131,10 @@ def test_same_bytes_for_any_number_of_threads(
     assert again.std_log_jacobian == result.std_log_jacobian
 
 
-def test_field_lies_on_the_grid_asked_for(
-    pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult
-) -> None:
+def test_field_lies_on_the_grid_asked_for(pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult) -> None:
     grid = Grid(
-        size=(20, 30, 25), spacing=(4.0, 3.0, 5.0), origin=(0.0, -80.0, -840.0),
-        direction=(1, 0, 0, 0, 1, 0, 0, 0, -1),
-    )  # fmt: skip
+        size=(20, 30, 25), spacing=(4.0, 3.0, 5.0), origin=(0.0, -80.0, -840.0), direction=(1, 0, 0, 0, 1, 0, 0, 0, -1)
+    )
     field = register_clouds(*pair, settings=QUICK, grid=grid).field
     assert field.grid.same_as(grid)
     inside = pair[0][grid.contains(pair[0])]
@@ -155,9 +144,7 @@ def test_field_lies_on_the_grid_asked_for(
 def test_progress_is_told(pair: tuple[np.ndarray, np.ndarray]) -> None:
     seen: list[tuple[int, float]] = []
     settings = with_changes(levels=QUICK.levels[:1], passes=1)
-    found = register_clouds(
-        *pair, settings=settings, progress=lambda number, loss: seen.append((number, loss))
-    )
+    found = register_clouds(*pair, settings=settings, progress=lambda number, loss: seen.append((number, loss)))
     assert seen == list(enumerate(found.loss, start=1))
 
 
@@ -186,9 +173,7 @@ def with_changes(**changes: object) -> RegisterSettings:
     ],
     ids=str,
 )
-def test_every_method_finds_it(
-    pair: tuple[np.ndarray, np.ndarray], changes: dict[str, object]
-) -> None:
+def test_every_method_finds_it(pair: tuple[np.ndarray, np.ndarray], changes: dict[str, object]) -> None:
     found = register_clouds(*pair, settings=with_changes(**changes))
     assert error(found, pair[0]) < 2
     assert len(found.moved_points) == len(pair[0])
@@ -203,9 +188,7 @@ def test_symmetric_motion_has_an_inverse(pair: tuple[np.ndarray, np.ndarray]) ->
     np.testing.assert_allclose(back, pair[0], atol=0.1)
 
 
-def test_symmetric_registration_does_not_prefer_a_side(
-    pair: tuple[np.ndarray, np.ndarray],
-) -> None:
+def test_symmetric_registration_does_not_prefer_a_side(pair: tuple[np.ndarray, np.ndarray]) -> None:
     settings = with_changes(symmetric=True, start="translation")
     there = register_clouds(*pair, settings=settings)
     back = register_clouds(pair[1], pair[0], settings=settings)
@@ -233,14 +216,9 @@ def test_labels_keep_structures_apart() -> None:
     up = np.array([0.0, 0.0, 8.0])
     label = np.repeat(np.uint8([1, 2]), 2000)
     fixed = Cloud(np.concatenate([artery, vein]).astype(np.float32), label=label)
-    moving = Cloud(
-        np.concatenate([artery + up, vein, vein + up, artery]).astype(np.float32),
-        label=np.repeat(label, 2),
-    )
+    moving = Cloud(np.concatenate([artery + up, vein, vein + up, artery]).astype(np.float32), label=np.repeat(label, 2))
     shift = {
-        use: register_clouds(
-            fixed, moving, settings=with_changes(start="none", use_labels=use)
-        ).displacements[:, 2]
+        use: register_clouds(fixed, moving, settings=with_changes(start="none", use_labels=use)).displacements[:, 2]
         for use in (True, False)
     }
     np.testing.assert_allclose(shift[True].mean(), 8, atol=0.5)
@@ -254,9 +232,7 @@ def test_clouds_without_a_common_structure_are_refused() -> None:
         register_clouds(arteries, veins, settings=QUICK)
 
 
-def test_a_missing_package_is_named(
-    pair: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_package_is_named(pair: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycpd", None)
     with pytest.raises(BadInputError, match=r"lcsd\[cpd\]"):
         register_clouds(*pair, settings=with_changes(method="cpd"))

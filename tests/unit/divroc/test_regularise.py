@@ -140,8 +140,7 @@ def test_bad_input(points: np.ndarray, vectors: np.ndarray, query: np.ndarray) -
 def test_published_case_with_expert_landmarks(real_data: Path) -> None:
     folder = real_data / "lung250m"
     landmarks, sparse = (
-        np.loadtxt(folder / f"case_002_{name}.csv", delimiter=",", skiprows=1)[:, :6]
-        for name in ("landmarks", "vxmpp")
+        np.loadtxt(folder / f"case_002_{name}.csv", delimiter=",", skiprows=1)[:, :6] for name in ("landmarks", "vxmpp")
     )
     moved = extrapolate(sparse[:, :3], sparse[:, 3:] - sparse[:, :3], landmarks[:, :3])
     off = np.linalg.norm(landmarks[:, :3] + moved - landmarks[:, 3:], axis=1)

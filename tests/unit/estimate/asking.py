@@ -9,27 +9,47 @@ from lcsd.settings.estimate import EstimateSettings
 from tests.unit.estimate.builds import THREADS
 
 FREE = EstimateSettings(
-    command_start_s=0, plan_start_s=0, plan_job_s=0, loop_s=0, loop_ready_s=0, greedy_loop_s=0,
-    greedy_loop_ready_s=0, report_start_s=0, report_case_s=0, report_page_s=0, job_start_s=0,
-    job_start_case_s=0, poll_s=0, submit_per_s=1e9, screen_align_s=0,
-)  # fmt: skip
+    command_start_s=0,
+    plan_start_s=0,
+    plan_job_s=0,
+    loop_s=0,
+    loop_ready_s=0,
+    greedy_loop_s=0,
+    greedy_loop_ready_s=0,
+    report_start_s=0,
+    report_case_s=0,
+    report_page_s=0,
+    job_start_s=0,
+    job_start_case_s=0,
+    poll_s=0,
+    submit_per_s=1e9,
+    screen_align_s=0,
+)
 BARE = Profile({}, {}, {})
 TWO = Profile(THREADS, {}, {})
 """With the threads that were measured."""
 
 
 def answer(
-    measures: Measures, settings: EstimateSettings = FREE, *, profile: Profile = BARE,
-    config: Config | None = None, **options: object,
-) -> Estimate:  # fmt: skip
+    measures: Measures,
+    settings: EstimateSettings = FREE,
+    *,
+    profile: Profile = BARE,
+    config: Config | None = None,
+    **options: object,
+) -> Estimate:
     asked = question(measures, settings, profile=profile, config=config, **options)
     return estimate(measures, asked, profile=profile, settings=settings)
 
 
 def question(
-    measures: Measures, settings: EstimateSettings = FREE, *, profile: Profile = BARE,
-    config: Config | None = None, **options: object,
-) -> Question:  # fmt: skip
+    measures: Measures,
+    settings: EstimateSettings = FREE,
+    *,
+    profile: Profile = BARE,
+    config: Config | None = None,
+    **options: object,
+) -> Question:
     one = {} if config else {"pairs": 1}
     given = Options(**{"cores": 1, **one, "resamples": 1, **options})  # type: ignore[arg-type]
     return ask(given, config=config, profile=profile, measures=measures, settings=settings)

@@ -8,14 +8,27 @@ from lcsd.estimate.measures import TWO_SCANS
 from lcsd.io.files import write_json
 
 STAGES = {
-    "convert": 2.0, "lungs": 8.0, "prealign": 8.0, "vessels": 4.0, "gates": 2.0, "cloud": 2.5,
-    "keypoints": 1.5, "correspond": 16.0, "register": 10.0,
-}  # fmt: skip
+    "convert": 2.0,
+    "lungs": 8.0,
+    "prealign": 8.0,
+    "vessels": 4.0,
+    "gates": 2.0,
+    "cloud": 2.5,
+    "keypoints": 1.5,
+    "correspond": 16.0,
+    "register": 10.0,
+}
 FOLDERS = {
-    "convert": "scans", "lungs": "lungs", "prealign": "images", "vessels": "vessels",
-    "gates": "vessels", "cloud": "clouds", "keypoints": "clouds", "correspond": "correspondences",
+    "convert": "scans",
+    "lungs": "lungs",
+    "prealign": "images",
+    "vessels": "vessels",
+    "gates": "vessels",
+    "cloud": "clouds",
+    "keypoints": "clouds",
+    "correspond": "correspondences",
     "register": "registration",
-}  # fmt: skip
+}
 THREADS = {"correspond": 2, "register": 2}
 START_S = 2
 
@@ -23,16 +36,18 @@ START_S = 2
 def record(path: Path, stage: str, **more: Any) -> None:
     """Write a provenance file."""
     content = {
-        "stage": stage, "output": "a.nii.gz", "wall_s": STAGES.get(stage, 3.0),
-        "peak_memory_gib": 0.5, "settings": {"threads": THREADS.get(stage, 1)},
-        "date": "2026-11-22T00:00:00+00:00", **more,
-    }  # fmt: skip
+        "stage": stage,
+        "output": "a.nii.gz",
+        "wall_s": STAGES.get(stage, 3.0),
+        "peak_memory_gib": 0.5,
+        "settings": {"threads": THREADS.get(stage, 1)},
+        "date": "2026-11-22T00:00:00+00:00",
+        **more,
+    }
     write_json(path, content | {OWN_DIGEST: own_digest(content)})
 
 
-def write_case(
-    results: Path, case: str, *, factor: float = 1.0, landmarks: bool = False, **more: Any
-) -> Path:
+def write_case(results: Path, case: str, *, factor: float = 1.0, landmarks: bool = False, **more: Any) -> Path:
     """Write the provenance of a whole case, all seconds times ``factor``, and return its folder."""
     folder = results / "cases" / case
     for stage, seconds in STAGES.items():

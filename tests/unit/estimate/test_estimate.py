@@ -87,9 +87,7 @@ def test_no_case_starts_before_the_selection(measures: Measures) -> None:
     named = [jobs.kinds[kind].name for kind in jobs.kind]
     selected = line.ends[named.index("select")]
     assert selected == max(line.ends[:4]) + 7
-    assert min(
-        start for start, name in zip(line.starts, named, strict=True) if name == "convert"
-    ) == (selected)
+    assert min(start for start, name in zip(line.starts, named, strict=True) if name == "convert") == (selected)
 
 
 def test_keypoints_are_registered_later(measures: Measures) -> None:
@@ -152,12 +150,7 @@ def test_disk_and_files_grow_with_the_cases(measures: Measures) -> None:
 
 def test_planning_and_report_are_added(measures: Measures) -> None:
     settings = FREE.model_copy(
-        update={
-            "plan_start_s": 5.0,
-            "plan_job_s": 1.0,
-            "report_start_s": 100.0,
-            "report_page_s": 2.0,
-        }
+        update={"plan_start_s": 5.0, "plan_job_s": 1.0, "report_start_s": 100.0, "report_page_s": 2.0}
     )
     found = answer(measures, settings, pairs=4)
     # A page and a picture of each case.
@@ -167,9 +160,7 @@ def test_planning_and_report_are_added(measures: Measures) -> None:
 
 
 def test_batches_are_built_one_after_the_other(measures: Measures) -> None:
-    settings = FREE.model_copy(
-        update={"plan_start_s": 50.0, "plan_job_s": 1.0, "plan_job_gib": 0.1}
-    )
+    settings = FREE.model_copy(update={"plan_start_s": 50.0, "plan_job_s": 1.0, "plan_job_gib": 0.1})
     whole, parts = (answer(measures, settings, pairs=10, batches=count) for count in (1, 4))
     jobs = len(STAGES)
     # The last part, of two cases, is the plain command and plans all ten.
@@ -283,9 +274,9 @@ def test_jobs_that_computed_on_a_gpu_need_one(tmp_path: Path) -> None:
 
 def test_a_quarter_of_a_million_jobs_are_simulated_in_seconds() -> None:
     """Twenty thousand here, at a rate that leaves 260,000 under a minute."""
-    from time import process_time  # noqa: PLC0415
+    from time import process_time
 
-    from lcsd.estimate.simulation import Jobs, Kind  # noqa: PLC0415
+    from lcsd.estimate.simulation import Jobs, Kind
 
     jobs = Jobs([Kind("a"), Kind("b", cores=2)])
     for case in range(2000):

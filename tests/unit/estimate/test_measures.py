@@ -27,19 +27,14 @@ def test_files_and_bytes_are_counted(tmp_path: Path) -> None:
     folder = write_case(tmp_path, "a")
     (case,) = read_measures(tmp_path).cases
     files = [path for path in folder.rglob("*") if path.is_file()]
-    assert (case.files, case.size_bytes) == (
-        len(files),
-        sum(path.stat().st_size for path in files),
-    )
+    assert (case.files, case.size_bytes) == (len(files), sum(path.stat().st_size for path in files))
 
 
 def test_starts_lie_between_the_commands_of_a_job(tmp_path: Path) -> None:
     folder = write_case(tmp_path, "a")
     assert read_measures(tmp_path).starts_s == pytest.approx(START_S)
     # Made again an hour later: no start.
-    record(
-        folder / "vessels" / "moving.provenance.json", "vessels", date="2026-11-22T01:00:00+00:00"
-    )
+    record(folder / "vessels" / "moving.provenance.json", "vessels", date="2026-11-22T01:00:00+00:00")
     assert read_measures(tmp_path).starts_s == pytest.approx(START_S)
 
 
@@ -57,14 +52,17 @@ def test_unfinished_and_quarantined_cases_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"wall_s": "x"}, {"wall_s": -1.0}, {"date": "yesterday"}, {"date": "2026-11-22T00:00:00"},
-        {"settings": []}, {"settings": {"threads": 0}}, {"peak_memory_gib": None},
+        {"wall_s": "x"},
+        {"wall_s": -1.0},
+        {"date": "yesterday"},
+        {"date": "2026-11-22T00:00:00"},
+        {"settings": []},
+        {"settings": {"threads": 0}},
+        {"peak_memory_gib": None},
         {"cpu_s": "much"},
     ],
-)  # fmt: skip
-def test_provenance_of_a_wrong_shape_leaves_its_case_out(
-    tmp_path: Path, wrong: dict[str, object]
-) -> None:
+)
+def test_provenance_of_a_wrong_shape_leaves_its_case_out(tmp_path: Path, wrong: dict[str, object]) -> None:
     write_case(tmp_path, "a")
     folder = write_case(tmp_path, "b")
     record(folder / "lungs" / "moving.provenance.json", "lungs", **wrong)

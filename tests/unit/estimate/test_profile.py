@@ -21,9 +21,7 @@ def test_the_profile_of_one_machine() -> None:
 
 
 def test_a_file_and_lists_are_read_too(tmp_path: Path) -> None:
-    text = (
-        "set-threads: [a=3]\nset-resources:\n  a: {mem_mb: 2000 * attempt, gpu: 1}\n  b: {gpu: 1}\n"
-    )
+    text = "set-threads: [a=3]\nset-resources:\n  a: {mem_mb: 2000 * attempt, gpu: 1}\n  b: {gpu: 1}\n"
     profile = read_profile(written(tmp_path, text) / "config.yaml")
     assert (profile.threads, profile.memory_mb, profile.limits) == ({"a": 3}, {"a": 2000}, {})
 
@@ -33,9 +31,7 @@ def test_resources_of_stages_as_a_list(tmp_path: Path) -> None:
     assert read_profile(written(tmp_path, text)).memory_mb == {"convert": 1500, "lungs": 20}
 
 
-@pytest.mark.parametrize(
-    ("text", "scheduler"), [("cores: all\n", "ilp"), ("scheduler: greedy\n", "greedy")]
-)
+@pytest.mark.parametrize(("text", "scheduler"), [("cores: all\n", "ilp"), ("scheduler: greedy\n", "greedy")])
 def test_the_scheduler_is_read(tmp_path: Path, text: str, scheduler: str) -> None:
     assert read_profile(written(tmp_path, text)).scheduler == scheduler
 

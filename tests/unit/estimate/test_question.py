@@ -33,9 +33,7 @@ from tests.unit.estimate.asking import BARE, FREE, answer, question
         ({"usd_per_hour": 1e308}, "bad_usage"),
     ],
 )
-def test_options_that_do_not_go_together(
-    measures: Measures, options: dict[str, float], code: str
-) -> None:
+def test_options_that_do_not_go_together(measures: Measures, options: dict[str, float], code: str) -> None:
     with pytest.raises(BadInputError) as failure:
         question(measures, **options)
     assert failure.value.code == code
@@ -49,23 +47,18 @@ def test_a_configuration_names_cases_and_candidates(measures: Measures, tmp_path
     asked = ask(Options(cores=1), config=config, profile=BARE, measures=measures, settings=FREE)
     assert (asked.plan.cases, asked.plan.candidates) == (3, 3)
     profile = read_profile()
-    asked = ask(Options(cores=1, pairs=9), config=config, profile=profile, measures=measures,
-                settings=FREE)  # fmt: skip
+    asked = ask(Options(cores=1, pairs=9), config=config, profile=profile, measures=measures, settings=FREE)
     assert (asked.plan.cases, asked.plan.candidates) == (9, 3)
     assert asked.machines.memory_mb == profile.limits["mem_mb"]
 
 
 def manifest(folder: Path, *rows: dict[str, str]) -> Config:
     columns = ["landmarks", "landmarks_frame"]
-    written = write_pairs(
-        folder / "pairs.tsv", *({**PAIR, **row} for row in rows), columns=[*PAIR, *columns]
-    )
+    written = write_pairs(folder / "pairs.tsv", *({**PAIR, **row} for row in rows), columns=[*PAIR, *columns])
     return Config.model_validate({"manifest": str(written)})
 
 
-def test_a_manifest_says_what_has_landmarks_and_what_is_fetched(
-    measures: Measures, tmp_path: Path
-) -> None:
+def test_a_manifest_says_what_has_landmarks_and_what_is_fetched(measures: Measures, tmp_path: Path) -> None:
     uid = "1.2.840.113654.2.55.1"
     rows: list[dict[str, str]] = [
         {"case": "a", "fixed_source": uid, "moving_source": f"{uid}.2"},

@@ -40,11 +40,7 @@ def second_by_second(jobs: Jobs, machines: Machines) -> dict[int, int]:
     now = 0
     while len(starts) < len(jobs):
         ended = {job for job, at in starts.items() if at + jobs.seconds[job] <= now}
-        new = [
-            (at + jobs.seconds[job], job)
-            for job, at in starts.items()
-            if at + jobs.seconds[job] == now
-        ]
+        new = [(at + jobs.seconds[job], job) for job, at in starts.items() if at + jobs.seconds[job] == now]
         for _, before in sorted(new, key=lambda end: list(starts).index(end[1])):
             for job, after in enumerate(jobs.after):
                 if before in after and set(after) <= ended and job not in ready:
@@ -148,9 +144,7 @@ def test_nodes_are_filled_one_by_one() -> None:
 
 
 def test_a_job_is_submitted_started_and_noticed() -> None:
-    line = simulate(
-        chain(PLAIN, 5, 5), Machines(nodes=3), cluster(submit_s=2, start_s=3, poll_s=10)
-    )
+    line = simulate(chain(PLAIN, 5, 5), Machines(nodes=3), cluster(submit_s=2, start_s=3, poll_s=10))
     # Submitted until 2, works from 5 to 10, seen at 10; then 12, 15, 20.
     assert (line.starts, line.ends, line.seconds) == ([2, 12], [10, 20], 20)
 

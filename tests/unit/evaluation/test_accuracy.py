@@ -26,9 +26,7 @@ EMPTY = Case("a", Path("a"), "test", "done", (), None, (), (), {}, None, {}, ())
 
 
 def scored(name: str, tre: list[float], before: list[float], **figures: object) -> Case:
-    evaluation = Evaluation(
-        "divroc", {"tre_mean_mm": float(np.mean(tre)), **figures}, np.array(tre), np.array(before)
-    )
+    evaluation = Evaluation("divroc", {"tre_mean_mm": float(np.mean(tre)), **figures}, np.array(tre), np.array(before))
     return replace(EMPTY, name=name, evaluations=(evaluation,))
 
 
@@ -56,13 +54,7 @@ def test_quarantined_discarded_and_circular_cases_do_not_count() -> None:
     (summary,) = method_summaries([good, *bad])
     assert summary.after.cases == 1
     assert summary.after.pooled.mean == 1.0
-    assert [row["in_statistics"] for row in tre_rows([good, *bad])] == [
-        True,
-        False,
-        False,
-        False,
-        False,
-    ]
+    assert [row["in_statistics"] for row in tre_rows([good, *bad])] == [True, False, False, False, False]
     assert method_summaries(bad) == []
 
 
@@ -148,10 +140,7 @@ def test_seconds_are_those_of_the_methods_own_stage() -> None:
 
 
 def test_seeded_landmarks_are_summed() -> None:
-    cases = [
-        scored("a", [1.0, 1.0], [2.0, 2.0], seeded_landmarks=2),
-        scored("b", [1.0], [2.0], seeded_landmarks=None),
-    ]
+    cases = [scored("a", [1.0, 1.0], [2.0, 2.0], seeded_landmarks=2), scored("b", [1.0], [2.0], seeded_landmarks=None)]
     assert method_summaries(cases)[0].seeded == 2
     assert [row["seeded_landmarks"] for row in tre_rows(cases)] == [2, ""]
 

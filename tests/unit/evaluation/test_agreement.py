@@ -30,9 +30,13 @@ def test_distances_pair_by_id() -> None:
 
 @pytest.mark.parametrize(
     ("ids", "code"),
-    [(None, "missing_column"), (("a", "b", "c", ""), "missing_column"),
-     (tuple("abcc"), "duplicate_id"), (tuple("abce"), "unpaired_ids")],
-)  # fmt: skip
+    [
+        (None, "missing_column"),
+        (("a", "b", "c", ""), "missing_column"),
+        (tuple("abcc"), "duplicate_id"),
+        (tuple("abce"), "unpaired_ids"),
+    ],
+)
 def test_ids_that_do_not_pair_are_refused(ids: tuple[str, ...] | None, code: str) -> None:
     with pytest.raises(BadInputError) as caught:
         distances(FIRST, PointPairs(FIXED, FIXED, ids=ids))

@@ -46,10 +46,19 @@ def files(tmp_path: Path) -> Path:
 def test_field_is_scored(files: Path) -> None:
     out, table = files / "divroc.json", files / "divroc_landmarks.csv"
     arguments = (
-        "--landmarks", files / "landmarks.csv", "--field", files / "field.nii.gz",
-        "--rigid", files / "rigid.tfm", "--mask", files / "mask.nii.gz",
-        "--out", out, "--table", table,
-    )  # fmt: skip
+        "--landmarks",
+        files / "landmarks.csv",
+        "--field",
+        files / "field.nii.gz",
+        "--rigid",
+        files / "rigid.tfm",
+        "--mask",
+        files / "mask.nii.gz",
+        "--out",
+        out,
+        "--table",
+        table,
+    )
     result = run(*arguments)
     assert result.exit_code == 0, result.output
     figures = read_json(out)
@@ -67,19 +76,22 @@ def test_field_is_scored(files: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "source"),
-    [
-        (("--transform", "shift.h5"), "transform"),
-        (("--disp", "disp.nii.gz", "--grid", "mask.nii.gz"), "disp"),
-    ],
+    [(("--transform", "shift.h5"), "transform"), (("--disp", "disp.nii.gz", "--grid", "mask.nii.gz"), "disp")],
 )
-def test_results_of_other_programs_are_scored_alike(
-    files: Path, options: tuple[str, ...], source: str
-) -> None:
+def test_results_of_other_programs_are_scored_alike(files: Path, options: tuple[str, ...], source: str) -> None:
     given = [str(files / part) if "." in part else part for part in options]
     result = run(
-        "--landmarks", files / "landmarks.csv", *given, "--rigid", files / "rigid.tfm",
-        "--mask", files / "mask.nii.gz", "--method", "elastix", "--json",
-    )  # fmt: skip
+        "--landmarks",
+        files / "landmarks.csv",
+        *given,
+        "--rigid",
+        files / "rigid.tfm",
+        "--mask",
+        files / "mask.nii.gz",
+        "--method",
+        "elastix",
+        "--json",
+    )
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)
     assert (figures["source"], figures["method"]) == (source, "elastix")
@@ -103,14 +115,9 @@ def test_transform_that_ends_inside_the_mask_is_said(files: Path) -> None:
     assert "warning" not in run(*arguments).stderr
 
 
-@pytest.mark.parametrize(
-    ("name", "method"), [("vm.v2.json", "vm.v2"), ("ants.json", "ants"), ("a.b", "a.b")]
-)
+@pytest.mark.parametrize(("name", "method"), [("vm.v2.json", "vm.v2"), ("ants.json", "ants"), ("a.b", "a.b")])
 def test_method_is_called_as_comparisons_call_it(files: Path, name: str, method: str) -> None:
-    run(
-        "--landmarks", files / "landmarks.csv", "--transform", files / "shift.h5",
-        "--out", files / name,
-    )  # fmt: skip
+    run("--landmarks", files / "landmarks.csv", "--transform", files / "shift.h5", "--out", files / name)
     assert read_json(files / name)["method"] == method
 
 
@@ -118,10 +125,18 @@ def test_snapping_needs_the_scan_of_the_landmarks(files: Path) -> None:
     native = Image(np.zeros((9, 18, 20)), Grid((20, 18, 9), (2.0, 2.0, 5.0), (-20.0, -20.0, -40.0)))
     write_image(files / "followup.nii.gz", native, dtype=np.int16)
     result = run(
-        "--landmarks", files / "landmarks.csv", "--field", files / "field.nii.gz",
-        "--rigid", files / "rigid.tfm", "--snap", files / "followup.nii.gz",
-        "--table", files / "t.csv", "--json",
-    )  # fmt: skip
+        "--landmarks",
+        files / "landmarks.csv",
+        "--field",
+        files / "field.nii.gz",
+        "--rigid",
+        files / "rigid.tfm",
+        "--snap",
+        files / "followup.nii.gz",
+        "--table",
+        files / "t.csv",
+        "--json",
+    )
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["snapped"] is True
     rows = np.genfromtxt(files / "t.csv", delimiter=",", names=True)
@@ -134,9 +149,15 @@ def test_seeded_landmarks_are_warned_of(files: Path) -> None:
     origin = ("corrected:divroc",) * 4 + ("manual",) * 6
     write_point_pairs(files / "l.csv", replace(pairs, origin=origin))
     arguments = (
-        "--landmarks", files / "l.csv", "--field", files / "field.nii.gz",
-        "--rigid", files / "rigid.tfm", "--json", "--method",
-    )  # fmt: skip
+        "--landmarks",
+        files / "l.csv",
+        "--field",
+        files / "field.nii.gz",
+        "--rigid",
+        files / "rigid.tfm",
+        "--json",
+        "--method",
+    )
     result = run(*arguments, "divroc")
     assert "4 of 10 landmarks were seeded by divroc itself" in result.stderr
     assert json.loads(result.stdout)["seeded_landmarks"] == 4
@@ -148,9 +169,14 @@ def test_seeded_landmarks_are_warned_of(files: Path) -> None:
 def test_result_is_printed_without_a_file(files: Path) -> None:
     before = sorted(files.iterdir())
     result = run(
-        "--landmarks", files / "landmarks.csv", "--correspondences", files / "points.csv",
-        "--rigid", files / "rigid.tfm", "--json",
-    )  # fmt: skip
+        "--landmarks",
+        files / "landmarks.csv",
+        "--correspondences",
+        files / "points.csv",
+        "--rigid",
+        files / "rigid.tfm",
+        "--json",
+    )
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)
     assert (figures["extrapolation"], figures["source"]) == ("tps", "correspondences")
@@ -159,9 +185,7 @@ def test_result_is_printed_without_a_file(files: Path) -> None:
 
 
 def test_circular_landmarks_are_warned_of(files: Path) -> None:
-    result = run(
-        "--landmarks", files / "points.csv", "--correspondences", files / "points.csv", "--json"
-    )
+    result = run("--landmarks", files / "points.csv", "--correspondences", files / "points.csv", "--json")
     assert result.exit_code == 0
     assert "20 of 20 landmarks are themselves correspondences" in result.stderr
     assert json.loads(result.stdout)["circular"] is True
@@ -187,9 +211,7 @@ def test_circular_landmarks_are_warned_of(files: Path) -> None:
         (("--field", "elsewhere.nii.gz"), "outside the volume"),
     ],
 )
-def test_bad_calls_are_one_line_and_exit_2(
-    files: Path, options: tuple[str, ...], words: str
-) -> None:
+def test_bad_calls_are_one_line_and_exit_2(files: Path, options: tuple[str, ...], words: str) -> None:
     vectors = np.full((*GRID.shape, 3), np.nan, dtype=np.float32)
     write_field(files / "nan.nii.gz", DisplacementField(vectors, GRID))
     there = Grid(GRID.size, GRID.spacing, (300.0, 0.0, 0.0))
@@ -197,9 +219,7 @@ def test_bad_calls_are_one_line_and_exit_2(
     write_field(files / "elsewhere.nii.gz", elsewhere)
     resolved = [str(files / part) if "." in part else part for part in options]
     out, rejected = files / "out.json", files / "rejected.json"
-    result = run(
-        "--landmarks", files / "landmarks.csv", *resolved, "--out", out, "--rejected", rejected
-    )
+    result = run("--landmarks", files / "landmarks.csv", *resolved, "--out", out, "--rejected", rejected)
     assert result.exit_code == 2, result.output
     assert words in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1

@@ -16,14 +16,15 @@ from lcsd.landmarks.common_space import to_common_space
 from tests.grids import GRIDS
 
 GRID = Grid((30, 24, 20), (1.5, 1.5, 1.5), (-20.0, -260.0, -120.0))
-TURN = RigidTransform(
-    np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), np.array([5.0, -7.0, 30.0])
-)
+TURN = RigidTransform(np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), np.array([5.0, -7.0, 30.0]))
 
 PUBLISHED_MM = {
-    "002": (7.869, 1.270), "008": (14.618, 1.817), "054": (12.704, 3.618),
-    "094": (21.532, 2.062), "097": (15.822, 2.737),
-}  # fmt: skip
+    "002": (7.869, 1.270),
+    "008": (14.618, 1.817),
+    "054": (12.704, 3.618),
+    "094": (21.532, 2.062),
+    "097": (15.822, 2.737),
+}
 """Lung250M-4B repository, VoxelMorph++ README: mean TRE before and after."""
 
 AGREEMENT_MM = 0.15
@@ -78,9 +79,7 @@ def test_common_landmarks_with_and_without_the_rigid_transform() -> None:
     without = evaluate_tre(landmarks, field=shift_field((0.0, 0.0, 0.0)))
     assert without.native is None
     assert without.figures()["tre_native_mean_mm"] is None
-    both = evaluate_tre(
-        landmarks, field=shift_field((0.0, 0.0, 0.0)), rigid=TURN, landmarks_frame="common"
-    )
+    both = evaluate_tre(landmarks, field=shift_field((0.0, 0.0, 0.0)), rigid=TURN, landmarks_frame="common")
     np.testing.assert_allclose(both.before, 1.0)
     expected = np.linalg.norm(landmarks.fixed - TURN.apply(landmarks.moving), axis=1)
     np.testing.assert_allclose(both.native, expected)
@@ -227,9 +226,7 @@ def test_divroc_extrapolation_carries_a_shift() -> None:
 
 
 def test_landmarks_far_from_all_correspondences_are_refused() -> None:
-    far = PointPairs(
-        points(3) + np.array([0.0, 700.0, 0.0]), points(3) + np.array([0.0, 700.0, 0.0])
-    )
+    far = PointPairs(points(3) + np.array([0.0, 700.0, 0.0]), points(3) + np.array([0.0, 700.0, 0.0]))
     with pytest.raises(BadInputError, match="outside the volume"):
         evaluate_tre(far, correspondences=affine_pairs(30, 5))
 

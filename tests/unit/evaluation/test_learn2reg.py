@@ -40,9 +40,7 @@ def voxels(grid: Grid, count: int = 20) -> np.ndarray:
 
 @ORIENTED
 @pytest.mark.parametrize("affine", ["own", "identity"])
-def test_known_motion_is_found_on_every_orientation(
-    tmp_path: Path, grid: Grid, affine: str
-) -> None:
+def test_known_motion_is_found_on_every_orientation(tmp_path: Path, grid: Grid, affine: str) -> None:
     matrix = grid.affine_ras() if affine == "own" else np.eye(4)
     path = write(tmp_path / "disp_0001_0002.nii.gz", disp_of(grid), matrix)
     disp = read_disp(path, grid=None if affine == "own" else grid)
@@ -54,9 +52,7 @@ def test_known_motion_is_found_on_every_orientation(
     assert result.tre.max() < 1e-3
     assert result.source == "disp"
     assert result.quality is not None
-    assert result.quality.mean_jacobian == pytest.approx(
-        np.linalg.det(np.eye(3) + MATRIX), abs=1e-3
-    )
+    assert result.quality.mean_jacobian == pytest.approx(np.linalg.det(np.eye(3) + MATRIX), abs=1e-3)
 
 
 @ORIENTED

@@ -8,14 +8,7 @@ import pytest
 from lcsd.errors import BadInputError
 from lcsd.evaluation import statistics
 from lcsd.evaluation.significance import compare_methods
-from lcsd.evaluation.statistics import (
-    bootstrap_mean,
-    cumulative,
-    holm,
-    rank_sum_p,
-    summarise,
-    summarise_cases,
-)
+from lcsd.evaluation.statistics import bootstrap_mean, cumulative, holm, rank_sum_p, summarise, summarise_cases
 
 
 def test_summary_is_what_the_definitions_say() -> None:
@@ -152,15 +145,18 @@ def test_one_case_has_no_interval() -> None:
 
 def test_families_are_cases_and_pooled_landmarks() -> None:
     rng = np.random.default_rng(0)
-    errors = {
-        case: {m: rng.random(10) + s for m, s in (("a", 0.0), ("b", 0.3), ("c", 0.5))}
-        for case in "xyz"
-    }
+    errors = {case: {m: rng.random(10) + s for m, s in (("a", 0.0), ("b", 0.3), ("c", 0.5))} for case in "xyz"}
     del errors["z"]["c"]
     tests = compare_methods(errors, [("a", "b"), ("a", "c")])
     assert [(t.second, t.case) for t in tests] == [
-        ("b", "x"), ("b", "y"), ("b", "z"), ("b", None), ("c", "x"), ("c", "y"), ("c", None),
-    ]  # fmt: skip
+        ("b", "x"),
+        ("b", "y"),
+        ("b", "z"),
+        ("b", None),
+        ("c", "x"),
+        ("c", "y"),
+        ("c", None),
+    ]
     for family in ([t for t in tests if t.case], [t for t in tests if not t.case]):
         assert [t.p_holm for t in family] == pytest.approx(holm([t.p for t in family]))
     pooled = [np.concatenate([errors[c][m] for c in "xy"]) for m in "ac"]

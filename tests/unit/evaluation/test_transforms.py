@@ -86,8 +86,7 @@ def test_bspline_field_and_points_agree_and_folds_are_seen() -> None:
     mask = Image(np.ones(GRID.shape, dtype=bool), GRID)
     fixed = points()
     calm, wild = (
-        evaluate_tre(PointPairs(fixed, fixed), transform=bspline(size=s), mask=mask).quality
-        for s in (0.05, 8.0)
+        evaluate_tre(PointPairs(fixed, fixed), transform=bspline(size=s), mask=mask).quality for s in (0.05, 8.0)
     )
     assert calm is not None
     assert wild is not None
@@ -113,9 +112,7 @@ def test_composite_applies_the_last_part_first_and_nests(tmp_path: Path) -> None
 
 @ORIENTED
 def test_domains_are_where_itk_moves_points(tmp_path: Path, grid: Grid) -> None:
-    for part in (
-        displacement(tmp_path, grid, np.array([0.5, 0.5, 0.5])), bspline(grid),
-    ):  # fmt: skip
+    for part in (displacement(tmp_path, grid, np.array([0.5, 0.5, 0.5])), bspline(grid)):
         domain = domain_of(part)
         assert domain is not None
         rng = np.random.default_rng(0)
@@ -131,9 +128,7 @@ def test_landmarks_outside_a_domain_are_refused_not_left_in_place(tmp_path: Path
     small = Grid((3, 3, 3), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
     field = displacement(tmp_path, small, np.array([0.5, 0.5, 0.5]))
     pairs = PointPairs(np.array([[1.0, 1, 1], [50.0, 1, 1]]), np.zeros((2, 3)))
-    with pytest.raises(
-        BadInputError, match=r"1 of 2 outside, the first in row 2 at \(50"
-    ) as caught:
+    with pytest.raises(BadInputError, match=r"1 of 2 outside, the first in row 2 at \(50") as caught:
         evaluate_tre(pairs, transform=field)
     assert caught.value.code == "landmark_outside"
     # A part before it decides where they get to.
@@ -174,10 +169,7 @@ def test_composite_in_a_text_file_is_one_transform(tmp_path: Path) -> None:
 
 
 def test_kinds_that_simpleitk_does_not_know_are_parts(tmp_path: Path) -> None:
-    base = (
-        "MatrixOffsetTransformBase_double_3_3\nParameters: 1 0 0 0 1 0 0 0 1 2 0 0\n"
-        "FixedParameters: 0 0 0"
-    )
+    base = "MatrixOffsetTransformBase_double_3_3\nParameters: 1 0 0 0 1 0 0 0 1 2 0 0\nFixedParameters: 0 0 0"
     path = tmp_path / "c3d.txt"
     path.write_text(text_of(base))
     alone = read_transform(path)

@@ -42,9 +42,7 @@ class Site:
 
     def settings(self, **changed: Any) -> FetchSettings:
         """Return settings that go to the server and do not wait."""
-        given = {
-            "index": self.index, "endpoint_url": self.server.url, "backoff_s": 0.01, "retries": 1,
-        }  # fmt: skip
+        given = {"index": self.index, "endpoint_url": self.server.url, "backoff_s": 0.01, "retries": 1}
         return FetchSettings(**{**given, **changed})
 
     def arguments(self, *arguments: str, **changed: Any) -> list[str]:
@@ -65,8 +63,10 @@ class Site:
         code += "from lcsd.cli.main import main; main()"
         return subprocess.Popen(
             [sys.executable, "-c", code, *self.arguments(*arguments, **changed)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def names(self) -> list[str]:
         """Return what lies in the output folder, without provenance."""
@@ -82,9 +82,12 @@ class Site:
         assert there == sorted(name for uid in uids for name in (uid, f"{uid}.sha256"))
         for uid in uids:
             done = subprocess.run(
-                ["sha256sum", "-c", "--quiet", f"{uid}.sha256"], cwd=self.out, check=False,
-                capture_output=True, text=True,
-            )  # fmt: skip
+                ["sha256sum", "-c", "--quiet", f"{uid}.sha256"],
+                cwd=self.out,
+                check=False,
+                capture_output=True,
+                text=True,
+            )
             assert done.returncode == 0, done.stdout + done.stderr
             prefix = f"{BUCKET}/{series_prefix(uid)}/"
             files = {path.name: path.read_bytes() for path in (self.out / uid).iterdir()}

@@ -20,14 +20,15 @@ PATIENT = "PATIENT-4711"
 SIZE = 200
 
 SYNTAXES = (
-    ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian,
-    DeflatedExplicitVRLittleEndian, JPEG2000Lossless,
-)  # fmt: skip
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+    JPEG2000Lossless,
+)
 
 
-def image_bytes(
-    uid: str, number: int, *, syntax: str = ExplicitVRLittleEndian, **changed: Any
-) -> bytes:
+def image_bytes(uid: str, number: int, *, syntax: str = ExplicitVRLittleEndian, **changed: Any) -> bytes:
     """Return one image of a series as a file's content."""
     image = Dataset()
     image.SOPClassUID = CTImageStorage

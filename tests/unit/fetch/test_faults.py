@@ -58,11 +58,13 @@ def still_running(folder: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("fault", "code", "status"),
     [
-        ("deny", "access_denied", 1), ("fail", "server_unreachable", 1),
-        ("absent", "missing_objects", 2), ("drop", "server_unreachable", 1),
+        ("deny", "access_denied", 1),
+        ("fail", "server_unreachable", 1),
+        ("absent", "missing_objects", 2),
+        ("drop", "server_unreachable", 1),
         ("cut", "server_unreachable", 1),
     ],
-)  # fmt: skip
+)
 def test_one_object_that_does_not_come(site: Site, fault: str, code: str, status: int) -> None:
     site.server.fault = lambda _, key: fault if key == site.key(4) else None
     result = site.run(UIDS[0])
@@ -140,9 +142,7 @@ def test_server_dies_halfway_and_comes_back(site: Site) -> None:
 
 
 def test_a_silent_server_is_given_up(site: Site) -> None:
-    site.server.fault = lambda method, key: (
-        "stall" if method == "GET" and key == site.key(4) else None
-    )
+    site.server.fault = lambda method, key: "stall" if method == "GET" and key == site.key(4) else None
     started = time.monotonic()
     result = site.run(UIDS[0], stall_s=0.8)
     assert result.exit_code == 1
@@ -158,9 +158,7 @@ def test_a_silent_server_is_given_up(site: Site) -> None:
 
 def start_and_hold(site: Site, number: int) -> "subprocess.Popen[str]":
     """Start a fetch that stays in the middle of an object, with all before it done."""
-    site.server.fault = lambda method, key: (
-        "stall" if method == "GET" and key == site.key(number) else None
-    )
+    site.server.fault = lambda method, key: "stall" if method == "GET" and key == site.key(number) else None
     process = site.start(UIDS[0], workers=1)
     assert site.server.stalled.acquire(timeout=PATIENCE_S)
     return process
@@ -223,8 +221,11 @@ def test_the_disk_fills_up_halfway(site: Site) -> None:
         pytest.skip("no right to mount a small disk here")
     done = subprocess.run(
         [*probe, sys.executable, "-c", code, *site.arguments(UIDS[0])],
-        check=False, capture_output=True, text=True, env={**os.environ, "TMPDIR": "/tmp"},  # noqa: S108
-    )  # fmt: skip
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TMPDIR": "/tmp"},  # noqa: S108
+    )
     assert done.returncode == 1
     assert "[disk_full]" in done.stderr
     assert "Traceback" not in done.stderr

@@ -20,9 +20,12 @@ def test_series_arrive_complete_and_cost_no_request_afterwards(site: Site) -> No
     site.check_complete(*UIDS)
     size = sum(len(body) for body in site.server.objects.values())
     assert json.loads(result.stdout) == {
-        "output": str(site.out), "fetched": 2, "present": 0, "failed": 0,
+        "output": str(site.out),
+        "fetched": 2,
+        "present": 0,
+        "failed": 0,
         "fetched_mb": round(size / 1e6, 1),
-    }  # fmt: skip
+    }
     assert sorted(site.server.gets().values()) == [1] * 2 * FILES
     record = read_json(site.out / "fetch.provenance.json")
     assert record["settings"]["endpoint_url"] == site.server.url
@@ -43,11 +46,11 @@ def test_outcomes_stand_in_the_order_asked_for_and_one_failure_stops_nobody(site
     said: list[str] = []
     outcomes = fetch_series(["1.2.3", *UIDS], site.out, site.settings(retries=2), say=said.append)
     assert [(done.uid, done.state) for done in outcomes] == [
-        ("1.2.3", "failed"), (UIDS[0], "failed"), (UIDS[1], "fetched"),
-    ]  # fmt: skip
-    assert [done.error and done.error.code for done in outcomes] == [
-        "unknown_series", "missing_objects", None,
-    ]  # fmt: skip
+        ("1.2.3", "failed"),
+        (UIDS[0], "failed"),
+        (UIDS[1], "fetched"),
+    ]
+    assert [done.error and done.error.code for done in outcomes] == ["unknown_series", "missing_objects", None]
     assert outcomes[2].folder.is_dir()
     assert len(said) == 2
     assert all(f"series {UIDS[0]}" in line and "again in 0.0 s" in line for line in said)
@@ -119,8 +122,7 @@ def object_faults(site: Site) -> dict[str, bytes | None]:
 
 
 @pytest.mark.parametrize(
-    "code",
-    ["missing_objects", "truncated_object", "wrong_series", "duplicate_instance", "size_mismatch"],
+    "code", ["missing_objects", "truncated_object", "wrong_series", "duplicate_instance", "size_mismatch"]
 )
 def test_wrong_content_in_the_bucket(site: Site, code: str) -> None:
     good = site.change(3, object_faults(site)[code])
@@ -181,9 +183,7 @@ def test_hostile_object_names_are_refused(site: Site, name: str) -> None:
     assert [path.name for path in site.out.parent.rglob("*evil*")] == []
 
 
-@pytest.mark.parametrize(
-    "uid", ["../x", "1.2;touch x", "$(id)", "1..2", ".", "", "1.2/3", "9" * 65]
-)
+@pytest.mark.parametrize("uid", ["../x", "1.2;touch x", "$(id)", "1..2", ".", "", "1.2/3", "9" * 65])
 def test_hostile_uids_touch_nothing(site: Site, uid: str) -> None:
     result = site.run("--", uid)
     assert result.exit_code == 2
@@ -194,9 +194,7 @@ def test_hostile_uids_touch_nothing(site: Site, uid: str) -> None:
     assert not site.out.exists()
 
 
-def test_disk_too_small_is_told_before_anything_is_fetched(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_disk_too_small_is_told_before_anything_is_fetched(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     class Usage:
         free = 700_000
 
@@ -210,9 +208,7 @@ def test_disk_too_small_is_told_before_anything_is_fetched(
     assert site.run(UIDS[0]).exit_code == 0  # half of it fits
 
 
-def test_what_is_there_needs_no_room_and_strays_go(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_there_needs_no_room_and_strays_go(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     assert site.run(UIDS[0]).exit_code == 0
     (site.out / f"{UIDS[0]}.sha256").unlink()
     (site.out / UIDS[0]).rename(site.part())
@@ -272,9 +268,11 @@ def test_bytes_are_counted_once(site: Site) -> None:
     faults = iter(["cut"])
     site.server.fault = lambda m, key: next(faults, None) if m == "GET" and key else None
     outcomes = fetch_series(
-        UIDS, site.out, site.settings(),
+        UIDS,
+        site.out,
+        site.settings(),
         progress=lambda total: shown.append(Display(total)) or shown[-1],  # type: ignore[func-returns-value]
-    )  # fmt: skip
+    )
     (display,) = shown
     size = sum(len(body) for body in site.server.objects.values())
     assert display.total == display.n == size == sum(done.size_bytes for done in outcomes)

@@ -20,8 +20,7 @@ ListOfSeriesToDownload=
 """
 
 CANDIDATES = (
-    "patient_id\tsampled\tfixed_series\tmoving_series\n"
-    "p1\ttrain\t1.1\t1.2\np2\t\t2.1\t2.2\np3\ttest_pool\t3.1\t3.2\n"
+    "patient_id\tsampled\tfixed_series\tmoving_series\np1\ttrain\t1.1\t1.2\np2\t\t2.1\t2.2\np3\ttest_pool\t3.1\t3.2\n"
 )
 
 
@@ -48,8 +47,7 @@ def test_tables(tmp_path: Path) -> None:
     table = write(tmp_path / "t.csv", "Modality,SeriesInstanceUID\nCT,1.5\n")
     assert read_list(table) == ["1.5"]
     pairs = write(
-        tmp_path / "pairs.tsv",
-        "case\tfixed_source\tmoving_source\na\t1.2.3\tscans/b.nii.gz\nb\t../c\t1.2.4\n",
+        tmp_path / "pairs.tsv", "case\tfixed_source\tmoving_source\na\t1.2.3\tscans/b.nii.gz\nb\t../c\t1.2.4\n"
     )
     assert read_list(pairs) == ["1.2.3", "1.2.4"]
 

@@ -18,11 +18,19 @@ UID = "1.2.840.99.1"
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (UID, True), ("2.25.0.1", True), ("1.2.3", False), ("scan.nii.gz", False),
-        ("/data/1.2.3.4", False), ("1.2.3.4/..", False), ("1.2..3.4", False), ("", False),
-        ("1.2.3.4\n", False), ("1." * 31 + "123", False), ("\u0661.2.3.4", False),
+        (UID, True),
+        ("2.25.0.1", True),
+        ("1.2.3", False),
+        ("scan.nii.gz", False),
+        ("/data/1.2.3.4", False),
+        ("1.2.3.4/..", False),
+        ("1.2..3.4", False),
+        ("", False),
+        ("1.2.3.4\n", False),
+        ("1." * 31 + "123", False),
+        ("\u0661.2.3.4", False),
     ],
-)  # fmt: skip
+)
 def test_only_a_uid_is_a_series(text: str, *, expected: bool) -> None:
     assert is_series_uid(text) is expected
 
@@ -33,10 +41,7 @@ def test_a_path_is_given_as_it_is() -> None:
 
 
 def test_a_series_needs_a_folder() -> None:
-    with (
-        pytest.raises(BadInputError, match="--series-dir"),
-        local("1.2.3.4", None, FetchSettings(), say=print),
-    ):
+    with pytest.raises(BadInputError, match="--series-dir"), local("1.2.3.4", None, FetchSettings(), say=print):
         pass
 
 
@@ -54,9 +59,7 @@ def archive(tmp_path: Path) -> Iterator[FetchSettings]:
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_a_series_is_fetched_and_stays_only_if_it_should(
-    archive: FetchSettings, tmp_path: Path, *, keep: bool
-) -> None:
+def test_a_series_is_fetched_and_stays_only_if_it_should(archive: FetchSettings, tmp_path: Path, *, keep: bool) -> None:
     settings, folder = archive.model_copy(update={"keep": keep}), tmp_path / "series"
     with local(UID, folder, settings, say=print) as path:
         assert shown(path) == ["0001.dcm", "0002.dcm"]
@@ -78,9 +81,7 @@ def test_a_series_that_was_there_before_stays(archive: FetchSettings, tmp_path: 
     assert shown(folder) == [UID, f"{UID}.sha256"]
 
 
-def test_a_series_that_another_reads_stays_until_it_has(
-    archive: FetchSettings, tmp_path: Path
-) -> None:
+def test_a_series_that_another_reads_stays_until_it_has(archive: FetchSettings, tmp_path: Path) -> None:
     passing, folder = archive.model_copy(update={"keep": False}), tmp_path / "series"
     with local(UID, folder, passing, say=print) as path:
         with local(UID, folder, passing, say=print):

@@ -16,9 +16,14 @@ KNOWN = "1.2.840.113654.2.55.122344168497038128022524906545138736420"
 
 def row(uid: str = "1.2", **changed: Any) -> dict[str, Any]:
     return {
-        "SeriesInstanceUID": uid, "PatientID": "p", "Modality": "CT", "instanceCount": 3,
-        "series_size_MB": 1.234567, "series_aws_url": "s3://bucket-a/0-a/*", **changed,
-    }  # fmt: skip
+        "SeriesInstanceUID": uid,
+        "PatientID": "p",
+        "Modality": "CT",
+        "instanceCount": 3,
+        "series_size_MB": 1.234567,
+        "series_aws_url": "s3://bucket-a/0-a/*",
+        **changed,
+    }
 
 
 def test_entries_of_the_index(tmp_path: Path) -> None:
@@ -35,9 +40,17 @@ def test_entries_of_the_index(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["s3://bucket/../*", "s3://bucket/a b/*", "s3://-x/a/*", "file:///etc/*", "s3://bucket/a/b/*",
-     "s3://bucket/a/*;x", "s3://bucket/*", None],
-)  # fmt: skip
+    [
+        "s3://bucket/../*",
+        "s3://bucket/a b/*",
+        "s3://-x/a/*",
+        "file:///etc/*",
+        "s3://bucket/a/b/*",
+        "s3://bucket/a/*;x",
+        "s3://bucket/*",
+        None,
+    ],
+)
 def test_hostile_addresses_are_refused(tmp_path: Path, url: str | None) -> None:
     index = tmp_path / "i.parquet"
     write_index(index, [row(series_aws_url=url)])
@@ -48,9 +61,7 @@ def test_hostile_addresses_are_refused(tmp_path: Path, url: str | None) -> None:
 
 def test_unusable_indexes_are_named(tmp_path: Path) -> None:
     index = tmp_path / "i.parquet"
-    for content, code in (
-        ([row(), row()], "duplicate_series"), ([row(instanceCount=None)], "bad_index"),
-    ):  # fmt: skip
+    for content, code in (([row(), row()], "duplicate_series"), ([row(instanceCount=None)], "bad_index")):
         write_index(index, content)
         with pytest.raises(BadInputError) as caught:
             look_up(["1.2"], index)
@@ -74,9 +85,9 @@ def test_real_index(record_property: Any) -> None:
 
 
 def test_columns_of_the_test_servers_index_are_the_real_ones() -> None:
-    import duckdb  # noqa: PLC0415
+    import duckdb
 
-    from lcsd.cohort.index import default_index  # noqa: PLC0415
+    from lcsd.cohort.index import default_index
 
     assert tuple(duckdb.read_parquet(str(default_index())).columns) == INDEX_COLUMNS
 

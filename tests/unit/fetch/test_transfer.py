@@ -20,14 +20,11 @@ GET = 'RequestError: send request failed caused by: Get \\"http://x/b?list-type=
     ("said", "code"),
     [
         ("no object found", "missing_objects"),
-        ("NoSuchKey: The specified key does not exist. status code: 404, request id: Bo, host id:",
-         "missing_objects"),
+        ("NoSuchKey: The specified key does not exist. status code: 404, request id: Bo, host id:", "missing_objects"),
         ("NotFound: Not Found status code: 404, request id: pB, host id:", "missing_objects"),
         # An address that is no S3 server, or another's bucket, says nothing about the series.
-        ("SerializationError: failed to unmarshal error message status code: 404",
-         "server_unreachable"),
-        ("NoSuchBucket: The specified bucket does not exist status code: 404",
-         "server_unreachable"),
+        ("SerializationError: failed to unmarshal error message status code: 404", "server_unreachable"),
+        ("NoSuchBucket: The specified bucket does not exist status code: 404", "server_unreachable"),
         ("Forbidden: Forbidden status code: 403, request id: uJ, host id:", "access_denied"),
         (GET + "dial tcp 127.0.0.1:9: connect: connection refused", "server_unreachable"),
         (GET + "dial tcp: lookup nohost.invalid: no such host", "server_unreachable"),
@@ -36,7 +33,7 @@ GET = 'RequestError: send request failed caused by: Get \\"http://x/b?list-type=
         ("open ./1.dcm: permission denied", "cannot_write"),
         ("unexpected EOF", "server_unreachable"),
     ],
-)  # fmt: skip
+)
 def test_messages(said: str, code: str) -> None:
     lines = f'{{"operation":"cp","command":"cp a b","error":"{said}"}}\n'
     error = explain(lines, ENTRY)
@@ -58,9 +55,7 @@ def test_program_behind_the_guard_ends_with_its_parent() -> None:
         f"p = subprocess.Popen([sys.executable, '-I', '-S', {str(GUARD)!r}, str(os.getpid()),"
         " '/bin/sleep', '60']); time.sleep(0.5); print(p.pid, flush=True); time.sleep(60)"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
-    ) as parent:
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         child = Path("/proc") / parent.stdout.readline().strip()
         assert "sleep" in (child / "cmdline").read_text()
@@ -70,9 +65,8 @@ def test_program_behind_the_guard_ends_with_its_parent() -> None:
         assert time.monotonic() < end
         time.sleep(0.02)
     orphan = subprocess.run(
-        [sys.executable, "-I", "-S", GUARD, "1", "/bin/echo", "never"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-I", "-S", GUARD, "1", "/bin/echo", "never"], capture_output=True, text=True, check=False
+    )
     assert orphan.stdout == ""
 
 
@@ -87,10 +81,7 @@ def test_lock_is_held_once_told_once_and_gone_afterwards(tmp_path: Path) -> None
             raise TimeoutError
 
     with locked(path, wait=time.sleep, waiting=lambda: told.append("never")):
-        with (
-            pytest.raises(TimeoutError),
-            locked(path, wait=give_up, waiting=lambda: told.append("once")),
-        ):
+        with pytest.raises(TimeoutError), locked(path, wait=give_up, waiting=lambda: told.append("once")):
             pytest.fail("held twice")
         assert path.exists()
     assert told == ["once"]

@@ -11,14 +11,7 @@ import pytest
 from lcsd.errors import WorkError
 from lcsd.fetch.plan import Entry
 from lcsd.fetch.transfer import RemoteObject
-from lcsd.fetch.verify import (
-    Damage,
-    damaged_files,
-    read_checksums,
-    verify_series,
-    whole_files,
-    write_checksums,
-)
+from lcsd.fetch.verify import Damage, damaged_files, read_checksums, verify_series, whole_files, write_checksums
 from tests.unit.fetch.dicom import PATIENT, SYNTAXES, image_bytes
 
 UID = "1.2.840.99.7"
@@ -82,8 +75,7 @@ def test_other_objects_need_no_pixels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changed",
-    [{"SeriesInstanceUID": "1.2"}, {"PatientID": "x"}, {"Modality": "MR"}, {"PatientID": None}],
+    "changed", [{"SeriesInstanceUID": "1.2"}, {"PatientID": "x"}, {"Modality": "MR"}, {"PatientID": None}]
 )
 def test_foreign_headers(tmp_path: Path, changed: dict[str, str | None]) -> None:
     assert refusal(tmp_path, image_bytes(UID, 1), image_bytes(UID, 2, **changed)) == "wrong_series"

@@ -92,9 +92,7 @@ def test_damage_is_named_whatever_the_compression(tmp_path: Path, method: int) -
         extract(path, tmp_path / "out", wanted=lambda _: True, limits=LIMITS)
 
 
-def test_a_destination_without_a_name_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_destination_without_a_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in (".", "..", "/"):
         with pytest.raises(BadInputError, match="bad_destination"), new_folder(Path(name)):
@@ -107,15 +105,12 @@ def test_wanted_files_of_folders_and_archives_are_found(tmp_path: Path) -> None:
     (source / "deep" / "one.txt").write_text("1")
     (source / "other.img").write_text("0")
     archive(source / "deep" / "a.zip", {"in/two.txt": b"2", "in/skipped.img": b"0", "in/": b""})
-    files = dataset_files(
-        source, tmp_path / "scratch", wanted=lambda name: name.endswith(".txt"), limits=LIMITS
-    )
+    files = dataset_files(source, tmp_path / "scratch", wanted=lambda name: name.endswith(".txt"), limits=LIMITS)
     assert sorted(path.read_text() for path in files) == ["1", "2"]
     assert not list((tmp_path / "scratch").rglob("*.img"))
     (path,) = dataset_files(
-        source / "deep" / "a.zip", tmp_path / "more", wanted=lambda name: name == "two.txt",
-        limits=LIMITS,
-    )  # fmt: skip
+        source / "deep" / "a.zip", tmp_path / "more", wanted=lambda name: name == "two.txt", limits=LIMITS
+    )
     assert path.read_bytes() == b"2"
     with pytest.raises(BadInputError, match="missing_file"):
         dataset_files(tmp_path / "x", tmp_path / "y", wanted=lambda _: True, limits=LIMITS)

@@ -37,11 +37,8 @@ def refused(code: str, result: Result, out: Path) -> str:
 
 
 def vtk(path: Path, points: np.ndarray) -> None:
-    lines = ["# vtk DataFile Version 3.0", "cloud", "ASCII", "DATASET POLYDATA",
-             f"POINTS {len(points)} float"]  # fmt: skip
-    path.write_text(
-        "\n".join([*lines, *(" ".join(map(str, p)) for p in points)]) + "\n", encoding="utf-8"
-    )
+    lines = ["# vtk DataFile Version 3.0", "cloud", "ASCII", "DATASET POLYDATA", f"POINTS {len(points)} float"]
+    path.write_text("\n".join([*lines, *(" ".join(map(str, p)) for p in points)]) + "\n", encoding="utf-8")
 
 
 @pytest.fixture
@@ -66,8 +63,9 @@ def test_pvt1010_clouds_and_landmarks(pvt: Path) -> None:
     assert json.loads(result.stdout)["with_landmarks"] == 1
     rows = rows_of(out / "clouds.tsv")
     assert [(r["case"], r["role"], r["fixed_time"]) for r in rows] == [
-        ("copd_000007", "test", "inhale"), ("copd_000077", "train", "inhale"),
-    ]  # fmt: skip
+        ("copd_000007", "test", "inhale"),
+        ("copd_000077", "train", "inhale"),
+    ]
     assert rows[1]["landmarks"] == ""
     cloud = read_cloud(out / rows[0]["moving_cloud"])
     text = (pvt / "copd_000007_EXP.vtk").read_text().splitlines()[5:]
@@ -75,20 +73,16 @@ def test_pvt1010_clouds_and_landmarks(pvt: Path) -> None:
     landmarks = read_point_pairs(out / rows[0]["landmarks"])
     # x = origin + spacing i; z = origin + 0.625 (slices - 4 k + 2): the authors' mapping.
     np.testing.assert_allclose(
-        landmarks.fixed[0],
-        [-150.7 + 62.5, -160 + 125, -301.375 + 0.625 * (446 - 120 + 2)], atol=1e-4,
-    )  # fmt: skip
+        landmarks.fixed[0], [-150.7 + 62.5, -160 + 125, -301.375 + 0.625 * (446 - 120 + 2)], atol=1e-4
+    )
     np.testing.assert_allclose(
-        landmarks.moving[1],
-        [-151 + 187.5, -160 + 137.5, -284.25 + 0.625 * (407 - 360 + 2)], atol=1e-4,
-    )  # fmt: skip
+        landmarks.moving[1], [-151 + 187.5, -160 + 137.5, -284.25 + 0.625 * (407 - 360 + 2)], atol=1e-4
+    )
 
 
 def test_pvt1010_landmarks_must_fit_the_clouds(pvt: Path) -> None:
     out = pvt.parent / "out"
-    assert "other --frame" in refused(
-        "wrong_frame", run("pvt1010", pvt, out, "--frame", "ras"), out
-    )
+    assert "other --frame" in refused("wrong_frame", run("pvt1010", pvt, out, "--frame", "ras"), out)
     (pvt / "copd7_300_eBH_xyz_r1.txt").write_text("100\t200\t30\n300\t220\t5\n")
     assert "eBH" in refused("landmark_outside", run("pvt1010", pvt, out), out)
 
@@ -112,9 +106,13 @@ def test_every_archive_stands_in_the_provenance(pvt: Path) -> None:
     assert run("pvt1010", pvt, pvt.parent / "out").exit_code == 0
     inputs = json.loads((pvt.parent / "out" / "clouds.provenance.json").read_text())["inputs"]
     assert sorted(inputs) == [
-        "0/data.ZIP", "1/data.zip", "copd7_300_eBH_xyz_r1.txt", "copd7_300_iBH_xyz_r1.txt",
-        "copd_000007_EXP.vtk", "copd_000007_INSP.vtk",
-    ]  # fmt: skip
+        "0/data.ZIP",
+        "1/data.zip",
+        "copd7_300_eBH_xyz_r1.txt",
+        "copd7_300_iBH_xyz_r1.txt",
+        "copd_000007_EXP.vtk",
+        "copd_000007_INSP.vtk",
+    ]
 
 
 def test_pvt1010_frame_and_phase_are_options(pvt: Path) -> None:
@@ -180,11 +178,7 @@ def test_lcsd500_by_patterns_from_a_zip(lcsd: Path) -> None:
     np.testing.assert_allclose(pairs.fixed, [GRID.voxel_to_world(np.array([3.0, 4, 5]))])
     np.testing.assert_allclose(pairs.moving - pairs.fixed, [[1.5, 0, 0]], atol=1e-9)
     assert rows[1]["landmarks"] == "cases/case_2/landmarks.csv"
-    assert sorted(p.name for p in out.iterdir()) == [
-        "cases",
-        "clouds.provenance.json",
-        "clouds.tsv",
-    ]
+    assert sorted(p.name for p in out.iterdir()) == ["cases", "clouds.provenance.json", "clouds.tsv"]
 
 
 def test_lcsd500_says_what_is_wrong(lcsd: Path) -> None:
@@ -193,15 +187,10 @@ def test_lcsd500_says_what_is_wrong(lcsd: Path) -> None:
     refused("wrong_frame", run("lcsd500", lcsd, out, *PATTERNS, *TABLES, "--frame", "lps"), out)
     pairs = lcsd / "pairs_case_1.csv"
     pairs.write_text("3,4,5,4,4,30\n")
-    refused(
-        "landmark_outside", run("lcsd500", lcsd, out, *PATTERNS, *TABLES, "--frame", "voxel"), out
-    )
+    refused("landmark_outside", run("lcsd500", lcsd, out, *PATTERNS, *TABLES, "--frame", "voxel"), out)
     # A registration may carry points a little out of the map: 14 voxels of 1.5 mm.
     pairs.write_text("3,4,5,4,4,25\n")
-    assert (
-        run("lcsd500", lcsd, lcsd.parent / "ok", *PATTERNS, *TABLES, "--frame", "voxel").exit_code
-        == 0
-    )
+    assert run("lcsd500", lcsd, lcsd.parent / "ok", *PATTERNS, *TABLES, "--frame", "voxel").exit_code == 0
     refused("bad_pattern", run("lcsd500", lcsd, out, "--fixed", "a", "--moving", "{case}"), out)
     other = ("--fixed", "{case}_x.nii.gz", "--moving", "{case}_y.nii.gz")
     refused("no_cases", run("lcsd500", lcsd, out, *other), out)

@@ -18,10 +18,7 @@ from lcsd.io.images import read_image
 from lcsd.io.points import read_point_pairs
 
 SMALL = Geometry((12, 10, 7), (0.5, 0.75, 2.5))
-POINTS = {
-    "inhale": [[1, 1, 1], [12, 10, 7], [3, 4, 5]],
-    "exhale": [[2, 1, 1], [12, 9, 6], [3, 5, 5]],
-}
+POINTS = {"inhale": [[1, 1, 1], [12, 10, 7], [3, 4, 5]], "exhale": [[2, 1, 1], [12, 9, 6], [3, 5, 5]]}
 MARKS = (2000, 2100, 2200)
 
 
@@ -62,13 +59,10 @@ def test_landmarks_lie_on_the_voxels_they_name(copd: Path, first: str) -> None:
     assert result.exit_code == 0, result.output
     assert "copd1 has 3 landmarks, not 300" in result.stderr
     (pair,) = read_pairs(out / "pairs.tsv")
-    assert (pair.case, pair.role, pair.fixed_time, pair.moving_time) == (
-        "copd1", "test", "inhale", "exhale",
-    )  # fmt: skip
+    assert (pair.case, pair.role, pair.fixed_time, pair.moving_time) == ("copd1", "test", "inhale", "exhale")
     assert pair.landmarks is not None
     landmarks = read_point_pairs(pair.landmarks)
-    for source, points in ((pair.fixed_source, landmarks.fixed),
-                           (pair.moving_source, landmarks.moving)):  # fmt: skip
+    for source, points in ((pair.fixed_source, landmarks.fixed), (pair.moving_source, landmarks.moving)):
         image = read_image(Path(source))
         assert image.array.dtype == np.int16
         i, j, k = np.rint(image.grid.world_to_voxel(points)).astype(int).T

@@ -89,9 +89,7 @@ def test_a_file_that_cannot_be_reached_is_not_found(
     assert caught.value.code == "missing_file"
 
 
-def test_a_disk_that_fails_is_no_fault_of_the_input(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_fails_is_no_fault_of_the_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object, **__: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
@@ -119,19 +117,7 @@ def test_folder_hash_sees_names_and_contents(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "=1+1",
-        "+cmd|' /C calc'!A0",
-        "-2+3",
-        "@SUM(A1)",
-        "\t=1",
-        "\n@1",
-        "'=1",
-        "''=1",
-        "- 3",
-        "\uff1d1",
-    ],
+    "text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\n@1", "'=1", "''=1", "- 3", "\uff1d1"]
 )
 def test_no_cell_of_a_table_is_a_formula(tmp_path: Path, text: str) -> None:
     for name, mark in (("a.tsv", "\t"), ("a.csv", ",")):

@@ -11,16 +11,7 @@ import SimpleITK as sitk
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.io.fields import DisplacementField, read_field, write_field
-from lcsd.io.images import (
-    Image,
-    read_image,
-    read_mask,
-    read_rigid,
-    resample,
-    write_image,
-    write_mask,
-    write_rigid,
-)
+from lcsd.io.images import Image, read_image, read_mask, read_rigid, resample, write_image, write_mask, write_rigid
 from tests.grids import GRIDS
 
 each_grid = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
@@ -68,9 +59,7 @@ def test_field_is_an_itk_displacement_field(grid: Grid, tmp_path: Path) -> None:
     back = read_field(tmp_path / "f.nii.gz")
     assert back.grid.same_as(grid)
     np.testing.assert_array_equal(back.vectors, vectors)
-    itk = sitk.DisplacementFieldTransform(
-        sitk.ReadImage(str(tmp_path / "f.nii.gz"), sitk.sitkVectorFloat64)
-    )
+    itk = sitk.DisplacementFieldTransform(sitk.ReadImage(str(tmp_path / "f.nii.gz"), sitk.sitkVectorFloat64))
     points = grid.voxel_to_world(np.random.default_rng(2).uniform(0.1, 4.9, size=(20, 3)))
     moved = np.array([itk.TransformPoint(p.tolist()) for p in points])
     np.testing.assert_allclose(points + back.at(points), moved, atol=1e-4)
@@ -121,9 +110,7 @@ def test_two_rigid_transforms_in_a_file_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "r.tfm"
     write_rigid(path, RigidTransform(np.eye(3), np.array([3.0, 0.0, 0.0])))
     text = path.read_text()
-    path.write_text(
-        text + text[text.index("#Transform 0") :].replace("#Transform 0", "#Transform 1")
-    )
+    path.write_text(text + text[text.index("#Transform 0") :].replace("#Transform 0", "#Transform 1"))
     with pytest.raises(BadInputError, match="several transforms") as caught:
         read_rigid(path)
     assert caught.value.code == "several_transforms"

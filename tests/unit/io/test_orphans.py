@@ -106,9 +106,7 @@ def test_a_job_ends_with_its_build_and_is_no_fault_of_the_case(tmp_path: Path) -
         f" > {tmp_path}/log 2>&1; echo $? > {tmp_path}/code.part;"
         f" mv {tmp_path}/code.part {tmp_path}/code"
     )
-    build = subprocess.Popen(
-        [sys.executable, "-c", f"import subprocess; subprocess.run(['bash', '-c', {shell!r}])"]
-    )
+    build = subprocess.Popen([sys.executable, "-c", f"import subprocess; subprocess.run(['bash', '-c', {shell!r}])"])
     _wait_for(lambda: "started" in _text(tmp_path / "log"), tmp_path)
     build.kill()
     build.wait()

@@ -9,23 +9,14 @@ import pytest
 
 from lcsd.errors import BadInputError
 from lcsd.io.files import sha256
-from lcsd.io.points import (
-    Cloud,
-    PointPairs,
-    read_cloud,
-    read_point_pairs,
-    write_cloud,
-    write_point_pairs,
-)
+from lcsd.io.points import Cloud, PointPairs, read_cloud, read_point_pairs, write_cloud, write_point_pairs
 
 HEADER = "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z\n"
 
 
 def test_point_pairs_round_trip(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    pairs = PointPairs(
-        rng.normal(size=(5, 3)), rng.normal(size=(5, 3)), tuple("abcde"), rng.random(5)
-    )
+    pairs = PointPairs(rng.normal(size=(5, 3)), rng.normal(size=(5, 3)), tuple("abcde"), rng.random(5))
     write_point_pairs(tmp_path / "p.csv", pairs)
     back = read_point_pairs(tmp_path / "p.csv")
     np.testing.assert_allclose(back.fixed, pairs.fixed, atol=5.1e-5)
@@ -38,9 +29,7 @@ def test_point_pairs_round_trip(tmp_path: Path) -> None:
 
 def test_origin_is_kept_and_may_be_empty(tmp_path: Path) -> None:
     origin = ("manual", "corrected:corrfield", "", "predicted:my-method_2")
-    write_point_pairs(
-        tmp_path / "p.csv", PointPairs(np.zeros((4, 3)), np.ones((4, 3)), origin=origin)
-    )
+    write_point_pairs(tmp_path / "p.csv", PointPairs(np.zeros((4, 3)), np.ones((4, 3)), origin=origin))
     assert read_point_pairs(tmp_path / "p.csv").origin == origin
     write_point_pairs(tmp_path / "q.csv", PointPairs(np.zeros((4, 3)), np.ones((4, 3))))
     assert read_point_pairs(tmp_path / "q.csv").origin is None
@@ -66,10 +55,9 @@ def test_unknown_origins_are_named(tmp_path: Path, origin: str) -> None:
         (HEADER.replace("\n", ",fixed_x\n") + "1,2,3,4,5,6,9\n", "fixed_x: .*duplicate_column"),
         (HEADER + '1,2,3,4,5,"6\n', "broken_table"),
         (HEADER.replace("\n", ",id\n") + f"1,2,3,4,5,6,{'a' * 200_000}\n", "broken_table"),
-        (HEADER + "1,2,3,4,5,6\n1,nan,3,4,5,6\n",
-         "line 3, column fixed_y"),
+        (HEADER + "1,2,3,4,5,6\n1,nan,3,4,5,6\n", "line 3, column fixed_y"),
     ],
-)  # fmt: skip
+)
 def test_bad_point_tables_are_named(tmp_path: Path, text: str, expected: str) -> None:
     (tmp_path / "p.csv").write_text(text)
     with pytest.raises(BadInputError, match=expected):
@@ -78,9 +66,11 @@ def test_bad_point_tables_are_named(tmp_path: Path, text: str, expected: str) ->
 
 def test_cloud_round_trip_and_equal_bytes(tmp_path: Path) -> None:
     cloud = Cloud(
-        np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32), index=np.arange(7),
-        radius=np.ones(7, np.float32), meta={"case": "a"},
-    )  # fmt: skip
+        np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32),
+        index=np.arange(7),
+        radius=np.ones(7, np.float32),
+        meta={"case": "a"},
+    )
     write_cloud(tmp_path / "a.npz", cloud)
     write_cloud(tmp_path / "b.npz", cloud)
     assert sha256(tmp_path / "a.npz") == sha256(tmp_path / "b.npz")

@@ -72,9 +72,7 @@ def test_arrays_are_as_large_as_they_say(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("sign", ["-", "["])
 @pytest.mark.parametrize("count", [900, 9000])
-def test_headers_of_arrays_are_not_parsed_without_end(
-    tmp_path: Path, sign: str, count: int
-) -> None:
+def test_headers_of_arrays_are_not_parsed_without_end(tmp_path: Path, sign: str, count: int) -> None:
     shape = sign * count + "1"
     header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
     entry = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
@@ -174,7 +172,6 @@ def test_itk_on_a_full_disk_leaves_no_half_of_a_field(tmp_path: Path) -> None:
     if subprocess.run([*probe, "true"], check=False, capture_output=True).returncode != 0:
         pytest.skip("no right to mount a small disk here")
     done = subprocess.run(
-        [*probe, sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True,
-        check=False, cwd=ROOT,
-    )  # fmt: skip
+        [*probe, sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=False, cwd=ROOT
+    )
     assert done.stdout == "cannot_write []\n", done.stderr

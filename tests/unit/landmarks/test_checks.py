@@ -55,8 +55,9 @@ def test_repeated_ids_are_an_error_and_near_positions_a_finding() -> None:
     moving[4] = moving[9] + [0.0, 0.3, 0.0]
     found = check_landmarks(PointPairs(INSIDE, moving, ids=tuple(map(str, range(30)))))
     assert [(r["finding"], r["id"], r["scan"]) for r in found.rows] == [
-        ("same_position", "4", "moving"), ("same_position", "9", "moving"),
-    ]  # fmt: skip
+        ("same_position", "4", "moving"),
+        ("same_position", "9", "moving"),
+    ]
     assert found.rows[0]["mm"] == "0.300"
 
 

@@ -48,17 +48,24 @@ def refused(code: str, result: Result) -> str:
 
 def test_convert_there_and_back(files: Path) -> None:
     images = ("--fixed-image", files / "fixed.nii.gz", "--moving-image", files / "moving.nii.gz")
-    there = run("convert", files / "l.csv", files / "f.txt", "--to", "dirlab", *images,
-                "--moving-out", files / "m.txt", "--json")  # fmt: skip
+    there = run(
+        "convert",
+        files / "l.csv",
+        files / "f.txt",
+        "--to",
+        "dirlab",
+        *images,
+        "--moving-out",
+        files / "m.txt",
+        "--json",
+    )
     assert there.exit_code == 0, there.output
     assert json.loads(there.stdout)["to"] == "dirlab"
-    back = run("convert", files / "f.txt", files / "m.txt", files / "back.csv",
-               "--from", "dirlab", *images)  # fmt: skip
+    back = run("convert", files / "f.txt", files / "m.txt", files / "back.csv", "--from", "dirlab", *images)
     assert back.exit_code == 0, back.output
     np.testing.assert_allclose(
-        read_point_pairs(files / "back.csv").moving, read_point_pairs(files / "l.csv").moving,
-        atol=3e-4,
-    )  # fmt: skip
+        read_point_pairs(files / "back.csv").moving, read_point_pairs(files / "l.csv").moving, atol=3e-4
+    )
     assert read_json(files / "back.provenance.json")["stage"] == "landmarks"
 
 
@@ -66,8 +73,7 @@ def test_convert_refuses_a_wrong_frame_and_writes_nothing(files: Path) -> None:
     pairs = read_point_pairs(files / "l.csv")
     ras = PointPairs(flip_lps_ras(pairs.fixed), flip_lps_ras(pairs.moving))
     write_point_pairs(files / "ras.csv", ras)
-    call = ("convert", files / "ras.csv", files / "o.mrk.json", "--fixed-image",
-            files / "fixed.nii.gz")  # fmt: skip
+    call = ("convert", files / "ras.csv", files / "o.mrk.json", "--fixed-image", files / "fixed.nii.gz")
     assert "RAS" in refused("wrong_frame", run(*call))
     assert not (files / "o.mrk.json").exists()
     assert run(*call, "--from", "generic", "--frame", "ras").exit_code == 0
@@ -91,8 +97,18 @@ def test_convert_refuses_options_that_would_change_nothing(files: Path) -> None:
 
 def test_what_is_said_of_a_table_read_is_not_said_of_the_one_written(files: Path) -> None:
     (files / "v.txt").write_text("11 21 31\n")
-    call = ("convert", files / "v.txt", files / "v.txt", files / "o.txt", "--from", "dirlab",
-            "--to", "generic", "--spacing", "1,1,1")  # fmt: skip
+    call = (
+        "convert",
+        files / "v.txt",
+        files / "v.txt",
+        files / "o.txt",
+        "--from",
+        "dirlab",
+        "--to",
+        "generic",
+        "--spacing",
+        "1,1,1",
+    )
     for options, numbers in (
         ((), "10 20 30"),
         (("--base", "0"), "11 21 31"),
@@ -122,8 +138,7 @@ def test_an_output_is_neither_an_input_nor_another_output(files: Path) -> None:
     before = (files / "l.csv").read_bytes()
     refused("same_file", run("convert", files / "l.csv", files / "." / "l.csv"))
     assert (files / "l.csv").read_bytes() == before
-    refused("same_file", run("convert", files / "l.csv", files / "a.fcsv", "--moving-out",
-                             files / "a.fcsv"))  # fmt: skip
+    refused("same_file", run("convert", files / "l.csv", files / "a.fcsv", "--moving-out", files / "a.fcsv"))
     assert not (files / "a.fcsv").exists()
 
 
@@ -136,9 +151,19 @@ def test_check_lists_findings_and_refuses_errors(files: Path) -> None:
     moving = pairs.moving.copy()
     moving[3, 2] += 11.0
     write_point_pairs(landmarks, PointPairs(pairs.fixed, moving, pairs.ids))
-    result = run("check", landmarks, "--fixed-image", files / "fixed.nii.gz", "--fixed-mask",
-                 files / "mask.nii.gz", "--correspondences", files / "c.csv", "--json",
-                 "--table", files / "review.csv")  # fmt: skip
+    result = run(
+        "check",
+        landmarks,
+        "--fixed-image",
+        files / "fixed.nii.gz",
+        "--fixed-mask",
+        files / "mask.nii.gz",
+        "--correspondences",
+        files / "c.csv",
+        "--json",
+        "--table",
+        files / "review.csv",
+    )
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["outlier"] == 1
     assert (files / "review.csv").read_text().splitlines()[1] == "outlier,d,4,moving,11.000"
@@ -152,8 +177,7 @@ def test_agreement_prints_both_sides(files: Path) -> None:
     pairs = read_point_pairs(files / "l.csv")
     moved = pairs.moving + np.array([0, 0, 2])
     write_point_pairs(files / "b.csv", PointPairs(pairs.fixed, moved, pairs.ids))
-    result = run("agreement", files / "l.csv", files / "b.csv", "--json", "--table",
-                 files / "t.csv")  # fmt: skip
+    result = run("agreement", files / "l.csv", files / "b.csv", "--json", "--table", files / "t.csv")
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)
     assert figures["moving_mean_mm"] == pytest.approx(2.0, abs=1e-3)
@@ -165,16 +189,31 @@ def test_agreement_prints_both_sides(files: Path) -> None:
 
 def test_propose_correct_in_slicer_and_read_back(files: Path) -> None:
     out = files / "proposal"
-    call = ("propose", files / "fixed.nii.gz", files / "moving.nii.gz", "--fixed-mask",
-            files / "mask.nii.gz", "--field", files / "field.nii.gz", "--out-dir", out,
-            "--count", 12, "--method", "shift")  # fmt: skip
+    call = (
+        "propose",
+        files / "fixed.nii.gz",
+        files / "moving.nii.gz",
+        "--fixed-mask",
+        files / "mask.nii.gz",
+        "--field",
+        files / "field.nii.gz",
+        "--out-dir",
+        out,
+        "--count",
+        12,
+        "--method",
+        "shift",
+    )
     result = run(*call, "--json")
     assert result.exit_code == 0, result.output
     again = propose_landmarks(
-        read_image(files / "fixed.nii.gz"), read_image(files / "moving.nii.gz"),
-        read_mask(files / "mask.nii.gz"), read_field(files / "field.nii.gz"), method="shift",
+        read_image(files / "fixed.nii.gz"),
+        read_image(files / "moving.nii.gz"),
+        read_mask(files / "mask.nii.gz"),
+        read_field(files / "field.nii.gz"),
+        method="shift",
         settings=LandmarksSettings(count=12),
-    )  # fmt: skip
+    )
     assert json.loads(result.stdout)["doubt_median_mm"] == pytest.approx(np.median(again.doubt))
     proposal = read_point_pairs(out / "proposal.csv")
     assert proposal.origin == ("predicted:shift",) * 12
@@ -190,8 +229,15 @@ def test_propose_correct_in_slicer_and_read_back(files: Path) -> None:
     del points[2]["position"]
     points[2]["positionStatus"] = "undefined"
     (out / "moving.mrk.json").write_text(json.dumps(content))
-    back = run("convert", out / "fixed.mrk.json", out / "moving.mrk.json", files / "new.csv",
-               "--proposed", out / "proposal.csv", "--json")  # fmt: skip
+    back = run(
+        "convert",
+        out / "fixed.mrk.json",
+        out / "moving.mrk.json",
+        files / "new.csv",
+        "--proposed",
+        out / "proposal.csv",
+        "--json",
+    )
     assert back.exit_code == 0, back.output
     assert "1 points without a position" in back.stderr
     figures = json.loads(back.stdout)
@@ -211,9 +257,20 @@ def test_matches_outside_the_follow_up_have_no_weight(files: Path) -> None:
     def propose(millimetres: float, out: str) -> Result:
         vectors = np.full((*GRID.shape, 3), (millimetres, 0.0, 0.0), dtype=np.float32)
         write_field(files / "far.nii.gz", DisplacementField(vectors, GRID))
-        return run("propose", files / "fixed.nii.gz", files / "moving.nii.gz", "--fixed-mask",
-                   files / "mask.nii.gz", "--field", files / "far.nii.gz", "--out-dir",
-                   files / out, "--count", 12, "--json")  # fmt: skip
+        return run(
+            "propose",
+            files / "fixed.nii.gz",
+            files / "moving.nii.gz",
+            "--fixed-mask",
+            files / "mask.nii.gz",
+            "--field",
+            files / "far.nii.gz",
+            "--out-dir",
+            files / out,
+            "--count",
+            12,
+            "--json",
+        )
 
     result = propose(30.0, "far")
     assert result.exit_code == 0, result.output
@@ -232,25 +289,51 @@ def test_matches_outside_the_follow_up_have_no_weight(files: Path) -> None:
 
 def test_blind_proposal_has_labels_without_positions(files: Path) -> None:
     out = files / "blind"
-    result = run("propose", files / "fixed.nii.gz", "--fixed-mask", files / "mask.nii.gz",
-                 "--blind", "--count", 8, "--out-dir", out)  # fmt: skip
+    result = run(
+        "propose",
+        files / "fixed.nii.gz",
+        "--fixed-mask",
+        files / "mask.nii.gz",
+        "--blind",
+        "--count",
+        8,
+        "--out-dir",
+        out,
+    )
     assert result.exit_code == 0, result.output
     (fixed,), (moving,) = (read_markups(out / f"{n}.mrk.json") for n in ("fixed", "moving"))
     assert len(fixed.points) == 8
     assert moving.unset == fixed.labels
     assert not (out / "proposal.csv").exists()
-    zero = run("propose", files / "fixed.nii.gz", "--fixed-mask", files / "mask.nii.gz", "--blind",
-               "--count", 0, "--out-dir", files / "x")  # fmt: skip
+    zero = run(
+        "propose",
+        files / "fixed.nii.gz",
+        "--fixed-mask",
+        files / "mask.nii.gz",
+        "--blind",
+        "--count",
+        0,
+        "--out-dir",
+        files / "x",
+    )
     assert zero.exit_code == 2
     assert "found 0" in zero.stderr
     refused(
         "missing_input",
-        run("propose", files / "fixed.nii.gz", "--fixed-mask", files / "mask.nii.gz",
-            "--out-dir", files / "x"),
-    )  # fmt: skip
+        run("propose", files / "fixed.nii.gz", "--fixed-mask", files / "mask.nii.gz", "--out-dir", files / "x"),
+    )
     refused(
         "too_few_points",
-        run("propose", files / "fixed.nii.gz", "--fixed-mask", files / "mask.nii.gz",
-            "--blind", "--count", 9000, "--out-dir", files / "x"),
-    )  # fmt: skip
+        run(
+            "propose",
+            files / "fixed.nii.gz",
+            "--fixed-mask",
+            files / "mask.nii.gz",
+            "--blind",
+            "--count",
+            9000,
+            "--out-dir",
+            files / "x",
+        ),
+    )
     assert not (files / "x").exists()

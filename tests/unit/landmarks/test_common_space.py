@@ -65,9 +65,7 @@ def test_native_landmarks_snap_to_the_voxels_of_the_native_scan() -> None:
     rng = np.random.default_rng(0)
     fixed = rng.uniform(4, 12, size=(8, 3))
     moving = rigid.apply(fixed + rng.normal(size=(8, 3)))
-    result = evaluate_tre(
-        PointPairs(fixed, moving), field=field(grid, (1.0, 0.5, 0.2)), rigid=rigid, snap=native
-    )
+    result = evaluate_tre(PointPairs(fixed, moving), field=field(grid, (1.0, 0.5, 0.2)), rigid=rigid, snap=native)
     carried = rigid.apply(fixed + np.array([1.0, 0.5, 0.2]))
     assert native.contains(carried).all()
     expected = [nearest_centre(point, native) - moving[i] for i, point in enumerate(carried)]
@@ -79,9 +77,11 @@ def test_margin_around_a_volume_is_in_millimetres() -> None:
     grid = Grid((10, 10, 10), (0.5, 1.0, 3.0), (0.0, 0.0, 0.0))
     fixed = np.array([[2.0, 5.0, 10.0]])
     for moving, inside in (
-        ([2.0, 5.0, 128.0], True), ([2.0, 5.0, 129.0], False),
-        ([-100.0, 5.0, 10.0], True), ([-101.0, 5.0, 10.0], False),
-    ):  # fmt: skip
+        ([2.0, 5.0, 128.0], True),
+        ([2.0, 5.0, 129.0], False),
+        ([-100.0, 5.0, 10.0], True),
+        ([-101.0, 5.0, 10.0], False),
+    ):
         pairs = PointPairs(fixed, np.array([moving]))
         if inside:
             check_landmarks(pairs, [grid], file=None)
@@ -95,9 +95,12 @@ def test_origins_are_counted_and_seeds_are_the_methods_own() -> None:
     origin = ("manual", "corrected:corrfield", "predicted:divroc", "", "corrected:CorrField")
     pairs = PointPairs(np.zeros((5, 3)), np.zeros((5, 3)), origin=origin)
     assert origins(pairs) == {
-        "corrected:CorrField": 1, "corrected:corrfield": 1, "manual": 1, "predicted:divroc": 1,
+        "corrected:CorrField": 1,
+        "corrected:corrfield": 1,
+        "manual": 1,
+        "predicted:divroc": 1,
         "unknown": 1,
-    }  # fmt: skip
+    }
     assert count_seeded(pairs, "corrfield") == count_seeded(pairs, "CorrField") == 2
     assert count_seeded(pairs, "divroc") == 1
     assert count_seeded(pairs, "corr") == 0
@@ -112,9 +115,7 @@ def test_seeded_landmarks_are_in_the_figures_and_the_table() -> None:
     fixed = np.full((2, 3), 4.0)
     pairs = PointPairs(fixed, fixed, origin=("predicted:divroc", "manual"))
     # The rigid step makes new landmarks of them; the origin goes with it.
-    result = evaluate_tre(
-        pairs, field=field(grid, (0.0, 0.0, 0.0)), rigid=RigidTransform.identity(), method="divroc"
-    )
+    result = evaluate_tre(pairs, field=field(grid, (0.0, 0.0, 0.0)), rigid=RigidTransform.identity(), method="divroc")
     figures = result.figures()
     assert figures["seeded_landmarks"] == 1
     assert figures["landmark_origins"] == {"manual": 1, "predicted:divroc": 1}
@@ -153,9 +154,7 @@ def test_in_mask_is_the_nearest_voxels_value() -> None:
         (MASK_GRID.world_to_voxel(in_block()), "voxel indices"),
     ],
 )
-def test_frames_that_stay_in_the_volume_are_told_by_the_mask(
-    points: np.ndarray, words: str
-) -> None:
+def test_frames_that_stay_in_the_volume_are_told_by_the_mask(points: np.ndarray, words: str) -> None:
     nothing = field(MASK_GRID, (0.0, 0.0, 0.0))
     evaluate_tre(PointPairs(points, points), field=nothing)
     with pytest.raises(BadInputError, match=words) as caught:

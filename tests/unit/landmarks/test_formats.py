@@ -13,8 +13,7 @@ from lcsd.landmarks.formats import Given, Grids, format_of, read_landmarks, writ
 from tests.grids import GRIDS
 
 PAIR_HEADER = "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z"
-PER_SCAN = {"fcsv": ".fcsv", "dirlab": ".txt", "learn2reg": ".csv", "slicer": ".mrk.json",
-            "generic": ".dat"}  # fmt: skip
+PER_SCAN = {"fcsv": ".fcsv", "dirlab": ".txt", "learn2reg": ".csv", "slicer": ".mrk.json", "generic": ".dat"}
 
 
 def pairs_in(grid: Grid, count: int = 7) -> PointPairs:
@@ -52,9 +51,7 @@ def test_two_files_round_trip(tmp_path: Path, name: str, form: str) -> None:
 @pytest.mark.parametrize("name", GRIDS)
 @pytest.mark.parametrize("frame", ["lps", "ras", "voxel"])
 @pytest.mark.parametrize("axes", ["xyz", "zyx"])
-def test_one_table_of_both_scans_round_trips(
-    tmp_path: Path, name: str, frame: str, axes: str
-) -> None:
+def test_one_table_of_both_scans_round_trips(tmp_path: Path, name: str, frame: str, axes: str) -> None:
     grids, file = Grids(GRIDS[name], GRIDS["anisotropic"]), tmp_path / "p.txt"
     given = Given(frame, 1 if frame == "voxel" else None, axes)  # type: ignore[arg-type]
     pairs = pairs_in(GRIDS["lps"])
@@ -135,8 +132,9 @@ def test_slicer_frames_units_and_statuses(tmp_path: Path) -> None:
             {"id": "8", "label": "b", "position": [1000, 0, 3]},
             {"id": "7", "label": "c", "position": [1, 2, 3]},
         ],
-        coordinateSystem="LPS", coordinateUnits=["um", "UCUM", "micrometer"],
-    )  # fmt: skip
+        coordinateSystem="LPS",
+        coordinateUnits=["um", "UCUM", "micrometer"],
+    )
     read = read_landmarks([write_markup(tmp_path / "p.mrk.json", fixed, moving)], "slicer")
     assert read.pairs.ids == ("b", "a")
     np.testing.assert_allclose(read.pairs.fixed, [[-1, -2, 3], [-4, -5, 6]])

@@ -9,9 +9,7 @@ from lcsd.landmarks.lists import Paired
 from lcsd.landmarks.origin import mark_origins, predicted
 
 FIXED = np.arange(15.0).reshape(5, 3)
-PROPOSED = PointPairs(
-    FIXED, FIXED, ids=tuple("12345"), origin=(predicted("corrfield"),) * 4 + ("manual",)
-)
+PROPOSED = PointPairs(FIXED, FIXED, ids=tuple("12345"), origin=(predicted("corrfield"),) * 4 + ("manual",))
 
 
 def test_moved_reviewed_untouched_new_and_deleted() -> None:
@@ -23,14 +21,20 @@ def test_moved_reviewed_untouched_new_and_deleted() -> None:
     read = Paired(
         PointPairs(
             np.vstack([fixed, [[9.0, 9, 9]]])[[0, 1, 2, 3, 4, 5]],
-            np.vstack([moving, [[9.0, 9, 9]]]), ids=("1", "2", "3", "4", "5", "new"),
+            np.vstack([moving, [[9.0, 9, 9]]]),
+            ids=("1", "2", "3", "4", "5", "new"),
         ),
-        ("", "", "", "Reviewed by A", "", ""), (),
-    )  # fmt: skip
+        ("", "", "", "Reviewed by A", "", ""),
+        (),
+    )
     assert mark_origins(read, PROPOSED, moved_mm=0.05).origin == (
-        "corrected:corrfield", "corrected:corrfield", "predicted:corrfield",
-        "corrected:corrfield", "manual", "manual",
-    )  # fmt: skip
+        "corrected:corrfield",
+        "corrected:corrfield",
+        "predicted:corrfield",
+        "corrected:corrfield",
+        "manual",
+        "manual",
+    )
     fewer = Paired(PointPairs(FIXED[2:3], FIXED[2:3], ids=("3",)), ("",), ())
     assert mark_origins(fewer, PROPOSED, moved_mm=0.05).origin == ("predicted:corrfield",)
 

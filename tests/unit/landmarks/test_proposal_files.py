@@ -15,9 +15,7 @@ FOUND = Proposal(PointPairs(POINTS, POINTS + 1, ids=("1", "2")), np.array([0.5, 
 NAMES = ("fixed a", "moving b")
 
 
-def test_a_failure_leaves_no_half_of_a_proposal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_leaves_no_half_of_a_proposal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise WorkError("disk full", code="cannot_write")
 

@@ -72,18 +72,14 @@ def pair(request: pytest.FixtureRequest) -> tuple[Image, Image, Image, Displacem
     return scans(grid_like(request.param))
 
 
-def test_doubt_follows_the_true_error(
-    pair: tuple[Image, Image, Image, DisplacementField],
-) -> None:
+def test_doubt_follows_the_true_error(pair: tuple[Image, Image, Image, DisplacementField]) -> None:
     fixed, moving, lungs, exact = pair
     where = exact.grid.voxel_to_world(np.argwhere(np.ones(exact.grid.shape))[:, ::-1].astype(float))
     # A prediction that is right in one lung and ever more wrong in the other.
     wrong = np.clip(where[:, 0] - CENTRE[0], 0, None) / 10
     vectors = exact.vectors + (wrong[:, None] * [0.0, 1.0, 0.0]).reshape(exact.vectors.shape)
     guess = DisplacementField(vectors.astype(np.float32), exact.grid)
-    found = propose_landmarks(
-        fixed, moving, lungs, guess, method="guess", settings=SETTINGS, corrfield=NEAR
-    )
+    found = propose_landmarks(fixed, moving, lungs, guess, method="guess", settings=SETTINGS, corrfield=NEAR)
     pairs = found.pairs
     error = np.linalg.norm(pairs.moving - pairs.fixed - stretch(pairs.fixed), axis=1)
     assert error.max() > 5.0
@@ -96,52 +92,42 @@ def test_doubt_follows_the_true_error(
     assert pairs.origin == ("predicted:guess",) * 40
 
 
-def test_doubt_has_the_length_of_a_known_mistake(
-    pair: tuple[Image, Image, Image, DisplacementField],
-) -> None:
+def test_doubt_has_the_length_of_a_known_mistake(pair: tuple[Image, Image, Image, DisplacementField]) -> None:
     fixed, moving, lungs, exact = pair
     points = distinctive_points(fixed, lungs, settings=SETTINGS, corrfield=NEAR)
     right = doubts(fixed, moving, exact, points, settings=SETTINGS)
-    shifted = DisplacementField(
-        (exact.vectors + np.array([0, 0, 6.0])).astype(np.float32), exact.grid
-    )
+    shifted = DisplacementField((exact.vectors + np.array([0, 0, 6.0])).astype(np.float32), exact.grid)
     wrong = doubts(fixed, moving, shifted, points, settings=SETTINGS)
     assert np.median(right) < 1.5
     assert np.median(wrong) == pytest.approx(6.0, abs=2.0)
 
 
-def test_points_lie_in_the_lung_and_are_distinctive(
-    pair: tuple[Image, Image, Image, DisplacementField],
-) -> None:
+def test_points_lie_in_the_lung_and_are_distinctive(pair: tuple[Image, Image, Image, DisplacementField]) -> None:
     fixed, _, lungs, _ = pair
     points = distinctive_points(fixed, lungs, settings=SETTINGS, corrfield=NEAR)
     voxels = fixed.grid.world_to_voxel(points)
     np.testing.assert_allclose(voxels, np.rint(voxels), atol=1e-6)
     i, j, k = np.rint(voxels).astype(int).T
     assert lungs.array[k, j, i].all()
-    scores = keypoint_scores(
-        fixed.array.astype(np.float32), lungs.array, sigma=NEAR.sigma, erosion=NEAR.erosion
-    )
+    scores = keypoint_scores(fixed.array.astype(np.float32), lungs.array, sigma=NEAR.sigma, erosion=NEAR.erosion)
     assert scores[k[0], j[0], i[0]] == scores.max()
     assert (np.diff(scores[k, j, i]) <= 0).all()
     spread = np.std(fixed.array[lungs.array])
-    around = [fixed.array[c - 1 : c + 2, b - 1 : b + 2, a - 1 : a + 2].std()
-              for a, b, c in zip(i, j, k, strict=True)]  # fmt: skip
+    around = [fixed.array[c - 1 : c + 2, b - 1 : b + 2, a - 1 : a + 2].std() for a, b, c in zip(i, j, k, strict=True)]
     assert np.median(around) > 0.5 * spread
 
 
-def test_what_does_not_fit_is_refused(
-    pair: tuple[Image, Image, Image, DisplacementField],
-) -> None:
+def test_what_does_not_fit_is_refused(pair: tuple[Image, Image, Image, DisplacementField]) -> None:
     fixed, moving, lungs, exact = pair
     other = Image(moving.array[1:], replace(moving.grid, size=(80, 46, 45)))
     for call, code in (
-        (lambda: propose_landmarks(fixed, other, lungs, exact, method="x", settings=SETTINGS,
-                                   corrfield=NEAR), "grid_mismatch"),
-        (lambda: distinctive_points(fixed, lungs, settings=LandmarksSettings(count=10_000)),
-         "too_few_points"),
+        (
+            lambda: propose_landmarks(fixed, other, lungs, exact, method="x", settings=SETTINGS, corrfield=NEAR),
+            "grid_mismatch",
+        ),
+        (lambda: distinctive_points(fixed, lungs, settings=LandmarksSettings(count=10_000)), "too_few_points"),
         (lambda: distinctive_points(fixed, Image(lungs.array & False, fixed.grid)), "empty_mask"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(BadInputError) as caught:
             call()
         assert caught.value.code == code, caught.value.message

@@ -80,11 +80,7 @@ def test_touching_lungs_come_apart(chest: dict[str, Image]) -> None:
     grid = chest["hu"].grid
     bridge = np.indices(grid.shape)
     middle = np.rint(grid.world_to_voxel(CENTRE + np.array([0, -25, 0]))).astype(int)
-    bridge = (
-        (abs(bridge[2] - middle[0]) < 11)
-        & (abs(bridge[1] - middle[1]) < 2)
-        & (abs(bridge[0] - middle[2]) < 6)
-    )
+    bridge = (abs(bridge[2] - middle[0]) < 11) & (abs(bridge[1] - middle[1]) < 2) & (abs(bridge[0] - middle[2]) < 6)
     hu = np.where(bridge, np.int16(-850), chest["hu"].array)
     assert segment_lungs(Image(hu, grid)).count == 2
 
@@ -123,9 +119,7 @@ def test_command(chest: dict[str, Image], tmp_path: Path) -> None:
     printed = json.loads(result.stdout)
     assert printed["volume_ml"] == pytest.approx(mask.array.sum() * 27e-3, rel=1e-3)
     again = tmp_path / "again.nii.gz"
-    CliRunner().invoke(
-        main, ["lungs", str(tmp_path / "ct.nii.gz"), str(again), "--given", str(out)]
-    )
+    CliRunner().invoke(main, ["lungs", str(tmp_path / "ct.nii.gz"), str(again), "--given", str(out)])
     assert again.read_bytes() == out.read_bytes()
 
 
@@ -147,6 +141,4 @@ def test_mask_follows_a_moved_scan(chest: dict[str, Image]) -> None:
     two = segment_lungs(Image(chest["hu"].array, moved)).mask
     assert (one.array == two.array).all()
     shift = RigidTransform(np.eye(3), np.subtract(moved.origin, one.grid.origin))
-    assert (
-        resample(two, one.grid, transform=shift, nearest=True).array == one.array
-    ).mean() > 0.999
+    assert (resample(two, one.grid, transform=shift, nearest=True).array == one.array).mean() > 0.999

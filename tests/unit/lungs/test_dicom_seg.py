@@ -72,15 +72,24 @@ def made(
 def seg(slices: list[pydicom.Dataset], pixels: np.ndarray, kind: str = "BINARY") -> pydicom.Dataset:
     descriptions = [
         highdicom.seg.SegmentDescription(
-            number, label, TISSUE, code, "AUTOMATIC",
-            highdicom.AlgorithmIdentificationSequence("t", TISSUE, "1"),
+            number, label, TISSUE, code, "AUTOMATIC", highdicom.AlgorithmIdentificationSequence("t", TISSUE, "1")
         )
         for number, (label, code) in enumerate(SEGMENTS, start=1)
-    ]  # fmt: skip
+    ]
     return highdicom.seg.Segmentation(
-        slices, pixels if kind == "BINARY" else pixels.astype(float), kind, descriptions,
-        generate_uid(), 5, generate_uid(), 1, "ACME", "m", "1", "0",
-    )  # fmt: skip
+        slices,
+        pixels if kind == "BINARY" else pixels.astype(float),
+        kind,
+        descriptions,
+        generate_uid(),
+        5,
+        generate_uid(),
+        1,
+        "ACME",
+        "m",
+        "1",
+        "0",
+    )
 
 
 def saved(data: pydicom.Dataset, path: Path) -> Path:
@@ -162,9 +171,7 @@ def test_other_grid_is_resampled_by_position(tmp_path: Path) -> None:
         tuple(grid.voxel_to_world(np.array([0.0, grid.size[1] - 1, 0.0]))),
         tuple((grid.matrix * [1, -1, 1]).ravel()),
     )
-    mask = placed_mask(
-        read_lobes(saved(data, tmp_path / "seg.dcm")).mask, turned, file=tmp_path / "seg.dcm"
-    )
+    mask = placed_mask(read_lobes(saved(data, tmp_path / "seg.dcm")).mask, turned, file=tmp_path / "seg.dcm")
     assert (mask.array == truth[:, ::-1]).all()
 
 

@@ -56,16 +56,12 @@ def test_stages_are_shown_with_state_settings_and_time(build: Build) -> None:
     lines = result.stdout.splitlines()
     assert len(lines) == 12
     assert lines[1].split()[:2] == ["convert", "done"]
-    shown = {
-        row["stage"]: row for row in json.loads(run("b", "--config", "my.yaml", "--json").stdout)
-    }
+    shown = {row["stage"]: row for row in json.loads(run("b", "--config", "my.yaml", "--json").stdout)}
     first = shown["evaluate divroc"]["settings"]
     assert first == shown["evaluate corrfield"]["settings"] != shown["gates"]["settings"]
     assert len(first) == 12
     assert shown["convert"]["seconds"] >= 0
-    assert set(shown["convert"]["outputs"]) == {
-        f"cases/b/scans/{scan}.nii.gz" for scan in ("fixed", "moving")
-    }
+    assert set(shown["convert"]["outputs"]) == {f"cases/b/scans/{scan}.nii.gz" for scan in ("fixed", "moving")}
 
 
 def test_missing_files_and_reasons_are_shown(build: Build) -> None:
@@ -89,19 +85,29 @@ def test_why_is_said_in_words_and_as_json(build: Build) -> None:
     assert [row["stage"] for row in rows if row["runs"]] == ["gates"]
 
 
-def test_from_calls_snakemake_for_what_follows_alone(
-    build: Build, called: list[list[str]], tmp_path: Path
-) -> None:
+def test_from_calls_snakemake_for_what_follows_alone(build: Build, called: list[list[str]], tmp_path: Path) -> None:
     (tmp_path / "workflow" / "profiles" / "workstation").mkdir(parents=True)
     result = run("b", "--config", "my.yaml", "--from", "cloud", "--dry-run", "--", "--cores", "4")
     assert result.exit_code == 0, result.output
     (words,) = called
     case = f"{build.results}/cases/b"
     assert words == [
-        sys.executable, "-m", "snakemake", "--cores", "4", "--profile",
-        "workflow/profiles/workstation", "--configfile", "my.yaml", "--dry-run", "--forcerun",
-        "cloud", "--", f"{case}/clouds/fixed_keypoints.npz", f"{case}/evaluation/divroc.json",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--cores",
+        "4",
+        "--profile",
+        "workflow/profiles/workstation",
+        "--configfile",
+        "my.yaml",
+        "--dry-run",
+        "--forcerun",
+        "cloud",
+        "--",
+        f"{case}/clouds/fixed_keypoints.npz",
+        f"{case}/evaluation/divroc.json",
+    ]
     assert "--forcerun cloud -- " in result.stderr
 
 
@@ -109,15 +115,12 @@ def test_from_knows_profile_and_overridden_keys(
     build: Build, called: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine").mkdir()
-    run("a", "--manifest", build.manifest, "--results", "my results; ls", "--from", "gates",
-        "--profile", "mine")  # fmt: skip
+    run("a", "--manifest", build.manifest, "--results", "my results; ls", "--from", "gates", "--profile", "mine")
     monkeypatch.setenv("SNAKEMAKE_PROFILE", "slurm")
     run("a", "--config", "my.yaml", "--from", "gates")
     given, environment = called
     at = given.index("--config")
-    assert given[at : at + 3] == [
-        "--config", f'manifest="{build.manifest}"', 'results="my results; ls"',
-    ]  # fmt: skip
+    assert given[at : at + 3] == ["--config", f'manifest="{build.manifest}"', 'results="my results; ls"']
     assert given[3:5] == ["--profile", "mine"]
     assert given[-1] == "my results; ls/cases/a/vessels/gates.json"
     assert "--profile" not in environment

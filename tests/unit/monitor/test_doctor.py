@@ -90,10 +90,8 @@ def test_requirements_are_those_of_the_package() -> None:
     assert "pytest" not in doctor._requirements()
 
 
-def test_a_gpu_that_is_asked_for_must_be_there(
-    manifest: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import torch  # noqa: PLC0415
+def test_a_gpu_that_is_asked_for_must_be_there(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     found = findings(configured(manifest, workflow={"device": "cuda"}))["GPU"]
@@ -118,9 +116,8 @@ NO_CONFIGURATION = "echo 'fatal: Could not establish a configuration source' >&2
     ],
 )
 def test_slurm_needs_a_controller_and_the_plugin_of_snakemake(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-    ping: str, plugin: bool, state: str, said: str,
-) -> None:  # fmt: skip
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ping: str, plugin: bool, state: str, said: str
+) -> None:
     for name, text in (("sbatch", ""), ("scontrol", ping)):
         program = tmp_path / name
         program.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
@@ -154,9 +151,7 @@ def test_external_program_of_deeds(manifest: Path) -> None:
     assert (found.state, found.found.endswith("no-such-program")) == ("missing", True)
 
 
-def test_disk_is_held_against_the_number_of_cases(
-    manifest: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_disk_is_held_against_the_number_of_cases(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = 2 * doctor.CASE_GB * 1e9
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     assert findings(configured(manifest))["disk"].state == "good"

@@ -43,9 +43,7 @@ def test_marks_are_read_as_paths_inside_the_results(results: Path, tmp_path: Pat
     mark(tmp_path, "results/cases/a/in_parts", most=8)
     (tmp_path / ".snakemake" / "incomplete" / "no base64!").write_text("")
     found = look(results, tmp_path)
-    assert found.marked == {
-        "cases/a/x.json", "cases/b/y.npz", long.removeprefix("results/"), "cases/a/in_parts",
-    }  # fmt: skip
+    assert found.marked == {"cases/a/x.json", "cases/b/y.npz", long.removeprefix("results/"), "cases/a/in_parts"}
     assert (found.state, found.folder) == ("idle", tmp_path)
 
 
@@ -56,9 +54,7 @@ def test_marks_are_found_through_a_link(results: Path, tmp_path: Path) -> None:
     assert look(tmp_path / "linked", tmp_path).marked == {"cases/a/x.json"}
 
 
-def test_the_nearest_folder_above_is_taken(
-    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_nearest_folder_above_is_taken(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)

@@ -19,10 +19,7 @@ def job(stage: str, number: int = 0) -> Job:
 
 def spans(stage: str, *times: tuple[float, float]) -> dict[Job, Span]:
     """Jobs of a stage that began and ended then, seconds after a moment."""
-    return {
-        job(stage, number): Span(ANY + begin, ANY + end, end - begin)
-        for number, (begin, end) in enumerate(times)
-    }
+    return {job(stage, number): Span(ANY + begin, ANY + end, end - begin) for number, (begin, end) in enumerate(times)}
 
 
 def test_two_jobs_at_once_take_half_the_time() -> None:
@@ -92,8 +89,7 @@ def test_times_of_a_job_are_those_of_its_commands_together(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", "{", '{\n  "wall_s": 1.0\n}', '{\n  "date": "soon",\n  "wall_s": 1.0\n}', "\0" * 99],
+    "text", ["", "{", '{\n  "wall_s": 1.0\n}', '{\n  "date": "soon",\n  "wall_s": 1.0\n}', "\0" * 99]
 )
 def test_what_is_no_provenance_says_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "cases").mkdir()

@@ -35,11 +35,8 @@ def build(tmp_path: Path) -> Build:
     took(tmp_path / "results" / "cases" / "b" / "scans" / "fixed.provenance.json", 2.5)
     folder = tmp_path / "results" / "cases" / "a"
     error = BadInputError("the mask is empty", code="empty_mask", remedy="look at the scan")
-    rejections.reject(
-        folder / "rejected.json", stage="lungs", target=folder / "lungs" / "x", error=error
-    )
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(
-        {"manifest": build.manifest, "results": build.results}))  # fmt: skip
+    rejections.reject(folder / "rejected.json", stage="lungs", target=folder / "lungs" / "x", error=error)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"manifest": build.manifest, "results": build.results}))
     return build
 
 
@@ -118,15 +115,11 @@ def test_json_holds_everything_on_one_line(build: Build, tmp_path: Path) -> None
     assert content["finished"] == 1
 
 
-def test_without_a_configuration_the_cases_that_are_there_count(
-    build: Build, tmp_path: Path
-) -> None:
+def test_without_a_configuration_the_cases_that_are_there_count(build: Build, tmp_path: Path) -> None:
     result = run(build.results, "--json")
     content = json.loads(result.stdout)
     assert (content["cases"], content["finished"]) == (2, 1)
-    assert next(row for row in content["stages"] if row["stage"] == "evaluate")["counts"][
-        "done"
-    ] == 2  # fmt: skip
+    assert next(row for row in content["stages"] if row["stage"] == "evaluate")["counts"]["done"] == 2
     manifest = tmp_path / "results" / "cohort" / "pairs.tsv"
     manifest.parent.mkdir()
     os.link(build.manifest, manifest)
@@ -141,9 +134,7 @@ def test_a_selection_before_its_end(tmp_path: Path) -> None:
     screening.parent.mkdir(parents=True)
     found = status(results, build)
     assert line(found).startswith("cases not selected yet")
-    assert [(row.stage, row.counts["waiting"]) for row in found.stages] == [
-        ("screen", 1), ("select", 1),
-    ]  # fmt: skip
+    assert [(row.stage, row.counts["waiting"]) for row in found.stages] == [("screen", 1), ("select", 1)]
     screening.write_text("{}")
     assert status(results, build).stages[0].counts["done"] == 1
     error = BadInputError("a slice is missing", code="missing_slices")
@@ -181,15 +172,11 @@ def test_a_watch_prints_a_line_each_time_and_ends_with_the_build(
     assert waits == [7.0]
 
 
-def test_a_watch_ends_with_a_build_that_failed(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_watch_ends_with_a_build_that_failed(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its cases go on waiting; before the build has begun, the watch waits for it."""
     states = iter(["idle", "running", "idle", "running"])
     monkeypatch.setattr(cli.time, "sleep", lambda _: None)
-    monkeypatch.setattr(
-        "lcsd.monitor.states.look", lambda *_: Engine(next(states), tmp_path, frozenset())
-    )
+    monkeypatch.setattr("lcsd.monitor.states.look", lambda *_: Engine(next(states), tmp_path, frozenset()))
     result = run("--config", tmp_path / "config.yaml", "--watch")
     assert len(result.stdout.splitlines()) == 3
 
@@ -209,9 +196,7 @@ def test_a_watch_ends_with_a_build_however_it_ends(
     clock = SimpleNamespace(sleep=lambda _: None, monotonic=lambda: next(seconds))
     monkeypatch.setattr(cli, "time", clock)
     left = iter(states)
-    monkeypatch.setattr(
-        "lcsd.monitor.states.look", lambda *_: Engine(next(left), tmp_path, frozenset())
-    )
+    monkeypatch.setattr("lcsd.monitor.states.look", lambda *_: Engine(next(left), tmp_path, frozenset()))
     result = run("--config", tmp_path / "config.yaml", "--watch")
     assert result.exit_code == 0, result.output
     assert len(result.stdout.splitlines()) == looks
@@ -223,9 +208,7 @@ def test_a_build_is_watched_before_its_first_job(build: Build, tmp_path: Path) -
     assert (found["cases"], found["finished"]) == (3, 0)
 
 
-def test_ctrl_c_ends_a_watch_well(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_ends_a_watch_well(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_: float) -> None:
         raise KeyboardInterrupt
 
@@ -249,8 +232,13 @@ def test_bad_calls_are_one_line(build: Build, tmp_path: Path) -> None:
 
 def test_durations_have_the_unit_that_fits() -> None:
     assert [hours(seconds) for seconds in (0, 119, 120, 7199, 7200, 36000)] == [
-        "0 s", "119 s", "2 min", "120 min", "2.0 h", "10.0 h",
-    ]  # fmt: skip
+        "0 s",
+        "119 s",
+        "2 min",
+        "120 min",
+        "2.0 h",
+        "10.0 h",
+    ]
 
 
 def test_nothing_heavy_is_loaded() -> None:

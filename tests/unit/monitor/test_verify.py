@@ -150,9 +150,7 @@ def test_files_given_from_another_build_are_not_outdated(made: Path, tmp_path: P
     assert set(kinds(folder).values()) == {"outdated"}
 
 
-def test_what_snakemake_removed_of_a_case_set_aside_is_not_missing(
-    made: Path, tmp_path: Path
-) -> None:
+def test_what_snakemake_removed_of_a_case_set_aside_is_not_missing(made: Path, tmp_path: Path) -> None:
     folder = copied(made, tmp_path / "results")
     case = folder / "cases" / "a1"
     (case / "vessels" / "fixed.nii.gz").unlink()
@@ -303,9 +301,7 @@ def test_a_release_takes_no_manifest(made: Path) -> None:
 
 def test_files_that_a_build_just_writes_are_left_out(made: Path, tmp_path: Path) -> None:
     name = ".0123456789ab.tmp.fixed.nii.gz"
-    for source, expected in (
-        (made, {}), (made / "release", {f"images/{name}": "extra"})
-    ):  # fmt: skip
+    for source, expected in ((made, {}), (made / "release", {f"images/{name}": "extra"})):
         folder = copied(source, tmp_path / source.name)
         (folder / "images").mkdir(exist_ok=True)
         place = folder / "images" if expected else folder / "cases" / "a1" / "images"
@@ -338,9 +334,11 @@ def test_what_is_neither_release_nor_build_is_bad_input(tmp_path: Path) -> None:
     (empty / "cases" / "a1").mkdir(parents=True)
     file.write_text("x")
     for folder, reason in (
-        (tmp_path / "none", "missing_folder"), (tmp_path, "not_verifiable"),
-        (empty, "not_verifiable"), (file, "not_a_folder"),
-    ):  # fmt: skip
+        (tmp_path / "none", "missing_folder"),
+        (tmp_path, "not_verifiable"),
+        (empty, "not_verifiable"),
+        (file, "not_a_folder"),
+    ):
         code, _, error = run(str(folder))
         assert code == 2
         assert reason in error

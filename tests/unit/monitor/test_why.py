@@ -67,9 +67,7 @@ def test_a_changed_setting_is_named_with_both_values_and_what_follows(build: Bui
     assert found["vessels"] == ["setting vessels.objectness.noise_factor: 11.0 -> 5.0"]
     assert found["keypoints"] == ["cloud runs before"]
     assert list(found) == ["vessels", "gates", "cloud", *DOWN]
-    assert list(runs(changed(build, evaluate={"tps_smoothing": 0.5}))) == [
-        "evaluate corrfield", "evaluate divroc",
-    ]  # fmt: skip
+    assert list(runs(changed(build, evaluate={"tps_smoothing": 0.5}))) == ["evaluate corrfield", "evaluate divroc"]
     for section in ({"report": {"pages": 1}}, {"fetch": {"retries": 9}}):
         assert runs(changed(build, **section)) == {}
 
@@ -77,9 +75,7 @@ def test_a_changed_setting_is_named_with_both_values_and_what_follows(build: Bui
 def test_the_kind_of_cloud_and_the_device_are_settings_of_the_build(build: Build) -> None:
     found = runs(changed(build, workflow={"registration_cloud": "keypoints"}))
     assert list(found) == ["register", "evaluate divroc"]
-    assert found["register"][0] == (
-        "it read cases/b/clouds/fixed_dense.npz, and reads another file now"
-    )
+    assert found["register"][0] == ("it read cases/b/clouds/fixed_dense.npz, and reads another file now")
     found = runs(changed(build, workflow={"device": "cuda"}))
     assert list(found) == ["correspond", "register", "evaluate corrfield", "evaluate divroc"]
     assert found["correspond"] == ["setting workflow.device: cpu -> cuda"]
@@ -90,8 +86,7 @@ def test_another_frame_of_the_landmarks_is_told(build: Build) -> None:
     manifest.write_text(manifest.read_text().replace("native", "common"))
     found = runs(Build.from_config({"manifest": build.manifest, "results": build.results}))
     assert found == {
-        f"evaluate {method}": ["the manifest's landmarks_frame: native -> common"]
-        for method in ("corrfield", "divroc")
+        f"evaluate {method}": ["the manifest's landmarks_frame: native -> common"] for method in ("corrfield", "divroc")
     }
 
 
@@ -112,10 +107,8 @@ def test_settings_that_another_version_had_or_lacked_are_named(build: Build) -> 
 
     edit(build, "clouds/fixed_keypoints.provenance.json", older)
     assert runs(build) == {
-        "keypoints": [
-            "setting keypoints.gone: 7 -> (not there)", "setting keypoints.k: (not there) -> 29",
-        ]
-    }  # fmt: skip
+        "keypoints": ["setting keypoints.gone: 7 -> (not there)", "setting keypoints.k: (not there) -> 29"]
+    }
     assert notes(build) == ["made by lcsd 0.0.9, this is 0.1.0: no run for that"]
 
 
@@ -173,9 +166,7 @@ def test_sources_that_are_away_unmake_nothing(build: Build, tmp_path: Path) -> N
     assert runs(build) == {}
 
 
-def test_another_source_mask_or_landmarks_in_the_manifest_is_named(
-    build: Build, tmp_path: Path
-) -> None:
+def test_another_source_mask_or_landmarks_in_the_manifest_is_named(build: Build, tmp_path: Path) -> None:
     text = Path(build.manifest).read_text()
     for name in ("b_fixed.nii", "b.csv"):
         (tmp_path / f"new_{name}").write_text("new")
@@ -211,9 +202,7 @@ def test_missing_broken_and_cut_off_outputs(build: Build) -> None:
     (root / "images" / "prealign.provenance.json").write_text("{")
     assert any("provenance is missing or broken" in note for note in notes(build))
     now = snapshot(Path(build.results))
-    marked = replace(
-        now, engine=Engine("idle", None, frozenset({"cases/b/registration/points.npz"}))
-    )
+    marked = replace(now, engine=Engine("idle", None, frozenset({"cases/b/registration/points.npz"})))
     found = {job.name: causes for job, causes in why(build, "b", marked).items()}
     assert "cut off" in found["register"][0].text
 
@@ -221,9 +210,7 @@ def test_missing_broken_and_cut_off_outputs(build: Build) -> None:
 def test_a_case_that_was_set_aside_says_why(build: Build) -> None:
     folder = Path(build.results) / "cases" / "a"
     error = BadInputError("the file is empty", code="truncated_file")
-    rejections.reject(
-        folder / "rejected.json", stage="convert", target=folder / "scans" / "x", error=error
-    )
+    rejections.reject(folder / "rejected.json", stage="convert", target=folder / "scans" / "x", error=error)
     found = why(build, "a", snapshot(Path(build.results)))
     (convert, *_) = found.values()
     assert [cause.runs for cause in convert] == [True, False]

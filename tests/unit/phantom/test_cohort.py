@@ -34,9 +34,7 @@ def nifti(tmp_path_factory):
 @pytest.fixture(scope="module")
 def dicom(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dicom")
-    write_manifest(
-        folder, list(write_cases(folder, cases=1, seed=0, size="tiny", file_format="dicom"))
-    )
+    write_manifest(folder, list(write_cases(folder, cases=1, seed=0, size="tiny", file_format="dicom")))
     return folder
 
 
@@ -84,9 +82,14 @@ def test_truth_is_written_for_every_case(nifti, tiny):
         truth = nifti / case_name(0, number) / "truth"
         names = {path.name for path in truth.iterdir()}
         assert names == {
-            "landmarks.csv", "points.csv", "truth.json", "fixed_lungs.nii.gz",
-            "moving_lungs.nii.gz", "fixed_vessels.nii.gz", "moving_vessels.nii.gz",
-        }  # fmt: skip
+            "landmarks.csv",
+            "points.csv",
+            "truth.json",
+            "fixed_lungs.nii.gz",
+            "moving_lungs.nii.gz",
+            "fixed_vessels.nii.gz",
+            "moving_vessels.nii.gz",
+        }
     truth = nifti / case_name(0, 0) / "truth"
     header = (truth / "landmarks.csv").read_text().splitlines()[0]
     assert header == "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z"
@@ -107,9 +110,7 @@ def test_nifti_geometry_is_what_another_reader_sees(nifti, tiny):
         assert (int(image.header["qform_code"]), int(image.header["sform_code"])) == (1, 1)
         corner = np.array([10.0, 20.0, 5.0])
         ras = image.affine @ [*corner, 1.0]
-        np.testing.assert_allclose(
-            ras[:3] * [-1, -1, 1], scan.to_world(corner[None])[0], atol=POSITION_TOLERANCE_MM
-        )
+        np.testing.assert_allclose(ras[:3] * [-1, -1, 1], scan.to_world(corner[None])[0], atol=POSITION_TOLERANCE_MM)
 
 
 def test_same_seed_gives_the_same_bytes(nifti, tmp_path):
@@ -149,13 +150,17 @@ def test_study_has_localizer_and_two_kernels_described_as_in_nlst(dicom, tiny, r
         found[folder.name] = headers
     assert len(uids) == 1
     assert [len(found[n]) for n in ("localizer", "standard", "lung")] == [
-        2, tiny.scan(role).size_xyz[2], tiny.scan(role).size_xyz[2],
-    ]  # fmt: skip
+        2,
+        tiny.scan(role).size_xyz[2],
+        tiny.scan(role).size_xyz[2],
+    ]
     assert "LOCALIZER" in found["localizer"][0].ImageType
     time = "0" if role == "fixed" else "1"
     for name, kind, kernel in (
-        ("localizer", "OPL", "STANDARD"), ("standard", "OPA", "STANDARD"), ("lung", "OPA", "LUNG"),
-    ):  # fmt: skip
+        ("localizer", "OPL", "STANDARD"),
+        ("standard", "OPA", "STANDARD"),
+        ("lung", "OPA", "LUNG"),
+    ):
         parts = found[name][0].SeriesDescription.split(",")
         assert parts[:5] == [time, kind, "GE", "LSQX", kernel]
         assert len(parts) == 11
@@ -215,9 +220,7 @@ def test_bad_options_end_with_2_and_one_line(tmp_path, options, message):
 
 
 def test_command_writes_a_cohort(tmp_path):
-    result = CliRunner().invoke(
-        command, [str(tmp_path), "--cases", "1", "--seed", "3", "--size", "tiny", "--json"]
-    )
+    result = CliRunner().invoke(command, [str(tmp_path), "--cases", "1", "--seed", "3", "--size", "tiny", "--json"])
     assert result.exit_code == 0, result.output
     (row,) = _rows(tmp_path)
     assert row["case"] == case_name(3, 0)

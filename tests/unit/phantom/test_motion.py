@@ -45,9 +45,7 @@ def test_motion_is_largest_at_the_diaphragm_and_small_at_the_spine(full):
 def test_inverse_undoes_transform(full):
     fixed, moving = full.points
     np.testing.assert_allclose(full.inverse(moving), fixed, atol=1e-6)
-    corners = fixed.mean(axis=0) + 190.0 * np.array(
-        [[1, 1, 1], [-1, -1, -1], [1, -1, 1], [-1, 1, -1]]
-    )
+    corners = fixed.mean(axis=0) + 190.0 * np.array([[1, 1, 1], [-1, -1, -1], [1, -1, 1], [-1, 1, -1]])
     np.testing.assert_allclose(full.inverse(full.transform(corners)), corners, atol=1e-5)
 
 
@@ -55,8 +53,7 @@ def test_determinant_is_the_derivative_of_the_transform(tiny):
     points, _ = tiny.landmarks
     step = 1e-4
     columns = [
-        (tiny.transform(points + step * axis) - tiny.transform(points - step * axis)) / (2 * step)
-        for axis in np.eye(3)
+        (tiny.transform(points + step * axis) - tiny.transform(points - step * axis)) / (2 * step) for axis in np.eye(3)
     ]
     numeric = np.linalg.det(np.stack(columns, axis=-1))
     np.testing.assert_allclose(tiny.determinant(points), numeric, rtol=1e-6)

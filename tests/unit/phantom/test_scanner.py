@@ -27,9 +27,7 @@ def test_same_seed_gives_the_same_voxels_whatever_the_threads(tiny, clean):
         for role in ("fixed", "moving"):
             np.testing.assert_array_equal(again.clean_image(role), clean[role])
             first = tiny.acquired(role, clean[role], tiny.kernels[0])
-            np.testing.assert_array_equal(
-                again.acquired(role, clean[role], again.kernels[0]), first
-            )
+            np.testing.assert_array_equal(again.acquired(role, clean[role], again.kernels[0]), first)
     finally:
         numba.set_num_threads(before)
 

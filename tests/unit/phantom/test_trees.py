@@ -17,9 +17,7 @@ def _capsules(count):
     end = start + rng.normal(size=(count, 3)) * 8
     end[0] = start[0]  # a ball
     radii = rng.uniform(0.3, 3.0, (2, count))
-    return trees.Capsules(
-        start, end, radii[0], radii[1], rng.integers(0, 3, count).astype(np.uint8)
-    )
+    return trees.Capsules(start, end, radii[0], radii[1], rng.integers(0, 3, count).astype(np.uint8))
 
 
 def _naive_distance(point, capsules, scan):

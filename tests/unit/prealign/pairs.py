@@ -13,9 +13,7 @@ MOTION = RigidTransform(_rotation((3, -4, 6)), np.array([-300.0, 40.0, 900.0]))
 """The follow-up lies elsewhere in its own frame."""
 
 
-def moved_scan(
-    name: str, spacing: tuple[float, float, float], motion: RigidTransform = MOTION
-) -> dict[str, Image]:
+def moved_scan(name: str, spacing: tuple[float, float, float], motion: RigidTransform = MOTION) -> dict[str, Image]:
     """Return the follow-up on a grid of the given orientation around the moved thorax."""
     there = thorax_grid(spacing, GRIDS[name].matrix)
     middle = motion.apply(CENTRE)

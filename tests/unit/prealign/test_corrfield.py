@@ -22,17 +22,12 @@ VOXEL_MM = 2.0
 CORRFIELD = SMALL.model_copy(update={"method": "corrfield"})
 
 
-@pytest.mark.parametrize(
-    ("name", "spacing"), [("lps", (2.5, 2.5, 2.5)), ("oblique", (2.0, 2.0, 3.0))]
-)
-def test_known_motion_is_recovered(
-    first: dict[str, Image], name: str, spacing: tuple[float, float, float]
-) -> None:
+@pytest.mark.parametrize(("name", "spacing"), [("lps", (2.5, 2.5, 2.5)), ("oblique", (2.0, 2.0, 3.0))])
+def test_known_motion_is_recovered(first: dict[str, Image], name: str, spacing: tuple[float, float, float]) -> None:
     second = moved_scan(name, spacing)
     pair = prealign(
-        first["hu"], second["hu"],
-        fixed_mask=first["lungs"], moving_mask=second["lungs"], settings=CORRFIELD,
-    )  # fmt: skip
+        first["hu"], second["hu"], fixed_mask=first["lungs"], moving_mask=second["lungs"], settings=CORRFIELD
+    )
     assert error_mm(pair.rigid, first) < VOXEL_MM
     assert pair.report["method"] == "corrfield"
     assert pair.report["match_residual_mean_mm"] < 1.5
@@ -46,9 +41,12 @@ def test_scans_that_do_not_match_are_an_error(first: dict[str, Image]) -> None:
     noise = rng.normal(-850, 120, first["hu"].array.shape).astype(np.int16)
     with pytest.raises(WorkError) as caught:
         prealign(
-            first["hu"], Image(noise, first["hu"].grid),
-            fixed_mask=first["lungs"], moving_mask=first["lungs"], settings=CORRFIELD,
-        )  # fmt: skip
+            first["hu"],
+            Image(noise, first["hu"].grid),
+            fixed_mask=first["lungs"],
+            moving_mask=first["lungs"],
+            settings=CORRFIELD,
+        )
     assert caught.value.code == "too_few_matches"
 
 
@@ -107,11 +105,12 @@ def test_real_right_lung(real_data: Path) -> None:
     """Two scans that share no frame: near the best rigid fit of the truth."""
     folder = real_data / "right_lung"
     pair = prealign(
-        read_image(folder / "fixed.nii.gz"), read_image(folder / "moving.nii.gz"),
+        read_image(folder / "fixed.nii.gz"),
+        read_image(folder / "moving.nii.gz"),
         fixed_mask=read_mask(folder / "fixed_mask.nii.gz"),
         moving_mask=read_mask(folder / "moving_mask.nii.gz"),
         settings=PrealignSettings(method="corrfield"),
-    )  # fmt: skip
+    )
     truth = read_point_pairs(folder / "truth.csv")
 
     def mean(rigid: RigidTransform) -> float:

@@ -72,17 +72,15 @@ def stand_in(tmp_path: Path, truth: RigidTransform, first: Image, second: Image)
     ],
 )
 def test_known_matrix_becomes_the_true_motion(
-    tmp_path: Path, motion: RigidTransform, one: str, other: str,
-    spacing: tuple[float, float, float],
-) -> None:  # fmt: skip
+    tmp_path: Path, motion: RigidTransform, one: str, other: str, spacing: tuple[float, float, float]
+) -> None:
     first = scan(thorax_grid(spacing, GRIDS[one].matrix))
     second = moved_scan(other, spacing, motion)
     program = stand_in(tmp_path, motion, first["lungs"], second["lungs"])
     settings = SMALL.model_copy(update={"method": "deeds", "linear_bcv": str(program)})
     pair = prealign(
-        first["hu"], second["hu"],
-        fixed_mask=first["lungs"], moving_mask=second["lungs"], settings=settings, threads=1,
-    )  # fmt: skip
+        first["hu"], second["hu"], fixed_mask=first["lungs"], moving_mask=second["lungs"], settings=settings, threads=1
+    )
     points = CENTRE + np.random.default_rng(0).uniform(-120, 120, (50, 3))
     apart = np.linalg.norm(pair.rigid.apply(points) - motion.apply(points), axis=1)
     assert apart.max() < 1e-6
@@ -154,17 +152,18 @@ def write_case(folder: Path, first: dict[str, Image], second: dict[str, Image]) 
     return ["prealign", f"{folder}/fixed_hu.nii.gz", f"{folder}/moving_hu.nii.gz", *masks, out]
 
 
-def test_command_runs_the_program_with_the_jobs_threads(
-    tmp_path: Path, first: dict[str, Image]
-) -> None:
+def test_command_runs_the_program_with_the_jobs_threads(tmp_path: Path, first: dict[str, Image]) -> None:
     second = moved_scan("ras", (2.5, 2.5, 2.5))
     program = stand_in(tmp_path, MOTION, first["lungs"], second["lungs"])
     text = program.read_text() + "assert os.environ['OMP_NUM_THREADS'] == '2'\n"
     program.write_text(text)
     options = [
-        "--threads=2", "--set=method=deeds", f"--set=linear_bcv={json.dumps(str(program))}",
-        "--set=size=[64,44,50]", "--set=spacing_mm=3.0",
-    ]  # fmt: skip
+        "--threads=2",
+        "--set=method=deeds",
+        f"--set=linear_bcv={json.dumps(str(program))}",
+        "--set=size=[64,44,50]",
+        "--set=spacing_mm=3.0",
+    ]
     result = CliRunner().invoke(main, [*write_case(tmp_path, first, second), *options])
     assert result.exit_code == 0, result.output
     assert error_mm(read_rigid(tmp_path / "out" / "rigid.tfm"), first) < 1e-4  # text of a file
@@ -181,10 +180,12 @@ def test_command_fails_with_one_line_and_sets_a_case_aside_for_its_own_fault(
     if kind == "affine":
         write_program(program, printing(affine))
     options = [
-        f"--rejected={tmp_path}/rejected.json", "--set=method=deeds",
+        f"--rejected={tmp_path}/rejected.json",
+        "--set=method=deeds",
         f"--set=linear_bcv={json.dumps(str(program))}",
-        "--set=size=[64,44,50]", "--set=spacing_mm=3.0",
-    ]  # fmt: skip
+        "--set=size=[64,44,50]",
+        "--set=spacing_mm=3.0",
+    ]
     result = CliRunner().invoke(main, [*write_case(tmp_path, first, first), *options])
     code, reason = {"missing": (2, "missing_program"), "affine": (1, "not_rigid")}[kind]
     assert result.exit_code == code
@@ -203,7 +204,6 @@ def test_the_real_program_finds_a_known_motion(first: dict[str, Image]) -> None:
     second = moved_scan("oblique", (2.0, 2.0, 3.0))
     settings = PrealignSettings(method="deeds", size=(130, 104, 96), spacing_mm=2.0)
     pair = prealign(
-        first["hu"], second["hu"],
-        fixed_mask=first["lungs"], moving_mask=second["lungs"], settings=settings, threads=2,
-    )  # fmt: skip
+        first["hu"], second["hu"], fixed_mask=first["lungs"], moving_mask=second["lungs"], settings=settings, threads=2
+    )
     assert error_mm(pair.rigid, first) < 3.0

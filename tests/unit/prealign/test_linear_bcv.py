@@ -46,9 +46,7 @@ def failure(program: Path, *, limit_s: float = 60) -> WorkError:
     return error
 
 
-def test_matrix_is_transposed_back_and_nothing_is_left(
-    tmp_path: Path, own_temporary_folder: Path
-) -> None:
+def test_matrix_is_transposed_back_and_nothing_is_left(tmp_path: Path, own_temporary_folder: Path) -> None:
     program = write_program(tmp_path / "linearBCV", printing(MATRIX))
     expected = [[0.5, 3, 0, 7.5], [1, 0.25, 2, -40.25], [-2, -1e-5, 1, 4], [0, 0, 0, 1]]
     assert run(program) == pytest.approx(np.array(expected), abs=1e-15)
@@ -71,9 +69,7 @@ def test_threads_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         run(write_program(tmp_path / "linearBCV", body + printing(MATRIX)), threads=threads)
 
 
-def test_program_is_found_on_the_path_or_by_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_program_is_found_on_the_path_or_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = write_program(tmp_path / "linearBCV", "")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     assert find_program("linearBCV") == program
@@ -149,9 +145,7 @@ def test_matrix_that_cannot_be_used(
     assert list(own_temporary_folder.iterdir()) == []
 
 
-def test_time_limit_ends_the_program_and_what_it_started(
-    tmp_path: Path, own_temporary_folder: Path
-) -> None:
+def test_time_limit_ends_the_program_and_what_it_started(tmp_path: Path, own_temporary_folder: Path) -> None:
     pid = tmp_path / "pid"
     body = (
         "import subprocess\n"
@@ -182,8 +176,7 @@ def test_an_interrupted_job_ends_the_program(tmp_path: Path, own_temporary_folde
     """SIGTERM is how a scheduler ends a job; the command turns it into an exit."""
     pid = tmp_path / "pid"
     program = write_program(
-        tmp_path / "linearBCV",
-        f"open({str(pid)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)\n",
+        tmp_path / "linearBCV", f"open({str(pid)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)\n"
     )
     code = (
         "import tempfile, numpy as np\n"

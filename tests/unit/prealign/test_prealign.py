@@ -32,14 +32,9 @@ from tests.unit.prealign.pairs import MOTION, SMALL, error_mm, moved_scan
         ("permuted", (3.0, 2.0, 2.0)),
     ],
 )
-def test_known_motion_is_recovered(
-    first: dict[str, Image], name: str, spacing: tuple[float, float, float]
-) -> None:
+def test_known_motion_is_recovered(first: dict[str, Image], name: str, spacing: tuple[float, float, float]) -> None:
     second = moved_scan(name, spacing)
-    pair = prealign(
-        first["hu"], second["hu"],
-        fixed_mask=first["lungs"], moving_mask=second["lungs"], settings=SMALL,
-    )  # fmt: skip
+    pair = prealign(first["hu"], second["hu"], fixed_mask=first["lungs"], moving_mask=second["lungs"], settings=SMALL)
     assert error_mm(pair.rigid, first) < 0.5
     assert pair.report["rotation_deg"] == pytest.approx(7.7, abs=0.5)
     assert pair.report["dice_aligned"] > max(0.97, pair.report["dice_centred"])
@@ -56,22 +51,15 @@ def test_common_grid_is_centred_on_the_box_of_the_lungs(first: dict[str, Image])
     assert grid.size == (224, 192, 224)
     assert grid.spacing == (1.5, 1.5, 1.5)
     assert (grid.matrix == np.eye(3)).all()
-    points = first["lungs"].grid.voxel_to_world(
-        np.argwhere(first["lungs"].array)[:, ::-1].astype(float)
-    )
+    points = first["lungs"].grid.voxel_to_world(np.argwhere(first["lungs"].array)[:, ::-1].astype(float))
     assert grid.centre == pytest.approx((points.min(axis=0) + points.max(axis=0)) / 2)
     assert grid.contains(points).all()
 
 
 def test_lungs_outside_the_grid_are_counted(first: dict[str, Image]) -> None:
     narrow = SMALL.model_copy(update={"size": (64, 44, 20)})
-    pair = prealign(
-        first["hu"], first["hu"],
-        fixed_mask=first["lungs"], moving_mask=first["lungs"], settings=narrow,
-    )  # fmt: skip
-    points = first["lungs"].grid.voxel_to_world(
-        np.argwhere(first["lungs"].array)[:, ::-1].astype(float)
-    )
+    pair = prealign(first["hu"], first["hu"], fixed_mask=first["lungs"], moving_mask=first["lungs"], settings=narrow)
+    points = first["lungs"].grid.voxel_to_world(np.argwhere(first["lungs"].array)[:, ::-1].astype(float))
     expected = pair.fixed.grid.contains(points).mean()
     assert pair.report["method"] == "blocks"
     assert pair.report["matches_kept"] <= pair.report["matches_tried"]
@@ -105,9 +93,7 @@ def test_correlate_agrees_with_the_definition() -> None:
         own = fixed[z, y, x].astype(float).ravel()
         best, where = -2.0, (0, 0, 0)
         for step in np.ndindex(*(2 * reach + 1,) * 3):
-            z, y, x = (
-                slice(c + s, c + s + 2 * radius + 1) for c, s in zip(block, step, strict=True)
-            )
+            z, y, x = (slice(c + s, c + s + 2 * radius + 1) for c, s in zip(block, step, strict=True))
             other = wide[z, y, x].astype(float).ravel()
             if other.std() > 15:
                 value = float(np.corrcoef(own, other)[0, 1])
@@ -124,9 +110,12 @@ def test_scans_that_do_not_match_are_an_error(first: dict[str, Image]) -> None:
     noise = rng.normal(-850, 120, first["hu"].array.shape).astype(np.int16)
     with pytest.raises(WorkError) as caught:
         prealign(
-            first["hu"], Image(noise, first["hu"].grid),
-            fixed_mask=first["lungs"], moving_mask=first["lungs"], settings=SMALL,
-        )  # fmt: skip
+            first["hu"],
+            Image(noise, first["hu"].grid),
+            fixed_mask=first["lungs"],
+            moving_mask=first["lungs"],
+            settings=SMALL,
+        )
     assert caught.value.code == "too_few_matches"
 
 
@@ -141,9 +130,7 @@ def test_empty_or_foreign_mask_is_refused(first: dict[str, Image]) -> None:
     assert caught.value.code == "grid_mismatch"
 
 
-def test_command_writes_the_contracts_files_for_any_thread_count(
-    first: dict[str, Image], tmp_path: Path
-) -> None:
+def test_command_writes_the_contracts_files_for_any_thread_count(first: dict[str, Image], tmp_path: Path) -> None:
     second = moved_scan("oblique", (2.0, 2.0, 3.0))
     for role, case in (("fixed", first), ("moving", second)):
         write_image(tmp_path / f"{role}.nii.gz", case["hu"], dtype=np.int16)
@@ -153,20 +140,38 @@ def test_command_writes_the_contracts_files_for_any_thread_count(
         out = tmp_path / f"out{threads}"
         subprocess.run(
             [
-                sys.executable, "-c", "from lcsd.cli.main import main; main()", "prealign",
-                str(tmp_path / "fixed.nii.gz"), str(tmp_path / "moving.nii.gz"),
-                "--fixed-mask", str(tmp_path / "fixed_mask.nii.gz"),
-                "--moving-mask", str(tmp_path / "moving_mask.nii.gz"),
-                "--out-dir", str(out), "--threads", str(threads),
-                "--set", "size=[64,44,50]", "--set", "spacing_mm=3.0",
+                sys.executable,
+                "-c",
+                "from lcsd.cli.main import main; main()",
+                "prealign",
+                str(tmp_path / "fixed.nii.gz"),
+                str(tmp_path / "moving.nii.gz"),
+                "--fixed-mask",
+                str(tmp_path / "fixed_mask.nii.gz"),
+                "--moving-mask",
+                str(tmp_path / "moving_mask.nii.gz"),
+                "--out-dir",
+                str(out),
+                "--threads",
+                str(threads),
+                "--set",
+                "size=[64,44,50]",
+                "--set",
+                "spacing_mm=3.0",
             ],
-            check=True, env={**os.environ}, capture_output=True,
-        )  # fmt: skip
+            check=True,
+            env={**os.environ},
+            capture_output=True,
+        )
         names = sorted(p.name for p in out.iterdir() if "provenance" not in p.name)
         assert names == [
-            "fixed.nii.gz", "fixed_mask.nii.gz", "moving.nii.gz", "moving_mask.nii.gz",
-            "prealign.json", "rigid.tfm",
-        ]  # fmt: skip
+            "fixed.nii.gz",
+            "fixed_mask.nii.gz",
+            "moving.nii.gz",
+            "moving_mask.nii.gz",
+            "prealign.json",
+            "rigid.tfm",
+        ]
         outputs.append({name: (out / name).read_bytes() for name in names})
     assert outputs[0] == outputs[1]
     # A landmark of the fixed scan goes through rigid.tfm to its place in the follow-up's LPS.
@@ -186,10 +191,11 @@ def test_real_right_lung(real_data: Path) -> None:
     """Two scans that share no frame: near the best rigid fit of the truth."""
     folder = real_data / "right_lung"
     pair = prealign(
-        read_image(folder / "fixed.nii.gz"), read_image(folder / "moving.nii.gz"),
+        read_image(folder / "fixed.nii.gz"),
+        read_image(folder / "moving.nii.gz"),
         fixed_mask=read_mask(folder / "fixed_mask.nii.gz"),
         moving_mask=read_mask(folder / "moving_mask.nii.gz"),
-    )  # fmt: skip
+    )
     truth = read_point_pairs(folder / "truth.csv")
 
     def mean(rigid: RigidTransform) -> float:

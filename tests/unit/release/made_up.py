@@ -15,15 +15,10 @@ from lcsd.settings.release import ReleaseSettings
 
 SIZE = (24, 20, 22)
 SPACING_MM = 3.0
-RIGID = RigidTransform(
-    np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), np.array([5.0, -7.0, 11.0])
-)
+RIGID = RigidTransform(np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), np.array([5.0, -7.0, 11.0]))
 """A quarter turn about z and a shift: nothing maps to itself."""
 
-UIDS = {
-    ("a1", "fixed"): "1.2.826.0.1.3680043.8.498.100",
-    ("a1", "moving"): "1.2.826.0.1.3680043.8.498.101",
-}
+UIDS = {("a1", "fixed"): "1.2.826.0.1.3680043.8.498.100", ("a1", "moving"): "1.2.826.0.1.3680043.8.498.101"}
 PATIENTS = {"a1": "NLST204816", "b2": "731502", "c3": "PatC-0003", "bad": "PatD-0004"}
 ROLES = {"a1": "train", "b2": "train", "c3": "test", "bad": "train"}
 LANDMARKS = 7
@@ -47,19 +42,30 @@ def source_of(case: str, scan: str) -> str:
 def write_pairs_table(folder: Path, cases: tuple[str, ...]) -> Path:
     """Write the manifest; c3 has landmarks in the follow-up's native frame."""
     columns = (
-        "case", "patient_id", "role", "fixed_source", "moving_source", "fixed_time", "moving_time",
-        "landmarks", "landmarks_frame",
-    )  # fmt: skip
+        "case",
+        "patient_id",
+        "role",
+        "fixed_source",
+        "moving_source",
+        "fixed_time",
+        "moving_time",
+        "landmarks",
+        "landmarks_frame",
+    )
     rows = [
         {
-            "case": case, "patient_id": PATIENTS[case], "role": ROLES[case],
-            "fixed_source": source_of(case, "fixed"), "moving_source": source_of(case, "moving"),
-            "fixed_time": "T0", "moving_time": "T1",
+            "case": case,
+            "patient_id": PATIENTS[case],
+            "role": ROLES[case],
+            "fixed_source": source_of(case, "fixed"),
+            "moving_source": source_of(case, "moving"),
+            "fixed_time": "T0",
+            "moving_time": "T1",
             "landmarks": "marks/c3.csv" if case == "c3" else "",
             "landmarks_frame": "native" if case == "c3" else "",
         }
         for case in cases
-    ]  # fmt: skip
+    ]
     write_table(folder / "pairs.tsv", columns, rows)
     return folder / "pairs.tsv"
 
@@ -68,9 +74,7 @@ def landmarks_of(case: str) -> PointPairs:
     """Return landmarks in common space."""
     rng = np.random.default_rng(5)
     fixed = rng.uniform(0, 50, (LANDMARKS, 3)) + grid_of(case).origin
-    return PointPairs(
-        fixed, fixed + np.array([1.5, -2.0, 3.0]), tuple(f"lm{i}" for i in range(LANDMARKS))
-    )
+    return PointPairs(fixed, fixed + np.array([1.5, -2.0, 3.0]), tuple(f"lm{i}" for i in range(LANDMARKS)))
 
 
 def write_scan(folder: Path, case: str, scan: str) -> None:
@@ -107,10 +111,7 @@ def write_case_files(results: Path, case: str) -> Path:
         write_json(folder / "images" / "prealign.json", report)
         gates = [{"name": "inside", "of": "fixed", "value": 0.9, "passed": True, "flagged": False}]
         write_json(folder / "vessels" / "gates.json", {"gates": gates})
-        recorder.write(
-            folder / "vessels" / "fixed.nii.gz",
-            inputs={"image": folder / "images" / "fixed.nii.gz"},
-        )
+        recorder.write(folder / "vessels" / "fixed.nii.gz", inputs={"image": folder / "images" / "fixed.nii.gz"})
     with written_files() as written:
         recorder = Recorder("correspond", {"alpha": 2.5}, written=written)
         rng = np.random.default_rng(ord(case[0]))
@@ -135,8 +136,7 @@ def make_build(folder: Path, cases: tuple[str, ...] = ("a1", "b2", "c3")) -> tup
 
 def fail_gate(results: Path, case: str, *names: str) -> None:
     """Let gates discard a case."""
-    gates = [{"name": name, "of": "fixed", "value": 0, "passed": False, "flagged": False}
-             for name in names]  # fmt: skip
+    gates = [{"name": name, "of": "fixed", "value": 0, "passed": False, "flagged": False} for name in names]
     write_json(results / "cases" / case / "vessels" / "gates.json", {"gates": gates})
 
 

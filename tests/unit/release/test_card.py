@@ -12,8 +12,7 @@ from tests.unit.release.made_up import make_build
 QUICK = ReleaseSettings(viewer=False, archive=False)
 
 
-def record_stage(results: Path, case: str, stage: str, settings: dict[str, object],
-                 *inputs: str) -> None:  # fmt: skip
+def record_stage(results: Path, case: str, stage: str, settings: dict[str, object], *inputs: str) -> None:
     """Write the provenance of a command beside one of a case's files."""
     folder = results / "cases" / case
     output = folder / stage / "made.nii.gz"

@@ -17,13 +17,11 @@ def changed_cloud(kind: str) -> tuple[str, Cloud]:
     """Return a broken form of the clouds that ``test_each_broken_cloud`` starts from."""
     dense = Cloud(np.array([[0, 0, 0], [1, 0, 0], [3, 2, 1]], np.float32))
     dense = replace(dense, radius=np.ones(3, np.float32), label=np.array([1, 2, 1], np.uint8))
-    sparse = replace(dense, points=dense.points[1:], index=np.array([1, 2]), label=None,
-                     radius=np.ones(2, np.float32))  # fmt: skip
+    sparse = replace(dense, points=dense.points[1:], index=np.array([1, 2]), label=None, radius=np.ones(2, np.float32))
     shifted = dense.points + np.float32(0.3)
     return {
         "as it is": ("", dense),
-        "a point less": ("points", replace(dense, points=dense.points[:2], label=None,
-                                           radius=None)),
+        "a point less": ("points", replace(dense, points=dense.points[:2], label=None, radius=None)),
         "between voxels": ("points", replace(dense, points=shifted)),
         "outside": ("points", replace(dense, points=dense.points - np.float32(1))),
         "a point twice": ("points", replace(dense, points=dense.points[[0, 1, 1]])),
@@ -36,14 +34,28 @@ def changed_cloud(kind: str) -> tuple[str, Cloud]:
         "sparse, row -1": ("index", replace(sparse, index=np.array([1, -1]))),
         "sparse, a row twice": ("index", replace(sparse, index=np.array([1, 1]))),
         "sparse, elsewhere": ("points", replace(sparse, index=np.array([2, 1]))),
-    }[kind]  # fmt: skip
+    }[kind]
 
 
-@pytest.mark.parametrize("kind", [
-    "as it is", "a point less", "between voxels", "outside", "a point twice",
-    "radius of two columns", "radius not finite", "another label", "sparse", "sparse, no rows",
-    "sparse, row 3 of 3", "sparse, row -1", "sparse, a row twice", "sparse, elsewhere",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "as it is",
+        "a point less",
+        "between voxels",
+        "outside",
+        "a point twice",
+        "radius of two columns",
+        "radius not finite",
+        "another label",
+        "sparse",
+        "sparse, no rows",
+        "sparse, row 3 of 3",
+        "sparse, row -1",
+        "sparse, a row twice",
+        "sparse, elsewhere",
+    ],
+)
 def test_each_broken_cloud(kind: str) -> None:
     field, cloud = changed_cloud(kind)
     _, dense = changed_cloud("as it is")

@@ -83,8 +83,7 @@ def test_identifiers_are_found_in_arrays_for_viewers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["1204816", "204816a", "0.204816", "204816.5", "a204816", "20481 6", "lcsd_0001", "1.2.3.4"],
+    "text", ["1204816", "204816a", "0.204816", "204816.5", "a204816", "20481 6", "lcsd_0001", "1.2.3.4"]
 )
 def test_other_numbers_are_no_identifiers(text: str) -> None:
     assert KNOWN.find("a.txt", text.encode()) == []
@@ -135,8 +134,7 @@ def test_findings_never_hold_the_identifier() -> None:
 
 def test_short_and_published_names_are_not_searched() -> None:
     few = Identifiers(
-        [("p1", "patient_id"), ("lcsd_0003", "case"), ("T0", "fixed_time"), ("dense", "case")],
-        harmless=("Dense",),
+        [("p1", "patient_id"), ("lcsd_0003", "case"), ("T0", "fixed_time"), ("dense", "case")], harmless=("Dense",)
     )
     assert (few.count, few.too_short) == (0, 1)
 
@@ -163,8 +161,9 @@ def test_names_and_texts_of_our_own_are_no_identifiers() -> None:
     known = Identifiers(texts, constants=["Großbröhmer et al., 2013."])
     for content in (
         "lcsd_0001, ./labelsTr/lcsd_0001_0000.nii.gz; `0001` is the follow-up",
-        "See Großbröhmer et al., 2013.", json.dumps("See Großbröhmer et al., 2013."),
-    ):  # fmt: skip
+        "See Großbröhmer et al., 2013.",
+        json.dumps("See Großbröhmer et al., 2013."),
+    ):
         assert known.find("labelsTr/lcsd_0001_0000.nii.gz.txt", content.encode()) == []
     for content in ("of 0001", "lcsd_0002_0001_0000", "x_lcsd_0003_0001 0001", "in 2013."):
         assert known.find("a.txt", content.encode()), content
@@ -187,13 +186,14 @@ def test_patients_numbered_as_our_own_names_stop_no_release(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("source", "secret"),
     [
-        ("smith7.nii.gz", "smith7"), ("smith7.x.dcm.zip", "smith7"), ("a/smith7.ct.nii", "smith7"),
-        ("data/ct204816x/a.nii", "204816"), ("scan_20230506b.nii", "20230506"),
+        ("smith7.nii.gz", "smith7"),
+        ("smith7.x.dcm.zip", "smith7"),
+        ("a/smith7.ct.nii", "smith7"),
+        ("data/ct204816x/a.nii", "204816"),
+        ("scan_20230506b.nii", "20230506"),
     ],
-)  # fmt: skip
-def test_stems_and_long_numbers_of_file_names_are_identifiers(
-    tmp_path: Path, source: str, secret: str
-) -> None:
+)
+def test_stems_and_long_numbers_of_file_names_are_identifiers(tmp_path: Path, source: str, secret: str) -> None:
     results, manifest = make_build(tmp_path, ("a1",))
     rows = read_rows(manifest)
     rows[0]["fixed_source"] = source
@@ -215,9 +215,10 @@ def test_years_and_words_for_times_are_no_identifiers(tmp_path: Path) -> None:
     results, manifest = make_build(tmp_path, ("a1",))
     rows = read_rows(manifest)
     rows[0] |= {
-        "fixed_source": "data/2023/visit-20230506/a.nii.gz", "fixed_time": "baseline",
+        "fixed_source": "data/2023/visit-20230506/a.nii.gz",
+        "fixed_time": "baseline",
         "moving_time": "2023-05-06",
-    }  # fmt: skip
+    }
     write_table(manifest, tuple(rows[0]), rows)
     known = identifiers_of(results, manifest)
     assert known.find("a.txt", b"baseline and follow-up, ICCV 2023.") == []

@@ -44,9 +44,7 @@ def test_a_patient_in_both_splits_is_refused(tmp_path: Path) -> None:
     assert PATIENTS["a1"] not in message
 
 
-def test_empty_builds_and_full_folders_are_refused(
-    build: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_empty_builds_and_full_folders_are_refused(build: tuple[Path, Path], tmp_path: Path) -> None:
     results, manifest = make_build(tmp_path, ("a1",))
     fail_gate(results, "a1", "inside")
     message = refused(results, manifest, tmp_path / "out", "nothing_to_release", QUICK)

@@ -48,9 +48,10 @@ def test_files_hold_what_the_build_holds(build: tuple[Path, Path], release: Path
         folder = results / "cases" / case
         for number, scan in (("0000", "fixed"), ("0001", "moving")):
             for kind, source in (
-                ("labels", f"vessels/{scan}.nii.gz"), ("images", f"images/{scan}.nii.gz"),
+                ("labels", f"vessels/{scan}.nii.gz"),
+                ("images", f"images/{scan}.nii.gz"),
                 ("masks", f"images/{scan}_mask.nii.gz"),
-            ):  # fmt: skip
+            ):
                 found = read_image(release / f"{kind}{split}" / f"{name}_{number}.nii.gz")
                 expected = read_image(folder / source)
                 np.testing.assert_array_equal(found.array, expected.array)
@@ -60,9 +61,7 @@ def test_files_hold_what_the_build_holds(build: tuple[Path, Path], release: Path
                 expected_cloud = read_cloud(folder / "clouds" / f"{scan}_{word}.npz")
                 np.testing.assert_array_equal(cloud.points, expected_cloud.points)
                 np.testing.assert_array_equal(cloud.radius, expected_cloud.radius)
-                assert cloud.meta == {
-                    "case": name, "scan": scan, "cloud": kind, "frame": "LPS", "unit": "mm",
-                }  # fmt: skip
+                assert cloud.meta == {"case": name, "scan": scan, "cloud": kind, "frame": "LPS", "unit": "mm"}
         rigid = read_rigid(release / f"rigid{split}" / f"{name}.tfm")
         np.testing.assert_allclose(rigid.translation, RIGID.translation)
         pairs = read_point_pairs(release / f"correspondences{split}" / f"{name}.csv")
@@ -82,9 +81,7 @@ def test_keypoints_are_voxels_of_the_label_volume(build: tuple[Path, Path], rele
         np.testing.assert_allclose(ras * (-1, -1, 1), points, atol=1e-3)
 
 
-def test_landmarks_of_test_cases_are_in_common_space(
-    build: tuple[Path, Path], release: Path
-) -> None:
+def test_landmarks_of_test_cases_are_in_common_space(build: tuple[Path, Path], release: Path) -> None:
     name = names_of(build[0])["c3"]
     found = read_point_pairs(release / "landmarksTs" / f"{name}.csv")
     expected = landmarks_of("c3")
@@ -92,9 +89,7 @@ def test_landmarks_of_test_cases_are_in_common_space(
     np.testing.assert_allclose(found.moving, expected.moving, atol=1e-3)
     assert found.ids == tuple(str(i) for i in range(1, LANDMARKS + 1))  # not the annotator's
     voxels = np.loadtxt(release / "landmarksTs" / f"{name}_0001.csv", delimiter=",")
-    np.testing.assert_allclose(
-        grid_of("c3").voxel_to_world(voxels), expected.moving, atol=1e-3
-    )  # fmt: skip
+    np.testing.assert_allclose(grid_of("c3").voxel_to_world(voxels), expected.moving, atol=1e-3)
     assert not (release / "landmarksTr").exists()
 
 
@@ -131,7 +126,7 @@ def test_tables_card_and_descriptions(build: tuple[Path, Path], release: Path) -
 
 
 def test_croissant_is_valid_and_its_table_can_be_read(release: Path) -> None:
-    import mlcroissant as mlc  # noqa: PLC0415
+    import mlcroissant as mlc
 
     dataset = mlc.Dataset(release / "croissant.json")
     assert list(dataset.metadata.ctx.issues.errors) == []
@@ -144,8 +139,8 @@ def test_croissant_is_valid_and_its_table_can_be_read(release: Path) -> None:
 
 
 def test_viewer_files_are_read_by_vtk_as_vertices(build: tuple[Path, Path], release: Path) -> None:
-    from vtkmodules.util.numpy_support import vtk_to_numpy  # noqa: PLC0415
-    from vtkmodules.vtkIOXML import vtkXMLPolyDataReader  # noqa: PLC0415
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+    from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
 
     name = names_of(build[0])["b2"]
     cloud = read_cloud(release / "cloudsTr" / f"{name}_0000_dense.npz")
@@ -161,8 +156,7 @@ def test_viewer_files_are_read_by_vtk_as_vertices(build: tuple[Path, Path], rele
 
 
 def test_checksums_are_those_of_sha256sum(release: Path) -> None:
-    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=release,
-                   check=True)  # fmt: skip
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=release, check=True)
     listed = [line.split("  ")[1] for line in (release / "SHA256SUMS").read_text().splitlines()]
     assert sorted([*listed, "SHA256SUMS"]) == sorted(hashes(release))
 
@@ -170,8 +164,7 @@ def test_checksums_are_those_of_sha256sum(release: Path) -> None:
 def test_archive_holds_the_folder(release: Path) -> None:
     with zipfile.ZipFile(release.with_name("out.zip")) as archive:
         content = {
-            name.removeprefix("lcsd/"): hashlib.sha256(archive.read(name)).hexdigest()
-            for name in archive.namelist()
+            name.removeprefix("lcsd/"): hashlib.sha256(archive.read(name)).hexdigest() for name in archive.namelist()
         }
     assert content == hashes(release)
 
@@ -201,8 +194,7 @@ def unpacked(name: str, content: bytes) -> list[bytes]:
         with np.load(io.BytesIO(content)) as archive:
             for key in archive.files:
                 array = archive[key]
-                found += [key.encode(), str(array).encode() if array.dtype.kind == "U"
-                          else array.tobytes()]  # fmt: skip
+                found += [key.encode(), str(array).encode() if array.dtype.kind == "U" else array.tobytes()]
     return found
 
 
@@ -228,9 +220,7 @@ def test_cases_are_left_out_and_counted(tmp_path: Path) -> None:
     done = write_release(results, manifest, tmp_path / "out", QUICK)
     assert (done.train, done.test, done.left_out) == (1, 0, 4)
     rows = {row["reason"]: row["cases"] for row in read_rows(tmp_path / "out" / "left_out.tsv")}
-    assert rows == {
-        "gate_inside+gate_ratio": "1", "not_hu": "1", "unfinished": "1", "not_3d": "1",
-    }  # fmt: skip
+    assert rows == {"gate_inside+gate_ratio": "1", "not_hu": "1", "unfinished": "1", "not_3d": "1"}
     card = (tmp_path / "out" / "README.md").read_text()
     assert "| not_hu | 1 |" in card
 
@@ -316,9 +306,7 @@ def test_command_prints_counts_and_records_provenance(tmp_path: Path) -> None:
     data = read_json(results / "release" / "dataset.json")
     assert data["training_paired_images"][0]["fixed"].startswith("./labelsTr/")
     outputs = read_json(results / "release.provenance.json")["outputs"]
-    assert outputs["release.zip"] == hashlib.sha256(
-        (results / "release.zip").read_bytes()
-    ).hexdigest()  # fmt: skip
+    assert outputs["release.zip"] == hashlib.sha256((results / "release.zip").read_bytes()).hexdigest()
     again = CliRunner().invoke(main, arguments)
     assert again.exit_code == 2
     assert "not_empty" in again.stderr

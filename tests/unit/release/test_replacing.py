@@ -14,10 +14,7 @@ from lcsd.io.files import read_json
 from lcsd.release import release as release_build
 from lcsd.release.release import write_release
 from lcsd.settings.release import ReleaseSettings
-from tests.unit.release.made_up import (
-    QUICK,
-    hashes,
-)
+from tests.unit.release.made_up import QUICK, hashes
 
 
 def test_an_earlier_release_goes_when_the_new_one_is_whole(
@@ -49,9 +46,7 @@ def refuse(*_: object, **__: object) -> None:
     raise BadInputError("broken", code="broken")
 
 
-def test_archive_of_an_earlier_release_is_not_left_beside_another(
-    build: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_archive_of_an_earlier_release_is_not_left_beside_another(build: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "out.zip").write_text("mine")
     with pytest.raises(BadInputError, match="not_empty"):
         write_release(*build, tmp_path / "out", QUICK)

@@ -48,9 +48,14 @@ def write_images(folder: Path, rng: np.random.Generator) -> None:
     write_rigid(folder / "images" / "rigid.tfm", RigidTransform.identity())
     write_json(
         folder / "images" / "prealign.json",
-        {"dice_centred": 0.81, "dice_aligned": 0.9, "translation_mm": [3, 0, 4.0],
-         "rotation_deg": 1.5, "match_residual_mean_mm": 5.5},
-    )  # fmt: skip
+        {
+            "dice_centred": 0.81,
+            "dice_aligned": 0.9,
+            "translation_mm": [3, 0, 4.0],
+            "rotation_deg": 1.5,
+            "match_residual_mean_mm": 5.5,
+        },
+    )
     Recorder("prealign", {"size": [16, 14, 18]}).write(folder / "images" / "rigid.tfm", inputs={})
 
 
@@ -70,9 +75,7 @@ def write_fields(folder: Path, rng: np.random.Generator) -> None:
         write_json(folder / part / f"{part}.json", {})
         Recorder(part, {"alpha": 2.5}).write(folder / part / "field.nii.gz", inputs={})
     fixed = points_in_lungs(40, rng)
-    write_point_pairs(
-        folder / "correspondences" / "correspondences.csv", PointPairs(fixed, fixed + 1.0)
-    )
+    write_point_pairs(folder / "correspondences" / "correspondences.csv", PointPairs(fixed, fixed + 1.0))
 
 
 def write_evaluation(folder: Path, rng: np.random.Generator, count: int = 20) -> None:
@@ -88,9 +91,7 @@ def write_evaluation(folder: Path, rng: np.random.Generator, count: int = 20) ->
 
 def write_rejection(folder: Path, message: str = "the mask is empty") -> None:
     error = BadInputError(message, code="empty_mask", remedy="look at the scan")
-    rejections.reject(
-        folder / "rejected.json", stage="lungs", target=folder / "lungs" / "fixed", error=error
-    )
+    rejections.reject(folder / "rejected.json", stage="lungs", target=folder / "lungs" / "fixed", error=error)
 
 
 def gate(name: str, value: float, *, of: str = "fixed", low: float = 0.1) -> dict[str, Any]:
@@ -108,13 +109,18 @@ def write_manifest(path: Path, cases: dict[str, str]) -> Path:
     columns = [*REQUIRED, "landmarks", "landmarks_frame"]
     rows = [
         {
-            "case": case, "patient_id": "", "role": role, "fixed_source": f"{case}/a",
-            "moving_source": f"{case}/b", "fixed_time": "", "moving_time": "",
+            "case": case,
+            "patient_id": "",
+            "role": role,
+            "fixed_source": f"{case}/a",
+            "moving_source": f"{case}/b",
+            "fixed_time": "",
+            "moving_time": "",
             "landmarks": "l.csv" if role == "test" else "",
             "landmarks_frame": "native" if role == "test" else "",
         }
         for case, role in cases.items()
-    ]  # fmt: skip
+    ]
     write_table(path, columns, rows)
     return path
 

@@ -96,8 +96,7 @@ def test_slider_moves_the_points_and_their_colours(opened: Browser) -> None:
 def test_keys_turn_the_view_and_zero_brings_it_back(opened: Browser) -> None:
     first = slide(opened, 0.0)
     press = (
-        "document.querySelector('canvas').dispatchEvent("
-        "new KeyboardEvent('keydown', {{key: '{}', cancelable: true}}))"
+        "document.querySelector('canvas').dispatchEvent(new KeyboardEvent('keydown', {{key: '{}', cancelable: true}}))"
     )
     assert opened.run(press.format("ArrowLeft")) is False  # the page does not scroll
     turned = canvas(opened)

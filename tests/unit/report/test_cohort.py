@@ -19,21 +19,51 @@ from tests.unit.report.test_tables import EMPTY
 PATIENT = "patient-4711"
 
 FUNNEL = [
-    {"step": "ct", "reason": "", "asked": "CT in the index", "patients": 100, "series": 400,
-     "patients_removed": 0, "patient_id": PATIENT},
-    {"step": "thin", "reason": "slice_too_thick", "asked": "slice thickness <= 2.5 mm",
-     "patients": 60, "series": 90, "patients_removed": 40, "patient_id": PATIENT},
-    {"step": "train", "reason": "", "asked": "sampled for training", "patients": 5, "series": 10,
-     "patients_removed": "", "patient_id": PATIENT},
-]  # fmt: skip
+    {
+        "step": "ct",
+        "reason": "",
+        "asked": "CT in the index",
+        "patients": 100,
+        "series": 400,
+        "patients_removed": 0,
+        "patient_id": PATIENT,
+    },
+    {
+        "step": "thin",
+        "reason": "slice_too_thick",
+        "asked": "slice thickness <= 2.5 mm",
+        "patients": 60,
+        "series": 90,
+        "patients_removed": 40,
+        "patient_id": PATIENT,
+    },
+    {
+        "step": "train",
+        "reason": "",
+        "asked": "sampled for training",
+        "patients": 5,
+        "series": 10,
+        "patients_removed": "",
+        "patient_id": PATIENT,
+    },
+]
 
 
 def selection_row(case: str, **changed: object) -> dict[str, object]:
     return {
-        "case": case, "role": "train", "dice": 0.9, "fixed_volume_l": 5.0, "moving_volume_l": 4.5,
-        "volume_ratio": 0.9, "verdict": "accepted", "code": "", "rank": 1, "selected": "yes",
-        "patient_id": PATIENT, **changed,
-    }  # fmt: skip
+        "case": case,
+        "role": "train",
+        "dice": 0.9,
+        "fixed_volume_l": 5.0,
+        "moving_volume_l": 4.5,
+        "volume_ratio": 0.9,
+        "verdict": "accepted",
+        "code": "",
+        "rank": 1,
+        "selected": "yes",
+        "patient_id": PATIENT,
+        **changed,
+    }
 
 
 SELECTION = [
@@ -109,8 +139,15 @@ def test_section_shows_tables_and_no_patient(results: Path) -> None:
     path = write_report(results).page
     page = Page(path)
     text = " ".join(page.text.split())
-    for words in ("CT in the index", "slice_too_thick", "gate_dice", "12.35", "cases done",
-                  "The other 1 case", "empty_mask"):  # fmt: skip
+    for words in (
+        "CT in the index",
+        "slice_too_thick",
+        "gate_dice",
+        "12.35",
+        "cases done",
+        "The other 1 case",
+        "empty_mask",
+    ):
         assert words in text
     assert PATIENT not in path.read_text()
     assert "cohort" in {attributes.get("id") for _, attributes in page.tags}
@@ -129,17 +166,13 @@ def test_build_without_cohort_and_cases_has_no_section(results: Path) -> None:
     [
         lambda text: text[:0],
         lambda text: text.replace("patients\t", "x\t").replace("verdict", "x"),
-        lambda text: text.replace("\t100\t", "\tmany\t").replace("0.85", "nan").replace(
-            "12.3456", "far"
-        ),
+        lambda text: text.replace("\t100\t", "\tmany\t").replace("0.85", "nan").replace("12.3456", "far"),
         lambda text: text.rsplit("\t", 1)[0],
         lambda text: text + "\udcff",
     ],
     ids=["empty", "column", "number", "cut", "bytes"],
-)  # fmt: skip
-def test_broken_table_is_named_and_the_others_are_shown(
-    results: Path, name: str, harm: object
-) -> None:
+)
+def test_broken_table_is_named_and_the_others_are_shown(results: Path, name: str, harm: object) -> None:
     path = write_cohort(results) / name
     assert callable(harm)
     path.write_bytes(str(harm(path.read_text())).encode("utf-8", "surrogateescape"))

@@ -26,9 +26,7 @@ def scored(name: str, count: int, *, methods: tuple[str, ...] = ("corrfield", "d
 def test_before_is_pooled_once_per_case() -> None:
     errors = pooled_errors([scored("a", 10), scored("b", 7)])
     assert list(errors) == ["before", "corrfield", "divroc"]
-    assert {name: len(values) for name, values in errors.items()} == {
-        "before": 17, "corrfield": 17, "divroc": 17,
-    }  # fmt: skip
+    assert {name: len(values) for name, values in errors.items()} == {"before": 17, "corrfield": 17, "divroc": 17}
 
 
 def test_case_that_does_not_count_is_not_drawn() -> None:

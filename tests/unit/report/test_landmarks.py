@@ -12,14 +12,7 @@ from lcsd.io.fields import DisplacementField
 from lcsd.io.files import write_table
 from lcsd.io.images import Image
 from lcsd.io.points import PointPairs
-from lcsd.report.landmarks import (
-    PATCH_MM,
-    PATCH_PIXEL_MM,
-    SECTIONS,
-    landmark_figure,
-    patch,
-    read_landmarks,
-)
+from lcsd.report.landmarks import PATCH_MM, PATCH_PIXEL_MM, SECTIONS, landmark_figure, patch, read_landmarks
 
 GRID = Grid((30, 28, 26), (3.0, 3.0, 3.0), (-40.0, -30.0, 10.0))
 SHIFT = np.array([2.0, -1.0, 3.0])
@@ -46,9 +39,7 @@ def test_worst_are_the_largest_errors_first(table: Path) -> None:
     assert landmarks.worst(0).tolist() == []
     assert landmarks.ids[1] == "2"
     np.testing.assert_allclose(landmarks.moved - landmarks.fixed, np.tile(SHIFT, (6, 1)), atol=1e-3)
-    np.testing.assert_allclose(
-        landmarks.tre, np.linalg.norm(landmarks.moved - landmarks.moving, axis=1), atol=1e-3
-    )
+    np.testing.assert_allclose(landmarks.tre, np.linalg.norm(landmarks.moved - landmarks.moving, axis=1), atol=1e-3)
 
 
 def test_patch_is_the_image_around_the_point() -> None:
@@ -104,9 +95,6 @@ def test_broken_tables_are_refused(table: Path, text: str) -> None:
 def test_infinite_numbers_are_refused(table: Path) -> None:
     first, row, *rest = table.read_text(encoding="utf-8").splitlines()
     cells = row.split(",")
-    table.write_text(
-        "\n".join([first, ",".join([*cells[:5], "inf", *cells[6:]]), *rest]) + "\n",
-        encoding="utf-8",
-    )
+    table.write_text("\n".join([first, ",".join([*cells[:5], "inf", *cells[6:]]), *rest]) + "\n", encoding="utf-8")
     with pytest.raises(ValueError, match="not finite"):
         read_landmarks(table)

@@ -19,9 +19,7 @@ def nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.linalg.norm(points[:, None] - others[None], axis=-1).min(axis=1)
 
 
-def test_residuals_are_distances_to_the_nearest_moving_point(
-    make_case: MakeCase, results: Path
-) -> None:
+def test_residuals_are_distances_to_the_nearest_moving_point(make_case: MakeCase, results: Path) -> None:
     folder = make_case("a")
     inventory = Inventory(results)
     motion = cloud_motion(inventory.cases(None)[0], inventory)
@@ -36,9 +34,7 @@ def test_residuals_are_distances_to_the_nearest_moving_point(
         np.testing.assert_allclose(moved.residual, nearest(fixed + 1.0, moving), atol=1e-3)
 
 
-def test_field_says_the_motion_where_the_sparse_cloud_was_registered(
-    make_case: MakeCase, results: Path
-) -> None:
+def test_field_says_the_motion_where_the_sparse_cloud_was_registered(make_case: MakeCase, results: Path) -> None:
     folder = make_case("a")
     sparse = read_cloud(folder / "clouds" / "fixed_keypoints.npz")
     write_cloud(folder / "registration" / "points.npz", sparse)

@@ -54,9 +54,7 @@ def test_empty_slab_is_white() -> None:
     assert ink.max() == 0
 
 
-def test_figures_exist_for_a_case_and_not_for_an_empty_one(
-    make_case: MakeCase, results: Path
-) -> None:
+def test_figures_exist_for_a_case_and_not_for_an_empty_one(make_case: MakeCase, results: Path) -> None:
     make_case("a")
     (results / "cases" / "b").mkdir()
     inventory = Inventory(results)
@@ -71,9 +69,7 @@ def test_figures_exist_for_a_case_and_not_for_an_empty_one(
     assert overlays.cloud_figure(empty, inventory) is None
 
 
-def test_clouds_without_registration_show_the_start_only(
-    make_case: MakeCase, results: Path
-) -> None:
+def test_clouds_without_registration_show_the_start_only(make_case: MakeCase, results: Path) -> None:
     (make_case("a") / "registration" / "points.npz").unlink()
     inventory = Inventory(results)
     (case,) = inventory.cases(None)

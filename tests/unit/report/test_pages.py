@@ -61,9 +61,7 @@ def test_page_of_a_scored_case_has_every_part(make_case: MakeCase, results: Path
     assert (results / "report" / "cases" / "a.html").stat().st_size < 15e6
 
 
-def test_page_asks_for_nothing_and_admits_its_own_scripts_only(
-    make_case: MakeCase, results: Path, quick: None
-) -> None:
+def test_page_asks_for_nothing_and_admits_its_own_scripts_only(make_case: MakeCase, results: Path, quick: None) -> None:
     make_case("a")
     make(results)
     path = results / "report" / "cases" / "a.html"
@@ -75,10 +73,7 @@ def test_page_asks_for_nothing_and_admits_its_own_scripts_only(
     targets = {attributes.get("id") for _, attributes in page.tags}
     assert all(link == "../index.html" or link[1:] in targets for link in links)
     scripts = re.findall(r"<script>(.*?)</script>", source, re.DOTALL)
-    hashes = {
-        "'sha256-" + base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() + "'"
-        for s in scripts
-    }
+    hashes = {"'sha256-" + base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() + "'" for s in scripts}
     policy = next(m["content"] or "" for m in page.all("meta") if "http-equiv" in m)
     assert len(scripts) == 2
     assert set(policy.partition("script-src ")[2].split()) == hashes
@@ -88,19 +83,14 @@ def test_page_asks_for_nothing_and_admits_its_own_scripts_only(
 def test_library_is_the_documented_one() -> None:
     vendor = resources.files("lcsd.report") / "vendor"
     library = (vendor / pages.LIBRARY).read_bytes()
-    row = next(
-        line for line in (vendor / "README.md").read_text().splitlines()
-        if f"| `{pages.LIBRARY}`" in line
-    )  # fmt: skip
+    row = next(line for line in (vendor / "README.md").read_text().splitlines() if f"| `{pages.LIBRARY}`" in line)
     assert hashlib.sha256(library).hexdigest() in row
     assert b"</script" not in library
     assert b"MIT" in library
     assert "MIT License" in (vendor / "three-LICENSE.txt").read_text()
 
 
-def test_unchanged_page_is_left_and_a_changed_one_made_again(
-    make_case: MakeCase, results: Path, quick: None
-) -> None:
+def test_unchanged_page_is_left_and_a_changed_one_made_again(make_case: MakeCase, results: Path, quick: None) -> None:
     folder = make_case("a")
     make(results)
     path = results / "report" / "cases" / "a.html"
@@ -118,9 +108,7 @@ def test_unchanged_page_is_left_and_a_changed_one_made_again(
     assert path.read_text() != before
 
 
-def test_page_that_shows_what_is_no_more_is_removed(
-    make_case: MakeCase, results: Path, quick: None
-) -> None:
+def test_page_that_shows_what_is_no_more_is_removed(make_case: MakeCase, results: Path, quick: None) -> None:
     folder = make_case("a")
     make(results)
     gone = results / "report" / "cases" / "gone.html"
@@ -130,9 +118,7 @@ def test_page_that_shows_what_is_no_more_is_removed(
     assert list(gone.parent.iterdir()) == []
 
 
-def test_scored_then_suspect_cases_come_first(
-    make_case: MakeCase, results: Path, quick: None
-) -> None:
+def test_scored_then_suspect_cases_come_first(make_case: MakeCase, results: Path, quick: None) -> None:
     make_case("a", landmarks=False)
     write_gates(make_case("b", landmarks=False, seed=1), gate("share", 0.15))
     make_case("c", seed=2)
@@ -143,9 +129,7 @@ def test_scored_then_suspect_cases_come_first(
     assert make(results, ReportSettings(pages=2))[0] == {"b", "c"}
 
 
-def test_case_without_landmarks_shows_distances_of_vessels(
-    make_case: MakeCase, results: Path, quick: None
-) -> None:
+def test_case_without_landmarks_shows_distances_of_vessels(make_case: MakeCase, results: Path, quick: None) -> None:
     make_case("a", landmarks=False)
     make(results)
     text = text_of(results, "a")
@@ -176,9 +160,7 @@ def test_rejected_case_says_why(make_case: MakeCase, results: Path, quick: None)
         ("vessels/fixed.nii.gz", "Vessel masks: they need"),
     ],
 )
-def test_any_file_may_be_missing(
-    make_case: MakeCase, results: Path, quick: None, file: str, says: str
-) -> None:
+def test_any_file_may_be_missing(make_case: MakeCase, results: Path, quick: None, file: str, says: str) -> None:
     (make_case("a") / file).unlink()
     # Only a scored method's table must be there.
     missing = [problem.message.split(";")[0] for problem in make(results)[1].problems]
@@ -197,9 +179,7 @@ def test_broken_files_are_named_each_time(make_case: MakeCase, results: Path, qu
     assert f"cases/a/{files[1]} could not be used" in text_of(results, "a")
 
 
-def test_page_of_a_broken_case_stays_while_nothing_changes(
-    make_case: MakeCase, results: Path, quick: None
-) -> None:
+def test_page_of_a_broken_case_stays_while_nothing_changes(make_case: MakeCase, results: Path, quick: None) -> None:
     (make_case("a") / "vessels" / "fixed.nii.gz").write_bytes(b"broken")
     make(results)
     page = results / "report" / "cases" / "a.html"
@@ -215,9 +195,7 @@ def test_page_of_a_broken_case_stays_while_nothing_changes(
     assert not (results.with_name("other") / "report" / "cases" / "a.html").exists()
 
 
-def test_a_lost_landmark_table_changes_picture_and_text(
-    make_case: MakeCase, results: Path, quick: None
-) -> None:
+def test_a_lost_landmark_table_changes_picture_and_text(make_case: MakeCase, results: Path, quick: None) -> None:
     folder = make_case("a")
     make(results)
     assert "Landmark errors (TRE) carried to the surface" in text_of(results, "a")
@@ -243,9 +221,7 @@ def test_field_with_nan_is_named(make_case: MakeCase, results: Path, quick: None
     vectors = np.full((*GRID.shape, 3), np.nan, dtype=np.float32)
     write_field(folder / "correspondences" / "field.nii.gz", DisplacementField(vectors, GRID))
     make(results)
-    assert "correspondences/field.nii.gz could not be used: the field has NaN" in text_of(
-        results, "a"
-    )
+    assert "correspondences/field.nii.gz could not be used: the field has NaN" in text_of(results, "a")
 
 
 def test_hostile_texts_stay_texts(make_case: MakeCase, results: Path, quick: None) -> None:
@@ -262,16 +238,12 @@ def test_hostile_texts_stay_texts(make_case: MakeCase, results: Path, quick: Non
     assert evil in page.text
 
 
-def test_overview_links_the_pages_and_names_the_slowest_case(
-    make_case: MakeCase, results: Path, quick: None
-) -> None:
+def test_overview_links_the_pages_and_names_the_slowest_case(make_case: MakeCase, results: Path, quick: None) -> None:
     make_case("a")
     slow = make_case("b", landmarks=False, seed=1) / "registration" / "field.provenance.json"
     write_json(slow, read_json(slow) | {"wall_s": 500.0})
     manifest = write_manifest(results.parent / "pairs.tsv", {"a": "test", "b": "train"})
-    summary = write_report(
-        results, manifest=manifest, views=0, settings=ReportSettings(pages=1)
-    )  # fmt: skip
+    summary = write_report(results, manifest=manifest, views=0, settings=ReportSettings(pages=1))
     page = Page(summary.page)
     links = {a["href"] for a in page.all("a")}
     assert "cases/a.html" in links

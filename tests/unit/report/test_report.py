@@ -14,13 +14,7 @@ from lcsd.errors import BadInputError
 from lcsd.io.files import read_json, write_json, write_table
 from lcsd.report import html, pictures, report
 from lcsd.report.report import write_report
-from tests.unit.report.conftest import (
-    gate,
-    write_evaluation,
-    write_gates,
-    write_manifest,
-    write_rejection,
-)
+from tests.unit.report.conftest import gate, write_evaluation, write_gates, write_manifest, write_rejection
 
 MakeCase = Callable[..., Path]
 
@@ -68,19 +62,13 @@ def test_full_report(make_case: MakeCase, results: Path) -> None:
     make_case("a")
     make_case("b", landmarks=False, seed=1)
     write_rejection(make_case("c", landmarks=False, seed=2))
-    manifest = write_manifest(
-        results.parent / "pairs.tsv", {"a": "test", "b": "train", "c": "train", "d": "train"}
-    )
+    manifest = write_manifest(results.parent / "pairs.tsv", {"a": "test", "b": "train", "c": "train", "d": "train"})
     summary = write_report(results, manifest=manifest)
     assert (summary.done, summary.quarantined, summary.waiting) == (2, 1, 1)
     assert summary.problems == ()
-    assert summary.line() == (
-        f"4 cases: 2 done, 1 quarantined, 1 not finished (see {results}/report/rejected.tsv)"
-    )
+    assert summary.line() == (f"4 cases: 2 done, 1 quarantined, 1 not finished (see {results}/report/rejected.tsv)")
     report = results / "report"
-    assert [(r["case"], r["method"]) for r in table(report / "tre.csv")] == [
-        ("a", "corrfield"), ("a", "divroc"),
-    ]  # fmt: skip
+    assert [(r["case"], r["method"]) for r in table(report / "tre.csv")] == [("a", "corrfield"), ("a", "divroc")]
     assert float(table(report / "tre.csv")[0]["tre_mean_mm"]) < 1.0
     assert [r["case"] for r in table(report / "rejected.tsv")] == ["c"]
     assert table(report / "rejected.tsv")[0]["code"] == "empty_mask"
@@ -89,34 +77,24 @@ def test_full_report(make_case: MakeCase, results: Path) -> None:
     assert figures == {
         "tre_distribution.png",
         *(f"{case}_{kind}.jpg" for case in "abc" for kind in ("overlay", "clouds")),
-    }  # fmt: skip
+    }
     page = Page(summary.page)
     assert len(page.all("img")) == len(figures)
     for words in ("2 of 4", "the mask is empty", "look at the scan", "132 300", "convert"):
         assert words in " ".join(page.text.replace("\N{NARROW NO-BREAK SPACE}", " ").split())
 
 
-def test_discarded_and_borderline_cases_are_shown_with_their_masks(
-    make_case: MakeCase, results: Path
-) -> None:
+def test_discarded_and_borderline_cases_are_shown_with_their_masks(make_case: MakeCase, results: Path) -> None:
     write_gates(make_case("a_odd"), gate("ratio", 0.15, of="pair"))
     write_gates(make_case("bad", seed=1), gate("share", 0.05), gate("inside", 0.04))
     write_gates(make_case("good", seed=2), gate("share", 0.9))
     write_rejection(make_case("late", seed=3))
     summary = write_report(results, views=1)
     report = results / "report"
-    assert summary.line() == (
-        f"4 cases: 2 done, 1 discarded, 1 quarantined (see {report}/rejected.tsv)"
-    )
+    assert summary.line() == (f"4 cases: 2 done, 1 discarded, 1 quarantined (see {report}/rejected.tsv)")
     rows = [(row["case"], row["stage"], row["code"]) for row in table(report / "rejected.tsv")]
-    assert rows == [
-        ("late", "lungs", "empty_mask"),
-        ("bad", "gates", "gate_share"),
-        ("bad", "gates", "gate_inside"),
-    ]
-    states = {
-        row["case"]: (row["status"], row["in_statistics"]) for row in table(report / "tre.csv")
-    }
+    assert rows == [("late", "lungs", "empty_mask"), ("bad", "gates", "gate_share"), ("bad", "gates", "gate_inside")]
+    states = {row["case"]: (row["status"], row["in_statistics"]) for row in table(report / "tre.csv")}
     assert states["bad"] == ("discarded", "False")
     assert states["a_odd"] == ("done", "True")
     # Of two suspects the failed one has the picture.
@@ -125,8 +103,10 @@ def test_discarded_and_borderline_cases_are_shown_with_their_masks(
     text = " ".join(page.text.split())
     for words in (
         "1 discarded, 1 quarantined, 0 not finished; 1 of those done borderline",
-        "Pictures of 1 of 2 cases", "0.05>= 0.1>= 0.2", "share of fixed: 0.05",
-    ):  # fmt: skip
+        "Pictures of 1 of 2 cases",
+        "0.05>= 0.1>= 0.2",
+        "share of fixed: 0.05",
+    ):
         assert words in text, words
     targets = {attributes.get("id") for _, attributes in page.tags}
     assert "vessels-bad" in targets
@@ -167,17 +147,20 @@ def test_page_is_accessible(make_case: MakeCase, results: Path) -> None:
 
 def write_hostile_cohort(folder: Path, evil: str) -> None:
     write_table(
-        folder / "funnel.tsv", ("reason", "asked", "patients", "patients_removed"),
+        folder / "funnel.tsv",
+        ("reason", "asked", "patients", "patients_removed"),
         [{"reason": evil, "asked": evil, "patients": 3, "patients_removed": 1}],
-    )  # fmt: skip
+    )
     write_table(
-        folder / "selection.tsv", ("case", "role", "dice", "verdict", "code", "selected"),
+        folder / "selection.tsv",
+        ("case", "role", "dice", "verdict", "code", "selected"),
         [{"case": "a", "role": evil, "dice": 0.5, "verdict": evil, "code": evil, "selected": evil}],
-    )  # fmt: skip
+    )
     write_table(
-        folder / "test.tsv", ("rank", "case", "median_displacement_mm", "verdict", "code"),
+        folder / "test.tsv",
+        ("rank", "case", "median_displacement_mm", "verdict", "code"),
         [{"rank": 1, "case": "a", "verdict": evil, "code": evil}],
-    )  # fmt: skip
+    )
 
 
 def test_hostile_texts_stay_texts(make_case: MakeCase, results: Path) -> None:
@@ -188,9 +171,7 @@ def test_hostile_texts_stay_texts(make_case: MakeCase, results: Path) -> None:
     write_json(folder / "rejected.json", rejection)
     path = folder / "registration" / "field.provenance.json"
     write_json(
-        path,
-        read_json(path)
-        | {"stage": evil, "settings": {evil: evil}, "versions": {evil: evil}, "output": evil},
+        path, read_json(path) | {"stage": evil, "settings": {evil: evil}, "versions": {evil: evil}, "output": evil}
     )
     write_gates(folder, gate("share", 0.01) | {"name": evil, "value": evil})
     scored = make_case("b", seed=1)
@@ -243,22 +224,29 @@ def test_one_case_says_so(make_case: MakeCase, results: Path) -> None:
     assert not (results / "report" / "figures" / "tre_cases.png").exists()
 
 
-def test_splits_seconds_and_seeded_landmarks_are_on_the_page(
-    make_case: MakeCase, results: Path
-) -> None:
+def test_splits_seconds_and_seeded_landmarks_are_on_the_page(make_case: MakeCase, results: Path) -> None:
     make_case("a")
     figures = make_case("b", seed=1) / "evaluation" / "corrfield.json"
     write_json(figures, read_json(figures) | {"seeded_landmarks": 7})
     manifest = write_manifest(results.parent / "pairs.tsv", {"a": "test_pool", "b": "test"})
     page = Page(write_report(results, manifest=manifest, views=0).page)
     text = " ".join(page.text.split())
-    for words in ("TRE per split", "test_pool", "†7 seeded", "† Seeded:", "Holm's correction",
-                  "95.0 % confidence interval", "(n = 1)"):  # fmt: skip
+    for words in (
+        "TRE per split",
+        "test_pool",
+        "†7 seeded",
+        "† Seeded:",
+        "Holm's correction",
+        "95.0 % confidence interval",
+        "(n = 1)",
+    ):
         assert words in text, words
     rows = table(results / "report" / "summary.csv")
     assert [(row["role"], row["method"]) for row in rows][:3] == [
-        ("all", "corrfield"), ("all", "divroc"), ("test_pool", "corrfield"),
-    ]  # fmt: skip
+        ("all", "corrfield"),
+        ("all", "divroc"),
+        ("test_pool", "corrfield"),
+    ]
     assert text.count("7 seeded") == 4  # its case, both sums over cases, its split
 
 
@@ -273,11 +261,17 @@ def test_two_cases_have_a_figure_per_case(make_case: MakeCase, results: Path) ->
 @pytest.mark.parametrize(
     "file",
     [
-        "images/fixed.nii.gz", "images/moving.nii.gz", "images/fixed_mask.nii.gz",
-        "registration/field.nii.gz", "correspondences/field.nii.gz", "registration/points.npz",
-        "clouds/moving_dense.npz", "evaluation/divroc.json", "images/prealign.json",
+        "images/fixed.nii.gz",
+        "images/moving.nii.gz",
+        "images/fixed_mask.nii.gz",
+        "registration/field.nii.gz",
+        "correspondences/field.nii.gz",
+        "registration/points.npz",
+        "clouds/moving_dense.npz",
+        "evaluation/divroc.json",
+        "images/prealign.json",
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("harm", ["missing", "truncated", "garbage"])
 def test_any_file_may_be_missing_or_broken(
     make_case: MakeCase, results: Path, monkeypatch: pytest.MonkeyPatch, file: str, harm: str
@@ -340,8 +334,16 @@ def test_pictures_are_limited_and_prefer_scored_cases(make_case: MakeCase, resul
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.314, "0.31 s"), (12.34, "12.3 s"), (59.99, "60.0 s"), (61, "1 min 01 s"),
-     (3600, "1 h 00 min"), (7505, "2 h 05 min"), (None, html.MISSING), ("x", html.MISSING)],
-)  # fmt: skip
+    [
+        (0.314, "0.31 s"),
+        (12.34, "12.3 s"),
+        (59.99, "60.0 s"),
+        (61, "1 min 01 s"),
+        (3600, "1 h 00 min"),
+        (7505, "2 h 05 min"),
+        (None, html.MISSING),
+        ("x", html.MISSING),
+    ],
+)
 def test_durations(seconds: object, text: str) -> None:
     assert html._duration(seconds) == text

@@ -20,12 +20,9 @@ def box() -> Image:
 
 
 @pytest.mark.parametrize(
-    ("title", "axis", "face"),
-    [("front", 1, 6), ("back", 1, 13), ("right side", 0, 7), ("left side", 0, 16)],
+    ("title", "axis", "face"), [("front", 1, 6), ("back", 1, 13), ("right side", 0, 7), ("left side", 0, 16)]
 )
-def test_a_view_sees_the_face_that_is_turned_to_it(
-    box: Image, title: str, axis: int, face: int
-) -> None:
+def test_a_view_sees_the_face_that_is_turned_to_it(box: Image, title: str, axis: int, face: int) -> None:
     view = next(view for view in VIEWS if view.title == title)
     seen = shell(box, view)
     expected = GRID.origin[axis] + GRID.spacing[axis] * face

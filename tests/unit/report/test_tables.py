@@ -49,16 +49,26 @@ def test_cost_rows_are_in_pipeline_order() -> None:
     runs = tuple(
         Run(stage, "", seconds, gib, {}, {})
         for stage, seconds, gib in [
-            ("zebra", 1.0, None), ("register", 4.0, 2.0), ("convert", 1.0, 0.5),
-            ("convert", 3.0, 0.7), ("convert", 2.0, 0.6), ("lungs", None, None),
+            ("zebra", 1.0, None),
+            ("register", 4.0, 2.0),
+            ("convert", 1.0, 0.5),
+            ("convert", 3.0, 0.7),
+            ("convert", 2.0, 0.6),
+            ("lungs", None, None),
         ]
-    )  # fmt: skip
+    )
     rows = cost_rows([replace(EMPTY, runs=runs)])
     assert [row["stage"] for row in rows] == ["convert", "register", "zebra"]
     assert rows[0] == {
-        "stage": "convert", "runs": 3, "median_s": 2.0, "max_s": 3.0, "total_s": 6.0,
-        "slowest": "a", "median_gib": 0.6, "max_gib": 0.7,
-    }  # fmt: skip
+        "stage": "convert",
+        "runs": 3,
+        "median_s": 2.0,
+        "max_s": 3.0,
+        "total_s": 6.0,
+        "slowest": "a",
+        "median_gib": 0.6,
+        "max_gib": 0.7,
+    }
     assert rows[2]["max_gib"] is None
 
 
@@ -93,9 +103,7 @@ def test_broken_rejection_has_a_row() -> None:
 
 
 SHARE = Verdict("share", "fixed left", 0.004321, 0.01, 0.2, 0.02, 0.1, passed=False, flagged=False)
-POINTS = Verdict(
-    "points", "moving", 140_123, 12_700, 200_000, 25_400, 132_300, passed=True, flagged=True
-)
+POINTS = Verdict("points", "moving", 140_123, 12_700, 200_000, 25_400, 132_300, passed=True, flagged=True)
 
 
 def test_discarded_cases_are_rejected_with_figure_limits_and_what_was_measured() -> None:
@@ -107,10 +115,13 @@ def test_discarded_cases_are_rejected_with_figure_limits_and_what_was_measured()
     late, bad = rejected_rows(cases)
     assert (late["case"], late["code"]) == ("late", "unreadable_rejection")
     assert bad == {
-        "case": "bad", "stage": "gates", "target": "vessels/gates.json", "code": "gate_share",
-        "message": "share of fixed left: implausible vessel masks; expected >= 0.01 and <= 0.2; "
-        "found 0.004321", "file": "",
-    }  # fmt: skip
+        "case": "bad",
+        "stage": "gates",
+        "target": "vessels/gates.json",
+        "code": "gate_share",
+        "message": "share of fixed left: implausible vessel masks; expected >= 0.01 and <= 0.2; found 0.004321",
+        "file": "",
+    }
 
 
 def test_verdict_rows_are_failures_then_flags_with_what_the_gate_asks() -> None:

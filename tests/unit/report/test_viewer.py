@@ -12,11 +12,7 @@ from lcsd.report.viewer import residual_figure, residual_top, viewer_data
 def motion(count: int = 500, *, methods: bool = True) -> CloudMotion:
     rng = np.random.default_rng(0)
     fixed, moving = (rng.uniform(-150, 150, (count + n, 3)) for n in (0, 40))
-    after = (
-        {"divroc": Moved(fixed + np.array([0, 0, 20.0]), rng.uniform(0, 2, count))}
-        if methods
-        else {}
-    )
+    after = {"divroc": Moved(fixed + np.array([0, 0, 20.0]), rng.uniform(0, 2, count))} if methods else {}
     return CloudMotion(fixed, moving, rng.uniform(0, 9, count), after)
 
 
@@ -63,10 +59,7 @@ def test_distances_beyond_16_bits_end_there() -> None:
 def test_one_point_has_a_picture_and_data() -> None:
     point = np.zeros((1, 3))
     given = CloudMotion(point, point, np.zeros(1), {})
-    assert decode(viewer_data(given, limit=1), viewer_data(given, limit=1)["fixed"])[0].shape == (
-        1,
-        3,
-    )
+    assert decode(viewer_data(given, limit=1), viewer_data(given, limit=1)["fixed"])[0].shape == (1, 3)
     assert len([axes for axes in residual_figure(given).axes if axes.images]) == 2
 
 

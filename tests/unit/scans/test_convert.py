@@ -40,7 +40,7 @@ from tests.series import (
     tiny,
     values,
     write_series,
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,7 @@ def test_series_mixed_in_one_flat_folder_come_apart(tmp_path: Path) -> None:
     soft, hard = (read_scan(folder, ConvertSettings(series_uid=uid)) for uid in (UID, "1.2.5"))
     assert (hard.image.array == soft.image.array + 5).all()
     assert soft.header["convolution_kernel"] == "SOFT"
-    assert dict(soft.skipped) == {
-        "localizers": 2, "other_series": SLICES + 1, "other_dicom": 0, "other_files": 1,
-    }  # fmt: skip
+    assert dict(soft.skipped) == {"localizers": 2, "other_series": SLICES + 1, "other_dicom": 0, "other_files": 1}
 
 
 def test_choices_are_printed_but_not_stored(tmp_path: Path) -> None:
@@ -173,9 +171,7 @@ def test_random_damage_ends_in_a_reason(tmp_path: Path, seed: int) -> None:
         for _ in range(6):
             content[int(draw.integers(132, len(content) - 300))] = int(draw.integers(256))
         victim.write_bytes(bytes(content))
-    found = CliRunner().invoke(
-        main, ["convert", str(folder), str(tmp_path / "ct.nii.gz"), "--set", "min_slices=2"]
-    )
+    found = CliRunner().invoke(main, ["convert", str(folder), str(tmp_path / "ct.nii.gz"), "--set", "min_slices=2"])
     assert found.exit_code in (0, 2), found.output
     assert "Traceback" not in found.output
     assert len(found.stderr.splitlines()) <= 1

@@ -18,8 +18,15 @@ from lcsd.scans.headers import FIELDS, technical_fields
 from tests.series import UID, shifted, write_series
 
 SENTINEL = "ZQXSENTINEL"
-NEEDED = {"ImageType", "Modality", "PhotometricInterpretation", "SpecificCharacterSet",
-          "LossyImageCompression", "RescaleType", "PatientPosition"}  # fmt: skip
+NEEDED = {
+    "ImageType",
+    "Modality",
+    "PhotometricInterpretation",
+    "SpecificCharacterSet",
+    "LossyImageCompression",
+    "RescaleType",
+    "PatientPosition",
+}
 ALLOWED = {field.attribute for field in FIELDS}
 TEXTS = {"LO", "LT", "PN", "SH", "ST", "UC", "UT", "CS", "AE"}
 
@@ -56,21 +63,16 @@ def test_sentinel_is_in_no_output(tmp_path: Path, defect: bool) -> None:
     found = CliRunner().invoke(main, [*call, "--rejected", str(out / "rejected.json")])
     assert found.exit_code == (2 if defect else 0), found.output
     written = sorted(path.name for path in out.iterdir())
-    assert written == (
-        ["rejected.json"] if defect else ["ct.nii.gz", "ct.provenance.json", "h.json"]
-    )
+    assert written == (["rejected.json"] if defect else ["ct.nii.gz", "ct.provenance.json", "h.json"])
     stored = b"".join(
-        gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        for path in out.iterdir()
+        gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes() for path in out.iterdir()
     )
     assert SENTINEL.lower().encode() not in stored.lower()
     assert SENTINEL.lower() not in found.output.lower()
     assert UID.encode() not in stored
     if not defect:
         header = json.loads((out / "h.json").read_text())
-        assert header["withheld"] == [
-            "convolution_kernel", "filter_type", "manufacturer", "manufacturer_model",
-        ]  # fmt: skip
+        assert header["withheld"] == ["convolution_kernel", "filter_type", "manufacturer", "manufacturer_model"]
 
 
 def test_header_file_has_units_and_only_what_all_images_share(tmp_path: Path) -> None:
@@ -85,11 +87,17 @@ def test_header_file_has_units_and_only_what_all_images_share(tmp_path: Path) ->
     call = ["convert", str(folder), str(tmp_path / "ct.nii.gz"), "--header", str(out)]
     assert CliRunner().invoke(main, call).exit_code == 0
     assert json.loads(out.read_text()) == {
-        "bits_stored": 16.0, "convolution_kernel": "B30f/2", "manufacturer": "GE MEDICAL SYSTEMS",
-        "manufacturer_model": "LightSpeed QX/i", "modality": "CT", "patient_position": "FFS",
-        "slice_thickness_mm": 2.5, "tube_voltage_kv": 120.0,
-        "varying": ["tube_current_ma"], "withheld": [],
-    }  # fmt: skip
+        "bits_stored": 16.0,
+        "convolution_kernel": "B30f/2",
+        "manufacturer": "GE MEDICAL SYSTEMS",
+        "manufacturer_model": "LightSpeed QX/i",
+        "modality": "CT",
+        "patient_position": "FFS",
+        "slice_thickness_mm": 2.5,
+        "tube_voltage_kv": 120.0,
+        "varying": ["tube_current_ma"],
+        "withheld": [],
+    }
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,7 @@ from pydicom.uid import RLELossless
 
 from lcsd.scans.convert import read_scan
 from lcsd.settings.convert import ConvertSettings
-from tests.series import (
-    COLUMNS,
-    INTERCEPT,
-    PATIENT,
-    ROWS,
-    Change,
-    refused,
-    shifted,
-    values,
-    write_series,
-)
+from tests.series import COLUMNS, INTERCEPT, PATIENT, ROWS, Change, refused, shifted, values, write_series
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 ENHANCED = "1.2.840.10008.5.1.4.1.1.2.1"
@@ -91,10 +81,7 @@ def test_derived_images_can_be_allowed(tmp_path: Path) -> None:
     folder = write_series(tmp_path / "s", change=change)
     assert read_scan(folder, ConvertSettings(accept_derived=True)).image.array.shape[0] > 0
     capture = shifted("SOPClassUID", SECONDARY_CAPTURE)
-    assert (
-        refused(write_series(tmp_path / "c", change=capture), accept_derived=True)
-        == "derived_image"
-    )
+    assert refused(write_series(tmp_path / "c", change=capture), accept_derived=True) == "derived_image"
 
 
 def test_all_without_optional_elements(tmp_path: Path) -> None:

@@ -17,22 +17,36 @@ PLAUSIBLE = (("lungs", 2), ("balance", 0.9), ("border_cm2", 0.0))
 def write_candidates(results: Path, roles: dict[str, str]) -> Path:
     path = results / "cohort" / "candidates.tsv"
     rows = [
-        {"case": case, "patient_id": f"10{number}", "sampled": role, "fixed_time": "T0",
-         "moving_time": "T1", "fixed_series": f"1.2.{number}.0", "moving_series": f"1.2.{number}.1",
-         "fixed_segmentation": "", "moving_segmentation": f"1.2.{number}.2"}
+        {
+            "case": case,
+            "patient_id": f"10{number}",
+            "sampled": role,
+            "fixed_time": "T0",
+            "moving_time": "T1",
+            "fixed_series": f"1.2.{number}.0",
+            "moving_series": f"1.2.{number}.1",
+            "fixed_segmentation": "",
+            "moving_segmentation": f"1.2.{number}.2",
+        }
         for number, (case, role) in enumerate(roles.items())
-    ]  # fmt: skip
+    ]
     write_table(path, COLUMNS, rows)
     return path
 
 
 def write_screening(results: Path, case: str, dice: float | None, **changed: Any) -> None:
     record = {
-        "verdict": "accepted", "dice": dice, "fixed_volume_l": 5.0, "moving_volume_l": 4.5,
-        "volume_ratio": 0.9, "balance_change": 0.9, "shared_view": 1.0, "code": None,
+        "verdict": "accepted",
+        "dice": dice,
+        "fixed_volume_l": 5.0,
+        "moving_volume_l": 4.5,
+        "volume_ratio": 0.9,
+        "balance_change": 0.9,
+        "shared_view": 1.0,
+        "code": None,
         **{f"{scan}_{name}": value for scan in ("fixed", "moving") for name, value in PLAUSIBLE},
         **changed,
-    }  # fmt: skip
+    }
     path = results / "cohort" / "screening" / f"{case}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record))

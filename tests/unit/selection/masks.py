@@ -16,24 +16,22 @@ BODY = draw_body(np.random.default_rng(0))
 EXTENT = np.array([330.0, 240.0, 330.0])
 
 
-def rigid(angles_deg: tuple[float, float, float], shift: tuple[float, float, float]) -> (
-    RigidTransform
-):  # fmt: skip
+def rigid(angles_deg: tuple[float, float, float], shift: tuple[float, float, float]) -> RigidTransform:
     return RigidTransform(rotation_matrix(np.array(angles_deg)), np.array(shift))
 
 
 def grid_around(
-    centre: Points,
-    spacing: tuple[float, float, float] = (4.5, 4.5, 4.5),
-    matrix: Points | None = None,
+    centre: Points, spacing: tuple[float, float, float] = (4.5, 4.5, 4.5), matrix: Points | None = None
 ) -> Grid:
     axes = np.eye(3) if matrix is None else matrix
     size = np.ceil(np.abs(axes.T) @ EXTENT / spacing).astype(int)
     origin = centre - axes @ ((size - 1) / 2 * np.asarray(spacing))
     return Grid(
-        (int(size[0]), int(size[1]), int(size[2])), spacing,
-        (float(origin[0]), float(origin[1]), float(origin[2])), tuple(axes.ravel()),
-    )  # fmt: skip
+        (int(size[0]), int(size[1]), int(size[2])),
+        spacing,
+        (float(origin[0]), float(origin[1]), float(origin[2])),
+        tuple(axes.ravel()),
+    )
 
 
 def lungs(grid: Grid, moved: RigidTransform | None = None, breath_mm: float = 0.0) -> Image:
@@ -53,9 +51,11 @@ def cut(mask: Image, low: int, high: int = 0) -> Image:
     array = mask.array[low : mask.array.shape[0] - high]
     first = mask.grid.voxel_to_world(np.array([0.0, 0.0, low]))
     grid = Grid(
-        (*mask.grid.size[:2], len(array)), mask.grid.spacing,
-        (float(first[0]), float(first[1]), float(first[2])), mask.grid.direction,
-    )  # fmt: skip
+        (*mask.grid.size[:2], len(array)),
+        mask.grid.spacing,
+        (float(first[0]), float(first[1]), float(first[2])),
+        mask.grid.direction,
+    )
     return Image(array, grid)
 
 

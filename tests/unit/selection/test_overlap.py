@@ -100,9 +100,7 @@ def test_border_areas_by_definition() -> None:
 
 
 @pytest.mark.parametrize("where", [(2, 2, 2), (0, 0, 0)])
-def test_one_voxel_and_masks_that_do_not_meet_still_give_figures(
-    fixed: Image, where: tuple[int, int, int]
-) -> None:
+def test_one_voxel_and_masks_that_do_not_meet_still_give_figures(fixed: Image, where: tuple[int, int, int]) -> None:
     array = np.zeros((5, 5, 5), bool)
     array[where] = True
     speck = Image(array, Grid((5, 5, 5), (30.0, 30.0, 30.0), (0.0, 0.0, 0.0)))
@@ -146,9 +144,7 @@ def test_real_right_lung_against_itself_moved(real_data: Path) -> None:
 
 @pytest.mark.real_data
 def test_real_right_lung_pair(real_data: Path) -> None:
-    fixed, moving = (
-        read_mask(real_data / "right_lung" / f"{name}_mask.nii.gz") for name in ("fixed", "moving")
-    )
+    fixed, moving = (read_mask(real_data / "right_lung" / f"{name}_mask.nii.gz") for name in ("fixed", "moving"))
     found = align(fixed, moving)
     print(f"right lung pair: Dice {found.dice:.4f}, shared {found.shared:.4f}")  # noqa: T201
     centred = RigidTransform(np.eye(3), np.array([0.0, 0.0, 0.0]))

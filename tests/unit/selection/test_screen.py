@@ -40,9 +40,7 @@ def strong_dice(fixed: ScanMask) -> float:
     found, broken = judged(fixed, moving)
     assert broken == []
     assert found["dice"] < 0.95
-    assert found["volume_ratio"] == pytest.approx(
-        moving.array.sum() / fixed.mask.array.sum(), abs=1e-5
-    )
+    assert found["volume_ratio"] == pytest.approx(moving.array.sum() / fixed.mask.array.sum(), abs=1e-5)
     return float(found["dice"])
 
 
@@ -58,8 +56,9 @@ def leaked(mask: Image) -> Image:
     """The mask runs out into gas below the diaphragm and into the trachea."""
     low = occupied(mask).min(axis=0)
     high = occupied(mask).max(axis=0)
-    extra = scattered(mask, lambda p: (p[:, 2] < low[2] + 130) & (p[:, 0] > 0)
-                      & (np.abs(p[:, 0]) < high[0]) & (np.abs(p[:, 1]) < 110))  # fmt: skip
+    extra = scattered(
+        mask, lambda p: (p[:, 2] < low[2] + 130) & (p[:, 0] > 0) & (np.abs(p[:, 0]) < high[0]) & (np.abs(p[:, 1]) < 110)
+    )
     return Image(mask.array | extra, mask.grid)
 
 
@@ -83,9 +82,7 @@ def scattered(mask: Image, chosen: Any) -> np.ndarray:
     ],
     ids=["one lung lost", "half a lung lost", "leaked", "cut by the scan"],
 )
-def test_failed_masks_are_stopped(
-    fail: Any, gate: str, fixed: ScanMask, strong_dice: float
-) -> None:
+def test_failed_masks_are_stopped(fail: Any, gate: str, fixed: ScanMask, strong_dice: float) -> None:
     found, broken = judged(fixed, fail(lungs(grid_around(ORIGIN, COARSE))))
     assert gate in broken
     if gate != "moving_border_cm2":  # a cut is no motion; the others would be ranked first
@@ -106,8 +103,9 @@ def test_lung_volumes_right_first_touching_or_not(fixed: ScanMask) -> None:
     litres = np.array([(x < 0).sum(), (x > 0).sum()]) * 64e-6
     assert fixed.volumes_l == pytest.approx(litres, rel=0.01)
     assert fixed.right_to_left == pytest.approx(litres[0] / litres[1], rel=0.02)
-    bridge = scattered(fixed.mask, lambda p: (np.abs(p[:, 0]) < 40) & (np.abs(p[:, 1] + 30) < 5)
-                       & (np.abs(p[:, 2]) < 10))  # fmt: skip
+    bridge = scattered(
+        fixed.mask, lambda p: (np.abs(p[:, 0]) < 40) & (np.abs(p[:, 1] + 30) < 5) & (np.abs(p[:, 2]) < 10)
+    )
     touching = Image(fixed.mask.array | bridge, fixed.mask.grid)
     assert lung_volumes(touching) == pytest.approx(litres, rel=0.05)
     assert len(lung_volumes(one_lung_lost(fixed.mask))) == 1
@@ -120,15 +118,10 @@ def test_lung_volumes_right_first_touching_or_not(fixed: ScanMask) -> None:
 
 
 def test_gates_are_off_without_a_limit_and_name_the_scan() -> None:
-    found: dict[str, Any] = {
-        "dice": 0.1, "shared_view": 0.1, "volume_ratio": 0.1, "balance_change": None,
-    }  # fmt: skip
+    found: dict[str, Any] = {"dice": 0.1, "shared_view": 0.1, "volume_ratio": 0.1, "balance_change": None}
     for name in ("fixed", "moving"):
-        found |= {f"{name}_lungs": 0, f"{name}_volume_l": 90.0, f"{name}_balance": None,
-                  f"{name}_border_cm2": 900.0}  # fmt: skip
-    off = ScreenSettings(**{
-        name: None for name in ScreenSettings.model_fields if name not in ("masks", "spacing_mm")
-    })  # fmt: skip
+        found |= {f"{name}_lungs": 0, f"{name}_volume_l": 90.0, f"{name}_balance": None, f"{name}_border_cm2": 900.0}
+    off = ScreenSettings(**{name: None for name in ScreenSettings.model_fields if name not in ("masks", "spacing_mm")})
     assert all(gate["passed"] for gate in gates(found, off))
     verdicts = gates(found, ScreenSettings())
     assert not any(gate["passed"] for gate in verdicts)
@@ -136,6 +129,10 @@ def test_gates_are_off_without_a_limit_and_name_the_scan() -> None:
     assert reasons[0].code == "gate_lungs"
     assert reasons[0].message.startswith("fixed scan: lungs: implausible")
     assert {reason.code for reason in reasons} == {
-        "gate_lungs", "gate_volume_l", "gate_border_cm2", "gate_volume_ratio", "gate_shared_view",
+        "gate_lungs",
+        "gate_volume_l",
+        "gate_border_cm2",
+        "gate_volume_ratio",
+        "gate_shared_view",
         "gate_dice",
-    }  # fmt: skip
+    }

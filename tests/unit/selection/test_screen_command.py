@@ -75,9 +75,7 @@ def test_given_masks_take_the_place_of_segmentation(pair: Path, tmp_path: Path) 
     record = record_of(screen(pair, out, *SMALL, *masks), out)
     assert record["verdict"] == "accepted"
     assert record["dice"] > 0.97
-    assert set(read_json(provenance_path(out))["inputs"]) == {
-        "fixed", "moving", "fixed_mask", "moving_mask",
-    }  # fmt: skip
+    assert set(read_json(provenance_path(out))["inputs"]) == {"fixed", "moving", "fixed_mask", "moving_mask"}
 
 
 @pytest.mark.parametrize(
@@ -88,9 +86,7 @@ def test_given_masks_take_the_place_of_segmentation(pair: Path, tmp_path: Path) 
         ([], "screen", "gate_volume_l"),
     ],
 )
-def test_unfit_pair_is_a_result(
-    more: list[str], stage: str, code: str, pair: Path, tmp_path: Path
-) -> None:
+def test_unfit_pair_is_a_result(more: list[str], stage: str, code: str, pair: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.json"
     record = record_of(screen(pair, out, *more), out)
     assert (record["verdict"], record["stage"], record["code"]) == ("rejected", stage, code)
@@ -169,9 +165,7 @@ def test_scan_in_which_totalsegmentator_finds_no_lungs_is_a_verdict(
         def segment(self, *_: object, **__: object) -> None:
             raise BadInputError("no lung to crop to", code=code)
 
-    monkeypatch.setattr(
-        "lcsd.lungs.lungs.session", lambda *_, **__: contextlib.nullcontext(NoLungs())
-    )  # fmt: skip
+    monkeypatch.setattr("lcsd.lungs.lungs.session", lambda *_, **__: contextlib.nullcontext(NoLungs()))
     out = tmp_path / "a.json"
     record = record_of(screen(pair, out, "--set", "lungs.method=totalsegmentator"), out)
     assert (record["verdict"], record["stage"], record["code"]) == ("rejected", "lungs", code)

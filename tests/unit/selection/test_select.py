@@ -8,14 +8,7 @@ import numpy as np
 import pytest
 
 from lcsd.build.published_names import published_names
-from tests.unit.selection.made_up import (
-    broken,
-    one_lung_lost,
-    read,
-    select,
-    write_candidates,
-    write_screening,
-)
+from tests.unit.selection.made_up import broken, one_lung_lost, read, select, write_candidates, write_screening
 
 DICE = {"b": 0.8, "a": 0.8, "c": 0.7, "d": 0.95, "e": 0.65}
 REST = "\t1\ttrain\tT0\tT1\t1.2.3.4\t1.2.3.5\t\t"
@@ -47,20 +40,31 @@ def test_lowest_dice_first_ties_by_case_failures_never(build: Path) -> None:
     rows = {row["case"]: row for row in read(build / "cohort" / "selection.tsv")}
     assert list(rows) == sorted([*DICE, "f", "t", "u"])
     assert {case: row["rank"] for case, row in rows.items()} == {
-        "e": "1", "c": "2", "a": "3", "b": "4", "d": "5", "f": "", "t": "", "u": "",
-    }  # fmt: skip
+        "e": "1",
+        "c": "2",
+        "a": "3",
+        "b": "4",
+        "d": "5",
+        "f": "",
+        "t": "",
+        "u": "",
+    }
     assert chosen(build) == {"a": "train", "c": "train", "e": "train", "t": "test_pool"}
     assert {case for case, row in rows.items() if row["selected"] == "yes"} == set(chosen(build))
-    assert (rows["f"]["verdict"], rows["f"]["code"], rows["f"]["dice"]) == (
-        "rejected", "gate_lungs", "0.7",
-    )  # fmt: skip
+    assert (rows["f"]["verdict"], rows["f"]["code"], rows["f"]["dice"]) == ("rejected", "gate_lungs", "0.7")
     assert (rows["u"]["code"], rows["u"]["dice"]) == ("truncated_file", "")
     (pair,) = [row for row in read(build / "cohort" / "pairs.tsv") if row["case"] == "c"]
     assert pair == {
-        "case": "c", "patient_id": "102", "role": "train", "fixed_source": "1.2.2.0",
-        "moving_source": "1.2.2.1", "fixed_time": "T0", "moving_time": "T1",
-        "fixed_mask": "", "moving_mask": "",
-    }  # fmt: skip
+        "case": "c",
+        "patient_id": "102",
+        "role": "train",
+        "fixed_source": "1.2.2.0",
+        "moving_source": "1.2.2.1",
+        "fixed_time": "T0",
+        "moving_time": "T1",
+        "fixed_mask": "",
+        "moving_mask": "",
+    }
 
 
 def test_cases_keep_the_published_masks_of_their_screening(build: Path) -> None:
@@ -143,9 +147,12 @@ def test_names_are_in_the_order_of_neither_case_nor_motion() -> None:
 
 @pytest.mark.parametrize(
     ("table", "code"),
-    [("case\tname\na\tb\n", "bad_name"), ("case\nx\n", "missing_column"),
-     ("case\tname\na\tlcsd_0001\nc\tlcsd_0001\n", "bad_name")],
-)  # fmt: skip
+    [
+        ("case\tname\na\tb\n", "bad_name"),
+        ("case\nx\n", "missing_column"),
+        ("case\tname\na\tlcsd_0001\nc\tlcsd_0001\n", "bad_name"),
+    ],
+)
 def test_broken_names_are_not_overwritten(table: str, code: str, build: Path) -> None:
     (build / "cohort" / "names.tsv").write_text(table)
     result = select(build, "--candidates", build / "cohort/candidates.tsv")
@@ -174,8 +181,7 @@ def test_missing_screening_is_an_error_until_it_is_excluded(build: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "content",
-    ['{"verdict": "perhaps"}', '{"verdict": "accepted", "dice": null}', '{"dice": 0.9}', "[1]"],
+    "content", ['{"verdict": "perhaps"}', '{"verdict": "accepted", "dice": null}', '{"dice": 0.9}', "[1]"]
 )
 def test_broken_screening_is_named(content: str, build: Path) -> None:
     (build / "cohort" / "screening" / "c.json").write_text(content)
@@ -192,9 +198,9 @@ def test_broken_screening_is_named(content: str, build: Path) -> None:
         ("HEADER\na\t1\ttrain\n", "bad_row"),
         ("HEADER\naREST\nAREST\n", "bad_case"),
         ("HEADER\n../aREST\n", "bad_case"),
-        ("HEADER\n\"aREST\n", "bad_table"),
+        ('HEADER\n"aREST\n', "bad_table"),
     ],
-)  # fmt: skip
+)
 def test_broken_candidates_are_refused(table: str, code: str, build: Path) -> None:
     path = build / "cohort" / "candidates.tsv"
     header = path.read_text().splitlines()[0]

@@ -24,9 +24,7 @@ def finish(results: Path, case: str, length_mm: float, count: int = 60, **change
     lengths[: count // 3] = 500.0
     direction = rng.normal(size=(count, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    write_point_pairs(
-        folder / "correspondences.csv", PointPairs(fixed, fixed + lengths[:, None] * direction)
-    )
+    write_point_pairs(folder / "correspondences.csv", PointPairs(fixed, fixed + lengths[:, None] * direction))
     early = {**FIGURES, "kept": 0}
     figures = {"count": count, "stage_1": early, "stage_2": {**FIGURES, **changed}}
     write_json(folder / "correspondences.json", figures)
@@ -71,9 +69,7 @@ def test_gates_come_before_ranks(build: Path) -> None:
         ("", "h", "quarantined", "too_few"),
         ("", "i", "quarantined", "no_lung"),
     ]
-    assert [float(r["median_displacement_mm"]) for r in rows[:4]] == pytest.approx(
-        [12, 9, 9, 5], abs=1e-3
-    )
+    assert [float(r["median_displacement_mm"]) for r in rows[:4]] == pytest.approx([12, 9, 9, 5], abs=1e-3)
     assert float(rows[5]["kept_share"]) == 0.1
     assert json.loads(result.stdout)["selected"] == 2
     before = (build / "cohort" / "test.tsv").read_bytes()

@@ -49,12 +49,20 @@ def test_shipped_configurations_are_valid(path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("name", "../../evil"), ("name", "a/b"), ("name", "lcsd "), ("version", "v1.0.0"),
-        ("version", "1.0.0-../x"), ("licence", "CC BY"), ("licence", "MIT/../x"),
-        ("url", "see https://example.org"), ("url", "https://example.org and more"),
-        ("date", "on 2024-01-02"), ("date", "2024-01-023"), ("date", "2024-02-30"),
+        ("name", "../../evil"),
+        ("name", "a/b"),
+        ("name", "lcsd "),
+        ("version", "v1.0.0"),
+        ("version", "1.0.0-../x"),
+        ("licence", "CC BY"),
+        ("licence", "MIT/../x"),
+        ("url", "see https://example.org"),
+        ("url", "https://example.org and more"),
+        ("date", "on 2024-01-02"),
+        ("date", "2024-01-023"),
+        ("date", "2024-02-30"),
     ],
-)  # fmt: skip
+)
 def test_patterns_hold_for_the_whole_value(key: str, value: str) -> None:
     """A dataset's name is the folder that its archive is unpacked to."""
     error = failure({"release": {key: value}})
@@ -147,9 +155,12 @@ def test_yaml_is_bounded_before_it_is_built(tmp_path: Path) -> None:
     aliases = "a: &a [1, 2]\nb: &b [*a, *a]\nc: [*b, *b]\n"
     path.write_text(aliases)
     assert read_yaml(path)["c"] == [[[1, 2], [1, 2]]] * 2
-    for text in ("a: " + "[" * 21 + "]" * 21, "# " + "x" * (1 << 20) + "\na: 1\n",
-                 "a: [" + "1," * 100_001 + "]", "a: &a [" + "1," * 400 + "]\nb: &b [" + "*a," * 400
-                 + "]\n"):  # fmt: skip
+    for text in (
+        "a: " + "[" * 21 + "]" * 21,
+        "# " + "x" * (1 << 20) + "\na: 1\n",
+        "a: [" + "1," * 100_001 + "]",
+        "a: &a [" + "1," * 400 + "]\nb: &b [" + "*a," * 400 + "]\n",
+    ):
         path.write_text(text)
         with pytest.raises(BadInputError, match="not valid YAML"):
             read_yaml(path)
@@ -197,9 +208,7 @@ def test_config_command_prints_the_default() -> None:
 
 def test_override_reaches_into_sections() -> None:
     changed = override(
-        VesselsSettings(),
-        ["objectness.margin_mm=1", "objectness.least_hu=90", "backend=objectness"],
-        section="vessels",
+        VesselsSettings(), ["objectness.margin_mm=1", "objectness.least_hu=90", "backend=objectness"], section="vessels"
     )
     assert (changed.objectness.margin_mm, changed.objectness.least_hu) == (1.0, 90.0)
     assert changed.objectness.seed_factor == VesselsSettings().objectness.seed_factor

@@ -84,9 +84,7 @@ sys.stdin.read()
 """
 
 
-def made_up_child(
-    folder: Path, kind: str, *, label: int = 1, crop: str = "20, 16, 12", mark: str = ""
-) -> Path:
+def made_up_child(folder: Path, kind: str, *, label: int = 1, crop: str = "20, 16, 12", mark: str = "") -> Path:
     path = folder / "child.py"
     path.write_text(CHILD.format(kind=kind, label=label, crop=crop, mark=mark))
     return path

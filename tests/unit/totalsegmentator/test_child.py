@@ -32,10 +32,7 @@ def write_checkpoint(path: Path, outputs: int, trainer: str = "nnUNetTrainer") -
 
 def job_of(folder: Path, **changes: Any) -> dict[str, Any]:
     options = TASKS["lung_vessels_LEGACY"].options(robust_crop=False, resampling_order=1)
-    return {
-        "weights": str(folder), "models": [258], "threads": 1, "device": "cpu",
-        "options": options, **changes,
-    }  # fmt: skip
+    return {"weights": str(folder), "models": [258], "threads": 1, "device": "cpu", "options": options, **changes}
 
 
 def test_no_connection_leaves_the_process() -> None:
@@ -140,8 +137,10 @@ def test_what_training_leaves_in_a_checkpoint_is_read(tmp_path: Path, old: bool)
         "optimizer_state": {"state": {0: {"momentum_buffer": torch.ones(3)}}, "param_groups": []},
         "grad_scaler_state": {"scale": 65536.0, "growth_factor": 2.0},
         "logging": {
-            "mean_fg_dice": [np.float64(0.8)], "train_losses": [np.float32(0.1)],
-            "epoch_start_timestamps": [1.7e9], "dice_per_class_or_region": [[np.float64(0.5)]],
+            "mean_fg_dice": [np.float64(0.8)],
+            "train_losses": [np.float32(0.1)],
+            "epoch_start_timestamps": [1.7e9],
+            "dice_per_class_or_region": [[np.float64(0.5)]],
         },
         "_best_ema": np.float64(0.81),
         "current_epoch": 1000,
@@ -149,7 +148,7 @@ def test_what_training_leaves_in_a_checkpoint_is_read(tmp_path: Path, old: bool)
         "text": np.str_("ab"),
         "init_args": {"configuration": "3d_fullres", "fold": 0, "device": torch.device("cpu")},
         "inference_allowed_mirroring_axes": (0, 1, 2),
-    }  # fmt: skip
+    }
     path = tmp_path / "real.pth"
     torch.save(content, path)
     if old:
@@ -177,11 +176,17 @@ def test_nnunet_starts_no_workers(tmp_path: Path) -> None:
     nnUNetPredictor.predict_from_files_sequential = lambda _, *given: calls.append(given)
     (tmp_path / "s01_0000.nii.gz").touch()
     nnUNetPredictor.predict_from_files(
-        nnUNetPredictor.__new__(nnUNetPredictor), str(tmp_path), "results",
-        save_probabilities=False, overwrite=True,
-        num_processes_preprocessing=1, num_processes_segmentation_export=1,
-        folder_with_segs_from_prev_stage=None, num_parts=1, part_id=0,
-    )  # fmt: skip
+        nnUNetPredictor.__new__(nnUNetPredictor),
+        str(tmp_path),
+        "results",
+        save_probabilities=False,
+        overwrite=True,
+        num_processes_preprocessing=1,
+        num_processes_segmentation_export=1,
+        folder_with_segs_from_prev_stage=None,
+        num_parts=1,
+        part_id=0,
+    )
     assert calls == [([[str(tmp_path / "s01_0000.nii.gz")]], "results", False, True)]
 
 
@@ -246,8 +251,10 @@ def test_a_gpu_that_was_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (RuntimeError("CUDA error: out of memory"), "out_of_memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out_of_memory"),
         (
-            RuntimeError("Segmentation export worker died. It was likely killed by your OS because "
-                         "of insufficient available CPU RAM."),
+            RuntimeError(
+                "Segmentation export worker died. It was likely killed by your OS because "
+                "of insufficient available CPU RAM."
+            ),
             "out_of_memory",
         ),
         (MemoryError(), "out_of_memory"),
@@ -255,7 +262,7 @@ def test_a_gpu_that_was_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (SystemExit(1), "totalsegmentator_failed"),
         (BadInputError("x", code="no_cuda"), "no_cuda"),
     ],
-)  # fmt: skip
+)
 def test_failures_have_a_code(error: BaseException, code: str) -> None:
     found = explained(error, "cuda")
     assert found.code == code

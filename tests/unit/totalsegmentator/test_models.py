@@ -10,14 +10,7 @@ from totalsegmentator.map_tasks_config import TASK_CONFIGS
 
 from lcsd.errors import WorkError
 from lcsd.totalsegmentator import models
-from lcsd.totalsegmentator.models import (
-    TASKS,
-    TOTAL_3MM,
-    TOTAL_6MM,
-    VESSELS,
-    VESSELS_LEGACY,
-    check_meaning,
-)
+from lcsd.totalsegmentator.models import TASKS, TOTAL_3MM, TOTAL_6MM, VESSELS, VESSELS_LEGACY, check_meaning
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -49,9 +42,7 @@ def test_download_commands_are_those_of_the_package() -> None:
         ("map_tasks_config.TASK_ID_WEIGHTS_CONFIGS", {117: {"foldername": "Dataset117_other"}}),
     ],
 )
-def test_another_meaning_is_refused(
-    table: str, change: dict[Any, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_meaning_is_refused(table: str, change: dict[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     for key, value in change.items():
         module, name = table.split(".")
         content = getattr(importlib.import_module(f"totalsegmentator.{module}"), name)

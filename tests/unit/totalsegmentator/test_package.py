@@ -31,15 +31,20 @@ def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 
 def lcsd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {
-        **os.environ, "XDG_CONFIG_HOME": str(folder / "config"), "HOME": str(folder),
+        **os.environ,
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "HOME": str(folder),
         "TOTALSEG_WEIGHTS_PATH": str(WEIGHTS),
         "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
-    }  # fmt: skip
+    }
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         done = subprocess.run(
             [sys.executable, "-c", "from lcsd.cli.main import main; main()", *arguments],
-            env={**environment, "TMPDIR": temporary}, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            env={**environment, "TMPDIR": temporary},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert list(Path(temporary).iterdir()) == []
     return done
 
@@ -73,10 +78,19 @@ def test_both_vessel_tasks_at_once(box: Truth, tmp_path: Path, record_property: 
 
     def job(task: str) -> subprocess.CompletedProcess[str]:
         return lcsd(
-            tmp_path, "vessels", image, str(tmp_path / f"{task}.nii.gz"), *lungs, "--json",
-            "--backend", "totalsegmentator", "--set", f"totalsegmentator.task={task}",
-            "--threads", "1",
-        )  # fmt: skip
+            tmp_path,
+            "vessels",
+            image,
+            str(tmp_path / f"{task}.nii.gz"),
+            *lungs,
+            "--json",
+            "--backend",
+            "totalsegmentator",
+            "--set",
+            f"totalsegmentator.task={task}",
+            "--threads",
+            "1",
+        )
 
     tasks = ("lung_vessels_LEGACY", "lung_vessels")
     with ThreadPoolExecutor(2) as pool:
@@ -107,14 +121,19 @@ def test_both_vessel_tasks_at_once(box: Truth, tmp_path: Path, record_property: 
 def test_a_scan_without_lungs(tmp_path: Path) -> None:
     """The package writes zeros here and says nothing."""
     grid = Grid((48, 48, 48), (3.0, 3.0, 3.0), (0.0, 0.0, 0.0))
-    write_image(
-        tmp_path / "ct.nii.gz", Image(np.full(grid.shape, 40, np.int16), grid), dtype=np.int16
-    )
+    write_image(tmp_path / "ct.nii.gz", Image(np.full(grid.shape, 40, np.int16), grid), dtype=np.int16)
     run = lcsd(
-        tmp_path, "lungs", str(tmp_path / "ct.nii.gz"), str(tmp_path / "m.nii.gz"),
-        "--method", "totalsegmentator", "--set", "totalsegmentator.model=fastest",
-        "--threads", "1",
-    )  # fmt: skip
+        tmp_path,
+        "lungs",
+        str(tmp_path / "ct.nii.gz"),
+        str(tmp_path / "m.nii.gz"),
+        "--method",
+        "totalsegmentator",
+        "--set",
+        "totalsegmentator.model=fastest",
+        "--threads",
+        "1",
+    )
     assert run.returncode == 2, run.stderr
     assert "[empty_crop]" in run.stderr
     assert not (tmp_path / "m.nii.gz").exists()
@@ -125,20 +144,24 @@ def test_full_anatomy(tmp_path: Path, record_property: object) -> None:
     truth = scan_truth(UNSEEN_SEED)
     write_image(tmp_path / "native.nii.gz", truth.native, dtype=np.int16)
     run = lcsd(
-        tmp_path, "lungs", str(tmp_path / "native.nii.gz"), str(tmp_path / "m.nii.gz"),
-        "--method", "totalsegmentator", "--threads", "2",
-        "--set", "totalsegmentator.model=fastest",
-    )  # fmt: skip
+        tmp_path,
+        "lungs",
+        str(tmp_path / "native.nii.gz"),
+        str(tmp_path / "m.nii.gz"),
+        "--method",
+        "totalsegmentator",
+        "--threads",
+        "2",
+        "--set",
+        "totalsegmentator.model=fastest",
+    )
     assert run.returncode == 0, run.stderr
     score = dice(read_mask(tmp_path / "m.nii.gz").array, truth.lungs.array)
     record_property("lung dice", score)  # type: ignore[operator]
     assert score > 0.85
     image, *lungs = write(tmp_path, truth)
     out = tmp_path / "v.nii.gz"
-    run = lcsd(
-        tmp_path, "vessels", image, str(out), *lungs, "--backend", "totalsegmentator",
-        "--threads", "2",
-    )  # fmt: skip
+    run = lcsd(tmp_path, "vessels", image, str(out), *lungs, "--backend", "totalsegmentator", "--threads", "2")
     assert run.returncode == 0, run.stderr
     score = dice(read_mask(out).array, vessels(truth))
     record_property("vessel dice", score)  # type: ignore[operator]

@@ -50,9 +50,7 @@ def ready(weights: Path, **options: float) -> AbstractContextManager[Session]:
     return session(TASK, settings, on=Compute(threads=3))
 
 
-def run_child(
-    weights: Path, monkeypatch: pytest.MonkeyPatch, kind: str, **options: object
-) -> Segmentation:
+def run_child(weights: Path, monkeypatch: pytest.MonkeyPatch, kind: str, **options: object) -> Segmentation:
     limit = float(options.pop("limit_s", 60.0))  # type: ignore[arg-type]
     child = made_up_child(weights.parent, kind, **options)  # type: ignore[arg-type]
     monkeypatch.setattr(run, "CHILD", (sys.executable, str(child)))
@@ -105,12 +103,7 @@ def test_a_job_shares_nothing(weights: Path, monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_faults(
-    kind: str,
-    options: dict[str, object],
-    code: str,
-    exit_code: int,
-    weights: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    kind: str, options: dict[str, object], code: str, exit_code: int, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "mark" in options:
         options = {**options, "mark": str(weights.parent / "pid")}
@@ -121,9 +114,7 @@ def test_faults(
     assert "\n" not in caught.value.message
 
 
-def test_small_scan_may_be_smaller_than_the_least_crop(
-    weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_small_scan_may_be_smaller_than_the_least_crop(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = made_up_child(weights.parent, "good")
     monkeypatch.setattr(run, "CHILD", (sys.executable, str(made)))
     with ready(weights) as found:
@@ -141,9 +132,7 @@ def test_bad_weights_start_no_process(weights: Path, monkeypatch: pytest.MonkeyP
 def gone(pid: int) -> bool:
     for _ in range(100):
         try:
-            state = (
-                Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0]
-            )
+            state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0]
         except FileNotFoundError:
             return True
         if state == "Z":
@@ -217,9 +206,7 @@ def test_one_process_does_many_scans_and_a_new_one_follows_a_failure(
     assert gone(alive)
 
 
-def test_a_process_that_died_between_two_scans_costs_none(
-    weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_that_died_between_two_scans_costs_none(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     child = weights.parent / "child.py"
     child.write_text(MANY)
     monkeypatch.setattr(run, "CHILD", (sys.executable, str(child)))

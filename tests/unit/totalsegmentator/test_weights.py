@@ -34,9 +34,7 @@ def test_whole_weights_pass(folder: Path) -> None:
     check_weights(folder, MODELS)
 
 
-def test_folder_is_found_as_the_package_finds_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folder_is_found_as_the_package_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert weights_folder() == tmp_path / ".totalsegmentator" / "nnunet" / "results"
     monkeypatch.setenv("TOTALSEG_HOME_DIR", "/a")
@@ -168,9 +166,7 @@ def test_command_check_and_record(folder: Path) -> None:
     text = CliRunner().invoke(main, ["weights", "check", str(folder)])
     assert f"{VESSELS_LEGACY.folder}: present" in text.stdout
     assert f"{VESSELS.folder}: absent" in text.stdout
-    (folder / VESSELS_LEGACY.path / "plans.json").write_text(
-        '{"configurations": {"3d_fullres": 1}}'
-    )
+    (folder / VESSELS_LEGACY.path / "plans.json").write_text('{"configurations": {"3d_fullres": 1}}')
     changed = CliRunner().invoke(main, ["weights", "check", str(folder)])
     assert changed.exit_code == 1
     assert "[weights_changed]" in changed.stderr

@@ -69,8 +69,7 @@ def test_left_is_where_x_is_large_whatever_the_orientation(name: str) -> None:
     low, high = index < size // 3, index >= size - size // 3
     sides = split_lungs(Image(low | high, grid))
     middles = {
-        side: grid.voxel_to_world(np.argwhere(mask)[:, ::-1].astype(float))[:, 0].mean()
-        for side, mask in sides.items()
+        side: grid.voxel_to_world(np.argwhere(mask)[:, ::-1].astype(float))[:, 0].mean() for side, mask in sides.items()
     }
     assert middles["left"] > middles["right"]
 
@@ -86,9 +85,10 @@ def test_lungs_that_touch_are_parted_and_one_lung_is_not() -> None:
 def test_empty_masks_and_other_grids_are_refused() -> None:
     other = Grid.centred((0.0, 0.0, 0.0), size=(44, 24, 20), spacing_mm=6.0)
     for vessels, lungs, code in (
-        (image(), LUNGS, "empty_vessels"), (VESSELS, image(), "empty_lungs"),
+        (image(), LUNGS, "empty_vessels"),
+        (VESSELS, image(), "empty_lungs"),
         (VESSELS, Image(LUNGS.array, other), "grid_mismatch"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(BadInputError) as caught:
             scan_figures(vessels, lungs)
         assert caught.value.code == code
@@ -96,9 +96,16 @@ def test_empty_masks_and_other_grids_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("value", "passed", "flagged"),
-    [(0.9, False, False), (1.0, True, True), (2.0, True, False), (3.0, True, False),
-     (3.5, True, True), (4.0, True, True), (4.1, False, False)],
-)  # fmt: skip
+    [
+        (0.9, False, False),
+        (1.0, True, True),
+        (2.0, True, False),
+        (3.0, True, False),
+        (3.5, True, True),
+        (4.0, True, True),
+        (4.1, False, False),
+    ],
+)
 def test_limits_belong_to_the_range(value: float, *, passed: bool, flagged: bool) -> None:
     limits = Limits(least=1, usual_least=2, usual_most=3, most=4)
     found = verdict("x", value, limits, of="pair")
@@ -122,14 +129,13 @@ FAULTS = {
     "balance": (GOOD, image(np.s_[8:12, 10, 6:18], np.s_[8, 10, 26:34]), LUNGS),
     "inside": (
         GOOD.model_copy(update={"inside": Limits(least=0.8)}),
-        image(np.s_[8:12, 10, 6:18], np.s_[8:12, 10, 26:34], np.s_[2, 2, 2:42]), LUNGS,
+        image(np.s_[8:12, 10, 6:18], np.s_[8:12, 10, 26:34], np.s_[2, 2, 2:42]),
+        LUNGS,
     ),
     "largest": (GOOD.model_copy(update={"largest": Limits(least=0.7)}), VESSELS, LUNGS),
-    "border": (
-        GOOD, image(np.s_[8:12, 10, 6:18], np.s_[8:12, 10, 26:34], np.s_[0, 0, 0:4]), LUNGS
-    ),
+    "border": (GOOD, image(np.s_[8:12, 10, 6:18], np.s_[8:12, 10, 26:34], np.s_[0, 0, 0:4]), LUNGS),
     "ratio": (GOOD, image(np.s_[8:10, 10, 6:14], np.s_[8:10, 10, 26:32]), LUNGS),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -161,5 +167,11 @@ def test_command_writes_verdicts_and_succeeds_though_a_gate_fails(tmp_path: Path
     content = json.loads(Path(out).read_text(encoding="utf-8"))
     assert content["figures"]["fixed"]["points"] == 80
     assert {gate["name"] for gate in content["gates"]} == {
-        "points", "share", "balance", "inside", "largest", "border", "ratio",
-    }  # fmt: skip
+        "points",
+        "share",
+        "balance",
+        "inside",
+        "largest",
+        "border",
+        "ratio",
+    }

@@ -36,17 +36,13 @@ def shapes() -> dict[str, np.ndarray]:
         return 850.0 * np.exp(-sum(axis**2 for axis in axes) / (2 * 1.5**2))
 
     tube = bright(y, x)
-    return {
-        "tube": tube, "tube_x": bright(z, y), "sheet": bright(x), "blob": bright(z, y, x),
-        "dark": -tube,
-    }  # fmt: skip
+    return {"tube": tube, "tube_x": bright(z, y), "sheet": bright(x), "blob": bright(z, y, x), "dark": -tube}
 
 
 @pytest.mark.parametrize("scales", [(0.0,), (1.5,), (0.0, 1.5)])
 def test_objectness_likes_bright_tubes_only(scales: tuple[float, ...]) -> None:
     middle = {
-        name: float(objectness(a.astype(np.float32) - 850, STEP, scales)[20, 20, 20])
-        for name, a in shapes().items()
+        name: float(objectness(a.astype(np.float32) - 850, STEP, scales)[20, 20, 20]) for name, a in shapes().items()
     }
     assert middle["tube"] == pytest.approx(middle["tube_x"], rel=1e-3)
     assert middle["tube"] > 3 * max(middle["sheet"], middle["blob"], middle["dark"], 1.0)
@@ -155,12 +151,23 @@ def test_command_for_any_thread_count(chest: dict[str, Image], tmp_path: Path) -
         out = tmp_path / f"v{threads}.nii.gz"
         subprocess.run(
             [
-                sys.executable, "-c", "from lcsd.cli.main import main; main()", "vessels",
-                str(tmp_path / "ct.nii.gz"), str(out), "--lungs", str(tmp_path / "lungs.nii.gz"),
-                "--backend", "objectness", "--threads", str(threads),
+                sys.executable,
+                "-c",
+                "from lcsd.cli.main import main; main()",
+                "vessels",
+                str(tmp_path / "ct.nii.gz"),
+                str(out),
+                "--lungs",
+                str(tmp_path / "lungs.nii.gz"),
+                "--backend",
+                "objectness",
+                "--threads",
+                str(threads),
             ],
-            check=True, env={**os.environ}, capture_output=True,
-        )  # fmt: skip
+            check=True,
+            env={**os.environ},
+            capture_output=True,
+        )
         outputs.append(out.read_bytes())
     assert outputs[0] == outputs[1]
     assert read_image(tmp_path / "v1.nii.gz").array.dtype == np.uint8

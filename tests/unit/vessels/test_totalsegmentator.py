@@ -40,11 +40,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     It has no memory for a scan of zeros.
     """
-    content: dict[str, Any] = {
-        "labels": np.zeros(GRID.shape, np.uint8),
-        "sessions": 0,
-        "hash": "0a",
-    }
+    content: dict[str, Any] = {"labels": np.zeros(GRID.shape, np.uint8), "sessions": 0, "hash": "0a"}
 
     class Fake:
         @property
@@ -55,9 +51,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             content.update(options)
             if (scan.array == 0).all():
                 raise WorkError("no memory is left", code="out_of_memory")
-            return Segmentation(
-                Image(content["labels"], scan.grid), {"torch": "x", **self.known_facts}, 1.0
-            )
+            return Segmentation(Image(content["labels"], scan.grid), {"torch": "x", **self.known_facts}, 1.0)
 
     @contextlib.contextmanager
     def fake(task: object, settings: object, *, on: Compute) -> Iterator[Fake]:
@@ -75,9 +69,7 @@ def lungs() -> Image:
 
 
 def settings(**options: Any) -> VesselsSettings:
-    return VesselsSettings(
-        backend="totalsegmentator", totalsegmentator=VesselTaskSettings(**options)
-    )
+    return VesselsSettings(backend="totalsegmentator", totalsegmentator=VesselTaskSettings(**options))
 
 
 def scan() -> Image:
@@ -259,9 +251,7 @@ def test_batch_clears_the_rejection_of_what_is_there(calls: dict[str, Any], tmp_
     assert not rejected.exists()
 
 
-def test_batch_goes_on_where_a_rejection_cannot_be_written(
-    calls: dict[str, Any], tmp_path: Path
-) -> None:
+def test_batch_goes_on_where_a_rejection_cannot_be_written(calls: dict[str, Any], tmp_path: Path) -> None:
     calls["labels"][5, 5, 6:12] = 1
     empty = Image(np.zeros_like(scan().array), GRID)
     made = write_batch(tmp_path, {"a": empty, "b": scan()})
@@ -272,23 +262,21 @@ def test_batch_goes_on_where_a_rejection_cannot_be_written(
     assert (tmp_path / "b" / "v.nii.gz").exists()
 
 
-def test_batch_makes_again_what_other_files_or_settings_gave(
-    calls: dict[str, Any], tmp_path: Path
-) -> None:
+def test_batch_makes_again_what_other_files_or_settings_gave(calls: dict[str, Any], tmp_path: Path) -> None:
     calls["labels"][5, 5, 6:12] = 1
     calls["labels"][5, 5, 16] = 1
     made = write_batch(tmp_path, {"a": scan()})
     run = CliRunner().invoke(main, ["vessels", "--batch", str(made), *BATCH])
     assert run.exit_code == 0, run.output
     for change, voxels in (
-        ([], None), (["--threads", "2"], None),
-        (["--set", "totalsegmentator.outside_mm=2"], 7), (["--device", "cpu"], 6),
-    ):  # fmt: skip
+        ([], None),
+        (["--threads", "2"], None),
+        (["--set", "totalsegmentator.outside_mm=2"], 7),
+        (["--device", "cpu"], 6),
+    ):
         run = CliRunner().invoke(main, ["vessels", "--batch", str(made), *BATCH, *change])
         assert run.exit_code == 0, run.output
-        assert [json.loads(line)["voxels"] for line in run.stdout.splitlines()] == (
-            [] if voxels is None else [voxels]
-        )
+        assert [json.loads(line)["voxels"] for line in run.stdout.splitlines()] == ([] if voxels is None else [voxels])
     (tmp_path / "a" / "v.nii.gz").unlink()
     assert CliRunner().invoke(main, ["vessels", "--batch", str(made), *BATCH]).stdout
     write_mask(tmp_path / "lungs.nii.gz", Image(lungs().array | (calls["labels"] > 0), GRID))
@@ -326,9 +314,7 @@ def test_batch_makes_again_what_no_equal_record_vouches_for(
     assert not CliRunner().invoke(main, batch).stdout
 
 
-def test_batch_makes_again_what_other_weights_gave_or_somebody_changed(
-    calls: dict[str, Any], tmp_path: Path
-) -> None:
+def test_batch_makes_again_what_other_weights_gave_or_somebody_changed(calls: dict[str, Any], tmp_path: Path) -> None:
     calls["labels"][5, 5, 6:12] = 1
     batch = ["vessels", "--batch", str(write_batch(tmp_path, {"a": scan()})), *BATCH]
     assert CliRunner().invoke(main, batch).stdout
@@ -340,9 +326,7 @@ def test_batch_makes_again_what_other_weights_gave_or_somebody_changed(
     assert read_image(tmp_path / "a" / "v.nii.gz").array.sum() == 6
 
 
-def test_single_command_and_batch_give_the_same_bytes(
-    calls: dict[str, Any], tmp_path: Path
-) -> None:
+def test_single_command_and_batch_give_the_same_bytes(calls: dict[str, Any], tmp_path: Path) -> None:
     calls["labels"][5, 5, 6:12] = 1
     made = write_batch(tmp_path, {"a": scan()})
     CliRunner().invoke(main, ["vessels", "--batch", str(made), *BATCH])
@@ -365,35 +349,15 @@ def test_single_command_and_batch_give_the_same_bytes(
         (["--batch", "list.tsv"], "image\tlungs\toutput\n", "empty_list", "list.tsv"),
         (["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\n", "bad_row", "row 2"),
         (["--batch", "list.tsv"], "image\tlungs\toutput\na\t\tc\n", "bad_row", "lungs"),
-        (
-            ["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\tc\nd\tb\tc\n",
-            "duplicate_output", "row 3",
-        ),
-        (
-            ["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\tc\nd\tb\tx/../c\n",
-            "duplicate_output", "row 3",
-        ),
-        (
-            ["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\tv.nii\nd\tb\tv.nii.gz\n",
-            "duplicate_output", "row 3",
-        ),
-        (
-            ["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\t./d\nd\tb\tv\n",
-            "duplicate_output", "row 2",
-        ),
-        (
-            ["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\tb\n",
-            "duplicate_output", "row 2",
-        ),
+        (["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\tc\nd\tb\tc\n", "duplicate_output", "row 3"),
+        (["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\tc\nd\tb\tx/../c\n", "duplicate_output", "row 3"),
+        (["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\tv.nii\nd\tb\tv.nii.gz\n", "duplicate_output", "row 3"),
+        (["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\t./d\nd\tb\tv\n", "duplicate_output", "row 2"),
+        (["--batch", "list.tsv"], "image\tlungs\toutput\na\tb\tb\n", "duplicate_output", "row 2"),
     ],
-)  # fmt: skip
+)
 def test_bad_usage_and_bad_lists(
-    arguments: list[str],
-    table: str | None,
-    code: str,
-    field: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str], table: str | None, code: str, field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if table is not None:
@@ -424,7 +388,5 @@ def test_recipe_for_a_build_leaves_out_cases_with_a_given_map(tmp_path: Path) ->
     subprocess.run(["bash", "-ec", recipe], cwd=tmp_path, check=True, env=variables)
     jobs = read_list(tmp_path / "vessels.tsv")
     folder = tmp_path / "results" / "cases" / "a"
-    assert [job.output for job in jobs] == [
-        folder / "vessels" / f"{name}.nii.gz" for name in ("fixed", "moving")
-    ]
+    assert [job.output for job in jobs] == [folder / "vessels" / f"{name}.nii.gz" for name in ("fixed", "moving")]
     assert {job.rejected for job in jobs} == {folder / "rejected.json"}
