@@ -15,7 +15,7 @@ export PYTHONUTF8 := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-locked lock audit demo test test-fast studies reliability isolation lint format clean
+.PHONY: help install install-locked lock audit demo test test-fast studies reliability isolation lint structure format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -94,6 +94,9 @@ lint: install  ## Check format, types and the workflow
 	$(BIN)/snakemake --dry-run --quiet --configfile tests/workflow/lint.yaml
 	$(BIN)/snakemake --dry-run --quiet --profile workflow/profiles/slurm \
 	  --configfile tests/workflow/lint.yaml
+
+structure: install  ## Print the floors of the package and its size
+	$(BIN)/python -m tests.structure
 
 format: install  ## Format the code
 	$(BIN)/ruff format .
