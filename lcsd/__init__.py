@@ -25,3 +25,7 @@ def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'lcsd' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

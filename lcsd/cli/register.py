@@ -19,11 +19,8 @@ def _register(run: Run[RegisterSettings], fixed: "Cloud", moving: "Cloud", grid:
     """Register with a bar of iterations that shows the distance."""
     from lcsd.divroc.register import register_clouds
 
-    total = sum(level.iterations for level in run.settings.schedule())
-    if run.settings.method == "cpd":
-        total = run.settings.cpd.iterations
     nothing: tuple[int, ...] = ()  # the bar counts steps, not items
-    with run.progress(nothing, label="distance", total=total) as bar:
+    with run.progress(nothing, label="distance", total=run.settings.most_steps()) as bar:
 
         def show(iteration: int, distance: float) -> None:
             bar.set_postfix_str(f"{distance:.4f}", refresh=False)

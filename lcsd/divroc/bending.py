@@ -18,16 +18,16 @@ class _Bending(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, flow: Tensor, scale: float) -> Tensor:
         volumes = flow.detach().contiguous()[0]
-        bent = bend(volumes[None]).mul_(2 * scale)
-        ctx.save_for_backward(bent)
-        energy = 0.5 * float(np.vdot(volumes.numpy(), bent.numpy()))
+        operated = bend(volumes[None]).mul_(2 * scale)
+        ctx.save_for_backward(operated)
+        energy = 0.5 * float(np.vdot(volumes.numpy(), operated.numpy()))
         return flow.new_tensor(energy)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
         (gradient,) = ctx.saved_tensors
-        return outer * gradient, None
+        return grad_output * gradient, None
 
 
 def bend(volumes: Tensor) -> Tensor:
@@ -37,8 +37,8 @@ def bend(volumes: Tensor) -> Tensor:
         filters.bend(volumes[0].numpy(), out[0].numpy())
         return out
     with torch.enable_grad():
-        free = volumes.detach().requires_grad_()
-        gradient: Tensor = torch.autograd.grad(0.5 * _squares(free), free)[0]
+        leaf = volumes.detach().requires_grad_()
+        gradient: Tensor = torch.autograd.grad(0.5 * _squares(leaf), leaf)[0]
     return gradient
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lcsd.divroc.motion import Motion
+from lcsd.divroc.motion import LayeredMotion
 from lcsd.errors import BadInputError
 from lcsd.settings.register import CpdSettings
 
@@ -28,7 +28,7 @@ class DriftMotion:
         Width of the Gaussians, mm.
     """
 
-    def __init__(self, start: Motion, centres: Points, weights: Points, beta_mm: float) -> None:
+    def __init__(self, start: LayeredMotion, centres: Points, weights: Points, beta_mm: float) -> None:
         self._start = start
         self._centres = centres
         self._weights = weights
@@ -56,7 +56,11 @@ def _some(points: Points, count: int) -> Points:
 
 
 def drift(
-    fixed: Points, moving: Points, start: Motion, settings: CpdSettings, progress: Callable[[int, float], None] | None
+    fixed: Points,
+    moving: Points,
+    start: LayeredMotion,
+    settings: CpdSettings,
+    progress: Callable[[int, float], None] | None,
 ) -> tuple[DriftMotion, tuple[float, ...]]:
     """Return the coherent drift of the fixed cloud onto the moving cloud.
 

@@ -24,24 +24,30 @@ class _Fused(torch.autograd.Function):
     def forward(ctx: Any, points: Tensor, weights: Tensor, distance: "CloudDistance", scale: float) -> Tensor:
         places = Places(points.detach().contiguous().numpy(), distance.shape)
         values = weights.numpy()
-        raster, slope = distance.buffers()
+        raster, grad_raster = distance.buffers()
         raster[:] = 0
         places.splat(values, raster)
         gain, taps = distance.gain, distance.taps.astype(raster.dtype)
         total = 0.0
         for channel, target in enumerate(distance.target.numpy()):
             total += filters.compare(
-                raster[channel], target, taps, gain, distance.norm == "l1", numba.get_num_threads(), slope[channel]
+                raster[channel],
+                target,
+                taps,
+                gain,
+                distance.norm == "l1",
+                numba.get_num_threads(),
+                grad_raster[channel],
             ).sum()
-        gradient = torch.from_numpy(places.slope(values, slope))
-        ctx.save_for_backward(gradient.mul_(scale))
+        grad_points = torch.from_numpy(places.gradient(values, grad_raster))
+        ctx.save_for_backward(grad_points.mul_(scale))
         return points.new_tensor(total * scale)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return outer * gradient, None, None, None
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
+        (grad_points,) = ctx.saved_tensors
+        return grad_output * grad_points, None, None, None
 
 
 class CloudDistance:
@@ -119,7 +125,7 @@ class CloudDistance:
         self._scale = 1 / total
         self._buffers: tuple[NDArray[Any], NDArray[Any]] | None = None
 
-    def aim(self, points: Tensor, weights: Tensor) -> None:
+    def set_target(self, points: Tensor, weights: Tensor) -> None:
         """Compare with another cloud from now on: points (N, 3), weights (C, N), no gradient.
 
         The scale stays that of the first target, so that values can be compared.
@@ -189,5 +195,5 @@ class CloudDistance:
                 points, weights, self, self._scale
             )
             return fused
-        off = self._response(points, weights) - self.target
-        return (off.abs() if self.norm == "l1" else off.square()).sum() * self._scale
+        difference = self._response(points, weights) - self.target
+        return (difference.abs() if self.norm == "l1" else difference.square()).sum() * self._scale

@@ -1,4 +1,4 @@
-"""CPU kernels of points in volumes: sort, splat, gather, slope. Compiled by numba.
+"""CPU kernels of points in volumes: sort, splat, gather, gradient. Compiled by numba.
 
 Points are sorted once by slice (and by block of rows in it), so that one slab of the volume is
 one thread's work, held in its cache, without atomics. All kernels are bit-identical for any
@@ -170,7 +170,7 @@ def gather(places: Array, order: Array, starts: Array, volume: Array, out: Array
 
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")
-def gather_slope(places: Array, order: Array, starts: Array, weights: Array, volume: Array, out: Array) -> None:
+def gather_gradient(places: Array, order: Array, starts: Array, weights: Array, volume: Array, out: Array) -> None:
     """Set the rows of ``out (N, 3)`` inside to the gradient of the weighted, summed samples.
 
     The gradient of ``sum_c weights[c] * sample(volume[c])`` in the normalised points.

@@ -11,7 +11,7 @@ from torch import Tensor
 from lcsd.divroc.bending import bending_energy
 from lcsd.divroc.chamfer import ChamferDistance
 from lcsd.divroc.distance import CloudDistance
-from lcsd.divroc.motion import Motion, Velocity, clamped, covering_grid, nodes
+from lcsd.divroc.motion import LayeredMotion, Velocity, clamped, covering_grid, nodes
 from lcsd.divroc.rasterise import sample
 from lcsd.divroc.smoothing import mean_taps, smooth
 from lcsd.geometry import Grid
@@ -27,7 +27,7 @@ Pull = Callable[[Tensor], Tensor]
 """The distance of moved points (N, 3), LPS mm, to what they should meet, as a scalar."""
 
 
-class Sides:
+class CloudPair:
     """Two clouds in the form of the optimisation: points, structures, device.
 
     Parameters
@@ -74,14 +74,14 @@ def _distance(
     )
 
 
-def _pull(sides: Sides, base: NDArray[np.float64], level: RegisterLevel, settings: RegisterSettings) -> Pull:
+def _pull(pair: CloudPair, base: NDArray[np.float64], level: RegisterLevel, settings: RegisterSettings) -> Pull:
     """Return the distance of the fixed cloud, which starts at ``base``, to the moving cloud."""
     if settings.method == "chamfer":
-        return ChamferDistance(sides.moving, scale_mm=level.raster_mm)
-    raster = _raster(level, base, sides.moving)
-    fixed_labels, moving_labels = sides.labels or (None, None)
-    distance = _distance(raster, sides.tensor(sides.moving), moving_labels, level, settings)
-    start = raster.world_to_normalised(sides.tensor(base))
+        return ChamferDistance(pair.moving, scale_mm=level.raster_mm)
+    raster = _raster(level, base, pair.moving)
+    fixed_labels, moving_labels = pair.labels or (None, None)
+    distance = _distance(raster, pair.tensor(pair.moving), moving_labels, level, settings)
+    start = raster.world_to_normalised(pair.tensor(base))
     weights = distance.weights(start, fixed_labels)
     return lambda moved: distance(raster.world_to_normalised(moved), weights)
 
@@ -91,7 +91,7 @@ class Level:
 
     Parameters
     ----------
-    sides
+    pair
         The clouds.
     motion
         Motion so far.
@@ -99,32 +99,34 @@ class Level:
         Resolution and method.
     """
 
-    def __init__(self, sides: Sides, motion: Motion, level: RegisterLevel, settings: RegisterSettings) -> None:
+    def __init__(
+        self, pair: CloudPair, motion: LayeredMotion, level: RegisterLevel, settings: RegisterSettings
+    ) -> None:
         self._level = level
         self._settings = settings
         self._motion = motion
-        self._prepare(sides)
+        self._prepare(pair)
         # Every point must see whole kernels, or motion would be damped at the border.
         self._taps = mean_taps(settings.flow_mean_width, settings.flow_mean_times)
         reach = (len(self._taps) // 2 + 1) * level.flow_mm
         self.grid = covering_grid(self._extent(), spacing_mm=level.flow_mm, margin_mm=reach)
-        places = sides.tensor(nodes(self.grid))
+        places = pair.tensor(nodes(self.grid))
         self.before = self._so_far(places).T.reshape(1, 3, *self.grid.shape)
         self.control = torch.zeros_like(self.before).requires_grad_()
-        self._place(sides)
+        self._place(pair)
 
-    def _prepare(self, sides: Sides) -> None:
-        base = sides.fixed + self._motion.at(sides.fixed, device=sides.device)
-        self._fixed = sides.fixed
-        self._base = sides.tensor(base)
-        self._pull = _pull(sides, base, self._level, self._settings)
+    def _prepare(self, pair: CloudPair) -> None:
+        base = pair.fixed + self._motion.at(pair.fixed, device=pair.device)
+        self._fixed = pair.fixed
+        self._base = pair.tensor(base)
+        self._pull = _pull(pair, base, self._level, self._settings)
 
     def _extent(self) -> NDArray[np.float64]:
         """Return the points that the grid has to cover."""
         return self._fixed
 
-    def _place(self, sides: Sides) -> None:
-        self._at = clamped(self.grid, sides.tensor(sides.fixed))[None]
+    def _place(self, pair: CloudPair) -> None:
+        self._at = clamped(self.grid, pair.tensor(pair.fixed))[None]
 
     def _so_far(self, places: Tensor) -> Tensor:
         """Return the motion to which this level adds, at points (N, 3), without the start."""
@@ -150,7 +152,7 @@ class Level:
         wave = 0.5 * (1 + math.cos(math.pi * iteration / self._level.iterations))
         return self._settings.learning_rate_mm * (last + (first - last) * wave)
 
-    def result(self) -> Motion:
+    def result(self) -> LayeredMotion:
         """Return the motion so far with this level's grid on top."""
         return self._motion.with_layer(self.grid, self.flow().detach())
 
@@ -163,15 +165,15 @@ class SymmetricLevel(Level):
     over levels on the newest grid, because flows of velocities do not add up.
     """
 
-    def _prepare(self, sides: Sides) -> None:
+    def _prepare(self, pair: CloudPair) -> None:
         start = self._motion.affine()
-        self._aligned = sides.fixed + start.at(sides.fixed, device=sides.device)
-        self._moving = sides.moving
-        self._ends = sides.tensor(self._aligned), sides.tensor(sides.moving)
-        self._raster = _raster(self._level, self._aligned, sides.moving)
-        moving_labels = None if sides.labels is None else sides.labels[1]
+        self._aligned = pair.fixed + start.at(pair.fixed, device=pair.device)
+        self._moving = pair.moving
+        self._ends = pair.tensor(self._aligned), pair.tensor(pair.moving)
+        self._raster = _raster(self._level, self._aligned, pair.moving)
+        moving_labels = None if pair.labels is None else pair.labels[1]
         self._density = _distance(self._raster, self._ends[1], moving_labels, self._level, self._settings)
-        labels = sides.labels or (None, None)
+        labels = pair.labels or (None, None)
         self._weights = tuple(
             self._density.weights(self._raster.world_to_normalised(end), kinds)
             for end, kinds in zip(self._ends, labels, strict=True)
@@ -184,7 +186,7 @@ class SymmetricLevel(Level):
         velocity = self._motion.velocity
         return torch.zeros_like(places) if velocity is None else velocity.at(places)
 
-    def _place(self, sides: Sides) -> None:
+    def _place(self, pair: CloudPair) -> None:
         """Nothing is placed: points wander through the grid."""
 
     def _distance(self, flow: Tensor) -> Tensor:
@@ -194,13 +196,13 @@ class SymmetricLevel(Level):
             for end, share in zip(self._ends, (0.5, -0.5), strict=True)
         )
         # Either cloud is drawn to where the other is now: together the exact gradient.
-        self._density.aim(b.detach(), self._weights[1])
+        self._density.set_target(b.detach(), self._weights[1])
         to_b = self._density(a, self._weights[0])
-        self._density.aim(a.detach(), self._weights[0])
+        self._density.set_target(a.detach(), self._weights[0])
         to_a = self._density(b, self._weights[1])
         return to_b + (to_a - to_a.detach())
 
-    def result(self) -> Motion:
+    def result(self) -> LayeredMotion:
         """Return the affine start and the whole velocity."""
         velocity = Velocity(self.grid, (self.before + self.flow()).detach())
         return self._motion.with_velocity(velocity)

@@ -83,7 +83,7 @@ class Velocity:
 
 
 @dataclass(frozen=True)
-class Motion:
+class LayeredMotion:
     """The motion ``y = x + u(x)``: an affine start, then either grids or a velocity.
 
     ``u = (x - centre) slope + offset + sum of layers``, or the affine motion and then the flow of
@@ -109,15 +109,15 @@ class Motion:
     layers: tuple[tuple[Grid, Tensor], ...] = ()
     velocity: Velocity | None = None
 
-    def affine(self) -> "Motion":
+    def affine(self) -> "LayeredMotion":
         """Return the affine start alone."""
-        return Motion(self.centre, self.slope, self.offset)
+        return LayeredMotion(self.centre, self.slope, self.offset)
 
-    def with_layer(self, grid: Grid, vectors: Tensor) -> "Motion":
+    def with_layer(self, grid: Grid, vectors: Tensor) -> "LayeredMotion":
         """Return this motion plus a displacement grid."""
         return replace(self, layers=(*self.layers, (grid, vectors)))
 
-    def with_velocity(self, velocity: Velocity) -> "Motion":
+    def with_velocity(self, velocity: Velocity) -> "LayeredMotion":
         """Return the affine start followed by a velocity."""
         return replace(self, velocity=velocity)
 
@@ -172,10 +172,10 @@ def _in_chunks(
     return result
 
 
-def fit_affine(points: NDArray[np.float64], vectors: NDArray[Any]) -> Motion:
+def fit_affine(points: NDArray[np.float64], vectors: NDArray[Any]) -> LayeredMotion:
     """Return the least-squares affine motion of points (N, 3) that move by vectors (N, 3)."""
     centre, offset = points.mean(axis=0), vectors.mean(axis=0, dtype=np.float64)
     slope = np.zeros((3, 3))
     if len(points) >= AFFINE_MIN_POINTS:
         slope = np.linalg.lstsq(points - centre, vectors - offset, rcond=AFFINE_RCOND)[0]
-    return Motion(centre, slope, offset)
+    return LayeredMotion(centre, slope, offset)

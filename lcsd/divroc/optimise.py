@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch.optim.adam import adam
 
-from lcsd.divroc.level import Level, Sides, SymmetricLevel
-from lcsd.divroc.motion import Motion
+from lcsd.divroc.level import CloudPair, Level, SymmetricLevel
+from lcsd.divroc.motion import LayeredMotion
 from lcsd.errors import WorkError
 from lcsd.settings.register import RegisterSettings
 
@@ -30,7 +30,7 @@ Step = Callable[[], tuple[float, float]]
 """One Adam step; returns the distance and the objective before it."""
 
 
-def affine_start(fixed: NDArray[np.float64], moving: NDArray[np.float64], kind: str) -> Motion:
+def affine_start(fixed: NDArray[np.float64], moving: NDArray[np.float64], kind: str) -> LayeredMotion:
     """Return the motion that matches means and, if ``"affine"``, standard deviations per axis."""
     scale = np.ones(3)
     if kind == "affine":
@@ -39,7 +39,7 @@ def affine_start(fixed: NDArray[np.float64], moving: NDArray[np.float64], kind: 
         scale[usable] = np.clip(wanted[usable] / spread[usable], *SCALE_RANGE)
     centre = fixed.mean(axis=0)
     offset = np.zeros(3) if kind == "none" else moving.mean(axis=0) - centre
-    return Motion(centre, np.diag(scale - 1), offset)
+    return LayeredMotion(centre, np.diag(scale - 1), offset)
 
 
 class _Adam:
@@ -157,8 +157,8 @@ def _stalled(objectives: list[float], share: float) -> bool:
 
 
 def optimise(
-    sides: Sides, settings: RegisterSettings, progress: Progress | None = None
-) -> tuple[Motion, tuple[float, ...]]:
+    pair: CloudPair, settings: RegisterSettings, progress: Progress | None = None
+) -> tuple[LayeredMotion, tuple[float, ...]]:
     """Return the motion of the fixed cloud onto the moving cloud, and the distance per iteration.
 
     Raises
@@ -173,10 +173,10 @@ def optimise(
         if progress is not None:
             progress(len(curve), distance)
 
-    motion = affine_start(sides.fixed, sides.moving, settings.start)
+    motion = affine_start(pair.fixed, pair.moving, settings.start)
     form = SymmetricLevel if settings.symmetric else Level
     for number, resolution in enumerate(settings.schedule(), start=1):
-        level = form(sides, motion, resolution, settings)
+        level = form(pair, motion, resolution, settings)
         _descend(level, settings, tell, iterations=resolution.iterations, name=f"level {number}")
         motion = level.result()
     return motion, tuple(curve)

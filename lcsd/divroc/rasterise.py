@@ -82,12 +82,12 @@ class Places:
             out[:, rows] = part
         return out
 
-    def slope(self, weights: Array, volume: Array) -> Array:
+    def gradient(self, weights: Array, volume: Array) -> Array:
         """Return the gradient of the weighted samples in the points, shape (N, 3)."""
         out = np.zeros_like(self._points)
         for rows, points in self:
             part = np.ascontiguousarray(weights[:, rows])
-            kernels.gather_slope(*points, part, volume, out[rows])
+            kernels.gather_gradient(*points, part, volume, out[rows])
         return out
 
 
@@ -123,10 +123,10 @@ def _gather(points: Tensor, volume: Tensor, batch: list[Places] | None) -> Tenso
     return functional.grid_sample(volume, _as_grid(points), padding_mode="zeros", align_corners=False)[:, :, :, 0, 0]
 
 
-def _gather_slope(points: Tensor, weights: Tensor, volume: Tensor, batch: list[Places] | None) -> Tensor:
+def _gather_gradient(points: Tensor, weights: Tensor, volume: Tensor, batch: list[Places] | None) -> Tensor:
     if batch is not None:
         parts = zip(batch, weights.numpy(), volume.numpy(), strict=True)
-        return torch.from_numpy(np.stack([places.slope(w, v) for places, w, v in parts]))
+        return torch.from_numpy(np.stack([places.gradient(w, v) for places, w, v in parts]))
     if points.shape[1] == 0:
         return torch.zeros_like(points)
     result: Tensor = torch.ops.aten.grid_sampler_3d_backward(
@@ -152,15 +152,15 @@ class _Rasterise(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         points, weights = ctx.saved_tensors
-        slope = slope.contiguous()
-        in_points, in_weights = None, None
+        grad_output = grad_output.contiguous()
+        grad_points, grad_weights = None, None
         if ctx.needs_input_grad[0]:
-            in_points = _gather_slope(points, weights, slope, ctx.sorted)
+            grad_points = _gather_gradient(points, weights, grad_output, ctx.sorted)
         if ctx.needs_input_grad[1]:
-            in_weights = _gather(points, slope, ctx.sorted)
-        return in_points, in_weights, None
+            grad_weights = _gather(points, grad_output, ctx.sorted)
+        return grad_points, grad_weights, None
 
 
 class _Sample(torch.autograd.Function):
@@ -174,15 +174,15 @@ class _Sample(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, Tensor | None]:
         volume, points = ctx.saved_tensors
-        slope = slope.contiguous()
-        in_volume, in_points = None, None
+        grad_output = grad_output.contiguous()
+        grad_volume, grad_points = None, None
         if ctx.needs_input_grad[0]:
-            in_volume = _splat(points, slope, tuple(volume.shape[2:]), ctx.sorted)
+            grad_volume = _splat(points, grad_output, tuple(volume.shape[2:]), ctx.sorted)
         if ctx.needs_input_grad[1]:
-            in_points = _gather_slope(points, slope, volume, ctx.sorted)
-        return in_volume, in_points
+            grad_points = _gather_gradient(points, grad_output, volume, ctx.sorted)
+        return grad_volume, grad_points
 
 
 def _check(points: Tensor, values: Tensor, *, name: str, expected: str, fits: bool) -> None:

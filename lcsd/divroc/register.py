@@ -2,16 +2,19 @@
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from lcsd.divroc.extrapolation import extrapolate_vectors
-from lcsd.divroc.level import Sides
-from lcsd.divroc.motion import Motion, covering_grid, nodes
+from lcsd.divroc.level import CloudPair
+from lcsd.divroc.motion import LayeredMotion, covering_grid, nodes
 from lcsd.divroc.optimise import Progress, affine_start, optimise
 from lcsd.divroc.rasterise import rasterise
 from lcsd.errors import BadInputError
@@ -145,13 +148,13 @@ def _thinned(points: NDArray[np.float64], most: int) -> NDArray[np.int64]:
     return rows[np.lexsort((rows, points[rows, 2]))]
 
 
-def _sides(
+def _cloud_pair(
     fixed: NDArray[Any] | Cloud,
     moving: NDArray[Any] | Cloud,
     points: tuple[NDArray[np.float64], NDArray[np.float64]],
     settings: RegisterSettings,
     device: str,
-) -> Sides:
+) -> CloudPair:
     rows = [_thinned(part, settings.max_points) for part in points]
     kinds = _labels(fixed), _labels(moving)
     labels = None
@@ -166,7 +169,7 @@ def _sides(
                 found=sorted(set(labels[1].tolist())),
                 remedy="correct the labels, or set use_labels=false",
             )
-    return Sides(points[0][rows[0]], points[1][rows[1]], labels, device)
+    return CloudPair(points[0][rows[0]], points[1][rows[1]], labels, device)
 
 
 class _PointMotion:
@@ -187,20 +190,20 @@ class _PointMotion:
 
 
 def _move(
-    sides: Sides, settings: RegisterSettings, progress: Progress | None
-) -> tuple[Motion | _PointMotion, tuple[float, ...]]:
+    pair: CloudPair, settings: RegisterSettings, progress: Progress | None
+) -> tuple[LayeredMotion | _PointMotion, tuple[float, ...]]:
     """Return the motion by the method asked for, and its distance per iteration."""
     motion: Any
     if settings.method == "cpd":
         from lcsd.divroc.cpd import drift
 
-        start = affine_start(sides.fixed, sides.moving, settings.start)
-        motion, curve = drift(sides.fixed, sides.moving, start, settings.cpd, progress)
+        start = affine_start(pair.fixed, pair.moving, settings.start)
+        motion, curve = drift(pair.fixed, pair.moving, start, settings.cpd, progress)
     else:
-        motion, curve = optimise(sides, settings, progress)
+        motion, curve = optimise(pair, settings, progress)
     if settings.extrapolator != "own":
-        vectors = motion.at(sides.fixed, device=sides.device)
-        motion = _PointMotion(sides.fixed, vectors, settings.extrapolator, sides.device)
+        vectors = motion.at(pair.fixed, device=pair.device)
+        motion = _PointMotion(pair.fixed, vectors, settings.extrapolator, pair.device)
     return motion, curve
 
 
@@ -223,6 +226,21 @@ def _field(at: Any, grid: Grid, device: str) -> DisplacementField:
     return DisplacementField(at(nodes(grid), device=device).reshape(*grid.shape, 3), grid)
 
 
+@contextmanager
+def _reporting(progress: Progress | bool | None, settings: RegisterSettings) -> Iterator[Progress | None]:
+    """Yield what is called after each iteration; draw a bar if ``progress`` is True."""
+    if not isinstance(progress, bool):
+        yield progress
+        return
+    with tqdm(total=settings.most_steps(), desc="register", unit="step", disable=not progress) as bar:
+
+        def show(iteration: int, distance: float) -> None:
+            bar.set_postfix_str(f"distance {distance:.4f}", refresh=False)
+            bar.update(iteration - bar.n)
+
+        yield show
+
+
 def register_clouds(
     fixed: NDArray[Any] | Cloud,
     moving: NDArray[Any] | Cloud,
@@ -230,16 +248,16 @@ def register_clouds(
     settings: RegisterSettings | None = None,
     grid: Grid | None = None,
     device: str = "cpu",
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> RegistrationResult:
-    """Return the smooth motion that lays the fixed cloud onto the moving cloud.
+    """Register the fixed cloud to the moving cloud with a smooth deformation.
 
     Parameters
     ----------
     fixed, moving
         Clouds, or points of shape (N, 3) and (M, 3), LPS mm, one frame; N and M may differ and
-        no point needs a partner. Where both clouds have labels, each structure is laid onto its
-        own kind.
+        no point needs a partner. Where both clouds have labels, each structure is compared with
+        its own kind.
     settings
         Method and resolutions; the defaults if None.
     grid
@@ -248,7 +266,7 @@ def register_clouds(
         ``"cpu"`` (same bits for any number of threads) or ``"cuda"`` (the same bits only after
         ``torch.use_deterministic_algorithms(True)``, and slower then).
     progress
-        Called after each iteration with its number and the distance.
+        Called after each iteration with its number and the distance; True draws a progress bar.
 
     Returns
     -------
@@ -282,12 +300,13 @@ def register_clouds(
             remedy="give the image whose vessels made the fixed cloud",
         )
     began = time.perf_counter()
-    motion, curve = _move(_sides(fixed, moving, points, settings, device), settings, progress)
+    with _reporting(progress, settings) as report:
+        motion, curve = _move(_cloud_pair(fixed, moving, points, settings, device), settings, report)
     seconds = time.perf_counter() - began
     displacements = motion.at(points[0], device=device)
     field = _field(motion.at, own, device)
     inverse = None
-    if isinstance(motion, Motion) and motion.velocity is not None:
+    if isinstance(motion, LayeredMotion) and motion.velocity is not None:
         inverse = _field(motion.inverse_at, grid or _around(points[1]), device)
     quality = field_quality(field, mask=Image(_near(points[0], own), own))
     return RegistrationResult(

@@ -13,7 +13,6 @@ from lcsd.divroc.motion import clamped, covering_grid, fit_affine, nodes
 from lcsd.divroc.rasterise import rasterise, sample
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
-from lcsd.io.fields import DisplacementField
 from lcsd.io.points import check_points
 from lcsd.settings.register import ExtrapolateSettings
 
@@ -50,22 +49,22 @@ class _Spline:
 
     def _solve(self, right: Tensor) -> Tensor:
         """Return the lumped system's solution by conjugate gradients, Jacobi-preconditioned."""
-        inverse = 1 / (self._count + self._weight * BENDING_DIAGONAL)
+        inverse_diagonal = 1 / (self._count + self._weight * BENDING_DIAGONAL)
         found = torch.zeros_like(right)
-        left = right
-        eager = inverse * left
-        way, steep = eager, _dot(left, eager)
-        enough = TOLERANCE**2 * steep
+        residual = right
+        preconditioned = inverse_diagonal * residual
+        direction, product = preconditioned, _dot(residual, preconditioned)
+        tolerance = TOLERANCE**2 * product
         for _ in range(self._settings.steps):
-            if steep <= enough or steep == 0:
+            if product <= tolerance or product == 0:
                 break
-            bent = self._lumped(way)
-            size = steep / _dot(way, bent)
-            found = found + size * way
-            left = left - size * bent
-            eager = inverse * left
-            before, steep = steep, _dot(left, eager)
-            way = eager + (steep / before) * way
+            applied = self._lumped(direction)
+            step = product / _dot(direction, applied)
+            found = found + step * direction
+            residual = residual - step * applied
+            preconditioned = inverse_diagonal * residual
+            previous, product = product, _dot(residual, preconditioned)
+            direction = preconditioned + (product / previous) * direction
         return found
 
     def refine(self, flow: Tensor, vectors: Tensor) -> Tensor:
@@ -167,7 +166,7 @@ def extrapolate(
     affine = fit_affine(places, moves)
     at = torch.as_tensor(places, dtype=torch.float32, device=device)
     asked = torch.as_tensor(wanted, dtype=torch.float32, device=device)
-    left = torch.as_tensor(moves - affine.at(places), dtype=torch.float32, device=device)
+    residual = torch.as_tensor(moves - affine.at(places), dtype=torch.float32, device=device)
     grid, flow = None, torch.zeros(0)
     for finer in _grids(places, settings):
         spline = _Spline(at, finer, settings)
@@ -175,24 +174,8 @@ def extrapolate(
         if grid is not None:
             spots = torch.as_tensor(nodes(finer), dtype=torch.float32, device=device)
             start = sample(flow, clamped(grid, spots)[None]).reshape(start.shape)
-        grid, flow = finer, spline.refine(start, left)
+        grid, flow = finer, spline.refine(start, residual)
     assert grid is not None, "the settings have at least one level"  # noqa: S101
     result = sample(flow, clamped(grid, asked)[None])[0].T
     dense: NDArray[np.float64] = affine.at(wanted) + result.cpu().numpy()
     return dense
-
-
-def extrapolate_field(
-    points: NDArray[Any],
-    vectors: NDArray[Any],
-    grid: Grid,
-    *,
-    settings: ExtrapolateSettings | None = None,
-    device: str = "cpu",
-) -> DisplacementField:
-    """Return the motion of scattered points as a displacement field on a grid.
-
-    Parameters and errors as :func:`extrapolate`, evaluated at the voxel centres of ``grid``.
-    """
-    dense = extrapolate(points, vectors, nodes(grid), settings=settings, device=device)
-    return DisplacementField(dense.reshape(*grid.shape, 3).astype(np.float32), grid)

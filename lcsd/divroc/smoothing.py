@@ -41,9 +41,9 @@ class _Smooth(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
         (taps,) = ctx.saved_tensors
-        return _filter(slope.contiguous(), taps), None
+        return _filter(grad_output.contiguous(), taps), None
 
 
 def _filter(volume: Tensor, taps: Tensor) -> Tensor:

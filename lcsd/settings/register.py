@@ -132,6 +132,12 @@ class RegisterSettings(Settings):
             return [*self.fast_levels]
         return [*self.levels, *(self.second_levels if self.passes == 2 else ())]
 
+    def most_steps(self) -> int:
+        """Return the most steps that the method takes: the length of a progress bar."""
+        if self.method == "cpd":
+            return self.cpd.iterations
+        return sum(level.iterations for level in self.schedule())
+
 
 class ExtrapolateSettings(Settings):
     """Dense motion from sparse motion vectors: the smoothest grid that passes near them."""

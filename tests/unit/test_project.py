@@ -106,3 +106,10 @@ def test_workers_keep_the_tests_of_a_group_together(request: pytest.FixtureReque
     if not getattr(request.config.option, "loadgroup", False):
         pytest.skip("not run by workers that keep groups (--dist loadgroup)")
     assert request.node.nodeid.endswith("@kept")
+
+
+def test_public_names_complete() -> None:
+    """Tab completion offers what the package exports."""
+    import lcsd
+
+    assert dir(lcsd) == sorted(lcsd.__all__)

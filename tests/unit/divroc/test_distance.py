@@ -107,7 +107,7 @@ def test_aimed_at_another_cloud_it_compares_with_that() -> None:
     other = cloud(seed=1)
     weights = distance.weights(other)
     assert float(distance(other, weights)) > 0.1
-    distance.aim(other, weights)
+    distance.set_target(other, weights)
     assert float(distance(other, weights)) == pytest.approx(0, abs=1e-12)
 
 

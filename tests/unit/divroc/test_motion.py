@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lcsd.divroc.motion import Motion, Velocity, covering_grid, fit_affine, nodes
+from lcsd.divroc.motion import LayeredMotion, Velocity, covering_grid, fit_affine, nodes
 
 POINTS = np.random.default_rng(0).uniform(-60, 60, (500, 3))
 
@@ -16,8 +16,8 @@ def velocity(size_mm: float) -> Velocity:
     return Velocity(grid, vectors)
 
 
-def start() -> Motion:
-    return Motion(np.array([1.0, 2, 3]), np.diag([0.1, -0.1, 0.2]), np.array([5.0, 0, -8]))
+def start() -> LayeredMotion:
+    return LayeredMotion(np.array([1.0, 2, 3]), np.diag([0.1, -0.1, 0.2]), np.array([5.0, 0, -8]))
 
 
 def test_affine_fit_is_exact() -> None:

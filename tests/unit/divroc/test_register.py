@@ -148,6 +148,16 @@ def test_progress_is_told(pair: tuple[np.ndarray, np.ndarray]) -> None:
     assert seen == list(enumerate(found.loss, start=1))
 
 
+def test_a_progress_bar_is_drawn_on_request(
+    pair: tuple[np.ndarray, np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = with_changes(levels=QUICK.levels[:1], passes=1)
+    register_clouds(*pair, settings=settings, progress=True)
+    assert "25/25" in capsys.readouterr().err
+    register_clouds(*pair, settings=settings, progress=False)
+    assert capsys.readouterr().err == ""
+
+
 def test_divergence_names_the_iteration(pair: tuple[np.ndarray, np.ndarray]) -> None:
     settings = with_changes(learning_rate_mm=1e30)
     with pytest.raises(WorkError, match="level 1, iteration 2") as caught:

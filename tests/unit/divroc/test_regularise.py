@@ -9,9 +9,8 @@ import torch
 from lcsd.divroc import reference
 from lcsd.divroc.bending import bend
 from lcsd.divroc.motion import covering_grid, fit_affine
-from lcsd.divroc.regularise import extrapolate, extrapolate_field
+from lcsd.divroc.regularise import extrapolate
 from lcsd.errors import BadInputError
-from lcsd.geometry import Grid
 from lcsd.settings.register import ExtrapolateSettings
 
 CENTRE = np.array([10.0, -20.0, -700.0])
@@ -104,16 +103,6 @@ def test_a_hole_takes_the_motion_around_it() -> None:
 def test_one_point_moves_everything() -> None:
     moved = extrapolate(np.zeros((1, 3)), np.array([[1.0, 2, 3]]), np.array([[500.0, 0, 0]]))
     np.testing.assert_allclose(moved, [[1, 2, 3]], atol=1e-5)
-
-
-def test_field_holds_the_motion_at_its_voxels(points: np.ndarray) -> None:
-    grid = Grid(size=(6, 5, 4), spacing=(9.0, 10.0, 12.0), origin=(-10.0, -40.0, -720.0))
-    vectors = 8 * np.sin(points / 40)
-    field = extrapolate_field(points, vectors, grid)
-    where = np.array([[5, 0, 0], [2, 4, 1], [0, 1, 3]])
-    wanted = extrapolate(points, vectors, grid.voxel_to_world(where.astype(float)))
-    found = field.vectors[where[:, 2], where[:, 1], where[:, 0]]
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def test_memory_is_bounded(points: np.ndarray) -> None:
