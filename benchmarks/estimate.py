@@ -88,7 +88,7 @@ def main() -> None:
         }
         for cases, real_s in ((few, first_s), (TIMES * few, second_s))
     ]
-    write_rows("estimate", rows)
+    write_rows("measurements/estimate", rows)
     disk = found[TIMES * few].disk_gb
     print(f"disk of {TIMES * few} cases: {disk:.4g} GB estimated, {bytes_gb:.4g} GB real")
     if abs(rows[-1]["estimated_over_real"] - 1) > MOST_OFF:

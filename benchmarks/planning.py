@@ -59,7 +59,7 @@ def measure(pairs: int) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pairs", type=int, nargs="*", default=[550, 5000])
-    write_rows("planning", [measure(pairs) for pairs in parser.parse_args().pairs])
+    write_rows("measurements/planning", [measure(pairs) for pairs in parser.parse_args().pairs])
 
 
 if __name__ == "__main__":

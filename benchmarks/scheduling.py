@@ -154,7 +154,7 @@ def main() -> None:
         }
         for cases in parser.parse_args().cases
     ]
-    write_rows("scheduling", rows)
+    write_rows("measurements/scheduling", rows)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def measure(cases: int) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", type=int, nargs="*", default=[500, 5000])
-    write_rows("status", [measure(cases) for cases in parser.parse_args().cases])
+    write_rows("measurements/status", [measure(cases) for cases in parser.parse_args().cases])
 
 
 if __name__ == "__main__":
