@@ -1,102 +1,90 @@
-"""``lcsd estimate``: hours, disk, jobs and money of a build."""
+"""``lcsd estimate``: hours, disk, jobs and money of a build, and what limits it."""
 
 import json
 import sys
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
-from lcsd.cli.common import FILE, PLAIN_PROGRESS_SECONDS, say
+from lcsd.cli.common import FILE, say
 from lcsd.cli.failures import failures_named
 from lcsd.errors import BadInputError, LcsdError
 
 
 @click.command(epilog="Example: lcsd estimate --from demo/results --pairs 550 --cores 16 --memory-gb 64")
 @click.option(
-    "--from", "source", type=FILE, metavar="RESULTS", help="Results of a finished build, or a file that --save wrote."
+    "--from", "source", type=FILE, metavar="RESULTS", help="Results of a finished build, or a file written by --save."
 )
 @click.option(
-    "--config",
-    "config_file",
-    type=FILE,
-    help="Configuration of the build to come: its cases, candidates, and settings.",
+    "--config", "config_file", type=FILE, help="Configuration of the planned build: cases, candidates, settings."
 )
 @click.option(
     "--set",
     "assignments",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Override one setting of the section estimate; the value is YAML. Repeatable.",
+    help="Change one setting of the section estimate; the value is YAML. Repeatable.",
 )
 @click.option(
     "--profile",
     "profile_file",
     type=FILE,
-    help="Snakemake profile: threads, memory, limits.  [default: workflow/profiles/workstation]",
+    help="Snakemake profile with threads, memory and limits.  [default: workflow/profiles/workstation]",
 )
-@click.option("--pairs", type=click.IntRange(1), help="Cases.  [default: those of --config]")
+@click.option("--pairs", type=click.IntRange(1), help="Number of cases.  [default: those of --config]")
 @click.option(
     "--candidates",
     type=click.IntRange(0),
-    help="Candidates that are screened before.  [default: those of --config, else none]",
+    help="Number of candidates that are screened first.  [default: those of --config, else none]",
 )
 @click.option(
     "--landmarks",
     type=click.IntRange(0),
-    help="Cases with landmarks.  [default: those of --config's manifest, else the finished build's share]",
+    help="Number of cases with landmarks.  [default: those of --config's manifest, else the finished build's share]",
 )
 @click.option("--cores", type=click.IntRange(1), required=True, help="CPU cores of a machine.")
 @click.option(
     "--memory-gb",
     type=click.FloatRange(0, min_open=True),
-    help="Memory of a machine that jobs share; give it to snakemake, too (--resources).  "
+    help="Memory of a machine, shared by its jobs; pass it to snakemake, too (--resources).  "
     "[default: the profile's mem_mb]",
 )
 @click.option("--gpus", type=click.IntRange(0), help="GPUs of a machine.  [default: the profile's]")
-@click.option("--nodes", type=click.IntRange(1), help="Machines of a cluster, through its scheduler.")
+@click.option("--nodes", type=click.IntRange(1), help="Number of machines of a cluster with a scheduler.")
 @click.option(
     "--group",
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Cluster: cases that are one job; 0: every stage is a job of its own.",
+    help="Cluster: cases in one job; 0: every stage of a case is a separate job.",
 )
 @click.option(
     "--batches",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Parts that are planned and built one after the other (snakemake --batch report=1/N), the "
-    "last one without --batch.",
+    help="Parts, planned and built one after the other (snakemake --batch report=1/N); the last one without --batch.",
 )
 @click.option(
     "--mbit",
     type=click.FloatRange(0, min_open=True),
-    help="Scans are downloaded over such a link, Mbit/s: the series of --config, without it all.  "
-    "[default: downloads of --config take no time]",
+    help="Speed of the link over which scans are downloaded, Mbit/s: the series of --config, or all scans "
+    "without it.  [default: downloads take no time]",
 )
-@click.option("--downloads", type=click.IntRange(1), help="Jobs that download at a time.  [default: the profile's]")
-@click.option("--usd-per-hour", type=click.FloatRange(0), default=0.0, help="Price of a machine's hour.")
+@click.option(
+    "--downloads", type=click.IntRange(1), help="Jobs that may download at the same time.  [default: the profile's]"
+)
+@click.option("--usd-per-hour", type=click.FloatRange(0), default=0.0, help="Price of one machine for one hour.")
 @click.option(
     "--basis",
     type=click.Choice(["wall", "cpu"]),
     default="wall",
     show_default=True,
-    help="Seconds of the finished build: by the clock, or CPU time, where its machine was shared.",
+    help="Seconds of the finished build: wall time, or CPU time if other programs ran on its machine.",
 )
-@click.option(
-    "--resamples",
-    type=click.IntRange(1),
-    default=20,
-    show_default=True,
-    help="Builds that are simulated for the range.",
-)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the draws.")
-@click.option("--save", type=FILE, help="Write the finished build's figures to this file (.json).")
+@click.option("--save", type=FILE, help="Write the figures of the finished build to this file (.json).")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
 def command(
     *,
@@ -108,10 +96,10 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Say how long a build takes on given machines, what it needs, and what gives way first.
+    """Estimate how long a build takes on given machines, what it needs, and what limits it.
 
-    The seconds, memory and bytes are those of a finished build; the schedule is simulated as
-    Snakemake makes it, with the profile's threads and memory. docs/scale.md says what is assumed.
+    Seconds, memory and bytes come from a finished build, threads and memory limits from the profile.
+    docs/scale.md explains the formula.
     """
     from lcsd.config import Config, read_sections, read_yaml, validate
     from lcsd.estimate.estimate import estimate
@@ -120,18 +108,6 @@ def command(
     from lcsd.estimate.question import Options, ask
     from lcsd.estimate.text import lines, risks
     from lcsd.settings.estimate import EstimateSettings
-
-    terminal = sys.stderr.isatty()
-
-    def progress(draws: range) -> Iterable[int]:
-        return tqdm(
-            draws,
-            desc="estimate",
-            unit="build",
-            ascii=not terminal,
-            leave=False,
-            mininterval=0.1 if terminal else PLAIN_PROGRESS_SECONDS,
-        )
 
     try:
         with failures_named():
@@ -144,14 +120,14 @@ def command(
                     "no finished build to measure",
                     code="missing_option",
                     field="--from",
-                    remedy="make a small build (make demo) and name its results",
+                    remedy="make a small build (make demo) and pass its results",
                 )
             profile = read_profile(profile_file or WORKSTATION)
             measures = read_measures(source)
             question = ask(Options(**options), config=config, profile=profile, measures=measures, settings=settings)
             if save is not None:
                 write_measures(save, measures)
-            found = estimate(measures, question, profile=profile, settings=settings, progress=progress)
+            found = estimate(measures, question, profile=profile, settings=settings)
     except LcsdError as error:
         say(f"lcsd estimate: error: {error.message}")
         sys.exit(error.exit_code)

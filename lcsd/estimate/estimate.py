@@ -1,31 +1,31 @@
-"""Hours, disk, jobs, money of a build, and what would give way first."""
+"""Hours, disk, jobs and money of a build, and what limits it, from the figures of a finished one."""
 
 import math
-import random
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+
+from lcsd.estimate.bound import Engine, Kind, Machines, Work, limits, loop_seconds
 from lcsd.estimate.measures import SCREEN, Basis, Measures
 from lcsd.estimate.profile import GREEDY, Profile
-from lcsd.estimate.simulation import Engine, Kind, Machines, Timeline, simulate
-from lcsd.estimate.workload import OUTPUTS, Costs, Plan, Workload, all_jobs, stage_kinds
+from lcsd.estimate.workload import OUTPUTS, Costs, Plan, Workload, all_jobs, stage_kinds, times
 from lcsd.settings.estimate import EstimateSettings
 from lcsd.settings.report import DEFAULT_VIEWS
 
 HOUR_S = 3600.0
 LEAST_CASES = 2
-LEAST_DRAWS = 10
-"""Fewer measured cases or draws say nothing of a range."""
+"""From fewer measured cases there is no range."""
 
-INPUTS_PER_JOB = 3
-"""Files of which Snakemake asks the size for each ready job: two or three images or clouds."""
+DRAWS = 400
+"""Draws of cases for the range: enough that other draws change a tenth of them by about 1 %."""
 
 
 class Range(NamedTuple):
-    """The middle of many draws, and between what 80 % of them lie (None for a single draw)."""
+    """The median of many draws, and the range that holds 80 % of them (None for one measured case)."""
 
     middle: float
     low: float | None
@@ -39,14 +39,13 @@ class Question:
     Parameters
     ----------
     plan
-        The build; ``batches`` are builds of a part of the cases, one after the other, of which the
-        last plans all cases again.
+        The build.
     machines
-        On which.
+        Where it runs.
     cluster
-        Whether a scheduler stands between.
+        Whether Snakemake submits the jobs to a scheduler.
     batches
-        Parts.
+        Parts of the cases that are built one after the other; the last one plans all cases again.
     most_submitted
         Jobs that may be submitted to a scheduler and unfinished at a time.
     basis
@@ -56,13 +55,9 @@ class Question:
     registration_cloud
         Stage whose clouds are registered.
     usd_per_hour, usd_per_gb
-        Of a node, of 10^9 downloaded bytes.
-    resamples
-        Draws for the ranges.
-    seed
-        Of the draws.
+        Price of a node, and of 10^9 downloaded bytes.
     scheduler
-        Snakemake's, of the profile.
+        Of Snakemake, as the profile names it.
     limits
         What the profile lets the jobs of one machine share.
     """
@@ -77,8 +72,6 @@ class Question:
     registration_cloud: str = "cloud"
     usd_per_hour: float = 0.0
     usd_per_gb: float = 0.0
-    resamples: int = 20
-    seed: int = 0
     scheduler: str = "ilp"
     limits: Mapping[str, int] = field(default_factory=dict)
 
@@ -91,44 +84,45 @@ class Estimate:
     ----------
     hours
         From the command to the report.
+    limit
+        What decides the hours (:mod:`lcsd.estimate.bound` names the limits).
     work_hours
-        Of cores, of the stages alone.
+        Core-hours of the stages alone.
     busy
         Share of the machines' cores that work, of 1.
-    plan_s, plan_gib
-        Of planning, all batches together, and most memory, which the last one takes.
-    report_s
-        Of the report.
     loop_busy
         Share of the time that Snakemake's loop works, of 1.
-    stats_per_s
-        Files of which its loop asks the size, on average.
-    most_ready, most_running, most_submitted
-        Jobs at a time.
+    ready
+        Jobs that are started or ready at a time, on average.
+    submitted
+        Jobs that are submitted to a scheduler at a time; 0 without one.
     jobs
         By stage.
     submissions
         Jobs that a scheduler gets; 0 without one.
     disk_gb, temporary_gb, download_gb
-        Left at the end; beside it while it runs; fetched.
+        Left at the end; on top of it while the build runs; fetched.
     files
         Left at the end, with Snakemake's own records.
     usd
         Machines and downloads.
     memory_over
-        Stages that took more memory than the profile declares, GB taken and declared.
+        Stages that took more memory than the profile declares: GB taken and declared.
     threads_over
         Stages that get more threads than they were measured with: got and measured.
+    plan_s, plan_gib
+        Seconds of planning all parts, and the memory of the largest plan.
+    report_s
+        Seconds of the report.
     """
 
     hours: Range
+    limit: str
     work_hours: float
     busy: float
     loop_busy: float
-    stats_per_s: float
-    most_ready: int
-    most_running: int
-    most_submitted: int
+    ready: int
+    submitted: int
     jobs: dict[str, int]
     submissions: int
     disk_gb: float
@@ -138,134 +132,116 @@ class Estimate:
     usd: Range
     memory_over: dict[str, tuple[float, float]]
     threads_over: dict[str, tuple[int, int]]
-    plan_s: float = 0.0
-    plan_gib: float = 0.0
-    report_s: float = 0.0
+    plan_s: float
+    plan_gib: float
+    report_s: float
 
 
 class _Draw(NamedTuple):
-    """A simulated build, or a part of one."""
+    """A build of drawn cases: the works that follow one another, their seconds and limits."""
 
-    line: Timeline
-    work_s: float
-    counts: dict[str, int]
+    phases: list[Work]
+    seconds: float
+    limit: str
 
 
-def estimate(
-    measures: Measures,
-    question: Question,
-    *,
-    profile: Profile,
-    settings: EstimateSettings,
-    progress: Callable[[range], Iterable[int]] = iter,
-) -> Estimate:
+def estimate(measures: Measures, question: Question, *, profile: Profile, settings: EstimateSettings) -> Estimate:
     """Return what a build takes, from the figures of a finished one.
 
     Each draw takes as many measured cases as there are, at random with repetition, and makes every
-    case like one of these (a bootstrap): so the range also says how little few measured cases tell.
+    case like one of these (a bootstrap): so the range also shows how little few measured cases tell.
 
     Raises
     ------
     BadInputError
         No machine holds a job, or the measures lack what ``basis`` asks for.
     """
-    planned = _planned_jobs(measures, question.plan)
+    plan, machines, parts = question.plan, question.machines, question.batches
+    planned = _planned_jobs(measures, plan)
     whole_s = settings.plan_start_s + planned * settings.plan_job_s
-    parts = _parts(question)
-    # The last part is the command without --batch, which plans what is done, too.
-    plan_s = whole_s + sum(
-        count * (settings.plan_start_s + _planned_jobs(measures, part) * settings.plan_job_s)
-        for part, count in [*parts[:-1], (parts[-1][0], parts[-1][1] - 1)]
-    )
-    work = _workload(measures, question, profile, settings, whole_s)
-    engine = _engine(question, settings)
+    # The last part is the command without --batch, which plans all cases.
+    plan_s = whole_s * (2 - 1 / parts) + settings.plan_start_s * (parts - 2 + 1 / parts)
     report_s = _report_s(question, settings)
-    rng = random.Random(question.seed)  # noqa: S311 - draws, no secrets
-    measured = range(len(measures.cases))
-    draws = []
-    for _ in progress(range(question.resamples)):
-        population = rng.choices(measured, k=len(measured))
-        built = [(_draw(work, part, population, rng, engine, question.machines), count) for part, count in parts]
-        draws.append(_sum(built))
-    draws.sort(key=lambda draw: draw.line.seconds)
-    hours = _range([(plan_s + draw.line.seconds + report_s) / HOUR_S for draw in draws], len(measures.cases))
-    answer = _answer(draws[len(draws) // 2], hours, measures, question, profile)
-    return replace(
-        answer,
+    engine = _engine(question, settings)
+    costs = _costs(measures, question, settings)
+    kinds = stage_kinds(measures, profile, machines, plan)
+    work = Workload(measures, costs, kinds, plan, registration_cloud=question.registration_cloud)
+    # The selection is a command, after which Snakemake plans once more with the cases.
+    select_s = costs.start_s + whole_s if plan.candidates else 0.0
+    draws = _draws(work, question, engine)
+    extra_s = plan_s + select_s + report_s
+    hours = _range([(draw.seconds + extra_s) / HOUR_S for draw in draws], len(measures.cases))
+    draw = draws[len(draws) // 2]
+    core_s = sum(phase.core_seconds() for phase in draw.phases)
+    loop_s = sum(phase.jobs() * loop_seconds(phase, engine) for phase in draw.phases)
+    jobs = _counts(draw, plan)
+    ready = max(phase.ready() for phase in draw.phases)
+    download_gb = _downloads(plan)
+    return Estimate(
+        hours=hours,
+        limit=draw.limit,
+        work_hours=core_s / HOUR_S,
+        busy=core_s / max(draw.seconds * machines.nodes * machines.cores, 1e-9),
+        loop_busy=loop_s / max(draw.seconds, 1e-9),
+        ready=round(ready),
+        submitted=round(min(ready, question.most_submitted)) if question.cluster else 0,
+        jobs=jobs,
+        submissions=sum(jobs.values()) if question.cluster else 0,
+        disk_gb=_disk_gb(measures, question, download_gb),
+        temporary_gb=_temporary_gb(draw, machines),
+        download_gb=download_gb,
+        files=_files(measures, plan),
+        usd=_usd(hours, question, download_gb),
+        memory_over=_memory_over(measures, profile),
+        threads_over=_threads_over(measures, kinds.values()),
         plan_s=plan_s,
         plan_gib=settings.plan_start_gib + planned * settings.plan_job_gib,
         report_s=report_s,
-        threads_over=_threads_over(measures, work.kinds),
     )
 
 
-def _answer(draw: _Draw, hours: Range, measures: Measures, question: Question, profile: Profile) -> Estimate:
-    """Return the estimate of the draw in the middle, without planning and report."""
-    line = draw.line
-    loop_time = max(line.seconds, 1e-9)
-    download_gb = _downloads(question.plan)
-    return Estimate(
-        hours=hours,
-        work_hours=draw.work_s / HOUR_S,
-        busy=_busy(draw, question),
-        loop_busy=line.loop_s / loop_time,
-        stats_per_s=line.looked_at * INPUTS_PER_JOB / loop_time,
-        most_ready=line.most_ready,
-        most_running=line.most_running,
-        most_submitted=line.most_submitted,
-        jobs=draw.counts,
-        submissions=sum(draw.counts.values()) if question.cluster else 0,
-        disk_gb=_disk_gb(measures, question, download_gb),
-        temporary_gb=line.temporary_gb,
-        download_gb=download_gb,
-        files=_files(measures, question.plan),
-        usd=_usd(hours, question, download_gb),
-        memory_over=_memory_over(measures, profile),
-        threads_over={},
-    )
+def _draws(work: Workload, question: Question, engine: Engine) -> list[_Draw]:
+    """Return builds of drawn cases, the fastest first."""
+    plan, machines, measured = question.plan, question.machines, len(work.cases)
+    rng = np.random.default_rng(0)
+    draws = []
+    for _ in range(DRAWS if measured >= LEAST_CASES else 1):
+        population = rng.multinomial(measured, np.full(measured, 1 / measured))
+        counts = rng.multinomial(plan.cases, population / measured).tolist()
+        per_part = [count / question.batches for count in counts]
+        part = work.grouped(per_part, engine, machines) if plan.group else times(work.cases, per_part)
+        phases = [*([work.screening(counts)] if plan.candidates else []), *[part] * question.batches]
+        limited = [_slowest(limits(phase, machines, engine)) for phase in phases]
+        draws.append(_Draw(phases, sum(seconds for seconds, _ in limited), max(limited)[1]))
+    return sorted(draws, key=lambda draw: draw.seconds)
 
 
-def _workload(
-    measures: Measures, question: Question, profile: Profile, settings: EstimateSettings, plan_s: float
-) -> Workload:
+def _slowest(seconds: Mapping[str, float]) -> tuple[float, str]:
+    name = max(seconds, key=seconds.__getitem__)
+    return seconds[name], name
+
+
+def _counts(draw: _Draw, plan: Plan) -> dict[str, int]:
+    """Return the jobs of each stage, with the selection."""
+    counts: Counter[str] = Counter()
+    for phase in draw.phases:
+        counts.update({kind.name: amount.jobs for kind, amount in phase.amounts.items()})  # type: ignore[misc]
+    # Groups need not come out even: the last one is a job, too.
+    jobs = {name: math.ceil(round(count, 6)) for name, count in counts.items()}
+    return jobs | ({"select": 1} if plan.candidates else {})
+
+
+def _costs(measures: Measures, question: Question, settings: EstimateSettings) -> Costs:
     start_s = settings.command_start_s
     if question.basis == "wall" and measures.starts_s is not None:
         start_s = max(0.0, measures.starts_s)
-    return Workload(
-        measures,
-        # The checkpoint is the selection itself, and planning once more with the cases.
-        Costs(start_s, settings.screen_align_s, start_s + plan_s, question.basis),
-        stage_kinds(measures, profile, question.machines, question.plan),
-        registration_cloud=question.registration_cloud,
-        cores=question.machines.cores,
-    )
+    return Costs(start_s, settings.screen_align_s, question.basis)
 
 
 def _report_s(question: Question, settings: EstimateSettings) -> float:
     cases = question.plan.cases
     drawn = min(question.pages, cases) + min(DEFAULT_VIEWS, cases)
     return settings.report_start_s + settings.report_case_s * cases + settings.report_page_s * drawn
-
-
-def _parts(question: Question) -> list[tuple[Plan, int]]:
-    """Return the parts that are built one after the other, and how many of each there are.
-
-    As Snakemake makes them: those of one case more come first. Cases with landmarks are spread over
-    all, so that the parts together are the plan.
-    """
-    plan, parts = question.plan, question.batches
-    least, larger = divmod(plan.cases, parts)
-    with_more = plan.landmarks * larger * (least + 1) // plan.cases
-    found = []
-    for count, cases, landmarks in (
-        (larger, least + 1, with_more),
-        (parts - larger, least, plan.landmarks - with_more),
-    ):
-        each, more = divmod(landmarks, max(count, 1))
-        for number, marked in ((more, each + 1), (count - more, each)):
-            if number:
-                found.append((replace(plan, cases=cases, landmarks=marked), number))
-    return found
 
 
 def _planned_jobs(measures: Measures, plan: Plan) -> int:
@@ -282,62 +258,29 @@ def _engine(question: Question, settings: EstimateSettings) -> Engine:
     return Engine(
         loop_s=loop_s,
         ready_s=ready_s,
-        cluster=True,
         submit_s=1 / settings.submit_per_s,
         start_s=settings.job_start_s + settings.job_start_case_s * question.plan.cases,
-        poll_s=settings.poll_s,
+        notice_s=settings.poll_s / 2,
         most_submitted=question.most_submitted,
     )
 
 
-def _draw(
-    work: Workload, plan: Plan, population: list[int], rng: random.Random, engine: Engine, machines: Machines
-) -> _Draw:
-    draws = rng.choices(population, k=max(plan.cases, 1))
-    jobs = work.grouped(plan, draws, engine, machines.memory_mb) if plan.group else work.jobs(plan, draws)
-    line = simulate(jobs, machines, engine)
-    counts: dict[str, int] = {}
-    work_s = 0.0
-    for number, seconds in zip(jobs.kind, jobs.seconds, strict=True):
-        kind = jobs.kinds[number]
-        counts[kind.name] = counts.get(kind.name, 0) + 1
-        work_s += seconds * kind.cores
-    # The times of all jobs are not needed again, and there may be a quarter of a million.
-    return _Draw(replace(line, starts=[], ends=[]), work_s, counts)
-
-
-def _sum(parts: list[tuple[_Draw, int]]) -> _Draw:
-    """Return the build of parts, one after the other, each as often as its number says."""
-    lines = [(draw.line, count) for draw, count in parts]
-    line = Timeline(
-        [],
-        [],
-        seconds=sum(line.seconds * count for line, count in lines),
-        loop_s=sum(line.loop_s * count for line, count in lines),
-        looked_at=sum(line.looked_at * count for line, count in lines),
-        most_ready=max(line.most_ready for line, _ in lines),
-        most_submitted=max(line.most_submitted for line, _ in lines),
-        most_running=max(line.most_running for line, _ in lines),
-        temporary_gb=max(line.temporary_gb for line, _ in lines),
-    )
-    counts: Counter[str] = Counter()
-    for draw, count in parts:
-        counts.update({name: jobs * count for name, jobs in draw.counts.items()})
-    return _Draw(line, sum(draw.work_s * count for draw, count in parts), dict(counts))
-
-
 def _range(values: list[float], measured: int) -> Range:
-    ordered = sorted(values)
-    middle = ordered[len(ordered) // 2]
-    if measured < LEAST_CASES or len(ordered) < LEAST_DRAWS:
+    """Return the range of values in ascending order."""
+    middle = values[len(values) // 2]
+    if measured < LEAST_CASES:
         return Range(middle, None, None)
-    tenths = statistics.quantiles(ordered, n=10, method="inclusive")
+    tenths = statistics.quantiles(values, n=10, method="inclusive")
     return Range(middle, tenths[0], tenths[-1])
 
 
-def _busy(draw: _Draw, question: Question) -> float:
-    cores = question.machines.nodes * question.machines.cores
-    return draw.work_s / max(draw.line.seconds * cores, 1e-9)
+def _temporary_gb(draw: _Draw, machines: Machines) -> float:
+    """Return the most that running jobs hold under temporary names, if all are of the largest kind."""
+    return max(
+        kind.temporary_gb * min(machines.nodes * machines.most_at_once(kind), amount.jobs)
+        for phase in draw.phases
+        for kind, amount in phase.amounts.items()
+    )
 
 
 def _downloads(plan: Plan) -> float:

@@ -8,10 +8,10 @@ from lcsd.build.pairs import Pair
 from lcsd.build.plan import Build
 from lcsd.config import Config
 from lcsd.errors import BadInputError
+from lcsd.estimate.bound import Machines
 from lcsd.estimate.estimate import Question
 from lcsd.estimate.measures import EVALUATE, Basis, Measures
 from lcsd.estimate.profile import Profile
-from lcsd.estimate.simulation import Machines
 from lcsd.estimate.workload import Plan
 from lcsd.names import is_series_uid
 from lcsd.settings.estimate import EstimateSettings
@@ -39,8 +39,6 @@ class Options:
     downloads: int | None = None
     usd_per_hour: float = 0.0
     basis: Basis = "wall"
-    resamples: int = 20
-    seed: int = 0
 
 
 def ask(
@@ -81,8 +79,6 @@ def ask(
         registration_cloud="keypoints" if keypoints else "cloud",
         usd_per_hour=options.usd_per_hour,
         usd_per_gb=0.0 if config is None else config.cohort.egress_usd_per_gb,
-        resamples=options.resamples,
-        seed=options.seed,
     )
 
 

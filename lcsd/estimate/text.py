@@ -1,4 +1,4 @@
-"""An estimate in words: lines for a reader, and what would give way first."""
+"""An estimate in words: lines for a reader, and risks, each with its remedy."""
 
 import math
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ from lcsd.estimate.profile import GREEDY
 from lcsd.settings.estimate import EstimateSettings
 
 LOOP_SHARE = 0.5
-"""Share of the time that Snakemake's loop works from which jobs clearly wait for it, of 1."""
+"""If Snakemake's loop works for more than this share of the time, jobs clearly wait for it."""
 
 FREE_SHARE = 0.5
-"""Share of the cores that do not work from which machines are mostly paid for nothing, of 1."""
+"""If a smaller share of the cores works, most of the money is spent on idle machines."""
 
 PLAN_HOURS = 0.5
-
+"""Time of planning that is worth a warning."""
 
 MANY = 100
 """Figures from here on have no decimals."""
@@ -27,7 +27,7 @@ def _figure(value: float) -> str:
 
 def _between(found: Range, unit: str) -> str:
     if found.low is None or found.high is None:
-        return f"{_figure(found.middle)} {unit}, no range (two cases and ten draws at least)"
+        return f"{_figure(found.middle)} {unit}, no range (measure two cases at least)"
     between = f"{_figure(found.low)} to {_figure(found.high)}"
     return f"{_figure(found.middle)} {unit}, 80 % of draws in {between}"
 
@@ -44,17 +44,18 @@ def lines(found: Estimate, question: Question, measures: Measures) -> Iterator[s
         + (f" of {question.plan.candidates} candidates" if question.plan.candidates else ""),
         "jobs": f"{sum(found.jobs.values())} ({jobs})",
         "time": _between(found.hours, "h"),
+        "limit": found.limit,
         "work": f"{_figure(found.work_hours)} core-hours, {100 * found.busy:.0f} % of the cores' time",
         "planning": f"{found.plan_s / HOUR_S:.2g} h, {found.plan_gib:.2g} GiB",
         "report": f"{found.report_s / HOUR_S:.2g} h",
-        "at once": f"{found.most_running} jobs running, {found.most_ready} ready",
-        "disk": f"{_figure(found.disk_gb)} GB in {found.files} files, {found.temporary_gb:.2g} GB more while it runs",
+        "disk": f"{_figure(found.disk_gb)} GB in {found.files} files, "
+        f"up to {_figure(found.temporary_gb)} GB more while the build runs",
         "download": f"{_figure(found.download_gb)} GB"
-        + (", in no time (--mbit)" if found.download_gb and math.isinf(machines.gb_per_s) else ""),
-        "loop": f"{100 * found.loop_busy:.0f} % of the time, {_figure(found.stats_per_s)} files/s",
+        + (", taken to need no time (give --mbit)" if found.download_gb and math.isinf(machines.gb_per_s) else ""),
+        "loop": f"{100 * found.loop_busy:.0f} % of the time, {found.ready} jobs ready",
     }
     if question.cluster:
-        rows["submitted"] = f"{found.submissions} jobs, {found.most_submitted} at a time"
+        rows["submitted"] = f"{found.submissions} jobs, {found.submitted} at a time"
     if found.usd.middle:
         rows["money"] = _between(found.usd, "USD")
     width = max(len(name) for name in rows)
@@ -63,41 +64,44 @@ def lines(found: Estimate, question: Question, measures: Measures) -> Iterator[s
 
 
 def risks(found: Estimate, question: Question, settings: EstimateSettings) -> list[str]:
-    """Return what gives way, each with the setting that avoids it."""
+    """Return what slows or stops the build, each with the setting that avoids it."""
     dangers = _limits(question)
     if found.loop_busy > LOOP_SHARE:
         dangers.append(
-            f"Snakemake's loop works {100 * found.loop_busy:.0f} % of the time and jobs wait for "
-            f"it (up to {found.most_ready} are ready): {_faster_loop(question)}"
+            f"Snakemake's loop works {100 * found.loop_busy:.0f} % of the time and jobs wait for it "
+            f"({found.ready} are ready): {_faster_loop(question)}"
         )
     if found.plan_gib > settings.head_memory_gib:
         dangers.append(
-            f"planning takes {found.plan_gib:.2g} GiB of {settings.head_memory_gib:g}, in parts, "
-            "too (the last plans all): run snakemake on a larger machine"
+            f"planning takes {found.plan_gib:.2g} GiB, more than head_memory_gib ({settings.head_memory_gib:g}), also "
+            "in parts (the last one plans all cases): run snakemake on a larger machine"
         )
-    if question.cluster and found.most_submitted >= question.most_submitted:
+    if question.cluster and found.submitted >= question.most_submitted:
         dangers.append(
-            f"{found.most_submitted} jobs are submitted at a time, as many as --jobs allows: the "
+            f"{found.submitted} jobs are submitted at a time, as many as --jobs allows: the "
             "scheduler must accept that (SLURM: MaxSubmitJobs, MaxJobCount)"
         )
     if found.plan_s / HOUR_S > PLAN_HOURS:
-        dangers.append(f"planning takes {found.plan_s / HOUR_S:.1f} h, again after each stop")
+        dangers.append(
+            f"planning takes {found.plan_s / HOUR_S:.1f} h, again after every stop: build in parts (--batch report=1/N)"
+        )
     if found.busy < FREE_SHARE:
         dangers.append(
-            f"{100 * (1 - found.busy):.0f} % of the cores' time is idle: fewer machines, or what the other lines say"
+            f"the cores are idle for {100 * (1 - found.busy):.0f} % of the time, because {found.limit} is the limit: "
+            "use fewer machines, or follow the other lines"
         )
     for stage, (taken, declared) in found.memory_over.items():
         dangers.append(f"{stage} took {taken:.2f} GB, the profile declares {declared:.2f}: raise its mem_mb")
     for stage, (got, measured) in found.threads_over.items():
         dangers.append(
-            f"{stage} gets {got} threads and was measured with {measured}: counted with the cores "
-            f"of {got} and the time of {measured}; measure a build with this profile"
+            f"{stage} gets {got} threads but was measured with {measured}; the estimate takes the cores of {got} and "
+            f"the time of {measured}: measure a build with this profile"
         )
     return dangers
 
 
 def _limits(question: Question) -> list[str]:
-    """Return what differs between the machine and what the profile lets all its jobs share."""
+    """Return a risk if the machine has other memory, downloads or GPUs than the profile lets jobs share."""
     machines, given = question.machines, dict(question.limits)
     machine = {"mem_mb": machines.memory_mb, "downloads": machines.downloads, "gpu": machines.gpus}
     wanted = {name: int(machine.get(name, limit)) for name, limit in given.items()}
@@ -106,14 +110,14 @@ def _limits(question: Question) -> list[str]:
     words = [" ".join(f"{name}={value}" for name, value in of.items()) for of in (given, wanted)]
     return [
         (
-            f"the profile lets jobs share {words[0]}, and this is for {words[1]}: build with "
-            f"--resources {words[1]} (all of them: there they replace the profile's)"
+            f"the profile lets jobs share {words[0]}, but the estimate is for {words[1]}: build with "
+            f"--resources {words[1]} (name all of them, since they replace the profile's)"
         )
     ]
 
 
 def _faster_loop(question: Question) -> str:
-    """Return what is left to make Snakemake's loop look at fewer jobs, or faster."""
+    """Return the settings, not in use yet, that make Snakemake's loop faster."""
     steps = {
         "scheduler: greedy in the profile": question.scheduler != GREEDY,
         "parts (--batch report=1/N)": question.batches == 1,

@@ -1,13 +1,13 @@
 """The jobs of a build: those of each case as in the rules, with the seconds of measured cases."""
 
-import functools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from lcsd.errors import BadInputError
-from lcsd.estimate.measures import EVALUATE, SCREEN, Basis, Job, Measures
+from lcsd.estimate.bound import Amount, Engine, Kind, Machines, Work, limits
+from lcsd.estimate.measures import EVALUATE, SCREEN, Basis, Case, Job, Measures
 from lcsd.estimate.profile import Profile
-from lcsd.estimate.simulation import Engine, Jobs, Kind, Machines, simulate
 
 AFTER: Mapping[str, tuple[str, ...]] = {
     "convert": (),
@@ -21,7 +21,7 @@ AFTER: Mapping[str, tuple[str, ...]] = {
     "register": ("cloud",),
     EVALUATE: ("correspond", "register"),
 }
-"""What the job of a stage waits for in its case; each evaluation for one of these, in turn."""
+"""What the job of a stage waits for in its case; the evaluation of a method for one of these."""
 
 OUTPUTS: Mapping[str, int] = {
     "convert": 2,
@@ -36,9 +36,8 @@ OUTPUTS: Mapping[str, int] = {
     EVALUATE: 2,
     SCREEN: 1,
 }
-"""Files of a job's rule; Snakemake keeps a record of each, one more file."""
+"""Output files of a job's rule; Snakemake keeps a record of each, one more file."""
 
-SELECT = "select"
 GROUP = "group"
 
 
@@ -53,7 +52,7 @@ class Plan:
     candidates
         Candidates screened before; 0 without a selection.
     landmarks
-        Cases with landmarks, the first ones.
+        Cases with landmarks.
     fetched_gb
         Downloaded by each screening and each conversion, 10^9 bytes: their mean where only some
         scans are fetched, 0 for scans on the disk.
@@ -73,11 +72,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of what is no stage of a case: start of a command, alignment, selection."""
+    """Seconds of what no stage counts: the start of a command, and aligning a candidate's scans."""
 
     start_s: float
     align_s: float
-    select_s: float
     basis: Basis
 
 
@@ -92,12 +90,12 @@ def stage_kinds(measures: Measures, profile: Profile, machines: Machines, plan: 
     on_gpu = {job.stage for job in all_jobs(measures) if job.gpu}
     per_case = max(case.size_bytes for case in measures.cases) / 1e9
     kinds = {}
-    for stage in (SCREEN, *AFTER, SELECT):
+    for stage in (SCREEN, *AFTER):
         fetches = stage == SCREEN or (stage == "convert" and not (plan.candidates and plan.keep))
         fetched = plan.fetched_gb if fetches else 0.0
         kinds[stage] = Kind(
             stage,
-            # More threads than there are cores become fewer, as Snakemake does.
+            # Snakemake, too, lowers threads to the cores that there are.
             cores=min(profile.threads.get(stage, 1), machines.cores),
             memory_mb=profile.memory_mb.get(stage, profile.default_mb),
             gpus=int(stage in on_gpu),
@@ -106,7 +104,7 @@ def stage_kinds(measures: Measures, profile: Profile, machines: Machines, plan: 
         )
         if machines.most_at_once(kinds[stage]) < 1:
             raise BadInputError(
-                "no machine holds such a job",
+                "no machine is large enough for a job",
                 code="job_too_large",
                 field=stage,
                 expected=f"{kinds[stage].memory_mb:g} MB, {kinds[stage].gpus} GPUs, "
@@ -128,7 +126,7 @@ def all_jobs(measures: Measures) -> list[Job]:
 
 
 class Workload:
-    """Makes the jobs of a plan from measured cases.
+    """Turns measured cases into the work of a plan.
 
     Parameters
     ----------
@@ -136,113 +134,114 @@ class Workload:
         Seconds of the work.
     kinds
         What each stage asks for (:func:`stage_kinds`).
+    plan
+        What is to be built.
     registration_cloud
         Stage whose clouds are registered: ``cloud`` or ``keypoints``.
-    cores
-        Of a machine.
     """
 
     def __init__(
-        self, measures: Measures, costs: Costs, kinds: Mapping[str, Kind], *, registration_cloud: str, cores: int
+        self, measures: Measures, costs: Costs, kinds: Mapping[str, Kind], plan: Plan, *, registration_cloud: str
     ) -> None:
-        self.measures, self.costs, self.cores = measures, costs, cores
-        self.kinds = list(kinds.values())
-        self.number = {kind.name: number for number, kind in enumerate(self.kinds)}
+        self.measures, self.costs, self.kinds, self.plan = measures, costs, kinds, plan
         self.after = {**AFTER, "register": (registration_cloud,)}
+        self.evaluations = self._evaluations()
+        self.cases = [self._case(case) for case in measures.cases]
 
-    def seconds(self, job: Job) -> float:
+    def _seconds(self, job: Job) -> float:
         """Return the seconds of a job's work with the threads that it gets.
 
-        Fewer than it was measured with take longer in proportion; what more would gain is not
-        known, and nothing is assumed.
+        Fewer threads than measured take longer in proportion; more are taken to gain nothing.
         """
         found = self.measures.seconds(job, start_s=self.costs.start_s, basis=self.costs.basis)
-        return found * max(1.0, job.threads / self.kinds[self.number[job.stage]].cores)
+        return found * max(1.0, job.threads / self.kinds[job.stage].cores)
 
-    @functools.cached_property
-    def _templates(self) -> list[tuple[list[tuple[str, float]], list[float]]]:
-        """Stages in order and seconds of evaluations, of each measured case."""
-        templates = []
-        for case in self.measures.cases:
-            evaluations = [self.seconds(job) for job in case.jobs if job.stage == EVALUATE]
-            by_stage = {job.stage: job for job in case.jobs if job.stage != EVALUATE}
-            stages = [(name, self.seconds(by_stage[name])) for name in self.after if name in by_stage]
-            templates.append((stages, evaluations))
-        return templates
+    def _evaluations(self) -> Amount:
+        """Return the evaluations of a case with landmarks: the mean of the measured ones."""
+        by_case = [[self._seconds(job) for job in case.jobs if job.stage == EVALUATE] for case in self.measures.cases]
+        scored = [seconds for seconds in by_case if seconds]
+        if not scored or not self.plan.landmarks:
+            return Amount(0.0, 0.0)
+        return Amount(statistics.fmean(map(len, scored)), statistics.fmean(map(sum, scored)))
 
-    @functools.cached_property
-    def _evaluations(self) -> list[list[float]]:
-        return [found for _, found in self._templates if found]
+    def _case(self, case: Case) -> Work:
+        """Return the work of one case like a measured one, with its share of the evaluations."""
+        seconds = {job.stage: self._seconds(job) for job in case.jobs if job.stage != EVALUATE}
+        amounts = {self.kinds[stage]: Amount(1, seconds[stage]) for stage in self.after if stage in seconds}
+        ends: dict[str, tuple[float, int]] = {}
+        for stage in (stage for stage in self.after if stage in seconds):
+            # A stage that the measured build did not have delays nobody.
+            before = max((ends[name] for name in self.after[stage] if name in ends), default=(0.0, 0))
+            ends[stage] = (before[0] + seconds[stage], before[1] + 1)
+        chain_s, chain_jobs = max(ends.values())
+        if self.evaluations.jobs:
+            share = self.plan.landmarks / self.plan.cases
+            amounts[self.kinds[EVALUATE]] = Amount(self.evaluations.jobs * share, self.evaluations.seconds * share)
+            chain_s += share * self.evaluations.seconds / self.evaluations.jobs
+        return Work(amounts, 1, chain_s, chain_jobs)
 
-    def add_case(self, jobs: Jobs, number: int, *, landmarks: bool, after: Sequence[int] = ()) -> None:
-        """Add the jobs of a case like the measured one of that number."""
-        stages, evaluations = self._templates[number]
-        numbers: dict[str, int] = {}
-        for stage, seconds in stages:
-            # A stage that the measured build did not have stands in nobody's way.
-            before = [numbers[name] for name in self.after[stage] if name in numbers]
-            numbers[stage] = jobs.add(self.number[stage], seconds, before or after)
-        if landmarks and self._evaluations:
-            found = evaluations or self._evaluations[number % len(self._evaluations)]
-            for index, seconds in enumerate(found):
-                method = self.after[EVALUATE][index % len(self.after[EVALUATE])]
-                jobs.add(self.number[EVALUATE], seconds, [numbers[method]])
+    def screening(self, counts: Sequence[int]) -> Work:
+        """Return the work of screening all candidates.
 
-    def screening_s(self, number: int) -> float:
-        """Return the seconds of screening a candidate like a measured one, or like a case.
-
-        A screening converts and segments as the stages of a case do, and aligns.
+        Like the measured screenings, else like convert and lungs of cases drawn so often, and the
+        alignment.
         """
-        screened = self.measures.screenings
-        if screened:
-            return self.seconds(screened[number % len(screened)])
-        stages, _ = self._templates[number]
-        return self.costs.align_s + sum(seconds for name, seconds in stages if name in ("convert", "lungs"))
+        kind, candidates = self.kinds[SCREEN], self.plan.candidates
+        found = [self._seconds(job) for job in self.measures.screenings]
+        if not found:
+            per_case = [
+                sum(amount.seconds for kind, amount in work.amounts.items() if kind.name in ("convert", "lungs"))
+                for work in self.cases
+            ]
+            drawn = [(seconds, count) for seconds, count in zip(per_case, counts, strict=True) if count]
+            total = sum(seconds * count for seconds, count in drawn) / sum(count for _, count in drawn)
+            found = [self.costs.align_s + total]
+        return Work({kind: Amount(candidates, candidates * statistics.fmean(found))}, candidates, max(found), 1)
 
-    def _selection(self, jobs: Jobs, plan: Plan, draws: Sequence[int]) -> list[int]:
-        """Add all screenings and the selection, for which every case waits; return its number."""
-        if not plan.candidates:
-            return []
-        screened = [
-            jobs.add(self.number[SCREEN], self.screening_s(draws[index % len(draws)]))
-            for index in range(plan.candidates)
-        ]
-        return [jobs.add(self.number[SELECT], self.costs.select_s, screened)]
+    def grouped(self, counts: Sequence[float], engine: Engine, machines: Machines) -> Work:
+        """Return the work of measured cases, each so many times, in groups of ``plan.group``.
 
-    def jobs(self, plan: Plan, draws: Sequence[int]) -> Jobs:
-        """Return all jobs of a plan; ``draws`` says which measured case each is like."""
-        jobs = Jobs(self.kinds)
-        start = self._selection(jobs, plan, draws)
-        for index in range(plan.cases):
-            self.add_case(jobs, draws[index], landmarks=index < plan.landmarks, after=start)
-        return jobs
-
-    def grouped(self, plan: Plan, draws: Sequence[int], engine: Engine, memory_mb: float) -> Jobs:
-        """Return the jobs of a plan with ``plan.group`` cases in each.
-
-        A group takes the cores of its widest moment, at most a machine's; its seconds are those of
-        its jobs on as many, done by a Snakemake of its own.
+        A group is one job. It takes the cores of its widest moment, at most a node's; its seconds
+        are the bound of its cases on that many, built by a Snakemake of its own.
         """
-        width = 1 + max(kind.cores for kind in self.kinds)
-        cores = min(self.cores, plan.group * width)
-        memory = min(memory_mb, plan.group * 2 * max(kind.memory_mb for kind in self.kinds))
-        fetched = sum(kind.fetched_gb for kind in self.kinds if kind.name == "convert")
+        size, kinds = self.plan.group, self.kinds.values()
+        cores = min(machines.cores, size * (1 + max(kind.cores for kind in kinds)))
+        memory = min(machines.memory_mb, size * 2 * max(kind.memory_mb for kind in kinds))
         group = Kind(
             GROUP,
             cores=cores,
             memory_mb=memory,
-            gpus=max(kind.gpus for kind in self.kinds),
-            fetched_gb=fetched * plan.group,
-            temporary_gb=plan.group * sum(kind.temporary_gb for kind in self.kinds),
+            gpus=max(kind.gpus for kind in kinds),
+            fetched_gb=size * self.kinds["convert"].fetched_gb,
+            temporary_gb=size * sum(kind.temporary_gb for kind in kinds),
         )
-        local = [Kind(kind.name, kind.cores, kind.memory_mb, kind.gpus) for kind in self.kinds]
-        inside = Machines(1, cores, memory, group.gpus, downloads=plan.cases)
+        inside = Machines(1, cores, memory, group.gpus, downloads=self.plan.cases)
         own = Engine(loop_s=engine.loop_s, ready_s=engine.ready_s)
-        jobs = Jobs([*self.kinds, group])
-        start = self._selection(jobs, plan, draws)
-        for first in range(0, plan.cases, plan.group):
-            few = Jobs(local)
-            for index in range(first, min(first + plan.group, plan.cases)):
-                self.add_case(few, draws[index], landmarks=index < plan.landmarks)
-            jobs.add(len(self.kinds), simulate(few, inside, own).seconds, start)
-        return jobs
+        cases = sum(counts)
+        average = times(self.cases, [size * count / cases for count in counts])
+        chain_s = _expected_longest([case.chain_s for case in self.cases], counts, size)
+        seconds = max(limits(replace(average, chain_s=chain_s), inside, own).values())
+        longest = max(limits(average, inside, own).values())
+        return Work({group: Amount(cases / size, cases / size * seconds)}, cases / size, longest, 1)
+
+
+def _expected_longest(values: Sequence[float], counts: Sequence[float], draws: int) -> float:
+    """Return the mean of the largest of a few values, each drawn as often as its count says."""
+    total, below, found = sum(counts), 0.0, 0.0
+    for value, count in sorted(zip(values, counts, strict=True)):
+        up_to = below + count / total
+        found += value * (up_to**draws - below**draws)
+        below = up_to
+    return found
+
+
+def times(cases: Sequence[Work], counts: Iterable[float]) -> Work:
+    """Return the work of cases, each so many times; the longest is the longest of those drawn."""
+    amounts: dict[Kind, Amount] = {}
+    drawn = [(case, count) for case, count in zip(cases, counts, strict=True) if count]
+    for case, count in drawn:
+        for kind, (jobs, seconds) in case.amounts.items():
+            before = amounts.get(kind, Amount(0.0, 0.0))
+            amounts[kind] = Amount(before.jobs + count * jobs, before.seconds + count * seconds)
+    longest = max((case for case, _ in drawn), key=lambda case: case.chain_s)
+    return replace(longest, amounts=amounts, cases=sum(count for _, count in drawn))

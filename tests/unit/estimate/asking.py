@@ -51,5 +51,5 @@ def question(
     **options: object,
 ) -> Question:
     one = {} if config else {"pairs": 1}
-    given = Options(**{"cores": 1, **one, "resamples": 1, **options})  # type: ignore[arg-type]
+    given = Options(**{"cores": 1, **one, **options})  # type: ignore[arg-type]
     return ask(given, config=config, profile=profile, measures=measures, settings=settings)

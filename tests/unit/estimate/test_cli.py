@@ -31,7 +31,7 @@ def test_prints_hours_disk_and_jobs(results: Path) -> None:
 
 
 def test_json_is_one_line_and_a_saved_file_says_the_same(results: Path, tmp_path: Path) -> None:
-    options = ("--pairs", 10, "--cores", 4, "--json", "--resamples", 12)
+    options = ("--pairs", 10, "--cores", 4, "--json")
     first = call("--from", results, *options, "--save", tmp_path / "m.json")
     assert first.exit_code == 0, first.output
     assert first.stdout == call("--from", tmp_path / "m.json", *options).stdout

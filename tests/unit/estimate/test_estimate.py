@@ -8,13 +8,13 @@ import pytest
 
 from lcsd.config import Config
 from lcsd.errors import BadInputError
+from lcsd.estimate.bound import LINK, LOOP, SUBMITTED
 from lcsd.estimate.estimate import estimate
 from lcsd.estimate.measures import Measures, read_measures
 from lcsd.estimate.profile import Profile
 from lcsd.estimate.question import Options, ask
-from lcsd.estimate.simulation import Engine, Machines, simulate
 from lcsd.estimate.text import risks
-from lcsd.estimate.workload import AFTER, OUTPUTS, Costs, Plan, Workload, stage_kinds
+from lcsd.estimate.workload import AFTER, OUTPUTS, stage_kinds
 from tests.unit.estimate.asking import BARE, FREE, TWO, answer, question
 from tests.unit.estimate.builds import STAGES, START_S, THREADS, record, write_case
 
@@ -79,17 +79,6 @@ def test_measured_screenings_are_taken(tmp_path: Path) -> None:
     assert more * 3600 == pytest.approx(3 * (100 + START_S) + START_S)
 
 
-def test_no_case_starts_before_the_selection(measures: Measures) -> None:
-    kinds = stage_kinds(measures, BARE, Machines(cores=50), Plan(2, 4))
-    work = Workload(measures, Costs(0, 0, 7, "wall"), kinds, registration_cloud="cloud", cores=50)
-    jobs = work.jobs(Plan(2, 4), [0, 0])
-    line = simulate(jobs, Machines(cores=50))
-    named = [jobs.kinds[kind].name for kind in jobs.kind]
-    selected = line.ends[named.index("select")]
-    assert selected == max(line.ends[:4]) + 7
-    assert min(start for start, name in zip(line.starts, named, strict=True) if name == "convert") == (selected)
-
-
 def test_keypoints_are_registered_later(measures: Measures) -> None:
     slow = question(measures, cores=64)
     late = dataclasses.replace(slow, registration_cloud="keypoints")
@@ -102,6 +91,7 @@ def test_downloads_come_over_the_link(measures: Measures) -> None:
     settings = FREE.model_copy(update={"pair_download_gb": 1.0})
     found = answer(measures, settings, cores=64, pairs=20, mbit=80, downloads=64)
     # 20 GB at 0.01 GB/s, then the last case.
+    assert found.limit == LINK
     least = answer(measures, settings, cores=64, pairs=1).hours.middle
     assert found.hours.middle == pytest.approx(2000 / 3600 + least)
     assert found.download_gb == 20
@@ -117,25 +107,16 @@ def test_downloads_come_over_the_link(measures: Measures) -> None:
 
 def test_range_grows_with_the_spread_of_few_cases(tmp_path: Path) -> None:
     write_case(tmp_path / "one", "a")
-    assert answer(read_measures(tmp_path / "one"), resamples=50).hours.low is None
+    assert answer(read_measures(tmp_path / "one")).hours.low is None
     for name, factor in (("a", 1.0), ("b", 3.0)):
         write_case(tmp_path / "two", name, factor=factor)
-    hours = answer(read_measures(tmp_path / "two"), resamples=100, pairs=100).hours
+    hours = answer(read_measures(tmp_path / "two"), pairs=100).hours
     # Both measured cases, or twice the same: a quarter of the draws each for the extremes.
     assert hours.low is not None
     assert hours.high is not None
     assert hours.high / hours.low == pytest.approx(3, rel=0.25)
     assert hours.low < hours.middle < hours.high
-    assert answer(read_measures(tmp_path / "two"), resamples=5).hours.low is None
-
-
-def test_equal_seeds_give_equal_answers(tmp_path: Path) -> None:
-    for number in range(4):
-        write_case(tmp_path, f"c{number}", factor=1 + number)
-    measures = read_measures(tmp_path)
-    first = answer(measures, pairs=9, cores=3, seed=5, resamples=12)
-    assert first == answer(measures, pairs=9, cores=3, seed=5, resamples=12)
-    assert first.hours != answer(measures, pairs=9, cores=3, seed=6, resamples=12).hours
+    assert answer(read_measures(tmp_path / "two"), pairs=100).hours == hours
 
 
 def test_disk_and_files_grow_with_the_cases(measures: Measures) -> None:
@@ -161,11 +142,11 @@ def test_planning_and_report_are_added(measures: Measures) -> None:
 
 def test_batches_are_built_one_after_the_other(measures: Measures) -> None:
     settings = FREE.model_copy(update={"plan_start_s": 50.0, "plan_job_s": 1.0, "plan_job_gib": 0.1})
-    whole, parts = (answer(measures, settings, pairs=10, batches=count) for count in (1, 4))
+    whole, parts = (answer(measures, settings, pairs=12, batches=count) for count in (1, 4))
     jobs = len(STAGES)
-    # The last part, of two cases, is the plain command and plans all ten.
+    # The last part is the plain command and plans all twelve cases.
     assert parts.plan_gib == whole.plan_gib
-    assert (whole.plan_s, parts.plan_s) == (50 + 10 * jobs, 4 * 50 + (3 + 3 + 2 + 10) * jobs)
+    assert (whole.plan_s, parts.plan_s) == (50 + 12 * jobs, 4 * 50 + (3 + 3 + 3 + 12) * jobs)
     more = (parts.plan_s - whole.plan_s) / 3600
     assert parts.hours.middle - whole.hours.middle == pytest.approx(more)
 
@@ -201,19 +182,18 @@ def test_threads_of_the_profile_change_the_time(measures: Measures) -> None:
     assert found.hours.middle == few.hours.middle
     assert found.threads_over == {"register": (8, 2)}
     (danger,) = (risk for risk in risks(found, asked, FREE) if "register" in risk)
-    assert "gets 8 threads and was measured with 2" in danger
+    assert "8 threads" in danger
     assert few.threads_over == {}
 
 
 def test_the_loop_is_that_of_the_profiles_scheduler(measures: Measures) -> None:
-    settings = FREE.model_copy(update={"loop_s": 100.0, "loop_ready_s": 10.0, "greedy_loop_s": 1.0})
+    settings = FREE.model_copy(update={"loop_s": 100.0, "loop_ready_s": 10.0, "greedy_loop_s": 40.0})
     greedy = dataclasses.replace(BARE, scheduler="greedy")
-    common = {"cores": 1, "pairs": 3}
-    slow, fast = (answer(measures, settings, profile=of, **common) for of in (BARE, greedy))
-    rounds = 3 * len(STAGES) + 1
-    plain = answer(measures, **common).hours.middle
-    assert (fast.hours.middle - plain) * 3600 == pytest.approx(rounds)
-    assert (slow.hours.middle - plain) * 3600 > 100 * rounds
+    slow, fast = (answer(measures, settings, profile=of, cores=64, pairs=30) for of in (BARE, greedy))
+    jobs = 30 * len(STAGES)
+    assert (slow.limit, fast.limit, fast.loop_busy) == (LOOP, LOOP, 1)
+    assert fast.hours.middle * 3600 == pytest.approx(40 * jobs)
+    assert slow.hours.middle * 3600 > 100 * jobs
 
 
 def test_downloads_that_may_never_start_are_refused(measures: Measures) -> None:
@@ -236,10 +216,10 @@ def test_groups_are_one_job_each(measures: Measures) -> None:
 
 def test_the_profile_says_how_many_jobs_are_submitted_and_their_memory(measures: Measures) -> None:
     profile = Profile({}, {"lungs": 4000}, {}, default_mb=2000, jobs=3)
-    options = Options(cores=16, nodes=5, memory_gb=16.0, pairs=9, resamples=1)
+    options = Options(cores=16, nodes=5, memory_gb=16.0, pairs=9)
     asked = ask(options, config=None, profile=profile, measures=measures, settings=FREE)
     found = estimate(measures, asked, profile=profile, settings=FREE)
-    assert found.most_submitted == 3
+    assert (found.submitted, found.limit) == (3, SUBMITTED)
     assert any("3 jobs are submitted" in risk for risk in risks(found, asked, FREE))
     kinds = stage_kinds(measures, profile, asked.machines, asked.plan)
     assert (kinds["lungs"].memory_mb, kinds["gates"].memory_mb) == (4000, 2000)
@@ -270,19 +250,3 @@ def test_jobs_that_computed_on_a_gpu_need_one(tmp_path: Path) -> None:
     assert one.hours.middle - two.hours.middle == pytest.approx(10 * (10 + START_S) / 3600)
     with pytest.raises(BadInputError):
         answer(measures, gpus=0)
-
-
-def test_a_quarter_of_a_million_jobs_are_simulated_in_seconds() -> None:
-    """Twenty thousand here, at a rate that leaves 260,000 under a minute."""
-    from time import process_time
-
-    from lcsd.estimate.simulation import Jobs, Kind
-
-    jobs = Jobs([Kind("a"), Kind("b", cores=2)])
-    for case in range(2000):
-        for step in range(10):
-            jobs.add(step % 2, 10 + case % 7, [len(jobs) - 1] if step else [])
-    start = process_time()
-    engine = Engine(cluster=True, submit_s=0.01, poll_s=10, most_submitted=5000)
-    simulate(jobs, Machines(nodes=100, cores=16), engine)
-    assert process_time() - start < 60 * 20_000 / 260_000

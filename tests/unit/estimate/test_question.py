@@ -80,4 +80,4 @@ def test_a_manifest_says_what_has_landmarks_and_what_is_fetched(measures: Measur
     slow = answer(measures, settings, config=config, landmarks=0, mbit=8.0)
     assert (slow.hours.middle - found.hours.middle) * 3600 == pytest.approx(1500)
     asked = question(measures, settings, config=config)
-    assert "in no time (--mbit)" in "\n".join(lines(found, asked, measures))
+    assert "(give --mbit)" in "\n".join(lines(found, asked, measures))

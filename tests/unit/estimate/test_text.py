@@ -27,7 +27,7 @@ def test_what_is_in_use_is_not_advised(
     profile = dataclasses.replace(BARE, scheduler=scheduler)
     asked = question(measures, settings, profile=profile, pairs=4, **options)
     found = estimate(measures, asked, profile=profile, settings=settings)
-    (danger,) = (risk for risk in risks(found, asked, settings) if "loop" in risk)
+    (danger,) = (risk for risk in risks(found, asked, settings) if "wait for it" in risk)
     assert danger.endswith(f"are ready): {remedy}")
 
 
@@ -58,7 +58,7 @@ def test_what_gives_way_is_named_with_its_remedy(measures: Measures) -> None:
     profile = Profile({}, {"lungs": 2500}, {})
     found = estimate(loaded, asked, profile=profile, settings=settings)
     text = " ".join(risks(found, asked, settings))
-    for word in ("GiB", "loop", "MaxSubmitJobs", "again after each stop", "idle", "lungs took 3.22"):
+    for word in ("GiB", "loop", "MaxSubmitJobs", "again after every stop", "idle", "lungs took 3.22"):
         assert word in text
     quiet = question(measures, pairs=20)
     assert risks(answer(measures, pairs=20), quiet, FREE) == []
