@@ -33,7 +33,7 @@ onstart:
     gc.enable()
 
 
-# Jobs were lost or failed: the report is made over what exists and names the quarantined cases.
+# Jobs were lost or failed: the report is made over what exists and names the rejected cases.
 onerror:
     if BUILD.has_test_pool():
         shell("{TEST_COMMAND} || true")
@@ -44,5 +44,5 @@ onerror:
 
 # A broken scan of a candidate fails no job, since the others are selected without it.
 onsuccess:
-    if BUILD.candidates and BUILD.quarantined():
+    if BUILD.candidates and BUILD.rejected():
         sys.exit(BUILD.summary())

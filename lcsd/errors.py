@@ -23,7 +23,7 @@ INSTALLATION_FAULTS = frozenset(
     }
 )
 """Codes of what is wrong with the call, the build, the machine or the installation: no fault of a
-case, so that none is quarantined for it."""
+case, so that none is rejected for it."""
 
 MACHINE_FAULTS = INSTALLATION_FAULTS | {"system_error", "cannot_write", "disk_full"}
 """Codes of what stops every further scan, too: those of the installation, and disks."""

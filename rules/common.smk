@@ -34,7 +34,7 @@ shell.prefix(
 def case_job(*commands):
     """Return the shell command of a job of a case, which does `commands` one after the other.
 
-    Where they say why the case was set aside is no parameter of the rules, which Snakemake would
+    The path of `rejected.json` is no parameter of the rules, which Snakemake would
     expand for every job: most of the planning goes by in such small things.
     """
     rejected = f"{shlex.quote(RESULTS)}/cases/{{wildcards.case}}/rejected.json"

@@ -1,7 +1,7 @@
 rule release:
     input:
-        # Not of the cases that were set aside: they are counted, and must not hold up the others.
-        lambda w: selected() or BUILD.targets(quarantined=False),
+        # Without rejected cases, which are counted and must not delay the others.
+        lambda w: selected() or BUILD.targets(rejected=False),
         manifest=BUILD.manifest,
     output:
         # Not the folder: Snakemake would put a file of its own into it. Updated, and the archive

@@ -20,7 +20,7 @@ class Fault(NamedTuple):
     Parameters
     ----------
     code
-        Reason code with which the case must be set aside, and the case's name.
+        Reason code with which the case must be rejected, and the case's name.
     stage
         Stage that must find it.
     row

@@ -39,7 +39,7 @@ class Outcome:
         end = f"{len(self.faults)} faults" if self.faults else "0 faults"
         return (
             f"{self.cases} cases: {self.good} good ones with unchanged hashes, "
-            f"{self.named} broken ones set aside with case, stage, reason and file: {end}"
+            f"{self.named} broken ones rejected with case, stage, reason and file: {end}"
         )
 
 
@@ -80,16 +80,16 @@ def unlike(build: Workspace, good: list[Row], alone: Workspace, built: list[Row]
 
 
 def misnamed(build: Workspace, faults: tuple[Fault, ...]) -> list[str]:
-    """Return what is wrong in the table and on the page of the cases that were set aside."""
+    """Return what is wrong in the table and on the page of the rejected cases."""
     rejected = build.rejected()
     page = (build.results / "report" / "index.html").read_text()
-    wrong = [f"{case}: set aside without a fault" for case in rejected.keys() - {f.code for f in faults}]
+    wrong = [f"{case}: rejected without a fault" for case in rejected.keys() - {f.code for f in faults}]
     for fault in faults:
         row = rejected.get(fault.code)
         if row is None:
-            wrong.append(f"{fault.code}: not set aside")
+            wrong.append(f"{fault.code}: not rejected")
         elif (row["code"], row["stage"]) != (fault.code, fault.stage):
-            wrong.append(f"{fault.code}: set aside by {row['stage']} as {row['code']}")
+            wrong.append(f"{fault.code}: rejected by {row['stage']} as {row['code']}")
         elif not row["file"] or not row["message"]:
             wrong.append(f"{fault.code}: without a file or a message")
         elif fault.code not in page or row["stage"] not in page:
@@ -118,7 +118,7 @@ def campaign(
     changed = unlike(build, good, alone, built)
     wrong = misnamed(build, faults)
     found = [f"{case}: other bytes than alone" for case in changed] + wrong
-    summary = f"{len(faults)} of {len(rows)} cases were set aside; see results/report/rejected.tsv"
+    summary = f"{len(faults)} of {len(rows)} cases were rejected; see results/report/rejected.tsv"
     if printed.count(summary) != 1:
         found.append(f"the summary must be printed once: {summary}")
     found += [f"{one.file}: {one.why}" for one in verify(build.results).differences]

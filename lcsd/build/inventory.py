@@ -24,7 +24,7 @@ from lcsd.names import CASE_PATTERN
 
 T = TypeVar("T")
 
-Status = Literal["done", "discarded", "quarantined", "waiting"]
+Status = Literal["done", "discarded", "rejected", "waiting"]
 
 UNREADABLE = (LcsdError, OSError, ValueError, KeyError, TypeError, IndexError, ArithmeticError, MemoryError, csv.Error)
 """What reading or drawing a broken file can raise; a report must survive all of it."""
@@ -147,7 +147,7 @@ class Inventory:
     def cases(self, manifest: Path | None) -> list[Case]:
         """Return the expected cases in the manifest's order, then other folders by name.
 
-        Where there is a manifest, others are only those that were set aside, such as candidates
+        Where there is a manifest, others are only those that were rejected, such as candidates
         with a broken scan: what an earlier selection built is no part of this dataset.
         """
         pairs: list[Pair] = []
@@ -233,7 +233,7 @@ class Inventory:
 
 def _status(*, rejected: bool, discarded: bool, finished: bool) -> Status:
     if rejected:
-        return "quarantined"
+        return "rejected"
     # Whatever a discarded case still lacks, it is out.
     if discarded:
         return "discarded"

@@ -181,19 +181,19 @@ class Build:
             if pair.role == "test_pool" and case not in self.config.select.exclude
         ]
 
-    def quarantined(self) -> list[str]:
-        """Return the candidates, or else the cases of the manifest, that a command set aside."""
+    def rejected(self) -> list[str]:
+        """Return the candidates, or else the cases of the manifest, that were rejected."""
         cases = self.config.results / "cases"
         wanted = [case for case in self.candidates if case not in self.config.select.exclude]
         return [case for case in wanted or self.given if (cases / case / REJECTED_NAME).exists()]
 
     def summary(self) -> str:
-        """Return one line on how many cases were set aside, and what becomes of the others."""
-        aside = len(self.quarantined())
+        """Return one line on how many cases were rejected, and what to do."""
+        aside = len(self.rejected())
         of = f"{len(self.candidates)} candidates" if self.candidates else f"{len(self.given)} cases"
         if not aside:
-            return f"none of {of} was set aside, but jobs were lost; the same command goes on"
-        return f"{aside} of {of} were set aside; see {self.results}/report/rejected.tsv"
+            return f"none of {of} was rejected, but jobs failed; run the same command again to resume"
+        return f"{aside} of {of} were rejected; see {self.results}/report/rejected.tsv"
 
     def settings(self, section: str, *also: str) -> tuple[str, ...]:
         """Return the ``--set`` options that give a command its whole section, and those ``also``.
@@ -299,7 +299,7 @@ class Build:
         """Return ``[path]`` if it can be found or what is made of it can, else nothing.
 
         A source that is missing must not stop the other cases, so it is no input of its rule:
-        the command finds it missing and quarantines the case. But once ``made`` (a path below the
+        the command finds it missing and rejects the case. But once ``made`` (a path below the
         results) exists, a source that is away for a while must not make it again.
         """
         # Unlike Path.exists, no error for a name that is too long or a folder that is closed: one
@@ -330,14 +330,13 @@ class Build:
         given = self.option("--given", self.pair(case).moving_vessels)
         return [*given, "--rigid", rigid] if given else []
 
-    def targets(self, *, quarantined: bool = True) -> list[str]:
+    def targets(self, *, rejected: bool = True) -> list[str]:
         """Return the last files of the build, which the report is made of.
 
-        Without ``quarantined`` those of the cases that no command set aside; of the test cases
-        only if their pool is whole.
+        Without ``rejected``, leave out rejected cases, and the table of test cases if one of its pool was rejected.
         """
         root = self.config.results / "cases"
-        aside = {case for case in self.pairs if not quarantined and (root / case / REJECTED_NAME).exists()}
+        aside = {case for case in self.pairs if not rejected and (root / case / REJECTED_NAME).exists()}
         whole = aside.isdisjoint(Path(path).parts[-3] for path in self.test_pool())
         wanted = [f"{self.results}/cohort/test.tsv"] if self.has_test_pool() and whole else []
         for case, pair in self.pairs.items():

@@ -10,7 +10,7 @@ from lcsd.io.files import read_json, write_json
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why a case was quarantined."""
+    """Why a case was rejected."""
 
     stage: str
     target: str

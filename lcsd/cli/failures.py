@@ -62,7 +62,7 @@ class failures_named:  # noqa: N801 - reads as a statement: with failures_named(
                 f"the operating system refused: {error}", code="system_error", remedy="check permissions and free space"
             ) from error
         if isinstance(error, Exception) and not isinstance(error, LcsdError):
-            # A defect of lcsd: the case must still be quarantined, and the traceback is wanted.
+            # A defect of lcsd: the case must still be rejected, and the traceback is wanted.
             import traceback
 
             traceback.print_exception(error)

@@ -100,7 +100,7 @@ def command(
                 "done": summary.done,
                 "waiting": summary.waiting,
                 "discarded": summary.discarded,
-                "quarantined": summary.quarantined,
+                "rejected": summary.rejected,
                 "problems": len(summary.problems),
             },
             as_json=True,

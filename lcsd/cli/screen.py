@@ -57,7 +57,7 @@ def command(
         threads=run.threads,
     )
     if reason is not None and record["stage"] != run.stage:
-        # A broken scan is set aside by name; implausible or unlike lungs are but a verdict.
+        # A broken scan is recorded as rejected; implausible or unlike lungs are only a verdict.
         run.reject(reason)
     write_json(out, record)
     sources = {"fixed": fixed, "moving": moving, "fixed_mask": fixed_mask, "moving_mask": moving_mask}

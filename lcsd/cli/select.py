@@ -47,7 +47,7 @@ def command(
         manifest = manifest or folder / "pairs.tsv"
         pool = select_test(results, manifest, run.settings)
         _warn_if_few(pool.count("selected"), run.settings.test_count, "test cases")
-        verdicts = ("selected", "spare", "rejected", "quarantined")
+        verdicts = ("selected", "spare", "discarded", "rejected")
         run.done(
             folder / "test.tsv", inputs={"manifest": manifest}, result={name: pool.count(name) for name in verdicts}
         )

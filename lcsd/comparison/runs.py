@@ -207,7 +207,7 @@ def _left_out(case: Path) -> str | None:
     no manifest, and results of other programs stand in folders without any other stage.
     """
     if (case / REJECTED_NAME).exists():
-        return "quarantined"
+        return "rejected"
     gates = case / GATES_NAME
     try:
         failed = gates.exists() and any(not gate.passed for gate in read_verdicts(gates))

@@ -114,7 +114,7 @@ class Measures:
     starts_s
         Mean seconds between two commands of a job, by neither's clock; None if none was seen.
     left_out
-        Cases that are unfinished, were set aside, or have provenance that says nothing.
+        Cases that are unfinished, were rejected, or have broken provenance.
     report_bytes, page_bytes
         Of the report without pages of cases, and of one such page with what belongs to it.
     first, last

@@ -165,7 +165,7 @@ class MethodSummary:
 def method_summaries(cases: Sequence[Case]) -> list[MethodSummary]:
     """Return statistics over cases per method, in the order in which methods appear.
 
-    Left out are quarantined and discarded cases, circular landmarks, and evaluations
+    Left out are rejected and discarded cases, circular landmarks, and evaluations
     without a table of landmark errors.
     """
     counted: dict[str, list[tuple[Case, Evaluation]]] = {}

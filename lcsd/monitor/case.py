@@ -33,7 +33,7 @@ class Shown:
     date, seconds
         When the last command ended, and the wall seconds of all.
     reason
-        Why the case was set aside there.
+        Why the case was rejected there.
     """
 
     stage: str
@@ -61,7 +61,7 @@ def show(build: Build, case: str, now: Snapshot) -> list[Shown]:
     for job in jobs:
         records = [read_record(now.results / path)[0] for path in job.provenance()]
         rejection = now.rejections.get(case)
-        aside = states[job] == "quarantined" and rejection is not None
+        aside = states[job] == "rejected" and rejection is not None
         found.append(
             Shown(
                 stage=job.name,

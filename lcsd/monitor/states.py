@@ -14,8 +14,8 @@ from lcsd.io.files import read_json
 from lcsd.monitor.engine import Engine, look
 from lcsd.names import CASE_PATTERN
 
-JobState = Literal["done", "running", "failed", "quarantined", "held", "waiting"]
-STATES: tuple[JobState, ...] = ("done", "running", "failed", "quarantined", "held", "waiting")
+JobState = Literal["done", "running", "failed", "rejected", "held", "waiting"]
+STATES: tuple[JobState, ...] = ("done", "running", "failed", "rejected", "held", "waiting")
 
 FOLDERS = ("cases", "cohort", "report", "logs")
 """Where the files of jobs stand."""
@@ -26,7 +26,7 @@ BEGINS_S = 10.0
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why a case was set aside: the parts of its ``rejected.json``, empty if it is broken."""
+    """Why a case was rejected: the parts of its ``rejected.json``, empty if it is broken."""
 
     stage: str = ""
     target: str = ""
@@ -47,7 +47,7 @@ class Snapshot:
     files
         Every file, as a path inside the results.
     rejections
-        Why cases were set aside, by case.
+        Why cases were rejected, by case.
     """
 
     results: Path
@@ -60,7 +60,7 @@ class Snapshot:
 
         ``done``: all of its outputs are there. ``running``: Snakemake has begun it. ``failed``: it
         has begun, made nothing and runs no more: failed, killed, or cut off with the build.
-        ``quarantined``: it set its case aside. ``held``: it reads what such a job would make.
+        ``rejected``: it rejected its case. ``held``: it reads what such a job would make.
         ``waiting``: it has not begun.
         """
         lost: set[str] = set()
@@ -72,7 +72,7 @@ class Snapshot:
                     state = "done"
                 elif self._begins(job):
                     state = "running"
-            if state in ("quarantined", "held") and job.case:
+            if state in ("rejected", "held") and job.case:
                 lost |= set(job.outputs)
             found[job] = state
         return found
@@ -86,7 +86,7 @@ class Snapshot:
             return "failed" if self.engine.state == "idle" else "running"
         rejection = self.rejections.get(job.case)
         if rejection is not None and _is_of(rejection, job):
-            return "quarantined"
+            return "rejected"
         if self.files.issuperset(job.outputs):
             return "done"
         # A job of the whole build may go on without a case.
@@ -113,7 +113,7 @@ class Snapshot:
 
 
 def _is_of(rejection: Rejection, job: Job) -> bool:
-    """Return whether a job set its case aside; an evaluation is told by what it was to make."""
+    """Return whether a job rejected its case; an evaluation is told by what it was to make."""
     targets = [path.split("/", 2)[-1] for path in job.outputs]
     return rejection.stage == job.stage and (not job.method or rejection.target in targets)
 

@@ -57,7 +57,7 @@ class StageStatus:
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that failed or set its case aside: what it said."""
+    """A job that failed or rejected its case, and its message."""
 
     case: str
     stage: str
@@ -76,8 +76,8 @@ class Status:
         Whether it runs, and Snakemake's working folder (:class:`lcsd.monitor.engine.Engine`).
     stages
         In the order of the pipeline.
-    cases, finished, quarantined
-        Cases that are known; of these, those with all of their files, and those set aside.
+    cases, finished, rejected
+        Cases that are known; of these, those with all of their files, and those rejected.
     going, left
         Pace of the build, and what is left of it.
     failures
@@ -92,7 +92,7 @@ class Status:
     stages: Sequence[StageStatus]
     cases: int
     finished: int
-    quarantined: int
+    rejected: int
     going: Pace | None
     left: Rest
     failures: Sequence[Failure]
@@ -169,7 +169,7 @@ def status(
         stages=_stages(jobs, states, spans, usual, going),
         cases=len(by_case),
         finished=len(finished),
-        quarantined=sum(case in now.rejections for case in {job.case for job in jobs}),
+        rejected=sum(case in now.rejections for case in {job.case for job in jobs}),
         going=going,
         left=rest(left, usual, going),
         failures=_failures(now, states),
@@ -242,7 +242,7 @@ def line(found: Status) -> str:
     parts = [f"{found.finished} of {found.cases} cases finished"]
     if not found.selected:
         parts = ["cases not selected yet"]
-    parts.append(f"{found.quarantined} set aside")
+    parts.append(f"{found.rejected} rejected")
     parts += [f"{_jobs(found.count(state))} {state}" for state in ("running", "failed", "waiting")]
     return ", ".join([*parts, _rest_text(found)])
 

@@ -170,7 +170,7 @@ def verify(folder: Path, *, manifest: Path | None = None, progress: Progress = l
         a build: every file of its cases, cohort and report must be in the provenance beside it,
         every provenance must be whole, and files must have been made from those that are there.
     manifest
-        Of a build: every case in it that was not set aside must have the files of every stage.
+        Of a build: every case in it that was not rejected must have the files of every stage.
         Without it, a stage whose files are gone with their provenance is not missed unless a later
         one was made from them.
     progress
@@ -233,7 +233,7 @@ def _of_build(folder: Path, reader: _Reader) -> Iterable[Difference]:
 
 
 def _not_made(folder: Path, manifest: Path) -> Iterable[Difference]:
-    """Yield what a manifest asks for and is not there, of cases that were not set aside."""
+    """Yield what a manifest asks for and is not there, of cases that were not rejected."""
     for pair in read_pairs(manifest):
         for job in case_jobs(pair.case, scored=pair.landmarks is not None):
             for name in job.outputs:
@@ -242,7 +242,7 @@ def _not_made(folder: Path, manifest: Path) -> Iterable[Difference]:
 
 
 def _is_rejection(name: str) -> bool:
-    """Return whether a file says why a case was set aside; no provenance lists it."""
+    """Return whether a file says why a case was rejected; no provenance lists it."""
     folder, _, rest = name.partition("/")
     return folder == "cases" and rest.split("/")[1:] == [REJECTED_NAME]
 

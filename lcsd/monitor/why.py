@@ -89,7 +89,7 @@ class _Look:
             names = ", ".join(path.split("/", 2)[-1] for path in missing)
             yield Cause(f"missing: {names}")
             if rejection is not None and rejection.stage == job.stage:
-                yield Cause(f"was set aside: {rejection.message}", runs=False)
+                yield Cause(f"was rejected: {rejection.message}", runs=False)
             return
         if self.now.is_marked(job):
             yield Cause("it runs now, or was cut off in the last run")

@@ -108,7 +108,7 @@ def manifest_of(results: Path, manifest: Path | None) -> Path:
 def choose(results: Path, manifest: Path) -> Choice:
     """Return the cases of a build that are published, and the reasons of the others.
 
-    Left out are quarantined and unfinished cases, those that a gate discarded, those of the test
+    Left out are rejected and unfinished cases, those that a gate discarded, those of the test
     pool that were not selected, and those whose files were made from others than are there. Folders
     of cases that are not in the manifest count if something set them aside.
 

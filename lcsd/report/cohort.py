@@ -97,7 +97,7 @@ def manifest_steps(cases: Sequence[Case]) -> list[Step]:
 
 def _end_steps(status: Mapping[Status, int]) -> list[Step]:
     out = {
-        "quarantined in the build": status["quarantined"],
+        "rejected in the build": status["rejected"],
         "discarded for their vessels": status["discarded"],
         "not finished": status["waiting"],
     }

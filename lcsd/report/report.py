@@ -35,9 +35,9 @@ from lcsd.report.tables import (
     REJECTED_COLUMNS,
     TABLE1_COLUMNS,
     cost_rows,
+    left_out_rows,
     motion_rows,
     readable_rejections,
-    rejected_rows,
     setting_rows,
     table1_rows,
     verdict_rows,
@@ -60,7 +60,7 @@ class ReportSummary:
     ----------
     page
         The written ``index.html``.
-    done, discarded, quarantined, waiting
+    done, discarded, rejected, waiting
         Cases by state.
     problems
         One line per file that was broken and left out.
@@ -69,18 +69,18 @@ class ReportSummary:
     page: Path
     done: int
     discarded: int
-    quarantined: int
+    rejected: int
     waiting: int
     problems: tuple[str, ...]
 
     def line(self) -> str:
         """Return the summary as one line."""
-        total = self.done + self.discarded + self.quarantined + self.waiting
+        total = self.done + self.discarded + self.rejected + self.waiting
         parts = [f"{self.done} done"]
         parts += [f"{self.discarded} discarded"] if self.discarded else []
-        parts += [f"{self.quarantined} quarantined"] if self.quarantined else []
+        parts += [f"{self.rejected} rejected"] if self.rejected else []
         parts += [f"{self.waiting} not finished"] if self.waiting else []
-        out = self.discarded + self.quarantined
+        out = self.discarded + self.rejected
         see = f" (see {self.page.with_name('rejected.tsv')})" if out else ""
         return f"{total} case{'s' if total != 1 else ''}: {', '.join(parts)}{see}"
 
@@ -180,11 +180,11 @@ def _write_tables(folder: Path, cases: Sequence[Case]) -> None:
     write_table(folder / "summary.csv", SUMMARY_COLUMNS, summary_rows(cases))
     write_table(folder / "comparison.csv", COMPARISON_COLUMNS, comparison_rows(cases))
     write_table(folder / "table1.csv", TABLE1_COLUMNS, table1_rows(cases))
-    write_table(folder / "rejected.tsv", REJECTED_COLUMNS, rejected_rows(cases))
+    write_table(folder / "rejected.tsv", REJECTED_COLUMNS, left_out_rows(cases))
 
 
 def _statuses(cases: Sequence[Case]) -> dict[Status, int]:
-    counts: dict[Status, int] = {"done": 0, "discarded": 0, "quarantined": 0, "waiting": 0}
+    counts: dict[Status, int] = {"done": 0, "discarded": 0, "rejected": 0, "waiting": 0}
     for case in cases:
         counts[case.status] += 1
     return counts
@@ -313,7 +313,7 @@ def write_report(
         page=page,
         done=status["done"],
         discarded=status["discarded"],
-        quarantined=status["quarantined"],
+        rejected=status["rejected"],
         waiting=status["waiting"],
         problems=tuple(f"{problem.file}: {problem.message}" for problem in inventory.problems),
     )

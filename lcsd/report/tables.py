@@ -109,8 +109,8 @@ def _gate_message(gate: Verdict) -> str:
     )
 
 
-def quarantined_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
-    """Return one row per quarantined case with the columns ``REJECTED_COLUMNS`` and the remedy."""
+def rejected_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
+    """Return one row per rejected case with the columns ``REJECTED_COLUMNS`` and the remedy."""
     return [
         {
             "case": case.name,
@@ -122,20 +122,20 @@ def quarantined_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
             "file": case.rejection.file if case.rejection else "",
         }
         for case in cases
-        if case.status == "quarantined"
+        if case.status == "rejected"
     ]
 
 
-def rejected_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
+def left_out_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
     """Return the rows of all cases that are left out, columns ``REJECTED_COLUMNS``."""
-    rows = [*quarantined_rows(cases), *discarded_rows(cases)]
+    rows = [*rejected_rows(cases), *discarded_rows(cases)]
     return [{name: row[name] for name in REJECTED_COLUMNS} for row in rows]
 
 
 def readable_rejections(cases: Sequence[Case], results: Path) -> list[dict[str, str]]:
-    """Return the quarantined rows for readers: paths inside the build, nothing said twice."""
+    """Return the rejected rows for readers: paths inside the build, nothing said twice."""
     rows = []
-    for row in quarantined_rows(cases):
+    for row in rejected_rows(cases):
         message = row["message"].removesuffix(f" [{row['code']}]")
         message = message.removesuffix(row["remedy"]).rstrip("; ") if row["remedy"] else message
         for root in (results.resolve(), results):

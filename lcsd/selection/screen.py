@@ -259,7 +259,7 @@ def gates(found: dict[str, Any], settings: ScreenSettings) -> list[dict[str, Any
 
 
 def failed(gate: dict[str, Any]) -> BadInputError:
-    """Return the reason of rejection that a failed gate is; its code is ``gate_`` and its name."""
+    """Return a failed gate as an error; its code is ``gate_`` and the gate's name."""
     name = str(gate["name"])
     plain = name.removeprefix("fixed_").removeprefix("moving_")
     scan = name.removesuffix(plain).rstrip("_")
@@ -285,7 +285,7 @@ def screen_pair(
     device: str = "cpu",
     threads: int = 1,
 ) -> tuple[dict[str, Any], BadInputError | None]:
-    """Return the record of a candidate pair and, if it is rejected, why.
+    """Return the record of a candidate pair and, if it is not accepted, why.
 
     Parameters
     ----------
@@ -301,8 +301,9 @@ def screen_pair(
     Returns
     -------
     tuple
-        ``verdict`` (accepted or rejected), ``stage``, ``code``, ``message``, ``expected``,
-        ``found`` (None if accepted), all figures (None if a scan could not be read) and ``gates``.
+        ``verdict`` (accepted, rejected by a stage or discarded by a gate), ``stage``, ``code``,
+        ``message``, ``expected``, ``found`` (None if accepted), all figures (None if a
+        scan could not be read) and ``gates``.
 
     Raises
     ------
@@ -323,5 +324,6 @@ def screen_pair(
         stage, reason = unfit.stage, unfit.reason
     told = reason.to_dict() if reason else {}
     record |= {key: told.get(key) for key in ("code", "message", "expected", "found")}
-    record |= {"verdict": "rejected" if reason else "accepted", "stage": stage if reason else None}
+    verdict = "accepted" if reason is None else "discarded" if stage == "screen" else "rejected"
+    record |= {"verdict": verdict, "stage": stage if reason else None}
     return record, reason

@@ -117,7 +117,7 @@ def choose(
 ) -> Selection:
     """Return the selection: the lowest Dice for training, and the whole accepted test pool.
 
-    Training candidates are ranked by Dice, ties by case; a rejected candidate has no rank. The
+    Training candidates are ranked by Dice, ties by case; only accepted candidates have a rank. The
     limits of ``screen`` are applied to the figures anew, so that a changed limit screens nothing
     again. Cases keep the published masks with which they were screened.
     """
@@ -133,7 +133,7 @@ def choose(
             "case": row.case,
             "role": row.sampled,
             **{name: _cell(screenings[row.case].get(name)) for name in FIGURES},
-            "verdict": "accepted" if row.case in accepted else "rejected",
+            "verdict": _verdict(codes[row.case]),
             "code": _cell(codes[row.case]),
             "rank": ranks.get(row.case, ""),
             "selected": "yes" if row.case in chosen else "no",
@@ -160,11 +160,17 @@ def choose(
 
 
 def _code(record: dict[str, Any], screen: ScreenSettings) -> str | None:
-    """Return why a screened candidate is rejected, None if it is accepted."""
+    """Return why a candidate is not accepted; None if it is."""
     if record.get("dice") is None:
         return str(record.get("code"))
     broken = [gate for gate in gates(record, screen) if not gate["passed"]]
     return failed(broken[0]).code if broken else None
+
+
+def _verdict(code: str | None) -> str:
+    if code is None:
+        return "accepted"
+    return "discarded" if code.startswith("gate_") else "rejected"
 
 
 def _cell(value: object) -> object:
@@ -189,7 +195,7 @@ def select_pairs(
             code="nobody_accepted",
             file=candidates,
             expected="one that passes all gates",
-            found=f"{len(rows)} rejected",
+            found=f"{len(rows)} rejected or discarded",
             remedy="look at the verdicts of the screening and at the limits of 'screen'",
         )
     folder = results / "cohort"

@@ -76,7 +76,7 @@ def _judged(case: str, folder: Path, settings: SelectSettings) -> dict[str, obje
         "case": case,
         "median_displacement_mm": round(length, DECIMALS),
         **{gate["name"]: round(gate["value"], DECIMALS) for gate in gates},
-        "verdict": "rejected" if broken else "",
+        "verdict": "discarded" if broken else "",
         "code": f"gate_{broken[0]}" if broken else "",
     }
 
@@ -100,7 +100,7 @@ def _pool_cases(manifest: Path, settings: SelectSettings) -> list[str]:
 def judge_pool(results: Path, manifest: Path, settings: SelectSettings) -> Pool:
     """Return every case of the test pool with its motion, verdict and rank.
 
-    A case has either been quarantined, or has correspondences and is judged by its gates; those
+    A case has either been rejected, or has correspondences and is judged by its gates; those
     that pass are ranked by the median length of their displacements, ties by case.
 
     Raises
@@ -112,9 +112,9 @@ def judge_pool(results: Path, manifest: Path, settings: SelectSettings) -> Pool:
     """
     cases = _pool_cases(manifest, settings)
     folders = {case: results / "cases" / case for case in cases}
-    quarantined = {case for case in cases if (folders[case] / REJECTED_NAME).exists()}
+    rejected = {case for case in cases if (folders[case] / REJECTED_NAME).exists()}
     tables = {case: folders[case] / "correspondences" for case in cases}
-    unfinished = [case for case in cases if case not in quarantined and not _finished(tables[case])]
+    unfinished = [case for case in cases if case not in rejected and not _finished(tables[case])]
     if unfinished:
         shown = ", ".join(unfinished[:5]) + (", ..." if len(unfinished) > 5 else "")
         raise WorkError(
@@ -125,13 +125,13 @@ def judge_pool(results: Path, manifest: Path, settings: SelectSettings) -> Pool:
             expected="correspondences or a rejection of every case",
             remedy="finish the build",
         )
-    rows = [_judged(case, tables[case], settings) for case in cases if case not in quarantined]
+    rows = [_judged(case, tables[case], settings) for case in cases if case not in rejected]
     good = [row for row in rows if not row["verdict"]]
     good.sort(key=lambda row: (-float(str(row["median_displacement_mm"])), str(row["case"])))
     for rank, row in enumerate(good, 1):
         row |= {"rank": rank, "verdict": "selected" if rank <= settings.test_count else "spare"}
-    rest = [row for row in rows if row["verdict"] == "rejected"]
-    rest += [_quarantined(case, folders[case]) for case in quarantined]
+    rest = [row for row in rows if row["verdict"] == "discarded"]
+    rest += [_rejected(case, folders[case]) for case in rejected]
     return Pool([*good, *sorted(rest, key=lambda row: str(row["case"]))])
 
 
@@ -139,12 +139,12 @@ def _finished(folder: Path) -> bool:
     return all((folder / f"correspondences.{kind}").exists() for kind in ("csv", "json"))
 
 
-def _quarantined(case: str, folder: Path) -> dict[str, object]:
+def _rejected(case: str, folder: Path) -> dict[str, object]:
     try:
         code = read_json(folder / REJECTED_NAME).get("code")
     except BadInputError:
         code = None
-    return {"case": case, "verdict": "quarantined", "code": code or "unreadable_rejection"}
+    return {"case": case, "verdict": "rejected", "code": code or "unreadable_rejection"}
 
 
 def select_test(results: Path, manifest: Path, settings: SelectSettings) -> Pool:

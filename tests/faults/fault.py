@@ -73,7 +73,7 @@ class Fault:
     behind
         Words before the program, which then runs in a process of its own.
     records
-        Whether the command can record why the case was set aside.
+        Whether the command can record why the case was rejected.
     chatty
         Whether lines of information come before the error.
     prints

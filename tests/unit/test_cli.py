@@ -126,7 +126,7 @@ def test_success_clears_only_its_own_rejection(dense: Path, tmp_path: Path) -> N
     assert not rejected.exists()
 
 
-def test_defect_is_exit_1_quarantined_and_keeps_its_traceback(
+def test_defect_is_exit_1_rejected_and_keeps_its_traceback(
     dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
@@ -142,7 +142,7 @@ def test_defect_is_exit_1_quarantined_and_keeps_its_traceback(
 
 @pytest.mark.parametrize("code", ["bad_usage", "no_cuda", "weights_missing", "trainer_import"])
 @pytest.mark.parametrize("kind", [BadInputError, WorkError])
-def test_fault_of_the_installation_quarantines_no_case(
+def test_fault_of_the_installation_rejects_no_case(
     code: str, kind: type[LcsdError], dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def faulty(*_: object, **__: object) -> None:

@@ -37,7 +37,7 @@ def test_broken_cases_are_named_and_the_good_ones_finish(cohort: Path, tmp_path:
     assert "absent.nii.gz" in (build.results / "report" / "index.html").read_text()
     # Pages of cases take time, which the handler of a failure must not.
     assert not (build.results / "report" / "cases").exists()
-    # The user mends a case: it runs, and leaves the quarantine.
+    # The user mends a case: it runs, and is no longer rejected.
     good = {row["case"]: row for row in rows_of(tmp_path / "good.tsv")}["good-000"]
     shutil.copy(good["fixed_source"], tmp_path / "broken" / "missing_file" / "absent.nii.gz")
     build.snakemake("results/cases/missing_file/scans/fixed.nii.gz")

@@ -74,7 +74,7 @@ def test_two_broken_series_are_set_aside_and_the_rest_is_selected_and_built(tmp_
         workspace = Selection(tmp_path, folder / "candidates.tsv", tmp_path / "base.yaml")
         _check_dead_archive(workspace, base["fetch"])
         printed = workspace.snakemake(code=1)
-        assert "2 of 5 candidates were set aside" in printed
+        assert "2 of 5 candidates were rejected" in printed
         assert "Traceback" not in printed
         assert workspace.planned() == {}
         # The selection follows its settings; what screening found is not looked for again.

@@ -40,7 +40,7 @@ def test_manifest_gives_order_role_and_waiting_cases(make_case: MakeCase, result
     assert [(c.name, c.role, c.status) for c in cases] == [
         ("b", "train", "waiting"),
         ("a", "test", "done"),
-        ("set_aside", "", "quarantined"),
+        ("set_aside", "", "rejected"),
     ]
 
 
@@ -55,7 +55,7 @@ def test_case_with_expected_landmarks_waits_for_its_evaluation(make_case: MakeCa
 def test_rejection_wins_and_is_read(make_case: MakeCase, results: Path) -> None:
     write_rejection(make_case("a"))
     (case,) = Inventory(results).cases(None)
-    assert (case.status, case.counts) == ("quarantined", False)
+    assert (case.status, case.counts) == ("rejected", False)
     assert case.rejection is not None
     assert (case.rejection.stage, case.rejection.code) == ("lungs", "empty_mask")
     assert case.rejection.remedy == "look at the scan"
@@ -117,7 +117,7 @@ def test_limits_may_be_absent(make_case: MakeCase, results: Path) -> None:
 def test_unreadable_rejection_is_still_one(make_case: MakeCase, results: Path) -> None:
     (make_case("a") / "rejected.json").write_text("{")
     (case,) = Inventory(results).cases(None)
-    assert case.status == "quarantined"
+    assert case.status == "rejected"
     assert case.rejection is None
 
 
@@ -152,13 +152,13 @@ def test_failed_gate_discards_the_case_and_a_flag_does_not(make_case: MakeCase, 
     assert [(g.of, g.usual_low, g.usual_high) for g in odd.flagged_gates] == [("pair", 0.2, None)]
 
 
-def test_discarded_is_said_before_the_case_ends_and_quarantined_wins(make_case: MakeCase, results: Path) -> None:
+def test_discarded_is_said_before_the_case_ends_and_rejected_wins(make_case: MakeCase, results: Path) -> None:
     for name in ("a", "b"):
         folder = make_case(name)
         write_gates(folder, gate("share", 0.05))
         (folder / "registration" / "field.nii.gz").unlink()
     write_rejection(folder)
-    assert [c.status for c in Inventory(results).cases(None)] == ["discarded", "quarantined"]
+    assert [c.status for c in Inventory(results).cases(None)] == ["discarded", "rejected"]
 
 
 def test_missing_landmark_table_is_said(make_case: MakeCase, results: Path) -> None:

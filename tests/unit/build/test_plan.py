@@ -74,10 +74,10 @@ def test_targets_hold_scores_only_of_cases_with_landmarks(build: Build) -> None:
 def test_a_release_waits_for_no_case_that_was_set_aside(build: Build, tmp_path: Path) -> None:
     aside = tmp_path / "r" / "cases" / "full"
     aside.mkdir(parents=True)
-    assert build.targets(quarantined=False) == build.targets()
+    assert build.targets(rejected=False) == build.targets()
     (aside / "rejected.json").write_text("{}")
     others = [target for target in build.targets() if "/full/" not in target]
-    assert build.targets(quarantined=False) == others
+    assert build.targets(rejected=False) == others
     assert others
     assert len(build.targets()) > len(others)
 
@@ -207,14 +207,14 @@ def test_cases_are_what_the_selection_says_now(selection: Build, tmp_path: Path)
 
 
 def test_candidates_that_were_set_aside_are_known(selection: Build, tmp_path: Path) -> None:
-    assert selection.quarantined() == []
+    assert selection.rejected() == []
     record = tmp_path / "r" / "cases" / "c" / "rejected.json"
     record.parent.mkdir(parents=True)
     record.touch()
-    assert selection.quarantined() == ["c"]
+    assert selection.rejected() == ["c"]
     of = len(selection.candidates)
     where = f"{tmp_path}/r/report/rejected.tsv"
-    assert selection.summary() == f"1 of {of} candidates were set aside; see {where}"
+    assert selection.summary() == f"1 of {of} candidates were rejected; see {where}"
 
 
 TOTALSEGMENTATOR = {"vessels": {"backend": "totalsegmentator"}, "lungs": {"method": "totalsegmentator"}}

@@ -53,7 +53,7 @@ def test_cases_are_dropped_with_the_first_reason(score: Score) -> None:
     common, dropped = common_cases(read_rows({"first": first, "second": second}))
     assert common == ["a"]
     assert dropped == {
-        "b": "quarantined in second",
+        "b": "rejected in second",
         "c": "discarded in second",
         "d": "no such case in second",
         "e": "circular landmarks of divroc in second",

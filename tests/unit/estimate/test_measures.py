@@ -38,7 +38,7 @@ def test_starts_lie_between_the_commands_of_a_job(tmp_path: Path) -> None:
     assert read_measures(tmp_path).starts_s == pytest.approx(START_S)
 
 
-def test_unfinished_and_quarantined_cases_are_left_out(tmp_path: Path) -> None:
+def test_unfinished_and_rejected_cases_are_left_out(tmp_path: Path) -> None:
     write_case(tmp_path, "a")
     unfinished = write_case(tmp_path, "b")
     (unfinished / "registration" / "register.provenance.json").unlink()

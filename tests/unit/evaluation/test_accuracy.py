@@ -43,10 +43,10 @@ def test_summary_counts_cases_and_landmarks() -> None:
     assert summary.max_folding_percent == 0.5
 
 
-def test_quarantined_discarded_and_circular_cases_do_not_count() -> None:
+def test_rejected_discarded_and_circular_cases_do_not_count() -> None:
     good = scored("a", [1.0], [9.0])
     bad = [
-        replace(scored("b", [50.0], [9.0]), status="quarantined"),
+        replace(scored("b", [50.0], [9.0]), status="rejected"),
         replace(scored("c", [50.0], [9.0]), status="discarded"),
         scored("d", [0.0], [9.0], circular=True),
         replace(scored("e", [50.0], [9.0]), status="waiting"),
@@ -79,7 +79,7 @@ def test_methods_are_compared_per_case_and_pooled() -> None:
     assert rows["b"]["rank_sum_p"] < 1e-6
     assert rows["b"]["second_mean_mm"] == pytest.approx(40.5)
     assert rows["b"]["rank_sum_p"] < rows[ALL_CASES]["rank_sum_p"] < 0.05
-    assert comparison_rows([replace(c, status="quarantined") for c in cases]) == []
+    assert comparison_rows([replace(c, status="rejected") for c in cases]) == []
     assert comparison_rows([scored("a", [1.0], [9.0])]) == []
 
 

@@ -72,7 +72,7 @@ def test_missing_files_and_reasons_are_shown(build: Build) -> None:
     rejections.reject(aside / "rejected.json", stage="convert", target=aside / "x", error=error)
     assert "missing: cases/b/registration/points.npz" in run("b", "--config", "my.yaml").stdout
     shown = run("a", "--config", "my.yaml").stdout
-    assert "quarantined" in shown
+    assert "rejected" in shown
     assert "not_hu" in shown
 
 

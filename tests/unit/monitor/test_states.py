@@ -1,4 +1,4 @@
-"""States of jobs from files alone: done, running, failed, quarantined, held, waiting."""
+"""States of jobs from files alone: done, running, failed, rejected, held, waiting."""
 
 import os
 from dataclasses import replace
@@ -70,7 +70,7 @@ def test_what_depends_on_a_stage_that_set_the_case_aside_is_held(build: Build) -
     remove(build, "b", "vessels", "cloud", "keypoints", "gates", "register", "evaluate divroc")
     set_aside(build, "b", "vessels", "vessels/fixed.nii.gz")
     states = found(build, "b")
-    assert states["vessels"] == "quarantined"
+    assert states["vessels"] == "rejected"
     held = {"gates", "cloud", "keypoints", "register", "evaluate divroc"}
     assert {name for name, state in states.items() if state == "held"} == held
     assert states["evaluate corrfield"] == "done"
@@ -80,7 +80,7 @@ def test_an_evaluation_that_set_the_case_aside_is_told_by_its_file(build: Build)
     remove(build, "b", "evaluate corrfield", "evaluate divroc")
     set_aside(build, "b", "evaluate", "evaluation/divroc.json")
     states = found(build, "b")
-    assert (states["evaluate corrfield"], states["evaluate divroc"]) == ("waiting", "quarantined")
+    assert (states["evaluate corrfield"], states["evaluate divroc"]) == ("waiting", "rejected")
 
 
 def test_a_rejection_that_cannot_be_read_is_named(build: Build) -> None:

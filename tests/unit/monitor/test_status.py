@@ -29,7 +29,7 @@ from tests.unit.monitor.test_engine import lock, mark
 
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
-    """Three cases: ``b`` is finished, ``a`` is set aside by its lungs, ``c`` has not begun."""
+    """Three cases: ``b`` is finished, ``a`` is rejected by its lungs, ``c`` has not begun."""
     build = make_build(tmp_path, cases=("a", "b", "c"))
     make_case(build, "b")
     took(tmp_path / "results" / "cases" / "b" / "scans" / "fixed.provenance.json", 2.5)
@@ -58,12 +58,12 @@ def counts(build: Build, stage: str) -> dict[str, int]:
 
 def test_jobs_are_counted_by_stage_and_state(build: Build) -> None:
     assert counts(build, "convert") == {"done": 1, "waiting": 2}
-    assert counts(build, "lungs") == {"done": 1, "waiting": 1, "quarantined": 1}
+    assert counts(build, "lungs") == {"done": 1, "waiting": 1, "rejected": 1}
     assert counts(build, "prealign") == {"done": 1, "waiting": 1, "held": 1}
     assert counts(build, "evaluate") == {"done": 2}
     assert counts(build, "report") == {"waiting": 1}
     found = status(Path(build.results), build)
-    assert (found.cases, found.finished, found.quarantined) == (3, 1, 1)
+    assert (found.cases, found.finished, found.rejected) == (3, 1, 1)
     assert len(found.stages) == len({job.stage for job in build_jobs(build)})
 
 
@@ -99,7 +99,7 @@ def test_the_table_says_what_is_known(build: Build, tmp_path: Path) -> None:
     row = next(text.split() for text in lines if text.startswith("lungs"))
     assert row[:7] == ["lungs", "1", "-", "-", "1", "-", "1"]
     cases = next(text for text in lines if text.startswith("cases"))
-    assert "1 of 3 cases finished, 1 set aside, 0 jobs running" in cases
+    assert "1 of 3 cases finished, 1 rejected, 0 jobs running" in cases
     assert any(text.startswith("pace ") for text in lines)
     assert any(text.startswith("error     a lungs: ") for text in lines)
     lock(tmp_path, "results/report/complete")
@@ -141,7 +141,7 @@ def test_a_selection_before_its_end(tmp_path: Path) -> None:
     aside = results / "cases" / CANDIDATE["case"] / "rejected.json"
     rejections.reject(aside, stage="screen", target=screening, error=error)
     found = status(results, build)
-    assert found.stages[0].counts["quarantined"] == 1
+    assert found.stages[0].counts["rejected"] == 1
     # The selection goes on without the candidate.
     assert found.stages[1].counts["waiting"] == 1
 

@@ -217,7 +217,7 @@ def test_a_case_that_was_set_aside_says_why(build: Build) -> None:
     assert "truncated_file" in convert[1].text
     printed = text(found).splitlines()
     assert printed[0].startswith("convert             would run  missing: scans/fixed.nii.gz")
-    assert printed[1].strip().startswith("note: was set aside")
+    assert printed[1].strip().startswith("note: was rejected")
 
 
 def test_a_build_that_was_moved_is_the_same(build: Build, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ SELECTION = [
     selection_row("a", dice=0.85),
     selection_row("b", dice=0.87),
     selection_row("c", dice=0.95, selected="no"),
-    selection_row("d", dice=0.5, verdict="rejected", code="gate_dice", selected="no"),
+    selection_row("d", dice=0.5, verdict="discarded", code="gate_dice", selected="no"),
     selection_row("e", dice="", verdict="rejected", code="not_hu", selected="no"),
     selection_row("f", dice="", verdict="rejected", code="not_hu", selected="no"),
     selection_row("t", role="test_pool"),
@@ -78,7 +78,7 @@ SELECTION = [
 
 POOL = [
     {"rank": 1, "case": "t", "median_displacement_mm": 12.3456, "verdict": "selected"},
-    {"case": "u", "verdict": "quarantined", "code": "empty_mask"},
+    {"case": "u", "verdict": "rejected", "code": "empty_mask"},
 ]
 
 
@@ -102,7 +102,7 @@ def test_funnel_goes_on_to_the_cases_of_the_build(results: Path) -> None:
     cases = [
         replace(EMPTY, name="a"),
         replace(EMPTY, name="b", status="discarded"),
-        replace(EMPTY, name="e", status="quarantined", rejection=broken),
+        replace(EMPTY, name="e", status="rejected", rejection=broken),
         replace(EMPTY, name="own", status="discarded"),
     ]
     steps = read(results).steps(cases)

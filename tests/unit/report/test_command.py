@@ -19,7 +19,7 @@ def test_summary_line_and_warning(make_case: MakeCase, results: Path) -> None:
     result = CliRunner().invoke(command, [str(results)])
     assert result.exit_code == 0, result.output
     line = result.stdout.splitlines()[0]
-    assert line == f"1 case: 0 done, 1 quarantined (see {results}/report/rejected.tsv)"
+    assert line == f"1 case: 0 done, 1 rejected (see {results}/report/rejected.tsv)"
     assert "warning: cases/a/images/prealign.json" in result.stderr
 
 

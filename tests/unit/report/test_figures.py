@@ -30,7 +30,7 @@ def test_before_is_pooled_once_per_case() -> None:
 
 
 def test_case_that_does_not_count_is_not_drawn() -> None:
-    errors = pooled_errors([scored("a", 10), replace(scored("b", 7), status="quarantined")])
+    errors = pooled_errors([scored("a", 10), replace(scored("b", 7), status="rejected")])
     assert len(errors["before"]) == 10
 
 

@@ -64,9 +64,9 @@ def test_full_report(make_case: MakeCase, results: Path) -> None:
     write_rejection(make_case("c", landmarks=False, seed=2))
     manifest = write_manifest(results.parent / "pairs.tsv", {"a": "test", "b": "train", "c": "train", "d": "train"})
     summary = write_report(results, manifest=manifest)
-    assert (summary.done, summary.quarantined, summary.waiting) == (2, 1, 1)
+    assert (summary.done, summary.rejected, summary.waiting) == (2, 1, 1)
     assert summary.problems == ()
-    assert summary.line() == (f"4 cases: 2 done, 1 quarantined, 1 not finished (see {results}/report/rejected.tsv)")
+    assert summary.line() == (f"4 cases: 2 done, 1 rejected, 1 not finished (see {results}/report/rejected.tsv)")
     report = results / "report"
     assert [(r["case"], r["method"]) for r in table(report / "tre.csv")] == [("a", "corrfield"), ("a", "divroc")]
     assert float(table(report / "tre.csv")[0]["tre_mean_mm"]) < 1.0
@@ -91,7 +91,7 @@ def test_discarded_and_borderline_cases_are_shown_with_their_masks(make_case: Ma
     write_rejection(make_case("late", seed=3))
     summary = write_report(results, views=1)
     report = results / "report"
-    assert summary.line() == (f"4 cases: 2 done, 1 discarded, 1 quarantined (see {report}/rejected.tsv)")
+    assert summary.line() == (f"4 cases: 2 done, 1 discarded, 1 rejected (see {report}/rejected.tsv)")
     rows = [(row["case"], row["stage"], row["code"]) for row in table(report / "rejected.tsv")]
     assert rows == [("late", "lungs", "empty_mask"), ("bad", "gates", "gate_share"), ("bad", "gates", "gate_inside")]
     states = {row["case"]: (row["status"], row["in_statistics"]) for row in table(report / "tre.csv")}
@@ -102,7 +102,7 @@ def test_discarded_and_borderline_cases_are_shown_with_their_masks(make_case: Ma
     page = Page(summary.page)
     text = " ".join(page.text.split())
     for words in (
-        "1 discarded, 1 quarantined, 0 not finished; 1 of those done borderline",
+        "1 discarded, 1 rejected, 0 not finished; 1 of those done borderline",
         "Pictures of 1 of 2 cases",
         "0.05>= 0.1>= 0.2",
         "share of fixed: 0.05",
@@ -313,7 +313,7 @@ def test_rerun_forgets_what_is_gone(make_case: MakeCase, results: Path) -> None:
         path.unlink() if path.is_file() else path.rmdir()
     (results / "cases" / "b").rmdir()
     write_rejection(folder)
-    assert write_report(results).quarantined == 1
+    assert write_report(results).rejected == 1
     (folder / "rejected.json").unlink()
     write_evaluation(folder, np.random.default_rng(3))
     assert write_report(results).done == 1

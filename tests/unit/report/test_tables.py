@@ -9,9 +9,9 @@ from lcsd.build.verdicts import Verdict
 from lcsd.report.tables import (
     bounds,
     cost_rows,
+    left_out_rows,
     motion_rows,
     plain_figure,
-    quarantined_rows,
     readable_rejections,
     rejected_rows,
     setting_rows,
@@ -31,7 +31,7 @@ def test_table1_is_beside_the_published_values() -> None:
     cases = [
         replace(EMPTY, points={("fixed", "dense"): 10, ("moving", "dense"): 30}, correspondences=5),
         replace(EMPTY, points={("fixed", "dense"): 20, ("fixed", "keypoints"): 4}),
-        replace(EMPTY, points={("fixed", "dense"): 999}, status="quarantined"),
+        replace(EMPTY, points={("fixed", "dense"): 999}, status="rejected"),
     ]
     dense, sparse, corrfield = table1_rows(cases)
     assert (dense["clouds"], dense["points_min"], dense["points_max"]) == (3, 10, 30)
@@ -90,7 +90,7 @@ def test_rejected_rows_say_nothing_twice(make_case: MakeCase, results: Path) -> 
     folder = make_case("a")
     write_rejection(folder, message=f"{results}/cases/a/lungs/fixed.nii.gz: the mask is empty")
     cases = Inventory(results).cases(None)
-    (row,) = quarantined_rows(cases)
+    (row,) = rejected_rows(cases)
     assert row["message"].endswith("look at the scan [empty_mask]")
     (readable,) = readable_rejections(cases, results)
     assert readable["message"] == "cases/a/lungs/fixed.nii.gz: the mask is empty"
@@ -98,7 +98,7 @@ def test_rejected_rows_say_nothing_twice(make_case: MakeCase, results: Path) -> 
 
 
 def test_broken_rejection_has_a_row() -> None:
-    (row,) = quarantined_rows([replace(EMPTY, status="quarantined")])
+    (row,) = rejected_rows([replace(EMPTY, status="rejected")])
     assert row["code"] == "unreadable_rejection"
 
 
@@ -110,9 +110,9 @@ def test_discarded_cases_are_rejected_with_figure_limits_and_what_was_measured()
     cases = [
         replace(EMPTY, name="bad", status="discarded", gates=(SHARE, POINTS)),
         replace(EMPTY, name="odd", gates=(POINTS,)),
-        replace(EMPTY, name="late", status="quarantined", gates=(SHARE,)),
+        replace(EMPTY, name="late", status="rejected", gates=(SHARE,)),
     ]
-    late, bad = rejected_rows(cases)
+    late, bad = left_out_rows(cases)
     assert (late["case"], late["code"]) == ("late", "unreadable_rejection")
     assert bad == {
         "case": "bad",

@@ -61,7 +61,7 @@ def broken(results: Path, case: str, code: str) -> None:
 
 def one_lung_lost(results: Path, case: str) -> None:
     """A failed mask, which overlaps least of all."""
-    write_screening(results, case, 0.7, fixed_lungs=1, verdict="rejected", code="gate_lungs")
+    write_screening(results, case, 0.7, fixed_lungs=1, verdict="discarded", code="gate_lungs")
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -89,12 +89,13 @@ def test_given_masks_take_the_place_of_segmentation(pair: Path, tmp_path: Path) 
 def test_unfit_pair_is_a_result(more: list[str], stage: str, code: str, pair: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.json"
     record = record_of(screen(pair, out, *more), out)
-    assert (record["verdict"], record["stage"], record["code"]) == ("rejected", stage, code)
+    verdict = "discarded" if stage == "screen" else "rejected"
+    assert (record["verdict"], record["stage"], record["code"]) == (verdict, stage, code)
     assert "fixed scan" in record["message"]
     assert record["expected"]
     assert record["found"]
     if stage == "screen":
-        # Implausible lungs are a verdict; only a broken scan is set aside by name.
+        # Implausible lungs are a verdict; only a broken scan is recorded as rejected.
         assert not (tmp_path / "rejected.json").exists()
     else:
         rejection = (tmp_path / "rejected.json").read_text()

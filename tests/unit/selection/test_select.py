@@ -51,7 +51,7 @@ def test_lowest_dice_first_ties_by_case_failures_never(build: Path) -> None:
     }
     assert chosen(build) == {"a": "train", "c": "train", "e": "train", "t": "test_pool"}
     assert {case for case, row in rows.items() if row["selected"] == "yes"} == set(chosen(build))
-    assert (rows["f"]["verdict"], rows["f"]["code"], rows["f"]["dice"]) == ("rejected", "gate_lungs", "0.7")
+    assert (rows["f"]["verdict"], rows["f"]["code"], rows["f"]["dice"]) == ("discarded", "gate_lungs", "0.7")
     assert (rows["u"]["code"], rows["u"]["dice"]) == ("truncated_file", "")
     (pair,) = [row for row in read(build / "cohort" / "pairs.tsv") if row["case"] == "c"]
     assert pair == {
@@ -81,7 +81,7 @@ def test_limits_are_those_of_the_selection_not_of_the_screening(build: Path) -> 
     assert select(build, "--candidates", path, *limits, "--set", "count=1").exit_code == 0
     rows = {row["case"]: row for row in read(build / "cohort" / "selection.tsv")}
     assert (rows["f"]["verdict"], rows["f"]["code"]) == ("accepted", "")
-    assert (rows["e"]["verdict"], rows["e"]["code"]) == ("rejected", "gate_dice")
+    assert (rows["e"]["verdict"], rows["e"]["code"]) == ("discarded", "gate_dice")
     assert (rows["u"]["verdict"], rows["u"]["code"]) == ("rejected", "truncated_file")
     assert rows["c"]["rank"] == "1"
 

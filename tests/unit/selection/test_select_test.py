@@ -1,4 +1,4 @@
-"""``lcsd select RESULTS --test``: gates before ranks, quarantine, unfinished cases."""
+"""``lcsd select RESULTS --test``: gates before ranks, rejections, unfinished cases."""
 
 import json
 from pathlib import Path
@@ -63,11 +63,11 @@ def test_gates_come_before_ranks(build: Path) -> None:
         ("2", "b", "selected", ""),
         ("3", "c", "spare", ""),
         ("4", "a", "spare", ""),
-        ("", "e", "rejected", "gate_correspondences"),
-        ("", "f", "rejected", "gate_kept_share"),
-        ("", "g", "rejected", "gate_inconsistency_median_mm"),
-        ("", "h", "quarantined", "too_few"),
-        ("", "i", "quarantined", "no_lung"),
+        ("", "e", "discarded", "gate_correspondences"),
+        ("", "f", "discarded", "gate_kept_share"),
+        ("", "g", "discarded", "gate_inconsistency_median_mm"),
+        ("", "h", "rejected", "too_few"),
+        ("", "i", "rejected", "no_lung"),
     ]
     assert [float(r["median_displacement_mm"]) for r in rows[:4]] == pytest.approx([12, 9, 9, 5], abs=1e-3)
     assert float(rows[5]["kept_share"]) == 0.1
