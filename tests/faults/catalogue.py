@@ -15,7 +15,7 @@ FAULTS: tuple[Fault, ...] = tuple(
 
 def markdown() -> str:
     """Return the catalogue as a table of Markdown."""
-    rows = [("class", "fault", "how it is brought about", "command", "exit", "reason code")]
+    rows = [("class", "fault", "cause", "command", "exit", "reason code")]
     rows.append(("---",) * len(rows[0]))
     for fault in FAULTS:
         code = f"`{fault.code}`" if fault.code else "none"

@@ -1,4 +1,4 @@
-"""A named fault: how it is brought about, the command that meets it, and what must come of it."""
+"""A named fault: cause, the command that meets it, and what must come of it."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -61,7 +61,7 @@ class Fault:
     name
         Unique, snake_case.
     how
-        What is wrong and how it is brought about, in words.
+        What is wrong and cause, in words.
     make
         Brings it about; returns the words of the call of ``lcsd``.
     code

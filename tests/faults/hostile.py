@@ -260,7 +260,7 @@ HOSTILE = (
     hostile(
         "keypoints",
         "set_runs_code",
-        "the same in `--set`",
+        "`!!python/object/apply` in `--set`",
         _set("k=!!python/object/apply:os.system ['touch CANARY']"),
         "bad_value",
     ),
@@ -341,20 +341,20 @@ HOSTILE = (
     hostile(
         "convert",
         "nifti_tail",
-        "a NIfTI file with 100 MB of zeros behind its voxels: they are not read",
+        "a NIfTI file with 100 MB of zeros after its voxels, which are not read",
         _nifti(24, 24, 24, tail=100),
         "",
     ),
     foreign(
         "ply_count_behind_zeros",
-        "such a number of points behind 25 zeros",
+        "a PLY file that declares 10^12 points, with 25 leading zeros",
         "a.ply",
         PLY.replace(b"1000", b"0" * 25 + b"1000", 1),
         "declared",
     ),
     foreign(
         "vtp_count_behind_zeros",
-        "the same in an XML VTK file",
+        "an XML VTK file that declares 10^12 points, with 25 leading zeros",
         "a.vtp",
         VTP.format(entities="", count=f"{'0' * 25}{TERA}", data="1 2 3").encode(),
         "declared",
@@ -363,7 +363,7 @@ HOSTILE = (
     hostile(
         "keypoints",
         "npz_deep_header",
-        "a cloud whose header is 9000 signs deep",
+        "a cloud whose header is nested 9000 levels deep",
         _npz(_deep_header()),
         "truncated_file",
         "header",

@@ -84,8 +84,8 @@ def _only_a_note(series_folder: Path) -> None:
 
 DICOM = (
     series("missing_slice", "one slice in the middle was not copied", missing, "missing_slices", "series"),
-    series("duplicate_slice", "two slices at one place", moved({9: -2.5}), "duplicate_slices", "found"),
-    series("uneven_slices", "one slice 0.9 mm off its place", moved({9: 0.9}), "uneven_slices", "0.1 mm"),
+    series("duplicate_slice", "two slices at one position", moved({9: -2.5}), "duplicate_slices", "found"),
+    series("uneven_slices", "one slice 0.9 mm from its position", moved({9: 0.9}), "uneven_slices", "0.1 mm"),
     series("mixed_matrix", "one slice with fewer rows", tiny, "mixed_size", "Rows"),
     series(
         "mixed_patients",
@@ -110,22 +110,18 @@ DICOM = (
     series("multiframe", "all slices in one file", shifted("NumberOfFrames", 2), "multiframe", "export"),
     series(
         "lossy",
-        "pixels once compressed with loss",
+        "pixels that went through lossy compression",
         shifted("LossyImageCompression", "01"),
         "lossy_compression",
         "lossless",
     ),
     series(
-        "unknown_compression",
-        "a transfer syntax that is not read",
-        compressed,
-        "unsupported_transfer_syntax",
-        "gdcmconv",
+        "unknown_compression", "an unsupported transfer syntax", compressed, "unsupported_transfer_syntax", "gdcmconv"
     ),
     series("short_pixels", "a slice with fewer pixels than rows x columns", short, "truncated_file", "bytes of pixels"),
     folder(
         "cut_slice",
-        "a slice of which 300 bytes arrived",
+        "a slice truncated to 300 bytes",
         lambda f: _cut(f / "ct005.dcm", 300),
         "truncated_file",
         "ct005.dcm",
@@ -134,10 +130,10 @@ DICOM = (
     folder(
         "few_slices", "19 of 24 slices", lambda f: [_cut_away(f, n) for n in range(5)], "too_few_slices", "at least 20"
     ),
-    folder("no_dicom", "a folder with a note only", _only_a_note, "no_dicom", "DICOM"),
+    folder("no_dicom", "a folder that holds only a text file", _only_a_note, "no_dicom", "DICOM"),
     folder(
         "slice_not_utf8",
-        "a slice whose name is `\\xe9tude.dcm`, no UTF-8",
+        "a slice whose name `\\xe9tude.dcm` is not UTF-8",
         lambda f: (f / "ct005.dcm").rename(f / os.fsdecode(b"\xe9tude.dcm")),
         "bad_file_name",
         "not UTF-8",
@@ -232,10 +228,10 @@ AIR = np.full((24, 24, 24), -900.0, np.float32)
 HOLE = np.where(np.arange(24) == 3, np.nan, AIR)
 
 NIFTI = (
-    nifti("file_away", "the file is not there", Path.unlink, "missing_file", "file not found"),
+    nifti("file_away", "the file does not exist", Path.unlink, "missing_file", "file not found"),
     nifti(
         "cut_file",
-        "the download stopped half way",
+        "the download stopped halfway",
         lambda p: _cut(p, p.stat().st_size // 2),
         "truncated_file",
         "copy or export",
@@ -299,7 +295,7 @@ LONG_NAME = Fault(
     "convert",
     "long_name",
     "NIfTI",
-    "a name of 300 letters, which no disk has",
+    "a name of 300 letters, too long for any disk",
     lambda place: converted(place, place.inputs / f"{'a' * 300}.nii.gz"),
     "missing_file",
     "name too long",

@@ -247,7 +247,7 @@ STAGES = (
     stage(
         "lungs",
         "no_lungs",
-        "a scan of the abdomen: no air space like a lung",
+        "a scan of the abdomen, without an air space like a lung",
         _lungs(np.full(GRID.shape, 40, np.int16)),
         "empty_lungs",
         "check units",
@@ -255,7 +255,7 @@ STAGES = (
     stage(
         "lungs",
         "empty_given_mask",
-        "a lung mask of the user's without a voxel",
+        "a given lung mask without a voxel",
         _lungs(hu().array, (NOTHING, GRID)),
         "empty_mask",
         "given.nii.gz",
@@ -281,7 +281,7 @@ STAGES = (
     stage(
         "prealign",
         "program_missing",
-        "linearBCV is wanted and not installed",
+        "linearBCV is requested but not installed",
         _prealign("--set", "method=deeds", "--set", "linear_bcv=no_such_program"),
         "missing_program",
         "no_such_program",
@@ -360,7 +360,7 @@ STAGES = (
     stage(
         "vessels",
         "child_crashes",
-        "TotalSegmentator's process ends without a word",
+        "TotalSegmentator's process ends without a message",
         _child("crash"),
         "totalsegmentator_failed",
         "exit code 7",
@@ -379,7 +379,7 @@ STAGES = (
     stage(
         "vessels",
         "result_elsewhere",
-        "TotalSegmentator's result lies one voxel off",
+        "TotalSegmentator's result is shifted by one voxel",
         _child("elsewhere"),
         "result_elsewhere",
         "",
@@ -403,7 +403,7 @@ STAGES = (
         "fewer_points_than_k",
         "found 20",
     ),
-    stage("keypoints", "no_spacing", "a cloud that does not say its voxel size", _keypoints(LATTICE), "no_spacing", ""),
+    stage("keypoints", "no_spacing", "a cloud without its voxel size", _keypoints(LATTICE), "no_spacing", ""),
     stage("keypoints", "nan_cloud", "a point with NaN", _nan_cloud, "non_finite_points", "row 3"),
     stage(
         "keypoints", "another_array", "a cloud under another name in its file", _no_points, "missing_array", "vertices"
@@ -428,7 +428,7 @@ STAGES = (
     stage(
         "register",
         "single_place",
-        "a cloud whose points all lie at one place",
+        "a cloud whose points are all at one position",
         _register(np.ones((50, 3))),
         "degenerate_cloud",
         "",
@@ -451,7 +451,7 @@ STAGES = (
         "",
         kind="geometry",
     ),
-    stage("register", "no_gpu", "a GPU is wanted and there is none", _no_gpu, "no_cuda", "--device cpu"),
+    stage("register", "no_gpu", "a GPU is requested but there is none", _no_gpu, "no_cuda", "--device cpu"),
     stage(
         "evaluate",
         "landmark_outside",
@@ -500,7 +500,7 @@ STAGES = (
     stage(
         "keypoints",
         "absurd_setting",
-        "a setting out of its range",
+        "a setting outside its range",
         _keypoints(LATTICE, "--set", "sigma_step=-1"),
         "bad_value",
         "1/voxel",
@@ -511,7 +511,7 @@ VERIFY = Fault(
     "verify",
     "changed_unseen",
     "system",
-    "a file changed after others were made of it, and its date does not show that",
+    "a file changed after others were made from it, but its date did not",
     _changed_behind_the_back,
     "",
     "",

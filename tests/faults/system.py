@@ -96,7 +96,7 @@ def _parent_is_a_file(place: Place) -> list[str]:
     return ["convert", source, str(place.folder / "results" / "ct.nii.gz")]
 
 
-def _rest_of_a_killed_job(place: Place) -> list[str]:
+def _leftover_of_a_killed_job(place: Place) -> list[str]:
     place.out.mkdir()
     (place.out / ".0123456789ab.tmp.ct.nii.gz").write_bytes(b"half of a volume")
     return _convert(place)
@@ -219,7 +219,7 @@ SYSTEM = (
     system(
         "convert",
         "file_size_limit",
-        "the quota ends a file at 4 KiB",
+        "a quota limits files to 4 KiB",
         _convert,
         "cannot_write",
         "File too large",
@@ -246,12 +246,15 @@ SYSTEM = (
         "convert", "parent_is_a_file", "the output's folder is a file", _parent_is_a_file, "cannot_write", "permissions"
     ),
     system(
-        "convert", "rest_of_a_killed_job", "an earlier job was killed while it wrote this file", _rest_of_a_killed_job
+        "convert",
+        "leftover_of_a_killed_job",
+        "an earlier job was killed while it wrote this file",
+        _leftover_of_a_killed_job,
     ),
     system(
         "convert", "broken_record", "an earlier job was killed while the disk lost its rejected.json", _broken_record
     ),
-    system("convert", "clock_backwards", "the clock goes back a day at each look", _clock_backwards),
+    system("convert", "clock_backwards", "the clock goes back a day at each reading", _clock_backwards),
     system("convert", "from_the_future", "an input dated a year ahead", _from_the_future),
     system(
         "convert", "ascii_locale", "the locale is C and the path is not ASCII", _other_letters, behind=lambda _: ASCII
@@ -259,7 +262,7 @@ SYSTEM = (
     system(
         "fetch",
         "server_dead",
-        "nobody answers at the archive's address",
+        "no server answers at the archive's address",
         _fetch("dead"),
         "server_unreachable",
         "refused",
