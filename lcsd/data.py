@@ -22,7 +22,7 @@ from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.images import read_image, read_rigid
 from lcsd.io.points import PointPairs, read_cloud, read_point_pairs
-from lcsd.io.tables import read_table
+from lcsd.io.tables import read_cases
 from lcsd.landmarks.common_space import Frame, to_common_space
 from lcsd.release.choice import Chosen, choose, manifest_of
 from lcsd.release.layout import CASES_NAME, CLOUDS, SCAN_NUMBER, Split, pair_file, scan_file
@@ -49,7 +49,7 @@ class _Files:
 
 
 def _of_release(root: Path, split: Split, cloud: CloudKind) -> list[_Files]:
-    rows = read_table(root / CASES_NAME, ("split", "landmarks"))
+    rows = read_cases(root / CASES_NAME, ("split", "landmarks"))
     return [
         _Files(
             case=row["case"],

@@ -79,10 +79,14 @@ class LcsdError(Exception):
         super().__init__(self.message)
 
     @property
+    def complaint(self) -> str:
+        """What is wrong and in which field, for a reader who knows the file."""
+        return f"{self.field}: {self.what}" if self.field else self.what
+
+    @property
     def message(self) -> str:
         """The whole error as one line."""
-        where = ": ".join(part for part in (self.file, self.field) if part)
-        text = f"{where}: {self.what}" if where else self.what
+        text = f"{self.file}: {self.complaint}" if self.file else self.complaint
         if self.expected is not None:
             text += f"; expected {self.expected}"
         if self.found is not None:

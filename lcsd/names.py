@@ -30,15 +30,22 @@ SeriesUid = Annotated[str, AfterValidator(_check_uid)]
 
 P = TypeVar("P", bound=str | Path | None)
 
-UID_PATTERN = re.compile(r"[0-9]+(?:\.[0-9]+){3,}")
+UID_PATTERN = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 UID_LENGTH = 64
-"""DICOM PS3.5, section 9. Four numbers at least, so that a file named 1.2 is a file; the pattern
-keeps '..' and '/' out of every path made of a UID."""
+"""DICOM PS3.5, section 9. The pattern keeps '..' and '/' out of every path made of a UID."""
+
+SERIES_UID_DOTS = 3
+"""At least, where a source may also be a path: a file named 1.2 is a file."""
+
+
+def is_uid(text: str) -> bool:
+    """Return whether a text is a DICOM UID."""
+    return len(text) <= UID_LENGTH and UID_PATTERN.fullmatch(text) is not None
 
 
 def is_series_uid(source: str) -> bool:
     """Return whether a source is a SeriesInstanceUID rather than a path."""
-    return len(source) <= UID_LENGTH and UID_PATTERN.fullmatch(source) is not None
+    return is_uid(source) and source.count(".") >= SERIES_UID_DOTS
 
 
 def check_path(path: P) -> P:

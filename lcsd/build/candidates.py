@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from lcsd.errors import BadInputError
-from lcsd.io.tables import Row, read_table
+from lcsd.io.tables import Row, read_cases
 from lcsd.names import is_series_uid
 
 ROLES = ("train", "test_pool")
@@ -55,10 +55,10 @@ def read_candidates(path: Path) -> dict[str, Candidate]:
     Raises
     ------
     BadInputError
-        Not a table of candidates (:func:`lcsd.io.tables.read_table`), a cell that is not what its
+        Not a table of candidates (:func:`lcsd.io.tables.read_cases`), a cell that is not what its
         column holds (``bad_candidates``), or no sampled row (``empty_table``).
     """
-    rows = [row for row in read_table(path, COLUMNS) if row["sampled"]]
+    rows = [row for row in read_cases(path, COLUMNS) if row["sampled"]]
     if not rows:
         raise BadInputError(
             "no candidate is sampled",
@@ -84,7 +84,7 @@ def _check(row: Row, path: Path) -> None:
             "bad cell",
             code="bad_candidates",
             file=path,
-            field=f"case {row['case']}, column {column}",
+            field=f"line {row.line}, column {column}",
             expected=expected,
             found=repr(row[column]),
             remedy="run lcsd cohort again",

@@ -1,6 +1,5 @@
 """What a build holds, read from whatever exists; broken files are named and left out."""
 
-import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,16 +16,16 @@ from lcsd.build.records import GIVEN
 from lcsd.build.rejections import REJECTED_NAME, Rejection, read_rejection
 from lcsd.build.verdicts import Verdict, read_verdicts
 from lcsd.errors import LcsdError
-from lcsd.io.files import read_json, require_file
+from lcsd.io.files import read_json
 from lcsd.io.points import read_cloud, read_point_pairs
-from lcsd.io.tables import as_number
+from lcsd.io.tables import as_number, numbers, read_table
 from lcsd.names import CASE_PATTERN
 
 T = TypeVar("T")
 
 Status = Literal["done", "discarded", "rejected", "waiting"]
 
-UNREADABLE = (LcsdError, OSError, ValueError, KeyError, TypeError, IndexError, ArithmeticError, MemoryError, csv.Error)
+UNREADABLE = (LcsdError, OSError, ValueError, KeyError, TypeError, IndexError, ArithmeticError, MemoryError)
 """What reading or drawing a broken file can raise; a report must survive all of it."""
 
 CLOUDS = ("dense", "keypoints")
@@ -132,7 +131,7 @@ class Inventory:
         try:
             return read(path)
         except UNREADABLE as error:
-            self.problem(path, error.what if isinstance(error, LcsdError) else str(error))
+            self.problem(path, error.complaint if isinstance(error, LcsdError) else str(error))
             return None
 
     def problem(self, path: Path, message: str) -> None:
@@ -256,13 +255,9 @@ def read_figures(path: Path) -> dict[str, Any]:
 
 
 def _read_errors(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    with require_file(path).open(newline="", encoding="utf-8") as handle:
-        rows = list(csv.DictReader(handle))
     columns = ("tre_mm", "tre_before_mm")
-    values = np.array([[float(row[name]) for name in columns] for row in rows]).reshape(-1, 2)
-    if not len(values) or not np.isfinite(values).all():
-        raise ValueError("no landmark, or errors that are not finite")
-    return values[:, 0], values[:, 1]
+    errors = numbers(read_table(path, columns, dict.fromkeys(columns, "float64")), columns)
+    return errors[:, 0], errors[:, 1]
 
 
 def _read_run(path: Path) -> Run:

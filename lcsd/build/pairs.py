@@ -1,13 +1,12 @@
 """The pairs manifest: which scans make a case, validated like code."""
 
-import csv
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lcsd.errors import BadInputError
-from lcsd.io.files import from_cell, require_file
+from lcsd.io.tables import Row, read_rows
 from lcsd.names import CaseName, SeriesUid, check_path, is_series_uid
 from lcsd.settings.base import Settings
 
@@ -75,37 +74,8 @@ class Pair(Settings):
 REQUIRED = ("case", "patient_id", "role", "fixed_source", "moving_source", "fixed_time", "moving_time")
 
 
-def _check_columns(columns: list[str], path: Path) -> None:
-    missing = [name for name in REQUIRED if name not in columns]
-    unknown = [name for name in columns if name not in Pair.model_fields]
-    repeated = sorted({name for name in columns if columns.count(name) > 1})
-    for names, what, code in (
-        (missing, "columns are missing", "missing_column"),
-        (unknown, "columns are unknown", "unknown_column"),
-        (repeated, "columns appear twice", "duplicate_column"),
-    ):
-        if names:
-            raise BadInputError(
-                f"manifest {what}",
-                code=code,
-                file=path,
-                field=", ".join(map(str, names)),
-                expected=", ".join(Pair.model_fields),
-                remedy="correct the header line; columns are separated by tabs",
-            )
-
-
-def _read_row(row: dict[str, str | None], line: int, path: Path) -> Pair:
-    cells = {name: from_cell((text or "").strip()) for name, text in row.items() if name is not None}
-    if None in row or None in row.values():
-        raise BadInputError(
-            "the row has another number of cells than the header",
-            code="bad_row",
-            file=path,
-            field=f"line {line}",
-            remedy="separate the cells by single tabs",
-        )
-    content: dict[str, object] = {name: text for name, text in cells.items() if text}
+def _read_row(row: Row, path: Path) -> Pair:
+    content: dict[str, object] = {name: cell.strip() for name, cell in row.items() if cell.strip()}
     for name in PATH_COLUMNS:
         if name in content and not is_series_uid(str(content[name])):
             # Sources are relative to the manifest, so that a cohort's folder can be moved.
@@ -119,9 +89,9 @@ def _read_row(row: dict[str, str | None], line: int, path: Path) -> Pair:
             first["msg"].removeprefix("Value error, "),
             code="bad_manifest",
             file=path,
-            field=f"line {line}, column {column}",
+            field=f"line {row.line}, column {column}",
             expected=Pair.model_fields[column].description if first["loc"] else None,
-            found=repr(cells.get(column)) if first["loc"] else None,
+            found=repr(row.get(column)) if first["loc"] else None,
             remedy="correct the cell",
         ) from error
 
@@ -138,22 +108,12 @@ def read_pairs(path: Path) -> list[Pair]:
         Missing, unknown or repeated column, bad cell, duplicate or illegal case name, or no
         case; names line and column.
     """
-    pairs: list[Pair] = []
-    with require_file(path).open(newline="", encoding="utf-8-sig") as handle:
-        reader = csv.DictReader(handle, delimiter="\t", strict=True)
-        try:
-            _check_columns(list(reader.fieldnames or []), path)
-            # The reader skips blank lines but counts them.
-            lines = []
-            for row in reader:
-                pairs.append(_read_row(row, reader.line_num, path))
-                lines.append(reader.line_num)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise BadInputError(f"not a readable table ({error})", code="bad_manifest", file=path) from error
-    if not pairs:
+    rows = read_rows(path, REQUIRED, known=Pair.model_fields)
+    if not rows:
         raise BadInputError("the manifest has no case", code="empty_table", file=path)
+    pairs = [_read_row(row, path) for row in rows]
     seen: dict[str, int] = {}
-    for line, pair in zip(lines, pairs, strict=True):
+    for row, pair in zip(rows, pairs, strict=True):
         # Case-insensitive file systems would merge the folders of 'a' and 'A'.
         key = pair.case.lower()
         if key in seen:
@@ -161,9 +121,9 @@ def read_pairs(path: Path) -> list[Pair]:
                 "duplicate case",
                 code="duplicate_case",
                 file=path,
-                field=f"line {line}, column case",
+                field=f"line {row.line}, column case",
                 found=f"{pair.case!r} also on line {seen[key]}",
                 remedy="give every case its own name",
             )
-        seen[key] = line
+        seen[key] = row.line
     return pairs

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lcsd.errors import BadInputError
-from lcsd.io.tables import read_table
+from lcsd.io.tables import read_cases
 
 NAME_PATTERN = re.compile(r"lcsd_([0-9]{4,})")
 
@@ -23,7 +23,7 @@ def published_names(path: Path, cases: Sequence[str], *, seed: int) -> list[dict
     BadInputError
         The file is broken, or a name in it is not a name of ours or stands there twice.
     """
-    given = {row["case"]: row["name"] for row in read_table(path, ("name",))} if path.exists() else {}
+    given = {row["case"]: row["name"] for row in read_cases(path, ("name",))} if path.exists() else {}
     for case, name in given.items():
         if not NAME_PATTERN.fullmatch(name) or list(given.values()).count(name) > 1:
             raise BadInputError(

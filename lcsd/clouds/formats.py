@@ -18,6 +18,7 @@ from lcsd.geometry import flip_lps_ras
 from lcsd.io.files import atomic_path, not_whole, require_file
 from lcsd.io.points import Cloud, check_points, read_cloud, write_cloud
 from lcsd.io.sizes import check_ply, check_vtp
+from lcsd.io.tables import convert, numbers, read_columns
 
 Frame = Literal["lps", "ras"]
 Unit = Literal["mm", "m"]
@@ -87,30 +88,22 @@ def _read_npy(path: Path) -> tuple[Points, Labels, Writer]:
 
 def _read_table(path: Path) -> tuple[Points, Labels, Writer]:
     """Read a table: by comma if ``.csv``, by white space or comma else; x, y, z by name if any."""
-    import pandas as pd
-
-    how: dict[str, Any] = {"sep": ","} if path.suffix.lower() == ".csv" else {"sep": r"[\s,]+"}
-    how |= {"comment": "#", "engine": "python", "skipinitialspace": True}
-    table = pd.read_csv(path, header=None, dtype=str, encoding="utf-8-sig", **how)
-    first = pd.to_numeric(table.iloc[0], errors="coerce")
-    named = bool(first.isna().all())
-    names = [str(cell).strip() for cell in table.iloc[0]] if named else None
-    body = table.iloc[1:].reset_index(drop=True) if named else table
-    lower = [name.lower() for name in names or ()]
-    columns = [lower.index(axis) for axis in "xyz"] if {*"xyz"} <= {*lower} else [0, 1, 2]
-    if body.shape[1] < 3:
-        raise ValueError(f"{body.shape[1]} columns")
-    points = body.iloc[:, columns].apply(pd.to_numeric).to_numpy(np.float64)
-    labels = None
-    if LABEL in lower:
-        labels = _labels(pd.to_numeric(body.iloc[:, lower.index(LABEL)]).to_numpy(), path)
+    table = read_columns(path)
+    named = isinstance(table.columns[0], str)
+    lower = {str(name).lower(): name for name in table.columns}
+    columns = [lower[axis] for axis in "xyz"] if {*"xyz"} <= {*lower} else [*table.columns[:3]]
+    if len(columns) < 3:
+        raise ValueError(f"{len(columns)} columns")
+    names = [*columns, lower[LABEL]] if LABEL in lower else columns
+    found = numbers(convert(table, dict.fromkeys(names, "float64"), path), names)
+    points, labels = found[:, :3], _labels(found[:, 3], path) if LABEL in lower else None
 
     def write(to: Path, moved: Points) -> None:
-        moved_table = body.copy()
+        moved_table = table.copy()
         for axis, column in enumerate(columns):
             moved_table[column] = [f"{value:.6g}" for value in moved[:, axis]]
         separator = "," if path.suffix.lower() == ".csv" else " "
-        moved_table.to_csv(to, sep=separator, header=names or False, index=False)
+        moved_table.to_csv(to, sep=separator, header=named, index=False)
 
     return points, labels, write
 

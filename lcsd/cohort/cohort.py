@@ -1,7 +1,7 @@
 """The cohort as a whole: load, judge, draw, count, price, write."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +11,14 @@ from lcsd.cohort.index import Connection, Wanted, connect, default_index, first_
 from lcsd.cohort.rules import Step, funnel, judge
 from lcsd.cohort.sample import draw
 from lcsd.errors import BadInputError, WorkError
-from lcsd.io.files import BLANKS, FORMULA_SIGNS, TEXT_SIGN, atomic_path, require_file, write_table
+from lcsd.io.files import BLANKS, FORMULA_SIGNS, TEXT_SIGN, atomic_path, write_table
+from lcsd.io.tables import read_entries
+from lcsd.names import UID_LENGTH, is_uid
 from lcsd.settings.cohort import CohortSettings
 
-ID_PATTERNS = {
-    "patient": (re.compile(r"[A-Za-z0-9._-]{1,64}"), "letters, digits, '.', '_' and '-'"),
-    "series": (re.compile(r"[0-9.]{1,64}"), "a DICOM UID: digits and '.', at most 64"),
+ID_RULES: dict[str, tuple[Callable[[str], object], str]] = {
+    "patient": (re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch, "letters, digits, '.', '_' and '-'"),
+    "series": (is_uid, f"a DICOM UID: numbers between '.', at most {UID_LENGTH} characters"),
 }
 """DICOM PS3.5 6.2 bounds both at 64 characters."""
 
@@ -83,26 +85,17 @@ def read_ids(kind: str, given: Sequence[str], file: Path | None) -> tuple[str, .
 
     A file has one a line; blank lines and lines that begin with ``#`` are skipped.
     """
-    rows = [(identifier.strip(), None, f"--{kind}") for identifier in given]
+    rows: list[tuple[str, Path | None, str]] = [(identifier.strip(), None, f"--{kind}") for identifier in given]
     if file is not None:
-        try:
-            text = require_file(file).read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
+        entries = read_entries(file)
+        if not entries:
             raise BadInputError(
-                f"not a text file ({error})", code="bad_list", file=file, expected="one identifier a line"
-            ) from error
-        rows += [
-            (line.strip(), file, f"line {number}")  # type: ignore[misc]
-            for number, line in enumerate(text.splitlines(), 1)
-            if line.strip() and not line.startswith("#")
-        ]
-        if len(rows) == len(given):
-            raise BadInputError(
-                "no identifier in the list", code="empty_table", file=file, expected="one identifier a line"
+                "no identifier in the list", code="empty_table", file=file, expected="one identifier per line"
             )
-    pattern, expected = ID_PATTERNS[kind]
+        rows += [(identifier, file, f"line {line}") for line, identifier in entries]
+    is_id, expected = ID_RULES[kind]
     for identifier, where, field in rows:
-        if not pattern.fullmatch(identifier):
+        if not is_id(identifier):
             raise BadInputError(
                 f"not an identifier of a {kind}",
                 code="bad_identifier",

@@ -1,6 +1,5 @@
 """Scored methods of builds, and the cases that all of them have."""
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +15,10 @@ from lcsd.build.plan import METHODS, method_of
 from lcsd.build.provenance import PROVENANCE_SUFFIX
 from lcsd.build.rejections import REJECTED_NAME
 from lcsd.build.verdicts import read_verdicts
-from lcsd.errors import BadInputError
-from lcsd.io.files import read_json, require_file
+from lcsd.errors import BadInputError, LcsdError, printable
+from lcsd.io.files import read_json
 from lcsd.io.points import PAIR_COLUMNS
-from lcsd.io.tables import as_number
+from lcsd.io.tables import as_number, numbers, read_table
 from lcsd.names import CASE_PATTERN
 
 SAME_LANDMARK_MM = 1e-2
@@ -29,6 +28,7 @@ SAME_MEAN_MM = 1e-3
 """Tables round errors to 1e-4 mm, evaluations do not."""
 
 ERROR_COLUMNS = ("tre_mm", "tre_before_mm")
+NATIVE_COLUMN = "tre_native_mm"
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,8 @@ def _row(
         try:
             score = _read_score(path, folder, method)
         except UNREADABLE as error:
-            missing[case] = f"broken evaluation of {method} in {run} ({' '.join(str(error).split())})"
+            why = error.complaint if isinstance(error, LcsdError) else str(error)
+            missing[case] = f"broken evaluation of {method} in {run} ({printable(why)})"
             continue
         if score.figures.get("circular") is True:
             missing[case] = f"circular landmarks of {method} in {run}"
@@ -218,20 +219,15 @@ def _left_out(case: Path) -> str | None:
 
 def _read_score(path: Path, case: Path, method: str) -> Score:
     table = path.with_name(path.stem + LANDMARK_SUFFIX)
-    with require_file(table).open(newline="", encoding="utf-8") as handle:
-        rows = list(csv.DictReader(handle))
     columns = (*PAIR_COLUMNS, *ERROR_COLUMNS)
-    values = np.array([[float(row[name]) for name in columns] for row in rows], dtype=np.float64)
-    if not rows or not np.isfinite(values).all():
-        raise ValueError("no landmark, or figures that are not finite")
+    frame = read_table(table, columns, {**dict.fromkeys(columns, "float64"), NATIVE_COLUMN: "Float64"})
+    values = numbers(frame, columns)
     figures = read_figures(path)
     means = float(figures["tre_mean_mm"]), float(values[:, 6].mean())
     if abs(means[0] - means[1]) > SAME_MEAN_MM:
         raise ValueError(f"its mean is {means[0]:.4f} mm, that of {table.name} {means[1]:.4f} mm: one is stale")
-    texts = [row.get("tre_native_mm") for row in rows]
-    native = np.array(texts, dtype=np.float64) if all(texts) else None
-    if native is not None and not np.isfinite(native).all():
-        raise ValueError("distances that are not finite in tre_native_mm")
+    in_native = NATIVE_COLUMN in frame and not frame[NATIVE_COLUMN].hasnans
+    native = numbers(frame, [NATIVE_COLUMN])[:, 0] if in_native else None
     return Score(
         figures=figures,
         landmarks=values[:, :6],

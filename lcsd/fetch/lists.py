@@ -4,20 +4,15 @@ A manifest of TCIA (NBIA Data Retriever, ``.tcia``) has lines ``key=value``, the
 ``ListOfSeriesToDownload=``, then one SeriesInstanceUID a line.
 """
 
-import csv
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lcsd.errors import BadInputError
-from lcsd.io.files import require_file
-
-UID_PATTERN = re.compile(r"[0-9]+(\.[0-9]+)*")
-UID_LENGTH = 64
-"""DICOM PS3.5, section 9.1. The pattern keeps '..' and '/' out of every path made of a UID."""
+from lcsd.io.tables import read_entries, read_rows
+from lcsd.names import UID_LENGTH, is_uid
 
 TCIA_MARKER = "ListOfSeriesToDownload="
-TABLE_DELIMITERS = {".tsv": "\t", ".csv": ","}
+TABLE_SEPARATORS = {".tsv": "\t", ".csv": ","}
 UID_COLUMNS = ("fixed_series", "moving_series", "SeriesInstanceUID")
 SOURCE_COLUMNS = ("fixed_source", "moving_source", "fixed_mask", "moving_mask")
 """Of a pairs manifest; a source that is no UID is a path and needs no download."""
@@ -26,11 +21,6 @@ SAMPLED_COLUMN = "sampled"
 
 Found = Iterator[tuple[int, str]]
 """Line number and text of each UID."""
-
-
-def is_uid(text: str) -> bool:
-    """Return whether ``text`` is a DICOM UID."""
-    return len(text) <= UID_LENGTH and UID_PATTERN.fullmatch(text) is not None
 
 
 def check_uid(text: str, *, file: Path | None = None, field: str = "UID") -> str:
@@ -74,16 +64,10 @@ def collect(given: Sequence[str], lists: Sequence[Path], *, sampled: bool = Fals
 
 def read_list(path: Path, *, sampled: bool = False) -> list[str]:
     """Return the UIDs of one list; see :func:`collect`."""
-    try:
-        text = require_file(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadInputError(
-            f"not a text file ({error})", code="bad_list", file=path, expected="one UID a line"
-        ) from error
-    delimiter = TABLE_DELIMITERS.get(path.suffix.lower())
-    if delimiter is None and sampled:
+    separator = TABLE_SEPARATORS.get(path.suffix.lower())
+    if separator is None and sampled:
         raise _no_column(path, [SAMPLED_COLUMN], "text")
-    rows = _plain_rows(path, text) if delimiter is None else _table_rows(path, text, delimiter, sampled=sampled)
+    rows = _plain_rows(path) if separator is None else _table_rows(path, separator, sampled=sampled)
     uids = [check_uid(uid, file=path, field=f"line {line}") for line, uid in rows]
     if not uids:
         raise BadInputError(
@@ -96,45 +80,38 @@ def read_list(path: Path, *, sampled: bool = False) -> list[str]:
     return uids
 
 
-def _plain_rows(path: Path, text: str) -> Found:
+def _plain_rows(path: Path) -> Found:
     """Yield the UIDs of a text list, or those after the marker of a TCIA manifest."""
-    lines = [line.strip() for line in text.splitlines()]
-    first = 0
-    if TCIA_MARKER in lines:
-        first = lines.index(TCIA_MARKER) + 1
-    elif path.suffix.lower() == ".tcia":
+    entries = read_entries(path)
+    markers = [number for number, (_, text) in enumerate(entries) if text == TCIA_MARKER]
+    if path.suffix.lower() == ".tcia" and not markers:
         raise BadInputError(
-            "not a manifest of TCIA",
+            "not a TCIA manifest",
             code="bad_list",
             file=path,
             expected=f"a line {TCIA_MARKER}",
             found="none",
             remedy="export the manifest again",
         )
-    for number, line in enumerate(lines[first:], first + 1):
-        if line and not line.startswith("#"):
-            yield number, line
+    yield from entries[markers[0] + 1 if markers else 0 :]
 
 
-def _table_rows(path: Path, text: str, delimiter: str, *, sampled: bool) -> Found:
+def _table_rows(path: Path, separator: str, *, sampled: bool) -> Found:
     """Yield the UIDs of a table, row by row."""
-    reader = csv.DictReader(text.splitlines(), delimiter=delimiter, strict=True)
-    try:
-        columns = list(reader.fieldnames or [])
-        named = [name for name in columns if name in (*UID_COLUMNS, *SOURCE_COLUMNS)]
-        if not named:
-            raise _no_column(path, [*UID_COLUMNS, *SOURCE_COLUMNS], ", ".join(columns))
-        if sampled and SAMPLED_COLUMN not in columns:
-            raise _no_column(path, [SAMPLED_COLUMN], ", ".join(columns))
-        for row in reader:
-            if sampled and not (row[SAMPLED_COLUMN] or "").strip():
-                continue
-            for name in named:
-                cell = (row[name] or "").strip()
-                if name in UID_COLUMNS or is_uid(cell):
-                    yield reader.line_num, cell
-    except csv.Error as error:
-        raise BadInputError(f"not a readable table ({error})", code="bad_list", file=path) from error
+    rows = read_rows(path, separator=separator)
+    columns = [*rows[0]] if rows else []
+    named = [name for name in columns if name in (*UID_COLUMNS, *SOURCE_COLUMNS)]
+    if rows and not named:
+        raise _no_column(path, [*UID_COLUMNS, *SOURCE_COLUMNS], ", ".join(columns))
+    if rows and sampled and SAMPLED_COLUMN not in columns:
+        raise _no_column(path, [SAMPLED_COLUMN], ", ".join(columns))
+    for row in rows:
+        if sampled and not row[SAMPLED_COLUMN].strip():
+            continue
+        for name in named:
+            cell = row[name].strip()
+            if name in UID_COLUMNS or is_uid(cell):
+                yield row.line, cell
 
 
 def _no_column(path: Path, expected: Sequence[str], found: str) -> BadInputError:

@@ -263,6 +263,8 @@ def as_cell(value: object) -> object:
 
 def from_cell(cell: str) -> str:
     """Return the text that :func:`as_cell` made a cell of."""
+    if not cell.startswith(TEXT_SIGN):
+        return cell
     inner = cell.removeprefix(TEXT_SIGN)
     return inner if as_cell(inner) == cell else cell
 

@@ -6,7 +6,6 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
-from lcsd.io.files import as_cell, atomic_path, from_cell, require_file
+from lcsd.io.files import as_cell, atomic_path, require_file
 from lcsd.io.sizes import check_arrays
+from lcsd.io.tables import numbers, read_table
 
 PAIR_COLUMNS = ("fixed_x", "fixed_y", "fixed_z", "moving_x", "moving_y", "moving_z")
 
@@ -68,25 +68,30 @@ def write_point_pairs(path: Path, pairs: PointPairs) -> None:
             writer.writerow(cells)
 
 
-def _number(text: str, *, path: Path, line: int, column: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not np.isfinite(value):
-        raise BadInputError(
-            "not a finite number",
-            code="bad_number",
-            file=path,
-            field=f"line {line}, column {column}",
-            expected="a number in LPS mm",
-            found=repr(text),
-        )
-    return value
+def read_point_pairs(path: Path) -> PointPairs:
+    """Return correspondences or landmarks from a CSV file.
+
+    Raises
+    ------
+    BadInputError
+        As :func:`lcsd.io.tables.read_table`; a cell of ``origin`` that is none (``bad_origin``).
+    """
+    table = read_table(path, PAIR_COLUMNS, dict.fromkeys((*PAIR_COLUMNS, "weight"), "float64"))
+    values = numbers(table, PAIR_COLUMNS)
+    origin = None
+    if "origin" in table:
+        origin = tuple(_origin(cell, path=path, line=line) for line, cell in table["origin"].items())
+    return PointPairs(
+        fixed=values[:, 0:3],
+        moving=values[:, 3:6],
+        ids=tuple(table["id"]) if "id" in table else None,
+        weight=numbers(table, ["weight"])[:, 0] if "weight" in table else None,
+        origin=origin,
+    )
 
 
-def _origin(text: str, *, path: Path, line: int) -> str:
-    origin = text.strip()
+def _origin(cell: str, *, path: Path, line: object) -> str:
+    origin = cell.strip()
     if origin and not ORIGIN_PATTERN.fullmatch(origin):
         raise BadInputError(
             "not the origin of a landmark",
@@ -94,87 +99,9 @@ def _origin(text: str, *, path: Path, line: int) -> str:
             file=path,
             field=f"line {line}, column origin",
             expected="manual, corrected:METHOD, predicted:METHOD or nothing",
-            found=repr(text),
+            found=repr(cell),
         )
     return origin
-
-
-def check_columns(columns: Sequence[str], path: Path) -> None:
-    """Raise ``BadInputError`` (``duplicate_column``) if a column's name appears twice."""
-    twice = sorted({name for name in columns if name and columns.count(name) > 1})
-    if twice:
-        raise BadInputError(
-            "a column is there twice",
-            code="duplicate_column",
-            file=path,
-            field=", ".join(twice),
-            found=",".join(columns),
-            remedy="leave one of them",
-        )
-
-
-def _rows(path: Path) -> tuple[tuple[str, ...], list[tuple[int, dict[str, str]]]]:
-    """Return the columns of a CSV file, and line and cells of each row; blank lines are none."""
-    try:
-        with require_file(path).open(newline="", encoding="utf-8-sig") as handle:
-            reader = csv.reader(handle, strict=True)
-            columns = tuple(next(reader, ()))
-            rows = [(reader.line_num, cells) for cells in reader if cells]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadInputError(
-            f"not a CSV file in UTF-8 ({error})", code="broken_table", file=path, expected=",".join(PAIR_COLUMNS)
-        ) from error
-    for line, cells in rows:
-        if len(cells) != len(columns):
-            raise BadInputError(
-                "the row has another number of cells than the header",
-                code="bad_row",
-                file=path,
-                field=f"line {line}",
-                expected=len(columns),
-                found=len(cells),
-                remedy="a decimal point, commas between the cells only",
-            )
-    return columns, [(line, dict(zip(columns, cells, strict=True))) for line, cells in rows]
-
-
-def read_point_pairs(path: Path) -> PointPairs:
-    """Return correspondences or landmarks from a CSV file.
-
-    Raises
-    ------
-    BadInputError
-        If the file is missing or no CSV in UTF-8, a column is missing or there twice, a row has
-        another number of cells than the header, a cell is not a finite number or not an origin,
-        or there is no row; the message names line and column.
-    """
-    columns, rows = _rows(path)
-    missing = [name for name in PAIR_COLUMNS if name not in columns]
-    if missing:
-        raise BadInputError(
-            "columns are missing",
-            code="missing_column",
-            file=path,
-            field=", ".join(missing),
-            expected=",".join(PAIR_COLUMNS),
-            found=",".join(columns),
-        )
-    check_columns(columns, path)
-    if not rows:
-        raise BadInputError("no point pairs in the table", code="empty_table", file=path)
-    numeric = [*PAIR_COLUMNS] + (["weight"] if "weight" in columns else [])
-    values = np.array(
-        [[_number(row[name], path=path, line=line, column=name) for name in numeric] for line, row in rows]
-    )
-    return PointPairs(
-        fixed=values[:, 0:3],
-        moving=values[:, 3:6],
-        ids=tuple(from_cell(row["id"]) for _, row in rows) if "id" in columns else None,
-        weight=values[:, 6] if "weight" in columns else None,
-        origin=tuple(_origin(row["origin"], path=path, line=line) for line, row in rows)
-        if "origin" in columns
-        else None,
-    )
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,46 @@
-"""Reading tables (TSV) with a row per case."""
+"""Read tables: rows of text for planning, typed pandas frames for everything else.
+
+One strict parser on the csv module serves both, so every table has the same errors. Planning reads the manifest and
+the tables of cases with the parser alone: importing pandas takes longer than everything that planning imports.
+"""
 
 import csv
+import io
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from lcsd.errors import BadInputError
+from lcsd.errors import BadInputError, suggestion
 from lcsd.io.files import from_cell, require_file
 from lcsd.names import CASE_PATTERN
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+DType = Literal["float64", "Float64", "UInt64"]
+"""pandas' names: a finite number; a finite number or an empty cell (NA); a count or an empty cell (NA)."""
+
+Cells = list[tuple[int, list[str]]]
+"""The line where each row begins, and its cells."""
+
+SEPARATORS = {"\t": "separate the cells by single tabs", ",": "use commas between cells and points in numbers"}
+ANY_SPACE = " "
+"""Separator of cells between which there is any white space."""
+
+COMMENT_LINE = re.compile(r"^[ \t]*(?:#.*)?$", re.MULTILINE)
+COMMENT = re.compile(r"[ \t]#.*$", re.MULTILINE)
+
+
+class Row(dict[str, str]):
+    """The cells of a row by column, and the line of the file where the row begins."""
+
+    def __init__(self, line: int, cells: Mapping[str, str]) -> None:
+        super().__init__(cells)
+        self.line = line
 
 
 def as_number(value: object) -> float | None:
@@ -17,67 +50,305 @@ def as_number(value: object) -> float | None:
     return float(value)
 
 
-Row = dict[str, str]
-
-
-def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
-    """Return the rows of a TSV file.
+def read_text(path: Path) -> str:
+    r"""Return the text of a UTF-8 file without its byte order mark; line ends become ``\n``.
 
     Raises
     ------
     BadInputError
-        File missing or no table, one of ``columns`` missing, a row with another number of cells.
+        Missing or empty file (:func:`lcsd.io.files.require_file`), other encoding or a NUL byte (``bad_table``).
     """
-    with require_file(path).open(newline="", encoding="utf-8-sig") as handle:
-        reader = csv.DictReader(handle, delimiter="\t", strict=True)
+    content = require_file(path).read_bytes()
+    text, bad, found = "", content.find(b"\0"), "a NUL byte"
+    if bad < 0:
         try:
-            header = tuple(reader.fieldnames or ())
-            rows = list(reader)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise BadInputError(f"not a readable table ({error})", code="bad_table", file=path) from error
-    missing = [name for name in columns if name not in header]
-    if missing:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            bad, found = error.start, error.reason
+    if bad >= 0:
+        line = content.count(b"\n", 0, bad) + 1
         raise BadInputError(
-            "columns are missing",
-            code="missing_column",
+            "not a text file in UTF-8",
+            code="bad_table",
             file=path,
-            field=", ".join(missing),
-            found=", ".join(header),
-            remedy="give a table as lcsd writes it",
+            field=f"line {line}",
+            found=found,
+            remedy="save it as text in UTF-8",
         )
-    for number, row in enumerate(rows, 2):
-        if None in row or None in row.values():
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def split_rows(text: str, separator: str, path: Path) -> Cells:
+    """Return the rows of a text; blank lines are left out.
+
+    Raises
+    ------
+    BadInputError
+        An open quotation mark or a cell that is too long (``bad_table``); names the line.
+    """
+    if separator == ANY_SPACE:
+        return [(line, row.split()) for line, row in enumerate(text.split("\n"), 1) if row.strip()]
+    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
+    rows: Cells = []
+    line = 1
+    try:
+        for cells in reader:
+            if cells:
+                rows.append((line, cells))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise BadInputError(
+            f"not a readable table ({error})",
+            code="bad_table",
+            file=path,
+            field=f"line {line}",
+            remedy="correct the quotation marks",
+        ) from error
+    return rows
+
+
+def check_columns(
+    columns: Sequence[str], path: Path, *, required: Sequence[str] = (), known: Collection[str] | None = None
+) -> None:
+    """Raise ``BadInputError`` for a missing, a repeated or (if ``known`` is given) an unknown column."""
+    wrong = (
+        ([name for name in required if name not in columns], "columns are missing", "missing_column"),
+        (sorted({n for n in columns if n and columns.count(n) > 1}), "columns are repeated", "duplicate_column"),
+        ([n for n in columns if known is not None and n not in known], "columns are unknown", "unknown_column"),
+    )
+    for names, what, code in wrong:
+        if not names:
+            continue
+        others = set(known or required) - set(columns) if code == "unknown_column" else columns
+        raise BadInputError(
+            what,
+            code=code,
+            file=path,
+            field=", ".join(names),
+            expected=", ".join(required) or None,
+            found=", ".join(columns) or "no column",
+            remedy=suggestion(names[0], others) or "correct the header",
+        )
+
+
+def check_widths(rows: Cells, width: int, separator: str, path: Path) -> None:
+    """Refuse a row with more or fewer cells than the first."""
+    for line, cells in rows:
+        if len(cells) != width:
             raise BadInputError(
-                "the row has another number of cells than the header",
+                "the row has more or fewer cells than the first row",
                 code="bad_row",
                 file=path,
-                field=f"row {number}",
-                remedy="separate the cells by single tabs",
+                field=f"line {line}",
+                expected=width,
+                found=len(cells),
+                remedy=SEPARATORS.get(separator),
             )
-    return [{name: from_cell(cell) for name, cell in row.items()} for row in rows]
 
 
-def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
-    """Return the rows of a TSV file with a unique, legal ``case`` in each.
+def _table(
+    path: Path, separator: str, required: Sequence[str], known: Collection[str] | None = None
+) -> tuple[list[str], Cells]:
+    """Return the header and the rows of a table."""
+    rows = split_rows(read_text(path), separator, path)
+    if not rows:
+        raise BadInputError("the table is blank", code="bad_table", file=path, expected="a header and rows")
+    columns = rows.pop(0)[1]
+    check_columns(columns, path, required=required, known=known)
+    check_widths(rows, len(columns), separator, path)
+    return columns, [(line, [*map(from_cell, cells)]) for line, cells in rows]
+
+
+def read_rows(
+    path: Path, required: Sequence[str] = (), *, separator: str = "\t", known: Collection[str] | None = None
+) -> list[Row]:
+    """Return the rows of a table with a header, as text. Loads neither numpy nor pandas.
+
+    Parameters
+    ----------
+    required
+        Columns that the table must have.
+    separator
+        Tab or comma.
+    known
+        Columns that the table may have; None allows any.
 
     Raises
     ------
     BadInputError
-        As :func:`read_rows`; an illegal name or the same name twice.
+        As :func:`read_text` and :func:`split_rows`; no header (``bad_table``), ``missing_column``,
+        ``duplicate_column``, ``unknown_column``, a row with more or fewer cells than the header (``bad_row``).
     """
-    rows = read_rows(path, ("case", *columns))
-    seen: set[str] = set()
-    for number, row in enumerate(rows, 2):
-        name = row["case"]
-        if not CASE_PATTERN.fullmatch(name) or name.lower() in seen:
+    columns, rows = _table(path, separator, required, known)
+    return [Row(line, dict(zip(columns, cells, strict=True))) for line, cells in rows]
+
+
+def read_cases(path: Path, required: Sequence[str] = ()) -> list[Row]:
+    """Return the rows of a TSV table with a unique, valid ``case`` in each.
+
+    Raises
+    ------
+    BadInputError
+        As :func:`read_rows`; ``bad_case``.
+    """
+    rows = read_rows(path, [*dict.fromkeys(("case", *required))])
+    check_cases(((row.line, row["case"]) for row in rows), path)
+    return rows
+
+
+def check_cases(names: Iterable[tuple[Any, str]], path: Path) -> None:
+    """Raise ``BadInputError`` (``bad_case``) unless the names, each after its line, are valid and unique."""
+    seen: dict[str, int] = {}
+    for line, name in names:
+        # File systems that ignore case would merge the folders of 'a' and 'A'.
+        other = seen.setdefault(name.lower(), line)
+        if not CASE_PATTERN.fullmatch(name) or other != line:
             raise BadInputError(
-                "not a case name of its own",
+                "not a valid case name" if other == line else f"the case is also on line {other}",
                 code="bad_case",
                 file=path,
-                field=f"row {number}",
-                expected="a name of letters, digits, _ and - that no other row has",
+                field=f"line {line}, column case",
+                expected="a unique name of letters, digits, _ and -",
                 found=repr(name),
                 remedy="correct the cell",
             )
-        seen.add(name.lower())
-    return rows
+
+
+def _finite(cell: str) -> float:
+    value = float(cell)
+    if not math.isfinite(value):
+        raise ValueError(cell)
+    return value
+
+
+def _count(cell: str) -> int:
+    if not cell.isdecimal():
+        raise ValueError(cell)
+    return int(cell)
+
+
+PARSERS: dict[DType, tuple[Callable[[str], float], str]] = {
+    "float64": (_finite, "a finite number"),
+    "Float64": (_finite, "a finite number or nothing"),
+    "UInt64": (_count, "a count or nothing"),
+}
+
+
+def convert(frame: "pd.DataFrame", dtypes: Mapping[Any, DType], path: Path) -> "pd.DataFrame":
+    """Return a frame of text, indexed by line, with the columns of ``dtypes`` that it has converted.
+
+    Raises
+    ------
+    BadInputError
+        A cell is not a number as its dtype asks (``bad_number``); names line and column.
+    """
+    import pandas as pd
+
+    frame = frame.copy()
+    for column in frame.columns.intersection(list(dtypes)):
+        parse, expected = PARSERS[dtypes[column]]
+        empty_allowed = dtypes[column] != "float64"
+        values: list[float | None] = []
+        for line, cell in frame[column].items():
+            try:
+                values.append(None if empty_allowed and not cell.strip() else parse(cell))
+            except ValueError as error:
+                raise BadInputError(
+                    "not a number",
+                    code="bad_number",
+                    file=path,
+                    field=f"line {line}, column {column if isinstance(column, str) else column + 1}",
+                    expected=expected,
+                    found=repr(cell),
+                ) from error
+        frame[column] = pd.array(values, dtype=dtypes[column])
+    return frame
+
+
+def read_table(
+    path: Path, required: Sequence[str], dtypes: Mapping[str, DType], *, separator: str = ",", allow_empty: bool = False
+) -> "pd.DataFrame":
+    """Return a table with a header as a pandas frame, indexed by the line of each row.
+
+    Parameters
+    ----------
+    required
+        Columns that the table must have; others are kept.
+    dtypes
+        Of the columns that hold numbers, required or not; all others stay text.
+    separator
+        Tab or comma.
+    allow_empty
+        Whether the table may have no row.
+
+    Raises
+    ------
+    BadInputError
+        As :func:`read_rows` and :func:`convert`; no row (``empty_table``).
+    """
+    columns, rows = _table(path, separator, required)
+    if not rows and not allow_empty:
+        raise BadInputError("the table has no rows", code="empty_table", file=path)
+    return convert(_frame(columns, rows), dtypes, path)
+
+
+def read_columns(path: Path) -> "pd.DataFrame":
+    """Return a table of another program as a frame of text, indexed by the line of each row.
+
+    Cells are separated by commas if the first row has one, otherwise by white space; ``#`` begins a comment. The first
+    row is a header if none of its cells is a number; otherwise columns are numbered from 0.
+
+    Raises
+    ------
+    BadInputError
+        As :func:`read_text` and :func:`split_rows`; a row with more or fewer cells than the first (``bad_row``), a
+        column that is repeated, in any case of letters (``duplicate_column``), no row (``empty_table``).
+    """
+    text = COMMENT_LINE.sub("", read_text(path))
+    first = text.lstrip("\n").partition("\n")[0]
+    separator = "," if "," in first else ANY_SPACE
+    rows = split_rows(text if separator == "," else COMMENT.sub("", text), separator, path)
+    columns: Sequence[str | int] = ()
+    if rows:
+        check_widths(rows, len(rows[0][1]), separator, path)
+        columns = range(len(rows[0][1]))
+        if not any(_is_number(cell) for cell in rows[0][1]):
+            columns = names = [cell.strip() for cell in rows.pop(0)[1]]
+            check_columns([name.lower() for name in names], path)
+    if not rows:
+        raise BadInputError("the table has no rows", code="empty_table", file=path)
+    return _frame(columns, [(line, [cell.strip() for cell in cells]) for line, cells in rows])
+
+
+def numbers(table: "pd.DataFrame", columns: Sequence[str | int]) -> "NDArray[np.float64]":
+    """Return columns of a table as an array (rows, columns), C order, writable; NaN where a cell is empty."""
+    import numpy as np
+
+    return np.array(table[[*columns]].to_numpy(np.float64, na_value=np.nan), order="C")
+
+
+def _frame(columns: Sequence[str | int], rows: Cells) -> "pd.DataFrame":
+    import pandas as pd
+
+    lines = pd.Index([line for line, _ in rows], name="line", dtype="int64")
+    return pd.DataFrame([cells for _, cells in rows], index=lines, columns=[*columns], dtype=object)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def read_entries(path: Path) -> list[tuple[int, str]]:
+    """Return line and text of each entry of a list with one entry a line; blank lines and ``#`` lines are left out.
+
+    Raises
+    ------
+    BadInputError
+        As :func:`read_text`.
+    """
+    lines = enumerate(COMMENT_LINE.sub("", read_text(path)).split("\n"), 1)
+    return [(number, line.strip()) for number, line in lines if line.strip()]

@@ -6,6 +6,7 @@ schema ``markups-schema-v1.0.3.json``.
 
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
 from lcsd.geometry import flip_lps_ras
-from lcsd.io.files import atomic_path, read_json, require_file, write_text
+from lcsd.io.files import atomic_path, read_json, write_text
+from lcsd.io.tables import COMMENT_LINE, Cells, check_columns, read_text, split_rows
 from lcsd.landmarks.lists import SHOWN_LENGTH, PointList
 
 SCHEMA = (
@@ -156,20 +158,10 @@ def read_fcsv(path: Path) -> PointList:
         Missing file, no ``CoordinateSystem`` in its header (``missing_frame``), missing column,
         a position that is not finite.
     """
-    frame, columns = None, list(FCSV_COLUMNS)
-    body: list[tuple[int, str]] = []
-    try:
-        lines = require_file(path).read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise _broken(path, "not a text file") from error
-    for number, line in enumerate(lines, 1):
-        key, equals, value = line.removeprefix("#").partition("=")
-        if not line.startswith("#"):
-            body += [(number, line)] if line.strip() else []
-        elif equals and key.strip().lower() == "coordinatesystem":
-            frame = value.strip().upper()
-        elif equals and key.strip().lower() == "columns":
-            columns = [name.strip() for name in value.split(",")]
+    text = read_text(path)
+    header = {key.strip().lower(): value.strip() for key, value in re.findall(r"^#([^=\n]*)=(.*)$", text, re.MULTILINE)}
+    frame = header["coordinatesystem"].upper() if "coordinatesystem" in header else None
+    columns = [name.strip() for name in header["columns"].split(",")] if "columns" in header else FCSV_COLUMNS
     if frame not in TO_LPS:
         raise BadInputError(
             "the file does not say in which frame its points are",
@@ -180,24 +172,16 @@ def read_fcsv(path: Path) -> PointList:
             found=frame,
             remedy="save it again from 3D Slicer, or read it as generic with --frame",
         )
-    missing = [name for name in ("x", "y", "z") if name not in columns]
-    if missing:
-        raise BadInputError(
-            "columns are missing", code="missing_column", file=path, field=", ".join(missing), found=",".join(columns)
-        )
-    return _fcsv_points(path, body, columns, frame)
+    check_columns(columns, path, required=("x", "y", "z"))
+    return _fcsv_points(path, split_rows(COMMENT_LINE.sub("", text), ",", path), columns, frame)
 
 
-def _fcsv_points(path: Path, body: Sequence[tuple[int, str]], columns: Sequence[str], frame: str) -> PointList:
+def _fcsv_points(path: Path, rows: Cells, columns: Sequence[str], frame: str) -> PointList:
     points: list[list[float]] = []
     labels: list[str] = []
     notes: list[str] = []
     unset: list[str] = []
-    for number, line in body:
-        try:
-            cells = next(csv.reader([line], strict=True))
-        except csv.Error as error:
-            raise _broken(path, f"not a row of cells ({error})", field=f"line {number}") from error
+    for line, cells in rows:
         row = dict(zip(columns, cells, strict=False))
         label = row.get("label") or row.get("id") or str(len(labels) + 1)
         status = cells[FCSV_STATUS_COLUMN] if len(cells) > FCSV_STATUS_COLUMN else FCSV_DEFINED
@@ -210,7 +194,7 @@ def _fcsv_points(path: Path, body: Sequence[tuple[int, str]], columns: Sequence[
                 values.append(float(row.get(axis, "")))
             except ValueError:
                 values.append(row.get(axis))
-        points.append(_position(values, path=path, field=f"line {number}"))
+        points.append(_position(values, path=path, field=f"line {line}"))
         labels.append(label)
         notes.append(row.get("desc", ""))
     return PointList(_signed(points, frame), tuple(labels), tuple(notes), tuple(unset))

@@ -13,7 +13,7 @@ from lcsd.build.records import is_outdated
 from lcsd.build.rejections import REJECTED_NAME
 from lcsd.errors import BadInputError
 from lcsd.io.files import read_json
-from lcsd.io.tables import read_table
+from lcsd.io.tables import read_cases
 from lcsd.names import CASE_PATTERN
 from lcsd.release.layout import CLOUDS, SCAN_NUMBER, Split
 
@@ -141,7 +141,7 @@ def choose(results: Path, manifest: Path) -> Choice:
 def _pool_verdicts(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
-    return {row["case"]: row["verdict"] for row in read_table(path, ("verdict",))}
+    return {row["case"]: row["verdict"] for row in read_cases(path, ("verdict",))}
 
 
 def _rejection(path: Path) -> str:

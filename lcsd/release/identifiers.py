@@ -271,14 +271,14 @@ def identifiers_of(
 
 
 def _rows(table: Path) -> list[Row]:
-    rows = read_rows(table, ())
-    for number, row in enumerate(rows, 2):
+    rows = read_rows(table)
+    for row in rows:
         if any("\n" in text for text in row.values()):
             raise BadInputError(
                 "a quotation mark swallows lines",
                 code="bad_table",
                 file=table,
-                field=f"row {number}",
+                field=f"line {row.line}",
                 remedy="remove the quotation mark",
             )
     return rows

@@ -11,7 +11,7 @@ from lcsd.build.provenance import Recorder
 from lcsd.build.published_names import published_names
 from lcsd.errors import BadInputError, LcsdError, WorkError
 from lcsd.io.files import atomic_path, rests_of, sha256, temporary_path, write_json, write_table, write_text
-from lcsd.io.tables import read_table
+from lcsd.io.tables import read_cases
 from lcsd.release.archive import write_archive, write_manifest
 from lcsd.release.card import Facts, citations, description, own_texts, render
 from lcsd.release.case import CASE_COLUMNS, Written, write_case
@@ -205,7 +205,7 @@ def _names(results: Path, manifest: Path, chosen: Sequence[Chosen], seed: int) -
     """Return the published name of each case; new ones are kept in the build, apart."""
     path = results / "cohort" / "names.tsv"
     rows = published_names(path, [item.case for item in chosen], seed=seed)
-    before = {row["case"] for row in read_table(path, ("name",))} if path.exists() else set()
+    before = {row["case"] for row in read_cases(path, ("name",))} if path.exists() else set()
     names = {str(row["case"]): str(row["name"]) for row in rows}
     if names.keys() != before:
         write_table(path, ("case", "name"), rows)

@@ -1,18 +1,13 @@
 """How a cohort became cases: the funnel of the index, screening and selection, the test cases."""
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lcsd.build.inventory import Case, Inventory, Status
-from lcsd.io.files import require_file
-from lcsd.io.tables import as_number, read_table
-
-FUNNEL_COLUMNS = ("reason", "asked", "patients", "patients_removed")
-SELECTION_COLUMNS = ("role", "dice", "verdict", "code", "selected")
-TEST_COLUMNS = ("rank", "median_displacement_mm", "verdict", "code")
+from lcsd.io.tables import DType, check_cases, read_table
 
 ROLES = {"train": "training", "test_pool": "the test pool"}
 
@@ -142,64 +137,30 @@ def read_cohort(inventory: Inventory) -> Cohort | None:
     return cohort if cohort.funnel or cohort.screened or cohort.pool else None
 
 
-def _count(text: str, where: str) -> int | None:
-    if text and not text.isdecimal():
-        raise ValueError(f"{where} is not a count: {text!r}")
-    return int(text) if text else None
-
-
-def _decimal(text: str, where: str) -> float | None:
-    if not text:
-        return None
-    try:
-        number = as_number(float(text))
-    except ValueError:
-        number = None
-    if number is None:
-        raise ValueError(f"{where} is not a number: {text!r}")
-    return number
+def _read(path: Path, columns: Sequence[str], dtypes: Mapping[str, DType]) -> list[Any]:
+    """Return the rows of a table as tuples of the named columns; an empty number is None."""
+    table = read_table(path, columns, dtypes, separator="\t", allow_empty=True)
+    if "case" in columns:
+        check_cases(table["case"].items(), path)
+    return [*table.astype(object).where(table.notna(), None)[[*columns]].itertuples(index=False, name=None)]
 
 
 def _read_funnel(path: Path) -> list[Step]:
-    with require_file(path).open(newline="", encoding="utf-8-sig") as handle:
-        reader = csv.DictReader(handle, delimiter="\t", strict=True)
-        rows = list(reader)
-    missing = set(FUNNEL_COLUMNS) - set(reader.fieldnames or ())
-    if missing:
-        raise ValueError(f"columns are missing: {', '.join(sorted(missing))}")
-    steps = []
-    for number, row in enumerate(rows, 2):
-        if None in row.values():
-            raise ValueError(f"row {number} has fewer cells than the header")
-        left = _count(row["patients"], f"row {number}, patients")
-        removed = _count(row["patients_removed"], f"row {number}, patients_removed")
-        # A rule that removes nobody has its line, but no number that asks for attention.
-        steps.append(Step(row["asked"], row["reason"], left, removed or None))
-    return steps
+    rows = _read(
+        path, ("asked", "reason", "patients", "patients_removed"), {"patients": "UInt64", "patients_removed": "UInt64"}
+    )
+    # A rule that removes nobody has its line, but no number that asks for attention.
+    return [Step(asked, reason, left, removed or None) for asked, reason, left, removed in rows]
 
 
 def _read_selection(path: Path) -> list[Screened]:
+    rows = _read(path, ("case", "role", "dice", "verdict", "code", "selected"), {"dice": "Float64"})
     return [
-        Screened(
-            row["case"],
-            row["role"],
-            _decimal(row["dice"], f"{row['case']}, dice"),
-            row["verdict"] == "accepted",
-            row["code"],
-            row["selected"] == "yes",
-        )
-        for row in read_table(path, SELECTION_COLUMNS)
+        Screened(case, role, dice, verdict == "accepted", code, selected == "yes")
+        for case, role, dice, verdict, code, selected in rows
     ]
 
 
 def _read_pool(path: Path) -> list[PoolCase]:
-    return [
-        PoolCase(
-            row["case"],
-            _count(row["rank"], f"{row['case']}, rank"),
-            _decimal(row["median_displacement_mm"], f"{row['case']}, median_displacement_mm"),
-            row["verdict"],
-            row["code"],
-        )
-        for row in read_table(path, TEST_COLUMNS)
-    ]
+    columns = ("case", "rank", "median_displacement_mm", "verdict", "code")
+    return [PoolCase(*row) for row in _read(path, columns, {"rank": "UInt64", "median_displacement_mm": "Float64"})]

@@ -1,6 +1,6 @@
 """The landmarks of a case that a registration misses most, with the images around them."""
 
-import csv
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from lcsd.io.files import from_cell, require_file
 from lcsd.io.images import Image
+from lcsd.io.tables import numbers, read_table
 from lcsd.report.panels import OUTLINE, PICTURE_WIDTH_IN, canvas, grey
 
 PATCH_MM = 40.0
@@ -59,28 +59,15 @@ def read_landmarks(path: Path) -> Landmarks:
 
     Raises
     ------
-    ValueError, KeyError
-        If there is no row, a column is missing, or a number is none or not finite.
+    BadInputError
+        As :func:`lcsd.io.tables.read_table`.
     """
-    with require_file(path).open(newline="", encoding="utf-8") as handle:
-        rows = list(csv.DictReader(handle))
-    if not rows:
-        raise ValueError("no landmark")
-
-    def read(*columns: str) -> NDArray[np.float64]:
-        values = np.array([[float(row[name]) for name in columns] for row in rows])
-        if not np.isfinite(values).all():
-            raise ValueError(f"{columns[0]} is not finite")
-        return values
-
-    fixed, moving, moved = (read(*(f"{place}_{axis}" for axis in "xyz")) for place in ("fixed", "moving", "moved"))
+    places = {place: [f"{place}_{axis}" for axis in "xyz"] for place in ("fixed", "moving", "moved")}
+    errors = ["tre_mm", "tre_before_mm"]
+    columns = [*itertools.chain(*places.values()), *errors]
+    table = read_table(path, ["id", *columns], dict.fromkeys(columns, "float64"))
     return Landmarks(
-        tuple(from_cell(row["id"]) for row in rows),
-        fixed,
-        moving,
-        moved,
-        read("tre_mm")[:, 0],
-        read("tre_before_mm")[:, 0],
+        tuple(table["id"]), *(numbers(table, names) for names in places.values()), *numbers(table, errors).T
     )
 
 

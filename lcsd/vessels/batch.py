@@ -42,14 +42,15 @@ def read_list(path: Path) -> list[Job]:
         provenance is one file, or an output that is a scan or a lung mask of the list.
     """
     jobs: list[Job] = []
-    for number, row in enumerate(read_rows(path, COLUMNS), 2):
+    rows = read_rows(path, COLUMNS)
+    for row in rows:
         for name in COLUMNS:
             if not row[name]:
                 raise BadInputError(
                     "the cell is empty",
                     code="bad_row",
                     file=path,
-                    field=f"row {number}, column {name}",
+                    field=f"line {row.line}, column {name}",
                     remedy="name a file",
                 )
         image, lungs, output = (path.parent / row[name] for name in COLUMNS)
@@ -57,18 +58,18 @@ def read_list(path: Path) -> list[Job]:
         jobs.append(Job(image, lungs, output, path.parent / rejected if rejected else None))
     if not jobs:
         raise BadInputError("the list names no scan", code="empty_list", file=path, remedy="add a row for each")
-    _check_outputs(jobs, path)
+    _check_outputs({row.line: job for row, job in zip(rows, jobs, strict=True)}, path)
     return jobs
 
 
-def _check_outputs(jobs: list[Job], path: Path) -> None:
+def _check_outputs(jobs: dict[int, Job], path: Path) -> None:
     """Refuse a list by which a scan would overwrite what belongs to another, or an input.
 
     Compared is where a path leads to: one file has many names.
     """
-    inputs = {file.resolve() for job in jobs for file in (job.image, job.lungs)}
+    inputs = {file.resolve() for job in jobs.values() for file in (job.image, job.lungs)}
     seen: set[Path] = set()
-    for number, job in enumerate(jobs, 2):
+    for line, job in jobs.items():
         written = {job.output.resolve(), provenance_path(job.output).resolve()}
         for what, taken, remedy in (
             ("a row makes what another row reads", inputs, "name another file"),
@@ -79,7 +80,7 @@ def _check_outputs(jobs: list[Job], path: Path) -> None:
                     what,
                     code="duplicate_output",
                     file=path,
-                    field=f"row {number}, column output",
+                    field=f"line {line}, column output",
                     found=job.output,
                     remedy=remedy,
                 )

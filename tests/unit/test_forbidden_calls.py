@@ -92,6 +92,17 @@ def test_tables_are_written_where_cells_are_made_safe() -> None:
     assert found == TABLE_WRITERS
 
 
+def test_tables_are_read_in_one_module() -> None:
+    readers = {"reader", "DictReader", "read_csv", "read_table", "loadtxt", "genfromtxt"}
+    found = set()
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            owner, _, name = name_of(node.func).rpartition(".") if isinstance(node, ast.Call) else ("", "", "")
+            if name in readers and owner in {"csv", "pd", "np"}:
+                found.add(str(path.relative_to(ROOT)))
+    assert found == {"lcsd/io/tables.py"}
+
+
 @pytest.mark.parametrize(
     "source",
     [

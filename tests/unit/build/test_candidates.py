@@ -42,7 +42,7 @@ def test_sampled_rows_come_in_order(tmp_path: Path) -> None:
 )
 def test_a_bad_cell_is_named(tmp_path: Path, column: str, cell: str) -> None:
     path = write(tmp_path / "c.tsv", ROW, ROW | {"case": "bad", column: cell})
-    with pytest.raises(BadInputError, match=f"case bad, column {column}"):
+    with pytest.raises(BadInputError, match=f"line 3, column {column}"):
         read_candidates(path)
 
 
@@ -53,5 +53,6 @@ def test_nothing_sampled_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("column", COLUMNS)
 def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
-    with pytest.raises(BadInputError, match=rf"{column}: columns are missing"):
+    with pytest.raises(BadInputError) as caught:
         read_candidates(write(tmp_path / "c.tsv", ROW, leave_out=column))
+    assert caught.value.field == column

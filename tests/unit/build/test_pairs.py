@@ -77,8 +77,9 @@ def test_illegal_case_names_are_refused_with_their_place(tmp_path: Path, name: s
 @pytest.mark.parametrize("column", REQUIRED)
 def test_missing_column_is_named(tmp_path: Path, column: str) -> None:
     path = write(tmp_path / "pairs.tsv", ROW, columns=[c for c in ROW if c != column])
-    with pytest.raises(BadInputError, match=rf"{column}.*missing"):
+    with pytest.raises(BadInputError) as caught:
         read_pairs(path)
+    assert caught.value.field == column
 
 
 @pytest.mark.parametrize(
@@ -109,14 +110,12 @@ def test_duplicate_case_names_both_lines(tmp_path: Path, second: str) -> None:
         read_pairs(path)
 
 
-def test_unknown_column_empty_table_and_short_row(tmp_path: Path) -> None:
+def test_an_unknown_column_and_a_manifest_without_cases_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "pairs.tsv"
-    with pytest.raises(BadInputError, match="colour.*unknown"):
+    with pytest.raises(BadInputError, match="colour: .*unknown_column"):
         read_pairs(write(path, {**ROW, "colour": "red"}))
-    with pytest.raises(BadInputError, match="no case"):
-        read_pairs(_header_only(path))
-    path.write_text("\t".join(ROW) + "\ncase_1\tp1\n")
-    with pytest.raises(BadInputError, match="line 2.*number of cells"):
+    path.write_text("\t".join(ROW) + "\n")
+    with pytest.raises(BadInputError, match="empty_table"):
         read_pairs(path)
 
 
@@ -125,8 +124,3 @@ def test_blank_lines_count(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("\ncase_1", "\n\ncase_1"))
     with pytest.raises(BadInputError, match="line 4, column case"):
         read_pairs(path)
-
-
-def _header_only(path: Path) -> Path:
-    path.write_text("\t".join(ROW) + "\n", encoding="utf-8")
-    return path
