@@ -57,7 +57,8 @@ def test_cases_are_dropped_with_the_first_reason(score: Score) -> None:
         "c": "discarded in second",
         "d": "no such case in second",
         "e": "circular landmarks of divroc in second",
-        "f": "broken evaluation of divroc in second ('fixed_x')",
+        "f": "broken evaluation of divroc in second (fixed_x, fixed_y, fixed_z, moving_x, moving_y, moving_z, "
+        "tre_before_mm: columns are missing)",
         "g": "no such case in first",
     }
     assert reasons({"x": "late", "y": "early", "z": "late"}) == ["2 late", "1 early"]
