@@ -1,8 +1,7 @@
-"""Lung lobes of a DICOM segmentation (SEG) as one mask, placed by the frames' own positions.
+"""Read the lung lobes of a DICOM segmentation (SEG) as one mask, placed by its frames' positions.
 
-Written for the segmentations that the Imaging Data Commons holds of NLST (TotalSegmentator, about
-a hundred structures in one file), read by the standard (PS3.3, A.51 and C.8.20): only frames of
-lobes are unpacked.
+Written for the segmentations of NLST in the Imaging Data Commons (TotalSegmentator, about a hundred
+structures in one file); follows PS3.3, A.51 and C.8.20. Only frames of lobes are unpacked.
 """
 
 import os
@@ -21,14 +20,15 @@ from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.files import require_file
 from lcsd.io.images import Image
+from lcsd.scans.convert import COSINE_TOLERANCE
 from lcsd.scans.dicom import READ_ERRORS, dicom_files, quiet_pydicom, raise_if_system, truncated
+from lcsd.scans.slices import refused, stack_grid, unsupported_syntax
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 
 NATIVE_SYNTAXES = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"})
-"""Implicit and explicit little endian and deflated: bits lie in the file as the standard packs
-them; no compression of single bits is in use."""
+"""Implicit and explicit little endian, and deflated. Nobody compresses single bits otherwise."""
 
 LOBE_CODES = frozenset(
     {
@@ -49,25 +49,23 @@ LOBE_CODES = frozenset(
 LABEL_NEEDS = frozenset({"lung", "lobe"})
 LABEL_LEVELS = frozenset({"upper", "middle", "lower"})
 LABEL_MAY = LABEL_NEEDS | LABEL_LEVELS | {"left", "right", "of", "the", "structure"}
-"""A label names a lobe if it has these words and no others, so that no lesion in a lobe does."""
+"""A label names a lobe if it has these words and no others; a lesion in a lobe has others."""
 
 PLACE_TOLERANCE_MM = 0.1
-"""A frame lies within this of a regular stack, as slices of a scan do."""
+"""Largest distance of a frame from a regular stack."""
 
 SAME_HEIGHT_MM = 1e-3
-"""Frames of several segments on one slice print the same position."""
-
-COSINE_TOLERANCE = 1e-4
+"""Frames closer than this are on the same slice, of several segments."""
 
 
 @dataclass(frozen=True)
 class Lobes:
-    """The lobes found.
+    """The lobes of a segmentation.
 
     Parameters
     ----------
     mask
-        Their union, bool, on the segmentation's own lattice, from its first to its last slice.
+        Their union, bool, on the segmentation's own grid, from its first to its last slice.
     count
         Segments that are lobes and have voxels.
     """
@@ -78,7 +76,7 @@ class Lobes:
 
 @dataclass(frozen=True)
 class _Frame:
-    """Where a frame lies (LPS mm), and how: (orientation, row and column distance)."""
+    """One frame: position (LPS mm), and pose (orientation, distance of rows and of columns)."""
 
     index: int
     segment: int
@@ -87,7 +85,7 @@ class _Frame:
 
 
 def read_lobes(source: Path, *, series_uid: str | None = None) -> Lobes:
-    """Return the union of the lung lobes in a DICOM SEG, given as a file or a folder with one.
+    """Return the union of the lung lobes in a DICOM SEG: a file, or a folder with one such file.
 
     Parameters
     ----------
@@ -123,7 +121,7 @@ def _lobes(path: Path, series_uid: str | None) -> Lobes:
             field="SegmentedPropertyTypeCodeSequence, SegmentLabel",
             expected="codes or labels of lobes, such as lung_upper_lobe_left",
             found=f"{segments} other segments",
-            remedy="give the segmentation that holds the lobes, or a NIfTI mask",
+            remedy="give the segmentation with the lobes, or a NIfTI mask",
         )
     return _union(data, frames, lobes, path)
 
@@ -153,7 +151,7 @@ def _read(path: Path) -> Any:
         bits = int(data.get("BitsAllocated") or 0)
     except READ_ERRORS as error:
         if isinstance(error, InvalidDicomError):
-            raise _not_seg(path, "no DICOM file") from error
+            raise _not_seg(path, "not a DICOM file") from error
         raise_if_system(error)
         raise truncated(path, "a header that cannot be read") from error
     if kind not in (SEGMENTATION, LABEL_MAP):
@@ -169,15 +167,7 @@ def _read(path: Path) -> Any:
             remedy="threshold it and save it as BINARY or as a NIfTI mask",
         )
     if syntax is None or str(syntax) not in NATIVE_SYNTAXES:
-        raise BadInputError(
-            "the segmentation is compressed in a way that is not supported",
-            code="unsupported_transfer_syntax",
-            file=path,
-            field="TransferSyntaxUID",
-            expected="uncompressed or deflated",
-            found=getattr(syntax, "name", None) or "none",
-            remedy="convert it, for example with gdcmconv --raw",
-        )
+        raise unsupported_syntax(path, syntax, expected="uncompressed or deflated")
     return data
 
 
@@ -206,7 +196,7 @@ def _is_lobe(segment: Any) -> bool:
 
 
 def _frames(data: Any, path: Path) -> list[_Frame]:
-    """Return all frames; what is not said of a frame is said of all of them."""
+    """Return all frames; attributes that a frame lacks are shared by all frames."""
     shared = next(iter(data.get("SharedFunctionalGroupsSequence", [])), pydicom.Dataset())
     frames = []
     for index, own in enumerate(data.PerFrameFunctionalGroupsSequence):
@@ -233,11 +223,11 @@ def _floats(values: Iterable[Any]) -> NDArray[np.float64]:
 
 
 def _union(data: Any, frames: list[_Frame], lobes: set[int], path: Path) -> Lobes:
-    """Return the lobes' frames, put together slice by slice."""
+    """Return the union of the lobes' frames."""
     used = [frame for frame in frames if frame.segment in lobes]
     if not used:
         raise _empty(path)
-    grid, index = _lattice(data, frames, used, path)
+    grid, index = _grid_of(data, frames, used, path)
     rows, columns = grid.size[1], grid.size[0]
     packed = np.frombuffer(data.get("PixelData") or b"", dtype=np.uint8)
     if packed.size * 8 < len(frames) * rows * columns:
@@ -264,10 +254,10 @@ def _unpacked(packed: NDArray[np.uint8], start: int, count: int) -> NDArray[np.b
     return bits[start % 8 : start % 8 + count].view(np.bool_)
 
 
-def _lattice(data: Any, frames: list[_Frame], used: list[_Frame], path: Path) -> tuple[Grid, NDArray[np.int64]]:
-    """Return the lattice of the used frames and the slice of each, or refuse a crooked stack.
+def _grid_of(data: Any, frames: list[_Frame], used: list[_Frame], path: Path) -> tuple[Grid, NDArray[np.int64]]:
+    """Return the grid of the used frames and the slice of each, or refuse an irregular stack.
 
-    The step is the smallest between any two frames: those of other structures count too.
+    The step is the smallest between any two frames, also those of other structures.
     """
     pose = used[0].pose
     row, column = pose[:3], pose[3:6]
@@ -287,23 +277,24 @@ def _lattice(data: Any, frames: list[_Frame], used: list[_Frame], path: Path) ->
     lowest, highest = int(heights.argmin()), int(heights.argmax())
     count = round((heights[highest] - heights[lowest]) / step)
     if count:
-        # Printed positions are rounded; over the whole stack the step is known better.
+        # Positions in the header are rounded; over the whole stack the step is more exact.
         step = float(heights[highest] - heights[lowest]) / count
     index = np.rint((heights - heights[lowest]) / step).astype(np.int64)
     places = positions[lowest] + index[:, None] * step * normal
     if np.linalg.norm(places - positions, axis=1).max() > PLACE_TOLERANCE_MM:
         raise _crooked(path, f"one regular stack within {PLACE_TOLERANCE_MM} mm")
-    first = positions[lowest]
-    return Grid(
-        size=(int(data.Columns), int(data.Rows), int(index.max()) + 1),
-        spacing=(float(pose[7]), float(pose[6]), step),
-        origin=(float(first[0]), float(first[1]), float(first[2])),
-        direction=tuple(float(v) for v in np.stack([row, column, normal], axis=1).ravel()),
-    ), index
+    grid = stack_grid(
+        (int(data.Columns), int(data.Rows), int(index.max()) + 1),
+        pixel_spacing=pose[6:].tolist(),
+        step=step,
+        first=positions[lowest],
+        axes=(row, column, normal),
+    )
+    return grid, index
 
 
 def _thickness(data: Any, path: Path) -> float:
-    """Return the slice thickness, which is the step's stand-in if all frames lie on one slice."""
+    """Return the slice thickness, used as the step if all frames are on one slice."""
     try:
         measures = data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
         thickness = float(measures.get("SpacingBetweenSlices") or measures.SliceThickness)
@@ -313,10 +304,10 @@ def _thickness(data: Any, path: Path) -> float:
 
 
 def _not_seg(path: Path, found: str) -> BadInputError:
-    return BadInputError(
+    return refused(
+        path,
         "not a DICOM segmentation",
         code="not_seg",
-        file=path,
         field="SOPClassUID",
         expected="segmentation storage",
         found=found,
@@ -325,10 +316,10 @@ def _not_seg(path: Path, found: str) -> BadInputError:
 
 
 def _crooked(path: Path, expected: str) -> BadInputError:
-    return BadInputError(
-        "the segmentation's frames do not form a volume",
+    return refused(
+        path,
+        "the frames of the segmentation do not form a volume",
         code="bad_geometry",
-        file=path,
         field="PerFrameFunctionalGroupsSequence",
         expected=expected,
         found="others",
@@ -343,5 +334,5 @@ def _empty(path: Path) -> BadInputError:
         file=path,
         expected="at least one voxel",
         found="0 voxels",
-        remedy="check the segmentation that made it",
+        remedy="check the segmentation",
     )

@@ -1,4 +1,4 @@
-"""Lung masks of other origin, put on a scan's grid."""
+"""Put a lung mask of the user on the grid of its scan."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from lcsd.lungs.dicom_seg import read_lobes
 
 @dataclass(frozen=True)
 class GivenMask:
-    """A lung mask on a scan's grid, and of how many lobes it was put together, if of lobes."""
+    """A lung mask on a scan's grid, and the number of lobes that it was made from, or None."""
 
     mask: Image
     lobes: int | None
@@ -32,19 +32,19 @@ def given_mask(path: Path, scan: Grid, *, series_uid: str | None = None) -> Give
     Raises
     ------
     BadInputError
-        Unreadable or empty mask, one of which less than half lies inside the scan, a SEG without
-        lobes or of another series, or a series asked of a NIfTI mask (``bad_usage``).
+        The mask is unreadable or empty, less than half of it is inside the scan, a SEG has no lobes
+        or belongs to another series, or ``series_uid`` is given for a NIfTI mask (``bad_usage``).
     """
     if not is_nifti(path):
         found = read_lobes(path, series_uid=series_uid)
         return GivenMask(placed_mask(found.mask, scan, file=path), found.count)
     if series_uid is not None:
         raise BadInputError(
-            "only a DICOM SEG says which series it was made from",
+            "only a DICOM SEG names the series it was made from",
             code="bad_usage",
             file=path,
             field="series_uid",
-            remedy="give a DICOM SEG, or leave the series out",
+            remedy="give a DICOM SEG, or omit the series",
         )
     return GivenMask(placed_mask(read_mask(path), scan, file=path), None)
 
@@ -52,7 +52,7 @@ def given_mask(path: Path, scan: Grid, *, series_uid: str | None = None) -> Give
 def placed_mask(mask: Image, scan: Grid, *, file: Path) -> Image:
     """Return a mask on the scan's grid, by world position.
 
-    A mask on another grid is resampled by nearest neighbour, if it lies where the scan lies.
+    A mask on another grid is resampled by nearest neighbour, if it overlaps the scan.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def placed_mask(mask: Image, scan: Grid, *, file: Path) -> Image:
     Raises
     ------
     BadInputError
-        If less than half of the mask lies inside the scan (``mask_elsewhere``).
+        If less than half of the mask is inside the scan (``mask_elsewhere``).
     """
     if mask.grid.same_as(scan):
         return mask
@@ -76,18 +76,18 @@ def placed_mask(mask: Image, scan: Grid, *, file: Path) -> Image:
         inside = float(moved.array.sum() / mask.array.sum())
     if inside < 0.5 or not moved.array.any():
         raise BadInputError(
-            "the mask does not lie on the scan",
+            "the mask is not where the scan is",
             code="mask_elsewhere",
             file=file,
             expected="its voxels inside the scan",
             found=f"{inside:.0%} of them",
-            remedy="check that it belongs to this scan and keeps the scan's geometry",
+            remedy="check that the mask belongs to this scan and has its geometry",
         )
     return moved
 
 
 def _pasted(mask: Image, scan: Grid) -> Image | None:
-    """Return a mask whose voxels are some of the scan's, without resampling; None if not."""
+    """Return the mask without resampling if its voxels are voxels of the scan, else None."""
     first = np.rint(scan.world_to_voxel(np.asarray(mask.grid.origin))).astype(int)
     size = np.asarray(mask.grid.size)
     x, y, z = (float(v) for v in scan.voxel_to_world(first.astype(np.float64)))
@@ -104,7 +104,7 @@ def _pasted(mask: Image, scan: Grid) -> Image | None:
 
 
 def _share_inside(mask: Image, scan: Grid) -> float:
-    """Return the share of a mask's voxels that lie in a voxel of the scan, slice by slice."""
+    """Return the share of a mask's voxels whose centre is inside the scan, slice by slice."""
     total = inside = 0
     for k, plane in enumerate(mask.array):
         y, x = np.nonzero(plane)

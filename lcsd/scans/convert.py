@@ -1,7 +1,7 @@
-"""One scan, DICOM series or NIfTI, to one volume in HU, or the reason why not.
+"""Convert a DICOM series or a NIfTI file to one volume in HU, or give the reason why not.
 
-Slices are placed by their own header (ImagePositionPatient), not by ITK's series geometry, which
-takes the spacing from the first and last slice, so that a gap would stretch the volume.
+Each slice is placed by its own header (ImagePositionPatient). ITK would take the spacing from the
+first and last slice, so a gap would stretch the volume.
 """
 
 import os
@@ -21,7 +21,7 @@ from lcsd.io.images import Image, is_nifti, read_image
 from lcsd.io.itk import itk_path, warnings_of_itk
 from lcsd.scans.dicom import Series, read_folder, truncated
 from lcsd.scans.headers import technical_fields
-from lcsd.scans.slices import Slice, check_shared, read_slice
+from lcsd.scans.slices import Slice, check_shared, read_slice, refused, stack_grid
 from lcsd.settings.convert import ConvertSettings
 
 HU_LOWEST = -1024
@@ -36,8 +36,8 @@ COSINE_TOLERANCE = 1e-4
 """Direction cosines of one series agree to this: headers print them with six decimals."""
 
 AXES_TOLERANCE = 2e-4
-"""Row and column are orthogonal unit vectors to this: four decimals give 1e-4. Over half a metre
-it is 0.05 mm, below what sform and qform of the written file may differ by."""
+"""Row and column are orthogonal unit vectors within this: four decimals give 1e-4. Over half a metre
+that is 0.05 mm, less than sform and qform of the written file may differ."""
 
 PIXEL_TOLERANCE_MM = 1e-4
 """Pixel spacings of one series agree to this."""
@@ -56,9 +56,9 @@ class Scan:
     header
         Allow-listed technical fields of the DICOM header; none for NIfTI.
     skipped
-        Counts of files in the DICOM folder that are no part of the scan.
+        Counts of files in the DICOM folder that do not belong to the scan.
     misplaced_mm
-        Largest distance of a slice's own position from its place in the volume; 0 for NIfTI.
+        Largest distance between a slice's own position and its place in the volume; 0 for NIfTI.
     """
 
     image: Image
@@ -94,7 +94,7 @@ def read_scan(source: Path, settings: ConvertSettings | None = None) -> Scan:
             remedy="give one of them",
         )
     image = read_image(source)
-    # NIfTI does not say which axis is the slices'; the shortest one is.
+    # NIfTI does not say along which axis slices were taken; assume the shortest.
     _check_slices(min(image.grid.size), settings.min_slices, source)
     volume = _in_hu(image.array, image.grid.shape, settings.min_air_fraction, source)
     return Scan(Image(volume, image.grid), None)
@@ -161,12 +161,12 @@ def _stack(series: Series, settings: ConvertSettings) -> Scan:
     positions = np.array([part.position for part in slices])
     step = _check_steps(positions @ normal, slices, settings)
     _check_tilt(positions, normal, slices[0], settings)
-    grid = Grid(
-        size=(first.columns, first.rows, len(slices)),
-        # PixelSpacing is (between rows, between columns): the second belongs to x.
-        spacing=(first.pixel_spacing[1], first.pixel_spacing[0], step),
-        origin=(float(positions[0, 0]), float(positions[0, 1]), float(positions[0, 2])),
-        direction=tuple(float(v) for v in np.stack([row, column, normal], axis=1).ravel()),
+    grid = stack_grid(
+        (first.columns, first.rows, len(slices)),
+        pixel_spacing=first.pixel_spacing,
+        step=step,
+        first=positions[0],
+        axes=(row, column, normal),
     )
     misplaced = _check_places(positions, grid, slices, settings)
     return Scan(
@@ -181,49 +181,43 @@ def _stack(series: Series, settings: ConvertSettings) -> Scan:
 def _check_axes(row: NDArray[np.float64], column: NDArray[np.float64], part: Slice) -> None:
     product = np.array([row @ row - 1, column @ column - 1, row @ column])
     if not np.abs(product).max() <= AXES_TOLERANCE:
-        raise BadInputError(
+        raise refused(
+            part.path,
             "row and column directions are not orthogonal unit vectors",
             code="bad_geometry",
-            file=part.path,
             field="ImageOrientationPatient",
             expected="two orthogonal unit vectors",
             found=part.orientation.round(5).tolist(),
-            remedy="export the series again",
         )
 
 
 def _check_alike(first: Slice, part: Slice) -> None:
-    """Refuse slices that cannot lie in one regular volume."""
+    """Refuse slices that cannot form one regular volume."""
+
+    def mixed(what: str, *, code: str, field: str, expected: object, found: object) -> BadInputError:
+        remedy = "give one series of one reconstruction"
+        return refused(
+            part.path, f"slices differ in {what}", code=code, field=field, expected=expected, found=found, remedy=remedy
+        )
+
     size, other = (first.columns, first.rows), (part.columns, part.rows)
     if size != other:
-        raise BadInputError(
-            "slices differ in matrix size",
-            code="mixed_size",
-            file=part.path,
-            field="Columns, Rows",
-            expected=size,
-            found=other,
-            remedy="give one series of one reconstruction",
-        )
+        raise mixed("matrix size", code="mixed_size", field="Columns, Rows", expected=size, found=other)
     if np.abs(first.orientation - part.orientation).max() > COSINE_TOLERANCE:
-        raise BadInputError(
-            "slices differ in orientation",
+        raise mixed(
+            "orientation",
             code="mixed_orientation",
-            file=part.path,
             field="ImageOrientationPatient",
             expected=first.orientation.tolist(),
             found=part.orientation.tolist(),
-            remedy="give one series of one reconstruction",
         )
     if np.abs(np.subtract(first.pixel_spacing, part.pixel_spacing)).max() > PIXEL_TOLERANCE_MM:
-        raise BadInputError(
-            "slices differ in pixel spacing",
+        raise mixed(
+            "pixel spacing",
             code="mixed_spacing",
-            file=part.path,
             field="PixelSpacing",
             expected=first.pixel_spacing,
             found=part.pixel_spacing,
-            remedy="give one series of one reconstruction",
         )
 
 
@@ -235,13 +229,13 @@ def _check_steps(heights: NDArray[np.float64], slices: Sequence[Slice], settings
     twin = int(np.argmin(steps))
     if steps[twin] <= tolerance:
         raise BadInputError(
-            "two slices lie at the same place",
+            "two slices have the same position",
             code="duplicate_slices",
             file=slices[twin + 1].path,
             field="ImagePositionPatient",
             expected=f"a step of {usual:.4g} mm",
             found=f"{steps[twin]:.4g} mm",
-            remedy=f"remove one of it and {slices[twin].path.name}, or name one series",
+            remedy=f"remove this file or {slices[twin].path.name}, or choose one series",
         )
     worst = int(np.argmax(np.abs(steps - usual)))
     if abs(steps[worst] - usual) <= tolerance:
@@ -262,7 +256,7 @@ def _check_steps(heights: NDArray[np.float64], slices: Sequence[Slice], settings
 def _check_tilt(
     positions: NDArray[np.float64], normal: NDArray[np.float64], first: Slice, settings: ConvertSettings
 ) -> None:
-    """Refuse a stack that is sheared against its slices, or a header that says so."""
+    """Refuse slices that are tilted against the axis of the stack, by position or by header."""
     along = positions[-1] - positions[0]
     height = float(along @ normal)
     sheared = float(np.degrees(np.arctan2(np.linalg.norm(along - height * normal), height)))
@@ -282,9 +276,9 @@ def _check_tilt(
 def _check_places(
     positions: NDArray[np.float64], grid: Grid, slices: Sequence[Slice], settings: ConvertSettings
 ) -> float:
-    """Return how far, in mm, slices lie from their place in the volume; refuse more than a little.
+    """Return the largest distance of a slice from its place in the volume, mm; refuse large ones.
 
-    Small steps in one sense add up along the stack, and slices may be shifted within their plane.
+    Small errors of the steps add up along the stack, and slices may be shifted within their plane.
     """
     index = np.zeros_like(positions)
     index[:, 2] = np.arange(len(positions))
@@ -292,11 +286,11 @@ def _check_places(
     worst = int(apart.argmax())
     if apart[worst] > settings.spacing_tolerance_mm:
         raise BadInputError(
-            "slices do not lie on one straight, regular stack",
+            "slices do not form a straight, regular stack",
             code="shifted_slices",
             file=slices[worst].path,
             field="ImagePositionPatient",
-            expected=f"at most {settings.spacing_tolerance_mm:g} mm from its place",
+            expected=f"at most {settings.spacing_tolerance_mm:g} mm from the regular position",
             found=f"{apart[worst]:.4g} mm",
             remedy="resample the scan to a regular grid first",
         )
@@ -311,10 +305,10 @@ def _planes(slices: Sequence[Slice]) -> Iterator[NDArray[np.float32]]:
     for part in slices:
         reader.SetFileName(itk_path(part.path))
         try:
-            with warnings_of_itk():  # about private tags; what matters is gated here
+            with warnings_of_itk():  # about private tags; the gates check what matters
                 plane = sitk.GetArrayFromImage(reader.Execute())
             yield plane.reshape(part.rows, part.columns)
         except (RuntimeError, ValueError) as error:
-            # ITK says of a disk that fails and of a damaged file the same; opening tells.
+            # ITK reports a failing disk and a damaged file alike; reading the file tells them apart.
             part.path.read_bytes()
             raise truncated(part.path, "its pixels cannot be decoded") from error

@@ -1,6 +1,6 @@
-"""The DICOM files of a folder, sorted into series.
+"""Sort the DICOM files of a folder into series.
 
-Headers are read without their pixels, and of a header only the elements that are used.
+Headers are read without pixels, and only the elements that are used.
 """
 
 import contextlib
@@ -31,39 +31,23 @@ PIXELS = "PixelData"
 
 READ_ELEMENTS = tuple(
     dict.fromkeys(
-        (
-            "SOPClassUID",
-            "StudyInstanceUID",
-            "SeriesInstanceUID",
-            "FrameOfReferenceUID",
-            "ImageType",
-            "NumberOfFrames",
-            "LossyImageCompression",
-            "SamplesPerPixel",
-            "PhotometricInterpretation",
-            "Rows",
-            "Columns",
-            "PixelSpacing",
-            "ImageOrientationPatient",
-            "ImagePositionPatient",
-            "BitsAllocated",
-            "HighBit",
-            "PixelRepresentation",
-            "RescaleSlope",
-            "RescaleIntercept",
-            PIXELS,
+        [
+            *("SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "ImageType"),
+            *("NumberOfFrames", "LossyImageCompression", "SamplesPerPixel", "PhotometricInterpretation"),
+            *("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient"),
+            *("BitsAllocated", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept", PIXELS),
             *PATIENT_FIELDS,
             *(field.attribute for field in FIELDS),
-        )
+        ]
     )
 )
-"""Elements that are read at all."""
+"""The only elements that are read."""
 
 READ_TAGS = tuple(tag for name in READ_ELEMENTS if (tag := tag_for_keyword(name)) is not None)
 PIXELS_TAG = 0x7FE00010
 
 DEFER_BYTES = 1024
-"""Longer values (the pixels) are skipped; their place and length are kept."""
+"""Longer values (the pixels) are skipped; their offset and length are kept."""
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
@@ -74,7 +58,7 @@ PREAMBLE_BYTES = 128
 MAGIC = b"DICM"
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-"""A file of such a name that is no DICOM is a damaged slice, not a note."""
+"""A file with such a name that is not DICOM is a damaged slice, not a note."""
 
 LONGEST_FIRST_VALUE = 4096
 """A file without preamble begins with a group length, a class or a character set: all short."""
@@ -102,15 +86,15 @@ READ_ERRORS = (
 
 
 def raise_if_system(error: Exception) -> None:
-    """Raise an error of the disk again: it says nothing about the file. pydicom's have no errno."""
+    """Raise an error of the disk again: the file may be fine. Errors of pydicom have no errno."""
     if isinstance(error, OSError) and error.errno is not None:
         raise error
 
 
 class SeriesChoiceError(BadInputError):
-    """The series to read is not clear; ``choices`` has a line for each, UIDs included.
+    """It is not clear which series to read; ``choices`` has a line for each, with its UID.
 
-    A UID leads to the patient in a public index, so it stays out of the message, which is stored.
+    A public index leads from a UID to the patient, so the message, which is stored, has none.
     """
 
     choices: tuple[str, ...] = ()
@@ -123,9 +107,9 @@ class Header:
     Parameters
     ----------
     values
-        Texts of each of :data:`READ_ELEMENTS` that is present; None if they cannot be read.
+        Texts of each element of :data:`READ_ELEMENTS` that is present; None if unreadable.
     syntax
-        Transfer syntax UID; None if the file does not say (then pixels are not compressed).
+        Transfer syntax UID; None if the file has none (then pixels are not compressed).
     pixel_bytes
         Length of the pixel data, 0 without pixels; -1 if compressed in fragments.
     """
@@ -136,17 +120,17 @@ class Header:
     pixel_bytes: int
 
     def texts(self, name: str) -> list[str]:
-        """Return the values of an element in capitals; none if it is absent or broken."""
+        """Return the values of an element in capitals; none if it is missing or broken."""
         return [text.upper() for text in self.values.get(name) or ()]
 
     def text(self, name: str) -> str:
-        """Return the first value of an element in capitals; empty if it is absent or broken."""
+        """Return the first value of an element in capitals; empty if it is missing or broken."""
         return next(iter(self.texts(name)), "")
 
 
 @dataclass(frozen=True)
 class Series:
-    """The images of one CT series, unordered, and what else the folder held.
+    """The images of one CT series, unordered, and counts of the folder's other files.
 
     Parameters
     ----------
@@ -162,10 +146,10 @@ class Series:
 
 
 def read_folder(folder: Path, *, series_uid: str | None, min_slices: int) -> Series:
-    """Return the CT series of a folder and its subfolders, links followed.
+    """Return the CT series of a folder and its subfolders; links are followed.
 
-    Files that are not DICOM, localizers and other modalities are left out and counted. Of several
-    series, those below ``min_slices`` are left out too (dose reports, single images).
+    Files that are not DICOM, localizers and other modalities are skipped and counted. Of several
+    series, those with fewer than ``min_slices`` images are skipped (dose reports, single images).
 
     Raises
     ------
@@ -181,7 +165,7 @@ def read_folder(folder: Path, *, series_uid: str | None, min_slices: int) -> Ser
             skipped["other_files"] += 1
         elif not _is_ct(header):
             skipped["other_dicom"] += 1
-        elif _is_localizer(header):
+        elif "LOCALIZER" in header.texts("ImageType"):
             skipped["localizers"] += 1
         else:
             if header.pixel_bytes == 0:
@@ -193,7 +177,7 @@ def read_folder(folder: Path, *, series_uid: str | None, min_slices: int) -> Ser
             code="no_dicom",
             file=folder,
             found=f"{len(files)} other files",
-            remedy="give the folder that holds the series",
+            remedy="give the folder of the series",
         )
     _check_uids(groups)
     uid = _choose(groups, folder, series_uid=series_uid, min_slices=min_slices)
@@ -202,7 +186,7 @@ def read_folder(folder: Path, *, series_uid: str | None, min_slices: int) -> Ser
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return all regular files beneath a folder, each real folder once, so that links may loop."""
+    """Return all regular files below a folder; each real folder is read once, even if links loop."""
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
     for root, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
@@ -216,16 +200,16 @@ def _files(folder: Path) -> list[Path]:
     for path in found:
         if not path.exists():
             raise BadInputError(
-                "a link leads nowhere",
+                "the target of the link is missing",
                 code="broken_link",
                 file=path,
-                remedy="fetch the file that it names, or remove the link",
+                remedy="fetch the file that the link names, or remove the link",
             )
     return sorted(path for path in found if path.is_file())
 
 
 def dicom_files(folder: Path) -> list[tuple[Path, str]]:
-    """Return the DICOM files beneath a folder with the SOP class UID of each."""
+    """Return the DICOM files below a folder with the SOP class UID of each."""
     headers = [read_header(path) for path in _files(folder) if not _is_hidden(path)]
     return [(h.path, h.text("SOPClassUID")) for h in headers if h is not None]
 
@@ -239,7 +223,7 @@ def _is_hidden(path: Path) -> bool:
 
 
 def read_header(path: Path) -> Header | None:
-    """Return the header of a DICOM file, with or without preamble; None if it is something else.
+    """Return the header of a DICOM file, with or without preamble; None for other files.
 
     Raises
     ------
@@ -254,7 +238,7 @@ def read_header(path: Path) -> Header | None:
     bare = start[PREAMBLE_BYTES:] != MAGIC
     if bare and not _starts_data_set(start):
         if start.startswith(MAGIC) or path.suffix.lower() in DICOM_SUFFIXES:
-            raise truncated(path, "its beginning is not that of a DICOM file")
+            raise truncated(path, "it does not begin like a DICOM file")
         return None
     try:
         with quiet_pydicom(), path.open("rb") as handle:
@@ -270,14 +254,14 @@ def read_header(path: Path) -> Header | None:
     if "SOPClassUID" not in values and "Modality" not in values:
         if bare:
             return None
-        raise truncated(path, "a header that ends at its beginning")
+        raise truncated(path, "the header ends after its beginning")
     length = 0 if pixels is None else _length(pixels, path, size, deflated=syntax == DEFLATED)
     return Header(path, values, syntax, length)
 
 
 @contextlib.contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom from printing values that break the standard: they may name the patient."""
+    """Keep pydicom from printing invalid values: they may contain the patient's name."""
     logger = logging.getLogger("pydicom")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -303,9 +287,9 @@ def _texts(data: Any, name: str) -> tuple[str, ...] | None:
 
 
 def _past_pixels() -> Callable[[BaseTag, str | None, int], bool]:
-    """Return what tells the reader to stop: behind the pixels, or where tags do not ascend.
+    """Return a function that stops the reader after the pixels, or where tags do not ascend.
 
-    A file padded with gigabytes of zeros would be read element by element.
+    Otherwise a file padded with gigabytes of zeros would be read element by element.
     """
     last = -1
 
@@ -341,32 +325,32 @@ def _starts_data_set(start: bytes) -> bool:
 def truncated(path: Path, found: str) -> BadInputError:
     """Return the error of a damaged file."""
     return BadInputError(
-        "not a whole DICOM file", code="truncated_file", file=path, found=found, remedy="fetch the file again"
+        "the DICOM file is incomplete or damaged",
+        code="truncated_file",
+        file=path,
+        found=found,
+        remedy="fetch the file again",
     )
 
 
 def _is_ct(header: Header) -> bool:
-    """Return whether it is a CT image; a report or raw data of a CT is not."""
+    """Return whether a file is a CT image, not a report or raw data of a CT."""
     if header.text("Modality") not in ("", "CT"):
         return False
     return header.text("SOPClassUID") in (CT_IMAGE, *ENHANCED_CT) or "Rows" in header.values
 
 
-def _is_localizer(header: Header) -> bool:
-    return "LOCALIZER" in header.texts("ImageType")
-
-
 def _check_uids(groups: Mapping[str, list[Header]]) -> None:
-    """Refuse images without a series among others; de-identified ones all lack it."""
+    """Refuse images without a series UID among others with one; de-identified scans have none at all."""
     if "" in groups and len(groups) > 1:
         raise BadInputError(
-            "the image does not say which series it belongs to",
+            "the image has no series UID",
             code="no_series_uid",
             file=groups[""][0].path,
             field="SeriesInstanceUID",
-            expected="a UID, as in other files of the folder",
+            expected="a UID, like other files of the folder",
             found="none",
-            remedy="export the series again, or give its own folder",
+            remedy="export the series again, or put it in a separate folder",
         )
 
 
@@ -379,14 +363,14 @@ def _choose(groups: Mapping[str, list[Header]], folder: Path, *, series_uid: str
             file=folder,
             expected="axial CT",
             found="only localizers or other modalities",
-            remedy="give the folder that holds the series",
+            remedy="give the folder of the series",
         )
     counts = ", ".join(str(len(images)) for _, images in sorted(groups.items()))
     if series_uid is not None:
         if series_uid not in groups:
             raise _unclear("the series is not in the folder", groups, folder, code="no_series", found=counts)
         return series_uid
-    # A folder with short series only is judged by the number of slices later, with its count.
+    # If all series are short, the gate on the number of slices reports the count later.
     long = [uid for uid, images in groups.items() if len(images) >= min_slices]
     candidates = long or list(groups)
     if len(candidates) > 1:
@@ -404,7 +388,7 @@ def _unclear(
         field="series_uid",
         expected="one CT series",
         found=f"series of {found} images",
-        remedy="give the series' own folder (lcsd convert: or name it by --set series_uid=UID)",
+        remedy="give the folder of one series (with lcsd convert, or choose one by --set series_uid=UID)",
     )
     error.choices = tuple(
         f"series {uid}: {len(images)} images, "

@@ -1,8 +1,8 @@
-"""What of a DICOM header may leave the conversion: an allow-list of technical fields.
+"""Allow-list of the technical fields of a DICOM header that may be written to outputs.
 
-Everything that is not listed here stays behind. None of the listed attributes is in the table of
-attributes to remove, replace or clean (DICOM PS3.15, table E.1-1); those that hold words are
-limited in length and characters all the same, because nothing stops a site from typing a name.
+No other field is written. None of the listed attributes is in the table of attributes to remove,
+replace or clean (DICOM PS3.15, table E.1-1). Fields with words are limited in length and characters
+nevertheless, because a site can type a name into any of them.
 """
 
 import math
@@ -14,16 +14,15 @@ POSITIONS = frozenset({"HFS", "HFP", "HFDR", "HFDL", "FFS", "FFP", "FFDR", "FFDL
 """Defined terms of PatientPosition for CT (DICOM PS3.3, C.7.3.1.1.2)."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/+-]{0,31}")
-"""A maker, model or kernel; the caret and comma of a person's name are no part of it."""
+"""A maker, model or kernel; the caret and comma of a person's name are not allowed."""
 
 LONG_NUMBER = re.compile(r"\d{5}")
-"""As many digits make a date, a record number or a serial number; models have fewer."""
+"""So many digits may be a date, a record number or a serial number; models have fewer."""
 
 SHORTEST_WORD = 3
-"""Shorter parts of a patient's name or number would be found in any text."""
+"""Shorter parts of a patient's name or number occur in any text."""
 
 PATIENT_FIELDS = ("PatientName", "PatientID")
-
 
 Values = Mapping[str, tuple[str, ...] | None]
 """Texts of elements by keyword; None if they cannot be read."""
@@ -71,7 +70,7 @@ FIELDS = (
     Field("SpiralPitchFactor", "spiral_pitch_factor"),
     Field("BitsStored", "bits_stored"),
 )
-"""The allow-list. No dates, no UIDs, nothing of the patient, the site or the device's identity."""
+"""The allow-list: no dates, no UIDs, nothing about the patient, the site or the device's identity."""
 
 
 def technical_fields(headers: Sequence[Values]) -> dict[str, object]:
@@ -86,7 +85,7 @@ def technical_fields(headers: Sequence[Values]) -> dict[str, object]:
     -------
     dict
         A value per key of :data:`FIELDS`, absent ones left out; ``varying`` and ``withheld`` name
-        the keys whose values differ between images, and whose value was not plain enough to keep.
+        the keys whose values differ between images, and those whose value is not allowed.
     """
     patient = _patient_words(headers[0])
     found: dict[str, object] = {}
@@ -107,13 +106,13 @@ def technical_fields(headers: Sequence[Values]) -> dict[str, object]:
 
 
 def plain_name(header: Values, attribute: str) -> str:
-    """Return a maker, model or kernel as it may be shown; empty if absent or not plain."""
+    """Return a maker, model or kernel if it may be shown; empty if missing or not allowed."""
     value = _allowed(Field(attribute, "", is_name=True), _text(header, attribute), _patient_words(header))
     return "" if value is None else str(value)
 
 
 def _text(values: Values, attribute: str) -> str:
-    """Return the value, several joined by a slash; a broken one is as good as absent."""
+    """Return the value, several joined by a slash; a broken one counts as missing."""
     return "/".join(values.get(attribute) or ())
 
 

@@ -1,14 +1,16 @@
-"""The gates on single CT images and on what the images of a series must share."""
+"""Gates on single CT images, and on what the images of a series must share."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
+from lcsd.geometry import Grid
 from lcsd.scans.dicom import CT_IMAGE, ENHANCED_CT, Header, truncated
 from lcsd.settings.convert import ConvertSettings
 
@@ -50,7 +52,7 @@ SHARED = (
     ("FrameOfReferenceUID", "mixed_frame", "frames of reference"),
     ("ConvolutionKernel", "mixed_kernel", "reconstruction kernels"),
 )
-"""Elements that are equal in all images of one series, with the reason code and a word for them."""
+"""Elements that must be equal in all images of a series: name, reason code, word for messages."""
 
 
 @dataclass(frozen=True)
@@ -78,19 +80,75 @@ class Slice:
     gantry_tilt: float
 
 
+def refused(
+    path: Path,
+    what: str,
+    *,
+    code: str,
+    field: str,
+    expected: object,
+    found: object,
+    remedy: str = "export the series again",
+) -> BadInputError:
+    """Return the error of an image whose header or pixels cannot be used."""
+    return BadInputError(what, code=code, file=path, field=field, expected=expected, found=found, remedy=remedy)
+
+
+def unsupported_syntax(path: Path, syntax: Any, *, expected: str) -> BadInputError:
+    """Return the error of pixels in a transfer syntax that cannot be decoded here."""
+    return refused(
+        path,
+        "the compression of the pixels is not supported",
+        code="unsupported_transfer_syntax",
+        field="TransferSyntaxUID",
+        expected=expected,
+        found=getattr(syntax, "name", None) or "none",
+        remedy="convert it, for example with gdcmconv --raw",
+    )
+
+
+def stack_grid(
+    size_xyz: tuple[int, int, int],
+    *,
+    pixel_spacing: Sequence[float],
+    step: float,
+    first: NDArray[np.float64],
+    axes: Sequence[NDArray[np.float64]],
+) -> Grid:
+    """Return the grid of slices in a regular stack.
+
+    Parameters
+    ----------
+    pixel_spacing
+        PixelSpacing, mm: distance of rows (along y), then of columns (along x).
+    step
+        Distance of slices, mm.
+    first
+        Position of the first voxel, LPS mm, shape (3,).
+    axes
+        Unit vectors along a row, along a column, and normal to the slices, LPS.
+    """
+    return Grid(
+        size=size_xyz,
+        spacing=(float(pixel_spacing[1]), float(pixel_spacing[0]), step),
+        origin=(float(first[0]), float(first[1]), float(first[2])),
+        direction=tuple(float(v) for v in np.stack(axes, axis=1).ravel()),
+    )
+
+
 def check_shared(headers: Sequence[Header]) -> None:
     """Refuse images of two patients, studies, frames or kernels under one series UID.
 
-    Values are not told: they may identify the patient.
+    The message holds no values: they may identify the patient.
     """
     for name, code, words in SHARED:
         first = headers[0].texts(name)
         for header in headers[1:]:
             if header.texts(name) != first:
-                raise BadInputError(
+                raise refused(
+                    header.path,
                     f"images of several {words} under one series UID",
                     code=code,
-                    file=header.path,
                     field=name,
                     expected=f"as in {headers[0].path.name}",
                     found="another value",
@@ -99,15 +157,14 @@ def check_shared(headers: Sequence[Header]) -> None:
 
 
 def read_slice(header: Header, settings: ConvertSettings) -> Slice:
-    """Return one image of the series after the gates on it.
+    """Return one image of the series after all gates on it.
 
     Raises
     ------
     BadInputError
-        The image is not an original single-frame CT image in HU, its pixels are absent, lossy or
+        The image is not an original single-frame CT image in HU, its pixels are missing, lossy or
         not decodable here, or its header does not place it.
     """
-    path = header.path
     _check_kind(header, settings)
     _check_syntax(header)
     rows, columns = _integer(header, "Rows"), _integer(header, "Columns")
@@ -115,29 +172,28 @@ def read_slice(header: Header, settings: ConvertSettings) -> Slice:
     _check_rescale(header)
     spacing = _numbers(header, "PixelSpacing", 2)
     if not (spacing > 0).all():
-        raise _bad(path, "PixelSpacing", "two positive lengths", spacing.tolist())
+        raise _bad(header.path, "PixelSpacing", "two positive lengths", spacing.tolist())
     tilt = header.text("GantryDetectorTilt")
     return Slice(
-        path=path,
+        path=header.path,
         rows=rows,
         columns=columns,
         orientation=_numbers(header, "ImageOrientationPatient", 6),
         position=_numbers(header, "ImagePositionPatient", 3),
         pixel_spacing=(float(spacing[0]), float(spacing[1])),
-        gantry_tilt=_finite(tilt, "GantryDetectorTilt", path) if tilt else 0.0,
+        gantry_tilt=_finite(tilt, "GantryDetectorTilt", header.path) if tilt else 0.0,
     )
 
 
 def _check_kind(header: Header, settings: ConvertSettings) -> None:
-    """Refuse all slices in one file, screen captures, and images computed from others."""
-    path = header.path
+    """Refuse multi-frame files, screen captures, and images computed from others."""
     kind = header.text("SOPClassUID")
     frames = header.text("NumberOfFrames") or "1"
     if kind in ENHANCED_CT or frames != "1":
-        raise BadInputError(
+        raise refused(
+            header.path,
             "multi-frame DICOM is not supported",
             code="multiframe",
-            file=path,
             field="NumberOfFrames",
             expected="one slice per file",
             found=f"{frames} frames",
@@ -146,14 +202,14 @@ def _check_kind(header: Header, settings: ConvertSettings) -> None:
     capture = kind not in (CT_IMAGE, "")
     derived = header.texts("ImageType")[:1] == ["DERIVED"]
     if capture or (derived and not settings.accept_derived):
-        raise BadInputError(
+        raise refused(
+            header.path,
             "not an original CT image",
             code="derived_image",
-            file=path,
             field="SOPClassUID" if capture else "ImageType",
             expected="CT image storage, ORIGINAL",
             found="a capture or another kind of image" if capture else "DERIVED",
-            remedy="give the original axial series" + ("" if capture else ", or allow it by --set accept_derived=true"),
+            remedy="give the original axial series" + ("" if capture else ", or --set accept_derived=true"),
         )
 
 
@@ -161,92 +217,65 @@ def _check_syntax(header: Header) -> None:
     """Refuse pixels that are lossy or not decodable here."""
     syntax = header.syntax
     if str(syntax) in LOSSY_SYNTAXES or header.text("LossyImageCompression") == "01":
-        raise BadInputError(
-            "the pixels went through lossy compression",
+        raise refused(
+            header.path,
+            "the pixels were compressed with loss",
             code="lossy_compression",
-            file=header.path,
             field="TransferSyntaxUID, LossyImageCompression",
             expected="lossless",
             found=getattr(syntax, "name", None) or "lossy",
-            remedy="export the series without compression; lost values do not come back",
+            remedy="export the original series without compression",
         )
     unknown = syntax is None and header.pixel_bytes < 0
     if unknown or (syntax is not None and str(syntax) not in READABLE_SYNTAXES):
-        raise BadInputError(
-            "the pixels are compressed in a way that is not supported",
-            code="unsupported_transfer_syntax",
-            file=header.path,
-            field="TransferSyntaxUID",
-            expected="uncompressed or a lossless compression",
-            found=getattr(syntax, "name", None) or "none",
-            remedy="convert the series, for example with gdcmconv --raw",
-        )
+        raise unsupported_syntax(header.path, syntax, expected="uncompressed or a lossless compression")
 
 
 def _check_pixels(header: Header, wanted: int) -> None:
-    """Refuse what is not one grey value of 16 bits per pixel, all of them there."""
-    path = header.path
+    """Refuse pixels that are not one grey value of 16 bits each, or not exactly ``wanted`` bytes."""
     allocated = _integer(header, "BitsAllocated")
     stored = _integer(header, "BitsStored")
-    found = {
+    good = {
         "SamplesPerPixel": _integer(header, "SamplesPerPixel") == 1,
-        # Readers turn the values of MONOCHROME1 around.
+        # Readers invert the values of MONOCHROME1.
         "PhotometricInterpretation": header.text("PhotometricInterpretation") == "MONOCHROME2",
         "BitsAllocated": allocated == BITS_ALLOCATED,
         "BitsStored": FEWEST_BITS <= stored <= allocated,
         "HighBit": _integer(header, "HighBit", least=0) == stored - 1,
         "PixelRepresentation": _integer(header, "PixelRepresentation", least=0) in (0, 1),
     }
-    for name, good in found.items():
-        if not good:
-            raise BadInputError(
-                "pixels are not stored as those of a CT image",
-                code="bad_pixel_format",
-                file=path,
-                field=name,
-                expected="one MONOCHROME2 sample, 16 bits allocated, HighBit = BitsStored - 1",
-                found="another value",
-                remedy="export the series again",
-            )
+    expected, found = "one MONOCHROME2 sample, 16 bits allocated, HighBit = BitsStored - 1", "another value"
+    broken = next((name for name, as_in_ct in good.items() if not as_in_ct), None)
     length = header.pixel_bytes
-    compressed = length < 0
-    if not compressed and length < wanted:
-        raise truncated(path, f"{length} of {wanted} bytes of pixels")
-    if not compressed and length > wanted:
-        raise BadInputError(
-            "more pixels than rows and columns hold",
+    if broken is None and 0 <= length < wanted:
+        raise truncated(header.path, f"{length} of {wanted} bytes of pixels")
+    if broken is None and length > wanted:
+        broken, expected, found = "PixelData", f"{wanted} bytes", f"{length} bytes"
+    if broken is not None:
+        raise refused(
+            header.path,
+            "the pixels are not stored like those of a CT image",
             code="bad_pixel_format",
-            file=path,
-            field="PixelData",
-            expected=f"{wanted} bytes",
-            found=f"{length} bytes",
-            remedy="export the series again",
+            field=broken,
+            expected=expected,
+            found=found,
         )
 
 
 def _check_rescale(header: Header) -> None:
-    """Refuse stored values that do not become HU by slope and intercept."""
-    path = header.path
+    """Refuse stored values that slope and intercept do not turn into HU."""
     for name in ("RescaleSlope", "RescaleIntercept"):
         text = header.text(name)
         if not text:
-            raise BadInputError(
-                "the header does not say how values become HU",
-                code="no_rescale",
-                file=path,
-                field=name,
-                expected="a number",
-                found="none",
-                remedy="export the series again",
-            )
-        if _finite(text, name, path) <= 0 and name == "RescaleSlope":
-            raise _bad(path, name, "a positive number", text)
-    unit = header.text("RescaleType") or "HU"
-    if unit != "HU":
-        raise BadInputError(
+            what = "the header does not say how values become HU"
+            raise refused(header.path, what, code="no_rescale", field=name, expected="a number", found="none")
+        if _finite(text, name, header.path) <= 0 and name == "RescaleSlope":
+            raise _bad(header.path, name, "a positive number", text)
+    if header.text("RescaleType") not in ("", "HU"):
+        raise refused(
+            header.path,
             "the values are not Hounsfield units",
             code="rescale_type",
-            file=path,
             field="RescaleType",
             expected="HU",
             found="another unit",
@@ -263,12 +292,12 @@ def _integer(header: Header, name: str, *, least: int = 1) -> int:
 
 def _numbers(header: Header, name: str, count: int) -> NDArray[np.float64]:
     texts = header.values.get(name, ())
-    if texts is None:
-        raise _bad(header.path, name, f"{count} finite numbers", "something else")
-    if not texts:
-        raise _missing(header.path, name)
-    if len(texts) != count:
-        raise _bad(header.path, name, f"{count} finite numbers", f"{len(texts)} values")
+    if texts is not None and not texts:
+        what = "the header lacks what places the slice"
+        raise refused(header.path, what, code="missing_geometry", field=name, expected="a value", found="none")
+    if texts is None or len(texts) != count:
+        found = "unreadable values" if texts is None else f"{len(texts)} values"
+        raise _bad(header.path, name, f"{count} finite numbers", found)
     return np.array([_finite(text, name, header.path) for text in texts])
 
 
@@ -283,24 +312,5 @@ def _finite(text: str, name: str, path: Path) -> float:
 
 
 def _bad(path: Path, name: str, expected: str, found: object) -> BadInputError:
-    return BadInputError(
-        "the header's geometry or scale is broken",
-        code="bad_geometry",
-        file=path,
-        field=name,
-        expected=expected,
-        found=found,
-        remedy="export the series again",
-    )
-
-
-def _missing(path: Path, name: str) -> BadInputError:
-    return BadInputError(
-        "the header lacks what places the slice",
-        code="missing_geometry",
-        file=path,
-        field=name,
-        expected="a value",
-        found="none",
-        remedy="export the series again",
-    )
+    what = "the header's geometry or scale is broken"
+    return refused(path, what, code="bad_geometry", field=name, expected=expected, found=found)
