@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from lcsd.clouds.keypoints import find_keypoints, local_maxima, nearest_neighbours
+from lcsd.settings.gates import LCSD500
 from lcsd.settings.keypoints import KeypointsSettings
 
 SIZE = 170
 REPEATS = 3
 BRUTE_POINTS = 20_000
-LARGEST_CLOUD = 132_300
-"""Points of the largest dense cloud in LCSD500 (supplement, Table 1)."""
+LARGEST_CLOUD = LCSD500["dense"][1]
 
 
 def vessels(count: int) -> NDArray[np.float64]:

@@ -19,6 +19,7 @@ from lcsd.errors import LcsdError
 from lcsd.geometry import RigidTransform, fit_rigid
 from lcsd.io.images import Image, read_image, read_mask
 from lcsd.io.points import PointPairs, read_point_pairs
+from lcsd.names import SCANS
 from lcsd.prealign.common import centroid
 from lcsd.prealign.prealign import prealign
 from lcsd.settings.prealign import PrealignSettings
@@ -46,19 +47,19 @@ def phantom_pairs(cohort: Path, results: Path | None, count: int) -> Iterator[Pa
             truth / f"{scan}_lungs.nii.gz"
             if results is None
             else results / "cases" / folder.name / "lungs" / f"{scan}.nii.gz"
-            for scan in ("fixed", "moving")
+            for scan in SCANS
         ]
         yield _pair(folder.name, folder, masks, truth / "points.csv")
 
 
 def _pair(name: str, folder: Path, masks: list[Path], truth: Path) -> Pair:
-    scans = [read_image(folder / f"{scan}.nii.gz") for scan in ("fixed", "moving")]
+    scans = [read_image(folder / f"{scan}.nii.gz") for scan in SCANS]
     return Pair(name, *scans, *[read_mask(path) for path in masks], read_point_pairs(truth))
 
 
 def real_pair(folder: Path) -> Pair:
     """Return a real pair: fixed, moving, *_mask .nii.gz and truth.csv."""
-    masks = [folder / f"{scan}_mask.nii.gz" for scan in ("fixed", "moving")]
+    masks = [folder / f"{scan}_mask.nii.gz" for scan in SCANS]
     return _pair(folder.name, folder, masks, folder / "truth.csv")
 
 

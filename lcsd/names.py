@@ -1,10 +1,13 @@
-"""Names that become paths: cases, series, and what they may contain."""
+"""Names that become paths: cases, scans, series, and what they may contain."""
 
 import re
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator
+
+SCANS = ("fixed", "moving")
+"""The scans of a case, baseline and follow-up, in names of files, columns and options."""
 
 CASE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 """Case names become folder names and parts of commands, so nothing else is let in."""

@@ -4,9 +4,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from lcsd.build.plan import SCANS, Build
+from lcsd.build.plan import Build
 from lcsd.errors import LcsdError
-from lcsd.names import CASE_PATTERN
+from lcsd.names import CASE_PATTERN, SCANS
 
 # Planning makes millions of objects that live to its end; the collector of cycles would walk them
 # again and again, for a quarter of the time. It starts with the first job.

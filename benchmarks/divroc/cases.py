@@ -13,6 +13,7 @@ from lcsd.divroc.register import RegistrationResult, register_clouds
 from lcsd.io.files import read_json
 from lcsd.io.images import read_rigid
 from lcsd.io.points import read_cloud, read_point_pairs
+from lcsd.names import SCANS
 from lcsd.phantom.case import make_case
 from lcsd.settings.register import RegisterSettings
 
@@ -39,9 +40,7 @@ class Case:
 
 
 def _clouds(folder: Path, kind: str) -> tuple[Points, Points]:
-    fixed, moving = (
-        read_cloud(folder / "clouds" / f"{scan}_{kind}.npz").points.astype(np.float64) for scan in ("fixed", "moving")
-    )
+    fixed, moving = (read_cloud(folder / "clouds" / f"{scan}_{kind}.npz").points.astype(np.float64) for scan in SCANS)
     return fixed, moving
 
 

@@ -19,7 +19,7 @@ from lcsd.errors import LcsdError
 from lcsd.io.files import read_json
 from lcsd.io.points import read_cloud, read_point_pairs
 from lcsd.io.tables import as_number, numbers, read_table
-from lcsd.names import CASE_PATTERN
+from lcsd.names import CASE_PATTERN, SCANS
 
 T = TypeVar("T")
 
@@ -29,7 +29,6 @@ UNREADABLE = (LcsdError, OSError, ValueError, KeyError, TypeError, IndexError, A
 """What reading or drawing a broken file can raise; a report must survive all of it."""
 
 CLOUDS = ("dense", "keypoints")
-SCANS = ("fixed", "moving")
 LANDMARK_SUFFIX = "_landmarks.csv"
 
 STAGE_OUTPUTS = {

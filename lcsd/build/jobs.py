@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lcsd.build.plan import METHODS, SCANS, Build
+from lcsd.build.plan import METHODS, Build
 from lcsd.build.provenance import provenance_name
+from lcsd.names import SCANS
 
 
 @dataclass(frozen=True, slots=True)

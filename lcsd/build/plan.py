@@ -16,12 +16,10 @@ from lcsd.build.pairs import Pair, read_pairs
 from lcsd.build.rejections import REJECTED_NAME
 from lcsd.config import Config, read_yaml, validate
 from lcsd.errors import BadInputError, suggestion
-from lcsd.names import is_series_uid
+from lcsd.names import SCANS, is_series_uid
 
 METHODS = {"corrfield": "correspondences", "divroc": "registration"}
 """Methods that are scored at landmarks, and the folder of each one's displacement field."""
-
-SCANS = ("fixed", "moving")
 
 
 def method_of(path: Path) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from lcsd.io.files import write_table
 from lcsd.io.points import Cloud, PointPairs, write_cloud, write_point_pairs
+from lcsd.names import SCANS
 
 COLUMNS = ("case", "role", "fixed_cloud", "moving_cloud", "fixed_time", "moving_time", "landmarks", "correspondences")
 TABLE = "clouds.tsv"
@@ -55,7 +56,7 @@ def write_cloud_table(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[s
     """Write ``clouds.tsv``; return the number of cases and the mean number of points."""
     table = [{name: row.get(name, "") for name in COLUMNS} for row in rows]
     write_table(folder / TABLE, COLUMNS, table)
-    points = [row[f"{name}_points"] for row in rows for name in ("fixed", "moving")]
+    points = [row[f"{name}_points"] for row in rows for name in SCANS]
     return {
         "cases": len(rows),
         "points_mean": float(np.mean(points)),

@@ -20,7 +20,7 @@ from lcsd.io.images import read_mask
 from lcsd.io.points import PointPairs
 from lcsd.landmarks.checks import check_frame
 from lcsd.landmarks.formats import Given, Grids, read_landmarks
-from lcsd.names import CASE_PATTERN
+from lcsd.names import CASE_PATTERN, SCANS
 
 PLACE = "{case}"
 MARGIN_MM = 20.0
@@ -130,7 +130,7 @@ def import_lcsd500(
     rows = []
     for case in progress(list(cases)):
         held = cases[case]
-        maps = {name: read_mask(held[name], kind="vessels") for name in ("fixed", "moving")}
+        maps = {name: read_mask(held[name], kind="vessels") for name in SCANS}
         grids = MapGrids(maps["fixed"].grid, maps["moving"].grid)
         tables = {kind: _pairs(held[kind], grids, layout) for kind in ("correspondences", "landmarks") if kind in held}
         rows.append(

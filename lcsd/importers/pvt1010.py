@@ -21,6 +21,7 @@ from lcsd.importers.cloud_table import write_cloud_pair
 from lcsd.importers.dirlab import Phase, part_of
 from lcsd.io.points import Cloud, PointPairs
 from lcsd.landmarks.formats import Given, Grids, read_landmarks
+from lcsd.names import SCANS
 
 PHASES: dict[str, Phase] = {"INSP": "inhale", "EXP": "exhale"}
 SLICE_MM, SLICES_APART = 0.625, 4
@@ -44,7 +45,7 @@ def _scans(pixel: float, inhale: tuple[Any, int], exhale: tuple[Any, int]) -> di
     return {"inhale": Scan(pixel, *inhale), "exhale": Scan(pixel, *exhale)}
 
 
-SCANS: dict[int, dict[Phase, Scan]] = {
+CT_SCANS: dict[int, dict[Phase, Scan]] = {
     1: _scans(0.625, ((-148.0, -145.0, -310.625), 482), ((-148.0, -145.0, -305.0), 473)),
     2: _scans(0.644531, ((-176.9, -165.0, -254.625), 406), ((-177.0, -165.0, -237.125), 378)),
     3: _scans(0.652344, ((-149.4, -167.0, -343.125), 502), ((-149.4, -167.0, -319.375), 464)),
@@ -160,14 +161,14 @@ def import_pvt1010(
         files = pairs[number]
         clouds = {
             name: Cloud(read_cloud_file(files[phase, "cloud"], frame=frame).cloud.points)
-            for name, phase in zip(("fixed", "moving"), phases, strict=True)
+            for name, phase in zip(SCANS, phases, strict=True)
         }
         rows.append(
             write_cloud_pair(
                 folder,
                 f"copd_{number:06d}",
                 clouds,
-                role="test" if number in SCANS else "train",
+                role="test" if number in CT_SCANS else "train",
                 times=phases,
                 landmarks=_landmarks(number, files, phases, clouds),
             )
@@ -178,9 +179,9 @@ def import_pvt1010(
 def _landmarks(
     number: int, files: Mapping[tuple[Phase, str], Path], phases: tuple[Phase, Phase], clouds: Mapping[str, Cloud]
 ) -> PointPairs | None:
-    if number not in SCANS or any((phase, "landmarks") not in files for phase in phases):
+    if number not in CT_SCANS or any((phase, "landmarks") not in files for phase in phases):
         return None
-    grids = Grids(*(landmark_grid(SCANS[number][phase]) for phase in phases))
+    grids = Grids(*(landmark_grid(CT_SCANS[number][phase]) for phase in phases))
     texts = [files[phase, "landmarks"] for phase in phases]
     found = read_landmarks(texts, "dirlab", grids=grids, given=Given(base=0)).pairs
     for cloud, points, text in zip(

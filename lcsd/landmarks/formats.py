@@ -15,6 +15,7 @@ from lcsd.landmarks.lists import PairBy, Paired, PointList, check_unique, pair_l
 from lcsd.landmarks.number_tables import read_number_table, write_number_table
 from lcsd.landmarks.numbering import Axes, Frame, Numbering
 from lcsd.landmarks.slicer import read_fcsv, read_markups, write_fcsv, write_markups
+from lcsd.names import SCANS
 
 FormatName = Literal["lcsd", "slicer", "fcsv", "dirlab", "learn2reg", "lung250m", "generic"]
 
@@ -293,7 +294,7 @@ def _write_tables(files: Sequence[Path], format_name: str, pairs: PointPairs, gr
     moving = numbering.from_lps(pairs.moving, grids.moving or grids.fixed, file=files[-1])
     if len(files) == 1:
         both = np.concatenate([fixed, moving], axis=1)
-        header = tuple(f"{scan}_{axis}" for scan in ("fixed", "moving") for axis in numbering.axes)
+        header = tuple(f"{scan}_{axis}" for scan in SCANS for axis in numbering.axes)
         # Our names promise LPS mm; only Lung250M has them over voxels.
         if format_name == "generic" and numbering.frame != "lps":
             header = ()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
 from lcsd.io.points import PointPairs
+from lcsd.names import SCANS
 
 PairBy = Literal["label", "row"]
 
@@ -161,9 +162,7 @@ def pair_lists(fixed: PointList, moving: PointList, *, by: PairBy = "label", fil
             file=files[1] or files[0],
             expected="the same ids in both lists",
             found="; ".join(
-                f"only in the {name}: {_some(set(labels))}"
-                for name, labels in zip(("fixed", "moving"), only, strict=True)
-                if labels
+                f"only in the {name}: {_some(set(labels))}" for name, labels in zip(SCANS, only, strict=True) if labels
             ),
             remedy="add or delete points, or pair by place (--pair-by row)",
         )

@@ -14,11 +14,11 @@ from typing import Any
 from lcsd import __version__
 from lcsd.build.jobs import Job, case_jobs
 from lcsd.build.pairs import Pair
-from lcsd.build.plan import SCANS, Build
+from lcsd.build.plan import Build
 from lcsd.build.records import GIVEN, OUTSIDE, read_record
 from lcsd.io.files import sha256
 from lcsd.monitor.states import Snapshot
-from lcsd.names import is_series_uid
+from lcsd.names import SCANS, is_series_uid
 
 CHECKSUM_BYTES = 1_000_000
 """Smaller files than this Snakemake compares by their bytes if they are newer than an output."""

@@ -12,6 +12,7 @@ from lcsd.build.plan import METHODS
 from lcsd.errors import BadInputError
 from lcsd.io.fields import read_field
 from lcsd.io.points import read_cloud
+from lcsd.names import SCANS
 
 Points = NDArray[np.float64]
 
@@ -59,9 +60,7 @@ def cloud_motion(case: Case, inventory: Inventory) -> CloudMotion | None:
     for corrfield, the field is sampled at the fixed points. None if a cloud is absent, empty or
     broken; a method whose file is absent or broken is left out. What is broken is recorded.
     """
-    clouds = [
-        inventory.attempt(case.folder / "clouds" / f"{scan}_dense.npz", read_cloud) for scan in ("fixed", "moving")
-    ]
+    clouds = [inventory.attempt(case.folder / "clouds" / f"{scan}_dense.npz", read_cloud) for scan in SCANS]
     if clouds[0] is None or clouds[1] is None or not len(clouds[0]) or not len(clouds[1]):
         return None
     fixed, moving = (np.asarray(cloud.points, np.float64) for cloud in clouds if cloud is not None)

@@ -16,6 +16,7 @@ from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField, read_field
 from lcsd.io.images import Image, check_same_grid, read_image, read_mask
 from lcsd.io.points import read_cloud
+from lcsd.names import SCANS
 from lcsd.plotting import method_name
 from lcsd.report.panels import (
     CONTOUR_COLOUR,
@@ -236,9 +237,7 @@ def cloud_figure(case: Case, inventory: Inventory) -> Figure | None:
     kind = "dense"
     if moved is not None and case.points["fixed", "dense"] != len(moved):
         kind = "keypoints"
-    clouds = [
-        inventory.attempt(case.folder / "clouds" / f"{scan}_{kind}.npz", read_cloud) for scan in ("fixed", "moving")
-    ]
+    clouds = [inventory.attempt(case.folder / "clouds" / f"{scan}_{kind}.npz", read_cloud) for scan in SCANS]
     if clouds[0] is None or clouds[1] is None:
         return None
     fixed, moving = (np.asarray(cloud.points, np.float64) for cloud in clouds if cloud is not None)

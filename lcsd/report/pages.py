@@ -19,6 +19,7 @@ from lcsd.build.inventory import LANDMARK_SUFFIX, Case, Inventory
 from lcsd.build.plan import METHODS
 from lcsd.io.files import write_text
 from lcsd.io.images import read_image, read_mask
+from lcsd.names import SCANS
 from lcsd.plotting import method_colours, method_name
 from lcsd.report.html import environment
 from lcsd.report.landmarks import PATCH_MM, Landmarks, landmark_figure, read_landmarks
@@ -270,7 +271,7 @@ def _surface(
 
 
 def _worst(case: Case, inventory: Inventory, landmarks: Landmarks | None, count: int) -> Figure | None:
-    images = [inventory.attempt(case.folder / "images" / f"{scan}.nii.gz", read_image) for scan in ("fixed", "moving")]
+    images = [inventory.attempt(case.folder / "images" / f"{scan}.nii.gz", read_image) for scan in SCANS]
     if images[0] is None or images[1] is None or landmarks is None:
         return None
     return landmark_figure(images[0], images[1], landmarks, count)

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lcsd.build.inventory import Case, Inventory
-from lcsd.build.plan import SCANS
 from lcsd.io.images import Image, check_same_grid, read_image, read_mask
+from lcsd.names import SCANS
 from lcsd.report.panels import CONTOUR_COLOUR, PLANES, Cut, full_ink, grey, ink_mix, largest_cut, slice_panels
 
 SCAN_NAMES = ("baseline", "follow-up")

@@ -17,14 +17,13 @@ from lcsd.io.images import Image
 from lcsd.lungs.classical import lung_volumes
 from lcsd.lungs.given import given_mask
 from lcsd.lungs.lungs import make_lungs
-from lcsd.names import is_series_uid
+from lcsd.names import SCANS, is_series_uid
 from lcsd.scans.convert import read_scan
 from lcsd.selection.overlap import align_masks, border_areas
 from lcsd.settings.convert import ConvertSettings
 from lcsd.settings.lungs import LungsSettings
 from lcsd.settings.screen import ScreenSettings
 
-SCANS = ("fixed", "moving")
 DIGITS = 6
 """Decimals of all figures: far below what a voxel can change."""
 

@@ -32,7 +32,7 @@ class GatesSettings(Settings):
     """Vessel masks: discarded beyond least and most, flagged beyond the usual; {} is off."""
 
     points: Limits = Field(
-        Limits(least=12_700, usual_least=25_400, usual_most=132_300, most=200_000),
+        Limits(least=12_700, usual_least=LCSD500["dense"][0], usual_most=LCSD500["dense"][1], most=200_000),
         description="vessel voxels of a scan, count; usual: the points of LCSD500's dense clouds",
     )
     share: Limits = Field(

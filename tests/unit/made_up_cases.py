@@ -7,9 +7,10 @@ from unittest import mock
 
 from lcsd import __version__
 from lcsd.build.jobs import Job, case_jobs
-from lcsd.build.plan import SCANS, Build
+from lcsd.build.plan import Build
 from lcsd.build.provenance import Recorder
 from lcsd.io.files import written_files
+from lcsd.names import SCANS
 from tests.unit.build.test_pairs import ROW
 from tests.unit.build.test_pairs import write as write_pairs
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from lcsd.cli.import_ import command
 from lcsd.geometry import Grid
-from lcsd.importers.pvt1010 import SCANS, landmark_grid
+from lcsd.importers.pvt1010 import CT_SCANS, landmark_grid
 from lcsd.io.images import Image, write_mask
 from lcsd.io.points import read_cloud, read_point_pairs
 
@@ -137,8 +137,8 @@ def test_pvt1010_says_what_is_missing(pvt: Path) -> None:
 
 
 def test_landmark_grids_hold_both_phases_of_all_ten() -> None:
-    assert sorted(SCANS) == list(range(1, 11))
-    for scans in SCANS.values():
+    assert sorted(CT_SCANS) == list(range(1, 11))
+    for scans in CT_SCANS.values():
         tops = [landmark_grid(scan).origin[2] for scan in scans.values()]
         # Landmarks of one DIR-Lab text count from the same head end in both phases.
         assert abs(tops[0] - tops[1]) < 20.0
