@@ -1,16 +1,16 @@
-# Two commands matter: 'make demo' and 'make test'. Each makes the environment first.
+# Two commands matter: 'make demo' and 'make test'. Both install the environment first.
 PYTHON ?= python3
 VENV := .venv
 TOOLS := .venv-tools
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Without bytecode of all 19,000 files, which takes a minute: Python makes that of the files it loads.
+# Bytecode of all 19,000 files would take a minute. Python compiles those that it loads.
 PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
-# The pip of older Pythons takes minutes to find what is there already.
+# The pip of older Pythons takes minutes to find installed packages.
 NEWER_PIP := $(BIN)/python -m pip install --quiet pip==26.0
 DEMO_CONFIG := workflow/config/demo.yaml
 TEST_WORKERS ?= 2
-# Files are UTF-8 whatever the locale of the machine.
+# Files are UTF-8 in every locale.
 export PYTHONUTF8 := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
-install: $(READY)  ## Make the environment .venv with the command lcsd
+install: $(READY)  ## Install lcsd into the environment .venv
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -32,7 +32,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m lcsd.warmup
 	touch $(READY)
 
-install-locked:  ## As install, but each file must have a hash of requirements.lock (torch apart)
+install-locked:  ## Install by the hashes of requirements.lock (except torch)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(NEWER_PIP)
 	$(PIP) torch torchvision
@@ -41,31 +41,31 @@ install-locked:  ## As install, but each file must have a hash of requirements.l
 	$(BIN)/python -m lcsd.warmup
 	touch $(READY)
 
-# Both tools have an environment of their own: they are no dependencies of lcsd.
+# Both tools have their own environment: lcsd does not depend on them.
 $(TOOLS)/bin/uv $(TOOLS)/bin/pip-audit:
 	$(PYTHON) -m venv $(TOOLS)
 	$(TOOLS)/bin/python -m pip install --quiet uv==0.13.9 pip-audit==2.10.1
 
-lock: $(TOOLS)/bin/uv  ## Write requirements.lock: constraints.txt with the hashes of all files (network)
+lock: $(TOOLS)/bin/uv  ## Write requirements.lock: constraints.txt with hashes (needs a network)
 	grep -vE '^(#|torch==|torchvision==)' constraints.txt | $(TOOLS)/bin/uv pip compile --quiet \
 	  --no-deps --generate-hashes --no-header --no-annotate --python-version 3.11 - > requirements.new
 	mv requirements.new requirements.lock
 
-audit: $(TOOLS)/bin/pip-audit  ## Look for known weaknesses of the pinned versions (network)
+audit: $(TOOLS)/bin/pip-audit  ## Check the pinned versions for known weaknesses (needs a network)
 	$(TOOLS)/bin/pip-audit --no-deps --disable-pip --requirement requirements.lock
 
 demo: install demo/cohort/pairs.tsv  ## Build three synthetic pairs through every stage
 	$(BIN)/snakemake --profile workflow/profiles/workstation --configfile $(DEMO_CONFIG)
 	@echo "Report: $(CURDIR)/demo/results/report/index.html"
 
-# The manifest is written last, so a cohort that has one is whole.
+# The manifest is written last, so a cohort with a manifest is complete.
 demo/cohort/pairs.tsv: | $(READY)
 	$(BIN)/lcsd phantom demo/cohort --cases 3 --seed 0
 
 test: install  ## Run all tests
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup
 
-test-fast: install  ## Run the tests that take seconds
+test-fast: install  ## Run the fast tests only
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m 'not slow and not workflow'
 
 STUDIES := methods grids sweep
@@ -77,12 +77,12 @@ studies: install demo  ## Measure DiVRoC again; tables and figures go to docs/di
 
 KILLS ?= 100
 SEED ?= 0
-reliability: install  ## Kill a small build at random moments, resume it and compare every byte (KILLS, SEED)
+reliability: install  ## Kill and resume a small build, compare every byte (KILLS, SEED)
 	$(BIN)/python -m benchmarks.reliability.kills $(KILLS) --seed $(SEED)
 
 CASES ?= 100
 BROKEN ?= 20
-isolation: install  ## Build broken cases among good ones: these must not notice (CASES, BROKEN)
+isolation: install  ## Check that broken cases do not affect good ones (CASES, BROKEN)
 	$(BIN)/python -m benchmarks.reliability.isolation $(CASES) --broken $(BROKEN)
 
 lint: install  ## Check format, types and the workflow
@@ -95,7 +95,7 @@ lint: install  ## Check format, types and the workflow
 	$(BIN)/snakemake --dry-run --quiet --profile workflow/profiles/slurm \
 	  --configfile tests/workflow/lint.yaml
 
-structure: install  ## Print the floors of the package and its size
+structure: install  ## Print the floors of imports and the size of the package
 	$(BIN)/python -m tests.structure
 
 format: install  ## Format the code
