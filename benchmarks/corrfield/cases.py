@@ -12,9 +12,9 @@ from lcsd.io.fields import DisplacementField
 from lcsd.io.files import read_json
 from lcsd.io.images import Image, read_image, read_mask, read_rigid
 from lcsd.io.points import PointPairs, read_point_pairs
-from lcsd.morphology import box
+from lcsd.numerics.morphology import box
+from lcsd.numerics.tps import ThinPlateSpline
 from lcsd.phantom.case import make_case
-from lcsd.tps import ThinPlateSpline
 
 Points = NDArray[np.float64]
 

@@ -19,7 +19,7 @@ from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField
 from lcsd.io.images import Image, check_same_grid
 from lcsd.io.points import PointPairs
-from lcsd.morphology import VOXELS, box
+from lcsd.numerics.morphology import VOXELS, box
 from lcsd.settings.correspond import CorrespondSettings
 
 

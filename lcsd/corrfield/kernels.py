@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.corrfield.tree import Tree
-from lcsd.tps import ThinPlateSpline
+from lcsd.numerics.tps import ThinPlateSpline
 
 Array = NDArray[Any]
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.corrfield.smoothing import add_scaled, gaussian_taps
+from lcsd.numerics.approximations import exp_negative
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -41,34 +42,11 @@ def _offsets() -> list[tuple[tuple[int, int, int], tuple[int, int, int]]]:
 PAIRS = _offsets()
 
 
-def _power_series() -> tuple[np.float32, ...]:
-    """Return coefficients of 2^f for f in [-1, 0], lowest first; right to 1e-7."""
-    series = np.polynomial.Chebyshev.interpolate(np.exp2, 6, domain=[-1, 0])
-    return tuple(np.float32(c) for c in series.convert(kind=np.polynomial.Polynomial).coef)
-
-
-POWER = _power_series()
-LOG2_E = np.float32(np.log2(np.e))
-LARGEST = np.float32(87)
-"""exp(-87) is still a normal float32."""
-
-
 @numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
-def _exponential(values: F32, out: U8, bits: NDArray[np.int32]) -> None:
-    """Set ``out`` to ``FULL exp(-values)``, rounded, and spoil ``values``, which are >= 0.
-
-    Without calls or branches, so in vectors.
-    """
-    p0, p1, p2, p3, p4, p5, p6 = POWER
+def _round(values: F32, out: U8) -> None:
+    """Set ``out`` to ``FULL values``, rounded."""
     for i in range(values.size):
-        exponent = -np.fmin(values[i], LARGEST) * LOG2_E
-        whole = np.int32(exponent)
-        f = exponent - np.float32(whole)
-        values[i] = p0 + f * (p1 + f * (p2 + f * (p3 + f * (p4 + f * (p5 + f * p6)))))
-        bits[i] = (whole + np.int32(127)) << np.int32(23)
-    power = bits.view(np.float32)
-    for i in range(values.size):
-        out[i] = np.uint8(values[i] * power[i] * np.float32(FULL) + np.float32(0.5))
+        out[i] = np.uint8(values[i] * np.float32(FULL) + np.float32(0.5))
 
 
 @numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
@@ -164,7 +142,8 @@ def _descriptors(
                 x = corner[c, 2]
                 values = maps[which[c], corner[c, 0] + z, corner[c, 1] + y, x : x + width]
                 _normalised(values, lowest, inverse, row)
-                _exponential(row, out[c, z, y], bits)
+                exp_negative(row, bits)
+                _round(row, out[c, z, y])
 
 
 def channel_maps(step: int, border: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

@@ -11,7 +11,7 @@ from scipy.ndimage import uniform_filter
 from lcsd.corrfield.kernels import Kernels, Volume
 from lcsd.geometry import Grid, fit_rigid
 from lcsd.io.fields import DisplacementField
-from lcsd.tps import ThinPlateSpline, in_one_plane
+from lcsd.numerics.tps import ThinPlateSpline, in_one_plane
 
 Array = NDArray[Any]
 F32 = NDArray[np.float32]

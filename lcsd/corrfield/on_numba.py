@@ -9,7 +9,7 @@ from scipy.ndimage import map_coordinates
 
 from lcsd.corrfield import cost, foerstner, inference, mind, motion, refine, relaxation, smoothing
 from lcsd.corrfield.tree import Tree
-from lcsd.tps import ThinPlateSpline
+from lcsd.numerics.tps import ThinPlateSpline
 
 Array = NDArray[Any]
 F32 = NDArray[np.float32]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lcsd.corrfield.kernels import Kernels, Volume
 from lcsd.corrfield.smoothing import gaussian_taps
-from lcsd.morphology import VOXELS, box
+from lcsd.numerics.morphology import VOXELS, box
 
 F32 = NDArray[np.float32]
 

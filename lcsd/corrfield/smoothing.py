@@ -4,14 +4,14 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from lcsd.numerics import taps
+
 F32 = NDArray[np.float32]
 
 
 def gaussian_taps(sigma: float, *, truncate: float) -> F32:
     """Return the taps of a Gaussian that ends at ``truncate * sigma``, rounded; sum 1."""
-    radius = int(truncate * sigma + 0.5)
-    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    return (taps / taps.sum()).astype(np.float32)
+    return taps.gaussian_taps(sigma, radius=int(truncate * sigma + 0.5)).astype(np.float32)
 
 
 @numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]

@@ -47,7 +47,7 @@ def extrapolate_vectors(
         from lcsd.divroc.extrapolation import smooth_neighbours
 
         return smooth_neighbours(points, vectors, query)
-    from lcsd.tps import ThinPlateSpline
+    from lcsd.numerics.tps import ThinPlateSpline
 
     if len(points) > MAX_TPS_POINTS:
         rows = np.random.default_rng(0).choice(len(points), MAX_TPS_POINTS, replace=False)

@@ -11,10 +11,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from lcsd.numerics.approximations import scaled_tanh
 
-_FLAT = 9.0
-"""From here on tanh is 1 in float32."""
+Array = NDArray[Any]
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -90,28 +89,11 @@ def smooth(volumes: Array, taps: Array, out: Array) -> None:
 
 @numba.njit(cache=True, error_model="numpy")
 def _respond(density: Array, gain: float, out: Array) -> None:
-    """Set ``out (W,)`` to ``tanh(gain density)``, density >= 0; the identity if the gain is 0.
-
-    ``tanh(v) = 2 t / (1 + t^2)`` with ``t = tanh(v / 2)`` halves the range of the fraction and
-    squares its error near saturation: below 1e-7 everywhere. No branch and no call, so that the
-    loop is vectorised.
-    """
+    """Set ``out (W,)`` to ``tanh(gain density)``, density >= 0; the identity if the gain is 0."""
     if gain == 0:
         out[:] = density
-        return
-    real = density.dtype.type
-    one, half, flat, slope = real(1), real(0.5), real(_FLAT), real(gain)
-    a0, a1, a2, a3 = real(34459425), real(4729725), real(135135), real(990)
-    b1, b2, b3, b4 = real(16216200), real(945945), real(13860), real(45)
-    for x in range(len(density)):
-        value = slope * density[x]
-        # This way round, so that NaN stays NaN.
-        h = (flat if value > flat else value) * half
-        q = h * h
-        above = a0 + q * (a1 + q * (a2 + q * (a3 + q)))
-        below = a0 + q * (b1 + q * (b2 + q * (b3 + q * b4)))
-        t = h * above / below
-        out[x] = (t + t) / (one + t * t)
+    else:
+        scaled_tanh(density, gain, out)
 
 
 @numba.njit(cache=True, error_model="numpy")

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from lcsd.divroc import filters
 from lcsd.geometry import constant_like
+from lcsd.numerics import taps
 
 GAUSSIAN_REACH = 3.0
 """Gaussians are cut at this many standard deviations: 0.3 % of their mass."""
@@ -19,10 +20,7 @@ GAUSSIAN_REACH = 3.0
 
 def gaussian_taps(sigma: float) -> NDArray[np.float64]:
     """Return a Gaussian of standard deviation ``sigma`` voxels, sum 1, odd length."""
-    reach = max(1, math.ceil(GAUSSIAN_REACH * sigma))
-    taps: NDArray[np.float64] = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    taps /= taps.sum()
-    return taps
+    return taps.gaussian_taps(sigma, radius=max(1, math.ceil(GAUSSIAN_REACH * sigma)))
 
 
 def mean_taps(width: int, times: int) -> NDArray[np.float64]:

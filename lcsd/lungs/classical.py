@@ -16,7 +16,7 @@ from scipy import ndimage
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.images import Image, from_sitk, resample, to_sitk
-from lcsd.morphology import Mask, closed, depth_mm, grown, largest, shrunk
+from lcsd.numerics.morphology import Mask, closed, depth_mm, grown, largest, shrunk
 from lcsd.settings.lungs import LungsSettings
 
 TISSUE_ABOVE_HU = -300.0

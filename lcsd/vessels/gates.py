@@ -13,7 +13,7 @@ from scipy import ndimage
 from lcsd.build.verdicts import verdict
 from lcsd.errors import BadInputError
 from lcsd.io.images import Image
-from lcsd.morphology import Mask
+from lcsd.numerics.morphology import Mask
 from lcsd.settings.gates import GatesSettings, Limits
 
 SECOND_LUNG_SHARE = 0.2

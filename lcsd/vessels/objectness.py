@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from lcsd.errors import BadInputError
 from lcsd.io.images import Image, check_same_grid
-from lcsd.morphology import Mask, Step, box, shrunk
+from lcsd.numerics.morphology import Mask, Step, box, shrunk
 from lcsd.settings.vessels import ObjectnessSettings
 
 WINDOW_HU = (-1000.0, 150.0)

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from lcsd.errors import BadInputError, WorkError
 from lcsd.io.images import Image, check_same_grid
-from lcsd.morphology import grown
+from lcsd.numerics.morphology import grown
 from lcsd.settings.totalsegmentator import VesselTaskSettings
 from lcsd.totalsegmentator import TASKS, Session
 

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from lcsd.geometry import Grid
 from lcsd.io.images import Image, resample
-from lcsd.morphology import grown
+from lcsd.numerics.morphology import grown
 from lcsd.phantom.case import PhantomCase, Role, make_case
 
 COMMON_SIZE, COMMON_MM = (224, 192, 224), 1.5

@@ -10,7 +10,7 @@ from torch import Tensor
 from lcsd.corrfield.on_torch import cost, foerstner, inference, mind, motion, refine, smoothing
 from lcsd.corrfield.on_torch.batches import BATCH_MIB
 from lcsd.corrfield.tree import Tree
-from lcsd.tps import ThinPlateSpline
+from lcsd.numerics.tps import ThinPlateSpline
 
 Array = NDArray[Any]
 F64 = NDArray[np.float64]

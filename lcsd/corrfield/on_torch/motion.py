@@ -1,4 +1,4 @@
-"""Sampling and making dense motions; see :mod:`lcsd.corrfield.motion` and :mod:`lcsd.tps`."""
+"""Sampling and making dense motions; see :mod:`lcsd.corrfield.motion` and :mod:`lcsd.numerics.tps`."""
 
 import numpy as np
 import torch
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lcsd.corrfield.motion import node_places
 from lcsd.corrfield.on_torch.batches import batches
-from lcsd.tps import ThinPlateSpline
+from lcsd.numerics.tps import ThinPlateSpline
 
 F64 = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField
 from lcsd.io.images import Image, read_image, read_mask, resample
 from lcsd.io.points import read_point_pairs
-from lcsd.morphology import VOXELS, box
+from lcsd.numerics.morphology import VOXELS, box
 from lcsd.prealign.prealign import prealign
 
 pytestmark = [pytest.mark.real_data, pytest.mark.slow, pytest.mark.xdist_group("invariance")]

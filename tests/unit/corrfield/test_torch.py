@@ -17,7 +17,7 @@ from lcsd.corrfield.on_torch.kernels import TorchKernels
 from lcsd.corrfield.refine import refine
 from lcsd.corrfield.tree import Tree, spanning_tree
 from lcsd.errors import BadInputError, WorkError
-from lcsd.tps import ThinPlateSpline
+from lcsd.numerics.tps import ThinPlateSpline
 from tests.grids import GRIDS
 from tests.unit.corrfield.test_correspond import SMALL, pair, sized
 

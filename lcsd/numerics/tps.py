@@ -10,6 +10,7 @@ from scipy.linalg import LinAlgWarning, cho_factor, cho_solve, qr, solve, solve_
 from threadpoolctl import threadpool_limits
 
 from lcsd.errors import BadInputError
+from lcsd.numerics.approximations import r2_log_r
 
 Array = NDArray[np.float64]
 
@@ -19,38 +20,6 @@ MIN_POINTS = 4
 
 BLOCK = 512
 """Control points whose kernel values are held at once: they stay in the nearest cache."""
-
-# log(s) by the bits of s = 2^e m with m in [sqrt(1/2), sqrt(2)): loops of additions and products,
-# which the compiler turns into vectors, where a call of log() would not be.
-HALF_ROOT = np.uint64(0x3FE6A09E667F3BCD)
-SHIFT_TO_HALF_ROOT = np.uint64(0x3FF0000000000000) - HALF_ROOT
-MANTISSA = np.uint64(0x000FFFFFFFFFFFFF)
-EXPONENT_AT = np.uint64(52)
-TWO_TO_52 = np.uint64(0x4330000000000000)
-"""The double 2^52: an integer in its lowest bits is added to it."""
-BIAS = float(2**52 + 1023)
-HALF_LOG_2 = float(np.log(2) / 2)
-
-
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
-def _kernel(squared: Array, mantissa: Array, exponent: Array) -> None:
-    """Replace squared distances by ``r^2 log r``, whose limit at 0 is 0; two buffers of its size.
-
-    ``log m = 2 artanh(t)`` with ``t = (m - 1) / (m + 1)``, |t| < 0.172: its series to t^17 is right
-    to the last bits of a double.
-    """
-    given = squared.view(np.uint64)
-    m_bits, e_bits = mantissa.view(np.uint64), exponent.view(np.uint64)
-    for i in range(given.size):
-        bits = given[i] + SHIFT_TO_HALF_ROOT
-        e_bits[i] = (bits >> EXPONENT_AT) | TWO_TO_52
-        m_bits[i] = (bits & MANTISSA) + HALF_ROOT
-    for i in range(squared.size):
-        t = (mantissa[i] - 1.0) / (mantissa[i] + 1.0)
-        u = t * t
-        series = 1 / 9 + u * (1 / 11 + u * (1 / 13 + u * (1 / 15 + u * (1 / 17))))
-        series = t * (1.0 + u * (1 / 3 + u * (1 / 5 + u * (1 / 7 + u * series))))
-        squared[i] *= (exponent[i] - BIAS) * HALF_LOG_2 + series
 
 
 @numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
@@ -76,7 +45,7 @@ def _kernel_matrix(points: Array, matrix: Array) -> None:
     for row in numba.prange(count):
         buffers = np.empty((2, count))
         _squared_distances(points[0], points[1], points[2], points[:, row].copy(), matrix[row])
-        _kernel(matrix[row], buffers[0], buffers[1])
+        r2_log_r(matrix[row], buffers[0], buffers[1])
 
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
@@ -92,7 +61,7 @@ def _evaluate(queries: Array, centres: Array, weights: Array, out: Array) -> Non
             _squared_distances(
                 centres[0, first:last], centres[1, first:last], centres[2, first:last], queries[row], part
             )
-            _kernel(part, buffers[0, :size], buffers[1, :size])
+            r2_log_r(part, buffers[0, :size], buffers[1, :size])
             for channel in range(channels):
                 out[row, channel] += _dot(part, weights[channel, first:last])
 

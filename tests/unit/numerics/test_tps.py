@@ -5,7 +5,7 @@ import pytest
 from scipy.interpolate import RBFInterpolator
 
 from lcsd.errors import BadInputError
-from lcsd.tps import ThinPlateSpline
+from lcsd.numerics.tps import ThinPlateSpline
 
 
 def cloud(count: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

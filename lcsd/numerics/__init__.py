@@ -1,0 +1,1 @@
+"""Numerical building blocks that several packages share; each knows arrays only, no files and no settings."""
