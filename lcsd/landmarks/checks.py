@@ -96,10 +96,10 @@ def _outside_mask(pairs: PointPairs, mask: Image) -> list[dict[str, object]]:
     depth = away[voxels[:, 2], voxels[:, 1], voxels[:, 0]]
     # Beyond the grid there is no distance to look up: the nearest voxel of the lung is searched.
     if not inside.all():
-        from scipy.spatial import cKDTree
+        from sklearn.neighbors import NearestNeighbors
 
         lung = mask.grid.voxel_to_world(np.argwhere(~outside)[:, ::-1].astype(np.float64))
-        depth[~inside] = cKDTree(lung).query(pairs.fixed[~inside])[0]
+        depth[~inside] = NearestNeighbors(n_neighbors=1).fit(lung).kneighbors(pairs.fixed[~inside])[0][:, 0]
     return [
         _finding("outside_mask", pairs, int(row), "fixed", float(depth[row]))
         for row in np.flatnonzero((depth > 0) | ~inside)
