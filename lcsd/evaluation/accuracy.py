@@ -10,76 +10,28 @@ from numpy.typing import NDArray
 
 from lcsd.build.inventory import METHOD_STAGES, Case, Evaluation
 from lcsd.evaluation.significance import compare_methods
-from lcsd.evaluation.statistics import CohortSummary, Interval, bootstrap_mean, summarise_cases
+from lcsd.evaluation.statistics import CohortSummary, Interval, bootstrap_mean, figure_names, summarise_cases
 from lcsd.io.tables import as_number
 from lcsd.settings.compare import CompareSettings
 
 TRE_COLUMNS = (
-    "case",
-    "role",
-    "status",
-    "in_statistics",
-    "method",
-    "source",
-    "extrapolation",
-    "snapped",
-    "count",
-    "circular",
-    "seeded_landmarks",
-    "tre_mean_mm",
-    "tre_std_mm",
-    "tre_median_mm",
-    "tre_p25_mm",
-    "tre_p75_mm",
-    "tre_p95_mm",
-    "tre_max_mm",
-    "tre_before_mean_mm",
-    "tre_before_std_mm",
-    "tre_before_median_mm",
-    "tre_before_p25_mm",
-    "tre_before_p75_mm",
-    "tre_before_p95_mm",
-    "tre_before_max_mm",
+    *("case", "role", "status", "in_statistics", "method", "source", "extrapolation", "snapped"),
+    *("count", "circular", "seeded_landmarks"),
+    *figure_names("tre", "mm"),
+    *figure_names("tre_before", "mm"),
     "tre_native_mean_mm",
-    "std_log_jacobian",
-    "folding_percent",
-    "min_jacobian",
-    "mean_jacobian",
-    "jacobian_voxels",
-    "jacobian_region",
-    "jacobian_covered_percent",
+    *("std_log_jacobian", "folding_percent", "min_jacobian", "mean_jacobian"),
+    *("jacobian_voxels", "jacobian_region", "jacobian_covered_percent"),
     "seconds",
 )
 
 SUMMARY_COLUMNS = (
-    "role",
-    "method",
-    "cases",
-    "landmarks",
-    "seeded_landmarks",
-    "tre_case_mean_mm",
-    "tre_case_std_mm",
-    "tre_case_low_mm",
-    "tre_case_high_mm",
-    "tre_mean_mm",
-    "tre_std_mm",
-    "tre_median_mm",
-    "tre_p25_mm",
-    "tre_p75_mm",
-    "tre_p95_mm",
-    "tre_max_mm",
+    *("role", "method", "cases", "landmarks", "seeded_landmarks"),
+    *("tre_case_mean_mm", "tre_case_std_mm", "tre_case_low_mm", "tre_case_high_mm"),
+    *figure_names("tre", "mm"),
     "tre_before_case_mean_mm",
-    "tre_before_mean_mm",
-    "tre_before_std_mm",
-    "tre_before_median_mm",
-    "tre_before_p25_mm",
-    "tre_before_p75_mm",
-    "tre_before_p95_mm",
-    "tre_before_max_mm",
-    "std_log_jacobian",
-    "folding_percent",
-    "folding_max_percent",
-    "seconds",
+    *figure_names("tre_before", "mm"),
+    *("std_log_jacobian", "folding_percent", "folding_max_percent", "seconds"),
 )
 
 COMPARISON_COLUMNS = ("case", "first", "second", "first_mean_mm", "second_mean_mm", "rank_sum_p", "rank_sum_p_holm")
@@ -88,13 +40,13 @@ ALL_CASES = "all landmarks pooled"
 ALL_ROLES = "all"
 
 STATISTICS = CompareSettings()
-"""The report has no settings of its own: it takes the defaults of ``lcsd compare``."""
+"""The report uses the defaults of ``lcsd compare``."""
 
 BOOTSTRAP_SEED = 0
 
 
 def is_circular(evaluation: Evaluation) -> bool:
-    """Return whether the landmarks were used by the fit that they score."""
+    """Return whether the registration used the landmarks that score it."""
     return evaluation.figures.get("circular") is True
 
 
@@ -105,13 +57,13 @@ def seconds_of(case: Case, method: str) -> float | None:
 
 
 def is_usable(case: Case, evaluation: Evaluation) -> bool:
-    """Return whether the statistics take an evaluation: whole, not circular, of a good case."""
-    whole = evaluation.tre is not None and evaluation.before is not None
-    return case.counts and whole and not is_circular(evaluation)
+    """Return whether statistics include an evaluation: complete, not circular, of a case that counts."""
+    complete = evaluation.tre is not None and evaluation.before is not None
+    return case.counts and complete and not is_circular(evaluation)
 
 
 def tre_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """Return one row per case and method with all figures; unknown ones are empty."""
+    """Return one row per case and method with all figures; an unknown figure is empty."""
     rows = []
     for case in cases:
         for evaluation in case.evaluations:
@@ -138,17 +90,17 @@ class MethodSummary:
     Parameters
     ----------
     method
-        Its name.
+        Name of the method.
     after, before
         Errors with the method, and after the rigid step, mm.
     interval
         Bootstrap confidence interval of the mean of case means, mm; None for one case.
     seeded
-        Landmarks that the method predicted itself.
+        Number of landmarks that the method itself predicted.
     mean_std_log_jacobian, mean_folding_percent, mean_seconds
-        Means over the cases where they are known, or None.
+        Means over the cases that have the figure, or None.
     max_folding_percent
-        Largest share of folds of a case, or None.
+        Largest share of folded voxels in one case, or None.
     """
 
     method: str
@@ -165,8 +117,7 @@ class MethodSummary:
 def method_summaries(cases: Sequence[Case]) -> list[MethodSummary]:
     """Return statistics over cases per method, in the order in which methods appear.
 
-    Left out are rejected and discarded cases, circular landmarks, and evaluations
-    without a table of landmark errors.
+    They leave out cases that do not count, circular landmarks, and evaluations without a table of landmark errors.
     """
     counted: dict[str, list[tuple[Case, Evaluation]]] = {}
     for case in cases:
@@ -206,12 +157,12 @@ def _summary(method: str, found: Sequence[tuple[Case, Evaluation]]) -> MethodSum
 
 
 def mean_of(values: Sequence[float]) -> float | None:
-    """Return the mean, or None of nothing."""
+    """Return the mean, or None if there is no value."""
     return float(np.mean(values)) if values else None
 
 
 def role_summaries(cases: Sequence[Case]) -> dict[str, list[MethodSummary]]:
-    """Return the statistics of every role that has scored cases, in the order of appearance."""
+    """Return the statistics of each role that has scored cases, in the order in which roles appear."""
     by_role = {
         role: method_summaries([case for case in cases if case.role == role])
         for role in dict.fromkeys(case.role for case in cases)
@@ -220,7 +171,7 @@ def role_summaries(cases: Sequence[Case]) -> dict[str, list[MethodSummary]]:
 
 
 def summary_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """Return one row per method over all cases, and per role where several roles are scored."""
+    """Return one row per method over all cases, and per role if several roles have scores."""
     roles = role_summaries(cases)
     parts = {ALL_ROLES: method_summaries(cases), **(roles if len(roles) > 1 else {})}
     return [_summary_row(role, summary) for role, found in parts.items() for summary in found]
@@ -250,7 +201,7 @@ def _summary_row(role: str, summary: MethodSummary) -> dict[str, Any]:
 
 
 def comparison_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """Return rank-sum tests between methods per case and over all, of the cases that count."""
+    """Return rank-sum tests between methods, per case and over all cases that count."""
     errors: dict[str, dict[str, NDArray[np.float64]]] = {}
     for case in cases:
         scored = {e.method: e.tre for e in case.evaluations if e.tre is not None and not is_circular(e)}

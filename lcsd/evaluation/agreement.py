@@ -1,4 +1,4 @@
-"""How far two observers, or one observer twice, set the same landmarks apart."""
+"""Agreement of observers: distances between two sets of the same landmarks."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from lcsd.landmarks.lists import SHOWN, check_unique
 def distances(
     first: PointPairs, second: PointPairs, *, files: tuple[Path | None, Path | None] = (None, None)
 ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-    """Return the ids and how far apart two files have each landmark.
+    """Return the ids of landmarks and the distances between their positions in two files.
 
     Returns
     -------
@@ -26,12 +26,12 @@ def distances(
     Raises
     ------
     BadInputError
-        Without ids (``missing_column``), an id twice, or ids in one file only (``unpaired_ids``).
+        No ids (``missing_column``), a repeated id, or an id that is in one file only (``unpaired_ids``).
     """
     for pairs, file in zip((first, second), files, strict=True):
         if pairs.ids is None or not all(pairs.ids):
             raise BadInputError(
-                "landmarks of two files are compared by id",
+                "landmarks are compared by id, and a row has none",
                 code="missing_column",
                 file=file,
                 field="id",

@@ -1,4 +1,4 @@
-"""Target registration error: how far landmarks land from where experts saw them."""
+"""Target registration error (TRE): distance between registered landmarks and the experts' positions."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,25 +14,12 @@ from lcsd.geometry import Grid, RigidTransform
 from lcsd.io.fields import DisplacementField, FieldQuality
 from lcsd.io.images import Image
 from lcsd.io.points import PointPairs
-from lcsd.landmarks.common_space import Frame, count_seeded, in_mask, origins, snapped, to_common_space
+from lcsd.landmarks.common_space import Space, count_seeded, in_mask, origins, snapped, to_common_space
 from lcsd.settings.evaluate import Extrapolation
 
-LANDMARK_COLUMNS = (
-    "id",
-    "fixed_x",
-    "fixed_y",
-    "fixed_z",
-    "moving_x",
-    "moving_y",
-    "moving_z",
-    "moved_x",
-    "moved_y",
-    "moved_z",
-    "tre_mm",
-    "tre_before_mm",
-    "tre_native_mm",
-    "origin",
-)
+PLACE_COLUMNS = tuple(f"{place}_{axis}" for place in ("fixed", "moving", "moved") for axis in "xyz")
+LANDMARK_COLUMNS = ("id", *PLACE_COLUMNS, "tre_mm", "tre_before_mm", "tre_native_mm", "origin")
+QUALITY_FIGURES = ("std_log_jacobian", "folding_percent", "min_jacobian", "mean_jacobian")
 
 
 @dataclass(frozen=True)
@@ -44,34 +31,32 @@ class TreResult:
     landmarks
         Landmarks in common space, LPS mm.
     moved
-        Fixed landmarks carried by the registration, ``x + u(x)``, shape (N, 3), LPS mm; the
-        nearest voxel centre if ``snapped``.
+        Registered fixed landmarks, ``x + u(x)``, shape (N, 3), LPS mm; the nearest voxel centres if ``snapped``.
     tre, before
         ``|x + u(x) - y|`` and ``|x - y|`` in common space, shape (N,), mm.
     native
-        ``|x - y|`` before the rigid step, mm, or None where that is not known.
+        ``|x - y|`` before the rigid step, shape (N,), mm, or None if it is not known.
     method
-        Name of the method that is scored.
+        Name of the scored method.
     source
-        What described the motion: ``field``, ``correspondences``, ``transform`` or ``disp``.
+        Kind of result: ``field``, ``correspondences``, ``transform`` or ``disp``.
     extrapolation
         ``none`` (a field or transform is known at the landmarks), ``tps``, ``divroc`` or ``knn``.
     landmarks_frame
-        Where the moving landmarks were: ``native`` (the follow-up scan) or ``common`` space.
+        Space of the moving landmarks as given: ``native`` (the follow-up scan) or ``common``.
     snapped
-        Whether carried landmarks were moved to the nearest voxel centre before the error.
+        Whether registered landmarks were moved to the nearest voxel centre first.
     outside_mask
-        Fixed landmarks outside the mask; None without a mask.
+        Number of fixed landmarks outside the mask; None without a mask.
     circular_landmarks
-        Landmarks that are themselves correspondences, so that their error says nothing; None
-        where that cannot be known.
+        Number of landmarks that are correspondences themselves, so that their error says nothing; None if unknown.
     quality
-        Quality of the field, or None where there is none.
+        Quality of the field, or None if there is no field.
     quality_region
-        ``mask`` or ``field``: where the quality was measured; None where it was not.
+        Where the quality was measured: in the ``mask`` or the whole ``field``; None if it was not.
     quality_covered_percent
-        Share of the mask's voxels where an ITK transform is known, percent; only these count
-        for its quality. None for other motion, or without a mask.
+        Share of the mask in which an ITK transform is defined, percent; its quality is measured there. None for other
+        results, or without a mask.
     """
 
     landmarks: PointPairs
@@ -82,7 +67,7 @@ class TreResult:
     method: str
     source: Source
     extrapolation: Literal["none"] | Extrapolation
-    landmarks_frame: Frame
+    landmarks_frame: Space
     snapped: bool
     outside_mask: int | None
     circular_landmarks: int | None
@@ -92,14 +77,13 @@ class TreResult:
 
     @property
     def seeded_landmarks(self) -> int | None:
-        """Landmarks that the scored method predicted itself; None where that is not known."""
+        """Number of landmarks that the scored method itself predicted; None if unknown."""
         return count_seeded(self.landmarks, self.method)
 
     def figures(self) -> dict[str, Any]:
         """Return all figures with units in the key names, JSON-serialisable."""
         native = None if self.native is None else summarise(self.native).mean
         circular = None if self.circular_landmarks is None else self.circular_landmarks > 0
-        quality = self.quality
         return {
             "method": self.method,
             "source": self.source,
@@ -115,11 +99,8 @@ class TreResult:
             **summarise(self.tre).figures("tre", "mm"),
             **summarise(self.before).figures("tre_before", "mm"),
             "tre_native_mean_mm": native,
-            "std_log_jacobian": None if quality is None else quality.std_log_jacobian,
-            "folding_percent": None if quality is None else quality.folding_percent,
-            "min_jacobian": None if quality is None else quality.min_jacobian,
-            "mean_jacobian": None if quality is None else quality.mean_jacobian,
-            "jacobian_voxels": None if quality is None else quality.voxels,
+            **{name: getattr(self.quality, name, None) for name in QUALITY_FIGURES},
+            "jacobian_voxels": getattr(self.quality, "voxels", None),
             "jacobian_region": self.quality_region,
             "jacobian_covered_percent": self.quality_covered_percent,
         }
@@ -133,7 +114,7 @@ class TreResult:
         return [
             {
                 "id": ids[row],
-                **{name: f"{value:.4f}" for name, value in zip(LANDMARK_COLUMNS[1:10], places[row], strict=True)},
+                **{name: f"{value:.4f}" for name, value in zip(PLACE_COLUMNS, places[row], strict=True)},
                 "tre_mm": f"{self.tre[row]:.4f}",
                 "tre_before_mm": f"{self.before[row]:.4f}",
                 "tre_native_mm": "" if self.native is None else f"{self.native[row]:.4f}",
@@ -154,14 +135,14 @@ def evaluate_tre(
     mask: Image | None = None,
     extrapolate: Extrapolation = "tps",
     tps_smoothing: float = 0.0,
-    landmarks_frame: Frame | None = None,
+    landmarks_frame: Space | None = None,
     snap: Grid | None = None,
     method: str | None = None,
     file: Path | None = None,
 ) -> TreResult:
     """Return the target registration error of a registration at landmarks.
 
-    Exactly one of ``field``, ``correspondences``, ``transform`` and ``disp`` describes the motion.
+    Give exactly one result: ``field``, ``correspondences``, ``transform`` or ``disp``.
 
     Parameters
     ----------
@@ -171,18 +152,18 @@ def evaluate_tre(
     field
         Displacement field ``y = x + u(x)`` in common space, mm; sampled linearly.
     correspondences
-        Point motion in common space, LPS mm, extended to the landmarks by ``extrapolate``.
+        Corresponding points in common space, LPS mm, extended to the landmarks by ``extrapolate``.
     transform
-        ``SimpleITK.Transform`` of fixed to moving points, LPS mm, e.g. from
+        ``SimpleITK.Transform`` from fixed to moving points, LPS mm, see
         :func:`lcsd.evaluation.transforms.read_transform`.
     disp
-        Learn2Reg displacement field, from :func:`lcsd.evaluation.learn2reg.read_disp`; sampled
-        by cubic splines as in that challenge.
+        Learn2Reg displacement field, see :func:`lcsd.evaluation.learn2reg.read_disp`; sampled by cubic splines as in
+        the challenge.
     rigid
-        Common-space point to follow-up native LPS.
+        Transform from common space to the native space of the follow-up.
     mask
-        Fixed lung mask in common space: where the quality of the motion is measured (a transform
-        is sampled on its grid), and the volume in which fixed landmarks must lie.
+        Fixed lung mask in common space: the region in which quality is measured (a transform is sampled on its grid),
+        and the volume in which fixed landmarks must lie.
     extrapolate
         ``tps``, ``divroc`` or ``knn``.
     tps_smoothing
@@ -190,24 +171,23 @@ def evaluate_tre(
     landmarks_frame
         ``native`` or ``common``; None: native if ``rigid`` is given, else common.
     snap
-        Grid of the moving image in ``landmarks_frame``: carried landmarks are moved to its nearest
-        voxel centre before the error, as DIR-Lab does with landmarks that are voxels.
+        Grid of the moving image in ``landmarks_frame``: registered landmarks move to its nearest voxel centre first,
+        as in DIR-Lab, whose landmarks are voxels.
     method
-        Name of the method for tables and for the landmarks that it seeded; the kind of input if
-        None.
+        Name of the method, for tables and for the landmarks that it seeded; None: the kind of result.
     file
-        Landmark file, for error messages.
+        Landmark file, named in errors.
 
     Returns
     -------
     TreResult
-        ``TRE_i = |x_i + u(x_i) - y_i|`` in mm, with the distances before.
+        ``TRE_i = |x_i + u(x_i) - y_i|`` in mm, and the distances before registration.
 
     Raises
     ------
     BadInputError
-        Not exactly one result; native landmarks without ``rigid``; a landmark outside the volume
-        (names line, id, position and the likely cause); repeated ids.
+        Not exactly one result; native landmarks without ``rigid``; a landmark outside the volume (the message names
+        line, id, position and likely cause); repeated ids.
     """
     result = Result(field, correspondences, transform, disp, extrapolate, tps_smoothing)
     frame = landmarks_frame or ("native" if rigid is not None else "common")
@@ -237,7 +217,7 @@ def evaluate_tre(
 
 
 def _snapped(moved: NDArray[np.float64], grid: Grid, rigid: RigidTransform | None) -> NDArray[np.float64]:
-    """Return points of common space at voxel centres of an image behind ``rigid``, if given."""
+    """Return points of common space moved to voxel centres of a grid, which ``rigid`` maps to if it is given."""
     if rigid is None:
         return snapped(moved, grid)
     return rigid.inverse().apply(snapped(rigid.apply(moved), grid))

@@ -1,34 +1,30 @@
-"""Displacement fields as the Learn2Reg challenge exchanges them: in voxels, along array axes."""
+"""Displacement fields in the format of the Learn2Reg challenge: in voxels, along array axes."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
-from lcsd.io.fields import DisplacementField
-from lcsd.io.files import require_file
+from lcsd.io.fields import DisplacementField, read_vectors
 from lcsd.io.images import check_forms
-from lcsd.io.sizes import READ_ERRORS, check_memory, check_nifti
 
 SPLINE_ORDER = 3
-"""Learn2Reg's evaluation reads a field at landmarks by cubic splines, scipy's default."""
+"""Learn2Reg's evaluation samples a field at landmarks by cubic splines, the default of scipy."""
 
 
 @dataclass(frozen=True)
 class VoxelDisplacements:
-    """A Learn2Reg displacement field: fixed voxel ``v`` is found at voxel ``v + d(v)``.
+    """A Learn2Reg displacement field: the fixed voxel ``v`` corresponds to the moving voxel ``v + d(v)``.
 
     Parameters
     ----------
     vectors
         Shape (X, Y, Z, 3), float32: displacements along the array axes x, y, z, in voxels.
     fixed, moving
-        Grids of the fixed and of the moving image; in Learn2Reg's data they are the same.
+        Grids of both images; equal in Learn2Reg's data.
     """
 
     vectors: NDArray[np.float32]
@@ -38,8 +34,8 @@ class VoxelDisplacements:
     def at(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the displacement at LPS points, by cubic splines, shape (N, 3) mm.
 
-        The same to rounding as Learn2Reg's ``map_coordinates(disp[..., c], voxel)``; between the
-        outermost voxel centres and the faces of the grid, the value of the nearest centre.
+        Equals Learn2Reg's ``map_coordinates(disp[..., c], voxel)`` up to rounding. Beyond the outermost voxel centres,
+        the value of the nearest centre.
         """
         from scipy.ndimage import map_coordinates
 
@@ -50,7 +46,7 @@ class VoxelDisplacements:
         return moved - points
 
     def field(self) -> DisplacementField:
-        """Return the same motion in mm along LPS, on the fixed grid."""
+        """Return the same displacements in LPS mm, on the fixed grid."""
         vectors = np.empty((*self.fixed.shape, 3), dtype=np.float32)
         x, y = np.meshgrid(*(np.arange(n) for n in self.fixed.size[:2]), indexing="xy")
         for z in range(self.fixed.size[2]):
@@ -68,47 +64,18 @@ def read_disp(path: Path, *, grid: Grid | None = None, moving_grid: Grid | None 
     path
         NIfTI of shape (X, Y, Z, 3).
     grid
-        Grid of the fixed image. None: the file's own affine says it; many programs write the
-        identity there, which is wrong.
+        Grid of the fixed image. None: the affine of the file, which is wrong in files of many programs (identity).
     moving_grid
-        Grid of the moving image; None: that of the fixed image.
+        Grid of the moving image; None: the grid of the fixed image.
 
     Raises
     ------
     BadInputError
-        Missing or unreadable file; not (X, Y, Z, 3); no real numbers; another size than
-        ``grid``; NaN or infinite values; no geometry in the header and no ``grid``.
+        Missing or unreadable file; not (X, Y, Z, 3); no real numbers; another size than ``grid``; NaN or infinite
+        values; no geometry in the header and no ``grid``.
     """
-    require_file(path)
-    try:
-        volume: Any = nibabel.load(path)
-        kind = volume.get_data_dtype()
-        if kind.kind not in "iuf":
-            raise BadInputError(
-                "not a Learn2Reg displacement field",
-                code="bad_field",
-                file=path,
-                expected="real numbers",
-                found="colours" if kind.names else str(kind),
-            )
-        check_nifti(volume, path)
-        vectors = np.asanyarray(volume.dataobj, dtype=np.float32)
-    except READ_ERRORS as error:
-        check_memory(error)
-        raise BadInputError("not a readable NIfTI volume", code="truncated_file", file=path) from error
-    shape = tuple(int(n) for n in vectors.shape)
-    if len(shape) != 4 or shape[3] != 3:
-        raise BadInputError(
-            "not a Learn2Reg displacement field",
-            code="bad_field",
-            file=path,
-            expected="x * y * z * 3",
-            found=" * ".join(map(str, shape)),
-            remedy="an ITK displacement field (x * y * z * 1 * 3) is given by --field" if len(shape) == 5 else None,
-        )
-    size = (shape[0], shape[1], shape[2])
-    if not np.isfinite(vectors).all():
-        raise BadInputError("the field has NaN or infinite vectors", code="non_finite", file=path)
+    vectors, volume = read_vectors(path, inner=(3,))
+    size = (vectors.shape[0], vectors.shape[1], vectors.shape[2])
     if grid is None:
         check_forms(volume.header, size, path)
         grid = Grid.from_affine_ras(volume.affine, size)
@@ -119,6 +86,6 @@ def read_disp(path: Path, *, grid: Grid | None = None, moving_grid: Grid | None 
             file=path,
             expected=" x ".join(map(str, grid.size)),
             found=" x ".join(map(str, size)),
-            remedy="give the fixed image that was registered",
+            remedy="give the registered fixed image as --grid",
         )
     return VoxelDisplacements(vectors, grid, moving_grid or grid)

@@ -1,9 +1,8 @@
-"""What a registration does to landmarks, whatever kind of file describes it."""
+"""One interface to the four forms of a registration's result."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,22 +20,23 @@ from lcsd.landmarks.common_space import POINTS_MARGIN_MM, box_around, check_land
 from lcsd.settings.evaluate import Extrapolation
 
 Source = Literal["field", "correspondences", "transform", "disp"]
+SOURCES: tuple[Source, ...] = get_args(Source)
 
 SAME_POINT_MM = 1e-2
-"""A landmark this close to a correspondence at both ends is that correspondence; the files
-round to 1e-4 mm, and two independent observations do not meet by chance at 1e-2 mm."""
+"""A landmark this close to a correspondence in both scans is that correspondence. Files round to 1e-4 mm, and
+independent observations do not agree to 1e-2 mm by chance."""
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Quality of the motion, and how much of the mask that speaks of.
+    """Quality of a result, and the share of the mask in which it was measured.
 
     Parameters
     ----------
     figures
-        None for points, for transforms without a mask, and if nothing of the mask is covered.
+        None for points, for a transform without a mask, and if no voxel of the mask is covered.
     covered_percent
-        Share of the mask's voxels where a transform is known, percent; None without either.
+        Share of the mask in which a transform is defined, percent; None without a transform or a mask.
     """
 
     figures: FieldQuality | None
@@ -45,20 +45,9 @@ class Quality:
 
 @dataclass(frozen=True)
 class Result:
-    """Motion found by a registration, in one of four forms; exactly one is given.
+    """The result of a registration, in one of four forms; give exactly one.
 
-    Parameters
-    ----------
-    field
-        Displacement field ``y = x + u(x)``, LPS mm; sampled linearly.
-    correspondences
-        Point motion, LPS mm, extended to the landmarks by ``extrapolate``.
-    transform
-        ITK transform of fixed to moving points, LPS mm.
-    disp
-        Learn2Reg displacement field; sampled by cubic splines.
-    extrapolate, tps_smoothing
-        How correspondences reach the landmarks.
+    The parameters are those of :func:`lcsd.evaluation.evaluate.evaluate_tre`.
     """
 
     field: DisplacementField | None = None
@@ -69,58 +58,51 @@ class Result:
     tps_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        names: tuple[Source, ...] = ("field", "correspondences", "transform", "disp")
-        given = [name for name in names if getattr(self, name) is not None]
+        given = [name for name in SOURCES if getattr(self, name) is not None]
         if len(given) != 1:
             raise BadInputError(
-                "give one result to score: a displacement field, correspondences, an ITK "
-                "transform or a Learn2Reg field",
+                "give one result: a displacement field, correspondences, an ITK transform or a Learn2Reg field",
                 code="bad_usage",
-                field=", ".join(f"--{name}" for name in names),
+                field=", ".join(f"--{name}" for name in SOURCES),
                 expected="exactly one",
                 found=" and ".join(f"--{name}" for name in given) or "none",
             )
 
     @property
     def source(self) -> Source:
-        """Which form is given."""
-        if self.field is not None:
-            return "field"
-        if self.correspondences is not None:
-            return "correspondences"
-        return "transform" if self.disp is None else "disp"
+        """Form of the result."""
+        return next(name for name in SOURCES if getattr(self, name) is not None)
 
     @property
     def extrapolation(self) -> Literal["none"] | Extrapolation:
-        """How the motion reaches the landmarks; ``none`` where it is defined everywhere."""
+        """How correspondences are extended to the landmarks; ``none`` for other forms."""
         return "none" if self.correspondences is None else self.extrapolate
 
     def volumes(self) -> list[Grid]:
-        """Return the volumes in which fixed landmarks must lie for the motion to be known."""
+        """Return the grids in which fixed landmarks must lie, because the result is defined there only."""
         if self.field is not None:
             return [self.field.grid]
         return [] if self.disp is None else [self.disp.fixed]
 
     def moved(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return where fixed points (N, 3), LPS mm, are found in the moving scan."""
+        """Return fixed points (N, 3), LPS mm, registered to the moving scan."""
         if self.transform is not None:
             return carry(self.transform, points)
-        at: Callable[[NDArray[np.float64]], NDArray[np.float64]]
         if self.correspondences is not None:
-            at = self._extended
-        else:
-            at = self.field.at if self.field is not None else self.disp.at  # type: ignore[union-attr]
-        return points + at(points)
-
-    def _extended(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        assert self.correspondences is not None  # noqa: S101 - asked for by `moved`
-        known = self.correspondences
-        return extrapolate_vectors(
-            known.fixed, known.moving - known.fixed, points, method=self.extrapolate, tps_smoothing=self.tps_smoothing
-        )
+            known = self.correspondences
+            return points + extrapolate_vectors(
+                known.fixed,
+                known.moving - known.fixed,
+                points,
+                method=self.extrapolate,
+                tps_smoothing=self.tps_smoothing,
+            )
+        sampled_field = self.disp if self.field is None else self.field
+        assert sampled_field is not None  # noqa: S101 - one of four is given
+        return points + sampled_field.at(points)
 
     def quality(self, mask: Image | None) -> Quality:
-        """Return the quality of the field; of a transform in a mask, where it is known."""
+        """Return the quality of a field, or of a transform in the part of the mask where it is defined."""
         if self.field is not None:
             return Quality(field_quality(self.field, mask=mask))
         if self.disp is not None:
@@ -135,7 +117,7 @@ class Result:
         return Quality(figures, 100.0 * figures.voxels / int(wanted.sum()))
 
     def circular(self, landmarks: PointPairs) -> int | None:
-        """Return how many landmarks are themselves correspondences (both ends); None: unknown."""
+        """Return how many landmarks are correspondences themselves, in both scans; None if unknown."""
         if self.correspondences is None:
             return None
         known = np.hstack([self.correspondences.fixed, self.correspondences.moving])
@@ -143,7 +125,7 @@ class Result:
         return int((distance <= SAME_POINT_MM).sum())
 
     def check(self, landmarks: PointPairs, mask: Image | None, *, file: Path | None) -> None:
-        """Refuse landmarks that are broken or outside of where the motion is known."""
+        """Refuse landmarks that are broken or lie where the result is not defined."""
         grids = [*([] if mask is None else [mask.grid]), *self.volumes()]
         known = self.correspondences
         box = None if known is None else box_around(known.fixed, POINTS_MARGIN_MM)

@@ -18,15 +18,15 @@ class Comparison:
     Parameters
     ----------
     case
-        The case whose landmarks were compared, or None: all landmarks of all cases, pooled.
+        The case whose landmarks are compared; None for the pooled landmarks of all cases.
     first, second
         The methods.
     first_mean_mm, second_mean_mm
-        Their mean errors.
+        Mean errors of both methods.
     p
         Two-sided p-value of the Wilcoxon rank-sum test.
     p_holm
-        The same, corrected for the tests of its family (see :func:`compare_methods`).
+        ``p`` corrected for the number of tests in its family (see :func:`compare_methods`).
     """
 
     case: str | None
@@ -44,20 +44,18 @@ def compare_methods(errors: Mapping[str, Mapping[str, Errors]], pairs: Iterable[
     Parameters
     ----------
     errors
-        Case to method to its errors at the landmarks, mm, shape (N,) each. A case counts for a
-        pair if both methods have it.
+        Errors at the landmarks by case and method, mm, shape (N,) each. A pair uses the cases that both methods have.
     pairs
         The methods to compare.
 
     Returns
     -------
     list of Comparison
-        By pair: cases in the order given, then all landmarks pooled if there are several cases.
+        For each pair the cases in the given order, then the pooled landmarks if there are several cases.
 
     Notes
     -----
-    Holm's correction is made within two families: all tests of single cases, and all tests of
-    pooled landmarks.
+    Holm's correction treats two families apart: the tests of single cases and the tests of pooled landmarks.
     """
     samples: list[tuple[str | None, str, str, Errors, Errors]] = []
     for first, second in pairs:

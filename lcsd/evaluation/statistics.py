@@ -10,8 +10,10 @@ from lcsd.errors import BadInputError
 
 PERCENTILES = (25, 50, 75, 95)
 
+FIGURES = ("mean", "std", "median", "p25", "p75", "p95", "max")
+
 RESAMPLES_AT_ONCE = 1000
-"""Bootstrap samples drawn together: keeps their indices below 10 MB for a thousand cases."""
+"""Bootstrap samples drawn at once: their indices need less than 10 MB for a thousand cases."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,20 @@ class Summary:
 
     def figures(self, prefix: str, unit: str) -> dict[str, float | None]:
         """Return all but the count as ``<prefix>_<name>_<unit>``, JSON-serialisable."""
-        names = ("mean", "std", "median", "p25", "p75", "p95", "max")
-        return {f"{prefix}_{name}_{unit}": getattr(self, name) for name in names}
+        return {key: getattr(self, name) for key, name in zip(figure_names(prefix, unit), FIGURES, strict=True)}
+
+
+def figure_names(prefix: str, unit: str) -> tuple[str, ...]:
+    """Return the keys of :meth:`Summary.figures`."""
+    return tuple(f"{prefix}_{name}_{unit}" for name in FIGURES)
 
 
 @dataclass(frozen=True)
 class CohortSummary:
     """Statistics over the cases of a build.
 
-    ``of_case_means`` counts every case once, whatever its number of landmarks; ``pooled`` counts
-    every landmark once. They differ when cases have different numbers of landmarks.
+    ``of_case_means`` counts each case once, ``pooled`` each landmark once. They differ if cases have different numbers
+    of landmarks.
     """
 
     cases: int
@@ -119,7 +125,7 @@ def rank_sum_p(first: NDArray[np.float64], second: NDArray[np.float64]) -> float
     from scipy.stats import mannwhitneyu
 
     found = mannwhitneyu(first, second, method="asymptotic", use_continuity=False)
-    # Samples of one value only have no variance to test against: they do not differ.
+    # NaN: all values are equal, so the variance is 0 and the samples do not differ.
     return 1.0 if np.isnan(found.pvalue) else float(found.pvalue)
 
 
@@ -134,9 +140,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Notes
     -----
     The step-down procedure of Holm, Scandinavian Journal of Statistics 6 (1979) 65: of m tests
-    the k-th smallest p (k from 1) is multiplied by m - k + 1, made at least as large as the one
-    before it, and at most 1. It keeps the chance of one false claim in the family below any limit
-    to which the corrected values are compared, whatever the dependence of the tests.
+    the k-th smallest p (k from 1) is multiplied by m - k + 1, raised to the corrected p before it, and limited to 1.
+    The chance of any false positive in the family stays below the level to which corrected values are compared, even
+    if the tests depend on each other.
     """
     corrected = [0.0] * len(p_values)
     largest = 0.0
@@ -162,17 +168,17 @@ def bootstrap_mean(values: NDArray[np.float64], *, confidence: float, resamples:
     values
         One figure per case, shape (N,), in a fixed order: equal calls give equal bits.
     confidence
-        Of the interval, between 0 and 1.
+        Confidence level, between 0 and 1.
     resamples
-        Samples of N cases drawn with replacement.
+        Number of samples of N cases, drawn with replacement.
     seed
-        Of the random generator.
+        Seed of the random generator.
 
     Notes
     -----
     Percentile bootstrap: the quantiles of the means of the samples. Efron, Annals of Statistics 7
-    (1979) 1; Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13. Below some
-    ten cases it is too narrow, by a factor of about sqrt((n - 1) / n) at least.
+    (1979) 1; Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13. With fewer
+    than about ten cases it is too narrow, by a factor of at least sqrt((n - 1) / n).
     """
     values = np.asarray(values, dtype=np.float64)
     if len(values) < 2:

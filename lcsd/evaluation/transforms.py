@@ -1,4 +1,4 @@
-"""Motion described by an ITK transform file of another program."""
+"""ITK transform files of other programs as results of a registration."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,25 +19,23 @@ from lcsd.io.itk import read_one_transform
 def read_transform(path: Path) -> Any:
     """Return a 3-D ITK transform (``.tfm``, ``.txt``, ``.h5``, ``.mat``, ``.xfm``).
 
-    It maps points of the fixed scan to points of the moving scan, LPS mm: the direction in which
-    ITK resamples images, and in which elastix, ANTs and Slicer write the transform of a
-    registration.
+    It maps points of the fixed scan to points of the moving scan, LPS mm. ITK resamples images in this direction, and
+    elastix, ANTs and Slicer write their transforms in it.
 
     Returns
     -------
     SimpleITK.Transform
-        Any kind, composites and displacement fields too.
+        Of any kind, also a composite or a displacement field.
 
     Raises
     ------
     BadInputError
-        If the file is missing, unreadable or not of 3-D points, or holds several transforms that
-        are not parts of a composite.
+        The file is missing, unreadable or not 3-D, or holds several transforms that are no composite.
     """
     found = read_one_transform(path)
     if found.GetDimension() != 3:
         raise BadInputError(
-            "the transform is not of 3-D points",
+            "the transform is not 3-D",
             code="bad_transform",
             file=path,
             expected="3 dimensions",
@@ -47,34 +45,33 @@ def read_transform(path: Path) -> Any:
 
 
 def parts_of(transform: Any) -> list[Any]:
-    """Return the parts of a transform in the order in which points pass through them."""
+    """Return the parts of a transform in the order in which they apply."""
     if not isinstance(transform, sitk.CompositeTransform):
         return [transform]
     parts = _children(transform)
     if any(isinstance(part, sitk.CompositeTransform) for part in parts):
         flat = sitk.CompositeTransform(transform)
         flat.FlattenTransform()
-        # What is a composite even now is of a kind that SimpleITK does not know: it shows such a
-        # part as a composite around it, however deep one looks.
+        # SimpleITK wraps a part of a kind that it does not know in a composite; this remains after flattening.
         parts = _children(flat)
     return parts
 
 
 def _children(composite: Any) -> list[Any]:
-    # ITK applies what was added last first.
+    # ITK applies the part that was added last first.
     numbers = reversed(range(composite.GetNumberOfTransforms()))
     return [composite.GetNthTransform(number).Downcast() for number in numbers]
 
 
 def domain_of(part: Any) -> Grid | None:
-    """Return where a part of a transform is defined; None: everywhere.
+    """Return the grid on which a part of a transform is defined; None: everywhere.
 
-    Outside, ITK leaves points where they are without a word.
+    Outside it, ITK silently returns points unchanged.
     """
     if isinstance(part, sitk.DisplacementFieldTransform):
         return grid_of(part.GetDisplacementField())
     if isinstance(part, sitk.BSplineTransform):
-        # The domain as one voxel, whose centre is its origin.
+        # One voxel as large as the domain; the origin of a grid is a voxel's centre.
         extent = np.asarray(part.GetTransformDomainPhysicalDimensions())
         direction = np.asarray(part.GetTransformDomainDirection()).reshape(3, 3)
         centre = np.asarray(part.GetTransformDomainOrigin()) + direction @ (extent / 2)
@@ -93,7 +90,7 @@ def carry(transform: Any, points: NDArray[np.float64]) -> NDArray[np.float64]:
     Raises
     ------
     BadInputError
-        If a point comes to lie outside a displacement field or B-spline, or is not finite then.
+        A part moves a point out of a displacement field or B-spline, or to a place that is not finite.
     """
     moved = np.asarray(points, dtype=np.float64)
     for part in parts_of(transform):
@@ -102,19 +99,19 @@ def carry(transform: Any, points: NDArray[np.float64]) -> NDArray[np.float64]:
         outside = np.flatnonzero(~inside)
         if len(outside):
             raise BadInputError(
-                "landmarks lie outside the transform, which would leave them where they are",
+                "landmarks lie outside the transform, which would not move them",
                 code="landmark_outside",
                 field=part.GetName(),
                 expected="all landmarks inside its domain",
                 found=f"{len(outside)} of {len(moved)} outside, the first in row {outside[0] + 1} "
                 f"at ({', '.join(f'{v:.1f}' for v in moved[outside[0]])}) LPS mm",
-                remedy="check that it maps fixed points to moving points and is of this case",
+                remedy="check that the transform maps fixed to moving points and belongs to this case",
             )
         moved = np.array([part.TransformPoint(point) for point in moved.tolist()])
     bad = np.flatnonzero(~np.isfinite(moved).all(axis=1))
     if len(bad):
         raise BadInputError(
-            "the transform moves landmarks to places that are not finite",
+            "the transform moves landmarks to infinite or undefined places",
             code="non_finite",
             field=transform.GetName(),
             found=f"{len(bad)} of {len(moved)} landmarks",
@@ -123,7 +120,7 @@ def carry(transform: Any, points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def sampled(transform: Any, grid: Grid) -> DisplacementField:
-    """Return a transform as displacement field on a grid, float32 mm."""
+    """Return a transform as a displacement field on a grid, float32, mm."""
     image = sitk.TransformToDisplacementField(
         transform, sitk.sitkVectorFloat32, grid.size, grid.origin, grid.spacing, grid.direction
     )
@@ -131,10 +128,10 @@ def sampled(transform: Any, grid: Grid) -> DisplacementField:
 
 
 def known_on(transform: Any, grid: Grid) -> NDArray[np.bool_]:
-    """Return at which voxels of a grid a transform and its derivative are known, shape (z, y, x).
+    """Return the voxels of a grid at which a transform and its derivative are defined, shape (z, y, x).
 
-    There the voxel and its six neighbours lie inside the domain of every part when they get to
-    it. At the border of a domain ITK's motion drops to nothing: a cliff that looks like a fold.
+    There the voxel and its six neighbours are inside the domain of every part when they reach it. Outside a domain,
+    ITK's displacement is 0: the jump at the border would look like a fold.
     """
     inside = np.ones(grid.shape, dtype=bool)
     parts = parts_of(transform)
@@ -146,7 +143,7 @@ def known_on(transform: Any, grid: Grid) -> NDArray[np.bool_]:
 
 
 def _arrives_in(domain: Grid, before: Sequence[Any], grid: Grid) -> NDArray[np.bool_]:
-    """Return which voxels of a grid lie in a domain after some parts, shape (z, y, x)."""
+    """Return the voxels of a grid that lie in a domain after the parts ``before``, shape (z, y, x)."""
     moved = sampled(sitk.CompositeTransform([*before][::-1]), grid) if before else None
     inside = np.empty(grid.shape, dtype=bool)
     x, y = np.meshgrid(*(np.arange(n) for n in grid.size[:2]), indexing="xy")

@@ -70,6 +70,59 @@ def write_field(path: Path, field: DisplacementField) -> None:
         check_written_gzip(temporary, HEADER_BYTES + 4 * field.vectors.size)
 
 
+FORMATS = {(1, 3): ("ITK", "--field"), (3,): ("Learn2Reg", "--disp")}
+"""Last dimensions of a displacement field, its format, and the option of ``lcsd evaluate`` that takes it."""
+
+
+def read_vectors(path: Path, *, inner: tuple[int, ...]) -> tuple[NDArray[np.float32], Any]:
+    """Return the vectors of a NIfTI displacement field as stored, float32, and its nibabel image.
+
+    Parameters
+    ----------
+    inner
+        Dimensions after x, y, z: a key of ``FORMATS``.
+
+    Raises
+    ------
+    BadInputError
+        Missing or unreadable file (``truncated_file``); no real numbers, or other dimensions (``bad_field``); NaN or
+        infinite vectors (``non_finite``).
+    """
+    require_file(path)
+    name = FORMATS[inner][0]
+    try:
+        # ITK's NIfTI reader would silently turn NaN into 0.
+        volume: Any = nibabel.load(path)
+        kind = volume.get_data_dtype()
+        if kind.kind not in "iuf":
+            raise BadInputError(
+                f"not a displacement field of {name}",
+                code="bad_field",
+                file=path,
+                expected="real numbers",
+                found="colours" if kind.names else str(kind),
+            )
+        check_nifti(volume, path)
+        vectors = np.asanyarray(volume.dataobj, dtype=np.float32)
+    except READ_ERRORS as error:
+        check_memory(error)
+        raise BadInputError("not a readable NIfTI volume", code="truncated_file", file=path) from error
+    shape = tuple(int(n) for n in vectors.shape)
+    if shape[3:] != inner:
+        other = FORMATS.get(shape[3:])
+        raise BadInputError(
+            f"not a displacement field of {name}",
+            code="bad_field",
+            file=path,
+            expected=" * ".join(("x * y * z", *map(str, inner))),
+            found=" * ".join(map(str, shape)),
+            remedy=f"this is a field of {other[0]}; lcsd evaluate takes it by {other[1]}" if other else None,
+        )
+    if not np.isfinite(vectors).all():
+        raise BadInputError("the field has NaN or infinite vectors", code="non_finite", file=path)
+    return vectors, volume
+
+
 def read_field(path: Path) -> DisplacementField:
     """Return a displacement field.
 
@@ -78,30 +131,10 @@ def read_field(path: Path) -> DisplacementField:
     BadInputError
         Missing or unreadable file; not a 3-D image of 3 components; NaN or infinite vectors.
     """
-    require_file(path)
-    try:
-        # Not through ITK: its NIfTI reader turns NaN into 0 without a word.
-        volume: Any = nibabel.load(path)
-        check_nifti(volume, path)
-        data = np.asanyarray(volume.dataobj, dtype=np.float32)
-    except READ_ERRORS as error:
-        check_memory(error)
-        raise BadInputError("not a readable image", code="truncated_file", file=path) from error
-    shape = tuple(int(n) for n in data.shape)
-    if len(shape) != 5 or shape[3:] != (1, 3):
-        raise BadInputError(
-            "not a displacement field",
-            code="bad_field",
-            file=path,
-            expected="x * y * z * 1 * 3 (ITK vector image)",
-            found=" * ".join(map(str, shape)),
-            remedy="a Learn2Reg field is given by lcsd evaluate --disp" if len(shape) == 4 and shape[3] == 3 else None,
-        )
-    size = (shape[0], shape[1], shape[2])
+    data, volume = read_vectors(path, inner=(1, 3))
+    size = (data.shape[0], data.shape[1], data.shape[2])
     check_forms(volume.header, size, path)
     vectors = np.ascontiguousarray(data[:, :, :, 0].transpose(2, 1, 0, 3))
-    if not np.isfinite(vectors).all():
-        raise BadInputError("the field has NaN or infinite vectors", code="non_finite", file=path)
     if int(volume.header["intent_code"]) == NIFTI_DISPLACEMENT_INTENT:
         vectors = flip_lps_ras(vectors)
     return DisplacementField(vectors, Grid.from_affine_ras(volume.affine, size))

@@ -14,7 +14,7 @@ from lcsd.io.images import Image
 from lcsd.io.points import PointPairs, check_points
 from lcsd.landmarks.numbering import READINGS, other_frame
 
-Frame = Literal["native", "common"]
+Space = Literal["native", "common"]
 
 MOVING_MARGIN_MM = 100.0
 """A moving landmark may lie outside the fixed volume by as much as a lung can move; published
@@ -29,7 +29,7 @@ the second in another frame, the file is in that other frame."""
 
 
 def to_common_space(
-    landmarks: PointPairs, *, rigid: RigidTransform | None, frame: Frame
+    landmarks: PointPairs, *, rigid: RigidTransform | None, frame: Space
 ) -> tuple[PointPairs, NDArray[np.float64] | None]:
     """Return landmarks in common space, and their moving positions in native space if known.
 

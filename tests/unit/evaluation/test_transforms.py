@@ -140,7 +140,7 @@ def test_landmarks_outside_a_domain_are_refused_not_left_in_place(tmp_path: Path
 def test_nan_and_broken_files_are_refused(tmp_path: Path) -> None:
     transform = affine()
     transform.SetTranslation((float("nan"), 0.0, 0.0))
-    with pytest.raises(BadInputError, match="not finite") as caught:
+    with pytest.raises(BadInputError) as caught:
         carry(transform, points())
     assert caught.value.code == "non_finite"
     (tmp_path / "a.tfm").write_text("no transform")
