@@ -1,4 +1,4 @@
-"""The cohort as a whole: load, judge, draw, count, price, write."""
+"""Build a cohort: load the index, apply the rules, draw the samples, count, price, write."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ ID_RULES: dict[str, tuple[Callable[[str], object], str]] = {
     "patient": (re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch, "letters, digits, '.', '_' and '-'"),
     "series": (is_uid, f"a DICOM UID: numbers between '.', at most {UID_LENGTH} characters"),
 }
-"""DICOM PS3.5 6.2 bounds both at 64 characters."""
+"""DICOM PS3.5 6.2 limits both to 64 characters."""
 
 MEGABYTES_PER_GB = 1000.0
 MEGABIT_PER_GB = 8000.0
@@ -29,14 +29,14 @@ SECONDS_PER_HOUR = 3600.0
 
 @dataclass(frozen=True)
 class Cohort:
-    """A judged cohort, still in its database.
+    """A cohort, still in its database.
 
     Parameters
     ----------
     steps
         The funnel.
     index
-        Main index that was read.
+        Main index that was used.
     download_gb
         Size of the sampled series, 10^9 bytes.
     """
@@ -58,14 +58,14 @@ class Cohort:
         return self.download_gb * self.settings.egress_usd_per_gb
 
     def count(self, name: str) -> int:
-        """Return the patients left after the step of that name."""
+        """Return the number of patients left after a step."""
         return next(step.patients for step in self.steps if step.name == name)
 
     def warnings(self) -> list[str]:
-        """Return what a user should know: checks that were left out, samples cut short."""
+        """Return lines about skipped checks and samples that are too small."""
         lines = [
-            f"{name} is not given, so {what} is not checked; it is fetched with the package "
-            f"idc-index and named by --set {name}=FILE"
+            f"{name} is not given, so {what} is not checked; download it with the package "
+            f"idc-index and give it with --set {name}=FILE"
             for name, what in (
                 ("volume_geometry_index", "the spacing of slices"),
                 ("ct_index", "the tilt of the gantry"),
@@ -73,7 +73,7 @@ class Cohort:
             if getattr(self.settings, name) is None
         ]
         lines += [
-            f"{self.count(role)} of {wanted} pairs for {role}: the candidates are used up"
+            f"{self.count(role)} of {wanted} pairs for {role}: there are no more candidates"
             for role, wanted in (("train", self.settings.train), ("test_pool", self.settings.test_pool))
             if self.count(role) < wanted
         ]
@@ -81,10 +81,7 @@ class Cohort:
 
 
 def read_ids(kind: str, given: Sequence[str], file: Path | None) -> tuple[str, ...]:
-    """Return the user's ``patient`` or ``series`` identifiers, of options and of a file.
-
-    A file has one a line; blank lines and lines that begin with ``#`` are skipped.
-    """
+    """Return the user's ``patient`` or ``series`` identifiers from options and from a file (one per line)."""
     rows: list[tuple[str, Path | None, str]] = [(identifier.strip(), None, f"--{kind}") for identifier in given]
     if file is not None:
         entries = read_entries(file)
@@ -97,7 +94,7 @@ def read_ids(kind: str, given: Sequence[str], file: Path | None) -> tuple[str, .
     for identifier, where, field in rows:
         if not is_id(identifier):
             raise BadInputError(
-                f"not an identifier of a {kind}",
+                f"not a {kind} identifier",
                 code="bad_identifier",
                 file=where,
                 field=field,
@@ -109,7 +106,7 @@ def read_ids(kind: str, given: Sequence[str], file: Path | None) -> tuple[str, .
 
 
 def build(settings: CohortSettings, wanted: Wanted, *, seed: int, threads: int) -> Cohort:
-    """Return the cohort of the settings, drawn by ``seed``."""
+    """Return the cohort for the settings; ``seed`` draws its samples."""
     index = settings.index or default_index()
     connection = connect(threads)
     try:
@@ -124,7 +121,7 @@ def build(settings: CohortSettings, wanted: Wanted, *, seed: int, threads: int) 
         steps = funnel(connection, settings)
     except duckdb.OutOfMemoryException as error:
         raise WorkError(
-            "the index does not fit into the memory of the query",
+            "the query needs more memory than it may use",
             code="out_of_memory",
             file=index,
             remedy="use --threads 1, or a machine with 2 GiB of free memory",
@@ -142,11 +139,11 @@ FROM (
     GROUP BY maker, kernel, family
 ) ORDER BY series DESC, maker, kernel, family
 """
-"""Series that keep the rules up to the kind, by kernel: all time points, every thickness."""
+"""Series that pass the rules up to the kind, by kernel: all time points, every thickness."""
 
 
 def _as_cells(table: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
-    """Return a table whose texts are no formulas, as :func:`lcsd.io.files.as_cell` makes them."""
+    """Return a table without formulas; the same rule as :func:`lcsd.io.files.as_cell`."""
     begins = f"^[{TEXT_SIGN * 2}{BLANKS}]*[{re.escape(FORMULA_SIGNS)}]"
     cells = []
     for name, kind in zip(table.columns, table.types, strict=True):
@@ -160,10 +157,7 @@ def _as_cells(table: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
 
 
 def write(cohort: Cohort, folder: Path) -> Path:
-    """Write all tables and the figure; return the table of candidates, which comes last.
-
-    ``candidates.tsv``, ``rejected.tsv``, ``kernels.tsv``, ``funnel.tsv`` and ``funnel.png``.
-    """
+    """Write all tables and the funnel's figure; return the path of ``candidates.tsv``, which is written last."""
     from lcsd.cohort.figure import funnel_figure
     from lcsd.plotting import render, save
 

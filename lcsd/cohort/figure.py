@@ -1,4 +1,4 @@
-"""The funnel as a figure: one bar per step, with the patients that are left."""
+"""Plot the funnel: one bar per step, with the patients left."""
 
 from collections.abc import Sequence
 

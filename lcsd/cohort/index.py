@@ -1,15 +1,16 @@
-"""The index of the Imaging Data Commons as one typed table of CT series.
+"""Load the index of the Imaging Data Commons as one typed table of CT series.
 
 A series description of NLST is a list of fields between commas::
 
     time, kind, maker, model, kernel, field of view, thickness, tube voltage, load, current, pitch
 
-with millimetres and kilovolts. Fields hold ``null``, ``na`` or ``unkn`` where nothing is known, and
-a field of view above 999 mm may be written with a comma of its own (``1,024``).
+in millimetres and kilovolts. A field is ``null``, ``na`` or ``unkn`` if it is unknown, and a field of view
+above 999 mm may contain a comma (``1,024``).
 """
 
+import contextlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from lcsd.settings.cohort import CohortSettings
 Connection = duckdb.DuckDBPyConnection
 
 MEMORY_LIMIT = "1500MB"
-"""For duckdb; the whole command stays below 2 GiB. The real index needs a fifth of it."""
+"""For duckdb; the whole command stays below 2 GiB. The real index needs a fifth of this."""
 
 INDEX_PACKAGE = "idc_index_data"
 INDEX_FILE = "idc_index.parquet"
@@ -53,10 +54,10 @@ COLUMNS = {
     "volume_geometry_index": ("SeriesInstanceUID", "regularly_spaced_3d_volume"),
     "ct_index": ("SeriesInstanceUID", "ConvolutionKernel", "SliceThickness", "GantryDetectorTilt"),
 }
-"""What is read of each file, by the name of its setting."""
+"""Columns read from each file, by the name of its setting."""
 
 _MACROS = """
--- Text without blanks at its ends; NULL for the words that mean nothing is known.
+-- Text without blanks at its ends; NULL for words that mean unknown.
 CREATE MACRO known(t) AS CASE
     WHEN lower(trim(t)) IN ('', 'null', 'na', 'n/a', 'nan', 'none', 'unk', 'unkn', 'unknown')
     THEN NULL
@@ -69,8 +70,8 @@ CREATE MACRO between_zero_and(v, most) AS CASE WHEN v > 0 AND v < most THEN v EN
 CREATE MACRO maker_code(t) AS CASE
     WHEN upper(t) LIKE 'GE%' THEN 'GE' WHEN upper(t) LIKE 'SE%' OR upper(t) LIKE 'SI%' THEN 'SE'
     WHEN upper(t) LIKE 'PH%' THEN 'PH' WHEN upper(t) LIKE 'TO%' THEN 'TO' ELSE upper(t) END;
--- Fields count from the left up to the kernel and from the right after the field of view, so that
--- a comma inside the field of view does no harm.
+-- Fields count from the left up to the kernel and from the right after the field of view, so a comma
+-- inside the field of view does no harm.
 CREATE MACRO field(f, k) AS f[k];
 CREATE MACRO after_view(f, k) AS f[CASE WHEN len(f) > 11 THEN len(f) - 11 + k ELSE k END];
 """
@@ -113,8 +114,8 @@ WHERE collection_id = $collection AND Modality = 'CT'
     AND (NOT $some_series OR SeriesInstanceUID IN (SELECT id FROM own_series))
 """
 
-# A segmentation names its CT by study and number only. Where several scans of a study share the
-# number it may be of any of them, so it is left out. Localizers (kind ends in L) are not segmented.
+# A segmentation names its CT by study and number only. If several scans of a study share the number,
+# it is ambiguous and left out. Localizers (kind ends in L) are not segmented.
 _SEGMENTATIONS = """
 CREATE TABLE segmentations AS
 WITH listed AS (
@@ -152,7 +153,7 @@ FROM parsed p LEFT JOIN ct c USING (uid) LEFT JOIN geometry g USING (uid)
 
 @dataclass(frozen=True)
 class Wanted:
-    """The user's own choice: only these patients and only these series; empty means all."""
+    """The user's choice of patients and series; empty means all."""
 
     patients: tuple[str, ...] = ()
     series: tuple[str, ...] = ()
@@ -176,57 +177,71 @@ def default_index() -> Path:
 
 
 def connect(threads: int) -> Connection:
-    """Return an empty database in memory that never writes to the disk."""
+    """Return an empty database in memory, which never writes to the disk."""
     connection = duckdb.connect(config={"threads": threads, "memory_limit": MEMORY_LIMIT, "temp_directory": ""})
     connection.execute(_MACROS)
     return connection
 
 
 def first_row(connection: Connection, query: str, values: object = None) -> tuple[Any, ...] | None:
-    """Return the first row of a query, or None; the result is read to its end.
+    """Return the first row of a query, or None.
 
-    A result left half read would block the connection in newer versions of duckdb.
+    Reads the whole result: in newer versions of duckdb an unread rest blocks the connection.
     """
     rows = connection.execute(query, values).fetchall()
     return rows[0] if rows else None
 
 
-def _check(connection: Connection, path: Path, name: str) -> str:
-    """Return the path as text if the file is parquet with the columns that are read."""
+def check_index(connection: Connection, path: Path, columns: Sequence[str], field: str) -> str:
+    """Return the path for ``read_parquet``, without wildcards, if the file is parquet with these columns.
+
+    ``field`` names the file's setting in errors. duckdb reads pages late, so a truncated file may
+    pass here: run queries under :func:`readable_index`, too.
+    """
     require_file(path)
-    try:
-        relation = connection.read_parquet(literal_path(path))
-        # Pages are only read when asked for; a file cut short may still have its last bytes.
-        columns = set(relation.columns)
-    except duckdb.Error as error:
-        raise _unreadable(path, name, error) from error
-    missing = [column for column in COLUMNS[name] if column not in columns]
+    literal = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path))
+    with readable_index(path, field):
+        present = set(connection.read_parquet(literal).columns)
+    missing = [column for column in columns if column not in present]
     if missing:
         raise BadInputError(
             "columns are missing",
             code="missing_column",
             file=path,
-            field=f"cohort.{name}",
-            expected=", ".join(COLUMNS[name]),
+            field=field,
+            expected=", ".join(columns),
             found=f"no {', '.join(missing)}",
-            remedy=f"give the {name} of a current idc-index-data",
+            remedy="give the file of a current idc-index-data",
         )
-    return literal_path(path)
+    return literal
 
 
-def literal_path(path: Path) -> str:
-    """Return a path that duckdb does not take for a pattern."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path))
+@contextlib.contextmanager
+def readable_index(path: Path, field: str) -> Iterator[None]:
+    """Raise ``BadInputError`` (``bad_index``) if duckdb cannot read the file in the block."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise BadInputError(
+            f"not a readable parquet file ({str(error).splitlines()[0]})",
+            code="bad_index",
+            file=path,
+            field=field,
+            expected="a parquet file of the IDC index",
+            remedy="get the file again",
+        ) from error
 
 
-def _unreadable(path: Path, name: str, error: duckdb.Error) -> BadInputError:
+def listed_twice(path: Path, uid: str) -> BadInputError:
+    """Return the error for an index with two rows of one series."""
     return BadInputError(
-        f"not a readable parquet file ({str(error).splitlines()[0]})",
-        code="bad_index",
+        "a series is listed twice",
+        code="duplicate_series",
         file=path,
-        field=f"cohort.{name}",
-        expected="a parquet file of the IDC index",
-        remedy="get the file again",
+        field="SeriesInstanceUID",
+        expected="one row per series",
+        found=uid,
+        remedy="give an index from idc-index-data",
     )
 
 
@@ -238,28 +253,18 @@ def _fill_ids(connection: Connection, table: str, ids: Sequence[str]) -> None:
 
 
 def _load_main(connection: Connection, path: Path, settings: CohortSettings, wanted: Wanted) -> None:
-    try:
-        listed = {
-            "file": _check(connection, path, "index"),
-            "collection": settings.collection,
-            "some_patients": bool(wanted.patients),
-        }
+    listed = {
+        "file": check_index(connection, path, COLUMNS["index"], "cohort.index"),
+        "collection": settings.collection,
+        "some_patients": bool(wanted.patients),
+    }
+    with readable_index(path, "cohort.index"):
         connection.execute(_RAW, {**listed, "some_series": bool(wanted.series)})
         named = {"result": SEGMENTATION_RESULT, "pattern": SEGMENTATION_PATTERN}
         connection.execute(_SEGMENTATIONS, {**listed, **named})
-    except duckdb.Error as error:
-        raise _unreadable(path, "index", error) from error
     doubled = first_row(connection, "SELECT uid FROM raw GROUP BY uid HAVING count(*) > 1 ORDER BY uid LIMIT 1")
     if doubled:
-        raise BadInputError(
-            "a series is listed twice",
-            code="duplicate_series",
-            file=path,
-            field="SeriesInstanceUID",
-            expected="one row per series",
-            found=doubled[0],
-            remedy="give an index as idc-index-data has it",
-        )
+        raise listed_twice(path, doubled[0])
 
 
 def _load_optional(connection: Connection, settings: CohortSettings) -> None:
@@ -275,29 +280,26 @@ def _load_optional(connection: Connection, settings: CohortSettings) -> None:
     }
     for name, fill in fills.items():
         path = getattr(settings, name)
-        if path is None:
-            continue
-        try:
-            connection.execute(fill, {"file": _check(connection, path, name)})
-        except duckdb.Error as error:
-            raise _unreadable(path, name, error) from error
+        if path is not None:
+            file = check_index(connection, path, COLUMNS[name], f"cohort.{name}")
+            with readable_index(path, f"cohort.{name}"):
+                connection.execute(fill, {"file": file})
 
 
 def load_series(connection: Connection, path: Path, settings: CohortSettings, wanted: Wanted) -> None:
-    """Make the table ``series``: one typed row per CT series of the collection.
+    """Create the table ``series``: one typed row per CT series of the collection.
 
-    Columns: uid, patient, description, slices (images), size_mb (10^6 bytes), url, time (0, 1, 2;
-    NULL if neither the description nor the study date says it), kind, maker (GE, SE, PH, TO or
-    what is written), model, kernel, view_mm, thickness_mm, voltage_kv, load, current (as written;
-    makers differ in what they give), pitch, tilt_deg, regular, segmentation (series UID of the
-    newest published segmentation of that series). Tilt and regularity are NULL without their files.
-    A value that is not known is NULL.
+    Columns: uid, patient, description, slices (images), size_mb (10^6 bytes), url, time (0, 1, 2; from
+    the description or the study date), kind, maker (GE, SE, PH, TO or as written), model, kernel,
+    view_mm, thickness_mm, voltage_kv, load, current (as written; makers use different quantities),
+    pitch, tilt_deg, regular, segmentation (series UID of the newest published segmentation). Unknown
+    values are NULL; tilt and regularity are NULL without their files.
 
     Raises
     ------
     BadInputError
         A file is missing, is not parquet, lacks a column, lists a series twice or has no CT
-        series of the collection; or a series of the user's is not in it.
+        series of the collection; or the user asked for a series that it lacks.
     """
     _fill_ids(connection, "own_patients", wanted.patients)
     _fill_ids(connection, "own_series", wanted.series)
@@ -308,13 +310,13 @@ def load_series(connection: Connection, path: Path, settings: CohortSettings, wa
     absent = first_row(connection, "SELECT min(id), count(*) FROM own_series WHERE id NOT IN (SELECT uid FROM raw)")
     if absent and absent[1]:
         raise BadInputError(
-            "series are not among those of the index",
+            "the index lacks some of the given series",
             code="unknown_series",
             file=path,
             field="SeriesInstanceUID",
             expected=f"CT series of collection {settings.collection}"
             + (" and of the given patients" if wanted.patients else ""),
-            found=f"{absent[1]} others, the first {absent[0]}",
+            found=f"{absent[1]} unknown series, the first {absent[0]}",
             remedy="correct the list",
         )
     empty = first_row(connection, "SELECT count(*) = 0 FROM raw")

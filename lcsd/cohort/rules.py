@@ -1,7 +1,7 @@
-"""From series to one pair per patient: rules in a fixed order, a total order, the funnel.
+"""Choose one pair of series per patient: apply rules in a fixed order, rank pairs, count the funnel.
 
-Every series gets the number of the first rule it breaks. A patient gets as far as the worse of its
-two time points' best series, so the funnel and the reasons of rejection are one and the same.
+Every series gets the number of the first rule that it breaks. A time point counts with its best series, and a patient
+with the worse of its two time points, so the funnel and the reasons for rejection always agree.
 """
 
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ class Rule:
     Parameters
     ----------
     number
-        Place in the order, from 1; also the ``broken`` of series that break it.
+        Position in the order, from 1; also the value of ``broken`` for series that break it.
     step
-        Name of the step, which says what is kept.
+        Name of the step: what is kept.
     code
-        Reason of rejection of patients who get no further.
+        Reason code of patients rejected here.
     text
-        What is asked, with the setting's value.
+        The requirement, with the setting's value.
     applied
-        False if a setting or a missing file switches the rule off.
+        False if a setting or a missing file disables the rule.
     """
 
     number: int
@@ -36,7 +36,7 @@ class Rule:
 
 
 def rules(settings: CohortSettings) -> list[Rule]:
-    """Return all rules in their order, with the values of the settings."""
+    """Return all rules in order, with the values of the settings."""
     table = [
         ("two_time_points", "missing_time_point", f"CT at {settings.fixed_time} and {settings.moving_time}", True),
         ("readable_description", "unreadable_description", "series description says kind and maker", True),
@@ -67,7 +67,7 @@ def rules(settings: CohortSettings) -> list[Rule]:
     return [Rule(number, *row) for number, row in enumerate(table, 1)]
 
 
-# The numbers are those of ``rules``; $passed, one more than the last, breaks none.
+# The numbers are those of ``rules``; $passed, one more than the last, means that none is broken.
 _JUDGED = """
 CREATE TABLE judged AS
 SELECT s.*, coalesce(k.family, 'other') AS family, coalesce(k.rank, $rank_of_others) AS rank,
@@ -95,9 +95,9 @@ SELECT patient, coalesce(max(broken) FILTER (role = 'fixed'), 1) AS fixed_broken
 FROM judged GROUP BY patient
 """
 
-# The order of preference: one maker, one family of kernels, soft before sharp before other, one
-# kernel, kernels that stand first in the settings, equal thickness, thin slices, many slices. The
-# identifiers decide what is left, so no two pairs are equal.
+# The order of preference: same maker, same family of kernels, soft before sharp before other, same
+# kernel, kernels listed first in the settings, equal thickness, thin slices, many slices. Identifiers
+# break the remaining ties.
 _PAIRS = """
 CREATE TABLE pairs AS
 SELECT f AS fixed, m AS moving, f.patient AS patient,
@@ -138,11 +138,11 @@ WHERE id NOT IN (SELECT patient FROM judged)
 """
 
 RANK_STEP = 1000
-"""Between the ranks of soft, sharp and other kernels; no table is that long."""
+"""Distance between the ranks of soft, sharp and other kernels; no table is that long."""
 
 
 def kernel_rows(settings: CohortSettings) -> list[tuple[str, str, str, int]]:
-    """Return maker, kernel, family and rank of every kernel of the settings."""
+    """Return maker, kernel, family and rank of every kernel in the settings."""
     return [
         (maker, name, family, RANK_STEP * place + row)
         for place, (family, table) in enumerate((("soft", settings.soft_kernels), ("sharp", settings.sharp_kernels)))
@@ -152,11 +152,11 @@ def kernel_rows(settings: CohortSettings) -> list[tuple[str, str, str, int]]:
 
 
 def judge(connection: Connection, settings: CohortSettings) -> None:
-    """Make the tables ``judged`` (series), ``patients``, ``pairs`` and ``rejected``.
+    """Create the tables ``judged`` (series), ``patients``, ``pairs`` and ``rejected`` from ``series``.
 
-    Needs the table ``series``. ``pairs`` has one row per patient who breaks no rule, with the rows
-    of both series as the structs ``fixed`` and ``moving``; ``rejected`` one for every other
-    patient, with the first rule that is broken and the series that came so far.
+    ``pairs`` has one row per patient who breaks no rule, with the rows of both series as the structs
+    ``fixed`` and ``moving``. ``rejected`` has one row for every other patient, with the first broken rule
+    and the series that reached it.
     """
     makers, names, families, ranks = (
         (list(column) for column in zip(*kernel_rows(settings), strict=True))
@@ -201,9 +201,9 @@ def judge(connection: Connection, settings: CohortSettings) -> None:
 
 @dataclass(frozen=True)
 class Step:
-    """One row of the funnel: what is asked and how many patients and series are left.
+    """One row of the funnel: the requirement (``text``) and how many patients and series are left.
 
-    ``reason`` is the code of those rejected here; empty where nobody is.
+    ``reason`` is the code of patients rejected here, or empty.
     """
 
     name: str
@@ -214,10 +214,10 @@ class Step:
 
 
 def funnel(connection: Connection, settings: CohortSettings) -> list[Step]:
-    """Return the funnel: all CT, every applied rule, the candidates and what is sampled.
+    """Return the funnel: all CT, every applied rule, the candidates and the samples.
 
-    A rule's series are those at the two time points, of patients who are left, that keep it and
-    all rules before it.
+    The series of a rule are those of the remaining patients at the two time points that pass it and all
+    rules before it.
     """
 
     def count(query: str, *values: object) -> tuple[int, int]:

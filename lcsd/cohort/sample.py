@@ -1,8 +1,8 @@
-"""A sample that does not depend on the order of rows, and that changes little with the rules.
+"""Draw samples that do not depend on the order of rows and change little when rules change.
 
-Two hashes of seed and patient decide: one whether the patient belongs to training or to the test
-pool, one the place in the queue. Neither looks at other patients, so a stricter rule takes its
-patients out and lets the next in the queue in; nobody else changes place or side.
+Two hashes of seed and patient decide: one assigns the patient to training or to the test pool, the other
+gives a place in the queue. Neither depends on other patients, so a stricter rule replaces only the patients
+that it removes, by the next in the queue.
 """
 
 import hashlib
@@ -12,21 +12,21 @@ from lcsd.errors import BadInputError
 from lcsd.settings.cohort import CohortSettings
 
 HASH_DIGITS = 8
-"""Hex digits of the hash that choose the side: a resolution of 2^-32."""
+"""Hex digits of the hash that choose the side: resolution 2^-32."""
 
 CASE_PREFIX = "nlst_"
 CASE_DIGITS = 10
-"""Hex digits of a case's name: two of 21,659 pairs share a name with a chance of 1 in 4,700."""
+"""Hex digits of a case's name: the chance that two of 21,659 pairs share a name is 1 in 4,700."""
 
 
 def side(seed: int, patient: str, share: float) -> str:
-    """Return ``test_pool`` or ``train`` for a patient; the query below does the same."""
+    """Return ``test_pool`` or ``train`` for a patient, as the query below does."""
     digest = hashlib.sha256(f"side:{seed}:{patient}".encode()).hexdigest()
     return "test_pool" if digest[:HASH_DIGITS] < threshold(share) else "train"
 
 
 def threshold(share: float) -> str:
-    """Return the hash below which a patient belongs to the test pool, in hex digits."""
+    """Return the threshold, in hex digits: a patient with a lower hash belongs to the test pool."""
     return f"{min(int(share * 16**HASH_DIGITS), 16**HASH_DIGITS - 1):0{HASH_DIGITS}x}"
 
 
@@ -63,9 +63,9 @@ FROM queued ORDER BY patient
 
 
 def draw(connection: Connection, settings: CohortSettings, *, seed: int) -> None:
-    """Make the table ``candidates`` from ``pairs``; ``sampled`` is train, test_pool or NULL.
+    """Create the table ``candidates`` from ``pairs``; ``sampled`` is train, test_pool or NULL.
 
-    A case is named by a hash of its two series, so the name depends on neither sample nor seed.
+    A case's name is a hash of its two series, so it depends on neither sample nor seed.
 
     Raises
     ------
@@ -93,10 +93,10 @@ def draw(connection: Connection, settings: CohortSettings, *, seed: int) -> None
     )
     if shared:
         raise BadInputError(
-            "two candidates get one case name",
+            "two candidates have the same case name",
             code="case_collision",
             field="case",
-            expected="a name of its own for each pair",
+            expected="a unique name for each pair",
             found=f"{shared[0]} for the baselines {shared[1]} and {shared[2]}",
-            remedy="leave one of the two out by --series-file",
+            remedy="exclude one of them with --series-file",
         )

@@ -1,4 +1,4 @@
-"""Fetch series: look them up, download, verify, and only then give them their final names."""
+"""Fetch series: look them up, download and verify them, and only then rename them to their final names."""
 
 import concurrent.futures
 import contextlib
@@ -19,16 +19,16 @@ from lcsd.fetch.verify import Damage, verify_series, whole_files
 from lcsd.settings.fetch import FetchSettings
 
 FINAL_CODES = frozenset({"access_denied", "disk_full", "cannot_write", "bad_object_name"})
-"""Failures that another attempt a moment later does not mend."""
+"""Failures that a retry does not fix."""
 
 State = Literal["present", "fetched", "failed"]
 
 
 class Progress(Protocol):
-    """What is told about the bytes that arrive; a bar of tqdm is one."""
+    """Receives the number of bytes that arrive, as a bar of tqdm does."""
 
     def update(self, n: float) -> object:
-        """Count ``n`` more bytes; fewer than 0 if a file is fetched again."""
+        """Count ``n`` more bytes; negative if a file is fetched again."""
 
     def close(self) -> None:
         """End the count."""
@@ -36,12 +36,12 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Fetched:
-    """What became of one series.
+    """Outcome of one series.
 
     Parameters
     ----------
     state
-        ``present`` (was complete before), ``fetched`` or ``failed``.
+        ``present`` (already complete), ``fetched`` or ``failed``.
     folder
         Folder of the series' files; it exists unless the state is ``failed``.
     files, size_bytes
@@ -67,11 +67,11 @@ def fetch_series(
     progress: Callable[[int], Progress] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> list[Fetched]:
-    """Return the outcome of each series, in order; one that fails does not stop the others.
+    """Fetch series and return the outcome of each, in order; a failure does not stop the others.
 
-    A series that is complete in ``out_dir`` costs no look-up and no request. Others are fetched
-    into hidden folders, in which an earlier, ended fetch is gone on with. Files get their final
-    names only if they are the series that the index describes, to the byte.
+    A series that is complete in ``out_dir`` needs no look-up and no request. Others are fetched
+    into hidden folders, where an interrupted fetch is resumed. Files get their final names only if
+    they match the index, byte for byte.
 
     Parameters
     ----------
@@ -80,9 +80,9 @@ def fetch_series(
     out_dir
         Holds a folder ``UID`` and a file ``UID.sha256`` per series.
     verify
-        Hash complete series again, and fetch damaged files anew.
+        Check the hashes of complete series, and fetch damaged files again.
     progress
-        Makes the display of the download, of the number of bytes to come.
+        Returns a display for a download of that many bytes.
     say
         Takes lines of information.
 
@@ -99,7 +99,7 @@ def fetch_series(
         out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WorkError(
-            f"cannot make the folder: {error.strerror}",
+            f"cannot create the folder: {error.strerror}",
             code="cannot_write",
             file=out_dir,
             remedy="check the path and its permissions",
@@ -125,7 +125,7 @@ def fetch_series(
 
 def _unknown(uid: str, index: Path | None) -> BadInputError:
     return BadInputError(
-        "the index has no such series",
+        "the index lacks the series",
         code="unknown_series",
         file=index,
         field="SeriesInstanceUID",
@@ -135,10 +135,9 @@ def _unknown(uid: str, index: Path | None) -> BadInputError:
 
 
 def delay_s(uid: str, attempt: int, settings: FetchSettings) -> float:
-    """Return the wait after the failed ``attempt`` (from 0): doubled each time, less a jitter.
+    """Return the wait after the failed ``attempt`` (from 0): doubled each time, minus a jitter of up to a half.
 
-    The jitter (up to a half) parts series that failed together. It comes from the UID, so that a
-    run can be repeated.
+    The jitter separates series that failed together. It comes from the UID, so a run can be repeated.
     """
     longest = min(settings.backoff_most_s, settings.backoff_s * 2**attempt)
     digest = hashlib.sha256(f"{uid}:{attempt}".encode()).digest()
@@ -146,7 +145,7 @@ def delay_s(uid: str, attempt: int, settings: FetchSettings) -> float:
 
 
 class _Meter:
-    """Adds what arrives in one download folder to the shared display."""
+    """Reports the bytes that arrive in one download folder to the shared display."""
 
     def __init__(self, display: Progress | None, lock: threading.Lock, folder: Path) -> None:
         self._display, self._lock, self._folder = display, lock, folder
@@ -162,7 +161,7 @@ class _Meter:
 
 
 class _Fetch:
-    """One call of :func:`fetch_series`: threads, their common end, the display."""
+    """One call of :func:`fetch_series`: its threads, how they stop, and the display."""
 
     def __init__(self, settings: FetchSettings, say: Callable[[str], None]) -> None:
         self._settings = settings
@@ -172,9 +171,9 @@ class _Fetch:
         self._display_lock = threading.Lock()
 
     def each(self, places: Sequence[Place], work: Callable[[Place], Fetched]) -> list[Fetched]:
-        """Return the outcome of ``work`` for each place, some at a time, in order.
+        """Return the outcome of ``work`` for each place, in order; ``settings.jobs`` run at a time.
 
-        If this thread is interrupted (Ctrl-C, SIGTERM), programs are ended before it goes on.
+        If this thread is interrupted (Ctrl-C, SIGTERM), all running programs are stopped first.
         """
         with concurrent.futures.ThreadPoolExecutor(self._settings.jobs) as pool:
             futures = [pool.submit(work, place) for place in places]
@@ -192,7 +191,7 @@ class _Fetch:
         out_dir: Path,
         progress: Callable[[int], Progress] | None,
     ) -> list[Fetched]:
-        """Fetch the series of the index."""
+        """Fetch series that the index has."""
         if not places:
             return []
         transfer = Transfer(self._settings, self._stop)
@@ -208,7 +207,7 @@ class _Fetch:
                 self._display.close()
 
     def reopen_if_damaged(self, place: Place) -> Fetched:
-        """Turn a series with damaged files back into a download that lacks those files."""
+        """Turn a series with damaged files back into a download without those files."""
         with self._locked(place):
             damaged = place.damaged() if place.is_complete() else []
             if damaged:
@@ -222,7 +221,7 @@ class _Fetch:
         entry = entries[place.uid]
         try:
             with self._locked(place):
-                # Another process may have fetched it since.
+                # Another process may have fetched it in the meantime.
                 if place.is_complete():
                     _Meter(self._display, self._display_lock, place.folder)()
                     return Fetched(place.uid, "present", place.folder)
@@ -233,7 +232,7 @@ class _Fetch:
             return Fetched(place.uid, "failed", place.folder, error=error)
         except OSError as error:
             failure = WorkError(
-                f"the operating system refused: {error.strerror or error}",
+                f"cannot write: {error.strerror or error}",
                 code="cannot_write",
                 file=place.folder,
                 remedy="check permissions and free space",
@@ -241,7 +240,7 @@ class _Fetch:
             return Fetched(place.uid, "failed", place.folder, error=failure)
 
     def _attempts(self, place: Place, entry: Entry, transfer: Transfer) -> int:
-        """Download and verify until it succeeds or the retries are used up."""
+        """Download and verify until it succeeds or no retry is left."""
         meter = _Meter(self._display, self._display_lock, place.part)
         for attempt in range(self._settings.retries + 1):
             try:
@@ -251,7 +250,7 @@ class _Fetch:
                 if error.code in FINAL_CODES or attempt == self._settings.retries:
                     raise
                 wait = delay_s(place.uid, attempt, self._settings)
-                self._say(f"series {place.uid}: {error.message}; again in {wait:.1f} s")
+                self._say(f"series {place.uid}: {error.message}; retry in {wait:.1f} s")
                 transfer.wait(wait)
         place.close(hashes)
         return len(hashes)
@@ -263,14 +262,14 @@ class _Fetch:
                 raise Stopped
 
         def waiting() -> None:
-            self._say(f"series {place.uid}: another process is fetching it, waiting")
+            self._say(f"series {place.uid}: waiting for another process that fetches it")
 
         with locked(place.lock, wait=wait, waiting=waiting):
             yield
 
 
 def _attempt(place: Place, entry: Entry, transfer: Transfer, meter: Callable[[], int]) -> dict[str, str]:
-    """Download what is not whole yet, verify all; return the hashes."""
+    """Download the files that are incomplete, verify all, and return their hashes."""
     objects = transfer.list_objects(entry)
     whole = whole_files(place.part, objects)
     place.keep_only(whole)

@@ -1,4 +1,4 @@
-"""Becomes another program that ends when its parent does, even if the parent is killed.
+"""Turn into another program that ends with its parent, even if the parent is killed.
 
 Run by its path, without the package: ``python -I -S guard.py PARENT_PID PROGRAM ARGUMENT ...``.
 Linux only: the kernel sends the signal (prctl(2), PR_SET_PDEATHSIG), and it outlives execv.
@@ -13,9 +13,9 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Ask for the signal, then become the program."""
+    """Request the signal, then replace this process by the program."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    # A parent that died before the call above would never be noticed.
+    # The signal is not sent if the parent died before the call above.
     if os.getppid() == int(sys.argv[1]):
         os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606 - no shell is wanted
 

@@ -1,7 +1,7 @@
-"""Which series to fetch: UIDs given one by one, manifests of TCIA, text lists, our own tables.
+"""Collect the series to fetch from options, TCIA manifests, text lists and our own tables.
 
-A manifest of TCIA (NBIA Data Retriever, ``.tcia``) has lines ``key=value``, then the line
-``ListOfSeriesToDownload=``, then one SeriesInstanceUID a line.
+A TCIA manifest (NBIA Data Retriever, ``.tcia``) has lines ``key=value``, then the line
+``ListOfSeriesToDownload=``, then one SeriesInstanceUID per line.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,12 +15,12 @@ TCIA_MARKER = "ListOfSeriesToDownload="
 TABLE_SEPARATORS = {".tsv": "\t", ".csv": ","}
 UID_COLUMNS = ("fixed_series", "moving_series", "SeriesInstanceUID")
 SOURCE_COLUMNS = ("fixed_source", "moving_source", "fixed_mask", "moving_mask")
-"""Of a pairs manifest; a source that is no UID is a path and needs no download."""
+"""Columns of a pairs manifest; a source that is not a UID is a path and needs no download."""
 
 SAMPLED_COLUMN = "sampled"
 
 Found = Iterator[tuple[int, str]]
-"""Line number and text of each UID."""
+"""Line and text of each UID."""
 
 
 def check_uid(text: str, *, file: Path | None = None, field: str = "UID") -> str:
@@ -46,15 +46,15 @@ def collect(given: Sequence[str], lists: Sequence[Path], *, sampled: bool = Fals
     given
         UIDs.
     lists
-        ``.tcia`` manifests, ``.tsv`` or ``.csv`` tables, anything else is text with one UID a
+        ``.tcia`` manifests, ``.tsv`` or ``.csv`` tables; any other file is a text with one UID per
         line (blank lines and ``#`` lines are skipped).
     sampled
-        Take only rows of tables whose column ``sampled`` is filled.
+        Take only table rows with a value in the column ``sampled``.
 
     Raises
     ------
     BadInputError
-        A list is missing, unreadable, without a UID or without a known column; a UID is none.
+        A list is missing, unreadable, or has no UID or no known column; a UID is invalid.
     """
     found = [check_uid(text.strip()) for text in given]
     for path in lists:
@@ -71,7 +71,7 @@ def read_list(path: Path, *, sampled: bool = False) -> list[str]:
     uids = [check_uid(uid, file=path, field=f"line {line}") for line, uid in rows]
     if not uids:
         raise BadInputError(
-            "no series in the list",
+            "the list has no series",
             code="empty_table",
             file=path,
             expected="SeriesInstanceUIDs" + (" in sampled rows" if sampled else ""),
@@ -97,7 +97,7 @@ def _plain_rows(path: Path) -> Found:
 
 
 def _table_rows(path: Path, separator: str, *, sampled: bool) -> Found:
-    """Yield the UIDs of a table, row by row."""
+    """Yield the UIDs of a table."""
     rows = read_rows(path, separator=separator)
     columns = [*rows[0]] if rows else []
     named = [name for name in columns if name in (*UID_COLUMNS, *SOURCE_COLUMNS)]
@@ -116,10 +116,10 @@ def _table_rows(path: Path, separator: str, *, sampled: bool) -> Found:
 
 def _no_column(path: Path, expected: Sequence[str], found: str) -> BadInputError:
     return BadInputError(
-        "no column that names series",
+        "the table has no column of series",
         code="missing_column",
         file=path,
         expected=f"one of {', '.join(expected)}",
         found=found,
-        remedy="give a table of lcsd cohort, a pairs manifest, or a list with one UID a line",
+        remedy="give a table from lcsd cohort, a pairs manifest, or a list with one UID per line",
     )

@@ -1,4 +1,4 @@
-"""Where a scan comes from: DICOM folder, NIfTI file, or series of the Imaging Data Commons."""
+"""Give the local path of a scan: DICOM folder, NIfTI file, or series of the Imaging Data Commons."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from lcsd.settings.fetch import FetchSettings
 def local(
     source: str, series_dir: Path | None, settings: FetchSettings, *, say: Callable[[str], None]
 ) -> Iterator[Path]:
-    """Give the path of a source; a series is fetched first, unless it is there.
+    """Yield the path of a source; a missing series is fetched first.
 
     Parameters
     ----------
@@ -22,17 +22,16 @@ def local(
     series_dir
         Folder of fetched series.
     settings
-        ``keep`` says whether a series that came for this stays in the folder afterwards.
+        ``keep``: whether a series that was fetched here stays afterwards.
     say
         Takes lines of information.
 
     Raises
     ------
     BadInputError
-        A series without a folder to fetch it to, or one that the index or the bucket does not hold
-        as it should.
+        A series without a folder to fetch it to, or one that differs from the index or the bucket.
     WorkError
-        The download failed for a reason that may pass: network, disk.
+        The download failed for a reason that may be temporary: network, disk.
     """
     if not is_series_uid(source):
         yield Path(source)
@@ -44,7 +43,7 @@ def local(
             field="--series-dir",
             expected="a folder",
             found=f"the series {source}",
-            remedy="name one",
+            remedy="give --series-dir",
         )
     from lcsd.fetch import fetch_series, in_use
 

@@ -1,22 +1,20 @@
-"""What the index of the Imaging Data Commons says about series, and whether the disk has room."""
+"""Look series up in the index of the Imaging Data Commons, and check the free disk space."""
 
+import contextlib
 import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-
-from lcsd.cohort.index import connect, default_index, literal_path
+from lcsd.cohort.index import check_index, connect, default_index, listed_twice, readable_index
 from lcsd.errors import BadInputError, WorkError
-from lcsd.io.files import require_file
 
 BYTES_PER_MB = 1_000_000
 """The index counts 10^6 bytes."""
 
 LOOKUP_THREADS = 2
-"""The look-up reads few columns; more threads save no time and cost memory."""
+"""The query reads few columns: more threads cost memory and save no time."""
 
 COLUMNS = ("SeriesInstanceUID", "PatientID", "Modality", "instanceCount", "series_size_MB", "series_aws_url")
 
@@ -35,13 +33,13 @@ class Entry:
     Parameters
     ----------
     patient, modality
-        What every header of the series must say.
+        Expected in every header of the series.
     files
         Number of objects.
     size_bytes
         Sum of their sizes.
     bucket, prefix
-        Where they lie: ``s3://<bucket>/<prefix>/<object>``.
+        Their place: ``s3://<bucket>/<prefix>/<object>``.
     """
 
     uid: str
@@ -54,7 +52,7 @@ class Entry:
 
 
 def look_up(uids: Sequence[str], index: Path | None = None) -> dict[str, Entry]:
-    """Return the entry of every UID that the index has; one query, however many there are.
+    """Return the entry of every UID that the index has, with one query.
 
     Parameters
     ----------
@@ -69,47 +67,16 @@ def look_up(uids: Sequence[str], index: Path | None = None) -> dict[str, Entry]:
     """
     if not uids:
         return {}
-    path = require_file(index) if index is not None else default_index()
-    connection = connect(LOOKUP_THREADS)
-    try:
-        file = literal_path(path)
-        present = set(connection.read_parquet(file).columns)
-        missing = [name for name in COLUMNS if name not in present]
-        if missing:
-            raise BadInputError(
-                "columns are missing",
-                code="missing_column",
-                file=path,
-                field="fetch.index",
-                expected=", ".join(COLUMNS),
-                found=f"no {', '.join(missing)}",
-                remedy="give the main index of a current idc-index-data",
-            )
-        rows = connection.execute(_QUERY, {"file": file, "uids": list(uids)}).fetchall()
-    except duckdb.Error as error:
-        raise BadInputError(
-            f"not a readable parquet file ({str(error).splitlines()[0]})",
-            code="bad_index",
-            file=path,
-            field="fetch.index",
-            expected="a parquet file of the IDC index",
-            remedy="get the file again",
-        ) from error
-    finally:
-        connection.close()
+    path = index or default_index()
+    with contextlib.closing(connect(LOOKUP_THREADS)) as connection:
+        file = check_index(connection, path, COLUMNS, "fetch.index")
+        with readable_index(path, "fetch.index"):
+            rows = connection.execute(_QUERY, {"file": file, "uids": list(uids)}).fetchall()
     found: dict[str, Entry] = {}
     for row in rows:
         entry = _entry(row, path)
         if entry.uid in found:
-            raise BadInputError(
-                "a series is listed twice",
-                code="duplicate_series",
-                file=path,
-                field="SeriesInstanceUID",
-                expected="one row per series",
-                found=entry.uid,
-                remedy="give an index as idc-index-data has it",
-            )
+            raise listed_twice(path, entry.uid)
         found[entry.uid] = entry
     return found
 
@@ -119,13 +86,13 @@ def _entry(row: tuple[object, ...], path: Path) -> Entry:
     place = URL_PATTERN.fullmatch(str(url))
     if place is None or not isinstance(files, int) or not isinstance(size_mb, int | float):
         raise BadInputError(
-            "the index has no usable row of the series",
+            "the index has no usable row for the series",
             code="bad_index",
             file=path,
             field=f"series_aws_url, instanceCount, series_size_MB of {uid}",
             expected="s3://BUCKET/FOLDER/*, a count and a size",
             found=f"{url}, {files}, {size_mb}",
-            remedy="give the index of idc-index-data",
+            remedy="give an index from idc-index-data",
         )
     return Entry(
         str(uid),
@@ -158,7 +125,7 @@ def check_space(needed_bytes: int, folder: Path, margin: float) -> None:
     free = shutil.disk_usage(folder).free
     if asked > free:
         raise WorkError(
-            "the disk has not enough room for the download",
+            "the disk is too full for the download",
             code="disk_full",
             file=folder,
             expected=f"{asked / BYTES_PER_MB:,.1f} MB free (fetch.space_margin {margin:g})",

@@ -1,7 +1,7 @@
-"""The folder of fetched series: names, locks, what is complete.
+"""Manage the folder of fetched series: names, locks, completeness.
 
 ``DIR/<UID>/`` holds the files of a series and ``DIR/<UID>.sha256`` their hashes; a series is
-complete if both are there. ``DIR/.<UID>.part`` is a download in progress.
+complete if both exist. ``DIR/.<UID>.part`` is a download in progress.
 """
 
 import contextlib
@@ -14,20 +14,20 @@ from pathlib import Path
 from lcsd.fetch.verify import damaged_files, read_checksums, write_checksums
 
 LOCK_POLL_S = 0.2
-"""Between two tries for a lock that another process holds."""
+"""Wait between two tries for a lock that another process holds."""
 
 Wait = Callable[[float], None]
 
 
 class Place:
-    """Where one series lies in a folder of series.
+    """Paths of one series in a folder of series.
 
     Parameters
     ----------
     root
         Folder of all series.
     uid
-        A checked SeriesInstanceUID: it becomes part of names.
+        A checked SeriesInstanceUID: it becomes part of file names.
     """
 
     def __init__(self, root: Path, uid: str) -> None:
@@ -39,27 +39,27 @@ class Place:
         self.lock = root / f".{uid}.lock"
 
     def is_complete(self) -> bool:
-        """Return whether folder and checksums are there and name the same files."""
+        """Return whether folder and checksums exist and have the same files."""
         if not self.checksums.is_file() or not self.folder.is_dir():
             return False
         names = set(read_checksums(self.checksums, self.uid))
         return bool(names) and names == {path.name for path in self.folder.iterdir()}
 
     def damaged(self) -> list[str]:
-        """Return the files of a complete series whose hashes are not those written down."""
+        """Return the files of a complete series whose hashes differ from the recorded ones."""
         return damaged_files(self.folder, read_checksums(self.checksums, self.uid))
 
     def open(self) -> None:
-        """Make the folder of the download; what lies under the final name goes on in there."""
+        """Create the download folder, or turn the final folder back into it."""
         self.checksums.unlink(missing_ok=True)
         if self.folder.is_dir():
-            # A fetch that was killed between its last two steps, or a series with damage.
+            # A fetch was killed between its last two steps, or the series is damaged.
             shutil.rmtree(self.part, ignore_errors=True)
             self.folder.rename(self.part)
         self.part.mkdir(parents=True, exist_ok=True)
 
     def keep_only(self, names: set[str]) -> None:
-        """Remove everything from the download that is not a file of that name."""
+        """Remove everything else from the download folder."""
         for path in self.part.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -67,7 +67,7 @@ class Place:
                 path.unlink()
 
     def close(self, hashes: dict[str, str]) -> None:
-        """Give the download its final name and write its checksums, in this order."""
+        """Rename the download to its final name, then write its checksums."""
         _sync(self.part)
         self.part.rename(self.folder)
         _sync(self.root)
@@ -76,7 +76,7 @@ class Place:
 
 @contextlib.contextmanager
 def in_use(uid: str, root: Path, *, keep: bool) -> Iterator[None]:
-    """Hold a series while it is fetched and read; afterwards remove it if it came for this only.
+    """Protect a series while it is fetched and read; then remove it unless it should stay.
 
     Parameters
     ----------
@@ -85,12 +85,12 @@ def in_use(uid: str, root: Path, *, keep: bool) -> Iterator[None]:
     root
         Folder of all series.
     keep
-        False removes the series at the end, unless it was complete before the first use, another
-        process still reads it, or the use failed.
+        False removes the series at the end, unless it was complete before its first use, another
+        process still reads it, or the block failed.
     """
     place = Place(root, uid)
     root.mkdir(parents=True, exist_ok=True)
-    # A mark on the disk, since a killed process leaves the removal to the next one.
+    # A mark on disk: after a kill, the next process removes the series.
     passing = root / f".{uid}.passing"
     if not keep and not place.is_complete():
         passing.touch()
@@ -101,14 +101,14 @@ def in_use(uid: str, root: Path, *, keep: bool) -> Iterator[None]:
             return
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Without checksums what is left, if this is killed, counts as a download to go on with.
+            # Without checksums, files left by a kill count as a download to resume.
             place.checksums.unlink(missing_ok=True)
             shutil.rmtree(place.folder, ignore_errors=True)
             passing.unlink(missing_ok=True)
 
 
 def _sync(folder: Path) -> None:
-    """Make the names in a folder outlive a power cut."""
+    """Write the names in a folder to disk, so they survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -118,7 +118,7 @@ def _sync(folder: Path) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: Wait, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock file ``path``; the lock of a process that died is free at once.
+    """Hold the lock file ``path``; the system frees the lock of a dead process at once.
 
     Parameters
     ----------
@@ -144,13 +144,13 @@ def locked(path: Path, *, wait: Wait, waiting: Callable[[], None]) -> Iterator[N
     try:
         yield
     finally:
-        # Removed while held: who waits finds another file under the name and tries again.
+        # Removed while held: a waiting process then sees another file under this name and tries again.
         path.unlink(missing_ok=True)
         os.close(handle)
 
 
 def _taken(handle: int, path: Path) -> bool:
-    """Return whether the open file got the lock and still is the one under its name."""
+    """Return whether the open file got the lock and still has its name."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,7 +1,7 @@
-"""Calls of ``s5cmd``: list a series' objects, download some of them. Nothing it says is trusted.
+"""Run ``s5cmd`` to list and download the objects of a series, without trusting its exit code.
 
-``s5cmd`` may log a failure and exit with 0, and it writes files in place; so what counts is what
-lies on the disk afterwards. Its messages only tell why something is missing.
+``s5cmd`` may log a failure and exit with 0, and it writes files in place, so only the files on disk
+count. Its messages explain why something is missing.
 """
 
 import importlib.util
@@ -26,33 +26,33 @@ PROGRAM = "s5cmd"
 GUARD = Path(__file__).with_name("guard.py")
 
 OWN_RETRIES = "1"
-"""Of s5cmd for one request: attempts at the series are counted here, with their own waits."""
+"""Retries of s5cmd per request: this module itself counts attempts at a series, with its own waits."""
 
 POLL_S = (0.02, 0.25)
-"""First and longest wait between two looks at a running s5cmd."""
+"""First and longest wait between two checks of a running s5cmd, s."""
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-"""Object names become file names and words of a command; nothing else is let in."""
+"""Object names become file names and words of a command, so other names are refused."""
 
 MD5_PATTERN = re.compile(r"[0-9a-f]{32}")
-"""The ETag of an object uploaded in parts has a suffix and is no MD5."""
+"""The ETag of an object uploaded in parts has a suffix and is not an MD5."""
 
 REQUEST_NOISE = re.compile(r",? *(request id|host id):.*$")
 
 MESSAGE_CHARACTERS = 300
-"""Of a message of s5cmd, the end of which says most."""
+"""Characters kept from the end of a message of s5cmd, its most useful part."""
 
 Watch = Callable[[], int]
-"""Returns the bytes that have arrived; called now and then while s5cmd runs."""
+"""Returns the bytes that have arrived; called repeatedly while s5cmd runs."""
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the user or a scheduler ended the fetch
-    """The fetch was ended from outside."""
+    """The fetch was stopped from outside."""
 
 
 @dataclass(frozen=True)
 class RemoteObject:
-    """An object of the bucket; ``md5`` is None where the ETag is none."""
+    """An object of the bucket; ``md5`` is None if its ETag is not an MD5."""
 
     name: str
     size: int
@@ -60,16 +60,16 @@ class RemoteObject:
 
 
 def find_program() -> Path:
-    """Return the binary of s5cmd: that of the Python package, else the one on the PATH.
+    """Return the s5cmd binary of the Python package, or the one on the PATH.
 
     Raises
     ------
     WorkError
-        If there is none (``missing_program``).
+        ``missing_program``: there is none.
     """
     package = importlib.util.find_spec(PROGRAM)
     for place in list(package.submodule_search_locations or []) if package else []:
-        # The package's own script is a Python process around this file.
+        # The package's own script would start a Python process around this file.
         binary = Path(place) / "bin" / PROGRAM
         if os.access(binary, os.X_OK):
             return binary
@@ -91,7 +91,7 @@ class Transfer:
     Parameters
     ----------
     stop
-        Once set, running programs are ended and :class:`Stopped` is raised.
+        Once set, running programs are stopped and :class:`Stopped` is raised.
     """
 
     def __init__(self, settings: FetchSettings, stop: threading.Event) -> None:
@@ -114,7 +114,7 @@ class Transfer:
             ["ls", "--etag", address + "*"], folder=None, commands="", watch=lambda: 0
         )
         if code != 0:
-            # A listing of many pages may break off in between.
+            # A listing of many pages may fail halfway.
             raise explain(complaints, entry)
         found = []
         for line in output.splitlines():
@@ -129,7 +129,7 @@ class Transfer:
         if len(found) != entry.files:
             fewer = len(found) < entry.files
             raise BadInputError(
-                "the bucket has another number of objects than the index says",
+                "bucket and index disagree on the number of objects",
                 code="missing_objects" if fewer else "unexpected_objects",
                 file=address,
                 field="instanceCount",
@@ -140,14 +140,14 @@ class Transfer:
         return sorted(found, key=lambda part: part.name)
 
     def download(self, entry: Entry, names: Sequence[str], folder: Path, watch: Watch) -> LcsdError | None:
-        """Download objects into a folder under their own names; return what s5cmd complained of.
+        """Download objects into a folder under their own names; return the error that s5cmd reported, or None.
 
         Raises
         ------
         WorkError
-            ``server_stalled`` if no byte arrived for the limit of the settings.
+            ``server_stalled``: no byte arrived within ``fetch.stall_s``.
         """
-        # Names and the bucket's address hold no character that s5cmd would treat as a quote.
+        # Names and the bucket's address contain nothing that s5cmd would treat as a quote.
         commands = "".join(
             f"cp --raw --concurrency 1 s3://{entry.bucket}/{entry.prefix}/{name} ./{name}\n" for name in names
         )
@@ -156,7 +156,7 @@ class Transfer:
         return explain(complaints, entry) if complaints.strip() else None
 
     def wait(self, seconds: float) -> None:
-        """Sleep; raise :class:`Stopped` as soon as the fetch is ended."""
+        """Sleep; raise :class:`Stopped` as soon as the fetch is stopped."""
         if self._stop.wait(seconds):
             raise Stopped
 
@@ -170,7 +170,7 @@ class Transfer:
         options += ["--endpoint-url", settings.endpoint_url] if settings.endpoint_url else []
         environment = {name: v for name, v in os.environ.items() if name != "S3_ENDPOINT_URL"}
         guarded = [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), str(self._program)]
-        # Files instead of pipes: nobody needs to read them while the program runs.
+        # Files instead of pipes need no reader while the program runs.
         with (
             tempfile.TemporaryFile() as given,
             tempfile.TemporaryFile() as output,
@@ -199,7 +199,7 @@ class Transfer:
         return process.returncode, texts[0], texts[1]
 
     def _await(self, process: "subprocess.Popen[bytes]", watch: Watch) -> None:
-        """Wait for the program's end; end it when stopped, or when nothing arrives any more."""
+        """Wait for the program; raise if the fetch is stopped or no byte arrives for too long."""
         pause, seen, since = POLL_S[0], watch(), time.monotonic()
         while process.poll() is None:
             self.wait(pause)
@@ -209,13 +209,13 @@ class Transfer:
                 seen, since = now, time.monotonic()
             elif time.monotonic() - since > self._settings.stall_s:
                 raise WorkError(
-                    "the server sends nothing any more",
+                    "the server stopped sending data",
                     code="server_stalled",
                     file=self._settings.endpoint_url or "AWS",
                     field="fetch.stall_s",
                     expected=f"a byte within {self._settings.stall_s:g} s",
                     found="none",
-                    remedy="run the command again, it goes on where it stopped",
+                    remedy="run the command again to resume",
                 )
         watch()
 
@@ -224,7 +224,7 @@ def _object(record: dict[str, object], address: str) -> RemoteObject:
     name = str(record["key"]).removeprefix(address)
     if not NAME_PATTERN.fullmatch(name):
         raise BadInputError(
-            "an object of the series has a name that no file may have",
+            "an object of the series has an unsafe name",
             code="bad_object_name",
             file=address,
             field="key",
@@ -238,7 +238,7 @@ def _object(record: dict[str, object], address: str) -> RemoteObject:
 
 
 def explain(complaints: str, entry: Entry) -> LcsdError:
-    """Return the error that s5cmd's own lines (JSON) speak of; the gravest of them."""
+    """Return the gravest error in the lines (JSON) that s5cmd printed."""
     lines = []
     for line in complaints.splitlines():
         try:
@@ -276,15 +276,15 @@ def explain(complaints: str, entry: Entry) -> LcsdError:
             "the folder cannot be written", code="cannot_write", found=_short(lines), remedy="check its permissions"
         )
     return WorkError(
-        "the server does not answer as it should",
+        "the server cannot be reached or gave a wrong answer",
         code="server_unreachable",
         file=address,
         found=_short(lines),
-        remedy="check the network and fetch.endpoint_url, and run it again",
+        remedy="check the network and fetch.endpoint_url, then run the command again",
     )
 
 
 def _short(lines: Sequence[str]) -> str:
-    """Return the last message without the request's number, which differs each time."""
-    said = [REQUEST_NOISE.sub("", line).strip() for line in lines if line.strip()]
-    return said[-1][-MESSAGE_CHARACTERS:] if said else "no message"
+    """Return the last message without the id of the request, which always differs."""
+    messages = [REQUEST_NOISE.sub("", line).strip() for line in lines if line.strip()]
+    return messages[-1][-MESSAGE_CHARACTERS:] if messages else "no message"

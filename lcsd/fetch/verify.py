@@ -1,4 +1,4 @@
-"""Checks of downloaded files: size and MD5 against the bucket, headers against the index."""
+"""Check downloaded files: size and MD5 against the bucket, headers against the index."""
 
 import hashlib
 import os
@@ -14,17 +14,17 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from lcsd.errors import BadInputError, LcsdError, WorkError
 from lcsd.fetch.plan import Entry
 from lcsd.fetch.transfer import RemoteObject
-from lcsd.io.files import HASH_CHUNK_BYTES, atomic_path, sha256
+from lcsd.io.files import sha256, write_text
 
 PIXEL_TAGS = (Tag(0x7FE0, 0x0008), Tag(0x7FE0, 0x0009), Tag(0x7FE0, 0x0010))
 """Float, double float and integer pixel data."""
 
 ITEM, SEQUENCE_END = Tag(0xFFFE, 0xE000), Tag(0xFFFE, 0xE0DD)
 UNDEFINED_LENGTH = 0xFFFFFFFF
-"""Compressed pixels: items until a delimiter (DICOM PS3.5, annex A.4)."""
+"""Length of compressed pixels: items up to a delimiter (DICOM PS3.5, annex A.4)."""
 
 TAG_BYTES, LENGTH_BYTES, VR_BYTES = 4, 4, 4
-"""Of an element with explicit VR: tag, VR with two reserved bytes, length."""
+"""Bytes of an element with explicit VR: tag, length, VR with two reserved bytes."""
 
 IDENTIFYING = ("SOPInstanceUID", "SeriesInstanceUID", "PatientID", "Modality")
 
@@ -35,14 +35,14 @@ REMEDY = "leave the series out, or report it to the Imaging Data Commons"
 
 
 class Damage(Exception):  # noqa: N818 - carries an error to raise once retries are used up
-    """A file that is not what it should be, and the error that says so.
+    """A damaged or wrong file, and the error that describes it.
 
     Parameters
     ----------
     name
-        Of the file.
+        Name of the file.
     error
-        What to tell the user.
+        Error for the user.
     """
 
     def __init__(self, name: str, error: LcsdError) -> None:
@@ -52,36 +52,32 @@ class Damage(Exception):  # noqa: N818 - carries an error to raise once retries 
 
 
 def whole_files(folder: Path, objects: Sequence[RemoteObject]) -> set[str]:
-    """Return the names of the objects whose files are whole: size, and MD5 where it is known."""
+    """Return the names of the objects whose files are complete: size, and MD5 if known."""
     return {part.name for part in objects if _is_whole(folder / part.name, part)}
 
 
 def _is_whole(path: Path, part: RemoteObject) -> bool:
     if not path.is_file() or path.is_symlink() or path.stat().st_size != part.size:
         return False
-    return part.md5 is None or _digest(path, "md5") == part.md5
-
-
-def _digest(path: Path, name: str) -> str:
-    digest = hashlib.new(name, usedforsecurity=False)
+    if part.md5 is None:
+        return True
     with path.open("rb") as handle:
-        while chunk := handle.read(HASH_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        digest = hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False))
+    return digest.hexdigest() == part.md5
 
 
 def verify_series(folder: Path, entry: Entry, objects: Sequence[RemoteObject]) -> dict[str, str]:
-    """Return the SHA-256 of every file by name, once all of them are the series of the index.
+    """Return the SHA-256 of every file by name, if all files match the index.
 
     Files are synced to the disk.
 
     Raises
     ------
     Damage
-        The first file that is not; its error is ``transfer_incomplete`` (not what the bucket
-        has), ``truncated_object``, ``wrong_series`` or ``duplicate_instance``.
+        The first file that does not; its error is ``transfer_incomplete`` (differs from the bucket),
+        ``truncated_object``, ``wrong_series`` or ``duplicate_instance``.
     BadInputError
-        ``size_mismatch``: the series has another size than the index says.
+        ``size_mismatch``: index and series disagree on the size.
     """
     hashes: dict[str, str] = {}
     instances: dict[str, str] = {}
@@ -94,12 +90,12 @@ def verify_series(folder: Path, entry: Entry, objects: Sequence[RemoteObject]) -
             raise Damage(
                 part.name,
                 BadInputError(
-                    "two files are one image",
+                    "two files hold the same image",
                     code="duplicate_instance",
                     file=_place(entry, part.name),
                     field="SOPInstanceUID",
                     expected="one file per image",
-                    found=f"that of {instances[instance]}",
+                    found=f"also in {instances[instance]}",
                     remedy=REMEDY,
                 ),
             )
@@ -110,7 +106,7 @@ def verify_series(folder: Path, entry: Entry, objects: Sequence[RemoteObject]) -
     total = sum(part.size for part in objects)
     if abs(total - entry.size_bytes) > SIZE_TOLERANCE_BYTES:
         raise BadInputError(
-            "the series has another size than the index says",
+            "index and series disagree on the size",
             code="size_mismatch",
             file=_place(entry, ""),
             field="series_size_MB",
@@ -127,43 +123,43 @@ def _place(entry: Entry, name: str) -> str:
 
 def _incomplete(entry: Entry, part: RemoteObject) -> WorkError:
     return WorkError(
-        "the file that arrived is not the bucket's",
+        "the downloaded file differs from the bucket's",
         code="transfer_incomplete",
         file=_place(entry, part.name),
-        expected=f"{part.size} bytes and their checksum",
+        expected=f"{part.size} bytes with the bucket's checksum",
         remedy="check the network and run the command again",
     )
 
 
 def _check_header(path: Path, name: str, entry: Entry) -> str:
-    """Return the SOPInstanceUID of a file that belongs to the series and is whole."""
+    """Return the SOPInstanceUID of a file if it is complete and belongs to the series."""
     place = _place(entry, name)
     try:
         found, cut = _read_header(path)
     except (OSError, MemoryError):
         raise
     except Exception as error:
-        # pydicom raises whatever a damaged header leads it to; the disk's own errors went before.
-        raise Damage(name, _truncated(place, "its header cannot be read")) from error
+        # pydicom raises errors of any class for a damaged header; those of the disk are handled above.
+        raise Damage(name, _truncated(place, "the header cannot be read")) from error
     if cut:
-        raise Damage(name, _truncated(place, "its pixels break off"))
+        raise Damage(name, _truncated(place, "the pixels are cut off"))
     if not found["SOPInstanceUID"]:
-        # pydicom reads a file that ends in its first elements without a word.
+        # pydicom silently accepts a file that ends within its first elements.
         raise Damage(name, _truncated(place, "no SOPInstanceUID"))
     wanted = {"SeriesInstanceUID": entry.uid, "PatientID": entry.patient, "Modality": entry.modality}
     for field, expected in wanted.items():
         if found[field] != expected:
             # The patient's identifier stays out of every message.
             raise Damage(
-                name, BadInputError(f"{field} differs from the index's", code="wrong_series", file=place, remedy=REMEDY)
+                name, BadInputError(f"{field} differs from the index", code="wrong_series", file=place, remedy=REMEDY)
             )
     return found["SOPInstanceUID"]
 
 
 def _read_header(path: Path) -> tuple[dict[str, str], bool]:
-    """Return the identifying attributes of a file, and whether its pixels break off."""
+    """Return the identifying attributes of a file, and whether its pixels are cut off."""
     with path.open("rb") as handle, warnings.catch_warnings():
-        # pydicom warns about values outside the standard; the gates are here.
+        # pydicom warns about values outside the standard; the checks here are enough.
         warnings.simplefilter("ignore")
         header = pydicom.dcmread(handle, stop_before_pixels=True)
         cut = _is_cut(handle, header, path.stat().st_size)
@@ -171,16 +167,16 @@ def _read_header(path: Path) -> tuple[dict[str, str], bool]:
 
 
 def _truncated(place: str, found: str) -> BadInputError:
-    return BadInputError("not a whole DICOM file", code="truncated_object", file=place, found=found, remedy=REMEDY)
+    return BadInputError("incomplete DICOM file", code="truncated_object", file=place, found=found, remedy=REMEDY)
 
 
 def _is_cut(handle: BinaryIO, header: pydicom.FileDataset, size: int) -> bool:
-    """Return whether an image ends before its pixels do; ``handle`` stands at their tag."""
+    """Return whether an image ends before its pixels do; ``handle`` is at their tag."""
     syntax = header.file_meta.TransferSyntaxUID
     kind = UID(str(header.get("SOPClassUID", ""))).name
     is_image = "Rows" in header or "Image Storage" in kind
     if not is_image or syntax == DeflatedExplicitVRLittleEndian:
-        # A deflated data set does not unpack unless it is whole.
+        # A deflated data set unpacks only if it is complete.
         return False
     order = "little" if syntax.is_little_endian else "big"
     if _read_tag(handle, order) not in PIXEL_TAGS:
@@ -201,19 +197,17 @@ def _read_tag(handle: BinaryIO, order: str) -> int:
 
 
 def _read_number(handle: BinaryIO, count: int, order: str) -> int:
-    # Behind the end of the file there are no bytes, which reads as 0 and is no pixel tag.
+    # After the end of the file there are no bytes: that reads as 0, which is no pixel tag.
     return int.from_bytes(handle.read(count), "little" if order == "little" else "big")
 
 
 def write_checksums(path: Path, folder: str, hashes: dict[str, str]) -> None:
-    """Write hashes as ``sha256sum -c`` reads them, run in the folder of ``path``."""
-    lines = [f"{hashes[name]}  {folder}/{name}\n" for name in sorted(hashes)]
-    with atomic_path(path) as temporary:
-        temporary.write_text("".join(lines), encoding="ascii")
+    """Write hashes for ``sha256sum -c`` in the folder of ``path``."""
+    write_text(path, "".join(f"{hashes[name]}  {folder}/{name}\n" for name in sorted(hashes)))
 
 
 def read_checksums(path: Path, folder: str) -> dict[str, str]:
-    """Return the hash of each file by name; empty if the file is not as it was written."""
+    """Return the hash of each file by name; empty if the file of checksums is missing or damaged."""
     found = {}
     try:
         lines = path.read_text(encoding="ascii").splitlines()
@@ -229,7 +223,7 @@ def read_checksums(path: Path, folder: str) -> dict[str, str]:
 
 
 def damaged_files(folder: Path, hashes: dict[str, str]) -> list[str]:
-    """Return the names of the files that are gone or not what they were when they arrived."""
+    """Return the names of files that are missing or have changed since they arrived."""
     return [
         name
         for name, digest in sorted(hashes.items())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lcsd.errors import BadInputError, WorkError
-from lcsd.io.files import rests_of, temporary_path
+from lcsd.io.files import leftovers_of, temporary_path
 
 
 @contextlib.contextmanager
@@ -42,7 +42,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # A killed import could not remove its own.
-        for left in rests_of(path):
+        for left in leftovers_of(path):
             shutil.rmtree(left, ignore_errors=True)
         temporary.mkdir()
         yield temporary

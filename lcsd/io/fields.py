@@ -1,4 +1,4 @@
-"""Quality of a displacement field: how much it stretches space and where it folds."""
+"""Read and write displacement fields, and measure how much they stretch and fold space."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,10 @@ from lcsd.io.itk import itk_path
 from lcsd.io.sizes import READ_ERRORS, check_memory, check_nifti
 
 NIFTI_DISPLACEMENT_INTENT = 1006
-"""Intent of displacement vectors, which NIfTI and ITK hold in RAS; others are stored as they are
-(the intent 1007 that ITK writes: LPS)."""
+"""NIfTI intent of displacement vectors in RAS. Vectors with another intent are LPS (ITK writes 1007)."""
 
 HEADER_BYTES = 352
-"""Header of a NIfTI-1 file and the four bytes behind it."""
+"""Header of a NIfTI-1 file and the four bytes after it."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,8 @@ class DisplacementField:
     def at(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the displacement at LPS points, linear, shape (N, 3) mm.
 
-        Points outside take the value of the nearest face of the grid: a field is not known
-        there, and a sudden zero would be a fold.
+        Points outside take the value at the nearest face of the grid: the field is unknown there, and a
+        sudden zero would be a fold.
         """
         from scipy.ndimage import map_coordinates
 
@@ -62,7 +61,7 @@ class DisplacementField:
 
 
 def write_field(path: Path, field: DisplacementField) -> None:
-    """Write a displacement field as ITK vector image, readable as DisplacementFieldTransform."""
+    """Write a displacement field as an ITK vector image, which ITK reads as DisplacementFieldTransform."""
     image = sitk.GetImageFromArray(np.asarray(field.vectors, dtype=np.float32), isVector=True)
     place(image, field.grid)
     with atomic_path(path) as temporary:
@@ -141,7 +140,7 @@ def read_field(path: Path) -> DisplacementField:
 
 
 SLAB = 16
-"""Slices worked on at a time: keeps the nine derivatives of a full-size field below 200 MB."""
+"""Slices per step: keeps the nine derivatives of a full-size field below 200 MB."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ class FieldQuality:
 
 
 def _along(vectors: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Return the derivative along an array axis per voxel; 0 where there is one voxel only."""
+    """Return the derivative along an array axis, per voxel; 0 if the axis has one voxel."""
     if vectors.shape[axis] == 1:
         return np.zeros_like(vectors)
     derivative: NDArray[np.float64] = np.gradient(vectors, axis=axis)

@@ -1,6 +1,6 @@
-"""Text files between stages, hashes, and how every file is written: whole or not at all.
+"""Read and write text files, hash files, and replace every output atomically.
 
-Light at import: the workflow needs it while it plans.
+Light at import: planning needs it.
 """
 
 import contextlib
@@ -26,18 +26,18 @@ from lcsd.io.orphans import refuse_if_orphaned
 HASH_CHUNK_BYTES = 1 << 20
 
 FORMULA_SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20"
-"""What begins a formula in a spreadsheet, also in full width."""
+"""First characters of a formula in a spreadsheet, full-width forms included."""
 
 BLANKS = " \t\r\n"
-"""What some spreadsheets leave out at the beginning of a cell."""
+"""Characters that some spreadsheets skip at the start of a cell."""
 
 TEXT_SIGN = "'"
-"""What says in a spreadsheet that a cell is text."""
+"""Marks a cell as text in a spreadsheet."""
 
 NOT_FOUND = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EBADF, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM}
 )
-"""Errors of a path that leads to no file for this user; any other is one of the disk."""
+"""Errors of a path without a file that this user can read; any other error is a fault of the disk."""
 
 TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.tmp\..+", re.DOTALL)
 
@@ -45,23 +45,23 @@ _written: ContextVar[list[Path] | None] = ContextVar("written", default=None)
 
 
 def temporary_path(path: Path) -> Path:
-    """Return a new hidden path beside ``path`` to write under, with the suffixes of ``path``."""
+    """Return a new hidden path next to ``path`` to write to, with the suffixes of ``path``."""
     return path.with_name(f".{secrets.token_hex(6)}.tmp.{path.name}")
 
 
 def is_temporary(path: Path) -> bool:
-    """Return whether a file is one that is being written, or what a killed writer left."""
+    """Return whether a file is being written, or is a leftover of a killed writer."""
     return TEMPORARY.fullmatch(path.name) is not None
 
 
-def rests_of(path: Path) -> Iterator[Path]:
-    """Yield what writers of ``path``, killed or at work, have beside it."""
+def leftovers_of(path: Path) -> Iterator[Path]:
+    """Yield the temporary files of all writers of ``path``, running or killed."""
     return path.parent.glob(f".*.tmp.{glob.escape(path.name)}")
 
 
 @contextlib.contextmanager
 def written_files() -> Iterator[list[Path]]:
-    """Yield a list that gets the path of every file this thread writes whole in the block."""
+    """Yield a list that collects the path of every file that this thread writes in the block."""
     paths: list[Path] = []
     before = _written.set(paths)
     try:
@@ -72,18 +72,18 @@ def written_files() -> Iterator[list[Path]]:
 
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Remove what killed writers of ``path`` left beside it, and keep others from ours meanwhile.
+    """Remove leftovers of killed writers of ``path``, and protect our temporary file from other writers.
 
-    Writers share a lock on the folder, which ends with them however they do. Only who has it alone
-    can tell rests from the work of another process, which is one of a build that was killed, or
-    another job of the case. Where the file system has no such locks, rests stay.
+    Writers share a lock on the folder, which the system releases however they end. Only a process that
+    holds it alone may remove temporary files: no other process can still be writing them. On a file
+    system without locks, leftovers stay.
     """
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for left in rests_of(path):
-                left.unlink(missing_ok=True)
+            for leftover in leftovers_of(path):
+                leftover.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             fcntl.flock(folder, fcntl.LOCK_SH)
         yield
@@ -95,15 +95,15 @@ def _writing(path: Path) -> Iterator[None]:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` if the block succeeds.
 
-    The temporary name keeps all suffixes, because writers choose the format by them. On any
-    error the temporary file is removed and ``path`` is left as it was. Of several processes that
-    write the same file the last one wins, and each one's file is whole.
+    The temporary name keeps all suffixes, because writers choose the format by them. After an
+    error the temporary file is removed and ``path`` is as before. If several processes write the
+    same file, the last one wins, and the file is always complete.
 
     Raises
     ------
     WorkError
-        If the folder cannot be written or the disk is full, or if this is a job of a build that
-        has ended: another one may have made the file since.
+        If the folder cannot be written, the disk is full, or the build that started this job has ended
+        (a new build may have made the file since).
     """
     path = Path(path)
     temporary = temporary_path(path)
@@ -132,9 +132,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def check_written_gzip(path: Path, size: int) -> None:
-    """Raise ``OSError`` unless a gzip file that a library wrote ends as one of ``size`` bytes does.
+    """Raise ``OSError`` unless the gzip file that a library wrote is complete: ``size`` bytes unpacked.
 
-    The last four bytes of a whole one are the size, modulo 2^32 (RFC 1952).
+    The last four bytes of a gzip file are that size modulo 2^32 (RFC 1952).
     """
     with path.open("rb") as handle:
         handle.seek(max(0, path.stat().st_size - 4))
@@ -144,20 +144,20 @@ def check_written_gzip(path: Path, size: int) -> None:
 
 
 def check_written_text(path: Path) -> None:
-    """Raise ``OSError`` unless a text that a library wrote ends with a line's end."""
+    """Raise ``OSError`` unless the text file that a library wrote ends with a line break."""
     if not path.read_bytes().endswith(b"\n"):
         raise not_whole()
 
 
 def not_whole() -> OSError:
-    """Return the error of a file that a library did not write to its end."""
-    return OSError(errno.ENOSPC, "the file was not written to its end (no space left?)")
+    """Return the error for a file that a library left incomplete."""
+    return OSError(errno.ENOSPC, "the file is incomplete (no space left?)")
 
 
 def require_file(path: Path) -> Path:
     """Return ``path`` if it leads to a non-empty file; raise ``BadInputError`` otherwise.
 
-    A disk that fails is no fault of the input: its ``OSError`` is left as it is.
+    The ``OSError`` of a failing disk passes through: it is no fault of the input.
     """
     path = Path(path)
     try:
@@ -193,23 +193,23 @@ def sha256(path: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file, whole or not at all."""
+    """Write a UTF-8 text file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def json_text(content: Mapping[str, Any]) -> str:
-    """Return the one text that :func:`write_json` writes for a content; NaN is refused."""
+    """Return the text that :func:`write_json` writes; NaN is refused."""
     return json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON with sorted keys, so that equal content is equal bytes; NaN is refused."""
+    """Write JSON with sorted keys, so that equal content gives equal bytes; NaN is refused."""
     write_text(path, json_text(content))
 
 
 def _finite(text: str) -> float:
-    """Return a number of JSON; raise ``ValueError`` for NaN, Infinity and what is as large."""
+    """Return a JSON number; raise ``ValueError`` for NaN, Infinity and numbers too large for a float."""
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(f"not a finite number: {text}")
@@ -217,13 +217,12 @@ def _finite(text: str) -> float:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file.
+    """Return the object (a mapping) in a JSON file.
 
     Raises
     ------
     BadInputError
-        If the file is missing, is not JSON (which has no NaN and no Infinity), or does not hold an
-        object.
+        If the file is missing, is not JSON (JSON has no NaN and no Infinity), or holds no object.
     """
     try:
         text = require_file(path).read_text(encoding="utf-8")
@@ -232,21 +231,16 @@ def read_json(path: Path) -> dict[str, Any]:
         raise BadInputError(f"not valid JSON ({error})", code="bad_json", file=path) from error
     if not isinstance(content, dict):
         raise BadInputError(
-            "JSON root has the wrong type",
-            code="bad_json",
-            file=path,
-            expected="an object",
-            found=type(content).__name__,
+            "not a JSON object", code="bad_json", file=path, expected="an object", found=type(content).__name__
         )
     return content
 
 
 def as_cell(value: object) -> object:
-    """Return a value as a table may hold it: text that begins like a formula gets a ``'`` in front.
+    """Return a value that is safe in a table: a text that starts like a formula gets a ``'`` in front.
 
-    Spreadsheets run such cells, and texts come from users and headers. Numbers stay as they are; a
-    carriage return, which would end the row for some readers, becomes a blank. :func:`from_cell`
-    returns the text.
+    Spreadsheets would run such a cell, and texts come from users and headers. Numbers do not change. A
+    carriage return becomes a blank, because it ends the row for some readers. :func:`from_cell` undoes it.
     """
     if not isinstance(value, str):
         return value
@@ -257,12 +251,12 @@ def as_cell(value: object) -> object:
         float(text)
     except ValueError:
         return TEXT_SIGN + text
-    # Spreadsheets may take blanks around a number for text, and then look at its first sign.
+    # A spreadsheet may read a number with blanks around it as text, and then as a formula.
     return text if text == text.strip() else TEXT_SIGN + text
 
 
 def from_cell(cell: str) -> str:
-    """Return the text that :func:`as_cell` made a cell of."""
+    """Return the text from which :func:`as_cell` made a cell."""
     if not cell.startswith(TEXT_SIGN):
         return cell
     inner = cell.removeprefix(TEXT_SIGN)
@@ -270,10 +264,7 @@ def from_cell(cell: str) -> str:
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
-    """Write rows as TSV or CSV (by the file's suffix) with the given column order.
-
-    No cell is a formula: see :func:`as_cell`.
-    """
+    """Write rows as TSV (suffix ``.tsv``) or CSV, with the given columns; no cell is a formula (:func:`as_cell`)."""
     delimiter = "\t" if path.suffix == ".tsv" else ","
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, columns, delimiter=delimiter, lineterminator="\n", restval="")

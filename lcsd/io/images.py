@@ -1,4 +1,4 @@
-"""Volumes on disk and in memory: images, masks, displacement fields and rigid transforms.
+"""Read and write volumes and rigid transforms.
 
 In memory a volume is an :class:`Image`: an array ``(z, y, x)`` and its :class:`Grid` in LPS.
 RAS exists only inside NIfTI headers.
@@ -21,8 +21,8 @@ from lcsd.io.sizes import READ_ERRORS, check_memory, check_nifti
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 FORM_TOLERANCE_MM = 0.1
-"""sform and qform may differ by this at the corners: quaternions are stored in float32, which
-moves the far corner of a 500 mm scan by some micrometres; 0.1 mm is well below a voxel."""
+"""Largest difference of sform and qform at a corner. Quaternions in float32 move the far corner of a
+500 mm scan by some micrometres; 0.1 mm is well below a voxel."""
 
 SCANNER_CODE = 1
 """NIfTI xform code 'scanner anatomical', written for sform and qform."""
@@ -30,7 +30,7 @@ SCANNER_CODE = 1
 
 @dataclass(frozen=True)
 class Image:
-    """A volume and where it lies.
+    """A volume and its position.
 
     Parameters
     ----------
@@ -54,17 +54,17 @@ class Image:
 
 
 def is_nifti(path: Path) -> bool:
-    """Return whether the file name says NIfTI."""
+    """Return whether a file name ends like NIfTI."""
     return path.name.lower().endswith(NIFTI_SUFFIXES)
 
 
 def check_forms(header: Any, shape: tuple[int, int, int], path: Path) -> None:
-    """Refuse a NIfTI whose sform and qform place the volume differently, or that has neither."""
+    """Refuse a NIfTI volume whose sform and qform disagree, or that has neither."""
     sform, sform_code = header.get_sform(coded=True)
     qform, qform_code = header.get_qform(coded=True)
     if not sform_code and not qform_code:
         raise BadInputError(
-            "the header does not say where the volume lies (sform and qform codes are 0)",
+            "the header has no position (sform and qform codes are 0)",
             code="no_geometry",
             file=path,
             remedy="export the scan again with its geometry",
@@ -80,7 +80,7 @@ def check_forms(header: Any, shape: tuple[int, int, int], path: Path) -> None:
             code="sform_qform_disagree",
             file=path,
             field="header",
-            expected=f"the same position within {FORM_TOLERANCE_MM} mm",
+            expected=f"equal positions within {FORM_TOLERANCE_MM} mm",
             found=f"{apart:.3g} mm apart at a corner",
             remedy="decide which one is right and copy it to the other",
         )
@@ -89,7 +89,7 @@ def check_forms(header: Any, shape: tuple[int, int, int], path: Path) -> None:
 def read_image(path: Path) -> Image:
     """Return a 3-D NIfTI volume with its geometry in LPS.
 
-    Integer files come back in their own type; scaled or floating files as float32.
+    Integer files keep their type; scaled and floating-point files become float32.
 
     Raises
     ------
@@ -154,16 +154,16 @@ def read_image(path: Path) -> Image:
 def read_mask(
     path: Path, *, like: Grid | None = None, keep_labels: bool = False, kind: Literal["mask", "vessels"] = "mask"
 ) -> Image:
-    """Return a mask as a boolean volume; any non-zero voxel counts.
+    """Return a mask as a boolean volume: every non-zero voxel is inside.
 
     Parameters
     ----------
     like
-        Grid on which the mask must lie; any if None.
+        Grid that the mask must have; None allows any.
     keep_labels
         Return the label values instead of a boolean volume.
     kind
-        What an empty volume lacks: the reason code is ``empty_mask`` or ``empty_vessels``.
+        Reason code of an empty volume: ``empty_mask`` or ``empty_vessels``.
 
     Raises
     ------

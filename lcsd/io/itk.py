@@ -1,4 +1,4 @@
-"""ITK's warnings caught, and transform files with what ITK only warns of as an error."""
+"""Read ITK transform files, with ITK's warnings as errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +11,11 @@ from lcsd.errors import BadInputError
 from lcsd.io.files import require_file
 
 SEVERAL = "more than one transform"
-"""Part of SimpleITK's warning on reading a file with transforms that no composite holds."""
+"""Part of SimpleITK's warning about several transforms that are not one composite."""
 
 
 class _Warnings(sitk.LoggerBase):  # type: ignore[misc]
-    """Keeps what SimpleITK would print, which is its only sign of some trouble."""
+    """Collects what SimpleITK would print: some faults are reported no other way."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -30,7 +30,7 @@ class _Warnings(sitk.LoggerBase):  # type: ignore[misc]
 
 @contextmanager
 def warnings_of_itk() -> Iterator[list[str]]:
-    """Collect what ITK warns of, line by line, in place of its words on standard error."""
+    """Collect ITK's warnings, line by line, instead of printing them."""
     warnings: Any = _Warnings()
     displayed = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(True)
@@ -43,12 +43,12 @@ def warnings_of_itk() -> Iterator[list[str]]:
 
 
 def itk_path(path: Path) -> str:
-    """Return a path as ITK takes it, which ends the process for one that is not UTF-8.
+    """Return a path as text for ITK, which would end the process for one that is not UTF-8.
 
     Raises
     ------
     BadInputError
-        ``bad_file_name``: bytes that are not UTF-8, or any but ASCII where the locale is ASCII.
+        ``bad_file_name``: bytes that are not UTF-8, or not ASCII if the locale is ASCII.
     """
     text = str(path)
     try:
@@ -78,16 +78,16 @@ def read_one_transform(path: Path) -> Any:
             "not a readable ITK transform",
             code="bad_transform",
             file=path,
-            expected=".tfm, .txt, .h5, .mat or .xfm as ITK writes them",
-            remedy="TransformParameters.*.txt of elastix are not: have it write ITK's own with "
-            '(ITKTransformOutputFileNameExtension "tfm")',
+            expected=".tfm, .txt, .h5, .mat or .xfm written by ITK",
+            remedy='for elastix, set (ITKTransformOutputFileNameExtension "tfm") and give that file, '
+            "not TransformParameters.*.txt",
         ) from error
     if any(SEVERAL in text for text in texts):
         raise BadInputError(
-            "the file holds several transforms, of which ITK would use the first only",
+            "the file holds several transforms, and ITK would use only the first",
             code="several_transforms",
             file=path,
-            expected="one transform, which may be a composite",
-            remedy="write them as one CompositeTransform (of which the last is applied first)",
+            expected="one transform (a composite counts as one)",
+            remedy="write them as one CompositeTransform (its last transform is applied first)",
         )
     return found

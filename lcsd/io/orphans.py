@@ -1,7 +1,6 @@
-"""Jobs that outlive their build: Snakemake was killed alone, and they must not write any more.
+"""Stop jobs whose Snakemake has died, before they overwrite newer results.
 
-A build that goes on makes the same files again, perhaps with other settings. What an orphan of the
-killed one writes then would replace newer results.
+A resumed build makes the same files again, perhaps with other settings.
 """
 
 import os
@@ -13,17 +12,17 @@ from pathlib import Path
 from lcsd.errors import WorkError
 
 BUILD_VARIABLE = "LCSD_BUILD"
-"""Environment variable with the process id of the Snakemake that started a job; unset by hand."""
+"""Environment variable with the process id of the Snakemake that started the job; unset for a command run by hand."""
 
 POLL_S = 1.0
-"""Seconds between two looks whether the build is still there."""
+"""Seconds between two checks whether the build is alive."""
 
 INIT = 1
-"""Process id from which on there are no ancestors, and which adopts orphans."""
+"""Process id of the root of all processes, which adopts orphans."""
 
 
 def _parent(process: int) -> int:
-    """Return the parent's id of a process; 0 if there is no such process or none can be asked."""
+    """Return the id of a process's parent; 0 if it is unknown."""
     try:
         # The second field is the program's name in parentheses, which may hold any character.
         fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
@@ -33,10 +32,10 @@ def _parent(process: int) -> int:
 
 
 def build_process() -> int | None:
-    """Return the process id of the build that this process is a job of; None if it is of none.
+    """Return the process id of the build that started this process, or None.
 
-    None, too, where ancestors cannot be told: without ``/proc``, or inside a container whose
-    processes do not see those outside.
+    Also None where ancestors are unknown: without ``/proc``, or in a container that does not see
+    the processes outside.
     """
     text = os.environ.get(BUILD_VARIABLE, "")
     if not text.isdecimal() or int(text) <= INIT or not Path("/proc/self/stat").exists():
@@ -47,8 +46,8 @@ def build_process() -> int | None:
 def orphaned() -> bool:
     """Return whether the build that started this process has ended.
 
-    The kernel gives orphans another parent, so the build is there as long as it is an ancestor; its
-    process id alone could be another program's by now.
+    The kernel gives orphans another parent, so a living build is an ancestor. Its process id alone
+    proves nothing: another program could have it by now.
     """
     build = build_process()
     if build is None:
@@ -60,7 +59,7 @@ def orphaned() -> bool:
 
 
 def refuse_if_orphaned(path: Path) -> None:
-    """Raise ``WorkError`` (``build_ended``) if this process may not write ``path`` any more."""
+    """Raise ``WorkError`` (``build_ended``) if this process must no longer write ``path``."""
     if orphaned():
         raise WorkError(
             "not written: the build that started this job has ended",
@@ -71,9 +70,9 @@ def refuse_if_orphaned(path: Path) -> None:
 
 
 def watch(end: Callable[[], object]) -> None:
-    """Call ``end`` once the build that started this process has ended; nothing if it has none.
+    """Call ``end`` once the build that started this process has ended; without a build, do nothing.
 
-    A thread looks every second, so that an orphan gives its cores and memory back soon.
+    A thread checks every second, so an orphan soon frees its cores and memory.
     """
     if build_process() is None:
         return

@@ -1,4 +1,4 @@
-"""Files of points: correspondences and landmarks (CSV), clouds (``.npz``)."""
+"""Read and write points: correspondences and landmarks (CSV), clouds (``.npz``)."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ from lcsd.io.tables import numbers, read_table
 PAIR_COLUMNS = ("fixed_x", "fixed_y", "fixed_z", "moving_x", "moving_y", "moving_z")
 
 ORIGIN_PATTERN = re.compile(r"manual|(?:corrected|predicted):\S+")
-"""Where a landmark comes from: set by hand, or a method's prediction that was corrected or not."""
+"""Where a landmark comes from: set by hand, or predicted by a method (and perhaps corrected)."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class PointPairs:
     Parameters
     ----------
     fixed, moving
-        Shape (N, 3), float64, LPS mm, row i of one belongs to row i of the other.
+        Shape (N, 3), float64, LPS mm; equal rows correspond.
     ids
         One name per pair, or None.
     weight
         Confidence per pair in [0, 1], shape (N,), or None.
     origin
         Where each pair comes from, or None: ``manual``, ``corrected:METHOD``,
-        ``predicted:METHOD``, or empty where that is not known.
+        ``predicted:METHOD``, or empty if unknown.
     """
 
     fixed: NDArray[np.float64]
@@ -74,7 +74,7 @@ def read_point_pairs(path: Path) -> PointPairs:
     Raises
     ------
     BadInputError
-        As :func:`lcsd.io.tables.read_table`; a cell of ``origin`` that is none (``bad_origin``).
+        As :func:`lcsd.io.tables.read_table`; an invalid origin (``bad_origin``).
     """
     table = read_table(path, PAIR_COLUMNS, dict.fromkeys((*PAIR_COLUMNS, "weight"), "float64"))
     values = numbers(table, PAIR_COLUMNS)
@@ -94,7 +94,7 @@ def _origin(cell: str, *, path: Path, line: object) -> str:
     origin = cell.strip()
     if origin and not ORIGIN_PATTERN.fullmatch(origin):
         raise BadInputError(
-            "not the origin of a landmark",
+            "invalid origin of a landmark",
             code="bad_origin",
             file=path,
             field=f"line {line}, column origin",
@@ -135,11 +135,11 @@ _CLOUD_DTYPES = {"points": np.float32, "index": np.int64, "label": np.uint8, "ra
 
 
 READ_ERRORS = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
-"""What numpy and zipfile raise on damaged files, however they are compressed."""
+"""Errors of numpy and zipfile on damaged files, in any compression."""
 
 
 def write_cloud(path: Path, cloud: Cloud) -> None:
-    """Write a cloud as compressed ``.npz``; equal clouds are equal bytes."""
+    """Write a cloud as compressed ``.npz``; equal clouds give equal bytes."""
     arrays: dict[str, NDArray[Any]] = {
         name: np.ascontiguousarray(getattr(cloud, name), dtype=dtype)
         for name, dtype in _CLOUD_DTYPES.items()
@@ -157,7 +157,7 @@ def read_cloud(path: Path) -> Cloud:
     ------
     BadInputError
         If the file is missing or broken, ``points`` is absent or not (N, 3), a coordinate is
-        not finite, a per-point array has another length, or ``meta`` is not an object of JSON.
+        not finite, an array has another length than the points, or ``meta`` is not a JSON object.
     """
     try:
         _check_archive(require_file(path))
@@ -194,12 +194,12 @@ def _check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             check_arrays(archive)
     except RuntimeError as error:
-        # How zipfile refuses what is encrypted or compressed in a way that it does not know.
+        # zipfile refuses encrypted files and unknown compressions this way.
         raise BadInputError(
             f"not a readable .npz cloud ({error})",
             code="bad_cloud_file",
             file=path,
-            expected="arrays as numpy saves them",
+            expected="arrays saved by numpy",
             remedy="save it without a password",
         ) from error
 
@@ -211,7 +211,7 @@ def _meta(text: str, *, path: Path) -> dict[str, Any]:
         raise BadInputError(f"not valid JSON ({error})", code="bad_json", file=path, field="meta") from error
     if not isinstance(meta, dict):
         raise BadInputError(
-            "metadata has the wrong type",
+            "not a JSON object",
             code="bad_json",
             file=path,
             field="meta",

@@ -1,7 +1,6 @@
-"""Whether files can be whole: what a header declares against the bytes that are there.
+"""Reject files whose header declares more data than the file holds.
 
-A header of a few bytes may declare terabytes, for which readers ask the memory before they look for
-the data.
+A header of a few bytes may declare terabytes, and readers allocate that memory before they look for the data.
 """
 
 import errno
@@ -20,48 +19,48 @@ from nibabel.spatialimages import HeaderDataError
 from lcsd.errors import BadInputError
 
 READ_ERRORS = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError)
-"""What nibabel raises on missing, truncated and foreign files."""
+"""Errors of nibabel on missing, truncated and foreign files."""
 
 DEFLATE_MOST = 1032
-"""Bytes that one byte of a deflated stream can become at most (zlib's manual)."""
+"""Largest ratio of unpacked to deflated bytes (zlib's manual)."""
 
 MOST_NUMBERS = 1 << 32
-"""Numbers in a volume: a scan of 1024 x 1024 x 4096 voxels."""
+"""Voxels in a volume: a scan of 1024 x 1024 x 4096."""
 
 MOST_POINTS = 50_000_000
 """Points in a cloud: 400 times the largest cloud of the published dataset."""
 
 MOST_CLOUD_BYTES = 1 << 32
-"""Bytes of all arrays of a cloud, unpacked: ``MOST_POINTS`` points with all else of each."""
+"""Bytes of all arrays of a cloud, unpacked: ``MOST_POINTS`` points with all their attributes."""
 
 HEADER_BYTES = 1 << 16
-"""Of a PLY file, in which the header's end must be."""
+"""The header of a PLY file must end within this many bytes."""
 
 ARRAY_HEADER_BYTES = 1000
-"""Of an array, ten times what numpy writes: it is read as Python, and deep nesting takes memory."""
+"""Largest header of an array, ten times what numpy writes: it is parsed as Python, and deep nesting takes memory."""
 
 _PLY_ELEMENT = re.compile(rb"^element\s+\S+\s+(\S+)", re.MULTILINE)
 _VTP_COUNT = re.compile(rb"""NumberOf\w+\s*=\s*["']([^"']*)["']""")
 
 
 def check_memory(error: BaseException) -> None:
-    """Raise ``MemoryError`` if a file could not be read for want of memory: the file is good."""
+    """Raise ``MemoryError`` if reading failed only for lack of memory: the file is good."""
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         raise MemoryError from error
 
 
 def check_nifti(volume: Any, path: Path) -> None:
-    """Refuse a NIfTI volume that declares more voxels than its file can hold.
+    """Refuse a NIfTI volume that declares more voxels than its file holds.
 
     Parameters
     ----------
     volume
-        Image of nibabel whose data was not read yet.
+        nibabel image whose data has not been read yet.
 
     Raises
     ------
     BadInputError
-        ``truncated_file``, or ``too_large`` for more numbers than ``MOST_NUMBERS``.
+        ``truncated_file``, or ``too_large`` for more voxels than ``MOST_NUMBERS``.
     """
     numbers = math.prod(int(n) for n in volume.shape)
     if numbers > MOST_NUMBERS:
@@ -88,10 +87,10 @@ def check_nifti(volume: Any, path: Path) -> None:
 
 
 def check_arrays(archive: zipfile.ZipFile) -> None:
-    """Raise ``ValueError`` for a ``.npz`` with larger arrays than it says or than a cloud has."""
+    """Raise ``ValueError`` for a ``.npz`` whose arrays declare more values than it holds, or more than a cloud has."""
     total = sum(entry.file_size for entry in archive.infolist())
     if total > MOST_CLOUD_BYTES:
-        raise ValueError(f"{total} bytes unpacked, more than a cloud has")
+        raise ValueError(f"{total} bytes unpacked, more than any cloud has")
     for entry in archive.infolist():
         with archive.open(entry) as stream:
             version = np.lib.format.read_magic(stream)
@@ -112,21 +111,21 @@ def check_ply(path: Path) -> None:
 
 
 def check_vtp(path: Path) -> None:
-    """Raise ``ValueError`` for an XML file of VTK with entities or with counts it cannot hold.
+    """Raise ``ValueError`` for a VTK XML file with entities, or with counts that it cannot hold.
 
-    VTK never writes entities; and a count for which there is no memory ends the process.
+    VTK never writes entities. A count for which there is no memory would end the process.
     """
     content = path.read_bytes()
     if b"<VTKFile" not in content or re.search(rb"<!(DOCTYPE|ENTITY)", content):
-        raise ValueError("not XML as VTK writes it")
+        raise ValueError("not an XML file of VTK")
     _check_counts(_VTP_COUNT.findall(content), DEFLATE_MOST * len(content))
 
 
 def _check_counts(texts: list[bytes], most: int) -> None:
     for text in texts:
         if not text.strip().isdigit():
-            raise ValueError(f"a count that is none: {text[:20]!r}")
+            raise ValueError(f"not a count: {text[:20]!r}")
         digits = text.strip().lstrip(b"0") or b"0"
         if len(digits) > len(str(MOST_POINTS)) or int(digits) > min(most, MOST_POINTS):
             declared = digits[:20].decode()
-            raise ValueError(f"{declared} elements declared, more than the file can hold")
+            raise ValueError(f"{declared} elements declared, more than the file holds")

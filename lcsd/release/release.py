@@ -10,7 +10,7 @@ from lcsd.build.inventory import Inventory
 from lcsd.build.provenance import Recorder
 from lcsd.build.published_names import published_names
 from lcsd.errors import BadInputError, LcsdError, WorkError
-from lcsd.io.files import atomic_path, rests_of, sha256, temporary_path, write_json, write_table, write_text
+from lcsd.io.files import atomic_path, leftovers_of, sha256, temporary_path, write_json, write_table, write_text
 from lcsd.io.tables import read_cases
 from lcsd.release.archive import write_archive, write_manifest
 from lcsd.release.card import Facts, citations, description, own_texts, render
@@ -113,7 +113,7 @@ class _Writer:
 def _folder(out: Path) -> Iterator[Path]:
     """Yield an empty folder beside ``out``; what is left of it after the block is removed."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    for left in rests_of(out):
+    for left in leftovers_of(out):
         shutil.rmtree(left, ignore_errors=True)
     temporary = temporary_path(out)
     temporary.mkdir()

@@ -313,14 +313,14 @@ HOSTILE = (
         "entities of XML that stand for 10^11 words",
         "a.vtp",
         VTP.format(entities=LAUGHS + "]>", count=1, data="&l;").encode(),
-        "not XML as VTK",
+        "not an XML file of VTK",
     ),
     foreign(
         "xml_reads_files",
         "an entity of XML that is another file",
         "a.vtp",
         VTP.format(entities=OUTSIDE + "]>", count=1, data="&a;").encode(),
-        "not XML as VTK",
+        "not an XML file of VTK",
     ),
     hostile(
         "convert",

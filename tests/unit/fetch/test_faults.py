@@ -191,7 +191,7 @@ def test_two_processes_fetch_one_series(site: Site) -> None:
     assert second.stderr is not None
     try:
         lines = [second.stderr.readline()]
-        while "another process is fetching it, waiting" not in lines[-1]:
+        while "waiting for another process" not in lines[-1]:
             assert lines[-1], lines
             lines.append(second.stderr.readline())
         assert first.poll() is None

@@ -53,7 +53,7 @@ def test_outcomes_stand_in_the_order_asked_for_and_one_failure_stops_nobody(site
     assert [done.error and done.error.code for done in outcomes] == ["unknown_series", "missing_objects", None]
     assert outcomes[2].folder.is_dir()
     assert len(said) == 2
-    assert all(f"series {UIDS[0]}" in line and "again in 0.0 s" in line for line in said)
+    assert all(f"series {UIDS[0]}" in line and "retry in 0.0 s" in line for line in said)
 
 
 def test_command_names_every_failure_and_work_wins_over_input(site: Site) -> None:

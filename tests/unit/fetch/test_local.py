@@ -92,7 +92,7 @@ def test_a_series_that_another_reads_stays_until_it_has(archive: FetchSettings, 
 
 def test_a_series_that_cannot_be_had_says_why(archive: FetchSettings, tmp_path: Path) -> None:
     with (
-        pytest.raises(BadInputError, match="no such series"),
+        pytest.raises(BadInputError, match="unknown_series"),
         local("1.2.840.99.2", tmp_path / "series", archive, say=print),
     ):
         pass

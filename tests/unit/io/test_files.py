@@ -33,7 +33,7 @@ def test_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_rests_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".0123456789ab.tmp.a.txt").write_text("half")
     (tmp_path / ".0123456789ab.tmp.other.txt").write_text("half")
     with atomic_path(tmp_path / "a.txt") as temporary:
