@@ -12,11 +12,16 @@ from pathlib import Path
 
 from benchmarks.planning import write_manifest
 from benchmarks.tables import cost_of, write_rows
-from lcsd.build.jobs import build_jobs
+from lcsd.build.jobs import INSIDE, METHODS
 from lcsd.build.plan import Build
 from lcsd.build.provenance import Recorder, provenance_path
 
 BEGUN = 0.7
+
+CONTENTS = {INSIDE.gates.name: '{"gates": []}'} | {
+    INSIDE.evaluation(method).name: '{"tre_mean_mm": 1.0}' for method in METHODS
+}
+"""Content of the files that are read."""
 
 
 def write_build(folder: Path, cases: int) -> Path:
@@ -24,7 +29,7 @@ def write_build(folder: Path, cases: int) -> Path:
     manifest, results = folder / "pairs.tsv", folder / "results"
     write_manifest(manifest, cases)
     build = Build.from_config({"manifest": str(manifest), "results": str(results)})
-    jobs = [job for job in build_jobs(build) if job.case]
+    jobs = [job for job in build.jobs() if job.case]
     template = folder / "template.json"
     Recorder("convert", {}).write(template, inputs={})
     record = provenance_path(template).read_bytes()
@@ -32,7 +37,7 @@ def write_build(folder: Path, cases: int) -> Path:
         for name in (*job.outputs, job.log):
             path = results / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
+            path.write_text(CONTENTS.get(path.name, ""))
         for name in job.provenance():
             (results / name).write_bytes(record)
     config = folder / "config.yaml"

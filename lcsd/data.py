@@ -4,6 +4,7 @@ The one module of the public interface that needs torch when it is imported.
 """
 
 import hashlib
+import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,19 +72,21 @@ def _of_release(root: Path, split: Split, cloud: CloudKind) -> list[_Files]:
 
 
 def _of_build(root: Path, manifest: Path | None, split: Split, cloud: CloudKind) -> list[_Files]:
-    chosen = choose(root, manifest_of(root, manifest)).chosen
-    return [_of_case(item, cloud) for item in chosen if item.split == split]
+    choice = choose(root, manifest_of(root, manifest))
+    for problem in choice.problems:
+        warnings.warn(f"{problem.line()}; the case is left out", stacklevel=4)
+    return [_of_case(item, cloud) for item in choice.chosen if item.split == split]
 
 
 def _of_case(item: Chosen, cloud: CloudKind) -> _Files:
-    folder, pair = item.folder, item.pair
+    files, pair = item.files, item.pair
     return _Files(
         case=item.case,
-        clouds={scan: folder / "clouds" / f"{scan}_{CLOUDS[cloud]}.npz" for scan in SCAN_NUMBER},
-        vessels={scan: folder / "vessels" / f"{scan}.nii.gz" for scan in SCAN_NUMBER},
-        images={scan: folder / "images" / f"{scan}.nii.gz" for scan in SCAN_NUMBER},
-        correspondences=folder / "correspondences" / "correspondences.csv",
-        rigid=folder / "images" / "rigid.tfm",
+        clouds={scan: files.cloud(scan, CLOUDS[cloud]) for scan in SCAN_NUMBER},
+        vessels={scan: files.vessels(scan) for scan in SCAN_NUMBER},
+        images={scan: files.image(scan) for scan in SCAN_NUMBER},
+        correspondences=files.correspondences,
+        rigid=files.rigid,
         landmarks=pair.landmarks if item.split == "test" else None,
         landmarks_frame=pair.landmarks_frame or "native",
     )

@@ -1,8 +1,6 @@
 rule evaluate:
     input:
-        landmarks=lambda w: BUILD.present(
-            BUILD.landmarks(w.case), f"cases/{w.case}/evaluation/{w.method}.json"
-        ),
+        landmarks=lambda w: BUILD.landmarks_present(w.case, w.method),
         field=lambda w: f"{CASE}/{BUILD.methods[w.method]}/field.nii.gz",
         rigid=rules.prealign.output.rigid,
         mask=rules.prealign.output.fixed_mask,

@@ -1,49 +1,52 @@
-"""What a build holds, read from whatever exists; broken files are named and left out."""
+"""The state of every case of a build, and what the files of a case hold.
 
-from collections.abc import Callable, Mapping
+Reports, comparisons, releases, selections, estimates and ``lcsd status`` ask here, so that a case has one state
+everywhere. A broken file is named and stops nothing. Light at import: what reads clouds and tables is imported where
+it is used.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lcsd.build.jobs import GATES_NAME, case_jobs
+from lcsd.build.jobs import METHOD_STAGES, METHODS, BuildFiles, CaseFiles, case_jobs, visible_files
 from lcsd.build.pairs import Pair, read_pairs
-from lcsd.build.plan import METHODS, method_of
 from lcsd.build.provenance import PROVENANCE_SUFFIX
-from lcsd.build.records import GIVEN
-from lcsd.build.rejections import REJECTED_NAME, Rejection, read_rejection
+from lcsd.build.records import GIVEN, Records, read_records
+from lcsd.build.rejections import UNREADABLE_REJECTION, Rejection, read_rejection
 from lcsd.build.verdicts import Verdict, read_verdicts
 from lcsd.errors import LcsdError
 from lcsd.io.files import read_json
-from lcsd.io.points import read_cloud, read_point_pairs
 from lcsd.io.tables import as_number, numbers, read_table
 from lcsd.names import CASE_PATTERN, SCANS
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 T = TypeVar("T")
 
-Status = Literal["done", "discarded", "rejected", "waiting"]
+Status = Literal["done", "discarded", "rejected", "broken", "waiting"]
 
 UNREADABLE = (LcsdError, OSError, ValueError, KeyError, TypeError, IndexError, ArithmeticError, MemoryError)
 """What reading or drawing a broken file can raise; a report must survive all of it."""
 
 CLOUDS = ("dense", "keypoints")
-LANDMARK_SUFFIX = "_landmarks.csv"
 
 STAGE_OUTPUTS = {
     job.stage: tuple(path.removeprefix(f"cases/{job.case}/") for path in job.outputs)
     for job in case_jobs("any", scored=False)
     if job.stage != "gates"
 }
-"""Stages in the order of the pipeline and the files that show that a case has passed them; gates
-judge a case and evaluations score it, which is told apart."""
-
-METHOD_STAGES = {"corrfield": "correspond", "divroc": "register"}
-"""Scored methods and the stage whose time is theirs."""
+"""Stages in the order of the pipeline and the files that show that a case has passed them. Without gates, which judge
+a case, and evaluations, which score it."""
 
 FINAL_STAGES = ("keypoints", "correspond", "register")
 """A case is done when these have finished, and its evaluation if it has landmarks."""
+
+BROKEN_FILE = "broken_file"
+"""Reason code of a case whose state a broken file hides."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,16 @@ class Problem:
     file: str
     message: str
 
+    def line(self) -> str:
+        """Return the problem as one line."""
+        return f"{self.file}: {self.message}"
+
 
 @dataclass(frozen=True)
 class Run:
     """Cost, versions and settings of one command, from its provenance.
 
-    ``given`` says that a user gave what the command is to make: its settings made nothing.
+    ``given`` says that a user gave the output, so that the settings made nothing.
     """
 
     stage: str
@@ -79,26 +86,47 @@ class Evaluation:
 
     method: str
     figures: Mapping[str, Any]
-    tre: NDArray[np.float64] | None
-    before: NDArray[np.float64] | None
+    tre: "NDArray[np.float64] | None"
+    before: "NDArray[np.float64] | None"
 
 
-@dataclass(frozen=True)
-class Case:
-    """Everything the report says about one case."""
+@dataclass(frozen=True, kw_only=True)
+class CaseState:
+    """State of a case, from the files that decide about it.
+
+    Parameters
+    ----------
+    status
+        ``rejected``: a stage failed. ``broken``: a file that decides cannot be read. ``discarded``: a gate failed.
+        ``done``: all stages have finished. ``waiting``: stages are left.
+    passed
+        Finished stages of ``STAGE_OUTPUTS``.
+    gates
+        Verdicts of the gates.
+    broken
+        Files that decide about the case and cannot be read: ``rejected.json``, ``gates.json``, provenance.
+    figures
+        Figures of each evaluation by method.
+    runs, records
+        Commands that made the files, and their whole provenance; empty if it was not asked for.
+    """
 
     name: str
     folder: Path
-    role: str
     status: Status
-    passed: tuple[str, ...]
-    rejection: Rejection | None
-    gates: tuple[Verdict, ...]
-    evaluations: tuple[Evaluation, ...]
-    points: Mapping[tuple[str, str], int]
-    correspondences: int | None
-    prealign: Mapping[str, Any]
-    runs: tuple[Run, ...]
+    role: str = ""
+    passed: tuple[str, ...] = ()
+    rejection: Rejection | None = None
+    gates: tuple[Verdict, ...] = ()
+    broken: tuple[Problem, ...] = ()
+    figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    runs: tuple[Run, ...] = ()
+    records: Records = field(default_factory=Records)
+
+    @property
+    def files(self) -> CaseFiles:
+        """Paths of its files."""
+        return CaseFiles(self.folder)
 
     @property
     def counts(self) -> bool:
@@ -107,142 +135,211 @@ class Case:
 
     @property
     def failed_gates(self) -> tuple[Verdict, ...]:
-        """Verdicts for which the case is discarded."""
+        """Verdicts that discard the case."""
         return tuple(gate for gate in self.gates if not gate.passed)
 
     @property
     def flagged_gates(self) -> tuple[Verdict, ...]:
-        """Verdicts for which somebody should look at the case."""
+        """Verdicts that ask for a look at the case."""
         return tuple(gate for gate in self.gates if gate.flagged)
+
+    def seconds(self, method: str) -> float | None:
+        """Return the wall seconds of the command that registered the case; None if not known."""
+        found = [run.seconds for run in self.runs if run.stage == METHOD_STAGES.get(method)]
+        return found[0] if len(found) == 1 else None
+
+    @property
+    def left_out(self) -> str | None:
+        """Reason code of a case that is rejected, broken or discarded; None for others."""
+        if self.rejection is not None:
+            return self.rejection.code or UNREADABLE_REJECTION.code
+        if self.broken:
+            return BROKEN_FILE
+        return "+".join(sorted({f"gate_{gate.name}" for gate in self.failed_gates})) or None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case(CaseState):
+    """A case with what its files hold.
+
+    Parameters
+    ----------
+    points
+        Points of each cloud by scan and kind.
+    correspondences
+        Number of corresponding points, or None.
+    prealign
+        Figures of the rigid step.
+    """
+
+    evaluations: tuple[Evaluation, ...] = ()
+    points: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    correspondences: int | None = None
+    prealign: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class Inventory:
-    """Reads a build and remembers which files it could not use."""
+    """Reads a build and remembers which files it could not use.
+
+    Parameters
+    ----------
+    results
+        Folder of the build.
+    names
+        Names of all files inside the results, if they are known; else each one is looked up.
+    provenance
+        Whether provenance is read; without it, a broken one goes unnoticed.
+    """
 
     results: Path
+    names: frozenset[str] | set[str] | None = None
+    provenance: bool = True
     problems: list[Problem] = field(default_factory=list)
 
     def attempt(self, path: Path, read: Callable[[Path], T]) -> T | None:
-        """Return ``read(path)``, or None if the file is absent or broken (then a problem)."""
-        if not path.exists():
-            return None
-        try:
-            return read(path)
-        except UNREADABLE as error:
-            self.problem(path, error.complaint if isinstance(error, LcsdError) else str(error))
-            return None
+        """Return ``read(path)``, or None if the file is missing or broken (then a problem)."""
+        found, problem = self._try(path, read)
+        self._remember([problem] if problem else [])
+        return found
 
     def problem(self, path: Path, message: str) -> None:
         """Remember that a file could not be used."""
+        self._remember([self._problem(path, message)])
+
+    def _try(self, path: Path, read: Callable[[Path], T]) -> tuple[T | None, Problem | None]:
+        if not path.exists():
+            return None, None
+        try:
+            return read(path), None
+        except UNREADABLE as error:
+            return None, self._problem(path, error.complaint if isinstance(error, LcsdError) else str(error))
+
+    def _problem(self, path: Path, message: str) -> Problem:
         inside = path.is_relative_to(self.results)
         name = str(path.relative_to(self.results) if inside else path)
-        found = Problem(name, " ".join(message.split()))
+        return Problem(name, " ".join(message.split()))
+
+    def _remember(self, problems: Iterable[Problem]) -> None:
         # Several pictures may need the same file.
-        if found not in self.problems:
-            self.problems.append(found)
+        self.problems += [problem for problem in problems if problem not in self.problems]
 
     def cases(self, manifest: Path | None) -> list[Case]:
-        """Return the expected cases in the manifest's order, then other folders by name.
+        """Return all cases with what their files hold.
 
-        Where there is a manifest, others are only those that were rejected, such as candidates
-        with a broken scan: what an earlier selection built is no part of this dataset.
+        Expected cases come in the manifest's order, then other folders by name. With a manifest, others are only
+        rejected ones, such as candidates with a broken scan: cases of an earlier selection are not part of the dataset.
         """
-        pairs: list[Pair] = []
+        pairs: Sequence[Pair] = ()
         if manifest is not None:
             if manifest.exists():
-                pairs = self.attempt(manifest, read_pairs) or []
+                pairs = self.attempt(manifest, read_pairs) or ()
             else:
                 self.problem(manifest, "the manifest is missing; cases are taken from the folders")
-        expected = {pair.case: pair for pair in pairs}
-        names = list(expected)
-        root = self.results / "cases"
+        return [self._case(state) for state in self.states(pairs)]
+
+    def states(self, pairs: Sequence[Pair] = ()) -> Iterable[CaseState]:
+        """Yield the states of all cases, in the order of :meth:`cases`."""
+        for pair in pairs:
+            yield self.state(pair.case, pair)
+        expected = {pair.case for pair in pairs}
+        root = BuildFiles(self.results).cases
         for folder in sorted(root.iterdir()) if root.is_dir() else []:
             if not folder.is_dir() or folder.name in expected:
                 continue
-            if CASE_PATTERN.fullmatch(folder.name):
-                if not expected or (folder / REJECTED_NAME).exists():
-                    names.append(folder.name)
-            else:
+            if not CASE_PATTERN.fullmatch(folder.name):
                 self.problem(folder, "not a case name; the folder is left out")
-        return [self._case(root / name, expected.get(name)) for name in names]
+            elif not expected or CaseFiles(folder).rejected.exists():
+                yield self.state(folder.name)
 
-    def _case(self, folder: Path, pair: Pair | None) -> Case:
-        rejection = self.attempt(folder / REJECTED_NAME, read_rejection)
-        evaluations = tuple(self._evaluations(folder / "evaluation"))
-        passed = tuple(
-            stage for stage, outputs in STAGE_OUTPUTS.items() if all((folder / output).exists() for output in outputs)
-        )
-        scored = pair is None or pair.landmarks is None or len(evaluations) >= len(METHODS)
-        finished = scored and all(stage in passed for stage in FINAL_STAGES)
-        # An unreadable rejection is still one; one by a stage that the manifest no longer asks for
-        # (its landmarks were taken out) is none.
+    def state(self, name: str, pair: Pair | None = None) -> CaseState:
+        """Return the state of a case; ``pair`` is its row of the manifest, if there is one."""
+        files = BuildFiles(self.results).case(name)
         unasked = pair is not None and pair.landmarks is None
+        rejection, wrong = self._rejection(files)
+        broken = [wrong] if wrong else []
+        # The manifest no longer names the landmarks, so the failure of their evaluation does not matter.
         if unasked and rejection is not None and rejection.stage == "evaluate":
             rejection = None
-            rejected = False
-        else:
-            rejected = (folder / REJECTED_NAME).exists()
-        gates = tuple(self.attempt(folder / GATES_NAME, read_verdicts) or ())
-        discarded = any(not gate.passed for gate in gates)
-        counted = {
-            (scan, kind): self._count(folder / "clouds" / f"{scan}_{kind}.npz") for scan in SCANS for kind in CLOUDS
-        }
-        pairs = self.attempt(folder / METHODS["corrfield"] / "correspondences.csv", read_point_pairs)
-        return Case(
-            name=folder.name,
-            folder=folder,
+        gates, wrong = self._try(files.gates, read_verdicts)
+        broken += [wrong] if wrong else []
+        records = self._records(files) if self.provenance else Records()
+        broken += [Problem(file, f"the provenance {why}") for file, why in records.broken.items()]
+        self._remember(broken)
+        figures = {method: self.attempt(path, read_figures) for method, path in files.evaluations().items()}
+        known = {method: found for method, found in figures.items() if found is not None}
+        passed = tuple(
+            stage
+            for stage, outputs in STAGE_OUTPUTS.items()
+            if all(self._exists(f"cases/{name}/{output}") for output in outputs)
+        )
+        scored = pair is None or unasked or len(known) >= len(METHODS)
+        finished = scored and all(stage in passed for stage in FINAL_STAGES)
+        return CaseState(
+            name=name,
+            folder=files.folder,
             role="" if pair is None else pair.role,
-            status=_status(rejected=rejected, discarded=discarded, finished=finished),
+            status=_status(rejection, broken, gates or (), finished=finished),
             passed=passed,
             rejection=rejection,
-            gates=gates,
-            evaluations=evaluations,
-            points={key: count for key, count in counted.items() if count is not None},
-            correspondences=None if pairs is None else len(pairs),
-            prealign=self.attempt(folder / "images" / "prealign.json", read_json) or {},
-            runs=tuple(self._runs(folder)),
+            gates=tuple(gates or ()),
+            broken=tuple(broken),
+            figures=known,
+            runs=tuple(map(_run, records.contents.values())),
+            records=records,
         )
 
-    def _count(self, path: Path) -> int | None:
-        cloud = self.attempt(path, read_cloud)
-        return None if cloud is None else len(cloud)
-
-    def _evaluations(self, folder: Path) -> list[Evaluation]:
-        found = []
-        paths = [p for p in _files(folder, "*.json") if not p.name.endswith(PROVENANCE_SUFFIX)]
-        order = {method: rank for rank, method in enumerate(METHODS)}
-        for path in sorted(paths, key=lambda p: (order.get(p.stem, len(order)), p.stem)):
-            figures = self.attempt(path, read_figures)
-            if figures is None:
-                continue
-            table_path = path.with_name(path.stem + LANDMARK_SUFFIX)
-            table = self.attempt(table_path, _read_errors)
-            if not table_path.exists():
-                self.problem(table_path, "missing; the statistics leave this evaluation out")
-            tre, before = table if table is not None else (None, None)
-            found.append(Evaluation(method_of(path), figures, tre, before))
+    def rejection(self, name: str) -> Rejection | None:
+        """Return why a stage failed on a case, also one that the manifest does not ask for; None if none did."""
+        found, wrong = self._rejection(BuildFiles(self.results).case(name))
+        self._remember([wrong] if wrong else [])
         return found
 
-    def _runs(self, folder: Path) -> list[Run]:
-        runs = (self.attempt(p, _read_run) for p in _files(folder, f"**/*{PROVENANCE_SUFFIX}"))
-        return [run for run in runs if run is not None]
+    def _rejection(self, files: CaseFiles) -> tuple[Rejection | None, Problem | None]:
+        found, wrong = self._try(files.rejected, read_rejection)
+        return UNREADABLE_REJECTION if wrong else found, wrong
+
+    def _exists(self, name: str) -> bool:
+        return (self.results / name).exists() if self.names is None else name in self.names
+
+    def _records(self, files: CaseFiles) -> Records:
+        paths = visible_files(files.folder, f"**/*{PROVENANCE_SUFFIX}")
+        return read_records(self.results, (str(path.relative_to(self.results)) for path in paths))
+
+    def _case(self, state: CaseState) -> Case:
+        from lcsd.io.points import read_cloud, read_point_pairs
+
+        files = state.files
+        clouds = {(s, kind): self.attempt(files.cloud(s, kind), read_cloud) for s in SCANS for kind in CLOUDS}
+        pairs = self.attempt(files.correspondences, read_point_pairs)
+        # Without the records, which hold far more than the runs.
+        return Case(
+            **{**vars(state), "records": Records()},
+            evaluations=tuple(self._evaluation(state, method) for method in state.figures),
+            points={key: len(cloud) for key, cloud in clouds.items() if cloud is not None},
+            correspondences=None if pairs is None else len(pairs),
+            prealign=self.attempt(files.prealign, read_json) or {},
+        )
+
+    def _evaluation(self, state: CaseState, method: str) -> Evaluation:
+        path = state.files.landmark_errors(method)
+        table = self.attempt(path, _read_errors)
+        if not path.exists():
+            self.problem(path, "missing; the statistics leave this evaluation out")
+        return Evaluation(method, state.figures[method], *(table if table is not None else (None, None)))
 
 
-def _status(*, rejected: bool, discarded: bool, finished: bool) -> Status:
-    if rejected:
+def _status(
+    rejection: Rejection | None, broken: Sequence[Problem], gates: Iterable[Verdict], *, finished: bool
+) -> Status:
+    if rejection is not None:
         return "rejected"
-    # Whatever a discarded case still lacks, it is out.
-    if discarded:
+    if broken:
+        return "broken"
+    # Whatever a discarded case still lacks, it is left out.
+    if any(not gate.passed for gate in gates):
         return "discarded"
     return "done" if finished else "waiting"
-
-
-def _files(folder: Path, pattern: str) -> list[Path]:
-    """Return matching files in a fixed order; hidden ones are leftovers of killed jobs."""
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.glob(pattern) if p.is_file() and not p.name.startswith("."))
 
 
 def read_figures(path: Path) -> dict[str, Any]:
@@ -253,23 +350,19 @@ def read_figures(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_errors(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _read_errors(path: Path) -> "tuple[NDArray[np.float64], NDArray[np.float64]]":
     columns = ("tre_mm", "tre_before_mm")
     errors = numbers(read_table(path, columns, dict.fromkeys(columns, "float64")), columns)
     return errors[:, 0], errors[:, 1]
 
 
-def _read_run(path: Path) -> Run:
-    content = read_json(path)
-    settings, versions = content.get("settings", {}), content.get("versions", {})
-    if not isinstance(settings, dict) or not isinstance(versions, dict):
-        raise ValueError("settings or versions are not objects")
+def _run(record: Mapping[str, Any]) -> Run:
     return Run(
-        stage=str(content["stage"]),
-        output=str(content.get("output", "")),
-        seconds=as_number(content.get("wall_s")),
-        memory_gib=as_number(content.get("peak_memory_gib")),
-        settings=settings,
-        versions={name: str(value) for name, value in versions.items()},
-        given=GIVEN in content.get("inputs", {}),
+        stage=record["stage"],
+        output=str(record.get("output", "")),
+        seconds=as_number(record.get("wall_s")),
+        memory_gib=as_number(record.get("peak_memory_gib")),
+        settings=record.get("settings", {}),
+        versions={name: str(value) for name, value in record.get("versions", {}).items()},
+        given=GIVEN in record.get("inputs", {}),
     )

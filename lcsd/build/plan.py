@@ -6,25 +6,17 @@ Imported while the Snakefile is read, so it loads nothing heavy.
 import functools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from lcsd.build.candidates import Candidate, read_candidates
+from lcsd.build.jobs import METHODS, WITHIN, BuildFiles, Job, case_jobs, case_targets
 from lcsd.build.pairs import Pair, read_pairs
-from lcsd.build.rejections import REJECTED_NAME
 from lcsd.config import Config, read_yaml, validate
 from lcsd.errors import BadInputError, suggestion
 from lcsd.names import SCANS, is_series_uid
-
-METHODS = {"corrfield": "correspondences", "divroc": "registration"}
-"""Methods that are scored at landmarks, and the folder of each one's displacement field."""
-
-
-def method_of(path: Path) -> str:
-    """Return the method that an evaluation's file is called after: all of its name but .json."""
-    return path.name.removesuffix(".json")
 
 
 @functools.lru_cache(maxsize=1)
@@ -88,9 +80,14 @@ class Build:
         return str(self.config.results)
 
     @property
+    def files(self) -> BuildFiles:
+        """Paths of its files."""
+        return BuildFiles(self.config.results)
+
+    @property
     def manifest(self) -> str:
         """Path of the manifest, given or made by the selection."""
-        return str(self.config.manifest or self.config.results / "cohort" / "pairs.tsv")
+        return str(self.config.manifest or self.files.pairs)
 
     @property
     def pairs(self) -> dict[str, Pair]:
@@ -140,7 +137,7 @@ class Build:
         """Return what the selection is made of: a verdict on each candidate."""
         left_out = set(self.config.select.exclude)
         cases = (case for case in self.candidates if case not in left_out)
-        return [f"{self.results}/cohort/screening/{case}.json" for case in cases]
+        return [f"{self.results}/{WITHIN.screening(case)}" for case in cases]
 
     def screen_settings(self) -> tuple[str, ...]:
         """Return the options on which a candidate's figures depend; its limits are the selection's.
@@ -169,29 +166,32 @@ class Build:
 
     def has_test_pool(self) -> bool:
         """Return whether test cases are to be chosen; no before the selection."""
-        return Path(self.manifest).exists() and bool(self.test_pool())
+        return Path(self.manifest).exists() and bool(self._pool())
 
     def test_pool(self) -> list[str]:
-        """Return the correspondences from whose motion the test cases are chosen."""
+        """Return what decides which cases of the test pool are for testing: motion and verdicts."""
         return [
-            f"{self.results}/cases/{case}/correspondences/correspondences.csv"
-            for case, pair in self.pairs.items()
-            if pair.role == "test_pool" and case not in self.config.select.exclude
+            f"{self.results}/{path}"
+            for case in self._pool()
+            for path in (WITHIN.case(case).correspondences, WITHIN.case(case).gates)
         ]
+
+    def _pool(self) -> list[str]:
+        left_out = self.config.select.exclude
+        return [case for case, pair in self.pairs.items() if pair.role == "test_pool" and case not in left_out]
 
     def rejected(self) -> list[str]:
         """Return the candidates, or else the cases of the manifest, that were rejected."""
-        cases = self.config.results / "cases"
         wanted = [case for case in self.candidates if case not in self.config.select.exclude]
-        return [case for case in wanted or self.given if (cases / case / REJECTED_NAME).exists()]
+        return [case for case in wanted or self.given if self.files.case(case).rejected.exists()]
 
     def summary(self) -> str:
         """Return one line on how many cases were rejected, and what to do."""
-        aside = len(self.rejected())
+        count = len(self.rejected())
         of = f"{len(self.candidates)} candidates" if self.candidates else f"{len(self.given)} cases"
-        if not aside:
+        if not count:
             return f"none of {of} was rejected, but jobs failed; run the same command again to resume"
-        return f"{aside} of {of} were rejected; see {self.results}/report/rejected.tsv"
+        return f"{count} of {of} were rejected; see {self.results}/report/rejected.tsv"
 
     def settings(self, section: str, *also: str) -> tuple[str, ...]:
         """Return the ``--set`` options that give a command its whole section, and those ``also``.
@@ -273,36 +273,41 @@ class Build:
     def sources_present(self, case: str) -> list[str]:
         """Return a case's sources that are inputs of their stage (see :meth:`present`)."""
         pair = self.pair(case)
-        return self._present((pair.fixed_source, pair.moving_source), f"cases/{case}/scans")
+        return self._present((pair.fixed_source, pair.moving_source), self.files.case(case).scan)
 
     def masks_present(self, case: str) -> list[str]:
         """Return a case's given lung masks that are inputs of their stage."""
         pair = self.pair(case)
-        return self._present((pair.fixed_mask, pair.moving_mask), f"cases/{case}/lungs")
+        return self._present((pair.fixed_mask, pair.moving_mask), self.files.case(case).lungs)
 
     def vessels_present(self, case: str) -> list[str]:
         """Return a case's given vessel maps that are inputs of their stage."""
         pair = self.pair(case)
-        return self._present((pair.fixed_vessels, pair.moving_vessels), f"cases/{case}/vessels")
+        return self._present((pair.fixed_vessels, pair.moving_vessels), self.files.case(case).vessels)
 
-    def _present(self, paths: tuple[str | Path | None, ...], made_in: str) -> list[str]:
+    def landmarks_present(self, case: str, method: str) -> list[str]:
+        """Return a case's landmarks if they are an input of the evaluation of a method."""
+        return self.present(self.landmarks(case), self.files.case(case).evaluation(method))
+
+    def _present(self, paths: tuple[str | Path | None, ...], made: Callable[[str], Path]) -> list[str]:
         return [
             found
             for scan, path in zip(SCANS, paths, strict=True)
             if path is not None and not is_series_uid(str(path))
-            for found in self.present(Path(path), f"{made_in}/{scan}.nii.gz")
+            for found in self.present(path, made(scan))
         ]
 
-    def present(self, path: Path, made: str) -> list[str]:
-        """Return ``[path]`` if it can be found or what is made of it can, else nothing.
+    @staticmethod
+    def present(path: str | Path, made: Path) -> list[str]:
+        """Return ``[path]`` if it or the file ``made`` from it exists, else nothing.
 
-        A source that is missing must not stop the other cases, so it is no input of its rule:
-        the command finds it missing and rejects the case. But once ``made`` (a path below the
-        results) exists, a source that is away for a while must not make it again.
+        A missing source must not stop the other cases, so it is no input of its rule: the command
+        finds it missing and rejects the case. But once ``made`` exists, a source that is missing for
+        a while must not cause a rebuild.
         """
         # Unlike Path.exists, no error for a name that is too long or a folder that is closed: one
         # such source would end the planning for all cases.
-        there = os.path.exists(path) or os.path.exists(self.config.results / made)  # noqa: PTH110
+        there = os.path.exists(path) or os.path.exists(made)  # noqa: PTH110
         return [str(path)] if there else []
 
     def landmarks(self, case: str) -> Path:
@@ -333,20 +338,49 @@ class Build:
 
         Without ``rejected``, leave out rejected cases, and the table of test cases if one of its pool was rejected.
         """
-        root = self.config.results / "cases"
-        aside = {case for case in self.pairs if not rejected and (root / case / REJECTED_NAME).exists()}
-        whole = aside.isdisjoint(Path(path).parts[-3] for path in self.test_pool())
-        wanted = [f"{self.results}/cohort/test.tsv"] if self.has_test_pool() and whole else []
+        left_out = set() if rejected else {case for case in self.pairs if self.files.case(case).rejected.exists()}
+        whole = left_out.isdisjoint(self._pool())
+        wanted = [str(WITHIN.test_cases)] if self.has_test_pool() and whole else []
         for case, pair in self.pairs.items():
-            if case not in aside:
-                wanted += self._targets_of(case, pair)
-        return wanted
+            if case not in left_out:
+                wanted += case_targets(case, scored=pair.landmarks is not None)
+        return [f"{self.results}/{path}" for path in wanted]
 
-    def _targets_of(self, case: str, pair: Pair) -> list[str]:
-        root = f"{self.results}/cases/{case}"
-        wanted = [f"{root}/clouds/{scan}_keypoints.npz" for scan in SCANS]
-        wanted.append(f"{root}/vessels/gates.json")
-        wanted += [f"{root}/{folder}/field.nii.gz" for folder in METHODS.values()]
-        if pair.landmarks is not None:
-            wanted += [f"{root}/evaluation/{method}.json" for method in METHODS]
-        return wanted
+    def case_jobs(self, pair: Pair) -> list[Job]:
+        """Return the jobs of a case in the order of the pipeline."""
+        cloud = self.config.workflow.registration_cloud
+        return case_jobs(pair.case, cloud=cloud, scored=pair.landmarks is not None)
+
+    def jobs(self) -> list[Job]:
+        """Return all known jobs in the order of the pipeline.
+
+        The cases of a selection are known only after it.
+
+        Raises
+        ------
+        BadInputError
+            The manifest of a selection is broken.
+        """
+        jobs = [self._screen_job(path) for path in self._inside(self.screened())]
+        if self.candidates:
+            made = (str(WITHIN.pairs), str(WITHIN.selection), str(WITHIN.names))
+            jobs.append(Job("select", "", made, tuple(job.outputs[0] for job in jobs), made[:1], "logs/select.log"))
+            if not Path(self.manifest).exists():
+                return jobs
+        for pair in self.pairs.values():
+            jobs += self.case_jobs(pair)
+        if self.has_test_pool():
+            table = (str(WITHIN.test_cases),)
+            jobs.append(Job("test_cases", "", table, self._inside(self.test_pool()), table, "logs/test_cases.log"))
+        # Its log says nothing of a failure: the report is also made after one, without it.
+        page = (str(WITHIN.report / "index.html"),)
+        jobs.append(Job("report", "", (str(WITHIN.report_complete),), self._inside(self.targets()), page))
+        return jobs
+
+    @staticmethod
+    def _screen_job(path: str) -> Job:
+        case = Path(path).stem
+        return Job("screen", case, (path,), (), (path,), f"logs/screen/{case}.log")
+
+    def _inside(self, paths: Iterable[str]) -> tuple[str, ...]:
+        return tuple(path.removeprefix(f"{self.results}/") for path in paths)

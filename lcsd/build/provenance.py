@@ -164,3 +164,28 @@ class Recorder:
         }
         content[OWN_DIGEST] = own_digest(content)
         write_json(provenance_path(output), content)
+
+
+_WALL, _DATE = b'\n  "wall_s": ', b'\n  "date": "'
+"""Keys as ``json_text`` writes them; to parse 80,000 files as JSON takes several times as long."""
+
+
+def times_of(content: bytes) -> tuple[float, float] | None:
+    """Return the date (seconds since 1970) and the wall seconds in the bytes of a provenance file.
+
+    None if they are not there, as in a broken file.
+    """
+    wall, date = _value(content, _WALL, b"\n"), _value(content, _DATE, b'"')
+    try:
+        return datetime.datetime.fromisoformat(date.decode()).timestamp(), float(wall.rstrip(b","))
+    except ValueError:
+        return None
+
+
+def _value(content: bytes, key: bytes, end: bytes) -> bytes:
+    """Return the bytes between a key and an end; nothing if the key is missing."""
+    at = content.find(key)
+    if at < 0:
+        return b""
+    at += len(key)
+    return content[at : content.find(end, at)]

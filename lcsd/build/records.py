@@ -1,6 +1,6 @@
-"""What the provenance files of a build say together: which file was made from which bytes.
+"""Read all provenance of a case or a build, and find outdated outputs.
 
-Light: nothing but the provenance is read.
+Only provenance is read. Light at import.
 """
 
 from collections.abc import Iterable, Iterator
@@ -60,13 +60,16 @@ class Records:
         Of every file that is listed, the file beside which its provenance stands.
     sources
         What the files were made from.
+    contents
+        Content of every provenance file that can be used, by its path inside the build.
     broken
-        Why a provenance file says nothing, by its path inside the build.
+        Why a provenance file cannot be used, by its path inside the build.
     """
 
     outputs: dict[str, str] = field(default_factory=dict)
     own: dict[str, str] = field(default_factory=dict)
     sources: list[Source] = field(default_factory=list)
+    contents: dict[str, dict[str, Any]] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
 
     def outdated(self) -> Iterator[Source]:
@@ -85,6 +88,8 @@ def read_records(root: Path, names: Iterable[str]) -> Records:
         record, why = read_record(root / name)
         if why:
             records.broken[name] = why
+            continue
+        records.contents[name] = record
         outputs = _outputs(record, name)
         records.outputs |= outputs
         records.own |= dict.fromkeys(outputs, _own(record, name))
@@ -92,26 +97,21 @@ def read_records(root: Path, names: Iterable[str]) -> Records:
     return records
 
 
-def is_outdated(results: Path, case: str) -> bool:
-    """Return whether a file of a case was made from other bytes of its own files than are there."""
-    folder = results / "cases" / case
-    paths = sorted(folder.rglob(f"*{PROVENANCE_SUFFIX}"))
-    records = read_records(results, (str(path.relative_to(results)) for path in paths))
-    return next(records.outdated(), None) is not None
-
-
 def read_record(path: Path) -> tuple[dict[str, Any], str]:
-    """Return a provenance file's content, or nothing and why it cannot be trusted."""
+    """Return a provenance file's content, or nothing and why it cannot be used."""
     try:
         record = read_json(path)
     except (BadInputError, OSError):
-        return {}, "not readable as provenance"
+        return {}, "is not readable"
     if OWN_DIGEST not in record:
         return {}, "has no checksum: made by an older version, build it again"
     # Some changed bytes mean the same: 1e-08 and 1E-08.
     same = path.read_bytes() == json_text(record).encode()
     if not same or record[OWN_DIGEST] != own_digest(record):
         return {}, "its bytes are not those that were written"
+    objects = ("inputs", "outputs", "settings", "versions")
+    if not isinstance(record.get("stage"), str) or not all(isinstance(record.get(name, {}), dict) for name in objects):
+        return {}, "is not provenance"
     return record, ""
 
 

@@ -1,4 +1,4 @@
-"""``rejected.json``: why a case stopped, written by the command that failed."""
+"""``rejected.json``: why a stage failed on a case, written by the command that failed."""
 
 import os
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from lcsd.io.files import read_json, write_json
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why a case was rejected."""
+    """Why a case was rejected; ``target`` is relative to the folder of the case."""
 
     stage: str
     target: str
@@ -20,15 +20,21 @@ class Rejection:
     file: str = ""
 
 
+UNREADABLE_REJECTION = Rejection(
+    stage="unknown",
+    target="",
+    code="unreadable_rejection",
+    message="rejected.json cannot be read, so the reason is unknown",
+    remedy="run the case again",
+)
+
+
 def read_rejection(path: Path) -> Rejection:
-    """Return the record of a rejected case; broken fields are empty."""
+    """Return why a case was rejected; parts that the record lacks are empty."""
     content = read_json(path)
     parts = ("stage", "target", "code", "message", "remedy", "file")
     text = {part: " ".join(str(content.get(part) or "").split()) for part in parts}
     return Rejection(**text)
-
-
-REJECTED_NAME = "rejected.json"
 
 
 def _within_case(path: Path, target: Path) -> str:
@@ -43,9 +49,9 @@ def reject(path: Path, *, stage: str, target: Path, error: LcsdError) -> None:
 
 
 def clear(path: Path, *, stage: str, target: Path) -> None:
-    """Remove an earlier rejection by this same stage and target: it has succeeded since.
+    """Remove an earlier rejection by the same stage and target, which has succeeded since.
 
-    A record that cannot be read says nothing about any stage and is removed, too.
+    A record that cannot be read names no stage and is removed, too.
     """
     if not path.exists():
         return

@@ -123,7 +123,9 @@ def command(
                     remedy="make a small build (make demo) and pass its results",
                 )
             profile = read_profile(profile_file or WORKSTATION)
-            measures = read_measures(source)
+            measures = read_measures(
+                source, warn=lambda problem: say(f"lcsd estimate: warning: {problem.line()}; the case is left out")
+            )
             question = ask(Options(**options), config=config, profile=profile, measures=measures, settings=settings)
             if save is not None:
                 write_measures(save, measures)

@@ -66,7 +66,7 @@ def command(
     Landmarks are pairs of a position in the baseline scan and one in the follow-up scan. The
     registration is one of --field, --correspondences, --transform and --disp.
     """
-    from lcsd.build.plan import method_of
+    from lcsd.build.jobs import method_of
     from lcsd.config import override
     from lcsd.evaluation.evaluate import LANDMARK_COLUMNS, evaluate_tre
     from lcsd.io.files import write_json, write_table

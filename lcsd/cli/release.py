@@ -40,6 +40,8 @@ def command(run: Run[ReleaseSettings], results: Path, out: Path | None, manifest
         replace=replace,
         progress=lambda cases: run.progress(cases, label="cases", total=len(cases), unit="case"),
     )
+    for problem in done.problems:
+        say(f"lcsd release: warning: {problem.line()}; the case is left out")
     if done.too_short:
         say(
             f"lcsd release: warning: {done.too_short} names of cases or patients are too short to "

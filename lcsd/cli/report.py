@@ -101,6 +101,7 @@ def command(
                 "waiting": summary.waiting,
                 "discarded": summary.discarded,
                 "rejected": summary.rejected,
+                "broken": summary.broken,
                 "problems": len(summary.problems),
             },
             as_json=True,

@@ -31,6 +31,7 @@ def command(
 
     With --test: the cases of the test pool that corrfield moves furthest; writes test.tsv.
     """
+    from lcsd.build.jobs import BuildFiles
     from lcsd.errors import BadInputError
     from lcsd.selection.select import select_pairs
     from lcsd.selection.select_test import select_test
@@ -42,20 +43,20 @@ def command(
             field="--candidates, --test, --manifest",
             expected="the table of candidates, or --test with or without a manifest",
         )
-    folder = results / "cohort"
+    files = BuildFiles(results)
     if candidates is None:
-        manifest = manifest or folder / "pairs.tsv"
+        manifest = manifest or files.pairs
         pool = select_test(results, manifest, run.settings)
+        for problem in pool.problems:
+            say(f"lcsd select: warning: {problem.line()}; the case cannot be selected")
         _warn_if_few(pool.count("selected"), run.settings.test_count, "test cases")
-        verdicts = ("selected", "spare", "discarded", "rejected")
-        run.done(
-            folder / "test.tsv", inputs={"manifest": manifest}, result={name: pool.count(name) for name in verdicts}
-        )
+        verdicts = ("selected", "spare", "discarded", "rejected", "broken")
+        run.done(files.test_cases, inputs={"manifest": manifest}, result={name: pool.count(name) for name in verdicts})
         return
     chosen = select_pairs(results, candidates, run.settings, run.sections["screen"], seed=run.seed)
     _warn_if_few(chosen.count("train"), run.settings.count, "training pairs")
     run.done(
-        folder / "pairs.tsv",
+        files.pairs,
         inputs={"candidates": candidates},
         result={
             "screened": len(chosen.rows),

@@ -9,16 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lcsd.build.inventory import LANDMARK_SUFFIX, METHOD_STAGES, UNREADABLE, read_figures
-from lcsd.build.jobs import GATES_NAME
-from lcsd.build.plan import METHODS, method_of
-from lcsd.build.provenance import PROVENANCE_SUFFIX
-from lcsd.build.rejections import REJECTED_NAME
-from lcsd.build.verdicts import read_verdicts
+from lcsd.build.inventory import UNREADABLE, CaseState, Inventory, read_figures
+from lcsd.build.jobs import METHODS, WITHIN, BuildFiles
 from lcsd.errors import BadInputError, LcsdError, printable
-from lcsd.io.files import read_json
 from lcsd.io.points import PAIR_COLUMNS
-from lcsd.io.tables import as_number, numbers, read_table
+from lcsd.io.tables import numbers, read_table
 from lcsd.names import CASE_PATTERN
 
 SAME_LANDMARK_MM = 1e-2
@@ -148,8 +143,8 @@ def _rows_of(run: str, folder: Path, methods: Sequence[str]) -> list[Row]:
             expected="a folder of results",
             remedy="give the folder that holds cases/",
         )
-    cases = [p for p in sorted(folder.glob("cases/*")) if CASE_PATTERN.fullmatch(p.name)]
-    scored = {case.name: _evaluations(case) for case in cases}
+    names = [path.name for path in sorted(BuildFiles(folder).cases.glob("*")) if CASE_PATTERN.fullmatch(path.name)]
+    scored = {name: BuildFiles(folder).case(name).evaluations() for name in names}
     known = {method for paths in scored.values() for method in paths}
     wanted = [method for method in (*METHODS, *sorted(known - {*METHODS})) if method in known]
     wanted = [method for method in wanted if not methods or method in methods]
@@ -158,67 +153,53 @@ def _rows_of(run: str, folder: Path, methods: Sequence[str]) -> list[Row]:
             "no case of the build is scored",
             code="empty_build",
             file=folder,
-            expected=f"cases/CASE/evaluation/{' or '.join(methods) or 'METHOD'}.json",
-            found=f"{len(cases)} case{'s' if len(cases) != 1 else ''} scored by "
+            expected=str(WITHIN.case("CASE").evaluation(" or ".join(methods) or "METHOD")),
+            found=f"{len(names)} case{'s' if len(names) != 1 else ''} scored by "
             f"{', '.join(sorted(known)) or 'nothing'}",
             remedy="run the build to its end, or lcsd evaluate with --out and --table",
         )
-    out = {case.name: reason for case in cases if (reason := _left_out(case)) is not None}
-    return [_row(run, method, cases, scored, out) for method in wanted]
+    inventory = Inventory(folder)
+    states = [inventory.state(name) for name in names]
+    return [_row(run, method, states, scored) for method in wanted]
 
 
-def _row(
-    run: str, method: str, cases: Sequence[Path], scored: Mapping[str, Mapping[str, Path]], left_out: Mapping[str, str]
-) -> Row:
+def _row(run: str, method: str, states: Sequence[CaseState], scored: Mapping[str, Mapping[str, Path]]) -> Row:
     scores: dict[str, Score] = {}
-    missing = {case: f"{reason} in {run}" for case, reason in left_out.items()}
-    for folder in cases:
-        case, path = folder.name, scored[folder.name].get(method)
-        if case in missing:
-            continue
-        if path is None:
-            missing[case] = f"not scored by {method} in {run}"
-            continue
-        try:
-            score = _read_score(path, folder, method)
-        except UNREADABLE as error:
-            why = error.complaint if isinstance(error, LcsdError) else str(error)
-            missing[case] = f"broken evaluation of {method} in {run} ({printable(why)})"
-            continue
-        if score.figures.get("circular") is True:
-            missing[case] = f"circular landmarks of {method} in {run}"
-        else:
-            scores[case] = score
+    missing: dict[str, str] = {}
+    for state in states:
+        reason = _left_out(state)
+        if reason is None and method not in scored[state.name]:
+            reason = f"not scored by {method}"
+        if reason is None:
+            try:
+                score = _read_score(state, method)
+            except UNREADABLE as error:
+                why = error.complaint if isinstance(error, LcsdError) else str(error)
+                missing[state.name] = f"broken evaluation of {method} in {run} ({printable(why)})"
+                continue
+            if score.figures.get("circular") is not True:
+                scores[state.name] = score
+                continue
+            reason = f"circular landmarks of {method}"
+        missing[state.name] = f"{reason} in {run}"
     return Row(method, run, method, scores, missing)
 
 
-def _evaluations(case: Path) -> dict[str, Path]:
-    """Return the evaluations of a case by method; hidden files are leftovers of killed jobs."""
-    return {
-        method_of(path): path
-        for path in sorted((case / "evaluation").glob("*.json"))
-        if not path.name.startswith(".") and not path.name.endswith(PROVENANCE_SUFFIX)
-    }
-
-
-def _left_out(case: Path) -> str | None:
+def _left_out(state: CaseState) -> str | None:
     """Return why a scored case is left out, or None.
 
-    The report looks into the manifest, too, and counts finished cases only; a comparison knows
-    no manifest, and results of other programs stand in folders without any other stage.
+    Unfinished cases count: a comparison knows no manifest, and the folders of other programs' results have no
+    other stage.
     """
-    if (case / REJECTED_NAME).exists():
-        return "rejected"
-    gates = case / GATES_NAME
-    try:
-        failed = gates.exists() and any(not gate.passed for gate in read_verdicts(gates))
-    except UNREADABLE:
-        return "unreadable gates"
-    return "discarded" if failed else None
+    if state.left_out is None:
+        return None
+    if state.status == "broken":
+        return f"broken {state.broken[0].file}"
+    return state.status
 
 
-def _read_score(path: Path, case: Path, method: str) -> Score:
-    table = path.with_name(path.stem + LANDMARK_SUFFIX)
+def _read_score(state: CaseState, method: str) -> Score:
+    path, table = state.files.evaluation(method), state.files.landmark_errors(method)
     columns = (*PAIR_COLUMNS, *ERROR_COLUMNS)
     frame = read_table(table, columns, {**dict.fromkeys(columns, "float64"), NATIVE_COLUMN: "Float64"})
     values = numbers(frame, columns)
@@ -233,19 +214,10 @@ def _read_score(path: Path, case: Path, method: str) -> Score:
         landmarks=values[:, :6],
         tre=values[:, 6],
         before=values[:, 7],
-        seconds=_seconds(case, method),
+        seconds=state.seconds(method),
         files=(path, table),
         native=native,
     )
-
-
-def _seconds(case: Path, method: str) -> float | None:
-    """Return the wall seconds of the one command that made the method's result, or None."""
-    if method not in METHODS:
-        return None
-    records = [read_json(p) for p in sorted((case / METHODS[method]).glob(f"*{PROVENANCE_SUFFIX}"))]
-    found = [r.get("wall_s") for r in records if r.get("stage") == METHOD_STAGES[method]]
-    return as_number(found[0]) if len(found) == 1 else None
 
 
 def common_cases(rows: Sequence[Row]) -> tuple[list[str], dict[str, str]]:

@@ -2,7 +2,7 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -18,9 +18,10 @@ from pydantic import (
     ValidationError,
 )
 
+from lcsd.build.inventory import Inventory, Problem
+from lcsd.build.jobs import BuildFiles, visible_files
 from lcsd.build.provenance import PROVENANCE_SUFFIX
-from lcsd.build.records import read_record
-from lcsd.build.rejections import REJECTED_NAME
+from lcsd.build.records import Records, read_records
 from lcsd.errors import BadInputError
 from lcsd.io.files import read_json, write_json
 
@@ -155,8 +156,10 @@ class Measures:
         return work + job.commands * start_s
 
 
-def read_measures(path: Path) -> Measures:
+def read_measures(path: Path, *, warn: Callable[[Problem], object] = lambda _: None) -> Measures:
     """Return the figures of a build's results, or those that a file holds.
+
+    ``warn`` gets every broken file that leaves a case out.
 
     Raises
     ------
@@ -166,7 +169,7 @@ def read_measures(path: Path) -> Measures:
     """
     if path.is_file():
         return _from_file(path)
-    if not (path / "cases").is_dir():
+    if not BuildFiles(path).cases.is_dir():
         raise BadInputError(
             "no results of a build",
             code="missing_file",
@@ -175,16 +178,18 @@ def read_measures(path: Path) -> Measures:
             remedy="make a small build first (make demo) and name its results",
         )
     cases, dates, gaps, left_out = [], [], [], 0
-    for folder in sorted((path / "cases").iterdir()):
-        found = list(_records(folder))
+    for state in Inventory(path).states():
+        for problem in state.broken:
+            warn(problem)
+        found = list(_records(state.records))
         records = [(name, record) for name, record in found if record is not None]
         jobs = _jobs(records)
-        if len(records) < len(found) or not _finished(jobs) or (folder / REJECTED_NAME).exists():
-            left_out += bool(found)
+        if state.status in ("rejected", "broken") or len(records) < len(found) or not _finished(jobs):
+            left_out += bool(found or state.broken)
             continue
         gaps += _gaps(records)
         dates += [record.date for _, record in records]
-        cases.append(Case(jobs, *_size(folder)))
+        cases.append(Case(jobs, *_size(state.folder)))
     if not cases:
         raise BadInputError(
             "no case is finished",
@@ -192,7 +197,9 @@ def read_measures(path: Path) -> Measures:
             file=path,
             remedy="make a small build first (make demo) and name its results",
         )
-    screened = [record for _, record in _records(path / "cohort" / "screening")]
+    screenings = visible_files(BuildFiles(path).screening("any").parent, f"*{PROVENANCE_SUFFIX}")
+    names = (str(file.relative_to(path)) for file in screenings)
+    screened = [record for _, record in _records(read_records(path, names))]
     return Measures(
         tuple(cases),
         tuple(_job([record]) for record in screened if record is not None),
@@ -223,15 +230,13 @@ def _from_file(path: Path) -> Measures:
     return found
 
 
-def _records(folder: Path) -> Iterator[tuple[str, _Record | None]]:
-    """Yield the provenance below a folder by its path there; None for what is no such record."""
-    for path in sorted(folder.rglob(f"*{PROVENANCE_SUFFIX}")):
-        content, _ = read_record(path)
+def _records(records: Records) -> Iterator[tuple[str, _Record | None]]:
+    """Yield provenance by its path; None where it lacks something that is measured."""
+    for name, content in records.contents.items():
         try:
-            record = _Record.model_validate(content)
+            yield name, _Record.model_validate(content)
         except ValidationError:
-            record = None
-        yield str(path.relative_to(folder)), record
+            yield name, None
 
 
 def _job(records: list[_Record]) -> Job:

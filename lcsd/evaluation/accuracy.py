@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lcsd.build.inventory import METHOD_STAGES, Case, Evaluation
+from lcsd.build.inventory import Case, Evaluation
 from lcsd.evaluation.significance import compare_methods
 from lcsd.evaluation.statistics import CohortSummary, Interval, bootstrap_mean, figure_names, summarise_cases
 from lcsd.io.tables import as_number
@@ -50,12 +50,6 @@ def is_circular(evaluation: Evaluation) -> bool:
     return evaluation.figures.get("circular") is True
 
 
-def seconds_of(case: Case, method: str) -> float | None:
-    """Return the wall seconds of the command that registered a case; None if not known."""
-    found = [run.seconds for run in case.runs if run.stage == METHOD_STAGES.get(method)]
-    return found[0] if len(found) == 1 else None
-
-
 def is_usable(case: Case, evaluation: Evaluation) -> bool:
     """Return whether statistics include an evaluation: complete, not circular, of a case that counts."""
     complete = evaluation.tre is not None and evaluation.before is not None
@@ -68,7 +62,7 @@ def tre_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
     for case in cases:
         for evaluation in case.evaluations:
             known = {key: value for key, value in evaluation.figures.items() if value is not None}
-            seconds = seconds_of(case, evaluation.method)
+            seconds = case.seconds(evaluation.method)
             rows.append(
                 {
                     **{name: known.get(name, "") for name in TRE_COLUMNS},
@@ -139,7 +133,7 @@ def _summary(method: str, found: Sequence[tuple[Case, Evaluation]]) -> MethodSum
         assert evaluation.before is not None  # noqa: S101
         after[case.name], before[case.name] = evaluation.tre, evaluation.before
     means = np.array([after[name].mean() for name in sorted(after)])
-    seconds = [s for case, _ in found if (s := seconds_of(case, method)) is not None]
+    seconds = [s for case, _ in found if (s := case.seconds(method)) is not None]
     folding = known("folding_percent")
     return MethodSummary(
         method=method,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lcsd.build.jobs import case_jobs
 from lcsd.build.plan import Build
 from lcsd.build.records import read_record
 from lcsd.monitor.states import JobState, Snapshot
@@ -53,9 +52,7 @@ def show(build: Build, case: str, now: Snapshot) -> list[Shown]:
     BadInputError
         The build has no such case.
     """
-    pair = build.pair(case)
-    cloud = build.config.workflow.registration_cloud
-    jobs = case_jobs(case, cloud=cloud, scored=pair.landmarks is not None)
+    jobs = build.case_jobs(build.pair(case))
     states = now.states(jobs)
     found = []
     for job in jobs:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lcsd.build.jobs import CASE_STAGES, case_jobs, following, last
+from lcsd.build.jobs import CASE_STAGES, following, last
 from lcsd.build.plan import Build
 from lcsd.errors import BadInputError, suggestion
 
@@ -45,8 +45,7 @@ def command(
     BadInputError
         No such case or stage, a stage that this case does not have, or a profile that is not there.
     """
-    pair = build.pair(case)
-    jobs = case_jobs(case, cloud=build.config.workflow.registration_cloud, scored=pair.landmarks is not None)
+    jobs = build.case_jobs(build.pair(case))
     if stage not in CASE_STAGES:
         raise BadInputError(
             "no such stage",

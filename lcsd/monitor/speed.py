@@ -1,6 +1,5 @@
 """How fast a build goes and how long the rest takes, from the provenance of what is done."""
 
-import datetime
 import os
 import statistics
 from collections import defaultdict
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lcsd.build.jobs import Job
+from lcsd.build.provenance import times_of
 
 RECENT_S = 3600.0
 """Rates are those of the last hour before the newest result: machines and settings change."""
@@ -16,10 +16,6 @@ RECENT_S = 3600.0
 PAUSE_S = 60.0
 """A longer time in which no job ran is a pause of the build and not its pace; shorter ones are what
 Snakemake and the start of programs take."""
-
-WALL, DATE = b'\n  "wall_s": ', b'\n  "date": "'
-"""Keys of a provenance as ``files.json_text`` writes them: to parse 80,000 files as JSON, or to
-search them by regular expressions, takes several times as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +55,11 @@ class Records:
         seconds = sum(wall for _, wall in known)
         return Span(end - seconds, end, seconds)
 
+    def broken(self, results: Path, job: Job) -> list[str]:
+        """Return the provenance files of a job that exist and have no times."""
+        known = ((path, self._known.get(f"{results}/{path}")) for path in job.provenance())
+        return [path for path, found in known if found is not None and found[1] is None]
+
     def _times(self, path: str) -> tuple[float, float] | None:
         """Return the date (seconds since 1970) and the wall seconds of a provenance file."""
         try:
@@ -76,30 +77,13 @@ def _read(path: str) -> tuple[tuple[int, int], tuple[float, float] | None]:
     handle = os.open(path, os.O_RDONLY)
     try:
         status = os.fstat(handle)
-        return _stamp(status), _times(os.read(handle, status.st_size))
+        return _stamp(status), times_of(os.read(handle, status.st_size))
     finally:
         os.close(handle)
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
-
-
-def _times(content: bytes) -> tuple[float, float] | None:
-    wall, date = _value(content, WALL, b"\n"), _value(content, DATE, b'"')
-    try:
-        return datetime.datetime.fromisoformat(date.decode()).timestamp(), float(wall.rstrip(b","))
-    except ValueError:  # none of these, or not even text
-        return None
-
-
-def _value(content: bytes, key: bytes, end: bytes) -> bytes:
-    """Return what stands between a key and an end; nothing if the key is not there."""
-    at = content.find(key)
-    if at < 0:
-        return b""
-    at += len(key)
-    return content[at : content.find(end, at)]
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from lcsd.build.jobs import Job
-from lcsd.build.rejections import REJECTED_NAME
+from lcsd.build.inventory import Inventory
+from lcsd.build.jobs import WITHIN, Job
+from lcsd.build.rejections import Rejection
 from lcsd.errors import BadInputError
-from lcsd.io.files import read_json
 from lcsd.monitor.engine import Engine, look
 from lcsd.names import CASE_PATTERN
 
@@ -22,16 +22,6 @@ FOLDERS = ("cases", "cohort", "report", "logs")
 
 BEGINS_S = 10.0
 """Seconds within which Snakemake marks a job that it has started; under load they are not few."""
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """Why a case was rejected: the parts of its ``rejected.json``, empty if it is broken."""
-
-    stage: str = ""
-    target: str = ""
-    code: str = ""
-    message: str = ""
 
 
 @dataclass
@@ -54,6 +44,9 @@ class Snapshot:
     engine: Engine
     files: set[str] = field(default_factory=set)
     rejections: dict[str, Rejection] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.inventory = Inventory(self.results, self.files, provenance=False)
 
     def states(self, jobs: Sequence[Job]) -> dict[Job, JobState]:
         """Return the state of every job; ``jobs`` are in the order of the pipeline.
@@ -151,10 +144,9 @@ def snapshot(results: Path, directory: Path | None = None, *, configured: bool =
     # In this order: of a job that began meanwhile there is a mark, of one that ended its outputs.
     files = set(list_files(results, FOLDERS))
     found = Snapshot(results, look(results, directory), files)
-    for path in files:
-        parts = path.split("/")
-        if len(parts) == 3 and parts[0] == "cases" and parts[2] == REJECTED_NAME:
-            found.rejections[parts[1]] = _rejection(results / path)
+    rejected = (case for case in cases_in(files) if str(WITHIN.case(case).rejected) in files)
+    known = ((case, found.inventory.rejection(case)) for case in rejected)
+    found.rejections = {case: rejection for case, rejection in known if rejection is not None}
     return found
 
 
@@ -176,16 +168,6 @@ def list_files(root: Path, folders: Iterable[str]) -> Iterable[str]:
                         yield path
         except OSError:
             continue
-
-
-def _rejection(path: Path) -> Rejection:
-    try:
-        content: dict[str, Any] = read_json(path)
-    except (BadInputError, OSError):
-        return Rejection(message="its rejected.json cannot be read")
-    texts = {name: " ".join(str(content.get(name) or "").split()) for name in ("stage", "target")}
-    texts |= {name: " ".join(str(content.get(name) or "").split()) for name in ("code", "message")}
-    return Rejection(**texts)
 
 
 def cases_in(files: Iterable[str]) -> list[str]:

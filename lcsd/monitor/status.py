@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lcsd.build.jobs import Job, build_jobs, case_jobs
-from lcsd.build.pairs import read_pairs
+from lcsd.build.inventory import Problem
+from lcsd.build.jobs import BuildFiles, Job, case_jobs
+from lcsd.build.pairs import Pair, read_pairs
 from lcsd.build.plan import Build
 from lcsd.monitor.speed import Pace, Records, Rest, Span, medians, pace, rest
 from lcsd.monitor.states import STATES, JobState, Snapshot, cases_in, snapshot
@@ -76,8 +77,11 @@ class Status:
         Whether it runs, and Snakemake's working folder (:class:`lcsd.monitor.engine.Engine`).
     stages
         In the order of the pipeline.
-    cases, finished, rejected
-        Cases that are known; of these, those with all of their files, and those rejected.
+    cases, finished, rejected, discarded
+        Known cases; those with all of their files, those that a stage rejected, and those that a gate
+        discarded, finished or not.
+    broken
+        Broken files; their cases count neither as finished nor in statistics.
     going, left
         Pace of the build, and what is left of it.
     failures
@@ -93,6 +97,8 @@ class Status:
     cases: int
     finished: int
     rejected: int
+    discarded: int
+    broken: Sequence[Problem]
     going: Pace | None
     left: Rest
     failures: Sequence[Failure]
@@ -112,21 +118,24 @@ class Status:
         return self.state != "running" and not self.count("running") + self.count("waiting")
 
 
-def jobs_of(results: Path, build: Build | None, files: set[str]) -> tuple[list[Job], bool]:
-    """Return the jobs of a build, and whether all of its cases are known.
+def jobs_of(results: Path, build: Build | None, files: set[str]) -> tuple[list[Job], dict[str, Pair], bool]:
+    """Return the jobs of a build, its known pairs by case, and whether all of its cases are known.
 
     Without a build: those of the manifest of a selection, or else of the cases that have files.
     """
     if build is not None:
-        jobs = build_jobs(build)
-        return jobs, any(job.stage == "report" for job in jobs)
-    manifest = results / "cohort" / "pairs.tsv"
+        jobs = build.jobs()
+        selected = any(job.stage == "report" for job in jobs)
+        return jobs, build.pairs if selected else {}, selected
+    manifest = BuildFiles(results).pairs
     if manifest.is_file():
-        scored = {pair.case: pair.landmarks is not None for pair in read_pairs(manifest)}
+        pairs = {pair.case: pair for pair in read_pairs(manifest)}
+        scored = {case: pair.landmarks is not None for case, pair in pairs.items()}
     else:
+        pairs = {}
         with_scores = {path.split("/")[1] for path in files if "/evaluation/" in path}
         scored = {case: case in with_scores for case in cases_in(files)}
-    return [job for case, has in scored.items() for job in case_jobs(case, scored=has)], True
+    return [job for case, has in scored.items() for job in case_jobs(case, scored=has)], pairs, True
 
 
 def status(
@@ -149,16 +158,22 @@ def status(
         There is no such folder, or its manifest is broken.
     """
     now = snapshot(results, directory, configured=build is not None)
-    jobs, selected = jobs_of(results, build, now.files)
+    jobs, pairs, selected = jobs_of(results, build, now.files)
     states = now.states(jobs)
     reader = records or Records()
-    spans = {job: span for job in jobs if states[job] == "done" and (span := reader.span(results, job)) is not None}
+    done = [job for job in jobs if states[job] == "done"]
+    spans = {job: span for job in done if (span := reader.span(results, job)) is not None}
     usual = medians(spans)
     by_case: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:
         if job.case and job.stage != "screen":
             by_case[job.case].append(job)
-    finished = [case for case, own in by_case.items() if all(states[job] == "done" for job in own)]
+    cases = {case: now.inventory.state(case, pairs.get(case)) for case in {job.case for job in jobs if job.case}}
+    broken = {path: job.case for job in done if job not in spans for path in reader.broken(results, job)}
+    out = {case for case, state in cases.items() if state.status in ("rejected", "broken", "waiting")} | {
+        *broken.values()
+    }
+    finished = [c for c, own in by_case.items() if c not in out and all(states[job] == "done" for job in own)]
     ends = [max((spans[j].end for j in by_case[case] if j in spans), default=0) for case in finished]
     going = pace(spans, ends)
     left = [job for job in jobs if states[job] in ("running", "failed", "waiting")]
@@ -169,7 +184,12 @@ def status(
         stages=_stages(jobs, states, spans, usual, going),
         cases=len(by_case),
         finished=len(finished),
-        rejected=sum(case in now.rejections for case in {job.case for job in jobs}),
+        rejected=sum(state.status == "rejected" for state in cases.values()),
+        discarded=sum(state.status == "discarded" for state in cases.values()),
+        broken=sorted(
+            [*now.inventory.problems, *(Problem(path, "the provenance is not readable") for path in broken)],
+            key=lambda problem: problem.file,
+        ),
         going=going,
         left=rest(left, usual, going),
         failures=_failures(now, states),
@@ -207,7 +227,7 @@ def _failures(now: Snapshot, states: Mapping[Job, JobState]) -> list[Failure]:
     """Return the last failures, newest first, by the time of the file that tells of them."""
     found: list[tuple[float, Failure]] = []
     for case, reason in now.rejections.items():
-        path = now.results / "cases" / case / "rejected.json"
+        path = BuildFiles(now.results).case(case).rejected
         found.append((_time(path), Failure(case, reason.stage, reason.message)))
     for job, state in states.items():
         if state == "failed":
@@ -243,6 +263,8 @@ def line(found: Status) -> str:
     if not found.selected:
         parts = ["cases not selected yet"]
     parts.append(f"{found.rejected} rejected")
+    parts += [f"{found.discarded} discarded"] if found.discarded else []
+    parts += [f"{len(found.broken)} broken files"] if found.broken else []
     parts += [f"{_jobs(found.count(state))} {state}" for state in ("running", "failed", "waiting")]
     return ", ".join([*parts, _rest_text(found)])
 
@@ -287,6 +309,7 @@ def text(found: Status) -> str:
         if stage.slowest:
             named = ", ".join(f"{case} {seconds:.1f} s" for case, seconds in stage.slowest)
             lines.append(f"slowest   {stage.stage}: {named}")
+    lines += [f"broken    {problem.line()}" for problem in found.broken]
     for failure in found.failures:
         where = " ".join(part for part in (failure.case, failure.stage) if part)
         lines.append(f"error     {where}: {failure.message}")

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lcsd.build.jobs import case_jobs
+from lcsd.build.jobs import WITHIN, BuildFiles, case_jobs
 from lcsd.build.pairs import read_pairs
 from lcsd.build.provenance import PROVENANCE_SUFFIX
 from lcsd.build.records import BUILD_FOLDERS, read_records
-from lcsd.build.rejections import REJECTED_NAME
 from lcsd.errors import BadInputError
 from lcsd.io.files import HASH_CHUNK_BYTES, is_temporary
 from lcsd.release.archive import read_manifest
@@ -19,9 +18,6 @@ from lcsd.release.layout import MANIFEST_NAME
 
 VERIFIED_FOLDERS = (*BUILD_FOLDERS, "report")
 """What of a build is verified: its results, and the report that is made of them."""
-
-COMPLETE_NAME = "report/complete"
-"""Empty; Snakemake makes it after the report."""
 
 Kind = Literal["changed", "missing", "extra", "outdated"]
 
@@ -108,7 +104,7 @@ class _Reader:
 
 def is_release(folder: Path) -> bool:
     """Return whether a folder is a release, whole or not: a build has no list of checksums."""
-    return (folder / MANIFEST_NAME).exists() or not (folder / "cases").is_dir()
+    return (folder / MANIFEST_NAME).exists() or not BuildFiles(folder).cases.is_dir()
 
 
 def bytes_to_check(folder: Path) -> int:
@@ -217,18 +213,18 @@ def _of_build(folder: Path, reader: _Reader) -> Iterable[Difference]:
         yield Difference("changed", name, why)
     for name, expected in sorted(records.outputs.items()):
         # Snakemake removes what a failed command was to make, but not the provenance beside it.
-        if not (_was_set_aside(folder, name) and not (folder / records.own[name]).exists()):
+        if not (_was_rejected(folder, name) and not (folder / records.own[name]).exists()):
             yield from reader.compare(name, expected)
     for name in names:
         known = name in records.outputs or name.endswith(PROVENANCE_SUFFIX)
-        known = known or name == COMPLETE_NAME or _is_rejection(name)
+        known = known or name == str(WITHIN.report_complete) or _is_rejection(name)
         if not known:
             yield Difference("extra", name, "in no provenance")
     for made in records.outdated():
         yield Difference("outdated", made.output, f"made from another {made.source} than is there")
     for made in records.sources:
         gone = made.source not in records.outputs and not (folder / made.source).exists()
-        if gone and made.of_this_case and not _was_set_aside(folder, made.output):
+        if gone and made.of_this_case and not _was_rejected(folder, made.output):
             yield Difference("missing", made.source, f"{made.output} was made from it")
 
 
@@ -237,17 +233,17 @@ def _not_made(folder: Path, manifest: Path) -> Iterable[Difference]:
     for pair in read_pairs(manifest):
         for job in case_jobs(pair.case, scored=pair.landmarks is not None):
             for name in job.outputs:
-                if not (folder / name).exists() and not _was_set_aside(folder, name):
+                if not (folder / name).exists() and not _was_rejected(folder, name):
                     yield Difference("missing", name, f"the manifest asks for it ({job.name})")
 
 
 def _is_rejection(name: str) -> bool:
     """Return whether a file says why a case was rejected; no provenance lists it."""
-    folder, _, rest = name.partition("/")
-    return folder == "cases" and rest.split("/")[1:] == [REJECTED_NAME]
-
-
-def _was_set_aside(folder: Path, name: str) -> bool:
-    """Return whether the case of a file was."""
     parts = name.split("/")
-    return parts[0] == "cases" and (folder / "cases" / parts[1] / REJECTED_NAME).exists()
+    return len(parts) == 3 and name == str(WITHIN.case(parts[1]).rejected)
+
+
+def _was_rejected(folder: Path, name: str) -> bool:
+    """Return whether the case of a file was rejected."""
+    parts = Path(name).parts
+    return Path(name).is_relative_to(WITHIN.cases) and BuildFiles(folder).case(parts[1]).rejected.exists()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lcsd import __version__
-from lcsd.build.jobs import Job, case_jobs
+from lcsd.build.jobs import Job
 from lcsd.build.pairs import Pair
 from lcsd.build.plan import Build
 from lcsd.build.records import GIVEN, OUTSIDE, read_record
@@ -57,8 +57,7 @@ def why(build: Build, case: str, now: Snapshot) -> dict[Job, list[Cause]]:
         The build has no such case.
     """
     pair = build.pair(case)
-    cloud = build.config.workflow.registration_cloud
-    jobs = case_jobs(case, cloud=cloud, scored=pair.landmarks is not None)
+    jobs = build.case_jobs(pair)
     look = _Look(build, pair, now)
     made: dict[str, str] = {}
     found: dict[Job, list[Cause]] = {}

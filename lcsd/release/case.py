@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from lcsd.build.jobs import GATES_NAME
+from lcsd.build.jobs import CaseFiles
 from lcsd.build.pairs import Pair
+from lcsd.build.verdicts import read_verdicts
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.io.files import read_json, write_text
@@ -105,9 +106,9 @@ def write_case(chosen: Chosen, name: str, add: Add, settings: ReleaseSettings) -
         for kind, cloud in _read_clouds(chosen, scan, vessels[scan]).items():
             _write_cloud(cloud, chosen.split, name, scan, kind, add, settings)
             row[f"{scan}_{kind}"] = len(cloud)
-    rigid = read_rigid(chosen.folder / "images" / "rigid.tfm")
+    rigid = read_rigid(chosen.files.rigid)
     write_rigid(add(pair_file("rigid", chosen.split, name, end=".tfm"), ()), rigid)
-    pairs = read_point_pairs(chosen.folder / "correspondences" / "correspondences.csv")
+    pairs = read_point_pairs(chosen.files.correspondences)
     # Names of pairs, if a table has any, are of no use to others.
     bare = PointPairs(pairs.fixed, pairs.moving, weight=pairs.weight)
     _write_pairs("correspondences", "keypoints", chosen.split, name, bare, grid, add)
@@ -123,7 +124,7 @@ def write_case(chosen: Chosen, name: str, add: Add, settings: ReleaseSettings) -
     row["displacement_mean_mm"] = round(float(lengths.mean()), 3)
     row["displacement_max_mm"] = round(float(lengths.max()), 3)
     labels = max(int(map_.array.max()) for map_ in vessels.values())
-    return Written(name, chosen.split, grid, labels, row | _figures(chosen.folder), found)
+    return Written(name, chosen.split, grid, labels, row | _figures(chosen.files), found)
 
 
 def _landmarks(pair: Pair, rigid: RigidTransform, grid: Grid) -> PointPairs:
@@ -136,10 +137,9 @@ def _landmarks(pair: Pair, rigid: RigidTransform, grid: Grid) -> PointPairs:
     return replace(common, ids=numbered)
 
 
-def _figures(folder: Path) -> dict[str, Any]:
+def _figures(files: CaseFiles) -> dict[str, Any]:
     """Return figures of the rigid step, and the names of gates that flagged the case."""
-    prealign = folder / "images" / "prealign.json"
-    found = read_json(prealign) if prealign.exists() else {}
+    found = read_json(files.prealign) if files.prealign.exists() else {}
     numbers = {}
     for key in ("dice_centred", "dice_aligned", "rotation_deg"):
         if found.get(key) is None:
@@ -149,20 +149,19 @@ def _figures(folder: Path) -> dict[str, Any]:
             raise BadInputError(
                 "not a number",
                 code="bad_number",
-                file=prealign,
+                file=files.prealign,
                 field=key,
                 expected="a finite number",
                 found=repr(found[key]),
             )
         numbers[key] = number
-    gates = read_json(folder / GATES_NAME).get("gates", [])
-    flagged = sorted({str(gate["name"]) for gate in gates if gate.get("flagged")})
+    flagged = sorted({gate.name for gate in read_verdicts(files.gates) if gate.flagged})
     return {**numbers, "borderline": " ".join(flagged)}
 
 
 def _read_vessels(chosen: Chosen) -> dict[str, Image]:
     """Return the vessel maps by scan; both lie on one grid."""
-    paths = {scan: chosen.folder / "vessels" / f"{scan}.nii.gz" for scan in SCAN_NUMBER}
+    paths = {scan: chosen.files.vessels(scan) for scan in SCAN_NUMBER}
     vessels = {scan: read_mask(path, keep_labels=True, kind="vessels") for scan, path in paths.items()}
     for scan, map_ in vessels.items():
         check_same_grid(map_.grid, vessels["fixed"].grid, file=paths[scan])
@@ -172,11 +171,11 @@ def _read_vessels(chosen: Chosen) -> dict[str, Image]:
 def _write_volumes(chosen: Chosen, name: str, vessels: dict[str, Image], add: Add, settings: ReleaseSettings) -> None:
     """Write lungs, vessels and, if asked for, scans; all lie on the grid of the vessels."""
     for scan, map_ in vessels.items():
-        lungs = read_mask(chosen.folder / "images" / f"{scan}_mask.nii.gz", like=map_.grid)
+        lungs = read_mask(chosen.files.mask(scan), like=map_.grid)
         for kind, mask in (("labels", map_), ("masks", lungs)):
             write_mask(add(scan_file(kind, chosen.split, name, scan, end=".nii.gz"), ()), mask)
         if settings.images:
-            path = chosen.folder / "images" / f"{scan}.nii.gz"
+            path = chosen.files.image(scan)
             image = read_image(path)
             check_same_grid(image.grid, map_.grid, file=path)
             target = add(scan_file("images", chosen.split, name, scan, end=".nii.gz"), ())
@@ -185,7 +184,7 @@ def _write_volumes(chosen: Chosen, name: str, vessels: dict[str, Image], add: Ad
 
 def _read_clouds(chosen: Chosen, scan: str, vessels: Image) -> dict[str, Cloud]:
     """Return the clouds of a scan by kind; they belong to its vessel map and to each other."""
-    paths = {kind: chosen.folder / "clouds" / f"{scan}_{word}.npz" for kind, word in CLOUDS.items()}
+    paths = {kind: chosen.files.cloud(scan, word) for kind, word in CLOUDS.items()}
     clouds = {kind: read_cloud(path) for kind, path in paths.items()}
     check_dense(clouds["dense"], vessels, file=paths["dense"])
     check_sparse(clouds["sparse"], clouds["dense"], file=paths["sparse"])

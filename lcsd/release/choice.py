@@ -1,34 +1,16 @@
-"""Which cases of a build are published, and why the others are not.
-
-Light: files are looked for, not read, but for verdicts and provenance.
-"""
+"""Which cases of a build are published, and why the others are not."""
 
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from lcsd.build.jobs import GATES_NAME
+from lcsd.build.inventory import CaseState, Inventory, Problem
+from lcsd.build.jobs import BuildFiles, CaseFiles
 from lcsd.build.pairs import Pair, read_pairs
-from lcsd.build.records import is_outdated
-from lcsd.build.rejections import REJECTED_NAME
 from lcsd.errors import BadInputError
-from lcsd.io.files import read_json
 from lcsd.io.tables import read_cases
-from lcsd.names import CASE_PATTERN
-from lcsd.release.layout import CLOUDS, SCAN_NUMBER, Split
-
-TEST_NAME = "cohort/test.tsv"
-MANIFEST_NAME = "cohort/pairs.tsv"
-
-NEEDED = (
-    "images/rigid.tfm",
-    "correspondences/correspondences.csv",
-    GATES_NAME,
-    *(f"images/{scan}_mask.nii.gz" for scan in SCAN_NUMBER),
-    *(f"vessels/{scan}.nii.gz" for scan in SCAN_NUMBER),
-    *(f"clouds/{scan}_{kind}.npz" for scan in SCAN_NUMBER for kind in CLOUDS.values()),
-)
-"""Files of a case without which it is not finished."""
+from lcsd.names import SCANS
+from lcsd.release.layout import CLOUDS, Split
 
 UNFINISHED = "unfinished"
 OUTDATED = "outdated"
@@ -43,14 +25,14 @@ class Chosen:
     ----------
     pair
         Its row of the manifest.
-    folder
-        Its folder in the build.
+    files
+        Its files in the build.
     split
         ``train`` or ``test``.
     """
 
     pair: Pair
-    folder: Path
+    files: CaseFiles
     split: Split
 
     @property
@@ -69,10 +51,13 @@ class Choice:
         Published cases in the manifest's order.
     left_out
         Reason of every other case, by its name.
+    problems
+        Broken files that leave a case out.
     """
 
     chosen: tuple[Chosen, ...]
     left_out: dict[str, str]
+    problems: tuple[Problem, ...] = ()
 
     def reasons(self) -> dict[str, int]:
         """Return how many cases were left out for each reason, sorted by reason."""
@@ -87,7 +72,8 @@ def manifest_of(results: Path, manifest: Path | None) -> Path:
     BadInputError
         There is no such build, or it has no manifest and none is given.
     """
-    if not (results / "cases").is_dir():
+    files = BuildFiles(results)
+    if not files.cases.is_dir():
         raise BadInputError(
             "there is no such build",
             code="missing_folder",
@@ -95,47 +81,43 @@ def manifest_of(results: Path, manifest: Path | None) -> Path:
             expected="a folder of results with cases/",
             remedy="run the workflow first",
         )
-    if manifest is None and not (results / MANIFEST_NAME).exists():
+    if manifest is None and not files.pairs.exists():
         raise BadInputError(
             "the build has no manifest of its own",
             code="missing_manifest",
-            file=results / MANIFEST_NAME,
+            file=files.pairs,
             remedy="name the pairs.tsv it was built from: --manifest",
         )
-    return manifest or results / MANIFEST_NAME
+    return manifest or files.pairs
 
 
 def choose(results: Path, manifest: Path) -> Choice:
     """Return the cases of a build that are published, and the reasons of the others.
 
-    Left out are rejected and unfinished cases, those that a gate discarded, those of the test
-    pool that were not selected, and those whose files were made from others than are there. Folders
-    of cases that are not in the manifest count if something set them aside.
+    Left out are rejected, discarded and unfinished cases, those with a broken or outdated file, and those of the
+    test pool that were not selected. Rejected cases that are not in the manifest are counted, too.
 
     Raises
     ------
     BadInputError
-        The manifest, ``test.tsv`` or a file of verdicts is broken; a patient has cases in both
-        splits.
+        The manifest or the table of test cases is broken; a patient has cases in both splits.
     """
-    pairs = read_pairs(manifest)
-    verdicts = _pool_verdicts(results / TEST_NAME)
+    pairs = {pair.case: pair for pair in read_pairs(manifest)}
+    verdicts = _pool_verdicts(BuildFiles(results).test_cases)
+    inventory = Inventory(results)
     chosen: list[Chosen] = []
     left_out: dict[str, str] = {}
-    for pair in pairs:
-        folder = results / "cases" / pair.case
-        reason = _reason(pair, results, verdicts)
-        if reason is None:
-            chosen.append(Chosen(pair, folder, "train" if pair.role == "train" else "test"))
-        else:
-            left_out[pair.case] = reason
-    known = {pair.case for pair in pairs}
-    for folder in sorted((results / "cases").iterdir()):
-        other = CASE_PATTERN.fullmatch(folder.name) and folder.name not in known
-        if other and (folder / REJECTED_NAME).exists():
-            left_out[folder.name] = _rejection(folder / REJECTED_NAME)
+    problems: list[Problem] = []
+    for state in inventory.states(list(pairs.values())):
+        pair = pairs.get(state.name)
+        reason = state.left_out if pair is None else _reason(pair, state, verdicts)
+        problems += state.broken
+        if pair is not None and reason is None:
+            chosen.append(Chosen(pair, state.files, "train" if pair.role == "train" else "test"))
+        elif reason is not None:
+            left_out[state.name] = reason
     _check_patients(chosen, manifest)
-    return Choice(tuple(chosen), left_out)
+    return Choice(tuple(chosen), left_out, tuple(problems))
 
 
 def _pool_verdicts(path: Path) -> dict[str, str]:
@@ -144,55 +126,24 @@ def _pool_verdicts(path: Path) -> dict[str, str]:
     return {row["case"]: row["verdict"] for row in read_cases(path, ("verdict",))}
 
 
-def _rejection(path: Path) -> str:
-    try:
-        code = read_json(path).get("code")
-    except BadInputError:
-        code = None
-    return str(code or "unreadable_rejection")
-
-
-def _reason(pair: Pair, results: Path, verdicts: dict[str, str]) -> str | None:
+def _reason(pair: Pair, state: CaseState, verdicts: dict[str, str]) -> str | None:
     """Return why a case is left out; None if it is not."""
-    folder = results / "cases" / pair.case
-    rejected = folder / REJECTED_NAME
-    if rejected.exists() and not _of_dropped_landmarks(pair, rejected):
-        return _rejection(rejected)
-    failed = _failed_gates(folder / GATES_NAME)
-    if failed:
-        return "+".join(f"gate_{name}" for name in failed)
-    if not all((folder / name).is_file() for name in NEEDED):
+    if state.left_out is not None:
+        return state.left_out
+    if not all(path.is_file() for path in _needed(state.files)):
         return UNFINISHED
     if pair.role == "test_pool" and verdicts.get(pair.case) != "selected":
         verdict = verdicts.get(pair.case)
         return NOT_JUDGED if verdict is None else f"test_pool_{verdict}"
     # A command was run again by hand, or a build stopped halfway through its second run.
-    return OUTDATED if is_outdated(results, pair.case) else None
+    return OUTDATED if any(state.records.outdated()) else None
 
 
-def _of_dropped_landmarks(pair: Pair, path: Path) -> bool:
-    """Return whether a rejection is by an evaluation that the manifest no longer asks for."""
-    try:
-        return pair.landmarks is None and read_json(path).get("stage") == "evaluate"
-    except BadInputError:
-        return False
-
-
-def _failed_gates(path: Path) -> list[str]:
-    if not path.exists():
-        return []
-    gates = read_json(path).get("gates")
-    try:
-        return sorted({str(gate["name"]) for gate in gates if gate["passed"] is not True})  # type: ignore[union-attr]
-    except (TypeError, KeyError) as error:
-        raise BadInputError(
-            "verdicts cannot be read",
-            code="bad_gates",
-            file=path,
-            field="gates",
-            expected="a list of objects with name and passed",
-            remedy="run lcsd gates again",
-        ) from error
+def _needed(files: CaseFiles) -> list[Path]:
+    """Return the files without which a case is not finished."""
+    clouds = [files.cloud(scan, kind) for scan in SCANS for kind in CLOUDS.values()]
+    volumes = [path for scan in SCANS for path in (files.mask(scan), files.vessels(scan))]
+    return [files.rigid, files.correspondences, files.gates, *volumes, *clouds]
 
 
 def _check_patients(chosen: list[Chosen], manifest: Path) -> None:

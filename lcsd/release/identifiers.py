@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lcsd.build.jobs import BuildFiles
 from lcsd.build.pairs import read_pairs
 from lcsd.build.published_names import NAME_PATTERN
 from lcsd.errors import BadInputError
@@ -246,6 +247,7 @@ def identifiers_of(
     BadInputError
         The manifest or a table of the cohort is broken.
     """
+    files = BuildFiles(results)
     found: set[tuple[str, str]] = set()
     for line, row in enumerate(_rows(manifest), 2):
         for column in MANIFEST_COLUMNS:
@@ -254,18 +256,14 @@ def identifiers_of(
     for pair in read_pairs(manifest):
         found |= {(str(Path(pair.fixed_source).absolute()), "fixed_source")}
         found |= {(str(Path(pair.moving_source).absolute()), "moving_source")}
-    for table in sorted((results / "cohort").glob("*.tsv")):
+    for table in sorted(files.cohort.glob("*.tsv")):
         for row in _rows(table):
             for column in row:
                 if COHORT_COLUMNS.fullmatch(column):
                     found |= _of_cell(row[column], column)
-    for folder, kind in (("cases", "case"), ("series", "series")):
-        if (results / folder).is_dir():
-            found |= {
-                (path.name, kind)
-                for path in (results / folder).iterdir()
-                if path.is_dir() and not path.name.startswith(".")
-            }
+    for folder, kind in ((files.cases, "case"), (files.series, "series")):
+        if folder.is_dir():
+            found |= {(p.name, kind) for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
     found |= {(str(path.absolute()), "path of the build") for path in (results, manifest.parent)}
     return Identifiers(found, harmless=harmless, constants=constants)
 

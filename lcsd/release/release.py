@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lcsd.build.inventory import Inventory
+from lcsd.build.inventory import Inventory, Problem
+from lcsd.build.jobs import BuildFiles
 from lcsd.build.provenance import Recorder
 from lcsd.build.published_names import published_names
 from lcsd.errors import BadInputError, LcsdError, WorkError
 from lcsd.io.files import atomic_path, leftovers_of, sha256, temporary_path, write_json, write_table, write_text
 from lcsd.io.tables import read_cases
+from lcsd.names import SCANS
 from lcsd.release.archive import write_archive, write_manifest
 from lcsd.release.card import Facts, citations, description, own_texts, render
 from lcsd.release.case import CASE_COLUMNS, Written, write_case
@@ -28,7 +30,6 @@ from lcsd.release.layout import (
     LICENCE_NAME,
     MANIFEST_NAME,
     METHODS_NAME,
-    SCAN_NUMBER,
 )
 from lcsd.release.learn2reg import learn2reg
 from lcsd.release.methods import methods
@@ -55,6 +56,8 @@ class Release:
         Numbers of cases.
     files, size_bytes
         Of the folder.
+    problems
+        Broken files that leave a case out.
     identifiers, too_short
         Identifiers that were searched for and found nowhere; those too short to search for.
     """
@@ -66,6 +69,7 @@ class Release:
     left_out: int
     files: int
     size_bytes: int
+    problems: tuple[Problem, ...]
     identifiers: int
     too_short: int
 
@@ -173,16 +177,11 @@ def _check_space(chosen: Sequence[Chosen], out: Path, settings: ReleaseSettings)
     """Refuse to begin what the disk cannot hold."""
     needed = TEXT_BYTES
     for item in chosen:
-        volumes = [
-            f"{part}{scan}{end}.nii.gz"
-            for scan in SCAN_NUMBER
-            for part, end in (("vessels/", ""), ("images/", "_mask"))
-        ]
-        volumes += [f"images/{scan}.nii.gz" for scan in SCAN_NUMBER] if settings.images else []
-        clouds = [f"clouds/{scan}_{kind}.npz" for scan in SCAN_NUMBER for kind in CLOUDS.values()]
-        pairs = item.folder / "correspondences" / "correspondences.csv"
-        needed += sum(_size(item.folder / name) for name in volumes) + 2 * _size(pairs)
-        needed += sum(CLOUD_FACTOR * _size(item.folder / name) for name in clouds)
+        files = item.files
+        volumes = [path for scan in SCANS for path in (files.vessels(scan), files.mask(scan))]
+        volumes += [files.image(scan) for scan in SCANS] if settings.images else []
+        clouds = [files.cloud(scan, kind) for scan in SCANS for kind in CLOUDS.values()]
+        needed += sum(map(_size, volumes)) + 2 * _size(files.correspondences) + CLOUD_FACTOR * sum(map(_size, clouds))
     needed *= 2 if settings.archive else 1
     out.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(out.parent).free
@@ -203,7 +202,7 @@ def _size(path: Path) -> int:
 
 def _names(results: Path, manifest: Path, chosen: Sequence[Chosen], seed: int) -> dict[str, str]:
     """Return the published name of each case; new ones are kept in the build, apart."""
-    path = results / "cohort" / "names.tsv"
+    path = BuildFiles(results).names
     rows = published_names(path, [item.case for item in chosen], seed=seed)
     before = {row["case"] for row in read_cases(path, ("name",))} if path.exists() else set()
     names = {str(row["case"]): str(row["name"]) for row in rows}
@@ -291,7 +290,7 @@ def write_release(
             "no case of the build can be published",
             code="nothing_to_release",
             file=results,
-            found=reasons or "no case",
+            found="; ".join([reasons or "no case", *(problem.line() for problem in choice.problems[:1])]),
             remedy="finish the build; see its report",
         )
     _check_space(choice.chosen, out, settings)
@@ -326,6 +325,7 @@ def write_release(
         left_out=len(choice.left_out),
         files=len(files),
         size_bytes=size,
+        problems=choice.problems,
         identifiers=identifiers.count,
         too_short=identifiers.too_short,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lcsd.build.inventory import Case, Inventory, Status
+from lcsd.build.jobs import BuildFiles
 from lcsd.io.tables import DType, check_cases, read_table
 
 ROLES = {"train": "training", "test_pool": "the test pool"}
@@ -94,6 +95,7 @@ def _end_steps(status: Mapping[Status, int]) -> list[Step]:
     out = {
         "rejected in the build": status["rejected"],
         "discarded for their vessels": status["discarded"],
+        "with a broken file": status["broken"],
         "not finished": status["waiting"],
     }
     lost = [Step(text, removed=count) for text, count in out.items() if count]
@@ -128,11 +130,11 @@ def read_cohort(inventory: Inventory) -> Cohort | None:
     Broken tables are recorded and left out. Only named columns are read, so nothing that names a
     patient reaches the report.
     """
-    folder = inventory.results / "cohort"
+    files = BuildFiles(inventory.results)
     cohort = Cohort(
-        tuple(inventory.attempt(folder / "funnel.tsv", _read_funnel) or ()),
-        tuple(inventory.attempt(folder / "selection.tsv", _read_selection) or ()),
-        tuple(inventory.attempt(folder / "test.tsv", _read_pool) or ()),
+        tuple(inventory.attempt(files.cohort / "funnel.tsv", _read_funnel) or ()),
+        tuple(inventory.attempt(files.selection, _read_selection) or ()),
+        tuple(inventory.attempt(files.test_cases, _read_pool) or ()),
     )
     return cohort if cohort.funnel or cohort.screened or cohort.pool else None
 

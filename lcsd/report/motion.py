@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from lcsd.build.inventory import Case, Inventory
-from lcsd.build.plan import METHODS
+from lcsd.build.jobs import METHODS
 from lcsd.errors import BadInputError
 from lcsd.io.fields import read_field
 from lcsd.io.points import read_cloud
@@ -60,7 +60,7 @@ def cloud_motion(case: Case, inventory: Inventory) -> CloudMotion | None:
     for corrfield, the field is sampled at the fixed points. None if a cloud is absent, empty or
     broken; a method whose file is absent or broken is left out. What is broken is recorded.
     """
-    clouds = [inventory.attempt(case.folder / "clouds" / f"{scan}_dense.npz", read_cloud) for scan in SCANS]
+    clouds = [inventory.attempt(case.files.cloud(scan, "dense"), read_cloud) for scan in SCANS]
     if clouds[0] is None or clouds[1] is None or not len(clouds[0]) or not len(clouds[1]):
         return None
     fixed, moving = (np.asarray(cloud.points, np.float64) for cloud in clouds if cloud is not None)
@@ -74,8 +74,8 @@ def cloud_motion(case: Case, inventory: Inventory) -> CloudMotion | None:
 
 
 def _moved_points(case: Case, inventory: Inventory, method: str, fixed: Points) -> Points | None:
-    folder = case.folder / METHODS[method]
-    written = inventory.attempt(folder / "points.npz", read_cloud)
+    files = case.files
+    written = inventory.attempt(files.moved_points, read_cloud) if method == "divroc" else None
     if written is not None and len(written) == len(fixed):
         return np.asarray(written.points, np.float64)
     sparse = case.points.get(("fixed", "keypoints"))
@@ -86,7 +86,7 @@ def _moved_points(case: Case, inventory: Inventory, method: str, fixed: Points) 
             expected=f"{len(fixed)} or {sparse} points",
             found=len(written),
         )
-        inventory.problem(folder / "points.npz", error.message)
+        inventory.problem(files.moved_points, error.message)
         return None
-    field = inventory.attempt(folder / "field.nii.gz", read_field)
+    field = inventory.attempt(files.field(method), read_field)
     return None if field is None else fixed + field.at(fixed)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from lcsd.build.inventory import Case, Inventory
-from lcsd.build.plan import METHODS
+from lcsd.build.jobs import METHODS
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField, read_field
@@ -100,10 +100,8 @@ def case_slices(case: Case, inventory: Inventory) -> Slices | None:
 
     None if the images in the common grid do not exist. A broken file is recorded and left out.
     """
-    images = case.folder / "images"
-    fixed = inventory.attempt(images / "fixed.nii.gz", read_image)
-    moving = inventory.attempt(images / "moving.nii.gz", read_image)
-    mask = inventory.attempt(images / "fixed_mask.nii.gz", read_mask)
+    fixed, moving = (inventory.attempt(case.files.image(scan), read_image) for scan in SCANS)
+    mask = inventory.attempt(case.files.mask("fixed"), read_mask)
     if fixed is None or moving is None or mask is None:
         return None
     for other in (moving, mask):
@@ -111,8 +109,8 @@ def case_slices(case: Case, inventory: Inventory) -> Slices | None:
     spacing_zyx = np.asarray(fixed.grid.spacing[::-1])
     cuts = [largest_cut(plane, mask.array, spacing_zyx) for plane in PLANES]
     rows = {"before (rigid)": [grey(cut.of(moving.array)) for cut in cuts]}
-    for method, folder in METHODS.items():
-        field = inventory.attempt(case.folder / folder / "field.nii.gz", read_field)
+    for method in METHODS:
+        field = inventory.attempt(case.files.field(method), read_field)
         if field is not None:
             rows[f"after {method_name(method)}"] = [
                 grey(warped_at(moving, field, cut.voxels(), fixed.grid)) for cut in cuts
@@ -233,11 +231,11 @@ def cloud_figure(case: Case, inventory: Inventory) -> Figure | None:
     """
     if ("fixed", "dense") not in case.points:
         return None
-    moved = inventory.attempt(case.folder / METHODS["divroc"] / "points.npz", read_cloud)
+    moved = inventory.attempt(case.files.moved_points, read_cloud)
     kind = "dense"
     if moved is not None and case.points["fixed", "dense"] != len(moved):
         kind = "keypoints"
-    clouds = [inventory.attempt(case.folder / "clouds" / f"{scan}_{kind}.npz", read_cloud) for scan in SCANS]
+    clouds = [inventory.attempt(case.files.cloud(scan, kind), read_cloud) for scan in SCANS]
     if clouds[0] is None or clouds[1] is None:
         return None
     fixed, moving = (np.asarray(cloud.points, np.float64) for cloud in clouds if cloud is not None)
@@ -245,7 +243,7 @@ def cloud_figure(case: Case, inventory: Inventory) -> Figure | None:
         raise BadInputError(
             "the moved points belong to another cloud",
             code="length_mismatch",
-            file=case.folder / METHODS["divroc"] / "points.npz",
+            file=case.files.moved_points,
             expected=len(fixed),
             found=len(moved),
         )

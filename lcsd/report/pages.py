@@ -15,8 +15,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from lcsd import __version__
-from lcsd.build.inventory import LANDMARK_SUFFIX, Case, Inventory
-from lcsd.build.plan import METHODS
+from lcsd.build.inventory import Case, Inventory
+from lcsd.build.jobs import INSIDE, METHODS
 from lcsd.io.files import write_text
 from lcsd.io.images import read_image, read_mask
 from lcsd.names import SCANS
@@ -242,7 +242,7 @@ def _landmarks(case: Case, inventory: Inventory) -> dict[str, Landmarks]:
     """Return the landmark errors of every method whose table can be read."""
     found = {}
     for evaluation in case.evaluations:
-        table = case.folder / "evaluation" / f"{evaluation.method}{LANDMARK_SUFFIX}"
+        table = case.files.landmark_errors(evaluation.method)
         landmarks = inventory.attempt(table, read_landmarks)
         if landmarks is not None:
             found[evaluation.method] = landmarks
@@ -253,7 +253,7 @@ def _surface(
     case: Case, inventory: Inventory, motion: CloudMotion | None, scored: Mapping[str, Landmarks]
 ) -> Figure | None:
     """Return errors on the lungs' surface: of landmarks if there are any, else of vessels."""
-    mask = inventory.attempt(case.folder / "images" / "fixed_mask.nii.gz", read_mask)
+    mask = inventory.attempt(case.files.mask("fixed"), read_mask)
     if mask is None:
         return None
     states: dict[str, tuple[Any, Any]] = {}
@@ -271,7 +271,7 @@ def _surface(
 
 
 def _worst(case: Case, inventory: Inventory, landmarks: Landmarks | None, count: int) -> Figure | None:
-    images = [inventory.attempt(case.folder / "images" / f"{scan}.nii.gz", read_image) for scan in SCANS]
+    images = [inventory.attempt(case.files.image(scan), read_image) for scan in SCANS]
     if images[0] is None or images[1] is None or landmarks is None:
         return None
     return landmark_figure(images[0], images[1], landmarks, count)
@@ -281,15 +281,15 @@ def _missing(case: Case, drawn: Mapping[str, Picture | None], motion: CloudMotio
     """Return what the page lacks, a sentence each."""
     needs = {
         "mix": "Slices: they need both scans and the lung mask in images/.",
-        "clouds": "Vessel clouds: they need clouds/fixed_dense.npz and clouds/moving_dense.npz.",
-        "surface": "Errors on the lungs: they need images/fixed_mask.nii.gz, and errors.",
+        "clouds": f"Vessel clouds: they need {' and '.join(str(INSIDE.cloud(s, 'dense')) for s in SCANS)}.",
+        "surface": f"Errors on the lungs: they need {INSIDE.mask('fixed')}, and errors.",
         "vessels": "Vessel masks: they need images/ and vessels/ of both scans.",
     }
     missing = [text for key, text in needs.items() if drawn[key] is None]
     if motion is not None:
         missing += [
-            f"Motion of {method_name(method)}: it needs {folder}/field.nii.gz."
-            for method, folder in METHODS.items()
+            f"Motion of {method_name(method)}: it needs {INSIDE.field(method)}."
+            for method in METHODS
             if method not in motion.after
         ]
     if not case.evaluations:

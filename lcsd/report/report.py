@@ -60,7 +60,7 @@ class ReportSummary:
     ----------
     page
         The written ``index.html``.
-    done, discarded, rejected, waiting
+    done, discarded, rejected, broken, waiting
         Cases by state.
     problems
         One line per file that was broken and left out.
@@ -70,17 +70,19 @@ class ReportSummary:
     done: int
     discarded: int
     rejected: int
+    broken: int
     waiting: int
     problems: tuple[str, ...]
 
     def line(self) -> str:
         """Return the summary as one line."""
-        total = self.done + self.discarded + self.rejected + self.waiting
+        out = self.discarded + self.rejected + self.broken
+        total = self.done + out + self.waiting
         parts = [f"{self.done} done"]
         parts += [f"{self.discarded} discarded"] if self.discarded else []
         parts += [f"{self.rejected} rejected"] if self.rejected else []
+        parts += [f"{self.broken} with a broken file"] if self.broken else []
         parts += [f"{self.waiting} not finished"] if self.waiting else []
-        out = self.discarded + self.rejected
         see = f" (see {self.page.with_name('rejected.tsv')})" if out else ""
         return f"{total} case{'s' if total != 1 else ''}: {', '.join(parts)}{see}"
 
@@ -184,7 +186,7 @@ def _write_tables(folder: Path, cases: Sequence[Case]) -> None:
 
 
 def _statuses(cases: Sequence[Case]) -> dict[Status, int]:
-    counts: dict[Status, int] = {"done": 0, "discarded": 0, "rejected": 0, "waiting": 0}
+    counts: dict[Status, int] = {"done": 0, "discarded": 0, "rejected": 0, "broken": 0, "waiting": 0}
     for case in cases:
         counts[case.status] += 1
     return counts
@@ -314,6 +316,7 @@ def write_report(
         done=status["done"],
         discarded=status["discarded"],
         rejected=status["rejected"],
+        broken=status["broken"],
         waiting=status["waiting"],
-        problems=tuple(f"{problem.file}: {problem.message}" for problem in inventory.problems),
+        problems=tuple(problem.line() for problem in inventory.problems),
     )

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lcsd.build.inventory import STAGE_OUTPUTS, Case
-from lcsd.build.jobs import GATES_NAME
+from lcsd.build.inventory import BROKEN_FILE, STAGE_OUTPUTS, Case
+from lcsd.build.jobs import INSIDE
 from lcsd.build.verdicts import Verdict
 from lcsd.io.tables import as_number
 from lcsd.settings.gates import LCSD500, GatesSettings
@@ -91,7 +91,7 @@ def discarded_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
         {
             "case": case.name,
             "stage": "gates",
-            "target": GATES_NAME,
+            "target": str(INSIDE.gates),
             "code": f"gate_{gate.name}",
             "message": _gate_message(gate),
             "file": "",
@@ -114,21 +114,38 @@ def rejected_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
     return [
         {
             "case": case.name,
-            "stage": case.rejection.stage if case.rejection else "unknown",
-            "target": case.rejection.target if case.rejection else "",
-            "code": case.rejection.code if case.rejection else "unreadable_rejection",
-            "message": case.rejection.message if case.rejection else "rejected.json is broken",
-            "remedy": case.rejection.remedy if case.rejection else "run the case again",
-            "file": case.rejection.file if case.rejection else "",
+            "stage": case.rejection.stage,
+            "target": case.rejection.target,
+            "code": case.rejection.code,
+            "message": case.rejection.message,
+            "remedy": case.rejection.remedy,
+            "file": case.rejection.file,
         }
         for case in cases
-        if case.status == "rejected"
+        if case.rejection is not None
+    ]
+
+
+def broken_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
+    """Return one row per broken file that leaves a case out, columns ``REJECTED_COLUMNS``."""
+    return [
+        {
+            "case": case.name,
+            "stage": "",
+            "target": "",
+            "code": BROKEN_FILE,
+            "message": problem.message,
+            "file": problem.file,
+        }
+        for case in cases
+        if case.status == "broken"
+        for problem in case.broken
     ]
 
 
 def left_out_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
     """Return the rows of all cases that are left out, columns ``REJECTED_COLUMNS``."""
-    rows = [*rejected_rows(cases), *discarded_rows(cases)]
+    rows = [*rejected_rows(cases), *discarded_rows(cases), *broken_rows(cases)]
     return [{name: row[name] for name in REJECTED_COLUMNS} for row in rows]
 
 

@@ -27,10 +27,9 @@ class _Scan:
 
 
 def _read(case: Case, inventory: Inventory, scan: str) -> _Scan | None:
-    images = case.folder / "images"
-    image = inventory.attempt(images / f"{scan}.nii.gz", read_image)
-    lungs = inventory.attempt(images / f"{scan}_mask.nii.gz", read_mask)
-    vessels = inventory.attempt(case.folder / "vessels" / f"{scan}.nii.gz", read_mask)
+    image = inventory.attempt(case.files.image(scan), read_image)
+    lungs = inventory.attempt(case.files.mask(scan), read_mask)
+    vessels = inventory.attempt(case.files.vessels(scan), read_mask)
     if image is None or lungs is None or vessels is None:
         return None
     return _Scan(image, lungs, vessels)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lcsd.build.candidates import Candidate, read_candidates
+from lcsd.build.jobs import BuildFiles
 from lcsd.build.published_names import published_names
 from lcsd.errors import BadInputError
 from lcsd.io.files import read_json, write_table
@@ -50,11 +51,6 @@ class Selection:
         return sum(row["role"] == role for row in self.chosen)
 
 
-def screening_path(results: Path, case: str) -> Path:
-    """Return where a candidate's screening stands."""
-    return results / "cohort" / "screening" / f"{case}.json"
-
-
 def wanted_candidates(path: Path, settings: SelectSettings) -> list[Candidate]:
     """Return the sampled candidates that the settings do not exclude, sorted by case.
 
@@ -85,7 +81,7 @@ def read_screenings(results: Path, rows: Sequence[Candidate]) -> dict[str, dict[
     BadInputError
         Some are missing (``missing_screening``), or one is not a screening (``bad_screening``).
     """
-    paths = {row.case: screening_path(results, row.case) for row in rows}
+    paths = {row.case: BuildFiles(results).screening(row.case) for row in rows}
     missing = [case for case, path in paths.items() if not path.exists()]
     if missing:
         raise BadInputError(
@@ -198,11 +194,11 @@ def select_pairs(
             found=f"{len(rows)} rejected or discarded",
             remedy="look at the verdicts of the screening and at the limits of 'screen'",
         )
-    folder = results / "cohort"
+    files = BuildFiles(results)
     cases = [str(row["case"]) for row in selection.chosen]
-    names = published_names(folder / "names.tsv", cases, seed=seed)
-    write_table(folder / "names.tsv", ("case", "name"), names)
-    write_table(folder / "selection.tsv", SELECTION_COLUMNS, selection.rows)
+    names = published_names(files.names, cases, seed=seed)
+    write_table(files.names, ("case", "name"), names)
+    write_table(files.selection, SELECTION_COLUMNS, selection.rows)
     # The manifest comes last: where it is, the others are.
-    write_table(folder / "pairs.tsv", MANIFEST_COLUMNS, selection.chosen)
+    write_table(files.pairs, MANIFEST_COLUMNS, selection.chosen)
     return selection

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from lcsd.build.pairs import read_pairs
-from lcsd.build.rejections import REJECTED_NAME
+from lcsd.build.inventory import Inventory, Problem
+from lcsd.build.jobs import BuildFiles, CaseFiles
+from lcsd.build.pairs import Pair, read_pairs
 from lcsd.build.verdicts import in_range
 from lcsd.errors import BadInputError, WorkError
 from lcsd.io.files import read_json, write_table
@@ -33,9 +34,13 @@ DECIMALS = 4
 
 @dataclass(frozen=True)
 class Pool:
-    """The judged test pool: content of ``test.tsv``, the largest displacement first."""
+    """The judged test pool: content of ``test.tsv``, and broken files that keep a case out.
+
+    The largest displacement comes first.
+    """
 
     rows: list[dict[str, object]]
+    problems: tuple[Problem, ...] = ()
 
     def count(self, verdict: str) -> int:
         """Return how many cases have a verdict."""
@@ -56,11 +61,10 @@ def _last_stage(record: dict[str, Any], path: Path) -> dict[str, Any]:
     return last
 
 
-def _judged(case: str, folder: Path, settings: SelectSettings) -> dict[str, object]:
+def _judged(files: CaseFiles, settings: SelectSettings) -> dict[str, object]:
     """Return the row of a finished case; ``verdict`` is empty if it passes the gates."""
-    pairs = read_point_pairs(folder / "correspondences.csv")
-    path = folder / "correspondences.json"
-    figures = _last_stage(read_json(path), path)
+    pairs = read_point_pairs(files.correspondences)
+    figures = _last_stage(read_json(files.correspondence_figures), files.correspondence_figures)
     kept = figures["kept"] / max(1, figures["keypoints"])
     gates = [
         in_range("correspondences", len(pairs), low=settings.correspondences_least, high=None),
@@ -73,7 +77,7 @@ def _judged(case: str, folder: Path, settings: SelectSettings) -> dict[str, obje
     length = float(np.median(np.linalg.norm(pairs.moving - pairs.fixed, axis=1)))
     return {
         "rank": "",
-        "case": case,
+        "case": files.folder.name,
         "median_displacement_mm": round(length, DECIMALS),
         **{gate["name"]: round(gate["value"], DECIMALS) for gate in gates},
         "verdict": "discarded" if broken else "",
@@ -81,11 +85,9 @@ def _judged(case: str, folder: Path, settings: SelectSettings) -> dict[str, obje
     }
 
 
-def _pool_cases(manifest: Path, settings: SelectSettings) -> list[str]:
-    cases = [
-        pair.case for pair in read_pairs(manifest) if pair.role == "test_pool" and pair.case not in settings.exclude
-    ]
-    if not cases:
+def _pool(manifest: Path, settings: SelectSettings) -> list[Pair]:
+    pairs = [pair for pair in read_pairs(manifest) if pair.role == "test_pool" and pair.case not in settings.exclude]
+    if not pairs:
         raise BadInputError(
             "the manifest has no test pool",
             code="empty_table",
@@ -94,14 +96,14 @@ def _pool_cases(manifest: Path, settings: SelectSettings) -> list[str]:
             expected="rows of role test_pool",
             remedy="sample a test pool by cohort.test_pool",
         )
-    return cases
+    return pairs
 
 
 def judge_pool(results: Path, manifest: Path, settings: SelectSettings) -> Pool:
     """Return every case of the test pool with its motion, verdict and rank.
 
-    A case has either been rejected, or has correspondences and is judged by its gates; those
-    that pass are ranked by the median length of their displacements, ties by case.
+    A rejected, discarded or broken case keeps its reason. All others must have correspondences and are judged by
+    gates on their figures; those that pass are ranked by the median length of their displacements, ties by case.
 
     Raises
     ------
@@ -110,45 +112,37 @@ def judge_pool(results: Path, manifest: Path, settings: SelectSettings) -> Pool:
     BadInputError
         A file is missing or broken.
     """
-    cases = _pool_cases(manifest, settings)
-    folders = {case: results / "cases" / case for case in cases}
-    rejected = {case for case in cases if (folders[case] / REJECTED_NAME).exists()}
-    tables = {case: folders[case] / "correspondences" for case in cases}
-    unfinished = [case for case in cases if case not in rejected and not _finished(tables[case])]
+    inventory = Inventory(results)
+    states = [inventory.state(pair.case, pair) for pair in _pool(manifest, settings)]
+    good = [state for state in states if state.left_out is None]
+    unfinished = [state.name for state in good if not _is_finished(state.files)]
     if unfinished:
         shown = ", ".join(unfinished[:5]) + (", ..." if len(unfinished) > 5 else "")
         raise WorkError(
-            f"{len(unfinished)} of {len(cases)} cases of the test pool are not finished",
+            f"{len(unfinished)} of {len(states)} cases of the test pool are not finished",
             code="unfinished_cases",
-            file=results / "cases",
+            file=BuildFiles(results).cases,
             found=shown,
             expected="correspondences or a rejection of every case",
             remedy="finish the build",
         )
-    rows = [_judged(case, tables[case], settings) for case in cases if case not in rejected]
-    good = [row for row in rows if not row["verdict"]]
-    good.sort(key=lambda row: (-float(str(row["median_displacement_mm"])), str(row["case"])))
-    for rank, row in enumerate(good, 1):
+    rows = [_judged(state.files, settings) for state in good]
+    ranked = [row for row in rows if not row["verdict"]]
+    ranked.sort(key=lambda row: (-float(str(row["median_displacement_mm"])), str(row["case"])))
+    for rank, row in enumerate(ranked, 1):
         row |= {"rank": rank, "verdict": "selected" if rank <= settings.test_count else "spare"}
-    rest = [row for row in rows if row["verdict"] == "discarded"]
-    rest += [_rejected(case, folders[case]) for case in rejected]
-    return Pool([*good, *sorted(rest, key=lambda row: str(row["case"]))])
+    rest: list[dict[str, object]] = [row for row in rows if row["verdict"] == "discarded"]
+    rest += [{"case": s.name, "verdict": s.status, "code": s.left_out} for s in states if s.left_out is not None]
+    broken = tuple(problem for state in states for problem in state.broken)
+    return Pool([*ranked, *sorted(rest, key=lambda row: str(row["case"]))], broken)
 
 
-def _finished(folder: Path) -> bool:
-    return all((folder / f"correspondences.{kind}").exists() for kind in ("csv", "json"))
-
-
-def _rejected(case: str, folder: Path) -> dict[str, object]:
-    try:
-        code = read_json(folder / REJECTED_NAME).get("code")
-    except BadInputError:
-        code = None
-    return {"case": case, "verdict": "rejected", "code": code or "unreadable_rejection"}
+def _is_finished(files: CaseFiles) -> bool:
+    return files.correspondences.exists() and files.correspondence_figures.exists()
 
 
 def select_test(results: Path, manifest: Path, settings: SelectSettings) -> Pool:
     """Judge the test pool of a build and write ``test.tsv``; errors as :func:`judge_pool`."""
     pool = judge_pool(results, manifest, settings)
-    write_table(results / "cohort" / "test.tsv", COLUMNS, pool.rows)
+    write_table(BuildFiles(results).test_cases, COLUMNS, pool.rows)
     return pool

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from lcsd.build.plan import METHODS
+from lcsd.build.jobs import METHODS
 from lcsd.io.fields import read_field
 from lcsd.io.files import read_json
 from lcsd.io.images import read_image, read_rigid

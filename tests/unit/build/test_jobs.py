@@ -13,8 +13,8 @@ import yaml
 from snakemake.api import SnakemakeApi
 from snakemake.settings.types import ConfigSettings, OutputSettings, ResourceSettings
 
-from lcsd.build.jobs import CASE_STAGES, build_jobs, case_jobs, following, last
-from lcsd.build.plan import METHODS, Build
+from lcsd.build.jobs import CASE_STAGES, METHODS, case_jobs, following, last
+from lcsd.build.plan import Build
 from lcsd.config import Config
 from lcsd.settings.base import Settings
 from tests.unit.build.test_candidates import ROW as CANDIDATE
@@ -197,9 +197,9 @@ def test_jobs_of_a_selection_are_known_once_it_is_made(folder: Path) -> None:
     table = write_candidates(folder / "candidates.tsv", CANDIDATE)
     results = folder / "selection"
     build = Build.from_config({"candidates": str(table), "results": str(results)})
-    assert [job.stage for job in build_jobs(build)] == ["screen", "select"]
+    assert [job.stage for job in build.jobs()] == ["screen", "select"]
     (results / "cohort").mkdir(parents=True)
     write_pairs(results / "cohort" / "pairs.tsv", PAIR | {"role": "test_pool"})
-    stages = [job.stage for job in build_jobs(build)]
+    stages = [job.stage for job in build.jobs()]
     assert stages[:3] == ["screen", "select", "convert"]
     assert stages[-2:] == ["test_cases", "report"]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lcsd.build.plan import METHODS, Build
+from lcsd.build.jobs import METHODS
+from lcsd.build.plan import Build
 from lcsd.config import override
 from lcsd.errors import BadInputError
 from lcsd.settings.evaluate import EvaluateSettings
@@ -113,7 +114,7 @@ def test_only_files_that_exist_are_inputs(build: Build, tmp_path: Path) -> None:
 def test_a_source_that_cannot_be_looked_for_stops_no_other_case(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that is too long, and a folder that this user may not enter."""
     assert build.pairs
-    assert build.present(Path("a" * 300), "x") == []
+    assert build.present("a" * 300, build.files.pairs) == []
 
     def closed(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")

@@ -22,7 +22,7 @@ from lcsd.io.files import read_json, write_json
 
 MakeCase = Callable[..., Path]
 
-EMPTY = Case("a", Path("a"), "test", "done", (), None, (), (), {}, None, {}, ())
+EMPTY = Case(name="a", folder=Path("a"), role="test", status="done")
 
 
 def scored(name: str, tre: list[float], before: list[float], **figures: object) -> Case:

@@ -14,7 +14,6 @@ import yaml
 from click.testing import CliRunner, Result
 
 from lcsd.build import rejections
-from lcsd.build.jobs import build_jobs
 from lcsd.build.plan import Build
 from lcsd.cli import status as cli
 from lcsd.cli.main import main
@@ -64,7 +63,7 @@ def test_jobs_are_counted_by_stage_and_state(build: Build) -> None:
     assert counts(build, "report") == {"waiting": 1}
     found = status(Path(build.results), build)
     assert (found.cases, found.finished, found.rejected) == (3, 1, 1)
-    assert len(found.stages) == len({job.stage for job in build_jobs(build)})
+    assert len(found.stages) == len({job.stage for job in build.jobs()})
 
 
 def test_slowest_cases_medians_and_failures_are_named(build: Build, tmp_path: Path) -> None:

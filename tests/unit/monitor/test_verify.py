@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 from click.testing import CliRunner
 
-from lcsd.build.plan import METHODS
+from lcsd.build.jobs import METHODS
 from lcsd.build.provenance import Recorder
 from lcsd.cli.main import main
 from lcsd.errors import BadInputError

@@ -9,7 +9,7 @@ from lcsd.build.inventory import Case, Evaluation
 from lcsd.plotting import render
 from lcsd.report.figures import case_figure, cumulative_figure, error_figure, pooled_errors
 
-EMPTY = Case("a", Path("a"), "test", "done", (), None, (), (), {}, None, {}, ())
+EMPTY = Case(name="a", folder=Path("a"), role="test", status="done")
 
 
 def scored(name: str, count: int, *, methods: tuple[str, ...] = ("corrfield", "divroc")) -> Case:

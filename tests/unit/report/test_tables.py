@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lcsd.build.inventory import Case, Inventory, Run
+from lcsd.build.rejections import UNREADABLE_REJECTION
 from lcsd.build.verdicts import Verdict
 from lcsd.report.tables import (
     bounds,
@@ -24,7 +25,7 @@ from tests.unit.report.conftest import write_rejection
 
 MakeCase = Callable[..., Path]
 
-EMPTY = Case("a", Path("a"), "test", "done", (), None, (), (), {}, None, {}, ())
+EMPTY = Case(name="a", folder=Path("a"), role="test", status="done")
 
 
 def test_table1_is_beside_the_published_values() -> None:
@@ -98,7 +99,7 @@ def test_rejected_rows_say_nothing_twice(make_case: MakeCase, results: Path) -> 
 
 
 def test_broken_rejection_has_a_row() -> None:
-    (row,) = rejected_rows([replace(EMPTY, status="rejected")])
+    (row,) = rejected_rows([replace(EMPTY, status="rejected", rejection=UNREADABLE_REJECTION)])
     assert row["code"] == "unreadable_rejection"
 
 
@@ -110,7 +111,7 @@ def test_discarded_cases_are_rejected_with_figure_limits_and_what_was_measured()
     cases = [
         replace(EMPTY, name="bad", status="discarded", gates=(SHARE, POINTS)),
         replace(EMPTY, name="odd", gates=(POINTS,)),
-        replace(EMPTY, name="late", status="rejected", gates=(SHARE,)),
+        replace(EMPTY, name="late", status="rejected", rejection=UNREADABLE_REJECTION, gates=(SHARE,)),
     ]
     late, bad = left_out_rows(cases)
     assert (late["case"], late["code"]) == ("late", "unreadable_rejection")
