@@ -264,7 +264,7 @@ class Inventory:
         gates, wrong = self._try(files.gates, read_verdicts)
         broken += [wrong] if wrong else []
         records = self._records(files) if self.provenance else Records()
-        broken += [Problem(file, f"the provenance {why}") for file, why in records.broken.items()]
+        broken += [Problem(file, f"broken provenance: {why}") for file, why in records.broken.items()]
         self._remember(broken)
         figures = {method: self.attempt(path, read_figures) for method, path in files.evaluations().items()}
         known = {method: found for method, found in figures.items() if found is not None}

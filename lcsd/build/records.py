@@ -102,16 +102,16 @@ def read_record(path: Path) -> tuple[dict[str, Any], str]:
     try:
         record = read_json(path)
     except (BadInputError, OSError):
-        return {}, "is not readable"
+        return {}, "not readable"
     if OWN_DIGEST not in record:
-        return {}, "has no checksum: made by an older version, build it again"
+        return {}, "no checksum: made by an older version, build it again"
     # Some changed bytes mean the same: 1e-08 and 1E-08.
     same = path.read_bytes() == json_text(record).encode()
     if not same or record[OWN_DIGEST] != own_digest(record):
         return {}, "its bytes are not those that were written"
     objects = ("inputs", "outputs", "settings", "versions")
     if not isinstance(record.get("stage"), str) or not all(isinstance(record.get(name, {}), dict) for name in objects):
-        return {}, "is not provenance"
+        return {}, "not a record of lcsd"
     return record, ""
 
 

@@ -191,11 +191,9 @@ def _left_out(state: CaseState) -> str | None:
     Unfinished cases count: a comparison knows no manifest, and the folders of other programs' results have no
     other stage.
     """
-    if state.left_out is None:
-        return None
-    if state.status == "broken":
+    if state.broken:
         return f"broken {state.broken[0].file}"
-    return state.status
+    return None if state.left_out is None else state.status
 
 
 def _read_score(state: CaseState, method: str) -> Score:

@@ -187,7 +187,7 @@ def status(
         rejected=sum(state.status == "rejected" for state in cases.values()),
         discarded=sum(state.status == "discarded" for state in cases.values()),
         broken=sorted(
-            [*now.inventory.problems, *(Problem(path, "the provenance is not readable") for path in broken)],
+            [*now.inventory.problems, *(Problem(path, "broken provenance: not readable") for path in broken)],
             key=lambda problem: problem.file,
         ),
         going=going,

@@ -118,7 +118,7 @@ def test_unreadable_rejection_is_still_one(make_case: MakeCase, results: Path) -
     (make_case("a") / "rejected.json").write_text("{")
     (case,) = Inventory(results).cases(None)
     assert case.status == "rejected"
-    assert case.rejection is None
+    assert case.left_out == "unreadable_rejection"
 
 
 def test_folder_that_is_no_case_name_is_a_problem(make_case: MakeCase, results: Path) -> None:

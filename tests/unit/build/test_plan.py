@@ -203,7 +203,8 @@ def test_cases_are_what_the_selection_says_now(selection: Build, tmp_path: Path)
     write_pairs(path, {**PAIR, "case": "b"}, {**PAIR, "case": "c", "role": "test_pool"})
     os.utime(path, ns=(1, 1))
     assert list(selection.pairs) == ["b", "c"]
-    assert selection.test_pool() == [f"{tmp_path}/r/cases/c/correspondences/correspondences.csv"]
+    folder = f"{tmp_path}/r/cases/c"
+    assert selection.test_pool() == [f"{folder}/correspondences/correspondences.csv", f"{folder}/vessels/gates.json"]
     assert f"{tmp_path}/r/cohort/test.tsv" in selection.targets()
 
 

@@ -14,6 +14,7 @@ from lcsd.geometry import RigidTransform
 from lcsd.io.files import write_json, write_table
 from lcsd.io.points import PointPairs
 from tests.unit.comparison.conftest import Score, landmarks
+from tests.unit.estimate.builds import record
 
 
 def test_rows_are_methods_of_builds_in_a_fixed_order(score: Score) -> None:
@@ -197,10 +198,10 @@ def test_seconds_are_of_the_methods_own_command(score: Score) -> None:
     build = score("r", "a", "divroc", 0.0)
     score("r", "a", "ants", 0.0)
     folder = build / "cases" / "a" / "registration"
-    write_json(folder / "registration.provenance.json", {"stage": "register", "wall_s": 2.5})
-    write_json(folder / "other.provenance.json", {"stage": "convert", "wall_s": 9.0})
+    record(folder / "registration.provenance.json", "register", wall_s=2.5)
+    record(folder / "other.provenance.json", "convert", wall_s=9.0)
     divroc, ants = read_rows({"r": build})
     assert divroc.scores["a"].seconds == 2.5
     assert ants.scores["a"].seconds is None
-    write_json(folder / "again.provenance.json", {"stage": "register", "wall_s": 3.5})
+    record(folder / "again.provenance.json", "register", wall_s=3.5)
     assert read_rows({"r": build})[0].scores["a"].seconds is None
