@@ -71,8 +71,8 @@ def command(
         if given is None:
             from lcsd.vessels.vessels import vessel_maker
 
-            with vessel_maker(run.settings, on=run.compute) as make:
-                _make(run, make, image, lungs, output)
+            with vessel_maker(run.settings, on=run.compute) as maker:
+                _make(run, maker, image, lungs, output)
         else:
             _put_on_grid(run, image, lungs, output, given=given, rigid=rigid)
 
@@ -104,11 +104,11 @@ def _check_usage(batch: Path | None, needed: Mapping[str, Path | None], optional
         )
 
 
-def _make(run: Run[VesselsSettings], make: "VesselMaker", image: Path, lungs: Path, output: Path) -> None:
+def _make(run: Run[VesselsSettings], maker: "VesselMaker", image: Path, lungs: Path, output: Path) -> None:
     from lcsd.io.images import read_image, read_mask, write_mask
 
     scan = read_image(image)
-    found = make(scan, read_mask(lungs, like=scan.grid), file=image)
+    found = maker.make(scan, read_mask(lungs, like=scan.grid), file=image)
     write_mask(output, found.mask)
     run.recorder.fact("backend", found.facts)
     result = {
@@ -125,8 +125,8 @@ def _make_all(run: Run[VesselsSettings], batch: Path) -> None:
 
     jobs = read_list(batch)
     failed = 0
-    with vessel_maker(run.settings, on=run.compute) as make:
-        facts = {"backend": make.known_facts}
+    with vessel_maker(run.settings, on=run.compute) as maker:
+        facts = {"backend": maker.known_facts}
         for number, job in enumerate(jobs, 1):
             run.begin()
             inputs = {"image": job.image, "lungs": job.lungs}
@@ -136,7 +136,7 @@ def _make_all(run: Run[VesselsSettings], batch: Path) -> None:
                     there = " is there already" if made else ""
                     say(f"lcsd vessels: {number} of {len(jobs)}: {job.output}{there}")
                     if not made:
-                        _make(run, make, job.image, job.lungs, job.output)
+                        _make(run, maker, job.image, job.lungs, job.output)
             except LcsdError as error:
                 if error.code in MACHINE_FAULTS:
                     raise

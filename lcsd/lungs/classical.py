@@ -1,7 +1,7 @@
-"""Lung mask of a CT scan by thresholds, connected components and morphology.
+"""Segment the lungs of a CT scan by thresholds, connected components and morphology.
 
-The scan is averaged to about 1.5 mm and turned to the nearest axis-aligned order, so that "head"
-and "slice" have a meaning for every orientation; the result is put back on the scan's own grid.
+The scan is averaged to about 1.5 mm and its axes are reordered to LPS, so that "head" and "slice"
+have a meaning for every orientation. The result is returned on the scan's own grid.
 """
 
 from dataclasses import dataclass, field
@@ -16,20 +16,20 @@ from scipy import ndimage
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.images import Image, from_sitk, resample, to_sitk
-from lcsd.numerics.morphology import Mask, closed, depth_mm, grown, largest, shrunk
+from lcsd.numerics.morphology import ML_PER_MM3, Mask, closed, connected, depth_mm, grown, largest, shrunk
 from lcsd.settings.lungs import LungsSettings
 
 TISSUE_ABOVE_HU = -300.0
-"""Body wall; the foam of a table and clothes lie below."""
+"""Body wall; the foam of a table and clothes are less dense."""
 
 TABLE_GAP_MM = 4.0
-"""Opening that parts the table's thin shell and the mat from the back."""
+"""Opening that separates the table's thin shell and the mat from the back."""
 
 AIRWAY_START_HU, AIRWAY_END_HU, AIRWAY_STEP_HU = -950.0, -840.0, 10.0
-"""Thresholds of the region growing in trachea and bronchi: air with partial volume of its wall."""
+"""Thresholds of the region growing in trachea and bronchi: air, partly mixed with the wall."""
 
 AIRWAY_LEAK_GROWTH = 1.5
-"""One step of the threshold that adds half the airways again has broken through a wall."""
+"""If one step of the threshold adds half the airways again, it has broken through a wall."""
 
 TRACHEA_AREA_MM2 = (40.0, 800.0)
 """Cross-section of a trachea with partial volume (normal: 150 to 400 mm2)."""
@@ -39,49 +39,48 @@ TRACHEA_SHIFT_MM = 6.0
 """A trachea's centre moves less than this between neighbouring slices."""
 
 ROOM_BELOW_HU = -975.0
-"""Empty space: lung is denser by the weight of its tissue and blood, even with emphysema."""
+"""Empty space: lung is denser because of its tissue and blood, even with emphysema."""
 
 ROOM_DEPTH_MM = 4.0
-"""Room air is wide; the emptiest spots of an emphysema are not, and must not be joined to it."""
+"""Room air is at least this deep; empty spots of an emphysema are smaller and stay lung."""
 
 PADDING_HU = -1023.0
-"""Outside the field of view scanners write a constant, however thin the rim."""
+"""Scanners write a constant below this outside the field of view."""
 
 ROOM_BLUR_MM = 2.5
 """Width of the ramp between room air and skin after averaging."""
 
 WALL_REACH_MM = 4.0
-"""A lung's surface is this near to the body wall: blur, thick slices, corners of the opening."""
+"""Largest distance of a lung's surface from the body wall (blur, thick slices, the opening)."""
 
 ENCLOSED_SHARE = 0.7
 """Share of its surface that a lung has at the body wall (phantom and real scans: lungs >= 0.94,
 also when cut by the edge; table foam <= 0.26)."""
 
 EDGE_MM = 6.0
-"""Rim of the scan in which a lung's surface may be the cut of the field of view."""
+"""In this rim of the scan, a lung's surface may be the edge of the field of view."""
 
 SHALLOW_MM = 12.0
-"""Air spaces nowhere deeper than this are folds, table foam or clothes, never a lung."""
+"""Air spaces that are nowhere deeper are folds, table foam or clothes."""
 
 SPLIT_DEPTHS_MM = (1.5, 3.0, 4.5, 6.0, 8.0, 10.0)
-"""Erosions tried to part lungs that touch at the front or behind the heart."""
+"""Erosions tried to separate lungs that touch at the front or behind the heart."""
 
 SPLIT_APART_MM = 60.0
-"""Left and right lung's centres lie further apart from side to side (about 120 mm in adults)."""
+"""The centres of the two lungs are further apart from side to side (about 120 mm in adults)."""
 
 SPLIT_SHARE = 0.2
 """Each part of touching lungs holds at least this share of the volume."""
 
 TWO_MEANS_STEPS = 10
-"""Steps to the plane between touching lungs; it stands still after two or three."""
+"""Iterations for the plane between touching lungs; it is stable after two or three."""
 
-ML_PER_MM3 = 1e-3
 ML_PER_LITRE = 1e3
 
 
 @dataclass(frozen=True)
 class Lungs:
-    """A lung mask and what was found on the way.
+    """A lung mask with its figures.
 
     Parameters
     ----------
@@ -94,7 +93,7 @@ class Lungs:
     airways_ml
         Volume of trachea and bronchi removed, 0 if none was found.
     facts
-        Versions, options, weights of a model, for the provenance.
+        Versions, options and weights of a model, for the provenance.
     """
 
     mask: Image
@@ -136,7 +135,7 @@ def segment_lungs(scan: Image, settings: LungsSettings | None = None, *, file: P
             file=file,
             expected=f"an air space of at least {settings.min_lung_ml:g} ml inside the body",
             found="none",
-            remedy="check units and region of the scan, or give a mask",
+            remedy="check the units and the region of the scan, or give a mask",
         )
     whole = np.zeros_like(air)
     for lung in lungs:
@@ -150,21 +149,19 @@ def segment_lungs(scan: Image, settings: LungsSettings | None = None, *, file: P
 def lung_volumes(mask: Image, settings: LungsSettings | None = None) -> list[float]:
     """Return the volume in litres of each lung in a mask, the patient's right lung first.
 
-    One volume if there is one lung, or two that do not come apart; none if nothing is as large as
-    a lung (``min_lung_ml``).
+    One volume for one lung, or for two that cannot be separated; none if no part is as large as a
+    lung (``min_lung_ml``).
     """
     settings = settings or LungsSettings()
     work = _working_copy(mask, settings.working_spacing_mm)
     step = np.asarray(work.grid.spacing[::-1])
     litres = float(np.prod(step)) * ML_PER_MM3 / ML_PER_LITRE
-    labels, count = ndimage.label(work.array > 0.5)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    order = np.argsort(-sizes, kind="stable")[:2]
+    labels, sizes, order = connected(work.array > 0.5)
     least = max(settings.min_lung_ml / ML_PER_LITRE / litres, settings.second_lung_fraction * sizes.max(initial=0))
-    parts = [labels == label + 1 for label in order if sizes[label] >= least]
-    # The working copy's axes are those of LPS: x grows to the patient's left.
+    parts = [labels == label for label in order[:2] if sizes[label] >= least]
+    # The working copy has the axes of LPS: x grows to the patient's left.
     columns = [part.sum(axis=(0, 1)) for part in parts]
-    if len(parts) == 1 and len(_parted(parts[0], step)) == 2:
+    if len(parts) == 1 and len(_separated(parts[0], step)) == 2:
         columns = _sides(columns[0])
     places = np.arange(work.array.shape[2])
     columns.sort(key=lambda counts: float(places @ counts) / float(counts.sum()))
@@ -174,8 +171,8 @@ def lung_volumes(mask: Image, settings: LungsSettings | None = None) -> list[flo
 def _sides(counts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Return the counts per sagittal plane of both sides of touching lungs, shape (x,) each.
 
-    The plane lies midway between the sides' means (two-means in one dimension): where lungs come
-    apart at their thinnest says little about their volumes.
+    The plane is midway between the sides' means (two-means in one dimension). The thinnest place
+    between touching lungs says little about their volumes.
     """
     places = np.arange(len(counts))
     middle = float(places @ counts) / float(counts.sum())
@@ -187,20 +184,20 @@ def _sides(counts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
 
 
 def _working_copy(scan: Image, spacing_mm: float) -> Image:
-    """Return the scan averaged to about ``spacing_mm``, float32, axes in the order of LPS."""
+    """Return the scan averaged to about ``spacing_mm``, float32, with the axes of LPS."""
     volume = sitk.DICOMOrient(to_sitk(scan), "LPS")
     factors = [max(1, round(spacing_mm / step)) for step in volume.GetSpacing()]
     return from_sitk(sitk.BinShrink(sitk.Cast(volume, sitk.sitkFloat32), factors))
 
 
 def _near_body(hu: NDArray[np.float32], step: NDArray[np.float64]) -> Mask:
-    """Return what is near the largest piece of tissue: body wall without table and clothes."""
+    """Return the voxels near the largest part of tissue: the body wall without table and clothes."""
     tissue = largest(shrunk(hu > TISSUE_ABOVE_HU, TABLE_GAP_MM / 2, step))
     return grown(tissue, TABLE_GAP_MM / 2 + WALL_REACH_MM, step)
 
 
 def _room_air(hu: NDArray[np.float32], smooth: NDArray[np.float32], step: NDArray[np.float64]) -> Mask:
-    """Return the empty space that reaches a side of the scan, with the blur of its surface."""
+    """Return the empty space connected to a side of the scan, with the blur of its surface."""
     core = shrunk(smooth < ROOM_BELOW_HU, ROOM_DEPTH_MM, step)
     labels, count = ndimage.label(core | (hu <= PADDING_HU))
     sides = [labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]]
@@ -213,7 +210,7 @@ def _room_air(hu: NDArray[np.float32], smooth: NDArray[np.float32], step: NDArra
 
 
 def _trachea_seed(air: Mask, smooth: NDArray[np.float32], step: NDArray[np.float64]) -> Mask:
-    """Return the longest vertical tube of air from the head end down, empty if there is none."""
+    """Return the longest vertical tube of air, searched from the head down; empty if there is none."""
     area = step[1] * step[2]
     planes = int(np.ceil(TRACHEA_LENGTH_MM / step[0]))
     tube = air & (smooth < AIRWAY_END_HU)
@@ -253,7 +250,7 @@ def _round(size: float, box: tuple[slice, slice], step: NDArray[np.float64]) -> 
 
 
 def _airways(smooth: NDArray[np.float32], air: Mask, settings: LungsSettings, step: NDArray[np.float64]) -> Mask:
-    """Return trachea and large bronchi, grown from the trachea until the wall would break."""
+    """Return trachea and large bronchi: a region grown from the trachea until it leaks through a wall."""
     seed = _trachea_seed(air, smooth, step)
     if not seed.any():
         return seed
@@ -273,48 +270,45 @@ def _airways(smooth: NDArray[np.float32], air: Mask, settings: LungsSettings, st
 def _choose_lungs(
     candidates: Mask, smooth: NDArray[np.float32], near_body: Mask, settings: LungsSettings, step: NDArray[np.float64]
 ) -> list[Mask]:
-    """Return the air spaces that are lungs, the largest first; touching lungs come apart."""
+    """Return the air spaces that are lungs, the largest first; touching lungs are separated."""
     voxel_ml = float(np.prod(step)) * ML_PER_MM3
-    # One voxel of opening cuts the fine bridges to airways and to gas under the diaphragm.
-    labels, count = ndimage.label(ndimage.binary_opening(candidates))
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    # An opening by one voxel cuts fine bridges to airways and to gas under the diaphragm.
+    labels, sizes, order = connected(ndimage.binary_opening(candidates))
     found: list[Mask] = []
-    for label in sorted(range(1, count + 1), key=lambda n: (-int(sizes[n]), n)):
+    for label in order:
         if sizes[label] * voxel_ml < settings.min_lung_ml:
             break
         part = labels == label
         if float(np.median(smooth[part])) < settings.gas_below_hu:
             continue
-        if _lies_in_body(closed(part, settings.closing_mm, step), near_body, step):
+        if _is_in_body(closed(part, settings.closing_mm, step), near_body, step):
             found.append(np.asarray(ndimage.binary_dilation(part) & candidates))
     if settings.expected_lungs == "1":
         return found[:1]
     if len(found) == 1:
-        return _parted(found[0], step)
+        return _separated(found[0], step)
     least = settings.second_lung_fraction * found[0].sum() if found else 0
     return [part for part in found[:2] if part.sum() >= least]
 
 
-def _lies_in_body(part: Mask, near_body: Mask, step: NDArray[np.float64]) -> bool:
-    """Return whether an air space is deep and has its surface at the body wall."""
+def _is_in_body(part: Mask, near_body: Mask, step: NDArray[np.float64]) -> bool:
+    """Return whether an air space is deep and its surface is at the body wall."""
     surface = part & ~ndimage.binary_erosion(part, border_value=1)
-    # Where the scan's edge cuts a lung there is no wall to be near to.
+    # Where the edge of the scan cuts a lung there is no wall.
     rows, columns = (slice(n, -n or None) for n in np.ceil(EDGE_MM / step[1:]).astype(int))
     seen = surface[:, rows, columns]
     enclosed = float(near_body[:, rows, columns][seen].mean()) if seen.any() else 0.0
     return enclosed > ENCLOSED_SHARE and float(depth_mm(part, step).max()) > SHALLOW_MM
 
 
-def _parted(lungs: Mask, step: NDArray[np.float64]) -> list[Mask]:
-    """Return touching lungs as two masks, or the mask as it is if it does not come apart."""
+def _separated(lungs: Mask, step: NDArray[np.float64]) -> list[Mask]:
+    """Return touching lungs as two masks, or the mask itself if they cannot be separated."""
     depth = depth_mm(lungs, step)
     for radius in SPLIT_DEPTHS_MM:
-        labels, _ = ndimage.label(depth > radius)
-        sizes = np.bincount(labels.ravel())
-        sizes[0] = 0
-        if len(sizes) < 3:
+        labels, sizes, order = connected(depth > radius)
+        if len(order) < 2:
             continue
-        first, second = np.argsort(-sizes, kind="stable")[:2]
+        first, second = order[:2]
         apart = np.subtract(*(ndimage.center_of_mass(labels == n) for n in (first, second))) * step
         if sizes[second] > SPLIT_SHARE * sizes.sum() and abs(apart[2]) > SPLIT_APART_MM:
             nearer = depth_mm(labels == first, step) >= depth_mm(labels == second, step)
@@ -323,7 +317,7 @@ def _parted(lungs: Mask, step: NDArray[np.float64]) -> list[Mask]:
 
 
 def _on_grid(mask: Image, grid: Grid) -> Image:
-    """Return the mask on the scan's grid, with its voxel steps rounded off."""
+    """Return the mask on the scan's grid, with smoothed voxel edges."""
     soft = ndimage.gaussian_filter(mask.array.astype(np.float32), 0.7)
     fine = resample(Image(soft, mask.grid), grid)
     return Image(fine.array > 0.5, grid)

@@ -1,4 +1,4 @@
-"""Lung mask by the method that the settings name: thresholds, or TotalSegmentator's lobes."""
+"""Segment the lungs by the method of the settings: thresholds, or TotalSegmentator's lobes."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ import numpy as np
 from lcsd.device import ONE_CORE, Compute
 from lcsd.errors import BadInputError
 from lcsd.io.images import Image
-from lcsd.lungs.classical import ML_PER_MM3, Lungs, segment_lungs
+from lcsd.lungs.classical import Lungs, segment_lungs
+from lcsd.numerics.morphology import ML_PER_MM3
 from lcsd.settings.lungs import LungsSettings
 from lcsd.totalsegmentator import TASKS, session
 
@@ -15,27 +16,27 @@ SIDES = {"left": (10, 11), "right": (12, 13, 14)}
 """Labels of the lobes of each lung in the task ``total``."""
 
 LEAST_CROP_MM = (60.0, 60.0, 60.0)
-"""The package crops to the lobes and 20 mm around them: less than this has missed the lungs."""
+"""The package crops to the lobes and 20 mm around them: a smaller crop has missed the lungs."""
 
 
 def make_lungs(
     scan: Image, settings: LungsSettings | None = None, *, on: Compute = ONE_CORE, file: Path | None = None
 ) -> Lungs:
-    """Return the lung mask of a scan by the method that the settings name.
+    """Return the lung mask of a scan by the method of the settings.
 
     Parameters
     ----------
     scan
         CT in HU, any orientation.
     on
-        Where to compute; the method ``classical`` knows one thread of the CPU only.
+        Where to compute; the method ``classical`` uses one thread of the CPU only.
     file
         Name of the scan in errors.
 
     Raises
     ------
     BadInputError
-        If the scan shows no lung, or a device is asked for that the method does not know.
+        If the scan has no lung, or the method does not support the device.
     WorkError
         If TotalSegmentator or its weights fail.
     """
@@ -49,8 +50,8 @@ def make_lungs(
 def segment_lobes(scan: Image, settings: LungsSettings, *, on: Compute, file: Path | None) -> Lungs:
     """Return the union of TotalSegmentator's lobes; parameters and errors as `make_lungs`.
 
-    A lung that is too small, alone or against the other one, is left out as in the classical
-    method. Trachea and main bronchi are no part of the lobes.
+    A lung that is too small, by itself or compared with the other one, is left out as in the
+    classical method. The lobes do not include trachea and main bronchi.
     """
     chosen = settings.totalsegmentator
     with session(TASKS[f"lobes_{chosen.model}"], chosen, on=on) as totalsegmentator:
@@ -71,7 +72,7 @@ def segment_lobes(scan: Image, settings: LungsSettings, *, on: Compute, file: Pa
             file=file,
             expected=f"lobes of at least {settings.min_lung_ml:g} ml on one side",
             found=f"{largest * voxel_ml:.0f} ml",
-            remedy="check units and region of the scan, or give a mask",
+            remedy="check the units and the region of the scan, or give a mask",
         )
     mask = np.logical_or.reduce(kept)
     volume = float(mask.sum()) * voxel_ml

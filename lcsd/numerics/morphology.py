@@ -1,4 +1,6 @@
-"""Growing and shrinking masks by millimetres, whatever the voxels' shape."""
+"""Grow and shrink masks by millimetres, for voxels of any shape, and find their connected parts."""
+
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -8,6 +10,11 @@ from scipy import ndimage
 Mask = NDArray[np.bool_]
 Step = NDArray[np.float64]
 """Distance of voxel centres along the array's axes (z, y, x), mm."""
+
+VOXELS = np.ones(3)
+"""As a step: lengths are counted in voxels."""
+
+ML_PER_MM3 = 1e-3
 
 
 def distance_mm(mask: Mask, step: Step) -> NDArray[np.float32]:
@@ -26,7 +33,7 @@ def distance_mm(mask: Mask, step: Step) -> NDArray[np.float32]:
 def depth_mm(mask: Mask, step: Step) -> NDArray[np.float32]:
     """Return the distance of each voxel to the nearest voxel outside the mask, mm; 0 outside.
 
-    The volume's border is no edge of the mask.
+    The border of the volume is not an edge of the mask.
     """
     return distance_mm(~mask, step)
 
@@ -42,7 +49,7 @@ def grown(mask: Mask, radius_mm: float, step: Step) -> Mask:
 
 
 def shrunk(mask: Mask, radius_mm: float, step: Step) -> Mask:
-    """Return the voxels of the mask further than ``radius_mm`` from all voxels outside."""
+    """Return the voxels of the mask that are further than ``radius_mm`` from all voxels outside."""
     if not mask.any() or radius_mm <= 0:
         return mask
     part = box(mask, float(max(step)), step)
@@ -61,18 +68,36 @@ def closed(mask: Mask, radius_mm: float, step: Step) -> Mask:
     return np.asarray(wide[tuple(slice(a, -b) for a, b in pad)])
 
 
-def largest(mask: Mask) -> Mask:
-    """Return the largest connected part (faces touch), the first of equals."""
+class Parts(NamedTuple):
+    """The connected parts of a mask (faces touch).
+
+    Parameters
+    ----------
+    labels
+        Number of each voxel's part, from 1; 0 outside the mask.
+    sizes
+        Voxels of each part, at the index of its number.
+    order
+        Numbers of the parts, the largest first; equal ones by number.
+    """
+
+    labels: NDArray[np.int32]
+    sizes: NDArray[np.int64]
+    order: NDArray[np.int64]
+
+
+def connected(mask: Mask) -> Parts:
+    """Return the connected parts of a mask."""
     labels, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    sizes = np.bincount(labels.ravel())
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
     sizes[0] = 0
-    return np.asarray(labels == int(sizes.argmax()))
+    return Parts(labels, sizes, np.argsort(-sizes, kind="stable")[:count])
 
 
-VOXELS = np.ones(3)
-"""The step with which lengths in millimetres are counts of voxels."""
+def largest(mask: Mask) -> Mask:
+    """Return the largest connected part, or the empty mask itself."""
+    labels, _, order = connected(mask)
+    return labels == order[0] if len(order) else mask
 
 
 def box(mask: Mask, margin_mm: float, step: Step) -> tuple[slice, slice, slice]:

@@ -1,6 +1,6 @@
 """Synthetic longitudinal lung CT with exact truth.
 
-Imports neither the geometry nor any stage of the package: it is what they are tested against.
+Imports neither the geometry nor any stage of the package, because they are tested against it.
 """
 
 from lcsd.phantom.case import PhantomCase, make_case

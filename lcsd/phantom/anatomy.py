@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 Points = NDArray[np.float64]
 
-# Half-width of the rounding where two surfaces meet, and the step of numerical gradients (mm).
+# Half-width of the rounding where two surfaces meet, and step of numerical gradients (mm).
 ROUNDING_MM = 7.0
 GRADIENT_STEP_MM = 0.05
 # Hounsfield units of the materials (textbook values for unenhanced CT).
@@ -56,7 +56,7 @@ class Body(NamedTuple):
 
 
 def draw_body(rng: np.random.Generator) -> Body:
-    """One patient's sizes, a few per cent around an average adult."""
+    """Return one patient's sizes, a few per cent around an average adult."""
 
     def about(mean: float, spread: float) -> float:
         return float(mean + spread * rng.uniform(-1.0, 1.0))
@@ -107,9 +107,7 @@ def cage_level(x: float, y: float, z: float, body: Body) -> float:
     if dx < 0.0:
         # Towards the midline the chest is flat in front, but the apices are round.
         a = 125.0 - 0.6 * min(max(z, 0.0), 90.0)
-    z_start = 0.0
-    dz = max(z - z_start, 0.0)
-    return -_ellipsoid(dx, y, dz, a, body.lung_half_depth, body.apex_z - z_start)
+    return -_ellipsoid(dx, y, max(z, 0.0), a, body.lung_half_depth, body.apex_z)
 
 
 @nb.njit(cache=True)
@@ -264,13 +262,13 @@ def _skin_level(x: float, y: float, z: float) -> float:
 
 @nb.njit(cache=True)
 def outside_body(px: float, py: float, pz: float, body: Body) -> bool:
-    """Whether a point lies in the air around the body."""
+    """Return whether a point is in the air around the body."""
     return _skin_level(px / body.scale, py / body.scale, pz / body.scale) < 0.0
 
 
 @nb.njit(cache=True)
 def tissue_hu(px: float, py: float, pz: float, body: Body) -> float:  # noqa: PLR0911
-    """HU of everything but lungs, vessels in lungs and airways; air outside the body."""
+    """HU of everything except lungs, their vessels, and airways; air outside the body."""
     x, y, z = px / body.scale, py / body.scale, pz / body.scale
     skin = _skin_level(x, y, z)
     if skin < 0.0:
@@ -308,7 +306,7 @@ def lung_levels(points: Points, body: Body) -> NDArray[np.float64]:
 
 @nb.njit(cache=True)
 def pushed_inside(points: Points, margins: NDArray[np.float64], body: Body) -> Points:
-    """The points, those shallower than their margin moved inwards along the level's gradient."""
+    """Return the points; those shallower than their margin are moved inwards along the gradient."""
     out = points.copy()
     h = GRADIENT_STEP_MM
     for i in range(points.shape[0]):

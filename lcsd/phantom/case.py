@@ -1,4 +1,4 @@
-"""One phantom case: a patient at two times, its scans, and the exact map between them."""
+"""One phantom case: a patient at two times, both scans, and the exact map between them."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.phantom import trees
-from lcsd.phantom.anatomy import Body, Points, draw_body, lung_levels
+from lcsd.phantom.anatomy import Body, Points, draw_body
 from lcsd.phantom.fits import Residuals, residuals
 from lcsd.phantom.motion import Motion
 from lcsd.phantom.plan import (
@@ -23,17 +23,18 @@ from lcsd.phantom.plan import (
 from lcsd.phantom.scanner import SHARP, SOFT, Kernel, Lattice, Scan, Scene, acquire, body_lattice, render, truth_masks
 from lcsd.phantom.seeds import Purpose, generator
 from lcsd.phantom.texture import make_texture
-from lcsd.phantom.tubes import TubeGrid, tube_grid
+from lcsd.phantom.tubes import tube_grid
 from lcsd.settings.phantom import PhantomSettings, Size
 
 Role = Literal["fixed", "moving"]
+ROLES: tuple[Role, Role] = ("fixed", "moving")
 
 
 @dataclass(frozen=True)
 class PhantomCase:
     """A patient at two times, with the exact map between them.
 
-    All points are native LPS mm of the scan named. Images are made when asked for.
+    All points are native LPS mm of the named scan. Images are computed on request.
     """
 
     seed: int
@@ -50,20 +51,16 @@ class PhantomCase:
     body_points: Points
 
     def transform(self, points: Points) -> Points:
-        """Return where fixed points (N, 3) lie in the moving scan, mm."""
+        """Return the positions of fixed points (N, 3) in the moving scan, mm."""
         return self.motion.transform(points)
 
     def inverse(self, points: Points) -> Points:
-        """Return where moving points (N, 3) lie in the fixed scan, mm."""
+        """Return the positions of moving points (N, 3) in the fixed scan, mm."""
         return self.motion.inverse(points)
 
     def determinant(self, points: Points) -> NDArray[np.float64]:
         """Return the Jacobian determinant (N,) of the map at fixed points (N, 3)."""
         return self.motion.displacement(points - self.motion.fixed_origin)[1]
-
-    def lung_depth(self, points: Points) -> NDArray[np.float64]:
-        """Return the depth (N,) in mm of fixed points (N, 3) inside the lungs, negative outside."""
-        return lung_levels(np.ascontiguousarray(points - self.motion.fixed_origin), self.body)
 
     @property
     def landmarks(self) -> tuple[Points, Points]:
@@ -79,61 +76,50 @@ class PhantomCase:
 
     @cached_property
     def residuals(self) -> Residuals:
-        """Landmark distances natively and after the best rigid, affine and B-spline fits."""
+        """Landmark distances before any fit and after the best rigid, affine and B-spline fits."""
         fixed, moving = self.landmarks
         sample_fixed, sample_moving = self.points
         return residuals(fixed, moving, sample_fixed=sample_fixed, sample_moving=sample_moving)
 
     @cached_property
-    def vessel_grid(self) -> TubeGrid:
-        """The vessels of both lungs, sorted into cells."""
-        return tube_grid(trees.joined([trees.capsules(t, self.body) for t in self.vessels]))
-
-    @cached_property
     def scene(self) -> Scene:
-        """What the renderer needs."""
-        airways = tube_grid(trees.joined([trees.capsules(t, self.body) for t in self.airways]))
+        """What the renderer needs: body, vessels and airways sorted into cells, texture."""
+        vessels, airways = (
+            tube_grid(trees.joined([trees.capsules(tree, self.body) for tree in of]))
+            for of in (self.vessels, self.airways)
+        )
         texture = make_texture(generator(self.seed, self.case, Purpose.TEXTURE))
-        return Scene(self.body, self.vessel_grid, airways, texture)
+        return Scene(self.body, vessels, airways, texture)
 
     def scan(self, role: Role) -> Scan:
         """Return the geometry of one scan."""
         return self.moving_scan if role == "moving" else self.fixed_scan
 
     @cached_property
-    def fixed_lattice(self) -> Lattice:
-        """The body positions of the fixed scan's voxels."""
-        return body_lattice(self.fixed_scan, self.motion, moving=False)
-
-    @cached_property
-    def moving_lattice(self) -> Lattice:
-        """The body positions of the moving scan's voxels."""
-        return body_lattice(self.moving_scan, self.motion, moving=True)
-
-    def lattice(self, role: Role) -> Lattice:
-        """Return the body positions of one scan's voxels."""
-        return self.moving_lattice if role == "moving" else self.fixed_lattice
+    def lattices(self) -> dict[Role, Lattice]:
+        """The body positions of both scans' voxels."""
+        return {role: body_lattice(self.scan(role), self.motion, moving=role == "moving") for role in ROLES}
 
     def clean_image(self, role: Role) -> NDArray[np.float32]:
         """Return one scan (z, y, x) in HU before kernel and noise."""
-        return render(self.scan(role), self.lattice(role), self.scene, moving=role == "moving")
+        return render(self.scan(role), self.lattices[role], self.scene, moving=role == "moving")
 
     @property
     def kernels(self) -> tuple[Kernel, Kernel]:
-        """The soft and the sharp reconstruction kernel with the settings' noise."""
+        """The soft and the sharp reconstruction kernel, with the noise of the settings."""
         return (
             replace(SOFT, noise_hu=self.settings.noise_soft_hu),
             replace(SHARP, noise_hu=self.settings.noise_sharp_hu),
         )
 
     def acquired(self, role: Role, clean: NDArray[np.float32], kernel: Kernel) -> NDArray[np.int16]:
-        """Return one scan (z, y, x) in HU, int16, as a kernel makes it from the clean image."""
+        """Return one scan (z, y, x) in HU, int16: the clean image with kernel and noise."""
         purpose = Purpose.MOVING_NOISE if role == "moving" else Purpose.FIXED_NOISE
         return acquire(clean, self.scan(role), kernel, generator(self.seed, self.case, purpose))
 
     def masks(self, role: Role) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Return the true lungs and vessels of one scan (z, y, x), uint8."""
-        return truth_masks(self.scan(role), self.lattice(role), self.scene, moving=role == "moving")
+        return truth_masks(self.scan(role), self.lattices[role], self.scene, moving=role == "moving")
 
 
 def make_case(seed: int, *, case: int = 0, size: Size = "full", settings: PhantomSettings | None = None) -> PhantomCase:
@@ -142,7 +128,7 @@ def make_case(seed: int, *, case: int = 0, size: Size = "full", settings: Phanto
     Parameters
     ----------
     seed, case
-        Non-negative numbers that name the case.
+        Non-negative numbers that identify the case.
     size
         ``full`` is a clinical low-dose scan, ``small`` and ``tiny`` have fewer voxels and vessels.
     settings

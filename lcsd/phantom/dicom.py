@@ -1,4 +1,4 @@
-"""A scan as a valid DICOM study: localizer and a series per kernel, described as in NLST."""
+"""Write a scan as a valid DICOM study: a localizer and a series per kernel, described as in NLST."""
 
 import shutil
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ LOCALIZER_GAIN = 4.0
 
 
 def _uid(*parts: object) -> UID:
-    """Return a UID that depends on nothing but the parts."""
+    """Return a UID that depends on the parts only."""
     return generate_uid(entropy_srcs=["lcsd phantom", *map(str, parts)])
 
 
 def _decimal(value: float) -> str:
-    """Return a decimal string of at most 16 characters, as the standard demands."""
+    """Return a decimal string of at most 16 characters, as the standard requires."""
     return f"{value:.9f}"[:16]
 
 
@@ -131,7 +131,7 @@ def _write_axial(folder: Path, header: Dataset, hu: NDArray[np.int16], scan: Sca
     header.SpacingBetweenSlices = _decimal(float(scan.spacing[2]))
     upwards = scan.direction[2, 2] > 0
     for k in range(len(hu)):
-        # Images are numbered from head to feet, as scanners do, whatever the array's order is.
+        # Like scanners, number images from head to feet, whatever the order of the array.
         instance = len(hu) - k if upwards else k + 1
         _save(
             folder / f"{instance:04d}.dcm",
@@ -171,14 +171,14 @@ def _write_localizer(folder: Path, header: Dataset, hu: NDArray[np.int16], scan:
 def write_study(
     folder: Path, series: Mapping[Kernel, NDArray[np.int16]], scan: Scan, *, patient: str, time: int
 ) -> Path:
-    """Write one scan as a study folder, whole or not at all; return the first series' folder.
+    """Write one scan as a study folder, atomically; return the folder of the first series.
 
     Parameters
     ----------
     folder
-        Gets the sub-folders `localizer` and one per kernel (its name in lower case).
+        Gets the subfolder `localizer`, and one per kernel (its name in lower case).
     series
-        Reconstructions (z, y, x) in HU, int16; all in the scan's geometry.
+        Reconstructions (z, y, x) in HU, int16, with the geometry of the scan.
     patient, time
         Patient ID and time point (0 or 1).
 

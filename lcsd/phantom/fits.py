@@ -1,4 +1,4 @@
-"""Best rigid, affine and B-spline fits to the true motion: the most a simple method can reach."""
+"""Best rigid, affine and B-spline fits to the true motion: what a simple method can reach at most."""
 
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ def rigid_fit(fixed: Points, moving: Points) -> Points:
 
 
 def affine_residual(fixed: Points, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what the best affine function of `fixed` (N, 3) leaves of `values` (N, C)."""
+    """Return the residual of `values` (N, C) after the best affine function of `fixed` (N, 3)."""
     design = np.hstack([fixed, np.ones((len(fixed), 1))])
     rest: NDArray[np.float64] = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
     return rest
@@ -51,7 +51,7 @@ def _axis_weights(coordinate: NDArray[np.float64], low: float, count: int) -> ND
 def bspline_residual(
     sample: Points, sample_values: NDArray[np.float64], points: Points, values: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return what a cubic B-spline of 60 mm spacing, fitted to the sample, leaves at `points`."""
+    """Return the residual at `points` of a cubic B-spline (60 mm spacing) fitted to the sample."""
     low = sample.min(axis=0) - BSPLINE_SPACING_MM
     counts = np.ceil((sample.max(axis=0) - low) / BSPLINE_SPACING_MM).astype(int) + 2
 
@@ -62,7 +62,7 @@ def bspline_residual(
 
     matrix = design(sample)
     normal = matrix.T @ matrix
-    # Control points far from the sample have no data: a trace of damping keeps them at zero.
+    # Control points far from the sample have no data: slight damping keeps them at zero.
     normal += BSPLINE_DAMPING * np.trace(normal) / len(normal) * np.eye(len(normal))
     coefficients = np.linalg.solve(normal, matrix.T @ sample_values)
     rest: NDArray[np.float64] = values - design(points) @ coefficients

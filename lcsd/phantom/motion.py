@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import WorkError
-
-Points = NDArray[np.float64]
+from lcsd.phantom.anatomy import Points
 
 NEWTON_STEPS = 60
 NEWTON_TOLERANCE_MM = 1e-9
@@ -25,18 +24,18 @@ SPINE_REACH_MM = 38.0
 CHEST_X_MM = 142.0
 CHEST_Y_MM = 104.0
 FINE_MODES = 20
-# Slow modes are the change of posture: they move tissue without changing the lungs' volume much.
+# Slow modes model a change of posture: they move tissue but hardly change the volume of the lungs.
 SLOW_MODES = 8
 SLOW_WAVELENGTHS_MM = (130.0, 220.0)
 SLOW_SHARE = 1.1
 FINE_WALL_SHARE, FINE_WALL_WIDTH = 0.15, 0.1
 FINE_WAVELENGTHS_MM = (60.0, 82.0)
-# Share of the longitudinal part in each mode: most of the motion shears and keeps volume.
+# Share of the longitudinal part in each mode: most of the motion is shear and keeps the volume.
 FINE_COMPRESSION = 0.35
 
 
 class Breathing(NamedTuple):
-    """Amplitudes in mm of the smooth parts (see the module's first lines)."""
+    """Amplitudes in mm of the smooth parts (see the module docstring)."""
 
     right: float
     left: float
@@ -203,7 +202,7 @@ def _backward(targets, b: Breathing, modes):  # type: ignore[no-untyped-def]
             if size < NEWTON_TOLERANCE_MM:
                 break
             if size > last:
-                # A full step overshot: go back half of it.
+                # The step was too long: go back half of it.
                 damping *= 0.5
                 for i in range(3):
                     p[i] += damping * step[i]
@@ -247,7 +246,7 @@ class Motion:
         return moved, det
 
     def transform(self, points: Points) -> Points:
-        """Return where fixed native points (N, 3) lie in the moving scan's native space, in mm."""
+        """Return the positions of fixed native points (N, 3) in the moving native space, mm."""
         body = np.asarray(points, dtype=np.float64) - self.fixed_origin
         return self.body_to_moving(body + self.displacement(body)[0])
 
@@ -266,7 +265,7 @@ class Motion:
         """
         targets = (np.asarray(points, dtype=np.float64) - self.translation) @ self.rotation
         found, det, residual = _backward(np.ascontiguousarray(targets), self.breathing, self.modes)
-        # Not 'greater than': a residual that is not a number has failed too.
+        # Not 'greater than': this way NaN counts as failed.
         if not np.all(residual <= INVERSE_TOLERANCE_MM):
             raise WorkError(
                 "the phantom's motion could not be inverted",
@@ -278,7 +277,7 @@ class Motion:
         return found, det
 
     def inverse(self, points: Points) -> Points:
-        """Return where moving native points (N, 3) lie in the fixed scan's native space, in mm."""
+        """Return the positions of moving native points (N, 3) in the fixed native space, mm."""
         return self.body_of_moving(points)[0] + self.fixed_origin
 
 
@@ -304,7 +303,7 @@ def rotation_matrix(angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _modes(rng: np.random.Generator, count: int, wavelengths: tuple[float, float]) -> NDArray[np.float64]:
-    """Random sines of unit root-mean-square displacement in sum, mostly free of compression."""
+    """Return random sines, together of unit RMS displacement, with little compression."""
     direction = rng.standard_normal((count, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     wave = direction * (2.0 * np.pi / rng.uniform(*wavelengths, (count, 1)))
@@ -317,7 +316,7 @@ def _modes(rng: np.random.Generator, count: int, wavelengths: tuple[float, float
 
 
 def draw_motion(rng: np.random.Generator, *, dome_z: float) -> Motion:
-    """Return a random motion whose smooth and fine parts are still to be scaled (see `scaled`)."""
+    """Return a random motion with unscaled smooth and fine parts (see `scaled`)."""
     sign = float(rng.choice([-1.0, 1.0]))
     right = rng.uniform(0.9, 1.1)
     left = right * rng.uniform(0.45, 0.85)

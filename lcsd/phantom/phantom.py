@@ -1,4 +1,4 @@
-"""A cohort of phantom cases on disk, with its pairs manifest."""
+"""Write a cohort of phantom cases with its manifest of pairs."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,13 +7,12 @@ import numpy as np
 
 from lcsd.errors import BadInputError
 from lcsd.io.files import write_json, write_table
-from lcsd.phantom.case import PhantomCase, Role, make_case
+from lcsd.phantom.case import ROLES, PhantomCase, Role, make_case
 from lcsd.phantom.dicom import write_study
 from lcsd.phantom.scanner import Scan
 from lcsd.phantom.writers import write_points, write_volume
 from lcsd.settings.phantom import Format, PhantomSettings, Size
 
-ROLES: tuple[Role, Role] = ("fixed", "moving")
 COLUMNS = (
     "case",
     "patient_id",
@@ -51,7 +50,7 @@ def _scan_facts(scan: Scan) -> dict[str, object]:
 
 
 def truth_facts(case: PhantomCase) -> dict[str, object]:
-    """Return what is known about a case as JSON-serialisable facts, lengths in mm."""
+    """Return the truth of a case as JSON-serialisable facts, lengths in mm."""
     motion = case.motion
     fixed, _ = case.points
     determinant = case.determinant(fixed)
@@ -77,7 +76,7 @@ def truth_facts(case: PhantomCase) -> dict[str, object]:
 
 
 def write_case(folder: Path, case: PhantomCase, *, file_format: Format) -> dict[Role, Path]:
-    """Write scans and truth of a case into a folder; return where each scan lies."""
+    """Write scans and truth of a case into a folder; return the path of each scan."""
     sources: dict[Role, Path] = {}
     for role in ROLES:
         clean = case.clean_image(role)
@@ -113,16 +112,16 @@ def write_cases(
     test_cases: int = 1,
     settings: PhantomSettings | None = None,
 ) -> Iterator[dict[str, str]]:
-    """Write phantom pairs one by one; yield each one's row of the manifest.
+    """Write phantom pairs one by one; yield the manifest row of each.
 
     Parameters
     ----------
     folder
-        Where to write; each case gets a folder of its own, sources are relative to `folder`.
+        Where to write; each case gets a subfolder, and sources are relative to `folder`.
     cases, seed
-        How many cases, and the seed they come from; case `i` is the same whatever `cases` is.
+        Number of cases, and their seed; case `i` does not depend on `cases`.
     test_cases
-        The last ones get the role ``test`` and landmarks in the manifest; all others train.
+        So many of the last cases get the role ``test`` and landmarks in the manifest.
     settings
         How hard the cases are; the defaults if None.
 
@@ -161,5 +160,5 @@ def write_manifest(folder: Path, rows: Sequence[dict[str, str]]) -> Path:
 def _check_range(name: str, value: int, *, low: int, high: int) -> None:
     if not low <= value <= high:
         raise BadInputError(
-            "number is out of range", code="phantom_option", field=name, expected=f"{low} to {high}", found=value
+            "the number is out of range", code="phantom_option", field=name, expected=f"{low} to {high}", found=value
         )

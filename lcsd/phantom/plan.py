@@ -1,4 +1,4 @@
-"""How one case is put together: trees, landmarks, an accepted motion, both scans' geometry."""
+"""Plan one case: trees, landmarks, an accepted motion, and the geometry of both scans."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ TERMINAL_DEPTH_MM = 4.5
 
 @dataclass(frozen=True)
 class Detail:
-    """What a size means: pixels, slice increments and thicknesses (mm), trees (mm)."""
+    """One size of phantom: pixels, slice increments and thicknesses (mm), trees (mm)."""
 
     fixed_pixels: int
     fixed_increment: float
@@ -51,7 +51,7 @@ FIXED_FIELD_MM, MOVING_FIELD_MM = (352.0, 364.0), (366.0, 380.0)
 # Scan range beyond the lungs, as planned on a localizer.
 END_MARGIN_MM = 17.0
 BACK_Y_MM = 124.0
-# The second scan is stored feet first and from head to feet: both in-plane x and z run backwards.
+# The second scan is feet first and stored from head to feet: x and z run backwards.
 MOVING_AXES = np.diag([-1.0, 1.0, -1.0])
 ARTERY_ROOT = np.array([31.0, 8.0, 3.0])
 VEIN_ROOTS = (np.array([30.0, -6.0, -3.0]), np.array([27.0, 20.0, -22.0]))
@@ -63,7 +63,7 @@ AIRWAY_SMALLEST = 2.9  # times the terminal vessels' radius
 
 
 def vessel_trees(seed: int, case: int, body: Body, detail: Detail, *, changed_share: float) -> tuple[trees.Tree, ...]:
-    """Arteries (first two) and veins of both lungs, with the changes between the scans."""
+    """Return arteries (first two) and veins of both lungs, with changes between the scans."""
     found = []
     artery_rng = generator(seed, case, Purpose.ARTERIES)
     vein_rng = generator(seed, case, Purpose.VEINS)
@@ -87,7 +87,7 @@ def vessel_trees(seed: int, case: int, body: Body, detail: Detail, *, changed_sh
 
 
 def airway_trees(arteries: tuple[trees.Tree, ...], body: Body, detail: Detail) -> tuple[trees.Tree, ...]:
-    """Bronchi beside the arteries, joined to the trachea."""
+    """Return bronchi next to the arteries, joined to the trachea."""
     bronchi = [
         trees.beside(
             tree, smallest=AIRWAY_SMALLEST * detail.terminal_radius, gap=AIRWAY_GAP_MM, radius_ratio=AIRWAY_RATIO
@@ -120,7 +120,7 @@ def landmark_points(rng: np.random.Generator, vessels: tuple[trees.Tree, ...], b
     points = np.concatenate(candidates)
     points = points[lung_levels(points, body) > LANDMARK_DEPTH_MM]
     if len(points) < LANDMARKS:
-        # Coarse trees have fewer forks: take every one inside.
+        # Coarse trees have fewer bifurcations: take all of them inside the lungs.
         points = np.concatenate([t.nodes[(t.leaves > 1) & (t.scan == trees.BOTH)] for t in vessels])
         points = points[lung_levels(points, body) > LANDMARK_DEPTH_MM]
     if len(points) < LANDMARKS:
@@ -152,7 +152,7 @@ def random_lung_points(rng: np.random.Generator, body: Body) -> Points:
 
 
 def _tuned(motion: Motion, landmarks: Points, sample: Points, *, rigid: float, bspline: float) -> Motion:
-    """Return the motion with both parts scaled so that the residuals meet their targets."""
+    """Return the motion with both parts scaled to the target residuals."""
     single = [scaled(motion, smooth=1.0, fine=0.0), scaled(motion, smooth=0.0, fine=1.0)]
     u_smooth, u_fine = (part.displacement(landmarks)[0] for part in single)
     rest = bspline_residual(
@@ -165,12 +165,12 @@ def _tuned(motion: Motion, landmarks: Points, sample: Points, *, rigid: float, b
         fine *= bspline / now
         moved = landmarks + smooth * u_smooth + fine * u_fine
         smooth *= rigid / mean_length(moved - rigid_fit(landmarks, moved))
-    # Rounded, so that the voxels do not depend on how a linear algebra library orders its sums.
+    # Rounded, so that voxels do not depend on the order of sums in a linear algebra library.
     return scaled(motion, smooth=round(smooth, 6), fine=round(fine, 6))
 
 
 def _least_determinant(motion: Motion, body: Body) -> float:
-    """The smallest Jacobian determinant on a 6 mm lattice around the thorax."""
+    """Return the smallest Jacobian determinant on a 6 mm lattice around the thorax."""
     axes = [np.arange(-a, a + 1.0, 6.0) * body.scale for a in (190.0, 140.0, 180.0)]
     lattice = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     return float(motion.displacement(lattice)[1].min())
@@ -179,7 +179,7 @@ def _least_determinant(motion: Motion, body: Body) -> float:
 def accepted_motion(
     draw: Callable[[int], np.random.Generator], body: Body, landmarks: Points, sample: Points, settings: PhantomSettings
 ) -> Motion:
-    """Return the first drawn motion that keeps every limit; `draw(i)` is the i-th generator."""
+    """Return the first drawn motion within all limits; `draw(i)` is the i-th generator."""
     for attempt in range(MOTION_ATTEMPTS):
         rng = draw(attempt)
         rigid = rng.uniform(settings.rigid_least_mm, settings.rigid_most_mm)

@@ -1,4 +1,4 @@
-"""From anatomy to a CT scan: sampling on voxels, slice thickness, kernel, noise, table."""
+"""Turn anatomy into a CT scan: sampling on voxels, slice thickness, kernel, noise, table."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,13 +17,13 @@ from lcsd.phantom.tubes import TubeGrid, tube_distance
 # Body positions are exact on a lattice of about this step and interpolated by cubic B-splines
 # (error < 0.01 mm).
 LATTICE_MM = 6.0
-# Nodes beyond the scan: the spline's boundary condition dies out by a factor of 0.27 per node.
+# Nodes beyond the scan: the effect of the spline's boundary falls by a factor of 0.27 per node.
 LATTICE_PAD = 7
 SUBSLICES = 3
-# Width of the ramp at a tube's surface: one typical pixel, so that thin vessels keep their area.
+# Width of the ramp at the surface of a tube: about one pixel, so that thin vessels keep their area.
 EDGE_MM = 0.7
 WALL_MM = 1.1
-# Further from the lungs' surface than this, a slice's thickness cannot reach it.
+# Beyond this distance from the surface of the lungs, a thick slice does not reach it.
 DEEP_MM = 4.0
 HU_LUMEN = -985.0
 HU_WALL = 10.0
@@ -35,7 +35,7 @@ FISSURE_HALF_MM = 0.6
 
 
 class Scene(NamedTuple):
-    """Everything the renderer looks up at a body point."""
+    """Everything that the renderer needs at a body point."""
 
     body: Body
     vessels: TubeGrid
@@ -152,7 +152,7 @@ def _with_tubes(hu: float, x: float, y: float, z: float, scene: Scene, scan: int
 
 @nb.njit(cache=True)
 def _point_hu(x: float, y: float, z: float, det: float, scene: Scene, scan: int, deep: bool) -> float:
-    """HU of a point in or near the lungs; `deep` says that it cannot be near their surface."""
+    """HU of a point in or near the lungs; `deep` means not near their surface."""
     level = DEEP_MM if deep else lung_level(x, y, z, scene.body)
     inside = min(max(0.5 + level / EDGE_MM, 0.0), 1.0)
     hu = 0.0
@@ -289,7 +289,7 @@ def truth_masks(
 
 
 def _add_table(hu: NDArray[np.float32], scan: Scan) -> None:
-    """Put a curved carbon-fibre plate with a foam core into the air below the body."""
+    """Add a curved carbon-fibre table with a foam core in the air below the body."""
     nx, ny, _ = scan.size_xyz
     gx, gy = np.meshgrid(np.arange(nx), np.arange(ny))
     for k in range(hu.shape[0]):
@@ -323,7 +323,7 @@ def _filtered(image: NDArray[np.float64], sigma: tuple[float, float], sharpen: f
 def acquire(clean: NDArray[np.float32], scan: Scan, kernel: Kernel, rng: np.random.Generator) -> NDArray[np.int16]:
     """Return the reconstruction (z, y, x), int16 HU: kernel, low-dose noise, circular field.
 
-    Two kernels with generators of the same state see the same photons: their noise is correlated.
+    Two kernels with generators in the same state get the same photons: their noise is correlated.
     """
     nx, ny, _ = scan.size_xyz
     pixel = (float(scan.spacing[1]), float(scan.spacing[0]))
@@ -334,7 +334,7 @@ def acquire(clean: NDArray[np.float32], scan: Scan, kernel: Kernel, rng: np.rand
         (np.arange(ny) - (ny - 1) / 2) * pixel[0], (np.arange(nx) - (nx - 1) / 2) * pixel[1], indexing="ij"
     )
     radius = np.hypot(gx, gy)
-    # Rays through the body's middle lose most photons.
+    # Rays through the middle of the body lose most photons.
     level = (gain * (0.55 + 0.6 * np.exp(-0.5 * (radius / 110.0) ** 2))).astype(np.float32)
     outside = radius > 0.5 * min(nx * pixel[1], ny * pixel[0]) + 1.0
     overlap = max(0.0, 1.0 - float(scan.spacing[2]) / scan.thickness)

@@ -1,4 +1,4 @@
-"""Random generators of the phantom, one per purpose: a new draw moves nothing else."""
+"""Random generators of the phantom, one per purpose: another draw changes nothing else."""
 
 from enum import IntEnum
 
@@ -6,12 +6,11 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What a generator is for; the number is part of the seed, so it never changes."""
+    """Purpose of a generator; the number is part of the seed, so it never changes."""
 
     ANATOMY = 1
     ARTERIES = 2
     VEINS = 3
-    AIRWAYS = 4
     CHANGES = 5
     TEXTURE = 6
     MOTION = 7
@@ -23,6 +22,6 @@ class Purpose(IntEnum):
 
 
 def generator(seed: int, case: int, purpose: Purpose, *, attempt: int = 0) -> np.random.Generator:
-    """The generator of one purpose in one case (PCG64, independent of every other purpose)."""
+    """Return the generator of one purpose in one case (PCG64, independent of all others)."""
     sequence = np.random.SeedSequence([seed, case, int(purpose), attempt])
     return np.random.Generator(np.random.PCG64(sequence))

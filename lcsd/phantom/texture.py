@@ -1,4 +1,4 @@
-"""A periodic random texture that belongs to the tissue and moves with it."""
+"""A periodic random texture that moves with the tissue."""
 
 import numba as nb
 import numpy as np

@@ -1,4 +1,4 @@
-"""Vessel and airway trees that fill the lungs, as tapered capsules.
+"""Grow vessel and airway trees that fill the lungs, as tapered capsules.
 
 Growth is the volume-filling branching of Tawhai et al. (Ann Biomed Eng 2000, 28:793-802): the
 terminals' territory is cut in two through the branch, each half draws a new branch towards its
@@ -6,7 +6,8 @@ centroid, until one terminal is left. Radii follow Murray's law with exponent ga
 `r = r_terminal n^(1/gamma)` for `n` terminals downstream.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from lcsd.phantom.anatomy import Body, Points, lung_levels, pushed_inside
 MURRAY_EXPONENT = 2.9
 BRANCH_FRACTION = (0.34, 0.48)
 SPLIT_QUANTILE = (0.32, 0.68)
-# How much of a territory's extent along the branch is ignored when the cutting plane is chosen.
+# Share of a territory's extent along the branch that the choice of the cutting plane ignores.
 ALONG_DISCOUNT = 0.65
 STEP_MM = 3.5
 MAX_STEPS = 10
@@ -50,8 +51,7 @@ class Tree:
     scan: NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
-class Capsules:
+class Capsules(NamedTuple):
     """Straight tapered tubes: ends (S, 3) in body mm, radii (S,) at both ends, scan flag (S,)."""
 
     start: Points
@@ -123,7 +123,7 @@ def grow(
 def with_changes(rng: np.random.Generator, tree: Tree, *, share: float, largest: int) -> Tree:
     """Return the tree with `share` of its terminals in one scan only, as whole distal subtrees.
 
-    A distal subtree has at most `largest` terminals and hangs on a branch with more.
+    A distal subtree has at most `largest` terminals; its parent branch has more.
     """
     tops = np.flatnonzero((tree.leaves <= largest) & (tree.leaves[tree.parents] > largest))
     order = rng.permutation(tops)
@@ -136,7 +136,7 @@ def with_changes(rng: np.random.Generator, tree: Tree, *, share: float, largest:
         parent = tree.parents[node]
         if tree.leaves[parent] <= largest:
             scan[node] = scan[parent]
-    return Tree(tree.nodes, tree.parents, tree.leaves, tree.radius, scan)
+    return replace(tree, scan=scan)
 
 
 def capsules(tree: Tree, body: Body) -> Capsules:
@@ -167,10 +167,10 @@ def capsules(tree: Tree, body: Body) -> Capsules:
         )
         for k, e in enumerate(ends)
     ]
-    # The first step widens towards the parent, so that forks have no edges.
+    # The first step widens towards the parent, so that bifurcations have no edges.
     mother = np.minimum(tree.radius[tree.parents[1:]], 1.25 * radius)[branch]
     start_radius = np.where(part == 0, mother, radius[branch])
-    # Both neighbours of an inner point must agree on it, also where only one was free to be pushed.
+    # Both neighbours of an inner point must share its position, even if only one was pushed.
     inner = part > 0
     inside[0][inner] = inside[1][np.flatnonzero(inner) - 1]
     return Capsules(inside[0], inside[1], start_radius, radius[branch], tree.scan[1:][branch])
@@ -191,17 +191,11 @@ def _hermite(
 
 def joined(parts: list[Capsules]) -> Capsules:
     """Return all capsules of several trees as one set."""
-    return Capsules(
-        np.concatenate([p.start for p in parts]),
-        np.concatenate([p.end for p in parts]),
-        np.concatenate([p.start_radius for p in parts]),
-        np.concatenate([p.end_radius for p in parts]),
-        np.concatenate([p.scan for p in parts]),
-    )
+    return Capsules(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def beside(tree: Tree, *, smallest: float, gap: float, radius_ratio: float) -> Tree:
-    """Return the airways beside an artery: its branches down to `smallest` mm, moved sideways.
+    """Return the airways next to an artery: its branches down to `smallest` mm, moved sideways.
 
     The offset of a node is perpendicular to the branch that ends there, towards the midline as
     far as possible.

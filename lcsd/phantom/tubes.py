@@ -1,4 +1,4 @@
-"""Signed distance to many capsules at once, by a grid of cells that list the capsules near them."""
+"""Signed distance to many capsules, by a grid of cells that list the capsules near them."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lcsd.phantom.trees import BOTH, Capsules
 
 CELL_MM = 6.0
-# Distances beyond this are not searched: `FAR_MM` is returned.
+# Beyond this distance, `FAR_MM` is returned.
 REACH_MM = 1.5
 FAR_MM = 1e3
 
@@ -97,12 +97,3 @@ def tube_distance(x: float, y: float, z: float, grid: TubeGrid, scan: int) -> fl
         d = _capsule_distance(x, y, z, grid.table[s])
         best = min(best, d)
     return best
-
-
-@nb.njit(cache=True)
-def tube_distances(points, grid: TubeGrid, scan: int):  # type: ignore[no-untyped-def]
-    """`tube_distance` of `(N, 3)` points."""
-    out = np.empty(points.shape[0])
-    for n in range(points.shape[0]):
-        out[n] = tube_distance(points[n, 0], points[n, 1], points[n, 2], grid, scan)
-    return out

@@ -1,7 +1,6 @@
-"""Files of one phantom case: NIfTI volumes, truth points and figures.
+"""Write the files of one phantom case: NIfTI volumes and truth points.
 
-The phantom writes with SimpleITK and plain text on its own, so that an error in the rest of the
-package cannot cancel against the same error here.
+The phantom has its own writers, so that an error in the rest of the package cannot cancel out.
 """
 
 from pathlib import Path
@@ -16,14 +15,14 @@ from lcsd.phantom.anatomy import Points
 from lcsd.phantom.scanner import Scan
 
 POINT_HEADER = "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z"
-# Header of a NIfTI-1 file and the four bytes behind it.
+# Header of a NIfTI-1 file and the four bytes after it.
 NIFTI_HEADER_BYTES = 352
 # Fast compression: noise hardly compresses, masks compress well at any level.
 COMPRESSION_LEVEL = 1
 
 
 def write_volume(path: Path, voxels: NDArray[Any], scan: Scan) -> None:
-    """Write voxels (z, y, x) with the scan's geometry, the format chosen by the path's suffix."""
+    """Write voxels (z, y, x) with the scan's geometry; the suffix of the path chooses the format."""
     image = sitk.GetImageFromArray(voxels)
     image.SetSpacing([float(v) for v in scan.spacing])
     image.SetOrigin([float(v) for v in scan.origin])

@@ -1,4 +1,4 @@
-"""Many scans by one process: the list that names them."""
+"""Read the list of scans for ``lcsd vessels --batch``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,9 @@ class Job:
     image, lungs
         CT and lung mask on one grid.
     output
-        Vessel mask to make.
+        Vessel mask to write.
     rejected
-        Where a failure is recorded, as by ``--rejected``; none if the list does not say.
+        Where a failure is recorded, as by ``--rejected``; None if the list has no such cell.
     """
 
     image: Path
@@ -38,8 +38,8 @@ def read_list(path: Path) -> list[Job]:
     Raises
     ------
     BadInputError
-        If the list is no table, has no row, an empty cell, an output twice, two outputs whose
-        provenance is one file, or an output that is a scan or a lung mask of the list.
+        If the list is not a table, has no row or an empty cell, if two rows have the same output
+        or provenance file, or if an output is a scan or a lung mask of the list.
     """
     jobs: list[Job] = []
     rows = read_rows(path, COLUMNS)
@@ -57,23 +57,23 @@ def read_list(path: Path) -> list[Job]:
         rejected = row.get("rejected")
         jobs.append(Job(image, lungs, output, path.parent / rejected if rejected else None))
     if not jobs:
-        raise BadInputError("the list names no scan", code="empty_list", file=path, remedy="add a row for each")
+        raise BadInputError("the list has no scans", code="empty_list", file=path, remedy="add a row for each scan")
     _check_outputs({row.line: job for row, job in zip(rows, jobs, strict=True)}, path)
     return jobs
 
 
 def _check_outputs(jobs: dict[int, Job], path: Path) -> None:
-    """Refuse a list by which a scan would overwrite what belongs to another, or an input.
+    """Refuse a list in which a scan would overwrite an input, or the output of another scan.
 
-    Compared is where a path leads to: one file has many names.
+    Paths are resolved first, since one file can have several names.
     """
     inputs = {file.resolve() for job in jobs.values() for file in (job.image, job.lungs)}
     seen: set[Path] = set()
     for line, job in jobs.items():
         written = {job.output.resolve(), provenance_path(job.output).resolve()}
         for what, taken, remedy in (
-            ("a row makes what another row reads", inputs, "name another file"),
-            ("two rows make the same file or provenance", seen, "give each a name of its own"),
+            ("the output of a row is an input of the list", inputs, "name another file"),
+            ("two rows write the same output or provenance", seen, "give each output a different name"),
         ):
             if written & taken:
                 raise BadInputError(

@@ -1,7 +1,7 @@
-"""Plausibility of a pair of vessel masks: figures against limits.
+"""Judge whether a pair of vessel masks is plausible: figures against limits.
 
 LCSD500 discarded pairs whose vessel segmentation failed (Heinrich et al., ICCV 2023, supplement,
-section 1); by which rule is not published.
+section 1); the rule is not published.
 """
 
 from collections.abc import Mapping
@@ -13,22 +13,20 @@ from scipy import ndimage
 from lcsd.build.verdicts import verdict
 from lcsd.errors import BadInputError
 from lcsd.io.images import Image
-from lcsd.numerics.morphology import Mask
+from lcsd.numerics.morphology import ML_PER_MM3, Mask, connected
 from lcsd.settings.gates import GatesSettings, Limits
 
 SECOND_LUNG_SHARE = 0.2
-"""A part of the lung mask this large against the largest is the other lung."""
+"""A part of the lung mask with at least this share of the largest one is the other lung."""
 
 BOTH_LUNGS_MM = 180.0
-"""Lungs that touch are wider than this together; one lung is narrower (about 130 mm in adults)."""
-
-ML_PER_MM3 = 1e-3
+"""Two lungs that touch are together wider than this; one lung is narrower (about 130 mm in adults)."""
 
 
 def split_lungs(lungs: Image) -> dict[str, Mask]:
-    """Return the masks of both lungs by side, or of the one there is.
+    """Return the masks of both lungs by side, or of the only one.
 
-    Lungs that touch are parted by the sagittal plane through the middle of their voxels.
+    Lungs that touch are separated by the sagittal plane through the mean of their voxels.
 
     Parameters
     ----------
@@ -38,16 +36,13 @@ def split_lungs(lungs: Image) -> dict[str, Mask]:
     Returns
     -------
     dict
-        ``left`` (larger x, LPS) and ``right``, or ``lung``; on the same grid, without crumbs.
+        ``left`` (larger x, LPS) and ``right``, or ``lung``; on the same grid, without small parts.
     """
-    labels, count = ndimage.label(lungs.array)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    sizes[0] = 0
-    order = np.argsort(-sizes, kind="stable")
+    labels, sizes, order = connected(lungs.array)
     where = np.argwhere(lungs.array)
     x = lungs.grid.voxel_to_world(where[:, ::-1].astype(np.float64))[:, 0]
     of = labels[tuple(where.T)]
-    if count > 1 and sizes[order[1]] >= SECOND_LUNG_SHARE * sizes[order[0]]:
+    if len(order) > 1 and sizes[order[1]] >= SECOND_LUNG_SHARE * sizes[order[0]]:
         sides = sorted(order[:2], key=lambda label: float(x[of == label].mean()))
         return {"left": labels == sides[1], "right": labels == sides[0]}
     main = labels == order[0]
@@ -73,18 +68,18 @@ def scan_figures(vessels: Image, lungs: Image) -> dict[str, Any]:
     -------
     dict
         ``points``: vessel voxels; ``lungs``: per lung its ``volume_ml``, ``vessels_ml`` and their
-        ratio ``share``; ``balance``: the lesser share over the greater, none of one lung;
-        ``inside``, ``largest``, ``border``: voxels within the lungs, in the largest connected piece
-        (also by edges and corners) and in the grid's outermost layer, of 1.
+        ratio ``share``; ``balance``: the smaller share over the larger, None for one lung;
+        ``inside``, ``largest``, ``border``: shares of voxels in the lungs, in the largest part
+        (connected by faces, edges or corners) and in the outermost layer of the grid, of 1.
 
     Raises
     ------
     BadInputError
-        If the masks lie on different grids or one is empty.
+        If the masks are on different grids or one is empty.
     """
     if not vessels.grid.same_as(lungs.grid):
         raise BadInputError(
-            "vessels and lungs lie on different grids",
+            "vessels and lungs are on different grids",
             code="grid_mismatch",
             expected=lungs.grid.size,
             found=vessels.grid.size,
@@ -98,7 +93,7 @@ def scan_figures(vessels: Image, lungs: Image) -> dict[str, Any]:
                 code=f"empty_{name}",
                 field=name,
                 found="0 voxels",
-                remedy="look at the scan and its segmentation",
+                remedy="check the scan and its segmentation",
             )
     voxel_ml = float(np.prod(vessels.grid.spacing)) * ML_PER_MM3
     sides = {name: _lung(mask, side, voxel_ml) for name, side in split_lungs(lungs).items()}
@@ -132,8 +127,8 @@ def judge(figures: Mapping[str, dict[str, Any]], settings: GatesSettings) -> lis
     Returns
     -------
     list
-        One entry per gate and what it was measured on (:func:`lcsd.build.verdicts.verdict`). A
-        balance that is asked for and cannot be had, since one lung was found, counts as 0.
+        One entry per gate and scan or lung (:func:`lcsd.build.verdicts.verdict`). If only one lung
+        was found, a required balance counts as 0.
     """
     found = []
     for scan, values in figures.items():

@@ -1,13 +1,13 @@
-"""Vessels as bright tubes: local contrast plus multi-scale objectness of the Hessian.
+"""Segment vessels as bright tubes: local contrast plus multi-scale objectness of the Hessian.
 
 Objectness: Antiga, Insight Journal 2007, "Generalizing vesselness with respect to dimensionality
 and shape", after Frangi et al., MICCAI 1998. At a voxel of 1.5 mm most lung vessels are one or
-two voxels wide, so objectness alone misplaces their edges and contrast alone takes noise; their sum
-is thresholded with hysteresis, relative to the noise of the scan.
+two voxels wide, so objectness alone misplaces their edges and contrast alone detects noise. Their
+sum is thresholded with hysteresis, relative to the noise of the scan.
 
-Airway walls are not told from vessels: over three quarters of the phantom's lumen voxels look
-brighter than its parenchyma at 1.5 mm. Rejecting what lies beside narrow dark voxels (grey closing)
-removed more vessel than wall in 53 of 54 trials, and cost Dice in all.
+Airway walls cannot be distinguished from vessels: over three quarters of the phantom's lumen voxels
+are brighter than its parenchyma at 1.5 mm. Rejecting voxels next to narrow dark ones (grey closing)
+removed more vessel than wall in 53 of 54 trials, and lowered Dice in all.
 """
 
 from pathlib import Path
@@ -26,13 +26,13 @@ WINDOW_HU = (-1000.0, 150.0)
 """Air to contrast-free blood; calcium and clips must not dominate the Hessian."""
 
 PARENCHYMA_BELOW_HU = -600.0
-"""What is denser counts as this dense in the background, so that vessels do not lift it."""
+"""Denser voxels count as this dense in the background, so that vessels do not raise it."""
 
 BACKGROUND_SIGMA_MM = 6.0
-"""Reach of the local background: wider than a vessel, narrower than the gradient of gravity."""
+"""Width of the local background: wider than a vessel, narrower than the gradient of gravity."""
 
 BOX_MARGIN_MM = 9.0
-"""Around the lungs; the recursive Gaussian needs room at the largest scale."""
+"""Margin around the lungs; the recursive Gaussian needs it at the largest scale."""
 
 TUBE, SHEET_WEIGHT, BLOB_WEIGHT, NOISE_WEIGHT = 1, 0.5, 0.5, 5.0
 """Object dimension and the filter's alpha, beta, gamma (its authors' defaults)."""
@@ -53,7 +53,7 @@ def segment_vessels(image: Image, lungs: Image, settings: ObjectnessSettings, *,
     Raises
     ------
     BadInputError
-        If the grids differ, or lungs or vessels are empty.
+        The grids differ, or lungs or vessels are empty.
     """
     check_same_grid(lungs.grid, image.grid, file=file)
     if not lungs.array.any():
@@ -62,7 +62,7 @@ def segment_vessels(image: Image, lungs: Image, settings: ObjectnessSettings, *,
     part = box(lungs.array, BOX_MARGIN_MM, step)
     inside = lungs.array[part]
     score = vessel_score(image.array[part], inside, step, settings)
-    # The rim is half chest wall or diaphragm, and would be taken for vessels.
+    # The rim is half chest wall or diaphragm and looks like vessels.
     deep = shrunk(inside, settings.margin_mm, step)
     low = _threshold(score[deep], settings)
     score[~deep] = 0.0
@@ -75,7 +75,7 @@ def segment_vessels(image: Image, lungs: Image, settings: ObjectnessSettings, *,
             file=file,
             expected=f"tubes with a score above {settings.seed_factor * low:.0f} HU",
             found=f"at most {float(score.max()):.0f} HU",
-            remedy="check the scan's units and its lung mask",
+            remedy="check the units of the scan and its lung mask",
         )
     return Image(found, image.grid)
 
@@ -83,7 +83,7 @@ def segment_vessels(image: Image, lungs: Image, settings: ObjectnessSettings, *,
 def vessel_score(hu: NDArray[np.generic], lungs: Mask, step: Step, settings: ObjectnessSettings) -> NDArray[np.float32]:
     """Return contrast against the parenchyma plus weighted objectness, HU, shape (z, y, x)."""
     values = np.clip(hu.astype(np.float32), *WINDOW_HU)
-    # The chest wall would be the brightest object; the lungs' median is invisible to the filter.
+    # The chest wall would be the brightest object; the filter does not see the lungs' median.
     filled = np.where(lungs, values, np.median(values[lungs])).astype(np.float32)
     sigma = BACKGROUND_SIGMA_MM / step
     weight = ndimage.gaussian_filter(lungs.astype(np.float32), sigma)
@@ -97,8 +97,8 @@ def vessel_score(hu: NDArray[np.generic], lungs: Mask, step: Step, settings: Obj
 def objectness(values: NDArray[np.float32], step: Step, scales_mm: tuple[float, ...]) -> NDArray[np.float32]:
     """Return the largest objectness of bright tubes over the scales, HU, shape (z, y, x).
 
-    At scale sigma the second derivatives are multiplied by sigma^2, so that tubes of different
-    width compare (Lindeberg's normalisation); without smoothing by 1 mm^2.
+    At scale sigma the second derivatives are multiplied by sigma^2, to compare tubes of different
+    widths (Lindeberg's normalisation); without smoothing, by 1 mm^2.
     """
     image = sitk.GetImageFromArray(values)
     image.SetSpacing([float(s) for s in step[::-1]])
@@ -120,8 +120,8 @@ def _threshold(score: NDArray[np.float32], settings: ObjectnessSettings) -> floa
 
 
 def _hysteresis(score: NDArray[np.float32], low: float, step: Step, settings: ObjectnessSettings) -> Mask:
-    """Return the pieces above ``low`` that somewhere reach the seeds' score and are large."""
-    whole = np.ones((3, 3, 3), dtype=bool)  # thin oblique vessels touch by corners only
+    """Return the parts above ``low`` that are large and contain a voxel with the score of a seed."""
+    whole = np.ones((3, 3, 3), dtype=bool)  # thin oblique vessels touch only at corners
     labels, count = ndimage.label(score > low, structure=whole)
     keep = np.zeros(count + 1, dtype=bool)
     keep[np.unique(labels[score > settings.seed_factor * low])] = True

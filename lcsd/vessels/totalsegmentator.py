@@ -1,8 +1,8 @@
-"""Vessels by TotalSegmentator, the method of LCSD500.
+"""Segment vessels with TotalSegmentator, the method of LCSD500.
 
 Task ``lung_vessels_LEGACY`` (dataset 258, the task ``lung_vessels`` before release 2.13) is the
-model of the paper: Wasserthal et al., Radiology: AI 2023, doi 10.1148/ryai.230024. The present
-task ``lung_vessels`` (dataset 117) parts arteries and veins.
+model of the paper: Wasserthal et al., Radiology: AI 2023, doi 10.1148/ryai.230024. The current
+task ``lung_vessels`` (dataset 117) separates arteries and veins.
 """
 
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ from lcsd.settings.totalsegmentator import VesselTaskSettings
 from lcsd.totalsegmentator import TASKS, Session
 
 KEPT = {"lung_vessels_LEGACY": {1: 1}, "lung_vessels": {3: 1, 4: 2}}
-"""Labels of each task that are vessels, and what they become: 1 artery (or any vessel), 2 vein."""
+"""Vessel labels of each task and their new labels: 1 artery (or any vessel), 2 vein."""
 
 CROP_SHARE = 0.5
-"""A crop that is shorter than this share of the lungs along an axis has missed a part of them."""
+"""A crop shorter than this share of the lungs along an axis has missed a part of them."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Vessels:
     cut_voxels
         Vessel voxels outside the lungs that were left out.
     facts
-        Versions, options, weights of a model, for the provenance.
+        Versions, options and weights of a model, for the provenance.
     """
 
     mask: Image
@@ -63,10 +63,10 @@ def segment_vessels(
     Raises
     ------
     BadInputError
-        If the grids differ, lungs or vessels are empty, or the scan shows no lung.
+        If the grids differ, lungs or vessels are empty, or the scan has no lung.
     WorkError
-        As :meth:`lcsd.totalsegmentator.Session.segment`; ``missing_labels`` if arteries or veins
-        are asked for and absent.
+        As :meth:`lcsd.totalsegmentator.Session.segment`; ``missing_labels`` if the task separates
+        arteries and veins and one of them is missing.
     """
     check_same_grid(lungs.grid, image.grid, file=file)
     if not lungs.array.any():
@@ -86,7 +86,7 @@ def segment_vessels(
                 file=file,
                 expected=TASKS[settings.task].labels[label],
                 found=f"labels {', '.join(str(v) for v in np.unique(found.labels.array) if v)}",
-                remedy="look at the scan and at the weights",
+                remedy="check the scan and the weights",
             )
     step = np.asarray(image.grid.spacing[::-1])
     near = grown(lungs.array, settings.outside_mm, step) if settings.outside_mm else lungs.array
@@ -94,7 +94,7 @@ def segment_vessels(
     kept[~near] = 0
     if not kept.any():
         raise BadInputError(
-            "no vessel lies in the lungs",
+            "no vessel is inside the lungs",
             code="empty_vessels",
             file=file,
             expected="vessels inside the lung mask",

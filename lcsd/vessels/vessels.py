@@ -1,4 +1,4 @@
-"""Vessels of a scan inside its lungs, by the backend that the settings name."""
+"""Segment the vessels of a scan inside its lungs by the backend of the settings."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +25,7 @@ def make_vessels(
     on: Compute = ONE_CORE,
     file: Path | None = None,
 ) -> Vessels:
-    """Return the vessels of a scan inside its lungs, by the backend that the settings name.
+    """Return the vessels of a scan inside its lungs, by the backend of the settings.
 
     Parameters
     ----------
@@ -34,48 +34,44 @@ def make_vessels(
     lungs
         Lung mask, bool, on the same grid.
     on
-        Where to compute; the backend ``objectness`` knows one thread of the CPU only.
+        Where to compute; the backend ``objectness`` uses one thread of the CPU only.
     file
         Name of the scan in errors.
 
     Raises
     ------
     BadInputError
-        If the grids differ, the lung mask is empty, no vessel is found, or a device is asked for
-        that the backend does not know.
+        If the grids differ, the lung mask is empty, no vessel is found, or the backend does not
+        support the device.
     WorkError
         If TotalSegmentator or its weights fail.
     """
-    with vessel_maker(settings or VesselsSettings(), on=on) as make:
-        return make(image, lungs, file=file)
+    with vessel_maker(settings or VesselsSettings(), on=on) as maker:
+        return maker.make(image, lungs, file=file)
 
 
 @dataclass(frozen=True)
 class VesselMaker:
-    """What makes the vessels of many scans: ``maker(image, lungs, file=None)``.
+    """A function that makes the vessels of one scan after the other.
 
     Parameters
     ----------
     make
-        Makes the vessels of one scan; parameters and errors as :func:`make_vessels`.
+        ``make(image, lungs, file=None)``; parameters and errors as :func:`make_vessels`.
     known_facts
-        What besides the settings decides every result, as in the facts of each.
+        Facts that are the same for every scan: what decides the result besides the settings.
     """
 
     make: Callable[..., Vessels]
     known_facts: Mapping[str, Any]
 
-    def __call__(self, image: Image, lungs: Image, *, file: Path | None = None) -> Vessels:
-        """Return the vessels of a scan."""
-        return self.make(image, lungs, file=file)
-
 
 @contextlib.contextmanager
 def vessel_maker(settings: VesselsSettings, *, on: Compute) -> Iterator[VesselMaker]:
-    """Yield what makes the vessels of many scans and loads a model once.
+    """Yield a maker of vessels that loads a model once for many scans.
 
-    Parameters and errors of both as :func:`make_vessels`; an error of one scan leaves the function
-    fit for the next.
+    Parameters and errors as :func:`make_vessels`; after an error in one scan it can go on with the
+    next.
     """
     if settings.backend == "totalsegmentator":
         chosen = settings.totalsegmentator
@@ -92,7 +88,7 @@ def vessel_maker(settings: VesselsSettings, *, on: Compute) -> Iterator[VesselMa
 
 
 def given_vessels(path: Path, grid: Grid, *, rigid: RigidTransform | None = None) -> Image:
-    """Return a user's vessel map on the common grid, by nearest neighbour.
+    """Return the user's vessel mask on the common grid, resampled by nearest neighbour.
 
     Parameters
     ----------
@@ -101,22 +97,22 @@ def given_vessels(path: Path, grid: Grid, *, rigid: RigidTransform | None = None
     grid
         Common grid.
     rigid
-        Maps a common-space point to the scan's space; none for the baseline.
+        Maps a common-space point to the scan's space; None for the baseline.
 
     Raises
     ------
     BadInputError
-        If the map is unreadable or empty, or has no voxel on the common grid.
+        If the mask is unreadable or empty, or has no voxel on the common grid.
     """
     given = read_mask(path, kind="vessels", keep_labels=True)
     moved = resample(given, grid, transform=rigid, nearest=True)
     if not moved.array.any():
         raise BadInputError(
-            "no vessel voxel lies on the common grid",
+            "no vessel voxel is on the common grid",
             code="empty_vessels",
             file=path,
-            expected="a map in the native space of its scan",
+            expected="a mask in the native space of its scan",
             found="0 voxels",
-            remedy="check that the map belongs to this scan (follow-up maps need --rigid)",
+            remedy="check that the mask belongs to this scan (a follow-up needs --rigid)",
         )
     return moved

@@ -4,6 +4,7 @@ import pytest
 from scipy import ndimage
 
 from lcsd.phantom import make_case
+from lcsd.phantom.anatomy import lung_levels
 from lcsd.phantom.scanner import LATTICE_PAD, _lattice_row, _spline_weights
 
 pytestmark = pytest.mark.xdist_group("phantom")
@@ -68,7 +69,7 @@ def test_without_the_truth_the_scans_do_not_match(tiny, clean):
 @pytest.mark.parametrize("role", ["fixed", "moving"])
 def test_interpolated_body_positions_are_exact_to_a_hundredth_mm(role):
     case = make_case(2)
-    scan, lattice = case.scan(role), case.lattice(role)
+    scan, lattice = case.scan(role), case.lattices[role]
     rng = np.random.default_rng(4)
     index = rng.uniform(0, np.array(scan.size_xyz) - 1, (200, 3))
     world = scan.to_world(index)
@@ -87,12 +88,17 @@ def test_interpolated_body_positions_are_exact_to_a_hundredth_mm(role):
     assert np.linalg.norm(found - exact, axis=1).max() < 0.01
 
 
+def _lung_depth(case, fixed):
+    """Depth (N,) in mm of fixed points (N, 3) inside the lungs, negative outside."""
+    return lung_levels(np.ascontiguousarray(fixed - case.motion.fixed_origin), case.body)
+
+
 def test_masks_follow_the_closed_form(tiny, masks):
     scan = tiny.moving_scan
     lungs, vessels = masks["moving"]
     rng = np.random.default_rng(7)
     index = rng.integers(0, np.array(scan.size_xyz), (4000, 3))
-    depth = tiny.lung_depth(tiny.inverse(scan.to_world(index.astype(float))))
+    depth = _lung_depth(tiny, tiny.inverse(scan.to_world(index.astype(float))))
     clear = np.abs(depth) > 0.05
     inside = lungs[index[:, 2], index[:, 1], index[:, 0]] > 0
     np.testing.assert_array_equal(inside[clear], (depth > 0)[clear])
@@ -114,7 +120,7 @@ def test_hounsfield_units_are_those_of_tissue(clean, masks):
 
 def test_density_falls_where_the_lung_expands(tiny, clean, masks):
     worlds = dict(zip(("fixed", "moving"), tiny.points, strict=True))
-    clear = tiny.lung_depth(worlds["fixed"]) > 12.0
+    clear = _lung_depth(tiny, worlds["fixed"]) > 12.0
     density = {}
     for role, world in worlds.items():
         scan = tiny.scan(role)

@@ -4,7 +4,7 @@ import pytest
 from lcsd.phantom import trees
 from lcsd.phantom.anatomy import draw_body, lung_level, lung_levels, pushed_inside
 from lcsd.phantom.seeds import Purpose, generator
-from lcsd.phantom.tubes import FAR_MM, REACH_MM, tube_distances, tube_grid
+from lcsd.phantom.tubes import FAR_MM, REACH_MM, tube_distance, tube_grid
 
 
 def _rng():
@@ -38,12 +38,13 @@ def _naive_distance(point, capsules, scan):
 def test_tube_distance_equals_the_definition(scan, count):
     capsules = _capsules(count)
     points = np.random.default_rng(6).uniform(-45, 45, (400, 3))
-    found = tube_distances(points, tube_grid(capsules), scan)
+    grid = tube_grid(capsules)
+    found = np.array([tube_distance(*point, grid, scan) for point in points])
     expected = np.array([_naive_distance(p, capsules, scan) for p in points])
     near = expected < REACH_MM
     np.testing.assert_allclose(found[near], expected[near], atol=1e-9)
     assert (found[~near] >= REACH_MM).all()
-    assert (tube_distances(points + 1e4, tube_grid(capsules), scan) == FAR_MM).all()
+    assert tube_distance(1e4, 1e4, 1e4, grid, scan) == FAR_MM
 
 
 def test_radii_follow_murray_and_every_terminal_is_reached():
