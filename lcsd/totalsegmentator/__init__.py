@@ -1,4 +1,4 @@
-"""TotalSegmentator as a backend: tasks, weights, and runs in a process of its own."""
+"""TotalSegmentator as a backend: tasks, weights, and runs in a separate process."""
 
 from lcsd.totalsegmentator.models import TASKS
 from lcsd.totalsegmentator.run import Segmentation, Session, session

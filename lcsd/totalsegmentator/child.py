@@ -1,9 +1,9 @@
 """The process in which TotalSegmentator runs: ``python -m lcsd.totalsegmentator.child JOB.json``.
 
-A process of its own, because the package and nnU-Net take threads, environment variables and
-standard output for themselves, and because their spawned workers import the main program again.
-It reads a job file, then a request for each scan from standard input, and writes a status file for
-each; what it prints goes to the job's log. A model is loaded once.
+A separate process, because the package and nnU-Net change threads, environment variables and
+standard output, and because their spawned workers import the main program again. It reads a job
+file, then a request for each scan from standard input, and writes a status file for each. Its
+output goes to the log of the job. Each model is loaded once.
 """
 
 import functools
@@ -32,17 +32,17 @@ from lcsd.totalsegmentator.weights import other_task, truncated
 PIPE_BYTES = 1 << 16
 
 REMOVALS = 3
-"""How often the folder of a job whose parent is gone is removed."""
+"""Attempts to remove the folder of a job whose parent process has ended."""
 
 FOREIGN_OBJECT = re.compile(r"(?i:unsupported) (?:global: )?GLOBAL (?P<name>[\w.]+)|but got <class '(?P<kind>[\w.]+)'")
-"""How torch names what it does not read from a checkpoint of plain values."""
+"""How torch names objects that it does not load as plain values."""
 
 
 def refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
-    """Audit hook: no connection leaves this process or its workers.
+    """Audit hook that refuses network connections of this process and its workers.
 
-    Weights are checked before, so that no download is tried; this makes sure of it. Pipes and
-    sockets between the workers have a path, not an address, and stay open.
+    Weights are checked first, so nothing should be downloaded; this makes sure. Sockets between the
+    workers have a path, not an address, and are allowed.
     """
     connects = event == "socket.connect" and isinstance(arguments[1], tuple)
     if connects or event == "socket.getaddrinfo":
@@ -50,22 +50,22 @@ def refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def requests_of_parent(folder: Path) -> "queue.Queue[dict[str, str]]":
-    """Return what the parent asks for, a line of JSON on standard input each.
+    """Return a queue of the parent's requests, each a line of JSON on standard input.
 
-    Standard input closes when the parent is gone. It may have been killed, and a scan lies in the
-    job's ``folder``: then that is removed, and this process and its workers end.
+    Standard input closes when the parent ends, perhaps because it was killed. Then the ``folder`` of
+    the job, which holds a scan, is removed, and this process and its workers end.
     """
     found: queue.Queue[dict[str, str]] = queue.Queue()
 
     def read() -> None:
-        # Not sys.stdin: a thread that waits in it holds its lock, and nnU-Net's forked workers
-        # would wait for that lock for ever.
+        # Not sys.stdin: a waiting thread holds its lock, and nnU-Net's forked workers would wait
+        # for that lock forever.
         rest = b""
         while part := os.read(sys.stdin.fileno(), PIPE_BYTES):
             *lines, rest = (rest + part).split(b"\n")
             for line in lines:
                 found.put(json.loads(line))
-        for _ in range(REMOVALS):  # what computes on may write a file while the folder is emptied
+        for _ in range(REMOVALS):  # workers may write a file while the folder is emptied
             shutil.rmtree(folder, ignore_errors=True)
         os.killpg(0, signal.SIGKILL)
 
@@ -74,10 +74,10 @@ def requests_of_parent(folder: Path) -> "queue.Queue[dict[str, str]]":
 
 
 def plain_reader(read: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """Return a ``torch.load`` that runs no code of a checkpoint, and reads each only once.
+    """Return a ``torch.load`` that runs no code of a checkpoint, and reads each checkpoint once.
 
-    A checkpoint is a pickle. nnU-Net reads it in the way that lets it run any program, and anew
-    for each scan. Numbers and texts of numpy are all that its own hold besides what torch allows.
+    A checkpoint is a pickle. nnU-Net loads it in the mode that can run any program, and again for
+    each scan. Its own checkpoints need numpy's numbers and texts beyond what torch allows.
     """
     import numpy as np
     from torch.serialization import safe_globals
@@ -95,21 +95,21 @@ def plain_reader(read: Callable[..., dict[str, Any]]) -> Callable[..., dict[str,
     def load(path: str) -> dict[str, Any]:
         with safe_globals(plain):
             content = read(path, map_location="cpu", weights_only=True)
-        # Twice as large as the weights, and of use in training only.
+        # Twice as large as the weights, and only used in training.
         return {key: value for key, value in content.items() if key != "optimizer_state"}
 
     return lambda path, **_: load(str(path))
 
 
 def predict_here() -> None:
-    """Have nnU-Net prepare, predict and write within this process, as it can do itself.
+    """Make nnU-Net prepare, predict and write in this process, by its own sequential function.
 
-    Otherwise it starts two pools of workers for each model and scan, which import torch anew.
+    Otherwise it starts two pools of workers for each model and scan, which import torch again.
     """
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     def predict(self: Any, scans: Any, results: Any, *, save_probabilities: bool, overwrite: bool, **_: Any) -> Any:
-        # Named one by one: to list a folder it starts twelve processes.
+        # Named one by one, because nnU-Net starts twelve processes to list a folder.
         files = [[str(path)] for path in sorted(Path(scans).glob("*.nii.gz"))]
         return self.predict_from_files_sequential(files, results, save_probabilities, overwrite)
 
@@ -117,7 +117,7 @@ def predict_here() -> None:
 
 
 def check_checkpoint(path: Path, model: Model) -> str:
-    """Return the trainer's name in a checkpoint; raise ``WorkError`` if it is not the model's."""
+    """Return the name of the trainer in a checkpoint; raise ``WorkError`` if it is of another model."""
     import torch
 
     try:
@@ -125,20 +125,20 @@ def check_checkpoint(path: Path, model: Model) -> str:
         weights: Mapping[str, Any] = content["network_weights"]
         trainer = str(content["trainer_name"])
     except Exception as error:
-        # torch raises whatever its unpickler meets in a broken file. A cut file is no archive and
-        # is taken for a bare pickle, so that its error means nothing.
+        # torch raises any error of its unpickler. A truncated file is not an archive and is read as
+        # a bare pickle, so its error means nothing.
         if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
             foreign = FOREIGN_OBJECT.search(str(error))
             name = foreign and (foreign["name"] or foreign["kind"])
             raise WorkError(
-                "the checkpoint holds more than plain values and could run a program",
+                "the checkpoint contains more than plain values and could run a program",
                 code="weights_not_plain",
                 file=path,
-                expected="what nnU-Net itself writes",
+                expected="a checkpoint as nnU-Net writes it",
                 found=name or "a pickle of another kind",
-                remedy=f"delete {model.folder} and get it again: {model.command}",
+                remedy=model.get_again,
             ) from error
-        raise truncated(path, model, f"{type(error).__name__} at reading") from error
+        raise truncated(path, model, f"{type(error).__name__} while reading") from error
     heads = [name for name in weights if ".seg_layers." in name and name.endswith("weight")]
     if heads:
         last = max(heads, key=lambda name: int(name.split(".seg_layers.")[1].split(".")[0]))
@@ -154,7 +154,7 @@ def check_trainer(name: str) -> None:
     Its search imports its modules one by one; one of them needs timm and torchvision.
     """
     import torch
-    import totalsegmentator.nnunet  # noqa: F401 - it adds trainers of its own
+    import totalsegmentator.nnunet  # noqa: F401 - it adds trainers
     from nnunetv2.inference import predict_from_raw_data
 
     try:
@@ -165,7 +165,7 @@ def check_trainer(name: str) -> None:
             f"nnU-Net cannot import the trainer {name} ({type(error).__name__}: {why})",
             code="trainer_import",
             field="timm, torchvision",
-            remedy=f"install the torchvision that belongs to torch {torch.__version__}, from where that torch came",
+            remedy=f"install the torchvision for torch {torch.__version__}, from the same source as torch",
         ) from error
 
 
@@ -177,7 +177,7 @@ def _package_function() -> Callable[..., Any]:
 
 
 def ready(job: Mapping[str, Any], segment: Callable[..., Any] | None = None) -> Callable[..., Any]:
-    """Return the package's function with a job's options, after checking device and models.
+    """Return the package's function with the options of a job, after checking device and models.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def ready(job: Mapping[str, Any], segment: Callable[..., Any] | None = None) -> 
     for number in job["models"]:
         model = next(m for m in MODELS if m.dataset == number)
         check_trainer(check_checkpoint(Path(job["weights"]) / model.path / CHECKPOINT, model))
-    # Not before the package was imported, which exchanges this function, too.
+    # After the import of the package, which replaces this function, too.
     predict_here()
     call = segment or _package_function()
     device = "gpu" if job["device"] == "cuda" else "cpu"
@@ -217,7 +217,7 @@ def run(call: Callable[..., Any], request: Mapping[str, str], device: str) -> di
         used = torch.cuda.max_memory_allocated()
         if used == 0:
             raise WorkError(
-                "the GPU was not used although it was asked for",
+                "the GPU was requested but not used",
                 code="no_cuda",
                 field="device",
                 remedy="use --device cpu, or check the driver",
@@ -227,9 +227,9 @@ def run(call: Callable[..., Any], request: Mapping[str, str], device: str) -> di
 
 
 def main(job_file: Path) -> None:
-    """Do what the parent asks for until it ends this process; each scan gets a status file."""
+    """Answer the parent's requests until it ends this process; write a status file for each scan."""
     job = json.loads(job_file.read_text(encoding="utf-8"))
-    # The package gives torch as many threads as the machine has cores; these are ours.
+    # The package sets torch to as many threads as the machine has cores; limit it to ours.
     os.cpu_count = lambda: job["threads"]
     requests = requests_of_parent(Path(job["folder"]))
     call: Callable[..., Any] | None = None
@@ -247,13 +247,13 @@ def main(job_file: Path) -> None:
 
             traceback.print_exception(error)
             status = {"error": error_parts(explained(error, job["device"]))}
-        # The parent takes the log as whole once it sees the status.
+        # Once the parent sees the status, it reads the log.
         sys.stdout.flush()
         write_json(Path(request["status"]), status)
 
 
 if __name__ in ("__main__", "__mp_main__"):
-    # Workers import this module under the second name, and are bound to the same promise.
+    # Workers import this module under the second name and must not use the network either.
     sys.addaudithook(refuse_network)
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ MEMORY_WORDS = (
     "background workers died",
     "background workers are no longer alive",
 )
-"""How torch and nnU-Net say in their RuntimeErrors that memory ran out."""
+"""Texts in RuntimeErrors of torch and nnU-Net that mean out of memory."""
 
 ERROR_PARTS = ("what", "code", "file", "field", "expected", "found", "remedy")
 
 
 def out_of_memory(device: str, why: str) -> WorkError:
-    """Return the error that memory ran out, with what helps on that device."""
+    """Return the error that memory ran out, with the remedy for that device."""
     remedy = (
         "let fewer jobs use the GPU at once (resource gpu), or use --device cpu"
         if device == "cuda"
@@ -28,7 +28,7 @@ def out_of_memory(device: str, why: str) -> WorkError:
 
 
 def explained(error: BaseException, device: str) -> LcsdError:
-    """Return what a failure of the package means, as an error with a code."""
+    """Return the error with a code for a failure of the package."""
     if isinstance(error, LcsdError):
         return error
     text = " ".join(str(error).split()) or type(error).__name__
@@ -45,7 +45,7 @@ def explained(error: BaseException, device: str) -> LcsdError:
 
 
 def error_parts(error: LcsdError) -> dict[str, Any]:
-    """Return an error as JSON, from which :func:`error_of` makes it again."""
+    """Return an error as JSON, for :func:`error_of`."""
     parts = {name: getattr(error, name) for name in ERROR_PARTS}
     return {**parts, "bad_input": isinstance(error, BadInputError)}
 

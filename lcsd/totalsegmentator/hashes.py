@@ -1,6 +1,6 @@
-"""SHA-256 of weight files: recorded by the user, checked before a run, computed once a file.
+"""SHA-256 of weight files: recorded by the user, checked before a run, computed once per file.
 
-lcsd knows no hash of anybody's weights: the user records those of weights that he trusts.
+lcsd contains no hashes of weights: the user records the hashes of weights that they trust.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ def _user_folder(variable: str, fallback: str) -> Path:
 
 
 def default_record() -> Path:
-    """Return where recorded hashes stand unless a setting names another file."""
+    """Return the default file of recorded hashes."""
     return _user_folder("XDG_CONFIG_HOME", ".config") / RECORD_NAME
 
 
@@ -34,14 +34,14 @@ def _read_cache() -> dict[str, Any]:
     try:
         return read_json(_cache_file())
     except (LcsdError, OSError):
-        return {}  # a cache that is absent or broken is made again
+        return {}  # a missing or broken cache is rebuilt
 
 
 def file_hashes(folder: Path, files: Iterable[Path]) -> dict[str, str]:
     """Return the SHA-256 of files below a folder by their relative path.
 
-    Weights are gigabytes and jobs are thousands, so a hash is computed once and kept in the
-    user's cache with the file's size and time of change.
+    Weights are gigabytes and there are thousands of jobs, so a hash is computed once and cached
+    with the size and the modification time of the file.
     """
     cache = _read_cache()
     found, news = {}, False
@@ -56,14 +56,14 @@ def file_hashes(folder: Path, files: Iterable[Path]) -> dict[str, str]:
             news = True
         found[name.as_posix()] = str(known["sha256"])
     if news:
-        # A home that cannot be written costs time at the next run, nothing else.
+        # Without a cache, the next run only takes longer.
         with contextlib.suppress(LcsdError, OSError):
             write_json(_cache_file(), {**_read_cache(), **cache})
     return found
 
 
 def record_hashes(folder: Path, models: Iterable[Model], record: Path | None = None) -> Path:
-    """Write the hashes of models' files to the record; hashes of other models there stay."""
+    """Write the hashes of the models' files to the record; keep those of other models."""
     path = record or default_record()
     known = read_record(path) if path.exists() else {}
     for model in models:
@@ -78,7 +78,7 @@ def read_record(path: Path) -> dict[str, str]:
     Raises
     ------
     BadInputError
-        If the file is missing or is no record.
+        If the file is missing or not a record.
     """
     content = read_json(path).get("sha256")
     if not isinstance(content, dict) or not all(isinstance(v, str) for v in content.values()):
@@ -99,7 +99,7 @@ def check_hashes(folder: Path, models: Iterable[Model], record: Path | None) -> 
     Parameters
     ----------
     record
-        The record that a setting names; None for the user's own, which need not be there.
+        The record named by a setting; None for the default one, which may be missing.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def check_hashes(folder: Path, models: Iterable[Model], record: Path | None) -> 
     for name, value in found.items():
         if expected.get(name, value) != value:
             raise WorkError(
-                "the file is not the one that was recorded",
+                "the file differs from the recorded one",
                 code="weights_changed",
                 file=folder / name,
                 field="SHA-256",

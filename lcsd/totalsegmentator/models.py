@@ -1,7 +1,7 @@
-"""What lcsd expects of TotalSegmentator: its tasks, their models, and what a label means.
+"""What lcsd expects of TotalSegmentator: its tasks, their models, and the meaning of labels.
 
-The package has changed the meaning of task names (``lung_vessels`` became another model in 2.13),
-so its own tables are compared with these before each run.
+Releases have changed the meaning of task names (``lung_vessels`` became another model in 2.13), so
+the package's own tables are compared with these before each run.
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,9 @@ from lcsd.errors import WorkError
 PACKAGE, NETWORK_PACKAGE = "TotalSegmentator", "nnunetv2"
 
 PLANS, CONFIGURATION, FOLD = "nnUNetPlans", "3d_fullres", "fold_0"
+
+INSTALL_KNOWN = "install the version of constraints.txt"
+"""Remedy for a version of the package that lcsd does not know."""
 
 CHECKPOINT = f"{FOLD}/checkpoint_final.pth"
 
@@ -32,9 +35,9 @@ class Model:
     trainer
         Class that trained it, part of the model folder's name.
     labels
-        Labels it gives, without background.
+        Number of labels, without background.
     download
-        Name that ``totalseg_download_weights -t`` knows it by.
+        Its name for ``totalseg_download_weights -t``.
     """
 
     dataset: int
@@ -50,13 +53,18 @@ class Model:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Files that the model consists of, relative to the weights."""
+        """Files of the model, relative to the weights."""
         return tuple(self.path / name for name in ("dataset.json", "plans.json", CHECKPOINT))
 
     @property
     def command(self) -> str:
         """Command that downloads it."""
         return f"totalseg_download_weights -t {self.download}"
+
+    @property
+    def get_again(self) -> str:
+        """Remedy for files that are broken or of another model."""
+        return f"delete {self.folder} and get it again: {self.command}"
 
 
 VESSELS_LEGACY = Model(258, "Dataset258_lung_vessels_248subj", "nnUNetTrainer", 2, "lung_vessels_LEGACY")
@@ -76,7 +84,7 @@ LOBES = {
     13: "lung_middle_lobe_right",
     14: "lung_lower_lobe_right",
 }
-"""Labels of the task ``total`` that are lung; also what the scan is cropped to."""
+"""Lung labels of the task ``total``; the scan is also cropped to them."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +96,13 @@ class Task:
     task
         The package's name of the task.
     labels
-        Labels that the result may hold, and their names in the package.
+        Labels that the result may contain, and their names in the package.
     model
-        What segments; another model finds the lungs first, to which the scan is cropped.
+        The model that segments, after another model has found the lungs to crop the scan to.
     mode
         ``fast`` or ``fastest`` of the task ``total``, else empty.
     robust
-        The package always finds the lungs with the 3 mm model.
+        Whether the package always finds the lungs with the 3 mm model.
     """
 
     task: str
@@ -105,12 +113,12 @@ class Task:
     subset: tuple[str, ...] = field(default=())
 
     def models(self, *, robust_crop: bool) -> tuple[Model, ...]:
-        """Return every model that a run loads, in the order of their loading."""
+        """Return all models of a run, in the order of loading."""
         crop = TOTAL_3MM if robust_crop or self.robust else TOTAL_6MM
         return (crop,) if crop is self.model else (crop, self.model)
 
     def options(self, *, robust_crop: bool, resampling_order: int) -> dict[str, Any]:
-        """Return the keyword arguments of the package's function that decide the result."""
+        """Return the arguments of the package's function that affect the result."""
         return {
             "task": self.task,
             "ml": True,
@@ -145,7 +153,7 @@ TASKS = {
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions of TotalSegmentator and nnU-Net; raise ``WorkError`` if one is absent."""
+    """Return the versions of TotalSegmentator and nnU-Net; raise ``WorkError`` if one is missing."""
     found = {}
     for name in (PACKAGE, NETWORK_PACKAGE):
         try:
@@ -158,13 +166,13 @@ def package_versions() -> dict[str, str]:
 
 
 def check_meaning(task: Task) -> None:
-    """Raise ``WorkError`` unless the installed package means the same by a task as lcsd does.
+    """Raise ``WorkError`` unless a task means the same in the installed package and in lcsd.
 
-    Compared are the task's model, trainer and labels, and the folder of each model's weights.
+    Compares the model, trainer and labels of the task, and the folder of each model's weights.
     """
     installed = package_versions()["totalsegmentator"]
     try:
-        # Tables only: neither torch nor a model is loaded.
+        # Only tables: this loads neither torch nor a model.
         from totalsegmentator.map_tasks_config import TASK_CONFIGS, TASK_ID_WEIGHTS_CONFIGS
         from totalsegmentator.map_to_binary import class_map
 
@@ -178,7 +186,7 @@ def check_meaning(task: Task) -> None:
             "folders": [TASK_ID_WEIGHTS_CONFIGS[m.dataset]["foldername"] for m in MODELS],
         }
     except (ImportError, KeyError, TypeError, AttributeError) as error:
-        raise unknown_version(installed, f"table or entry {error} is not there") from error
+        raise unknown_version(installed, f"table or entry {error} is missing") from error
     expected = {
         "model": (task.model.dataset, task.model.trainer),
         "labels": dict(task.labels),
@@ -192,11 +200,11 @@ def check_meaning(task: Task) -> None:
 
 
 def unknown_version(installed: str, why: str) -> WorkError:
-    """Return the error that an installed version does something else than lcsd expects."""
+    """Return the error that the installed version is not as lcsd expects."""
     return WorkError(
-        "this version's tasks mean something else",
+        "the tasks of this version mean something else",
         code="unknown_version",
         field=f"{PACKAGE} {installed}",
         found=why,
-        remedy="install the version of constraints.txt",
+        remedy=INSTALL_KNOWN,
     )

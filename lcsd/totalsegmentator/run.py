@@ -1,4 +1,4 @@
-"""Run TotalSegmentator on scans: prepares a private job, watches it, verifies what it made."""
+"""Run TotalSegmentator on scans: prepare a private job, watch it, and check its results."""
 
 import contextlib
 import json
@@ -24,11 +24,11 @@ from lcsd.io.images import Image, read_image, write_image
 from lcsd.settings.totalsegmentator import TotalSegmentatorSettings
 from lcsd.totalsegmentator.failures import error_of, out_of_memory
 from lcsd.totalsegmentator.hashes import check_hashes
-from lcsd.totalsegmentator.models import PLANS, Task, check_meaning, package_versions
+from lcsd.totalsegmentator.models import INSTALL_KNOWN, PLANS, Task, check_meaning, package_versions
 from lcsd.totalsegmentator.weights import HOME_VARIABLE, WEIGHTS_VARIABLE, check_weights, link_weights, weights_folder
 
 WORKERS = 1
-"""Threads of the package that resample a scan and processes that write a result: none besides."""
+"""Threads that resample a scan, and processes that write a result: one each."""
 
 HOME_CONFIG = {
     "totalseg_id": "totalseg_lcsd",
@@ -36,28 +36,28 @@ HOME_CONFIG = {
     "prediction_counter": 0,
     "statistics_disclaimer_shown": True,
 }
-"""The package's config.json; without it the package makes one that sends usage statistics."""
+"""The package's config.json; without one, the package writes its own, which sends statistics."""
 
 CHILD = (sys.executable, "-m", "lcsd.totalsegmentator.child")
 
 FOREIGN_VARIABLES = re.compile(r"(TOTALSEG|nnUNet)_")
-"""Variables that a user has set for other work must not decide what a job does."""
+"""Variables of the user's other work, which must not affect a job."""
 
 EMPTY_CROP = "Crop is empty"
 CROPPED = re.compile(r"cropping from \([^)]*\) to \(([^)]*)\)")
-"""What the package prints about the crop; the result itself does not say it."""
+"""What the package prints about the crop; it is not in the result."""
 
 LOG_TAIL_LINES = 15
 
 JOB_PREFIX = "lcsd_ts_"
 
 POLL_S = 0.05
-"""How often the result of the process is looked for."""
+"""Interval between two looks for the result."""
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What TotalSegmentator made of a scan.
+    """TotalSegmentator's result for one scan.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class Segmentation:
 
 
 def environment(job: Path, threads: int) -> dict[str, str]:
-    """Return the environment of the process: nothing of it is shared with another job."""
+    """Return the environment of the process, which shares nothing with other jobs."""
     kept = {k: v for k, v in os.environ.items() if not FOREIGN_VARIABLES.match(k)}
     path = [str(Path(lcsd.__file__).parents[1]), *kept.get("PYTHONPATH", "").split(os.pathsep)]
     return {
@@ -92,10 +92,10 @@ def environment(job: Path, threads: int) -> dict[str, str]:
 
 
 class Session:
-    """TotalSegmentator, ready to segment one scan after the other; made by :func:`session`.
+    """TotalSegmentator, ready to segment scans one after the other; made by :func:`session`.
 
-    The process starts with the first scan and loads each model once. A scan that it fails on ends
-    it, and the next scan gets a new one.
+    The process starts with the first scan and loads each model once. A failure ends it, and the next
+    scan starts a new one.
     """
 
     def __init__(self, job: Path, task: Task, facts: Mapping[str, Any], *, limit_s: float) -> None:
@@ -114,7 +114,7 @@ class Session:
         scan
             CT in HU, any orientation.
         least_crop_mm
-            A crop smaller than this along the scan's x, y or z axis is not a pair of lungs, mm.
+            Smallest crop along the scan's x, y and z axes that can contain the lungs, mm.
         file
             Name of the scan in errors.
 
@@ -123,8 +123,8 @@ class Session:
         BadInputError
             ``empty_crop`` (no lung in the scan), ``flat_crop``, ``empty_result``; ``no_cuda``.
         WorkError
-            Weights that are broken; a package of another meaning; memory, time; a result on
-            another grid or with labels that the task does not have.
+            Broken weights, an unexpected version of the package, out of memory or time, a result on
+            another grid or with unknown labels.
         """
         start = time.monotonic()
         with tempfile.TemporaryDirectory(dir=self._job, ignore_cleanup_errors=True) as name:
@@ -142,21 +142,21 @@ class Session:
 
     @property
     def known_facts(self) -> dict[str, Any]:
-        """What decides the labels of any scan, for the provenance: options, versions, hashes."""
+        """Facts for the provenance that are the same for every scan: options, versions, hashes."""
         weights = {"weights": self._facts["hashes"]}
         return {"options": self._facts["options"], **package_versions(), **weights}
 
     def _ask(self, place: Path) -> tuple[dict[str, Any], str]:
-        """Have the scan of a folder segmented; return facts, and the log of this scan.
+        """Request the segmentation of the scan in a folder; return facts, and the log of this scan.
 
         Raises
         ------
         LcsdError
-            What the process reported; ``out_of_memory`` if the system killed it; ``time_limit``;
-            ``totalsegmentator_failed`` if it ended without a word.
+            The error that the process reported; ``out_of_memory`` if the system killed it;
+            ``time_limit``; ``totalsegmentator_failed`` if it ended without a report.
         """
         if self._process is not None and self._process.poll() is not None:
-            self.end()  # it died after the last scan: no fault of this one
+            self.end()  # it ended after the last scan, not because of this one
         process = self._process or self._start()
         log = self._job / "log.txt"
         before = log.stat().st_size
@@ -164,17 +164,17 @@ class Session:
         names = {"input": "scan.nii.gz", "output": "labels.nii.gz", "status": status.name}
         request = json.dumps({key: str(place / name) for key, name in names.items()})
         assert process.stdin is not None  # noqa: S101 - it was started with a pipe
-        with contextlib.suppress(BrokenPipeError):  # it is gone, as its exit code says below
+        with contextlib.suppress(BrokenPipeError):  # it has ended; its exit code is read below
             process.stdin.write(request.encode() + b"\n")
             process.stdin.flush()
         end = time.monotonic() + self._limit_s
         while process.poll() is None and not status.exists():
             if time.monotonic() > end:
                 raise WorkError(
-                    "TotalSegmentator did not end in time",
+                    "TotalSegmentator did not finish in time",
                     code="time_limit",
                     expected=f"at most {self._limit_s:g} s (setting limit_s)",
-                    remedy="raise the limit, or look whether the machine is busy",
+                    remedy="raise the limit, or check whether the machine is busy",
                 )
             time.sleep(POLL_S)
         with log.open("rb") as handle:
@@ -209,7 +209,7 @@ class Session:
         return self._process
 
     def end(self) -> None:
-        """End the process and all that it started, if there is one."""
+        """End the process and its children, if it runs."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -220,9 +220,9 @@ class Session:
 
 @contextlib.contextmanager
 def session(task: Task, settings: TotalSegmentatorSettings, *, on: Compute) -> Iterator[Session]:
-    """Yield TotalSegmentator in a process of its own, after checking package and weights.
+    """Yield TotalSegmentator in a separate process, after checking package and weights.
 
-    Whatever happens in the block, the process, its workers and its files are gone afterwards.
+    Afterwards the process, its workers and its files are removed, also after an error.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def session(task: Task, settings: TotalSegmentatorSettings, *, on: Compute) -> I
     Raises
     ------
     WorkError
-        Weights that are missing, broken or changed; a package of another meaning.
+        Weights are missing, broken or changed, or the package has an unexpected version.
     """
     check_meaning(task)
     folder = weights_folder(settings.weights)
@@ -272,12 +272,12 @@ def checked_crop(log: str, scan: Image, least_mm: tuple[float, float, float], *,
     Raises
     ------
     BadInputError
-        If the crop is empty or flat. The package goes on in both cases, and in the first it
-        writes zeros.
+        If the crop is empty or too small. The package continues in both cases; after an empty crop
+        it writes zeros.
     WorkError
-        If the package does not say what it did.
+        If the package does not print the crop.
     """
-    remedy = "check units and region of the scan, or try robust_crop: true"
+    remedy = "check the units and the region of the scan, or try robust_crop: true"
     if EMPTY_CROP in log:
         raise BadInputError(
             "TotalSegmentator found no lung to crop to",
@@ -290,9 +290,7 @@ def checked_crop(log: str, scan: Image, least_mm: tuple[float, float, float], *,
     crops = CROPPED.findall(log)
     if not crops:
         raise WorkError(
-            "TotalSegmentator did not say how it cropped the scan",
-            code="unknown_version",
-            remedy="install the version of constraints.txt",
+            "TotalSegmentator did not print how it cropped the scan", code="unknown_version", remedy=INSTALL_KNOWN
         )
     size = [int(part) for part in crops[-1].split(",")]
     extent = np.multiply(size, scan.grid.spacing)
@@ -314,7 +312,7 @@ def _mm(extent: Any) -> str:
 
 
 def checked_labels(path: Path, scan: Image, task: Task, *, file: Path | None) -> Image:
-    """Return the label volume after checking its place and its labels.
+    """Return the label volume after checking its grid and its labels.
 
     Raises
     ------
@@ -336,13 +334,13 @@ def checked_labels(path: Path, scan: Image, task: Task, *, file: Path | None) ->
             file=file,
             expected=scan.grid,
             found=found.grid,
-            remedy="install the version of constraints.txt",
+            remedy=INSTALL_KNOWN,
         )
     values = np.unique(found.array)
     foreign = [int(v) for v in values if v != 0 and int(v) not in task.labels]
     if foreign:
         raise WorkError(
-            "TotalSegmentator's result has labels that the task does not have",
+            "TotalSegmentator's result has labels that do not belong to the task",
             code="unexpected_labels",
             file=file,
             expected=", ".join(f"{k} ({v})" for k, v in task.labels.items()),
@@ -356,6 +354,6 @@ def checked_labels(path: Path, scan: Image, task: Task, *, file: Path | None) ->
             file=file,
             expected=", ".join(task.labels.values()),
             found="0 voxels",
-            remedy="look at the scan: its units, its region",
+            remedy="check the units and the region of the scan",
         )
     return Image(found.array.astype(np.uint8), found.grid)

@@ -1,4 +1,4 @@
-"""The folder of TotalSegmentator's weights: where it is, what is missing or broken in it."""
+"""Find the folder of TotalSegmentator's weights, and check it for missing or broken files."""
 
 import os
 import zipfile
@@ -14,7 +14,7 @@ WEIGHTS_VARIABLE, HOME_VARIABLE = "TOTALSEG_WEIGHTS_PATH", "TOTALSEG_HOME_DIR"
 
 
 def weights_folder(setting: Path | None = None) -> Path:
-    """Return the folder of the weights: the setting's, else where TotalSegmentator looks."""
+    """Return the folder of the weights: by the setting, else where TotalSegmentator looks."""
     if setting is not None:
         return setting.expanduser()
     if os.environ.get(WEIGHTS_VARIABLE):
@@ -24,11 +24,11 @@ def weights_folder(setting: Path | None = None) -> Path:
 
 
 def check_weights(folder: Path, models: Sequence[Model]) -> None:
-    """Raise ``WorkError`` unless every file of the models is there, whole, and of that model.
+    """Raise ``WorkError`` unless every file of the models exists, is complete, and is of that model.
 
-    Codes: ``weights_missing`` (names all of them and the commands that get them),
-    ``weights_truncated``, ``weights_of_another_task``. Nothing is downloaded: the package would
-    take a folder's existence for the model and try to fetch a folder that is not there.
+    Codes: ``weights_missing`` (names all missing models and the commands that get them),
+    ``weights_truncated``, ``weights_of_another_task``. Nothing is downloaded. The package itself
+    would only check whether the folder exists, and download a missing one.
     """
     missing = [m for m in models if not all((folder / name).exists() for name in m.files)]
     if missing:
@@ -40,7 +40,7 @@ def check_weights(folder: Path, models: Sequence[Model]) -> None:
             file=folder,
             expected=", ".join(m.path.as_posix() for m in missing),
             found=f"no {first.as_posix()}",
-            remedy=f"get them on a machine with network: {WEIGHTS_VARIABLE}={folder} sh -c '{commands}'",
+            remedy=f"get them on a machine with network access: {WEIGHTS_VARIABLE}={folder} sh -c '{commands}'",
         )
     for model in models:
         _check_checkpoint(folder / model.path / CHECKPOINT, model)
@@ -49,10 +49,10 @@ def check_weights(folder: Path, models: Sequence[Model]) -> None:
 
 
 def link_weights(folder: Path, models: Sequence[Model], into: Path) -> None:
-    """Make a folder with links to the models only.
+    """Make a folder with links to these models only.
 
-    The package deletes folders of older releases from its weights, and nnU-Net refuses two
-    datasets of one number: neither can happen to a folder that other jobs share.
+    The package deletes folders of older releases from its weights, and nnU-Net refuses two datasets
+    with the same number. With links, neither affects a folder that jobs share.
     """
     into.mkdir()
     for model in models:
@@ -62,10 +62,7 @@ def link_weights(folder: Path, models: Sequence[Model], into: Path) -> None:
 def truncated(path: Path, model: Model, why: str) -> WorkError:
     """Return the error that a file of the weights is broken."""
     return WorkError(
-        f"the weights are not whole ({why})",
-        code="weights_truncated",
-        file=path,
-        remedy=f"delete {model.folder} and get it again: {model.command}",
+        f"the weights are incomplete or damaged ({why})", code="weights_truncated", file=path, remedy=model.get_again
     )
 
 
@@ -78,14 +75,14 @@ def other_task(path: Path, model: Model, field: str, *, expected: object, found:
         field=field,
         expected=expected,
         found=found,
-        remedy=f"delete {model.folder} and get it again: {model.command}",
+        remedy=model.get_again,
     )
 
 
 def _check_checkpoint(path: Path, model: Model) -> None:
-    # The directory of a zip archive stands at its end: a cut file has none.
+    # The directory of a zip archive is at its end: a truncated file has none.
     if not zipfile.is_zipfile(path):
-        raise truncated(path, model, "no end of the archive")
+        raise truncated(path, model, "the end of the archive is missing")
 
 
 def _json(path: Path, model: Model) -> dict[str, Any]:
