@@ -1,1 +1,1 @@
-"""Campaigns against whole builds: kills at random moments, and broken cases among good ones."""
+"""Campaigns against complete builds: kills at random moments, and broken cases among good ones."""

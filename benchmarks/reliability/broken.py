@@ -1,4 +1,4 @@
-"""Cases with one fault each, made of a good one; each is called after the code that it must get."""
+"""Make cases with one fault each from a good one; the name of a case is its expected reason code."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,9 +22,9 @@ class Fault(NamedTuple):
     code
         Reason code with which the case must be rejected, and the case's name.
     stage
-        Stage that must find it.
+        Stage that must find the fault.
     row
-        Takes the scan of a good case and a folder for files; returns what changes in its row.
+        Takes the scan of a good case and a folder for files; returns the changed cells of its row.
     """
 
     code: str
@@ -45,7 +45,7 @@ class Scan(NamedTuple):
         return cls(file, np.asarray(image.dataobj), image.affine)
 
     def header(self, sform: NDArray[np.float64], codes: tuple[int, int]) -> nibabel.Nifti1Image:
-        """Return the scan with another sform, and with these codes of sform and qform."""
+        """Return the scan with another sform, and with these codes for sform and qform."""
         image = nibabel.Nifti1Image(self.data, self.affine)
         image.set_qform(self.affine, codes[1])
         image.set_sform(sform, codes[0])
@@ -169,7 +169,7 @@ FAULTS = (
     Fault("empty_mask", "lungs", _empty_map("fixed_mask")),
     Fault("mask_elsewhere", "lungs", _mask_elsewhere),
 )
-"""One of each class; the first ones are of different stages, for campaigns that take a few."""
+"""One of each class; the first ones are of different stages, for small campaigns."""
 
 
 def broken_rows(good: Row, folder: Path, faults: tuple[Fault, ...]) -> Iterator[Row]:

@@ -1,38 +1,44 @@
-"""Build broken cases among good ones: the good ones must not notice, the others be named.
+"""Build broken cases among good ones: good ones must not change, broken ones must be reported.
 
-The good cases are a few phantom cases under many names. Each of the few is built alone first, then
-all are, among cases with one fault each. The last line is the tally; the exit code is 1 if anything
-is not as it must be.
+The good cases are a few phantom cases under many names. First each of the few is built alone, then
+all are built together with cases that have one fault each. The last line is the tally; the exit
+code is 1 if there are faults.
 Run: python -m benchmarks.reliability.isolation [CASES] [--broken N] [--folder FOLDER]
 """
 
 import argparse
 import hashlib
 import itertools
-import sys
-import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.reliability.broken import FAULTS, Fault, Row, broken_rows
-from benchmarks.reliability.small import OPTIONS, absolute, rests, small_build, small_cohort
+from benchmarks.reliability.small import (
+    OPTIONS,
+    absolute,
+    add_folder,
+    leftovers,
+    run_campaign,
+    small_build,
+    small_cohort,
+)
 from lcsd.monitor.verify import verify
 from tests.workflow.conftest import Workspace, rows_of, write_manifest
 
 DISTINCT = 2
-"""Phantom cases that the good ones are made of; the second has landmarks."""
+"""Number of different phantom cases; the second has landmarks."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a campaign found; ``good`` cases had unchanged hashes, ``named`` ones their reason."""
+    """What a campaign found: ``good`` cases with unchanged hashes, ``named`` ones with their reason."""
 
     cases: int
     good: int
     named: int
-    faults: tuple[str, ...]
+    faults: list[str]
 
     def line(self) -> str:
         """Return the tally as one line."""
@@ -44,7 +50,7 @@ class Outcome:
 
 
 def good_rows(manifest: Path, count: int) -> list[Row]:
-    """Return ``count`` rows made of the rows of a manifest in turn, with names of their own."""
+    """Return ``count`` rows, made from the rows of a manifest in turn, with new names."""
     rows = itertools.islice(itertools.cycle(rows_of(manifest)), count)
     return [
         {**absolute(manifest, row), "case": f"good-{number:03d}", "patient_id": f"g{number}"}
@@ -53,23 +59,23 @@ def good_rows(manifest: Path, count: int) -> list[Row]:
 
 
 def nameless(build: Workspace, case: str) -> dict[str, str]:
-    """Return the hashes of a case's files as if it had no name, which its clouds hold."""
+    """Return the hashes of a case's files without its name, which its clouds contain."""
     found = build.hashes(case)
     for path in found:
         if path.endswith(".npz"):
             digest = hashlib.sha256()
             with zipfile.ZipFile(build.results / "cases" / case / path) as archive:
                 for member in archive.namelist():
-                    # Texts in numpy's files have four bytes a letter.
+                    # numpy stores four bytes per letter.
                     digest.update(archive.read(member).replace(case.encode("utf-32-le"), b""))
             found[path] = digest.hexdigest()
     return found
 
 
 def unlike(build: Workspace, good: list[Row], alone: Workspace, built: list[Row]) -> list[str]:
-    """Return the good cases that have other hashes among broken ones than alone.
+    """Return the good cases whose hashes differ from those of a build alone.
 
-    Those built alone are the first ones, whose scans come again and again under other names.
+    The cases built alone are the first ones; all others repeat them under other names.
     """
     expected = [nameless(alone, row["case"]) for row in built]
     return [
@@ -93,7 +99,7 @@ def misnamed(build: Workspace, faults: tuple[Fault, ...]) -> list[str]:
         elif not row["file"] or not row["message"]:
             wrong.append(f"{fault.code}: without a file or a message")
         elif fault.code not in page or row["stage"] not in page:
-            wrong.append(f"{fault.code}: not on the report's page")
+            wrong.append(f"{fault.code}: missing on the page of the report")
     return sorted(wrong)
 
 
@@ -110,43 +116,40 @@ def campaign(
     alone = small_build(folder / "alone", write_manifest(folder / "good.tsv", built))
     alone.snakemake(*OPTIONS)
     say(f"{len(built)} good cases are built alone")
-    # Before and after the good ones, as it comes in a manifest.
+    # Broken cases before and after the good ones.
     bad = list(broken_rows(good[0], folder / "broken", faults))
     rows = [*bad[::2], *good, *bad[1::2]]
     build = small_build(folder / "among", write_manifest(folder / "pairs.tsv", rows))
     printed = build.snakemake(*OPTIONS, code=1)
     changed = unlike(build, good, alone, built)
     wrong = misnamed(build, faults)
-    found = [f"{case}: other bytes than alone" for case in changed] + wrong
+    found = [f"{case}: differs from the build alone" for case in changed] + wrong
     summary = f"{len(faults)} of {len(rows)} cases were rejected; see results/report/rejected.tsv"
     if printed.count(summary) != 1:
         found.append(f"the summary must be printed once: {summary}")
     found += [f"{one.file}: {one.why}" for one in verify(build.results).differences]
-    found += rests(build.results)
-    return Outcome(len(rows), len(good) - len(changed), len(faults) - len(wrong), tuple(found))
+    found += leftovers(build.results)
+    return Outcome(len(rows), len(good) - len(changed), len(faults) - len(wrong), found)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", type=int, nargs="?", default=100)
     parser.add_argument("--broken", type=int, default=len(FAULTS), help=f"at most {len(FAULTS)}")
-    parser.add_argument("--folder", type=Path, help="a new folder, which is kept")
+    add_folder(parser)
     arguments = parser.parse_args()
     if not 1 <= arguments.broken <= len(FAULTS) or arguments.cases <= arguments.broken:
         parser.error(f"1 to {len(FAULTS)} broken cases, and at least one good one")
-    with tempfile.TemporaryDirectory() as name:
-        folder = (arguments.folder or Path(name)).resolve()
-        outcome = campaign(
+    run_campaign(
+        lambda folder, say: campaign(
             folder,
             small_cohort(folder / "cohort", cases=DISTINCT),
             cases=arguments.cases,
             broken=arguments.broken,
-            say=lambda line: print(line, flush=True),
-        )
-    for fault in outcome.faults:
-        print(fault)
-    print(outcome.line())
-    sys.exit(bool(outcome.faults))
+            say=say,
+        ),
+        arguments.folder,
+    )
 
 
 if __name__ == "__main__":

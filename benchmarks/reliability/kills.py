@@ -1,7 +1,7 @@
-"""Kill a small build at random moments, go on as the README says, and compare every byte.
+"""Kill a small build at random moments, resume it, and compare every byte.
 
-One case of the phantom is built undisturbed; then build after build is disturbed, each one again
-and again until it is whole. The last line is the tally; the exit code is 1 if anything differs.
+One phantom case is built undisturbed. Then builds are killed and resumed again and again until they
+are complete. The last line is the tally; the exit code is 1 if anything differs.
 Run: python -m benchmarks.reliability.kills [KILLS] [--seed SEED] [--folder FOLDER]
 """
 
@@ -9,8 +9,6 @@ import argparse
 import random
 import shutil
 import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,25 +16,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.reliability.processes import commands_of, kill, kill_tree, working_in
-from benchmarks.reliability.small import OPTIONS, faults_of, files_of, hashes_of, rests, small_build, small_cohort
+from benchmarks.reliability.small import (
+    OPTIONS,
+    add_folder,
+    faults_of,
+    files_of,
+    hashes_of,
+    leftovers,
+    run_campaign,
+    small_build,
+    small_cohort,
+)
 from lcsd.monitor.verify import verify
 from tests.workflow.conftest import Workspace
 
 KINDS = ("job", "snakemake", "tree")
-"""What is killed: a command of lcsd, Snakemake alone, so that its jobs live on, or all of them."""
+"""What is killed: a command of lcsd, only Snakemake (its jobs continue), or all processes."""
 
 LATEST_SHARE = 0.3
-"""Latest moment of a kill after a start of Snakemake, as a share of an undisturbed build."""
+"""Latest moment of a kill after Snakemake starts, as a share of an undisturbed build."""
 
 KILLS_MOST = 15
-"""Kills of one build, after which it is left alone: bad luck must not keep it from its end."""
+"""After so many kills, a build is left alone, so that it completes."""
 
 POLL_S = 0.02
 ORPHANS_S = 60.0
-"""Seconds until jobs without a build must have ended; on a machine with too few cores, too."""
+"""Jobs without a build must have ended after so many seconds, also on a slow machine."""
 
 RUN_S = 1800.0
-"""Seconds after which a run of a build hangs."""
+"""A run of a build that takes longer counts as hanging, seconds."""
 
 
 @dataclass
@@ -60,7 +68,7 @@ class Tally:
 
 
 def start(build: Workspace) -> subprocess.Popen[bytes]:
-    """Start Snakemake in a session of its own, unlocked if a killed one left its lock."""
+    """Start Snakemake in a new session, after removing the lock of a killed one."""
     if any((build.folder / ".snakemake" / "locks").glob("*")):
         build.snakemake("--unlock")
     with (build.folder / "printed.log").open("ab") as log:
@@ -70,7 +78,7 @@ def start(build: Workspace) -> subprocess.Popen[bytes]:
 
 
 def kill_a_job(process: subprocess.Popen[bytes], draw: random.Random) -> bool:
-    """Kill one command of lcsd, the next one if there is none now, and let the build end."""
+    """Kill one command of lcsd, waiting for the next one if none runs, and let the build end."""
     while process.poll() is None:
         if jobs := commands_of(process.pid):
             kill(draw.choice(jobs))
@@ -80,7 +88,7 @@ def kill_a_job(process: subprocess.Popen[bytes], draw: random.Random) -> bool:
 
 
 def end_of(process: subprocess.Popen[bytes]) -> int:
-    """Return the exit code of a build that is left alone; kill all of one that hangs."""
+    """Wait for a build and return its exit code; kill it if it hangs."""
     try:
         return process.wait(RUN_S)
     except subprocess.TimeoutExpired:
@@ -90,7 +98,7 @@ def end_of(process: subprocess.Popen[bytes]) -> int:
 
 
 def disturb(build: Workspace, kind: str, draw: random.Random, latest_s: float) -> bool:
-    """Start a build and kill it; return False if it was whole before."""
+    """Start a build and kill it; return False if it was complete before."""
     process = start(build)
     try:
         code = process.wait(draw.uniform(0, latest_s))
@@ -101,12 +109,12 @@ def disturb(build: Workspace, kind: str, draw: random.Random, latest_s: float) -
         process.wait()
         return True
     if code:
-        raise RuntimeError(f"the build ended by itself with {code}, see printed.log")
+        raise RuntimeError(f"the build ended with {code} before the kill, see printed.log")
     return False
 
 
 def differences(build: Workspace, expected: dict[str, str]) -> list[str]:
-    """Return what a build that ended differs in from the undisturbed one."""
+    """Return the differences between a finished build and the undisturbed one."""
     end = time.monotonic() + ORPHANS_S
     while (orphans := working_in(build.folder)) and time.monotonic() < end:
         time.sleep(POLL_S)
@@ -115,7 +123,7 @@ def differences(build: Workspace, expected: dict[str, str]) -> list[str]:
     faults += [f"{name}: missing" for name in sorted(expected.keys() - found.keys())]
     faults += faults_of(build.results, expected)
     faults += [f"{one.file}: {one.why}" for one in verify(build.results).differences]
-    faults += rests(build.results)
+    faults += leftovers(build.results)
     faults += [f"{rule} would run again" for rule in build.planned()]
     return faults
 
@@ -142,13 +150,13 @@ def campaign(
     seconds = time.monotonic() - began
     expected = hashes_of(undisturbed.results)
     say(f"undisturbed build: {seconds:.1f} s, {len(expected)} files")
-    draw, tally = random.Random(seed), Tally(kills)  # noqa: S311 - nothing to be kept secret
+    draw, tally = random.Random(seed), Tally(kills)  # noqa: S311 - not for secrets
     while tally.total < kills:
         tally.builds += 1
         build = small_build(folder / f"build{tally.builds}", manifest)
         faults = one_build(build, expected, tally, draw, LATEST_SHARE * seconds, say)
         faults += differences(build, expected)
-        say(f"build {tally.builds} is whole: {len(faults)} faults in it or on its way")
+        say(f"build {tally.builds} is complete: {len(faults)} faults in it or before")
         tally.faults += [f"{build.folder}: {fault}" for fault in faults]
         if not faults:
             shutil.rmtree(build.folder)
@@ -163,7 +171,7 @@ def one_build(
     latest_s: float,
     say: Callable[[str], object],
 ) -> list[str]:
-    """Kill a build and go on with it until it is whole; return the faults between."""
+    """Kill and resume a build until it is complete; return the faults meanwhile."""
     faults: list[str] = []
     for _ in range(KILLS_MOST):
         if tally.total == tally.wanted:
@@ -190,21 +198,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kills", type=int, nargs="?", default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="a new folder; kept, with what had faults")
+    add_folder(parser)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = (arguments.folder or Path(name)).resolve()
-        tally = campaign(
-            folder,
-            small_cohort(folder / "cohort"),
-            kills=arguments.kills,
-            seed=arguments.seed,
-            say=lambda line: print(line, flush=True),
-        )
-    for fault in tally.faults:
-        print(fault)
-    print(tally.line())
-    sys.exit(bool(tally.faults))
+    run_campaign(
+        lambda folder, say: campaign(
+            folder, small_cohort(folder / "cohort"), kills=arguments.kills, seed=arguments.seed, say=say
+        ),
+        arguments.folder,
+    )
 
 
 if __name__ == "__main__":

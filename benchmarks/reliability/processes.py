@@ -1,4 +1,4 @@
-"""Processes of a build under Linux: which there are, and how they are killed."""
+"""Find and kill the processes of a build (Linux)."""
 
 import contextlib
 import os
@@ -9,13 +9,13 @@ PROC = Path("/proc")
 
 
 def _status(process: int) -> tuple[int, str]:
-    """Return the parent of a process and its state, a letter."""
+    """Return the parent of a process and its state (a letter)."""
     state, parent, *_ = (PROC / str(process) / "stat").read_text().rpartition(")")[2].split()
     return int(parent), state
 
 
 def descendants(root: int) -> list[int]:
-    """Return the children of a process, theirs, and so on, parents first."""
+    """Return all descendants of a process, parents first."""
     children: dict[int, list[int]] = {}
     for entry in PROC.iterdir():
         if entry.name.isdecimal():
@@ -52,14 +52,14 @@ def working_in(folder: Path) -> list[int]:
 
 
 def kill(*processes: int) -> None:
-    """End processes as nothing can stop or notice: SIGKILL; those that ended are left out."""
+    """Kill processes with SIGKILL; those that have ended are ignored."""
     for process in processes:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
 
 
 def kill_tree(root: int) -> None:
-    """Kill a process and all below it, as a machine that goes down does; none can start another."""
+    """Kill a process and its descendants like a power failure; stop all first, so none starts another."""
     stopped: list[int] = []
     while found := [process for process in [root, *descendants(root)] if process not in stopped]:
         for process in found:

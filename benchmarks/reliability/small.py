@@ -1,8 +1,12 @@
-"""Small builds: a phantom case, settings that do little work, and what a build consists of."""
+"""Small builds for the campaigns: a phantom case, fast settings, the files of a build."""
 
+import argparse
 import contextlib
-from collections.abc import Iterator
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from lcsd.build.provenance import OWN_DIGEST, PROVENANCE_SUFFIX, own_digest
 from lcsd.errors import BadInputError
@@ -12,10 +16,10 @@ from tests.workflow.conftest import ROOT, Workspace, make_cohort
 MICRO = ROOT / "tests" / "workflow" / "micro.yaml"
 
 SOURCES = ("fixed_source", "moving_source", "landmarks")
-"""Columns of a manifest of the phantom that hold paths."""
+"""Columns with paths in the manifest of the phantom."""
 
 OPTIONS = ("--cores", "2", "--set-threads", "correspond=1", "register=1")
-"""Two jobs at once, also where the profile would give one of them both cores."""
+"""Two jobs at a time, also of the stages that use two threads in the profile."""
 
 
 def small_cohort(folder: Path, *, cases: int = 1) -> Path:
@@ -24,23 +28,23 @@ def small_cohort(folder: Path, *, cases: int = 1) -> Path:
 
 
 def absolute(manifest: Path, row: dict[str, str]) -> dict[str, str]:
-    """Return a row of a manifest for use in another folder: sources by absolute paths."""
+    """Return a row of a manifest with absolute paths, for use in another folder."""
     return {**row, **{name: str(manifest.parent / row[name]) for name in SOURCES if row[name]}}
 
 
 def small_build(folder: Path, manifest: Path) -> Workspace:
-    """Return a folder to build the cases of a manifest in, with little work for each stage."""
+    """Return a build of the cases of a manifest in a new folder, with fast settings."""
     folder.mkdir(parents=True)
     return Workspace(folder, manifest, base=MICRO)
 
 
 def files_of(results: Path) -> Iterator[Path]:
-    """Yield every file of the cases of a build, whatever its name."""
+    """Yield every file of the cases of a build, also temporary ones."""
     yield from (path for path in sorted((results / "cases").rglob("*")) if path.is_file())
 
 
 def hashes_of(results: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file of the cases under a final name, but of provenance."""
+    """Return the SHA-256 of every file of the cases, without provenance and temporary files."""
     return {
         str(path.relative_to(results)): sha256(path)
         for path in files_of(results)
@@ -49,9 +53,9 @@ def hashes_of(results: Path) -> dict[str, str]:
 
 
 def faults_of(results: Path, expected: dict[str, str]) -> list[str]:
-    """Return what is wrong under final names: files with other bytes, broken provenance.
+    """Return faults of files under final names: different bytes, broken provenance.
 
-    Jobs that outlived their build may remove files meanwhile, which is no fault.
+    Jobs that outlived their build may remove files meanwhile, which is not a fault.
     """
     faults = []
     for path in files_of(results):
@@ -59,10 +63,10 @@ def faults_of(results: Path, expected: dict[str, str]) -> list[str]:
         with contextlib.suppress(FileNotFoundError):
             if path.name.endswith(PROVENANCE_SUFFIX):
                 if not _is_whole(path):
-                    faults.append(f"{name}: provenance is not as it was written")
+                    faults.append(f"{name}: the provenance is damaged")
             elif name in expected:
                 if sha256(path) != expected[name]:
-                    faults.append(f"{name}: other bytes than in the undisturbed build")
+                    faults.append(f"{name}: differs from the undisturbed build")
             elif not is_temporary(path):
                 faults.append(f"{name}: not in the undisturbed build")
     return faults
@@ -72,12 +76,36 @@ def _is_whole(provenance: Path) -> bool:
     try:
         content = read_json(provenance)
     except BadInputError:
-        # Gone since it was listed, or broken: the caller tells these apart.
+        # If the file was removed meanwhile, this raises FileNotFoundError; otherwise it is broken.
         provenance.stat()
         return False
     return content.get(OWN_DIGEST) == own_digest(content)
 
 
-def rests(results: Path) -> list[str]:
+def leftovers(results: Path) -> list[str]:
     """Return the temporary files that ended jobs have left."""
-    return [f"{path}: a rest of a job" for path in sorted(results.rglob("*")) if is_temporary(path)]
+    return [f"{path}: leftover of a job" for path in sorted(results.rglob("*")) if is_temporary(path)]
+
+
+class Result(Protocol):
+    """What a campaign found: its faults, and the tally as one line."""
+
+    faults: list[str]
+
+    def line(self) -> str: ...
+
+
+def run_campaign(campaign: Callable[[Path, Callable[[str], None]], Result], folder: Path | None) -> None:
+    """Run a campaign in a folder, else in a temporary one; print faults and tally, and exit.
+
+    The campaign gets the folder and a function that prints a line of progress. The exit code is 1 if
+    there are faults.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        found = campaign((folder or Path(name)).resolve(), lambda line: print(line, flush=True))
+    print(*found.faults, found.line(), sep="\n")
+    sys.exit(bool(found.faults))
+
+
+def add_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--folder", type=Path, help="new folder for the builds, which is kept")

@@ -42,12 +42,12 @@ def test_undisturbed_files_have_no_fault(results: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "fault"),
     [
-        ("fixed.nii.gz", b"vox", "other bytes"),
+        ("fixed.nii.gz", b"vox", "differs"),
         ("moving.nii.gz", b"voxels", "not in the undisturbed build"),
         ("tmp.fixed.nii.gz", b"voxels", "not in the undisturbed build"),
         ("../rejected.json", b"{}", "not in the undisturbed build"),
-        ("fixed.provenance.json", b'{"stage": "con', "not as it was written"),
-        ("fixed.provenance.json", b'{"stage": "convert"}', "not as it was written"),
+        ("fixed.provenance.json", b'{"stage": "con', "damaged"),
+        ("fixed.provenance.json", b'{"stage": "convert"}', "damaged"),
     ],
 )
 def test_a_partial_a_foreign_and_a_broken_file_are_faults(results: Path, name: str, content: bytes, fault: str) -> None:

@@ -30,7 +30,7 @@ def test_kills_of_a_job_of_snakemake_and_of_all_change_no_byte(one_case: Path, t
 
 def test_broken_cases_are_named_and_the_good_ones_finish(cohort: Path, tmp_path: Path) -> None:
     outcome = isolation.campaign(tmp_path, cohort, cases=GOOD + BROKEN, broken=BROKEN)
-    assert outcome.faults == ()
+    assert outcome.faults == []
     assert (outcome.good, outcome.named) == (GOOD, BROKEN)
     build = Workspace(tmp_path / "among", tmp_path / "pairs.tsv", base=MICRO)
     assert all("\n" not in row["message"] for row in build.rejected().values())
