@@ -1,4 +1,4 @@
-"""What the provenance of a finished build says of a case: seconds, memory, bytes, files."""
+"""Read seconds, memory, bytes and files of each case from the provenance of a finished build."""
 
 import statistics
 from collections import defaultdict
@@ -37,18 +37,18 @@ TWO_SCANS = ("convert", "lungs", "vessels", "cloud", "keypoints")
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 MOST_START_S = 60.0
-"""A longer time between the commands of a job is no start: one scan was made again later."""
+"""A longer time between the commands of a job is not a start: one scan was rebuilt later."""
 
 
 class _Settings(BaseModel):
-    """What is read of a command's settings."""
+    """The settings of a command that are needed."""
 
     threads: PositiveInt | None = None
     device: str | None = None
 
 
 class _Record(BaseModel):
-    """What is read of a provenance file."""
+    """The fields of a provenance file that are needed."""
 
     stage: str
     wall_s: NonNegativeFloat
@@ -60,22 +60,22 @@ class _Record(BaseModel):
 
 @dataclass(frozen=True)
 class Job:
-    """A job as it was.
+    """A job of the finished build.
 
     Parameters
     ----------
     stage
         Its name.
     wall_s
-        By the commands' own clocks, both scans together.
+        Wall time measured by its commands, both scans together.
     cpu_s
-        Their CPU time; None if the provenance is of an older version.
+        Their CPU time; None if the provenance has none.
     commands
         How many.
     threads
-        That they were given.
+        Threads of each.
     memory_gib
-        Largest resident memory of one.
+        Peak resident memory of one command.
     gpu
         Whether they computed on a GPU.
     """
@@ -93,7 +93,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Case:
-    """A finished case: its jobs, and its files and their bytes."""
+    """A finished case: jobs, bytes, and number of files."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -104,7 +104,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Measures:
-    """A finished build in figures; names and paths of cases are not kept.
+    """The figures of a finished build, without names and paths of cases.
 
     Parameters
     ----------
@@ -113,11 +113,11 @@ class Measures:
     screenings
         Jobs that screened a candidate.
     starts_s
-        Mean seconds between two commands of a job, by neither's clock; None if none was seen.
+        Mean seconds between the two commands of a job; None if no job has two.
     left_out
         Cases that are unfinished, were rejected, or have broken provenance.
     report_bytes, page_bytes
-        Of the report without pages of cases, and of one such page with what belongs to it.
+        Size of the report without pages of cases, and of one such page with its files.
     first, last
         Dates of the first and the last record, ISO 8601.
     """
@@ -140,8 +140,8 @@ class Measures:
     def seconds(self, job: Job, *, start_s: float, basis: Basis) -> float:
         """Return the seconds of a job with the starts of its commands.
 
-        By the CPU time they are those on a machine that does nothing else: CPU time over threads,
-        if that is less than the wall time.
+        ``cpu`` means CPU time over threads, as on a machine without other work, if that is less
+        than the wall time.
         """
         work = job.wall_s
         if basis == "cpu":
@@ -150,32 +150,32 @@ class Measures:
                     "the provenance has no CPU time",
                     code="no_cpu_time",
                     field=job.stage,
-                    remedy="use --basis wall, or make the small build again",
+                    remedy="use --basis wall, or repeat the small build",
                 )
             work = min(work, job.cpu_s / job.threads)
         return work + job.commands * start_s
 
 
 def read_measures(path: Path, *, warn: Callable[[Problem], object] = lambda _: None) -> Measures:
-    """Return the figures of a build's results, or those that a file holds.
+    """Return the figures of the results of a build, or those in a file.
 
     ``warn`` gets every broken file that leaves a case out.
 
     Raises
     ------
     BadInputError
-        There is nothing (``missing_file``), no case is finished (``no_finished_case``), or the file
-        is not one that :func:`write_measures` writes (``bad_measures``).
+        The results are missing (``missing_file``), no case is finished (``no_finished_case``), or
+        the file was not written by :func:`write_measures` (``bad_measures``).
     """
     if path.is_file():
         return _from_file(path)
     if not BuildFiles(path).cases.is_dir():
         raise BadInputError(
-            "no results of a build",
+            "the folder has no results of a build",
             code="missing_file",
             file=path,
             expected="a folder cases",
-            remedy="make a small build first (make demo) and name its results",
+            remedy="make a small build first (make demo) and pass its results",
         )
     cases, dates, gaps, left_out = [], [], [], 0
     for state in Inventory(path).states():
@@ -195,7 +195,7 @@ def read_measures(path: Path, *, warn: Callable[[Problem], object] = lambda _: N
             "no case is finished",
             code="no_finished_case",
             file=path,
-            remedy="make a small build first (make demo) and name its results",
+            remedy="make a small build first (make demo) and pass its results",
         )
     screenings = visible_files(BuildFiles(path).screening("any").parent, f"*{PROVENANCE_SUFFIX}")
     names = (str(file.relative_to(path)) for file in screenings)
@@ -225,7 +225,10 @@ def _from_file(path: Path) -> Measures:
         kind = None
     if kind != FORMAT or not found.cases or not all(_finished(case.jobs) for case in found.cases):
         raise BadInputError(
-            "not the figures of a build", code="bad_measures", file=path, expected="what lcsd estimate --save writes"
+            "the file has no figures of a build",
+            code="bad_measures",
+            file=path,
+            expected="a file of lcsd estimate --save",
         )
     return found
 
@@ -240,7 +243,7 @@ def _records(records: Records) -> Iterator[tuple[str, _Record | None]]:
 
 
 def _job(records: list[_Record]) -> Job:
-    """Return the job of which these are the commands."""
+    """Return the job of these commands."""
     cpu = [record.cpu_s for record in records]
     return Job(
         stage=records[0].stage,
@@ -262,15 +265,15 @@ def _jobs(records: list[tuple[str, _Record]]) -> tuple[Job, ...]:
 
 
 def _finished(jobs: tuple[Job, ...]) -> bool:
-    """Whether the last stages of a case are there."""
+    """Return whether the last stages of a case are done."""
     return {"gates", "keypoints", "correspond", "register"} <= {job.stage for job in jobs}
 
 
 def _gaps(records: list[tuple[str, _Record]]) -> list[float]:
     """Return the seconds between the two commands of each job.
 
-    From the date of the first's record to that of the second's, less the second's own seconds.
-    Dates have whole seconds, so single ones are rough and their mean is not.
+    That is the time between their dates, minus the seconds of the second command. Dates have whole
+    seconds, so only the mean is exact.
     """
     pairs = defaultdict(list)
     for name, record in records:

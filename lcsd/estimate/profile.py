@@ -1,4 +1,4 @@
-"""A profile of Snakemake: the threads and memory of each stage, and what all jobs share."""
+"""Read a Snakemake profile: threads and memory of each stage, and limits shared by all jobs."""
 
 import re
 from collections.abc import Mapping
@@ -15,19 +15,19 @@ WORKSTATION = Path(__file__).resolve().parents[2] / "workflow" / "profiles" / "w
 PROFILE_NAME = "config.yaml"
 
 GREEDY = "greedy"
-"""The scheduler of Snakemake that solves no equation."""
+"""The scheduler of Snakemake that does not solve an optimisation problem."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What a profile declares.
+    """The resources that a profile declares.
 
     Parameters
     ----------
     threads
-        Of the stages that take more than one.
+        Threads of the stages that use more than one.
     memory_mb
-        Of the stages that declare it.
+        Memory of the stages that declare it.
     limits
         Resources that all jobs on one machine share, such as ``mem_mb``, ``downloads``, ``gpu``.
     default_mb
@@ -51,12 +51,13 @@ class Profile:
 
 
 def read_profile(path: Path = WORKSTATION) -> Profile:
-    """Return a profile, a folder with ``config.yaml`` or that file.
+    """Read a profile: a folder with ``config.yaml``, or the file itself.
 
     Raises
     ------
     BadInputError
-        Not readable (:func:`lcsd.config.read_yaml`), or a number that is none (``bad_profile``).
+        The file is unreadable (:func:`lcsd.config.read_yaml`), or a value is not a number
+        (``bad_profile``).
     """
     file = path if path.is_file() else path / PROFILE_NAME
     content = read_yaml(file)
@@ -108,7 +109,7 @@ def _mapping(content: Mapping[str, Any], key: str, file: Path) -> Mapping[str, A
 
 
 def _number(value: object, field: str, file: Path, *, least: int = 0) -> int:
-    # A memory that grows with the attempts is written as an expression: the first attempt counts.
+    # Memory that grows with the attempts is an expression; the first attempt counts.
     text = re.sub(r"\s*\*\s*attempt\b|\battempt\s*\*\s*", "", str(value)).strip()
     if not re.fullmatch(r"[0-9]{1,15}", text) or int(text) < least:
         raise _bad(file, field, f"a whole number from {least} on, or attempt * such a number", value)
@@ -117,11 +118,11 @@ def _number(value: object, field: str, file: Path, *, least: int = 0) -> int:
 
 def _bad(file: Path, field: str, expected: str, found: object) -> BadInputError:
     return BadInputError(
-        "not what lcsd can read of a profile",
+        "lcsd cannot read this entry of the profile",
         code="bad_profile",
         file=file,
         field=field,
         expected=expected,
         found=repr(found),
-        remedy="name a copy of the profile with plain numbers by --profile",
+        remedy="pass a copy of the profile with plain numbers (--profile)",
     )

@@ -1,4 +1,4 @@
-"""What an estimate is asked: options, configuration and profile put together."""
+"""Combine options, configuration and profile to the question of an estimate."""
 
 import math
 import statistics
@@ -19,12 +19,12 @@ from lcsd.settings.estimate import EstimateSettings
 MBIT_PER_GB = 8000
 
 LEAST_GIVEN, MOST_GIVEN = 1e-6, 1e9
-"""Of a number with a unit: beyond, hours and dollars are no numbers of JSON."""
+"""Range of numbers with a unit; beyond it, hours and dollars could overflow."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Options of ``lcsd estimate``, which explains them; None was not given."""
+    """Options of ``lcsd estimate`` (see its help); None means not given."""
 
     cores: int
     pairs: int | None = None
@@ -44,13 +44,13 @@ class Options:
 def ask(
     options: Options, *, config: Config | None, profile: Profile, measures: Measures, settings: EstimateSettings
 ) -> Question:
-    """Return what is asked.
+    """Return the question.
 
     Raises
     ------
     BadInputError
-        Options that do not go together or are out of range (``bad_usage``), no number of cases
-        (``missing_option``), or a table of cases that cannot be read.
+        Options contradict each other or are out of range (``bad_usage``), the number of cases is
+        missing (``missing_option``), or a table of cases is unreadable.
     """
     _check(options)
     build = _build(options, config)
@@ -84,9 +84,13 @@ def ask(
 
 def _check(options: Options) -> None:
     if options.nodes is None and options.group:
-        raise _bad("--group", "groups are of a cluster", "give --nodes, too")
+        raise _bad("--group", "groups need a cluster", "give --nodes, too")
     if options.nodes is not None and options.memory_gb is None:
-        raise _bad("--memory-gb", "a node's memory is not known", "give it")
+        raise _bad(
+            "--memory-gb",
+            "the memory of a node is missing",
+            "give it, since a profile of a cluster has no limit for it",
+        )
     given = {"--memory-gb": options.memory_gb, "--mbit": options.mbit, "--usd-per-hour": options.usd_per_hour or None}
     for name, value in given.items():
         if value is not None and not LEAST_GIVEN <= value <= MOST_GIVEN:
@@ -98,14 +102,14 @@ def _check_batches(options: Options, cases: int, candidates: int) -> None:
         raise _bad(
             "--batches",
             "cases are selected from all candidates at once",
-            "freeze the selection (docs/nlst.md) and estimate its manifest",
+            "write the selection to a manifest (docs/nlst.md) and estimate that",
         )
     if options.batches > cases:
         raise _bad("--batches", f"more parts than the {cases} cases", "give fewer")
 
 
 def _build(options: Options, config: Config | None) -> Build | None:
-    """Return the build to come; None where there is none or its numbers alone are asked for."""
+    """Return the planned build; None without a configuration, or if the options give its numbers."""
     numbered = options.pairs is not None and options.candidates is not None
     if config is None or (config.candidates is not None and numbered):
         return None
@@ -117,7 +121,7 @@ def _cases(options: Options, build: Build | None) -> tuple[int, int]:
     if build is None:
         if options.pairs is None:
             raise BadInputError(
-                "how many cases?", code="missing_option", field="--pairs", remedy="give their number, or --config"
+                "the number of cases is missing", code="missing_option", field="--pairs", remedy="give it, or --config"
             )
         return options.pairs, options.candidates or 0
     candidates = len(build.screened()) if options.candidates is None else options.candidates
@@ -125,9 +129,9 @@ def _cases(options: Options, build: Build | None) -> tuple[int, int]:
 
 
 def _landmarks(options: Options, measures: Measures, cases: int, given: list[Pair], *, selected: bool) -> int:
-    """Return how many cases have landmarks: the manifest's, else the finished build's share.
+    """Return how many cases have landmarks: as in the manifest, else the finished build's share.
 
-    Those of a selection have none.
+    Selected candidates have none.
     """
     if options.landmarks is not None:
         return min(options.landmarks, cases)
@@ -140,9 +144,9 @@ def _landmarks(options: Options, measures: Measures, cases: int, given: list[Pai
 
 
 def _fetched(options: Options, config: Config | None, given: list[Pair]) -> float:
-    """Return the share of scans that are fetched: the series among the manifest's sources.
+    """Return the share of scans that are downloaded: the series among the manifest's sources.
 
-    Candidates are series. Without a configuration ``--mbit`` says that all scans are fetched.
+    Candidates are series. Without a configuration, ``--mbit`` means that all scans are.
     """
     if given:
         sources = [source for pair in given for source in (pair.fixed_source, pair.moving_source)]
