@@ -1,4 +1,4 @@
-"""Inference: the spanning tree of the keypoints and exact message passing on it."""
+"""Exact message passing on the spanning tree of the keypoints."""
 
 import math
 
@@ -11,14 +11,14 @@ from lcsd.corrfield.tree import Tree
 F32 = NDArray[np.float32]
 
 NEGLIGIBLE = 50.0
-"""exp(-50) times all displacements is less than a double's last bit beside 1."""
+"""exp(-50), summed over all displacements, is less than the last bit of a double near 1."""
 
 
 @numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
 def _lower(values: F32, row: F32, cost: np.float32) -> None:
     """Lower ``values (N,)`` to ``row + cost``, element by element."""
     for i in range(values.size):
-        # Unlike min(), fmin() becomes one instruction on eight numbers.
+        # The compiler turns fmin(), unlike min(), into one instruction on eight numbers.
         values[i] = np.fmin(values[i], row[i] + cost)
 
 
@@ -62,7 +62,7 @@ def min_convolve(volume: F32, weight: float, out: F32, scratch: F32) -> None:
     Parameters
     ----------
     volume, out, scratch
-        Shape (D, D, D), C order; ``volume`` is left as it is.
+        Shape (D, D, D), C order; ``volume`` does not change.
     weight
         Cost of one step, squared steps.
     """
@@ -72,8 +72,7 @@ def min_convolve(volume: F32, weight: float, out: F32, scratch: F32) -> None:
         cost[i] = np.float32(weight * (i * i))
     result, between = out.reshape(n, n * n), scratch.reshape(n, n * n)
     source = volume.reshape(n, n * n)
-    # Every axis is walked as the first one, in rows of D * D; after three turns of the axes
-    # (z, y, x) -> (y, x, z) they stand as before.
+    # Each axis becomes the first one in turn, in rows of D * D: three turns (z, y, x) -> (y, x, z) restore the order.
     for _ in range(3):
         _along_first(source, cost, between)
         turned = result.reshape(n * n, n)
@@ -87,7 +86,7 @@ def min_convolve(volume: F32, weight: float, out: F32, scratch: F32) -> None:
 def _message(belief: F32, length: float, scratch: F32, out: F32) -> None:
     """Set ``out`` to the message of ``belief`` along an edge, smallest value 0."""
     min_convolve(belief, 1.0 / length, out, scratch)
-    # Only differences matter; small numbers keep float32 exact on long trees.
+    # Only differences matter, and small numbers keep float32 exact on long trees.
     lowest, flat = out.min(), out.reshape(-1)
     for i in range(flat.size):
         flat[i] -= lowest
@@ -109,20 +108,14 @@ def _without(total: F32, message: F32, out: F32) -> None:
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
 def _to_root(
-    total: F32,
-    messages: F32,
-    order: NDArray[np.int64],
-    levels: NDArray[np.int64],
-    children: NDArray[np.int64],
-    first: NDArray[np.int64],
-    length: F32,
-    buffers: F32,
+    total: F32, messages: F32, tree: Tree, children: NDArray[np.int64], first: NDArray[np.int64], buffers: F32
 ) -> None:
-    """Add to each total the messages of all that lies below; deepest points first."""
+    """Add to each total the messages of its children, deepest points first."""
+    order, _, length, levels = tree
     parts = len(buffers)
     for level in range(len(levels) - 2, -1, -1):
         for part in numba.prange(parts):
-            # A parent belongs to one thread: no two write to one volume, and sums have an order.
+            # One thread handles all children of a parent, so sums have a fixed order and no two threads share a volume.
             for i in range(levels[level] + part, levels[level + 1], parts):
                 node = order[i]
                 for j in range(first[node], first[node + 1]):
@@ -132,16 +125,9 @@ def _to_root(
 
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
-def _from_root(
-    total: F32,
-    messages: F32,
-    order: NDArray[np.int64],
-    levels: NDArray[np.int64],
-    parent: NDArray[np.int64],
-    length: F32,
-    buffers: F32,
-) -> None:
-    """Add to each total what its parent knows without it; the root first."""
+def _from_root(total: F32, messages: F32, tree: Tree, buffers: F32) -> None:
+    """Add to each total the message of its parent, the root first."""
+    order, parent, length, levels = tree
     parts = len(buffers)
     for level in range(1, len(levels) - 1):
         for part in numba.prange(parts):
@@ -159,30 +145,29 @@ def tree_marginals(cost: F32, tree: Tree) -> F32:
     Parameters
     ----------
     cost
-        Shape (K, D, D, D), float32, C order; becomes the result, since it is by far the largest
-        array of a registration.
+        Shape (K, D, D, D), float32, C order. The result overwrites it, because it is by far the largest array of a
+        registration.
     tree
         Spanning tree of the K points.
 
     Returns
     -------
     NDArray
-        ``cost``: up to a constant per point, the smallest energy of all configurations in which
-        point i takes displacement d.
+        ``cost``: the smallest energy of all configurations in which point i takes displacement d, up to a constant
+        per point.
 
     Notes
     -----
-    Exact on a tree: messages go from the leaves to the root and back. The quadratic penalty is a
-    sum over axes, so each message is three one-dimensional min-convolutions. The messages take as
-    much memory as ``cost``.
+    Exact on a tree: messages pass from the leaves to the root and back. The quadratic penalty is a sum over axes, so
+    each message is three one-dimensional min-convolutions. The messages take as much memory as ``cost``.
     """
     child = np.flatnonzero(tree.parent >= 0)
     children = child[np.argsort(tree.parent[child], kind="stable")]
     first = np.searchsorted(tree.parent[children], np.arange(len(cost) + 1))
     buffers = np.empty((numba.get_num_threads(), 2, *cost.shape[1:]), np.float32)
     messages = np.empty_like(cost)
-    _to_root(cost, messages, tree.order, tree.levels, children, first, tree.length, buffers)
-    _from_root(cost, messages, tree.order, tree.levels, tree.parent, tree.length, buffers)
+    _to_root(cost, messages, tree, children, first, buffers)
+    _from_root(cost, messages, tree, buffers)
     return cost
 
 

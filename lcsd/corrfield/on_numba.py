@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from lcsd.corrfield import cost, foerstner, inference, mind, motion, refine, relaxation, smoothing
-from lcsd.corrfield.tree import Tree
 from lcsd.numerics.tps import ThinPlateSpline
 
 Array = NDArray[Any]
@@ -17,14 +16,22 @@ F64 = NDArray[np.float64]
 
 
 class NumbaKernels:
-    """The CPU's :class:`lcsd.corrfield.kernels.Kernels`; the same bits for any thread count."""
+    """The CPU's :class:`lcsd.corrfield.kernels.Kernels`; the same bits for any number of threads."""
+
+    features = staticmethod(mind.mind_ssc)
+    keypoint_scores = staticmethod(foerstner.keypoint_scores)
+    keypoints = staticmethod(foerstner.find_keypoints)
+    tree_marginals = staticmethod(inference.tree_marginals)
+    upsampled = staticmethod(motion.upsampled)
+    smooth = staticmethod(smoothing.smooth)
+    relax = staticmethod(relaxation.relax)
 
     def upload(self, array: Array) -> Array:
-        """Return the array: it is there already."""
+        """Return the array itself."""
         return array
 
     def download(self, volume: Array) -> Array:
-        """Return the volume."""
+        """Return the volume itself."""
         return volume
 
     def zeros(self, shape: tuple[int, ...]) -> F32:
@@ -32,19 +39,7 @@ class NumbaKernels:
         return np.zeros(shape, np.float32)
 
     def wait(self) -> None:
-        """Return: nothing runs on its own."""
-
-    def features(self, image: F32, *, step: int, sigma: float) -> NDArray[np.uint8]:
-        """Return MIND-SSC."""
-        return mind.mind_ssc(image, step=step, sigma=sigma)
-
-    def keypoint_scores(self, image: F32, mask: NDArray[np.bool_], *, sigma: float, erosion: int) -> F32:
-        """Return the distinctiveness."""
-        return foerstner.keypoint_scores(image, mask, sigma=sigma, erosion=erosion)
-
-    def keypoints(self, scores: F32, *, cube: int, threshold: float) -> NDArray[np.int64]:
-        """Return the maxima of the distinctiveness."""
-        return foerstner.find_keypoints(scores, cube=cube, threshold=threshold)
+        """Do nothing: no work runs in the background."""
 
     def cost_volumes(
         self, source: Array, target: Array, points: F64, *, radius: int, step: int, patch_radius: int, alpha: float
@@ -53,10 +48,6 @@ class NumbaKernels:
         found = np.empty((len(points), *(2 * radius + 1,) * 3), np.float32)
         cost.cost_volumes(source, target, points, radius, step, patch_radius, alpha, numba.get_num_threads(), found)
         return found
-
-    def tree_marginals(self, cost: F32, tree: Tree) -> F32:
-        """Turn costs into min-marginals."""
-        return inference.tree_marginals(cost, tree)
 
     def soft_minimum(self, marginals: F32, *, gamma: float, step: int) -> F64:
         """Return the displacements of the softmax."""
@@ -81,10 +72,6 @@ class NumbaKernels:
         motion.warp(np.ascontiguousarray(volumes), vectors, out)
         return out
 
-    def upsampled(self, values: Array, shape: tuple[int, ...], *, step: int, low: tuple[int, ...]) -> F32:
-        """Return values of nodes for all voxels."""
-        return motion.upsampled(values, shape, step=step, low=low)
-
     def spline_at(self, spline: ThinPlateSpline, places: F64) -> F64:
         """Return a spline at places."""
         return spline.evaluate(places)
@@ -97,11 +84,3 @@ class NumbaKernels:
         normal, right = np.empty((6, count), np.float32), np.empty((3, count), np.float32)
         refine.normal_equations(fixed, moving, nodes, places, robust, normal, right)
         return normal, right
-
-    def smooth(self, volumes: F32, taps: F32) -> F32:
-        """Return smoothed volumes."""
-        return smoothing.smooth(volumes, taps)
-
-    def relax(self, values: F32, normal: F32, right: F32, smoothness: float, *, sweeps: int) -> F32:
-        """Return the result of Gauss-Seidel sweeps."""
-        return relaxation.relax(values, normal, right, smoothness, sweeps=sweeps)

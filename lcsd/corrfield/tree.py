@@ -1,6 +1,6 @@
 """Minimum spanning tree of keypoints."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +11,13 @@ from scipy.spatial import cKDTree
 F32 = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Tree:
-    """A rooted spanning tree of K points.
+class Tree(NamedTuple):
+    """A rooted spanning tree of K points; a named tuple, because compiled loops take one.
 
     Parameters
     ----------
     order
-        Points from the root outwards, shape (K,); parents stand before children.
+        Points from the root outwards, shape (K,): each parent comes before its children.
     parent
         Parent of each point, shape (K,); the root's is -1.
     length
@@ -36,7 +35,7 @@ class Tree:
 def _joined(points: NDArray[np.float64], edges: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return ``edges`` with the shortest links added that connect all components.
 
-    Every round links each component to its nearest other one, so their number at least halves.
+    Each round links every component to the nearest other one, so their number at least halves.
     """
     count = len(points)
     while True:
@@ -77,7 +76,7 @@ def spanning_tree(points: NDArray[np.float64], intensity: NDArray[np.float64], *
     asked = min(neighbours + 1, count)
     _, near = cKDTree(points).query(points, k=asked)
     edges = np.stack([np.repeat(np.arange(count), asked - 1), near[:, 1:].ravel()], axis=1)
-    # Each pair once and in one order: then equal lengths are broken in one way only.
+    # Each pair once and in one order, so that ties between equal lengths always break in the same way.
     edges = _joined(points, np.unique(np.sort(edges[edges[:, 0] != edges[:, 1]], axis=1), axis=0))
     edges = np.unique(np.sort(edges, axis=1), axis=0)
     a, b = edges.T

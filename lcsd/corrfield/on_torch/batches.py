@@ -1,11 +1,10 @@
-"""Pieces of work whose buffers stay within a bound of memory."""
+"""Batches of work whose buffers stay within a memory limit."""
 
 from collections.abc import Iterator
 
 BATCH_MIB = 512
-"""Bound on the buffers of one batch, MiB; a single item may need more. Besides them the device
-holds images, features (12 bytes per voxel) and three times the costs (4 bytes per keypoint and
-displacement)."""
+"""Limit for the buffers of one batch, MiB; a single item may need more. The device also holds the images, features (12
+bytes per voxel) and three times the costs (4 bytes per keypoint and displacement)."""
 
 
 def batch_size(*, each: int, mib: float) -> int:
@@ -14,7 +13,7 @@ def batch_size(*, each: int, mib: float) -> int:
 
 
 def batches(count: int, *, each: int, mib: float) -> Iterator[slice]:
-    """Yield slices of ``count`` items, so many at once as :func:`batch_size` says."""
+    """Yield slices of ``count`` items, each of at most :func:`batch_size` items."""
     size = batch_size(each=each, mib=mib)
     for first in range(0, count, size):
         yield slice(first, min(first + size, count))

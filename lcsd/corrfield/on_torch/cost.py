@@ -18,21 +18,7 @@ FLOAT_BYTES, INDEX_BYTES = 4, 8
 def sample_blocks(features: Tensor, start: F64, *, step: int, count: int) -> Tensor:
     """Return features at ``start + step * index``, linear, continued at the border.
 
-    Parameters
-    ----------
-    features
-        Shape (C, Z, Y, X), uint8 or float32.
-    start
-        Voxel positions (z, y, x) of the first samples, shape (B, 3); need not be whole.
-    step
-        Whole voxels between samples: so all of a block lie alike between their voxels.
-    count
-        Samples along each axis.
-
-    Returns
-    -------
-    Tensor
-        Shape (C, B, count, count, count), float32.
+    Features (C, Z, Y, X) and start positions (B, 3), z, y, x, give blocks (C, B, count, count, count), float32.
     """
     device, blocks = features.device, len(start)
     first = np.floor(start)
@@ -77,20 +63,11 @@ def cost_volumes(
 ) -> Tensor:
     """Return the cost of every displacement, shape (K, D, D, D), ``D = 2 radius + 1``.
 
-    Parameters
-    ----------
-    source, target
-        Features, shape (C, Z, Y, X), uint8 or float32.
-    points
-        Voxel positions (z, y, x) in the source, shape (K, 3); need not be whole.
-    radius, step, patch_radius, alpha
-        As :func:`lcsd.corrfield.cost.cost_volumes`.
-    mib
-        Bound on the buffers of a batch of points, MiB.
+    Parameters as :func:`lcsd.corrfield.cost.cost_volumes`; the buffers of a batch of points take at most ``mib`` MiB.
     """
     samples, width = 2 * patch_radius // step + 1, 2 * radius + 1
     out = torch.empty((len(points), width, width, width), device=source.device)
-    # A block while it is sampled: the sum, a weighted corner and its indices.
+    # Memory per point while a block is sampled: the sum, a weighted corner and its indices.
     reach = (width + samples - 1) ** 3
     each = reach * (3 * FLOAT_BYTES * len(source) + INDEX_BYTES)
     for part in batches(len(points), each=each, mib=mib):

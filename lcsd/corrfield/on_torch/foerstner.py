@@ -13,7 +13,7 @@ from lcsd.corrfield.smoothing import gaussian_taps
 
 def distinctiveness(image: Tensor, *, sigma: float) -> Tensor:
     """Return ``1 / trace(S^-1)`` of the structure tensor S of an image (z, y, x), float32."""
-    # Differences of large, nearly equal numbers: in double, as on the CPU.
+    # Double, as on the CPU: large, nearly equal numbers are subtracted.
     exact, reach = image.double(), len(GRADIENT) // 2
     slopes = [correlate(extended(exact, reach, axis), GRADIENT, axis).to(torch.float32) for axis in range(3)]
     products = torch.stack([slopes[a] * slopes[b] for a, b in TENSOR_AXES])

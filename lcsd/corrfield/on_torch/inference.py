@@ -16,21 +16,13 @@ FLOAT_BYTES, DOUBLE_BYTES = 4, 8
 
 
 def min_convolve(volumes: Tensor, weights: Tensor) -> Tensor:
-    """Return ``min over e of volumes[n, e] + weights[n] |d - e|^2``, axis by axis.
-
-    Parameters
-    ----------
-    volumes
-        Shape (N, D, D, D).
-    weights
-        Cost of one step, squared steps, shape (N,), float64.
-    """
+    """Return ``min over e of volumes[n, e] + weights[n] |d - e|^2`` of (N, D, D, D) and (N,), float64, axis by axis."""
     count, n = volumes.shape[:2]
     along = torch.arange(n, device=volumes.device)
     apart = (along[:, None] - along).square()
     cost = (weights[:, None, None] * apart).to(volumes.dtype)[..., None]
     result = volumes
-    # After three turns of the axes (z, y, x) -> (y, x, z) they stand as before.
+    # Three turns of the axes (z, y, x) -> (y, x, z) restore their order.
     for _ in range(3):
         lowest = (result.reshape(count, 1, n, n * n) + cost).amin(dim=2)
         result = lowest.view(count, n, n, n).permute(0, 2, 3, 1)
@@ -40,7 +32,6 @@ def min_convolve(volumes: Tensor, weights: Tensor) -> Tensor:
 def _message(belief: Tensor, length: Tensor) -> Tensor:
     """Return the messages of beliefs (N, D, D, D) along edges (N,), smallest value 0."""
     found = min_convolve(belief, 1.0 / length.double())
-    # Only differences matter; small numbers keep float32 exact on long trees.
     return found - found.amin(dim=(1, 2, 3), keepdim=True)
 
 
@@ -51,9 +42,9 @@ def _levels(tree: Tree) -> list[I64]:
 
 
 def _by_rank(parents: I64) -> Iterator[I64]:
-    """Yield rows of ``parents`` in groups: first children, second ones, and so on.
+    """Yield rows of ``parents`` in groups: first children, second children, and so on.
 
-    In a group no parent repeats, so sums into parents have an order.
+    No parent repeats in a group, so sums into parents have a fixed order.
     """
     order = np.argsort(parents, kind="stable")
     _, first, counts = np.unique(parents[order], return_index=True, return_counts=True)
@@ -63,9 +54,9 @@ def _by_rank(parents: I64) -> Iterator[I64]:
 
 
 def tree_marginals(cost: Tensor, tree: Tree, *, mib: float) -> Tensor:
-    """Turn costs (K, D, D, D) into min-marginals on the tree; the result is ``cost``.
+    """Turn costs (K, D, D, D) into min-marginals on the tree; the result overwrites ``cost``.
 
-    All points of a level at once, in batches whose buffers take at most ``mib`` MiB.
+    A level is done at once, in batches whose buffers take at most ``mib`` MiB.
     """
     width = cost.shape[1]
     length = torch.tensor(tree.length, device=cost.device)
@@ -94,16 +85,7 @@ def tree_marginals(cost: Tensor, tree: Tree, *, mib: float) -> Tensor:
 def soft_minimum(marginals: Tensor, *, gamma: float, step: int, mib: float) -> NDArray[np.float64]:
     """Return the mean displacement (z, y, x) under softmax(-gamma * marginal), shape (K, 3).
 
-    Parameters
-    ----------
-    marginals
-        Shape (K, D, D, D).
-    gamma
-        Sharpness.
-    step
-        Voxels between displacements.
-    mib
-        Bound on the buffers of a batch of points, MiB.
+    The buffers of a batch of points take at most ``mib`` MiB.
     """
     count, width = marginals.shape[:2]
     offset = step * (torch.arange(width, device=marginals.device).double() - width // 2)

@@ -27,6 +27,15 @@ class TorchKernels:
         Bound on the buffers of a batch, MiB; changes no result.
     """
 
+    features = staticmethod(mind.mind_ssc)
+    keypoint_scores = staticmethod(foerstner.keypoint_scores)
+    keypoints = staticmethod(foerstner.find_keypoints)
+    sample = staticmethod(motion.sample)
+    upsampled = staticmethod(motion.upsampled)
+    normal_equations = staticmethod(refine.normal_equations)
+    smooth = staticmethod(smoothing.smooth)
+    relax = staticmethod(refine.relax)
+
     def __init__(self, device: str, *, batch_mib: float = BATCH_MIB) -> None:
         self.device = torch.device(device)
         self.mib = batch_mib
@@ -48,18 +57,6 @@ class TorchKernels:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def features(self, image: Tensor, *, step: int, sigma: float) -> Tensor:
-        """Return MIND-SSC."""
-        return mind.mind_ssc(image, step=step, sigma=sigma)
-
-    def keypoint_scores(self, image: Tensor, mask: NDArray[np.bool_], *, sigma: float, erosion: int) -> Tensor:
-        """Return the distinctiveness."""
-        return foerstner.keypoint_scores(image, mask, sigma=sigma, erosion=erosion)
-
-    def keypoints(self, scores: Tensor, *, cube: int, threshold: float) -> NDArray[np.int64]:
-        """Return the maxima of the distinctiveness."""
-        return foerstner.find_keypoints(scores, cube=cube, threshold=threshold)
-
     def cost_volumes(
         self, source: Tensor, target: Tensor, points: F64, *, radius: int, step: int, patch_radius: int, alpha: float
     ) -> Tensor:
@@ -80,32 +77,10 @@ class TorchKernels:
         """Turn ``there`` into its mean with the mirrored ``back``."""
         return there.add_(back.flip(1, 2, 3)).mul_(0.5)
 
-    def sample(self, vectors: Tensor, points: F64) -> F64:
-        """Return vectors at points."""
-        return motion.sample(vectors, points)
-
     def warp(self, volumes: Tensor, vectors: Tensor) -> Tensor:
         """Return warped volumes."""
         return motion.warp(volumes, vectors, mib=self.mib)
 
-    def upsampled(self, values: Tensor, shape: tuple[int, ...], *, step: int, low: tuple[int, ...]) -> Tensor:
-        """Return values of nodes for all voxels."""
-        return motion.upsampled(values, shape, step=step, low=low)
-
     def spline_at(self, spline: ThinPlateSpline, places: F64) -> F64:
         """Return a spline at places."""
         return motion.spline_at(spline, places, device=self.device, mib=self.mib)
-
-    def normal_equations(
-        self, fixed: Tensor, moving: Tensor, nodes: Tensor, places: Tensor, *, robust: float
-    ) -> tuple[Tensor, Tensor]:
-        """Return the normal equations of the nodes."""
-        return refine.normal_equations(fixed, moving, nodes, places, robust=robust)
-
-    def smooth(self, volumes: Tensor, taps: NDArray[np.float32]) -> Tensor:
-        """Return smoothed volumes."""
-        return smoothing.smooth(volumes, taps)
-
-    def relax(self, values: Tensor, normal: Tensor, right: Tensor, smoothness: float, *, sweeps: int) -> Tensor:
-        """Return the result of Gauss-Seidel sweeps."""
-        return refine.relax(values, normal, right, smoothness, sweeps=sweeps)

@@ -9,18 +9,9 @@ from lcsd.corrfield.smoothing import gaussian_taps
 
 
 def mind_ssc(image: Tensor, *, step: int, sigma: float) -> Tensor:
-    """Return the self-similarity context of an image (z, y, x), shape (12, z, y, x), uint8.
-
-    Parameters
-    ----------
-    step
-        Distance of the compared neighbours from the voxel, voxels.
-    sigma
-        Gaussian patch, voxels.
-    """
+    """Return the self-similarity context of an image (z, y, x), shape (12, z, y, x), uint8."""
     taps = gaussian_taps(sigma, truncate=TRUNCATE_SIGMAS)
     radius, size = len(taps) // 2, image.shape
-    # A difference at x + a with |a| = step reaches step + radius + 2 step voxels out.
     border = radius + 3 * step
     for axis in range(3):
         image = extended(image, border, axis)

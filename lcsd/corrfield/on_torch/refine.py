@@ -8,20 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lcsd.corrfield.foerstner import TENSOR_AXES
-
-Cell = tuple[Tensor, Tensor, Tensor]
-"""Voxels before and after N positions along an axis, and the second's share, each (N,)."""
-
-
-def _cell(place: Tensor, size: int) -> Cell:
-    """Return the two voxels around positions, clamped to the image, and the second's share.
-
-    Unlike where only values are read, the last voxel belongs to the cell before it: the slope
-    there is that of the image's last cell.
-    """
-    inside = place.clamp(0, size - 1)
-    first = inside.long().clamp(max=max(size - 2, 0))
-    return first, (first + 1).clamp(max=size - 1), (inside - first).float()
+from lcsd.corrfield.on_torch.motion import Cell, cells
 
 
 def _linearised(volume: Tensor, z: Cell, y: Cell, x: Cell) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
@@ -45,23 +32,8 @@ def _linearised(volume: Tensor, z: Cell, y: Cell, x: Cell) -> tuple[Tensor, tupl
 def normal_equations(
     fixed: Tensor, moving: Tensor, nodes: Tensor, places: Tensor, *, robust: float
 ) -> tuple[Tensor, Tensor]:
-    """Linearise the difference of two feature volumes around where each node is found.
-
-    Parameters
-    ----------
-    fixed, moving
-        Features, shape (C, Z, Y, X), uint8 or float32.
-    nodes, places
-        Voxels in ``fixed``, int64, and their positions in ``moving``, float64: (N, 3), z, y, x.
-    robust
-        Squared difference, summed over the channels, at which a node counts half.
-
-    Returns
-    -------
-    normal, right
-        Shapes (6, N): zz, yy, xx, zy, zx, yx, and (3, N); float32.
-    """
-    z, y, x = (_cell(p, n) for p, n in zip(places.T, moving.shape[1:], strict=True))
+    """Return ``normal`` (6, N) and ``right`` (3, N), float32, of :func:`lcsd.corrfield.refine.normal_equations`."""
+    z, y, x = cells(list(places.T), tuple(moving.shape[1:]))
     normal = torch.zeros((6, len(nodes)), device=moving.device)
     right, total = torch.zeros_like(normal[:3]), torch.zeros_like(normal[0])
     # Channel by channel: the buffers are a few numbers per node.
@@ -101,15 +73,7 @@ def _colours(shape: tuple[int, ...], device: torch.device) -> list[Tensor]:
 def relax(values: Tensor, normal: Tensor, right: Tensor, smoothness: float, *, sweeps: int) -> Tensor:
     """Return the result of Gauss-Seidel sweeps for ``(A + smoothness L) values = right``.
 
-    Parameters
-    ----------
-    values, right
-        Start and right-hand side, shape (3, Z, Y, X).
-    normal
-        A per node: zz, yy, xx, zy, zx, yx, shape (6, Z, Y, X), positive semi-definite.
-    sweeps
-        Times that every node is solved, given its neighbours: in two colours, each of which
-        touches only the other.
+    Parameters as :func:`lcsd.corrfield.relaxation.relax`.
     """
     padded = functional.pad(values, (1,) * 6)
     inner = padded[:, 1:-1, 1:-1, 1:-1]

@@ -1,4 +1,4 @@
-"""Separable filters of whole volumes that continue with their border voxels."""
+"""Separable filters of whole volumes; their border voxels repeat."""
 
 import numpy as np
 import torch
@@ -7,15 +7,7 @@ from torch import Tensor
 
 
 def correlate(volume: Tensor, taps: NDArray[np.floating], axis: int) -> Tensor:
-    """Return ``sum over t of taps[t] * volume[.. + t]`` along an axis, where all of it lies inside.
-
-    Parameters
-    ----------
-    volume
-        Any shape; its type is that of the sum.
-    taps
-        The result is ``len(taps) - 1`` shorter.
-    """
+    """Return ``sum over t of taps[t] * volume[.. + t]`` along an axis; the result is ``len(taps) - 1`` shorter."""
     size = volume.shape[axis] - len(taps) + 1
     result = float(taps[0]) * volume.narrow(axis, 0, size)
     for t in range(1, len(taps)):
