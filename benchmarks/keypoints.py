@@ -1,22 +1,20 @@
-"""Seconds of the sparse cloud, against the same search done by brute force.
+"""Seconds of the sparse cloud, and of the same search by brute force.
 
-Run: python benchmarks/keypoints.py
+Run: python -m benchmarks.keypoints
 """
 
 import os
-import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.tables import seconds
 from lcsd.clouds.keypoints import find_keypoints, local_maxima, nearest_neighbours
 from lcsd.settings.gates import LCSD500
 from lcsd.settings.keypoints import KeypointsSettings
 
 SIZE = 170
-REPEATS = 3
 BRUTE_POINTS = 20_000
 LARGEST_CLOUD = LCSD500["dense"][1]
 
@@ -40,17 +38,8 @@ def vessels(count: int) -> NDArray[np.float64]:
     return np.argwhere(mask)[:count].astype(np.float64)
 
 
-def best(work: Callable[[], object]) -> float:
-    seconds = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
-
-
 def brute_force(points: NDArray[np.float64], k: int) -> None:
-    """All distances in blocks, then the k smallest: how research code searches."""
+    """Compute all distances in blocks and take the k smallest, as research code does."""
     cloud = torch.from_numpy(points)
     for block in cloud.split(2000):
         torch.cdist(block, cloud).topk(k, largest=False)
@@ -59,15 +48,15 @@ def brute_force(points: NDArray[np.float64], k: int) -> None:
 def main() -> None:
     settings, workers = KeypointsSettings(), os.cpu_count() or 1
     large = vessels(LARGEST_CLOUD)
-    seconds = best(lambda: find_keypoints(large, voxel_mm=1.0, settings=settings, workers=workers))
+    whole = seconds(lambda: find_keypoints(large, voxel_mm=1.0, settings=settings, workers=workers), repeats=3)
     rows, report = find_keypoints(large, voxel_mm=1.0, settings=settings, workers=workers)
-    print(f"sparse cloud of {len(large)} points: {seconds:.2f} s, {len(rows)} stay, sigma {report.sigma}")
+    print(f"sparse cloud of {len(large)} points: {whole:.2f} s, {len(rows)} stay, sigma {report.sigma}")
     small = large[:BRUTE_POINTS]
-    ours = best(lambda: nearest_neighbours(small, settings.k, workers=workers))
-    theirs = best(lambda: brute_force(small, settings.k))
+    ours = seconds(lambda: nearest_neighbours(small, settings.k, workers=workers), repeats=3)
+    theirs = seconds(lambda: brute_force(small, settings.k), repeats=3)
     print(f"neighbours of {len(small)} points: {ours:.3f} s, brute force {theirs:.2f} s, ratio {theirs / ours:.0f}")
     found = nearest_neighbours(large, settings.k, workers=workers)
-    one = best(lambda: local_maxima(found, j=settings.j, sigma=0.7, tie_tolerance=1e-9))
+    one = seconds(lambda: local_maxima(found, j=settings.j, sigma=0.7, tie_tolerance=1e-9), repeats=3)
     print(f"one density and maximum over {len(large)} points: {one:.3f} s")
 
 

@@ -1,10 +1,10 @@
 """Frames of a scan: voxel indices, world millimetres (LPS), normalised coordinates.
 
-This module is the only place where coordinates change frame.
+Only this module converts coordinates between frames.
 
 * *voxel*: continuous indices ``(i, j, k)`` along x, y, z; voxel centres are integers.
 * *world*: LPS millimetres, the frame of ITK and DICOM: ``p = origin + D diag(spacing) v``.
-* *normalised*: ``(x, y, z)`` in ``[-1, 1]`` as :func:`torch.nn.functional.grid_sample` wants with
+* *normalised*: ``(x, y, z)`` in ``[-1, 1]`` as in :func:`torch.nn.functional.grid_sample` with
   ``align_corners=False``: -1 and 1 are the outer faces of the first and last voxel.
 
 Every conversion takes ``(..., 3)`` numpy arrays or torch tensors and returns the same kind.
@@ -28,7 +28,7 @@ DIRECTION_TOLERANCE = 1e-3
 """Largest deviation of ``D^T D`` from identity; float32 headers and DICOM cosines round to 1e-6."""
 
 SAME_GRID_TOLERANCE_MM = 1e-3
-"""Two grids are the same if corresponding corner voxels are closer than this."""
+"""Corresponding corner voxels of equal grids are closer than this."""
 
 LPS_FROM_RAS = np.array([-1.0, -1.0, 1.0])
 """Sign of each axis between LPS and RAS; its own inverse."""
@@ -36,7 +36,7 @@ LPS_FROM_RAS = np.array([-1.0, -1.0, 1.0])
 
 @lru_cache(maxsize=1024)
 def _on_device(data: bytes, shape: tuple[int, ...], dtype: Any, device: Any) -> Any:
-    """Return float64 bytes as a torch tensor; kept, because a CUDA graph may not copy to it."""
+    """Return float64 bytes as a torch tensor; cached, because a CUDA graph cannot copy to the device."""
     import torch
 
     values = np.frombuffer(data).reshape(shape)
@@ -93,11 +93,11 @@ class Grid:
     def __post_init__(self) -> None:
         if len(self.size) != 3 or min(self.size) < 1:
             raise BadInputError(
-                "image size must be three positive numbers", code="bad_size", field="size", found=self.size
+                "the image size must be three positive numbers", code="bad_size", field="size", found=self.size
             )
         if not np.isfinite(self.spacing).all() or min(self.spacing) <= 0:
             raise BadInputError(
-                "voxel spacing must be positive",
+                "the voxel spacing must be positive",
                 code="bad_spacing",
                 field="spacing",
                 expected="> 0 mm",
@@ -106,7 +106,7 @@ class Grid:
         deviation = np.abs(self.matrix.T @ self.matrix - np.eye(3)).max()
         if not np.isfinite(self.origin).all() or not deviation <= DIRECTION_TOLERANCE:
             raise BadInputError(
-                "image axes are not orthogonal unit vectors (sheared or broken header)",
+                "the image axes must be orthogonal unit vectors (sheared or broken header)",
                 code="sheared_affine",
                 field="direction",
                 expected=f"D^T D = I within {DIRECTION_TOLERANCE}",
@@ -128,11 +128,6 @@ class Grid:
     def voxel_to_world_matrix(self) -> NDArray[np.float64]:
         """The 3 x 3 matrix ``D diag(spacing)``."""
         return self.matrix * np.asarray(self.spacing)
-
-    @property
-    def extent_mm(self) -> NDArray[np.float64]:
-        """Edge lengths of the box covered by whole voxels along x, y, z, mm."""
-        return np.asarray(self.size) * np.asarray(self.spacing)
 
     @property
     def centre(self) -> NDArray[np.float64]:
@@ -177,7 +172,7 @@ class Grid:
         return vectors @ constant_like(np.linalg.inv(self.voxel_to_world_matrix), vectors).T
 
     def contains(self, world: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return for each LPS point (N, 3) whether it lies in a voxel of the grid, shape (N,)."""
+        """Return which LPS points (N, 3) are in a voxel of the grid, shape (N,)."""
         voxels = self.world_to_voxel(world)
         within = (voxels >= -0.5) & (voxels <= np.asarray(self.size) - 0.5)
         return np.asarray(within.all(axis=-1))
@@ -190,7 +185,7 @@ class Grid:
         return world
 
     def same_as(self, other: "Grid") -> bool:
-        """Return whether both grids have the same voxels at the same places."""
+        """Return whether both grids have the same voxels at the same positions."""
         if self.size != other.size:
             return False
         apart = np.abs(self.corners() - other.corners()).max()
@@ -208,7 +203,7 @@ class Grid:
         """Return the grid of a NIfTI affine (voxel to RAS mm, 4 x 4) and size (x, y, z)."""
         lps = np.asarray(affine, dtype=np.float64)[:3] * LPS_FROM_RAS[:, None]
         spacing = np.linalg.norm(lps[:, :3], axis=0)
-        # A zero column is a broken header; the spacing check of the constructor names it.
+        # The constructor reports a zero column, which is a broken header.
         direction = lps[:, :3] / np.where(spacing > 0, spacing, 1.0)
         return cls(
             size=size,
@@ -219,7 +214,7 @@ class Grid:
 
     @classmethod
     def centred(cls, centre: NDArray[np.float64], *, size: tuple[int, int, int], spacing_mm: float) -> "Grid":
-        """Return an isotropic, axis-aligned grid whose middle is at ``centre`` (LPS mm)."""
+        """Return an isotropic, axis-aligned grid around ``centre`` (LPS mm)."""
         half = (np.asarray(size) - 1) / 2 * spacing_mm
         return cls(size=size, spacing=(spacing_mm, spacing_mm, spacing_mm), origin=_triple(np.asarray(centre) - half))
 
@@ -249,17 +244,17 @@ class RigidTransform:
         return turned + constant_like(self.translation, points)
 
     def inverse(self) -> "RigidTransform":
-        """Return the transform that undoes this one."""
+        """Return the inverse transform."""
         back = self.rotation.T
         return RigidTransform(back, -back @ self.translation)
 
     def compose(self, first: "RigidTransform") -> "RigidTransform":
-        """Return the transform that applies ``first`` and then this one."""
+        """Return the transform that applies ``first``, then this one."""
         return RigidTransform(self.rotation @ first.rotation, self.rotation @ first.translation + self.translation)
 
     @classmethod
     def identity(cls) -> "RigidTransform":
-        """Return the transform that moves nothing."""
+        """Return the identity."""
         return cls(np.eye(3), np.zeros(3))
 
 
@@ -273,12 +268,12 @@ def fit_rigid(
     source, target
         Corresponding points, shape (N, 3), N >= 3, LPS mm.
     weights
-        Of the squared distances, shape (N,), positive; all equal by default.
+        Weights of the squared distances, shape (N,), positive; all equal by default.
 
     Notes
     -----
     Kabsch, Acta Crystallographica A32 (1976) 922: singular value decomposition of the
-    covariance, with the sign of the last axis chosen so that no mirroring is returned.
+    covariance; the sign of the last axis excludes reflections.
     """
     middle_source = np.average(source, axis=0, weights=weights)
     middle_target = np.average(target, axis=0, weights=weights)

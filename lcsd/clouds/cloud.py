@@ -1,4 +1,4 @@
-"""Dense cloud: every voxel of a vessel mask as a point, with the vessel's local radius."""
+"""Dense cloud: one point per voxel of a vessel mask, with the local radius of the vessel."""
 
 from typing import Any
 
@@ -12,17 +12,17 @@ from lcsd.io.images import Image
 from lcsd.io.points import Cloud
 
 RADIUS_OFFSET_VOXELS = 0.5
-"""The vessel wall lies half a voxel before the nearest background voxel centre."""
+"""The vessel wall is half a voxel before the centre of the nearest background voxel."""
 
 OPEN_BALL_MARGIN = 1e-9
-"""mm^2; keeps the square of a rounded root from counting the ball's surface as inside."""
+"""mm^2; without it, rounding of a square root could count the surface of the ball as inside."""
 
 
-@numba.njit(cache=True)  # type: ignore[misc]
+@numba.njit(cache=True)
 def _paint_thickness(
     depth: NDArray[np.float64], voxels: NDArray[np.int64], spacing: NDArray[np.float64], thickness: NDArray[np.float64]
 ) -> None:
-    """Give each voxel the largest depth of all inscribed balls that cover it."""
+    """Set each voxel to the largest depth of all inscribed balls that cover it."""
     shape = depth.shape
     for row in range(voxels.shape[0]):
         z, y, x = voxels[row, 0], voxels[row, 1], voxels[row, 2]
@@ -100,7 +100,7 @@ def dense_cloud(vessels: Image, *, meta: dict[str, Any] | None = None) -> Cloud:
             code="empty_vessels",
             expected="at least one voxel",
             found="0 voxels",
-            remedy="look at the scan and its vessel segmentation",
+            remedy="check the scan and its vessel mask",
         )
     where = np.argwhere(mask)
     labels = vessels.array[mask]

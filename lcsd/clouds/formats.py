@@ -1,7 +1,7 @@
-"""Point clouds in other programs' files: read into LPS mm, written back as they came.
+"""Point clouds in the formats of other programs, read into LPS mm and written back in their own format.
 
-Each reader keeps what else the file holds (columns, faces, point data), so that the moved points
-can be written into a copy of it.
+Each reader keeps the other content of the file (columns, faces, point data), so that moved points can be written into a
+copy of it.
 """
 
 import io
@@ -25,29 +25,29 @@ Unit = Literal["mm", "m"]
 Points = NDArray[Any]
 Labels = NDArray[np.uint8] | None
 Writer = Callable[[Path, Points], None]
-"""Writes points in the file's own frame and unit to a path that does not exist yet."""
+"""Writes points, in the frame and unit of the file, to a new path."""
 
 MM_PER = {"mm": 1.0, "m": 1000.0}
 LABEL = "label"
-"""Name of the column, property or array that holds each point's structure."""
+"""Name of the column, property or array with the structure of each point."""
 
 TENSOR_KEYS = ("points", "pos", "xyz", "coords", "vertices")
-"""Names under which a dictionary of tensors may hold the points."""
+"""Possible names of the points in a dictionary of tensors."""
 
 
 @dataclass(frozen=True)
 class CloudFile:
-    """A cloud and a way to write other points in its place.
+    """A cloud, and a function that writes other points in its place.
 
     Parameters
     ----------
     cloud
         LPS mm.
     suffix
-        The file's own, lower case, such as ``.ply``.
+        Suffix of the file, lower case, such as ``.ply``.
     write
-        ``write(path, points)``: points (N, 3) in LPS mm, one per point of the cloud, are written
-        in the file's own format, frame and unit; whole or not at all.
+        ``write(path, points)`` writes points (N, 3) in LPS mm, one per point of the cloud, atomically in the format,
+        frame and unit of the file.
     """
 
     cloud: Cloud
@@ -61,11 +61,11 @@ def _broken(path: Path, why: object, *, expected: str) -> BadInputError:
 
 
 def _labels(values: Any, path: Path) -> Labels:
-    """Return structure labels as bytes; refuse what a byte cannot hold."""
+    """Return structure labels as bytes, or raise ``BadInputError``."""
     found = np.asarray(values)
     if found.shape and (found != found.astype(np.uint8)).any():
         raise BadInputError(
-            "labels are not small whole numbers",
+            "labels must be small whole numbers",
             code="bad_labels",
             file=path,
             field=LABEL,
@@ -76,7 +76,7 @@ def _labels(values: Any, path: Path) -> Labels:
 
 
 def _read_npy(path: Path) -> tuple[Points, Labels, Writer]:
-    # Mapped first: a header that declares more than the file has must not be given memory.
+    # Mapped first, so that a header that declares more than the file has allocates no memory.
     points = np.array(np.load(path, allow_pickle=False, mmap_mode="r"))
 
     def write(to: Path, moved: Points) -> None:
@@ -87,7 +87,7 @@ def _read_npy(path: Path) -> tuple[Points, Labels, Writer]:
 
 
 def _read_table(path: Path) -> tuple[Points, Labels, Writer]:
-    """Read a table: by comma if ``.csv``, by white space or comma else; x, y, z by name if any."""
+    """Read a table, separated by commas (``.csv``) or by white space or commas; x, y, z by name if there are names."""
     table = read_columns(path)
     named = isinstance(table.columns[0], str)
     lower = {str(name).lower(): name for name in table.columns}
@@ -127,9 +127,9 @@ def _read_ply(path: Path) -> tuple[Points, Labels, Writer]:
 
 
 def _updated(reader: Any) -> str:
-    """Update a reader of VTK; return its errors and VTK's own warnings, empty if all is well.
+    """Update a VTK reader; return the last error, or an empty text.
 
-    VTK raises nothing: it prints. A reader's warnings (a newer version of the format) do not count.
+    VTK prints errors and raises none. Warnings of a reader (a newer version of the format) do not count.
     """
     from vtkmodules.vtkCommonCore import vtkLogger, vtkObject, vtkOutputWindow, vtkStringOutputWindow
 
@@ -146,8 +146,8 @@ def _updated(reader: Any) -> str:
     finally:
         vtkObject.SetGlobalWarningDisplay(displayed)
         vtkOutputWindow.SetInstance(before)
-    said = window.GetOutput().strip().splitlines()
-    return said[-1] if said else "".join(errors[:1])
+    printed = window.GetOutput().strip().splitlines()
+    return printed[-1] if printed else "".join(errors[:1])
 
 
 def _read_vtk(path: Path) -> tuple[Points, Labels, Writer]:
@@ -160,13 +160,13 @@ def _read_vtk(path: Path) -> tuple[Points, Labels, Writer]:
         check_vtp(path)
     reader = vtkXMLPolyDataReader() if xml else vtkPolyDataReader()
     reader.SetFileName(str(path))
-    # After an error the arrays have their full length, the rest of it uninitialised memory.
+    # After an error the arrays keep their full length, partly uninitialised.
     complaints = _updated(reader)
     if complaints:
         raise ValueError(complaints)
     content = reader.GetOutput()
     if content is None or content.GetPoints() is None:
-        raise ValueError("no points of a PolyData")
+        raise ValueError("no points in a PolyData")
     points = vtk_to_numpy(content.GetPoints().GetData()).copy()
     array = content.GetPointData().GetArray(LABEL)
     labels = None if array is None else _labels(vtk_to_numpy(array), path)
@@ -185,16 +185,16 @@ def _read_vtk(path: Path) -> tuple[Points, Labels, Writer]:
 def _read_torch(path: Path) -> tuple[Points, Labels, Writer]:
     import torch
 
-    # Without code in the file: a pickle may run anything.
+    # A pickle could run any code, so only plain values are read.
     content = torch.load(path, map_location="cpu", weights_only=True)
     key = None
     if isinstance(content, dict):
         key = next((name for name in TENSOR_KEYS if name in content), None)
         if key is None:
-            raise ValueError(f"no entry {', '.join(TENSOR_KEYS)}")
+            raise ValueError(f"none of the entries {', '.join(TENSOR_KEYS)}")
     found = content if key is None else content[key]
     if not isinstance(found, torch.Tensor):
-        raise TypeError(f"a {type(found).__name__}, no tensor")
+        raise TypeError(f"a {type(found).__name__}, not a tensor")
     batched = found.dim() == 3 and len(found) == 1
     points = (found[0] if batched else found).numpy()
     labels = None
@@ -203,7 +203,7 @@ def _read_torch(path: Path) -> tuple[Points, Labels, Writer]:
 
     def write(to: Path, moved: Points) -> None:
         tensor = torch.as_tensor(moved).to(found.dtype).reshape(found.shape)
-        # In memory first: torch's own file does not say why it could not be written.
+        # In memory first, because torch does not report why a file could not be written.
         buffer = io.BytesIO()
         torch.save(tensor if key is None else {**content, key: tensor}, buffer)
         to.write_bytes(buffer.getbuffer())
@@ -214,15 +214,15 @@ def _read_torch(path: Path) -> tuple[Points, Labels, Writer]:
 _READERS: dict[str, tuple[Callable[[Path], tuple[Points, Labels, Writer]], str]] = {
     ".npy": (_read_npy, "an array (N, 3)"),
     ".csv": (_read_table, "a table with columns x, y, z or three number columns first"),
-    ".txt": (_read_table, "rows of at least three numbers, by white space or comma"),
+    ".txt": (_read_table, "rows of at least three numbers, separated by white space or commas"),
     ".ply": (_read_ply, "a PLY file with vertices x, y, z"),
     ".vtk": (_read_vtk, "a legacy VTK file of PolyData"),
     ".vtp": (_read_vtk, "an XML VTK file of PolyData"),
-    ".pth": (_read_torch, "a tensor (N, 3), or a dictionary that holds one, without code"),
+    ".pth": (_read_torch, "a tensor (N, 3), or a dictionary with one, without code"),
 }
 
 SUFFIXES = (".npz", *_READERS)
-"""Formats that :func:`read_cloud_file` takes."""
+"""Formats that :func:`read_cloud_file` reads."""
 
 
 def _to_lps_mm(points: Points, frame: Frame, unit: Unit) -> Points:
@@ -252,16 +252,16 @@ def read_cloud_file(path: Path, *, frame: Frame = "lps", unit: Unit = "mm") -> C
     Parameters
     ----------
     path
-        The format is chosen by the suffix. An array, column or property named ``label`` becomes
-        the cloud's label; ``.pth`` is read without running code from it.
+        The suffix selects the format. An array, column or property named ``label`` becomes the label of the cloud; code
+        in ``.pth`` does not run.
     frame, unit
-        Of the coordinates in the file; files rarely say.
+        Frame and unit of the coordinates in the file; few formats record them.
 
     Raises
     ------
     BadInputError
         Unknown suffix; unreadable file; no points; points that are not (N, 3) or not finite;
-        labels beyond 0 to 255 or of another number than the points.
+        labels outside 0 to 255, or not one per point.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -269,7 +269,7 @@ def read_cloud_file(path: Path, *, frame: Frame = "lps", unit: Unit = "mm") -> C
         return _read_own(path, frame, unit)
     if suffix not in _READERS:
         raise BadInputError(
-            "unknown format of a cloud",
+            "unknown cloud format",
             code="unknown_format",
             file=path,
             expected=", ".join(SUFFIXES),
@@ -281,7 +281,7 @@ def read_cloud_file(path: Path, *, frame: Frame = "lps", unit: Unit = "mm") -> C
         points, labels, write_own = read(path)
     except (BadInputError, MemoryError):
         raise
-    except Exception as error:  # each library has errors of its own; none is swallowed
+    except Exception as error:  # each library has its own errors; none is swallowed
         raise _broken(path, error, expected=expected) from error
     check_points(points, file=path)
     if labels is not None and len(labels) != len(points):

@@ -1,4 +1,4 @@
-"""Sparse cloud: the points of a dense cloud whose kNN density is a local maximum."""
+"""Sparse cloud: points of a dense cloud at local maxima of the kNN density."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,28 +13,28 @@ from lcsd.io.points import Cloud, check_points
 from lcsd.settings.keypoints import KeypointsSettings
 
 LATTICE_TOLERANCE_VOXELS = 0.01
-"""Points this close to whole voxels are on a lattice: float32 mm round to about 1e-4 voxel."""
+"""Points this close to whole voxels are on a lattice; float32 rounds mm to about 1e-4 voxels."""
 
 SQUARED_DISTANCE_DECIMALS = 6
-"""Squared distances in voxels are compared after rounding to this; on a lattice it is exact."""
+"""Squared distances in voxels are rounded to this before comparison; on a lattice they are exact."""
 
 SPARE_NEIGHBOURS = 24
-"""Asked for beyond k, so that the shell of equal distances at rank k is complete in one query
-for most points of a voxel lattice; the others are asked again."""
+"""Extra neighbours per query, so that for most points of a voxel lattice one query contains all neighbours at the
+distance of rank k; the others are queried again."""
 
 
 @dataclass(frozen=True)
 class KeypointReport:
-    """How the sparse cloud came about.
+    """How the sparse cloud was chosen.
 
     Parameters
     ----------
     dense, sparse
         Number of points before and after.
     sigma
-        Density weight at which the points were chosen, 1/voxel; None if all points were kept.
+        Density weight of the choice, 1/voxel; None if all points were kept.
     warnings
-        What the user should know, one sentence each.
+        One sentence each.
     """
 
     dense: int
@@ -43,13 +43,13 @@ class KeypointReport:
     warnings: tuple[str, ...] = ()
 
     def figures(self) -> dict[str, Any]:
-        """Return the figures for printing and for the cloud's metadata."""
+        """Return the figures for output and for the metadata of the cloud."""
         return {"points": self.sparse, "dense_points": self.dense, "sigma": self.sigma, "warnings": list(self.warnings)}
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The k nearest points of each point, itself included, in a total order.
+    """The k nearest points of each point, including itself, in a unique order.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Neighbours:
 
 
 def _in_voxels(points: NDArray[Any], voxel_mm: float) -> NDArray[np.float64]:
-    """Return coordinates in voxels from the first point on; whole numbers on a lattice."""
+    """Return coordinates in voxels relative to the first point; whole numbers on a lattice."""
     scaled = (points.astype(np.float64) - points[0].astype(np.float64)) / voxel_mm
     whole = np.rint(scaled)
     on_lattice = bool(np.abs(scaled - whole).max() <= LATTICE_TOLERANCE_VOXELS)
@@ -83,8 +83,8 @@ def nearest_neighbours(coordinates: NDArray[np.float64], k: int, *, workers: int
 
     Notes
     -----
-    A tree returns an arbitrary choice among equally distant points. So more than k are asked
-    for until the last one found is farther than rank k; then the order is unique.
+    A tree chooses arbitrarily among equally distant points. So the query is enlarged until its last neighbour is
+    farther away than rank k; then the order is unique.
     """
     tree = cKDTree(coordinates)
     count = len(coordinates)
@@ -95,7 +95,7 @@ def nearest_neighbours(coordinates: NDArray[np.float64], k: int, *, workers: int
     while len(open_rows):
         found = tree.query(coordinates[open_rows], k=asked, workers=workers)[1]
         found = found.reshape(len(open_rows), asked)
-        # Rows ascending first: a stable sort by distance then breaks ties by row.
+        # Ascending rows first, so that a stable sort by distance breaks ties by row.
         found.sort(axis=1)
         delta = coordinates[found] - coordinates[open_rows][:, None]
         distance = np.round((delta**2).sum(axis=2), SQUARED_DISTANCE_DECIMALS)
@@ -111,13 +111,13 @@ def nearest_neighbours(coordinates: NDArray[np.float64], k: int, *, workers: int
 
 
 def local_maxima(neighbours: Neighbours, *, j: int, sigma: float, tie_tolerance: float) -> NDArray[np.bool_]:
-    """Return which points have the largest density among their j nearest, shape (N,).
+    """Return which points have the largest density among their j nearest neighbours, shape (N,).
 
     Notes
     -----
     Heinrich et al., ICCV 2023, supplement section 1, with the sign of the released program:
-    ``D(p) = mean over k of exp(-|p - q|^2 sigma^2)``. Equal densities are all kept, because on a
-    voxel lattice plateaus dominate; equal means within a relative tolerance.
+    ``D(p) = mean over k of exp(-|p - q|^2 sigma^2)``. All equal
+    densities are kept, because plateaus dominate on a voxel lattice; equal is within a relative tolerance.
     """
     density = np.exp(neighbours.squared * -(sigma**2)).mean(axis=1)
     highest = density[neighbours.index[:, :j]].max(axis=1)
@@ -133,7 +133,7 @@ def find_keypoints(
     file: Path | None = None,
     workers: int = 1,
 ) -> tuple[NDArray[np.int64], KeypointReport]:
-    """Return the rows of a dense cloud that make the sparse cloud.
+    """Return the rows of a dense cloud that form the sparse cloud.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def find_keypoints(
     voxel_mm
         Length in mm that counts as one voxel; ``sigma`` is per voxel.
     settings
-        Neighbours, density weights and what to do on shortage; the defaults if None.
+        Neighbours, density weights and the reaction to too few points; the defaults if None.
     file
         Named in errors.
     workers
@@ -151,18 +151,18 @@ def find_keypoints(
     Returns
     -------
     rows, report
-        Ascending rows, shape (M,), and how they were chosen.
+        Ascending rows, shape (M,), and the report of the choice.
 
     Raises
     ------
     BadInputError
-        Fewer points than ``k``; not finite; too few stay and ``on_shortage`` is ``error``.
+        Fewer points than ``k``; points that are not finite; too few keypoints while ``on_shortage`` is ``error``.
     """
     settings = settings or KeypointsSettings()
     check_points(points, file=file)
     if len(points) < settings.k:
         raise BadInputError(
-            "the cloud has fewer points than neighbours are needed",
+            "the cloud has too few points",
             code="fewer_points_than_k",
             file=file,
             field="k",
@@ -182,7 +182,7 @@ def find_keypoints(
         best = int(kept.sum())
         if best >= settings.min_points:
             return np.flatnonzero(kept), KeypointReport(len(points), best, sigma)
-    shortage = f"{best} points stay at sigma {sigma}, fewer than {settings.min_points}"
+    shortage = f"only {best} keypoints at sigma {sigma}, fewer than {settings.min_points}"
     return _shortage(len(points), shortage, settings, file)
 
 
@@ -197,33 +197,33 @@ def _shortage(
             field="min_points",
             remedy="lower keypoints.min_points, raise sigma_limit, or set on_shortage: all",
         )
-    return np.arange(count), KeypointReport(count, count, None, (f"{shortage}: all are kept",))
+    return np.arange(count), KeypointReport(count, count, None, (f"{shortage}: all points are kept",))
 
 
 def sparse_cloud(
     dense: Cloud, settings: KeypointsSettings, *, file: Path | None = None, workers: int = 1
 ) -> tuple[Cloud, KeypointReport]:
-    """Return the sparse cloud of a dense one, and how it was chosen.
+    """Return the sparse cloud of a dense cloud, and the report of the choice.
 
     Points keep their radius and label; ``index`` is their row in the dense cloud.
 
     Raises
     ------
     BadInputError
-        As :func:`find_keypoints`; also if the cloud does not say its voxel spacing.
+        As :func:`find_keypoints`; the cloud has no voxel spacing.
     """
     spacing = dense.meta.get("spacing_mm")
     if not isinstance(spacing, list) or not spacing:
         raise BadInputError(
-            "the cloud does not say its voxel spacing",
+            "the cloud has no voxel spacing",
             code="no_spacing",
             file=file,
             field="meta.spacing_mm",
             expected="[x, y, z] mm",
             found=spacing,
-            remedy="make it with 'lcsd cloud'",
+            remedy="create it with 'lcsd cloud'",
         )
-    # On anisotropic voxels the edge of the cube of equal volume counts as one voxel.
+    # For anisotropic voxels, one voxel is the edge of the cube of equal volume.
     voxel_mm = float(np.prod(spacing) ** (1 / len(spacing)))
     rows, report = find_keypoints(dense.points, voxel_mm=voxel_mm, settings=settings, file=file, workers=workers)
     cloud = Cloud(

@@ -1,4 +1,4 @@
-"""corrfield from two images to correspondences and a dense displacement field."""
+"""Correspondences and a dense displacement field from two images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lcsd.corrfield.kernels import Kernels, Volume
 from lcsd.corrfield.mind import FULL
-from lcsd.corrfield.motion import Motion, patch_means
+from lcsd.corrfield.motion import GridMotion, patch_means
 from lcsd.corrfield.outliers import agrees_with_neighbours
 from lcsd.corrfield.refine import refine
 from lcsd.corrfield.tree import Tree, spanning_tree
@@ -44,7 +44,7 @@ def kernels_on(device: str) -> Kernels:
 Array = NDArray[Any]
 
 MARGIN_VOXELS = 4
-"""Kept beyond the reach of search and patch, for smoothing at the border of the box."""
+"""Added beyond the reach of search and patch, because smoothing needs neighbours at the border of the box."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class CorrfieldResult:
 
 @dataclass(frozen=True)
 class _Matches:
-    """Displacements of keypoints there, and there and back, (z, y, x), each (K, 3), voxels."""
+    """Displacements of keypoints forwards, and forwards and back again, (z, y, x), each (K, 3), voxels."""
 
     displacement: Array
     there_and_back: Array
@@ -87,7 +87,7 @@ def _match(
     kernels: Kernels,
     clock: Clock,
 ) -> _Matches:
-    """Match keypoints forwards and, from where they land, backwards; average both marginals."""
+    """Match keypoints forwards, and backwards from where they land; average both marginals."""
     step = settings.quantisation[stage]
 
     def marginals(source: Volume, target: Volume, at: Array) -> Volume:
@@ -112,16 +112,15 @@ def _match(
     forward = soft(both)
     back = marginals(moving, fixed, points + forward)
     backward = soft(back)
-    # A way back of -d is evidence for a way there of d.
+    # A backward displacement of -d supports a forward displacement of d.
     both = kernels.average_mirrored(both, back)
     return _Matches(soft(both), forward + backward)
 
 
 def _box(mask: Array, settings: CorrespondSettings) -> tuple[slice, ...]:
-    """Return the mask's box and all that a search from a keypoint reaches; beyond, voxels repeat.
+    """Return the mask's box, enlarged by the reach of a search from a keypoint; outside it, voxels repeat.
 
-    The way back searches as far again from where a keypoint lands, which only matters if it landed
-    at the end of its search.
+    The backward search may leave the box, but only from keypoints that moved as far as the search allows.
     """
     reach = max(
         radius * step + patch
@@ -148,7 +147,7 @@ def find_correspondences(
     fixed, moving
         CT in HU on the same grid (any orientation), arrays (z, y, x).
     fixed_mask
-        Where keypoints may lie (lung), on the same grid.
+        Region of the keypoints (lung), on the same grid.
     settings
         Parameters of corrfield; the defaults if None. Lengths are in voxels.
     device
@@ -164,14 +163,14 @@ def find_correspondences(
     Raises
     ------
     BadInputError
-        Different grids, values that are not finite, a constant image, an empty mask, a search
-        radius larger than the image, no distinctive keypoint, or a device that is not there.
+        Different grids, values that are not finite, a constant image, an empty mask, a search radius larger than the
+        image, no distinctive keypoint, or a missing device.
 
     Notes
     -----
-    Heinrich, Handels, Simpson, MICCAI 2015. Each stage works on the moving image warped by the
-    stages before, and its motion v is composed with theirs: ``u(x) = v(x) + u'(x + v(x))``. Then
-    the dense motion is refined continuously, and the correspondences take it over.
+    Heinrich, Handels, Simpson, MICCAI 2015. Each stage works on the moving image warped by the earlier stages, and its
+    motion v is composed with theirs: ``u(x) = v(x) + u'(x + v(x))``. At the end the dense motion is refined
+    continuously, and the correspondences take its values.
     """
     settings = settings or CorrespondSettings()
     kernels = kernels_on(device)
@@ -180,10 +179,10 @@ def find_correspondences(
 
 
 class _Solver:
-    """One registration: what its stages share, in voxels (z, y, x) of the working box.
+    """One registration: data that its stages share, in voxels (z, y, x) of the working box.
 
-    ``image``, ``mask``, points and trees are numpy arrays; ``other``, features, scores and motion
-    lie on the device of the kernels.
+    ``image``, ``mask``, points and trees are numpy arrays; ``other``, features, scores and motion are on the device of
+    the kernels.
     """
 
     def __init__(
@@ -209,7 +208,7 @@ class _Solver:
             self.other_features = self._features(self.other)
         with self.clock.step("keypoints"):
             self.scores = kernels.keypoint_scores(volume, self.mask, sigma=settings.sigma, erosion=settings.erosion)
-        self.motion = Motion.identity(self.image.shape, kernels)
+        self.motion = GridMotion.identity(self.image.shape, kernels)
 
     def solve(self) -> CorrfieldResult:
         """Return correspondences and field."""
@@ -238,10 +237,9 @@ class _Solver:
         return self.kernels.features(image, step=settings.mind_step, sigma=settings.mind_sigma)
 
     def _stage(self, stage: int) -> tuple[Array, Array, Array, dict[str, Any]]:
-        """Match on the warped image and add the found motion to the one before.
+        """Match on the warped image and compose the new motion with the earlier one.
 
-        Returns the trusted keypoints, their whole displacement, their inconsistency in mm, and
-        figures.
+        Returns the trusted keypoints, their total displacement, their inconsistency in mm, and figures.
         """
         settings, clock = self.settings, self.clock
         with clock.step("keypoints"):
@@ -294,13 +292,13 @@ class _Solver:
                 rounds=settings.refine_rounds,
                 kernels=self.kernels,
             )
-            self.motion = Motion(vectors, self.kernels)
+            self.motion = GridMotion(vectors, self.kernels)
 
 
 def _trusted(
     points: Array, displacement: Array, inconsistency: Array, grid: Grid, settings: CorrespondSettings
 ) -> Array:
-    """Return which matches agree with their way back and with their neighbours, shape (K,)."""
+    """Return which matches agree with their backward match and with their neighbours, shape (K,)."""
     kept = inconsistency <= (settings.reject_mm or np.inf)
     if settings.outlier_mm is not None:
         world = grid.voxel_vectors_to_world(points[kept][:, ::-1])
@@ -311,7 +309,7 @@ def _trusted(
             neighbours=settings.outlier_neighbours,
             rounds=settings.outlier_rounds,
         )
-    # Nothing trustworthy: the motion of all is still the best guess, and its statistics show it.
+    # If every match was rejected, use all of them; the statistics show it.
     return kept if kept.any() else np.ones_like(kept)
 
 

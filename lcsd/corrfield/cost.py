@@ -1,4 +1,4 @@
-"""Local cost volumes: how badly each displacement of a keypoint fits the other image."""
+"""Local cost volumes: the mismatch of the images for each displacement of a keypoint."""
 
 import math
 
@@ -10,11 +10,11 @@ F32 = NDArray[np.float32]
 Features = NDArray[np.uint8] | F32
 
 TOGETHER = 16
-"""Points that are compared channel by channel: close ones read the same part of a channel, which
-then comes from the cache; a whole neighbourhood in all channels would not fit there."""
+"""Points compared channel by channel: neighbours read the same part of a channel, which then comes from the cache. All
+channels of a neighbourhood would not fit into it."""
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def _blend(
     flat: Features,
     a: np.uintp,
@@ -24,10 +24,10 @@ def _blend(
     weights: tuple[np.float32, np.float32, np.float32, np.float32],
     out: F32,
 ) -> None:
-    """Set ``out`` to a weighted sum of four rows of a flat volume, given by where they start.
+    """Set ``out`` to a weighted sum of four rows of a flat volume, given by their starts.
 
-    Unsigned positions in a flat array, since making slices of a shared array costs more than the
-    sum: threads fight for its reference count.
+    It takes unsigned positions in a flat array, because slices of a shared array cost more than the sum: threads
+    compete for its reference count.
     """
     w0, w1, w2, w3 = weights
     for i in range(out.size):
@@ -37,13 +37,13 @@ def _blend(
         out[at] = near + far
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def _copy(flat: Features, start: np.uintp, out: F32) -> None:
     for i in range(out.size):
         out[i] = flat[start + np.uintp(i)]
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def _sample_row(line: F32, share: np.float32, step: int, count: int, out: F32, start: np.uintp) -> None:
     """Set ``count`` values of ``out`` from ``start`` to ``line`` at ``step * k + share``."""
     rest, one = np.float32(1) - share, np.uintp(1)
@@ -52,7 +52,7 @@ def _sample_row(line: F32, share: np.float32, step: int, count: int, out: F32, s
             k = np.uintp(i)
             out[start + k] = rest * line[k] + share * line[k + one]
     elif step == 2:
-        # A stride known to the compiler becomes shuffles; an unknown one slow gathers.
+        # The compiler turns a known stride into shuffles, an unknown one into slow gathers.
         for i in range(count):
             k = np.uintp(i)
             at = k + k
@@ -63,12 +63,12 @@ def _sample_row(line: F32, share: np.float32, step: int, count: int, out: F32, s
             out[start + np.uintp(i)] = rest * line[at] + share * line[at + one]
 
 
-@numba.njit(cache=True, inline="always")  # type: ignore[misc]
+@numba.njit(cache=True, inline="always")
 def _inside(index: int, size: int) -> int:
     return min(max(index, 0), size - 1)
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def sample_block(
     flat: Features,
     shape: tuple[int, int, int, int],
@@ -85,13 +85,13 @@ def sample_block(
     flat, shape
         Features (C, Z, Y, X), flattened, and their shape.
     start
-        Voxel position (z, y, x) of the first sample; need not be whole.
+        Voxel position (z, y, x) of the first sample; may be fractional.
     step
-        Whole voxels between samples: so all of them lie alike between their voxels.
+        Whole voxels between samples, so that all samples have the same weights.
     count
         Samples along each axis.
     out
-        Shape (count, count * count or more): a plane per z, rows of x behind each other.
+        Shape (count, count * count or more): a plane per z, its rows one after the other.
     """
     _, depth, height, width = shape
     z0, y0, x0 = math.floor(start[0]), math.floor(start[1]), math.floor(start[2])
@@ -100,7 +100,7 @@ def sample_block(
     weights = ((one - fz) * (one - fy), (one - fz) * fy, fz * (one - fy), fz * fy)
     size = step * (count - 1) + 2
     line = np.empty(size, np.float32)
-    # The part of a row that lies in the image; what is outside repeats its ends.
+    # The part of a row inside the image; outside, its ends repeat.
     first = min(max(-x0, 0), size - 1)
     last = max(min(width - x0, size), first + 1)
     left = _inside(x0 + first, width)
@@ -129,7 +129,7 @@ def sample_block(
             _sample_row(line, fx, step, count, out[i], np.uintp(j * count))
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
 def _add_four(out: F32, a: F32, b: F32, c: F32, d: F32, values: F32) -> None:
     """Add to ``out`` the squared differences of four rows from one value each."""
     v0, v1, v2, v3 = values[0], values[1], values[2], values[3]
@@ -138,7 +138,7 @@ def _add_four(out: F32, a: F32, b: F32, c: F32, d: F32, values: F32) -> None:
         out[i] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
 def _add_five(out: F32, a: F32, b: F32, c: F32, d: F32, e: F32, values: F32) -> None:
     """Add to ``out`` the squared differences of five rows from one value each."""
     v0, v1, v2, v3, v4 = values[0], values[1], values[2], values[3], values[4]
@@ -147,14 +147,14 @@ def _add_five(out: F32, a: F32, b: F32, c: F32, d: F32, e: F32, values: F32) -> 
         out[i] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3) + d4 * d4
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
 def _add_one(out: F32, row: F32, value: np.float32) -> None:
     for i in range(out.size):
         delta = row[i] - value
         out[i] += delta * delta
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def _compare(patch: F32, block: F32, sums: F32) -> None:
     """Add the squared differences of patch and block to ``sums (D, D * reach)``.
 
@@ -165,8 +165,8 @@ def _compare(patch: F32, block: F32, sums: F32) -> None:
     block
         Shape (reach, reach * reach), ``reach = D + S - 1``, and a little more per plane.
     sums
-        Row dz holds displacement (dy, dx) at ``dy * reach + dx``: planes are walked in one go,
-        past the end of each row, because long loops are fast ones.
+        Row dz holds displacement (dy, dx) at ``dy * reach + dx``. One loop runs over a whole plane, past the end of
+        each row, because long loops are fast.
     """
     samples = patch.shape[0]
     reach = sums.shape[1] // sums.shape[0]
@@ -204,9 +204,9 @@ def _compare(patch: F32, block: F32, sums: F32) -> None:
                     _add_one(total, row[k : k + length], values[k])
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def _write(sums: F32, reach: int, factor: np.float32, out: F32) -> None:
-    """Copy the sums, without what lies past the ends of their rows."""
+    """Copy the sums without the values past the ends of their rows."""
     width = len(sums)
     for dz in range(width):
         for dy in range(width):
@@ -215,7 +215,7 @@ def _write(sums: F32, reach: int, factor: np.float32, out: F32) -> None:
                 out[dz, dy, dx] = factor * row[dx]
 
 
-@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, parallel=True, error_model="numpy")
 def cost_volumes(
     source: Features,
     target: Features,
@@ -234,7 +234,7 @@ def cost_volumes(
     source, target
         Features, shape (C, Z, Y, X), uint8 or float32.
     points
-        Voxel positions (z, y, x) in the source, shape (K, 3), float64; need not be whole.
+        Voxel positions (z, y, x) in the source, shape (K, 3), float64; may be fractional.
     radius
         Search radius in steps: displacements ``step * (-radius .. radius)`` voxels.
     step
@@ -244,10 +244,10 @@ def cost_volumes(
     alpha
         Weight of the cost.
     threads
-        Parts worked on at once, each with buffers of its own.
+        Parts computed at the same time, each with its own buffers.
     out
         Axis order (K, z, y, x): ``alpha * mean over samples of sum over channels of
-        (source(p + o) - target(p + o + step d))^2``; images continue with their border voxels.
+        (source(p + o) - target(p + o + step d))^2``; outside the images, border voxels repeat.
     """
     samples = 2 * patch_radius // step + 1
     width = 2 * radius + 1
@@ -256,7 +256,7 @@ def cost_volumes(
     channels = source.shape[0]
     here, there = source.reshape(-1), target.reshape(-1)
     patch = np.empty((threads, samples, samples * samples), np.float32)
-    # The last rows are read a patch's width past their end.
+    # The last rows are read past their end, by the width of a patch.
     block = np.zeros((threads, reach, reach * reach + samples), np.float32)
     sums = np.empty((threads, TOGETHER, width, width * reach), np.float32)
     for part in numba.prange(threads):

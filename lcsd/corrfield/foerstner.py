@@ -1,4 +1,4 @@
-"""Foerstner keypoints: points where the image has structure along all three axes."""
+"""Foerstner keypoints: points with image structure along all three axes."""
 
 import numba
 import numpy as np
@@ -12,17 +12,17 @@ GRADIENT = np.array([1.0, -8.0, 0.0, 8.0, -1.0]) / 12.0
 """Five-point central difference, exact for cubic polynomials."""
 
 TRUNCATE_SIGMAS = 1.5
-"""The Gaussian of the structure tensor ends here, as in the published program."""
+"""The Gaussian of the structure tensor is cut here, as in the published program."""
 
 TINY = 1e-12
-"""Keeps the distinctiveness of a flat region at 0 instead of 0/0."""
+"""The distinctiveness of a flat region is 0 instead of 0/0."""
 
 
 TENSOR_AXES = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 """Entries of the structure tensor, as pairs of axes (z, y, x)."""
 
 
-@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, parallel=True, error_model="numpy")
 def _harmonic(tensor: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     """Set ``out (N,)`` to ``1 / trace(S^-1)`` of tensors (6, N): zz, yy, xx, zy, zx, yx."""
     zz, yy, xx, zy, zx, yx = tensor[0], tensor[1], tensor[2], tensor[3], tensor[4], tensor[5]
@@ -79,7 +79,7 @@ def keypoint_scores(
     sigma
         Gaussian of the structure tensor, voxels.
     erosion
-        Times that the mask loses its outermost voxels (six-neighbourhood).
+        How many times the mask loses its outermost voxels (six-neighbourhood).
 
     Raises
     ------
@@ -93,7 +93,7 @@ def keypoint_scores(
 
 
 def interior(mask: NDArray[np.bool_], *, sigma: float, erosion: int) -> tuple[NDArray[np.bool_], tuple[slice, ...]]:
-    """Return an eroded mask, and the box of the image that the scores in it depend on.
+    """Return an eroded mask, and the box of the image on which its scores depend.
 
     Parameters and errors as :func:`keypoint_scores`.
     """
@@ -104,10 +104,10 @@ def interior(mask: NDArray[np.bool_], *, sigma: float, erosion: int) -> tuple[ND
             "the mask has no interior",
             code="empty_mask",
             field="mask",
-            expected=f"a voxel left after {erosion} erosions",
-            found="none",
+            expected=f"at least one voxel after {erosion} erosions",
+            found="0 voxels",
         )
-    # The keypoints of a lung need only its surroundings.
+    # Only the surroundings of the lung matter.
     margin = int(np.ceil(TRUNCATE_SIGMAS * sigma)) + len(GRADIENT) // 2 + 1
     low = np.maximum(where.min(axis=0) - margin, 0)
     high = where.max(axis=0) + margin + 1
@@ -115,7 +115,7 @@ def interior(mask: NDArray[np.bool_], *, sigma: float, erosion: int) -> tuple[ND
 
 
 def find_keypoints(scores: NDArray[np.float32], *, cube: int, threshold: float) -> NDArray[np.int64]:
-    """Return the voxels whose distinctiveness is the largest within a cube around them.
+    """Return the voxels with the largest distinctiveness in a cube around them.
 
     Parameters
     ----------
@@ -124,12 +124,12 @@ def find_keypoints(scores: NDArray[np.float32], *, cube: int, threshold: float) 
     cube
         Half the edge of the cube, voxels: a point is the largest of ``(2 cube + 1)^3``.
     threshold
-        Least distinctiveness, (intensity / voxel)^2.
+        Smallest distinctiveness, (intensity / voxel)^2.
 
     Returns
     -------
     NDArray
-        Shape (K, 3), indices (z, y, x), raster order. Equal maxima are all kept.
+        Shape (K, 3), indices (z, y, x), raster order. All equal maxima are kept.
 
     Raises
     ------
@@ -143,13 +143,13 @@ def find_keypoints(scores: NDArray[np.float32], *, cube: int, threshold: float) 
 
 
 def check_found(points: NDArray[np.int64], *, threshold: float, highest: float) -> None:
-    """Raise ``BadInputError`` if there is no point; ``highest`` is the largest distinctiveness."""
+    """Raise ``BadInputError`` without points; ``highest`` is the largest distinctiveness."""
     if not len(points):
         raise BadInputError(
-            "no keypoint is distinctive enough",
+            "the image has no distinctive keypoint",
             code="no_keypoints",
             field="distinctiveness",
             expected=f"> {threshold:g}",
             found=f"{highest:g} at most",
-            remedy="check that the image shows structure inside the mask",
+            remedy="check that the mask covers the lung",
         )

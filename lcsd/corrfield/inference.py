@@ -14,7 +14,7 @@ NEGLIGIBLE = 50.0
 """exp(-50), summed over all displacements, is less than the last bit of a double near 1."""
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def _lower(values: F32, row: F32, cost: np.float32) -> None:
     """Lower ``values (N,)`` to ``row + cost``, element by element."""
     for i in range(values.size):
@@ -22,7 +22,7 @@ def _lower(values: F32, row: F32, cost: np.float32) -> None:
         values[i] = np.fmin(values[i], row[i] + cost)
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def _lower_four(
     values: F32, a: F32, b: F32, c: F32, d: F32, ca: np.float32, cb: np.float32, cc: np.float32, cd: np.float32
 ) -> None:
@@ -32,7 +32,7 @@ def _lower_four(
         values[i] = np.fmin(values[i], np.fmin(one, two))
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def _along_first(source: F32, cost: F32, out: F32) -> None:
     """Set ``out[z]`` to ``min over e of source[e] + cost[|z - e|]``, both (D, D * D)."""
     n = len(cost)
@@ -55,7 +55,7 @@ def _along_first(source: F32, cost: F32, out: F32) -> None:
             _lower(out[z], source[e], cost[abs(z - e)])
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def min_convolve(volume: F32, weight: float, out: F32, scratch: F32) -> None:
     """Set ``out[d]`` to ``min over e of volume[e] + weight |d - e|^2``, axis by axis.
 
@@ -82,7 +82,7 @@ def min_convolve(volume: F32, weight: float, out: F32, scratch: F32) -> None:
         source = result
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def _message(belief: F32, length: float, scratch: F32, out: F32) -> None:
     """Set ``out`` to the message of ``belief`` along an edge, smallest value 0."""
     min_convolve(belief, 1.0 / length, out, scratch)
@@ -92,21 +92,21 @@ def _message(belief: F32, length: float, scratch: F32, out: F32) -> None:
         flat[i] -= lowest
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def _add(total: F32, message: F32) -> None:
     here, there = total.reshape(-1), message.reshape(-1)
     for i in range(here.size):
         here[i] += there[i]
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def _without(total: F32, message: F32, out: F32) -> None:
     all_of_it, part, rest = total.reshape(-1), message.reshape(-1), out.reshape(-1)
     for i in range(rest.size):
         rest[i] = all_of_it[i] - part[i]
 
 
-@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, parallel=True, error_model="numpy")
 def _to_root(
     total: F32, messages: F32, tree: Tree, children: NDArray[np.int64], first: NDArray[np.int64], buffers: F32
 ) -> None:
@@ -124,7 +124,7 @@ def _to_root(
                     _add(total[node], messages[child])
 
 
-@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, parallel=True, error_model="numpy")
 def _from_root(total: F32, messages: F32, tree: Tree, buffers: F32) -> None:
     """Add to each total the message of its parent, the root first."""
     order, parent, length, levels = tree
@@ -171,7 +171,7 @@ def tree_marginals(cost: F32, tree: Tree) -> F32:
     return cost
 
 
-@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, parallel=True, error_model="numpy")
 def soft_minimum(marginals: F32, gamma: float, step: int, out: NDArray[np.float64]) -> None:
     """Set ``out (K, 3)`` to the mean displacement (z, y, x) under softmax(-gamma * marginal).
 

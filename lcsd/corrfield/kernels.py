@@ -1,4 +1,4 @@
-"""What corrfield asks of the device that holds its large arrays."""
+"""The operations that corrfield needs on the device with its large arrays."""
 
 from typing import Any, Protocol
 
@@ -11,15 +11,15 @@ from lcsd.numerics.tps import ThinPlateSpline
 Array = NDArray[Any]
 
 Volume = Any
-"""A large array on the device: a numpy array or a tensor. Arithmetic, slices, ``.T``, ``.any()``
-and ``.clip(low, high)`` mean the same for both, so what needs no more is written once."""
+"""A large array on the device: a numpy array or a tensor. Arithmetic, slices, ``.T``, ``.any()`` and
+``.clip(low, high)`` mean the same for both, so code that needs no more is written once."""
 
 
 class Kernels(Protocol):
     """One implementation of corrfield's work on large arrays.
 
-    Volumes are (z, y, x) or (C, z, y, x), points are numpy arrays (K, 3) of voxel positions
-    (z, y, x), float64. Images and features continue with their border voxels.
+    Volumes are (z, y, x) or (C, z, y, x). Points are numpy arrays (K, 3) of voxel positions (z, y, x), float64. Outside
+    images and features, their border voxels repeat.
     """
 
     def upload(self, array: Array) -> Volume:
@@ -32,7 +32,7 @@ class Kernels(Protocol):
         """Return zeros, float32."""
 
     def wait(self) -> None:
-        """Return when all work given to the device is done, so that clocks can be read."""
+        """Return once the device has finished all work, so that clocks are right."""
 
     def features(self, image: Volume, *, step: int, sigma: float) -> Volume:
         """Return MIND-SSC, shape (12, z, y, x), uint8; see :func:`lcsd.corrfield.mind.mind_ssc`."""
@@ -41,7 +41,7 @@ class Kernels(Protocol):
         """Return the distinctiveness; see :func:`lcsd.corrfield.foerstner.keypoint_scores`."""
 
     def keypoints(self, scores: Volume, *, cube: int, threshold: float) -> NDArray[np.int64]:
-        """Return its maxima, (K, 3); see :func:`lcsd.corrfield.foerstner.find_keypoints`."""
+        """Return the maxima of the distinctiveness, (K, 3); see :func:`lcsd.corrfield.foerstner.find_keypoints`."""
 
     def cost_volumes(
         self,
@@ -63,7 +63,7 @@ class Kernels(Protocol):
         """Return displacements (K, 3); see :func:`lcsd.corrfield.inference.soft_minimum`."""
 
     def average_mirrored(self, there: Volume, back: Volume) -> Volume:
-        """Turn ``there`` into its mean with ``back``, in which d counts as -d; (K, D, D, D)."""
+        """Turn ``there`` into its mean with ``back``, mirrored (d counts as -d); (K, D, D, D)."""
 
     def sample(self, vectors: Volume, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return vectors (3, z, y, x) at points, linear, shape (K, 3)."""
@@ -80,10 +80,7 @@ class Kernels(Protocol):
     def normal_equations(
         self, fixed: Volume, moving: Volume, nodes: Volume, places: Volume, *, robust: float
     ) -> tuple[Volume, Volume]:
-        """Return the (6, N) and (3, N) of :func:`lcsd.corrfield.refine.normal_equations`.
-
-        ``nodes`` and ``places`` lie on the device.
-        """
+        """Return (6, N) and (3, N), see :func:`lcsd.corrfield.refine.normal_equations`; all volumes on the device."""
 
     def smooth(self, volumes: Volume, taps: NDArray[np.float32]) -> Volume:
         """Return volumes (C, z, y, x), float32, filtered along every axis."""

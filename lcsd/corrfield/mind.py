@@ -1,4 +1,4 @@
-"""MIND-SSC: 12 channels that describe a voxel's surroundings, whatever the intensity scale."""
+"""MIND-SSC: 12 channels that describe the surroundings of a voxel independently of the intensity scale."""
 
 import itertools
 from typing import Any
@@ -16,17 +16,17 @@ U8 = NDArray[np.uint8]
 CHANNELS = 12
 
 FULL = 255
-"""The byte that stands for 1: rounding to bytes moves a squared difference over all channels by
-about 3e-5 and quarters the memory that every later step reads."""
+"""The byte for 1. Rounding to bytes changes a squared difference over all channels by about 3e-5 and saves three
+quarters of the memory that each later step reads."""
 
 LOWEST_VARIANCE, HIGHEST_VARIANCE = 1e-3, 1e3
-"""Local variance is kept within these multiples of its mean over the image."""
+"""Local variance is clamped to these multiples of its mean over the image."""
 
 TRUNCATE_SIGMAS = 2.0
-"""The Gaussian patch ends here: 5 voxels wide at sigma 1."""
+"""The Gaussian patch is cut here: it is 5 voxels wide at sigma 1."""
 
 TINY = 1e-12
-"""Keeps a constant image from dividing by zero."""
+"""Avoids a division by zero for constant images."""
 
 
 def _offsets() -> list[tuple[tuple[int, int, int], tuple[int, int, int]]]:
@@ -42,21 +42,21 @@ def _offsets() -> list[tuple[tuple[int, int, int], tuple[int, int, int]]]:
 PAIRS = _offsets()
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def _round(values: F32, out: U8) -> None:
     """Set ``out`` to ``FULL values``, rounded."""
     for i in range(values.size):
         out[i] = np.uint8(values[i] * np.float32(FULL) + np.float32(0.5))
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def _difference(near: F32, far: F32, out: F32) -> None:
     for i in range(out.size):
         delta = near[i] - far[i]
         out[i] = delta * delta
 
 
-@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, parallel=True, error_model="numpy")
 def _smoothed_difference(image: F32, shift: NDArray[np.int64], taps: F32, margin: int, out: F32, scratch: F32) -> None:
     """Set ``out`` to the Gaussian mean of ``(I(x) - I(x + shift))^2``, valid ``margin`` inside."""
     depth, height, width = image.shape
@@ -84,7 +84,7 @@ def _smoothed_difference(image: F32, shift: NDArray[np.int64], taps: F32, margin
                 add_scaled(line, scratch[z + t - radius, y, margin : margin + inner], taps[t])
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def _lowest_row(maps: F32, which: NDArray[np.int64], corner: NDArray[np.int64], z: int, y: int, out: F32) -> None:
     """Set ``out`` to the smallest of the channels along a row of voxels."""
     out[:] = np.inf
@@ -95,15 +95,15 @@ def _lowest_row(maps: F32, which: NDArray[np.int64], corner: NDArray[np.int64], 
             out[i] = np.fmin(out[i], row[i])
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def _add_above(out: F32, row: F32, lowest: F32, factor: np.float32) -> None:
     for i in range(out.size):
         out[i] += factor * (row[i] - lowest[i])
 
 
-@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, parallel=True, error_model="numpy")
 def _variance(maps: F32, which: NDArray[np.int64], corner: NDArray[np.int64], out: F32) -> None:
-    """Set ``out`` to the mean over the channels of what lies above the smallest of them."""
+    """Set ``out`` to the mean over the channels after their smallest value is subtracted."""
     depth, height, width = out.shape
     count = len(which)
     for z in numba.prange(depth):
@@ -117,13 +117,13 @@ def _variance(maps: F32, which: NDArray[np.int64], corner: NDArray[np.int64], ou
                 _add_above(out[z, y], row, lowest, np.float32(1 / count))
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def _normalised(row: F32, lowest: F32, inverse: F32, out: F32) -> None:
     for i in range(out.size):
         out[i] = (row[i] - lowest[i]) * inverse[i]
 
 
-@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, parallel=True, error_model="numpy")
 def _descriptors(
     maps: F32, which: NDArray[np.int64], corner: NDArray[np.int64], variance: F32, low: float, high: float, out: U8
 ) -> None:
@@ -147,13 +147,13 @@ def _descriptors(
 
 
 def channel_maps(step: int, border: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return the distinct shifts, the shift of each channel, and where its map is read."""
+    """Return the distinct shifts, the shift of each channel, and the start of the channel in its map."""
     shifts: list[tuple[int, ...]] = []
     which, corner = [], []
     for a, b in PAIRS:
         shift, start = tuple(step * (j - i) for i, j in zip(a, b, strict=True)), a
         if shift not in shifts and tuple(-s for s in shift) in shifts:
-            # The difference is symmetric: from b to a it is the same map, read at b.
+            # The difference is symmetric, so the map from b to a serves, read at b.
             shift, start = tuple(-s for s in shift), b
         if shift not in shifts:
             shifts.append(shift)
@@ -170,15 +170,14 @@ def mind_ssc(image: F32, *, step: int, sigma: float) -> U8:
     image
         Shape (z, y, x), intensity.
     step
-        Distance of the compared neighbours from the voxel, voxels.
+        Distance between the voxel and the compared neighbours, voxels.
     sigma
         Gaussian patch, voxels.
 
     Returns
     -------
     NDArray
-        Shape (12, z, y, x), uint8: 0 to FULL stand for 0 to 1. The image continues with its
-        border voxels.
+        Shape (12, z, y, x), uint8: 0 to FULL stand for 0 to 1. Outside the image, its border voxels repeat.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""The dense motion that corrfield's stages build up, in voxels of the working box."""
+"""The dense motion that corrfield's stages compose, in voxels of the working box."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +18,11 @@ F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 
 MIN_SPLINE_POINTS = 5
-"""With fewer matches, or all in one plane, the stage's motion is their mean: a spline would only
-follow their noise, or not exist."""
+"""With fewer matches, or with all in one plane, the motion of a stage is their mean: a spline would follow their noise
+or not exist."""
 
 
-@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, parallel=True, error_model="numpy")
 def warp(volumes: F32, vectors: F32, out: F32) -> None:
     """Set ``out[c](x)`` to ``volumes[c](x + vectors(x))``, linear, continued at the border."""
     channels, depth, height, width = volumes.shape
@@ -48,13 +48,13 @@ def warp(volumes: F32, vectors: F32, out: F32) -> None:
                     out[c, z, y, x] = a + fz * (d - a)
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def _between(near: F32, far: F32, share: np.float32, out: F32) -> None:
     for i in range(out.size):
         out[i] = near[i] + share * (far[i] - near[i])
 
 
-@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, parallel=True, error_model="numpy")
 def _upsample(
     values: F32, z_first: I64, z_share: F32, y_first: I64, y_share: F32, x_first: I64, x_share: F32, out: F32
 ) -> None:
@@ -76,14 +76,14 @@ def _upsample(
 def node_places(
     counts: tuple[int, ...], shape: tuple[int, ...], *, step: int, low: tuple[int, ...]
 ) -> list[tuple[I64, F32]]:
-    """Return for each axis the lower node beside every voxel, and the share of the next one.
+    """Return for each axis the node before every voxel, and the share of the next node.
 
     Parameters
     ----------
     counts, shape
         Nodes and voxels along each axis; at least two nodes.
     step, low
-        Node ``i`` lies at voxel ``low + step * i``.
+        Node ``i`` is at voxel ``low + step * i``.
     """
     found = []
     for nodes, size, start in zip(counts, shape, low, strict=True):
@@ -101,11 +101,11 @@ def upsampled(
     Parameters
     ----------
     values
-        Shape (I, J, K): node ``i`` lies at voxel ``low + step * i``.
+        Shape (I, J, K): node ``i`` is at voxel ``low + step * i``.
     shape
         Shape (Z, Y, X) of the result; linear between the nodes, continued outside.
     """
-    # A second plane and row, so that one node along an axis has a neighbour.
+    # A second plane or row, so that a single node along an axis has a neighbour.
     thin = [(0, 1 if n == 1 else 0) for n in values.shape]
     nodes = np.ascontiguousarray(np.pad(values, thin, mode="edge"), dtype=np.float32)
     z, y, x = node_places(nodes.shape, shape, step=step, low=low)
@@ -122,7 +122,7 @@ def patch_means(image: Array, points: Array, radius: int) -> NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Motion:
+class GridMotion:
     """A displacement per voxel of the box.
 
     Parameters
@@ -130,15 +130,15 @@ class Motion:
     vectors
         Shape (3, Z, Y, X), float32, components z, y, x in voxels; on the device of the kernels.
     kernels
-        What works on the vectors.
+        Operations on that device.
     """
 
     vectors: Volume
     kernels: Kernels
 
     @classmethod
-    def identity(cls, shape: tuple[int, ...], kernels: Kernels) -> "Motion":
-        """Return the motion that moves nothing."""
+    def identity(cls, shape: tuple[int, ...], kernels: Kernels) -> "GridMotion":
+        """Return zero motion."""
         return cls(kernels.zeros((3, *shape)), kernels)
 
     def at(self, points: Array) -> NDArray[np.float64]:
@@ -162,7 +162,7 @@ class Motion:
         smoothing: float,
         step: int,
         anchor: tuple[int, ...],
-    ) -> "Motion":
+    ) -> "GridMotion":
         """Return ``u(x) = v(x) + self(x + v(x))`` with v fitted to ``vectors`` at ``points``.
 
         Parameters
@@ -170,15 +170,15 @@ class Motion:
         points, vectors
             Voxel positions in the box and displacements, each (K, 3), z, y, x.
         grid, corner
-            Grid of the whole image and the box's first voxel in it: a rigid motion is rigid in mm.
+            Grid of the whole image, and the first voxel of the box in it: a rigid motion is rigid in mm.
         rigid
             Fit a rotation and translation instead of a spline.
         smoothing
             Lambda of the spline, on coordinates scaled to [-1, 1] per axis.
         step
-            The motion is evaluated every so many voxels and interpolated between.
+            The motion is evaluated at every ``step``-th voxel and interpolated between.
         anchor
-            A voxel (z, y, x) of the evaluation: tied to the lung, not to where the image begins.
+            A voxel (z, y, x) where the motion is evaluated: it depends on the lung, not on the border of the image.
         """
         kernels, shape = self.kernels, tuple(self.vectors.shape[1:])
         low = tuple(voxel % step - step for voxel in anchor)
@@ -198,8 +198,8 @@ class Motion:
             values = kernels.upload(coarse[..., axis])
             fine[axis] = kernels.upsampled(values, shape, step=step, low=low)
         if not self.vectors.any():
-            return Motion(fine, kernels)
-        return Motion(kernels.warp(self.vectors, fine) + fine, kernels)
+            return GridMotion(fine, kernels)
+        return GridMotion(kernels.warp(self.vectors, fine) + fine, kernels)
 
     def on_grid(self, grid: Grid, box: tuple[slice, ...]) -> DisplacementField:
         """Return the motion as a field in mm on the whole grid, continued outside the box."""

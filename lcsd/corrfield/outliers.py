@@ -1,4 +1,4 @@
-"""Matches that disagree with their neighbourhood."""
+"""Rejection of matches that disagree with their neighbours."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,18 +7,18 @@ from scipy.spatial import cKDTree
 Array = NDArray[np.float64]
 
 RIDGE = 1e-3
-"""Added to the normal equations, so that neighbours in one plane still have a fit."""
+"""Added to the normal equations, so that a fit exists for neighbours in one plane."""
 
 
 def local_residuals(points: Array, vectors: Array, *, neighbours: int) -> tuple[Array, NDArray[np.int64]]:
-    """Return how far each motion vector is from what its neighbours say, and who they are.
+    """Return the distance of each motion vector from the fit of its neighbours, and these neighbours.
 
     Parameters
     ----------
     points, vectors
         Positions and motion, shape (K, 3), one unit.
     neighbours
-        Nearest points whose motion is fitted by an affine map; the point itself is left out.
+        Number of nearest points for the affine fit, without the point itself.
 
     Returns
     -------
@@ -47,8 +47,8 @@ def agrees_with_neighbours(
 ) -> NDArray[np.bool_]:
     """Return which motion vectors lie within ``limit`` of their neighbours' affine fit, (K,).
 
-    An outlier also bends the fits around it, so each round drops only points that disagree most
-    among their neighbours, and the next one judges without them; ``rounds`` times at most.
+    An outlier also distorts the fits around it. So each round drops only points whose residual is the largest among
+    their neighbours, and the next round works without them; at most ``rounds`` times.
     """
     kept = np.ones(len(points), bool)
     for _ in range(rounds):

@@ -13,17 +13,17 @@ from lcsd.numerics.morphology import VOXELS, box
 F32 = NDArray[np.float32]
 
 MARGIN_VOXELS = 8
-"""The correction fades into a constant this far outside the mask, where no voxel asks for any."""
+"""The lattice extends this far beyond the mask; there, without data, the correction becomes constant."""
 
 STEP_LIMIT_VOXELS = 1.0
-"""Largest change per round and axis: features are about linear over one voxel."""
+"""Largest change per round and axis: features are roughly linear over one voxel."""
 
 SWEEPS = 10
-"""Sweeps of the linear solver per round. Later rounds go on from there: doubling or halving the
-number changes the mean error on real and synthetic lungs by less than 0.01 mm."""
+"""Sweeps of the linear solver per round. Twice or half as many change the mean error on real and synthetic lungs by
+less than 0.01 mm, because later rounds continue from the result."""
 
 TRUNCATE_SIGMAS = 2.0
-"""The Gaussian of the normal equations ends here."""
+"""The Gaussian of the normal equations is cut here."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Lattice:
     step
         Distance of the nodes, voxels.
     inside
-        Which nodes lie in the mask, shape (z, y, x) of the lattice.
+        Which nodes are in the mask, shape (z, y, x) of the lattice.
     """
 
     low: tuple[int, ...]
@@ -48,7 +48,7 @@ class Lattice:
     def around(cls, mask: NDArray[np.bool_], *, step: int) -> "Lattice":
         """Return the lattice over the box of a mask, with a margin."""
         tight = box(mask, 0, VOXELS)
-        # Whole steps from the mask: so the nodes lie alike in it wherever the image begins.
+        # Whole steps from the mask, so that the nodes do not depend on the border of the image.
         low = tuple(s.start - min(s.start, MARGIN_VOXELS) // step * step for s in tight)
         parts = tuple(slice(first, span.stop + MARGIN_VOXELS, step) for first, span in zip(low, tight, strict=True))
         return cls(low, step, np.ascontiguousarray(mask[parts]))
@@ -59,7 +59,7 @@ class Lattice:
         return found
 
 
-@numba.njit(cache=True, inline="always")  # type: ignore[misc]
+@numba.njit(cache=True, inline="always")
 def _cell(position: float, size: int) -> tuple[int, int, np.float32]:
     """Return the two voxels around a position, clamped to the image, and the second's share."""
     position = min(max(position, 0.0), size - 1.0)
@@ -67,7 +67,7 @@ def _cell(position: float, size: int) -> tuple[int, int, np.float32]:
     return first, min(first + 1, size - 1), np.float32(position - first)
 
 
-@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, parallel=True, error_model="numpy")
 def normal_equations(
     fixed: F32,
     moving: F32,
@@ -77,7 +77,7 @@ def normal_equations(
     normal: F32,
     right: F32,
 ) -> None:
-    """Linearise the difference of two feature volumes around where each node is found.
+    """Linearise the difference of two feature volumes around the position of each node.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def normal_equations(
     nodes, places
         Voxels in ``fixed`` and their positions in ``moving`` (z, y, x), each (N, 3).
     robust
-        A node whose squared difference r^2, summed over the channels, equals this counts half:
+        A node whose squared difference r^2, summed over the channels, equals this counts half;
         its weight is ``w = robust / (robust + r^2)``.
     normal
         Set to ``w sum over channels of g g^T`` with g the slope of ``moving``: zz, yy, xx, zy,
@@ -153,41 +153,39 @@ def refine(
     rounds: int,
     kernels: Kernels,
 ) -> Volume:
-    """Return the motion with a smooth correction that makes the features agree.
+    """Return the motion plus a smooth correction that makes the features agree.
 
     Parameters
     ----------
     fixed, moving
         Features, shape (C, Z, Y, X), uint8 or float32.
     mask
-        Voxels that are compared, shape (Z, Y, X), at least one.
+        Voxels to compare, shape (Z, Y, X), at least one.
     vectors
-        Motion to start from, within about a voxel or two of the truth: shape (3, Z, Y, X),
-        components z, y, x in voxels.
+        Start, within one or two voxels of the truth: shape (3, Z, Y, X), components z, y, x in voxels.
     step
-        The correction is estimated at every ``step``-th voxel and linear between.
+        The correction is estimated at every ``step``-th voxel and interpolated between.
     smoothness
         Weight of the squared difference (voxels) of neighbouring nodes' corrections.
     blur
-        Gaussian over which nodes share what they see, in nodes; 0: none.
+        Gaussian that averages the normal equations of neighbouring nodes, in nodes; 0: none.
     robust
         Squared feature difference at which a node counts half.
     rounds
-        Linearisations.
+        Number of linearisations.
     kernels
-        What works on ``fixed``, ``moving`` and ``vectors``, which lie on its device.
+        Operations on the device of ``fixed``, ``moving`` and ``vectors``.
 
     Returns
     -------
     Volume
-        Shape (3, Z, Y, X), float32. Same as ``vectors`` far from the mask up to a constant.
+        Shape (3, Z, Y, X), float32. Far from the mask it differs from ``vectors`` by a constant.
 
     Notes
     -----
     The correction w minimises ``sum rho(|F(x) - M(x + u(x) + w(x))|^2) + smoothness |grad w|^2``;
-    only the correction is smoothed, so the stretch in the start costs nothing. Each round is one
-    step of Gauss-Newton; sharing the normal equations combines local and global estimation
-    (Bruhn, Weickert, Schnoerr, IJCV 61 (2005) 211).
+    only the correction is smoothed, so deformation in the start costs nothing. Each round is one step of Gauss-Newton;
+    averaging the normal equations combines local and global estimation (Bruhn, Weickert, Schnoerr, IJCV 61 (2005) 211).
     """
     lattice = Lattice.around(mask, step=step)
     voxels, shape = lattice.nodes(), lattice.inside.shape

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 F32 = NDArray[np.float32]
 
 
-@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, parallel=True, error_model="numpy")
 def _inverses(normal: F32, smoothness: float, out: F32) -> None:
     """Set the inner nodes of ``out`` to ``(A + smoothness * neighbours)^-1`` by its adjugate."""
     depth, height, width = normal.shape[1:]
@@ -30,11 +30,11 @@ def _inverses(normal: F32, smoothness: float, out: F32) -> None:
                 out[5, z + 1, y + 1, x + 1] = factor * (zy * zx - zz * yx)
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def _pull(
     values: F32, right: F32, at: np.uintp, row: np.uintp, plane: np.uintp, smoothness: np.float32, out: F32
 ) -> None:
-    """Set ``out`` to the right-hand side plus the six neighbours' pull, along a row from ``at``."""
+    """Set ``out`` to the right-hand side plus ``smoothness`` times the six neighbours, along a row from ``at``."""
     one = np.uintp(1)
     for i in range(out.size):
         k = at + np.uintp(i)
@@ -42,7 +42,7 @@ def _pull(
         out[i] = right[k] + smoothness * (here + (values[k - one] + values[k + one]))
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def _mix(values: F32, at: np.uintp, a: F32, b: F32, c: F32, p: F32, q: F32, r: F32, chosen: F32) -> None:
     """Replace the chosen elements of a row from ``at`` by ``a p + b q + c r``."""
     for i in range(p.size):
@@ -51,12 +51,12 @@ def _mix(values: F32, at: np.uintp, a: F32, b: F32, c: F32, p: F32, q: F32, r: F
         values[at + k] += chosen[k] * (found - values[at + k])
 
 
-@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, parallel=True, error_model="numpy")
 def _half_sweep(values: F32, inverse: F32, right: F32, smoothness: float, colour: int) -> None:
     """Solve all nodes with ``(z + y + x) % 2 == colour``, given the others; padded lattices.
 
-    Rows are computed whole and half of each is thrown away: that way they are vectors. What is
-    thrown away is overwritten by itself, so threads do not disturb each other.
+    Whole rows are computed with vector instructions, and half of each is dropped. Dropped values are written back
+    unchanged, so threads do not disturb each other.
     """
     depth, height, width = values.shape[1:]
     size = depth * height * width
@@ -73,7 +73,7 @@ def _half_sweep(values: F32, inverse: F32, right: F32, smoothness: float, colour
         p, q, r = np.empty((3, width - 2), np.float32)
         for y in range(1, height - 1):
             at = np.uintp((z * height + y) * width + 1)
-            # Index 0 of a row is node x = 0, and padding has moved z and y by one each.
+            # Index 0 of a row is node x = 0; padding moved z and y by one each.
             which = chosen[(z + y + colour) % 2]
             _pull(v0, r0, at, row, plane, pull, p)
             _pull(v1, r1, at, row, plane, pull, q)
@@ -86,8 +86,8 @@ def _half_sweep(values: F32, inverse: F32, right: F32, smoothness: float, colour
 def relax(values: F32, normal: F32, right: F32, smoothness: float, *, sweeps: int) -> F32:
     """Return the result of Gauss-Seidel sweeps for ``(A + smoothness L) values = right``.
 
-    L is the graph Laplacian of the six-neighbourhood. Nodes are visited in two colours, each of
-    which touches only the other, so the result does not depend on the number of threads.
+    L is the graph Laplacian of the six-neighbourhood. Nodes are visited in two colours; neighbours have different
+    colours, so the result does not depend on the number of threads.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def relax(values: F32, normal: F32, right: F32, smoothness: float, *, sweeps: in
     normal
         A per node: zz, yy, xx, zy, zx, yx, shape (6, Z, Y, X), positive semi-definite.
     sweeps
-        Times that every node is solved, given its neighbours.
+        How many times each node is solved, given its neighbours.
     """
     around = ((0, 0), (1, 1), (1, 1), (1, 1))
     result, target = np.pad(values, around), np.pad(right, around)

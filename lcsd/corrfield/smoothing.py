@@ -1,4 +1,4 @@
-"""Separable smoothing of whole volumes that continue with their border voxels."""
+"""Separable smoothing of whole volumes; their border voxels repeat."""
 
 import numba
 import numpy as np
@@ -14,14 +14,14 @@ def gaussian_taps(sigma: float, *, truncate: float) -> F32:
     return taps.gaussian_taps(sigma, radius=int(truncate * sigma + 0.5)).astype(np.float32)
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def add_scaled(out: F32, row: F32, tap: np.float32) -> None:
     """Add ``tap * row`` to ``out``, element by element."""
     for i in range(out.size):
         out[i] += tap * row[i]
 
 
-@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, parallel=True, error_model="numpy")
 def _within_planes(volume: F32, taps: F32, out: F32) -> None:
     """Smooth along x and y."""
     depth, height, width = volume.shape
@@ -43,7 +43,7 @@ def _within_planes(volume: F32, taps: F32, out: F32) -> None:
                 add_scaled(target[y], smoothed[at], taps[t])
 
 
-@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, parallel=True, error_model="numpy")
 def _across_planes(volume: F32, taps: F32, out: F32) -> None:
     """Smooth along z."""
     depth, radius = len(volume), len(taps) // 2

@@ -40,7 +40,7 @@ EXP2 = _exp2_coefficients()
 LOG2_E = np.float32(np.log2(np.e))
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def exp_negative(values: F32, bits: NDArray[np.int32]) -> None:
     """Replace ``values``, which are >= 0, by ``exp(-values)``; ``bits`` is a buffer of their size.
 
@@ -69,7 +69,7 @@ BIAS = float(2**52 + 1023)
 HALF_LOG_2 = float(np.log(2) / 2)
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def r2_log_r(squared: F64, mantissa: F64, exponent: F64) -> None:
     """Replace ``r^2``, normal numbers or 0, by ``r^2 log r``, which is 0 at 0; two buffers of its size.
 

@@ -1,4 +1,4 @@
-"""Thin-plate spline: the smooth motion that passes through sparse motion vectors."""
+"""Thin-plate spline: the smooth motion through sparse motion vectors."""
 
 import warnings
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from lcsd.numerics.approximations import r2_log_r
 Array = NDArray[np.float64]
 
 MIN_POINTS = 4
-"""An affine map in 3-D has four free points."""
+"""Four points determine an affine map in 3-D."""
 
 
 BLOCK = 512
-"""Control points whose kernel values are held at once: they stay in the nearest cache."""
+"""Control points per block: their kernel values fit into the first cache."""
 
 
-@numba.njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy")
 def _squared_distances(x: Array, y: Array, z: Array, place: Array, out: Array) -> None:
     px, py, pz = place[0], place[1], place[2]
     for i in range(out.size):
@@ -30,7 +30,7 @@ def _squared_distances(x: Array, y: Array, z: Array, place: Array, out: Array) -
         out[i] = dx * dx + dy * dy + dz * dz
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})  # type: ignore[misc]
+@numba.njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
 def _dot(a: Array, b: Array) -> float:
     total = 0.0
     for i in range(a.size):
@@ -38,7 +38,7 @@ def _dot(a: Array, b: Array) -> float:
     return total
 
 
-@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, parallel=True, error_model="numpy")
 def _kernel_matrix(points: Array, matrix: Array) -> None:
     """Set ``matrix (N, N)`` to the kernel between all points (3, N)."""
     count = points.shape[1]
@@ -48,7 +48,7 @@ def _kernel_matrix(points: Array, matrix: Array) -> None:
         r2_log_r(matrix[row], buffers[0], buffers[1])
 
 
-@numba.njit(cache=True, parallel=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, parallel=True, error_model="numpy")
 def _evaluate(queries: Array, centres: Array, weights: Array, out: Array) -> None:
     """Add to ``out (M, C)`` the kernels around ``centres (3, N)`` times ``weights (C, N)``."""
     channels, count = weights.shape
@@ -67,7 +67,7 @@ def _evaluate(queries: Array, centres: Array, weights: Array, out: Array) -> Non
 
 
 def in_one_plane(points: Array) -> bool:
-    """Return whether points (N, 3) lie in one plane, so that no spline passes through them."""
+    """Return whether points (N, 3) are in one plane, so that no spline exists."""
     return bool(np.linalg.matrix_rank(np.column_stack([np.ones(len(points)), points])) < MIN_POINTS)
 
 
@@ -85,10 +85,10 @@ def _reflect(reflectors: Array, scales: Array, values: Array, *, back: bool = Fa
 def _solve(kernel: Array, affine_basis: Array, values: Array) -> tuple[Array, Array]:
     """Return weights (N, C) with ``P^T w = 0`` and affine part (4, C): ``K w + P a = values``.
 
-    In the space orthogonal to the affine maps P (N, 4) the kernel is positive definite, so a
-    Cholesky decomposition does, at half the cost of one for the whole system.
+    In the space orthogonal to the affine maps P (N, 4) the kernel is positive definite, so a Cholesky decomposition
+    works, at half the cost of a decomposition of the whole system.
     """
-    # One thread: a library that splits the work adds in another order, and bits differ.
+    # One thread, because with more the library adds in another order and bits differ.
     with threadpool_limits(1, user_api="blas"):
         return _solved(kernel, affine_basis, values)
 
@@ -101,7 +101,7 @@ def _solved(kernel: Array, affine_basis: Array, values: Array) -> tuple[Array, A
     try:
         free = cho_solve(cho_factor(inner, check_finite=False), turned[4:], check_finite=False)
     except np.linalg.LinAlgError:
-        # Nearly repeated points: rounding has made the smallest eigenvalues negative.
+        # Points nearly repeat, and rounding made the smallest eigenvalues negative.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", LinAlgWarning)
             free = solve(inner, turned[4:], assume_a="sym", check_finite=False)
@@ -112,7 +112,7 @@ def _solved(kernel: Array, affine_basis: Array, values: Array) -> tuple[Array, A
 
 @dataclass(frozen=True)
 class ThinPlateSpline:
-    """A fitted spline; make it with :meth:`fit`.
+    """A fitted spline; see :meth:`fit`.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ class ThinPlateSpline:
             interpolates.
         offset, scale
             Shape (3,): the kernel works on ``(points - offset) / scale``; by default 0 and 1. An
-            equal scale of all axes changes nothing but the meaning of ``smoothing``.
+            equal scale of all axes changes only the unit of ``smoothing``.
 
         Raises
         ------
@@ -179,21 +179,21 @@ class ThinPlateSpline:
                 found=count,
             )
         basis = np.column_stack([np.ones(count), centres])
-        # The rank of the affine part tells points in one plane; the solver may not see it.
+        # The solver may not notice points in one plane; the rank of the affine part does.
         if in_one_plane(centres):
             raise BadInputError(
-                "the points lie in one plane",
+                "the points are in one plane",
                 code="degenerate_points",
                 expected="points that span a volume",
                 found=f"{count} points",
             )
         if smoothing == 0 and len(np.unique(centres, axis=0)) < count:
             raise BadInputError(
-                "points repeat, so no spline passes through all values",
+                "points repeat, so the spline cannot pass through all values",
                 code="degenerate_points",
                 expected="distinct points",
                 found="repeated points",
-                remedy="remove duplicates or use smoothing > 0",
+                remedy="remove repeated points or use smoothing > 0",
             )
         kernel = np.empty((count, count))
         _kernel_matrix(np.ascontiguousarray(centres.T), kernel)

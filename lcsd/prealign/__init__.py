@@ -1,5 +1,5 @@
-"""Rigid alignment of two lung scans, and both on the common grid.
+"""Rigid alignment of two lung scans, and their resampling to the common grid.
 
-:mod:`.prealign` does the stage; :mod:`.blocks`, :mod:`.corrfield` and :mod:`.deeds` each find the
-rigid transform in their own way (setting ``prealign.method``); :mod:`.common` is what they share.
+:mod:`.prealign` is the stage. :mod:`.blocks`, :mod:`.corrfield` and :mod:`.deeds` are the methods that find the rigid
+transform (setting ``prealign.method``); :mod:`.common` is shared by them.
 """

@@ -1,8 +1,8 @@
 """Rigid alignment by blocks of the lung (method ``blocks``).
 
-Both lungs are brought to a coarse isotropic grid; small blocks rich in vessels are searched by
-normalised cross-correlation; a rigid transform is fitted to the matches by least squares. Unlike
-a global image metric this gives the whole lung its say when the diaphragm has moved far.
+Both lungs are resampled to a coarse isotropic grid. Small blocks with many vessels are matched by normalised
+cross-correlation, and a rigid transform is fitted to the matches by least squares. Unlike a global image metric, this
+gives the whole lung equal weight even if the diaphragm moved far.
 """
 
 import numpy as np
@@ -17,16 +17,16 @@ from lcsd.prealign.correlation import MIN_DEVIATION_HU, correlate, moments
 from lcsd.settings.prealign import PrealignSettings
 
 RIM_VOXELS = 1
-"""Taken off the lung before matching: half chest wall, and it slides."""
+"""Removed from the border of the lung before matching: it is half chest wall, and it slides."""
 
 BORDER_VOXELS = 2
-"""Around the lung, so that its rim is not that of the grid."""
+"""Margin around the lung, so that its border is not the border of the grid."""
 
 NEIGHBOURS = 8
-"""Neighbouring matches whose median displacement a match is compared with."""
+"""A match is compared with the median displacement of so many neighbours."""
 
 TEXTURE_QUANTILE = 0.3
-"""Blocks with less contrast than this share of all blocks are not tried."""
+"""This share of all blocks, those with the least contrast, is not matched."""
 
 
 def align(
@@ -47,7 +47,7 @@ def align(
     fixed_mask, moving_mask
         Lungs, bool, not empty, on the grid of their scan.
     start
-        First guess, fixed LPS to moving LPS; the search reaches ``settings.search_mm`` from it.
+        First guess, fixed LPS to moving LPS; the search extends ``settings.search_mm`` from it.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def align(
 def _lung_volume(scan: Image, mask: Image, settings: PrealignSettings) -> Image:
     """Return the lung's contrast on a coarse grid in its own LPS: HU minus typical parenchyma.
 
-    Zero outside the lung, so that the chest wall and the diaphragm's edge draw no block.
+    It is zero outside the lung, so that the chest wall and the edge of the diaphragm attract no block.
     """
     grid = box_grid(mask, spacing_mm=settings.match_spacing_mm, margin_voxels=BORDER_VOXELS)
     hu = np.clip(resample_hu(scan, grid).array, *WINDOW_HU)
@@ -85,15 +85,15 @@ def _radius(settings: PrealignSettings) -> int:
 
 
 def _choose_blocks(volume: Image, settings: PrealignSettings) -> NDArray[np.int64]:
-    """Return voxels (z, y, x), shape (N, 3): the richest block of each cube of the lung."""
+    """Return voxels (z, y, x), shape (N, 3): the block with the most contrast in each cube of the lung."""
     radius = _radius(settings)
     _, deviation = moments(volume.array, radius)
     deviation[volume.array == 0] = 0.0
     width = max(1, round(settings.block_distance_mm / settings.match_spacing_mm))
-    # Only whole blocks: the correlation reads them without padding.
-    deviation[:radius], deviation[-radius:] = 0.0, 0.0
-    deviation[:, :radius], deviation[:, -radius:] = 0.0, 0.0
-    deviation[:, :, :radius], deviation[:, :, -radius:] = 0.0, 0.0
+    # Only whole blocks, because the correlation reads them without padding.
+    whole = np.zeros(deviation.shape, bool)
+    whole[(slice(radius, -radius),) * 3] = True
+    deviation[~whole] = 0.0
     chosen = []
     for corner in np.ndindex(*(-(-n // width) for n in deviation.shape)):
         z, y, x = (slice(c * width, (c + 1) * width) for c in corner)
@@ -111,7 +111,7 @@ def _choose_blocks(volume: Image, settings: PrealignSettings) -> NDArray[np.int6
 def _match(
     target: Image, warped: Image, blocks: NDArray[np.int64], rigid: RigidTransform, settings: PrealignSettings
 ) -> Matches:
-    """Return the blocks' places in the moving scan, implausible ones left out."""
+    """Return the positions of the blocks in the moving scan, without implausible matches."""
     reach = max(1, round(settings.search_mm / settings.match_spacing_mm))
     shift, score = correlate(target.array, warped.array, blocks, radius=_radius(settings), reach=reach)
     good = score >= settings.min_score

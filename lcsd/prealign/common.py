@@ -1,4 +1,4 @@
-"""What the methods of rigid alignment share: their result, the grids, resampling, lung extents."""
+"""Shared by the methods of rigid alignment: their result, grids, resampling, extents of the lung."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,10 +13,10 @@ from lcsd.io.images import Image, resample
 from lcsd.settings.prealign import PrealignSettings
 
 OUTSIDE_HU = -1024.0
-"""Written where the scan has no voxel: air."""
+"""Value where the scan has no voxel: air."""
 
 WINDOW_HU = (-1000.0, 100.0)
-"""Vessels against parenchyma; metal, bone and calcium must not outweigh them."""
+"""Contrast of vessels to parenchyma; metal, bone and calcium must not outweigh it."""
 
 ANTIALIAS = 0.42
 """Gaussian sigma per voxel of the result: its full width at half maximum is one voxel."""
@@ -24,16 +24,16 @@ ANTIALIAS = 0.42
 
 @dataclass(frozen=True)
 class Matches:
-    """Points of the fixed scan found in the moving scan.
+    """Points of the fixed scan and their matches in the moving scan.
 
     Parameters
     ----------
     fixed, moving
-        Shape (N, 3), LPS mm, each in its own scan's space.
+        Shape (N, 3), LPS mm, each in the space of its scan.
     score
         Normalised cross-correlation of the blocks around them, shape (N,).
     tried
-        Points searched.
+        Number of points that were searched.
     """
 
     fixed: NDArray[np.float64]
@@ -45,7 +45,7 @@ class Matches:
         """Raise ``WorkError`` (``too_few_matches``) if there are fewer than ``least``."""
         if len(self.fixed) < least:
             raise WorkError(
-                "the two scans do not look alike inside the lungs",
+                "too few parts of the two lungs match",
                 code="too_few_matches",
                 expected=f"at least {least} matches",
                 found=f"{len(self.fixed)} of {self.tried}",
@@ -65,7 +65,7 @@ class Matches:
 
 @dataclass(frozen=True)
 class Alignment:
-    """What a method of rigid alignment returns.
+    """Result of a method of rigid alignment.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class Alignment:
 def common_grid(fixed_mask: Image, settings: PrealignSettings) -> Grid:
     """Return the common grid: axis-aligned, centred on the box around the fixed lungs.
 
-    The box's centre, not the centroid, leaves the same margin on both sides of the lungs.
+    The centre of the box, unlike the centroid, gives both sides of the lungs the same margin.
     """
     low, high = box(fixed_mask)
     return Grid.centred((low + high) / 2, size=settings.size, spacing_mm=settings.spacing_mm)
@@ -96,7 +96,7 @@ def box_grid(mask: Image, *, spacing_mm: float, margin_voxels: int) -> Grid:
 
 
 def resample_hu(scan: Image, grid: Grid, *, transform: RigidTransform | None = None) -> Image:
-    """Return a scan in HU on another grid, linear, smoothed before where the grid is coarser.
+    """Return a scan in HU on another grid, by linear interpolation after smoothing for coarser grids.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def resample_hu(scan: Image, grid: Grid, *, transform: RigidTransform | None = N
 
 
 def _crop(scan: Image, points: NDArray[np.float64]) -> Image:
-    """Return the part of the scan around LPS points; smoothing the rest would be in vain."""
+    """Return the part of the scan around LPS points, because smoothing the rest would waste time."""
     margin = np.ceil(10.0 / np.asarray(scan.grid.spacing))
     voxels = scan.grid.world_to_voxel(points)
     size = np.asarray(scan.grid.size)
@@ -137,9 +137,9 @@ def world_points(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float64]:
 
 
 def row_ends(mask: Image) -> NDArray[np.float64]:
-    """Return LPS mm of the first and last voxel of each row; extremes of the mask are among them.
+    """Return LPS mm of the first and last voxel of each row; they include the extremes of the mask.
 
-    A convex region that holds the ends of a row holds the row.
+    A convex region with both ends of a row contains the row.
     """
     inner = mask.array.copy()
     inner[:, :, 1:-1] = mask.array[:, :, :-2] & mask.array[:, :, 2:]

@@ -1,4 +1,4 @@
-"""Where small blocks of one volume reappear in another: normalised cross-correlation."""
+"""Matching of small blocks of two volumes by normalised cross-correlation."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 MIN_DEVIATION_HU = 15.0
-"""Standard deviation below which a block is noise."""
+"""A block with a smaller standard deviation is noise."""
 
 BATCH = 64
 """Blocks correlated at once; limits memory."""
@@ -25,7 +25,7 @@ def moments(array: NDArray[np.float32], radius: int) -> tuple[NDArray[np.float64
 def correlate(
     fixed: NDArray[np.float32], moving: NDArray[np.float32], blocks: NDArray[np.int64], *, radius: int, reach: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return where blocks of one volume reappear in another, by normalised cross-correlation.
+    """Return the displacement and score of blocks of one volume in another, by normalised cross-correlation.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def correlate(
     Returns
     -------
     shift, score
-        Displacement in voxels (z, y, x), shape (N, 3), with sub-voxel parabola, and the
-        correlation at the best whole voxel, shape (N,).
+        Displacement in voxels (z, y, x), shape (N, 3), refined by a parabola along each axis, and the correlation at
+        the best whole voxel, shape (N,).
     """
     pad = radius + reach
     wide = np.pad(moving, pad)
@@ -55,7 +55,7 @@ def correlate(
         templates = np.stack([_cube(fixed, c, radius) for c in part]).astype(np.float64)
         templates -= templates.mean(axis=(1, 2, 3), keepdims=True)
         regions = np.stack([_cube(wide, c + pad, pad) for c in part]).astype(np.float64)
-        # One worker: how pocketfft groups transforms must not depend on the threads.
+        # One worker, because pocketfft groups transforms by the number of threads.
         shape = (length, length, length)
         product = fft.rfftn(regions, shape, axes=(1, 2, 3)) * np.conj(fft.rfftn(templates, shape, axes=(1, 2, 3)))
         sums = fft.irfftn(product, shape, axes=(1, 2, 3))[:, :span, :span, :span]
@@ -73,7 +73,7 @@ def _cube(array: NDArray[Any], centre: NDArray[np.int64], radius: int) -> NDArra
 
 
 def _peak(values: NDArray[np.float64], reach: int) -> tuple[NDArray[np.float64], float]:
-    """Return the displacement of the maximum with a parabola along each axis, and its height."""
+    """Return the displacement of the maximum, refined by a parabola along each axis, and its height."""
     top = np.array(np.unravel_index(int(values.argmax()), values.shape))
     height = float(values[tuple(top)])
     offset = np.zeros(3)

@@ -1,9 +1,8 @@
 """Rigid alignment by corrfield's correspondences (method ``corrfield``).
 
-Both scans, the moving one shifted so that the lungs' middles coincide, are brought to an isotropic
-grid around the fixed lungs; two rigid levels of corrfield match keypoints inside the lungs; a rigid
-transform is fitted by least squares to the correspondences whose surroundings look alike, outliers
-left out.
+Both scans are resampled to an isotropic grid around the fixed lungs, after a shift that aligns the centres of the
+lungs. Two rigid levels of corrfield match keypoints inside the lungs. A rigid transform is fitted by least squares to
+the correspondences with similar surroundings, without outliers.
 """
 
 import math
@@ -21,30 +20,30 @@ from lcsd.settings.correspond import CorrespondSettings
 from lcsd.settings.prealign import PrealignSettings
 
 QUANTISATION = (2, 1)
-"""Voxels between the displacements that each level tries, as in corrfield's published settings."""
+"""Voxels between the displacements of each level, as in the published settings of corrfield."""
 
 PATCH_RADIUS = (3, 2)
-"""Half the edge of the patch that each level compares, voxels; published."""
+"""Half the edge of the patch of each level, voxels, as published."""
 
 CUBE = (3, 2)
-"""Keypoints are the most distinctive within so many voxels; the first level is finer than our
-default of 4, as a lung has only a few hundred keypoints on the coarse grid."""
+"""Half the edge, in voxels, of the cube in which a keypoint is the most distinctive point. The first level is finer
+than the default of 4, because a lung has only a few hundred keypoints on the coarse grid."""
 
 SECOND_REACH_MM = 12.0
-"""Search of the second level: what the lung moves beyond the rigid motion of the first."""
+"""Search of the second level: the motion of the lung beyond the rigid motion of the first."""
 
 LEAST_WEIGHT = math.exp(-1.0)
-"""Weight of a correspondence whose way there and back miss each other by ``consistency_mm``."""
+"""Weight of a correspondence whose forward and backward matches differ by ``consistency_mm``."""
 
 OUTLIER_FACTOR = 3.0
-"""A residual of more than so many medians is an outlier: beyond 99.9 % of a 3-D Gaussian's, and of
-a real lung's own motion (largest 2.4 medians), so that the diaphragm has its say."""
+"""A residual above so many medians is an outlier. It is beyond 99.9 % of a 3-D Gaussian and above the own motion of a
+real lung (at most 2.4 medians), so the diaphragm still counts."""
 
 FIT_ROUNDS = 20
-"""Rounds of reweighting; the last ones change the motion by micrometres."""
+"""Rounds of reweighting; the last rounds change the motion by micrometres."""
 
 LEAST_RESIDUAL_MM = 0.1
-"""Bounds the weight of a point that fits exactly."""
+"""Limits the weight of a point that fits exactly."""
 
 
 def align(
@@ -59,26 +58,26 @@ def align(
     fixed_mask
         Lungs, bool, not empty, on the grid of ``fixed``.
     start
-        First guess, fixed LPS to moving LPS; the search reaches ``settings.search_mm`` from it.
+        First guess, fixed LPS to moving LPS; the search extends ``settings.search_mm`` from it.
 
     Raises
     ------
     BadInputError
         A scan is constant or has no distinctive point in the lungs.
     WorkError
-        Too few correspondences are consistent or look alike (``too_few_matches``).
+        Too few correspondences are consistent and similar (``too_few_matches``).
     """
     step = settings.keypoint_spacing_mm
     grid = box_grid(fixed_mask, spacing_mm=step, margin_voxels=math.ceil(settings.search_mm / step))
     images = resample_hu(fixed, grid), resample_hu(moving, grid, transform=start)
     found = find_correspondences(*images, resample(fixed_mask, grid, nearest=True), settings=levels(settings))
-    # Where no match is consistent corrfield returns all of them.
+    # If no match is consistent, corrfield returns all of them.
     good = np.asarray(found.pairs.weight) >= LEAST_WEIGHT
     here, there = found.pairs.fixed[good], found.pairs.moving[good]
     tried = int(found.statistics[f"stage_{len(QUANTISATION)}"]["keypoints"])
     Matches(here, there, np.ones(len(here)), tried).require(settings.min_matches)
     turn, _ = fit_without_outliers(here, there)
-    # Matches in noise are consistent, too: there is nothing that would draw them anywhere.
+    # Matches in noise are consistent too, because nothing attracts them.
     score = block_correlation(*images, here, there, rotation=turn.rotation, radius_mm=settings.block_radius_mm)
     good = score >= settings.min_score
     matches = Matches(here[good], start.apply(there[good]), score[good], tried)
@@ -101,8 +100,8 @@ def levels(settings: PrealignSettings) -> CorrespondSettings:
         cube=CUBE,
         quantisation=QUANTISATION,
         patch_radius=PATCH_RADIUS,
-        erosion=1,  # few keypoints on this coarse grid; wrong ones fall to the checks below
-        # One limit for the way back and for the neighbours: the lung's own motion is no outlier.
+        erosion=1,  # few keypoints on this coarse grid; the checks below reject wrong ones
+        # One limit for backward matches and for neighbours: the own motion of the lung is not an outlier.
         consistency_mm=settings.consistency_mm,
         reject_mm=settings.consistency_mm,
         outlier_mm=settings.consistency_mm,
@@ -127,7 +126,7 @@ def block_correlation(
     here, there
         Corresponding points of ``fixed`` and ``moving``, shape (N, 3), LPS mm.
     rotation
-        Turns a block of ``fixed`` into one of ``moving``, shape (3, 3).
+        Rotates a block of ``fixed`` into a block of ``moving``, shape (3, 3).
     radius_mm
         Half the edge of a block, mm.
 
@@ -156,7 +155,7 @@ def block_correlation(
 def fit_without_outliers(
     source: NDArray[np.float64], target: NDArray[np.float64]
 ) -> tuple[RigidTransform, NDArray[np.bool_]]:
-    """Return the least-squares rigid transform of all points but the outliers.
+    """Return the least-squares rigid transform of all points except outliers.
 
     Parameters
     ----------
@@ -166,13 +165,13 @@ def fit_without_outliers(
     Returns
     -------
     RigidTransform, kept
-        ``kept``, bool (N,): which points it was fitted to. The distance from the transform of
-        least absolute distances is at most ``OUTLIER_FACTOR`` times the median of all.
+        ``kept``, bool (N,): the points of the fit. Their distance from the transform of least absolute distances is at
+        most ``OUTLIER_FACTOR`` times the median of all.
 
     Notes
     -----
-    Least absolute distances by iteratively reweighted least squares (Weiszfeld): up to nearly
-    half of the points may be wrong, where least squares gives way to the first of them.
+    Least absolute distances by iteratively reweighted least squares (Weiszfeld) tolerate up to nearly half wrong
+    points, where a single one distorts least squares.
     """
     weights = np.ones(len(source))
     for _ in range(FIT_ROUNDS):

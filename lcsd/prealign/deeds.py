@@ -1,8 +1,8 @@
 """Rigid alignment by the external program ``linearBCV`` (method ``deeds``).
 
-Both scans, the moving one shifted so that the lungs' middles coincide, are resampled to the common
-grid, whole (not only the lungs); the program's matrix in voxels of that grid becomes a rigid
-transform in mm. :mod:`lcsd.prealign.linear_bcv` has the program's conventions.
+Both whole scans are resampled to the common grid, after a shift that aligns the centres of the lungs. The matrix of the
+program, in voxels of that grid, becomes a rigid transform in mm. :mod:`lcsd.prealign.linear_bcv` describes the
+conventions of the program.
 """
 
 import numpy as np
@@ -17,9 +17,8 @@ from lcsd.prealign.linear_bcv import SETTING, find_program, run_linear_bcv
 from lcsd.settings.prealign import PrealignSettings
 
 ROTATION_TOLERANCE = 1e-3
-"""Singular values of the linear part may differ from 1 by this. A rigid fit of the program does
-by 1e-6; 1e-3 moves no point of a lung by more than 0.2 mm; an affine fit of a thorax to its own
-rotated image already does by 1e-2."""
+"""Largest difference of the singular values of the linear part from 1. For a rigid fit of the program it is 1e-6, and
+for an affine fit of a thorax to its own rotated image 1e-2; 1e-3 moves no point of a lung by more than 0.2 mm."""
 
 
 def align(
@@ -38,23 +37,23 @@ def align(
     fixed, moving
         CT in HU, any grids.
     fixed_mask
-        Lungs, bool, not empty, on the grid of ``fixed``; places the common grid.
+        Lungs, bool, not empty, on the grid of ``fixed``; they give the common grid its place.
     start
         First guess, fixed LPS to moving LPS.
     threads
-        Threads of the program; None leaves it the environment's.
+        Threads of the program; None: as the environment says.
 
     Returns
     -------
     Alignment
-        The figures name the executable by its path and SHA-256, as it tells no version.
+        The figures have the path and SHA-256 of the executable, because it reports no version.
 
     Raises
     ------
     BadInputError
         The program is missing (``missing_program``).
     WorkError
-        It fails, takes too long, writes no matrix, or one that is not rigid (``not_rigid``).
+        It fails, takes too long, writes no matrix, or writes one that is not rigid (``not_rigid``).
     """
     program = find_program(settings.linear_bcv)
     grid = common_grid(fixed_mask, settings)
@@ -79,7 +78,7 @@ def rigid_from_voxels(matrix: NDArray[np.float64], grid: Grid) -> RigidTransform
     matrix
         Shape (4, 4), maps voxel indices (i, j, k, 1) along x, y, z of ``grid`` to voxel indices.
     grid
-        Isotropic, so that a rotation of voxels is one of millimetres; any direction.
+        Isotropic, so that a rotation of voxels is a rotation of millimetres; any direction.
 
     Raises
     ------
@@ -89,7 +88,7 @@ def rigid_from_voxels(matrix: NDArray[np.float64], grid: Grid) -> RigidTransform
     Notes
     -----
     The nearest rotation in the least-squares sense is ``U V^T`` of the singular value
-    decomposition; the middle of the grid goes where the matrix takes it.
+    decomposition. The middle of the grid maps to the same point as by the matrix.
     """
     u, values, vt = np.linalg.svd(matrix[:3, :3])
     rotation = u @ vt
@@ -99,13 +98,13 @@ def rigid_from_voxels(matrix: NDArray[np.float64], grid: Grid) -> RigidTransform
             "linearBCV did not return a rigid transform",
             code="not_rigid",
             expected=f"a rotation: singular values within {ROTATION_TOLERANCE:g} of 1",
-            found="a mirroring" if mirrored else f"{values.min():.4g} to {values.max():.4g}",
-            remedy=f"name a linearBCV in {SETTING} that knows -R 1 (early versions ignore it), "
+            found="a reflection" if mirrored else f"{values.min():.4g} to {values.max():.4g}",
+            remedy=f"set {SETTING} to a linearBCV that supports -R 1 (early versions ignore it), "
             "or set prealign.method to blocks",
         )
     middle = (np.asarray(grid.size) - 1) / 2
     target = matrix[:3, :3] @ middle + matrix[:3, 3]
-    # Row a: where the unit vector along world axis a goes.
+    # Row a: image of the unit vector along world axis a.
     turned = grid.voxel_vectors_to_world(grid.world_vectors_to_voxel(np.eye(3)) @ rotation.T)
     world_rotation = turned.T
     translation = grid.voxel_to_world(target) - world_rotation @ grid.voxel_to_world(middle)

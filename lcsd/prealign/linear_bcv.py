@@ -1,13 +1,12 @@
-"""The external program ``linearBCV`` of deedsBCV (MIT licence): found, run, its matrix read.
+"""The external program ``linearBCV`` of deedsBCV (MIT licence): find it, run it, read its matrix.
 
 Call: ``linearBCV -F fixed.nii.gz -M moving.nii.gz -R 1 -O PREFIX``; it writes
-``PREFIX_matrix.txt``. ``-R 1`` asks for a rigid fit; early versions take the option and fit an
-affine transform all the same.
+``PREFIX_matrix.txt``. ``-R 1`` asks for a rigid fit; early versions accept the option but fit an affine transform.
 
 Notes
 -----
-The convention, read in the program's source and confirmed by running the program, compiled from it,
-on images with a known shift and rotation (also with flipped voxel axes):
+The conventions were read from the source code and confirmed by running the compiled program on images with a known
+shift and rotation, also with flipped voxel axes:
 
 * The file has four lines of four numbers, the transposed homogeneous matrix: line r holds the
   factors of the r-th *input* coordinate and the last line is the translation, so that a row
@@ -43,19 +42,19 @@ LIMIT_SETTING = "prealign.linear_bcv_limit_s"
 FALLBACK = "or set prealign.method to blocks, which needs no program"
 
 LAST_COLUMN = (0.0, 0.0, 0.0, 1.0)
-"""Of a transposed homogeneous matrix; a matrix that is not transposed has its translation here."""
+"""Last column of a transposed homogeneous matrix; otherwise the translation is here."""
 
 LAST_COLUMN_TOLERANCE = 1e-3
 """The program computes in float32 and prints six digits."""
 
 TAIL_BYTES = 4096
-"""Read from the end of what the program printed, to find its last line."""
+"""Bytes read from the end of the output of the program, to find its last line."""
 
 MESSAGE_CHARACTERS = 200
-"""Of the program's last line that an error repeats."""
+"""Part of the last line of the program that an error repeats."""
 
 SHOWN_LINES = 8
-"""Lines of a malformed file whose lengths an error lists."""
+"""Number of lines of a malformed file whose lengths an error lists."""
 
 
 def find_program(name: str) -> Path:
@@ -64,12 +63,12 @@ def find_program(name: str) -> Path:
     Parameters
     ----------
     name
-        Name looked up on the PATH, or a path.
+        Name on the PATH, or a path.
 
     Raises
     ------
     BadInputError
-        If there is no such executable (``missing_program``).
+        The executable is missing (``missing_program``).
     """
     found = shutil.which(Path(name).expanduser())
     if found is None:
@@ -77,10 +76,10 @@ def find_program(name: str) -> Path:
             "the program linearBCV of deedsBCV was not found",
             code="missing_program",
             field=SETTING,
-            expected="its name on the PATH, or the path of the executable",
+            expected="its name on the PATH, or a path",
             found=name,
-            remedy="compile it from github.com/mattiaspaul/deedsBCV (MIT licence) and put it on "
-            f"the PATH or name it in the setting, {FALLBACK}",
+            remedy="compile it from github.com/mattiaspaul/deedsBCV (MIT licence) and put it on the PATH "
+            f"or set its path, {FALLBACK}",
         )
     return Path(found).absolute()
 
@@ -88,31 +87,30 @@ def find_program(name: str) -> Path:
 def run_linear_bcv(
     program: Path, fixed: Image, moving: Image, *, limit_s: float, threads: int | None = None
 ) -> NDArray[np.float64]:
-    """Return the program's matrix as it maps column vectors of voxel indices.
+    """Return the matrix of the program, which maps column vectors of voxel indices.
 
     Parameters
     ----------
     program
         Executable, absolute path.
     fixed, moving
-        HU, (z, y, x), on one grid; the program sees the voxels only.
+        HU, (z, y, x), on one grid; the program ignores the header.
     limit_s
-        The program is ended after so many seconds.
+        The program is killed after so many seconds.
     threads
-        Sets OMP_NUM_THREADS for the program; None leaves it the environment's.
+        Sets OMP_NUM_THREADS for the program; None: as the environment says.
 
     Returns
     -------
     matrix
-        Shape (4, 4), float64; maps ``(i, j, k, 1)`` of the fixed image to the moving image's
-        voxel indices, axes x, y, z. Its linear part need not be a rotation.
+        Shape (4, 4), float64; maps ``(i, j, k, 1)`` of the fixed image to voxel indices of the moving image, axes x, y,
+        z. Its linear part may not be a rotation.
 
     Raises
     ------
     WorkError
-        The program cannot be started or fails (``program_failed``), takes longer than
-        ``limit_s`` (``time_limit``), or writes no matrix (``no_matrix``), something else
-        (``bad_matrix``) or NaN (``non_finite``).
+        The program cannot start or fails (``program_failed``), takes longer than ``limit_s`` (``time_limit``), or
+        writes no matrix (``no_matrix``), something else (``bad_matrix``) or NaN (``non_finite``).
     """
     with tempfile.TemporaryDirectory(prefix="lcsd-linear-bcv-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -126,14 +124,14 @@ def run_linear_bcv(
 
 
 def _run(command: list[str], *, folder: Path, limit_s: float, threads: int | None) -> None:
-    """Run the program in ``folder`` to its end; raise ``WorkError`` if it does not end well."""
-    # Threads that spin while they wait slow down jobs that share cores many times.
+    """Run the program in ``folder``; raise ``WorkError`` if it fails."""
+    # Threads that spin while they wait would slow down other jobs on the same cores.
     variables = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     if threads is not None:
         variables["OMP_NUM_THREADS"] = str(threads)
     with (folder / "stdout").open("w+b") as out, (folder / "stderr").open("w+b") as err:
         try:
-            # A session of its own: a wrapper script is ended together with what it started.
+            # In a new session, so that a wrapper script and its children can be killed together.
             process = subprocess.Popen(
                 command,
                 cwd=folder,
@@ -145,7 +143,7 @@ def _run(command: list[str], *, folder: Path, limit_s: float, threads: int | Non
             )
         except OSError as error:
             raise WorkError(
-                "the program cannot be started",
+                "the program cannot start",
                 code="program_failed",
                 file=command[0],
                 found=error.strerror,
@@ -155,30 +153,30 @@ def _run(command: list[str], *, folder: Path, limit_s: float, threads: int | Non
             code = process.wait(timeout=limit_s)
         except subprocess.TimeoutExpired as error:
             raise WorkError(
-                "the program did not end in time",
+                "the program took too long",
                 code="time_limit",
                 file=command[0],
-                expected=f"an end within {limit_s:g} s",
+                expected=f"at most {limit_s:g} s",
                 remedy=f"raise {LIMIT_SETTING} or give the job more threads, {FALLBACK}",
             ) from error
         finally:
             _end(process)
         if code != 0:
-            # linearBCV itself complains on standard output.
-            said = _last_line(err) or _last_line(out) or "it printed nothing"
-            how = f"exit code {code}" if code > 0 else f"ended by {_signal_name(-code)}"
+            # linearBCV reports errors on standard output.
+            reported = _last_line(err) or _last_line(out) or "it printed nothing"
+            how = f"exit code {code}" if code > 0 else f"killed by {_signal_name(-code)}"
             raise WorkError(
                 "the program failed",
                 code="program_failed",
                 file=command[0],
                 expected="exit code 0",
-                found=f"{how}: {said}",
-                remedy=f"run it by hand on two images, {FALLBACK}",
+                found=f"{how}: {reported}",
+                remedy=f"run it yourself on two images, {FALLBACK}",
             )
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Kill the program and what it started if it still runs."""
+    """Kill the program and its children if it still runs."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -192,7 +190,7 @@ def _signal_name(number: int) -> str:
 
 
 def _last_line(stream: IO[bytes]) -> str:
-    """Return the last line that is not blank, shortened; empty if there is none."""
+    """Return the last line that is not blank, shortened, or an empty text."""
     size = stream.seek(0, os.SEEK_END)
     stream.seek(max(size - TAIL_BYTES, 0))
     lines = stream.read().decode("utf-8", errors="replace").split("\n")
@@ -200,12 +198,12 @@ def _last_line(stream: IO[bytes]) -> str:
 
 
 def read_matrix(path: Path, *, program: Path) -> NDArray[np.float64]:
-    """Return the matrix in ``PREFIX_matrix.txt``, transposed back: it maps column vectors.
+    """Return the matrix in ``PREFIX_matrix.txt``, transposed so that it maps column vectors.
 
     Parameters
     ----------
     program
-        Named in errors; the file lies in a folder that is gone by then.
+        Named in errors, because the folder of the file is temporary.
 
     Returns
     -------
@@ -215,19 +213,18 @@ def read_matrix(path: Path, *, program: Path) -> NDArray[np.float64]:
     Raises
     ------
     WorkError
-        No file (``no_matrix``), not such a matrix (``bad_matrix``), NaN or infinite values
-        (``non_finite``).
+        No file (``no_matrix``), a malformed matrix (``bad_matrix``), NaN or infinite values (``non_finite``).
     """
-    remedy = f"check that {SETTING} names linearBCV of deedsBCV, {FALLBACK}"
+    remedy = f"check that {SETTING} is linearBCV of deedsBCV, {FALLBACK}"
     where: dict[str, Any] = {"file": program, "field": path.name, "remedy": remedy}
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        raise WorkError("the program ended well but wrote no matrix", code="no_matrix", **where) from error
+        raise WorkError("the program succeeded but wrote no matrix", code="no_matrix", **where) from error
     written = _four_by_four(text, where)
     if not np.isfinite(written).all():
         raise WorkError(
-            "the program's matrix has NaN or infinite values",
+            "the matrix of the program has NaN or infinite values",
             code="non_finite",
             expected="finite values",
             found=f"{int((~np.isfinite(written)).sum())} bad values",
@@ -235,9 +232,9 @@ def read_matrix(path: Path, *, program: Path) -> NDArray[np.float64]:
         )
     if np.abs(written[:, 3] - LAST_COLUMN).max() > LAST_COLUMN_TOLERANCE:
         raise WorkError(
-            "the program's matrix is malformed",
+            "the matrix of the program is malformed",
             code="bad_matrix",
-            expected="a last column of 0 0 0 1 (translation in the last line)",
+            expected="0 0 0 1 in the last column, the translation in the last line",
             found=" ".join(f"{value:g}" for value in written[:, 3]),
             **where,
         )
@@ -245,7 +242,7 @@ def read_matrix(path: Path, *, program: Path) -> NDArray[np.float64]:
 
 
 def _four_by_four(text: str, where: dict[str, Any]) -> NDArray[np.float64]:
-    """Return four lines of four numbers as an array; raise ``WorkError`` for anything else."""
+    """Return four lines of four numbers as an array, or raise ``WorkError``."""
     rows = [line.split() for line in text.splitlines() if line.strip()]
     counts = ", ".join(str(len(row)) for row in rows[:SHOWN_LINES])
     found = f"{len(rows)} lines of {counts} words" if rows else "an empty file"
@@ -255,7 +252,7 @@ def _four_by_four(text: str, where: dict[str, Any]) -> NDArray[np.float64]:
         except ValueError as error:
             found = str(error)[:MESSAGE_CHARACTERS]
     raise WorkError(
-        "the program's matrix is malformed",
+        "the matrix of the program is malformed",
         code="bad_matrix",
         expected="four lines of four numbers",
         found=found,

@@ -1,4 +1,4 @@
-"""The stage: a rigid transform by the chosen method, both scans on the common grid, figures."""
+"""Rigid alignment by the chosen method: transform, both scans on the common grid, figures."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -50,19 +50,19 @@ def prealign(
     Parameters
     ----------
     fixed, moving
-        CT in HU, any grids; they need not share a frame.
+        CT in HU, any grids and frames.
     fixed_mask, moving_mask
         Lungs, bool, on the grid of their scan.
     threads
-        Threads of the external program (method ``deeds``); None leaves it the environment's.
+        Threads of the external program (method ``deeds``); None: as the environment says.
 
     Raises
     ------
     BadInputError
         A mask is empty or not on its scan's grid; the external program is missing.
     WorkError
-        Too few points of the two scans look alike (``too_few_matches``); the external program
-        fails, takes too long or writes no rigid transform.
+        Too few points of the two scans match (``too_few_matches``); the external program fails, takes too long or
+        writes no rigid transform.
     """
     settings = settings or PrealignSettings()
     for scan, mask, name in ((fixed, fixed_mask, "fixed"), (moving, moving_mask, "moving")):
@@ -106,7 +106,7 @@ def _align(
     settings: PrealignSettings,
     threads: int | None,
 ) -> Alignment:
-    """Return the result of the chosen method; each is loaded only where it is used."""
+    """Return the result of the chosen method; only its module is loaded."""
     if settings.method == "deeds":
         from lcsd.prealign import deeds
 
@@ -126,7 +126,7 @@ def _dice(first: Image, second: Image) -> float:
 
 
 def _inside(mask: Image, grid: Grid, to_grid: RigidTransform) -> float:
-    """Return the share of the mask that lies in the grid."""
+    """Return the share of the mask inside the grid."""
     if grid.contains(to_grid.apply(row_ends(mask))).all():
         return 1.0
     world = to_grid.apply(world_points(mask.array, mask.grid))
@@ -138,7 +138,7 @@ def _report(rigid: RigidTransform, grid: Grid, fixed_mask: Image) -> dict[str, A
     cosine = np.clip((np.trace(rigid.rotation) - 1) / 2, -1.0, 1.0)
     return {
         "rotation_deg": round(float(np.degrees(np.arccos(cosine))), 4),
-        # At the lungs' middle: at the world's origin it would depend on the scanner's frame.
+        # At the centre of the lungs: at the origin it would depend on the frame of the scanner.
         "translation_mm": [round(float(v), 4) for v in rigid.apply(middle) - middle],
         "grid_size": list(grid.size),
         "grid_spacing_mm": list(grid.spacing),

@@ -1,5 +1,5 @@
 """corrfield's kernels in torch, for CUDA.
 
-The same definitions as the compiled ones beside this package, which are their oracles in the
-tests. Deterministic: no sum is taken in random order, as the atomics of ``index_add`` would.
+They compute the same as the compiled kernels, which are their oracles in the tests. They are deterministic: no sum is
+taken in random order, as the atomics of ``index_add`` would.
 """

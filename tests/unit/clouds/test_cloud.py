@@ -58,7 +58,7 @@ def test_single_voxel_and_border() -> None:
 def test_labels_travel_and_empty_is_named() -> None:
     grid = Grid((4, 4, 4), (1, 1, 1), (0, 0, 0))
     labels = np.zeros(grid.shape, np.uint8)
-    with pytest.raises(BadInputError, match="empty"):
+    with pytest.raises(BadInputError, match=r"\[empty_vessels\]"):
         dense_cloud(Image(labels, grid))
     labels[1, 1, 1], labels[2, 2, 2] = 3, 4
     cloud = dense_cloud(Image(labels, grid), meta={"case": "x"})

@@ -129,7 +129,7 @@ def test_another_scanner_spacing(scene: Scene, record_property: Callable[[str, o
     """Both scans as from a scanner with 1.1 x 1.1 x 1.8 mm voxels, brought to the common grid."""
     grid = scene.fixed.grid
     spacing = (1.1, 1.1, 1.8)
-    size = tuple(int(e / s) for e, s in zip(grid.extent_mm, spacing, strict=True))
+    size = tuple(int(e / s) for e, s in zip(np.multiply(grid.size, grid.spacing), spacing, strict=True))
     other = Grid(size, spacing, grid.origin, grid.direction)  # type: ignore[arg-type]
 
     def rescanned(image: Image) -> Image:

@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from lcsd.corrfield.correspond import kernels_on
-from lcsd.corrfield.motion import Motion, upsampled
+from lcsd.corrfield.motion import GridMotion, upsampled
 from lcsd.geometry import Grid
 
 
@@ -17,12 +17,12 @@ def test_warp_equals_scipy_inside_and_beyond_the_border(shape: tuple[int, int, i
     vectors[:, 0, 0] = 0  # whole voxels
     places = np.indices(shape) + vectors
     expected = map_coordinates(image.astype(float), places, order=1, mode="nearest")
-    np.testing.assert_allclose(Motion(vectors, kernels_on("cpu")).warp(image), expected, atol=1e-5)
+    np.testing.assert_allclose(GridMotion(vectors, kernels_on("cpu")).warp(image), expected, atol=1e-5)
 
 
 def test_no_motion_returns_the_image_itself() -> None:
     image = np.random.default_rng(1).normal(size=(4, 5, 6)).astype(np.float32)
-    np.testing.assert_array_equal(Motion.identity(image.shape, kernels_on("cpu")).warp(image), image)
+    np.testing.assert_array_equal(GridMotion.identity(image.shape, kernels_on("cpu")).warp(image), image)
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])
@@ -41,7 +41,7 @@ def test_motions_are_composed(anchor: tuple[int, int, int]) -> None:
     """u(x) = v(x) + first(x + v(x)), for motions that the lattice represents exactly."""
     shape, rng = (12, 14, 16), np.random.default_rng(3)
     index = np.indices(shape).astype(np.float32)
-    first = Motion(0.05 * index[[1, 2, 0]] + 0.3, kernels_on("cpu"))
+    first = GridMotion(0.05 * index[[1, 2, 0]] + 0.3, kernels_on("cpu"))
     points = rng.uniform(1, 11, size=(40, 3))
     matrix = rng.normal(scale=0.03, size=(3, 3))
     step = points @ matrix + [0.5, -0.7, 0.2]

@@ -52,12 +52,12 @@ def test_no_query_and_one_query() -> None:
 
 def test_degenerate_points_are_named() -> None:
     points, values, _ = cloud()
-    with pytest.raises(BadInputError, match=">= 4; found 3"):
+    with pytest.raises(BadInputError, match=r"\[too_few_points\]"):
         ThinPlateSpline.fit(points[:3], values[:3])
     flat = points * [1, 1, 0]
-    with pytest.raises(BadInputError, match="one plane"):
+    with pytest.raises(BadInputError, match=r"\[degenerate_points\]"):
         ThinPlateSpline.fit(flat, values)
     twice = np.vstack([points, points[:1]])
-    with pytest.raises(BadInputError, match="repeated"):
+    with pytest.raises(BadInputError, match=r"\[degenerate_points\]"):
         ThinPlateSpline.fit(twice, np.vstack([values, values[:1] + 1]))
     ThinPlateSpline.fit(twice, np.vstack([values, values[:1] + 1]), smoothing=1.0)

@@ -127,7 +127,7 @@ def test_rounding_is_projected_and_the_middle_stays() -> None:
     ("linear", "found"),
     [
         (np.diag([1.02, 1.0, 0.98]), "0.98 to 1.02"),
-        (np.diag([-1.0, 1.0, 1.0]), "a mirroring"),
+        (np.diag([-1.0, 1.0, 1.0]), "a reflection"),
         (np.zeros((3, 3)), "0 to 0"),
         (np.eye(3) + np.array([[0, 0.01, 0], [0, 0, 0], [0, 0, 0]]), "0.995"),
     ],

@@ -102,7 +102,7 @@ def test_missing_program_says_setting_path_and_source(tmp_path: Path, kind: str)
         ("print('more'); sys.exit('first\\nIllegal thing \\n\\n')", "exit code 1: Illegal thing"),
         ("print('Inconsistent image sizes'); sys.exit(255)", "exit code 255: Inconsistent image"),
         ("sys.exit(3)", "exit code 3: it printed nothing"),
-        ("os.kill(os.getpid(), 4)", "ended by SIGILL: it printed nothing"),
+        ("os.kill(os.getpid(), 4)", "killed by SIGILL: it printed nothing"),
         ("sys.exit('x' * 9999)", "exit code 1: " + "x" * 200),
         ("sys.stderr.buffer.write(b'\\xff\\xfe'); sys.exit(1)", "exit code 1: \ufffd\ufffd"),
     ],
