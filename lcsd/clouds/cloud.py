@@ -52,13 +52,11 @@ def local_radius(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) -
     Returns
     -------
     NDArray
-        Shape (z, y, x), mm: radius of the largest ball inside the mask that covers the voxel;
-        0 outside the mask.
+        Shape (z, y, x), mm: radius of the largest ball inside the mask that covers the voxel; 0 outside the mask.
 
     Notes
     -----
-    Local thickness, Hildebrand and Rüegsegger, J. Microscopy 185 (1997) 67. The image border
-    counts as background.
+    Local thickness, Hildebrand and Rüegsegger, J. Microscopy 185 (1997) 67. The image border counts as background.
     """
     spacing_zyx = np.asarray(spacing[::-1], dtype=np.float64)
     depth = distance_transform_edt(np.pad(mask, 1), sampling=spacing_zyx)[1:-1, 1:-1, 1:-1]
@@ -90,8 +88,7 @@ def dense_cloud(vessels: Image, *, meta: dict[str, Any] | None = None) -> Cloud:
 
     Notes
     -----
-    Heinrich et al., ICCV 2023, supplement section 1: the dense cloud is every coordinate of the
-    vessel segmentation.
+    Heinrich et al., ICCV 2023, supplement section 1: the dense cloud is every coordinate of the vessel segmentation.
     """
     mask = vessels.array != 0
     if not mask.any():

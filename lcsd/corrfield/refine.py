@@ -89,8 +89,7 @@ def normal_equations(
         A node whose squared difference r^2, summed over the channels, equals this counts half;
         its weight is ``w = robust / (robust + r^2)``.
     normal
-        Set to ``w sum over channels of g g^T`` with g the slope of ``moving``: zz, yy, xx, zy,
-        zx, yx, shape (6, N).
+        Set to ``w sum over channels of g g^T`` with g the slope of ``moving``: zz, yy, xx, zy, zx, yx, shape (6, N).
     right
         Set to ``w sum over channels of g r``, shape (3, N).
     """

@@ -151,8 +151,7 @@ class ThinPlateSpline:
         values
             Shape (N, C), e.g. motion vectors in mm.
         smoothing
-            Lambda: added to the diagonal of the kernel matrix, in scaled coordinates; 0
-            interpolates.
+            Lambda: added to the diagonal of the kernel matrix, in scaled coordinates; 0 interpolates.
         offset, scale
             Shape (3,): the kernel works on ``(points - offset) / scale``; by default 0 and 1. An
             equal scale of all axes changes only the unit of ``smoothing``.
