@@ -69,54 +69,6 @@ class CorrfieldResult:
     seconds: dict[str, float]
 
 
-@dataclass(frozen=True)
-class _Matches:
-    """Displacements of keypoints forwards, and forwards and back again, (z, y, x), each (K, 3), voxels."""
-
-    displacement: Array
-    there_and_back: Array
-
-
-def _match(
-    fixed: Volume,
-    moving: Volume,
-    points: Array,
-    tree: Tree,
-    stage: int,
-    settings: CorrespondSettings,
-    kernels: Kernels,
-    clock: Clock,
-) -> _Matches:
-    """Match keypoints forwards, and backwards from where they land; average both marginals."""
-    step = settings.quantisation[stage]
-
-    def marginals(source: Volume, target: Volume, at: Array) -> Volume:
-        with clock.step("cost"):
-            cost = kernels.cost_volumes(
-                source,
-                target,
-                at,
-                radius=settings.search_radius[stage],
-                step=step,
-                patch_radius=settings.patch_radius[stage],
-                alpha=settings.alpha / FULL**2,
-            )
-        with clock.step("inference"):
-            return kernels.tree_marginals(cost, tree)
-
-    def soft(values: Volume) -> Array:
-        with clock.step("inference"):
-            return kernels.soft_minimum(values, gamma=settings.gamma, step=step)
-
-    both = marginals(fixed, moving, points)
-    forward = soft(both)
-    back = marginals(moving, fixed, points + forward)
-    backward = soft(back)
-    # A backward displacement of -d supports a forward displacement of d.
-    both = kernels.average_mirrored(both, back)
-    return _Matches(soft(both), forward + backward)
-
-
 def _box(mask: Array, settings: CorrespondSettings) -> tuple[slice, ...]:
     """Return the mask's box, enlarged by the reach of a search from a keypoint; outside it, voxels repeat.
 
@@ -236,6 +188,35 @@ class _Solver:
         settings = self.settings
         return self.kernels.features(image, step=settings.mind_step, sigma=settings.mind_sigma)
 
+    def _match(self, target: Volume, points: Array, tree: Tree, stage: int) -> tuple[Array, Array]:
+        """Match keypoints to features, and backwards from where they land; average both marginals.
+
+        Returns the displacements forwards, and forwards and back again, (z, y, x), each (K, 3), voxels.
+        """
+        settings, kernels, clock = self.settings, self.kernels, self.clock
+        step, radius, patch = (s[stage] for s in (settings.quantisation, settings.search_radius, settings.patch_radius))
+        alpha = settings.alpha / FULL**2
+
+        def marginals(source: Volume, target: Volume, at: Array) -> Volume:
+            with clock.step("cost"):
+                cost = kernels.cost_volumes(
+                    source, target, at, radius=radius, step=step, patch_radius=patch, alpha=alpha
+                )
+            with clock.step("inference"):
+                return kernels.tree_marginals(cost, tree)
+
+        def soft(values: Volume) -> Array:
+            with clock.step("inference"):
+                return kernels.soft_minimum(values, gamma=settings.gamma, step=step)
+
+        both = marginals(self.features, target, points)
+        forward = soft(both)
+        back = marginals(target, self.features, points + forward)
+        backward = soft(back)
+        # A backward displacement of -d supports a forward displacement of d.
+        both = kernels.average_mirrored(both, back)
+        return soft(both), forward + backward
+
     def _stage(self, stage: int) -> tuple[Array, Array, Array, dict[str, Any]]:
         """Match on the warped image and compose the new motion with the earlier one.
 
@@ -255,13 +236,13 @@ class _Solver:
         with clock.step("inference"):
             means = patch_means(self.image, points, settings.patch_radius[stage])
             tree = spanning_tree(points, means, neighbours=settings.neighbours, beta=settings.beta)
-        found = _match(self.features, target, points, tree, stage, settings, self.kernels, clock)
-        apart = self.grid.voxel_vectors_to_world(found.there_and_back[:, ::-1])
+        displacement, there_and_back = self._match(target, points, tree, stage)
+        apart = self.grid.voxel_vectors_to_world(there_and_back[:, ::-1])
         inconsistency = np.linalg.norm(apart, axis=1)
         with clock.step("rejection"):
-            kept = _trusted(points, found.displacement, inconsistency, self.grid, settings)
+            kept = _trusted(points, displacement, inconsistency, self.grid, settings)
         figures = _figures(inconsistency, kept)
-        points, step = points[kept], found.displacement[kept]
+        points, step = points[kept], displacement[kept]
         with clock.step("spline"):
             total = step + self.motion.at(points + step)
             self.motion = self.motion.composed(
