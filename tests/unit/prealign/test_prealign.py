@@ -105,7 +105,8 @@ def test_correlate_agrees_with_the_definition() -> None:
     assert score[0] > 0.99
 
 
-def test_scans_that_do_not_match_are_an_error(first: dict[str, Image]) -> None:
+@pytest.mark.parametrize("method", ["blocks", "corrfield"])
+def test_scans_that_do_not_match_are_an_error(first: dict[str, Image], method: str) -> None:
     rng = np.random.default_rng(5)
     noise = rng.normal(-850, 120, first["hu"].array.shape).astype(np.int16)
     with pytest.raises(WorkError) as caught:
@@ -114,7 +115,7 @@ def test_scans_that_do_not_match_are_an_error(first: dict[str, Image]) -> None:
             Image(noise, first["hu"].grid),
             fixed_mask=first["lungs"],
             moving_mask=first["lungs"],
-            settings=SMALL,
+            settings=SMALL.model_copy(update={"method": method}),
         )
     assert caught.value.code == "too_few_matches"
 
