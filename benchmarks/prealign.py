@@ -1,7 +1,7 @@
-"""Methods of rigid pre-alignment against the truth: mean error and seconds, as a Markdown table.
+"""Mean error and seconds of the methods of rigid pre-alignment, as a Markdown table.
 
-The motion of a lung is not rigid, so the error has a floor: the least-squares rigid fit of the
-truth, which stands in the table, too. A row is also printed for the start, the lungs' middles.
+The motion of a lung is not rigid, so no error is below that of the least-squares rigid fit of the truth. The table has a
+row for this fit, and a row for the start, the shift between the centres of the lungs.
 
 Run: python -m benchmarks.prealign demo/cohort [--results demo/results] [--right-lung FOLDER]
          [--methods blocks corrfield deeds] [--cases 2]
@@ -29,7 +29,7 @@ METHODS = ("blocks", "corrfield", "deeds")
 
 @dataclass(frozen=True)
 class Pair:
-    """Two scans with lung masks and points whose motion is known, native LPS mm."""
+    """Two scans with lung masks and points of known motion, native LPS mm."""
 
     name: str
     fixed: Image
@@ -40,7 +40,7 @@ class Pair:
 
 
 def phantom_pairs(cohort: Path, results: Path | None, count: int) -> Iterator[Pair]:
-    """Yield phantom pairs; lung masks of a build if it is given, else the true ones."""
+    """Yield phantom pairs; with the lung masks of a build, if given, or the true masks."""
     for truth in sorted(cohort.glob("*/truth"))[:count]:
         folder = truth.parent
         masks = [

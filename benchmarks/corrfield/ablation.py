@@ -1,4 +1,4 @@
-"""What each part of corrfield is worth: one setting changed at a time, on pairs of known motion.
+"""Effect of each part of corrfield: one setting changed at a time, on pairs of known motion.
 
 Run: python -m benchmarks.corrfield.ablation --cohort demo/cohort --results demo/results
      [--real CASE_FOLDER --truth TRUTH.csv]

@@ -1,4 +1,4 @@
-"""Image pairs on a common grid whose motion is known, and how far a field is from it."""
+"""Image pairs of known motion on a common grid, and errors of fields."""
 
 import argparse
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from lcsd.phantom.case import make_case
 Points = NDArray[np.float64]
 
 MARGIN_MM = 15.0
-"""Kept around the lung where a study crops the images."""
+"""Margin around the lung in cropped images."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Pair:
     motion: Callable[[Points], Points]
 
     def errors(self, field: DisplacementField) -> Points:
-        """Return the distance of each place's motion from the truth, mm."""
+        """Return the error of the motion at each place, mm."""
         return np.linalg.norm(self.places + field.at(self.places) - self.targets, axis=1)
 
     def pair_errors(self, pairs: PointPairs) -> Points:
-        """Return the distance of each correspondence from the truth, mm."""
+        """Return the error of each correspondence, mm."""
         return np.linalg.norm(self.motion(pairs.fixed) - pairs.moving, axis=1)
 
     def cropped(self) -> "Pair":
@@ -57,7 +57,7 @@ def _cut(image: Image, part: tuple[slice, ...]) -> Image:
 
 
 def _between(known: PointPairs) -> Callable[[Points], Points]:
-    """Return the motion between known points: a spline, fitted when it is first asked for."""
+    """Return the motion between known points: a spline, fitted at each call."""
 
     def motion(points: Points) -> Points:
         return ThinPlateSpline.fit(known.fixed, known.moving).evaluate(points)
@@ -66,7 +66,7 @@ def _between(known: PointPairs) -> Callable[[Points], Points]:
 
 
 def read_pair(folder: Path, places: Points, targets: Points, native: Callable[[Points], Points]) -> Pair:
-    """Return the pair in a built case's folder; what is known is of the native moving scan."""
+    """Return the pair in the folder of a built case; the known motion is in the native moving scan."""
     images = folder / "images"
     fixed = read_image(images / "fixed.nii.gz")
     mask = read_mask(images / "fixed_mask.nii.gz", like=fixed.grid)
@@ -91,7 +91,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def pairs_of(arguments: argparse.Namespace) -> list[Pair]:
-    """Return the pairs that the command line names."""
+    """Return the pairs of the command line."""
     pairs = []
     if arguments.cohort is not None:
         for truth in sorted(arguments.cohort.glob("*/truth/truth.json"))[: arguments.cases]:

@@ -24,7 +24,7 @@ Features = NDArray[np.uint8]
 def match(
     fixed: Features, moving: Features, points: NDArray[np.float64], stage: int, settings: CorrespondSettings
 ) -> None:
-    """Match points as a stage does, without keypoints and spline."""
+    """Match points like a stage, without keypoints and spline."""
     radius, step = settings.search_radius[stage], settings.quantisation[stage]
     cost = np.empty((len(points), *(2 * radius + 1,) * 3), np.float32)
     patch, threads = settings.patch_radius[stage], numba.get_num_threads()

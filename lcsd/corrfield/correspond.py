@@ -110,7 +110,7 @@ def find_correspondences(
     Returns
     -------
     CorrfieldResult
-        Pairs and field in LPS mm: a fixed point x lies in the moving image at ``x + u(x)``.
+        Pairs and field in LPS mm: a fixed point x is found in the moving image at ``x + u(x)``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Frames agree with ITK, with grid_sample and with themselves, on every orientation."""
+"""Frames agree with ITK, with grid_sample and with each other, in every orientation."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_round_trips(grid: Grid) -> None:
 
 @each_grid
 def test_normalised_is_what_grid_sample_wants(grid: Grid) -> None:
-    """An image that holds its own world coordinates must return them at a sampled point."""
+    """An image of world coordinates returns these coordinates at a sampled point."""
     index = np.stack(np.meshgrid(*[np.arange(n) for n in grid.size], indexing="ij"), axis=-1)
     world = grid.voxel_to_world(index.astype(float)).transpose(3, 2, 1, 0)
     inside = np.random.default_rng(1).uniform(0.2, 4.5, size=(20, 3))

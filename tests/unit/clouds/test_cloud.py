@@ -1,4 +1,4 @@
-"""Dense clouds: every voxel, at its place, with the radius of the vessel around it."""
+"""Dense clouds: each voxel, at its position, with the radius of its vessel."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Clouds of other programs come in as LPS mm and go back as they came."""
+"""Clouds of other programs are read into LPS mm and written back unchanged."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -127,7 +127,7 @@ def test_a_bare_tensor_and_an_upper_case_suffix(tmp_path: Path) -> None:
 
 
 class Harmful:
-    """Would make a file when it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -25,7 +25,7 @@ def oracle(voxels: NDArray[np.int64], *, k: int, j: int, sigma: float) -> NDArra
 
 
 def tubes(seed: int, count: int) -> NDArray[np.int64]:
-    """Voxels of a few crossing tubes: plateaus of equal density, as real vessels have."""
+    """Voxels of a few crossing tubes, with plateaus of equal density like real vessels."""
     rng = np.random.default_rng(seed)
     voxels: set[tuple[int, ...]] = set()
     while len(voxels) < count:

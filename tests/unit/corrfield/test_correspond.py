@@ -193,7 +193,7 @@ def test_is_public() -> None:
 
 @pytest.mark.parametrize("transform", ["n", "r"])
 def test_a_lung_in_a_corner_of_a_large_image_moves_alike(transform: str) -> None:
-    """Then only a box of the image is worked on, and its place must come back in."""
+    """The work is then on a box of the image, and the result must be placed in the whole image."""
     settings = SMALL.model_copy(update={"transform": (transform, transform)})
     grid = sized(GRIDS["oblique"], (1.5, 1.2, 2.0))
     fixed, moving, mask, _ = pair(grid)

@@ -73,7 +73,7 @@ def test_bytes_give_the_costs_of_the_numbers_they_are() -> None:
 
 
 def test_each_point_has_its_own_costs_whoever_computes_them() -> None:
-    """More points than are worked on together, so that sums are begun anew."""
+    """More points than one group has, so that the sums must be reset."""
     source, target = features(4), features(5)
     points = np.random.default_rng(6).uniform(0, 11, size=(3 * TOGETHER + 1, 3))
     one, two = np.empty((2, len(points), 3, 3, 3), np.float32)

@@ -80,7 +80,7 @@ def test_no_keypoint_and_no_interior_are_refused() -> None:
 
 @pytest.mark.parametrize("erosion", [1, 3])
 def test_scores_are_zero_near_the_border_of_the_mask(erosion: int) -> None:
-    """A voxel survives if no voxel outside lies within so many steps along the axes."""
+    """A voxel survives if no voxel outside is within that many steps along the axes."""
     image, mask = blobs(2), np.zeros((24, 22, 20), bool)
     mask[3:21, 3:19, 2:18] = True
     mask[11, 10, 9] = False

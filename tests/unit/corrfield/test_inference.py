@@ -1,4 +1,4 @@
-"""The tree spans and is shortest; messages equal brute-force minimisation."""
+"""The tree spans all points and is the shortest; messages equal brute-force minimisation."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""corrfield on a real lung: what must not change the motion does not."""
+"""corrfield on a real lung: changes that must not change the motion."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ BORDER = 20
 
 @dataclass(frozen=True)
 class Scene:
-    """A prealigned pair cut to the lung, its motion, and places whose motion is known."""
+    """A prealigned pair cut to the lung, its motion, and points of known motion."""
 
     fixed: Image
     moving: Image
@@ -76,7 +76,7 @@ def test_error_at_the_truth(scene: Scene, record_property: Callable[[str, object
 
 
 def test_a_shift_of_both_images(scene: Scene, record_property: Callable[[str, object], None]) -> None:
-    """The same content five voxels further in arrays of one size."""
+    """The same content, shifted by five voxels in arrays of the same size."""
     shift = 5
 
     def padded(image: Image, before: int, mode: str) -> Image:
@@ -107,7 +107,7 @@ def test_a_shift_of_both_images(scene: Scene, record_property: Callable[[str, ob
 
 @pytest.mark.parametrize("axis", [0, 2])
 def test_a_flipped_axis(scene: Scene, axis: int, record_property: Callable[[str, object], None]) -> None:
-    """Arrays stored in the other order along z or x, with the grid that says so."""
+    """Arrays stored in reverse order along z or x, with the matching grid."""
 
     def flipped(image: Image) -> Image:
         grid, world_axis = image.grid, 2 - axis
@@ -126,7 +126,7 @@ def test_a_flipped_axis(scene: Scene, axis: int, record_property: Callable[[str,
 
 
 def test_another_scanner_spacing(scene: Scene, record_property: Callable[[str, object], None]) -> None:
-    """Both scans as from a scanner with 1.1 x 1.1 x 1.8 mm voxels, brought to the common grid."""
+    """Both scans resampled as from a scanner with 1.1 x 1.1 x 1.8 mm voxels."""
     grid = scene.fixed.grid
     spacing = (1.1, 1.1, 1.8)
     size = tuple(int(e / s) for e, s in zip(np.multiply(grid.size, grid.spacing), spacing, strict=True))

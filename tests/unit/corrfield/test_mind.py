@@ -66,7 +66,7 @@ def test_moves_with_the_image() -> None:
     one, two = (mind_ssc(v, step=1, sigma=1.0) for v in (volume, moved))
     inner = (slice(None), *(slice(7, 9),) * 3)
     rolled = np.roll(one, (1, -2, 3), axis=(1, 2, 3))
-    # Only the clamp of the variance sees the whole image, and it does not bite here.
+    # Only the clamp of the variance depends on the whole image, and it has no effect here.
     np.testing.assert_array_equal(rolled[inner], two[inner])
 
 

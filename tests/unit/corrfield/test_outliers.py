@@ -1,4 +1,4 @@
-"""Outliers are found, affine motion is not one."""
+"""Outliers are found; affine motion is not an outlier."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The torch kernels give what the compiled ones give, on every device that is there."""
+"""The torch kernels agree with the compiled kernels, on every available device."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ from tests.unit.corrfield.test_correspond import SMALL, pair, sized
 
 CPU = NumbaKernels()
 TINY_MIB = 1e-4
-"""A bound so low that every item is a batch of its own."""
+"""A limit so low that each batch has one item."""
 
 NO_CUDA = "no CUDA device: torch.cuda.is_available() is false"
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -255,7 +255,7 @@ def test_a_whole_solve(
 
 
 def test_kernels_put_all_they_make_on_their_device() -> None:
-    """On the meta device, which holds no data and refuses sums with arrays on the CPU."""
+    """The meta device has no data and refuses sums with arrays on the CPU."""
     kernels = TorchKernels("meta")
     volumes, nodes = kernels.zeros((3, 9, 8, 10)), kernels.upload(PLACES.astype(int))
     cost = kernels.cost_volumes(volumes, volumes, PLACES, radius=2, step=2, patch_radius=3, alpha=1.0)

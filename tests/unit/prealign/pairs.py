@@ -10,7 +10,7 @@ from tests.thorax import CENTRE, scan, thorax_grid
 
 SMALL = PrealignSettings(size=(64, 44, 50), spacing_mm=3.0, rounds=3)
 MOTION = RigidTransform(_rotation((3, -4, 6)), np.array([-300.0, 40.0, 900.0]))
-"""The follow-up lies elsewhere in its own frame."""
+"""The follow-up is in another frame."""
 
 
 def moved_scan(name: str, spacing: tuple[float, float, float], motion: RigidTransform = MOTION) -> dict[str, Image]:
@@ -29,6 +29,6 @@ def lung_points(case: dict[str, Image]) -> np.ndarray:
 
 
 def error_mm(rigid: RigidTransform, case: dict[str, Image]) -> float:
-    """Return the largest distance in the lungs from where MOTION takes them."""
+    """Return the largest distance from MOTION in the lungs."""
     points = lung_points(case)
     return float(np.linalg.norm(rigid.apply(points) - MOTION.apply(points), axis=1).max())

@@ -20,7 +20,7 @@ prefix = values[3]
 
 
 def write_program(path: Path, body: str) -> Path:
-    """Write an executable that checks its call and images as linearBCV wants them, then ``body``.
+    """Write an executable that checks its call and images like linearBCV, then runs ``body``.
 
     The body knows ``fixed`` and ``moving`` (nibabel images) and ``prefix``.
     """

@@ -1,4 +1,4 @@
-"""The rigid step by corrfield: known motion on every orientation, outliers, scans unlike."""
+"""The rigid step by corrfield: known motion in every orientation, outliers."""
 
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def test_exact_points_are_all_kept() -> None:
 
 
 def test_block_correlation_agrees_with_the_definition() -> None:
-    """The moving volume is the fixed one seen from a turned frame, so turned blocks are equal."""
+    """The moving volume is the rotated fixed volume, so rotated blocks are equal."""
     grid = Grid((40, 36, 32), (2.0, 2.0, 2.0), (-30.0, 10.0, 5.0))
     rng = np.random.default_rng(3)
     smooth = 900 * ndimage.gaussian_filter(rng.normal(0, 1, grid.shape), 1.5) - 500
@@ -87,7 +87,7 @@ def test_the_search_reaches_as_far_as_the_setting_says() -> None:
 
 @pytest.mark.real_data
 def test_real_right_lung(real_data: Path) -> None:
-    """Two scans that share no frame: near the best rigid fit of the truth."""
+    """Two scans in different frames: the result is near the best rigid fit of the truth."""
     folder = real_data / "right_lung"
     pair = prealign(
         read_image(folder / "fixed.nii.gz"),

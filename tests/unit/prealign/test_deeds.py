@@ -1,4 +1,4 @@
-"""The rigid step by linearBCV: a stand-in's known matrix becomes the true motion in mm.
+"""The rigid step by linearBCV: the known matrix of a stand-in becomes the true motion in mm.
 
 The stand-in turns a motion of RAS millimetres into the program's matrix with the affine of the
 image it is given, so it shares no code with what is tested.
@@ -89,7 +89,7 @@ def test_known_matrix_becomes_the_true_motion(
     assert pair.report["linear_bcv_path"] == str(program)
     assert pair.report["linear_bcv_sha256"] == sha256(program)
     assert pair.report["dice_aligned"] > 0.95
-    # What the program saw: the fixed scan on the common grid, and the moving one, centred.
+    # Input of the program: the fixed scan on the common grid, and the centred moving scan.
     seen = np.asanyarray(nibabel.load(tmp_path / "fixed.nii.gz").dataobj).transpose(2, 1, 0)
     grid = common_grid(first["lungs"], settings)
     assert (seen == np.rint(resample_hu(first["hu"], grid).array)).all()
@@ -200,7 +200,7 @@ def test_command_fails_with_one_line_and_sets_a_case_aside_for_its_own_fault(
 
 @pytest.mark.skipif(shutil.which("linearBCV") is None, reason="linearBCV is not on the PATH")
 def test_the_real_program_finds_a_known_motion(first: dict[str, Image]) -> None:
-    """An external program, so a loose limit: a wrong axis or direction would be tens of mm off."""
+    """An external program, so the limit is loose: a wrong axis or direction costs tens of mm."""
     second = moved_scan("oblique", (2.0, 2.0, 3.0))
     settings = PrealignSettings(method="deeds", size=(130, 104, 96), spacing_mm=2.0)
     pair = prealign(

@@ -1,4 +1,4 @@
-"""The call of linearBCV: arguments, matrix, every failure as one line, nothing left behind."""
+"""The call of linearBCV: arguments, matrix, one line for each failure, no leftovers."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from tests.unit.prealign.standin import printing, write_program
 GRID = Grid((6, 5, 4), (2.0, 2.0, 2.0), (10.0, -20.0, 30.0))
 VOLUME = Image(np.arange(120, dtype=np.float32).reshape(GRID.shape) - 500.4, GRID)
 MATRIX = "0.5  1  -2  0\n3  0.25  -1e-05  0\n-0  2  1  0\n+7.5  -40.25  4  1\n"
-"""As the program prints: two blanks between, the translation in the last line."""
+"""Format of the program: two blanks between numbers, the translation in the last line."""
 
 
 @pytest.fixture(autouse=True)
@@ -173,7 +173,7 @@ def test_time_limit_ends_the_program_and_what_it_started(tmp_path: Path, own_tem
 
 
 def test_an_interrupted_job_ends_the_program(tmp_path: Path, own_temporary_folder: Path) -> None:
-    """SIGTERM is how a scheduler ends a job; the command turns it into an exit."""
+    """A scheduler stops a job by SIGTERM; the command exits."""
     pid = tmp_path / "pid"
     program = write_program(
         tmp_path / "linearBCV", f"open({str(pid)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)\n"

@@ -1,4 +1,4 @@
-"""Pre-alignment: recovers known motion on every orientation, in the contract's direction."""
+"""Pre-alignment recovers known motion in every orientation and in the right direction."""
 
 import json
 import os
@@ -175,7 +175,7 @@ def test_command_writes_the_contracts_files_for_any_thread_count(first: dict[str
         ]
         outputs.append({name: (out / name).read_bytes() for name in names})
     assert outputs[0] == outputs[1]
-    # A landmark of the fixed scan goes through rigid.tfm to its place in the follow-up's LPS.
+    # rigid.tfm maps a landmark of the fixed scan to its position in the follow-up, LPS.
     landmark = CENTRE + np.array([48.0, 10.0, -30.0])
     rigid = read_rigid(tmp_path / "out1" / "rigid.tfm")
     assert np.linalg.norm(rigid.apply(landmark) - MOTION.apply(landmark)) < 0.5
@@ -189,7 +189,7 @@ def test_command_writes_the_contracts_files_for_any_thread_count(first: dict[str
 
 @pytest.mark.real_data
 def test_real_right_lung(real_data: Path) -> None:
-    """Two scans that share no frame: near the best rigid fit of the truth."""
+    """Two scans in different frames: the result is near the best rigid fit of the truth."""
     folder = real_data / "right_lung"
     pair = prealign(
         read_image(folder / "fixed.nii.gz"),
