@@ -1,7 +1,7 @@
 """Mean error and seconds of the methods of rigid pre-alignment, as a Markdown table.
 
-The motion of a lung is not rigid, so no error is below that of the least-squares rigid fit of the truth. The table has a
-row for this fit, and a row for the start, the shift between the centres of the lungs.
+The motion of a lung is not rigid, so no error is below that of the least-squares rigid fit of the truth. The table has
+a row for this fit, and a row for the start, the shift between the centres of the lungs.
 
 Run: python -m benchmarks.prealign demo/cohort [--results demo/results] [--right-lung FOLDER]
          [--methods blocks corrfield deeds] [--cases 2]
