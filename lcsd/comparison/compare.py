@@ -7,70 +7,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lcsd.comparison.runs import Row, Score
+from lcsd.comparison.runs import Row, Score, reasons
 from lcsd.errors import BadInputError
+from lcsd.evaluation.accuracy import mean_of
 from lcsd.evaluation.significance import Comparison, compare_methods
-from lcsd.evaluation.statistics import bootstrap_mean, summarise
+from lcsd.evaluation.statistics import bootstrap_mean, figure_names, summarise
 from lcsd.io.tables import as_number
 from lcsd.settings.compare import CompareSettings
 
 ROW_COLUMNS = (
-    "name",
-    "run",
-    "method",
-    "reference",
-    "cases",
-    "landmarks",
-    "seeded_landmarks",
-    "source",
-    "extrapolation",
-    "snapped",
-    "tre_case_mean_mm",
-    "tre_case_std_mm",
-    "tre_case_low_mm",
-    "tre_case_high_mm",
-    "tre_mean_mm",
-    "tre_std_mm",
-    "tre_median_mm",
-    "tre_p25_mm",
-    "tre_p75_mm",
-    "tre_p95_mm",
-    "tre_max_mm",
-    "tre_before_mean_mm",
-    "tre_before_std_mm",
-    "tre_before_median_mm",
-    "tre_before_p25_mm",
-    "tre_before_p75_mm",
-    "tre_before_p95_mm",
-    "tre_before_max_mm",
-    "std_log_jacobian",
-    "folding_percent",
-    "seconds",
-    "rank_sum_p",
-    "rank_sum_p_holm",
+    *("name", "run", "method", "reference", "cases", "landmarks", "seeded_landmarks"),
+    *("source", "extrapolation", "snapped"),
+    *("tre_case_mean_mm", "tre_case_std_mm", "tre_case_low_mm", "tre_case_high_mm"),
+    *figure_names("tre", "mm"),
+    *figure_names("tre_before", "mm"),
+    *("std_log_jacobian", "folding_percent", "seconds", "rank_sum_p", "rank_sum_p_holm"),
 )
 
 CASE_COLUMNS = (
-    "name",
-    "case",
-    "landmarks",
-    "tre_mean_mm",
-    "tre_std_mm",
-    "tre_median_mm",
-    "tre_p25_mm",
-    "tre_p75_mm",
-    "tre_p95_mm",
-    "tre_max_mm",
+    *("name", "case", "landmarks"),
+    *figure_names("tre", "mm"),
     "tre_before_mean_mm",
-    "std_log_jacobian",
-    "folding_percent",
-    "seconds",
-    "rank_sum_p",
-    "rank_sum_p_holm",
+    *("std_log_jacobian", "folding_percent", "seconds", "rank_sum_p", "rank_sum_p_holm"),
 )
 
 MOST_CASE_COLUMNS = 20
-"""With more cases the Markdown table would be too wide; compare_cases.csv has them all."""
+"""With more cases the Markdown table would be too wide; ``compare_cases.csv`` has them all."""
 
 UNKNOWN = "\N{EN DASH}"
 
@@ -82,13 +44,13 @@ class Table:
     Parameters
     ----------
     reference
-        Name of the row that the others are tested against.
+        Row against which the others are tested.
     rows
         One mapping per row with the columns ``ROW_COLUMNS``; unknown figures are None.
     cases
         One mapping per row and case with the columns ``CASE_COLUMNS``.
     common, dropped
-        Cases compared; cases left out with the reason.
+        Compared cases; the reason of each dropped case.
     """
 
     reference: str
@@ -114,15 +76,14 @@ def compare_rows(
     rows, common, dropped
         From :func:`lcsd.comparison.runs.read_rows` and ``common_cases``.
     reference
-        Row that the others are tested against; None: the one with the lowest mean error over all
-        landmarks.
+        Row against which the others are tested. None: the row with the lowest mean error over all landmarks.
     seed
-        Of the bootstrap, the same for every row.
+        Seed of the bootstrap, the same for every row.
 
     Raises
     ------
     BadInputError
-        If no row is called like the reference.
+        No row has the name of the reference (``unknown_row``).
     """
     errors = {case: {row.name: row.scores[case].tre for row in rows} for case in common}
     best = min(rows, key=lambda r: float(np.concatenate([errors[c][r.name] for c in common]).mean()))
@@ -149,7 +110,7 @@ def compare_rows(
 def pooled_errors(rows: Sequence[Row], common: Sequence[str], *, before: str) -> dict[str, NDArray[np.float64]]:
     """Return the errors of all landmarks of the common cases by row, mm.
 
-    The errors before come first, called ``before``, if all rows started from the same.
+    If all rows have the same errors before registration, these come first, under the name ``before``.
     """
 
     def pooled(row: Row, name: str) -> NDArray[np.float64]:
@@ -161,7 +122,7 @@ def pooled_errors(rows: Sequence[Row], common: Sequence[str], *, before: str) ->
 
 
 def _named(rows: Sequence[Row], wanted: str) -> str:
-    """Return the name of the row that a user means: its name, or a method of one build only."""
+    """Return the name of the row that a user names, by the name itself or by a method of one build only."""
     names = [row.name for row in rows]
     if wanted in names:
         return wanted
@@ -169,7 +130,7 @@ def _named(rows: Sequence[Row], wanted: str) -> str:
     if len(methods) == 1:
         return methods[0]
     raise BadInputError(
-        "no such row" if not methods else "several builds have this method",
+        "no row has this name" if not methods else "several builds have this method",
         code="unknown_row",
         field="--reference",
         expected=f"one of {', '.join(names)}",
@@ -204,9 +165,9 @@ def _figures(row: Row, common: Sequence[str], settings: CompareSettings, seed: i
         "tre_case_high_mm": None if interval is None else interval.high,
         **tre.figures("tre", "mm"),
         **before.figures("tre_before", "mm"),
-        "std_log_jacobian": _mean(_known(scores, "std_log_jacobian")),
-        "folding_percent": _mean(_known(scores, "folding_percent")),
-        "seconds": _mean([s.seconds for s in scores if s.seconds is not None]),
+        "std_log_jacobian": mean_of(_known(scores, "std_log_jacobian")),
+        "folding_percent": mean_of(_known(scores, "folding_percent")),
+        "seconds": mean_of([s.seconds for s in scores if s.seconds is not None]),
     }
 
 
@@ -230,32 +191,16 @@ def _known(scores: Sequence[Score], key: str) -> list[float]:
 
 
 def _agreed(scores: Sequence[Score], key: str) -> str:
-    """Return a property of all scores, or all that occur."""
+    """Return the value of a property, or all values if scores differ."""
     return " or ".join(sorted({str(score.figures.get(key, "")) for score in scores}))
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None
 
 
 def markdown(table: Table, settings: CompareSettings) -> str:
     """Return the comparison as Markdown, laid out as Table 3 of the LCSD500 supplement."""
     cases = list(table.common) if len(table.common) <= MOST_CASE_COLUMNS else []
     low, high = settings.confidence * 100, settings.significance
-    header = [
-        "method",
-        *cases,
-        "before",
-        "avg ± std",
-        f"{low:g} % CI",
-        "25 %",
-        "50 %",
-        "75 %",
-        "std(log J)",
-        "J ≤ 0 (%)",
-        "time (s)",
-        "p (Holm)",
-    ]
+    header = ["method", *cases, "before", "avg ± std", f"{low:g} % CI", "25 %", "50 %", "75 %"]
+    header += ["std(log J)", "J ≤ 0 (%)", "time (s)", "p (Holm)"]
     by_case = {(row["name"], row["case"]): row for row in table.cases}
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     for row in table.rows:
@@ -309,18 +254,16 @@ def _p_text(p: float | None) -> str:
 
 
 def _notes(table: Table, settings: CompareSettings) -> list[str]:
-    """Return what a reader of the table must know."""
-    from lcsd.comparison.runs import reasons
-
+    """Return notes without which the table cannot be read."""
     count = len(table.common)
     first = table.rows[0]["landmarks"]
-    cases = f"{count} case{'s' if count != 1 else ''}"
+    plural = "s" if count != 1 else ""
     notes = [
-        f"TRE in mm; {cases}, {first} landmarks. Over all landmarks: avg, std, percentiles.",
+        f"TRE in mm; {count} case{plural}, {first} landmarks. Over all landmarks: avg, std, percentiles.",
         "Means over cases: std(log J), J ≤ 0, time.",
     ]
     if count == 1:
-        notes.append("n = 1 case: no confidence interval, and nothing here generalises.")
+        notes.append("n = 1 case: no confidence interval, and no conclusion about other cases.")
     else:
         notes.append(
             f"CI: {settings.confidence * 100:g} % interval of the mean of case means, "
@@ -333,10 +276,10 @@ def _notes(table: Table, settings: CompareSettings) -> list[str]:
             f"{settings.significance:g} there."
         )
     if any(row["seeded_landmarks"] for row in table.rows):
-        notes.append("† some landmarks were seeded by this very method: its error is too small.")
+        notes.append("† this method predicted some of the landmarks, so its error is too small.")
     snapped = [row["snapped"] == str(True) for row in table.rows]
     if any(snapped) and not all(snapped):
-        notes.append("Some rows were snapped to voxels and others not: they cannot be compared.")
+        notes.append("Some rows were snapped to voxels and others were not, so they cannot be compared.")
     if table.dropped:
         text = "; ".join(reasons(table.dropped))
         notes.append(f"{len(table.dropped)} of {count + len(table.dropped)} cases dropped: {text}.")

@@ -1,4 +1,4 @@
-"""Scored methods of builds, and the cases that all of them have."""
+"""Scored methods of builds, and the cases that they have in common."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from lcsd.io.tables import numbers, read_table
 from lcsd.names import CASE_PATTERN
 
 SAME_LANDMARK_MM = 1e-2
-"""Landmark tables round to 1e-4 mm; a landmark set twice is hardly ever nearer than this."""
+"""Landmark tables round to 1e-4 mm; two readings of a landmark are hardly ever closer than this."""
 
 SAME_MEAN_MM = 1e-3
 """Tables round errors to 1e-4 mm, evaluations do not."""
@@ -33,7 +33,7 @@ class Score:
     Parameters
     ----------
     figures
-        What ``lcsd evaluate`` wrote.
+        Figures from ``lcsd evaluate``.
     landmarks
         Fixed and moving positions in common space, shape (N, 6), LPS mm.
     tre, before
@@ -41,7 +41,7 @@ class Score:
     seconds
         Wall time of the registration, or None.
     files
-        What was read.
+        Files that were read.
     native
         Distances of the landmarks in the scans' own spaces, shape (N,), mm, or None.
     """
@@ -62,11 +62,11 @@ class Row:
     Parameters
     ----------
     name
-        What the row is called: the method, after the build's name if there are several builds.
+        The method; with several builds ``BUILD/METHOD``.
     scores
         By case.
     missing
-        Why cases of the build have no score: case to reason.
+        Reason of each case of the build without a score.
     """
 
     name: str
@@ -77,23 +77,23 @@ class Row:
 
 
 def name_runs(arguments: Sequence[str]) -> dict[str, Path]:
-    """Return the builds by name: ``NAME=PATH``, or a path, which is called like its folder.
+    """Return the builds by name, from ``NAME=PATH`` or from a path, which is named like its folder.
 
     Raises
     ------
     BadInputError
-        If two builds have one name.
+        Two builds have the same name (``duplicate_name``).
     """
     runs: dict[str, Path] = {}
     for argument in arguments:
         name, sign, path = argument.partition("=")
-        # A path may hold the sign itself.
+        # A path may contain the sign.
         given = bool(sign and name and "/" not in name and not Path(argument).exists())
         folder = Path(path) if given else Path(argument)
         name = name if given else folder.resolve().name
         if name in runs:
             raise BadInputError(
-                "two builds have one name",
+                "two builds have the same name",
                 code="duplicate_name",
                 field=name,
                 expected="different names",
@@ -117,18 +117,18 @@ def read_rows(runs: Mapping[str, Path], *, methods: Sequence[str] = ()) -> list[
     Raises
     ------
     BadInputError
-        If a folder is missing or has no scored case, or no build has one of the methods.
+        A folder is missing or has no scored case, or no build has one of the methods.
     """
     found = [row for name, folder in runs.items() for row in _rows_of(name, folder, methods)]
     unknown = [name for name in dict.fromkeys(methods) if name not in {r.method for r in found}]
     if unknown:
         raise BadInputError(
-            "no build has such a method",
+            "no build has this method",
             code="unknown_method",
             field="--method",
-            expected="methods that are scored",
+            expected="scored methods",
             found=", ".join(unknown),
-            remedy="without --method all methods are compared, and named",
+            remedy="leave --method out to compare and name all methods",
         )
     several = len(runs) > 1
     return [Row(f"{r.run}/{r.method}" if several else r.method, r.run, r.method, r.scores, r.missing) for r in found]
@@ -137,7 +137,7 @@ def read_rows(runs: Mapping[str, Path], *, methods: Sequence[str] = ()) -> list[
 def _rows_of(run: str, folder: Path, methods: Sequence[str]) -> list[Row]:
     if not folder.is_dir():
         raise BadInputError(
-            "there is no such build",
+            "build not found",
             code="missing_folder",
             file=folder,
             expected="a folder of results",
@@ -204,7 +204,7 @@ def _read_score(state: CaseState, method: str) -> Score:
     figures = read_figures(path)
     means = float(figures["tre_mean_mm"]), float(values[:, 6].mean())
     if abs(means[0] - means[1]) > SAME_MEAN_MM:
-        raise ValueError(f"its mean is {means[0]:.4f} mm, that of {table.name} {means[1]:.4f} mm: one is stale")
+        raise ValueError(f"its mean is {means[0]:.4f} mm, but {table.name} gives {means[1]:.4f} mm: one is outdated")
     in_native = NATIVE_COLUMN in frame and not frame[NATIVE_COLUMN].hasnans
     native = numbers(frame, [NATIVE_COLUMN])[:, 0] if in_native else None
     return Score(
@@ -224,12 +224,12 @@ def common_cases(rows: Sequence[Row]) -> tuple[list[str], dict[str, str]]:
     Returns
     -------
     tuple
-        Names of the common cases; case to reason (the first row's that lacks it).
+        Names of the common cases; reason of each other case, from the first row that lacks it.
 
     Raises
     ------
     BadInputError
-        If the rows have no case in common, or other landmarks in a common case.
+        The rows have no case in common, or different landmarks in a common case.
     """
     every = sorted({case for row in rows for case in (*row.scores, *row.missing)})
     common = [case for case in every if all(case in row.scores for row in rows)]
@@ -248,7 +248,7 @@ def common_cases(rows: Sequence[Row]) -> tuple[list[str], dict[str, str]]:
             remedy="leave methods out with --method, or score the same cases",
         )
     for case in common:
-        # The distances in the scans' own spaces need a row that knows them.
+        # Only rows with native distances can be compared by them.
         known = [row for row in rows if row.scores[case].native is not None]
         for first, *others in (rows, known or rows):
             for row in others:
@@ -257,11 +257,10 @@ def common_cases(rows: Sequence[Row]) -> tuple[list[str], dict[str, str]]:
 
 
 def unlike_starts(rows: Sequence[Row], cases: Sequence[str]) -> list[str]:
-    """Return where it cannot be told whether moving landmarks are the same, one text each.
+    """Return a warning for each case and row whose moving landmarks may differ.
 
-    The errors before differ: the rigid steps do, or the landmarks of one row are in another frame.
-    Distances in the scans' own spaces would decide; they take part in
-    :func:`common_cases` where both rows have them.
+    The errors before registration differ: either the rigid steps differ, or the landmarks of one row are in another
+    frame. Native distances would decide; :func:`common_cases` compares them where both rows have them.
     """
     texts = []
     for case in cases:
@@ -270,7 +269,7 @@ def unlike_starts(rows: Sequence[Row], cases: Sequence[str]) -> list[str]:
             score = row.scores[case]
             if first.native is not None and score.native is not None:
                 continue
-            # Scored between the native scans, the distance before is the native one.
+            # If native scans were scored, the distance before registration is the native one.
             starts = [s for s in (first.before, first.native) if s is not None]
             others = [s for s in (score.before, score.native) if s is not None]
             apart = min(float(np.abs(a - b).max()) for a in starts for b in others)
@@ -292,9 +291,9 @@ def reasons(dropped: Mapping[str, str]) -> list[str]:
 def _check_same_landmarks(case: str, first: Row, second: Row) -> None:
     """Refuse different landmarks.
 
-    Moving landmarks stand in common space, which each build makes by a rigid transform of its own;
-    so what is compared are their distances from each other, and where both know them, those of
-    the landmarks in the scans' own spaces, which tell a whole set in another frame.
+    Moving landmarks are in common space, which depends on the rigid transform of each build. So their distances from
+    each other are compared and, where both rows have them, their native distances, which differ if a whole set is in
+    another frame.
     """
     one, other = first.scores[case], second.scores[case]
     a, b = one.landmarks, other.landmarks
@@ -309,10 +308,10 @@ def _check_same_landmarks(case: str, first: Row, second: Row) -> None:
         elif one.native is not None and other.native is not None:
             native = np.abs(one.native - other.native).max()
             if native > SAME_LANDMARK_MM:
-                found = f"distances in the scans' own spaces that differ by up to {native:.3g} mm"
+                found = f"native distances that differ by up to {native:.3g} mm"
     if found is not None:
         raise BadInputError(
-            "the methods were scored at different landmarks",
+            "the methods have different landmarks",
             code="different_landmarks",
             field=f"case {case}, {first.name} and {second.name}",
             expected="the same landmarks",
@@ -324,5 +323,5 @@ def _check_same_landmarks(case: str, first: Row, second: Row) -> None:
 def _distances(points: NDArray[np.float64]) -> NDArray[np.float64]:
     from scipy.spatial.distance import pdist
 
-    # One landmark has no distance to another.
+    # A single landmark has no distance to another.
     return np.concatenate([[0.0], pdist(points)])

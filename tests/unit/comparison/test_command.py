@@ -88,10 +88,10 @@ def test_json_is_one_line(builds: tuple[Path, Path], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("absent", "--out-dir", "out"), "there is no such build"),
-        (("FIRST", "FIRST", "--out-dir", "out"), "two builds have one name"),
-        (("FIRST", "--out-dir", "out", "--method", "ants"), "no case of the build is scored"),
-        (("FIRST", "--out-dir", "out", "--reference", "ants"), "no such row"),
+        (("absent", "--out-dir", "out"), "[missing_folder]"),
+        (("FIRST", "FIRST", "--out-dir", "out"), "[duplicate_name]"),
+        (("FIRST", "--out-dir", "out", "--method", "ants"), "[empty_build]"),
+        (("FIRST", "--out-dir", "out", "--reference", "ants"), "[unknown_row]"),
         (("FIRST", "--out-dir", "out", "--set", "confidence=2"), "compare.confidence"),
     ],
 )
