@@ -91,7 +91,6 @@ def test_json_is_one_line(builds: tuple[Path, Path], tmp_path: Path) -> None:
         (("absent", "--out-dir", "out"), "[missing_folder]"),
         (("FIRST", "FIRST", "--out-dir", "out"), "[duplicate_name]"),
         (("FIRST", "--out-dir", "out", "--method", "ants"), "[empty_build]"),
-        (("FIRST", "--out-dir", "out", "--reference", "ants"), "[unknown_row]"),
         (("FIRST", "--out-dir", "out", "--set", "confidence=2"), "compare.confidence"),
     ],
 )

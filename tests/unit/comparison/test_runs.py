@@ -170,7 +170,7 @@ def test_stale_table_is_a_broken_evaluation(score: Score) -> None:
     build = score("r", "a", "divroc", 0.0, tre_mean_mm=9.0)
     _, dropped = common_cases(read_rows({"r": build}))
     assert list(dropped) == ["a"]
-    assert "its mean is 9.0000 mm, that of divroc_landmarks.csv" in dropped["a"]
+    assert "its mean is 9.0000 mm, but divroc_landmarks.csv" in dropped["a"]
     table = build / "cases" / "b" / "evaluation" / "divroc_landmarks.csv"
     rows = list(csv.DictReader(table.open(newline="")))
     write_table(table, tuple(rows[0]), [row | {"tre_native_mm": "nan"} for row in rows])
