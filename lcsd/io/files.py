@@ -178,6 +178,21 @@ def require_file(path: Path) -> Path:
     return path
 
 
+def require_folder(path: Path, expected: str, *, field: str | None = None, remedy: str | None = None) -> Path:
+    """Return ``path`` if it is a folder; raise ``BadInputError`` otherwise (``missing_folder``, ``not_a_folder``)."""
+    if path.is_dir():
+        return path
+    there = path.exists()
+    raise BadInputError(
+        "not a folder" if there else "folder not found",
+        code="not_a_folder" if there else "missing_folder",
+        file=path,
+        field=field,
+        expected=expected,
+        remedy=remedy,
+    )
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, or of a folder's sorted names and contents, as hex."""
     digest = hashlib.sha256()

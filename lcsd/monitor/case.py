@@ -1,4 +1,4 @@
-"""What there is of one case: its jobs with their files, settings, dates and times."""
+"""``lcsd case``: the jobs of one case with their files, settings, dates and times."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from lcsd.build.records import read_record
 from lcsd.monitor.states import JobState, Snapshot
 
 HASH_SHOWN = 12
-"""Characters of a settings' hash: enough to see that two are not the same."""
+"""Characters of a hash of settings: enough to see that two differ."""
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,17 @@ class Shown:
     Parameters
     ----------
     stage
-        Its name, with the method of an evaluation.
+        Name of the stage, with the method of an evaluation.
     state
         See :meth:`lcsd.monitor.states.Snapshot.states`.
     outputs
-        Its files inside the results, with their sizes, bytes; None if one is not there.
+        Sizes of its files inside the results, bytes; None if a file is missing.
     settings
-        Hash of the settings that made them; equal settings have equal hashes.
+        Hash of its settings; equal settings have equal hashes.
     date, seconds
-        When the last command ended, and the wall seconds of all.
+        End of the last command, and the wall seconds of all commands.
     reason
-        Why the case was rejected there.
+        Why it rejected the case.
     """
 
     stage: str
@@ -45,7 +45,7 @@ class Shown:
 
 
 def show(build: Build, case: str, now: Snapshot) -> list[Shown]:
-    """Return what there is of a case, in the order of the pipeline.
+    """Return the jobs of a case in the order of the pipeline.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def _seconds(records: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def _hash(records: Sequence[Mapping[str, Any]]) -> str:
-    """Return a hash of the settings of a job; how many threads there were changes no output."""
+    """Return a hash of the settings of a job without threads, which change no output."""
     settings = [
         {key: value for key, value in record.get("settings", {}).items() if key != "threads"} for record in records
     ]
@@ -94,7 +94,7 @@ def _hash(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def text(shown: Sequence[Shown]) -> str:
-    """Return jobs as a table, with a line below for what is missing or went wrong."""
+    """Return jobs as a table, with a line below a job for missing files or an error."""
     lines = [f"{'stage':<20}{'state':<13}{'settings':<14}{'date':<27}{'seconds':>9}{'MB':>9}"]
     for job in shown:
         sizes = [size for size in job.outputs.values() if size is not None]

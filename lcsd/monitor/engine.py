@@ -1,8 +1,8 @@
-"""What Snakemake's own folder says of a build: whether one runs, and which files are being made.
+"""Whether Snakemake works on a build and which files it is making, from Snakemake's own folder.
 
-Only read, and only by listing names, so that a running build is not disturbed. The layout is that
-of Snakemake 9: ``locks/`` while it runs (and after it was killed), ``incomplete/`` with a file for
-each output of a job that has begun and not ended, named like the output in base64.
+Names are listed and nothing else is read, so a running build is not disturbed. The layout is that of Snakemake 9:
+``locks/`` while it runs (and after it was killed), and ``incomplete/`` with a file for each output of a job that has
+started and not ended, named like the output in base64.
 """
 
 import binascii
@@ -16,10 +16,10 @@ from typing import Literal
 
 SNAKEMAKE_FOLDER = ".snakemake"
 CONTINUED = "@"
-"""Begins the parts of a name that is too long for one file name, but the last."""
+"""First character of all but the last part of a name that is too long for one file name."""
 
 LOCK_LINES = 100
-"""A lock holds a line for each file of one build, up to millions: the first ones tell which."""
+"""A lock has a line for each file of a build, up to millions; the first lines identify the build."""
 
 PROCESSES = Path("/proc")
 
@@ -33,14 +33,13 @@ class Engine:
     Parameters
     ----------
     state
-        ``running``: a Snakemake works on it on this machine. ``locked``: one has begun and not
-        ended, and is not on this machine: it runs elsewhere or was killed. ``idle``: none works.
-        ``unknown``: Snakemake's folder is not found.
+        ``running``: Snakemake runs on this machine. ``locked``: Snakemake has started and not ended, but is not on this
+        machine: it runs elsewhere or was killed. ``idle``: none runs. ``unknown``: Snakemake's folder is not found.
     folder
         Working folder of Snakemake.
     marked
-        Outputs of jobs that have begun and not ended, as paths inside the results. Jobs that were
-        handed to a cluster count, whether they wait there or run.
+        Outputs of jobs that have started and not ended, as paths inside the results. Jobs submitted to a cluster count
+        from then on.
     """
 
     state: State
@@ -49,15 +48,15 @@ class Engine:
 
 
 def look(results: Path, directory: Path | None = None) -> Engine:
-    """Return what Snakemake does with a build.
+    """Return the state of Snakemake on a build.
 
     Parameters
     ----------
     results
         Folder of the build.
     directory
-        Folder in which ``snakemake`` was called; if None, it is looked for here and above the
-        results: where a build is at work, else the nearest.
+        Folder in which ``snakemake`` was called. None: search here and above the results; take the one with a running
+        build, or else the nearest.
     """
     root = results.resolve()
     places = [Path.cwd(), *root.parents] if directory is None else [directory.resolve()]
@@ -71,7 +70,7 @@ def look(results: Path, directory: Path | None = None) -> Engine:
 
 
 def marked(folder: Path, root: Path) -> Iterator[str]:
-    """Yield the outputs that are being made, as paths inside the results ``root``."""
+    """Yield the outputs in the making, as paths inside the results ``root``."""
     top = folder / SNAKEMAKE_FOLDER / "incomplete"
     for place, _, names in os.walk(top):
         within = Path(place).relative_to(top).parts
@@ -80,14 +79,14 @@ def marked(folder: Path, root: Path) -> Iterator[str]:
             try:
                 output = urlsafe_b64decode("".join(parts)).decode()
             except (binascii.Error, UnicodeDecodeError):
-                continue  # not a name of Snakemake's
+                continue  # not a name from Snakemake
             inside = _inside(folder / output, root)
             if inside is not None:
                 yield inside
 
 
 def _inside(path: Path, root: Path) -> str | None:
-    """Return a path inside the results, or None for one outside; it need not exist."""
+    """Return a path relative to the results, or None for a path outside; it need not exist."""
     for form in (path, path.parent.resolve() / path.name):
         if form.is_relative_to(root):
             return str(form.relative_to(root))
@@ -101,20 +100,20 @@ def _state(folder: Path, root: Path) -> State:
 
 
 def _locked(folder: Path, root: Path) -> bool:
-    """Return whether a lock names an output of the build; another one may share the folder."""
+    """Return whether a lock names an output of this build; other builds may share the folder."""
     for lock in sorted((folder / SNAKEMAKE_FOLDER / "locks").glob("*.output.lock")):
         try:
             with lock.open(encoding="utf-8") as handle:
                 lines = (line.rstrip("\n") for line in islice(handle, LOCK_LINES))
                 if any(_inside(folder / line, root) for line in lines):
                     return True
-        except OSError:  # gone since
+        except OSError:  # removed meanwhile
             continue
     return False
 
 
 def _working_in(folder: Path) -> Iterator[int]:
-    """Yield the ids of the processes of Snakemake that work in a folder, of those we may see."""
+    """Yield the ids of the visible Snakemake processes that work in a folder."""
     for process in PROCESSES.iterdir():
         if not process.name.isdigit():
             continue
@@ -122,12 +121,12 @@ def _working_in(folder: Path) -> Iterator[int]:
             words = (process / "cmdline").read_bytes().split(b"\0")
             if _is_snakemake(words) and (process / "cwd").readlink() == folder.resolve():
                 yield int(process.name)
-        except OSError:  # ended since, or of another user
+        except OSError:  # ended meanwhile, or of another user
             continue
 
 
 def _is_snakemake(words: list[bytes]) -> bool:
-    """Return whether a command line calls Snakemake, by its script or as a module."""
+    """Return whether a command line runs Snakemake, as a script or as a module."""
     program, *rest = (os.path.basename(word) for word in words)  # noqa: PTH119 - bytes
     if not program.startswith(b"python"):
         return program == b"snakemake"

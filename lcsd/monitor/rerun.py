@@ -1,4 +1,4 @@
-"""The command of Snakemake that makes a case again from a stage on."""
+"""``lcsd case --from``: the Snakemake command that rebuilds a case from a stage on."""
 
 import json
 import os
@@ -9,9 +9,10 @@ from pathlib import Path
 from lcsd.build.jobs import CASE_STAGES, following, last
 from lcsd.build.plan import Build
 from lcsd.errors import BadInputError, suggestion
+from lcsd.io.files import require_folder
 
 PROFILE_VARIABLE = "SNAKEMAKE_PROFILE"
-"""Where Snakemake itself looks for a profile."""
+"""Variable in which Snakemake itself looks for a profile."""
 
 DEFAULT_PROFILE = Path("workflow", "profiles", "workstation")
 
@@ -27,28 +28,28 @@ def command(
     dry_run: bool = False,
     more: Sequence[str] = (),
 ) -> list[str]:
-    """Return the command, word by word, that makes ``stage`` of a case and what follows from it.
+    """Return the words of the command that rebuilds a stage of a case and the stages that depend on it.
 
     Parameters
     ----------
     config_file
         Configuration of the build.
     overridden
-        Keys of the configuration that were given beside the file: ``manifest``, ``results``.
+        Keys of the configuration that options replace: ``manifest``, ``results``.
     profile
-        Folder of a profile; if None, that of the environment, or the workstation's if it is there.
+        Folder of a profile. None: the profile of the environment, or the workstation's if it exists.
     more
-        Further options, handed through.
+        Further options of Snakemake.
 
     Raises
     ------
     BadInputError
-        No such case or stage, a stage that this case does not have, or a profile that is not there.
+        Unknown case or stage, a stage that this case does not have, or a missing profile.
     """
     jobs = build.case_jobs(build.pair(case))
     if stage not in CASE_STAGES:
         raise BadInputError(
-            "no such stage",
+            "unknown stage",
             code="unknown_stage",
             field="--from",
             expected=f"one of {', '.join(CASE_STAGES)}",
@@ -58,15 +59,15 @@ def command(
     wanted = following(jobs, stage)
     if not wanted:
         raise BadInputError(
-            "the case has no such stage",
+            "the case has no landmarks to evaluate",
             code="no_landmarks",
             file=build.manifest,
             field=f"{case}, column landmarks",
-            expected="landmarks to evaluate",
-            remedy="name a landmark file, or another stage",
+            expected="a landmark file",
+            remedy="name one, or choose another stage",
         )
     targets = [f"{build.results}/{path}" for job in last(wanted) for path in job.outputs[:1]]
-    # The others follow: some of them take all words up to the next option.
+    # Users' options come first, since some of them take all words up to the next option.
     words = [sys.executable, "-m", "snakemake", *more, *_profile(profile)]
     if config_file is not None:
         words += ["--configfile", str(config_file)]
@@ -82,13 +83,5 @@ def _profile(profile: Path | None) -> list[str]:
         profile = DEFAULT_PROFILE
     if profile is None:
         return []
-    if not profile.is_dir():
-        raise BadInputError(
-            "there is no such profile",
-            code="missing_folder",
-            field="--profile",
-            found=profile,
-            expected="a folder with config.yaml",
-            remedy="name one of workflow/profiles/",
-        )
+    require_folder(profile, "a folder with config.yaml", field="--profile", remedy="name one of workflow/profiles/")
     return ["--profile", str(profile)]

@@ -1,4 +1,4 @@
-"""How fast a build goes and how long the rest takes, from the provenance of what is done."""
+"""The pace of a build and the time left, from the provenance of finished jobs."""
 
 import os
 import statistics
@@ -11,21 +11,20 @@ from lcsd.build.jobs import Job
 from lcsd.build.provenance import times_of
 
 RECENT_S = 3600.0
-"""Rates are those of the last hour before the newest result: machines and settings change."""
+"""Rates are taken from the last hour before the newest result, since machines and settings change."""
 
 PAUSE_S = 60.0
-"""A longer time in which no job ran is a pause of the build and not its pace; shorter ones are what
-Snakemake and the start of programs take."""
+"""A longer time without a job is a pause; shorter ones are the start-up of Snakemake and of programs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """When a job was at work.
+    """When a job ran.
 
     Parameters
     ----------
     begin, end
-        Seconds since 1970; a job of two commands begins as if its second one had followed at once.
+        Seconds since 1970; the commands of a job count as if they had run without a gap.
     seconds
         Wall seconds of its commands.
     """
@@ -36,13 +35,13 @@ class Span:
 
 
 class Records:
-    """Reads the times of jobs from their provenance, each file once as long as it is the same."""
+    """Reads the times of jobs from their provenance; an unchanged file is read once."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[tuple[int, int], tuple[float, float] | None]] = {}
 
     def span(self, results: Path, job: Job) -> Span | None:
-        """Return when a job worked; None if a provenance is missing or says nothing."""
+        """Return when a job ran; None if a provenance file is missing or broken."""
         known: list[tuple[float, float]] = []
         for path in job.provenance():
             times = self._times(f"{results}/{path}")
@@ -73,7 +72,7 @@ class Records:
 
 
 def _read(path: str) -> tuple[tuple[int, int], tuple[float, float] | None]:
-    """Return the stamp and the times of a file, by four calls of the system instead of nine."""
+    """Return the stamp and the times of a file, with four system calls instead of nine."""
     handle = os.open(path, os.O_RDONLY)
     try:
         status = os.fstat(handle)
@@ -88,18 +87,18 @@ def _stamp(status: os.stat_result) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Pace:
-    """How a build went in the last hour in which it worked.
+    """The pace of a build in its last hour of work.
 
     Parameters
     ----------
     busy_h
-        Hours in which jobs ran, of the last one before the newest result.
+        Part of the last hour before the newest result in which jobs ran, h.
     at_once
-        Jobs at once in them, on average.
+        Mean number of jobs that ran at the same time.
     jobs_per_h
-        Finished jobs in an hour by stage.
+        Finished jobs per hour, by stage.
     cases_per_h
-        Finished cases in an hour.
+        Finished cases per hour.
     """
 
     busy_h: float
@@ -109,14 +108,14 @@ class Pace:
 
 
 def pace(spans: Mapping[Job, Span], finished: Iterable[float]) -> Pace | None:
-    """Return the pace of a build; None if nothing was finished.
+    """Return the pace of a build; None if no job has finished.
 
     Parameters
     ----------
     spans
-        When finished jobs worked.
+        When finished jobs ran.
     finished
-        When the last job of each finished case ended, seconds since 1970.
+        End of the last job of each finished case, seconds since 1970.
     """
     newest = max((span.end for span in spans.values()), default=None)
     if newest is None:
@@ -140,7 +139,7 @@ def pace(spans: Mapping[Job, Span], finished: Iterable[float]) -> Pace | None:
 
 
 def _busy(intervals: Sequence[tuple[float, float]]) -> float:
-    """Return the seconds that sorted intervals cover, short gaps between them included."""
+    """Return the seconds that sorted intervals cover, with short gaps between them."""
     total = 0.0
     reached = intervals[0][0] if intervals else 0.0
     for begin, end in intervals:
@@ -161,16 +160,16 @@ def medians(spans: Mapping[Job, Span]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Rest:
-    """What is left of a build.
+    """The remaining work of a build.
 
     Parameters
     ----------
     work_s
-        Wall seconds of the jobs that are left, by the medians of their stages.
+        Wall seconds of the remaining jobs, from the medians of their stages.
     eta_s
-        Seconds until they are done with as many jobs at once as were observed; None if nothing was.
+        Seconds until they are done at the observed number of jobs at the same time; None without a pace.
     unknown
-        Number of jobs left of stages of which none is done, by stage; ``work_s`` leaves them out.
+        Remaining jobs of stages without a finished job, by stage; ``work_s`` does not count them.
     """
 
     work_s: float
@@ -179,7 +178,7 @@ class Rest:
 
 
 def rest(left: Iterable[Job], usual_s: Mapping[str, float], going: Pace | None) -> Rest:
-    """Return how long jobs take that are left; ``usual_s`` are the medians of the stages."""
+    """Return how long the remaining jobs take; ``usual_s`` are the medians of the stages."""
     work = 0.0
     unknown: dict[str, int] = defaultdict(int)
     for job in left:

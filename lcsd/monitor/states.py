@@ -1,4 +1,4 @@
-"""In which state each job of a build is, told from its files alone."""
+"""The state of each job of a build, from its files alone."""
 
 import os
 import time
@@ -10,7 +10,7 @@ from typing import Literal
 from lcsd.build.inventory import Inventory
 from lcsd.build.jobs import WITHIN, Job
 from lcsd.build.rejections import Rejection
-from lcsd.errors import BadInputError
+from lcsd.io.files import require_folder
 from lcsd.monitor.engine import Engine, look
 from lcsd.names import CASE_PATTERN
 
@@ -18,26 +18,26 @@ JobState = Literal["done", "running", "failed", "rejected", "held", "waiting"]
 STATES: tuple[JobState, ...] = ("done", "running", "failed", "rejected", "held", "waiting")
 
 FOLDERS = ("cases", "cohort", "report", "logs")
-"""Where the files of jobs stand."""
+"""Folders with the files of jobs."""
 
 BEGINS_S = 10.0
-"""Seconds within which Snakemake marks a job that it has started; under load they are not few."""
+"""Seconds within which Snakemake marks a started job, also under load."""
 
 
 @dataclass
 class Snapshot:
-    """What there is of a build at one moment.
+    """The files and jobs of a build at one moment.
 
     Parameters
     ----------
     results
         Folder of the build.
     engine
-        What Snakemake does with it.
+        Snakemake's work on it.
     files
-        Every file, as a path inside the results.
+        All files, as paths inside the results.
     rejections
-        Why cases were rejected, by case.
+        Reasons of rejected cases, by case.
     """
 
     results: Path
@@ -51,10 +51,9 @@ class Snapshot:
     def states(self, jobs: Sequence[Job]) -> dict[Job, JobState]:
         """Return the state of every job; ``jobs`` are in the order of the pipeline.
 
-        ``done``: all of its outputs are there. ``running``: Snakemake has begun it. ``failed``: it
-        has begun, made nothing and runs no more: failed, killed, or cut off with the build.
-        ``rejected``: it rejected its case. ``held``: it reads what such a job would make.
-        ``waiting``: it has not begun.
+        ``done``: all outputs exist. ``running``: Snakemake has started it. ``failed``: it started, made nothing and
+        has ended: it failed, was killed or was interrupted with the build. ``rejected``: it rejected its case.
+        ``held``: it needs a file of a rejected job. ``waiting``: it has not started.
         """
         lost: set[str] = set()
         found: dict[Job, JobState] = {}
@@ -71,7 +70,7 @@ class Snapshot:
         return found
 
     def is_marked(self, job: Job) -> bool:
-        """Return whether Snakemake has begun a job and not ended it."""
+        """Return whether Snakemake has started a job and not ended it."""
         return not self.engine.marked.isdisjoint(job.outputs)
 
     def _state(self, job: Job, lost: set[str]) -> JobState:
@@ -82,19 +81,19 @@ class Snapshot:
             return "rejected"
         if self.files.issuperset(job.outputs):
             return "done"
-        # A job of the whole build may go on without a case.
+        # A job of the whole build may run without a case.
         if job.case and not lost.isdisjoint(job.inputs):
             return "held"
         return "failed" if job.log in self.files else "waiting"
 
     def _ended_since(self, job: Job) -> bool:
-        """Return whether a job has ended well while the files were listed."""
+        """Return whether a job has finished since the files were listed."""
         return all((self.results / path).exists() for path in job.outputs)
 
     def _begins(self, job: Job) -> bool:
-        """Return whether a job has just begun: its log is made, Snakemake's mark follows.
+        """Return whether a job has just started: its log exists, and Snakemake's mark follows.
 
-        A job that failed has said something in its log, unless it was killed.
+        A failed job has written to its log, unless it was killed.
         """
         if self.engine.state == "idle":
             return False
@@ -106,42 +105,29 @@ class Snapshot:
 
 
 def _is_of(rejection: Rejection, job: Job) -> bool:
-    """Return whether a job rejected its case; an evaluation is told by what it was to make."""
+    """Return whether a job rejected its case; the target tells which evaluation it was."""
     targets = [path.split("/", 2)[-1] for path in job.outputs]
     return rejection.stage == job.stage and (not job.method or rejection.target in targets)
 
 
 def snapshot(results: Path, directory: Path | None = None, *, configured: bool = False) -> Snapshot:
-    """Return what there is of a build, which may be running; nothing is written.
+    """Return the present files and jobs of a build, which may be running; write nothing.
 
     Parameters
     ----------
     configured
-        Whether a configuration names the results: before the first job there are none.
+        Whether a configuration names the results, which do not exist before the first job.
 
     Raises
     ------
     BadInputError
-        There is no such folder.
+        A folder does not exist.
     """
-    if directory is not None and not directory.is_dir():
-        raise BadInputError(
-            "there is no such folder",
-            code="missing_folder",
-            field="--directory",
-            found=directory,
-            expected="the folder in which snakemake was called",
-        )
-    if not results.is_dir() and not (configured and not results.exists()):
-        there = results.exists()
-        raise BadInputError(
-            "not a folder" if there else "there is no such build",
-            code="not_a_folder" if there else "missing_folder",
-            file=results,
-            expected="the folder of a build",
-            remedy="name it, or give --config",
-        )
-    # In this order: of a job that began meanwhile there is a mark, of one that ended its outputs.
+    if directory is not None:
+        require_folder(directory, "the folder in which snakemake was called", field="--directory")
+    if results.exists() or not configured:
+        require_folder(results, "the results of a build", remedy="name them, or give --config")
+    # In this order, a job that starts meanwhile has a mark, and one that ends meanwhile has its outputs.
     files = set(list_files(results, FOLDERS))
     found = Snapshot(results, look(results, directory), files)
     rejected = (case for case in cases_in(files) if str(WITHIN.case(case).rejected) in files)
@@ -151,9 +137,9 @@ def snapshot(results: Path, directory: Path | None = None, *, configured: bool =
 
 
 def list_files(root: Path, folders: Iterable[str]) -> Iterable[str]:
-    """Yield the files in some folders of ``root``, as paths inside it; what vanishes is left out.
+    """Yield the files in some folders of ``root``, as paths inside it; files may vanish meanwhile.
 
-    Not ``rglob``, which is five times slower and stops where a folder vanishes.
+    ``rglob`` is five times slower and fails where a folder vanishes.
     """
     left = list(folders)
     while left:
@@ -171,6 +157,6 @@ def list_files(root: Path, folders: Iterable[str]) -> Iterable[str]:
 
 
 def cases_in(files: Iterable[str]) -> list[str]:
-    """Return the cases of which there is any file, by name."""
+    """Return the names of the cases that have any file, sorted."""
     names = {path.split("/")[1] for path in files if path.startswith("cases/")}
     return sorted(name for name in names if CASE_PATTERN.fullmatch(name))

@@ -1,4 +1,4 @@
-"""``lcsd status``: how far a build is, as figures and as text."""
+"""``lcsd status``: the progress of a build, as figures and as text."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -24,8 +24,8 @@ LOG_TAIL_BYTES = 4096
 
 BUILD_STATES = {
     "running": "running in {folder}",
-    "locked": "locked, but no snakemake works in {folder} on this machine: it runs on another one, "
-    "or was killed (then add --unlock to its command once)",
+    "locked": "locked, but no snakemake runs in {folder} on this machine: it runs on another one "
+    "or was killed (then run its command once with --unlock)",
     "idle": "not running",
     "unknown": "unknown: Snakemake's folder is not found, so running jobs count as failed (give --directory)",
 }
@@ -42,11 +42,11 @@ class StageStatus:
     counts
         Jobs by state.
     median_s
-        Usual wall seconds of a job; None if none is done.
+        Median wall seconds of a job; None if none is done.
     per_h
-        Jobs that were done in an hour, lately.
+        Recently finished jobs per hour.
     slowest
-        Cases with the longest jobs, with their seconds.
+        Cases with the longest jobs, and their seconds.
     """
 
     stage: str
@@ -67,14 +67,14 @@ class Failure:
 
 @dataclass(frozen=True)
 class Status:
-    """How far a build is.
+    """Progress of a build.
 
     Parameters
     ----------
     results
-        Its folder.
+        Folder of the build.
     state, folder
-        Whether it runs, and Snakemake's working folder (:class:`lcsd.monitor.engine.Engine`).
+        Snakemake's state and working folder (:class:`lcsd.monitor.engine.Engine`).
     stages
         In the order of the pipeline.
     cases, finished, rejected, discarded
@@ -83,11 +83,11 @@ class Status:
     broken
         Broken files; their cases count neither as finished nor in statistics.
     going, left
-        Pace of the build, and what is left of it.
+        Pace of the build, and the remaining work.
     failures
-        The last ones, newest first.
+        The last failures, newest first.
     selected
-        Whether the cases are known, which in a selection they are not before its end.
+        Whether the cases are known; those of a selection are known after it.
     """
 
     results: str
@@ -105,7 +105,7 @@ class Status:
     selected: bool = True
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the whole as plain values."""
+        """Return all figures as plain values."""
         return asdict(self)
 
     def count(self, state: JobState) -> int:
@@ -114,14 +114,14 @@ class Status:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing runs, and nothing is left that a run would begin."""
+        """Whether nothing runs and no job is left to run."""
         return self.state != "running" and not self.count("running") + self.count("waiting")
 
 
 def jobs_of(results: Path, build: Build | None, files: set[str]) -> tuple[list[Job], dict[str, Pair], bool]:
     """Return the jobs of a build, its known pairs by case, and whether all of its cases are known.
 
-    Without a build: those of the manifest of a selection, or else of the cases that have files.
+    Without a build, the manifest of a selection gives the cases, or else the existing files.
     """
     if build is not None:
         jobs = build.jobs()
@@ -141,21 +141,21 @@ def jobs_of(results: Path, build: Build | None, files: set[str]) -> tuple[list[J
 def status(
     results: Path, build: Build | None = None, *, directory: Path | None = None, records: Records | None = None
 ) -> Status:
-    """Return how far a build is; reads only, while files appear and vanish.
+    """Return the progress of a build, which may be running; write nothing.
 
     Parameters
     ----------
     build
-        Which jobs are to be done; without it, those of the cases that are there.
+        Configured build with all jobs; without it, the jobs of existing cases count.
     directory
         Working folder of Snakemake, see :func:`lcsd.monitor.engine.look`.
     records
-        Of an earlier call, to read only what is new.
+        Records of an earlier call, so that only new files are read.
 
     Raises
     ------
     BadInputError
-        There is no such folder, or its manifest is broken.
+        The folder does not exist, or its manifest is broken.
     """
     now = snapshot(results, directory, configured=build is not None)
     jobs, pairs, selected = jobs_of(results, build, now.files)
@@ -224,7 +224,7 @@ def _stages(
 
 
 def _failures(now: Snapshot, states: Mapping[Job, JobState]) -> list[Failure]:
-    """Return the last failures, newest first, by the time of the file that tells of them."""
+    """Return the last failures, newest first, by the time of their record or log."""
     found: list[tuple[float, Failure]] = []
     for case, reason in now.rejections.items():
         path = BuildFiles(now.results).case(case).rejected
@@ -232,9 +232,9 @@ def _failures(now: Snapshot, states: Mapping[Job, JobState]) -> list[Failure]:
     for job, state in states.items():
         if state == "failed":
             path = now.results / job.log
-            message = _last_line(path) or "its log is empty"
+            message = _last_line(path) or "the log is empty"
             if now.is_marked(job):
-                message = f"cut off with the build; its log ends: {message}"
+                message = f"interrupted with the build; the log ends: {message}"
             found.append((_time(path), Failure(job.case, job.name, message)))
     found.sort(key=lambda row: (-row[0], row[1].case))
     return [failure for _, failure in found[:ERRORS]]
@@ -275,14 +275,14 @@ def _jobs(count: int) -> str:
 
 def _rest_text(found: Status) -> str:
     jobs = sum(found.left.unknown.values())
-    more = f" and {_jobs(jobs)} of stages without a time yet" if jobs else ""
+    more = f", without {_jobs(jobs)} of stages with no time yet" if jobs else ""
     if found.left.eta_s is None:
         return f"time left unknown{more}"
     return f"{hours(found.left.eta_s)} left{more}"
 
 
 def hours(seconds: float) -> str:
-    """Return a duration in the unit that fits."""
+    """Return a duration in a suitable unit."""
     for limit, unit, name in ((120, 1, "s"), (7200, 60, "min")):
         if seconds < limit:
             return f"{seconds / unit:.0f} {name}"
@@ -303,7 +303,7 @@ def text(found: Status) -> str:
     if found.going is not None:
         lines.append(
             f"pace      {found.going.cases_per_h:.1f} cases/h, {found.going.at_once:.1f} jobs at "
-            f"once, in the last {hours(found.going.busy_h * 3600)} of work"
+            f"a time, in the last {hours(found.going.busy_h * 3600)} of work"
         )
     for stage in found.stages:
         if stage.slowest:

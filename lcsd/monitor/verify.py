@@ -1,4 +1,4 @@
-"""What differs from the checksums of a release, or from the provenance of a build."""
+"""``lcsd verify``: differences from the checksums of a release or the provenance of a build."""
 
 import contextlib
 import hashlib
@@ -12,12 +12,12 @@ from lcsd.build.pairs import read_pairs
 from lcsd.build.provenance import PROVENANCE_SUFFIX
 from lcsd.build.records import BUILD_FOLDERS, read_records
 from lcsd.errors import BadInputError
-from lcsd.io.files import HASH_CHUNK_BYTES, is_temporary
-from lcsd.release.archive import read_manifest
-from lcsd.release.layout import MANIFEST_NAME
+from lcsd.io.files import HASH_CHUNK_BYTES, is_temporary, require_folder
+from lcsd.release.archive import read_checksums
+from lcsd.release.layout import CHECKSUMS_NAME
 
 VERIFIED_FOLDERS = (*BUILD_FOLDERS, "report")
-"""What of a build is verified: its results, and the report that is made of them."""
+"""Folders of a build that are verified."""
 
 Kind = Literal["changed", "missing", "extra", "outdated"]
 
@@ -27,17 +27,17 @@ Progress = Callable[[int], Any]
 
 @dataclass(frozen=True)
 class Difference:
-    """A file that is not what it was.
+    """A file that differs from its record.
 
     Parameters
     ----------
     kind
-        ``changed``: other bytes; ``missing``; ``extra``: in no list; ``outdated``: made from other
-        bytes of a file of the build than it has now.
+        ``changed``: other bytes; ``missing``; ``extra``: in no list; ``outdated``: made from an earlier version of
+        another file of the build.
     file
         Path inside the folder.
     why
-        In words.
+        The difference in words.
     """
 
     kind: Kind
@@ -47,14 +47,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Verified:
-    """What was checked.
+    """Result of a verification.
 
     Parameters
     ----------
     what
         ``release`` or ``build``.
     files, size_bytes
-        Files and bytes that were read.
+        Number of files and bytes that were read.
     differences
         Sorted by file.
     """
@@ -66,7 +66,7 @@ class Verified:
 
 
 class _Reader:
-    """Hashes files, each once, and says how far it is."""
+    """Hashes files, each once, and reports progress."""
 
     def __init__(self, root: Path, progress: Progress) -> None:
         self.root = root
@@ -92,19 +92,19 @@ class _Reader:
         return len(self._known)
 
     def compare(self, name: str, expected: str) -> list[Difference]:
-        """Return what is wrong with a file."""
+        """Return the difference of a file from its expected hash, if there is one."""
         path = self.root / name
-        with contextlib.suppress(FileNotFoundError):  # it may go meanwhile
+        with contextlib.suppress(FileNotFoundError):  # it may vanish meanwhile
             if path.is_file() and not path.is_symlink():
                 same = self.hash(name) == expected
-                why = "its bytes are not those that were written"
+                why = "the bytes differ from those that were written"
                 return [] if same else [Difference("changed", name, why)]
-        return [Difference("missing", name, "the file is not there")]
+        return [Difference("missing", name, "the file is missing")]
 
 
 def is_release(folder: Path) -> bool:
-    """Return whether a folder is a release, whole or not: a build has no list of checksums."""
-    return (folder / MANIFEST_NAME).exists() or not BuildFiles(folder).cases.is_dir()
+    """Return whether a folder is a release, complete or not; a build has no list of checksums."""
+    return (folder / CHECKSUMS_NAME).exists() or not BuildFiles(folder).cases.is_dir()
 
 
 def bytes_to_check(folder: Path) -> int:
@@ -113,38 +113,31 @@ def bytes_to_check(folder: Path) -> int:
     Raises
     ------
     BadInputError
-        There is no such folder, or it is neither a release nor a build.
+        The folder does not exist, or it is neither a release nor a build.
     """
-    if not folder.is_dir():
-        there = folder.exists()
-        raise BadInputError(
-            "not a folder" if there else "there is no such folder",
-            code="not_a_folder" if there else "missing_folder",
-            file=folder,
-            expected="the folder of a release or of a build" if there else None,
-        )
-    nothing = is_release(folder) and not (folder / MANIFEST_NAME).exists()
+    require_folder(folder, "the folder of a release or the results of a build")
+    nothing = is_release(folder) and not (folder / CHECKSUMS_NAME).exists()
     if nothing or not _files(folder):
         raise BadInputError(
             "neither a release nor a build",
             code="not_verifiable",
             file=folder,
-            expected=f"{MANIFEST_NAME}, or a folder of results with cases/",
+            expected=f"{CHECKSUMS_NAME}, or a folder of results with cases/",
         )
     return sum(_size(folder / name) for name in _files(folder))
 
 
 def _size(path: Path) -> int:
-    """Return a file's bytes; none for a link, and if a build that goes on took the file away."""
+    """Return the bytes of a file; 0 for a link or a file that a running build has removed."""
     with contextlib.suppress(FileNotFoundError):
         return 0 if path.is_symlink() else path.stat().st_size
     return 0
 
 
 def _files(folder: Path) -> list[str]:
-    """Return the files of a release or a build that count, as paths inside it, sorted.
+    """Return the files of a release or a build that are verified, as paths inside it, sorted.
 
-    Those that a build just writes, under temporary names, do not; in a release they are foreign.
+    Temporary files of a running build are left out; in a release they are unexpected.
     """
     release = is_release(folder)
     roots = [folder] if release else [folder / name for name in VERIFIED_FOLDERS]
@@ -162,31 +155,30 @@ def verify(folder: Path, *, manifest: Path | None = None, progress: Progress = l
     Parameters
     ----------
     folder
-        A release: every file must be in ``SHA256SUMS`` and the other way round. Or the results of
-        a build: every file of its cases, cohort and report must be in the provenance beside it,
-        every provenance must be whole, and files must have been made from those that are there.
+        A release: its files must be those of ``SHA256SUMS``. Or the results of a build: every file of its cases,
+        cohort and report must be in a provenance file, every provenance file must be unchanged, and every file must
+        have been made from the present versions of its inputs.
     manifest
-        Of a build: every case in it that was not rejected must have the files of every stage.
-        Without it, a stage whose files are gone with their provenance is not missed unless a later
-        one was made from them.
+        Manifest of a build: every case in it that was not rejected must have the files of every stage. Without it, a
+        stage whose files and provenance are gone is noticed only if a later stage used them.
     progress
-        Called with the bytes read.
+        Called with the number of bytes read.
 
     Raises
     ------
     BadInputError
-        There is no such folder, it is neither a release nor a build, the list of checksums of a
-        release or the manifest is broken, or there is a manifest for a release.
+        The folder does not exist or is neither a release nor a build, the list of checksums or the manifest is broken,
+        or a manifest is given for a release.
     """
     bytes_to_check(folder)  # raises if there is nothing to verify
     reader = _Reader(folder, progress)
     release = is_release(folder)
     if release and manifest is not None:
         raise BadInputError(
-            "a release is verified without a manifest",
+            "a manifest is given for a release",
             code="bad_usage",
             file=folder,
-            expected=f"the results of a build (a release has {MANIFEST_NAME})",
+            expected=f"the results of a build (the folder has {CHECKSUMS_NAME})",
             remedy="leave the manifest out",
         )
     found = {*(_of_release(folder, reader) if release else _of_build(folder, reader))}
@@ -198,12 +190,12 @@ def verify(folder: Path, *, manifest: Path | None = None, progress: Progress = l
 
 
 def _of_release(folder: Path, reader: _Reader) -> Iterable[Difference]:
-    hashes = read_manifest(folder / MANIFEST_NAME)
+    hashes = read_checksums(folder / CHECKSUMS_NAME)
     for name, expected in sorted(hashes.items()):
         yield from reader.compare(name, expected)
     for name in _files(folder):
-        if name not in hashes and name != MANIFEST_NAME:
-            yield Difference("extra", name, f"not in {MANIFEST_NAME}")
+        if name not in hashes and name != CHECKSUMS_NAME:
+            yield Difference("extra", name, f"not in {CHECKSUMS_NAME}")
 
 
 def _of_build(folder: Path, reader: _Reader) -> Iterable[Difference]:
@@ -212,7 +204,7 @@ def _of_build(folder: Path, reader: _Reader) -> Iterable[Difference]:
     for name, why in records.broken.items():
         yield Difference("changed", name, why)
     for name, expected in sorted(records.outputs.items()):
-        # Snakemake removes what a failed command was to make, but not the provenance beside it.
+        # Snakemake removes the outputs of a failed command, but not their provenance.
         if not (_was_rejected(folder, name) and not (folder / records.own[name]).exists()):
             yield from reader.compare(name, expected)
     for name in names:
@@ -221,7 +213,7 @@ def _of_build(folder: Path, reader: _Reader) -> Iterable[Difference]:
         if not known:
             yield Difference("extra", name, "in no provenance")
     for made in records.outdated():
-        yield Difference("outdated", made.output, f"made from another {made.source} than is there")
+        yield Difference("outdated", made.output, f"made from an earlier version of {made.source}")
     for made in records.sources:
         gone = made.source not in records.outputs and not (folder / made.source).exists()
         if gone and made.of_this_case and not _was_rejected(folder, made.output):
@@ -229,16 +221,16 @@ def _of_build(folder: Path, reader: _Reader) -> Iterable[Difference]:
 
 
 def _not_made(folder: Path, manifest: Path) -> Iterable[Difference]:
-    """Yield what a manifest asks for and is not there, of cases that were not rejected."""
+    """Yield missing files of the manifest's cases that were not rejected."""
     for pair in read_pairs(manifest):
         for job in case_jobs(pair.case, scored=pair.landmarks is not None):
             for name in job.outputs:
                 if not (folder / name).exists() and not _was_rejected(folder, name):
-                    yield Difference("missing", name, f"the manifest asks for it ({job.name})")
+                    yield Difference("missing", name, f"the manifest needs it ({job.name})")
 
 
 def _is_rejection(name: str) -> bool:
-    """Return whether a file says why a case was rejected; no provenance lists it."""
+    """Return whether a file records a rejection; no provenance lists it."""
     parts = name.split("/")
     return len(parts) == 3 and name == str(WITHIN.case(parts[1]).rejected)
 

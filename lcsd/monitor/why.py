@@ -1,8 +1,8 @@
-"""Why the next run of a build would make a stage of a case again, or not.
+"""``lcsd case --why``: why the next run of a build would rebuild a stage of a case, or not.
 
-Told from the provenance of what is there and the present configuration, in the terms of Snakemake:
-what is missing, settings, inputs by their times. Snakemake itself compares with its own records,
-which no other program reads; that both say the same is tested.
+The provenance of the existing files is compared with the current configuration by Snakemake's rules: missing files,
+settings, and inputs by their times. Snakemake compares with its own records, which other programs cannot read; a test
+compares both answers.
 """
 
 import json
@@ -21,25 +21,25 @@ from lcsd.monitor.states import Snapshot
 from lcsd.names import SCANS, is_series_uid
 
 CHECKSUM_BYTES = 1_000_000
-"""Smaller files than this Snakemake compares by their bytes if they are newer than an output."""
+"""Snakemake compares smaller files by their bytes if they are newer than an output."""
 
 DIGEST_SHOWN = 12
 """Characters of a hash that are shown."""
 
 RUN_ONLY = ("threads", "seed", "device", "fetch")
-"""What provenance holds with the settings and no rule has as a parameter of its stage."""
+"""Settings in the provenance that are no parameters of the rules."""
 
 
 @dataclass(frozen=True)
 class Cause:
-    """Something about a job.
+    """A reason to run a job again, or a note on it.
 
     Parameters
     ----------
     text
-        In words.
+        The reason in words.
     runs
-        Whether the next run makes the job for it; else it is only worth knowing.
+        Whether the next run runs the job for this reason; otherwise it is a note.
     """
 
     text: str
@@ -47,7 +47,7 @@ class Cause:
 
 
 def why(build: Build, case: str, now: Snapshot) -> dict[Job, list[Cause]]:
-    """Return what the next run of a build has to say of each job of a case.
+    """Return the reasons and notes for each job of a case.
 
     Reads the inputs of the case to compare their hashes.
 
@@ -71,7 +71,7 @@ def why(build: Build, case: str, now: Snapshot) -> dict[Job, list[Cause]]:
 
 
 class _Look:
-    """Compares one case with what its provenance says; each file is hashed once."""
+    """Compares one case with its provenance; each file is hashed once."""
 
     def __init__(self, build: Build, pair: Pair, now: Snapshot) -> None:
         self.build = build
@@ -81,7 +81,7 @@ class _Look:
         self._hashes: dict[Path, str] = {}
 
     def causes(self, job: Job) -> Iterator[Cause]:
-        """Yield what concerns a job itself, not the ones before it."""
+        """Yield the reasons of a job itself, not those of the jobs before it."""
         missing = [path for path in job.outputs if path not in self.now.files]
         rejection = self.now.rejections.get(job.case)
         if missing:
@@ -91,12 +91,12 @@ class _Look:
                 yield Cause(f"was rejected: {rejection.message}", runs=False)
             return
         if self.now.is_marked(job):
-            yield Cause("it runs now, or was cut off in the last run")
+            yield Cause("it is running, or was interrupted in the last run")
             return
         records = [self._record(path) for path in job.provenance()]
         known = [record for record in records if record]
         if len(known) < len(records):
-            yield Cause("its provenance is missing or broken, so its settings are unknown", False)
+            yield Cause("the provenance is missing or broken, so the settings are unknown", False)
         seen: set[str] = set()
         for at, record in enumerate(known):
             for cause in (*self._settings(job, record, at), *self._given(job, record, at)):
@@ -106,13 +106,13 @@ class _Look:
         yield from self._inputs(job, known)
         made_by = {str(record.get("versions", {}).get("lcsd")) for record in known}
         for version in sorted(made_by - {__version__}):
-            yield Cause(f"made by lcsd {version}, this is {__version__}: no run for that", False)
+            yield Cause(f"made by lcsd {version}, this is {__version__}; not a reason to run", False)
 
     def _record(self, path: str) -> dict[str, Any]:
         return read_record(self.results / path)[0]
 
     def _settings(self, job: Job, record: Mapping[str, Any], at: int) -> Iterator[Cause]:
-        """Yield settings that differ; ``at`` counts the commands of the job."""
+        """Yield settings that differ; ``at`` is the index of the command in the job."""
         section = getattr(self.build.config, job.stage).model_dump(mode="json")
         if job.stage == "convert":
             uid = self.pair.fixed_series if at == 0 else self.pair.moving_series
@@ -130,23 +130,23 @@ class _Look:
                 yield Cause(f"setting {job.stage}.{key}: {before} -> {after}")
 
     def _given(self, job: Job, record: Mapping[str, Any], at: int) -> Iterator[Cause]:
-        """Yield what the manifest gives now and another file was taken."""
+        """Yield files of the manifest that differ from those that were used."""
         for name, wanted in self._outside(job, at).items():
             entry = record.get("inputs", {}).get(name)
             taken = None if entry is None else str(entry["path"])
             if wanted is not None and is_series_uid(wanted):
-                # A fetched series stands in a folder of its name.
+                # A fetched series is in a folder with its name.
                 taken = None if taken is None else Path(taken).name
             if taken != wanted:
                 yield Cause(f"the manifest's {name}: {taken or 'none'} -> {wanted or 'none'}")
         taken = record.get("facts", {}).get("landmarks", {}).get("frame")
         wanted = self.pair.landmarks_frame
-        # Earlier versions did not record it.
+        # Earlier versions did not record the frame.
         if job.stage == "evaluate" and taken is not None and taken != wanted:
             yield Cause(f"the manifest's landmarks_frame: {taken} -> {wanted}")
 
     def _outside(self, job: Job, at: int) -> dict[str, str | None]:
-        """Return the inputs of a command that the manifest names, by their name in provenance."""
+        """Return the inputs of a command that the manifest names, by their name in the provenance."""
         pair, scan = self.pair, SCANS[min(at, 1)]
         if job.stage == "convert":
             return {"source": getattr(pair, f"{scan}_source")}
@@ -157,7 +157,7 @@ class _Look:
         return {"landmarks": str(pair.landmarks)} if job.stage == "evaluate" else {}
 
     def _inputs(self, job: Job, records: Sequence[Mapping[str, Any]]) -> Iterator[Cause]:
-        """Yield inputs that are others than they were, or whose bytes or times differ."""
+        """Yield inputs that were other files, or whose bytes or times differ."""
         own = f"cases/{job.case}/"
         hashes: dict[Path, str] = {}
         others: set[str] = set()
@@ -165,7 +165,7 @@ class _Look:
             for name, entry in record.get("inputs", {}).items():
                 path = str(entry["path"])
                 outside = name in (*OUTSIDE, GIVEN)
-                # Paths were written in another folder, and the build may have been moved.
+                # Paths are relative to another folder, and the build may have been moved.
                 inside = not outside and f"/{own}" in f"/{path}"
                 tail = own + path.rpartition(own)[2] if inside else None
                 if tail is not None and tail not in job.inputs:
@@ -173,16 +173,16 @@ class _Look:
                 place = self.results / tail if tail else (self.now.engine.folder or Path()) / path
                 hashes[place] = str(entry["sha256"])
         for tail in sorted(others):
-            yield Cause(f"it read {tail}, and reads another file now")
+            yield Cause(f"it read {tail}, and would now read another file")
         oldest = min(_changed(self.results / path) for path in job.outputs)
         for place in dict.fromkeys((*(self.results / path for path in job.inputs), *hashes)):
-            if place.exists():  # else another job makes it, or it is away for a while
+            if place.exists():  # otherwise another job makes it, or it is missing for a while
                 yield from self._input(place, newer=_changed(place) > oldest, recorded=hashes.get(place))
 
     def _input(self, path: Path, *, newer: bool, recorded: str | None) -> Iterator[Cause]:
         if recorded is None:
             if newer:
-                yield Cause(f"input {path} is newer than what was made of it")
+                yield Cause(f"input {path} is newer than the output")
             return
         if path not in self._hashes:
             self._hashes[path] = sha256(path)
@@ -192,14 +192,14 @@ class _Look:
             yield Cause(f"input {path} has changed: SHA-256 {change}")
         elif found != recorded:
             yield Cause(
-                f"input {path} has other bytes than it had (SHA-256 {change}) but is older than "
-                "what was made of it, and Snakemake goes by times: use --from",
+                f"input {path} has changed (SHA-256 {change}) but is older than the output, and Snakemake compares "
+                "times: use --from",
                 runs=False,
             )
         elif newer and (path.is_dir() or path.stat().st_size > CHECKSUM_BYTES):
             yield Cause(
-                f"input {path} is newer than what was made of it, with the same bytes: Snakemake "
-                "goes by times where files are large"
+                f"input {path} is newer than the output, with the same bytes: Snakemake compares large files by their "
+                "times"
             )
 
 
@@ -215,11 +215,11 @@ def flat(settings: Mapping[str, Any], within: str = "") -> dict[str, Any]:
 
 
 def _shown(settings: Mapping[str, Any], key: str) -> str:
-    return json.dumps(settings[key], sort_keys=True) if key in settings else "(not there)"
+    return json.dumps(settings[key], sort_keys=True) if key in settings else "(missing)"
 
 
 def _changed(path: Path) -> int:
-    """Return when a file was written, ns; 0 if it vanished."""
+    """Return the modification time of a file, ns; 0 if it vanished."""
     try:
         return path.stat().st_mtime_ns
     except OSError:
@@ -227,12 +227,12 @@ def _changed(path: Path) -> int:
 
 
 def text(found: Mapping[Job, Sequence[Cause]]) -> str:
-    """Return causes as lines: what the next run does with each job, and why."""
+    """Return lines with what the next run does with each job, and why."""
     lines = []
     for job, causes in found.items():
-        verdict = "would run" if any(cause.runs for cause in causes) else "as it is"
+        verdict = "would run" if any(cause.runs for cause in causes) else "up to date"
         said = [f"{'' if cause.runs else 'note: '}{cause.text}" for cause in causes] or [""]
         for at, sentence in enumerate(said):
-            head = f"{job.name:<20}{verdict:<11}" if at == 0 else " " * 31
+            head = f"{job.name:<20}{verdict:<12}" if at == 0 else " " * 32
             lines.append(f"{head}{sentence}".rstrip())
     return "\n".join(lines)

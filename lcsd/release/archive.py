@@ -23,12 +23,12 @@ FILE_MODE = 0o100644 << 16
 """System and permissions of all members, whatever machine packs them."""
 
 
-def write_manifest(path: Path, hashes: Mapping[str, str]) -> None:
+def write_checksums(path: Path, hashes: Mapping[str, str]) -> None:
     """Write SHA-256 by path inside the folder of ``path``, as ``sha256sum -c`` reads them there."""
     write_text(path, "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes)))
 
 
-def read_manifest(path: Path) -> dict[str, str]:
+def read_checksums(path: Path) -> dict[str, str]:
     """Return SHA-256 by path inside the folder of ``path``.
 
     Raises
@@ -44,7 +44,7 @@ def read_manifest(path: Path) -> dict[str, str]:
         if match is None or match[2] in hashes or ".." in match[2].split("/"):
             raise BadInputError(
                 "not a line of checksums",
-                code="bad_manifest",
+                code="bad_checksums",
                 file=path,
                 field=f"line {number}",
                 expected="64 hexadecimal digits, two spaces and a path that no other line has",
@@ -53,7 +53,7 @@ def read_manifest(path: Path) -> dict[str, str]:
         hashes[match[2]] = match[1]
     if lines[-1] or not hashes:
         raise BadInputError(
-            "the list of checksums is cut off", code="truncated_file", file=path, remedy="get the release again"
+            "the list of checksums is truncated", code="truncated_file", file=path, remedy="get the release again"
         )
     return hashes
 

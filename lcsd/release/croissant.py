@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lcsd.release.case import CASE_COLUMNS
-from lcsd.release.layout import CASES_NAME, CLOUDS, MANIFEST_NAME, METHODS_NAME, SCAN_NUMBER
+from lcsd.release.layout import CASES_NAME, CHECKSUMS_NAME, CLOUDS, METHODS_NAME, SCAN_NUMBER
 from lcsd.settings.release import ReleaseSettings
 
 CONTEXT = {
@@ -145,7 +145,7 @@ def croissant(
                 "@type": "cr:RecordSet",
                 "@id": "cases",
                 "name": "cases",
-                "description": f"one row per pair of scans; files are listed in {MANIFEST_NAME}",
+                "description": f"one row per pair of scans; files are listed in {CHECKSUMS_NAME}",
                 "key": {"@id": "cases/case"},
                 "field": fields,
             }

@@ -20,7 +20,7 @@ CARD_NAME = "README.md"
 LICENCE_NAME = "LICENSE"
 LEARN2REG_NAME = "dataset.json"
 CROISSANT_NAME = "croissant.json"
-MANIFEST_NAME = "SHA256SUMS"
+CHECKSUMS_NAME = "SHA256SUMS"
 
 
 def scan_file(kind: str, split: Split, name: str, scan: str, *, end: str) -> str:

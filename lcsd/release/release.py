@@ -14,7 +14,7 @@ from lcsd.errors import BadInputError, LcsdError, WorkError
 from lcsd.io.files import atomic_path, leftovers_of, sha256, temporary_path, write_json, write_table, write_text
 from lcsd.io.tables import read_cases
 from lcsd.names import SCANS
-from lcsd.release.archive import write_archive, write_manifest
+from lcsd.release.archive import write_archive, write_checksums
 from lcsd.release.card import Facts, citations, description, own_texts, render
 from lcsd.release.case import CASE_COLUMNS, Written, write_case
 from lcsd.release.choice import Chosen, choose
@@ -23,12 +23,12 @@ from lcsd.release.identifiers import Identifiers, identifiers_of
 from lcsd.release.layout import (
     CARD_NAME,
     CASES_NAME,
+    CHECKSUMS_NAME,
     CLOUDS,
     CROISSANT_NAME,
     LEARN2REG_NAME,
     LEFT_OUT_NAME,
     LICENCE_NAME,
-    MANIFEST_NAME,
     METHODS_NAME,
 )
 from lcsd.release.learn2reg import learn2reg
@@ -155,7 +155,7 @@ def _check_target(out: Path, *, replace: bool) -> None:
         raise BadInputError(
             "the folder of the release is a link", code="bad_folder", file=out, remedy="name the folder itself"
         )
-    earlier = replace and (out / MANIFEST_NAME).is_file()
+    earlier = replace and (out / CHECKSUMS_NAME).is_file()
     if out.exists() and not earlier and (not out.is_dir() or any(out.iterdir())):
         raise BadInputError(
             "the folder of the release is not empty",
@@ -306,8 +306,8 @@ def write_release(
         splits = {item.case: item.split for item in ordered}
         tested = [case for case in made if splits[case.name] == "test"]
         _write_texts(writer, Facts(cases, tested, choice.reasons(), methods(runs)), settings)
-        write_manifest(folder / MANIFEST_NAME, writer.hashes)
-        files = [*writer.hashes, MANIFEST_NAME]
+        write_checksums(folder / CHECKSUMS_NAME, writer.hashes)
+        files = [*writer.hashes, CHECKSUMS_NAME]
         size = sum((folder / name).stat().st_size for name in files)
         if archive is None:
             _name(folder, out)

@@ -49,7 +49,7 @@ def test_a_running_a_killed_and_an_unlocked_build(cohort: Path, tmp_path: Path) 
     assert unlocked.state == "idle"
     assert unlocked.count("running") == 0
     assert unlocked.count("failed") >= 1
-    assert any(failure.message.startswith("cut off") for failure in unlocked.failures)
+    assert any(failure.message.startswith("interrupted") for failure in unlocked.failures)
     workspace.snakemake(*targets)
     after = looked(workspace)
     assert after.count("failed") + after.count("running") == 0

@@ -84,7 +84,7 @@ def test_slowest_cases_medians_and_failures_are_named(build: Build, tmp_path: Pa
 def test_a_cut_off_job_says_so(build: Build, tmp_path: Path) -> None:
     mark(tmp_path, "results/cases/b/registration/points.npz")
     found = status(Path(build.results), build, directory=tmp_path)
-    assert next(f for f in found.failures if f.case == "b").message.startswith("cut off with the")
+    assert next(f for f in found.failures if f.case == "b").message.startswith("interrupted with the")
     assert found.state == "idle"
     # It is left to be done, as that of the case that has not begun.
     assert found.left.unknown["register"] == 2

@@ -86,7 +86,7 @@ def test_any_flipped_bit_of_the_list_itself_is_found(made: Path, tmp_path: Path)
             try:
                 assert kinds(folder), (byte, bit)
             except BadInputError as error:
-                assert error.code in ("bad_manifest", "truncated_file")  # noqa: PT017
+                assert error.code in ("bad_checksums", "truncated_file")  # noqa: PT017
             path.write_bytes(before)
     for broken in (b"", before[:-30], before + lines[0] + b"\n", b"0" * 64 + b"  ../a\n"):
         path.write_bytes(broken)
@@ -257,7 +257,7 @@ def test_a_stage_that_is_gone_as_a_whole_is_missed_by_the_manifest(tmp_path: Pat
         "cases/a/vessels/gates.json",
         *(f"cases/b/evaluation/{m}{end}" for m in METHODS for end in (".json", "_landmarks.csv")),
     }
-    assert lacks["cases/a/vessels/gates.json"] == "the manifest asks for it (gates)"
+    assert lacks["cases/a/vessels/gates.json"] == "the manifest needs it (gates)"
     write_json(folder / "cases" / "b" / "rejected.json", {"code": "landmark_outside"})
     assert len(verify(folder, manifest=manifest).differences) == 1
     code, printed, _ = run(str(folder), "--manifest", str(manifest))
@@ -289,7 +289,7 @@ def test_names_of_files_cannot_drive_the_terminal(made: Path, tmp_path: Path) ->
     sums = folder / "SHA256SUMS"
     sums.write_text(f"{sums.read_text()}{'0' * 64}  \x1b[2J\u202egood.txt\n", encoding="utf-8")
     code, printed, _ = run(str(folder))
-    assert (code, printed.splitlines()[0]) == (1, "missing: [2J good.txt: the file is not there")
+    assert (code, printed.splitlines()[0]) == (1, "missing: [2J good.txt: the file is missing")
     assert all(line.isprintable() for line in printed.splitlines())
 
 

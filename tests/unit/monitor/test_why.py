@@ -75,7 +75,7 @@ def test_a_changed_setting_is_named_with_both_values_and_what_follows(build: Bui
 def test_the_kind_of_cloud_and_the_device_are_settings_of_the_build(build: Build) -> None:
     found = runs(changed(build, workflow={"registration_cloud": "keypoints"}))
     assert list(found) == ["register", "evaluate divroc"]
-    assert found["register"][0] == ("it read cases/b/clouds/fixed_dense.npz, and reads another file now")
+    assert found["register"][0] == ("it read cases/b/clouds/fixed_dense.npz, and would now read another file")
     found = runs(changed(build, workflow={"device": "cuda"}))
     assert list(found) == ["correspond", "register", "evaluate corrfield", "evaluate divroc"]
     assert found["correspond"] == ["setting workflow.device: cpu -> cuda"]
@@ -107,9 +107,9 @@ def test_settings_that_another_version_had_or_lacked_are_named(build: Build) -> 
 
     edit(build, "clouds/fixed_keypoints.provenance.json", older)
     assert runs(build) == {
-        "keypoints": ["setting keypoints.gone: 7 -> (not there)", "setting keypoints.k: (not there) -> 29"]
+        "keypoints": ["setting keypoints.gone: 7 -> (missing)", "setting keypoints.k: (missing) -> 29"]
     }
-    assert notes(build) == ["made by lcsd 0.0.9, this is 0.1.0: no run for that"]
+    assert notes(build) == ["made by lcsd 0.0.9, this is 0.1.0; not a reason to run"]
 
 
 def test_a_named_series_is_a_setting_of_its_scan(build: Build, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_missing_broken_and_cut_off_outputs(build: Build) -> None:
     now = snapshot(Path(build.results))
     marked = replace(now, engine=Engine("idle", None, frozenset({"cases/b/registration/points.npz"})))
     found = {job.name: causes for job, causes in why(build, "b", marked).items()}
-    assert "cut off" in found["register"][0].text
+    assert "interrupted" in found["register"][0].text
 
 
 def test_a_case_that_was_set_aside_says_why(build: Build) -> None:
@@ -216,7 +216,7 @@ def test_a_case_that_was_set_aside_says_why(build: Build) -> None:
     assert [cause.runs for cause in convert] == [True, False]
     assert "truncated_file" in convert[1].text
     printed = text(found).splitlines()
-    assert printed[0].startswith("convert             would run  missing: scans/fixed.nii.gz")
+    assert printed[0].startswith("convert             would run   missing: scans/fixed.nii.gz")
     assert printed[1].strip().startswith("note: was rejected")
 
 

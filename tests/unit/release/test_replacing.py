@@ -27,7 +27,7 @@ def test_an_earlier_release_goes_when_the_new_one_is_whole(
     for unwanted in (settings, QUICK):
         with pytest.raises(BadInputError, match="not_empty"):
             write_release(*build, out, unwanted)
-    for step in ("write_manifest", "write_archive"):
+    for step in ("write_checksums", "write_archive"):
         with monkeypatch.context() as patched:
             patched.setattr(release_build, step, refuse)
             with pytest.raises(BadInputError, match="broken"):
@@ -79,7 +79,7 @@ def test_a_failure_halfway_leaves_nothing_under_the_name(
 
     left = tmp_path / ".abc.tmp.out"  # of a killed run
     left.mkdir()
-    monkeypatch.setattr(release_build, "write_manifest", full)
+    monkeypatch.setattr(release_build, "write_checksums", full)
     with pytest.raises(OSError, match="No space"):
         write_release(*build, tmp_path / "out", QUICK)
     assert list(tmp_path.iterdir()) == []
