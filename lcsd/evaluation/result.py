@@ -16,7 +16,7 @@ from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField, FieldQuality, field_quality
 from lcsd.io.images import Image
 from lcsd.io.points import PointPairs
-from lcsd.landmarks.common_space import POINTS_MARGIN_MM, box_around, check_landmarks
+from lcsd.landmarks.common_space import POINTS_MARGIN_MM, box_around, check_in_common_space
 from lcsd.settings.evaluate import Extrapolation
 
 Source = Literal["field", "correspondences", "transform", "disp"]
@@ -129,4 +129,4 @@ class Result:
         grids = [*([] if mask is None else [mask.grid]), *self.volumes()]
         known = self.correspondences
         box = None if known is None else box_around(known.fixed, POINTS_MARGIN_MM)
-        check_landmarks(landmarks, grids, box=box, mask=mask, file=file)
+        check_in_common_space(landmarks, grids, box=box, mask=mask, file=file)

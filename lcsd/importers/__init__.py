@@ -1,1 +1,1 @@
-"""Published datasets turned into our files (docs/import.md)."""
+"""Import published datasets (docs/import.md)."""

@@ -1,7 +1,7 @@
-"""Files of a dataset: in a folder, in zip archives, or in archives within a folder.
+"""Find the files of a dataset: in a folder, in zip archives, or in archives within a folder.
 
-An archive is foreign input: a name may point out of the folder, an entry may be a link, and a few
-kilobytes may unpack to terabytes. All of that is refused before a byte is written.
+An archive is not trusted: a name may point outside the folder, an entry may be a link, and a few
+kilobytes may unpack to terabytes. All of that is refused before anything is written.
 """
 
 import errno
@@ -11,16 +11,19 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from lcsd.errors import BadInputError
 from lcsd.settings.imports import ImportSettings
 
+Key = TypeVar("Key", bound=Hashable)
+
 CHUNK_BYTES = 1 << 20
 BYTES_PER_GIB = 1 << 30
 NAME_BYTES = 255
-"""Length of a file's name that file systems take."""
+"""Longest name of a file on common file systems."""
 
 ENCRYPTED = 0x1
 """Bit of a zip entry's flags."""
@@ -34,7 +37,7 @@ def _unsafe(archive: Path, name: str, why: str) -> BadInputError:
         code="unsafe_archive",
         file=archive,
         field=repr(name[:200]),
-        remedy="get it again from its publisher; unpack nothing of it",
+        remedy="download it again from its publisher; do not unpack it yourself",
     )
 
 
@@ -56,7 +59,7 @@ def check_entries(archive: Path, entries: list[zipfile.ZipInfo], limits: ImportS
         name = entry.filename
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or not name:
-            raise _unsafe(archive, name, "a name that leads out of the folder")
+            raise _unsafe(archive, name, "a name that points outside the folder")
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
             raise _unsafe(archive, name, "a link or another special file")
@@ -69,25 +72,25 @@ def check_entries(archive: Path, entries: list[zipfile.ZipInfo], limits: ImportS
     for entry in entries:
         path = PurePosixPath(entry.filename)
         if not files.isdisjoint((*path.parents, path) if entry.is_dir() else path.parents):
-            raise _unsafe(archive, entry.filename, "a file that is a folder, too")
+            raise _unsafe(archive, entry.filename, "a name of both a file and a folder")
 
 
 def extract(archive: Path, to: Path, *, wanted: Callable[[str], bool], limits: ImportSettings) -> list[Path]:
-    """Unpack the wanted files of a zip archive and return where they are.
+    """Unpack the wanted files of a zip archive and return their paths.
 
     Parameters
     ----------
     to
-        Folder, which is made.
+        Folder, which is created.
     wanted
-        Called with the name of a file, without folders.
+        Called with the name of each file, without folders.
 
     Raises
     ------
     BadInputError
-        ``broken_archive``, ``encrypted_archive``, or ``unsafe_archive``: a name that leads out
-        of the folder or is too long, a link, a file that is a folder, too, too many files, too
-        many bytes.
+        ``broken_archive``, ``encrypted_archive``, or ``unsafe_archive``: a name that points outside
+        the folder, is too long or repeated, or belongs to both a file and a folder; a link; too many
+        files; too many bytes.
     """
     found: list[Path] = []
     try:
@@ -99,7 +102,7 @@ def extract(archive: Path, to: Path, *, wanted: Callable[[str], bool], limits: I
                 if entry.is_dir() or not wanted(path.name):
                     continue
                 if path in found:
-                    raise _unsafe(archive, entry.filename, "an entry twice")
+                    raise _unsafe(archive, entry.filename, "a repeated entry")
                 if entry.flag_bits & ENCRYPTED:
                     raise BadInputError(
                         "the archive needs a password",
@@ -112,7 +115,7 @@ def extract(archive: Path, to: Path, *, wanted: Callable[[str], bool], limits: I
     except _BROKEN as error:
         raise _broken(archive, error) from error
     except OSError as error:
-        # A decompressor's own has no number; a wrong offset is an invalid argument.
+        # The error of a decompressor has no number; a wrong offset is an invalid argument.
         if error.errno in {None, errno.EINVAL}:
             raise _broken(archive, error) from error
         if error.errno == errno.ENAMETOOLONG:
@@ -124,12 +127,12 @@ def extract(archive: Path, to: Path, *, wanted: Callable[[str], bool], limits: I
 def _copy(content: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, archive: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     left = entry.file_size
-    # Never more than the entry says, whatever its stream holds.
+    # Never write more than the entry declares, whatever its stream holds.
     with content.open(entry) as source, path.open("xb") as target:
         while chunk := source.read(CHUNK_BYTES):
             left -= len(chunk)
             if left < 0:
-                raise _unsafe(archive, entry.filename, "more bytes than it says")
+                raise _unsafe(archive, entry.filename, "more bytes than declared")
             target.write(chunk)
 
 
@@ -140,7 +143,7 @@ def _inside(source: Path) -> list[Path]:
 
 
 def archives_in(source: Path) -> list[Path]:
-    """Return the zip archives of a folder, or a file that is one, sorted."""
+    """Return the zip archives in a folder, sorted; or the source itself if it is an archive."""
     return sorted(path for path in _inside(source) if path.suffix.lower() == ".zip")
 
 
@@ -150,12 +153,12 @@ def dataset_files(source: Path, scratch: Path, *, wanted: Callable[[str], bool],
     Parameters
     ----------
     source
-        A zip archive, or a folder that holds files and zip archives at any depth.
+        A zip archive, or a folder with files and zip archives at any depth.
 
     Raises
     ------
     BadInputError
-        If the source is missing, or as :func:`extract`.
+        The source is missing; as :func:`extract`.
     """
     if not source.exists():
         raise BadInputError("file not found", code="missing_file", file=source)
@@ -163,3 +166,28 @@ def dataset_files(source: Path, scratch: Path, *, wanted: Callable[[str], bool],
     for number, archive in enumerate(archives_in(source)):
         files += extract(archive, scratch / str(number), wanted=wanted, limits=limits)
     return sorted(files)
+
+
+def add_once(held: dict[Key, Path], key: Key, file: Path) -> None:
+    """Add a file of a case under its key; raise ``BadInputError`` (``duplicate_file``) if there is one already."""
+    if key in held:
+        raise BadInputError(
+            "two files for one part of a case",
+            code="duplicate_file",
+            file=file,
+            found=held[key],
+            remedy="remove one of them",
+        )
+    held[key] = file
+
+
+def check_complete(case: str, missing: Sequence[str], remedy: str) -> None:
+    """Raise ``BadInputError`` (``incomplete_case``) if files of a case are missing."""
+    if missing:
+        raise BadInputError(
+            "files of a case are missing",
+            code="incomplete_case",
+            field=case,
+            found=f"no {', '.join(missing)}",
+            remedy=remedy,
+        )

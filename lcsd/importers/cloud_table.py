@@ -1,4 +1,4 @@
-"""Pairs of clouds without scans: their files and the table that names them."""
+"""Write pairs of clouds without scans, and the table of their files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

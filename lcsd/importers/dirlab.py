@@ -1,7 +1,7 @@
-"""DIR-Lab's COPDgene and 4DCT cases: raw volumes and 300 landmarks each, into our files.
+"""Import DIR-Lab's COPDgene and 4DCT cases: raw volumes and 300 landmarks each.
 
-A volume is a bare array of int16, little-endian, x fastest. Where it ends, how large its voxels are
-and what its values mean stands on the dataset's page and in the papers, not in the file.
+A volume is a bare array of int16, little-endian, x fastest. Its size, its voxels and the meaning of its values are on
+the dataset's page and in the papers, not in the file.
 """
 
 import re
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lcsd.build.pairs import REQUIRED
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
+from lcsd.importers.archives import add_once, check_complete
 from lcsd.io.files import write_table
 from lcsd.io.images import Image, write_image
 from lcsd.io.points import PointPairs, write_point_pairs
@@ -59,24 +60,24 @@ GEOMETRY: dict[str, Geometry] = {
     "4dct9": _axial(512, 128, 0.97),
     "4dct10": _axial(512, 120, 0.97),
 }
-"""As the dataset's pages say (www.dir-lab.com, COPDgene and 4DCT reference data)."""
+"""From the dataset's pages (www.dir-lab.com, COPDgene and 4DCT reference data)."""
 
 LANDMARKS = 300
-"""Of each case."""
+"""Landmarks of each case."""
 
 INTERCEPT_HU = -1024.0
-"""Added to a stored value it gives HU. The page does not say so: programs that read the files use
-it, and :func:`to_hu` tests it on every volume."""
+"""Added to a stored value to get HU. It is not documented: programs that read the files use it, and
+:func:`to_hu` checks it on every volume."""
 
 OUTSIDE_RAW = -1500
-"""Stored values at or below mark what lies outside the field of view (-2000 in COPDgene)."""
+"""Stored values up to this are outside the field of view (-2000 in COPDgene)."""
 
 FLOOR_HU = -1024
 BELOW_AIR_HU, BELOW_AIR_SHARE = -1100.0, 0.02
-"""Nothing is less dense than air, so only noise may lie there."""
+"""Only noise may be below this, since nothing is less dense than air."""
 
 AIR_HU, AIR_SHARE = (-1100.0, -700.0), 0.02
-"""Air and lung make up more of a chest scan than this."""
+"""Air and lung fill more of a chest scan than this share."""
 
 _NAMES: dict[str, tuple[tuple[str, str], ...]] = {
     "image": (("copd", r"copd(\d+)_([ie])BHCT\.img"), ("4dct", r"case(\d+)_T(00|50)(?:_s|-ssm)?\.img")),
@@ -89,7 +90,7 @@ _PHASES: dict[str, Phase] = {"i": "inhale", "e": "exhale", "00": "inhale", "50":
 
 
 class Part(NamedTuple):
-    """What a file is: a case's image or landmarks in one phase."""
+    """Role of a file: a case's image or landmarks in one phase."""
 
     case: str
     phase: Phase
@@ -97,7 +98,7 @@ class Part(NamedTuple):
 
 
 def part_of(name: str) -> Part | None:
-    """Return what a file is by its name, or None if it is not needed."""
+    """Return the role of a file by its name, or None if it is not needed."""
     for kind, patterns in _NAMES.items():
         for dataset, pattern in patterns:
             match = re.fullmatch(pattern, name, re.IGNORECASE)
@@ -114,29 +115,20 @@ def find_cases(files: Iterable[Path], only: Sequence[str] = ()) -> dict[str, dic
     files
         Any files.
     only
-        Cases to take; all that are there if empty.
+        Cases to take; empty takes all.
 
     Raises
     ------
     BadInputError
-        No case (``no_cases``), a file twice (``duplicate_file``), or a case without one of its
-        files (``incomplete_case``).
+        No case (``no_cases``), two files for one part (``duplicate_file``), or a case without one of
+        its files (``incomplete_case``).
     """
     cases: dict[str, dict[tuple[Phase, str], Path]] = {name: {} for name in only}
     for file in files:
         part = part_of(file.name)
         if part is None or (only and part.case not in only):
             continue
-        held = cases.setdefault(part.case, {})
-        if (part.phase, part.kind) in held:
-            raise BadInputError(
-                "a file of a case is there twice",
-                code="duplicate_file",
-                file=file,
-                found=held[part.phase, part.kind],
-                remedy="leave one of them",
-            )
-        held[part.phase, part.kind] = file
+        add_once(cases.setdefault(part.case, {}), (part.phase, part.kind), file)
     if not cases:
         raise BadInputError(
             "no DIR-Lab case found",
@@ -150,47 +142,39 @@ def find_cases(files: Iterable[Path], only: Sequence[str] = ()) -> dict[str, dic
             for kind in ("image", "landmarks")
             if (phase, kind) not in held
         ]
-        if missing:
-            raise BadInputError(
-                "files of a case are missing",
-                code="incomplete_case",
-                field=case,
-                found=f"no {', '.join(missing)}",
-                remedy="add them, or name the cases (--cases)",
-            )
+        check_complete(case, missing, "add them, or select cases with --cases")
     order = list(GEOMETRY)
     return {case: cases[case] for case in sorted(cases, key=order.index)}
 
 
 def to_hu(raw: NDArray[np.int16], *, intercept: float, file: Path) -> NDArray[np.int16]:
-    """Return stored values in HU, at least -1024, which is what lies outside the field of view.
+    """Return stored values in HU, at least -1024 (the value outside the field of view).
 
     Raises
     ------
     BadInputError
-        If air is not where it should be with this intercept (``bad_intensity``).
+        ``bad_intensity``: with this intercept, too few voxels are air or too many are below it.
     """
     inside = raw[raw > OUTSIDE_RAW] + np.float32(intercept)
     below = float((inside < BELOW_AIR_HU).mean()) if inside.size else 1.0
     air = float(((inside > AIR_HU[0]) & (inside < AIR_HU[1])).mean()) if inside.size else 0.0
     if below > BELOW_AIR_SHARE or air < AIR_SHARE:
         raise BadInputError(
-            f"with the intercept {intercept:g} the values are no chest scan in HU",
+            f"with the intercept {intercept:g}, this is not a chest scan in HU",
             code="bad_intensity",
             file=file,
             expected=f"air and lung between {AIR_HU[0]:g} and {AIR_HU[1]:g} HU, nothing below",
             found=f"{air:.1%} there, {below:.1%} below",
-            remedy="give the right --intercept (0 if the file is in HU)",
+            remedy="give the correct --intercept (0 if the file is in HU)",
         )
     hu = np.rint(raw + np.float32(intercept))
     return np.clip(hu, FLOOR_HU, np.iinfo(np.int16).max).astype(np.int16)
 
 
 def stored_grid(geometry: Geometry, first_slice: FirstSlice) -> Grid:
-    """Return where the voxels of a file lie, LPS mm.
+    """Return the grid of a file's voxels, LPS mm.
 
-    The file begins at the right, at the front, and at the head; our origin is the voxel at the
-    right, the front and the feet.
+    The file starts at the right, front, head; our origin is the voxel at the right, front, feet.
     """
     if first_slice == "feet":
         return Grid(geometry.size, geometry.spacing, (0.0, 0.0, 0.0))
@@ -204,13 +188,13 @@ def read_volume(file: Path, geometry: Geometry, *, intercept: float, first_slice
     Raises
     ------
     BadInputError
-        If the file has another size (``bad_size``) or other values than expected.
+        Unexpected size (``bad_size``) or values (``bad_intensity``).
     """
     expected = 2 * int(np.prod(geometry.size))
     found = file.stat().st_size
     if found != expected:
         raise BadInputError(
-            "the volume has another size than the published one",
+            "the volume does not have its published size",
             code="bad_size",
             file=file,
             expected=f"{expected} bytes ({' x '.join(map(str, geometry.size))} of int16)",
@@ -225,16 +209,16 @@ def read_volume(file: Path, geometry: Geometry, *, intercept: float, first_slice
 
 @dataclass(frozen=True)
 class DirLabOptions:
-    """What the files do not say.
+    """What the files do not document.
 
     Parameters
     ----------
     fixed
         Phase of the fixed scan.
     intercept
-        Added to stored values to give HU.
+        Added to stored values to get HU.
     first_slice
-        Where the file's first slice lies.
+        Position of the file's first slice.
     """
 
     fixed: Phase = "inhale"
@@ -250,7 +234,7 @@ def import_case(
     Raises
     ------
     BadInputError
-        Broken volume or landmarks, or landmarks outside the scan.
+        Invalid volume or landmarks, or landmarks outside the scan.
     """
     geometry = GEOMETRY[case]
     phases: dict[str, Phase] = {"fixed": options.fixed, "moving": "exhale" if options.fixed == "inhale" else "inhale"}

@@ -1,4 +1,4 @@
-"""A new folder, whole or not at all."""
+"""Write a new folder atomically."""
 
 import contextlib
 import shutil
@@ -11,37 +11,37 @@ from lcsd.io.files import leftovers_of, temporary_path
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; rename it to ``path`` if the block succeeds.
+    """Yield a temporary folder next to ``path``; rename it to ``path`` if the block succeeds.
 
     Raises
     ------
     BadInputError
-        If ``path`` is there and not an empty folder (``not_empty``), or ``.`` or ``..``, which
+        ``path`` exists and is not an empty folder (``not_empty``), or is ``.`` or ``..``, which
         cannot be renamed (``bad_destination``).
     WorkError
-        If the folder cannot be written.
+        The folder cannot be written.
     """
     path = Path(path)
     if path.name in {"", ".."}:
         raise BadInputError(
-            "the destination has no name of its own",
+            "the destination cannot be renamed",
             code="bad_destination",
             file=path,
-            expected="a new or empty folder, by its name",
-            remedy="name another one",
+            expected="the name of a new or empty folder",
+            remedy="give another folder",
         )
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise BadInputError(
-            "the destination is there already",
+            "the destination exists",
             code="not_empty",
             file=path,
             expected="a new or empty folder",
-            remedy="name another one, or remove it",
+            remedy="give another folder, or remove it",
         )
     temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A killed import could not remove its own.
+        # Leftovers of killed imports.
         for left in leftovers_of(path):
             shutil.rmtree(left, ignore_errors=True)
         temporary.mkdir()

@@ -1,7 +1,7 @@
-"""LCSD500 as published: vessel maps and correspondences of rigidly aligned pairs, without scans.
+"""Import the published LCSD500: vessel maps and correspondences of rigidly aligned pairs, without scans.
 
-Heinrich et al., ICCV 2023. How the files of the archive are named, and in which frame its
-correspondences are, is not published in writing, so the caller says both.
+Heinrich et al., ICCV 2023. The names of the files and the frame of the correspondences are not documented,
+so the caller gives both.
 """
 
 import re
@@ -15,6 +15,7 @@ import numpy as np
 from lcsd.clouds.cloud import dense_cloud
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
+from lcsd.importers.archives import add_once, check_complete
 from lcsd.importers.cloud_table import write_cloud_pair
 from lcsd.io.images import read_mask
 from lcsd.io.points import PointPairs
@@ -24,11 +25,11 @@ from lcsd.names import CASE_PATTERN, SCANS
 
 PLACE = "{case}"
 MARGIN_MM = 20.0
-"""Matched points lie no further than this outside the moving vessel map."""
+"""Matched points may lie this far outside the moving vessel map."""
 
 
 class MapGrids(NamedTuple):
-    """Where the voxels of both vessel maps lie."""
+    """Grids of both vessel maps."""
 
     fixed: Grid
     moving: Grid
@@ -36,15 +37,15 @@ class MapGrids(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """What the archive does not say.
+    """What the archive does not document.
 
     Parameters
     ----------
     patterns
         File names by kind (``fixed``, ``moving``: vessel maps; ``correspondences``,
-        ``landmarks``: tables of six columns), with ``{case}`` where the case stands.
+        ``landmarks``: tables of six columns), with ``{case}`` for the name of the case.
     numbering
-        What the numbers of the tables mean.
+        Meaning of the numbers in the tables.
     """
 
     patterns: Mapping[str, str]
@@ -54,7 +55,7 @@ class Layout:
         for kind, pattern in self.patterns.items():
             if pattern.count(PLACE) != 1:
                 raise BadInputError(
-                    "the pattern does not say where the case stands",
+                    "the pattern does not mark the name of the case",
                     code="bad_pattern",
                     field=f"--{kind}",
                     expected=f"{PLACE} once",
@@ -72,41 +73,27 @@ class Layout:
 
 
 def find_cases(files: Iterable[Path], layout: Layout) -> dict[str, dict[str, Path]]:
-    """Return the files of each case by kind, sorted by name.
+    """Return the files of each case by kind, sorted by case.
 
     Raises
     ------
     BadInputError
-        No case (``no_cases``), a case without one of its vessel maps (``incomplete_case``), a
-        file twice (``duplicate_file``).
+        No case (``no_cases``), a case without one of its files (``incomplete_case``), two files for
+        one part (``duplicate_file``).
     """
     cases: dict[str, dict[str, Path]] = {}
     for file in files:
         found = layout.case_of(file.name)
         if found is None:
             continue
-        held = cases.setdefault(found[0], {})
-        if found[1] in held:
-            raise BadInputError(
-                "a file of a case is there twice",
-                code="duplicate_file",
-                file=file,
-                found=held[found[1]],
-                remedy="leave one of them",
-            )
-        held[found[1]] = file
+        add_once(cases.setdefault(found[0], {}), found[1], file)
     if not cases:
-        raise BadInputError("no file fits the patterns", code="no_cases", expected=", ".join(layout.patterns.values()))
+        raise BadInputError(
+            "no file matches the patterns", code="no_cases", expected=", ".join(layout.patterns.values())
+        )
     for case, held in cases.items():
         missing = [kind for kind in layout.patterns if kind not in held and kind != "landmarks"]
-        if missing:
-            raise BadInputError(
-                "files of a case are missing",
-                code="incomplete_case",
-                field=case,
-                found=f"no {', '.join(missing)}",
-                remedy="correct the patterns",
-            )
+        check_complete(case, missing, "correct the patterns")
     return dict(sorted(cases.items()))
 
 
@@ -124,8 +111,8 @@ def import_lcsd500(
     Raises
     ------
     BadInputError
-        Broken vessel maps or tables, or points of a table outside the maps (``wrong_frame``,
-        ``landmark_outside``), the moving ones by more than a margin.
+        Invalid vessel maps or tables, or points outside the maps (``wrong_frame``,
+        ``landmark_outside``); moving points may be outside by ``MARGIN_MM``.
     """
     rows = []
     for case in progress(list(cases)):
@@ -154,7 +141,7 @@ def _pairs(file: Path, grids: MapGrids, layout: Layout) -> PointPairs:
 
 
 def _wider(grid: Grid) -> Grid:
-    """Return a grid with a margin: a registration may carry points a little out of the map."""
+    """Return a grid with a margin: a registration may move points a little outside the map."""
     more = [int(np.ceil(MARGIN_MM / size)) for size in grid.spacing]
     origin = grid.voxel_to_world(-np.array([more], dtype=np.float64))[0]
     size = [n + 2 * extra for n, extra in zip(grid.size, more, strict=True)]

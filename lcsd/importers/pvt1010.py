@@ -1,8 +1,8 @@
-"""PVT1010: lung vessel trees at inhale and exhale as VTK clouds; ten have DIR-Lab's landmarks.
+"""Import PVT1010: lung vessel trees at inhale and exhale as VTK clouds; ten have DIR-Lab's landmarks.
 
 Shen et al., *Accurate point cloud registration with robust optimal transport*, NeurIPS 2021. The
-points are millimetres in the space of the high-resolution scans, which are not part of the
-dataset. Their first ten cases are DIR-Lab's COPDgene cases, whose 300 landmarks are voxels of
+points are in millimetres in the space of the high-resolution scans, which are not part of the
+dataset. The first ten cases are DIR-Lab's COPDgene cases, whose 300 landmarks are voxels of
 scans with every fourth slice.
 """
 
@@ -17,20 +17,22 @@ from numpy.typing import NDArray
 from lcsd.clouds.formats import Frame, read_cloud_file
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, flip_lps_ras
+from lcsd.importers.archives import add_once
 from lcsd.importers.cloud_table import write_cloud_pair
 from lcsd.importers.dirlab import Phase, part_of
 from lcsd.io.points import Cloud, PointPairs
 from lcsd.landmarks.formats import Given, Grids, read_landmarks
+from lcsd.landmarks.numbering import outside_error
 from lcsd.names import SCANS
 
 PHASES: dict[str, Phase] = {"INSP": "inhale", "EXP": "exhale"}
 SLICE_MM, SLICES_APART = 0.625, 4
 Z_BIAS = 2
-"""High-resolution slices between where a landmark's slice begins and its middle."""
+"""High-resolution slices from the start of a landmark's slice to its middle."""
 
 
 MARGIN_MM = 20.0
-"""A landmark lies no further than this beyond the box around the vessels of its lung."""
+"""Landmarks may lie this far outside the box around the vessels."""
 
 
 class Scan(NamedTuple):
@@ -57,15 +59,15 @@ CT_SCANS: dict[int, dict[Phase, Scan]] = {
     9: _scans(0.664062, ((-156.1, -170.0, -310.25), 461), ((-156.1, -170.0, -259.625), 380)),
     10: _scans(0.742188, ((-189.0, -176.0, -355.0), 535), ((-189.0, -176.0, -346.25), 539)),
 }
-"""As the dataset's authors (github.com/uncbiag/shapmagn) and those of LCSD500
-(github.com/mattiaspaul/ChasingClouds) print them in their programs."""
+"""From the programs of the authors of PVT1010 (github.com/uncbiag/shapmagn) and of LCSD500
+(github.com/mattiaspaul/ChasingClouds)."""
 
 
 def landmark_grid(scan: Scan) -> Grid:
-    """Return the grid on which the numbers of a DIR-Lab text, as they stand, are LPS mm.
+    """Return the grid whose voxel indices are the numbers of a DIR-Lab text, LPS mm.
 
-    The authors' mapping: ``x = origin + spacing i``, ``y`` alike, and ``z = origin +
-    0.625 (slices - 4 k + 2)``, since DIR-Lab counts its slices, a fourth of them, from the head.
+    The authors' mapping: ``x = origin + spacing i``, the same for ``y``, and ``z = origin +
+    0.625 (slices - 4 k + 2)``, since DIR-Lab counts every fourth slice from the head.
     """
     x, y, z = scan.origin
     return Grid(
@@ -77,7 +79,7 @@ def landmark_grid(scan: Scan) -> Grid:
 
 
 def wanted(name: str) -> bool:
-    """Return whether a file is a cloud of the dataset, or landmarks of DIR-Lab's COPDgene."""
+    """Return whether a file is a cloud of the dataset or a landmark text of DIR-Lab's COPDgene."""
     part = part_of(name)
     marks = part is not None and part.kind == "landmarks" and part.case.startswith("copd")
     return marks or _cloud_of(name) is not None
@@ -89,13 +91,13 @@ def _cloud_of(name: str) -> tuple[int, Phase] | None:
 
 
 def find_pairs(files: Iterable[Path]) -> dict[int, dict[tuple[Phase, str], Path]]:
-    """Return the clouds, and landmarks where there are, of each pair by its number.
+    """Return the clouds, and landmarks if any, of each pair by its number.
 
     Raises
     ------
     BadInputError
-        No pair (``no_cases``), a cloud without the other phase (``incomplete_case``), a file
-        twice.
+        No pair (``no_cases``), a cloud without the other phase (``incomplete_case``), two files for
+        one part (``duplicate_file``).
     """
     found: dict[int, dict[tuple[Phase, str], Path]] = {}
     marks: dict[int, dict[tuple[Phase, str], Path]] = {}
@@ -108,15 +110,7 @@ def find_pairs(files: Iterable[Path]) -> dict[int, dict[tuple[Phase, str], Path]
             held, key = marks.setdefault(number, {}), (part.phase, "landmarks")
         else:
             continue
-        if key in held:
-            raise BadInputError(
-                "a file of a case is there twice",
-                code="duplicate_file",
-                file=file,
-                found=held[key],
-                remedy="leave one of them",
-            )
-        held[key] = file
+        add_once(held, key, file)
     if not found:
         raise BadInputError(
             "no pair of clouds found", code="no_cases", expected="copd_000001_INSP.vtk and copd_000001_EXP.vtk, ..."
@@ -134,7 +128,7 @@ def find_pairs(files: Iterable[Path]) -> dict[int, dict[tuple[Phase, str], Path]
 
 
 def lone_texts(pairs: Mapping[int, Mapping[tuple[Phase, str], Path]]) -> list[Path]:
-    """Return landmark texts without that of the other phase, which are no pair of landmarks."""
+    """Return landmark texts without the text of the other phase."""
     texts = [[f for (_, kind), f in held.items() if kind == "landmarks"] for held in pairs.values()]
     return [found[0] for found in texts if len(found) == 1]
 
@@ -152,8 +146,8 @@ def import_pvt1010(
     Raises
     ------
     BadInputError
-        Broken clouds or landmarks, or landmarks beyond the clouds (``wrong_frame`` if the other
-        frame of the clouds explains it, else ``landmark_outside``).
+        Invalid clouds or landmarks, or landmarks outside the clouds (``wrong_frame`` if the other
+        frame of the clouds explains it, otherwise ``landmark_outside``).
     """
     phases: tuple[Phase, Phase] = (fixed, "exhale" if fixed == "inhale" else "inhale")
     rows = []
@@ -193,7 +187,7 @@ def _landmarks(
 
 
 def _check_near(points: NDArray[np.float64], cloud: Cloud, *, file: Path) -> None:
-    """Raise ``BadInputError`` unless landmarks lie within the cloud's box and a margin."""
+    """Raise ``BadInputError`` unless landmarks lie in the cloud's box, with a margin."""
     low, high = cloud.points.min(axis=0) - MARGIN_MM, cloud.points.max(axis=0) + MARGIN_MM
 
     def outside(of: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -203,14 +197,15 @@ def _check_near(points: NDArray[np.float64], cloud: Cloud, *, file: Path) -> Non
     if not len(rows):
         return
     turned = not len(outside(flip_lps_ras(points)))
-    raise BadInputError(
-        f"landmarks lie beyond the cloud ({len(rows)} of {len(points)} do)",
+    raise outside_error(
+        points,
+        rows,
+        (low, high),
         code="wrong_frame" if turned else "landmark_outside",
-        file=file,
+        which=file.name,
         field=f"point {rows[0] + 1}",
-        expected=f"LPS mm between ({', '.join(f'{v:.1f}' for v in low)}) and ({', '.join(f'{v:.1f}' for v in high)})",
-        found=f"({', '.join(f'{v:.1f}' for v in points[rows[0]])})",
+        file=file,
         remedy="all would lie inside with x and y of the cloud negated: give the other --frame"
         if turned
-        else "check that clouds and landmarks are of one case",
+        else "check that clouds and landmarks belong to one case",
     )

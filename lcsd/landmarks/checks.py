@@ -1,4 +1,4 @@
-"""What can be wrong with landmarks: errors that stop, and findings that a person should look at."""
+"""Check landmarks: raise errors, or list findings for a person to look at."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ from lcsd.geometry import Grid
 from lcsd.io.images import Image
 from lcsd.io.points import PointPairs
 from lcsd.landmarks.lists import check_unique
-from lcsd.landmarks.numbering import other_frame
+from lcsd.landmarks.numbering import other_frame, outside_error
 from lcsd.settings.landmarks import LandmarksSettings
 
 MAD_TO_SIGMA = 1.4826
@@ -24,14 +24,14 @@ FINDING_COLUMNS = ("finding", "id", "row", "scan", "mm")
 
 @dataclass(frozen=True)
 class Findings:
-    """What a person should look at.
+    """Findings for a person to look at.
 
     Parameters
     ----------
     rows
         One per finding: ``finding`` (``same_position``, ``outside_mask``, ``outlier``), ``id``,
         ``row`` (from 1), ``scan``, ``mm`` (distance to the other point, to the mask, or to the
-        predicted place).
+        predicted position).
     figures
         Counts, and the limit and statistics of the residuals in mm; JSON-serialisable.
     """
@@ -47,22 +47,22 @@ def _names(pairs: PointPairs) -> tuple[str, ...]:
 def check_frame(points: NDArray[np.float64], grid: Grid, *, which: str, file: Path | None) -> None:
     """Raise ``BadInputError`` unless all points (N, 3), LPS mm, lie inside a scan.
 
-    The code is ``wrong_frame`` if all would lie inside in another frame, which the message names,
-    else ``landmark_outside``.
+    The code is ``wrong_frame`` if all would lie inside in another frame (the message names it),
+    otherwise ``landmark_outside``.
     """
     outside = np.flatnonzero(~grid.contains(points))
     if not len(outside):
         return
     hint = other_frame(points, grid)
     corners = grid.corners()
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    raise BadInputError(
-        f"{which} landmarks lie outside the scan ({len(outside)} of {len(points)} do)",
+    raise outside_error(
+        points,
+        outside,
+        (corners.min(axis=0), corners.max(axis=0)),
         code="landmark_outside" if hint is None else "wrong_frame",
-        file=file,
+        which=which,
         field=f"point {outside[0] + 1}",
-        expected=f"LPS mm between ({', '.join(f'{v:.1f}' for v in low)}) and ({', '.join(f'{v:.1f}' for v in high)})",
-        found=f"({', '.join(f'{v:.1f}' for v in points[outside[0]])})",
+        file=file,
         remedy=hint or "check that file and scan belong together",
     )
 
@@ -94,7 +94,7 @@ def _outside_mask(pairs: PointPairs, mask: Image) -> list[dict[str, object]]:
         raise BadInputError("the mask is empty", code="empty_mask", field="mask")
     away = distance_transform_edt(outside, sampling=mask.grid.spacing[::-1])
     depth = away[voxels[:, 2], voxels[:, 1], voxels[:, 0]]
-    # Beyond the grid there is no distance to look up: the nearest voxel of the lung is searched.
+    # The distance map ends at the grid: outside, search the nearest voxel of the lung.
     if not inside.all():
         from sklearn.neighbors import NearestNeighbors
 
@@ -109,7 +109,7 @@ def _outside_mask(pairs: PointPairs, mask: Image) -> list[dict[str, object]]:
 def outliers(
     pairs: PointPairs, correspondences: PointPairs, settings: LandmarksSettings
 ) -> tuple[NDArray[np.float64], float]:
-    """Return the distance of landmarks from where correspondences predict them, and a limit.
+    """Return the distance of landmarks from the positions that correspondences predict, and a limit.
 
     Returns
     -------
@@ -140,25 +140,25 @@ def check_landmarks(
     settings: LandmarksSettings | None = None,
     file: Path | None = None,
 ) -> Findings:
-    """Return what a person should look at in landmarks that are formally right.
+    """Return findings for a person to look at in valid landmarks.
 
     Parameters
     ----------
     pairs
         LPS mm, moving positions in the space of ``moving`` and ``correspondences``.
     fixed, moving
-        Voxels of the scans: points must lie inside.
+        Grids of the scans: points must lie inside.
     mask
         Lung of the fixed scan.
     correspondences
         Point motion to compare with.
     file
-        Of the landmarks, for errors.
+        Landmark file, for errors.
 
     Raises
     ------
     BadInputError
-        An id twice, an empty mask, points outside a scan (``landmark_outside``, or
+        A repeated id, an empty mask, points outside a scan (``landmark_outside``, or
         ``wrong_frame`` if another frame explains it).
     """
     settings = settings or LandmarksSettings()

@@ -1,4 +1,4 @@
-"""Landmarks on their way to the evaluator: into common space, and checked there."""
+"""Bring landmarks into common space for the evaluation, and check them there."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,20 +12,21 @@ from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.io.images import Image
 from lcsd.io.points import PointPairs, check_points
-from lcsd.landmarks.numbering import READINGS, other_frame
+from lcsd.landmarks.lists import check_unique
+from lcsd.landmarks.numbering import READINGS, other_frame, outside_error
 
 Space = Literal["native", "common"]
 
 MOVING_MARGIN_MM = 100.0
-"""A moving landmark may lie outside the fixed volume by as much as a lung can move; published
-respiratory motion stays below 50 mm, a wrong frame is off by hundreds."""
+"""A moving landmark may lie this far outside the fixed volume: published respiratory motion stays below
+50 mm, and a wrong frame is off by hundreds."""
 
 POINTS_MARGIN_MM = 100.0
 """Without a volume, landmarks may lie this far outside the box of the correspondences."""
 
 FEW_IN_MASK, MOST_IN_MASK = 0.5, 0.9
-"""Shares of the fixed landmarks in the mask: with fewer than the first as they stand and at least
-the second in another frame, the file is in that other frame."""
+"""Shares of the fixed landmarks in the mask. A file with fewer than the first in LPS and at least the second in
+another frame is in that other frame."""
 
 
 def to_common_space(
@@ -41,13 +42,13 @@ def to_common_space(
     rigid
         Common-space point to follow-up native LPS.
     frame
-        ``native``: moving positions are those of the follow-up scan. ``common``: they have
-        already been brought to common space.
+        ``native``: moving positions are those of the follow-up scan. ``common``: they are in
+        common space already.
 
     Raises
     ------
     BadInputError
-        If native landmarks come without the rigid transform.
+        Native landmarks without the rigid transform.
     """
     if frame == "native":
         if rigid is None:
@@ -55,7 +56,7 @@ def to_common_space(
                 "native landmarks need the rigid transform to common space",
                 code="missing_rigid",
                 field="--rigid",
-                remedy="give the rigid.tfm of the case, or say that the frame is common",
+                remedy="give the rigid.tfm of the case, or set the frame to common",
             )
         moving = rigid.inverse().apply(landmarks.moving)
         return replace(landmarks, moving=moving), landmarks.moving
@@ -77,14 +78,14 @@ def in_mask(points: NDArray[np.float64], mask: Image) -> NDArray[np.bool_]:
     """Return for each LPS point (N, 3) whether its voxel belongs to the mask, shape (N,)."""
     inside = mask.grid.contains(points)
     index = np.rint(mask.grid.world_to_voxel(points[inside])).astype(int)
-    # A point on the outer face rounds to a voxel that is not there.
+    # A point on the outer face rounds to a voxel outside the grid.
     x, y, z = np.clip(index, 0, np.asarray(mask.grid.size) - 1).T
     inside[inside] = mask.array[z, y, x] != 0
     return inside
 
 
 def _check_in_mask(points: NDArray[np.float64], mask: Image, *, file: Path | None) -> None:
-    """Raise ``BadInputError`` if fixed landmarks lie in the mask in another frame than LPS."""
+    """Raise ``BadInputError`` if fixed landmarks fit the mask in another frame only."""
     found = in_mask(points, mask).mean()
     if found >= FEW_IN_MASK:
         return
@@ -92,10 +93,10 @@ def _check_in_mask(points: NDArray[np.float64], mask: Image, *, file: Path | Non
         share = in_mask(numbering.to_lps(points, mask.grid, file=Path()), mask).mean()
         if share >= MOST_IN_MASK:
             raise BadInputError(
-                "most fixed landmarks lie outside the mask",
+                "most fixed landmarks are outside the mask",
                 code="landmark_outside",
                 file=file,
-                expected=f"{MOST_IN_MASK:.0%} of {len(points)} inside, as in another frame",
+                expected=f"{MOST_IN_MASK:.0%} of {len(points)} inside",
                 found=f"{found:.0%}",
                 remedy=f"{share:.0%} would lie inside {text}",
             )
@@ -111,24 +112,22 @@ def _check_inside(
     ids: Sequence[str] | None,
     file: Path | None,
 ) -> None:
-    """Raise ``BadInputError`` naming the first point outside a grid by more than a margin."""
+    """Raise ``BadInputError`` with the first point outside a grid by more than a margin."""
     outside = np.flatnonzero(_excess_mm(points, grid) > margin_mm)
     if not len(outside):
         return
     row = int(outside[0])
     corners = grid.corners()
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    name = f"line {row + 2}" + (f", id {ids[row]}" if ids is not None else "")
-    raise BadInputError(
-        f"{which} landmark lies outside the volume ({len(outside)} of {len(points)} do)",
+    raise outside_error(
+        points,
+        outside,
+        (corners.min(axis=0), corners.max(axis=0)),
         code="landmark_outside",
+        which=which,
+        field=f"line {row + 2}" + (f", id {ids[row]}" if ids is not None else ""),
         file=file,
-        field=name,
-        expected="x, y, z between "
-        f"({', '.join(f'{v:.1f}' for v in low)}) and ({', '.join(f'{v:.1f}' for v in high)}) LPS mm"
-        + (f" within {margin_mm:.0f} mm" if margin_mm else ""),
-        found=f"({', '.join(f'{v:.1f}' for v in points[row])})",
         remedy=other_frame(points, grid, voxels=voxels) or CHECK_FRAME,
+        margin_mm=margin_mm,
     )
 
 
@@ -143,7 +142,7 @@ def box_around(points: NDArray[np.float64], margin_mm: float) -> Grid:
     )
 
 
-def check_landmarks(
+def check_in_common_space(
     landmarks: PointPairs,
     grids: Sequence[Grid],
     *,
@@ -151,7 +150,7 @@ def check_landmarks(
     mask: Image | None = None,
     file: Path | None,
 ) -> None:
-    """Refuse broken landmarks: bad shapes, repeated ids, positions outside a volume.
+    """Refuse invalid landmarks: bad shapes, repeated ids, positions outside a volume.
 
     Parameters
     ----------
@@ -161,16 +160,16 @@ def check_landmarks(
         Volumes in common space; fixed landmarks must lie inside each of them, moving landmarks
         at most ``MOVING_MARGIN_MM`` outside.
     box
-        Another region for the landmarks, which is no image: nothing can be in voxels of it.
+        Another region for the landmarks. It is no image, so landmarks cannot be its voxels.
     mask
-        Fixed lung mask: tells landmarks that lie in it in another frame only.
+        Fixed lung mask: reveals landmarks in another frame.
     file
-        Landmark file, for error messages.
+        Landmark file, for errors.
 
     Raises
     ------
     BadInputError
-        Names line, id and position of the first bad landmark and the likely cause.
+        With line, id and position of the first bad landmark, and the likely cause.
     """
     check_points(landmarks.fixed, file=file, name="fixed")
     check_points(landmarks.moving, file=file, name="moving")
@@ -182,19 +181,7 @@ def check_landmarks(
             expected=len(landmarks.fixed),
             found=len(landmarks.moving),
         )
-    ids = landmarks.ids
-    if ids is not None:
-        seen: set[str] = set()
-        for line, name in enumerate(ids, start=2):
-            if name and name in seen:
-                raise BadInputError(
-                    "landmark id appears twice",
-                    code="duplicate_id",
-                    file=file,
-                    field=f"line {line}, id {name}",
-                    remedy="give every landmark its own id",
-                )
-            seen.add(name)
+    check_unique(landmarks.ids or (), file=file)
     for grid in [*grids, *([] if box is None else [box])]:
         for which, points in (("fixed", landmarks.fixed), ("moving", landmarks.moving)):
             _check_inside(
@@ -203,7 +190,7 @@ def check_landmarks(
                 margin_mm=MOVING_MARGIN_MM if which == "moving" else 0.0,
                 voxels=grid is not box,
                 which=which,
-                ids=ids,
+                ids=landmarks.ids,
                 file=file,
             )
     if mask is not None:
@@ -211,9 +198,9 @@ def check_landmarks(
 
 
 def origins(landmarks: PointPairs) -> dict[str, int] | None:
-    """Return how many landmarks have each origin; None if the file does not say.
+    """Return the number of landmarks by origin, sorted; None if the file has no origins.
 
-    Keys are sorted; ``unknown`` counts the landmarks without one.
+    ``unknown`` counts the landmarks without one.
     """
     if landmarks.origin is None:
         return None
@@ -222,9 +209,9 @@ def origins(landmarks: PointPairs) -> dict[str, int] | None:
 
 
 def count_seeded(landmarks: PointPairs, method: str) -> int | None:
-    """Return how many landmarks a method predicted itself, corrected later or not.
+    """Return how many landmarks a method predicted, corrected or not; None if the file has no origins.
 
-    None if the file does not say where they come from. Case does not matter.
+    Upper and lower case are equal.
     """
     if landmarks.origin is None:
         return None
@@ -235,7 +222,7 @@ def count_seeded(landmarks: PointPairs, method: str) -> int | None:
 def snapped(points: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
     """Return the nearest voxel centre to each LPS point, shape (N, 3) mm.
 
-    The lattice goes on outside the grid, so that nothing is drawn to its border.
+    The lattice continues outside the grid, so no point moves to its border.
     """
     nearest: NDArray[np.float64] = grid.voxel_to_world(np.rint(grid.world_to_voxel(points)))
     return nearest

@@ -1,4 +1,4 @@
-"""Landmarks of a pair of scans in any of the known formats: read into LPS mm, and written."""
+"""Read landmarks of a pair of scans in any known format into LPS mm, and write them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,21 +20,21 @@ from lcsd.names import SCANS
 FormatName = Literal["lcsd", "slicer", "fcsv", "dirlab", "learn2reg", "lung250m", "generic"]
 
 ENDINGS: dict[str, FormatName] = {".mrk.json": "slicer", ".fcsv": "fcsv"}
-"""Endings that belong to one format."""
+"""Endings that only one format uses."""
 
 
 @dataclass(frozen=True)
 class TableFormat:
-    """A table of numbers without a word on what they mean.
+    """A table of numbers that does not state their meaning.
 
     Parameters
     ----------
     numbering
-        What they mean.
+        Meaning of the numbers.
     per_scan
-        Whether there is a file for each scan; otherwise six columns hold both.
+        Whether each scan has its own file; otherwise one file has six columns.
     separator, named
-        How it is written, and whether its columns get names.
+        Separator for writing, and whether to write names of the columns.
     """
 
     numbering: Numbering
@@ -52,7 +52,7 @@ TABLES: dict[str, TableFormat] = {
 
 
 class Grids(NamedTuple):
-    """Where the voxels of both scans lie; None where not known."""
+    """Grids of both scans; None if unknown."""
 
     fixed: Grid | None = None
     moving: Grid | None = None
@@ -60,30 +60,30 @@ class Grids(NamedTuple):
 
 @dataclass(frozen=True)
 class Given:
-    """What a user says about a table in place of its format's own convention; None: nothing."""
+    """The user's replacement for a format's convention; None keeps it."""
 
     frame: Frame | None = None
     base: int | None = None
     axes: Axes | None = None
 
     def numbering(self, format_name: str, *, file: Path, named: bool = False) -> Numbering:
-        """Return what the numbers of a format mean.
+        """Return the meaning of the numbers in a format.
 
         Raises
         ------
         BadInputError
-            ``unused_option``: an index of the first voxel for millimetres, or an order of columns
-            that have names (``named``).
+            ``unused_option``: an index of the first voxel for millimetres, or an order for columns
+            with names (``named``).
         """
-        said = {
+        replaced = {
             name: value
             for name, value in (("frame", self.frame), ("base", self.base), ("axes", self.axes))
             if value is not None
         }
-        found: Numbering = replace(TABLES[format_name].numbering, **said)  # type: ignore[arg-type]
+        found: Numbering = replace(TABLES[format_name].numbering, **replaced)  # type: ignore[arg-type]
         if self.axes is not None and named:
             raise BadInputError(
-                "the columns have names, which say their order",
+                "the names of the columns already give their order",
                 code="unused_option",
                 file=file,
                 field="axes",
@@ -91,7 +91,7 @@ class Given:
             )
         if self.base is not None and found.frame != "voxel":
             raise BadInputError(
-                "only voxels have an index of the first",
+                "only voxel indices have a first index",
                 code="unused_option",
                 file=file,
                 field="base",
@@ -105,12 +105,12 @@ NOTHING_GIVEN = Given()
 
 
 def format_of(path: Path, *, reading: bool) -> FormatName:
-    """Return the format that a file's ending, or the header of a CSV, stands for.
+    """Return the format of a file by its ending, or by the header of a CSV.
 
     Raises
     ------
     BadInputError
-        If several formats are possible (``unknown_format``).
+        Several formats are possible (``unknown_format``).
     """
     name = path.name.lower()
     for ending, found in ENDINGS.items():
@@ -124,7 +124,7 @@ def format_of(path: Path, *, reading: bool) -> FormatName:
         if header & set(PAIR_COLUMNS):
             return "lcsd"
     raise BadInputError(
-        "the ending does not tell the format",
+        "the ending fits several formats",
         code="unknown_format",
         file=path,
         expected=f"{', '.join(ENDINGS)}, or .csv with our header",
@@ -140,23 +140,23 @@ def read_landmarks(
     given: Given = NOTHING_GIVEN,
     by: PairBy = "label",
 ) -> Paired:
-    """Return the landmarks of one file for both scans, or of a file for each.
+    """Return landmarks from one file for both scans, or from one file per scan.
 
     Parameters
     ----------
     files
         One or two: fixed, moving.
     grids
-        Of the scans; needed for voxel indices. Without a moving one, both share the fixed one.
+        Grids of the scans, needed for voxel indices. Without a moving grid, both scans use the fixed one.
     given
-        Replaces a table's own convention.
+        Replacement for a table's convention.
     by
-        How the points of two lists find each other, see :func:`lcsd.landmarks.lists.pair_lists`.
+        How to pair the points of two lists, see :func:`lcsd.landmarks.lists.pair_lists`.
 
     Raises
     ------
     BadInputError
-        Broken file, missing column or grid, numbers that are not finite, lists that do not pair.
+        Invalid file, missing column or grid, numbers that are not finite, lists that do not pair.
     """
     if len(files) == 1:
         both = _read_both(files[0], format_name, grids, given)
@@ -203,12 +203,12 @@ def _read_both(file: Path, format_name: FormatName, grids: Grids, given: Given) 
 
 def _one_scan(file: Path, found: str) -> BadInputError:
     return BadInputError(
-        "the file has the points of one scan",
+        "the file has points of one scan only",
         code="missing_list",
         file=file,
         expected="two lists, fixed and moving",
         found=found,
-        remedy="give the file of the moving scan after it",
+        remedy="also give the file of the moving scan",
     )
 
 
@@ -230,7 +230,7 @@ def _read_one(file: Path, format_name: FormatName, grid: Grid | None, given: Giv
     table = read_number_table(file)
     if table.numbers.shape[1] != 3:
         raise BadInputError(
-            "the file has the points of both scans",
+            "the file has points of both scans",
             code="too_many_files",
             file=file,
             expected="three columns in each of two files",
@@ -249,10 +249,10 @@ def write_landmarks(
     given: Given = NOTHING_GIVEN,
     notes: tuple[str, ...] | None = None,
 ) -> None:
-    """Write landmarks to one file for both scans, or to a file for each.
+    """Write landmarks to one file for both scans, or to one file per scan.
 
-    Voxel indices are not rounded. Ids are kept by ``lcsd``, ``slicer`` and ``fcsv``; weight and
-    origin by ``lcsd``.
+    Voxel indices are not rounded. ``lcsd``, ``slicer`` and ``fcsv`` keep ids; ``lcsd`` keeps weight and
+    origin.
 
     Raises
     ------
@@ -262,11 +262,11 @@ def write_landmarks(
     per_scan = format_name == "fcsv" or (format_name in TABLES and TABLES[format_name].per_scan)
     if (per_scan and len(files) == 1) or (format_name in {"lcsd", "lung250m"} and len(files) == 2):
         raise BadInputError(
-            f"the format {format_name} has {'a file for each scan' if per_scan else 'one file'}",
+            f"the format {format_name} needs {'one file per scan' if per_scan else 'one file'}",
             code="missing_output" if per_scan else "too_many_files",
             file=files[0],
             field="--moving-out",
-            remedy="give it" if per_scan else "leave it out",
+            remedy="give --moving-out" if per_scan else "do not give --moving-out",
         )
     if format_name == "lcsd":
         write_point_pairs(files[0], pairs)
@@ -295,7 +295,7 @@ def _write_tables(files: Sequence[Path], format_name: str, pairs: PointPairs, gr
     if len(files) == 1:
         both = np.concatenate([fixed, moving], axis=1)
         header = tuple(f"{scan}_{axis}" for scan in SCANS for axis in numbering.axes)
-        # Our names promise LPS mm; only Lung250M has them over voxels.
+        # Our column names mean LPS mm; only Lung250M uses them for voxels.
         if format_name == "generic" and numbering.frame != "lps":
             header = ()
         write_number_table(files[0], both, separator=form.separator, header=header)

@@ -1,4 +1,4 @@
-"""Points of one scan under their labels, and how the lists of two scans become pairs."""
+"""Pair the labelled points of two scans."""
 
 import re
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from lcsd.names import SCANS
 PairBy = Literal["label", "row"]
 
 SHOWN = 5
-"""Labels that an error names at most."""
+"""Most labels in an error."""
 
 SHOWN_LENGTH = 40
-"""Characters of a label that an error shows at most."""
+"""Most characters of a label in an error."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class PointList:
     Parameters
     ----------
     points
-        Shape (N, 3), LPS mm; only those that have a position.
+        Shape (N, 3), LPS mm; only points with a position.
     labels
         One per point, or None if the file has none.
     notes
@@ -36,7 +36,7 @@ class PointList:
     unset
         Labels without a position yet.
     name
-        Of the list; Slicer begins the labels that it makes with it.
+        Name of the list; Slicer starts its own labels with it.
     """
 
     points: NDArray[np.float64]
@@ -47,34 +47,34 @@ class PointList:
 
 
 class Paired(NamedTuple):
-    """Pairs of two lists, and what was left out."""
+    """Pairs from two lists, and what was left out."""
 
     pairs: PointPairs
     notes: tuple[str, ...]
     """Text per pair: the notes of both points."""
     unset: tuple[str, ...]
-    """Labels that are in both lists, but without a position in one."""
+    """Labels in both lists that have no position in one of them."""
 
 
 def check_unique(labels: tuple[str, ...], *, file: Path | None) -> None:
-    """Raise ``BadInputError`` unless labels are of one line and appear once; empty ones may twice.
+    """Raise ``BadInputError`` for a label with several lines (``bad_id``) or a repeated one (``duplicate_id``).
 
-    The codes are ``bad_id`` and ``duplicate_id``.
+    Empty labels may repeat.
     """
     seen: set[str] = set()
     for number, label in enumerate(labels, 1):
         if label and label.splitlines() != [label]:
             raise BadInputError(
-                "a landmark id of several lines",
+                "the landmark id has several lines",
                 code="bad_id",
                 file=file,
                 field=f"point {number}",
                 found=repr(label[:SHOWN_LENGTH]),
-                remedy="give it an id of one line",
+                remedy="give it an id with one line",
             )
         if label and label in seen:
             raise BadInputError(
-                "landmark id appears twice",
+                "the landmark id is repeated",
                 code="duplicate_id",
                 file=file,
                 field=f"point {number}, id {label}",
@@ -88,15 +88,14 @@ def _all_labels(part: PointList) -> tuple[str, ...]:
 
 
 def _numbers(part: PointList) -> tuple[str, ...] | None:
-    """Return the numbers of labels that all follow the list's name, else None."""
-    # Slicer calls the points of a list after the list: F-1, F-2, ...
+    """Return the numbers in labels that Slicer made from the list's name (F-1, F-2, ...), or None."""
     prefix = re.escape(part.name) + r"[-_]"
     made = [re.fullmatch(prefix + r"(\d+)", label) for label in _all_labels(part)]
     return tuple(m[1] for m in made if m) if part.name and made and all(made) else None
 
 
 def _keys(fixed: PointList, moving: PointList, files: tuple[Path, Path]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what the points of both lists are paired by, those without a position last.
+    """Return the keys by which the points of both lists are paired; those without a position come last.
 
     Raises
     ------
@@ -112,11 +111,11 @@ def _keys(fixed: PointList, moving: PointList, files: tuple[Path, Path]) -> tupl
     for part, file in zip(labels, files, strict=True):
         if "" in part:
             raise BadInputError(
-                "a landmark without an id",
+                "the landmark has no id",
                 code="missing_id",
                 file=file,
                 field=f"point {part.index('') + 1}",
-                remedy="give every landmark its own id, or pair by place (--pair-by row)",
+                remedy="give every landmark its own id, or pair by row (--pair-by row)",
             )
     return labels
 
@@ -132,24 +131,24 @@ def pair_lists(fixed: PointList, moving: PointList, *, by: PairBy = "label", fil
     Parameters
     ----------
     by
-        ``label``: the same label, where both lists have labels; where all labels are those that
-        Slicer makes from a list's name, their numbers. ``row``: the same place in the list.
+        ``label``: equal labels, if both lists have labels; equal numbers, if Slicer made all labels
+        from the lists' names. ``row``: equal positions in the lists.
     files
-        Of both lists, for errors; the second is None if one file holds both.
+        Files of both lists, for errors; the second is None if one file holds both.
 
     Raises
     ------
     BadInputError
-        A label twice (``duplicate_id``), of several lines (``bad_id``) or, where points are
-        paired by it, empty (``missing_id``); lists of other labels (``unpaired_ids``) or lengths
-        (``unequal_counts``); no pair (``empty_table``).
+        A label is repeated (``duplicate_id``), has several lines (``bad_id``) or, if points are
+        paired by it, is empty (``missing_id``); the lists differ in labels (``unpaired_ids``) or
+        lengths (``unequal_counts``); no pair (``empty_table``).
     """
     for part, file in ((fixed, files[0]), (moving, files[1] or files[0])):
         check_unique(_all_labels(part), file=file)
     if by == "row" or fixed.labels is None or moving.labels is None:
         return _by_row(fixed, moving, files)
     keys = _keys(fixed, moving, (files[0], files[1] or files[0]))
-    # Row of each label; None: no position.
+    # Row of each label; None without a position.
     here, there = (
         {key: row if row < len(part.points) else None for row, key in enumerate(own)}
         for part, own in zip((fixed, moving), keys, strict=True)
@@ -157,14 +156,14 @@ def pair_lists(fixed: PointList, moving: PointList, *, by: PairBy = "label", fil
     if here.keys() != there.keys():
         only = (here.keys() - there.keys(), there.keys() - here.keys())
         raise BadInputError(
-            "landmarks are in one list only",
+            "some landmarks are in one list only",
             code="unpaired_ids",
             file=files[1] or files[0],
             expected="the same ids in both lists",
             found="; ".join(
                 f"only in the {name}: {_some(set(labels))}" for name, labels in zip(SCANS, only, strict=True) if labels
             ),
-            remedy="add or delete points, or pair by place (--pair-by row)",
+            remedy="add or delete points, or pair by row (--pair-by row)",
         )
     kept = {
         label: (row, other) for label, row in here.items() if row is not None and (other := there[label]) is not None
@@ -187,7 +186,7 @@ def _check_some(pairs: int, files: tuple[Path, Path | None]) -> None:
             file=files[0],
             expected="at least one",
             found=0,
-            remedy="set the points, and save both lists",
+            remedy="place the points, and save both lists",
         )
 
 

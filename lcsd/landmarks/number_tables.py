@@ -1,4 +1,4 @@
-"""Tables of numbers: DIR-Lab's text, Learn2Reg's and Lung250M's CSV, and what else has columns."""
+"""Read and write tables of numbers: DIR-Lab's text, Learn2Reg's and Lung250M's CSV, and similar ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ LABEL_COLUMNS = ("id", "label")
 
 @dataclass(frozen=True)
 class NumberTable:
-    """Numbers as they stand in a file.
+    """Numbers of a file, not interpreted.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class NumberTable:
     labels
         One per row, or None.
     named
-        Whether a header names the columns, so that their order is known.
+        Whether a header gives the order of the columns.
     """
 
     numbers: NDArray[np.float64]
@@ -37,7 +37,7 @@ class NumberTable:
 def read_number_table(path: Path) -> NumberTable:
     """Return the coordinates of a table, separated by commas or white space.
 
-    A header names the columns (``x,y,z`` or ours; ``id`` or ``label``); without one there are
+    A header has ``x,y,z`` or our columns, and perhaps ``id`` or ``label``. Without a header there are
     three columns, or six for both scans.
 
     Raises

@@ -1,4 +1,4 @@
-"""What the numbers of a landmark file mean: frame, index of the first voxel, order of the axes."""
+"""Interpret the numbers of a landmark file: frame, index of the first voxel, order of the axes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +17,14 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Numbering:
-    """How a file counts.
+    """Meaning of the numbers in a file.
 
     Parameters
     ----------
     frame
         ``lps`` or ``ras`` millimetres, or ``voxel`` indices of an image.
     base
-        Index of the centre of an image's first voxel; of voxels only.
+        Index of the first voxel (at its centre); for voxels only.
     axes
         Order of the three columns.
     """
@@ -34,12 +34,12 @@ class Numbering:
     axes: Axes = "xyz"
 
     def to_lps(self, numbers: Points, grid: Grid | None, *, file: Path) -> Points:
-        """Return LPS mm of the numbers of a file, both (N, 3).
+        """Return the numbers of a file in LPS mm, both (N, 3).
 
         Raises
         ------
         BadInputError
-            If the numbers are voxels and there is no grid (``missing_grid``).
+            ``missing_grid``: the numbers are voxels and there is no grid.
         """
         ordered = numbers if self.axes == "xyz" else numbers[:, ::-1]
         if self.frame == "voxel":
@@ -47,7 +47,7 @@ class Numbering:
         return flip_lps_ras(ordered) if self.frame == "ras" else ordered
 
     def from_lps(self, points: Points, grid: Grid | None, *, file: Path) -> Points:
-        """Return the numbers for a file of LPS mm; as :meth:`to_lps` the other way."""
+        """Return points in LPS mm as numbers for a file; the inverse of :meth:`to_lps`."""
         if self.frame == "voxel":
             ordered = _needed(grid, file).world_to_voxel(points) + self.base
         else:
@@ -58,10 +58,10 @@ class Numbering:
 def _needed(grid: Grid | None, file: Path) -> Grid:
     if grid is None:
         raise BadInputError(
-            "voxel indices need to know where the voxels lie",
+            "voxel indices need the scan's grid",
             code="missing_grid",
             file=file,
-            remedy="give --fixed-image (and --moving-image), or --spacing where there is none",
+            remedy="give --fixed-image (and --moving-image), or --spacing without an image",
         )
     return grid
 
@@ -72,18 +72,18 @@ READINGS: tuple[tuple[str, Numbering], ...] = (
     ("as voxel indices that begin with 1; convert them to LPS mm", Numbering("voxel", 1)),
     ("as voxel indices in the order z, y, x; convert them", Numbering("voxel", 0, "zyx")),
 )
-"""What numbers taken for LPS mm may really be, the likely first; each goes on "inside ..."."""
+"""What numbers read as LPS mm may really be, the likeliest first; each continues a sentence "... inside"."""
 
 
 def other_frame(points: Points, grid: Grid, *, voxels: bool = True) -> str | None:
-    """Return how points of which some lie outside a grid would all lie inside it, or None.
+    """Return the reading by which all points would lie inside a grid; None if they do already, or by none.
 
     Parameters
     ----------
     points
-        Taken as LPS mm, shape (N, 3).
+        Read as LPS mm, shape (N, 3).
     voxels
-        The grid is one of an image, so that the numbers may be its voxels.
+        The grid belongs to an image, so the numbers may be its voxels.
     """
     if grid.contains(points).all():
         return None
@@ -93,3 +93,40 @@ def other_frame(points: Points, grid: Grid, *, voxels: bool = True) -> str | Non
         if grid.contains(numbering.to_lps(points, grid, file=Path())).all():
             return f"all would lie inside {text}"
     return None
+
+
+def outside_error(
+    points: Points,
+    outside: NDArray[np.int64],
+    box: tuple[Points, Points],
+    *,
+    code: str,
+    which: str,
+    field: str,
+    file: Path | None,
+    remedy: str,
+    margin_mm: float = 0.0,
+) -> BadInputError:
+    """Return the error for points (N, 3), LPS mm, of which some rows lie outside a region.
+
+    Parameters
+    ----------
+    outside
+        Rows of the points outside, at least one.
+    box
+        Lowest and highest corner of the region, shape (3,) each.
+    which, field
+        Name of the points and place of the first one outside, for the message.
+    margin_mm
+        Points may lie this far outside the box.
+    """
+    low, high, first = (f"({', '.join(f'{v:.1f}' for v in point)})" for point in (*box, points[outside[0]]))
+    return BadInputError(
+        f"{which} landmarks lie outside the scan ({len(outside)} of {len(points)})",
+        code=code,
+        file=file,
+        field=field,
+        expected=f"LPS mm between {low} and {high}" + (f", within {margin_mm:.0f} mm" if margin_mm else ""),
+        found=first,
+        remedy=remedy,
+    )

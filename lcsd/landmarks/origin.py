@@ -1,4 +1,4 @@
-"""Where landmarks come from: predicted, corrected by a person, or set by a person."""
+"""Record where landmarks come from: predicted, corrected by a person, or set by a person."""
 
 import numpy as np
 
@@ -10,21 +10,21 @@ MANUAL = "manual"
 CORRECTED, PREDICTED = "corrected", "predicted"
 
 REVIEWED = "reviewed"
-"""A point whose description has this word was looked at and left where it was."""
+"""Word in a point's description: a person checked the point and left it unchanged."""
 
 
 def predicted(method: str) -> str:
-    """Return the origin of a landmark as a method proposed it.
+    """Return the origin of a landmark that a method proposed.
 
     Raises
     ------
     BadInputError
-        If the name of the method is empty or has white space.
+        The name of the method is empty or has white space.
     """
     origin = f"{PREDICTED}:{method}"
     if not ORIGIN_PATTERN.fullmatch(origin):
         raise BadInputError(
-            "not the name of a method",
+            "invalid name of a method",
             code="bad_origin",
             field="method",
             expected="text without white space",
@@ -34,34 +34,34 @@ def predicted(method: str) -> str:
 
 
 def mark_origins(read: Paired, proposed: PointPairs, *, moved_mm: float) -> PointPairs:
-    """Return landmarks with their origin, told by comparing them with what was proposed.
+    """Return landmarks with their origin, found by comparison with the proposal.
 
     Parameters
     ----------
     read
-        Landmarks as they come back, with their notes.
+        Landmarks as returned by the person, with their notes.
     proposed
         The proposal, with ids, weight and origin ``predicted:METHOD``.
     moved_mm
-        A landmark that moved further in either scan was corrected.
+        A landmark that moved further than this in either scan was corrected.
 
     Returns
     -------
     PointPairs
-        ``corrected:METHOD`` where a point was moved or its note has the word ``reviewed``; the
-        proposal's origin where it was left; ``manual`` where the id is new.
+        ``corrected:METHOD`` if the point was moved or its note has the word ``reviewed``; the
+        proposal's origin if it was left; ``manual`` if the id is new.
 
     Raises
     ------
     BadInputError
-        If ids are missing in either, or the proposal says nothing of its origin.
+        Missing ids, or a proposal without origins.
     """
     if read.pairs.ids is None or proposed.ids is None or proposed.origin is None:
         raise BadInputError(
             "landmarks and proposal are compared by id",
             code="missing_column",
             field="id, origin",
-            expected="ids in both, and the origin in the proposal",
+            expected="ids in both, and origins in the proposal",
             remedy="give the CSV that lcsd landmarks propose wrote",
         )
     rows = {name: row for row, name in enumerate(proposed.ids)}

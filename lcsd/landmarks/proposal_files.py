@@ -1,13 +1,11 @@
-"""The folder of a proposal: lists for 3D Slicer and our table, all of them or none."""
+"""Write the folder of a proposal: lists for 3D Slicer and our table."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from lcsd.errors import BadInputError
-from lcsd.io.points import write_point_pairs
+from lcsd.io.points import PointPairs, write_point_pairs
 from lcsd.landmarks.lists import PointList
 from lcsd.landmarks.propose import Points, Proposal
 from lcsd.landmarks.slicer import write_markups
@@ -16,27 +14,26 @@ FIXED, MOVING, TABLE = "fixed.mrk.json", "moving.mrk.json", "proposal.csv"
 
 
 def check_new(folder: Path) -> None:
-    """Raise ``BadInputError`` (``not_empty``) if a folder holds a file of a proposal.
-
-    Somebody may have corrected its lists for hours.
-    """
+    """Raise ``BadInputError`` (``not_empty``) if a folder has a proposal: a person may have worked on it for hours."""
     for name in (FIXED, MOVING, TABLE):
         if (folder / name).exists():
             raise BadInputError(
-                "a proposal is there already, perhaps corrected",
+                "a proposal exists already and may have been corrected",
                 code="not_empty",
                 file=folder / name,
                 expected="a new folder",
-                remedy="name another one, or move the lists away",
+                remedy="give another folder, or move the lists",
             )
 
 
-@contextlib.contextmanager
-def _all_or_none(folder: Path) -> Iterator[None]:
-    """Remove what the block has written if it fails: half a proposal would refuse the next."""
+def _write(folder: Path, fixed: PointList, moving: PointList, table: PointPairs | None = None) -> None:
+    """Write all files or none: an incomplete proposal would block the next one."""
     check_new(folder)
     try:
-        yield
+        write_markups(folder / FIXED, [fixed])
+        write_markups(folder / MOVING, [moving])
+        if table is not None:
+            write_point_pairs(folder / TABLE, table)
     except BaseException:
         for name in (FIXED, MOVING, TABLE):
             (folder / name).unlink(missing_ok=True)
@@ -46,38 +43,18 @@ def _all_or_none(folder: Path) -> Iterator[None]:
 def write_blind(folder: Path, points: Points, names: tuple[str, str]) -> None:
     """Write points (N, 3), LPS mm, and a moving list of their labels without positions.
 
-    Parameters
-    ----------
-    names
-        Of the fixed and the moving list.
-
-    Raises
-    ------
-    BadInputError
-        As :func:`check_new`.
+    ``names`` are those of the fixed and the moving list; errors as :func:`check_new`.
     """
     labels = tuple(str(n + 1) for n in range(len(points)))
-    with _all_or_none(folder):
-        write_markups(folder / FIXED, [PointList(points, labels, name=names[0])])
-        write_markups(folder / MOVING, [PointList(points[:0], (), unset=labels, name=names[1])])
+    _write(folder, PointList(points, labels, name=names[0]), PointList(points[:0], (), unset=labels, name=names[1]))
 
 
 def write_proposal(folder: Path, found: Proposal, names: tuple[str, str]) -> None:
-    """Write both lists, the doubt in the notes of the moving one, and the table.
+    """Write both lists, with the doubt in the notes of the moving one, and the table.
 
-    Parameters
-    ----------
-    names
-        Of the fixed and the moving list.
-
-    Raises
-    ------
-    BadInputError
-        As :func:`check_new`.
+    ``names`` are those of the fixed and the moving list; errors as :func:`check_new`.
     """
     pairs = found.pairs
     notes = tuple(f"doubt {value:.1f} mm" if np.isfinite(value) else "outside the follow-up" for value in found.doubt)
-    with _all_or_none(folder):
-        write_markups(folder / FIXED, [PointList(pairs.fixed, pairs.ids, name=names[0])])
-        write_markups(folder / MOVING, [PointList(pairs.moving, pairs.ids, notes, name=names[1])])
-        write_point_pairs(folder / TABLE, pairs)
+    moving = PointList(pairs.moving, pairs.ids, notes, name=names[1])
+    _write(folder, PointList(pairs.fixed, pairs.ids, name=names[0]), moving, pairs)

@@ -1,4 +1,4 @@
-"""Landmarks for a person to correct: distinctive points of the lung and where they should be."""
+"""Propose landmarks for a person to correct: distinctive points of the lung and their predicted matches."""
 
 from dataclasses import dataclass
 
@@ -30,8 +30,8 @@ class Proposal:
         LPS mm in the images' space, with ids ``1`` to ``N`` (the most distinctive first),
         ``origin`` and ``weight = exp(-(doubt / doubt_mm)^2)``.
     doubt
-        Of each predicted match, mm, shape (N,), see :func:`doubts`; infinite, and so of weight 0,
-        where the match lies outside the moving image.
+        Doubt of each predicted match, mm, shape (N,), see :func:`doubts`; infinite (weight 0) if the
+        match lies outside the moving image.
     """
 
     pairs: PointPairs
@@ -41,11 +41,11 @@ class Proposal:
 def distinctive_points(
     image: Image, mask: Image, *, settings: LandmarksSettings | None = None, corrfield: CorrespondSettings | None = None
 ) -> Points:
-    """Return well-spread points of a lung that are easy to find again, the most distinctive first.
+    """Return well-spread, distinctive points of a lung, the most distinctive first.
 
-    Candidates are the largest values of Foerstner's distinctiveness within ``cube`` voxels, of
-    which the ``pool_share`` with the most stay; of these, :func:`lcsd.landmarks.spread.spread_out`
-    takes ``count``. Points keep ``correspond.erosion`` voxels off the pleura.
+    Candidates are maxima of Foerstner's distinctiveness within ``cube`` voxels. The ``pool_share`` with
+    the largest values stay, and :func:`lcsd.landmarks.spread.spread_out` takes ``count`` of them. Points
+    are at least ``correspond.erosion`` voxels from the pleura.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def distinctive_points(
     Raises
     ------
     BadInputError
-        Another grid, an empty mask, or fewer candidates than ``count`` (``too_few_points``).
+        Different grids, an empty mask, or fewer candidates than ``count`` (``too_few_points``).
     """
     settings, corrfield = settings or LandmarksSettings(), corrfield or CorrespondSettings()
     check_same_grid(mask.grid, image.grid)
@@ -96,12 +96,12 @@ def doubts(
     corrfield: CorrespondSettings | None = None,
     device: str = "cpu",
 ) -> Points:
-    """Return how far image and prediction disagree at points, mm, shape (N,).
+    """Return how far images and prediction disagree at points, mm, shape (N,).
 
-    The moving image is warped by the field, so that a right prediction leaves each point where it
-    is. Around the point its patch is searched for, without any regard to neighbours: it is found
-    ``a`` away; from there, back in the fixed image, ``b`` away. The doubt is ``|a| + |a + b|``:
-    how far the image alone would move the match, and how far there and back disagree.
+    The moving image is warped by the field, so a correct prediction leaves each point in place. The patch
+    around a point is searched in the warped image, independent of other points, and found ``a`` away; its
+    patch there is searched in the fixed image and found ``b`` away. The doubt is ``|a| + |a + b|``: how far
+    the images alone would move the match, plus how far the two searches disagree.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def propose_landmarks(
     corrfield: CorrespondSettings | None = None,
     device: str = "cpu",
 ) -> Proposal:
-    """Return distinctive points of the fixed lung, their predicted matches and the doubt of each.
+    """Return distinctive points of the fixed lung with their predicted matches and doubts.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def propose_landmarks(
     field
         Motion that predicts the matches, on that grid.
     method
-        Name of what made the field, for ``origin``.
+        Name of the method that made the field, for ``origin``.
 
     Raises
     ------
@@ -189,7 +189,7 @@ def propose_landmarks(
             field=method,
             remedy="check that the field belongs to the scans",
         )
-    # The warped image continues its border there, in which nothing is found twice.
+    # Outside, the warped image repeats its border, which proves nothing.
     doubt[~inside] = np.inf
     pairs = PointPairs(
         points,

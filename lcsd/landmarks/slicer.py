@@ -1,6 +1,6 @@
-"""Markups of 3D Slicer: ``.mrk.json`` and the older ``.fcsv``.
+"""Read and write markups of 3D Slicer: ``.mrk.json`` and the older ``.fcsv``.
 
-Both say in which frame their points are. Sources: Slicer's documentation of markups files and its
+Both state the frame of their points. Sources: Slicer's documentation of markups files and its
 schema ``markups-schema-v1.0.3.json``.
 """
 
@@ -25,12 +25,12 @@ SCHEMA = (
     "Schema/markups-schema-v1.0.3.json#"
 )
 TO_LPS = {"LPS": 1, "RAS": -1, "1": 1, "0": -1}
-"""Sign of x and y by the name of a frame; up to version 4.10 fcsv files have the numbers."""
+"""Sign of x and y by the name of a frame; fcsv files up to version 4.10 use numbers as names."""
 
 MM_PER = {"mm": 1.0, "um": 1e-3}
 FCSV_COLUMNS = ("id", "x", "y", "z", "ow", "ox", "oy", "oz", "vis", "sel", "lock", "label", "desc", "associatedNodeID")
 FCSV_STATUS_COLUMN = 14
-"""Since version 5 a column without a name says whether a point has a position."""
+"""Since version 5, an unnamed column states whether a point has a position."""
 
 FCSV_DEFINED = "2"
 
@@ -41,7 +41,7 @@ def _broken(path: Path, what: str, *, field: str | None = None, **more: object) 
 
 def _position(values: Any, *, path: Path, field: str) -> list[float]:
     good = isinstance(values, list) and len(values) == 3
-    # Python's bool is an int; an int may be larger than any float.
+    # A bool is an int in Python, and an int may be larger than any float.
     kept = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)] if good else []
     try:
         numbers = [float(v) for v in kept]
@@ -66,7 +66,7 @@ def _signed(points: Sequence[Sequence[float]], frame: str) -> NDArray[np.float64
 
 def _scale(markup: Mapping[str, Any], path: Path) -> float:
     unit = markup.get("coordinateUnits", "mm")
-    # The unit may be a coded term: value, scheme, meaning.
+    # A unit may also be a coded term: value, scheme, meaning.
     unit = unit[0] if isinstance(unit, list) and unit else unit
     if not isinstance(unit, str) or unit not in MM_PER:
         raise _broken(path, "unknown unit", field="coordinateUnits", expected="mm or um", found=unit)
@@ -102,16 +102,16 @@ def _read_markup(markup: Any, path: Path) -> PointList:
 def read_markups(path: Path) -> list[PointList]:
     """Return the point lists of a ``.mrk.json`` file, in LPS mm.
 
-    Points whose ``positionStatus`` is not ``defined``, or without a position, are in ``unset``.
+    Points without a position, or whose ``positionStatus`` is not ``defined``, are in ``unset``.
 
     Raises
     ------
     BadInputError
-        Missing or broken file, no markup, unknown frame or unit, a position that is not finite.
+        Missing or invalid file, no markup, unknown frame or unit, a position that is not finite.
     """
     markups = read_json(path).get("markups")
     if not isinstance(markups, list) or not markups:
-        raise _broken(path, "no markups in the file", field="markups", expected="a Markups file of 3D Slicer")
+        raise _broken(path, "the file has no markups", field="markups", expected="a Markups file of 3D Slicer")
     return [_read_markup(markup, path) for markup in markups]
 
 
@@ -164,13 +164,13 @@ def read_fcsv(path: Path) -> PointList:
     columns = [name.strip() for name in header["columns"].split(",")] if "columns" in header else FCSV_COLUMNS
     if frame not in TO_LPS:
         raise BadInputError(
-            "the file does not say in which frame its points are",
+            "the file does not state the frame of its points",
             code="missing_frame",
             file=path,
             field="# CoordinateSystem",
             expected=", ".join(TO_LPS),
             found=frame,
-            remedy="save it again from 3D Slicer, or read it as generic with --frame",
+            remedy="save it again from 3D Slicer, or read it with --from generic --frame FRAME",
         )
     check_columns(columns, path, required=("x", "y", "z"))
     return _fcsv_points(path, split_rows(COMMENT_LINE.sub("", text), ",", path), columns, frame)

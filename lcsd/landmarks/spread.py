@@ -1,4 +1,4 @@
-"""Choosing points that lie far apart."""
+"""Choose points that lie far apart."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ HALVINGS = 24
 
 
 def _apart(tree: cKDTree, points: NDArray[np.float64], distance: float) -> NDArray[np.int64]:
-    """Return the points that no earlier kept point is nearer to than ``distance``."""
+    """Return the points farther than ``distance`` from every point kept before."""
     free = np.ones(len(points), dtype=bool)
     kept = []
     for row in range(len(points)):
@@ -20,7 +20,7 @@ def _apart(tree: cKDTree, points: NDArray[np.float64], distance: float) -> NDArr
 
 
 def spread_out(points: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Return the rows of ``count`` points that lie well apart, earlier points preferred.
+    """Return the rows of ``count`` points far apart, earlier points preferred.
 
     Parameters
     ----------
@@ -29,9 +29,9 @@ def spread_out(points: NDArray[np.float64], count: int) -> NDArray[np.int64]:
 
     Notes
     -----
-    Going through the points in their order, one is kept if none kept before lies within a
-    distance; the largest distance that leaves at least ``count`` is found by halving. So every
-    point lies within about that distance of a kept one.
+    In the given order, a point is kept if no point kept before lies within a distance. Bisection finds
+    the largest distance that keeps at least ``count``, so every point lies within about that distance of a
+    kept one.
     """
     tree = cKDTree(points)
     low, high = 0.0, float(np.linalg.norm(np.ptp(points, axis=0))) + 1.0

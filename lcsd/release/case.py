@@ -28,7 +28,7 @@ from lcsd.io.images import (
 )
 from lcsd.io.points import Cloud, PointPairs, read_cloud, read_point_pairs, write_cloud, write_point_pairs
 from lcsd.io.tables import as_number
-from lcsd.landmarks.common_space import check_landmarks, origins, to_common_space
+from lcsd.landmarks.common_space import check_in_common_space, origins, to_common_space
 from lcsd.release.choice import Chosen
 from lcsd.release.consistency import check_dense, check_sparse
 from lcsd.release.layout import CLOUDS, SCAN_NUMBER, Split, pair_file, scan_file
@@ -132,7 +132,7 @@ def _landmarks(pair: Pair, rigid: RigidTransform, grid: Grid) -> PointPairs:
     assert pair.landmarks is not None  # noqa: S101 - asked by the caller
     frame = pair.landmarks_frame or "native"
     common, _ = to_common_space(read_point_pairs(pair.landmarks), rigid=rigid, frame=frame)
-    check_landmarks(common, [grid], file=pair.landmarks)
+    check_in_common_space(common, [grid], file=pair.landmarks)
     numbered = tuple(str(number) for number in range(1, len(common) + 1))
     return replace(common, ids=numbered)
 

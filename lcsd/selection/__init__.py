@@ -1,1 +1,1 @@
-"""Selection by motion: screening of candidates, training pairs and test pool, test cases."""
+"""Screen candidates, then select training pairs and test cases by motion."""

@@ -1,11 +1,9 @@
-"""Rigid alignment of two lung masks by the masks alone, and their overlap afterwards.
+"""Align two lung masks rigidly, and measure their overlap.
 
-Both masks are averaged to about the working spacing, smoothed, and one is moved onto the other by
-Gauss-Newton steps on the squared difference (Baker and Matthews, *Lucas-Kanade 20 years on*, IJCV
-56, 2004: inverse compositional), from strong smoothing to weak. Where a
-scan cuts the lung, its mask ends without any motion: what lies beyond that face of the scan is
-unknown and does not count. Beyond a face without lung there is no lung, so the lower lung of a
-deep breath still counts against a scan that ends below a shallow one.
+Both masks are averaged to about the working spacing and smoothed. Gauss-Newton steps on the squared difference
+(Baker and Matthews, *Lucas-Kanade 20 years on*, IJCV 56, 2004: inverse compositional) align them, from strong
+smoothing to weak. Beyond a face of a scan that cuts the lung, the mask is unknown and does not count. Beyond a
+face without lung there is no lung, so the lower lung of a deep breath still counts against a shallow breath.
 """
 
 from dataclasses import dataclass
@@ -22,49 +20,48 @@ from lcsd.prealign.common import box, centroid
 Array = NDArray[np.float64]
 
 SMOOTHING = ((8.0, 20.0), (4.0, 8.0), (0.0, 4.0))
-"""Levels: spacing (mm; 0: the working spacing) and standard deviation of the smoothing, mm. The
-first reaches over 2 sigma, which is more than the centroids miss by where a scan ends early."""
+"""Levels: spacing (mm; 0: the working spacing) and standard deviation of the smoothing, mm. The first level
+reaches 2 sigma, more than the error of the centroids if a scan ends early."""
 
 START_SHIFTS_MM = (0.0, -40.0, 40.0)
-"""Starts along the body, added to the centroids' shift: a scan that ends early moves a centroid."""
+"""Shifts along the body added to that of the centroids, since a scan that ends early moves its centroid."""
 
 STEPS = 40
-"""Most steps on each level; 5 to 15 are usual."""
+"""Most steps per level; 5 to 15 are usual."""
 
 STOP_MM = 0.02
-"""A step that moves no point of the lungs further than this is the last."""
+"""Stop after a step that moves every point of the lungs less than this."""
 
 LONGEST_MM = 20.0
-"""A step moves no point of the lungs further than this, so that it stays where the slopes hold."""
+"""No step moves a point of the lungs further than this: slopes are local."""
 
 MM2_PER_CM2 = 100.0
 
 BAND = 0.02
-"""Points count whose slope is this share of the steepest: the rest is flat and pulls nowhere."""
+"""Only points with at least this share of the steepest slope count: flat regions carry no information."""
 
 CUT_CM2 = 5.0
-"""More lung than this on a face of the scan is a cut; less is the tip of a recess or of an apex."""
+"""More lung than this on a face of the scan is a cut; less is the tip of a recess or apex."""
 
 DAMPING = 1e-3
-"""Added to the diagonal, as a share of its mean: turns that a mask does not show stay at rest."""
+"""Added to the diagonal, as a share of its mean, so that rotations that the masks do not determine stay zero."""
 
 LEAST_SHARED = 0.3
-"""A start or step that leaves less than this share of the band in both views is not taken."""
+"""Least share of the band that both views must contain after a start or step."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """How two masks lie after their alignment.
+    """Alignment of two masks, and their overlap.
 
     Parameters
     ----------
     rigid
         Maps a point of the fixed scan (LPS mm) to the moving scan (LPS mm).
     dice
-        Dice coefficient of the aligned masks where both are known, in [0, 1].
+        Dice coefficient of the aligned masks in the region where both are known, in [0, 1].
     shared
-        Share of the fixed mask and of the moving mask, the lesser of the two, that lies where
-        both are known, in [0, 1]: 1 unless a scan cuts the lung.
+        Share of a mask in that region, in [0, 1], the lesser of both masks: 1 unless a scan cuts the lung.
     """
 
     rigid: RigidTransform
@@ -73,7 +70,7 @@ class Overlap:
 
 
 def border_areas(mask: Image) -> Array:
-    """Return the lung on each face of a scan, cm2, shape (2, 3): first and last of axes x, y, z."""
+    """Return the area of lung on each face of a scan, cm2, shape (2, 3): first and last of axes x, y, z."""
     spacing = np.asarray(mask.grid.spacing)
     voxel = np.prod(spacing) / spacing / MM2_PER_CM2
     faces = [[mask.array.take(end, axis=2 - axis).sum() for axis in range(3)] for end in (0, -1)]
@@ -82,7 +79,7 @@ def border_areas(mask: Image) -> Array:
 
 @dataclass(frozen=True)
 class _View:
-    """Where a mask is known: in its scan, and beyond faces of the scan that cut no lung."""
+    """Region where a mask is known: its scan, and beyond the faces that cut no lung."""
 
     grid: Grid
     low: Array
@@ -107,7 +104,7 @@ class _Mask:
 
     def __init__(self, mask: Image, spacing_mm: float) -> None:
         factors = [max(1, round(spacing_mm / step)) for step in mask.grid.spacing]
-        # 255 levels are enough for a share, and bytes are quick to average.
+        # 255 levels are enough for a share, and averaging bytes is fast.
         full = to_sitk(Image(mask.array.astype(np.uint8) * np.uint8(255), mask.grid))
         small = from_sitk(sitk.BinShrink(full, factors))
         self.share = small.array.astype(np.float32) / np.float32(255)
@@ -117,11 +114,11 @@ class _Mask:
         self.low, self.high = box(mask)
 
     def at(self, points: Array) -> Array:
-        """Return the share of lung at LPS points (N, 3), 0 outside of the scan."""
+        """Return the share of lung at LPS points (N, 3), 0 outside the scan."""
         return _sampled(self.share, self.grid.world_to_voxel(points))
 
     def smoothed(self, spacing_mm: float, sigma_mm: float) -> "_Level":
-        """Return the mask on an axis-aligned grid, smoothed over what is known."""
+        """Return the mask on an axis-aligned grid, smoothed over the known region."""
         margin = 2 * sigma_mm + spacing_mm
         size = np.ceil((self.high - self.low + 2 * margin) / spacing_mm).astype(int) + 1
         grid = Grid.centred(
@@ -129,7 +126,7 @@ class _Mask:
         )
         points = lattice(grid)
         seen = self.view.contains(points).reshape(grid.shape)
-        # A voxel of a coarse level is the mean of what it holds: sampling comes after smoothing.
+        # Points are sampled after averaging, so a coarse voxel is a mean.
         share = self.at(points).reshape(grid.shape)
         sigma = sigma_mm / spacing_mm
         known = ndimage.gaussian_filter(seen.astype(np.float32), sigma)
@@ -149,12 +146,12 @@ class _Level:
     view: _View
 
     def at(self, points: Array) -> Array:
-        """Return the smoothed mask at LPS points (N, 3), 0 where there is none."""
+        """Return the smoothed mask at LPS points (N, 3), 0 outside."""
         return _sampled(self.values, self.grid.world_to_voxel(points))
 
 
 def lattice(grid: Grid) -> Array:
-    """Return LPS mm of all voxels of a grid in the order of its array, shape (N, 3)."""
+    """Return the LPS positions of all voxels in the order of the array, mm, shape (N, 3)."""
     z, y, x = np.indices(grid.shape).reshape(3, -1).astype(np.float64)
     world: Array = grid.voxel_to_world(np.stack([x, y, z], axis=1))
     return world
@@ -191,12 +188,12 @@ class _Fit:
         self.moving, self.middle = moving, middle
 
     def difference(self, rigid: RigidTransform) -> tuple[Array, NDArray[np.bool_]]:
-        """Return moving minus fixed mask at the points, and which of them both scans show."""
+        """Return moving minus fixed mask at the points, and whether the moving mask is known there."""
         where = rigid.apply(self.points)
         return self.moving.at(where) - self.wanted, self.moving.view.contains(where)
 
     def cost(self, rigid: RigidTransform) -> float:
-        """Return the mean squared difference; infinite if the scans hardly share a view."""
+        """Return the mean squared difference; infinite if the scans share too small a region."""
         difference, seen = self.difference(rigid)
         if not seen.size or seen.mean() < LEAST_SHARED:
             return np.inf
@@ -206,7 +203,7 @@ class _Fit:
         """Return the transform after one step, and how far the step moves the lungs, mm."""
         difference, seen = self.difference(rigid)
         jacobian = self.jacobian[seen]
-        # einsum adds up in one order whatever the number of threads; a BLAS does not.
+        # The order of einsum's sums does not depend on the number of threads; that of a BLAS does.
         normal = np.einsum("ni,nj->ij", jacobian, jacobian)
         pull = np.einsum("ni,n->i", jacobian, difference[seen])
         scale = np.array([1.0] * 3 + [self.reach**2] * 3)
@@ -219,7 +216,7 @@ class _Fit:
         return rigid.compose(warp.inverse()), length
 
     def run(self, rigid: RigidTransform) -> RigidTransform:
-        """Return the transform with the least difference on the way of at most ``STEPS`` steps."""
+        """Return the best transform of at most ``STEPS`` steps."""
         best, least = rigid, self.cost(rigid)
         for _ in range(STEPS if np.isfinite(least) else 0):
             rigid, length = self.step(rigid)
@@ -232,21 +229,20 @@ class _Fit:
 
 
 def align_masks(fixed: Image, moving: Image, *, spacing_mm: float) -> Overlap:
-    """Return the rigid transform that lays one lung mask onto the other, and their Dice.
+    """Align two lung masks rigidly, and return the transform and the overlap.
 
     Parameters
     ----------
     fixed, moving
-        Lung masks (any non-zero voxel), arrays (z, y, x), each on the grid of its whole scan,
-        so that cuts are seen; any orientation and spacing. Not empty.
+        Lung masks (any non-zero voxel), arrays (z, y, x), not empty, each on the grid of its whole scan,
+        which shows cuts; any orientation and spacing.
     spacing_mm
-        Working spacing, mm: of the finest level, and of the grid on which the Dice is counted.
+        Spacing of the finest level and of the grid for the Dice coefficient, mm.
 
     Notes
     -----
-    The starts lay the centroids onto each other, shifted along the body by ``START_SHIFTS_MM``; the
-    one that fits best after the first level goes on. Equal input gives equal bits for any number of
-    threads.
+    The starts align the centroids, shifted along the body by ``START_SHIFTS_MM``; the best one after the
+    first level continues. Equal input gives equal bits for any number of threads.
     """
     first, second = _Mask(fixed, spacing_mm), _Mask(moving, spacing_mm)
     starts = [RigidTransform(np.eye(3), second.middle - first.middle + [0.0, 0.0, shift]) for shift in START_SHIFTS_MM]
@@ -258,7 +254,7 @@ def align_masks(fixed: Image, moving: Image, *, spacing_mm: float) -> Overlap:
 
 
 def overlap(fixed: _Mask, moving: _Mask, rigid: RigidTransform, *, spacing_mm: float) -> Overlap:
-    """Return Dice and shared view on an isotropic grid around both masks."""
+    """Return Dice and shared region of aligned masks, on an isotropic grid around both."""
     ends = rigid.inverse().apply(_corners(moving.low, moving.high))
     low = np.minimum(fixed.low, ends.min(axis=0)) - spacing_mm
     high = np.maximum(fixed.high, ends.max(axis=0)) + spacing_mm

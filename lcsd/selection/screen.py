@@ -1,4 +1,4 @@
-"""Screening of one candidate pair: both lung masks, their overlap after alignment, the verdict."""
+"""Screen one candidate pair: segment both lungs, align them, and judge the figures."""
 
 import contextlib
 import re
@@ -25,7 +25,7 @@ from lcsd.settings.lungs import LungsSettings
 from lcsd.settings.screen import ScreenSettings
 
 DIGITS = 6
-"""Decimals of all figures: far below what a voxel can change."""
+"""Decimals of all figures, far finer than the effect of one voxel."""
 
 GATED_OF_SCANS = ("lungs", "volume_l", "balance", "border_cm2")
 GATED = (
@@ -35,7 +35,7 @@ GATED = (
     "shared_view",
     "dice",
 )
-"""Figures that gates judge; None where they cannot be had."""
+"""Figures that gates judge; None if unknown."""
 
 EXPECTED = {
     "lungs": "both lungs",
@@ -47,7 +47,7 @@ EXPECTED = {
     "shared_view": "the same part of the lungs in both scans",
     "dice": "masks that overlap",
 }
-"""What each gate asks, by its name without the scan's."""
+"""Requirement of each gate, by its name without the scan's."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class ScanMask:
 
 
 class Unfit(Exception):  # noqa: N818 - a verdict, not an error
-    """A scan that cannot be screened, with the stage that refused it."""
+    """A scan that cannot be screened, and the stage that refused it."""
 
     def __init__(self, stage: Literal["fetch", "convert", "lungs"], reason: BadInputError) -> None:
         super().__init__(reason.message)
@@ -102,15 +102,14 @@ BROKEN_SERIES = frozenset(
         "bad_object_name",
     }
 )
-"""What is wrong with a series in the archive. Any other failure to get one, such as a wrong index,
-is not the pair's: a verdict would outlive it."""
+"""Faults of a series in the archive. Other failures of a fetch, such as a wrong index, are no verdict on the
+pair: the verdict would outlive them."""
 
 NO_LUNGS = frozenset({"empty_lungs", "empty_crop", "flat_crop", "empty_result"})
-"""What is wrong with a scan in which lungs are looked for, by either method; other failures are the
-method's."""
+"""Faults of a scan that either method of segmentation reports; other failures are the method's."""
 
 Opener = Callable[[str], AbstractContextManager[Path]]
-"""Gives the path of a source, for as long as it is needed."""
+"""Gives the path of a source while it is needed."""
 
 
 def lungs_of(
@@ -129,19 +128,19 @@ def lungs_of(
     Parameters
     ----------
     scan
-        ``fixed`` or ``moving``, for messages, which never name a path of the user's: it may hold a
+        ``fixed`` or ``moving``, for messages. They never contain a user's path, which may have a
         patient's identifier.
     source, mask
         Paths or series UIDs.
     device, threads
-        Where to segment; see :func:`lcsd.lungs.lungs.make_lungs`.
+        See :func:`lcsd.lungs.lungs.make_lungs`.
 
     Raises
     ------
     Unfit
-        If the scan is broken, shows no lung, or the given mask is not its own.
+        The scan is broken or shows no lung, or the given mask belongs to another scan.
     WorkError
-        If a file is not there, or a download failed for a reason that may pass.
+        A file is missing, or a download failed for a reason that may be temporary.
     """
     with _local(scan, source, opened) as path:
         with _refusals("convert", scan, source, path):
@@ -152,7 +151,7 @@ def lungs_of(
                 found = make_lungs(image, lungs, on=Compute(device, threads)).mask
         else:
             with _local(scan, mask, opened) as mask_path, _refusals("lungs", scan, mask, mask_path):
-                # A published segmentation must be of this very series.
+                # A published segmentation must belong to this series.
                 uid = read.series_uid if is_series_uid(mask) else None
                 found = given_mask(mask_path, image.grid, series_uid=uid).mask
     return ScanMask(found, lung_volumes(found, lungs))
@@ -160,7 +159,7 @@ def lungs_of(
 
 @contextlib.contextmanager
 def _local(scan: str, source: str, opened: Opener) -> Iterator[Path]:
-    """Give the path of a source; a series that is not as the index says is unfit."""
+    """Yield the path of a source; a series that differs from the index is unfit."""
     with contextlib.ExitStack() as stack:
         try:
             path = stack.enter_context(opened(source))
@@ -170,10 +169,10 @@ def _local(scan: str, source: str, opened: Opener) -> Iterator[Path]:
             raise Unfit("fetch", error) from error
         if not path.exists():
             raise WorkError(
-                "the source or its mask is not there",
+                "the source or its mask is missing",
                 code="missing_source",
                 file=f"{scan} scan",
-                remedy="mount its disk, and run again",
+                remedy="mount its disk and run the command again",
             )
         yield path
 
@@ -182,19 +181,19 @@ def _local(scan: str, source: str, opened: Opener) -> Iterator[Path]:
 def _refusals(
     stage: Literal["convert", "lungs"], scan: str, source: str, path: Path, *, codes: frozenset[str] | None = None
 ) -> Iterator[None]:
-    """Turn an error about a scan, with one of the codes if they are given, into a verdict on it."""
+    """Turn an error about a scan (of these codes, if given) into a verdict on it."""
     try:
         yield
     except BadInputError as error:
         if codes is not None and error.code not in codes:
             raise
-        # Below a series UID all names are the archive's: they hold no identifier, and they help.
-        told = error if is_series_uid(source) else _anonymous(error, scan, path)
-        raise Unfit(stage, told) from error
+        # The names of a fetched series come from the archive: they are safe, and they help.
+        shown = error if is_series_uid(source) else _anonymous(error, scan, path)
+        raise Unfit(stage, shown) from error
 
 
 def _anonymous(error: BadInputError, scan: str, path: Path) -> BadInputError:
-    """Return the error with the scan's role for its file, and with no file's name in its texts."""
+    """Return the error with the scan's role in place of all names of files."""
     inside = path.rglob("*") if path.is_dir() else []
     names = {path.name, str(path), *(name for part in inside for name in (part.name, str(part)))}
     ordered = sorted(names, key=len, reverse=True)
@@ -219,7 +218,7 @@ def _least_ratio(a: float, b: float) -> float:
 
 
 def figures(fixed: ScanMask, moving: ScanMask, settings: ScreenSettings) -> dict[str, Any]:
-    """Return all figures of a pair, units in the names; what is unknown is None."""
+    """Return all figures of a pair, with units in their names; None if unknown."""
     aligned = align_masks(fixed.mask, moving.mask, spacing_mm=settings.spacing_mm)
     sides = [scan.right_to_left for scan in (fixed, moving)]
     result: dict[str, Any] = {
@@ -239,7 +238,7 @@ def figures(fixed: ScanMask, moving: ScanMask, settings: ScreenSettings) -> dict
 
 
 def gates(found: dict[str, Any], settings: ScreenSettings) -> list[dict[str, Any]]:
-    """Return the verdict of each gate whose figure is known, the plainest failures first."""
+    """Return the verdict of each gate whose figure is known, the most obvious failures first."""
     limits: list[tuple[str, float | None, float | None]] = []
     for scan in SCANS:
         limits += [
@@ -258,7 +257,7 @@ def gates(found: dict[str, Any], settings: ScreenSettings) -> list[dict[str, Any
 
 
 def failed(gate: dict[str, Any]) -> BadInputError:
-    """Return a failed gate as an error; its code is ``gate_`` and the gate's name."""
+    """Return a failed gate as an error with the code ``gate_NAME``."""
     name = str(gate["name"])
     plain = name.removeprefix("fixed_").removeprefix("moving_")
     scan = name.removesuffix(plain).rstrip("_")
@@ -284,18 +283,18 @@ def screen_pair(
     device: str = "cpu",
     threads: int = 1,
 ) -> tuple[dict[str, Any], BadInputError | None]:
-    """Return the record of a candidate pair and, if it is not accepted, why.
+    """Return the record of a candidate pair and, if it is not accepted, the reason.
 
     Parameters
     ----------
     sources
         Fixed and moving scan: DICOM folders, NIfTI files or series UIDs.
     masks
-        Lung masks to take instead of segmenting (NIfTI, DICOM SEG or its series UID), or None.
+        Lung masks (NIfTI, DICOM SEG or its series UID), or None to segment.
     opened
         Gives the path of a source.
     device, threads
-        Where to segment.
+        As :func:`lungs_of`.
 
     Returns
     -------
@@ -307,7 +306,7 @@ def screen_pair(
     Raises
     ------
     WorkError
-        If a file is not there or cannot be fetched now: no verdict on the pair.
+        A file is missing or cannot be fetched now: no verdict on the pair.
     """
     record: dict[str, Any] = {"gates": []}
     try:
@@ -321,8 +320,8 @@ def screen_pair(
         stage, reason = "screen", failed(broken[0]) if broken else None
     except Unfit as unfit:
         stage, reason = unfit.stage, unfit.reason
-    told = reason.to_dict() if reason else {}
-    record |= {key: told.get(key) for key in ("code", "message", "expected", "found")}
+    parts = reason.to_dict() if reason else {}
+    record |= {key: parts.get(key) for key in ("code", "message", "expected", "found")}
     verdict = "accepted" if reason is None else "discarded" if stage == "screen" else "rejected"
     record |= {"verdict": verdict, "stage": stage if reason else None}
     return record, reason

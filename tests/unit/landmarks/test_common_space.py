@@ -10,7 +10,7 @@ from lcsd.geometry import Grid, RigidTransform
 from lcsd.io.fields import DisplacementField
 from lcsd.io.images import Image
 from lcsd.io.points import PointPairs
-from lcsd.landmarks.common_space import check_landmarks, count_seeded, in_mask, origins, snapped
+from lcsd.landmarks.common_space import check_in_common_space, count_seeded, in_mask, origins, snapped
 from tests.grids import GRIDS
 
 
@@ -84,10 +84,10 @@ def test_margin_around_a_volume_is_in_millimetres() -> None:
     ):
         pairs = PointPairs(fixed, np.array([moving]))
         if inside:
-            check_landmarks(pairs, [grid], file=None)
+            check_in_common_space(pairs, [grid], file=None)
         else:
-            with pytest.raises(BadInputError, match="moving landmark lies outside") as caught:
-                check_landmarks(pairs, [grid], file=None)
+            with pytest.raises(BadInputError, match="moving landmarks lie outside") as caught:
+                check_in_common_space(pairs, [grid], file=None)
             assert caught.value.code == "landmark_outside"
 
 
