@@ -1,6 +1,6 @@
-"""The sampled candidates of a cohort: pairs of series from which screening selects.
+"""Read the sampled candidates of a cohort: the pairs of series to screen.
 
-Imported while the Snakefile is read, so it loads nothing heavy.
+Planning imports it, so it loads nothing heavy.
 """
 
 from dataclasses import dataclass, fields
@@ -15,7 +15,7 @@ ROLES = ("train", "test_pool")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A row of ``candidates.tsv`` that was sampled.
+    """A sampled row of ``candidates.tsv``.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class Candidate:
     patient_id
         Patient in the index; never published.
     sampled
-        What it was sampled for: one of ``ROLES``.
+        Purpose of the sample: one of ``ROLES``.
     fixed_time, moving_time
         Time points.
     fixed_series, moving_series
@@ -55,13 +55,13 @@ def read_candidates(path: Path) -> dict[str, Candidate]:
     Raises
     ------
     BadInputError
-        Not a table of candidates (:func:`lcsd.io.tables.read_cases`), a cell that is not what its
-        column holds (``bad_candidates``), or no sampled row (``empty_table``).
+        As :func:`lcsd.io.tables.read_cases`; an invalid cell (``bad_candidates``) or no sampled row
+        (``empty_table``).
     """
     rows = [row for row in read_cases(path, COLUMNS) if row["sampled"]]
     if not rows:
         raise BadInputError(
-            "no candidate is sampled",
+            "the table has no sampled candidate",
             code="empty_table",
             file=path,
             field="sampled",
@@ -74,14 +74,14 @@ def read_candidates(path: Path) -> dict[str, Candidate]:
 
 
 def _check(row: Row, path: Path) -> None:
-    """Refuse cells that must not become paths or parts of commands."""
+    """Refuse cells that must not become part of a path or command."""
     bad = {} if row["sampled"] in ROLES else {"sampled": " or ".join(ROLES)}
     for name in UIDS:
         if not is_series_uid(row[name]) and not (name in OPTIONAL_UIDS and row[name] == ""):
             bad[name] = "a series UID"
     for column, expected in bad.items():
         raise BadInputError(
-            "bad cell",
+            "invalid cell",
             code="bad_candidates",
             file=path,
             field=f"line {row.line}, column {column}",

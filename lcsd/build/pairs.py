@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lcsd.errors import BadInputError
-from lcsd.io.tables import Row, read_rows
+from lcsd.io.tables import Row, check_cases, read_rows
 from lcsd.names import CaseName, SeriesUid, check_path, is_series_uid
 from lcsd.settings.base import Settings
 
@@ -105,25 +105,12 @@ def read_pairs(path: Path) -> list[Pair]:
     Raises
     ------
     BadInputError
-        Missing, unknown or repeated column, bad cell, duplicate or illegal case name, or no
-        case; names line and column.
+        As :func:`lcsd.io.tables.read_rows`; an invalid cell (``bad_manifest``), a repeated case
+        (``bad_case``), or no case (``empty_table``).
     """
     rows = read_rows(path, REQUIRED, known=Pair.model_fields)
     if not rows:
         raise BadInputError("the manifest has no case", code="empty_table", file=path)
     pairs = [_read_row(row, path) for row in rows]
-    seen: dict[str, int] = {}
-    for row, pair in zip(rows, pairs, strict=True):
-        # Case-insensitive file systems would merge the folders of 'a' and 'A'.
-        key = pair.case.lower()
-        if key in seen:
-            raise BadInputError(
-                "duplicate case",
-                code="duplicate_case",
-                file=path,
-                field=f"line {row.line}, column case",
-                found=f"{pair.case!r} also on line {seen[key]}",
-                remedy="give every case its own name",
-            )
-        seen[key] = row.line
+    check_cases(((row.line, pair.case) for row, pair in zip(rows, pairs, strict=True)), path)
     return pairs

@@ -1,4 +1,4 @@
-"""Training pairs: of all screened candidates those whose masks overlap least."""
+"""Select training pairs: the screened candidates whose masks overlap least."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,13 +57,13 @@ def wanted_candidates(path: Path, settings: SelectSettings) -> list[Candidate]:
     Raises
     ------
     BadInputError
-        As :func:`lcsd.build.candidates.read_candidates`, or an excluded case that is not there.
+        As :func:`lcsd.build.candidates.read_candidates`, or an excluded case that does not exist.
     """
     found = read_candidates(path)
     unknown = set(settings.exclude) - set(found)
     if unknown:
         raise BadInputError(
-            "a case to leave out is not among the sampled candidates",
+            "an excluded case is not a sampled candidate",
             code="unknown_case",
             file=path,
             field="select.exclude",
@@ -85,12 +85,12 @@ def read_screenings(results: Path, rows: Sequence[Candidate]) -> dict[str, dict[
     missing = [case for case, path in paths.items() if not path.exists()]
     if missing:
         raise BadInputError(
-            f"{len(missing)} of {len(rows)} candidates are not screened",
+            f"{len(missing)} of {len(rows)} candidates have no screening",
             code="missing_screening",
             file=paths[missing[0]],
             expected="a screening of every sampled candidate",
-            found=f"none of {missing[0]}",
-            remedy="run the build again, or leave the cases out by select.exclude",
+            found=f"none for {missing[0]}",
+            remedy="run the build again, or add the cases to select.exclude",
         )
     found = {case: read_json(path) for case, path in paths.items()}
     for case, record in found.items():
@@ -99,7 +99,7 @@ def read_screenings(results: Path, rows: Sequence[Candidate]) -> dict[str, dict[
         broken = record.get("verdict") == "rejected" and record.get("dice") is None
         if not broken and not (whole and numbers):
             raise BadInputError(
-                "not a screening",
+                "not a screening result",
                 code="bad_screening",
                 file=paths[case],
                 expected="a file of lcsd screen",
@@ -111,11 +111,11 @@ def read_screenings(results: Path, rows: Sequence[Candidate]) -> dict[str, dict[
 def choose(
     rows: Sequence[Candidate], screenings: dict[str, dict[str, Any]], settings: SelectSettings, screen: ScreenSettings
 ) -> Selection:
-    """Return the selection: the lowest Dice for training, and the whole accepted test pool.
+    """Select the candidates with the lowest Dice for training, and the whole accepted test pool.
 
     Training candidates are ranked by Dice, ties by case; only accepted candidates have a rank. The
-    limits of ``screen`` are applied to the figures anew, so that a changed limit screens nothing
-    again. Cases keep the published masks with which they were screened.
+    limits of ``screen`` apply to the stored figures, so a changed limit needs no new screening. Cases
+    keep the published masks with which they were screened.
     """
     codes = {case: _code(record, screen) for case, record in screenings.items()}
     accepted = {case for case, code in codes.items() if code is None}
@@ -156,7 +156,7 @@ def choose(
 
 
 def _code(record: dict[str, Any], screen: ScreenSettings) -> str | None:
-    """Return why a candidate is not accepted; None if it is."""
+    """Return the reason code of a candidate that is not accepted, or None."""
     if record.get("dice") is None:
         return str(record.get("code"))
     broken = [gate for gate in gates(record, screen) if not gate["passed"]]
@@ -181,7 +181,7 @@ def select_pairs(
     Raises
     ------
     BadInputError
-        A table or screening is missing or broken, or nobody was accepted (``nobody_accepted``).
+        A table or screening is missing or invalid, or no candidate was accepted (``nobody_accepted``).
     """
     rows = wanted_candidates(candidates, settings)
     selection = choose(rows, read_screenings(results, rows), settings, screen)
@@ -190,15 +190,15 @@ def select_pairs(
             "no candidate was accepted",
             code="nobody_accepted",
             file=candidates,
-            expected="one that passes all gates",
+            expected="at least one that passes all gates",
             found=f"{len(rows)} rejected or discarded",
-            remedy="look at the verdicts of the screening and at the limits of 'screen'",
+            remedy="check the verdicts of the screening and the limits in 'screen'",
         )
     files = BuildFiles(results)
     cases = [str(row["case"]) for row in selection.chosen]
     names = published_names(files.names, cases, seed=seed)
     write_table(files.names, ("case", "name"), names)
     write_table(files.selection, SELECTION_COLUMNS, selection.rows)
-    # The manifest comes last: where it is, the others are.
+    # Last, so that a manifest proves that the other files exist.
     write_table(files.pairs, MANIFEST_COLUMNS, selection.chosen)
     return selection

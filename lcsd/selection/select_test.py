@@ -1,4 +1,4 @@
-"""Test cases: of the test pool those that corrfield moves furthest, after gates on its figures."""
+"""Select test cases: the cases of the test pool with the largest motion by corrfield, after gates on its figures."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ COLUMNS = (
 )
 
 FIGURES = ("keypoints", "kept", "inconsistency_median_mm")
-"""What is read of the last stage in ``correspondences.json``."""
+"""Figures read from the last stage in ``correspondences.json``."""
 
 DECIMALS = 4
 
@@ -43,7 +43,7 @@ class Pool:
     problems: tuple[Problem, ...] = ()
 
     def count(self, verdict: str) -> int:
-        """Return how many cases have a verdict."""
+        """Return the number of cases with this verdict."""
         return sum(row["verdict"] == verdict for row in self.rows)
 
 
@@ -52,17 +52,17 @@ def _last_stage(record: dict[str, Any], path: Path) -> dict[str, Any]:
     last: dict[str, Any] = record.get(f"stage_{count}") or {}
     if not all(isinstance(last.get(name), int | float) for name in FIGURES):
         raise BadInputError(
-            "not the figures of corrfield",
+            "not a result of corrfield",
             code="bad_figures",
             file=path,
             expected="a file of lcsd correspond",
-            remedy="remove it and build the case again",
+            remedy="remove it and rebuild the case",
         )
     return last
 
 
 def _judged(files: CaseFiles, settings: SelectSettings) -> dict[str, object]:
-    """Return the row of a finished case; ``verdict`` is empty if it passes the gates."""
+    """Return the row of a finished case; ``verdict`` is empty if all gates pass."""
     pairs = read_point_pairs(files.correspondences)
     figures = _last_stage(read_json(files.correspondence_figures), files.correspondence_figures)
     kept = figures["kept"] / max(1, figures["keypoints"])
@@ -94,7 +94,7 @@ def _pool(manifest: Path, settings: SelectSettings) -> list[Pair]:
             file=manifest,
             field="role",
             expected="rows of role test_pool",
-            remedy="sample a test pool by cohort.test_pool",
+            remedy="sample a test pool with cohort.test_pool",
         )
     return pairs
 

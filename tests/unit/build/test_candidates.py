@@ -47,7 +47,7 @@ def test_a_bad_cell_is_named(tmp_path: Path, column: str, cell: str) -> None:
 
 
 def test_nothing_sampled_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="no candidate is sampled"):
+    with pytest.raises(BadInputError, match="empty_table"):
         read_candidates(write(tmp_path / "c.tsv", ROW | {"sampled": ""}))
 
 
