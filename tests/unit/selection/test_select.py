@@ -169,7 +169,7 @@ def test_missing_screening_is_an_error_until_it_is_excluded(build: Path) -> None
     result = select(build, "--candidates", path)
     assert result.exit_code == 2
     assert "2 of 8 candidates have no screening" in result.stderr
-    assert "none of b" in result.stderr
+    assert "none for b" in result.stderr
     assert not (build / "cohort" / "pairs.tsv").exists()
     assert select(build, "--candidates", path, "--set", "exclude=[b, e]").exit_code == 0
     assert set(chosen(build)) == {"a", "c", "d", "t"}
