@@ -1,4 +1,4 @@
-"""How a cohort became cases: the funnel of the index, screening and selection, the test cases."""
+"""From a cohort to cases: rules on the index, screening, selection and test cases."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,13 +20,13 @@ class Step:
     Parameters
     ----------
     text
-        What is asked for, or why pairs are out.
+        Condition, or reason why pairs are removed.
     code
-        Reason code of those that are out, or empty.
+        Reason code of the removed pairs, or empty.
     left
-        Patients that are left (each has one pair); None of a line that only says why.
+        Number of patients left, with one pair each; None for a line that only gives a reason.
     removed
-        Patients that are out here; None if the line removes nobody.
+        Number of removed patients; None if there are none.
     """
 
     text: str
@@ -37,7 +37,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Screened:
-    """A screened candidate: ``dice`` is that of its aligned lung masks, or None."""
+    """A screened candidate; ``dice`` of its aligned lung masks is None if unknown."""
 
     case: str
     role: str
@@ -49,7 +49,7 @@ class Screened:
 
 @dataclass(frozen=True)
 class PoolCase:
-    """A case of the judged test pool: rank and motion, or why it has none."""
+    """A case of the test pool with its rank and motion, or the reason why they are missing."""
 
     case: str
     rank: int | None
@@ -60,7 +60,7 @@ class PoolCase:
 
 @dataclass(frozen=True)
 class Cohort:
-    """What is known of the cohort of a build; parts without a table are empty."""
+    """The cohort of a build; parts without a table are empty."""
 
     funnel: tuple[Step, ...]
     screened: tuple[Screened, ...]
@@ -68,11 +68,11 @@ class Cohort:
 
     @property
     def test_cases(self) -> list[PoolCase]:
-        """Cases chosen for testing, the largest motion first."""
+        """Cases selected for testing, largest motion first."""
         return [row for row in self.pool if row.verdict == "selected"]
 
     def steps(self, cases: Sequence[Case]) -> list[Step]:
-        """Return the whole funnel: rules on the index, screening, selection, cases of the build."""
+        """Return all steps: rules on the index, screening, selection, cases of the build."""
         if not self.screened:
             return [*self.funnel]
         return [*self.funnel, *_screening_steps(self.screened, cases), *self._build_steps(cases)]
@@ -85,7 +85,7 @@ class Cohort:
 
 
 def manifest_steps(cases: Sequence[Case]) -> list[Step]:
-    """Return the funnel of a build whose cases were given: how many there are and become."""
+    """Return the steps of a build without a cohort: its cases and what became of them."""
     if not cases:
         return []
     return [Step("cases of the build", left=len(cases)), *_end_steps(Counter(case.status for case in cases))]
@@ -103,7 +103,7 @@ def _end_steps(status: Mapping[Status, int]) -> list[Step]:
 
 
 def _screening_steps(screened: Sequence[Screened], cases: Sequence[Case]) -> list[Step]:
-    """Return who was screened, who is out by which code, and who was selected."""
+    """Return the screened, rejected (by reason code), accepted and selected candidates."""
     stages = {c.name: c.rejection.stage for c in cases if c.rejection is not None}
     out: Counter[tuple[str, str]] = Counter()
     for row in screened:
@@ -125,10 +125,10 @@ def _screening_steps(screened: Sequence[Screened], cases: Sequence[Case]) -> lis
 
 
 def read_cohort(inventory: Inventory) -> Cohort | None:
-    """Return what ``cohort/`` of a build says; None if none of its tables is there.
+    """Return the content of ``cohort/``; None if it has none of the tables.
 
-    Broken tables are recorded and left out. Only named columns are read, so nothing that names a
-    patient reaches the report.
+    Broken tables are recorded and left out. Only the needed columns are read, so that no patient's name gets into the
+    report.
     """
     files = BuildFiles(inventory.results)
     cohort = Cohort(
@@ -151,7 +151,7 @@ def _read_funnel(path: Path) -> list[Step]:
     rows = _read(
         path, ("asked", "reason", "patients", "patients_removed"), {"patients": "UInt64", "patients_removed": "UInt64"}
     )
-    # A rule that removes nobody has its line, but no number that asks for attention.
+    # A rule that removes nobody has a line without a number.
     return [Step(asked, reason, left, removed or None) for asked, reason, left, removed in rows]
 
 

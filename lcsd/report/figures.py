@@ -1,6 +1,7 @@
 """Figures of landmark errors over a build."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -16,18 +17,17 @@ from lcsd.plotting import BEFORE_COLOUR, FIGURE_DPI, LINE_STYLES, METHOD_COLOURS
 from lcsd.report.cohort import Screened
 
 AXIS_PERCENTILE = 99.0
-"""Curves end here: a single lost landmark must not squeeze all others to the left edge."""
+"""Percentile of the errors at which curves end, so that one outlier does not squeeze all others to the left edge."""
 
 BEFORE = "before"
+
+BEFORE_MARK: dict[str, Any] = {"color": BEFORE_COLOUR, "markersize": 13, "markeredgewidth": 3}
 
 DICE_BIN = 0.01
 
 
 def pooled_errors(cases: Sequence[Case]) -> dict[str, NDArray[np.float64]]:
-    """Return errors of all landmarks, mm: ``before`` first, then every method.
-
-    ``before`` holds each case once, however many methods scored it.
-    """
+    """Return the errors of all landmarks, mm: ``before``, with each case once, then each method."""
     before: list[NDArray[np.float64]] = []
     after: dict[str, list[NDArray[np.float64]]] = {}
     for case in cases:
@@ -50,7 +50,7 @@ def _looks(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Return colour and line style of every curve."""
     methods = [name for name in names if name != BEFORE]
     colours = method_colours(methods)
-    # Shifted by one with every round of the colours, so that no two of 16 methods look alike.
+    # Shifted by one after each round of styles, so that 16 methods look different.
     count = len(LINE_STYLES)
     styles = {m: LINE_STYLES[(i + i // count) % count] for i, m in enumerate(methods)}
     return {BEFORE: (BEFORE_COLOUR, ":")} | {m: (colours[m], styles[m]) for m in methods}
@@ -84,6 +84,7 @@ def _draw_boxes(axes: Axes, errors: Mapping[str, NDArray[np.float64]]) -> None:
     names = list(errors)[::-1]
     for row, name in enumerate(names):
         values, colour = errors[name], looks[name][0]
+        line = {"color": colour, "linewidth": 1.6}
         jitter = row + generator.uniform(-0.28, 0.28, size=len(values))
         axes.scatter(values, jitter, s=7, color=colour, alpha=0.35, linewidths=0, zorder=2)
         axes.boxplot(
@@ -97,8 +98,8 @@ def _draw_boxes(axes: Axes, errors: Mapping[str, NDArray[np.float64]]) -> None:
             zorder=3,
             boxprops={"facecolor": (1, 1, 1, 0.75), "edgecolor": colour, "linewidth": 1.6},
             medianprops={"color": colour, "linewidth": 2.4},
-            whiskerprops={"color": colour, "linewidth": 1.6},
-            capprops={"color": colour, "linewidth": 1.6},
+            whiskerprops=line,
+            capprops=line,
         )
         axes.plot(values.mean(), row, marker="D", color=colour, markersize=6, zorder=4, markeredgecolor="white")
     axes.set_yticks(range(len(names)), [_label(name) for name in names])
@@ -123,7 +124,7 @@ def error_figure(cases: Sequence[Case]) -> Figure | None:
 
 
 def cumulative_figure(errors: Mapping[str, NDArray[np.float64]]) -> Figure:
-    """Return cumulative curves of errors, mm, by method; ``before`` may be among them."""
+    """Return cumulative curves of errors, mm, by method or ``before``."""
     with mpl.rc_context(RC):
         figure = Figure(figsize=(7.0, 4.4), dpi=FIGURE_DPI, layout="constrained")
         _draw_cumulative(figure.subplots(), errors)
@@ -152,23 +153,13 @@ def case_figure(cases: Sequence[Case]) -> Figure | None:
             means = [e.figures["tre_mean_mm"] for e in evaluations]
             if isinstance(before, int | float):
                 axes.plot([min(means), before], [row, row], color="#cccccc", lw=2, zorder=1)
-                axes.plot(before, row, "|", color=BEFORE_COLOUR, markersize=13, markeredgewidth=3)
+                axes.plot(before, row, "|", **BEFORE_MARK)
             for evaluation, mean in zip(evaluations, means, strict=True):
                 method = evaluation.method
                 axes.plot(mean, row, markers.get(method, "o"), color=colours[method], markersize=8)
-        axes.plot(
-            [], [], "|", color=BEFORE_COLOUR, markersize=13, markeredgewidth=3, label="before (rigid)", linestyle="none"
-        )
+        axes.plot([], [], "|", **BEFORE_MARK, label="before (rigid)")
         for method in methods:
-            axes.plot(
-                [],
-                [],
-                markers.get(method, "o"),
-                color=colours[method],
-                linestyle="none",
-                markersize=8,
-                label=method_name(method),
-            )
+            axes.plot([], [], markers.get(method, "o"), color=colours[method], markersize=8, label=method_name(method))
         axes.set_yticks(range(len(scored)), [case.name for case, _ in scored])
         axes.set(xlabel="mean TRE (mm)", ylim=(len(scored) - 0.5, -0.5))
         axes.set_xlim(left=0)
@@ -178,9 +169,9 @@ def case_figure(cases: Sequence[Case]) -> Figure | None:
 
 
 def dice_figure(screened: Sequence[Screened]) -> Figure | None:
-    """Return the Dice of accepted training candidates and the selection's cut; None without any.
+    """Return a histogram of the Dice of accepted training candidates; None if there are none.
 
-    The cut is the largest Dice of a selected pair.
+    A line marks the largest Dice of a selected pair.
     """
     train = [row for row in screened if row.role == "train" and row.accepted and row.dice is not None]
     if not train:

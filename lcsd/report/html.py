@@ -1,4 +1,4 @@
-"""How pages are made: templates, and how they write figures."""
+"""Templates of the pages, and the filters that format numbers."""
 
 import jinja2
 
@@ -33,9 +33,9 @@ def _duration(value: object) -> str:
 
 
 def environment() -> jinja2.Environment:
-    """Return the templates and their filters.
+    """Return the environment of the templates with its filters.
 
-    Everything is escaped: case names, messages and settings come from files of other people.
+    All values are escaped, because names, messages and settings come from files that others wrote.
     """
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("lcsd.report"),

@@ -1,4 +1,4 @@
-"""The landmarks of a case that a registration misses most, with the images around them."""
+"""The landmarks of a case with the largest errors, with the images around them."""
 
 import itertools
 from collections.abc import Sequence
@@ -9,35 +9,35 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
 
 from lcsd.io.images import Image
 from lcsd.io.tables import numbers, read_table
-from lcsd.report.panels import OUTLINE, PICTURE_WIDTH_IN, canvas, grey
+from lcsd.report.panels import OUTLINE, PICTURE_WIDTH_IN, canvas, grey, hu_at
 
 PATCH_MM = 40.0
 PATCH_PIXEL_MM = 0.5
 
 TRUE_COLOUR = "#56B4E9"
 PREDICTED_COLOUR = "#E69F00"
-"""Sky blue and orange of Okabe and Ito: apart on grey, for colour-blind readers, too."""
+"""Sky blue and orange of Okabe and Ito: different on grey, also for colour-blind readers."""
 
 ROW_IN = 1.42
+
+AIR_HU = -1000.0
 
 Points = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Landmarks of a case as one method moves them, in common space.
+    """Landmarks of a case and their errors with one method, in common space.
 
     Parameters
     ----------
     ids
-        Names of the N landmarks.
+        Ids of the N landmarks.
     fixed, moving, moved
-        Where they lie in the baseline, in the follow-up, and where the method carries the
-        baseline's, shape (N, 3) each, LPS mm.
+        Positions in the baseline and the follow-up, and the baseline's as registered, shape (N, 3) each, LPS mm.
     tre, before
         Distances of ``moved`` and of ``fixed`` to ``moving``, shape (N,), mm.
     """
@@ -50,7 +50,7 @@ class Landmarks:
     before: NDArray[np.float64]
 
     def worst(self, count: int) -> NDArray[np.intp]:
-        """Return the rows of the largest errors, largest first; ties in the table's order."""
+        """Return the rows of the largest errors, largest first; equal errors in the table's order."""
         return np.argsort(-self.tre, kind="stable")[:count]
 
 
@@ -72,7 +72,7 @@ def read_landmarks(path: Path) -> Landmarks:
 
 
 LABEL_CHARACTERS = 16
-"""Of an id beside its patches."""
+"""Longest label of a row of patches."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Section:
     down_sign: int
 
     def places(self, centre: Points) -> Points:
-        """Return the LPS places of a patch's pixels around a point, (rows, columns, 3), mm."""
+        """Return the pixels of a patch around a point, shape (rows, columns, 3), LPS mm."""
         half = np.arange(-PATCH_MM / 2, PATCH_MM / 2 + PATCH_PIXEL_MM / 2, PATCH_PIXEL_MM)
         places = np.broadcast_to(centre, (len(half), len(half), 3)).copy()
         places[..., self.across] += half[None, :]
@@ -93,28 +93,25 @@ class Section:
         return places
 
     def offset(self, point: Points, centre: Points) -> tuple[float, float]:
-        """Return where a point stands in the patch around a centre: right and down, mm."""
+        """Return the offset of a point from the centre of a patch: right and down, mm."""
         apart = point - centre
         return float(apart[self.across]), float(self.down_sign * apart[self.down])
 
 
 SECTIONS = (Section("axial", 0, 1, 1), Section("coronal", 0, 2, -1))
-"""As radiologists see them: the patient's right on the left, front or head on top."""
+"""As radiologists see them: the patient's right on the left, front or head up."""
 
 
 def patch(image: Image, places: Points) -> NDArray[np.float64]:
-    """Return HU at places, linear, shape (rows, columns); air outside the volume."""
-    voxels = image.grid.world_to_voxel(places.reshape(-1, 3))[:, ::-1].T
-    values = map_coordinates(image.array.astype(np.float32), voxels, order=1, mode="constant", cval=-1000.0)
-    result: NDArray[np.float64] = values.reshape(places.shape[:-1]).astype(np.float64)
-    return result
+    """Return HU at LPS places (rows, columns, 3), mm; air outside the volume."""
+    return hu_at(image, places, mode="constant", cval=AIR_HU)
 
 
 def landmark_figure(fixed: Image, moving: Image, landmarks: Landmarks, count: int) -> Figure | None:
-    """Return patches around the worst landmarks, a row each; None without a landmark or a count.
+    """Return patches around the worst landmarks, a row each; None if there is no landmark to show.
 
-    In two sections: the baseline, the follow-up around where the landmark truly is, and the
-    follow-up around where the method puts it.
+    Each row has two sections of the baseline, of the follow-up around the true position, and of the follow-up around
+    the position that the method found.
     """
     rows = landmarks.worst(count)
     if not len(rows):
@@ -153,7 +150,7 @@ def landmark_figure(fixed: Image, moving: Image, landmarks: Landmarks, count: in
 
 
 def shorten(text: str) -> str:
-    """Return a text that fits beside a picture."""
+    """Return a text cut to ``LABEL_CHARACTERS``."""
     return text if len(text) <= LABEL_CHARACTERS else text[: LABEL_CHARACTERS - 1] + "…"
 
 
@@ -167,7 +164,7 @@ def _show(axes: Axes, image: Image, section: Section, centre: Points, marks: Seq
         extent=(-half, half, half, -half),
         interpolation="bilinear",
     )
-    # A plain cross-hair with a gap: what is in the middle must be seen.
+    # A cross-hair with a gap, so that the middle stays visible.
     for low, high in ((-half, -half / 3), (half / 3, half)):
         axes.plot([low, high], [0, 0], color="white", linewidth=0.6, alpha=0.8)
         axes.plot([0, 0], [low, high], color="white", linewidth=0.6, alpha=0.8)

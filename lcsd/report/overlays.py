@@ -1,13 +1,11 @@
 """Pictures of one case: slices and vessel clouds, before and after registration."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, map_coordinates
 
 from lcsd.build.inventory import Case, Inventory
 from lcsd.build.jobs import METHODS
@@ -23,33 +21,35 @@ from lcsd.report.panels import (
     PICTURE_WIDTH_IN,
     PLANES,
     Cut,
+    Projection,
     canvas,
     full_ink,
     grey,
+    hu_at,
     ink_mix,
     largest_cut,
     slice_panels,
+    write_sides,
 )
 
 DIMMED = 0.45
-"""Brightness outside the lungs: registration is judged inside."""
+"""Brightness outside the lungs, since registration is judged inside."""
 
 CHECKER_MM = 20.0
-"""Squares of the checkerboard: several across a lung, each wider than the vessels in it."""
+"""Squares of the checkerboard: several across a lung, and wider than its vessels."""
 
 PROJECTION_PIXEL_MM = 0.75
 PROJECTION_BLUR_MM = 0.9
-"""Wider than half a voxel of the common grid, or the lattice of the points shows as a moire."""
 
 PROJECTION_MARGIN_MM = 3.0
 SLAB_MM = 40.0
-"""Thin enough to tell single vessels, thick enough to show trees."""
+"""Thin enough to show single vessels, thick enough to show trees."""
 
 Points = NDArray[np.float64]
 
 
 def colour_mix(fixed: NDArray[np.float64], moving: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return fixed in magenta and moving in green, shape (..., 3); where they agree it is grey."""
+    """Return fixed in magenta and moving in green, shape (..., 3); grey where they agree."""
     return np.stack([fixed, moving, fixed], axis=-1)
 
 
@@ -64,13 +64,11 @@ def warped_at(moving: Image, field: DisplacementField, voxels: NDArray[np.float6
     Returns
     -------
     NDArray
-        Shape (...), HU; outside the moving image its nearest voxel.
+        Shape (...), HU; the nearest voxel's outside the moving image.
     """
-    world = grid.voxel_to_world(voxels).reshape(-1, 3)
-    target = moving.grid.world_to_voxel(world + field.at(world))[:, ::-1].T
-    sampled = map_coordinates(moving.array.astype(np.float32), target, order=1, mode="nearest")
-    result: NDArray[np.float64] = sampled.reshape(voxels.shape[:-1]).astype(np.float64)
-    return result
+    world = grid.voxel_to_world(voxels)
+    displacement = field.at(world.reshape(-1, 3)).reshape(world.shape)
+    return hu_at(moving, world + displacement, mode="nearest")
 
 
 @dataclass(frozen=True)
@@ -80,13 +78,13 @@ class Slices:
     Parameters
     ----------
     mask
-        Lungs of the baseline, in whose middle the sections lie.
+        Lungs of the baseline.
     cuts
-        Where the sections lie.
+        Positions of the sections.
     fixed
         Brightness of the baseline in each cut, (rows, columns) in [0, 1].
     moving
-        Row label to the brightness of the follow-up in each cut: before, then warped.
+        Brightness of the follow-up in each cut by row label: before, then warped by each method.
     """
 
     mask: Image
@@ -128,7 +126,7 @@ def overlay_figure(case: Case, inventory: Inventory) -> Figure | None:
 
 
 def mixed_figure(slices: Slices) -> Figure:
-    """Return slices in which fixed is magenta and moving green, a row per state."""
+    """Return slices with fixed in magenta and moving in green, a row per state."""
     rows = [
         [colour_mix(f, m) for f, m in zip(slices.fixed, pictures, strict=True)] for pictures in slices.moving.values()
     ]
@@ -136,11 +134,9 @@ def mixed_figure(slices: Slices) -> Figure:
 
 
 def checker_figure(slices: Slices) -> Figure:
-    """Return slices in which squares of fixed and moving alternate, a row per state."""
+    """Return slices as checkerboards of fixed and moving, a row per state."""
     spacing_zyx = slices.mask.grid.spacing[::-1]
-    squares = [
-        checkers(cut, [s for axis, s in enumerate(spacing_zyx) if axis != cut.plane.axis]) for cut in slices.cuts
-    ]
+    squares = [checkers(cut, cut.pixel_mm(spacing_zyx)) for cut in slices.cuts]
     rows = [
         [
             np.repeat(np.where(square, f, m)[..., None], 3, axis=-1)
@@ -152,7 +148,7 @@ def checker_figure(slices: Slices) -> Figure:
 
 
 def checkers(cut: Cut, spacing: Sequence[float]) -> NDArray[np.bool_]:
-    """Return which pixels of a cut show the first of two pictures: squares of ``CHECKER_MM``.
+    """Return which pixels of a cut show the first of two pictures, in squares of ``CHECKER_MM``.
 
     Parameters
     ----------
@@ -183,16 +179,14 @@ class Slab:
 
     Parameters
     ----------
-    title
-        Name of the view.
     along
         World axis (x, y, z) of the projection.
     level
-        Where the slab lies: quantile of the fixed cloud along that axis.
+        Position of the slab: a quantile of the fixed cloud along that axis.
     axes
         World axes shown across and upwards.
     across
-        Labels of the left and right edge.
+        Letters of the left and right edge.
     """
 
     title: str
@@ -204,31 +198,21 @@ class Slab:
     def ink(self, points: Points, middle: float, low: Points, size: Points) -> Points:
         """Return the density of the slab's points in [0, 1], shape (rows, columns), head up."""
         inside = points[np.abs(points[:, self.along] - middle) <= SLAB_MM / 2]
-        columns, rows = (self.axes[0], self.axes[1])
-        bins = [max(math.ceil(size[axis] / PROJECTION_PIXEL_MM), 1) for axis in (rows, columns)]
-        # Whole pixels of the lattice's own fraction: otherwise voxel rows beat with pixel rows.
-        spans = [
-            (low[axis], low[axis] + count * PROJECTION_PIXEL_MM)
-            for axis, count in zip((rows, columns), bins, strict=True)
-        ]
-        counts, _, _ = np.histogram2d(inside[:, rows], inside[:, columns], bins=bins, range=spans)
-        density = np.sqrt(gaussian_filter(counts, PROJECTION_BLUR_MM / PROJECTION_PIXEL_MM))
-        ink: Points = np.clip(density / full_ink(density), 0.0, 1.0)[::-1]
+        projection = Projection(self.axes, low, size, PROJECTION_PIXEL_MM, PROJECTION_BLUR_MM)
+        density = np.sqrt(projection.density(inside))
+        ink: Points = np.clip(density / full_ink(density), 0.0, 1.0)
         return ink
 
 
 SLABS = (
     Slab("coronal", 1, 0.5, (0, 2), ("R", "L")),
-    # A quarter of the points lie to the right of the right lung's middle.
+    # A quarter of the points are to the right of the middle of the right lung.
     Slab("sagittal", 0, 0.25, (1, 2), ("A", "P")),
 )
 
 
 def cloud_figure(case: Case, inventory: Inventory) -> Figure | None:
-    """Return slabs of both vessel clouds before and after DiVRoC; None without clouds.
-
-    The clouds shown before are the ones that were registered.
-    """
+    """Return slabs of both registered vessel clouds, before and after DiVRoC; None without clouds."""
     if ("fixed", "dense") not in case.points:
         return None
     moved = inventory.attempt(case.files.moved_points, read_cloud)
@@ -254,12 +238,12 @@ def cloud_figure(case: Case, inventory: Inventory) -> Figure | None:
 
 
 def _cloud_panels(states: Sequence[tuple[str, Points]], moving: Points, fixed: Points) -> Figure:
-    # Not of the moved points, too: a method may carry one anywhere, and the picture would grow.
+    # Without the moved points: one outlier would enlarge the picture.
     everything = np.concatenate([moving, fixed])
     low = everything.min(axis=0) - PROJECTION_MARGIN_MM
     size = everything.max(axis=0) + PROJECTION_MARGIN_MM - low
     widths = [float(size[slab.axes[0]]) for slab in SLABS] * len(states)
-    # One state alone takes half the width, so that all cases have the same scale.
+    # One state takes half the width, so that all cases have one scale.
     width_in = PICTURE_WIDTH_IN * len(states) / 2
     inches_per_mm = width_in / sum(widths)
     figure = canvas(width_in, 0.3 + float(size[2]) * inches_per_mm)
@@ -272,14 +256,5 @@ def _cloud_panels(states: Sequence[tuple[str, Points]], moving: Points, fixed: P
             panel.imshow(ink_mix(*inks))
             panel.set_axis_off()
             panel.set_title(f"{label}, {slab.title}", fontsize=9, color="#222222", pad=2)
-            for x, text in zip((0.02, 0.98), slab.across, strict=True):
-                panel.text(
-                    x,
-                    0.02,
-                    text,
-                    transform=panel.transAxes,
-                    color="#444444",
-                    fontsize=8,
-                    ha="left" if x < 0.5 else "right",
-                )
+            write_sides(panel, slab.across, fontsize=8)
     return figure

@@ -23,9 +23,9 @@ from lcsd.names import SCANS
 from lcsd.plotting import method_colours, method_name
 from lcsd.report.html import environment
 from lcsd.report.landmarks import PATCH_MM, Landmarks, landmark_figure, read_landmarks
-from lcsd.report.motion import CloudMotion, cloud_motion
 from lcsd.report.overlays import CHECKER_MM, Slices, case_slices, checker_figure, mixed_figure
 from lcsd.report.pictures import Picture, embed
+from lcsd.report.registered import RegisteredClouds, registered_clouds
 from lcsd.report.surface import KERNEL_MM, surface_figure
 from lcsd.report.tables import case_cost_rows, readable_rejections, version_rows
 from lcsd.report.vessels import vessel_figure
@@ -165,10 +165,10 @@ def case_page(case: Case, inventory: Inventory, settings: ReportSettings, *, fin
         Written into the page, and whether a file was broken.
     """
     slices = inventory.attempt(case.folder, lambda _: case_slices(case, inventory))
-    motion = inventory.attempt(case.folder, lambda _: cloud_motion(case, inventory))
+    registered = inventory.attempt(case.folder, lambda _: registered_clouds(case, inventory))
     scored = _landmarks(case, inventory)
-    drawn = _pictures(case, inventory, slices, motion, scored, settings)
-    data = None if motion is None else viewer_data(motion, limit=settings.cloud_points)
+    drawn = _pictures(case, inventory, slices, registered, scored, settings)
+    data = None if registered is None else viewer_data(registered, limit=settings.cloud_points)
     scripts = [_script("vendor", LIBRARY), _script("templates", "viewer.js")] if data else []
     methods = [evaluation.method for evaluation in case.evaluations]
     context: dict[str, Any] = {
@@ -179,9 +179,9 @@ def case_page(case: Case, inventory: Inventory, settings: ReportSettings, *, fin
         "colours": method_colours(methods),
         "rejected": readable_rejections([case], inventory.results),
         "problems": inventory.problems,
-        "missing": _missing(case, drawn, motion),
-        "motion": motion,
-        "residuals": _residual_rows(motion),
+        "missing": _missing(case, drawn, registered),
+        "registered": registered,
+        "residuals": _residual_rows(registered),
         "pictures": drawn,
         "costs": case_cost_rows(case),
         "versions": version_rows([case]),
@@ -197,12 +197,12 @@ def case_page(case: Case, inventory: Inventory, settings: ReportSettings, *, fin
     return environment().get_template("case.html.j2").render(context)
 
 
-def _residual_rows(motion: CloudMotion | None) -> list[dict[str, Any]]:
+def _residual_rows(registered: RegisteredClouds | None) -> list[dict[str, Any]]:
     """Return the median and 95th percentile of the vessels' distances, before and by method."""
-    if motion is None:
+    if registered is None:
         return []
-    states = {"before (rigid)": motion.before}
-    states |= {f"after {method_name(name)}": m.residual for name, m in motion.after.items()}
+    states = {"before (rigid)": registered.before}
+    states |= {f"after {method_name(name)}": m.residual for name, m in registered.after.items()}
     return [
         {"state": name, "median_mm": float(np.percentile(values, 50)), "p95_mm": float(np.percentile(values, 95))}
         for name, values in states.items()
@@ -213,7 +213,7 @@ def _pictures(
     case: Case,
     inventory: Inventory,
     slices: Slices | None,
-    motion: CloudMotion | None,
+    registered: RegisteredClouds | None,
     scored: Mapping[str, Landmarks],
     settings: ReportSettings,
 ) -> dict[str, Picture | None]:
@@ -221,8 +221,8 @@ def _pictures(
     figures: dict[str, Callable[[], Figure | None]] = {
         "mix": lambda: None if slices is None else mixed_figure(slices),
         "checker": lambda: None if slices is None else checker_figure(slices),
-        "clouds": lambda: None if motion is None else residual_figure(motion),
-        "surface": lambda: _surface(case, inventory, motion, scored),
+        "clouds": lambda: None if registered is None else residual_figure(registered),
+        "surface": lambda: _surface(case, inventory, registered, scored),
         "vessels": lambda: vessel_figure(case, inventory),
     }
     alts = {key: text.format(case.name) for key, text in ALTS.items()}
@@ -250,7 +250,7 @@ def _landmarks(case: Case, inventory: Inventory) -> dict[str, Landmarks]:
 
 
 def _surface(
-    case: Case, inventory: Inventory, motion: CloudMotion | None, scored: Mapping[str, Landmarks]
+    case: Case, inventory: Inventory, registered: RegisteredClouds | None, scored: Mapping[str, Landmarks]
 ) -> Figure | None:
     """Return errors on the lungs' surface: of landmarks if there are any, else of vessels."""
     mask = inventory.attempt(case.files.mask("fixed"), read_mask)
@@ -262,11 +262,11 @@ def _surface(
         states[f"after {method_name(method)}"] = (landmarks.fixed, landmarks.tre)
     if states:
         return surface_figure(mask, states, label="landmark error (TRE) near by, mm")
-    if motion is None:
+    if registered is None:
         return None
-    states = {"before (rigid)": (motion.fixed, motion.before)}
-    for name, moved in motion.after.items():
-        states[f"after {method_name(name)}"] = (motion.fixed, moved.residual)
+    states = {"before (rigid)": (registered.fixed, registered.before)}
+    for name, moved in registered.after.items():
+        states[f"after {method_name(name)}"] = (registered.fixed, moved.residual)
     return surface_figure(mask, states, label="vessels' distance near by, mm")
 
 
@@ -277,7 +277,7 @@ def _worst(case: Case, inventory: Inventory, landmarks: Landmarks | None, count:
     return landmark_figure(images[0], images[1], landmarks, count)
 
 
-def _missing(case: Case, drawn: Mapping[str, Picture | None], motion: CloudMotion | None) -> list[str]:
+def _missing(case: Case, drawn: Mapping[str, Picture | None], registered: RegisteredClouds | None) -> list[str]:
     """Return what the page lacks, a sentence each."""
     needs = {
         "mix": "Slices: they need both scans and the lung mask in images/.",
@@ -286,11 +286,11 @@ def _missing(case: Case, drawn: Mapping[str, Picture | None], motion: CloudMotio
         "vessels": "Vessel masks: they need images/ and vessels/ of both scans.",
     }
     missing = [text for key, text in needs.items() if drawn[key] is None]
-    if motion is not None:
+    if registered is not None:
         missing += [
             f"Motion of {method_name(method)}: it needs {INSIDE.field(method)}."
             for method in METHODS
-            if method not in motion.after
+            if method not in registered.after
         ]
     if not case.evaluations:
         missing.append("Landmark errors: the case has none (evaluation/ is empty).")

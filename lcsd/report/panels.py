@@ -1,7 +1,9 @@
-"""Slices of a case side by side: where they cut, how they are shown, inks of projections."""
+"""Panels of a case's pictures: slices side by side, projections of points, letters of the patient's sides."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,16 +11,19 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+from lcsd.io.images import Image
 
 WINDOW_HU = (-1000.0, 50.0)
-"""Black and white of the slices: from air to soft tissue, so that vessels stand out in the lung."""
+"""Black and white of slices: air and soft tissue, so that vessels stand out in the lung."""
 
 MARGIN_MM = 12.0
-"""Shown around lungs and vessels."""
+"""Margin around lungs and vessels."""
 
 FIXED_INK = np.array([0.80, 0.07, 0.58])
 MOVING_INK = np.array([0.00, 0.55, 0.27])
-"""Magenta and green keep their contrast for red-green blindness; both together go dark grey."""
+"""Magenta and green differ for red-green colour-blind readers, too; together they give dark grey."""
 
 OUTLINE = [withStroke(linewidth=2.0, foreground="#222222")]
 BAR_OUTLINE = [withStroke(linewidth=4.0, foreground="#222222")]
@@ -31,7 +36,7 @@ PICTURE_DPI = 110
 PICTURE_WIDTH_IN = 9.0
 ROW_LABEL_IN = 0.35
 INK_PERCENTILE = 98.0
-"""Density at which a projected cloud or mask reaches full ink."""
+"""Percentile of the densities of a projection that is drawn with full ink."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +45,12 @@ class Plane:
 
     Parameters
     ----------
-    title
-        Name of the plane.
     axis
         Array axis (z, y, x) that is constant.
     flip
-        Whether rows are shown from high to low index (head up).
+        Whether rows are shown from high to low index, so that the head is up.
     across
-        Labels of the left and right edge.
+        Letters of the left and right edge.
     """
 
     title: str
@@ -65,7 +68,7 @@ PLANES = (
 
 @dataclass(frozen=True)
 class Cut:
-    """Where a plane cuts the volume: the constant index and the shown ranges of the others."""
+    """The shown part of a plane: its constant index, and the ranges of the other two axes."""
 
     plane: Plane
     index: int
@@ -90,6 +93,11 @@ class Cut:
         where.insert(self.plane.axis, slice(None))
         result: NDArray[np.float64] = array[tuple(where)].sum(axis=self.plane.axis, dtype=float)
         return result
+
+    def pixel_mm(self, spacing_zyx: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
+        """Return the height and width of a pixel, mm."""
+        height, width = (float(step) for axis, step in enumerate(spacing_zyx) if axis != self.plane.axis)
+        return height, width
 
     def shown(self, picture: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a picture of the cut in display order, first row on top."""
@@ -134,7 +142,10 @@ class Panels:
 
     def show(self, row: int, column: int, picture: NDArray[np.float64]) -> None:
         """Show a picture (rows, columns, 3) of a cut, with the patient's sides."""
-        _show_cut(self.axes[row, column], self.cuts[column], picture, self.extents[column])
+        cut, panel = self.cuts[column], self.axes[row, column]
+        panel.imshow(cut.shown(picture), extent=self.extents[column], interpolation="bilinear", aspect="equal")
+        panel.set_axis_off()
+        write_sides(panel, cut.plane.across, y=0.03, color="white", va="bottom", path_effects=OUTLINE)
 
     def outline(self, row: int, column: int, mask: NDArray[np.generic], colour: str) -> None:
         """Draw the outline of a mask (z, y, x) in a cut, if it meets the mask."""
@@ -153,10 +164,10 @@ class Panels:
 
 
 def slice_panels(cuts: Sequence[Cut], spacing_zyx: NDArray[np.float64], labels: Sequence[str]) -> Panels:
-    """Return empty panels for cuts, with their titles, a label per row and a scale bar."""
+    """Return empty panels for cuts, with titles, row labels and a scale bar."""
     sizes = []
     for cut in cuts:
-        high, wide = (i for axis, i in enumerate(spacing_zyx) if axis != cut.plane.axis)
+        high, wide = cut.pixel_mm(spacing_zyx)
         rows, columns = (r.stop - r.start for r in cut.ranges)
         sizes.append((columns * wide, rows * high))
     row_mm = max(height for _, height in sizes)
@@ -165,41 +176,26 @@ def slice_panels(cuts: Sequence[Cut], spacing_zyx: NDArray[np.float64], labels: 
     axes = figure.subplots(len(labels), len(cuts), squeeze=False, width_ratios=[width for width, _ in sizes])
     for panel, cut, (width, height) in zip(axes[0], cuts, sizes, strict=True):
         panel.set_title(cut.plane.title, fontsize=10, loc="center", color="#222222", pad=3)
-        # The bar is drawn before the picture that sets these limits.
+        # The scale bar needs these limits before a picture sets them.
         panel.set(xlim=(0.0, width), ylim=(0.0, height))
     for panel, label in zip(axes[:, 0], labels, strict=True):
-        _row_label(panel, label)
+        place = {"transform": panel.transAxes, "rotation": 90, "ha": "right", "va": "center"}
+        panel.text(-0.03, 0.5, label, fontsize=10, color="#222222", **place)
     _scale_bar(axes[0, 0])
     return Panels(figure, axes, cuts, [(0.0, width, 0.0, height) for width, height in sizes])
 
 
-def _show_cut(axes: Axes, cut: Cut, picture: NDArray[np.float64], extent: tuple[float, float, float, float]) -> None:
-    axes.imshow(cut.shown(picture), extent=extent, interpolation="bilinear", aspect="equal")
-    axes.set_axis_off()
-    for x, text in ((0.02, cut.plane.across[0]), (0.98, cut.plane.across[1])):
-        axes.text(
-            x,
-            0.03,
-            text,
-            transform=axes.transAxes,
-            color="white",
-            fontsize=9,
-            ha="left" if x < 0.5 else "right",
-            va="bottom",
-            path_effects=OUTLINE,
-        )
-
-
 def canvas(width_in: float, height_in: float) -> Figure:
-    """Return an empty figure of that size whose panels lie close together."""
+    """Return an empty figure with narrow gaps between its panels."""
     layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.0, hspace=0.0)
     return Figure(figsize=(width_in, height_in), dpi=PICTURE_DPI, layout=layout)
 
 
-def _row_label(axes: Axes, label: str) -> None:
-    axes.text(
-        -0.03, 0.5, label, transform=axes.transAxes, rotation=90, ha="right", va="center", fontsize=10, color="#222222"
-    )
+def write_sides(panel: Axes, letters: tuple[str, str], *, y: float = 0.02, **style: Any) -> None:
+    """Write the letters of the patient's sides at the left and right edge of a panel."""
+    look = {"transform": panel.transAxes, "color": "#444444", "fontsize": 9, **style}
+    for x, letter, side in zip((0.02, 0.98), letters, ("left", "right"), strict=True):
+        panel.text(x, y, letter, ha=side, **look)
 
 
 def _scale_bar(axes: Axes, length_mm: float = 50.0) -> None:
@@ -220,13 +216,54 @@ def _scale_bar(axes: Axes, length_mm: float = 50.0) -> None:
 
 
 def full_ink(density: NDArray[np.float64]) -> float:
-    """Return the density that is drawn with full ink; 1 where there is none."""
+    """Return the density that is drawn with full ink; 1 if all densities are 0."""
     used = density[density > density.max() * 1e-3]
     return float(np.percentile(used, INK_PERCENTILE)) if len(used) else 1.0
 
 
 def ink_mix(fixed: NDArray[np.float64], moving: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return two inks on white paper, shape (..., 3): they multiply where they overlap."""
+    """Return two inks on white paper, shape (..., 3); they multiply where they overlap."""
     paper = 1 - fixed[..., None] * (1 - FIXED_INK)
     result: NDArray[np.float64] = paper * (1 - moving[..., None] * (1 - MOVING_INK))
     return result
+
+
+def hu_at(image: Image, world: NDArray[np.float64], **outside: Any) -> NDArray[np.float64]:
+    """Return HU at LPS points (..., 3), mm, linearly interpolated; ``outside`` goes to ``map_coordinates``."""
+    voxels = image.grid.world_to_voxel(world.reshape(-1, 3))[:, ::-1].T
+    found = map_coordinates(image.array.astype(np.float32), voxels, order=1, **outside)
+    result: NDArray[np.float64] = found.reshape(world.shape[:-1]).astype(np.float64)
+    return result
+
+
+@dataclass(frozen=True)
+class Projection:
+    """How points are projected along a world axis, with the head up.
+
+    Parameters
+    ----------
+    axes
+        World axes (x, y, z) shown across and upwards.
+    low, size
+        Lowest corner and extent of what is shown, shape (3,), LPS mm.
+    pixel_mm, blur_mm
+        Size of a pixel and standard deviation of the blur. A blur of more than half a voxel hides the points' lattice.
+    """
+
+    axes: tuple[int, int]
+    low: NDArray[np.float64]
+    size: NDArray[np.float64]
+    pixel_mm: float
+    blur_mm: float
+
+    def density(self, points: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Return the blurred number, or sum of weights, of points per pixel, shape (rows, columns)."""
+        across, up = self.axes
+        # Whole pixels from the lowest corner: otherwise rows of voxels interfere with rows of pixels.
+        bins = [max(math.ceil(self.size[axis] / self.pixel_mm), 1) for axis in (up, across)]
+        spans = [
+            (self.low[axis], self.low[axis] + n * self.pixel_mm) for axis, n in zip((up, across), bins, strict=True)
+        ]
+        counts, _, _ = np.histogram2d(points[:, up], points[:, across], bins=bins, range=spans, weights=weights)
+        blurred: NDArray[np.float64] = gaussian_filter(counts, self.blur_mm / self.pixel_mm)[::-1]
+        return blurred

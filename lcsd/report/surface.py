@@ -1,11 +1,10 @@
-"""Registration error on the surface of the lungs, seen from four sides."""
+"""Registration error on the surface of the lungs, from four sides."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
@@ -16,24 +15,24 @@ from scipy.spatial import KDTree
 from lcsd.geometry import Grid
 from lcsd.io.images import Image
 from lcsd.plotting import RC
-from lcsd.report.panels import PICTURE_DPI, PICTURE_WIDTH_IN
+from lcsd.report.panels import PICTURE_DPI, PICTURE_WIDTH_IN, write_sides
 
 RAMP = ((0.0, "#a3b9c8"), (0.35, "#efa94a"), (0.65, "#d55e00"), (1.0, "#5a0820"))
-"""Colours of an error from none to the largest: ever darker, so that prints without colour and
-colour-blind readers keep the order. The 3-D view has the same."""
+"""Colours of an error from 0 to the largest, ever darker, so that the order is visible without colours. The 3-D view
+uses them, too."""
 
 KERNEL_MM = 15.0
-"""Standard deviation of the Gaussian that carries errors to the surface: some 100 landmarks lie
-20 to 30 mm apart in a pair of lungs."""
+"""Standard deviation of the Gaussian that spreads errors to the surface: 100 landmarks in a pair of lungs are 20 to
+30 mm apart."""
 
 NEIGHBOURS = 64
-"""Errors that count at a place; those of farther points weigh next to nothing."""
+"""Number of nearest points whose errors count at a place; others have almost no weight."""
 
 SMOOTHING_VOXELS = 2.0
-"""Blur of the mask for its outline and its shading, or voxels would show as steps."""
+"""Blur of the mask for outline and shading; without it, voxels would be visible as steps."""
 
 AMBIENT = 0.55
-"""Brightness of a surface that is seen edge-on."""
+"""Brightness of a surface seen edge-on."""
 
 SCALE_PERCENTILE = 98.0
 MARGIN_VOXELS = 3
@@ -45,16 +44,14 @@ class View:
 
     Parameters
     ----------
-    title
-        Name of the side.
     axis
-        Array axis (z, y, x) along which one looks.
+        Array axis (z, y, x) of the line of sight.
     reverse
-        Whether one looks from high to low index.
+        Whether the line of sight runs from high to low index.
     mirror
         Whether columns run from high to low index.
     edges
-        What is at the left and right edge.
+        Letters of the left and right edge.
     """
 
     title: str
@@ -74,16 +71,16 @@ VIEWS = (
 
 @dataclass(frozen=True)
 class Shell:
-    """What is seen of the lungs from a side, in display order (head up).
+    """The visible surface of the lungs from a side, in display order (head up).
 
     Parameters
     ----------
     hit
         Whether a pixel shows lung, shape (rows, columns).
     world
-        Places that are seen, shape (number of hits, 3), LPS mm, in the order of ``hit``.
+        Visible places, shape (number of hits, 3), LPS mm, in the order of ``hit``.
     light
-        Brightness in [0, 1] of each.
+        Brightness of each place in [0, 1].
     """
 
     hit: NDArray[np.bool_]
@@ -92,7 +89,7 @@ class Shell:
 
 
 def shell(mask: Image, view: View) -> Shell:
-    """Return the surface of a mask (z, y, x) that is seen from a side, orthographically."""
+    """Return the visible surface of a mask (z, y, x) from a side, in orthographic projection."""
     soft = gaussian_filter(mask.array.astype(np.float32), SMOOTHING_VOXELS)
     inside = soft >= 0.5
     if view.reverse:
@@ -100,7 +97,7 @@ def shell(mask: Image, view: View) -> Shell:
     hit, depth = inside.any(axis=view.axis), inside.argmax(axis=view.axis)
     depth = mask.array.shape[view.axis] - 1 - depth if view.reverse else depth
     voxels = np.insert(np.indices(hit.shape), view.axis, depth, axis=0)
-    # Slopes are per voxel of an axis; the light comes from where one stands.
+    # Slopes per mm; the light comes from the viewer.
     slopes = np.stack(
         [part[tuple(voxels)] / step for part, step in zip(np.gradient(soft), mask.grid.spacing[::-1], strict=True)]
     )
@@ -115,10 +112,9 @@ def shell(mask: Image, view: View) -> Shell:
 def spread(
     points: NDArray[np.float64], errors: NDArray[np.float64], places: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return errors at places as the Gaussian-weighted mean of the errors at points near.
+    """Return errors at places as Gaussian-weighted means of the errors at near points.
 
-    Far from all points it is the nearest point's error: a mean leaves no range that was measured,
-    unlike a spline.
+    Far from all points it is the error of the nearest one. Unlike a spline, a mean stays within the measured range.
 
     Parameters
     ----------
@@ -147,7 +143,7 @@ def error_ramp() -> LinearSegmentedColormap:
 
 
 def scale_top(errors: Sequence[NDArray[np.float64]]) -> float:
-    """Return a round error, mm, at which colours end: 98 % of the largest set lie below."""
+    """Return a round upper limit of a colour scale, mm, above 98 % of the errors of each set."""
     largest = max(float(np.percentile(values, SCALE_PERCENTILE)) for values in errors)
     for top in (0.5, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40):
         if largest <= top:
@@ -165,9 +161,9 @@ def surface_figure(
     mask
         Lungs of the baseline.
     states
-        Row label to points, shape (N, 3), LPS mm, and errors there, shape (N,), mm.
+        Points, shape (N, 3), LPS mm, and their errors, shape (N,), mm, by row label.
     label
-        What the colours mean, with its unit.
+        Title of the colour scale, with its unit.
     """
     box = _cropped(mask)
     shells = [shell(box, view) for view in VIEWS]
@@ -194,7 +190,9 @@ def surface_figure(
         for column, view in enumerate(VIEWS):
             axes[0, column].set_title(view.title, loc="center", fontweight="normal", pad=3)
             for panel in axes[:, column]:
-                _label_edges(panel, view)
+                panel.set(xticks=[], yticks=[])
+                panel.spines[:].set_visible(False)
+                write_sides(panel, view.edges)
         for rows in (slice(0, 1), slice(1, None)):
             if len(axes[rows]):
                 figure.colorbar(
@@ -211,7 +209,7 @@ def surface_figure(
 def _scales(rows: Sequence[Sequence[NDArray[np.float64]]]) -> list[Normalize]:
     """Return a scale for the first row and one for all others.
 
-    After a good registration all errors would be of one colour on the scale of those before.
+    On the scale of the errors before, all errors after a good registration would have one colour.
     """
     first = Normalize(0.0, scale_top(rows[0]))
     if len(rows) == 1:
@@ -220,26 +218,12 @@ def _scales(rows: Sequence[Sequence[NDArray[np.float64]]]) -> list[Normalize]:
     return [first, *[others] * (len(rows) - 1)]
 
 
-def _label_edges(panel: Axes, view: View) -> None:
-    panel.set(xticks=[], yticks=[])
-    panel.spines[:].set_visible(False)
-    for x, text in zip((0.02, 0.98), view.edges, strict=True):
-        panel.text(
-            x, 0.02, text, transform=panel.transAxes, color="#444444", fontsize=9, ha="left" if x < 0.5 else "right"
-        )
-
-
 def _cropped(mask: Image) -> Image:
-    """Return the part of a mask around its voxels, with a margin so that no side is cut."""
+    """Return the part of a mask around its voxels, with a margin."""
     used = [np.flatnonzero(mask.array.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     part = np.pad(mask.array[tuple(slice(u[0], u[-1] + 1) for u in used)], MARGIN_VOXELS)
     first = np.array([float(u[0]) - MARGIN_VOXELS for u in used[::-1]])
     origin = mask.grid.voxel_to_world(first[None])[0]
-    size = part.shape[::-1]
-    grid = Grid(
-        (size[0], size[1], size[2]),
-        mask.grid.spacing,
-        (float(origin[0]), float(origin[1]), float(origin[2])),
-        mask.grid.direction,
-    )
-    return Image(part, grid)
+    nx, ny, nz = part.shape[::-1]
+    x, y, z = (float(value) for value in origin)
+    return Image(part, Grid((nx, ny, nz), mask.grid.spacing, (x, y, z), mask.grid.direction))

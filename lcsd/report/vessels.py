@@ -1,4 +1,4 @@
-"""Pictures of the vessel masks of one case, for eyes that judge what a gate has flagged."""
+"""Pictures of the vessel masks of one case, to check by eye what a gate flagged."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,12 @@ from lcsd.report.panels import CONTOUR_COLOUR, PLANES, Cut, full_ink, grey, ink_
 SCAN_NAMES = ("baseline", "follow-up")
 
 VESSEL_COLOUR = "#D55E00"
-"""Vermillion of Okabe and Ito: apart from the yellow of the lungs, and from any grey."""
+"""Vermillion of Okabe and Ito: unlike the yellow of the lungs and any grey."""
 
 
 @dataclass(frozen=True)
 class _Scan:
-    """What is shown of a scan, all on the common grid."""
+    """Volumes of a scan, all on the common grid."""
 
     image: Image
     lungs: Image
@@ -36,7 +36,7 @@ def _read(case: Case, inventory: Inventory, scan: str) -> _Scan | None:
 
 
 def thickness(cut: Cut, mask: Image) -> NDArray[np.float64]:
-    """Return the vessels' thickness across a cut, the mean ink of a projection.
+    """Return the thickness of the vessels along the axis of a cut, the ink of a projection.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def thickness(cut: Cut, mask: Image) -> NDArray[np.float64]:
     Returns
     -------
     NDArray
-        Shape (rows, columns) of the shown part, square root of mm: thin vessels stay visible.
+        Shape (rows, columns), square root of mm, so that thin vessels stay visible.
     """
     across_mm = mask.grid.spacing[2 - cut.plane.axis]
     result: NDArray[np.float64] = np.sqrt(cut.summed(mask.array) * across_mm)
@@ -56,13 +56,13 @@ def thickness(cut: Cut, mask: Image) -> NDArray[np.float64]:
 def vessel_figure(case: Case, inventory: Inventory) -> Figure | None:
     """Return projections of both vessel masks, and their outlines over slices.
 
-    The ink of both scans has one scale, so a mask that lacks vessels is paler. None if a file is
-    absent or broken (then a problem).
+    Both scans have one scale of ink, so that a mask without some vessels is paler. None if a file is missing or
+    broken (then a problem).
 
     Raises
     ------
     BadInputError
-        If the volumes lie on different grids.
+        The volumes have different grids.
     """
     read = [_read(case, inventory, scan) for scan in SCANS]
     scans = [scan for scan in read if scan is not None]
@@ -72,7 +72,7 @@ def vessel_figure(case: Case, inventory: Inventory) -> Figure | None:
     for scan in scans:
         for volume in (scan.image, scan.lungs, scan.vessels):
             check_same_grid(volume.grid, grid)
-    # Vessels outside the lungs are what eyes look for: they are within the shown box, too.
+    # The shown box includes vessels outside the lungs, which are an error to look for.
     shown = np.logical_or.reduce([m.array for scan in scans for m in (scan.lungs, scan.vessels)])
     spacing_zyx = np.asarray(grid.spacing[::-1])
     cuts = [largest_cut(plane, shown, spacing_zyx) for plane in PLANES]

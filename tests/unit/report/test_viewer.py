@@ -5,15 +5,15 @@ import base64
 import numpy as np
 import pytest
 
-from lcsd.report.motion import CloudMotion, Moved
+from lcsd.report.registered import MovedCloud, RegisteredClouds
 from lcsd.report.viewer import residual_figure, residual_top, viewer_data
 
 
-def motion(count: int = 500, *, methods: bool = True) -> CloudMotion:
+def motion(count: int = 500, *, methods: bool = True) -> RegisteredClouds:
     rng = np.random.default_rng(0)
     fixed, moving = (rng.uniform(-150, 150, (count + n, 3)) for n in (0, 40))
-    after = {"divroc": Moved(fixed + np.array([0, 0, 20.0]), rng.uniform(0, 2, count))} if methods else {}
-    return CloudMotion(fixed, moving, rng.uniform(0, 9, count), after)
+    after = {"divroc": MovedCloud(fixed + np.array([0, 0, 20.0]), rng.uniform(0, 2, count))} if methods else {}
+    return RegisteredClouds(fixed, moving, rng.uniform(0, 9, count), after)
 
 
 def decode(data: dict[str, object], text: str) -> tuple[np.ndarray, np.ndarray]:
@@ -51,14 +51,14 @@ def test_large_clouds_are_thinned_alike_before_and_after() -> None:
 
 def test_distances_beyond_16_bits_end_there() -> None:
     given = motion(3, methods=False)
-    data = viewer_data(CloudMotion(given.fixed, given.moving, np.full(3, 1e4), {}), limit=10)
+    data = viewer_data(RegisteredClouds(given.fixed, given.moving, np.full(3, 1e4), {}), limit=10)
     assert decode(data, data["fixed"])[1] == pytest.approx(np.full(3, 655.35))
     assert data["methods"] == []
 
 
 def test_one_point_has_a_picture_and_data() -> None:
     point = np.zeros((1, 3))
-    given = CloudMotion(point, point, np.zeros(1), {})
+    given = RegisteredClouds(point, point, np.zeros(1), {})
     assert decode(viewer_data(given, limit=1), viewer_data(given, limit=1)["fixed"])[0].shape == (1, 3)
     assert len([axes for axes in residual_figure(given).axes if axes.images]) == 2
 

@@ -1,4 +1,4 @@
-"""What a registration did to the vessels of a case: moved points and the distances that remain."""
+"""The vessel clouds of a case before and after each registration, and their residual distances."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ Points = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Moved:
-    """Where a method carries the fixed vessel points.
+class MovedCloud:
+    """The fixed vessel points as a method registers them.
 
     Parameters
     ----------
     points
         ``x + u(x)``, shape (N, 3), LPS mm.
     residual
-        Distance of each to the nearest moving vessel point, shape (N,), mm.
+        Distance of each point to the nearest moving vessel point, shape (N,), mm.
     """
 
     points: Points
@@ -34,8 +34,8 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class CloudMotion:
-    """Both vessel clouds of a case, and the fixed one as every method moves it.
+class RegisteredClouds:
+    """Both vessel clouds of a case, and the fixed one as each method moves it.
 
     Parameters
     ----------
@@ -44,21 +44,21 @@ class CloudMotion:
     before
         Distance of each fixed point to the nearest moving one, shape (N,), mm.
     after
-        By method, in the order in which methods are shown.
+        Moved clouds by method, in the order of display.
     """
 
     fixed: Points
     moving: Points
     before: NDArray[np.float64]
-    after: Mapping[str, Moved]
+    after: Mapping[str, MovedCloud]
 
 
-def cloud_motion(case: Case, inventory: Inventory) -> CloudMotion | None:
-    """Return how the dense vessel clouds of a case lie before and after each method.
+def registered_clouds(case: Case, inventory: Inventory) -> RegisteredClouds | None:
+    """Return the dense vessel clouds of a case before and after each method.
 
-    DiVRoC's moved points are taken as it wrote them; where it registered the sparse clouds, and
-    for corrfield, the field is sampled at the fixed points. None if a cloud is absent, empty or
-    broken; a method whose file is absent or broken is left out. What is broken is recorded.
+    Moved points are those that DiVRoC wrote. If it registered the sparse clouds, and for corrfield, the field is
+    sampled at the fixed points. None if a cloud is missing, empty or broken. A method without a
+    usable file is left out; broken files are recorded.
     """
     clouds = [inventory.attempt(case.files.cloud(scan, "dense"), read_cloud) for scan in SCANS]
     if clouds[0] is None or clouds[1] is None or not len(clouds[0]) or not len(clouds[1]):
@@ -69,8 +69,8 @@ def cloud_motion(case: Case, inventory: Inventory) -> CloudMotion | None:
     for method in sorted(METHODS, key=lambda name: name != "divroc"):
         points = _moved_points(case, inventory, method, fixed)
         if points is not None:
-            after[method] = Moved(points, near.query(points)[0])
-    return CloudMotion(fixed, moving, near.query(fixed)[0], after)
+            after[method] = MovedCloud(points, near.query(points)[0])
+    return RegisteredClouds(fixed, moving, near.query(fixed)[0], after)
 
 
 def _moved_points(case: Case, inventory: Inventory, method: str, fixed: Points) -> Points | None:

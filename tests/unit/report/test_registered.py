@@ -9,7 +9,7 @@ import pytest
 from lcsd.build.inventory import Inventory
 from lcsd.io.fields import DisplacementField, write_field
 from lcsd.io.points import Cloud, read_cloud, write_cloud
-from lcsd.report.motion import cloud_motion
+from lcsd.report.registered import registered_clouds
 from tests.unit.report.conftest import GRID
 
 MakeCase = Callable[..., Path]
@@ -22,7 +22,7 @@ def nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
 def test_residuals_are_distances_to_the_nearest_moving_point(make_case: MakeCase, results: Path) -> None:
     folder = make_case("a")
     inventory = Inventory(results)
-    motion = cloud_motion(inventory.cases(None)[0], inventory)
+    motion = registered_clouds(inventory.cases(None)[0], inventory)
     assert motion is not None
     assert list(motion.after) == ["divroc", "corrfield"]
     fixed = read_cloud(folder / "clouds" / "fixed_dense.npz").points
@@ -41,7 +41,7 @@ def test_field_says_the_motion_where_the_sparse_cloud_was_registered(make_case: 
     vectors = np.full((*GRID.shape, 3), (0.0, 0.0, 4.0), dtype=np.float32)
     write_field(folder / "registration" / "field.nii.gz", DisplacementField(vectors, GRID))
     inventory = Inventory(results)
-    motion = cloud_motion(inventory.cases(None)[0], inventory)
+    motion = registered_clouds(inventory.cases(None)[0], inventory)
     assert motion is not None
     shift = motion.after["divroc"].points - motion.fixed
     np.testing.assert_allclose(shift, np.broadcast_to([0.0, 0.0, 4.0], shift.shape), atol=1e-4)
@@ -52,7 +52,7 @@ def test_points_of_another_cloud_are_named(make_case: MakeCase, results: Path) -
     folder = make_case("a")
     write_cloud(folder / "registration" / "points.npz", Cloud(np.ones((7, 3), np.float32)))
     inventory = Inventory(results)
-    motion = cloud_motion(inventory.cases(None)[0], inventory)
+    motion = registered_clouds(inventory.cases(None)[0], inventory)
     assert motion is not None
     assert list(motion.after) == ["corrfield"]
     assert "another cloud" in inventory.problems[0].message
@@ -62,7 +62,7 @@ def test_points_of_another_cloud_are_named(make_case: MakeCase, results: Path) -
 def test_without_a_cloud_there_is_no_motion(make_case: MakeCase, results: Path, scan: str) -> None:
     (make_case("a") / "clouds" / f"{scan}_dense.npz").unlink()
     inventory = Inventory(results)
-    assert cloud_motion(inventory.cases(None)[0], inventory) is None
+    assert registered_clouds(inventory.cases(None)[0], inventory) is None
     assert inventory.problems == []
 
 
@@ -71,7 +71,7 @@ def test_field_with_nan_is_named_and_left_out(make_case: MakeCase, results: Path
     vectors = np.full((*GRID.shape, 3), np.nan, dtype=np.float32)
     write_field(folder / "correspondences" / "field.nii.gz", DisplacementField(vectors, GRID))
     inventory = Inventory(results)
-    motion = cloud_motion(inventory.cases(None)[0], inventory)
+    motion = registered_clouds(inventory.cases(None)[0], inventory)
     assert motion is not None
     assert list(motion.after) == ["divroc"]
     assert inventory.problems[0].file == "cases/a/correspondences/field.nii.gz"
