@@ -1,4 +1,4 @@
-"""How the report looks: colours safe for colour-blind readers, names, sizes."""
+"""Look of all figures: colours for colour-blind readers, fonts, names of methods."""
 
 import io
 from pathlib import Path
@@ -12,7 +12,7 @@ FIGURE_DPI = 160
 JPEG_QUALITY = 84
 
 BASE_FONT_PT = 11.5
-"""Legible when a figure is printed at half its size."""
+"""Readable if a figure is printed at half size."""
 
 RC: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -40,7 +40,7 @@ def render(figure: Figure, kind: str) -> bytes:
 
 
 def save(path: Path, content: bytes) -> None:
-    """Write an image file, whole or not at all."""
+    """Write an image file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 
@@ -55,16 +55,16 @@ OTHER_COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 METHOD_NAMES = {"corrfield": "corrfield", "divroc": "DiVRoC"}
 
 LINE_STYLES = ("-", "--", "-.", ":")
-"""Methods differ in line style too, for black-and-white prints."""
+"""Line styles distinguish methods in black-and-white prints, too."""
 
 
 def method_name(method: str) -> str:
-    """Return how a method is written for readers."""
+    """Return the display name of a method."""
     return METHOD_NAMES.get(method, method)
 
 
 def method_colours(methods: list[str]) -> dict[str, str]:
-    """Return one colour per method, fixed for the known ones."""
+    """Return one colour per method; known methods keep theirs."""
     others = [method for method in methods if method not in METHOD_COLOURS]
     extra = {m: OTHER_COLOURS[i % len(OTHER_COLOURS)] for i, m in enumerate(others)}
     return {**METHOD_COLOURS, **extra}

@@ -1,4 +1,4 @@
-"""A page per case: slices, clouds in 3-D, errors on the lungs, worst landmarks, gates, costs."""
+"""Pages of cases: slices, clouds in 3-D, errors on the lungs, worst landmarks, gates, costs."""
 
 import base64
 import functools
@@ -24,7 +24,7 @@ from lcsd.plotting import method_colours, method_name
 from lcsd.report.html import environment
 from lcsd.report.landmarks import PATCH_MM, Landmarks, landmark_figure, read_landmarks
 from lcsd.report.overlays import CHECKER_MM, Slices, case_slices, checker_figure, mixed_figure
-from lcsd.report.pictures import Picture, embed
+from lcsd.report.pictures import ALTS, Picture, Pictures
 from lcsd.report.registered import RegisteredClouds, registered_clouds
 from lcsd.report.surface import KERNEL_MM, surface_figure
 from lcsd.report.tables import case_cost_rows, readable_rejections, version_rows
@@ -33,41 +33,23 @@ from lcsd.report.viewer import residual_figure, viewer_data
 from lcsd.settings.report import ReportSettings
 
 LIBRARY = "three-0.180.0.min.js"
-"""Draws the clouds; see ``lcsd/report/vendor/README.md``."""
+"""Library of the 3-D view; see ``lcsd/report/vendor/README.md``."""
 
 FINGERPRINT = '<meta name="lcsd-fingerprint" content="{}'
 PROBLEMS = " problems"
-"""Follows the fingerprint of a page for which a file could not be read."""
+"""Follows the fingerprint in a page if a file could not be read."""
 
 HEAD_CHARACTERS = 2000
-"""A page's fingerprint stands within these."""
+"""The fingerprint is in this first part of a page."""
 
 PARTS = ("index.html.j2", "case.html.j2", "macros.html.j2", "style.css", "viewer.js")
-
-ALTS = {
-    "mix": "Axial, coronal and sagittal slices of case {}: baseline in magenta, follow-up in "
-    "green, before and after registration; agreement is grey.",
-    "checker": "The same slices of case {} as a checkerboard of baseline and follow-up.",
-    "clouds": "Vessel cloud of the baseline of case {} before and after registration, coloured by "
-    "the distance to the follow-up's vessels.",
-    "surface": "Lungs of case {} from four sides, coloured by the registration error near their "
-    "surface, before and after registration.",
-    "vessels": "Vessel masks of case {}: baseline and follow-up, projected in three directions, "
-    "and outlined over one slice each.",
-}
-"""What the pictures of a case show, for readers who do not see them."""
-
-WORST_ALT = (
-    "Image patches around the landmarks of case {} with the largest errors of {}: baseline, "
-    "follow-up at the true and at the found place."
-)
 
 Progress = Callable[[Sequence[Case]], Iterable[Case]]
 
 
 @dataclass(frozen=True)
 class Script:
-    """A script inside a page, and its hash by which the page's policy admits it alone."""
+    """A script of a page, and its hash: the page's policy allows no other script."""
 
     text: Markup
     policy: str
@@ -86,8 +68,8 @@ def _resource(*path: str) -> str:
 def page_order(cases: Sequence[Case]) -> list[Case]:
     """Return cases in the order in which they get a page.
 
-    First those with landmarks, then those that a gate has failed or flagged, then the others;
-    each as the build has them. A case of which there is no file at all gets none.
+    Cases with landmarks come first, then those with failed or flagged gates, then others, each in the order of the
+    build. A case without any file gets no page.
     """
     begun = [case for case in cases if case.passed or case.rejection or case.runs]
 
@@ -102,16 +84,15 @@ def write_pages(
 ) -> set[str]:
     """Write pages of cases and return which cases have one.
 
-    A page whose inputs have not changed is left as it is, also one beyond ``settings.pages``;
-    others that are there are removed, since they show what is no more. What could not be read is
-    recorded in the inventory, and such a page is made again next time.
+    Pages with unchanged inputs stay, also beyond ``settings.pages``; outdated ones are removed. Unreadable files are
+    recorded in the inventory, and their pages are rebuilt next time.
 
     Parameters
     ----------
     folder
-        Folder of the pages, named like their cases.
+        Folder of the pages, which are named after their cases.
     progress
-        Wraps the cases whose page is made.
+        Wraps the cases whose page is written.
     """
     ordered = page_order(cases)
     prints = {case.name: fingerprint(case, settings) for case in ordered}
@@ -134,7 +115,7 @@ def write_pages(
 
 
 def fingerprint(case: Case, settings: ReportSettings) -> str:
-    """Return a hash of what a page is made of: files by size and time, settings, program."""
+    """Return a hash of the inputs of a page: size and time of files, settings, program."""
     files = sorted(
         (str(path.relative_to(case.folder)), path.stat().st_size, path.stat().st_mtime_ns)
         for path in case.folder.rglob("*")
@@ -155,14 +136,14 @@ def _has(page: Path, digest: str) -> bool:
 
 
 def case_page(case: Case, inventory: Inventory, settings: ReportSettings, *, fingerprint: str) -> str:
-    """Return the page of a case over whatever exists of it.
+    """Return the page of a case with all that exists of it.
 
     Parameters
     ----------
     inventory
-        Fresh: the page lists the problems that it records.
+        A new one: the page lists its problems.
     fingerprint
-        Written into the page, and whether a file was broken.
+        Written into the page, with a mark if a file is broken.
     """
     slices = inventory.attempt(case.folder, lambda _: case_slices(case, inventory))
     registered = inventory.attempt(case.folder, lambda _: registered_clouds(case, inventory))
@@ -198,7 +179,7 @@ def case_page(case: Case, inventory: Inventory, settings: ReportSettings, *, fin
 
 
 def _residual_rows(registered: RegisteredClouds | None) -> list[dict[str, Any]]:
-    """Return the median and 95th percentile of the vessels' distances, before and by method."""
+    """Return the median and 95th percentile of the residual distances, before and after each method."""
     if registered is None:
         return []
     states = {"before (rigid)": registered.before}
@@ -217,29 +198,30 @@ def _pictures(
     scored: Mapping[str, Landmarks],
     settings: ReportSettings,
 ) -> dict[str, Picture | None]:
-    """Return the pictures of a page by name; None where something to draw is missing or broken."""
+    """Return the pictures of a page by name; None if something needed is missing or broken."""
+    methods = {f"landmarks_{evaluation.method}": evaluation.method for evaluation in case.evaluations}
     figures: dict[str, Callable[[], Figure | None]] = {
-        "mix": lambda: None if slices is None else mixed_figure(slices),
+        "overlay": lambda: None if slices is None else mixed_figure(slices),
         "checker": lambda: None if slices is None else checker_figure(slices),
         "clouds": lambda: None if registered is None else residual_figure(registered),
         "surface": lambda: _surface(case, inventory, registered, scored),
         "vessels": lambda: vessel_figure(case, inventory),
     }
-    alts = {key: text.format(case.name) for key, text in ALTS.items()}
-    for method in (evaluation.method for evaluation in case.evaluations):
-        figures[f"landmarks_{method}"] = functools.partial(
-            _worst, case, inventory, scored.get(method), settings.worst_landmarks
-        )
-        alts[f"landmarks_{method}"] = WORST_ALT.format(case.name, method_name(method))
+    for key, method in methods.items():
+        landmarks = scored.get(method)
+        figures[key] = functools.partial(_worst, case, inventory, landmarks, settings.worst_landmarks)
+    pictures = Pictures(inventory)
 
     def draw(key: str) -> Picture | None:
-        return inventory.attempt(case.folder, lambda _: embed(figures[key](), kind="jpg", alt=alts[key]))
+        method = methods.get(key, "")
+        alt = ALTS["landmarks" if method else key].format(case=case.name, method=method_name(method))
+        return pictures.draw(key, figures[key], alt=alt, place=case.folder)
 
     return {key: draw(key) for key in figures}
 
 
 def _landmarks(case: Case, inventory: Inventory) -> dict[str, Landmarks]:
-    """Return the landmark errors of every method whose table can be read."""
+    """Return the landmark errors of each method with a readable table."""
     found = {}
     for evaluation in case.evaluations:
         table = case.files.landmark_errors(evaluation.method)
@@ -252,7 +234,7 @@ def _landmarks(case: Case, inventory: Inventory) -> dict[str, Landmarks]:
 def _surface(
     case: Case, inventory: Inventory, registered: RegisteredClouds | None, scored: Mapping[str, Landmarks]
 ) -> Figure | None:
-    """Return errors on the lungs' surface: of landmarks if there are any, else of vessels."""
+    """Return errors on the surface of the lungs: of landmarks if there are any, else of vessels."""
     mask = inventory.attempt(case.files.mask("fixed"), read_mask)
     if mask is None:
         return None
@@ -261,13 +243,13 @@ def _surface(
         states.setdefault("before (rigid)", (landmarks.fixed, landmarks.before))
         states[f"after {method_name(method)}"] = (landmarks.fixed, landmarks.tre)
     if states:
-        return surface_figure(mask, states, label="landmark error (TRE) near by, mm")
+        return surface_figure(mask, states, label="TRE near by (mm)")
     if registered is None:
         return None
     states = {"before (rigid)": (registered.fixed, registered.before)}
     for name, moved in registered.after.items():
         states[f"after {method_name(name)}"] = (registered.fixed, moved.residual)
-    return surface_figure(mask, states, label="vessels' distance near by, mm")
+    return surface_figure(mask, states, label="distance of vessels near by (mm)")
 
 
 def _worst(case: Case, inventory: Inventory, landmarks: Landmarks | None, count: int) -> Figure | None:
@@ -278,20 +260,20 @@ def _worst(case: Case, inventory: Inventory, landmarks: Landmarks | None, count:
 
 
 def _missing(case: Case, drawn: Mapping[str, Picture | None], registered: RegisteredClouds | None) -> list[str]:
-    """Return what the page lacks, a sentence each."""
+    """Return a sentence for each missing part of the page."""
     needs = {
-        "mix": "Slices: they need both scans and the lung mask in images/.",
-        "clouds": f"Vessel clouds: they need {' and '.join(str(INSIDE.cloud(s, 'dense')) for s in SCANS)}.",
-        "surface": f"Errors on the lungs: they need {INSIDE.mask('fixed')}, and errors.",
-        "vessels": "Vessel masks: they need images/ and vessels/ of both scans.",
+        "overlay": "Slices: both scans and the lung mask in images/ are needed.",
+        "clouds": f"Vessel clouds: the files needed are {' and '.join(str(INSIDE.cloud(s, 'dense')) for s in SCANS)}.",
+        "surface": f"Errors on the lungs: {INSIDE.mask('fixed')} and errors are needed.",
+        "vessels": "Vessel masks: images/ and vessels/ of both scans are needed.",
     }
     missing = [text for key, text in needs.items() if drawn[key] is None]
     if registered is not None:
         missing += [
-            f"Motion of {method_name(method)}: it needs {INSIDE.field(method)}."
+            f"Registration by {method_name(method)}: {INSIDE.field(method)} is needed."
             for method in METHODS
             if method not in registered.after
         ]
     if not case.evaluations:
-        missing.append("Landmark errors: the case has none (evaluation/ is empty).")
+        missing.append("Landmark errors: the case has no evaluation.")
     return missing

@@ -1,15 +1,33 @@
-"""Figures as pictures that a page carries inside itself."""
+"""Figures as pictures inside a page."""
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from lcsd.build.inventory import Inventory
 from lcsd.plotting import render, save
 
 MIME_TYPES = {"png": "image/png", "jpg": "image/jpeg"}
+
+ALTS = {
+    "overlay": "Axial, coronal and sagittal slices of case {case}: baseline in magenta, follow-up in green, grey where "
+    "they agree, before and after registration.",
+    "checker": "The same slices of case {case} as a checkerboard of baseline and follow-up.",
+    "projected": "Projected vessel clouds of case {case}: baseline in magenta, follow-up in green, before and after "
+    "registration.",
+    "clouds": "Vessel cloud of the baseline of case {case} before and after registration, coloured by the distance to "
+    "the nearest vessel of the follow-up.",
+    "surface": "Lungs of case {case} from four sides, coloured by the registration error near the surface, before and "
+    "after registration.",
+    "landmarks": "Image patches around the landmarks of case {case} with the largest errors of {method}: baseline, "
+    "follow-up at the true position, follow-up at the found position.",
+    "vessels": "Vessel masks of case {case}: projections of baseline and follow-up in three directions, and their "
+    "outlines on slices.",
+}
+"""Descriptions of a case's pictures for readers who do not see them."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +37,9 @@ class Picture:
     Parameters
     ----------
     uri
-        The whole image as a ``data:`` address, so that the page needs no other file.
+        The image as a ``data:`` address, so that the page needs no other file.
     alt
-        What it shows, for readers who do not see it.
+        Description for readers who do not see it.
     width, height
         Size, pixels.
     """
@@ -32,46 +50,57 @@ class Picture:
     height: int
 
 
-def embed(figure: Figure | None, *, kind: str, alt: str, keep: Callable[[bytes], None] | None = None) -> Picture | None:
-    """Return a figure as a picture; None for None.
+@dataclass
+class Pictures:
+    """Draws figures as pictures, and writes them to a folder if there is one.
 
     Parameters
     ----------
-    kind
-        ``png`` or ``jpg``.
-    keep
-        Gets the image's bytes, such as to write them to a file, too.
+    inventory
+        Records what cannot be drawn.
+    folder
+        Folder of the image files, or None.
     """
-    if figure is None:
-        return None
-    content = render(figure, kind)
-    if keep is not None:
-        keep(content)
-    width, height = (figure.get_size_inches() * figure.dpi).astype(int)
-    encoded = base64.b64encode(content).decode("ascii")
-    return Picture(f"data:{MIME_TYPES[kind]};base64,{encoded}", alt, int(width), int(height))
 
+    inventory: Inventory
+    folder: Path | None = None
+    _written: set[Path] = field(default_factory=set)
 
-class PictureFolder:
-    """Renders figures into a folder and as pictures."""
+    def draw(
+        self, name: str, figure: Callable[[], Figure | None], *, alt: str, place: Path, kind: str = "jpg"
+    ) -> Picture | None:
+        """Return a figure as a picture; None if there is none or it cannot be drawn.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._written: set[Path] = set()
+        Parameters
+        ----------
+        name
+            Name of the file, without suffix.
+        figure
+            Draws the figure.
+        alt
+            Description for readers who do not see it.
+        place
+            Folder that a problem is recorded for.
+        kind
+            ``png`` or ``jpg``.
+        """
+        return self.inventory.attempt(place, lambda _: self._embed(name, figure(), alt, kind))
 
-    def add(self, name: str, figure: Figure | None, *, kind: str, alt: str) -> Picture | None:
-        """Write a figure and return it as a picture; None for None."""
-        path = self._folder / f"{name}.{kind}"
-
-        def keep(content: bytes) -> None:
+    def _embed(self, name: str, figure: Figure | None, alt: str, kind: str) -> Picture | None:
+        if figure is None:
+            return None
+        content = render(figure, kind)
+        if self.folder is not None:
+            path = self.folder / f"{name}.{kind}"
             save(path, content)
             self._written.add(path)
-
-        return embed(figure, kind=kind, alt=alt, keep=keep)
+        width, height = (figure.get_size_inches() * figure.dpi).astype(int)
+        encoded = base64.b64encode(content).decode("ascii")
+        return Picture(f"data:{MIME_TYPES[kind]};base64,{encoded}", alt, int(width), int(height))
 
     def remove_others(self) -> None:
-        """Remove pictures of an earlier report, which may show cases that are gone."""
-        for kind in MIME_TYPES:
-            for path in self._folder.glob(f"*.{kind}"):
+        """Remove image files of an earlier report, which may show removed cases."""
+        for kind in MIME_TYPES if self.folder else ():
+            for path in (self.folder or Path()).glob(f"*.{kind}"):
                 if path not in self._written:
                     path.unlink()

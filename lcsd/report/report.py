@@ -1,12 +1,14 @@
 """The report of a build: one page that opens offline, its tables and its figures."""
 
 import datetime
-from collections.abc import Callable, Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.figure import Figure
 
 from lcsd import __version__
 from lcsd.build.inventory import Case, Inventory, Status
@@ -30,7 +32,7 @@ from lcsd.report.figures import case_figure, dice_figure, error_figure
 from lcsd.report.html import environment
 from lcsd.report.overlays import SLAB_MM, cloud_figure, overlay_figure
 from lcsd.report.pages import write_pages
-from lcsd.report.pictures import Picture, PictureFolder
+from lcsd.report.pictures import ALTS, Picture, Pictures
 from lcsd.report.tables import (
     REJECTED_COLUMNS,
     TABLE1_COLUMNS,
@@ -47,23 +49,23 @@ from lcsd.report.vessels import vessel_figure
 from lcsd.settings.report import DEFAULT_VIEWS, ReportSettings
 
 PAGES_NAME = "cases"
-"""Folder of the cases' pages in ``report/``."""
+"""Folder of the pages of cases in ``report/``."""
 
 Progress = Callable[[Sequence[Case]], Iterable[Case]]
 
 
 @dataclass(frozen=True)
 class ReportSummary:
-    """What a report covers.
+    """Result of writing a report.
 
     Parameters
     ----------
     page
         The written ``index.html``.
     done, discarded, rejected, broken, waiting
-        Cases by state.
+        Number of cases in each state.
     problems
-        One line per file that was broken and left out.
+        One line per broken file, which is left out.
     """
 
     page: Path
@@ -87,93 +89,54 @@ class ReportSummary:
         return f"{total} case{'s' if total != 1 else ''}: {', '.join(parts)}{see}"
 
 
-def _case_views(
-    cases: Sequence[Case], inventory: Inventory, pictures: PictureFolder, progress: Progress
+Drawings = Mapping[str, tuple[str, Callable[[Case, Inventory], Figure | None]]]
+CASE_DRAWINGS: Drawings = {"overlay": ("overlay", overlay_figure), "clouds": ("projected", cloud_figure)}
+VESSEL_DRAWINGS: Drawings = {"vessels": ("vessels", vessel_figure)}
+"""Name of a picture, its description in ``ALTS``, and the function that draws it."""
+
+
+def _views(
+    cases: Sequence[Case], drawings: Drawings, pictures: Pictures, progress: Progress
 ) -> dict[str, dict[str, Picture | None]]:
-    """Return the pictures of every case; what cannot be drawn is recorded and left out."""
+    """Return the pictures of each case by name; cases without a picture are left out."""
     views = {}
     for case in progress(cases):
-
-        def overlay(_: Path, case: Case = case) -> Picture | None:
-            return pictures.add(
-                f"{case.name}_overlay",
-                overlay_figure(case, inventory),
-                kind="jpg",
-                alt=f"Axial, coronal and sagittal slices of case {case.name}: baseline in magenta, "
-                "follow-up in green, before and after registration; agreement is grey.",
+        shown = {
+            name: pictures.draw(
+                f"{case.name}_{name}",
+                functools.partial(figure, case, pictures.inventory),
+                alt=ALTS[alt].format(case=case.name),
+                place=case.folder,
             )
-
-        def clouds(_: Path, case: Case = case) -> Picture | None:
-            return pictures.add(
-                f"{case.name}_clouds",
-                cloud_figure(case, inventory),
-                kind="jpg",
-                alt=f"Projected vessel clouds of case {case.name}: baseline in magenta, follow-up "
-                "in green, before and after registration.",
-            )
-
-        shown = {"overlay": inventory.attempt(case.folder, overlay), "clouds": inventory.attempt(case.folder, clouds)}
+            for name, (alt, figure) in drawings.items()
+        }
         if any(shown.values()):
             views[case.name] = shown
     return views
 
 
-def _vessel_views(
-    cases: Sequence[Case], inventory: Inventory, pictures: PictureFolder, progress: Progress
-) -> dict[str, Picture]:
-    """Return the pictures of the vessel masks of cases, of those that can be drawn."""
-    views = {}
-    for case in progress(cases):
-
-        def vessels(_: Path, case: Case = case) -> Picture | None:
-            return pictures.add(
-                f"{case.name}_vessels",
-                vessel_figure(case, inventory),
-                kind="jpg",
-                alt=f"Vessel masks of case {case.name}: baseline and follow-up, projected in three "
-                "directions, and outlined over one slice each.",
-            )
-
-        picture = inventory.attempt(case.folder, vessels)
-        if picture is not None:
-            views[case.name] = picture
-    return views
-
-
-def _figures(
-    cases: Sequence[Case], cohort: Cohort | None, inventory: Inventory, pictures: PictureFolder
-) -> dict[str, Picture | None]:
+def _figures(cases: Sequence[Case], cohort: Cohort | None, pictures: Pictures) -> dict[str, Picture | None]:
     """Return the figures over all cases."""
+    drawings: dict[str, tuple[str, str, Callable[[], Figure | None]]] = {
+        "errors": (
+            "tre_distribution",
+            "Landmark errors before and after each method: cumulative distributions (left), box plots (right).",
+            lambda: error_figure(cases),
+        ),
+        "cases": (
+            "tre_cases",
+            "Mean landmark error of each case before and after each method.",
+            lambda: case_figure(cases),
+        ),
+        "dice": (
+            "cohort_dice",
+            "Overlap of the lung masks of accepted candidates for training, with the largest selected overlap.",
+            lambda: dice_figure(cohort.screened if cohort else ()),
+        ),
+    }
     return {
-        "errors": inventory.attempt(
-            inventory.results,
-            lambda _: pictures.add(
-                "tre_distribution",
-                error_figure(cases),
-                kind="png",
-                alt="Left: cumulative distribution of landmark errors before and after each "
-                "method. Right: the same errors as box plots.",
-            ),
-        ),
-        "cases": inventory.attempt(
-            inventory.results,
-            lambda _: pictures.add(
-                "tre_cases",
-                case_figure(cases),
-                kind="png",
-                alt="Mean landmark error of every case before and after each method.",
-            ),
-        ),
-        "dice": inventory.attempt(
-            inventory.results,
-            lambda _: pictures.add(
-                "cohort_dice",
-                dice_figure(cohort.screened if cohort else ()),
-                kind="png",
-                alt="Histogram of the overlap of the lung masks of the accepted candidates for "
-                "training, and the cut of the selection.",
-            ),
-        ),
+        key: pictures.draw(name, figure, alt=alt, place=pictures.inventory.results, kind="png")
+        for key, (name, alt, figure) in drawings.items()
     }
 
 
@@ -193,7 +156,7 @@ def _statuses(cases: Sequence[Case]) -> dict[Status, int]:
 
 
 def _suspects(cases: Sequence[Case]) -> list[Case]:
-    """Return the cases whose vessel masks somebody should look at, the failed ones first."""
+    """Return the cases with failed or flagged gates, failed ones first."""
     found = [case for case in cases if case.failed_gates or case.flagged_gates]
     return sorted(found, key=lambda case: not case.failed_gates)
 
@@ -204,10 +167,10 @@ def _context(
     inventory: Inventory,
     figures: dict[str, Picture | None],
     views: dict[str, dict[str, Picture | None]],
-    vessel_views: dict[str, Picture],
+    vessel_views: dict[str, dict[str, Picture | None]],
     pages: set[str],
 ) -> dict[str, Any]:
-    """Return everything the page's template shows."""
+    """Return the variables of the template."""
     steps = cohort.steps(cases) if cohort else []
     rows = tre_rows(cases)
     costs = cost_rows(cases)
@@ -247,7 +210,7 @@ def _context(
     }
 
 
-# Names and ids may hold a dollar sign, which is no formula.
+# Names and ids may contain a dollar sign, which is not a formula.
 @mpl.rc_context({"text.parse_math": False})
 def write_report(
     results: Path,
@@ -257,35 +220,35 @@ def write_report(
     settings: ReportSettings | None = None,
     progress: Progress = iter,
 ) -> ReportSummary:
-    """Write ``report/`` of a build over whatever exists: pages, tables, figures.
+    """Write ``report/`` of a build: pages, tables and figures of what exists.
 
     Parameters
     ----------
     results
         Folder of the build.
     manifest
-        Pairs manifest: which cases are expected. Without it, the folders that exist.
+        Pairs manifest with the expected cases; None: all cases that have a folder.
     views
-        Largest number of pictures of cases on the page. Up to half of them show vessel masks,
-        failed gates first; of the others, cases with landmarks come first.
+        Largest number of cases with pictures on the overview. Up to half of them show vessel masks, failed gates
+        first; of the others, cases with landmarks come first.
     settings
-        What pages of cases there are and what they show; defaults if None.
+        Settings of the pages of cases; None: the defaults.
     progress
-        Wraps the cases while their pictures are drawn.
+        Wraps the cases to show progress.
 
     Returns
     -------
     ReportSummary
-        Where the page is, how many cases are in which state, and which files were broken.
+        The page, the number of cases in each state, and the broken files.
 
     Raises
     ------
     BadInputError
-        If there is neither a folder of results nor a manifest.
+        There is neither a folder of results nor a manifest (``missing_folder``).
     """
     if not results.is_dir() and manifest is None:
         raise BadInputError(
-            "there is no such build",
+            "the build does not exist",
             code="missing_folder",
             file=results,
             expected="a folder of results",
@@ -296,14 +259,14 @@ def write_report(
     cases = inventory.cases(manifest)
     folder = results / "report"
     _write_tables(folder, cases)
-    pictures = PictureFolder(folder / "figures")
+    pictures = Pictures(inventory, folder / "figures")
     suspects = _suspects(cases)[: (max(views, 0) + 1) // 2]
     rest = max(views, 0) - len(suspects)
     chosen = sorted(cases, key=lambda case: not case.evaluations)[:rest]
-    drawn = _case_views(chosen, inventory, pictures, progress)
-    vessel_views = _vessel_views(suspects, inventory, pictures, progress)
+    drawn = _views(chosen, CASE_DRAWINGS, pictures, progress)
+    vessel_views = _views(suspects, VESSEL_DRAWINGS, pictures, progress)
     cohort = read_cohort(inventory)
-    figures = _figures(cases, cohort, inventory, pictures)
+    figures = _figures(cases, cohort, pictures)
     pictures.remove_others()
     pages = write_pages(cases, inventory, folder / PAGES_NAME, settings or ReportSettings(), progress=progress)
     page = folder / "index.html"

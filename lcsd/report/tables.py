@@ -1,4 +1,4 @@
-"""Tables of the report but those of accuracy, as rows of plain values."""
+"""Tables of the report, except those of accuracy, as rows of plain values."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
 from lcsd.build.inventory import BROKEN_FILE, STAGE_OUTPUTS, Case
 from lcsd.build.jobs import INSIDE
@@ -32,7 +32,7 @@ STAGE_ORDER = (*STAGE_OUTPUTS, "evaluate")
 
 
 def table1_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """Return points per cloud of the build beside the published dataset's."""
+    """Return the points per cloud in this build and in the published dataset."""
     counts: dict[str, list[int]] = {name: [] for name in LCSD500}
     for case in cases:
         if not case.counts:
@@ -61,18 +61,18 @@ def table1_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
 
 
 def plain_figure(value: float) -> str:
-    """Return a figure of a gate as text: counts in full, shares with 4 digits."""
+    """Return a figure of a gate as text: counts in full, shares with 4 significant digits."""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def bounds(low: float | None, high: float | None) -> str:
-    """Return limits as text, such as ``>= 0.01 and <= 0.2``; empty if there are none."""
+    """Return limits as text, such as ``>= 0.01 and <= 0.2``; empty without limits."""
     given = ((">=", low), ("<=", high))
     return " and ".join(f"{sign} {plain_figure(v)}" for sign, v in given if v is not None)
 
 
 def verdict_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """Return one row per failed or flagged gate: ``case``, ``gate`` and what the gate asks."""
+    """Return one row per failed or flagged gate: ``case``, ``gate`` and its description (``asked``)."""
     return [
         {"case": case, "gate": gate, "asked": _description(gate.name)}
         for case in cases
@@ -150,7 +150,7 @@ def left_out_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
 
 
 def readable_rejections(cases: Sequence[Case], results: Path) -> list[dict[str, str]]:
-    """Return the rejected rows for readers: paths inside the build, nothing said twice."""
+    """Return the rejected rows for readers: paths relative to the build, no repeated code or remedy."""
     rows = []
     for row in rejected_rows(cases):
         message = row["message"].removesuffix(f" [{row['code']}]")
@@ -161,46 +161,42 @@ def readable_rejections(cases: Sequence[Case], results: Path) -> list[dict[str, 
     return rows
 
 
+def _rank(stage: str) -> tuple[int, str]:
+    """Return the place of a stage in the order of the pipeline; unknown ones come last, by name."""
+    return (STAGE_ORDER.index(stage) if stage in STAGE_ORDER else len(STAGE_ORDER), stage)
+
+
 def cost_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
     """Return seconds and memory per stage, in the order of the pipeline, with the slowest case."""
-    seconds: dict[str, list[tuple[float, str]]] = defaultdict(list)
-    memory: dict[str, list[float]] = defaultdict(list)
-    for case in cases:
-        for run in case.runs:
-            if run.seconds is not None:
-                seconds[run.stage].append((run.seconds, case.name))
-            if run.memory_gib is not None:
-                memory[run.stage].append(run.memory_gib)
-    known = [stage for stage in STAGE_ORDER if stage in seconds]
-    stages = known + sorted(set(seconds) - set(known))
+    runs = [(run.stage, case.name, run.seconds, run.memory_gib) for case in cases for run in case.runs]
+    table = pd.DataFrame(runs, columns=["stage", "case", "s", "gib"]).astype({"s": float, "gib": float})
     rows = []
-    for stage in stages:
-        walls = [wall for wall, _ in seconds[stage]]
+    for stage in sorted(table.dropna(subset="s")["stage"].unique(), key=_rank):
+        part = table[table["stage"] == stage]
         rows.append(
             {
                 "stage": stage,
-                "runs": len(walls),
-                "median_s": float(np.median(walls)),
-                "max_s": max(walls),
-                # Of equally slow cases the first one of the build.
-                "slowest": max(seconds[stage], key=lambda run: run[0])[1],
-                "total_s": sum(walls),
-                "median_gib": float(np.median(memory[stage])) if memory[stage] else None,
-                "max_gib": max(memory[stage]) if memory[stage] else None,
+                "runs": int(part["s"].count()),
+                "median_s": float(part["s"].median()),
+                "max_s": float(part["s"].max()),
+                # The first of equally slow cases.
+                "slowest": part.loc[part["s"].idxmax(), "case"],
+                "total_s": float(part["s"].sum()),
+                "median_gib": as_number(float(part["gib"].median())),
+                "max_gib": as_number(float(part["gib"].max())),
             }
         )
     return rows
 
 
 def case_cost_rows(case: Case) -> list[dict[str, Any]]:
-    """Return seconds and memory of every command of a case, in the order of the pipeline."""
-    rank = {stage: place for place, stage in enumerate(STAGE_ORDER)}
-    runs = sorted(case.runs, key=lambda run: (rank.get(run.stage, len(rank)), run.stage))
+    """Return seconds and memory of each command of a case, in the order of the pipeline."""
+    runs = sorted(case.runs, key=lambda run: _rank(run.stage))
     return [{"stage": run.stage, "output": run.output, "seconds": run.seconds, "gib": run.memory_gib} for run in runs]
 
 
 def version_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
-    """Return every package with the version or versions that made the build."""
+    """Return the packages that made the build, with all versions."""
     versions: dict[str, set[str]] = defaultdict(set)
     for case in cases:
         for run in case.runs:
@@ -210,14 +206,13 @@ def version_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
 
 
 def setting_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
-    """Return every setting of every stage with its value, or values where runs differ."""
+    """Return the settings of each stage with all their values in the build."""
     values: dict[tuple[str, str], set[str]] = defaultdict(set)
     for case in cases:
         for run in case.runs:
             for key, value in run.settings.items():
                 values[run.stage, key].add(json.dumps(value, sort_keys=True))
-    rank = {stage: place for place, stage in enumerate(STAGE_ORDER)}
-    ordered = sorted(values, key=lambda item: (rank.get(item[0], len(rank)), item))
+    ordered = sorted(values, key=lambda item: (_rank(item[0]), item))
     return [
         {"stage": stage, "setting": key, "value": " or ".join(sorted(values[stage, key]))} for stage, key in ordered
     ]
@@ -241,7 +236,7 @@ def motion_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
 
 
 def _length(vector: object) -> float | None:
-    """Return the length of a vector of three numbers, or None for anything else."""
+    """Return the length of a list of three numbers, or None for anything else."""
     parts = [as_number(part) for part in vector] if isinstance(vector, list) else []
     known = [part for part in parts if part is not None]
     return math.hypot(*known) if len(known) == len(parts) == 3 else None

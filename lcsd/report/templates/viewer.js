@@ -13,7 +13,7 @@
   }
 
   if (!document.createElement("canvas").getContext("webgl2")) {
-    refuse("This browser offers no WebGL 2, so the clouds cannot be turned; the pictures below show them.");
+    refuse("This browser has no WebGL 2, so the 3-D view is not available. The pictures below show the clouds.");
     return;
   }
 
