@@ -15,20 +15,11 @@ Row = dict[str, str]
 
 
 class Fault(NamedTuple):
-    """A fault of a case.
+    """A fault of a case."""
 
-    Parameters
-    ----------
-    code
-        Reason code with which the case must be rejected, and the case's name.
-    stage
-        Stage that must find the fault.
-    row
-        Takes the scan of a good case and a folder for files; returns the changed cells of its row.
-    """
-
-    code: str
-    stage: str
+    code: str  # reason code with which the case must be rejected, and the case's name
+    stage: str  # stage that must find the fault
+    # Takes the scan of a good case and a folder for files; returns the changed cells of its row
     row: Callable[["Scan", Path], Row]
 
 

@@ -133,16 +133,9 @@ def campaign(
 ) -> Tally:
     """Kill builds ``kills`` times and return the tally.
 
-    Parameters
-    ----------
-    folder
-        Where to build; builds without a fault are removed.
-    manifest
-        The cases of each build, best a single tiny one.
-    kills, seed
-        How many kills, a third of each kind, and the seed of their moments.
-    say
-        Gets a line after each kill and each build.
+    Builds are made in ``folder``; those without a fault are removed. ``manifest`` has the cases of each build,
+    best a single tiny one. A third of the ``kills`` is of each kind, at moments drawn from ``seed``. ``say``
+    gets a line after each kill and each build.
     """
     undisturbed = small_build(folder / "undisturbed", manifest)
     began = time.monotonic()

@@ -29,23 +29,13 @@ SECONDS_PER_HOUR = 3600.0
 
 @dataclass(frozen=True)
 class Cohort:
-    """A cohort, still in its database.
-
-    Parameters
-    ----------
-    steps
-        The funnel.
-    index
-        Main index that was used.
-    download_gb
-        Size of the sampled series, 10^9 bytes.
-    """
+    """A cohort, still in its database."""
 
     connection: Connection
     settings: CohortSettings
-    steps: list[Step]
-    index: Path
-    download_gb: float
+    steps: list[Step]  # the funnel
+    index: Path  # main index that was used
+    download_gb: float  # size of the sampled series, 10^9 bytes
 
     @property
     def download_hours(self) -> float:

@@ -12,27 +12,13 @@ from lcsd.settings.cohort import CohortSettings
 
 @dataclass(frozen=True)
 class Rule:
-    """One step of the funnel.
+    """One step of the funnel."""
 
-    Parameters
-    ----------
-    number
-        Position in the order, from 1; also the value of ``broken`` for series that break it.
-    step
-        Name of the step: what is kept.
-    code
-        Reason code of patients rejected here.
-    text
-        The requirement, with the setting's value.
-    applied
-        False if a setting or a missing file disables the rule.
-    """
-
-    number: int
-    step: str
-    code: str
-    text: str
-    applied: bool = True
+    number: int  # position in the order, from 1; also the value of ``broken`` for series that break it
+    step: str  # name of the step: what is kept
+    code: str  # reason code of patients rejected here
+    text: str  # the requirement, with the setting's value
+    applied: bool = True  # False if a setting or a missing file disables the rule
 
 
 def rules(settings: CohortSettings) -> list[Rule]:

@@ -65,12 +65,8 @@ FROM queued ORDER BY patient
 def draw(connection: Connection, settings: CohortSettings, *, seed: int) -> None:
     """Create the table ``candidates`` from ``pairs``; ``sampled`` is train, test_pool or NULL.
 
-    A case's name is a hash of its two series, so it depends on neither sample nor seed.
-
-    Raises
-    ------
-    BadInputError
-        Two pairs have the same name (``case_collision``).
+    A case's name is a hash of its two series, so it depends on neither sample nor seed. Raises
+    ``BadInputError`` (``case_collision``) if two pairs have the same name.
     """
     connection.execute(
         _CANDIDATES,

@@ -17,50 +17,28 @@ LONGEST = "the longest case"
 
 @dataclass(frozen=True)
 class Kind:
-    """What the jobs of a stage ask for.
+    """What the jobs of a stage ask for."""
 
-    Parameters
-    ----------
-    name
-        The stage.
-    cores, memory_mb, gpus
-        Taken on one node while the job runs.
-    fetched_gb
-        Downloaded first, 10^9 bytes; a job that downloads takes one of the download slots.
-    temporary_gb
-        On the disk only while the job runs, 10^9 bytes.
-    """
-
-    name: str
+    name: str  # the stage
+    # cores, memory_mb, gpus: taken on one node while the job runs
     cores: int = 1
     memory_mb: float = 0.0
     gpus: int = 0
-    fetched_gb: float = 0.0
-    temporary_gb: float = 0.0
+    fetched_gb: float = 0.0  # downloaded first, 10^9 bytes; a job that downloads takes one of the download slots
+    temporary_gb: float = 0.0  # on the disk only while the job runs, 10^9 bytes
 
 
 @dataclass(frozen=True)
 class Machines:
-    """Equal nodes, and what they share.
+    """Equal nodes, and what they share."""
 
-    Parameters
-    ----------
-    nodes
-        How many.
-    cores, memory_mb, gpus
-        Of each.
-    downloads
-        Jobs that download at a time, on all nodes together.
-    gb_per_s
-        Speed of the link to the archive, 10^9 bytes per second, shared by all downloads.
-    """
-
-    nodes: int = 1
+    nodes: int = 1  # how many
+    # cores, memory_mb, gpus: of each node
     cores: int = 1
     memory_mb: float = math.inf
     gpus: int = 0
-    downloads: int = 1
-    gb_per_s: float = math.inf
+    downloads: int = 1  # jobs that download at a time, on all nodes together
+    gb_per_s: float = math.inf  # speed of the link to the archive, 10^9 bytes per second, shared by all downloads
 
     def in_memory(self, kind: Kind) -> float:
         """Return how many jobs of a kind the memory of a node holds: a whole number."""
@@ -75,28 +53,15 @@ class Machines:
 
 @dataclass(frozen=True)
 class Engine:
-    """What Snakemake and a cluster's scheduler add to the work.
+    """What Snakemake and a cluster's scheduler add to the work."""
 
-    Parameters
-    ----------
-    loop_s, ready_s
-        Snakemake's loop: seconds for each job that ended, and more for each job that is ready then.
-    submit_s
-        One submission to a scheduler, seconds; the loop makes them one after the other.
-    start_s
-        From a place on a node to the work itself, seconds; the job holds its place meanwhile.
-    notice_s
-        From the end of a job until Snakemake notices it, seconds, on average.
-    most_submitted
-        Jobs that may be submitted and unfinished at a time; None without a scheduler.
-    """
-
+    # loop_s, ready_s: Snakemake's loop: seconds for each job that ended, and more for each job that is ready then
     loop_s: float = 0.0
     ready_s: float = 0.0
-    submit_s: float = 0.0
-    start_s: float = 0.0
-    notice_s: float = 0.0
-    most_submitted: float | None = None
+    submit_s: float = 0.0  # one submission to a scheduler, seconds; the loop makes them one after the other
+    start_s: float = 0.0  # from a place on a node to the work itself, seconds; the job holds its place meanwhile
+    notice_s: float = 0.0  # from the end of a job until Snakemake notices it, seconds, on average
+    most_submitted: float | None = None  # jobs that may be submitted and unfinished at a time; None without a scheduler
 
 
 class Amount(NamedTuple):
@@ -108,20 +73,11 @@ class Amount(NamedTuple):
 
 @dataclass(frozen=True)
 class Work:
-    """Jobs of equal cases, each a graph of jobs that wait for each other.
+    """Jobs of equal cases, each a graph of jobs that wait for each other."""
 
-    Parameters
-    ----------
-    amounts
-        Of each kind, all cases together.
-    cases
-        How many.
-    chain_s, chain_jobs
-        The longest chain of jobs in the longest case: seconds of work, and jobs.
-    """
-
-    amounts: Mapping[Kind, Amount]
-    cases: float
+    amounts: Mapping[Kind, Amount]  # all cases together
+    cases: float  # how many
+    # chain_s, chain_jobs: the longest chain of jobs in the longest case: seconds of work, and jobs
     chain_s: float
     chain_jobs: int
 

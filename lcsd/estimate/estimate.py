@@ -34,107 +34,50 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked.
+    """What is asked."""
 
-    Parameters
-    ----------
-    plan
-        The build.
-    machines
-        Where it runs.
-    cluster
-        Whether Snakemake submits the jobs to a scheduler.
-    batches
-        Parts of the cases that are built one after the other; the last one plans all cases again.
-    most_submitted
-        Jobs that may be submitted to a scheduler and unfinished at a time.
-    basis
-        Wall or CPU seconds of the finished build.
-    pages
-        Most pages of cases in the report.
-    registration_cloud
-        Stage whose clouds are registered.
-    usd_per_hour, usd_per_gb
-        Price of a node, and of 10^9 downloaded bytes.
-    scheduler
-        Of Snakemake, as the profile names it.
-    limits
-        What the profile lets the jobs of one machine share.
-    """
-
-    plan: Plan
-    machines: Machines
-    cluster: bool = False
-    batches: int = 1
-    most_submitted: float = math.inf
-    basis: Basis = "wall"
-    pages: int = 60
-    registration_cloud: str = "cloud"
+    plan: Plan  # the build
+    machines: Machines  # where it runs
+    cluster: bool = False  # whether Snakemake submits the jobs to a scheduler
+    batches: int = 1  # parts of the cases that are built one after the other; the last one plans all cases again
+    most_submitted: float = math.inf  # jobs that may be submitted to a scheduler and unfinished at a time
+    basis: Basis = "wall"  # wall or CPU seconds of the finished build
+    pages: int = 60  # most pages of cases in the report
+    registration_cloud: str = "cloud"  # stage whose clouds are registered
+    # usd_per_hour, usd_per_gb: price of a node, and of 10^9 downloaded bytes
     usd_per_hour: float = 0.0
     usd_per_gb: float = 0.0
-    scheduler: str = "ilp"
-    limits: Mapping[str, int] = field(default_factory=dict)
+    scheduler: str = "ilp"  # of Snakemake, as the profile names it
+    limits: Mapping[str, int] = field(default_factory=dict)  # what the profile lets the jobs of one machine share
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The answer; hours and dollars with ranges.
+    """The answer; hours and dollars with ranges."""
 
-    Parameters
-    ----------
-    hours
-        From the command to the report.
-    limit
-        What decides the hours (:mod:`lcsd.estimate.bound` names the limits).
-    work_hours
-        Core-hours of the stages alone.
-    busy
-        Share of the machines' cores that work, of 1.
-    loop_busy
-        Share of the time that Snakemake's loop works, of 1.
-    ready
-        Jobs that are started or ready at a time, on average.
-    submitted
-        Jobs that are submitted to a scheduler at a time; 0 without one.
-    jobs
-        By stage.
-    submissions
-        Jobs that a scheduler gets; 0 without one.
-    disk_gb, temporary_gb, download_gb
-        Left at the end; on top of it while the build runs; fetched.
-    files
-        Left at the end, with Snakemake's own records.
-    usd
-        Machines and downloads.
-    memory_over
-        Stages that took more memory than the profile declares: GB taken and declared.
-    threads_over
-        Stages that get more threads than they were measured with: got and measured.
-    plan_s, plan_gib
-        Seconds of planning all parts, and the memory of the largest plan.
-    report_s
-        Seconds of the report.
-    """
-
-    hours: Range
-    limit: str
-    work_hours: float
-    busy: float
-    loop_busy: float
-    ready: int
-    submitted: int
-    jobs: dict[str, int]
-    submissions: int
+    hours: Range  # from the command to the report
+    limit: str  # what decides the hours (:mod:`lcsd.estimate.bound` names the limits)
+    work_hours: float  # core-hours of the stages alone
+    busy: float  # share of the machines' cores that work, of 1
+    loop_busy: float  # share of the time that Snakemake's loop works, of 1
+    ready: int  # jobs that are started or ready at a time, on average
+    submitted: int  # jobs that are submitted to a scheduler at a time; 0 without one
+    jobs: dict[str, int]  # by stage
+    submissions: int  # jobs that a scheduler gets; 0 without one
+    # disk_gb, temporary_gb, download_gb: left at the end; on top of it while the build runs; fetched
     disk_gb: float
     temporary_gb: float
     download_gb: float
-    files: int
-    usd: Range
+    files: int  # left at the end, with Snakemake's own records
+    usd: Range  # machines and downloads
+    # Stages that took more memory than the profile declares: GB taken and declared
     memory_over: dict[str, tuple[float, float]]
+    # Stages that get more threads than they were measured with: got and measured
     threads_over: dict[str, tuple[int, int]]
+    # plan_s, plan_gib: seconds of planning all parts, and the memory of the largest plan
     plan_s: float
     plan_gib: float
-    report_s: float
+    report_s: float  # seconds of the report
 
 
 class _Draw(NamedTuple):
@@ -148,13 +91,8 @@ class _Draw(NamedTuple):
 def estimate(measures: Measures, question: Question, *, profile: Profile, settings: EstimateSettings) -> Estimate:
     """Return what a build takes, from the figures of a finished one.
 
-    Each draw takes as many measured cases as there are, at random with repetition, and makes every
-    case like one of these (a bootstrap): so the range also shows how little few measured cases tell.
-
-    Raises
-    ------
-    BadInputError
-        No machine holds a job, or the measures lack what ``basis`` asks for.
+    Each draw takes as many measured cases as there are, at random with repetition, and makes every case like
+    one of these (a bootstrap): so the range also shows how little few measured cases tell.
     """
     plan, machines, parts = question.plan, question.machines, question.batches
     planned = _planned_jobs(measures, plan)

@@ -60,35 +60,17 @@ class _Record(BaseModel):
 
 @dataclass(frozen=True)
 class Job:
-    """A job of the finished build.
-
-    Parameters
-    ----------
-    stage
-        Its name.
-    wall_s
-        Wall time measured by its commands, both scans together.
-    cpu_s
-        Their CPU time; None if the provenance has none.
-    commands
-        How many.
-    threads
-        Threads of each.
-    memory_gib
-        Peak resident memory of one command.
-    gpu
-        Whether they computed on a GPU.
-    """
+    """A job of the finished build."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    stage: str
-    wall_s: NonNegativeFloat
-    cpu_s: NonNegativeFloat | None
-    commands: PositiveInt
-    threads: PositiveInt
-    memory_gib: NonNegativeFloat
-    gpu: bool
+    stage: str  # its name
+    wall_s: NonNegativeFloat  # wall time measured by its commands, both scans together
+    cpu_s: NonNegativeFloat | None  # their CPU time; None if the provenance has none
+    commands: PositiveInt  # how many
+    threads: PositiveInt  # threads of each
+    memory_gib: NonNegativeFloat  # peak resident memory of one command
+    gpu: bool  # whether they computed on a GPU
 
 
 @dataclass(frozen=True)
@@ -104,32 +86,18 @@ class Case:
 
 @dataclass(frozen=True)
 class Measures:
-    """The figures of a finished build, without names and paths of cases.
-
-    Parameters
-    ----------
-    cases
-        The finished ones.
-    screenings
-        Jobs that screened a candidate.
-    starts_s
-        Mean seconds between the two commands of a job; None if no job has two.
-    left_out
-        Cases that are unfinished, were rejected, or have broken provenance.
-    report_bytes, page_bytes
-        Size of the report without pages of cases, and of one such page with its files.
-    first, last
-        Dates of the first and the last record, ISO 8601.
-    """
+    """The figures of a finished build, without names and paths of cases."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    cases: tuple[Case, ...]
-    screenings: tuple[Job, ...]
-    starts_s: float | None
-    left_out: int
+    cases: tuple[Case, ...]  # the finished ones
+    screenings: tuple[Job, ...]  # jobs that screened a candidate
+    starts_s: float | None  # mean seconds between the two commands of a job; None if no job has two
+    left_out: int  # cases that are unfinished, were rejected, or have broken provenance
+    # report_bytes, page_bytes: size of the report without pages of cases, and of one such page with its files
     report_bytes: int
     page_bytes: int
+    # first, last: dates of the first and the last record, ISO 8601
     first: str
     last: str
 
@@ -159,13 +127,9 @@ class Measures:
 def read_measures(path: Path, *, warn: Callable[[Problem], object] = lambda _: None) -> Measures:
     """Return the figures of the results of a build, or those in a file.
 
-    ``warn`` gets every broken file that leaves a case out.
-
-    Raises
-    ------
-    BadInputError
-        The results are missing (``missing_file``), no case is finished (``no_finished_case``), or
-        the file was not written by :func:`write_measures` (``bad_measures``).
+    ``warn`` gets every broken file that leaves a case out. Raises ``BadInputError`` if the results are missing
+    (``missing_file``), no case is finished (``no_finished_case``), or the file was not written by
+    :func:`write_measures` (``bad_measures``).
     """
     if path.is_file():
         return _from_file(path)

@@ -20,30 +20,15 @@ GREEDY = "greedy"
 
 @dataclass(frozen=True)
 class Profile:
-    """The resources that a profile declares.
+    """The resources that a profile declares."""
 
-    Parameters
-    ----------
-    threads
-        Threads of the stages that use more than one.
-    memory_mb
-        Memory of the stages that declare it.
-    limits
-        Resources that all jobs on one machine share, such as ``mem_mb``, ``downloads``, ``gpu``.
-    default_mb
-        Memory of the stages that declare none.
-    jobs
-        Jobs that may be submitted to a cluster at a time; None without a limit.
-    scheduler
-        How Snakemake chooses among ready jobs: ``ilp``, its default, or ``greedy``.
-    """
-
-    threads: Mapping[str, int]
-    memory_mb: Mapping[str, int]
+    threads: Mapping[str, int]  # threads of the stages that use more than one
+    memory_mb: Mapping[str, int]  # memory of the stages that declare it
+    # Resources that all jobs on one machine share, such as ``mem_mb``, ``downloads``, ``gpu``
     limits: Mapping[str, int]
-    default_mb: int = 0
-    jobs: int | None = None
-    scheduler: str = "ilp"
+    default_mb: int = 0  # memory of the stages that declare none
+    jobs: int | None = None  # jobs that may be submitted to a cluster at a time; None without a limit
+    scheduler: str = "ilp"  # how Snakemake chooses among ready jobs: ``ilp``, its default, or ``greedy``
 
     def largest_job_gb(self) -> float:
         """Return the memory of the largest job, 10^9 bytes."""
@@ -53,11 +38,7 @@ class Profile:
 def read_profile(path: Path = WORKSTATION) -> Profile:
     """Read a profile: a folder with ``config.yaml``, or the file itself.
 
-    Raises
-    ------
-    BadInputError
-        The file is unreadable (:func:`lcsd.config.read_yaml`), or a value is not a number
-        (``bad_profile``).
+    Raises ``BadInputError`` if the file is unreadable or a value is not a number (``bad_profile``).
     """
     file = path if path.is_file() else path / PROFILE_NAME
     content = read_yaml(file)

@@ -46,11 +46,8 @@ def ask(
 ) -> Question:
     """Return the question.
 
-    Raises
-    ------
-    BadInputError
-        Options contradict each other or are out of range (``bad_usage``), the number of cases is
-        missing (``missing_option``), or a table of cases is unreadable.
+    Raises ``BadInputError`` if options contradict each other or are out of range (``bad_usage``), or the number
+    of cases is missing (``missing_option``).
     """
     _check(options)
     build = _build(options, config)

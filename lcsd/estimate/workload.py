@@ -43,31 +43,16 @@ GROUP = "group"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be built.
+    """What is to be built."""
 
-    Parameters
-    ----------
-    cases
-        Cases built.
-    candidates
-        Candidates screened before; 0 without a selection.
-    landmarks
-        Cases with landmarks.
-    fetched_gb
-        Downloaded by each screening and each conversion, 10^9 bytes: their mean where only some
-        scans are fetched, 0 for scans on the disk.
-    keep
-        Whether what a screening downloads stays, so that no conversion downloads it again.
-    group
-        Cases of one cluster job; 0: each stage of a case is a cluster job of its own.
-    """
-
-    cases: int
-    candidates: int = 0
-    landmarks: int = 0
+    cases: int  # cases built
+    candidates: int = 0  # candidates screened before; 0 without a selection
+    landmarks: int = 0  # cases with landmarks
+    # Downloaded by each screening and each conversion, 10^9 bytes: their mean where only some scans are fetched, 0
+    # for scans on the disk
     fetched_gb: float = 0.0
-    keep: bool = True
-    group: int = 0
+    keep: bool = True  # whether what a screening downloads stays, so that no conversion downloads it again
+    group: int = 0  # cases of one cluster job; 0: each stage of a case is a cluster job of its own
 
 
 @dataclass(frozen=True)
@@ -82,10 +67,7 @@ class Costs:
 def stage_kinds(measures: Measures, profile: Profile, machines: Machines, plan: Plan) -> dict[str, Kind]:
     """Return what the jobs of each stage ask for.
 
-    Raises
-    ------
-    BadInputError
-        No node holds a job of a stage (``job_too_large``).
+    Raises ``BadInputError`` (``job_too_large``) if no node holds a job of a stage.
     """
     on_gpu = {job.stage for job in all_jobs(measures) if job.gpu}
     per_case = max(case.size_bytes for case in measures.cases) / 1e9

@@ -36,26 +36,15 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Fetched:
-    """Outcome of one series.
-
-    Parameters
-    ----------
-    state
-        ``present`` (already complete), ``fetched`` or ``failed``.
-    folder
-        Folder of the series' files; it exists unless the state is ``failed``.
-    files, size_bytes
-        Files of a fetched series and their size, 0 otherwise.
-    error
-        Why it failed.
-    """
+    """Outcome of one series."""
 
     uid: str
-    state: State
-    folder: Path
+    state: State  # ``present`` (already complete), ``fetched`` or ``failed``
+    folder: Path  # folder of the series' files; it exists unless the state is ``failed``
+    # files, size_bytes: files of a fetched series and their size, 0 otherwise
     files: int = 0
     size_bytes: int = 0
-    error: LcsdError | None = None
+    error: LcsdError | None = None  # why it failed
 
 
 def fetch_series(

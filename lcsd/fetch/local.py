@@ -15,23 +15,10 @@ def local(
 ) -> Iterator[Path]:
     """Yield the path of a source; a missing series is fetched first.
 
-    Parameters
-    ----------
-    source
-        Path, or SeriesInstanceUID.
-    series_dir
-        Folder of fetched series.
-    settings
-        ``keep``: whether a series that was fetched here stays afterwards.
-    say
-        Takes lines of information.
-
-    Raises
-    ------
-    BadInputError
-        A series without a folder to fetch it to, or one that differs from the index or the bucket.
-    WorkError
-        The download failed for a reason that may be temporary: network, disk.
+    ``source`` is a path or a SeriesInstanceUID, ``series_dir`` the folder of fetched series; ``say`` gets lines
+    of information. Raises ``BadInputError`` for a series without a folder to fetch it to, or one that differs
+    from the index or the bucket; ``WorkError`` if the download failed for a reason that may be temporary
+    (network, disk).
     """
     if not is_series_uid(source):
         yield Path(source)

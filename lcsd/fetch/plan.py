@@ -28,25 +28,15 @@ WHERE SeriesInstanceUID IN (SELECT unnest($uids)) ORDER BY SeriesInstanceUID
 
 @dataclass(frozen=True)
 class Entry:
-    """A series as the index describes it.
-
-    Parameters
-    ----------
-    patient, modality
-        Expected in every header of the series.
-    files
-        Number of objects.
-    size_bytes
-        Sum of their sizes.
-    bucket, prefix
-        Their place: ``s3://<bucket>/<prefix>/<object>``.
-    """
+    """A series as the index describes it."""
 
     uid: str
+    # patient, modality: expected in every header of the series
     patient: str
     modality: str
-    files: int
-    size_bytes: int
+    files: int  # number of objects
+    size_bytes: int  # sum of their sizes
+    # bucket, prefix: their place: ``s3://<bucket>/<prefix>/<object>``
     bucket: str
     prefix: str
 
@@ -54,16 +44,9 @@ class Entry:
 def look_up(uids: Sequence[str], index: Path | None = None) -> dict[str, Entry]:
     """Return the entry of every UID that the index has, with one query.
 
-    Parameters
-    ----------
-    index
-        Parquet file with the columns of the IDC's main index; None takes that of the package
-        ``idc-index-data``.
-
-    Raises
-    ------
-    BadInputError
-        The index is missing, unreadable, lacks a column or lists a series twice.
+    ``index`` is a Parquet file with the columns of the IDC's main index; None takes that of the package
+    ``idc-index-data``. Raises ``BadInputError`` if it is missing, unreadable, lacks a column or lists a series
+    twice.
     """
     if not uids:
         return {}

@@ -20,15 +20,7 @@ Wait = Callable[[float], None]
 
 
 class Place:
-    """Paths of one series in a folder of series.
-
-    Parameters
-    ----------
-    root
-        Folder of all series.
-    uid
-        A checked SeriesInstanceUID: it becomes part of file names.
-    """
+    """Paths of one series in the folder of all series; ``uid`` must be checked, since file names contain it."""
 
     def __init__(self, root: Path, uid: str) -> None:
         self.uid = uid
@@ -78,15 +70,8 @@ class Place:
 def in_use(uid: str, root: Path, *, keep: bool) -> Iterator[None]:
     """Protect a series while it is fetched and read; then remove it unless it should stay.
 
-    Parameters
-    ----------
-    uid
-        A checked SeriesInstanceUID.
-    root
-        Folder of all series.
-    keep
-        False removes the series at the end, unless it was complete before its first use, another
-        process still reads it, or the block failed.
+    ``uid`` must be checked. ``keep=False`` removes the series at the end, unless it was complete before its
+    first use, another process still reads it, or the block failed.
     """
     place = Place(root, uid)
     root.mkdir(parents=True, exist_ok=True)
@@ -120,12 +105,8 @@ def _sync(folder: Path) -> None:
 def locked(path: Path, *, wait: Wait, waiting: Callable[[], None]) -> Iterator[None]:
     """Hold the lock file ``path``; the system frees the lock of a dead process at once.
 
-    Parameters
-    ----------
-    wait
-        Sleeps between tries; may raise to give up.
-    waiting
-        Called once if another process holds the lock.
+    ``wait`` sleeps between tries and may raise to give up; ``waiting`` is called once if another process holds
+    the lock.
     """
     told = False
     while True:

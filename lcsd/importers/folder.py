@@ -13,13 +13,8 @@ from lcsd.io.files import leftovers_of, temporary_path
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder next to ``path``; rename it to ``path`` if the block succeeds.
 
-    Raises
-    ------
-    BadInputError
-        ``path`` exists and is not an empty folder (``not_empty``), or is ``.`` or ``..``, which
-        cannot be renamed (``bad_destination``).
-    WorkError
-        The folder cannot be written.
+    Raises ``BadInputError`` if ``path`` exists and is not an empty folder (``not_empty``), or is ``.`` or
+    ``..``, which cannot be renamed (``bad_destination``); ``WorkError`` if the folder cannot be written.
     """
     path = Path(path)
     if path.name in {"", ".."}:

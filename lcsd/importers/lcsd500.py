@@ -37,19 +37,12 @@ class MapGrids(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """What the archive does not document.
+    """What the archive does not document."""
 
-    Parameters
-    ----------
-    patterns
-        File names by kind (``fixed``, ``moving``: vessel maps; ``correspondences``,
-        ``landmarks``: tables of six columns), with ``{case}`` for the name of the case.
-    numbering
-        Meaning of the numbers in the tables.
-    """
-
+    # File names by kind (``fixed``, ``moving``: vessel maps; ``correspondences``, ``landmarks``: tables of six
+    # columns), with ``{case}`` for the name of the case
     patterns: Mapping[str, str]
-    numbering: Given = field(default_factory=lambda: Given("voxel", 0))
+    numbering: Given = field(default_factory=lambda: Given("voxel", 0))  # meaning of the numbers in the tables
 
     def __post_init__(self) -> None:
         for kind, pattern in self.patterns.items():
@@ -75,11 +68,8 @@ class Layout:
 def find_cases(files: Iterable[Path], layout: Layout) -> dict[str, dict[str, Path]]:
     """Return the files of each case by kind, sorted by case.
 
-    Raises
-    ------
-    BadInputError
-        No case (``no_cases``), a case without one of its files (``incomplete_case``), two files for
-        one part (``duplicate_file``).
+    Raises ``BadInputError`` if there is no case (``no_cases``), if a case lacks one of its files
+    (``incomplete_case``), or if a part has two files (``duplicate_file``).
     """
     cases: dict[str, dict[str, Path]] = {}
     for file in files:
@@ -106,13 +96,9 @@ def import_lcsd500(
 ) -> list[dict[str, Any]]:
     """Write dense clouds and tables of all cases into a folder; return the rows of its table.
 
-    Cases with landmarks have the role ``test``.
-
-    Raises
-    ------
-    BadInputError
-        Invalid vessel maps or tables, or points outside the maps (``wrong_frame``,
-        ``landmark_outside``); moving points may be outside by ``MARGIN_MM``.
+    Cases with landmarks have the role ``test``. Raises ``BadInputError`` if vessel maps or tables are invalid,
+    or if points are outside the maps (``wrong_frame``, ``landmark_outside``); moving points may be outside by
+    ``MARGIN_MM``.
     """
     rows = []
     for case in progress(list(cases)):

@@ -93,11 +93,8 @@ def _cloud_of(name: str) -> tuple[int, Phase] | None:
 def find_pairs(files: Iterable[Path]) -> dict[int, dict[tuple[Phase, str], Path]]:
     """Return the clouds, and landmarks if any, of each pair by its number.
 
-    Raises
-    ------
-    BadInputError
-        No pair (``no_cases``), a cloud without the other phase (``incomplete_case``), two files for
-        one part (``duplicate_file``).
+    Raises ``BadInputError`` if there is no pair (``no_cases``), if a cloud lacks the other phase
+    (``incomplete_case``), or if a part has two files (``duplicate_file``).
     """
     found: dict[int, dict[tuple[Phase, str], Path]] = {}
     marks: dict[int, dict[tuple[Phase, str], Path]] = {}
@@ -143,11 +140,8 @@ def import_pvt1010(
 ) -> list[dict[str, Any]]:
     """Write all pairs into a folder; return the rows of its table.
 
-    Raises
-    ------
-    BadInputError
-        Invalid clouds or landmarks, or landmarks outside the clouds (``wrong_frame`` if the other
-        frame of the clouds explains it, otherwise ``landmark_outside``).
+    Raises ``BadInputError`` if clouds or landmarks are invalid, or if landmarks are outside the clouds
+    (``wrong_frame`` if the other frame of the clouds explains it, otherwise ``landmark_outside``).
     """
     phases: tuple[Phase, Phase] = (fixed, "exhale" if fixed == "inhale" else "inhale")
     rows = []

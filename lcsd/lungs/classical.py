@@ -80,43 +80,20 @@ ML_PER_LITRE = 1e3
 
 @dataclass(frozen=True)
 class Lungs:
-    """A lung mask with its figures.
+    """A lung mask with its figures."""
 
-    Parameters
-    ----------
-    mask
-        Both lungs, bool, on the scan's grid.
-    count
-        Lungs found, 1 or 2.
-    volume_ml
-        Volume of the mask.
-    airways_ml
-        Volume of trachea and bronchi removed, 0 if none was found.
-    facts
-        Versions, options and weights of a model, for the provenance.
-    """
-
-    mask: Image
-    count: int
-    volume_ml: float
-    airways_ml: float
-    facts: dict[str, Any] = field(default_factory=dict)
+    mask: Image  # both lungs, bool, on the scan's grid
+    count: int  # lungs found, 1 or 2
+    volume_ml: float  # volume of the mask
+    airways_ml: float  # volume of trachea and bronchi removed, 0 if none was found
+    facts: dict[str, Any] = field(default_factory=dict)  # versions, options and weights of a model, for the provenance
 
 
 def segment_lungs(scan: Image, settings: LungsSettings | None = None, *, file: Path | None = None) -> Lungs:
     """Return the mask of both lungs, vessels included, trachea and main bronchi excluded.
 
-    Parameters
-    ----------
-    scan
-        CT in HU, any orientation.
-    file
-        Name of the scan in errors.
-
-    Raises
-    ------
-    BadInputError
-        If no air space looks like a lung (``empty_lungs``).
+    ``scan`` is in HU, with any orientation; errors name ``file``. Raises ``BadInputError`` (``empty_lungs``) if
+    no air space looks like a lung.
     """
     settings = settings or LungsSettings()
     work = _working_copy(scan, settings.working_spacing_mm)

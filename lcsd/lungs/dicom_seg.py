@@ -60,18 +60,10 @@ SAME_HEIGHT_MM = 1e-3
 
 @dataclass(frozen=True)
 class Lobes:
-    """The lobes of a segmentation.
+    """The lobes of a segmentation."""
 
-    Parameters
-    ----------
-    mask
-        Their union, bool, on the segmentation's own grid, from its first to its last slice.
-    count
-        Segments that are lobes and have voxels.
-    """
-
-    mask: Image
-    count: int
+    mask: Image  # their union, bool, on the segmentation's own grid, from its first to its last slice
+    count: int  # segments that are lobes and have voxels
 
 
 @dataclass(frozen=True)
@@ -87,16 +79,8 @@ class _Frame:
 def read_lobes(source: Path, *, series_uid: str | None = None) -> Lobes:
     """Return the union of the lung lobes in a DICOM SEG: a file, or a folder with one such file.
 
-    Parameters
-    ----------
-    series_uid
-        SeriesInstanceUID of the scan; the SEG must say that it was made from it.
-
-    Raises
-    ------
-    BadInputError
-        Not one SEG, not a binary one, of another series, without lobes, empty, damaged, or with
-        frames that form no regular stack.
+    The SEG must say that it was made from the scan ``series_uid``. Raises ``BadInputError`` unless there is
+    exactly one binary SEG with lobes of that series, undamaged, whose frames form a regular stack.
     """
     with quiet_pydicom():
         folder = os.path.isdir(source)  # noqa: PTH112 - no error for one that is closed

@@ -22,18 +22,10 @@ class GivenMask:
 def given_mask(path: Path, scan: Grid, *, series_uid: str | None = None) -> GivenMask:
     """Return a given lung mask on the scan's grid; see :func:`placed_mask`.
 
-    Parameters
-    ----------
-    path
-        NIfTI mask, or a DICOM SEG with lobes of the lung (file, or folder with one).
-    series_uid
-        SeriesInstanceUID of the scan; a SEG must say that it was made from it.
-
-    Raises
-    ------
-    BadInputError
-        The mask is unreadable or empty, less than half of it is inside the scan, a SEG has no lobes
-        or belongs to another series, or ``series_uid`` is given for a NIfTI mask (``bad_usage``).
+    ``path`` is a NIfTI mask or a DICOM SEG with lobes (file, or folder with one); the SEG must say that it was
+    made from the scan ``series_uid``. Raises ``BadInputError`` as :func:`placed_mask` and
+    :func:`lcsd.lungs.dicom_seg.read_lobes`, for an empty mask, and for a NIfTI mask with ``series_uid``
+    (``bad_usage``).
     """
     if not is_nifti(path):
         found = read_lobes(path, series_uid=series_uid)
@@ -52,19 +44,8 @@ def given_mask(path: Path, scan: Grid, *, series_uid: str | None = None) -> Give
 def placed_mask(mask: Image, scan: Grid, *, file: Path) -> Image:
     """Return a mask on the scan's grid, by world position.
 
-    A mask on another grid is resampled by nearest neighbour, if it overlaps the scan.
-
-    Parameters
-    ----------
-    mask
-        Bool, any grid, not empty.
-    file
-        Name of the mask in errors.
-
-    Raises
-    ------
-    BadInputError
-        If less than half of the mask is inside the scan (``mask_elsewhere``).
+    ``mask`` is bool and not empty. On another grid, it is resampled by nearest neighbour; raises
+    ``BadInputError`` (``mask_elsewhere``) if less than half of it is inside the scan. Errors name ``file``.
     """
     if mask.grid.same_as(scan):
         return mask

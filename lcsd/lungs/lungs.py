@@ -24,21 +24,9 @@ def make_lungs(
 ) -> Lungs:
     """Return the lung mask of a scan by the method of the settings.
 
-    Parameters
-    ----------
-    scan
-        CT in HU, any orientation.
-    on
-        Where to compute; the method ``classical`` uses one thread of the CPU only.
-    file
-        Name of the scan in errors.
-
-    Raises
-    ------
-    BadInputError
-        If the scan has no lung, or the method does not support the device.
-    WorkError
-        If TotalSegmentator or its weights fail.
+    ``scan`` is in HU, with any orientation; errors name ``file``. The method ``classical`` uses one thread of
+    the CPU only, whatever ``on`` says. Raises ``BadInputError`` if the scan has no lung or the method does not
+    support the device, ``WorkError`` if TotalSegmentator or its weights fail.
     """
     settings = settings or LungsSettings()
     if settings.method == "totalsegmentator":

@@ -173,19 +173,9 @@ def write_study(
 ) -> Path:
     """Write one scan as a study folder, atomically; return the folder of the first series.
 
-    Parameters
-    ----------
-    folder
-        Gets the subfolder `localizer`, and one per kernel (its name in lower case).
-    series
-        Reconstructions (z, y, x) in HU, int16, with the geometry of the scan.
-    patient, time
-        Patient ID and time point (0 or 1).
-
-    Raises
-    ------
-    WorkError
-        If the folder cannot be written.
+    ``folder`` gets a subfolder `localizer` and one for each kernel (its name in lower case) with its
+    reconstruction: (z, y, x) in HU, int16, on the scan's grid. ``time`` is the time point, 0 or 1. Raises
+    ``WorkError`` if the folder cannot be written.
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
     try:

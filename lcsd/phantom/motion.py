@@ -219,25 +219,14 @@ def _backward(targets, b: Breathing, modes):  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True)
 class Motion:
-    """The exact map from fixed to moving native LPS (mm), both ways.
+    """The exact map from fixed to moving native LPS (mm), both ways."""
 
-    Parameters
-    ----------
-    breathing
-        The smooth parts.
-    modes
-        Shape (M, 7), float64: wave vector (rad/mm), phase (rad), amplitude (mm) of each sine.
-    rotation, translation
-        The rigid shift, shapes (3, 3) and (3,): body to moving native.
-    fixed_origin
-        Shape (3,): the body's origin in the fixed scan's native space.
-    """
-
-    breathing: Breathing
-    modes: NDArray[np.float64]
+    breathing: Breathing  # the smooth parts
+    modes: NDArray[np.float64]  # shape (M, 7), float64: wave vector (rad/mm), phase (rad), amplitude (mm) of each sine
+    # rotation, translation: the rigid shift, shapes (3, 3) and (3,): body to moving native
     rotation: NDArray[np.float64]
     translation: NDArray[np.float64]
-    fixed_origin: NDArray[np.float64]
+    fixed_origin: NDArray[np.float64]  # shape (3,): the body's origin in the fixed scan's native space
 
     def displacement(self, body_points: Points) -> tuple[Points, NDArray[np.float64]]:
         """Return `u` (N, 3) in mm and `det(I + du/dp)` (N,) at body points (N, 3)."""
@@ -258,10 +247,7 @@ class Motion:
     def body_of_moving(self, points: Points) -> tuple[Points, NDArray[np.float64]]:
         """Return body points (N, 3) of moving native points and the determinants (N,) there.
 
-        Raises
-        ------
-        WorkError
-            If Newton's method does not reach ``INVERSE_TOLERANCE_MM`` everywhere.
+        Raises ``WorkError`` if Newton's method does not reach ``INVERSE_TOLERANCE_MM`` everywhere.
         """
         targets = (np.asarray(points, dtype=np.float64) - self.translation) @ self.rotation
         found, det, residual = _backward(np.ascontiguousarray(targets), self.breathing, self.modes)

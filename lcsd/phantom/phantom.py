@@ -114,23 +114,9 @@ def write_cases(
 ) -> Iterator[dict[str, str]]:
     """Write phantom pairs one by one; yield the manifest row of each.
 
-    Parameters
-    ----------
-    folder
-        Where to write; each case gets a subfolder, and sources are relative to `folder`.
-    cases, seed
-        Number of cases, and their seed; case `i` does not depend on `cases`.
-    test_cases
-        So many of the last cases get the role ``test`` and landmarks in the manifest.
-    settings
-        How hard the cases are; the defaults if None.
-
-    Raises
-    ------
-    BadInputError
-        If a number is out of range.
-    WorkError
-        If a file cannot be written.
+    Each case gets a subfolder of ``folder``, and sources are relative to it. Case `i` depends on ``seed``, but
+    not on ``cases``. The last ``test_cases`` get the role ``test`` and landmarks in the manifest. Raises
+    ``BadInputError`` if a number is out of range, ``WorkError`` if a file cannot be written.
     """
     _check_range("cases", cases, low=1, high=MOST_CASES)
     _check_range("seed", seed, low=0, high=LARGEST_SEED)

@@ -45,30 +45,14 @@ class Scene(NamedTuple):
 
 @dataclass(frozen=True)
 class Scan:
-    """The geometry of one scan.
+    """The geometry of one scan."""
 
-    Parameters
-    ----------
-    size_xyz
-        Voxels along x, y, z of the array's axes.
-    spacing
-        Shape (3,), mm. The third is the slice increment.
-    origin
-        Shape (3,), LPS mm: centre of the first voxel.
-    direction
-        Shape (3, 3): columns are the axes' directions in LPS, a right-handed rotation.
-    thickness
-        Slice thickness in mm.
-    table_origin
-        Shape (3,), native LPS mm: the point of the table top below the body.
-    """
-
-    size_xyz: tuple[int, int, int]
-    spacing: NDArray[np.float64]
-    origin: NDArray[np.float64]
-    direction: NDArray[np.float64]
-    thickness: float
-    table_origin: NDArray[np.float64]
+    size_xyz: tuple[int, int, int]  # voxels along x, y, z of the array's axes
+    spacing: NDArray[np.float64]  # shape (3,), mm. The third is the slice increment.
+    origin: NDArray[np.float64]  # shape (3,), LPS mm: centre of the first voxel
+    direction: NDArray[np.float64]  # shape (3, 3): columns are the axes' directions in LPS, a right-handed rotation
+    thickness: float  # slice thickness in mm
+    table_origin: NDArray[np.float64]  # shape (3,), native LPS mm: the point of the table top below the body
 
     def to_world(self, index_xyz: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return LPS mm (N, 3) of continuous voxel indices (N, 3), order x, y, z."""

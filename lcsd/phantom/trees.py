@@ -28,27 +28,13 @@ BOTH, FIXED_ONLY, MOVING_ONLY = 0, 1, 2
 
 @dataclass(frozen=True)
 class Tree:
-    """A branching tree; row 0 is the root and a branch is a node with its parent.
+    """A branching tree; row 0 is the root and a branch is a node with its parent."""
 
-    Parameters
-    ----------
-    nodes
-        Shape (N, 3), float64, body mm.
-    parents
-        Shape (N,), int64; the root is its own parent. Parents come before children.
-    leaves
-        Shape (N,), int64: terminals downstream.
-    radius
-        Shape (N,), float64, mm: radius of the branch that ends in the node.
-    scan
-        Shape (N,), uint8: `BOTH`, `FIXED_ONLY` or `MOVING_ONLY`.
-    """
-
-    nodes: Points
-    parents: NDArray[np.int64]
-    leaves: NDArray[np.int64]
-    radius: NDArray[np.float64]
-    scan: NDArray[np.uint8]
+    nodes: Points  # shape (N, 3), float64, body mm
+    parents: NDArray[np.int64]  # shape (N,), int64; the root is its own parent. Parents come before children.
+    leaves: NDArray[np.int64]  # shape (N,), int64: terminals downstream
+    radius: NDArray[np.float64]  # shape (N,), float64, mm: radius of the branch that ends in the node
+    scan: NDArray[np.uint8]  # shape (N,), uint8: `BOTH`, `FIXED_ONLY` or `MOVING_ONLY`
 
 
 class Capsules(NamedTuple):

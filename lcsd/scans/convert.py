@@ -45,39 +45,23 @@ PIXEL_TOLERANCE_MM = 1e-4
 
 @dataclass(frozen=True)
 class Scan:
-    """A checked scan.
+    """A checked scan."""
 
-    Parameters
-    ----------
-    image
-        HU, int16, (z, y, x); for DICOM the slices in order along their normal.
-    series_uid
-        SeriesInstanceUID; none for NIfTI and for de-identified files without it.
-    header
-        Allow-listed technical fields of the DICOM header; none for NIfTI.
-    skipped
-        Counts of files in the DICOM folder that do not belong to the scan.
-    misplaced_mm
-        Largest distance between a slice's own position and its place in the volume; 0 for NIfTI.
-    """
-
-    image: Image
-    series_uid: str | None
-    header: Mapping[str, object] | None = None
+    image: Image  # HU, int16, (z, y, x); for DICOM the slices in order along their normal
+    series_uid: str | None  # SeriesInstanceUID; none for NIfTI and for de-identified files without it
+    header: Mapping[str, object] | None = None  # allow-listed technical fields of the DICOM header; none for NIfTI
+    # Counts of files in the DICOM folder that do not belong to the scan
     skipped: Mapping[str, int] = field(default_factory=dict)
+    # Largest distance between a slice's own position and its place in the volume; 0 for NIfTI
     misplaced_mm: float = 0.0
 
 
 def read_scan(source: Path, settings: ConvertSettings | None = None) -> Scan:
     """Return the scan in a DICOM folder or a NIfTI file, in HU and with its own geometry.
 
-    Voxel axes stay as they are in the source (any direction). Values are rounded to int16 and
-    limited to at least -1024 HU.
-
-    Raises
-    ------
-    BadInputError
-        If the source fails a gate; ``code`` names it (all are listed in ``docs/convert.md``).
+    Voxel axes stay as they are in the source (any direction). Values are rounded to int16 and limited to at
+    least -1024 HU. Raises ``BadInputError`` if the source fails a gate; its code names the gate
+    (docs/convert.md lists all).
     """
     settings = settings or ConvertSettings()
     if os.path.isdir(source):  # noqa: PTH112 - no error for a folder that is closed

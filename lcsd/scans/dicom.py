@@ -102,22 +102,12 @@ class SeriesChoiceError(BadInputError):
 
 @dataclass(frozen=True)
 class Header:
-    """The header of one DICOM file.
-
-    Parameters
-    ----------
-    values
-        Texts of each element of :data:`READ_ELEMENTS` that is present; None if unreadable.
-    syntax
-        Transfer syntax UID; None if the file has none (then pixels are not compressed).
-    pixel_bytes
-        Length of the pixel data, 0 without pixels; -1 if compressed in fragments.
-    """
+    """The header of one DICOM file."""
 
     path: Path
-    values: Values
-    syntax: Any | None
-    pixel_bytes: int
+    values: Values  # texts of each element of :data:`READ_ELEMENTS` that is present; None if unreadable
+    syntax: Any | None  # transfer syntax UID; None if the file has none (then pixels are not compressed)
+    pixel_bytes: int  # length of the pixel data, 0 without pixels; -1 if compressed in fragments
 
     def texts(self, name: str) -> list[str]:
         """Return the values of an element in capitals; none if it is missing or broken."""
@@ -130,31 +120,22 @@ class Header:
 
 @dataclass(frozen=True)
 class Series:
-    """The images of one CT series, unordered, and counts of the folder's other files.
-
-    Parameters
-    ----------
-    skipped
-        Counts of files that were left out: ``localizers``, ``other_series`` (images),
-        ``other_dicom`` (other modalities, reports) and ``other_files``.
-    """
+    """The images of one CT series, unordered, and counts of the folder's other files."""
 
     uid: str
     folder: Path
     headers: list[Header]
+    # Counts of files that were left out: ``localizers``, ``other_series`` (images), ``other_dicom`` (other
+    # modalities, reports) and ``other_files``
     skipped: Mapping[str, int]
 
 
 def read_folder(folder: Path, *, series_uid: str | None, min_slices: int) -> Series:
     """Return the CT series of a folder and its subfolders; links are followed.
 
-    Files that are not DICOM, localizers and other modalities are skipped and counted. Of several
-    series, those with fewer than ``min_slices`` images are skipped (dose reports, single images).
-
-    Raises
-    ------
-    BadInputError
-        No DICOM, no CT, several series, a broken link, or a damaged file.
+    Files that are not DICOM, localizers and other modalities are skipped and counted. Of several series, those
+    with fewer than ``min_slices`` images are skipped (dose reports, single images). Raises ``BadInputError`` if
+    no CT or more than one series is left, and for a broken link or a damaged file.
     """
     skipped = dict.fromkeys(("localizers", "other_series", "other_dicom", "other_files"), 0)
     groups: dict[str, list[Header]] = defaultdict(list)
@@ -225,10 +206,7 @@ def _is_hidden(path: Path) -> bool:
 def read_header(path: Path) -> Header | None:
     """Return the header of a DICOM file, with or without preamble; None for other files.
 
-    Raises
-    ------
-    BadInputError
-        An empty or damaged file (``truncated_file``).
+    Raises ``BadInputError`` (``truncated_file``) for an empty or damaged file.
     """
     size = path.stat().st_size
     if size == 0:

@@ -30,21 +30,11 @@ Values = Mapping[str, tuple[str, ...] | None]
 
 @dataclass(frozen=True)
 class Field:
-    """One attribute that may be written.
+    """One attribute that may be written."""
 
-    Parameters
-    ----------
-    attribute
-        DICOM keyword.
-    key
-        Key in the JSON file, with the unit.
-    terms
-        Values that are allowed; None: a number, or a name if ``is_name``.
-    """
-
-    attribute: str
-    key: str
-    terms: frozenset[str] | None = None
+    attribute: str  # DICOM keyword
+    key: str  # key in the JSON file, with the unit
+    terms: frozenset[str] | None = None  # values that are allowed; None: a number, or a name if ``is_name``
     is_name: bool = False
 
 
@@ -76,16 +66,9 @@ FIELDS = (
 def technical_fields(headers: Sequence[Values]) -> dict[str, object]:
     """Return the allow-listed fields on which all images of a series agree.
 
-    Parameters
-    ----------
-    headers
-        Texts of the elements of each image, by keyword.
-
-    Returns
-    -------
-    dict
-        A value per key of :data:`FIELDS`, absent ones left out; ``varying`` and ``withheld`` name
-        the keys whose values differ between images, and those whose value is not allowed.
+    ``headers`` holds the texts of the elements of each image, by keyword. The result has a value per key of
+    :data:`FIELDS`, absent ones left out; ``varying`` and ``withheld`` name the keys whose values differ between
+    images, and those whose value is not allowed.
     """
     patient = _patient_words(headers[0])
     found: dict[str, object] = {}

@@ -57,27 +57,15 @@ SHARED = (
 
 @dataclass(frozen=True)
 class Slice:
-    """One checked CT image.
-
-    Parameters
-    ----------
-    orientation
-        Direction cosines along a row and along a column, LPS, shape (6,).
-    position
-        LPS mm of the centre of the first pixel, shape (3,).
-    pixel_spacing
-        Distance of rows and distance of columns, mm.
-    gantry_tilt
-        Degrees.
-    """
+    """One checked CT image."""
 
     path: Path
     rows: int
     columns: int
-    orientation: NDArray[np.float64]
-    position: NDArray[np.float64]
-    pixel_spacing: tuple[float, float]
-    gantry_tilt: float
+    orientation: NDArray[np.float64]  # direction cosines along a row and along a column, LPS, shape (6,)
+    position: NDArray[np.float64]  # LPS mm of the centre of the first pixel, shape (3,)
+    pixel_spacing: tuple[float, float]  # distance of rows and distance of columns, mm
+    gantry_tilt: float  # degrees
 
 
 def refused(
@@ -117,16 +105,9 @@ def stack_grid(
 ) -> Grid:
     """Return the grid of slices in a regular stack.
 
-    Parameters
-    ----------
-    pixel_spacing
-        PixelSpacing, mm: distance of rows (along y), then of columns (along x).
-    step
-        Distance of slices, mm.
-    first
-        Position of the first voxel, LPS mm, shape (3,).
-    axes
-        Unit vectors along a row, along a column, and normal to the slices, LPS.
+    ``pixel_spacing`` is the distance of rows (along y), then of columns (along x), ``step`` that of slices, mm.
+    ``first`` is the position of the first voxel, LPS mm, shape (3,). ``axes`` are unit vectors along a row,
+    along a column, and normal to the slices, LPS.
     """
     return Grid(
         size=size_xyz,
@@ -159,11 +140,8 @@ def check_shared(headers: Sequence[Header]) -> None:
 def read_slice(header: Header, settings: ConvertSettings) -> Slice:
     """Return one image of the series after all gates on it.
 
-    Raises
-    ------
-    BadInputError
-        The image is not an original single-frame CT image in HU, its pixels are missing, lossy or
-        not decodable here, or its header does not place it.
+    Raises ``BadInputError`` if it is not an original single-frame CT image in HU, its pixels are missing, lossy
+    or cannot be decoded here, or its header does not place it.
     """
     _check_kind(header, settings)
     _check_syntax(header)

@@ -179,12 +179,8 @@ def _package_function() -> Callable[..., Any]:
 def ready(job: Mapping[str, Any], segment: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """Return the package's function with the options of a job, after checking device and models.
 
-    Parameters
-    ----------
-    job
-        ``weights``, ``models`` (dataset numbers), ``options``, ``device`` and ``threads``.
-    segment
-        The package's function; imported if None.
+    ``job`` has ``weights``, ``models`` (dataset numbers), ``options``, ``device`` and ``threads``; ``segment``
+    is the package's function, imported if None.
     """
     import torch
 

@@ -73,13 +73,7 @@ def record_hashes(folder: Path, models: Iterable[Model], record: Path | None = N
 
 
 def read_record(path: Path) -> dict[str, str]:
-    """Return the recorded hashes by relative path.
-
-    Raises
-    ------
-    BadInputError
-        If the file is missing or not a record.
-    """
+    """Return the recorded hashes by relative path; raise ``BadInputError`` if the file is missing or not a record."""
     content = read_json(path).get("sha256")
     if not isinstance(content, dict) or not all(isinstance(v, str) for v in content.values()):
         raise BadInputError(
@@ -96,17 +90,8 @@ def read_record(path: Path) -> dict[str, str]:
 def check_hashes(folder: Path, models: Iterable[Model], record: Path | None) -> dict[str, str]:
     """Return the SHA-256 of all files of the models, after comparing them with the record.
 
-    Parameters
-    ----------
-    record
-        The record named by a setting; None for the default one, which may be missing.
-
-    Raises
-    ------
-    BadInputError
-        If a named record is missing or broken.
-    WorkError
-        If a file differs from its recorded hash (``weights_changed``).
+    ``record`` is the one named by a setting; None takes the default one, which may be missing. Raises
+    ``WorkError`` (``weights_changed``) if a file differs from its recorded hash.
     """
     path = default_record() if record is None else record.expanduser()
     expected = read_record(path) if record is not None or path.exists() else {}

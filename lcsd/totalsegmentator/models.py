@@ -24,27 +24,13 @@ CHECKPOINT = f"{FOLD}/checkpoint_final.pth"
 
 @dataclass(frozen=True)
 class Model:
-    """A trained nnU-Net in TotalSegmentator's layout.
+    """A trained nnU-Net in TotalSegmentator's layout."""
 
-    Parameters
-    ----------
-    dataset
-        Number of the nnU-Net dataset.
-    folder
-        Its folder below the weights.
-    trainer
-        Class that trained it, part of the model folder's name.
-    labels
-        Number of labels, without background.
-    download
-        Its name for ``totalseg_download_weights -t``.
-    """
-
-    dataset: int
-    folder: str
-    trainer: str
-    labels: int
-    download: str
+    dataset: int  # number of the nnU-Net dataset
+    folder: str  # its folder below the weights
+    trainer: str  # class that trained it, part of the model folder's name
+    labels: int  # number of labels, without background
+    download: str  # its name for ``totalseg_download_weights -t``
 
     @property
     def path(self) -> Path:
@@ -89,27 +75,13 @@ LOBES = {
 
 @dataclass(frozen=True)
 class Task:
-    """One way of calling TotalSegmentator.
+    """One way of calling TotalSegmentator."""
 
-    Parameters
-    ----------
-    task
-        The package's name of the task.
-    labels
-        Labels that the result may contain, and their names in the package.
-    model
-        The model that segments, after another model has found the lungs to crop the scan to.
-    mode
-        ``fast`` or ``fastest`` of the task ``total``, else empty.
-    robust
-        Whether the package always finds the lungs with the 3 mm model.
-    """
-
-    task: str
-    labels: Mapping[int, str]
-    model: Model
-    mode: str = ""
-    robust: bool = False
+    task: str  # the package's name of the task
+    labels: Mapping[int, str]  # labels that the result may contain, and their names in the package
+    model: Model  # the model that segments, after another model has found the lungs to crop the scan to
+    mode: str = ""  # ``fast`` or ``fastest`` of the task ``total``, else empty
+    robust: bool = False  # whether the package always finds the lungs with the 3 mm model
     subset: tuple[str, ...] = field(default=())
 
     def models(self, *, robust_crop: bool) -> tuple[Model, ...]:

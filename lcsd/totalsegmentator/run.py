@@ -57,21 +57,11 @@ POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Segmentation:
-    """TotalSegmentator's result for one scan.
+    """TotalSegmentator's result for one scan."""
 
-    Parameters
-    ----------
-    labels
-        Label volume, uint8, on the scan's grid.
-    facts
-        Versions, models with their hashes, and the crop, for the provenance.
-    seconds
-        Wall seconds of the run.
-    """
-
-    labels: Image
-    facts: dict[str, Any]
-    seconds: float
+    labels: Image  # label volume, uint8, on the scan's grid
+    facts: dict[str, Any]  # versions, models with their hashes, and the crop, for the provenance
+    seconds: float  # wall seconds of the run
 
 
 def environment(job: Path, threads: int) -> dict[str, str]:
@@ -109,22 +99,11 @@ class Session:
     ) -> Segmentation:
         """Return the labels of a scan.
 
-        Parameters
-        ----------
-        scan
-            CT in HU, any orientation.
-        least_crop_mm
-            Smallest crop along the scan's x, y and z axes that can contain the lungs, mm.
-        file
-            Name of the scan in errors.
-
-        Raises
-        ------
-        BadInputError
-            ``empty_crop`` (no lung in the scan), ``flat_crop``, ``empty_result``; ``no_cuda``.
-        WorkError
-            Broken weights, an unexpected version of the package, out of memory or time, a result on
-            another grid or with unknown labels.
+        ``scan`` is in HU, with any orientation; errors name ``file``. ``least_crop_mm`` is the smallest crop
+        along the scan's x, y and z axes that can contain the lungs, mm. Raises ``BadInputError``
+        (``empty_crop``: no lung in the scan, ``flat_crop``, ``empty_result``, ``no_cuda``) or ``WorkError``:
+        broken weights, an unexpected version of the package, out of memory or time, a result on another grid or
+        with unknown labels.
         """
         start = time.monotonic()
         with tempfile.TemporaryDirectory(dir=self._job, ignore_cleanup_errors=True) as name:
@@ -149,11 +128,8 @@ class Session:
     def _ask(self, place: Path) -> tuple[dict[str, Any], str]:
         """Request the segmentation of the scan in a folder; return facts, and the log of this scan.
 
-        Raises
-        ------
-        LcsdError
-            The error that the process reported; ``out_of_memory`` if the system killed it;
-            ``time_limit``; ``totalsegmentator_failed`` if it ended without a report.
+        Raises the error that the process reported; ``out_of_memory`` if the system killed it; ``time_limit``;
+        ``totalsegmentator_failed`` if it ended without a report.
         """
         if self._process is not None and self._process.poll() is not None:
             self.end()  # it ended after the last scan, not because of this one
@@ -222,19 +198,9 @@ class Session:
 def session(task: Task, settings: TotalSegmentatorSettings, *, on: Compute) -> Iterator[Session]:
     """Yield TotalSegmentator in a separate process, after checking package and weights.
 
-    Afterwards the process, its workers and its files are removed, also after an error.
-
-    Parameters
-    ----------
-    task
-        One of :data:`lcsd.totalsegmentator.models.TASKS`.
-    on
-        Device, and CPU threads of torch.
-
-    Raises
-    ------
-    WorkError
-        Weights are missing, broken or changed, or the package has an unexpected version.
+    Afterwards the process, its workers and its files are removed, also after an error. ``on`` is the device,
+    and the CPU threads of torch. Raises ``WorkError`` if weights are missing, broken or changed, or if the
+    package has an unexpected version.
     """
     check_meaning(task)
     folder = weights_folder(settings.weights)
@@ -269,13 +235,8 @@ def session(task: Task, settings: TotalSegmentatorSettings, *, on: Compute) -> I
 def checked_crop(log: str, scan: Image, least_mm: tuple[float, float, float], *, file: Path | None) -> list[int] | None:
     """Return the voxels of the crop along the scan's axes x, y, z.
 
-    Raises
-    ------
-    BadInputError
-        If the crop is empty or too small. The package continues in both cases; after an empty crop
-        it writes zeros.
-    WorkError
-        If the package does not print the crop.
+    Raises ``BadInputError`` if the crop is empty or too small (the package continues in both cases; after an
+    empty crop it writes zeros), ``WorkError`` if the package does not print the crop.
     """
     remedy = "check the units and the region of the scan, or try robust_crop: true"
     if EMPTY_CROP in log:
@@ -314,12 +275,8 @@ def _mm(extent: Any) -> str:
 def checked_labels(path: Path, scan: Image, task: Task, *, file: Path | None) -> Image:
     """Return the label volume after checking its grid and its labels.
 
-    Raises
-    ------
-    WorkError
-        ``no_result``, ``result_elsewhere`` (another grid or affine), ``unexpected_labels``.
-    BadInputError
-        ``empty_result`` if no voxel was segmented.
+    Raises ``WorkError`` (``no_result``, ``result_elsewhere``: another grid or affine, ``unexpected_labels``) or
+    ``BadInputError`` (``empty_result``).
     """
     try:
         found = read_image(path)

@@ -12,34 +12,20 @@ COLUMNS = ("image", "lungs", "output")
 
 @dataclass(frozen=True)
 class Job:
-    """One scan of a list.
+    """One scan of a list."""
 
-    Parameters
-    ----------
-    image, lungs
-        CT and lung mask on one grid.
-    output
-        Vessel mask to write.
-    rejected
-        Where a failure is recorded, as by ``--rejected``; None if the list has no such cell.
-    """
-
+    # image, lungs: CT and lung mask on one grid
     image: Path
     lungs: Path
-    output: Path
-    rejected: Path | None
+    output: Path  # vessel mask to write
+    rejected: Path | None  # where a failure is recorded, as by ``--rejected``; None if the list has no such cell
 
 
 def read_list(path: Path) -> list[Job]:
     """Return the scans of a list (TSV: ``image``, ``lungs``, ``output``, optional ``rejected``).
 
-    Paths are relative to the list.
-
-    Raises
-    ------
-    BadInputError
-        If the list is not a table, has no row or an empty cell, if two rows have the same output
-        or provenance file, or if an output is a scan or a lung mask of the list.
+    Paths are relative to the list. Raises ``BadInputError`` if the list is not a table, has no row or an empty
+    cell, or if a row would overwrite an input, or an output or provenance file of another row.
     """
     jobs: list[Job] = []
     rows = read_rows(path, COLUMNS)

@@ -26,17 +26,9 @@ BOTH_LUNGS_MM = 180.0
 def split_lungs(lungs: Image) -> dict[str, Mask]:
     """Return the masks of both lungs by side, or of the only one.
 
-    Lungs that touch are separated by the sagittal plane through the mean of their voxels.
-
-    Parameters
-    ----------
-    lungs
-        Lung mask, (z, y, x), any orientation.
-
-    Returns
-    -------
-    dict
-        ``left`` (larger x, LPS) and ``right``, or ``lung``; on the same grid, without small parts.
+    ``lungs`` is a mask (z, y, x) of any orientation. The result has ``left`` (larger x, LPS) and ``right``, or
+    ``lung``, on the same grid, without small parts. Lungs that touch are separated by the sagittal plane
+    through the mean of their voxels.
     """
     labels, sizes, order = connected(lungs.array)
     where = np.argwhere(lungs.array)
@@ -57,25 +49,13 @@ def split_lungs(lungs: Image) -> dict[str, Mask]:
 def scan_figures(vessels: Image, lungs: Image) -> dict[str, Any]:
     """Return the figures of one scan that the gates judge.
 
-    Parameters
-    ----------
-    vessels
-        Vessel mask or labels, (z, y, x).
-    lungs
-        Lung mask on the same grid.
+    ``vessels`` is a mask or labels, (z, y, x), ``lungs`` a mask on the same grid. The figures are ``points``:
+    vessel voxels; ``lungs``: per lung its ``volume_ml``, ``vessels_ml`` and their ratio ``share``; ``balance``:
+    the smaller share over the larger, None for one lung; ``inside``, ``largest``, ``border``: shares of voxels
+    in the lungs, in the largest part (connected by faces, edges or corners) and in the outermost layer of the
+    grid, of 1.
 
-    Returns
-    -------
-    dict
-        ``points``: vessel voxels; ``lungs``: per lung its ``volume_ml``, ``vessels_ml`` and their
-        ratio ``share``; ``balance``: the smaller share over the larger, None for one lung;
-        ``inside``, ``largest``, ``border``: shares of voxels in the lungs, in the largest part
-        (connected by faces, edges or corners) and in the outermost layer of the grid, of 1.
-
-    Raises
-    ------
-    BadInputError
-        If the masks are on different grids or one is empty.
+    Raises ``BadInputError`` if the grids differ or a mask is empty.
     """
     if not vessels.grid.same_as(lungs.grid):
         raise BadInputError(
@@ -119,16 +99,8 @@ def _lung(vessels: Mask, lung: Mask, voxel_ml: float) -> dict[str, float]:
 def judge(figures: Mapping[str, dict[str, Any]], settings: GatesSettings) -> list[dict[str, Any]]:
     """Return the verdicts on a pair.
 
-    Parameters
-    ----------
-    figures
-        Figures of the ``fixed`` and the ``moving`` scan (:func:`scan_figures`).
-
-    Returns
-    -------
-    list
-        One entry per gate and scan or lung (:func:`lcsd.build.verdicts.verdict`). If only one lung
-        was found, a required balance counts as 0.
+    ``figures`` are those of the ``fixed`` and the ``moving`` scan (:func:`scan_figures`); the result has one
+    verdict per gate and scan or lung. If only one lung was found, a required balance counts as 0.
     """
     found = []
     for scan, values in figures.items():

@@ -27,21 +27,11 @@ CROP_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Vessels:
-    """The vessels of a scan.
+    """The vessels of a scan."""
 
-    Parameters
-    ----------
-    mask
-        Bool, or uint8 labels (1 artery, 2 vein), on the scan's grid.
-    cut_voxels
-        Vessel voxels outside the lungs that were left out.
-    facts
-        Versions, options and weights of a model, for the provenance.
-    """
-
-    mask: Image
-    cut_voxels: int
-    facts: dict[str, Any]
+    mask: Image  # bool, or uint8 labels (1 artery, 2 vein), on the scan's grid
+    cut_voxels: int  # vessel voxels outside the lungs that were left out
+    facts: dict[str, Any]  # versions, options and weights of a model, for the provenance
 
 
 def segment_vessels(
@@ -49,24 +39,9 @@ def segment_vessels(
 ) -> Vessels:
     """Return the vessels of a scan inside its lungs.
 
-    Parameters
-    ----------
-    image
-        CT in HU.
-    lungs
-        Lung mask, bool, on the same grid.
-    session
-        TotalSegmentator, ready for the settings' task.
-    file
-        Name of the scan in errors.
-
-    Raises
-    ------
-    BadInputError
-        If the grids differ, lungs or vessels are empty, or the scan has no lung.
-    WorkError
-        As :meth:`lcsd.totalsegmentator.Session.segment`; ``missing_labels`` if the task separates
-        arteries and veins and one of them is missing.
+    ``lungs`` is bool, on the grid of ``image`` (CT in HU); ``session`` is ready for the settings' task; errors
+    name ``file``. Raises ``BadInputError`` if the grids differ, or lungs or vessels are empty; ``WorkError``
+    (``missing_labels``) if arteries or veins are missing; and as :meth:`lcsd.totalsegmentator.Session.segment`.
     """
     check_same_grid(lungs.grid, image.grid, file=file)
     if not lungs.array.any():

@@ -27,24 +27,10 @@ def make_vessels(
 ) -> Vessels:
     """Return the vessels of a scan inside its lungs, by the backend of the settings.
 
-    Parameters
-    ----------
-    image
-        CT in HU on the common grid.
-    lungs
-        Lung mask, bool, on the same grid.
-    on
-        Where to compute; the backend ``objectness`` uses one thread of the CPU only.
-    file
-        Name of the scan in errors.
-
-    Raises
-    ------
-    BadInputError
-        If the grids differ, the lung mask is empty, no vessel is found, or the backend does not
-        support the device.
-    WorkError
-        If TotalSegmentator or its weights fail.
+    ``image`` is in HU on the common grid, ``lungs`` bool on the same grid; errors name ``file``. The backend
+    ``objectness`` uses one thread of the CPU only, whatever ``on`` says. Raises ``BadInputError`` if the grids
+    differ, lungs or vessels are empty, or the backend does not support the device, ``WorkError`` if
+    TotalSegmentator or its weights fail.
     """
     with vessel_maker(settings or VesselsSettings(), on=on) as maker:
         return maker.make(image, lungs, file=file)
@@ -52,17 +38,10 @@ def make_vessels(
 
 @dataclass(frozen=True)
 class VesselMaker:
-    """A function that makes the vessels of one scan after the other.
+    """A function that makes the vessels of one scan after the other."""
 
-    Parameters
-    ----------
-    make
-        ``make(image, lungs, file=None)``; parameters and errors as :func:`make_vessels`.
-    known_facts
-        Facts that are the same for every scan: what decides the result besides the settings.
-    """
-
-    make: Callable[..., Vessels]
+    make: Callable[..., Vessels]  # ``make(image, lungs, file=None)``; parameters and errors as :func:`make_vessels`
+    # Facts that are the same for every scan: what decides the result besides the settings
     known_facts: Mapping[str, Any]
 
 
@@ -90,19 +69,8 @@ def vessel_maker(settings: VesselsSettings, *, on: Compute) -> Iterator[VesselMa
 def given_vessels(path: Path, grid: Grid, *, rigid: RigidTransform | None = None) -> Image:
     """Return the user's vessel mask on the common grid, resampled by nearest neighbour.
 
-    Parameters
-    ----------
-    path
-        Vessel mask in the native space of its scan.
-    grid
-        Common grid.
-    rigid
-        Maps a common-space point to the scan's space; None for the baseline.
-
-    Raises
-    ------
-    BadInputError
-        If the mask is unreadable or empty, or has no voxel on the common grid.
+    The mask at ``path`` is in the native space of its scan; ``rigid`` maps a common-space point there, None for
+    the baseline. Raises ``BadInputError`` if the mask is unreadable or has no voxel on the common grid.
     """
     given = read_mask(path, kind="vessels", keep_labels=True)
     moved = resample(given, grid, transform=rigid, nearest=True)
