@@ -13,7 +13,6 @@ from lcsd.cli.common import THREAD_VARIABLES
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 REAL_DATA_VARIABLE = "LCSD_REAL_DATA"
-DEFAULT_REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
@@ -34,11 +33,11 @@ def _threads_as_before() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Folder with real scans, or a skip that says how to give one."""
-    folder = Path(os.environ.get(REAL_DATA_VARIABLE, DEFAULT_REAL_DATA))
-    if not folder.is_dir():
-        pytest.skip(f"no real data: {folder} is not a folder; set {REAL_DATA_VARIABLE}")
-    return folder
+    """Folder with real scans, from the environment; skips without one."""
+    folder = os.environ.get(REAL_DATA_VARIABLE, "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip(f"no real data: set {REAL_DATA_VARIABLE} to their folder; found {folder!r}")
+    return Path(folder)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

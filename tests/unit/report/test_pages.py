@@ -8,11 +8,13 @@ import re
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lcsd.build.inventory import Inventory
+from lcsd.build.provenance import OWN_DIGEST, own_digest
 from lcsd.io.fields import DisplacementField, write_field
 from lcsd.io.files import read_json, write_json
 from lcsd.report import pages, pictures
@@ -38,6 +40,12 @@ def make(results: Path, settings: ReportSettings = SETTINGS) -> tuple[set[str], 
     cases = inventory.cases(None)
     made = write_pages(cases, inventory, results / "report" / "cases", settings)
     return made, inventory
+
+
+def change_record(path: Path, **changes: Any) -> None:
+    """Write a provenance with other content, and its checksum."""
+    record = read_json(path) | changes
+    write_json(path, record | {OWN_DIGEST: own_digest(record)})
 
 
 def text_of(results: Path, name: str) -> str:
@@ -234,7 +242,7 @@ def test_hostile_texts_stay_texts(make_case: MakeCase, results: Path, quick: Non
     folder = make_case("a")
     write_rejection(folder, message=evil)
     path = folder / "registration" / "field.provenance.json"
-    write_json(path, read_json(path) | {"stage": evil, "versions": {evil: evil}, "output": evil})
+    change_record(path, stage=evil, versions={evil: evil}, output=evil)
     write_gates(folder, gate("share", 0.01, of=evil))
     make(results)
     page = Page(results / "report" / "cases" / "a.html")
@@ -246,7 +254,7 @@ def test_hostile_texts_stay_texts(make_case: MakeCase, results: Path, quick: Non
 def test_overview_links_the_pages_and_names_the_slowest_case(make_case: MakeCase, results: Path, quick: None) -> None:
     make_case("a")
     slow = make_case("b", landmarks=False, seed=1) / "registration" / "field.provenance.json"
-    write_json(slow, read_json(slow) | {"wall_s": 500.0})
+    change_record(slow, wall_s=500.0)
     manifest = write_manifest(results.parent / "pairs.tsv", {"a": "test", "b": "train"})
     summary = write_report(results, manifest=manifest, views=0, settings=ReportSettings(pages=1))
     page = Page(summary.page)
