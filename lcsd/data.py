@@ -1,6 +1,6 @@
 """Pairs of a release or a build as a torch ``Dataset``.
 
-The one module of the public interface that needs torch when it is imported.
+The only public module that imports torch at once.
 """
 
 import hashlib
@@ -32,12 +32,12 @@ CloudKind = Literal["dense", "sparse"]
 Sample = dict[str, Any]
 
 POINT_KEYS = ("fixed", "moving", "correspondences", "landmarks")
-"""Entries of a sample whose first axis differs from case to case."""
+"""Entries of a sample with different lengths from case to case."""
 
 
 @dataclass(frozen=True)
 class _Files:
-    """Where the files of a pair are; ``landmarks`` is None if it has none."""
+    """Paths of the files of a pair; ``landmarks`` is None if there are none."""
 
     case: str
     clouds: dict[str, Path]
@@ -98,30 +98,29 @@ class LCSDataset(Dataset[Sample]):
     Parameters
     ----------
     root
-        Folder of a release (``lcsd release``), or results of a build; of a build the same cases
-        are taken that a release would publish.
+        Folder of a release (``lcsd release``), or results of a build, of which a release's cases are taken.
     split
         ``train`` or ``test``.
     cloud
         ``dense``: every vessel voxel; ``sparse``: the keypoints.
     points
-        At most this many points per cloud, drawn at random without replacement and kept in the
-        file's order; None keeps all.
+        Largest number of points per cloud. They are drawn at random without replacement and keep the file's order;
+        None keeps all points.
     normalise
-        Coordinates in [-1, 1] of the common grid, as ``grid_sample`` with
-        ``align_corners=False`` takes them, instead of LPS mm.
+        Coordinates in [-1, 1] of the common grid, as for ``grid_sample`` with ``align_corners=False``, instead of LPS
+        mm.
     vessels, images
-        Read the vessel maps, and the CT scans where the release has them.
+        Read the vessel maps, and the CT scans if the release has them.
     manifest
-        Of a build from a manifest of yours: its ``pairs.tsv``.
+        ``pairs.tsv`` of a build without a selection.
     seed
-        Of the draw of points, with the epoch, the case and the scan: the same points come in any
-        order and from any worker. :meth:`set_epoch` draws others.
+        Seed of the drawn points, together with epoch, case and scan. The same points come in any order and from any
+        worker; :meth:`set_epoch` changes them.
 
     Raises
     ------
     BadInputError
-        No release or build there; an unknown split or one without cases; a file is missing.
+        There is no release or build, the split is unknown or has no case, or a file is missing.
 
     Notes
     -----
@@ -132,15 +131,14 @@ class LCSDataset(Dataset[Sample]):
     ========================= ============== ======= ===========================================
     case                                     str     name of the case
     fixed, moving             (N, 3)         float32 cloud of baseline and follow-up
-    correspondences           (K, 2, 3)      float32 fixed and moving point of each
-    landmarks                 (L, 2, 3)      float32 the same; L is 0 where there are none
-    to_mm                     (4, 4)         float64 homogeneous: a sample's point to LPS mm
+    correspondences           (K, 2, 3)      float32 fixed and moving point of each pair
+    landmarks                 (L, 2, 3)      float32 the same; L is 0 without landmarks
+    to_mm                     (4, 4)         float64 homogeneous matrix, a sample's point to LPS mm
     fixed/moving_vessels      (1, z, y, x)   uint8   with ``vessels``
     fixed/moving_image        (1, z, y, x)   float32 HU, with ``images``
     ========================= ============== ======= ===========================================
 
-    Files are opened when a sample is read and closed again, so a dataset can be pickled and used
-    by any number of workers.
+    Files are open only while a sample is read, so a dataset can be pickled and used by several workers.
     """
 
     def __init__(
@@ -169,7 +167,7 @@ class LCSDataset(Dataset[Sample]):
         whole = isinstance(points, int) and not isinstance(points, bool)
         if points is not None and not (whole and points >= 1):
             raise BadInputError(
-                "not a number of points to draw",
+                "not a number of points",
                 code="bad_value",
                 field="points",
                 expected="a whole number, 1 or more",
@@ -181,7 +179,7 @@ class LCSDataset(Dataset[Sample]):
         self.vessels = vessels
         self.images = images
         self.seed = seed
-        # Shared, so that workers that live through several epochs see the change.
+        # Shared, so that persistent workers see the change.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         if (self.root / CASES_NAME).exists():
             self._files = _of_release(self.root, split, cloud)
@@ -207,9 +205,9 @@ class LCSDataset(Dataset[Sample]):
                     code="missing_file",
                     file=absent,
                     field=files.case,
-                    remedy="the release was made without CT scans: leave images out"
+                    remedy="the release has no CT scans, so leave images out"
                     if scan
-                    else "see what else differs: lcsd verify",
+                    else "look for other differences: lcsd verify",
                 )
 
     @property
@@ -218,7 +216,7 @@ class LCSDataset(Dataset[Sample]):
         return [files.case for files in self._files]
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw other points from the next sample on; also in workers that are alive."""
+        """Draw other points from the next sample on, also in running workers."""
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
@@ -255,7 +253,7 @@ class LCSDataset(Dataset[Sample]):
         return _Place(_grid(files.vessels["fixed"]) if self.normalise else None)
 
     def _draw(self, count: int, case: str, scan: str) -> NDArray[np.int64] | None:
-        """Return which points of a cloud are kept, sorted; None keeps all."""
+        """Return the indices of the points to keep, sorted; None keeps all."""
         if self.points is None or count <= self.points:
             return None
         text = f"{self.seed}:{int(self._epoch)}:{case}:{scan}"
@@ -265,18 +263,21 @@ class LCSDataset(Dataset[Sample]):
 
 
 def _grid(path: Path) -> Grid:
-    """Return the voxel lattice of a volume from its header; its voxels are not read."""
+    """Return the grid of a volume from its header, without reading voxels."""
     try:
         volume: Any = nibabel.load(path)
         return Grid.from_affine_ras(volume.affine, volume.shape)
     except (ImageFileError, OSError, EOFError, zlib.error, ValueError) as error:
         raise BadInputError(
-            "not a readable NIfTI volume", code="truncated_file", file=path, remedy="see what else differs: lcsd verify"
+            "not a readable NIfTI volume",
+            code="truncated_file",
+            file=path,
+            remedy="look for other differences: lcsd verify",
         ) from error
 
 
 def _landmarks(files: _Files) -> PointPairs:
-    """Return the landmarks of a case in common space; none are an empty table."""
+    """Return the landmarks of a case in common space; empty if there are none."""
     if files.landmarks is None:
         return PointPairs(np.empty((0, 3)), np.empty((0, 3)))
     given = read_point_pairs(files.landmarks)
@@ -285,7 +286,7 @@ def _landmarks(files: _Files) -> PointPairs:
 
 
 class _Place:
-    """Coordinates of a sample: LPS mm without a grid, else [-1, 1] of it."""
+    """Coordinates of a sample: LPS mm, or [-1, 1] of a grid."""
 
     def __init__(self, grid: Grid | None) -> None:
         self._grid = grid
@@ -309,12 +310,11 @@ class _Place:
 
 
 def collate(samples: Sequence[Sample]) -> Sample:
-    """Return a batch of samples; clouds of unequal size are padded with zeros.
+    """Return a batch of samples; clouds of different sizes are padded with zeros.
 
-    For ``DataLoader(..., collate_fn=lcsd.data.collate)``. Points become ``(B, N, 3)``, pairs
-    ``(B, K, 2, 3)``, with N and K of the largest, and beside each stands a mask ``fixed_mask``,
-    ``correspondences_mask``, ... (B, N), bool, true where there is a point. Everything else is
-    stacked; names of cases become a list.
+    For ``DataLoader(..., collate_fn=lcsd.data.collate)``. Points become ``(B, N, 3)`` and pairs ``(B, K, 2, 3)``, with
+    the largest N and K. Each has a mask, ``fixed_mask``, ``correspondences_mask``, ... of shape (B, N), bool, which is
+    True for points. All other entries are stacked; names of cases become a list.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The pairs manifest: which scans make a case, validated like code."""
+"""The pairs manifest: the scans of each case."""
 
 from pathlib import Path
 from typing import Literal

@@ -1,6 +1,6 @@
-"""What the workflow needs to know of a build: its cases, files, and the options of each rule.
+"""The plan of a build for the workflow: its cases, files and jobs, and the options of each rule.
 
-Imported while the Snakefile is read, so it loads nothing heavy.
+The Snakefile imports this module, so it loads nothing heavy.
 """
 
 import functools
@@ -33,9 +33,9 @@ class Build:
     config
         Validated configuration.
     candidates
-        Candidates of the selection by case; none where the configuration names a manifest.
+        Candidates of the selection by case; empty if the configuration names a manifest.
     given
-        Cases of the manifest by name, in its order; none where cases are selected.
+        Cases of the manifest by name, in its order; empty if cases are selected.
     """
 
     config: Config
@@ -49,7 +49,7 @@ class Build:
         Raises
         ------
         BadInputError
-            If the configuration, the manifest or the table of candidates is not valid.
+            The configuration, the manifest or the table of candidates is not valid.
         """
         config = validate(Config, content)
         if config.candidates is not None:
@@ -66,12 +66,12 @@ class Build:
         Raises
         ------
         BadInputError
-            As :meth:`from_config`; the file is missing or no YAML.
+            As :meth:`from_config`; the file is missing or is not YAML.
         """
         content = {} if file is None else read_yaml(file)
         named = {"manifest": manifest, "results": results}
         content |= {name: str(path) for name, path in named.items() if path is not None}
-        validate(Config, content, file=file)  # names the file in what it raises
+        validate(Config, content, file=file)  # its error names the file
         return cls.from_config(content)
 
     @property
@@ -86,12 +86,12 @@ class Build:
 
     @property
     def manifest(self) -> str:
-        """Path of the manifest, given or made by the selection."""
+        """Path of the manifest, from the configuration or the selection."""
         return str(self.config.manifest or self.files.pairs)
 
     @property
     def pairs(self) -> dict[str, Pair]:
-        """Cases by name; those of a selection can be asked for once it was made."""
+        """Cases by name; those of a selection exist only after it."""
         if not self.candidates:
             return self.given
         path = Path(self.manifest)
@@ -104,15 +104,15 @@ class Build:
         return METHODS
 
     def expected_cases(self) -> int:
-        """Return how many cases are built, as far as that is known before a selection.
+        """Return how many cases are built; before a selection, as many as the settings select.
 
-        Screened candidates leave next to nothing; how many of them are selected is a setting.
+        Screened candidates need almost no disk and are not counted.
         """
         pool = sum(candidate.sampled == "test_pool" for candidate in self.candidates.values())
         return len(self.given) or self.config.select.count + pool
 
     def pair(self, case: str) -> Pair:
-        """Return a case by name; raise ``BadInputError`` if the build does not have it (yet)."""
+        """Return a case by name; raise ``BadInputError`` if the build does not have it, or not yet."""
         if self.candidates and not Path(self.manifest).exists():
             raise BadInputError(
                 "the cases are not selected yet",
@@ -124,7 +124,7 @@ class Build:
         pairs = self.pairs
         if case not in pairs:
             raise BadInputError(
-                "no such case",
+                "unknown case",
                 code="unknown_case",
                 file=self.manifest,
                 field=case,
@@ -134,29 +134,29 @@ class Build:
         return pairs[case]
 
     def screened(self) -> list[str]:
-        """Return what the selection is made of: a verdict on each candidate."""
+        """Return the screenings from which the cases are selected."""
         left_out = set(self.config.select.exclude)
         cases = (case for case in self.candidates if case not in left_out)
         return [f"{self.results}/{WITHIN.screening(case)}" for case in cases]
 
     def screen_settings(self) -> tuple[str, ...]:
-        """Return the options on which a candidate's figures depend; its limits are the selection's.
+        """Return the options on which a candidate's figures depend, without the limits.
 
-        A changed limit must not fetch and screen all candidates again.
+        A changed limit must not fetch and screen all candidates again, so limits are options of the selection.
         """
         own = len(self.settings("screen"))
         spacing = f"spacing_mm={self.config.screen.spacing_mm}"
         return ("--set", spacing, *self.settings("screen", "convert", "lungs")[own:])
 
     def screen_masks(self, case: str) -> list[str]:
-        """Return the options that give a candidate's published lung masks, if they are wanted."""
+        """Return the options with a candidate's published lung masks, if the settings use them."""
         candidate = self.candidates[case]
         if self.config.screen.masks == "made":
             return []
         masks = {"--fixed-mask": candidate.fixed_segmentation, "--moving-mask": candidate.moving_segmentation}
         if not all(masks.values()):
             raise BadInputError(
-                "the candidate has no published segmentation of both scans",
+                "the candidate has no published segmentations of both scans",
                 code="no_published_segmentation",
                 file=self.config.candidates,
                 field=case,
@@ -165,11 +165,11 @@ class Build:
         return [part for option in masks.items() for part in option]
 
     def has_test_pool(self) -> bool:
-        """Return whether test cases are to be chosen; no before the selection."""
+        """Return whether test cases will be chosen; False before the selection."""
         return Path(self.manifest).exists() and bool(self._pool())
 
     def test_pool(self) -> list[str]:
-        """Return what decides which cases of the test pool are for testing: motion and verdicts."""
+        """Return the files that decide which cases of the test pool are selected: motion and verdicts."""
         return [
             f"{self.results}/{path}"
             for case in self._pool()
@@ -194,11 +194,10 @@ class Build:
         return f"{count} of {of} were rejected; see {self.results}/report/rejected.tsv"
 
     def settings(self, section: str, *also: str) -> tuple[str, ...]:
-        """Return the ``--set`` options that give a command its whole section, and those ``also``.
+        """Return the ``--set`` options with all settings of a section, and of the sections ``also``.
 
-        All keys are spelled out, so that Snakemake sees exactly which settings a rule depends
-        on, and a log shows what was run. A tuple is shared by all jobs; a list Snakemake would copy
-        for each and search for wildcards.
+        All keys are written out, so that Snakemake knows the settings of a rule exactly and logs show them. All jobs
+        share the tuple; Snakemake would copy a list for each job and search it for wildcards.
         """
         return tuple(
             part
@@ -208,7 +207,7 @@ class Build:
         )
 
     def on_gpu(self, stage: str) -> bool:
-        """Return whether the jobs of a stage are to compute on a GPU; no if it knows none."""
+        """Return whether the jobs of a stage run on a GPU; False for stages that cannot."""
         made = self.config.lungs.method == "totalsegmentator"
         knows = {
             "screen": made and self.config.screen.masks == "made",
@@ -220,11 +219,11 @@ class Build:
         return self.config.workflow.device == "cuda" and knows.get(stage, False)
 
     def device(self, stage: str) -> tuple[str, ...]:
-        """Return the option that has a stage compute on the GPU, if it is to; none for the CPU."""
+        """Return the option that runs a stage on the GPU; empty for the CPU."""
         return ("--device", "cuda") if self.on_gpu(stage) else ()
 
     def fetch_options(self) -> list[str]:
-        """Return the options of commands whose source may be a series that is fetched first."""
+        """Return the options of commands that may fetch a series."""
         values = self.config.fetch.model_dump(mode="json")
         settings = [f"fetch.{key}={json.dumps(value)}" for key, value in values.items()]
         folder = ["--series-dir", f"{self.results}/series"]
@@ -238,20 +237,20 @@ class Build:
         return [source, "--set", f"series_uid={uid}"] if uid else [source]
 
     def gives(self, *columns: str) -> bool:
-        """Return whether the manifest gives any of ``columns`` for any case; a selection may."""
+        """Return whether any case has one of ``columns`` in the manifest; True for a selection, which may."""
         pairs = self.given.values()
         return bool(self.candidates) or any(getattr(pair, column) is not None for pair in pairs for column in columns)
 
     def fetched_pairs(self) -> int:
-        """Return how many pairs of scans come from the archive, candidates included."""
+        """Return how many pairs of scans come from the archive, with candidates."""
         scans = ((pair.fixed_source, pair.moving_source) for pair in self.given.values())
         own = sum(any(is_series_uid(source) for source in both) for both in scans)
         return max(own, len(self.candidates))
 
     def downloads(self, what: Literal["source", "mask"]) -> bool:
-        """Return whether any case's scans, or lung masks, are fetched from the archive.
+        """Return whether any case's scans or lung masks are fetched from the archive.
 
-        Asked once and not for each case, since Snakemake asks for a job's resources many times.
+        The answer is for all cases, since Snakemake asks for the resources of each job many times.
         """
         if self.candidates and (what == "source" or self.config.screen.masks == "published"):
             return True
@@ -260,33 +259,33 @@ class Build:
         return any(source and is_series_uid(source) for source in sources)
 
     def mask(self, case: str, scan: str) -> list[str]:
-        """Return the options that give a scan's lung mask, if the manifest has one."""
+        """Return the options with a scan's lung mask, if the manifest has one."""
         pair = self.pair(case)
         source = pair.fixed_source if scan == "fixed" else pair.moving_source
         mask = pair.fixed_mask if scan == "fixed" else pair.moving_mask
         if mask is None:
             return []
-        # A segmentation of the archive must be of this very series.
+        # A segmentation from the archive must belong to this series.
         of = ["--series-uid", source] if is_series_uid(mask) and is_series_uid(source) else []
         return ["--given", mask, *of]
 
     def sources_present(self, case: str) -> list[str]:
-        """Return a case's sources that are inputs of their stage (see :meth:`present`)."""
+        """Return the sources of a case that are inputs of their stage (see :meth:`present`)."""
         pair = self.pair(case)
         return self._present((pair.fixed_source, pair.moving_source), self.files.case(case).scan)
 
     def masks_present(self, case: str) -> list[str]:
-        """Return a case's given lung masks that are inputs of their stage."""
+        """Return the given lung masks of a case that are inputs of their stage."""
         pair = self.pair(case)
         return self._present((pair.fixed_mask, pair.moving_mask), self.files.case(case).lungs)
 
     def vessels_present(self, case: str) -> list[str]:
-        """Return a case's given vessel maps that are inputs of their stage."""
+        """Return the given vessel maps of a case that are inputs of their stage."""
         pair = self.pair(case)
         return self._present((pair.fixed_vessels, pair.moving_vessels), self.files.case(case).vessels)
 
     def landmarks_present(self, case: str, method: str) -> list[str]:
-        """Return a case's landmarks if they are an input of the evaluation of a method."""
+        """Return the landmarks of a case if they are an input of the evaluation of a method."""
         return self.present(self.landmarks(case), self.files.case(case).evaluation(method))
 
     def _present(self, paths: tuple[str | Path | None, ...], made: Callable[[str], Path]) -> list[str]:
@@ -305,8 +304,8 @@ class Build:
         finds it missing and rejects the case. But once ``made`` exists, a source that is missing for
         a while must not cause a rebuild.
         """
-        # Unlike Path.exists, no error for a name that is too long or a folder that is closed: one
-        # such source would end the planning for all cases.
+        # Path.exists raises for a name that is too long or a folder without access, and one such
+        # source would stop the planning of all cases.
         there = os.path.exists(path) or os.path.exists(made)  # noqa: PTH110
         return [str(path)] if there else []
 
@@ -329,12 +328,12 @@ class Build:
         return [name, str(value)] if value else []
 
     def given_moving_vessels(self, case: str, *, rigid: str) -> list[str]:
-        """Return the options for a vessel map of the follow-up, if the user gave one."""
+        """Return the options with a vessel map of the follow-up, if the user gave one."""
         given = self.option("--given", self.pair(case).moving_vessels)
         return [*given, "--rigid", rigid] if given else []
 
     def targets(self, *, rejected: bool = True) -> list[str]:
-        """Return the last files of the build, which the report is made of.
+        """Return the last files of the build, from which the report is made.
 
         Without ``rejected``, leave out rejected cases, and the table of test cases if one of its pool was rejected.
         """

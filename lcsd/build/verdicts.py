@@ -1,4 +1,4 @@
-"""Gates: verdicts on the plausibility of a result. Data, not failures."""
+"""Verdicts of gates on the plausibility of a result. A failed gate is not an error."""
 
 import re
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ from lcsd.io.tables import as_number
 from lcsd.settings.gates import Limits
 
 GATE_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
-"""Names of gates become reason codes."""
+"""Name of a gate, which is part of a reason code."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a figure of a case is plausible and usual, as :func:`verdict` says it.
+    """Whether a figure of a case is plausible and usual; see :func:`verdict`.
 
     Parameters
     ----------
     name, of
-        The gate, and what its figure was measured on, such as a scan.
+        Name of the gate, and the object of the figure, such as a scan.
     low, high
-        Limits of what is plausible; None is no limit.
+        Limits of plausible figures; None is no limit.
     usual_low, usual_high
-        Limits of what is usual.
+        Limits of usual figures.
     flagged
-        Passed, but unusual.
+        The figure is plausible but unusual.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Verdict:
 
 
 def read_verdicts(path: Path) -> list[Verdict]:
-    """Return the verdicts on a case; raise ``ValueError`` if they are none."""
+    """Return the verdicts on a case; raise ``ValueError`` if they are not valid."""
     gates = read_json(path).get("gates")
     if not isinstance(gates, list):
         raise ValueError("gates is missing or not a list")
@@ -69,7 +69,7 @@ def _verdict(gate: object, where: str) -> Verdict:
 
 
 def in_range(name: str, value: float, *, low: float | None, high: float | None) -> dict[str, Any]:
-    """Return the verdict whether a figure lies within limits; a limit of None is off.
+    """Return the verdict whether a figure is within limits; None is no limit.
 
     Returns
     -------
@@ -86,13 +86,12 @@ def verdict(name: str, value: float, limits: Limits, *, of: str) -> dict[str, An
     Parameters
     ----------
     of
-        What the figure was measured on, such as a scan.
+        Object of the figure, such as a scan.
 
     Returns
     -------
     dict
-        As :func:`in_range`, and ``of``, ``usual_low``, ``usual_high`` and ``flagged``: passed, but
-        unusual.
+        As :func:`in_range`, and ``of``, ``usual_low``, ``usual_high`` and ``flagged`` (passed, but unusual).
     """
     found = in_range(name, value, low=limits.least, high=limits.most)
     usual = in_range(name, value, low=limits.usual_least, high=limits.usual_most)

@@ -1,4 +1,4 @@
-"""Checksums of a release and its archive; equal folders are equal bytes."""
+"""Checksums of a release and its archive; equal folders give equal archives."""
 
 import re
 import shutil
@@ -13,28 +13,28 @@ LINE_PATTERN = re.compile(r"([0-9a-f]{64})  ([^\n/][^\n]*)")
 """A line of ``sha256sum``: hash, two spaces, path inside the folder."""
 
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
-"""The earliest date that the format knows, for all members."""
+"""The earliest date of the format, for all members."""
 
 PACKED_SUFFIXES = (".gz", ".npz", ".vtp")
-"""Compressed already; they are stored as they are."""
+"""Compressed files, which are stored without further compression."""
 
 UNIX = 3
 FILE_MODE = 0o100644 << 16
-"""System and permissions of all members, whatever machine packs them."""
+"""System and permissions of all members, the same on every machine."""
 
 
 def write_checksums(path: Path, hashes: Mapping[str, str]) -> None:
-    """Write SHA-256 by path inside the folder of ``path``, as ``sha256sum -c`` reads them there."""
+    """Write SHA-256 hashes by path inside the folder of ``path``, in the format of ``sha256sum -c``."""
     write_text(path, "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes)))
 
 
 def read_checksums(path: Path) -> dict[str, str]:
-    """Return SHA-256 by path inside the folder of ``path``.
+    """Return SHA-256 hashes by path inside the folder of ``path``.
 
     Raises
     ------
     BadInputError
-        The file is missing, or a line is not one of ours; names the line.
+        The file is missing or truncated, or a line is not valid; names the line.
     """
     content = require_file(path).read_bytes()
     hashes: dict[str, str] = {}
@@ -43,23 +43,23 @@ def read_checksums(path: Path) -> dict[str, str]:
         match = LINE_PATTERN.fullmatch(raw.decode("utf-8", errors="replace"))
         if match is None or match[2] in hashes or ".." in match[2].split("/"):
             raise BadInputError(
-                "not a line of checksums",
+                "not a checksum line",
                 code="bad_checksums",
                 file=path,
                 field=f"line {number}",
-                expected="64 hexadecimal digits, two spaces and a path that no other line has",
-                remedy="get the release again",
+                expected="64 hexadecimal digits, two spaces and a unique path",
+                remedy="download the release again",
             )
         hashes[match[2]] = match[1]
     if lines[-1] or not hashes:
         raise BadInputError(
-            "the list of checksums is truncated", code="truncated_file", file=path, remedy="get the release again"
+            "the list of checksums is truncated", code="truncated_file", file=path, remedy="download the release again"
         )
     return hashes
 
 
 def write_archive(path: Path, folder: Path, files: Iterable[str], *, root: str) -> None:
-    """Write files of a folder as a zip below one folder ``root``; order and dates are fixed."""
+    """Write files of a folder as a zip below the folder ``root``, with fixed order and dates."""
     with zipfile.ZipFile(path, "w", allowZip64=True) as archive:
         for name in sorted(files):
             member = zipfile.ZipInfo(f"{root}/{name}", ZIP_DATE)

@@ -1,4 +1,4 @@
-"""Texts of a release: dataset card, licence notice, citations; all figures from the build."""
+"""Texts of a release: dataset card, licence notice and citations, with figures from the build."""
 
 import re
 from collections import Counter
@@ -55,10 +55,10 @@ TOTALSEGMENTATOR_CITATION = (
 )
 
 NUMBER = re.compile("[0-9]{3}")
-"""Texts without so many digits hold nothing that a patient could be numbered by."""
+"""Texts without three digits in a row cannot be mistaken for a patient's number."""
 
 UNKNOWN = {"unknown"}
-"""Origins of landmarks where no file says any."""
+"""Origins of landmarks if no file names them."""
 
 SOURCES = {
     "nlst": "low-dose lung CT of the National Lung Screening Trial, from the Imaging Data Commons",
@@ -69,14 +69,14 @@ SOURCES = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What the texts of a release are made of.
+    """Content of the texts of a release.
 
     Parameters
     ----------
     cases
         Published cases.
     tested
-        Those of the test split as the report of the build knows them.
+        Cases of the test split, as in the report of the build.
     left_out
         Number of cases by reason.
     methods
@@ -90,7 +90,7 @@ class Facts:
 
 
 def own_texts() -> list[str]:
-    """Return the constant texts of a release that have a number: citations, lines of templates."""
+    """Return constant texts of a release with a number: citations, lines of templates."""
     environment = _environment()
     found = [*NLST_CITATIONS, *METHOD_CITATIONS, TOTALSEGMENTATOR_CITATION]
     for template in environment.list_templates(["j2"]):
@@ -101,7 +101,7 @@ def own_texts() -> list[str]:
 
 
 def citations(settings: ReleaseSettings, facts: Facts) -> list[str]:
-    """Return what users of the release have to cite."""
+    """Return the references that users of the release must cite."""
     found = list(NLST_CITATIONS) if settings.source == "nlst" else []
     stages = facts.methods["settings"]
     backends = (stages.get("vessels", {}).get("backend"), stages.get("lungs", {}).get("method"))
@@ -111,12 +111,12 @@ def citations(settings: ReleaseSettings, facts: Facts) -> list[str]:
 
 
 def count_of(facts: Facts, split: str) -> int:
-    """Return how many cases a split has."""
+    """Return the number of cases in a split."""
     return sum(case.split == split for case in facts.cases)
 
 
 def description(settings: ReleaseSettings, facts: Facts) -> str:
-    """Return the dataset in one sentence or two."""
+    """Return a short description of the dataset."""
     return (
         f"Vessel point clouds of {len(facts.cases)} longitudinal pairs of lung CT "
         f"({count_of(facts, 'train')} training, {count_of(facts, 'test')} test), with vessel maps, "
@@ -126,7 +126,7 @@ def description(settings: ReleaseSettings, facts: Facts) -> str:
 
 
 def _table1(facts: Facts) -> list[dict[str, Any]]:
-    """Return points per cloud of all published cases, and of LCSD500."""
+    """Return the points per cloud of all published cases and of LCSD500."""
     columns = {
         kind: [int(case.row[f"{scan}_{kind}"]) for case in facts.cases for scan in SCAN_NUMBER] for kind in CLOUDS
     }
@@ -145,7 +145,7 @@ def _table1(facts: Facts) -> list[dict[str, Any]]:
 
 
 def _gates(facts: Facts) -> list[dict[str, str]]:
-    """Return the limits that the build judged by, and what each is of."""
+    """Return the limits of the gates, and the figure of each."""
     used = facts.methods["settings"].get("gates", {})
     rows = []
     for name, limits in sorted(used.items()):
@@ -162,13 +162,13 @@ def _limits(limits: Mapping[str, float]) -> str:
 
 
 def _method(facts: Facts, stage: str, key: str, *, unknown: str) -> str:
-    """Return how a stage was done; by several ways, if the cases differ."""
+    """Return the method of a stage, or all methods if cases differ."""
     found = facts.methods["settings"].get(stage, {}).get(key, unknown)
     return " or ".join(map(str, found["differs"])) if isinstance(found, dict) else str(found)
 
 
 def _origins(facts: Facts) -> str:
-    """Return how many landmarks come from where; nothing if no file says so."""
+    """Return the number of landmarks by origin, or nothing if no file names origins."""
     counts: Counter[str] = Counter()
     for case in facts.cases:
         counts.update(case.origins)
@@ -192,7 +192,7 @@ def _environment() -> jinja2.Environment:
 
 
 def render(settings: ReleaseSettings, facts: Facts, *, template: str) -> str:
-    """Return a text of the release, made from one of its templates."""
+    """Return a text of the release from one of its templates."""
     test = [case for case in facts.cases if case.split == "test"]
     return (
         _environment()

@@ -1,6 +1,6 @@
-"""The files of one published case, written anew from what the build's files say.
+"""The files of one published case, written anew from the content of the build's files.
 
-Nothing is copied: a header, a comment or a parameter that a file carries along stays behind.
+No file is copied, so headers, comments and parameters of the build are not published.
 """
 
 from collections.abc import Callable
@@ -53,7 +53,7 @@ CASE_COLUMNS = (
 """Columns of ``cases.tsv``."""
 
 Add = Callable[[str, tuple[int, ...]], Path]
-"""Takes a path inside the release and the numbers that the file states; returns where to write."""
+"""Takes a path inside the release and the numbers that the file states; returns the path for writing."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,17 @@ class Written:
     Parameters
     ----------
     name
-        Under which it is published.
+        Published name.
     split
         ``train`` or ``test``.
     grid
-        Its common grid.
+        Common grid.
     labels
-        Largest label in its vessel maps: 1 where vessels are not told apart.
+        Largest label in the vessel maps: 1 if all vessels have the same label.
     row
-        Its row of ``cases.tsv``.
+        Row of ``cases.tsv``.
     origins
-        Number of its landmarks by where they come from, as the landmark file says it.
+        Number of landmarks by origin, from the landmark file.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Written:
 
     @property
     def has_landmarks(self) -> bool:
-        """Whether landmarks are published with it."""
+        """Whether landmarks of the case are published."""
         return int(self.row["landmarks"]) > 0
 
 
@@ -95,8 +95,8 @@ def write_case(chosen: Chosen, name: str, add: Add, settings: ReleaseSettings) -
     Raises
     ------
     BadInputError
-        A file of the build is missing or broken, its volumes lie on different grids, its clouds
-        are not of its vessel maps, or its landmarks lie outside the grid.
+        A file of the build is missing or broken, the volumes have different grids, the clouds do not match the vessel
+        maps, or landmarks are outside the grid.
     """
     vessels = _read_vessels(chosen)
     grid = vessels["fixed"].grid
@@ -109,7 +109,7 @@ def write_case(chosen: Chosen, name: str, add: Add, settings: ReleaseSettings) -
     rigid = read_rigid(chosen.files.rigid)
     write_rigid(add(pair_file("rigid", chosen.split, name, end=".tfm"), ()), rigid)
     pairs = read_point_pairs(chosen.files.correspondences)
-    # Names of pairs, if a table has any, are of no use to others.
+    # Names of pairs, if a table has any, are not published.
     bare = PointPairs(pairs.fixed, pairs.moving, weight=pairs.weight)
     _write_pairs("correspondences", "keypoints", chosen.split, name, bare, grid, add)
     row["correspondences"] = len(pairs)
@@ -128,7 +128,7 @@ def write_case(chosen: Chosen, name: str, add: Add, settings: ReleaseSettings) -
 
 
 def _landmarks(pair: Pair, rigid: RigidTransform, grid: Grid) -> PointPairs:
-    """Return the landmarks of a case in common space, numbered, with where each comes from."""
+    """Return the landmarks of a case in common space, numbered, with the origin of each."""
     assert pair.landmarks is not None  # noqa: S101 - asked by the caller
     frame = pair.landmarks_frame or "native"
     common, _ = to_common_space(read_point_pairs(pair.landmarks), rigid=rigid, frame=frame)
@@ -138,7 +138,7 @@ def _landmarks(pair: Pair, rigid: RigidTransform, grid: Grid) -> PointPairs:
 
 
 def _figures(files: CaseFiles) -> dict[str, Any]:
-    """Return figures of the rigid step, and the names of gates that flagged the case."""
+    """Return figures of the rigid step, and the gates that flagged the case."""
     found = read_json(files.prealign) if files.prealign.exists() else {}
     numbers = {}
     for key in ("dice_centred", "dice_aligned", "rotation_deg"):
@@ -160,7 +160,7 @@ def _figures(files: CaseFiles) -> dict[str, Any]:
 
 
 def _read_vessels(chosen: Chosen) -> dict[str, Image]:
-    """Return the vessel maps by scan; both lie on one grid."""
+    """Return the vessel maps by scan; both have the same grid."""
     paths = {scan: chosen.files.vessels(scan) for scan in SCAN_NUMBER}
     vessels = {scan: read_mask(path, keep_labels=True, kind="vessels") for scan, path in paths.items()}
     for scan, map_ in vessels.items():
@@ -169,7 +169,7 @@ def _read_vessels(chosen: Chosen) -> dict[str, Image]:
 
 
 def _write_volumes(chosen: Chosen, name: str, vessels: dict[str, Image], add: Add, settings: ReleaseSettings) -> None:
-    """Write lungs, vessels and, if asked for, scans; all lie on the grid of the vessels."""
+    """Write lungs, vessels and, if the settings ask for them, scans, all on the grid of the vessels."""
     for scan, map_ in vessels.items():
         lungs = read_mask(chosen.files.mask(scan), like=map_.grid)
         for kind, mask in (("labels", map_), ("masks", lungs)):
@@ -183,7 +183,7 @@ def _write_volumes(chosen: Chosen, name: str, vessels: dict[str, Image], add: Ad
 
 
 def _read_clouds(chosen: Chosen, scan: str, vessels: Image) -> dict[str, Cloud]:
-    """Return the clouds of a scan by kind; they belong to its vessel map and to each other."""
+    """Return the clouds of a scan by kind, checked against the vessel map and each other."""
     paths = {kind: chosen.files.cloud(scan, word) for kind, word in CLOUDS.items()}
     clouds = {kind: read_cloud(path) for kind, path in paths.items()}
     check_dense(clouds["dense"], vessels, file=paths["dense"])
@@ -194,7 +194,7 @@ def _read_clouds(chosen: Chosen, scan: str, vessels: Image) -> dict[str, Cloud]:
 def _write_cloud(
     cloud: Cloud, split: Split, name: str, scan: str, kind: str, add: Add, settings: ReleaseSettings
 ) -> None:
-    """Write a cloud without what its file says of the build."""
+    """Write a cloud without the build's metadata."""
     meta = {"case": name, "scan": scan, "cloud": kind, "frame": "LPS", "unit": "mm"}
     published = Cloud(cloud.points, cloud.index, cloud.label, cloud.radius, cloud.weight, meta=meta)
     stated = (len(cloud),)
@@ -207,7 +207,7 @@ def _write_cloud(
 
 
 def _write_pairs(kind: str, voxel_kind: str, split: Split, name: str, pairs: PointPairs, grid: Grid, add: Add) -> None:
-    """Write point pairs in LPS mm, and as Learn2Reg has them: one table of voxels per scan."""
+    """Write point pairs in LPS mm, and for Learn2Reg as one table of voxels per scan."""
     write_point_pairs(add(pair_file(kind, split, name, end=".csv"), ()), pairs)
     for scan, points in (("fixed", pairs.fixed), ("moving", pairs.moving)):
         voxels = grid.world_to_voxel(points)

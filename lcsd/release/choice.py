@@ -8,6 +8,7 @@ from lcsd.build.inventory import CaseState, Inventory, Problem
 from lcsd.build.jobs import BuildFiles, CaseFiles
 from lcsd.build.pairs import Pair, read_pairs
 from lcsd.errors import BadInputError
+from lcsd.io.files import require_folder
 from lcsd.io.tables import read_cases
 from lcsd.names import SCANS
 from lcsd.release.layout import CLOUDS, Split
@@ -24,9 +25,9 @@ class Chosen:
     Parameters
     ----------
     pair
-        Its row of the manifest.
+        Row of the manifest.
     files
-        Its files in the build.
+        Files in the build.
     split
         ``train`` or ``test``.
     """
@@ -48,9 +49,9 @@ class Choice:
     Parameters
     ----------
     chosen
-        Published cases in the manifest's order.
+        Published cases, in the manifest's order.
     left_out
-        Reason of every other case, by its name.
+        Reason code of every other case.
     problems
         Broken files that leave a case out.
     """
@@ -60,33 +61,26 @@ class Choice:
     problems: tuple[Problem, ...] = ()
 
     def reasons(self) -> dict[str, int]:
-        """Return how many cases were left out for each reason, sorted by reason."""
+        """Return the number of cases left out for each reason, sorted by reason."""
         return dict(sorted(Counter(self.left_out.values()).items()))
 
 
 def manifest_of(results: Path, manifest: Path | None) -> Path:
-    """Return the manifest of a build: the given one, or the one that its selection made.
+    """Return the manifest of a build: the given one, or that of its selection.
 
     Raises
     ------
     BadInputError
-        There is no such build, or it has no manifest and none is given.
+        The build does not exist, or has no manifest and none is given.
     """
     files = BuildFiles(results)
-    if not files.cases.is_dir():
-        raise BadInputError(
-            "there is no such build",
-            code="missing_folder",
-            file=results,
-            expected="a folder of results with cases/",
-            remedy="run the workflow first",
-        )
+    require_folder(files.cases, "the cases of a build", remedy="run the workflow first")
     if manifest is None and not files.pairs.exists():
         raise BadInputError(
-            "the build has no manifest of its own",
+            "the build has no manifest",
             code="missing_manifest",
             file=files.pairs,
-            remedy="name the pairs.tsv it was built from: --manifest",
+            remedy="pass the pairs.tsv of the build with --manifest",
         )
     return manifest or files.pairs
 
@@ -135,7 +129,7 @@ def _reason(pair: Pair, state: CaseState, verdicts: dict[str, str]) -> str | Non
     if pair.role == "test_pool" and verdicts.get(pair.case) != "selected":
         verdict = verdicts.get(pair.case)
         return NOT_JUDGED if verdict is None else f"test_pool_{verdict}"
-    # A command was run again by hand, or a build stopped halfway through its second run.
+    # A command was run again by hand, or a second run of the build was interrupted.
     return OUTDATED if any(state.records.outdated()) else None
 
 
@@ -147,10 +141,10 @@ def _needed(files: CaseFiles) -> list[Path]:
 
 
 def _check_patients(chosen: list[Chosen], manifest: Path) -> None:
-    """Refuse a patient whose cases are in both splits: test results would mean nothing."""
+    """Refuse a patient with cases in both splits, which would make test results meaningless."""
     splits: dict[str, Chosen] = {}
     for item in chosen:
-        patient = item.pair.patient_id.strip().casefold()  # hand-made tables mix both
+        patient = item.pair.patient_id.strip().casefold()  # tables written by hand mix upper and lower case
         first = splits.setdefault(patient, item) if patient else item
         if first.split != item.split:
             raise BadInputError(
@@ -158,6 +152,6 @@ def _check_patients(chosen: list[Chosen], manifest: Path) -> None:
                 code="patient_in_both_splits",
                 file=manifest,
                 field=f"{first.case} and {item.case}",
-                expected="one split for a patient",
-                remedy="give both cases one role, or leave one out",
+                expected="all cases of a patient in one split",
+                remedy="give both cases the same role, or leave one out",
             )

@@ -1,4 +1,4 @@
-"""Whether the clouds of a case belong to its vessel maps, and the sparse ones to the dense."""
+"""Check that the clouds of a case match its vessel maps, and the sparse clouds the dense ones."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from lcsd.io.images import Image
 from lcsd.io.points import Cloud
 
 CENTRE_TOLERANCE_VOXELS = 0.01
-"""How far a point may lie from its voxel's centre: float32 has 0.0001 mm at a metre."""
+"""Largest distance of a point from its voxel's centre; float32 resolves 0.0001 mm at one metre."""
 
 REMEDY = "build the case again"
 
@@ -27,7 +27,7 @@ def _check_radius(cloud: Cloud, *, file: Path) -> None:
         return
     if radius.shape != (len(cloud),) or not np.isfinite(radius).all():
         raise _refuse(
-            "radii are not one finite number per point",
+            "not one finite radius per point",
             file=file,
             field="radius",
             expected=f"({len(cloud)},), finite",
@@ -36,21 +36,21 @@ def _check_radius(cloud: Cloud, *, file: Path) -> None:
 
 
 def check_dense(cloud: Cloud, vessels: Image, *, file: Path) -> None:
-    """Refuse a dense cloud that is not every voxel of a vessel map, each once.
+    """Refuse a dense cloud that does not hold every voxel of a vessel map exactly once.
 
     Parameters
     ----------
     cloud
         LPS mm.
     vessels
-        Labels, 0 is background; where there are several the cloud's labels are those.
+        Labels, 0 is background; the cloud must have the same labels.
     file
-        Of the cloud, for messages.
+        File of the cloud, for messages.
 
     Raises
     ------
     BadInputError
-        They do not belong together, or a radius is broken.
+        They do not match, or a radius is broken (``inconsistent_case``).
     """
     _check_radius(cloud, file=file)
     voxels = vessels.grid.world_to_voxel(cloud.points.astype(np.float64))
@@ -64,35 +64,35 @@ def check_dense(cloud: Cloud, vessels: Image, *, file: Path) -> None:
     count = int((vessels.array != 0).sum())
     if not len(cloud) == inside == distinct == count:
         raise _refuse(
-            "the cloud is not of this vessel map",
+            "the cloud does not match the vessel map",
             file=file,
             field="points",
             expected=f"the {count} voxels of the map",
-            found=f"{len(cloud)} points, {inside} of them on its voxels, {distinct} at places of their own",
+            found=f"{len(cloud)} points, {inside} on voxels of the map, {distinct} distinct",
         )
     if cloud.label is not None and not np.array_equal(cloud.label, labels):
         raise _refuse(
-            "labels are not those of the vessel map",
+            "the labels differ from the vessel map",
             file=file,
             field="label",
             expected="the map's labels",
-            found=f"{int((cloud.label != labels).sum())} points with others",
+            found=f"{int((cloud.label != labels).sum())} points with other labels",
         )
 
 
 def check_sparse(cloud: Cloud, dense: Cloud, *, file: Path) -> None:
-    """Refuse a sparse cloud whose points are not those rows of the dense one that it names.
+    """Refuse a sparse cloud whose points differ from the rows of the dense cloud that it names.
 
     Raises
     ------
     BadInputError
-        They do not belong together, or a radius is broken.
+        They do not match, or a radius is broken (``inconsistent_case``).
     """
     _check_radius(cloud, file=file)
     index: NDArray[np.int64] | None = cloud.index
     if index is None or index.shape != (len(cloud),):
         raise _refuse(
-            "rows of the dense cloud are missing",
+            "the rows of the dense cloud are missing",
             file=file,
             field="index",
             expected=f"({len(cloud)},)",
@@ -101,7 +101,7 @@ def check_sparse(cloud: Cloud, dense: Cloud, *, file: Path) -> None:
     known = (index >= 0) & (index < len(dense))
     if not known.all() or len(np.unique(index)) != len(index):
         raise _refuse(
-            "not rows of the dense cloud, each once",
+            "not distinct rows of the dense cloud",
             file=file,
             field="index",
             expected=f"0 to {len(dense) - 1}",
@@ -110,9 +110,9 @@ def check_sparse(cloud: Cloud, dense: Cloud, *, file: Path) -> None:
     others = int((dense.points[index] != cloud.points).any(axis=1).sum())
     if others:
         raise _refuse(
-            "points are not those of the dense cloud",
+            "the points differ from the dense cloud",
             file=file,
             field="points",
             expected="equal coordinates",
-            found=f"{others} of {len(cloud)} points elsewhere",
+            found=f"{others} of {len(cloud)} points with other coordinates",
         )

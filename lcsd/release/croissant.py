@@ -1,4 +1,4 @@
-"""``croissant.json``: the release described for search engines and loaders.
+"""``croissant.json``: a description of the release for search engines and loaders.
 
 MLCommons Croissant 1.0 (http://mlcommons.org/croissant/1.0), JSON-LD on schema.org.
 """
@@ -48,7 +48,7 @@ CONTEXT = {
     "subField": "cr:subField",
     "transform": "cr:transform",
 }
-"""The context that the standard prescribes."""
+"""Context that the standard prescribes."""
 
 FILE_SETS = {
     "images": ("application/gzip", "CT on the common grid, HU, int16 NIfTI"),
@@ -111,7 +111,7 @@ def croissant(
     Parameters
     ----------
     hashes
-        SHA-256 of the files written so far, by path inside the release.
+        SHA-256 of the written files, by path inside the release.
     """
     kinds = {name.split("/")[0][:-2] for name in hashes if "/" in name}
     fields = [

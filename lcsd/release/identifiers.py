@@ -1,7 +1,7 @@
-"""The search for identifiers: nothing that names a patient, a series or a source may be published.
+"""Search for identifiers: names of patients, series and sources must not be published.
 
-Every word of every file is looked up, also inside what is compressed, in texts of two or four
-bytes a character, and of letters beyond ASCII in both cases and as JSON and Latin-1 have them.
+Every word of every file is searched, also in compressed data, in texts of two or four bytes per character, and with
+non-ASCII letters in both cases and as JSON and Latin-1 encode them.
 """
 
 import functools
@@ -25,19 +25,19 @@ from lcsd.names import is_series_uid
 from lcsd.release.vtp import decoded_arrays
 
 MIN_CHARACTERS = 4
-"""Shorter identifiers, such as p1, stand in any file by chance."""
+"""Shorter identifiers, such as p1, occur in any file by chance."""
 
 MIN_WORD = 3
-"""An identifier is found by its longest run of letters and digits, at least this long."""
+"""Least length of an identifier's longest run of letters and digits, by which it is searched."""
 
 COHORT_COLUMNS = re.compile(r"case|patient_id|(?:fixed|moving)_(?:series|study|source|url|segmentation)")
-"""Columns of a build's tables whose cells are identifiers; others are counts and words."""
+"""Columns of a build's tables that hold identifiers; others hold counts and words."""
 
 DATE_DIGITS = 6
-"""A time point with fewer digits, such as T0, baseline or 2019, names nobody's visit."""
+"""A time point with fewer digits, such as T0, baseline or 2019, identifies no visit."""
 
 YEAR_DIGITS = 4
-"""A folder named by so few digits is a year or a number, which stands in many texts."""
+"""A folder name of at most so many digits is a year or a number, which occurs in many texts."""
 
 MANIFEST_COLUMNS = (
     "case",
@@ -56,37 +56,37 @@ MANIFEST_COLUMNS = (
 )
 
 PATH_COLUMNS = re.compile(r"landmarks|(?:fixed|moving)_(?:source|mask|vessels|url|segmentation)")
-"""Columns that hold paths, also where a cell is a bare file name."""
+"""Columns that hold paths, also without a slash."""
 
 NUMBER_IN_NAME = re.compile(r"[0-9]{6,}")
-"""Part of a file's or a folder's name that is an identifier of its own: scan204816, 20230506."""
+"""Part of a file or folder name that is an identifier by itself: scan204816, 20230506."""
 
 OWN_NAMES = re.compile(rb"lcsd_[0-9]{4,}(?:_000[01])?(?![0-9a-z])|`000[01]`")
-"""Names of the release itself, lower case: patients are numbered 0001, too."""
+"""Names of the release, lower case; patients may be numbered 0001, too."""
 
 JSON_ESCAPE = re.compile(rb"\\u[0-9a-fA-F]{4}")
-"""A letter beyond ASCII in JSON."""
+"""A non-ASCII letter in JSON."""
 
 UID_PATTERN = re.compile(rb"[0-9]+(?:\.[0-9]+){5,}")
-"""Any DICOM UID, in a table or not; no number of ours has five dots."""
+"""Any DICOM UID, in a table or not; no other number has five dots."""
 
 HOME_PATTERN = re.compile(rb"/(?:home|users|root)/[0-9a-z]")
-"""Folders of persons, lower case."""
+"""Home folders, lower case."""
 
 WIDE_PATTERNS = {
     b"x\0" * MIN_CHARACTERS: re.compile(rb"(?:[\x20-\x7e]\0){4,}"),
     b"x\0\0\0" * MIN_CHARACTERS: re.compile(rb"(?:[\x20-\x7e]\0\0\0){4,}"),
 }
-"""Texts of two and of four bytes a character (numpy's), and what they begin with once marked."""
+"""Texts of two and of four bytes per character (as in NumPy), by their first bytes after ``_MARKED``."""
 
 _MARKED = bytes(0 if code == 0 else ord("x" if 0x20 <= code <= 0x7E else "-") for code in range(256))
-"""Translation that leaves of a text only which bytes are printable and which are zero."""
+"""Translation of bytes to x (printable), zero or - (others)."""
 
 GZIP_HEADER_BYTES = 256
-"""The file name and the comment that a gzip file may carry stand here."""
+"""Part of a gzip file that may hold a file name and a comment."""
 
 ARRAY_TEXT = re.compile(rb"(?<=>)[^<>]+(?=</DataArray>)")
-"""Compressed data in a file for viewers, in base64."""
+"""Compressed base64 data in a file for viewers."""
 
 _LOWER = bytes(
     ord(chr(code).lower()) if chr(code).isascii() and (chr(code).isalnum() or chr(code) == ".") else ord(" ")
@@ -104,7 +104,7 @@ class Finding:
     file
         Path inside the release.
     kind
-        Which column of a table it stands in, or what it looks like; never the identifier.
+        Column of its table, or its form; never the identifier itself.
     """
 
     file: str
@@ -112,16 +112,16 @@ class Finding:
 
 
 class Identifiers:
-    """What must not be published, and how to find it.
+    """Texts that must not be published, and the search for them.
 
     Parameters
     ----------
     texts
-        Identifiers and where each comes from.
+        Identifiers, each with its kind.
     harmless
         Texts that identify nobody.
     constants
-        Texts of our own, such as citations; what stands in them is not looked at.
+        Texts of lcsd, such as citations, which are not searched.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class Identifiers:
             self._by_word[word.encode()][known] = kind
 
     def find(self, file: str, content: bytes, *, figures: Collection[int] = ()) -> list[Finding]:
-        """Return what is found in a file's bytes, its name and all that is packed in it.
+        """Return the identifiers in a file's name, its bytes and the files packed in it.
 
         Parameters
         ----------
@@ -155,8 +155,8 @@ class Identifiers:
         content
             The file's bytes.
         figures
-            Numbers that the file states, such as its number of points: an identifier that is
-            the same number cannot be told from it.
+            Numbers that the file states, such as its number of points. An equal identifier cannot be distinguished
+            from them.
         """
         allowed = {str(figure) for figure in figures}
         kinds = {kind for part in _parts(file, content) for view in _views(part) for kind in self._kinds(view, allowed)}
@@ -170,10 +170,10 @@ class Identifiers:
             if UID_PATTERN.search(text):
                 yield "a DICOM UID"
         hits = words & self._by_word.keys()
-        # Most files have none, and lower-casing and searching all bytes is slow.
+        # Most files have no hit, and lower-casing and searching all bytes is slow.
         lower = view.lower() if hits or b"/" in view else b""
         if HOME_PATTERN.search(lower):
-            yield "a folder of a person"
+            yield "a home folder"
         if hits:
             lower = self._own.sub(b" ", lower)
         for word in hits:
@@ -184,7 +184,7 @@ class Identifiers:
 
 @functools.cache
 def _pattern(text: str) -> re.Pattern[bytes]:
-    """Return a pattern of an identifier that stands alone: 1001 is not found in 51001."""
+    """Return a pattern of an identifier as a whole word: 1001 is not found in 51001."""
     alone = rb"(?<![0-9a-z])" + b"".join(map(_forms, text)) + rb"(?![0-9a-z])"
     if text.isdigit():
         # Nor in decimals: 0.1001 and 1001.5 are measurements.
@@ -193,7 +193,7 @@ def _pattern(text: str) -> re.Pattern[bytes]:
 
 
 def _forms(letter: str) -> bytes:
-    """Return a pattern of a letter in bytes whose ASCII letters are lower case."""
+    """Return a pattern of a letter, for bytes with ASCII letters in lower case."""
     if letter.isascii():
         return re.escape(letter.lower().encode())
     cases = {letter, letter.lower(), letter.upper()}
@@ -208,15 +208,15 @@ def _views(part: bytes) -> Iterator[bytes]:
     yield part
     marked = part.translate(_MARKED)
     for begin, pattern in WIDE_PATTERNS.items():
-        # The pattern alone would take seconds for a volume of zeros.
+        # Without this test, the pattern takes seconds on a volume of zeros.
         if begin in marked:
             yield from (run.replace(b"\0", b"") for run in pattern.findall(part))
 
 
 def _parts(file: str, content: bytes) -> Iterator[bytes]:
-    """Yield a file's name and bytes; of a packed one its headers and what is packed in it.
+    """Yield a file's name and bytes, or the headers and contents of a packed file.
 
-    Compressed bytes are left out: in a gigabyte of them any six digits turn up by chance.
+    Compressed bytes are left out, since a gigabyte of them holds any six digits by chance.
     """
     yield file.encode()
     if file.endswith(".gz"):
@@ -238,9 +238,9 @@ def _parts(file: str, content: bytes) -> Iterator[bytes]:
 def identifiers_of(
     results: Path, manifest: Path, *, harmless: Collection[str] = (), constants: Iterable[str] = ()
 ) -> Identifiers:
-    """Return the identifiers of a build: of its manifest, its cohort's tables, and its paths.
+    """Return the identifiers of a build, from its manifest, the tables of its cohort and its paths.
 
-    Those of the manifest have the number of a line in their kind.
+    The kind of a manifest's identifier names the line.
 
     Raises
     ------
@@ -273,7 +273,7 @@ def _rows(table: Path) -> list[Row]:
     for row in rows:
         if any("\n" in text for text in row.values()):
             raise BadInputError(
-                "a quotation mark swallows lines",
+                "a cell holds a line break, perhaps from an open quotation mark",
                 code="bad_table",
                 file=table,
                 field=f"line {row.line}",
@@ -283,7 +283,7 @@ def _rows(table: Path) -> list[Row]:
 
 
 def _of_cell(text: str, kind: str) -> set[tuple[str, str]]:
-    """Return a cell and, of a path, its parts with a digit: folders are named after patients."""
+    """Return a cell, and the parts of a path that hold a digit, since folders are named after patients."""
     if kind.endswith("_time") and sum(c.isdigit() for c in text) < DATE_DIGITS:
         return set()
     parts = {text}

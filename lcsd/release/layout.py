@@ -1,7 +1,7 @@
-"""Where each file of a release stands.
+"""Paths of the files of a release.
 
-Folders and names follow the datasets of the Learn2Reg challenge: ``Tr`` is training, ``Ts`` is
-test, and the scan is the number at the end of a name (0000 baseline, 0001 follow-up).
+Folders and names follow the datasets of the Learn2Reg challenge: ``Tr`` is training, ``Ts`` is test, and the
+number at the end of a name is the scan (0000 baseline, 0001 follow-up).
 """
 
 from typing import Literal
@@ -11,7 +11,7 @@ Split = Literal["train", "test"]
 FOLDER_SUFFIX: dict[Split, str] = {"train": "Tr", "test": "Ts"}
 SCAN_NUMBER = {"fixed": "0000", "moving": "0001"}
 CLOUDS = {"dense": "dense", "sparse": "keypoints"}
-"""Kinds of clouds as published, and the word in their files' names in a build."""
+"""Kinds of published clouds, and their names in a build."""
 
 CASES_NAME = "cases.tsv"
 LEFT_OUT_NAME = "left_out.tsv"

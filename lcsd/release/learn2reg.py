@@ -1,7 +1,7 @@
-"""``dataset.json``: the release as a dataset of the Learn2Reg challenge describes itself.
+"""``dataset.json``: a description of the release in the format of the Learn2Reg challenge.
 
-Keys are those of the challenge's own files for the tasks NLST and ThoraxCBCT; keypoints and
-landmarks are voxel indices (x, y, z) of the volume, one row per point, without a header.
+The keys are those of the tasks NLST and ThoraxCBCT. Keypoints and landmarks are
+voxel indices (x, y, z) of the volume, one row per point, without a header.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from lcsd.settings.release import ReleaseSettings
 
 
 def _entry(case: Written, scan: str, *, images: bool) -> dict[str, str]:
-    """Return the files of one scan by Learn2Reg's words."""
+    """Return the files of one scan by Learn2Reg's keys."""
     kinds = {"label": "labels", "mask": "masks", "keypoints": "keypoints"}
     kinds |= {"image": "images"} if images else {}
     kinds |= {"landmarks": "landmarks"} if case.has_landmarks else {}
@@ -44,12 +44,12 @@ def learn2reg(
 ) -> dict[str, Any]:
     """Return the content of ``dataset.json``.
 
-    Pairs name the CT scans where they are published, else the vessel maps.
+    Pairs name the CT scans if they are published, otherwise the vessel maps.
 
     Raises
     ------
     BadInputError
-        The cases' grids have different sizes, which Learn2Reg has no word for.
+        The grids have different sizes, which the format cannot express.
     """
     sizes = sorted({case.grid.size for case in cases})
     if len(sizes) > 1:
@@ -58,7 +58,7 @@ def learn2reg(
             code="mixed_grids",
             expected="one size for all cases",
             found=", ".join(map(str, sizes)),
-            remedy="build all cases with one setting of prealign.size",
+            remedy="build all cases with the same prealign.size",
         )
     by_split: dict[Split, list[Written]] = {"train": [], "test": []}
     for case in cases:

@@ -1,4 +1,4 @@
-"""``methods.json``: how the published cases were made, without paths and names of series."""
+"""``methods.json``: settings and versions of the published cases, without paths and names of series."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -8,14 +8,14 @@ from lcsd.build.inventory import Run
 from lcsd.build.records import GIVEN
 
 SILENT = frozenset({"threads", "device", "seed", "series_uid", "fetch"})
-"""Settings that change nothing of the result, or name a series."""
+"""Settings that do not change the result, or that name a series."""
 
 MADE_BY = {"lungs": "method", "vessels": "backend"}
-"""Settings that say how something was made that a user may also give."""
+"""Settings with the method of files that a user may also give."""
 
 
 def _clean(value: Any) -> Any:
-    """Return a setting without its silent keys and without texts that look like paths."""
+    """Return a setting without silent keys and without texts that look like paths."""
     if isinstance(value, dict):
         inner = {key: _clean(item) for key, item in value.items() if key not in SILENT}
         return {key: item for key, item in inner.items() if item is not None}
@@ -27,8 +27,8 @@ def _clean(value: Any) -> Any:
 def methods(runs: Iterable[Run]) -> dict[str, Any]:
     """Return settings by stage and versions by package of the runs that made the cases.
 
-    Of what a user gave, the method is ``given`` and no other setting counts. Where runs differ, a
-    setting is a list of all its values under ``differs``.
+    For files from a user, the method is ``given`` and there are no other settings. If runs differ, a setting is a list
+    of all its values under ``differs``.
     """
     values: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
     versions: dict[str, set[str]] = defaultdict(set)

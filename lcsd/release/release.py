@@ -1,4 +1,4 @@
-"""A release from a build: written beside, searched for identifiers, then given its name."""
+"""``lcsd release``: write a dataset under a temporary name, search it for identifiers, then rename it."""
 
 import contextlib
 import shutil
@@ -36,7 +36,7 @@ from lcsd.release.methods import methods
 from lcsd.settings.release import ReleaseSettings
 
 CLOUD_FACTOR = 3
-"""A cloud and its form for viewers against the build's file: base64 and cells make it larger."""
+"""Size of a published cloud with its file for viewers, over the size in the build."""
 
 TEXT_BYTES = 1 << 20
 """Room for tables, texts and checksums."""
@@ -51,15 +51,15 @@ class Release:
     Parameters
     ----------
     folder, archive
-        Where; the archive is None if none was asked for.
+        Paths; the archive is None if the settings ask for none.
     train, test, left_out
         Numbers of cases.
     files, size_bytes
-        Of the folder.
+        Number and size of the files in the folder.
     problems
         Broken files that leave a case out.
     identifiers, too_short
-        Identifiers that were searched for and found nowhere; those too short to search for.
+        Number of identifiers that were searched for, and of those that are too short for a search.
     """
 
     folder: Path
@@ -75,7 +75,7 @@ class Release:
 
 
 class _Writer:
-    """Hands out paths in the temporary folder and remembers what each file states."""
+    """Gives paths in the temporary folder and remembers the numbers that each file states."""
 
     def __init__(self, folder: Path, identifiers: Identifiers) -> None:
         self.folder = folder
@@ -84,7 +84,7 @@ class _Writer:
         self._identifiers = identifiers
 
     def add(self, name: str, figures: tuple[int, ...] = ()) -> Path:
-        """Return where to write a file of the release; ``figures`` are numbers it states."""
+        """Return the path for a file of the release; ``figures`` are numbers that it states."""
         self._figures[name] = figures
         return self.folder / name
 
@@ -94,7 +94,7 @@ class _Writer:
         Raises
         ------
         BadInputError
-            Something that identifies a patient, a series or a source was found.
+            A file identifies a patient, a series or a source (``identifier_in_release``).
         """
         for name, figures in self._figures.items():
             content = (self.folder / name).read_bytes()
@@ -102,12 +102,12 @@ class _Writer:
             if found:
                 kinds = ", ".join(finding.kind for finding in found)
                 raise BadInputError(
-                    "would publish an identifier",
+                    "the file would publish an identifier",
                     code="identifier_in_release",
                     file=name,
                     expected="no text of the manifest and of the cohort's tables",
                     found=f"a cell of {kinds}",
-                    remedy="rename what it stems from, or list it in release.harmless if it identifies nobody",
+                    remedy="rename its source, or list it in release.harmless if it identifies nobody",
                 )
             self.hashes[name] = sha256(self.folder / name)
         self._figures.clear()
@@ -115,7 +115,7 @@ class _Writer:
 
 @contextlib.contextmanager
 def _folder(out: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``out``; what is left of it after the block is removed."""
+    """Yield an empty temporary folder next to ``out``; remove it after the block if it is still there."""
     out.parent.mkdir(parents=True, exist_ok=True)
     for left in leftovers_of(out):
         shutil.rmtree(left, ignore_errors=True)
@@ -128,7 +128,7 @@ def _folder(out: Path) -> Iterator[Path]:
 
 
 def _name(folder: Path, out: Path) -> None:
-    """Give a whole folder the name of the release; an earlier release goes then, not before."""
+    """Rename a finished folder to the release, then delete an earlier release."""
     if not out.exists():
         folder.rename(out)
         return
@@ -145,10 +145,10 @@ def _archive_of(out: Path) -> Path:
 def _check_target(out: Path, *, replace: bool) -> None:
     if out.name in ("", ".."):
         raise BadInputError(
-            "not the name of a folder, which the archive would get, too",
+            "the path has no name for the folder and its archive",
             code="bad_folder",
             file=out,
-            expected="such as results/release",
+            expected="a path like results/release",
             remedy="name the folder itself",
         )
     if out.is_symlink():
@@ -174,7 +174,7 @@ def _check_target(out: Path, *, replace: bool) -> None:
 
 
 def _check_space(chosen: Sequence[Chosen], out: Path, settings: ReleaseSettings) -> None:
-    """Refuse to begin what the disk cannot hold."""
+    """Refuse a release that the disk cannot hold."""
     needed = TEXT_BYTES
     for item in chosen:
         files = item.files
@@ -192,7 +192,7 @@ def _check_space(chosen: Sequence[Chosen], out: Path, settings: ReleaseSettings)
             file=out.parent,
             expected=f"{needed / 1e9:.2f} GB",
             found=f"{free / 1e9:.2f} GB free",
-            remedy="free space or name a folder on another disk",
+            remedy="free space, or name a folder on another disk",
         )
 
 
@@ -201,7 +201,7 @@ def _size(path: Path) -> int:
 
 
 def _names(results: Path, manifest: Path, chosen: Sequence[Chosen], seed: int) -> dict[str, str]:
-    """Return the published name of each case; new ones are kept in the build, apart."""
+    """Return the published name of each case; new names are stored in the build."""
     path = BuildFiles(results).names
     rows = published_names(path, [item.case for item in chosen], seed=seed)
     before = {row["case"] for row in read_cases(path, ("name",))} if path.exists() else set()
@@ -213,7 +213,7 @@ def _names(results: Path, manifest: Path, chosen: Sequence[Chosen], seed: int) -
 
 
 def _integers(value: object) -> Iterator[int]:
-    """Yield all whole numbers in a structure of JSON."""
+    """Yield all whole numbers in a JSON structure."""
     if isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _integers(item)
@@ -222,7 +222,7 @@ def _integers(value: object) -> Iterator[int]:
 
 
 def _write_texts(writer: _Writer, facts: Facts, settings: ReleaseSettings) -> None:
-    """Write tables, descriptions and texts; each states numbers of the cases."""
+    """Write tables, descriptions and texts."""
     numbers = [value for case in facts.cases for value in case.row.values()]
     counts = tuple(value for value in numbers if isinstance(value, int))
     write_table(
@@ -256,28 +256,28 @@ def write_release(
     replace: bool = False,
     progress: Progress = iter,
 ) -> Release:
-    """Write the publishable dataset of a build; equal builds are equal bytes.
+    """Write the publishable dataset of a build; equal builds give equal bytes.
 
     Parameters
     ----------
     results
         Folder of the build. Names of new cases are added to its ``cohort/names.tsv``.
     manifest
-        Its ``pairs.tsv``.
+        The build's ``pairs.tsv``.
     out
-        Folder of the release, absent or empty. The archive stands beside it.
+        Folder of the release, missing or empty. The archive is written next to it.
     seed
-        Of the order in which new cases get their numbers.
+        Seed of the order in which new cases get their numbers.
     replace
-        ``out`` may be an earlier release: it and its archive go once the new one is whole.
+        Allow an earlier release in ``out``; it and its archive are deleted once the new one is complete.
     progress
         Wraps the cases while they are written.
 
     Raises
     ------
     BadInputError
-        No case to publish; the folder is not empty, a link or no name; a file of the build is
-        missing or broken; an identifier would be published; a patient is in both splits.
+        No case can be published; the folder is not empty, is a link or has no name; a file of the build is missing or
+        broken; an identifier would be published; a patient is in both splits.
     WorkError
         The disk is too full.
     """
@@ -291,7 +291,7 @@ def write_release(
             code="nothing_to_release",
             file=results,
             found="; ".join([reasons or "no case", *(problem.line() for problem in choice.problems[:1])]),
-            remedy="finish the build; see its report",
+            remedy="finish the build, and see its report",
         )
     _check_space(choice.chosen, out, settings)
     identifiers = identifiers_of(results, manifest, harmless=settings.harmless, constants=own_texts())
@@ -311,7 +311,7 @@ def write_release(
         size = sum((folder / name).stat().st_size for name in files)
         if archive is None:
             _name(folder, out)
-            # One of an earlier release says nothing of this one.
+            # An archive of an earlier release does not belong to this one.
             _archive_of(out).unlink(missing_ok=True)
         else:
             with atomic_path(archive) as packed:

@@ -1,7 +1,7 @@
-"""Clouds as VTK PolyData (``.vtp``), one vertex cell per point, so that viewers draw them.
+"""Clouds as VTK PolyData (``.vtp``) for viewers, one vertex cell per point.
 
-A small writer of its own: its bytes do not depend on the version of a library. The format is
-described in "The VTK User's Guide", chapter "VTK XML file formats".
+The writer uses no library, so its bytes do not depend on a version. The format is described in
+"The VTK User's Guide", chapter "VTK XML file formats".
 """
 
 import base64
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lcsd.io.files import atomic_path
 
 BLOCK_BYTES = 1 << 15
-"""Bytes that are compressed together; 32 KiB is VTK's own choice."""
+"""Bytes per compressed block; 32 KiB is VTK's default."""
 
 COMPRESSION = 6
 
@@ -44,12 +44,12 @@ def _element(parent: ET.Element, name: str, array: NDArray[Any]) -> None:
 
 
 def write_vtp(path: Path, points: NDArray[np.float32], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write points as PolyData with a vertex cell for each; equal points are equal bytes.
+    """Write points as PolyData with a vertex cell for each; equal points give equal bytes.
 
     Parameters
     ----------
     points
-        Shape (N, 3), float32, written as they are (LPS mm).
+        Shape (N, 3), float32, LPS mm.
     arrays
         Values per point by name, shape (N,), float32, int32 or uint8.
     """
@@ -78,7 +78,7 @@ def write_vtp(path: Path, points: NDArray[np.float32], arrays: Mapping[str, NDAr
 
 def decoded_arrays(content: bytes) -> Iterator[bytes]:
     """Yield the bytes of every array in a file of :func:`write_vtp`, without compression."""
-    for element in ET.fromstring(content).iter("DataArray"):  # noqa: S314 - our own files
+    for element in ET.fromstring(content).iter("DataArray"):  # noqa: S314 - written by lcsd
         text = (element.text or "").strip()
         blocks = int(np.frombuffer(base64.b64decode(text[:8])[:4], dtype=_HEADER)[0])
         header_bytes = _HEADER.itemsize * (3 + blocks)

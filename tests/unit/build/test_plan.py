@@ -145,7 +145,7 @@ def test_a_series_is_no_file_of_the_workflow(build: Build, tmp_path: Path) -> No
 def test_unknown_case_and_missing_landmarks_are_named(build: Build) -> None:
     with pytest.raises(BadInputError, match="no landmarks"):
         build.landmarks("plain")
-    with pytest.raises(BadInputError, match="no such case"):
+    with pytest.raises(BadInputError, match="unknown_case"):
         build.pair("c")
 
 

@@ -97,7 +97,7 @@ def test_stated_figures_are_no_identifiers() -> None:
 def test_uids_and_home_folders_need_no_table() -> None:
     nothing = Identifiers([])
     assert [f.kind for f in nothing.find("a", b"series 1.3.6.1.4.1.14519.5")] == ["a DICOM UID"]
-    assert [f.kind for f in nothing.find("a", b"/home/anna/x")] == ["a folder of a person"]
+    assert [f.kind for f in nothing.find("a", b"/home/anna/x")] == ["a home folder"]
     assert nothing.find("a", b"lcsd 1.2.3, 10.7937/TCIA.HMQ8-J677") == []
 
 
