@@ -1,5 +1,6 @@
 """The configuration: one typed source, validated, with an error that names key and remedy."""
 
+import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,9 @@ YAML_MOST_LEVELS = 20
 YAML_MOST_VALUES = 100_000
 """Limits of a configuration: the default one has 20 thousand characters, 4 levels and a few hundred
 values. Nine lines of aliases within aliases would stand for billions of values."""
+
+SHOWN_CHARACTERS = 80
+"""An error shows so much of a JSON text that cannot be read."""
 
 # A section is named like its command; 'register' also is a method of every abstract class, which
 # nobody calls on a configuration.
@@ -229,52 +233,90 @@ def load_section(name: str, model: type[S], file: Path | None) -> S:
 
 
 def override(settings: S, assignments: Sequence[str], *, section: str) -> S:
-    """Return settings with ``key=value`` assignments applied; values are YAML.
-
-    ``inner.key=value`` changes one key of a section within the section.
-    """
-    content = settings.model_dump()
-    for assignment in assignments:
-        key, sign, value = assignment.partition("=")
-        if not sign:
-            raise BadInputError(
-                "not an assignment", code="bad_value", field="--set", expected="KEY=VALUE", found=assignment
-            )
-        holder, name = _holder(content, key.strip())
-        try:
-            holder[name] = parse_yaml(value)
-        except (yaml.YAMLError, ValueError) as error:  # such as the date 2024-13-45
-            raise BadInputError(
-                "not a YAML value",
-                code="bad_value",
-                field=f"{section}.{key.strip()}",
-                expected="e.g. 3, [1, 2] or text",
-                found=value,
-                remedy="correct the value",
-            ) from error
-    return validate(type(settings), content, where=section)
+    """Return settings changed by assignments ``KEY=VALUE``; values are YAML, ``inner.key`` reaches into a section."""
+    return _changed(settings, [_parse_assignment(text) for text in assignments], section=section)
 
 
 def read_sections(
-    name: str, model: type[S], also: Mapping[str, type[Settings]], file: Path | None, assignments: Sequence[str]
+    name: str,
+    model: type[S],
+    also: Mapping[str, type[Settings]],
+    file: Path | None,
+    assignments: Sequence[str] = (),
+    *,
+    documents: Sequence[str] = (),
 ) -> tuple[S, dict[str, Settings]]:
-    """Return a command's own section and those of other stages, of a file and of assignments.
+    """Return a command's own section and the sections of other stages that it spans.
 
-    An assignment ``SECTION.KEY=VALUE`` is for a section of ``also``, any other for the command's.
+    Later sources win: defaults, ``file``, JSON ``documents`` (``--settings``), ``assignments`` (``--set``). A document
+    has the command's own keys, and a mapping for each section of ``also``; an assignment names these
+    ``SECTION.KEY=VALUE``.
     """
-    routed: dict[str, list[str]] = {section: [] for section in (name, *also)}
-    for assignment in assignments:
-        section, dot, rest = assignment.partition("=")[0].strip().partition(".")
-        other = bool(dot and rest) and section in also
-        routed[section if other else name].append(
-            assignment.strip().removeprefix(f"{section}.") if other else assignment
-        )
-    own = override(load_section(name, model, file), routed[name], section=name)
+    changes: dict[str, list[tuple[str, Any]]] = {section: [] for section in (name, *also)}
+    for key, value in [pair for text in documents for pair in _parse_document(text, also)] + [
+        _parse_assignment(text) for text in assignments
+    ]:
+        section, _, rest = key.partition(".")
+        if rest and section in also:
+            changes[section].append((rest, value))
+        else:
+            changes[name].append((key, value))
+    own = _changed(load_section(name, model, file), changes[name], section=name)
     others = {
-        section: override(load_section(section, kind, file), routed[section], section=section)
+        section: _changed(load_section(section, kind, file), changes[section], section=section)
         for section, kind in also.items()
     }
     return own, others
+
+
+def _parse_assignment(text: str) -> tuple[str, Any]:
+    """Return the key and the value of ``KEY=VALUE``."""
+    key, sign, value = text.partition("=")
+    key = key.strip()
+    if not sign:
+        raise BadInputError("not an assignment", code="bad_value", field="--set", expected="KEY=VALUE", found=text)
+    try:
+        return key, parse_yaml(value)
+    except (yaml.YAMLError, ValueError) as error:  # such as the date 2024-13-45
+        raise BadInputError(
+            "not a YAML value",
+            code="bad_value",
+            field=f"--set {key}",
+            expected="e.g. 3, [1, 2] or text",
+            found=value,
+            remedy="correct the value",
+        ) from error
+
+
+def _parse_document(text: str, also: Mapping[str, type[Settings]]) -> list[tuple[str, Any]]:
+    """Return the keys and values of a JSON object; those in a section of ``also`` become ``SECTION.KEY``."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise BadInputError(
+            "not a JSON object",
+            code="bad_value",
+            field="--settings",
+            expected='{"KEY": VALUE, ...}',
+            found=text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}...",
+            remedy="correct the JSON, or use --set KEY=VALUE",
+        )
+    pairs: list[tuple[str, Any]] = []
+    for key, value in content.items():
+        inner = key in also and isinstance(value, dict)
+        pairs += [(f"{key}.{name}", part) for name, part in value.items()] if inner else [(key, value)]
+    return pairs
+
+
+def _changed(settings: S, changes: Sequence[tuple[str, Any]], *, section: str) -> S:
+    """Return settings with the values of some keys replaced, validated."""
+    content = settings.model_dump()
+    for key, value in changes:
+        holder, name = _holder(content, key)
+        holder[name] = value
+    return validate(type(settings), content, where=section)
 
 
 def _holder(content: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:

@@ -25,10 +25,12 @@ LOGS = f"{RESULTS}/logs"
 # Jobs call the lcsd of the very environment that runs snakemake, activated or not. How series are
 # fetched changes no byte of them, so it is no parameter of a rule, for which jobs would run again.
 # A job whose parent, this process, was killed must not write into the build that goes on.
-shell.prefix(
+ENVIRONMENT = (
     f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH LCSD_BUILD=$PPID;"
     f" FETCH=({shlex.join(BUILD.fetch_options())}); set -euo pipefail; "
 )
+# Snakemake formats the prefix, so the braces of JSON are doubled.
+shell.prefix(ENVIRONMENT.replace("{", "{{").replace("}", "}}"))
 
 
 def case_job(*commands):

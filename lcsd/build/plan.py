@@ -19,6 +19,11 @@ from lcsd.errors import BadInputError, suggestion
 from lcsd.names import SCANS, is_series_uid
 
 
+def _settings_option(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return ``--settings JSON``; the same values give the same text. Nothing if there is nothing to set."""
+    return ("--settings", json.dumps(values, sort_keys=True, separators=(",", ":"))) if values else ()
+
+
 @functools.lru_cache(maxsize=1)
 def _selected(path: Path, _stamp: tuple[int, int]) -> dict[str, Pair]:
     return {pair.case: pair for pair in read_pairs(path)}
@@ -144,9 +149,8 @@ class Build:
 
         A changed limit must not fetch and screen all candidates again, so limits are options of the selection.
         """
-        own = len(self.settings("screen"))
-        spacing = f"spacing_mm={self.config.screen.spacing_mm}"
-        return ("--set", spacing, *self.settings("screen", "convert", "lungs")[own:])
+        spacing = {"spacing_mm": self.config.screen.spacing_mm}
+        return _settings_option(spacing | self._sections("convert", "lungs"))
 
     def screen_masks(self, case: str) -> list[str]:
         """Return the options with a candidate's published lung masks, if the settings use them."""
@@ -194,17 +198,16 @@ class Build:
         return f"{count} of {of} were rejected; see {self.results}/report/rejected.tsv"
 
     def settings(self, section: str, *also: str) -> tuple[str, ...]:
-        """Return the ``--set`` options with all settings of a section, and of the sections ``also``.
+        """Return the option ``--settings`` with all settings of a section, and of the sections ``also``.
 
         All keys are written out, so that Snakemake knows the settings of a rule exactly and logs show them. All jobs
         share the tuple; Snakemake would copy a list for each job and search it for wildcards.
         """
-        return tuple(
-            part
-            for name in (section, *also)
-            for key, value in getattr(self.config, name).model_dump(mode="json").items()
-            for part in ("--set", f"{'' if name == section else name + '.'}{key}={json.dumps(value, sort_keys=True)}")
-        )
+        own = getattr(self.config, section).model_dump(mode="json")
+        return _settings_option(own | self._sections(*also))
+
+    def _sections(self, *names: str) -> dict[str, Any]:
+        return {name: getattr(self.config, name).model_dump(mode="json") for name in names}
 
     def on_gpu(self, stage: str) -> bool:
         """Return whether the jobs of a stage run on a GPU; False for stages that cannot."""
@@ -224,10 +227,7 @@ class Build:
 
     def fetch_options(self) -> list[str]:
         """Return the options of commands that may fetch a series."""
-        values = self.config.fetch.model_dump(mode="json")
-        settings = [f"fetch.{key}={json.dumps(value)}" for key, value in values.items()]
-        folder = ["--series-dir", f"{self.results}/series"]
-        return [*folder, *(part for text in settings for part in ("--set", text))]
+        return ["--series-dir", f"{self.results}/series", *_settings_option(self._sections("fetch"))]
 
     def source(self, case: str, scan: str) -> list[str]:
         """Return the arguments that name a scan's source."""

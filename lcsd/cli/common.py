@@ -202,12 +202,19 @@ def _common_options(seeded: bool, on_device: bool) -> list[Callable[[Any], Any]]
             "--config", "config_file", type=FILE, help="Configuration file; this command reads its own sections of it."
         ),
         click.option(
+            "--settings",
+            "documents",
+            multiple=True,
+            metavar="JSON",
+            help="Override settings by a JSON object, such as '{\"k\": 32}'. Repeatable.",
+        ),
+        click.option(
             "--set",
             "assignments",
             multiple=True,
             metavar="KEY=VALUE",
-            help="Override one setting of this command's section; the value is YAML. Repeatable. "
-            "Commands that span stages take SECTION.KEY=VALUE for the others.",
+            help="Override one setting; the value is YAML. Repeatable. --set wins over --settings, and --settings "
+            "over --config. A command that spans stages takes SECTION.KEY=VALUE for the others.",
         ),
         click.option(
             "--threads",
@@ -270,6 +277,7 @@ def stage(
         @functools.wraps(function)
         def body(
             config_file: Path | None,
+            documents: tuple[str, ...],
             assignments: tuple[str, ...],
             threads: int,
             as_json: bool,
@@ -287,7 +295,9 @@ def stage(
                     assignments = (*assignments, assignment.format(value))
             try:
                 with written_files() as written, failures_named(), ended_by_signal():
-                    settings, sections = read_sections(name, settings_type, also or {}, config_file, assignments)
+                    settings, sections = read_sections(
+                        name, settings_type, also or {}, config_file, assignments, documents=documents
+                    )
                     set_threads(threads)
                     check_device(device)
                     refuse_if_orphaned(target)

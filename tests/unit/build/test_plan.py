@@ -1,6 +1,7 @@
 """What rules ask of a build: options, inputs and targets, of a manifest and of a selection."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 from lcsd.build.jobs import METHODS
 from lcsd.build.plan import Build
-from lcsd.config import override
+from lcsd.config import read_sections
 from lcsd.errors import BadInputError
 from lcsd.settings.evaluate import EvaluateSettings
 from lcsd.settings.keypoints import KeypointsSettings
@@ -55,12 +56,23 @@ def build(manifest: Path, tmp_path: Path) -> Build:
 
 
 def test_options_give_back_the_settings(build: Build) -> None:
-    options = build.settings("keypoints")
-    assert override(KeypointsSettings(), options[1::2], section="keypoints") == KeypointsSettings()
-    assert len(options) == 2 * len(KeypointsSettings.model_fields)
-    other = build.settings("keypoints", "evaluate")[len(options) :]
-    assert len(other) == 2 * len(EvaluateSettings.model_fields)
-    assert all(option.startswith("evaluate.") for option in other[1::2])
+    kinds = {"evaluate": EvaluateSettings}
+    option, document = build.settings("keypoints", "evaluate")
+    assert option == "--settings"
+    own, others = read_sections("keypoints", KeypointsSettings, kinds, None, documents=[document])
+    assert (own, others) == (KeypointsSettings(), {"evaluate": EvaluateSettings()})
+    assert list(json.loads(document)) == sorted([*KeypointsSettings.model_fields, "evaluate"])
+    assert build.settings("cloud") == ()
+
+
+def test_options_are_the_same_text_for_the_same_settings(tmp_path: Path, manifest: Path) -> None:
+    def document(**screen: object) -> str:
+        content = {"manifest": str(manifest), "results": str(tmp_path / "r"), "screen": screen}
+        return Build.from_config(content).screen_settings()[1]
+
+    assert document() == document(spacing_mm=3) == document(dice_least=0.5)
+    assert document(spacing_mm=3.5).startswith('{"convert":{')
+    assert '"spacing_mm":3.5' in document(spacing_mm=3.5)
 
 
 def test_targets_hold_scores_only_of_cases_with_landmarks(build: Build) -> None:

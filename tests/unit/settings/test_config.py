@@ -174,7 +174,7 @@ def test_override_reads_yaml_values() -> None:
     with pytest.raises(BadInputError, match="KEY=VALUE"):
         override(KeypointsSettings(), ["k"], section="keypoints")
     for broken in ("k=[", "k=a: b: c"):
-        with pytest.raises(BadInputError, match="keypoints.k: not a YAML value"):
+        with pytest.raises(BadInputError, match=r"--set k: .*\[bad_value\]"):
             override(KeypointsSettings(), [broken], section="keypoints")
     with pytest.raises(BadInputError, match="unknown key"):
         override(KeypointsSettings(), ["k.x=3"], section="keypoints")
@@ -194,6 +194,37 @@ def test_sections_of_other_stages(tmp_path: Path) -> None:
         read_sections("keypoints", KeypointsSettings, also, path, assigned)
     with pytest.raises(BadInputError, match=r"keypoints.cloud.x: unknown key"):
         read_sections("keypoints", KeypointsSettings, also, path, ["cloud.x=1"])
+
+
+def test_assignments_win_over_documents_and_these_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("keypoints: {k: 30, j: 3, min_points: 5}\nlungs: {closing_mm: 3}\n")
+    documents = ['{"k": 31, "j": 4, "lungs": {"min_lung_ml": 7e-3}}', '{"j": 5, "lungs.closing_mm": 4}']
+    also = {"lungs": LungsSettings}
+    own, others = read_sections("keypoints", KeypointsSettings, also, path, ["k=32"], documents=documents)
+    assert (own.k, own.j, own.min_points) == (32, 5, 5)
+    assert others == {"lungs": LungsSettings(closing_mm=4, min_lung_ml=0.007)}
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ("{", "--settings: .*[bad_value]"),
+        ("[1]", "--settings: .*[bad_value]"),
+        ("[" * 100_000, "--settings: .*[bad_value]"),
+        ('{"colour": 1}', "keypoints.colour: .*[unknown_key]"),
+        ('{"k": "many"}', "keypoints.k: .*[bad_value]"),
+        ('{"k": [1]}', "keypoints.k: .*[bad_value]"),
+        ('{"sigma_step": NaN}', "keypoints.sigma_step: .*[bad_value]"),
+        ('{"lungs": 5}', "keypoints.lungs: .*[unknown_key]"),
+        ('{"lungs": {"k": 5}}', "lungs.k: .*[unknown_key]"),
+    ],
+)
+def test_documents_that_are_no_settings_are_refused(document: str, expected: str) -> None:
+    pattern = expected.replace("[", r"\[").replace("]", r"\]")
+    with pytest.raises(BadInputError, match=pattern) as caught:
+        read_sections("keypoints", KeypointsSettings, {"lungs": LungsSettings}, None, documents=[document])
+    assert len(caught.value.message) < 500
 
 
 @pytest.mark.parametrize("name", ["config", "pairs"])
