@@ -224,6 +224,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
+def read_config(file: Path) -> Config:
+    """Return the configuration in a YAML file."""
+    return validate(Config, read_yaml(file), file=file)
+
+
 def load_section(name: str, model: type[S], file: Path | None) -> S:
     """Return the settings of one section of a configuration file, or its defaults."""
     if file is None:

@@ -24,7 +24,8 @@ from lcsd.geometry import Grid
 from lcsd.io.images import read_image, read_rigid
 from lcsd.io.points import PointPairs, read_cloud, read_point_pairs
 from lcsd.io.tables import read_cases
-from lcsd.landmarks.common_space import Space, to_common_space
+from lcsd.landmarks.common_space import to_common_space
+from lcsd.names import Space
 from lcsd.release.choice import Chosen, choose, manifest_of
 from lcsd.release.layout import CASES_NAME, CLOUDS, SCAN_NUMBER, Split, pair_file, scan_file
 

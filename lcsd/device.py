@@ -1,13 +1,20 @@
-"""Where to compute: refuses a device that this machine does not have."""
+"""Where to compute, with a check that the machine has the device; progress, time and memory of the work."""
 
 import contextlib
 import os
 import resource
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
+
+from tqdm import tqdm
 
 from lcsd.errors import BadInputError
+
+PLAIN_PROGRESS_SECONDS = 10.0
+"""Between two progress lines if standard error is not a terminal."""
 
 KIBIBYTE = 1024
 """Linux reports the peak resident set in KiB."""
@@ -30,16 +37,16 @@ def _silent(_: str) -> None:
 
 @dataclass(frozen=True)
 class Compute:
-    """Where a scan is computed, and who is told of it.
+    """Where a scan is computed, and what is called at each step.
 
     Parameters
     ----------
     device
-        ``cpu`` or ``cuda``; there is no silent change from one to the other.
+        ``cpu`` or ``cuda``; never changed silently.
     threads
         CPU threads.
     progress
-        Called with a line of text at each step that takes long.
+        Called with a line of text at each long step.
     """
 
     device: str = "cpu"
@@ -47,10 +54,10 @@ class Compute:
     progress: Callable[[str], None] = _silent
 
     def require_cpu(self, what: str) -> None:
-        """Raise ``BadInputError`` unless this is the CPU, the only device that ``what`` knows."""
+        """Raise ``BadInputError`` unless this is the CPU, the only device that ``what`` supports."""
         if self.device != "cpu":
             raise BadInputError(
-                f"{what} computes on the CPU only",
+                f"{what} runs on the CPU only",
                 code="bad_usage",
                 field="--device",
                 expected="cpu",
@@ -65,7 +72,7 @@ ONE_CORE = Compute()
 def check_device(device: str) -> None:
     """Raise ``BadInputError`` unless ``device`` is ``"cpu"``, or ``"cuda"`` on a machine with it.
 
-    There is no silent way back to the CPU: who asks for a GPU plans with its speed.
+    It never falls back to the CPU silently: a user who asks for a GPU expects its speed.
     """
     if device == "cpu":
         return
@@ -77,7 +84,7 @@ def check_device(device: str) -> None:
 
     if not torch.cuda.is_available():
         raise BadInputError(
-            "no CUDA device can be used",
+            "no CUDA device is usable",
             code="no_cuda",
             field="device",
             found=f"torch {torch.__version__}",
@@ -85,13 +92,31 @@ def check_device(device: str) -> None:
         )
 
 
+def progress_bar(
+    items: Iterable[Any] = (), *, label: str, total: float | None = None, unit: str = "it", disable: bool = False
+) -> "tqdm[Any]":
+    """Return ``items`` with a progress bar on a terminal, and with plain lines elsewhere."""
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        items,
+        desc=label,
+        total=total,
+        unit=unit,
+        unit_scale=unit == "B",
+        mininterval=0.1 if terminal else PLAIN_PROGRESS_SECONDS,
+        ascii=not terminal,
+        dynamic_ncols=terminal,
+        disable=disable,
+    )
+
+
 class Clock:
-    """Adds up the wall seconds of named steps in ``seconds``.
+    """Add up the wall seconds of named steps in ``seconds``.
 
     Parameters
     ----------
     wait
-        Called before the clock is read: a step that hands work to a GPU returns before it is done.
+        Called before the clock is read, since a step that starts work on a GPU returns before it is done.
     """
 
     def __init__(self, wait: Callable[[], None] = lambda: None) -> None:

@@ -1,13 +1,30 @@
-"""Names that become paths: cases, scans, series, and what they may contain."""
+"""Names that become paths: cases, scans, series, and what they may contain; the words that options take."""
 
 import re
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator
 
 SCANS = ("fixed", "moving")
 """The scans of a case, baseline and follow-up, in names of files, columns and options."""
+
+CloudFrame = Literal["lps", "ras"]
+"""Frame of a cloud's coordinates."""
+
+TableFrame = Literal["lps", "ras", "voxel"]
+"""Frame of the numbers in a table of landmarks."""
+
+Space = Literal["native", "common"]
+"""Space of the moving landmarks: the follow-up scan, or the common space of the case."""
+
+Unit = Literal["mm", "m"]
+Axes = Literal["xyz", "zyx"]
+FormatName = Literal["lcsd", "slicer", "fcsv", "dirlab", "learn2reg", "lung250m", "generic"]
+PairBy = Literal["label", "row"]
+Phase = Literal["inhale", "exhale"]
+FirstSlice = Literal["head", "feet"]
+Basis = Literal["wall", "cpu"]
 
 CASE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 """Case names become folder names and parts of commands, so nothing else is let in."""

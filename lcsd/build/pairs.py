@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lcsd.errors import BadInputError
 from lcsd.io.tables import Row, check_cases, read_rows
-from lcsd.names import CaseName, SeriesUid, check_path, is_series_uid
+from lcsd.names import CaseName, SeriesUid, Space, check_path, is_series_uid
 from lcsd.settings.base import Settings
 
 PATH_COLUMNS = (
@@ -38,7 +38,7 @@ class Pair(Settings):
     fixed_time: str = Field("", description="time point of the baseline, e.g. T0 or a date")
     moving_time: str = Field("", description="time point of the follow-up")
     landmarks: Path | None = Field(None, description="landmark CSV in LPS mm")
-    landmarks_frame: Literal["native", "common"] | None = Field(
+    landmarks_frame: Space | None = Field(
         None, description="frame of the moving landmarks: native follow-up space or common grid"
     )
     fixed_series: SeriesUid | None = Field(

@@ -5,19 +5,20 @@ from pathlib import Path
 import click
 
 from lcsd import __version__
-from lcsd.cli.common import FILE, Run, stage
+from lcsd.cli.common import Run, stage
+from lcsd.cli.options import FILE
 from lcsd.settings.cloud import CloudSettings
 
 
 @click.command(epilog="Example: lcsd cloud vessels.nii.gz dense.npz")
 @click.argument("vessels", type=FILE)
 @click.argument("output", type=FILE)
-@click.option("--case", help="Name of the case, kept in the cloud's metadata.")
+@click.option("--case", help="Name of the case, stored in the cloud's metadata.")
 @stage("cloud", CloudSettings)
 def command(run: Run[CloudSettings], vessels: Path, output: Path, case: str | None) -> None:
     """Turn the VESSELS mask (.nii.gz) into the dense cloud OUTPUT (.npz, LPS mm).
 
-    One point per voxel, with the local vessel radius in mm.
+    The cloud has one point per vessel voxel, with the local vessel radius in mm.
     """
     from lcsd.clouds.cloud import dense_cloud
     from lcsd.io.images import read_mask

@@ -1,40 +1,33 @@
-"""What all stage commands share: options, settings, errors to exit codes, provenance."""
+"""The frames of all commands: ``@stage`` for what makes files of a build, ``@tool`` for all others."""
 
+import contextlib
 import functools
+import inspect
 import json
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import click
-from tqdm import tqdm
 
 from lcsd.build import rejections
 from lcsd.build.provenance import Recorder
-from lcsd.cli.failures import ended_by_signal, failures_named
+from lcsd.cli.failures import clear_rejection, end_orphan, ended_by_signal, failures_named, report_failure, say
+from lcsd.cli.options import DEVICE, JSON, REJECTED, SEED, THREADS, settings_options
 from lcsd.config import read_sections
-from lcsd.device import Compute, check_device
-from lcsd.errors import INSTALLATION_FAULTS, LcsdError
+from lcsd.device import Compute, check_device, progress_bar
+from lcsd.errors import MACHINE_FAULTS, LcsdError
 from lcsd.io.files import written_files
 from lcsd.io.orphans import refuse_if_orphaned, watch
 from lcsd.settings.base import Settings
 
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
 S = TypeVar("S", bound=Settings)
-T = TypeVar("T")
-
-FILE = click.Path(path_type=Path)
-"""Paths are checked by the library, which says more than click can."""
-
-SERIES_DIR = click.option(
-    "--series-dir",
-    type=FILE,
-    default=None,
-    help="Folder of downloaded series; a source that is a series UID is fetched to it first.",
-)
 
 NUMBA_VARIABLE = "NUMBA_NUM_THREADS"
 
@@ -49,15 +42,12 @@ THREAD_VARIABLES = (
 OUTPUT_NAMES = ("output", "out", "out_dir")
 """Parameters that name what a command makes."""
 
-PLAIN_PROGRESS_SECONDS = 10.0
-"""Between two progress lines where standard error is not a terminal."""
-
 
 def set_threads(count: int) -> None:
-    """Limit the threads of every numerical library; must run before they are imported.
+    """Limit the threads of every numerical library; call it before they are imported.
 
-    Only numba may be there already, as in a program that calls a command as a function: it
-    refuses a changed variable once its threads run, so it is told by its own function.
+    Only numba may be imported already, as in a program that calls a command as a function. It refuses a changed
+    variable once its threads run, so its own function is called, too.
     """
     for name in THREAD_VARIABLES:
         os.environ[name] = str(count)
@@ -102,6 +92,7 @@ class Run(Generic[S]):
         self.settings = settings
         self.sections = sections
         self.rejection: LcsdError | None = None
+        self.failed_parts = 0
         self.threads = threads
         self.device = device
         self.seed = seed
@@ -117,14 +108,22 @@ class Run(Generic[S]):
         self.begin()
 
     def begin(self) -> None:
-        """Begin the provenance of an output; a command that makes many begins each."""
+        """Begin the provenance of an output; a command that makes many outputs begins each."""
         self._written.clear()
         self.recorder = Recorder(self.stage, self._recorded, written=self._written)
 
     @property
     def compute(self) -> Compute:
-        """Where to compute, and a line on standard error for each step that takes long."""
-        return Compute(self.device, self.threads, lambda line: say(f"lcsd {self.stage}: {line}"))
+        """Where to compute, and a line on standard error for each long step."""
+        return Compute(self.device, self.threads, self.say)
+
+    def say(self, message: str) -> None:
+        """Print a line to standard error, with the name of the command."""
+        say(f"lcsd {self.stage}: {message}")
+
+    def warn(self, message: str) -> None:
+        """Print a warning to standard error, with the name of the command."""
+        self.say(f"warning: {message}")
 
     def local(self, source: str, series_dir: Path | None) -> AbstractContextManager[Path]:
         """Return a context with the path of a source; a series is fetched first.
@@ -133,32 +132,47 @@ class Run(Generic[S]):
         """
         from lcsd.fetch.local import local
 
-        return local(source, series_dir, self.sections["fetch"], say=lambda line: say(f"lcsd {self.stage}: {line}"))
+        return local(source, series_dir, self.sections["fetch"], say=self.say)
 
-    def progress(self, items: Iterable[T], *, label: str, total: int | None = None, unit: str = "it") -> "tqdm[T]":
-        """Return ``items`` with a progress bar on a terminal and plain lines elsewhere."""
-        terminal = sys.stderr.isatty()
-        return tqdm(
-            items,
-            desc=f"{self.stage}: {label}",
-            total=total,
-            unit=unit,
-            unit_scale=unit == "B",
-            mininterval=0.1 if terminal else PLAIN_PROGRESS_SECONDS,
-            ascii=not terminal,
-            dynamic_ncols=terminal,
-        )
+    def progress(
+        self, items: Iterable[Any] = (), *, label: str, total: int | None = None, unit: str = "it"
+    ) -> "tqdm[Any]":
+        """Return ``items`` with a progress bar on a terminal, and with plain lines elsewhere."""
+        return progress_bar(items, label=f"{self.stage}: {label}", total=total, unit=unit)
 
     def reject(self, reason: LcsdError) -> None:
-        """Say that the case is unfit where this is a result: the command goes on and exits 0.
+        """Report that the case is unfit where this is a result: the command continues and exits with 0.
 
-        With ``--rejected`` the reason is recorded once the command has ended well.
+        With ``--rejected`` the reason is recorded once the command has succeeded.
         """
-        say(f"lcsd {self.stage}: rejected: {reason.message}")
+        self.say(f"rejected: {reason.message}")
         self.rejection = reason
 
+    @contextlib.contextmanager
+    def part(self, target: Path, *, rejected: Path | None) -> Iterator[None]:
+        """Make one of many outputs: a failure is reported and counted, and the command continues.
+
+        A failure that would stop all other parts, too (a missing GPU, a full disk), ends the command.
+        """
+        self.begin()
+        try:
+            with failures_named():
+                yield
+        except LcsdError as error:
+            if error.code in MACHINE_FAULTS:
+                raise
+            self.failed_parts += 1
+            report_failure(self.stage, error, rejected=rejected, target=target)
+        else:
+            clear_rejection(rejected, stage=self.stage, target=target)
+
     def done(
-        self, output: Path | None, *, inputs: Mapping[str, Path], result: Mapping[str, Any], text: str | None = None
+        self,
+        output: Path | None,
+        *,
+        inputs: Mapping[str, Path | None],
+        result: Mapping[str, Any],
+        text: str | None = None,
     ) -> None:
         """Write the provenance of ``output`` and print the result.
 
@@ -166,88 +180,30 @@ class Run(Generic[S]):
         ----------
         output
             File that was made; None if the result is only printed.
+        inputs
+            Files that were read, by role; None for an input that was not given.
         result
             Short figures for the user; one line of JSON with ``--json``, else ``key: value``.
         text
-            What is printed instead without ``--json``.
+            Printed instead of the figures without ``--json``.
         """
         if output is not None:
-            self.recorder.write(output, inputs=inputs)
+            given = {name: path for name, path in inputs.items() if path is not None}
+            self.recorder.write(output, inputs=given)
             result = {"output": str(output), **result}
-        if text is not None and not self._as_json:
-            click.echo(text)
-            return
-        print_result(result, as_json=self._as_json)
+        print_result(result, aligned(result) if text is None else text, as_json=self._as_json)
 
 
-def print_result(result: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print figures to standard output, as JSON or as aligned lines."""
-    if as_json:
-        click.echo(json.dumps(result, sort_keys=True))
-        return
+def aligned(result: Mapping[str, Any]) -> str:
+    """Return figures as lines of name and value."""
     width = max(len(key) for key in result)
-    for key, value in result.items():
-        text = f"{value:.4g}" if isinstance(value, float) else str(value)
-        click.echo(f"{key:<{width}}  {text}")
+    values = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in result.values())
+    return "\n".join(f"{key:<{width}}  {value}" for key, value in zip(result, values, strict=True))
 
 
-def say(message: str) -> None:
-    """Print a line of information to standard error."""
-    click.echo(message, err=True)
-
-
-def _common_options(seeded: bool, on_device: bool) -> list[Callable[[Any], Any]]:
-    options = [
-        click.option(
-            "--config", "config_file", type=FILE, help="Configuration file; this command reads its own sections of it."
-        ),
-        click.option(
-            "--settings",
-            "documents",
-            multiple=True,
-            metavar="JSON",
-            help="Override settings by a JSON object, such as '{\"k\": 32}'. Repeatable.",
-        ),
-        click.option(
-            "--set",
-            "assignments",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="Override one setting; the value is YAML. Repeatable. --set wins over --settings, and --settings "
-            "over --config. A command that spans stages takes SECTION.KEY=VALUE for the others.",
-        ),
-        click.option(
-            "--threads",
-            type=click.IntRange(1),
-            default=os.cpu_count() or 1,
-            show_default="all cores",
-            help="CPU threads to use.",
-        ),
-        click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line."),
-        click.option(
-            "--rejected",
-            type=FILE,
-            default=None,
-            help="Where to record a failure (used by the workflow: CASE/rejected.json).",
-        ),
-    ]
-    if on_device:
-        options.append(
-            click.option(
-                "--device",
-                type=click.Choice(["cpu", "cuda"]),
-                default="cpu",
-                show_default=True,
-                help="Where to compute.",
-            )
-        )
-    if seeded:
-        options.append(
-            click.option(
-                "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random generator."
-            )
-        )
-    return options
+def print_result(record: object, text: str, *, as_json: bool) -> None:
+    """Print a result to standard output: the record as one line of JSON, or the text."""
+    click.echo(json.dumps(record, sort_keys=True) if as_json else text)
 
 
 def stage(
@@ -261,16 +217,15 @@ def stage(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that turns ``f(run, ...)`` into the body of a stage command.
 
-    The function gets a :class:`Run` first and then its own parameters, among them the output,
-    named ``output``, ``out`` or ``out_dir``. Failures end the process with 2 (bad input) or 1
-    (failed work), one line on standard error and, with ``--rejected``, the reason in that file
-    unless the call or the installation is at fault.
+    The function gets a :class:`Run` and then its own parameters, among them the output, named ``output``, ``out`` or
+    ``out_dir``. A failure ends the process with 2 (bad input) or 1 (failed work), one line on standard error and, with
+    ``--rejected``, the reason in that file unless the call or the installation is at fault.
 
-    ``also`` names sections of other stages that the command spans, as ``run.sections`` has them:
-    ``--config`` reads them, and ``--set SECTION.KEY=VALUE`` overrides their settings.
+    ``also`` names sections of other stages that the command spans; ``run.sections`` holds them, and ``--set
+    SECTION.KEY=VALUE`` changes them.
 
-    ``shortcuts`` names parameters that stand for a setting, with the assignment they make (``{}``
-    is the value), so that ``--fast`` and ``--set effort=fast`` are one thing.
+    ``shortcuts`` names parameters that stand for a setting, with the assignment they make (``{}`` is the value), so
+    that ``--fast`` and ``--set effort=fast`` are the same.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -290,7 +245,7 @@ def stage(
             target = next(named, None) or Path(name)
             for parameter, assignment in (shortcuts or {}).items():
                 value = parameters.pop(parameter)
-                # An option that was not given is None, a flag that was not False; 0 is a value.
+                # An option that was not given is None, a flag that was not given is False; 0 is a value.
                 if value is not None and value is not False:
                     assignments = (*assignments, assignment.format(value))
             try:
@@ -318,42 +273,51 @@ def stage(
                 else:
                     clear_rejection(rejected, stage=name, target=target)
             except LcsdError as error:
-                say(f"lcsd {name}: error: {error.message}")
-                record_rejection(rejected, stage=name, target=target, error=error)
+                report_failure(name, error, rejected=rejected, target=target)
                 sys.exit(error.exit_code)
 
-        for option in reversed(_common_options(seeded, on_device)):
+        sections = "its section " + name if not also else f"its sections {', '.join((name, *also))}"
+        options = [settings_options(sections), THREADS, JSON, REJECTED]
+        for option in reversed([*options, *([DEVICE] if on_device else []), *([SEED] if seeded else [])]):
             body = option(body)
         return body
 
     return decorate
 
 
-def end_orphan(stage: str) -> None:
-    """End this process as a scheduler would: the build that started it is no more."""
-    say(f"lcsd {stage}: the build that started this job has ended, and so does the job")
-    os.kill(os.getpid(), signal.SIGTERM)
+class Shown(NamedTuple):
+    """What a command prints without and with ``--json``, and the exit code."""
+
+    text: str
+    record: object = None
+    exit_code: int = 0
 
 
-def record_rejection(rejected: Path | None, *, stage: str, target: Path, error: LcsdError) -> None:
-    """Record in ``rejected``, if that is named, why a case failed.
+def tool(name: str, *, json_option: bool = True) -> Callable[[Callable[..., Shown | None]], Callable[..., None]]:
+    """Return a decorator that turns ``f(...)`` into the body of a command that is no stage.
 
-    What is wrong with the installation is no fault of the case and is not recorded. If the record
-    cannot be written, that is said and the first error stays the result.
+    The function returns what is printed, if anything; it gets ``as_json`` only if it has that parameter. A failure ends
+    the process with 2 (bad input) or 1 (failed work) and one line on standard error.
     """
-    if rejected is None or error.code in INSTALLATION_FAULTS:
-        return
-    try:
-        rejections.reject(rejected, stage=stage, target=target, error=error)
-    except LcsdError as failure:
-        say(f"lcsd {stage}: error: {failure.message}")
 
+    def decorate(function: Callable[..., Shown | None]) -> Callable[..., None]:
+        wants_json = "as_json" in inspect.signature(function).parameters
 
-def clear_rejection(rejected: Path | None, *, stage: str, target: Path) -> None:
-    """Remove the record of an earlier failure, if one is named; say it where that fails."""
-    if rejected is None:
-        return
-    try:
-        rejections.clear(rejected, stage=stage, target=target)
-    except OSError as failure:
-        say(f"lcsd {stage}: error: {rejected}: cannot remove: {failure.strerror}")
+        @functools.wraps(function)
+        def body(*, as_json: bool = False, **parameters: Any) -> None:
+            if wants_json:
+                parameters["as_json"] = as_json
+            try:
+                with failures_named():
+                    shown = function(**parameters)
+            except LcsdError as error:
+                report_failure(name, error)
+                sys.exit(error.exit_code)
+            if shown is not None:
+                print_result(shown.record, shown.text, as_json=as_json)
+                if shown.exit_code:
+                    sys.exit(shown.exit_code)
+
+        return JSON(body) if json_option else body
+
+    return decorate

@@ -9,6 +9,7 @@ import click
 import yaml
 
 from lcsd.build.pairs import Pair
+from lcsd.cli.common import Shown, tool
 from lcsd.config import Config
 from lcsd.settings.base import Settings
 
@@ -61,10 +62,9 @@ def _scalar(value: object) -> str:
 @click.option(
     "--schema",
     type=click.Choice(["config", "pairs"]),
-    help="Print the JSON schema of the configuration or of a manifest's row instead.",
+    help="Print the JSON schema of the configuration, or of a row of the pairs manifest, instead.",
 )
-def command(schema: str | None) -> None:
-    """Print every configuration key with its default, description and unit."""
-    from lcsd.cli.config import commented_yaml, json_schema
-
-    click.echo(commented_yaml() if schema is None else json_schema(schema), nl=False)
+@tool("config", json_option=False)
+def command(schema: str | None) -> Shown:
+    """Print every key of the configuration with its default, description and unit."""
+    return Shown((commented_yaml() if schema is None else json_schema(schema)).removesuffix("\n"))

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
-from lcsd.cli.common import FILE, SERIES_DIR, Run, say, stage
+from lcsd.cli.common import Run, stage
+from lcsd.cli.failures import say
+from lcsd.cli.options import FILE, SERIES_DIR
 from lcsd.errors import BadInputError
 from lcsd.settings.convert import ConvertSettings
 from lcsd.settings.fetch import FetchSettings
@@ -13,20 +15,15 @@ from lcsd.settings.fetch import FetchSettings
 @click.command(epilog="Example: lcsd convert dicom_folder baseline.nii.gz")
 @click.argument("source")
 @click.argument("output", type=FILE)
-@click.option(
-    "--header",
-    type=FILE,
-    default=None,
-    help="Write technical fields of the DICOM header here (.json; nothing of the patient).",
-)
+@click.option("--header", type=FILE, help="Write technical fields of the DICOM header here (.json); no patient data.")
 @SERIES_DIR
 @stage("convert", ConvertSettings, also={"fetch": FetchSettings})
 def command(run: Run[ConvertSettings], source: str, output: Path, header: Path | None, series_dir: Path | None) -> None:
     """Turn SOURCE into OUTPUT (.nii.gz, HU).
 
     SOURCE is a folder with one DICOM CT series, a NIfTI file, or the UID of a series in the Imaging
-    Data Commons. Geometry is kept. Missing or doubled slices, tilt, wrong units and other defects
-    are refused with a reason.
+    Data Commons. The geometry is kept. Scans with missing or duplicate slices, gantry tilt, wrong
+    units and other defects are rejected with a reason.
     """
     with run.local(source, series_dir) as path:
         _convert(run, path, output, header)

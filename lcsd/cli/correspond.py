@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from lcsd.cli.common import FILE, Run, say, stage
+from lcsd.cli.common import Run, stage
+from lcsd.cli.options import FILE
 from lcsd.settings.correspond import CorrespondSettings
 
 
@@ -15,16 +16,14 @@ from lcsd.settings.correspond import CorrespondSettings
 @click.argument("fixed", type=FILE)
 @click.argument("moving", type=FILE)
 @click.option("--fixed-mask", type=FILE, required=True, help="Lung mask of FIXED (.nii.gz).")
-@click.option("--out", type=FILE, required=True, help="Where to write the pairs (.csv, LPS mm).")
-@click.option("--field", type=FILE, help="Where to write the displacement field (.nii.gz).")
+@click.option("--out", type=FILE, required=True, help="Write the pairs to this file (.csv, LPS mm).")
+@click.option("--field", type=FILE, help="Write the displacement field to this file (.nii.gz).")
 @stage("correspond", CorrespondSettings, on_device=True)
-def command(
-    run: Run[CorrespondSettings], fixed: Path, moving: Path, fixed_mask: Path, out: Path, field: Path | None
-) -> None:
+def command(run: Run[CorrespondSettings], *, out: Path, field: Path | None, **inputs: Path) -> None:
     """Find correspondences between two scans on one grid with corrfield.
 
-    A fixed point x lies in the moving scan at y = x + u(x). Counts and consistency stand beside
-    the pairs in a JSON file of the same name.
+    The fixed point x is found in the moving scan at y = x + u(x). A JSON file of the same name,
+    next to the pairs, holds counts and consistency.
     """
     from lcsd.corrfield.correspond import find_correspondences
     from lcsd.io.fields import write_field
@@ -32,14 +31,14 @@ def command(
     from lcsd.io.images import read_image, read_mask
     from lcsd.io.points import write_point_pairs
 
-    image = read_image(fixed)
+    image = read_image(inputs["fixed"])
     result = find_correspondences(
         image,
-        read_image(moving),
-        read_mask(fixed_mask, like=image.grid),
+        read_image(inputs["moving"]),
+        read_mask(inputs["fixed_mask"], like=image.grid),
         settings=run.settings,
         device=run.device,
-        progress=lambda message: say(f"lcsd correspond: {message}"),
+        progress=run.say,
     )
     for step, seconds in result.seconds.items():
         run.recorder.step(step, seconds)
@@ -47,8 +46,4 @@ def command(
     if field is not None:
         write_field(field, result.field)
     write_json(out.with_suffix(".json"), result.statistics)
-    run.done(
-        out,
-        inputs={"fixed": fixed, "moving": moving, "fixed_mask": fixed_mask},
-        result={"correspondences": len(result.pairs)},
-    )
+    run.done(out, inputs=inputs, result={"correspondences": len(result.pairs)})

@@ -1,38 +1,23 @@
 """``lcsd estimate``: hours, disk, jobs and money of a build, and what limits it."""
 
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lcsd.cli.common import FILE, say
-from lcsd.cli.failures import failures_named
-from lcsd.errors import BadInputError, LcsdError
+from lcsd.cli.common import Shown, tool
+from lcsd.cli.failures import say
+from lcsd.cli.options import FILE, PROFILE, settings_options
+from lcsd.errors import BadInputError
 
 
 @click.command(epilog="Example: lcsd estimate --from demo/results --pairs 550 --cores 16 --memory-gb 64")
 @click.option(
     "--from", "source", type=FILE, metavar="RESULTS", help="Results of a finished build, or a file written by --save."
 )
-@click.option(
-    "--config", "config_file", type=FILE, help="Configuration of the planned build: cases, candidates, settings."
-)
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change one setting of the section estimate; the value is YAML. Repeatable.",
-)
-@click.option(
-    "--profile",
-    "profile_file",
-    type=FILE,
-    help="Snakemake profile with threads, memory and limits.  [default: workflow/profiles/workstation]",
-)
+@settings_options("its section estimate, and the cases and settings of the planned build,")
+@PROFILE
 @click.option("--pairs", type=click.IntRange(1), help="Number of cases.  [default: those of --config]")
 @click.option(
     "--candidates",
@@ -85,23 +70,23 @@ from lcsd.errors import BadInputError, LcsdError
     help="Seconds of the finished build: wall time, or CPU time if other programs ran on its machine.",
 )
 @click.option("--save", type=FILE, help="Write the figures of the finished build to this file (.json).")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
+@tool("estimate")
 def command(
     *,
     source: Path | None,
     config_file: Path | None,
+    documents: tuple[str, ...],
     assignments: tuple[str, ...],
     profile_file: Path | None,
     save: Path | None,
-    as_json: bool,
     **options: Any,
-) -> None:
+) -> Shown:
     """Estimate how long a build takes on given machines, what it needs, and what limits it.
 
     Seconds, memory and bytes come from a finished build, threads and memory limits from the profile.
     docs/scale.md explains the formula.
     """
-    from lcsd.config import Config, read_sections, read_yaml, validate
+    from lcsd.config import read_config, read_sections
     from lcsd.estimate.estimate import estimate
     from lcsd.estimate.measures import read_measures, write_measures
     from lcsd.estimate.profile import WORKSTATION, read_profile
@@ -109,35 +94,23 @@ def command(
     from lcsd.estimate.text import lines, risks
     from lcsd.settings.estimate import EstimateSettings
 
-    try:
-        with failures_named():
-            settings, _ = read_sections("estimate", EstimateSettings, {}, config_file, assignments)
-            config = None
-            if config_file is not None:
-                config = validate(Config, read_yaml(config_file), file=config_file)
-            if source is None:
-                raise BadInputError(
-                    "no finished build to measure",
-                    code="missing_option",
-                    field="--from",
-                    remedy="make a small build (make demo) and pass its results",
-                )
-            profile = read_profile(profile_file or WORKSTATION)
-            measures = read_measures(
-                source, warn=lambda problem: say(f"lcsd estimate: warning: {problem.line()}; the case is left out")
-            )
-            question = ask(Options(**options), config=config, profile=profile, measures=measures, settings=settings)
-            if save is not None:
-                write_measures(save, measures)
-            found = estimate(measures, question, profile=profile, settings=settings)
-    except LcsdError as error:
-        say(f"lcsd estimate: error: {error.message}")
-        sys.exit(error.exit_code)
+    settings, _ = read_sections("estimate", EstimateSettings, {}, config_file, assignments, documents=documents)
+    config = None if config_file is None else read_config(config_file)
+    if source is None:
+        raise BadInputError(
+            "no finished build to measure",
+            code="missing_option",
+            field="--from",
+            remedy="make a small build (make demo) and pass its results",
+        )
+    profile = read_profile(profile_file or WORKSTATION)
+    measures = read_measures(
+        source, warn=lambda problem: say(f"lcsd estimate: warning: {problem.line()}; the case is left out")
+    )
+    question = ask(Options(**options), config=config, profile=profile, measures=measures, settings=settings)
+    if save is not None:
+        write_measures(save, measures)
+    found = estimate(measures, question, profile=profile, settings=settings)
     dangers = risks(found, question, settings)
-    if as_json:
-        click.echo(json.dumps({**asdict(found), "risks": dangers}, sort_keys=True))
-        return
-    for line in lines(found, question, measures):
-        click.echo(line)
-    for danger in dangers:
-        click.echo(f"risk: {danger}")
+    text = [*lines(found, question, measures), *(f"risk: {danger}" for danger in dangers)]
+    return Shown("\n".join(text), {**asdict(found), "risks": dangers})

@@ -1,13 +1,19 @@
 """How a command that fails ends: one line, a reason file, an exit code."""
 
 import contextlib
+import os
 import re
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
-from lcsd.errors import LcsdError, WorkError
+import click
+
+from lcsd.build import rejections
+from lcsd.errors import INSTALLATION_FAULTS, LcsdError, WorkError
 
 SIGNAL_EXIT_BASE = 128
 """Shells report a process ended by signal n as 128 + n."""
@@ -16,9 +22,14 @@ OUT_OF_MEMORY = re.compile(r"DefaultCPUAllocator: (can't|not enough)|Failed to a
 """How torch, ITK and the standard library of C++ say it."""
 
 
+def say(message: str) -> None:
+    """Print a line of information to standard error."""
+    click.echo(message, err=True)
+
+
 @contextlib.contextmanager
 def ended_by_signal() -> Iterator[None]:
-    """Let SIGTERM (a scheduler's time limit) unwind the block, so that temporary files go."""
+    """Let SIGTERM (a scheduler's time limit) unwind the block, so that temporary files are removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -33,24 +44,31 @@ def ended_by_signal() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _is_out_of_memory(error: BaseException | None) -> bool:
-    """Return whether an error says that memory was refused, in the words of any library.
+def end_orphan(stage: str) -> None:
+    """End this process as a scheduler would, since the build that started it has ended."""
+    say(f"lcsd {stage}: the build that started this job has ended; the job stops")
+    os.kill(os.getpid(), signal.SIGTERM)
 
-    torch's own class is told by its name, since most commands never load torch; its allocator of
-    the CPU and ITK raise a plain RuntimeError.
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error of any library says that memory was refused.
+
+    torch's class is recognised by its name, since most commands never load torch. torch's CPU allocator and ITK raise
+    a plain RuntimeError.
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and bool(OUT_OF_MEMORY.search(str(error)))
 
 
-class failures_named:  # noqa: N801 - reads as a statement: with failures_named()
-    """Context that turns failures of the machine into one-line errors with a remedy."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+@contextlib.contextmanager
+def failures_named() -> Iterator[None]:
+    """Turn every failure of the block into an ``LcsdError``: one line with a remedy."""
+    try:
+        yield
+    except LcsdError:
+        raise
+    except Exception as error:
         if _is_out_of_memory(error):
             raise WorkError(
                 "out of memory",
@@ -61,13 +79,35 @@ class failures_named:  # noqa: N801 - reads as a statement: with failures_named(
             raise WorkError(
                 f"the operating system refused: {error}", code="system_error", remedy="check permissions and free space"
             ) from error
-        if isinstance(error, Exception) and not isinstance(error, LcsdError):
-            # A defect of lcsd: the case must still be rejected, and the traceback is wanted.
-            import traceback
+        # A defect of lcsd: the case must still be rejected, and its author needs the traceback.
+        traceback.print_exception(error)
+        raise WorkError(
+            f"internal error: {type(error).__name__}: {error}",
+            code="internal_error",
+            remedy="please report it with the lines above",
+        ) from error
 
-            traceback.print_exception(error)
-            raise WorkError(
-                f"internal error: {type(error).__name__}: {error}",
-                code="internal_error",
-                remedy="please report it with the lines above",
-            ) from error
+
+def report_failure(command: str, error: LcsdError, *, rejected: Path | None = None, target: Path | None = None) -> None:
+    """Print a failure as one line, and record it in ``rejected``, if given, as the reason why ``target`` is missing.
+
+    A fault of the installation is not recorded, since the case is not to blame. If the record cannot be written, a
+    second line says so.
+    """
+    say(f"lcsd {command}: error: {error.message}")
+    if rejected is None or target is None or error.code in INSTALLATION_FAULTS:
+        return
+    try:
+        rejections.reject(rejected, stage=command, target=target, error=error)
+    except LcsdError as failure:
+        say(f"lcsd {command}: error: {failure.message}")
+
+
+def clear_rejection(rejected: Path | None, *, stage: str, target: Path) -> None:
+    """Remove the record of an earlier failure, if there is one; print a line if that fails."""
+    if rejected is None:
+        return
+    try:
+        rejections.clear(rejected, stage=stage, target=target)
+    except OSError as failure:
+        say(f"lcsd {stage}: error: {rejected}: cannot remove: {failure.strerror}")

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import click
 from tqdm import tqdm
 
-from lcsd.cli.common import FILE, Run, say, stage
+from lcsd.cli.common import Run, stage
+from lcsd.cli.failures import say
+from lcsd.cli.options import FILE
 from lcsd.errors import BadInputError, WorkError
 from lcsd.settings.fetch import FetchSettings
 
@@ -25,12 +27,12 @@ PROVENANCE_OF = "fetch"
     "lists",
     multiple=True,
     type=FILE,
-    help="File that names series: a TCIA manifest (.tcia), a table of lcsd cohort or a pairs "
-    "manifest (.tsv, .csv), or text with one UID a line. Repeatable.",
+    help="File that names series: a TCIA manifest (.tcia), a table of lcsd cohort, a pairs manifest (.tsv, .csv), or a "
+    "text with one UID per line. Repeatable.",
 )
-@click.option("--sampled", is_flag=True, help="Take only the sampled rows of candidates.tsv.")
-@click.option("--out-dir", type=FILE, required=True, help="Folder of all series.")
-@click.option("--verify", is_flag=True, help="Hash complete series again; fetch damaged files anew.")
+@click.option("--sampled", is_flag=True, help="Fetch only the sampled rows of candidates.tsv.")
+@click.option("--out-dir", type=FILE, required=True, help="Folder of the series.")
+@click.option("--verify", is_flag=True, help="Hash complete series again, and fetch damaged files again.")
 @stage("fetch", FetchSettings)
 def command(
     run: Run[FetchSettings],
@@ -41,10 +43,10 @@ def command(
     sampled: bool,
     verify: bool,
 ) -> None:
-    """Download DICOM series, named by SeriesInstanceUID, and check them against the index.
+    """Download DICOM series by SeriesInstanceUID and check them against the index.
 
-    Each series becomes a folder UID and a list of hashes UID.sha256 in the output folder; complete
-    ones are skipped. The same command goes on with a download that was ended.
+    The output folder gets a folder UID and a list of hashes UID.sha256 for each series. Complete
+    series are skipped. The same command resumes an interrupted download.
     """
     from lcsd.fetch.fetch import fetch_series
     from lcsd.fetch.lists import collect
@@ -53,18 +55,18 @@ def command(
     wanted = collect(uids, lists, sampled=sampled)
     if not wanted:
         raise BadInputError(
-            "no series named",
+            "no series is named",
             code="missing_option",
             field="UID, --list",
             expected="a SeriesInstanceUID",
-            remedy="give one, or a list of them",
+            remedy="pass one, or a list of them",
         )
     outcomes = fetch_series(
         wanted,
         out_dir,
         run.settings,
         verify=verify,
-        progress=lambda total: run.progress((), label="download", total=total, unit="B"),
+        progress=lambda total: run.progress(label="download", total=total, unit="B"),
         # Lines go above the bar, not into it.
         say=lambda line: tqdm.write(f"lcsd fetch: {line}", file=sys.stderr),
     )
@@ -72,14 +74,14 @@ def command(
         state: sum(done.state == state for done in outcomes) for state in ("fetched", "present", "failed")
     }
     result["fetched_mb"] = round(sum(done.size_bytes for done in outcomes) / 1e6, 1)
-    # Two fetches into one folder may end together.
+    # Two downloads into one folder may end at the same time.
     with locked(out_dir / f".{PROVENANCE_OF}.lock", wait=time.sleep, waiting=lambda: None):
         run.done(out_dir / PROVENANCE_OF, inputs={f"list_{n}": p for n, p in enumerate(lists)}, result=result)
     _fail([done for done in outcomes if done.state == "failed"], len(outcomes))
 
 
 def _fail(failed: "list[Fetched]", total: int) -> None:
-    """Say why each series failed and end with the error of the work, if any, before the input's."""
+    """Report why each series failed and raise one error; a failure of the work outranks bad input."""
     errors = [done.error for done in failed if done.error is not None]
     if not errors:
         return
@@ -93,5 +95,5 @@ def _fail(failed: "list[Fetched]", total: int) -> None:
         code="series_failed",
         expected=f"{total} series",
         found=f"{len(failed)} failed, the first {failed[0].uid}",
-        remedy="see the lines above; the same command goes on where it stopped",
+        remedy="see the lines above; run the same command again to resume",
     )

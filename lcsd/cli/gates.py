@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from lcsd.cli.common import FILE, Run, stage
+from lcsd.cli.common import Run, stage
+from lcsd.cli.options import FILE
 from lcsd.settings.gates import GatesSettings
 
 
@@ -18,21 +19,18 @@ from lcsd.settings.gates import GatesSettings
 @click.argument("moving", type=FILE)
 @click.option("--fixed-lungs", type=FILE, required=True, help="Lung mask of the baseline.")
 @click.option("--moving-lungs", type=FILE, required=True, help="Lung mask of the follow-up.")
-@click.option("--out", type=FILE, required=True, help="Where to write the verdicts (.json).")
+@click.option("--out", type=FILE, required=True, help="Write the verdicts to this file (.json).")
 @stage("gates", GatesSettings)
-def command(
-    run: Run[GatesSettings], fixed: Path, moving: Path, fixed_lungs: Path, moving_lungs: Path, out: Path
-) -> None:
-    """Judge the vessel masks FIXED and MOVING of a pair (.nii.gz, each on its lung mask's grid).
+def command(run: Run[GatesSettings], *, out: Path, **inputs: Path) -> None:
+    """Judge the vessel masks FIXED and MOVING of a pair (.nii.gz, each on the grid of its lung mask).
 
-    A failed gate is a verdict, not an error: the exit code is 0, and the pair is left out of
-    statistics and release.
+    A failed gate is a verdict, not an error: the exit code is 0, and statistics and releases leave
+    the pair out.
     """
     from lcsd.io.files import write_json
     from lcsd.io.images import read_mask
     from lcsd.vessels.gates import judge, scan_figures
 
-    inputs = {"fixed": fixed, "moving": moving, "fixed_lungs": fixed_lungs, "moving_lungs": moving_lungs}
     figures = {
         name: scan_figures(read_mask(inputs[name], kind="vessels"), read_mask(inputs[f"{name}_lungs"]))
         for name in ("fixed", "moving")

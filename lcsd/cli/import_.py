@@ -1,11 +1,16 @@
 """``lcsd import``: published datasets into our files."""
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
-from lcsd.cli.common import FILE, Run, say, stage
+from lcsd.cli.common import Run, stage
+from lcsd.cli.options import FILE, choice
+from lcsd.errors import BadInputError
+from lcsd.names import Axes, CloudFrame, FirstSlice, Phase, TableFrame
 from lcsd.settings.imports import ImportSettings
 
 
@@ -14,31 +19,52 @@ def command() -> None:
     """Turn a published dataset, as it was downloaded, into our files (docs/import.md)."""
 
 
+class _Import(NamedTuple):
+    """An import in progress: the new folder, the files of the dataset, and the inputs for the provenance."""
+
+    folder: Path
+    files: list[Path]
+    inputs: dict[str, Path]
+
+
+@contextlib.contextmanager
+def _importing(
+    run: Run[ImportSettings], source: Path, out_dir: Path, wanted: Callable[[str], bool]
+) -> Iterator[_Import]:
+    """Yield the new folder and the dataset's files whose names are ``wanted``; unpacked archives are removed."""
+    import shutil
+
+    from lcsd.importers.archives import archives_in, dataset_files
+    from lcsd.importers.folder import new_folder
+
+    with new_folder(out_dir) as folder:
+        scratch = folder / "unpacked"
+        files = dataset_files(source, scratch, wanted=wanted, limits=run.settings)
+        inputs: dict[str, Path] = {}
+        yield _Import(folder, files, inputs)
+        if scratch.exists():
+            shutil.rmtree(scratch)
+        if source.is_file():
+            inputs[source.name] = source
+        else:
+            # Two archives of one name may be in two folders.
+            read = (*(path for path in files if path.exists()), *archives_in(source))
+            inputs.update({path.relative_to(source).as_posix(): path for path in read})
+
+
 @command.command(epilog="Example: lcsd import dirlab downloads/copd dirlab --cases copd1,copd2")
 @click.argument("source", type=FILE)
 @click.argument("out_dir", type=FILE)
-@click.option("--cases", help="Cases to take, with commas: copd1 to copd10, 4dct1 to 4dct10.")
-@click.option(
-    "--fixed",
-    type=click.Choice(["inhale", "exhale"]),
-    default="inhale",
-    show_default=True,
-    help="Phase of the fixed scan.",
-)
+@click.option("--cases", help="Cases to import, separated by commas: copd1 to copd10, 4dct1 to 4dct10.  [default: all]")
+@choice("--fixed", Phase, "Phase of the fixed scan.", default="inhale")
 @click.option(
     "--intercept",
     type=float,
     default=-1024.0,
     show_default=True,
-    help="Added to the stored values it gives HU; tested on every scan.",
+    help="Number that turns stored values into HU when added; checked on every scan.",
 )
-@click.option(
-    "--first-slice",
-    type=click.Choice(["head", "feet"]),
-    default="head",
-    show_default=True,
-    help="Where the file's first slice lies.",
-)
+@choice("--first-slice", FirstSlice, "End of the body at which the file's first slice is.", default="head")
 @stage("import", ImportSettings)
 def dirlab(
     run: Run[ImportSettings],
@@ -46,40 +72,33 @@ def dirlab(
     source: Path,
     out_dir: Path,
     cases: str | None,
-    fixed: Any,
+    fixed: Phase,
     intercept: float,
-    first_slice: Any,
+    first_slice: FirstSlice,
 ) -> None:
     """DIR-Lab's COPDgene and 4DCT cases: raw images and landmark texts, in folders or zip files.
 
     OUT_DIR gets pairs.tsv for a build, and the scans and landmarks of each case.
     """
-    from lcsd.importers.archives import dataset_files
     from lcsd.importers.dirlab import LANDMARKS, DirLabOptions, find_cases, import_dirlab, part_of
-    from lcsd.importers.folder import new_folder
 
     only = _names(cases)
-    with new_folder(out_dir) as folder:
-        scratch = folder / "unpacked"
-        files = dataset_files(source, scratch, wanted=lambda name: part_of(name) is not None, limits=run.settings)
-        found = find_cases(files, only)
+    with _importing(run, source, out_dir, lambda name: part_of(name) is not None) as found:
         rows = import_dirlab(
-            found,
-            folder,
+            find_cases(found.files, only),
+            found.folder,
             DirLabOptions(fixed, intercept, first_slice),
             progress=lambda names: run.progress(names, label="cases", unit="case"),
         )
-        inputs = _inputs(source, files, scratch)
     for row in rows:
         if row["points"] != LANDMARKS:
-            say(f"lcsd import: {row['case']} has {row['points']} landmarks, not {LANDMARKS}")
+            run.say(f"{row['case']} has {row['points']} landmarks, not {LANDMARKS}")
     distances = {f"{row['case']}_mean_distance_mm": row["distance_mm"] for row in rows}
-    run.done(out_dir / "pairs.tsv", inputs=inputs, result={"cases": len(rows), **distances})
+    run.done(out_dir / "pairs.tsv", inputs=found.inputs, result={"cases": len(rows), **distances})
 
 
 def _names(text: str | None) -> list[str]:
     """Return the case names of an option; unknown ones are refused."""
-    from lcsd.errors import BadInputError
     from lcsd.importers.dirlab import GEOMETRY
 
     names = [] if text is None else [name.strip() for name in text.split(",")]
@@ -95,62 +114,34 @@ def _names(text: str | None) -> list[str]:
     return names
 
 
-def _inputs(source: Path, files: list[Path], scratch: Path) -> dict[str, Path]:
-    """Return what was read, for the provenance; what was unpacked is removed."""
-    import shutil
-
-    from lcsd.importers.archives import archives_in
-
-    if scratch.exists():
-        shutil.rmtree(scratch)
-    if source.is_file():
-        return {source.name: source}
-    read = [path for path in files if path.exists()]
-    # Two archives of one name may lie in two folders.
-    return {path.relative_to(source).as_posix(): path for path in (*read, *archives_in(source))}
-
-
 @command.command(epilog="Example: lcsd import pvt1010 downloads/PVT1010 pvt1010")
 @click.argument("source", type=FILE)
 @click.argument("out_dir", type=FILE)
-@click.option(
-    "--fixed",
-    type=click.Choice(["inhale", "exhale"]),
-    default="inhale",
-    show_default=True,
-    help="Phase of the fixed cloud.",
-)
-@click.option(
-    "--frame", type=click.Choice(["lps", "ras"]), default="lps", show_default=True, help="Frame of the clouds."
-)
+@choice("--fixed", Phase, "Phase of the fixed cloud.", default="inhale")
+@choice("--frame", CloudFrame, "Frame of the clouds.", default="lps")
 @stage("import", ImportSettings)
-def pvt1010(run: Run[ImportSettings], *, source: Path, out_dir: Path, fixed: Any, frame: Any) -> None:
+def pvt1010(run: Run[ImportSettings], *, source: Path, out_dir: Path, fixed: Phase, frame: CloudFrame) -> None:
     """PVT1010's vessel trees (.vtk), in folders or zip files.
 
-    Landmark texts of DIR-Lab's COPDgene that lie in SOURCE, too, become the landmarks of the first
-    ten. OUT_DIR gets clouds.tsv, and the clouds of each pair; there are no scans.
+    Landmark texts of DIR-Lab's COPDgene in SOURCE become the landmarks of the first ten pairs.
+    OUT_DIR gets clouds.tsv and the clouds of each pair; there are no scans.
     """
-    from lcsd.importers.archives import dataset_files
     from lcsd.importers.cloud_table import TABLE, write_cloud_table
-    from lcsd.importers.folder import new_folder
     from lcsd.importers.pvt1010 import find_pairs, import_pvt1010, lone_texts, wanted
 
-    with new_folder(out_dir) as folder:
-        scratch = folder / "unpacked"
-        files = dataset_files(source, scratch, wanted=wanted, limits=run.settings)
-        pairs = find_pairs(files)
+    with _importing(run, source, out_dir, wanted) as found:
+        pairs = find_pairs(found.files)
         for file in lone_texts(pairs):
-            say(f"lcsd import: {file.name} left out: the landmarks of the other phase are missing")
+            run.say(f"{file.name} left out: the landmarks of the other phase are missing")
         rows = import_pvt1010(
             pairs,
-            folder,
+            found.folder,
             fixed=fixed,
             frame=frame,
             progress=lambda numbers: run.progress(numbers, label="pairs", unit="pair"),
         )
-        result = write_cloud_table(folder, rows)
-        inputs = _inputs(source, files, scratch)
-    run.done(out_dir / TABLE, inputs=inputs, result=result)
+        result = write_cloud_table(found.folder, rows)
+    run.done(out_dir / TABLE, inputs=found.inputs, result=result)
 
 
 @command.command(
@@ -163,7 +154,7 @@ def pvt1010(run: Run[ImportSettings], *, source: Path, out_dir: Path, fixed: Any
 @click.option("--moving", required=True, help="Name of the follow-up's vessel map, with {case}.")
 @click.option("--correspondences", help="Name of the table of correspondences, with {case}.")
 @click.option("--landmarks", help="Name of the table of landmarks, with {case}.")
-@click.option("--frame", type=click.Choice(["lps", "ras", "voxel"]), help="Frame of the tables.")
+@choice("--frame", TableFrame, "Frame of the tables.")
 @click.option(
     "--base",
     type=click.Choice(["0", "1"]),
@@ -171,46 +162,43 @@ def pvt1010(run: Run[ImportSettings], *, source: Path, out_dir: Path, fixed: Any
     show_default=True,
     help="Index of the first voxel in the tables.",
 )
-@click.option(
-    "--axes", type=click.Choice(["xyz", "zyx"]), help="Order of columns without names in the tables.  [default: xyz]"
-)
+@choice("--axes", Axes, "Order of columns without names in the tables.  [default: xyz]")
 @stage("import", ImportSettings)
 def lcsd500(
-    run: Run[ImportSettings], *, source: Path, out_dir: Path, frame: Any, base: str, axes: Any, **patterns: str | None
+    run: Run[ImportSettings],
+    *,
+    source: Path,
+    out_dir: Path,
+    frame: TableFrame | None,
+    base: str,
+    axes: Axes | None,
+    **patterns: str | None,
 ) -> None:
     """LCSD500's vessel maps and tables, in folders or zip files.
 
-    The names of its files and the frame of its tables are not published in writing: look into the
-    archive and say them. OUT_DIR gets clouds.tsv, dense clouds, and the tables in LPS mm.
+    The names of its files and the frame of its tables are not published: look into the archive and
+    pass them. OUT_DIR gets clouds.tsv, dense clouds, and the tables in LPS mm.
     """
-    from lcsd.errors import BadInputError
-    from lcsd.importers.archives import dataset_files
     from lcsd.importers.cloud_table import TABLE, write_cloud_table
-    from lcsd.importers.folder import new_folder
     from lcsd.importers.lcsd500 import Layout, find_cases, import_lcsd500
     from lcsd.landmarks.formats import Given
 
-    said = {kind: pattern for kind, pattern in patterns.items() if pattern is not None}
-    if frame is None and len(said) > 2:
+    named: dict[str, Any] = {kind: pattern for kind, pattern in patterns.items() if pattern is not None}
+    if frame is None and len(named) > 2:
         raise BadInputError(
             "the frame of the tables is not known",
             code="missing_frame",
             field="--frame",
             expected="lps, ras or voxel",
-            remedy="give it",
+            remedy="pass it",
         )
-    layout = Layout(said, Given(frame, int(base) if frame == "voxel" else None, axes))
-    with new_folder(out_dir) as folder:
-        scratch = folder / "unpacked"
-        files = dataset_files(
-            source, scratch, wanted=lambda name: layout.case_of(name) is not None, limits=run.settings
-        )
+    layout = Layout(named, Given(frame, int(base) if frame == "voxel" else None, axes))
+    with _importing(run, source, out_dir, lambda name: layout.case_of(name) is not None) as found:
         rows = import_lcsd500(
-            find_cases(files, layout),
-            folder,
+            find_cases(found.files, layout),
+            found.folder,
             layout,
             progress=lambda names: run.progress(names, label="cases", unit="case"),
         )
-        result = write_cloud_table(folder, rows)
-        inputs = _inputs(source, files, scratch)
-    run.done(out_dir / TABLE, inputs=inputs, result=result)
+        result = write_cloud_table(found.folder, rows)
+    run.done(out_dir / TABLE, inputs=found.inputs, result=result)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from lcsd.cli.common import FILE, Run, say, stage
+from lcsd.cli.common import Run, stage
+from lcsd.cli.options import FILE
 from lcsd.settings.keypoints import KeypointsSettings
 
 
@@ -15,14 +16,14 @@ from lcsd.settings.keypoints import KeypointsSettings
 def command(run: Run[KeypointsSettings], dense: Path, output: Path) -> None:
     """Choose the sparse cloud OUTPUT from the DENSE cloud (.npz, LPS mm).
 
-    A point stays if its kNN density is the largest among its nearest neighbours; the density
-    weight grows until enough points stay.
+    A point is kept if its kNN density is the largest among its nearest neighbours. The density
+    weight grows until enough points are kept.
     """
     from lcsd.clouds.keypoints import sparse_cloud
     from lcsd.io.points import read_cloud, write_cloud
 
     cloud, report = sparse_cloud(read_cloud(dense), run.settings, file=dense, workers=run.threads)
     for warning in report.warnings:
-        say(f"lcsd keypoints: warning: {dense}: {warning}")
+        run.warn(f"{dense}: {warning}")
     write_cloud(output, cloud)
     run.done(output, inputs={"dense": dense}, result=report.figures())

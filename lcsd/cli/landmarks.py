@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lcsd.cli.common import FILE, Run, say, stage
+from lcsd.cli.common import Run, stage
+from lcsd.cli.options import FILE, choice, words_of
+from lcsd.errors import BadInputError
+from lcsd.names import Axes, FormatName, PairBy, TableFrame
 from lcsd.settings.correspond import CorrespondSettings
 from lcsd.settings.landmarks import LandmarksSettings
 
@@ -13,10 +16,8 @@ if TYPE_CHECKING:
     from lcsd.geometry import Grid
     from lcsd.io.fields import DisplacementField
     from lcsd.io.images import Image
-    from lcsd.landmarks.formats import FormatName, Given, Grids
+    from lcsd.landmarks.formats import Given, Grids
     from lcsd.landmarks.lists import Paired
-
-FORMATS = click.Choice(["lcsd", "slicer", "fcsv", "dirlab", "learn2reg", "lung250m", "generic"])
 
 
 @click.group(epilog="Example: lcsd landmarks check landmarks.csv --fixed-image baseline.nii.gz")
@@ -25,7 +26,7 @@ def command() -> None:
 
 
 def _images(function: Any) -> Any:
-    """Add the options that say where the voxels of both scans lie."""
+    """Add the options for the scans, whose grids give voxel positions a place."""
     moving = click.option("--moving-image", type=FILE, help="Follow-up scan (.nii.gz).")
     return click.option("--fixed-image", type=FILE, help="Baseline scan (.nii.gz).")(moving(function))
 
@@ -37,7 +38,7 @@ def _grid(path: Path | None) -> "Grid | None":
 
 
 def _spacing(_: click.Context, __: click.Parameter, text: str | None) -> Any:
-    """Return three numbers of an option's text."""
+    """Return the three numbers in an option's text."""
     if text is None:
         return None
     try:
@@ -45,41 +46,36 @@ def _spacing(_: click.Context, __: click.Parameter, text: str | None) -> Any:
     except ValueError:
         values = ()
     if len(values) != 3:
-        raise click.BadParameter("three numbers with commas between them, mm")
+        raise click.BadParameter("three numbers separated by commas, mm")
     return values
 
 
 def _grids(fixed: Path | None, moving: Path | None, spacing: tuple[float, float, float] | None) -> "Grids":
-    from lcsd.errors import BadInputError
     from lcsd.geometry import Grid
     from lcsd.landmarks.formats import Grids
 
-    if spacing is not None:
-        if fixed is not None or moving is not None:
-            raise BadInputError(
-                "a scan has a voxel size of its own",
-                code="unused_option",
-                field="--spacing",
-                remedy="leave it out, or --fixed-image and --moving-image",
-            )
-        # Without a scan its first voxel is put at the origin; distances are right anywhere.
-        only = Grid((1, 1, 1), spacing, (0.0, 0.0, 0.0))
-        return Grids(only, only)
-    return Grids(_grid(fixed), _grid(moving))
+    if spacing is None:
+        return Grids(_grid(fixed), _grid(moving))
+    if fixed is not None or moving is not None:
+        raise BadInputError(
+            "the scan already gives the voxel size",
+            code="unused_option",
+            field="--spacing",
+            remedy="leave out --spacing, or --fixed-image and --moving-image",
+        )
+    # Without a scan its first voxel is at the origin; distances are right anywhere.
+    only = Grid((1, 1, 1), spacing, (0.0, 0.0, 0.0))
+    return Grids(only, only)
 
 
 def _numbering(prefix: str, table: str) -> Any:
     """Return a decorator that adds the options that say what the numbers of a table mean."""
 
     def decorate(function: Any) -> Any:
-        for name, choices, what in (
-            ("axes", ["xyz", "zyx"], f"Order of the columns of {table}."),
-            ("base", ["0", "1"], f"Index of the first voxel of {table}."),
-            ("frame", ["lps", "ras", "voxel"], f"Frame of {table}."),
-        ):
-            add = click.option(f"--{prefix}{name}", type=click.Choice(choices), help=what)
-            function = add(function)
-        return function
+        function = choice(f"--{prefix}axes", Axes, f"Order of the columns of {table}.")(function)
+        base = click.Choice(["0", "1"])
+        function = click.option(f"--{prefix}base", type=base, help=f"Index of the first voxel of {table}.")(function)
+        return choice(f"--{prefix}frame", TableFrame, f"Frame of {table}.")(function)
 
     return decorate
 
@@ -90,27 +86,21 @@ def _numbering(prefix: str, table: str) -> Any:
 )
 @click.argument("inputs", nargs=-1, required=True, type=FILE)
 @click.argument("output", type=FILE)
-@click.option("--from", "source", type=FORMATS, help="Format read.  [default: by the ending]")
-@click.option("--to", "target", type=FORMATS, help="Format written.  [default: by the ending]")
-@click.option("--moving-out", type=FILE, help="File of the moving points, where each scan has one.")
+@click.option("--from", "source", type=words_of(FormatName), help="Format of the input.  [default: by the ending]")
+@click.option("--to", "target", type=words_of(FormatName), help="Format of the output.  [default: by the ending]")
+@click.option("--moving-out", type=FILE, help="File of the moving points, for formats with one file per scan.")
 @_images
 @click.option(
     "--spacing",
     callback=_spacing,
     metavar="X,Y,Z",
-    help="Voxel size in mm where there is no scan; its first voxel is then the origin.",
+    help="Voxel size in mm if there is no scan; the first voxel is then the origin.",
 )
-@_numbering("", "a table read")
-@_numbering("to-", "a generic table written")
+@_numbering("", "the input table")
+@_numbering("to-", "a generic output table")
+@choice("--pair-by", PairBy, "How the points of two lists are matched.", default="label")
 @click.option(
-    "--pair-by",
-    type=click.Choice(["label", "row"]),
-    default="label",
-    show_default=True,
-    help="How the points of two lists find each other.",
-)
-@click.option(
-    "--proposed", type=FILE, help="CSV of lcsd landmarks propose: tells which points were corrected (column origin)."
+    "--proposed", type=FILE, help="CSV of lcsd landmarks propose; marks which points were corrected (column origin)."
 )
 @stage("landmarks", LandmarksSettings)
 def convert(
@@ -118,20 +108,20 @@ def convert(
     *,
     inputs: tuple[Path, ...],
     output: Path,
-    source: "FormatName | None",
-    target: "FormatName | None",
+    source: FormatName | None,
+    target: FormatName | None,
     moving_out: Path | None,
     fixed_image: Path | None,
     moving_image: Path | None,
     spacing: tuple[float, float, float] | None,
-    pair_by: Any,
+    pair_by: PairBy,
     proposed: Path | None,
     **numbers: Any,
 ) -> None:
     """Convert FIXED [MOVING] to OUTPUT, through LPS mm.
 
     The formats are lcsd (our CSV), slicer (.mrk.json), fcsv, dirlab, learn2reg, lung250m and
-    generic; the ending tells .csv with our header, .mrk.json and .fcsv.
+    generic. Files .mrk.json and .fcsv, and a .csv with our header, are recognised.
     """
     from lcsd.landmarks.formats import format_of, read_landmarks, write_landmarks
 
@@ -146,7 +136,7 @@ def convert(
         _check_inside(read, grids, file=files[0])
     pairs = read.pairs if proposed is None else _with_origin(read, proposed, run)
     if read.unset:
-        say(f"lcsd landmarks: {len(read.unset)} points without a position in a scan left out")
+        run.say(f"{len(read.unset)} points without a position in a scan left out")
     write_landmarks(outputs, target, pairs, grids=grids, given=into, notes=read.notes)
     named = {
         "fixed": files[0],
@@ -159,40 +149,37 @@ def convert(
     for kind in ("manual", "corrected", "predicted"):
         if proposed is not None:
             result[kind] = sum(o.partition(":")[0] == kind for o in pairs.origin or ())
-    run.done(output, inputs={k: v for k, v in named.items() if v is not None}, result=result)
+    run.done(output, inputs=named, result=result)
 
 
 def _given(source: str, target: str, options: dict[str, Any]) -> "tuple[Given, Given]":
-    """Return what was said of the table read and of the one written.
+    """Return what the user says about the input table and about the output table.
 
-    Options that would change nothing, because a file says what it means, are refused.
+    Options that would change nothing, because a format defines what its numbers mean, are refused.
     """
-    from lcsd.errors import BadInputError
     from lcsd.landmarks.formats import TABLES, Given
 
     found = []
     for prefix, takes, what in (
-        ("", source in TABLES, f"the format {source} says itself what its numbers mean"),
+        ("", source in TABLES, f"the format {source} defines what its numbers mean"),
         ("to_", target == "generic", f"the format {target} is always written the same way"),
     ):
-        said = {name: options[f"{prefix}{name}"] for name in ("frame", "base", "axes")}
-        given = [f"--{prefix}{name}".replace("_", "-") for name, v in said.items() if v is not None]
+        named = {name: options[f"{prefix}{name}"] for name in ("frame", "base", "axes")}
+        given = [f"--{prefix}{name}".replace("_", "-") for name, value in named.items() if value is not None]
         if given and not takes:
             raise BadInputError(
                 what,
                 code="unused_option",
                 field=", ".join(given),
-                remedy="leave it out; --frame, --base, --axes are of a table read, --to-frame, "
-                "--to-base, --to-axes of a generic one written",
+                remedy="leave it out; --frame, --base and --axes are for an input table, --to-frame, --to-base and "
+                "--to-axes for a generic output table",
             )
-        base = None if said["base"] is None else int(said["base"])
-        found.append(Given(said["frame"], base, said["axes"]))
+        base = None if named["base"] is None else int(named["base"])
+        found.append(Given(named["frame"], base, named["axes"]))
     return found[0], found[1]
 
 
 def _one_or_two(inputs: tuple[Path, ...]) -> list[Path]:
-    from lcsd.errors import BadInputError
-
     if len(inputs) > 2:
         raise BadInputError(
             "too many files", code="too_many_files", expected="FIXED [MOVING] OUTPUT", found=f"{len(inputs) + 1} files"
@@ -201,18 +188,16 @@ def _one_or_two(inputs: tuple[Path, ...]) -> list[Path]:
 
 
 def _new_files(outputs: list[Path | None], inputs: list[Path | None]) -> list[Path]:
-    """Return the outputs; refuse one that is an input, or given twice."""
-    from lcsd.errors import BadInputError
-
+    """Return the outputs; refuse one that is an input or is given twice."""
     taken = {path.resolve() for path in inputs if path is not None}
     kept = [path for path in outputs if path is not None]
     for path in kept:
         if path.resolve() in taken:
             raise BadInputError(
-                "the output is an input, or another output",
+                "the output is an input or another output",
                 code="same_file",
                 file=path,
-                remedy="give every file its own name",
+                remedy="give every file a different name",
             )
         taken.add(path.resolve())
     return kept
@@ -241,58 +226,41 @@ def _with_origin(read: "Paired", proposed: Path, run: Run[LandmarksSettings]) ->
 @_images
 @click.option("--fixed-mask", type=FILE, help="Lung mask of the baseline scan (.nii.gz).")
 @click.option(
-    "--correspondences",
-    type=FILE,
-    help="Point motion (.csv) in the space of the landmarks; those far from it are listed.",
+    "--correspondences", type=FILE, help="Point motion (.csv) in the space of the landmarks; outliers are listed."
 )
-@click.option("--table", type=FILE, help="Where to write the findings (.csv).")
+@click.option("--table", type=FILE, help="Write the findings to this file (.csv).")
 @stage("landmarks", LandmarksSettings)
-def check(
-    run: Run[LandmarksSettings],
-    *,
-    landmarks: Path,
-    fixed_image: Path | None,
-    moving_image: Path | None,
-    fixed_mask: Path | None,
-    correspondences: Path | None,
-    table: Path | None,
-) -> None:
-    """Check our landmark CSV; what a person should look at is listed and is no error."""
+def check(run: Run[LandmarksSettings], *, landmarks: Path, table: Path | None, **files: Path | None) -> None:
+    """Check our landmark CSV; points that a person should look at are listed, without an error."""
     from lcsd.io.files import write_table
     from lcsd.io.images import read_mask
     from lcsd.io.points import read_point_pairs
     from lcsd.landmarks.checks import FINDING_COLUMNS, check_landmarks
 
+    mask, correspondences = files["fixed_mask"], files["correspondences"]
     found = check_landmarks(
         read_point_pairs(landmarks),
-        fixed=_grid(fixed_image),
-        moving=_grid(moving_image),
-        mask=None if fixed_mask is None else read_mask(fixed_mask),
+        fixed=_grid(files["fixed_image"]),
+        moving=_grid(files["moving_image"]),
+        mask=None if mask is None else read_mask(mask),
         correspondences=None if correspondences is None else read_point_pairs(correspondences),
         settings=run.settings,
         file=landmarks,
     )
     for row in found.rows if table is None else ():
-        say("lcsd landmarks: {finding}: row {row} {id} ({scan}, {mm} mm)".format(**row))
+        run.say("{finding}: row {row} {id} ({scan}, {mm} mm)".format(**row))
     if table is not None:
         write_table(table, FINDING_COLUMNS, found.rows)
-    given = {
-        "landmarks": landmarks,
-        "fixed_image": fixed_image,
-        "moving_image": moving_image,
-        "fixed_mask": fixed_mask,
-        "correspondences": correspondences,
-    }
-    run.done(table, inputs={k: v for k, v in given.items() if v is not None}, result=found.figures)
+    run.done(table, inputs={"landmarks": landmarks, **files}, result=found.figures)
 
 
 @command.command(epilog="Example: lcsd landmarks agreement first.csv second.csv --json")
 @click.argument("first", type=FILE)
 @click.argument("second", type=FILE)
-@click.option("--table", type=FILE, help="Where to write the distances of every landmark (.csv).")
+@click.option("--table", type=FILE, help="Write the distances of every landmark to this file (.csv).")
 @stage("landmarks", LandmarksSettings)
 def agreement(run: Run[LandmarksSettings], *, first: Path, second: Path, table: Path | None) -> None:
-    """Say how far two observers, or one observer twice, set the same landmarks apart, mm."""
+    """Measure how far apart two observers, or one observer twice, set the same landmarks, mm."""
     from lcsd.evaluation import agreement as agreements
     from lcsd.io.files import write_table
     from lcsd.io.points import read_point_pairs
@@ -317,13 +285,13 @@ def agreement(run: Run[LandmarksSettings], *, first: Path, second: Path, table: 
 @click.option("--fixed-mask", type=FILE, required=True, help="Lung mask of FIXED (.nii.gz).")
 @click.option("--out-dir", type=FILE, required=True, help="Folder for the lists.")
 @click.option(
-    "--field", type=FILE, help="Displacement field (.nii.gz) that predicts the matches.  [default: corrfield is run]"
+    "--field", type=FILE, help="Displacement field (.nii.gz) that predicts the matches.  [default: by corrfield]"
 )
 @click.option(
-    "--method", default="corrfield", show_default=True, help="Name of what made --field, for the column origin."
+    "--method", default="corrfield", show_default=True, help="Method that made --field, for the column origin."
 )
-@click.option("--blind", is_flag=True, help="No matches: the moving list has the labels, but no position.")
-@click.option("--count", type=int, help="Landmarks to propose.  [default: the configuration's]")
+@click.option("--blind", is_flag=True, help="Write no matches: the moving list has labels without positions.")
+@click.option("--count", type=int, help="Number of landmarks to propose.  [default: the setting count]")
 @stage(
     "landmarks",
     LandmarksSettings,
@@ -342,14 +310,13 @@ def propose(
     method: str,
     blind: bool,
 ) -> None:
-    """Propose landmarks of FIXED and their matches in MOVING, for correction in 3D Slicer.
+    """Propose landmarks in FIXED and their matches in MOVING, to be corrected in 3D Slicer.
 
-    Both scans lie on one grid, such as the folder images/ of a case. OUT_DIR gets fixed.mrk.json,
-    moving.mrk.json and, with matches, proposal.csv.
+    Both scans are on one grid, such as those in the folder images/ of a case. OUT_DIR gets
+    fixed.mrk.json, moving.mrk.json and, with matches, proposal.csv.
     """
     import numpy as np
 
-    from lcsd.errors import BadInputError
     from lcsd.io.images import read_image, read_mask
     from lcsd.landmarks.proposal_files import check_new, write_blind, write_proposal
     from lcsd.landmarks.propose import distinctive_points, propose_landmarks
@@ -367,27 +334,23 @@ def propose(
         return
     if moving is None:
         raise BadInputError(
-            "matches need the follow-up scan",
+            "a match needs the follow-up scan",
             code="missing_input",
             field="MOVING",
-            remedy="give it, or --blind for a list without matches",
+            remedy="pass it, or use --blind for a list without matches",
         )
     other = read_image(moving)
     motion = _field(run, field, image, other, mask)
     found = propose_landmarks(image, other, mask, motion, method=method, device=run.device, **options)
     write_proposal(out_dir, found, names)
-    inputs |= {"moving": moving} | ({} if field is None else {"field": field})
     inside = found.doubt[np.isfinite(found.doubt)]
-    run.done(
-        out_dir / "proposal.csv",
-        inputs=inputs,
-        result={
-            "landmarks": len(found.pairs),
-            "outside": len(found.doubt) - len(inside),
-            "doubt_median_mm": float(np.median(inside)),
-            "doubt_max_mm": float(inside.max()),
-        },
-    )
+    result = {
+        "landmarks": len(found.pairs),
+        "outside": len(found.doubt) - len(inside),
+        "doubt_median_mm": float(np.median(inside)),
+        "doubt_max_mm": float(inside.max()),
+    }
+    run.done(out_dir / "proposal.csv", inputs={**inputs, "moving": moving, "field": field}, result=result)
 
 
 def _field(
@@ -401,10 +364,5 @@ def _field(
     from lcsd.corrfield.correspond import find_correspondences
 
     return find_correspondences(
-        fixed,
-        moving,
-        mask,
-        settings=run.sections["correspond"],
-        device=run.device,
-        progress=lambda message: say(f"lcsd landmarks: {message}"),
+        fixed, moving, mask, settings=run.sections["correspond"], device=run.device, progress=run.say
     ).field

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from lcsd.cli.common import FILE, SERIES_DIR, Run, stage
+from lcsd.cli.common import Run, stage
+from lcsd.cli.options import FILE, SERIES_DIR, setting
 from lcsd.errors import BadInputError
 from lcsd.settings.fetch import FetchSettings
 from lcsd.settings.lungs import LungsSettings
@@ -15,23 +16,12 @@ from lcsd.settings.lungs import LungsSettings
 @click.argument("output", type=FILE)
 @click.option(
     "--given",
-    default=None,
     metavar="SOURCE",
-    help="Lung mask to check and put on the scan's grid instead: a NIfTI file, or a DICOM SEG with "
-    "lobes of the lung (file, folder with one, or the UID of its series).",
+    help="Use this lung mask instead of a segmentation: a NIfTI file, or a DICOM SEG with lobes of the lung (a file, a "
+    "folder with one, or the UID of its series). It is checked and resampled to the grid of SCAN.",
 )
-@click.option(
-    "--series-uid",
-    default=None,
-    metavar="UID",
-    help="With a DICOM SEG: SeriesInstanceUID that it must have been made from.",
-)
-@click.option(
-    "--method",
-    type=click.Choice(["classical", "totalsegmentator"]),
-    default=None,
-    help="What segments; overrides the setting method.",
-)
+@click.option("--series-uid", metavar="UID", help="With a DICOM SEG: SeriesInstanceUID of the scan it was made from.")
+@setting("--method", LungsSettings, "Method of the segmentation.")
 @SERIES_DIR
 @stage("lungs", LungsSettings, also={"fetch": FetchSettings}, on_device=True, shortcuts={"method": "method={}"})
 def command(
@@ -45,8 +35,8 @@ def command(
 ) -> None:
     """Segment both lungs of the CT SCAN (.nii.gz, HU) and write the mask OUTPUT (.nii.gz).
 
-    The method totalsegmentator needs weights on this machine (see lcsd weights list); --device is
-    for it.
+    The method totalsegmentator needs weights on this machine (see lcsd weights list). Only this
+    method uses --device.
     """
     if given is None:
         _write(run, scan, output, None, series_uid)
@@ -64,13 +54,12 @@ def _write(run: Run[LungsSettings], scan: Path, output: Path, given: Path | None
 
     if given is None and series_uid is not None:
         raise BadInputError(
-            "only a DICOM SEG says which series it was made from",
+            "only a DICOM SEG names the series it was made from",
             code="bad_usage",
             field="--series-uid",
-            remedy="give a DICOM SEG by --given, or leave it out",
+            remedy="pass a DICOM SEG with --given, or leave --series-uid out",
         )
     image = read_image(scan)
-    inputs = {"scan": scan}
     result: dict[str, object]
     if given is None:
         lungs = make_lungs(image, run.settings, on=run.compute, file=scan)
@@ -80,10 +69,9 @@ def _write(run: Run[LungsSettings], scan: Path, output: Path, given: Path | None
     else:
         found = given_mask(given, image.grid, series_uid=series_uid)
         mask = found.mask
-        inputs["given"] = given
         result = {"given": str(given)}
         if found.lobes is not None:
             result["lobes"] = found.lobes
     result["volume_ml"] = round(float(mask.array.sum() * np.prod(mask.grid.spacing)) / 1000, 1)
     write_mask(output, mask)
-    run.done(output, inputs=inputs, result=result)
+    run.done(output, inputs={"scan": scan, "given": given}, result=result)

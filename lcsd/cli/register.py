@@ -5,28 +5,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lcsd.cli.common import FILE, Run, stage
+from lcsd.cli.common import Run, stage
+from lcsd.cli.options import FILE, choice, setting
+from lcsd.names import CloudFrame, Unit
 from lcsd.settings.register import RegisterSettings
 
 if TYPE_CHECKING:
-    from lcsd.clouds.formats import CloudFile, Frame, Unit
+    from lcsd.clouds.formats import CloudFile
     from lcsd.divroc.register import RegistrationResult
-    from lcsd.geometry import Grid
     from lcsd.io.points import Cloud
-
-
-def _register(run: Run[RegisterSettings], fixed: "Cloud", moving: "Cloud", grid: "Grid | None") -> "RegistrationResult":
-    """Register with a bar of iterations that shows the distance."""
-    from lcsd.divroc.register import register_clouds
-
-    nothing: tuple[int, ...] = ()  # the bar counts steps, not items
-    with run.progress(nothing, label="distance", total=run.settings.most_steps()) as bar:
-
-        def show(iteration: int, distance: float) -> None:
-            bar.set_postfix_str(f"{distance:.4f}", refresh=False)
-            bar.update(iteration - bar.n)
-
-        return register_clouds(fixed, moving, settings=run.settings, grid=grid, device=run.device, progress=show)
 
 
 def _write(out_dir: Path, source: "CloudFile", moving: "Cloud", result: "RegistrationResult") -> dict[str, object]:
@@ -58,27 +45,13 @@ def _write(out_dir: Path, source: "CloudFile", moving: "Cloud", result: "Registr
     "--grid",
     "grid_image",
     type=FILE,
-    default=None,
-    help="Image on whose voxels the field is written; else the fixed cloud's box plus 20 mm.",
+    help="Image whose voxels carry the field.  [default: the fixed cloud's box plus 20 mm]",
 )
-@click.option(
-    "--method",
-    type=click.Choice(["divroc", "chamfer", "cpd"]),
-    default=None,
-    help="What pulls the clouds together; short for --set method=...",
-)
+@setting("--method", RegisterSettings, "Method of the registration.")
 @click.option("--fast", is_flag=True, help="Fewer and coarser steps; short for --set effort=fast.")
-@click.option("--symmetric", is_flag=True, help="Move both clouds to the middle and write inverse_field.nii.gz, too.")
-@click.option(
-    "--frame",
-    type=click.Choice(["lps", "ras"]),
-    default="lps",
-    show_default=True,
-    help="Frame of both clouds' coordinates.",
-)
-@click.option(
-    "--unit", type=click.Choice(["mm", "m"]), default="mm", show_default=True, help="Unit of both clouds' coordinates."
-)
+@click.option("--symmetric", is_flag=True, help="Move both clouds to the middle and also write inverse_field.nii.gz.")
+@choice("--frame", CloudFrame, "Frame of both clouds' coordinates.", default="lps")
+@choice("--unit", Unit, "Unit of both clouds' coordinates.", default="mm")
 @stage(
     "register",
     RegisterSettings,
@@ -91,29 +64,27 @@ def command(
     moving_cloud: Path,
     out_dir: Path,
     grid_image: Path | None,
-    frame: "Frame",
-    unit: "Unit",
+    frame: CloudFrame,
+    unit: Unit,
 ) -> None:
-    """Move FIXED_CLOUD onto MOVING_CLOUD (.npz .npy .csv .txt .ply .vtk .vtp .pth).
+    """Register FIXED_CLOUD to MOVING_CLOUD (.npz .npy .csv .txt .ply .vtk .vtp .pth).
 
-    Both clouds are in one frame; their numbers of points may differ. Writes field.nii.gz (u in
-    y = x + u(x), LPS mm), points.npz (moved fixed points, LPS mm; also in the format, frame and
-    unit of FIXED_CLOUD if that is no .npz) and registration.json (distance per iteration,
-    folding, std of log det J).
+    Both clouds are in the same frame; their numbers of points may differ. Writes field.nii.gz (u in
+    y = x + u(x), LPS mm), points.npz (moved fixed points, LPS mm) and registration.json (distance
+    per iteration, folding, std of log det J). If FIXED_CLOUD is not .npz, the moved points are also
+    written in its format, frame and unit.
     """
     from lcsd.clouds.formats import read_cloud_file
-    from lcsd.divroc.register import check_pair
+    from lcsd.divroc.register import check_pair, register_clouds
     from lcsd.io.images import read_image
 
     source = read_cloud_file(fixed_cloud, frame=frame, unit=unit)
     moving = read_cloud_file(moving_cloud, frame=frame, unit=unit).cloud
     check_pair(source.cloud, moving)  # before the progress bar, so that an error is one line
     grid = None if grid_image is None else read_image(grid_image).grid
-    result = _register(run, source.cloud, moving, grid)
+    result = register_clouds(source.cloud, moving, settings=run.settings, grid=grid, device=run.device, progress=True)
     content = _write(out_dir, source, moving, result)
-    inputs = {"fixed_cloud": fixed_cloud, "moving_cloud": moving_cloud}
-    if grid_image is not None:
-        inputs["grid"] = grid_image
+    inputs = {"fixed_cloud": fixed_cloud, "moving_cloud": moving_cloud, "grid": grid_image}
     figures = {key: value for key, value in content.items() if key != "distance"}
     figures["seconds"] = round(result.seconds, 3)
     run.done(out_dir / "registration.json", inputs=inputs, result=figures)

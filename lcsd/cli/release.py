@@ -4,19 +4,18 @@ from pathlib import Path
 
 import click
 
-from lcsd.cli.common import FILE, Run, say, stage
+from lcsd.cli.common import Run, stage
+from lcsd.cli.options import FILE
 from lcsd.settings.release import ReleaseSettings
 
 
 @click.command(epilog="Example: lcsd release results --set source=nlst")
 @click.argument("results", type=FILE)
 @click.argument("out", type=FILE, required=False)
-@click.option("--manifest", type=FILE, default=None, help="The build's manifest.  [default: RESULTS/cohort/pairs.tsv]")
+@click.option("--manifest", type=FILE, help="Manifest of the build.  [default: RESULTS/cohort/pairs.tsv]")
+@click.option("--images", is_flag=True, help="Also publish the CT scans; short for --set images=true.")
 @click.option(
-    "--images", is_flag=True, help="Publish the CT scans on the common grid, too; short for --set images=true."
-)
-@click.option(
-    "--replace", is_flag=True, help="OUT may be an earlier release: it and OUT.zip go once the new one is whole."
+    "--replace", is_flag=True, help="Replace an earlier release OUT and OUT.zip once the new one is complete."
 )
 @stage("release", ReleaseSettings, seeded=True, shortcuts={"images": "images=true"})
 def command(run: Run[ReleaseSettings], results: Path, out: Path | None, manifest: Path | None, replace: bool) -> None:
@@ -41,12 +40,9 @@ def command(run: Run[ReleaseSettings], results: Path, out: Path | None, manifest
         progress=lambda cases: run.progress(cases, label="cases", total=len(cases), unit="case"),
     )
     for problem in done.problems:
-        say(f"lcsd release: warning: {problem.line()}; the case is left out")
+        run.warn(f"{problem.line()}; the case is left out")
     if done.too_short:
-        say(
-            f"lcsd release: warning: {done.too_short} names of cases or patients are too short to "
-            "search for; look for them yourself"
-        )
+        run.warn(f"{done.too_short} names of cases or patients are too short to search for; check them yourself")
     run.done(
         out,
         inputs={"manifest": manifest},

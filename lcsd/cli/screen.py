@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from lcsd.cli.common import FILE, SERIES_DIR, Run, stage
+from lcsd.cli.common import Run, stage
+from lcsd.cli.options import FILE, SERIES_DIR
 from lcsd.settings.convert import ConvertSettings
 from lcsd.settings.fetch import FetchSettings
 from lcsd.settings.lungs import LungsSettings
@@ -14,9 +15,9 @@ from lcsd.settings.screen import ScreenSettings
 @click.command(epilog="Example: lcsd screen baseline_folder followup_folder --out screening.json")
 @click.argument("fixed")
 @click.argument("moving")
-@click.option("--out", type=FILE, required=True, help="Where to write the verdict (.json).")
-@click.option("--fixed-mask", help="Lung mask of FIXED to take instead of segmenting.")
-@click.option("--moving-mask", help="Lung mask of MOVING to take instead of segmenting.")
+@click.option("--out", type=FILE, required=True, help="Write the verdict to this file (.json).")
+@click.option("--fixed-mask", help="Lung mask of FIXED; replaces the segmentation.")
+@click.option("--moving-mask", help="Lung mask of MOVING; replaces the segmentation.")
 @SERIES_DIR
 @stage(
     "screen",
@@ -36,11 +37,11 @@ def command(
 ) -> None:
     """Judge the candidate pair FIXED and MOVING.
 
-    Each is a DICOM folder, a NIfTI file, or the UID of a series in the Imaging Data Commons; so are
-    given masks (NIfTI or DICOM SEG). Segments both lungs, aligns the masks rigidly by the masks
-    alone and writes their Dice coefficient, volumes and gates. A low Dice means much motion. A pair
-    that cannot be used is a result, too: its verdict is rejected, with the reason, and the exit
-    code is 0. No image is kept.
+    Each is a DICOM folder, a NIfTI file, or the UID of a series in the Imaging Data Commons; the
+    same holds for masks (NIfTI or DICOM SEG). Segments both lungs, aligns the masks rigidly without
+    the images, and writes their Dice coefficient, volumes and gates. A low Dice coefficient means
+    much motion. A pair that cannot be used is a result, too: its verdict is rejected, with the
+    reason, and the exit code is 0. No image is kept.
     """
     from lcsd.io.files import write_json
     from lcsd.names import is_series_uid

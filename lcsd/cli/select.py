@@ -4,21 +4,18 @@ from pathlib import Path
 
 import click
 
-from lcsd.cli.common import FILE, Run, say, stage
+from lcsd.cli.common import Run, stage
+from lcsd.cli.options import FILE
+from lcsd.errors import BadInputError
 from lcsd.settings.screen import ScreenSettings
 from lcsd.settings.select import SelectSettings
 
 
 @click.command(epilog="Example: lcsd select results --candidates results/cohort/candidates.tsv")
 @click.argument("results", type=FILE)
-@click.option("--candidates", type=FILE, default=None, help="Table of candidates, as lcsd cohort writes it.")
-@click.option(
-    "--manifest",
-    type=FILE,
-    default=None,
-    help="With --test: the build's manifest.  [default: RESULTS/cohort/pairs.tsv]",
-)
-@click.option("--test", is_flag=True, help="Choose the test cases of a finished test pool instead.")
+@click.option("--candidates", type=FILE, help="Table of candidates, written by lcsd cohort.")
+@click.option("--manifest", type=FILE, help="With --test: the build's manifest.  [default: RESULTS/cohort/pairs.tsv]")
+@click.option("--test", is_flag=True, help="Choose the test cases from a finished test pool instead.")
 @stage("select", SelectSettings, also={"screen": ScreenSettings}, seeded=True)
 def command(
     run: Run[SelectSettings], results: Path, *, candidates: Path | None, manifest: Path | None, test: bool
@@ -26,19 +23,18 @@ def command(
     """Choose the pairs of the build RESULTS by their motion.
 
     With --candidates: the training pairs whose lung masks overlap least and the whole test pool,
-    from the screenings in RESULTS/cohort/screening. Writes pairs.tsv (the manifest),
-    selection.tsv (every candidate with its rank) and names.tsv (names to publish) there.
+    from the screenings in RESULTS/cohort/screening. Writes to RESULTS/cohort: pairs.tsv (the
+    manifest), selection.tsv (every candidate with its rank) and names.tsv (names to publish).
 
-    With --test: the cases of the test pool that corrfield moves furthest; writes test.tsv.
+    With --test: the cases of the test pool that corrfield moves furthest. Writes test.tsv there.
     """
     from lcsd.build.jobs import BuildFiles
-    from lcsd.errors import BadInputError
     from lcsd.selection.select import select_pairs
     from lcsd.selection.select_test import select_test
 
     if test == (candidates is not None) or (manifest is not None and not test):
         raise BadInputError(
-            "the options do not fit",
+            "the options do not go together",
             code="bad_option",
             field="--candidates, --test, --manifest",
             expected="the table of candidates, or --test with or without a manifest",
@@ -48,13 +44,13 @@ def command(
         manifest = manifest or files.pairs
         pool = select_test(results, manifest, run.settings)
         for problem in pool.problems:
-            say(f"lcsd select: warning: {problem.line()}; the case cannot be selected")
-        _warn_if_few(pool.count("selected"), run.settings.test_count, "test cases")
+            run.warn(f"{problem.line()}; the case cannot be selected")
+        _warn_if_few(run, pool.count("selected"), run.settings.test_count, "test cases")
         verdicts = ("selected", "spare", "discarded", "rejected", "broken")
         run.done(files.test_cases, inputs={"manifest": manifest}, result={name: pool.count(name) for name in verdicts})
         return
     chosen = select_pairs(results, candidates, run.settings, run.sections["screen"], seed=run.seed)
-    _warn_if_few(chosen.count("train"), run.settings.count, "training pairs")
+    _warn_if_few(run, chosen.count("train"), run.settings.count, "training pairs")
     run.done(
         files.pairs,
         inputs={"candidates": candidates},
@@ -67,6 +63,6 @@ def command(
     )
 
 
-def _warn_if_few(found: int, wanted: int, what: str) -> None:
+def _warn_if_few(run: Run[SelectSettings], found: int, wanted: int, what: str) -> None:
     if found < wanted:
-        say(f"lcsd select: warning: {found} of {wanted} {what}: no others were accepted")
+        run.warn(f"only {found} of {wanted} {what}: no others were accepted")

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lcsd.cli.common import FILE, Run, clear_rejection, record_rejection, say, stage
-from lcsd.cli.failures import failures_named
-from lcsd.errors import MACHINE_FAULTS, BadInputError, LcsdError, WorkError
+from lcsd.cli.common import Run, stage
+from lcsd.cli.options import FILE, setting
+from lcsd.errors import BadInputError, WorkError
 from lcsd.settings.vessels import VesselsSettings
 
 if TYPE_CHECKING:
@@ -18,28 +18,19 @@ if TYPE_CHECKING:
 @click.command(epilog="Example: lcsd vessels fixed.nii.gz vessels.nii.gz --lungs fixed_mask.nii.gz")
 @click.argument("image", type=FILE, required=False)
 @click.argument("output", type=FILE, required=False)
-@click.option("--lungs", type=FILE, default=None, help="Lung mask on the grid of IMAGE; required.")
-@click.option(
-    "--backend",
-    type=click.Choice(["objectness", "totalsegmentator"]),
-    default=None,
-    help="What segments; overrides the setting backend.",
-)
+@click.option("--lungs", type=FILE, help="Lung mask on the grid of IMAGE; required.")
+@setting("--backend", VesselsSettings, "Method of the segmentation.")
 @click.option(
     "--given",
     type=FILE,
-    default=None,
-    help="Your own vessel map in the scan's native space; it is put on the grid instead.",
+    help="Resample this vessel map, in the scan's native space, to the grid instead of segmenting.",
 )
-@click.option(
-    "--rigid", type=FILE, default=None, help="With --given for a follow-up scan: rigid.tfm of the pre-alignment."
-)
+@click.option("--rigid", type=FILE, help="With --given for a follow-up scan: rigid.tfm of the pre-alignment.")
 @click.option(
     "--batch",
     type=FILE,
-    default=None,
-    help="Table (.tsv) with the columns image, lungs, output and, if wanted, rejected (where a "
-    "failure of this scan is recorded); paths are relative to it. Instead of IMAGE and OUTPUT.",
+    help="Table (.tsv) of many scans, instead of IMAGE and OUTPUT: columns image, lungs, output and, optionally, "
+    "rejected (record a failure of this scan in that file). Paths are relative to the table.",
 )
 @stage("vessels", VesselsSettings, on_device=True, shortcuts={"backend": "backend={}"})
 def command(
@@ -54,14 +45,14 @@ def command(
 ) -> None:
     """Segment the vessels inside the lungs of IMAGE (.nii.gz, HU, common grid) into OUTPUT.
 
-    The backend totalsegmentator needs weights on this machine (see lcsd weights list); --device
-    is for it. With --set 'totalsegmentator={task: lung_vessels}' OUTPUT holds arteries (1) and
-    veins (2).
+    The backend totalsegmentator needs weights on this machine (see lcsd weights list). Only this
+    backend uses --device. With --set 'totalsegmentator={task: lung_vessels}' OUTPUT holds arteries
+    (1) and veins (2).
 
-    With --batch LIST.tsv one process does many scans and loads a model once. A scan that fails is
-    named and left out, the others are made, and the command ends with 1. What was made of the same
-    files and settings before is kept, so the same command goes on where it was ended. What would
-    stop every scan (weights, the GPU, a full disk) ends the batch.
+    With --batch LIST.tsv one process segments many scans and loads a model once. A scan that fails
+    is reported and left out, and the exit code is 1. Outputs of the same files and settings are
+    kept, so the same command resumes a batch. A failure that would stop every scan (weights, GPU,
+    full disk) ends the batch.
     """
     needed = {"IMAGE": image, "OUTPUT": output, "--lungs": lungs}
     _check_usage(batch, needed, {"--given": given, "--rigid": rigid})
@@ -85,11 +76,11 @@ def _check_usage(batch: Path | None, needed: Mapping[str, Path | None], optional
                 "--batch names all files itself",
                 code="bad_usage",
                 field=name,
-                remedy="leave it out, or leave --batch out",
+                remedy=f"leave {name} out, or leave --batch out",
             )
         if batch is None and value is None and name in needed:
             raise BadInputError(
-                "no file is named",
+                "a file is missing from the call",
                 code="bad_usage",
                 field=name,
                 expected="IMAGE OUTPUT --lungs MASK, or --batch LIST",
@@ -100,7 +91,7 @@ def _check_usage(batch: Path | None, needed: Mapping[str, Path | None], optional
             "--rigid moves a given vessel map",
             code="bad_usage",
             field="--rigid",
-            remedy="give --given too, or leave --rigid out",
+            remedy="also pass --given, or leave --rigid out",
         )
 
 
@@ -124,35 +115,22 @@ def _make_all(run: Run[VesselsSettings], batch: Path) -> None:
     from lcsd.vessels.vessels import vessel_maker
 
     jobs = read_list(batch)
-    failed = 0
     with vessel_maker(run.settings, on=run.compute) as maker:
         facts = {"backend": maker.known_facts}
         for number, job in enumerate(jobs, 1):
-            run.begin()
-            inputs = {"image": job.image, "lungs": job.lungs}
-            try:
-                with failures_named():
-                    made = run.recorder.made(job.output, inputs=inputs, facts=facts)
-                    there = " is there already" if made else ""
-                    say(f"lcsd vessels: {number} of {len(jobs)}: {job.output}{there}")
-                    if not made:
-                        _make(run, maker, job.image, job.lungs, job.output)
-            except LcsdError as error:
-                if error.code in MACHINE_FAULTS:
-                    raise
-                failed += 1
-                say(f"lcsd vessels: error: {error.message}")
-                record_rejection(job.rejected, stage=run.stage, target=job.output, error=error)
-            else:
-                clear_rejection(job.rejected, stage=run.stage, target=job.output)
-    if failed:
+            with run.part(job.output, rejected=job.rejected):
+                made = run.recorder.made(job.output, inputs={"image": job.image, "lungs": job.lungs}, facts=facts)
+                run.say(f"{number} of {len(jobs)}: {job.output}{' exists already' if made else ''}")
+                if not made:
+                    _make(run, maker, job.image, job.lungs, job.output)
+    if run.failed_parts:
         raise WorkError(
-            "some scans failed, the others are made",
+            "some scans failed, the others are done",
             code="batch_incomplete",
             file=batch,
             expected=f"{len(jobs)} scans",
-            found=f"{len(jobs) - failed}",
-            remedy="see the lines above; the same command goes on with those",
+            found=f"{len(jobs) - run.failed_parts}",
+            remedy="see the lines above; the same command tries the failed scans again",
         )
 
 
@@ -165,7 +143,5 @@ def _put_on_grid(
     transform = read_rigid(rigid) if rigid is not None else None
     mask = given_vessels(given, read_image(image).grid, rigid=transform)
     write_mask(output, mask)
-    inputs = {"image": image, "lungs": lungs, "given": given}
-    inputs |= {"rigid": rigid} if rigid is not None else {}
-    voxels = int((mask.array != 0).sum())
-    run.done(output, inputs=inputs, result={"given": str(given), "voxels": voxels})
+    inputs = {"image": image, "lungs": lungs, "given": given, "rigid": rigid}
+    run.done(output, inputs=inputs, result={"given": str(given), "voxels": int((mask.array != 0).sum())})

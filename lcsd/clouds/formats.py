@@ -8,7 +8,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,8 @@ from lcsd.io.files import atomic_path, not_whole, require_file
 from lcsd.io.points import Cloud, check_points, read_cloud, write_cloud
 from lcsd.io.sizes import check_ply, check_vtp
 from lcsd.io.tables import convert, numbers, read_columns
+from lcsd.names import CloudFrame, Unit
 
-Frame = Literal["lps", "ras"]
-Unit = Literal["mm", "m"]
 Points = NDArray[Any]
 Labels = NDArray[np.uint8] | None
 Writer = Callable[[Path, Points], None]
@@ -225,17 +224,17 @@ SUFFIXES = (".npz", *_READERS)
 """Formats that :func:`read_cloud_file` reads."""
 
 
-def _to_lps_mm(points: Points, frame: Frame, unit: Unit) -> Points:
+def _to_lps_mm(points: Points, frame: CloudFrame, unit: Unit) -> Points:
     world = np.asarray(points, dtype=np.float64) * MM_PER[unit]
     return flip_lps_ras(world) if frame == "ras" else world
 
 
-def _from_lps_mm(points: Points, frame: Frame, unit: Unit) -> Points:
+def _from_lps_mm(points: Points, frame: CloudFrame, unit: Unit) -> Points:
     world = np.asarray(points, dtype=np.float64)
     return (flip_lps_ras(world) if frame == "ras" else world) / MM_PER[unit]
 
 
-def _read_own(path: Path, frame: Frame, unit: Unit) -> CloudFile:
+def _read_own(path: Path, frame: CloudFrame, unit: Unit) -> CloudFile:
     cloud = read_cloud(path)
     world = _to_lps_mm(cloud.points, frame, unit).astype(np.float32)
 
@@ -246,7 +245,7 @@ def _read_own(path: Path, frame: Frame, unit: Unit) -> CloudFile:
     return CloudFile(Cloud(world, cloud.index, cloud.label, cloud.radius, cloud.weight, cloud.meta), ".npz", write)
 
 
-def read_cloud_file(path: Path, *, frame: Frame = "lps", unit: Unit = "mm") -> CloudFile:
+def read_cloud_file(path: Path, *, frame: CloudFrame = "lps", unit: Unit = "mm") -> CloudFile:
     """Return the cloud in a file of any format in ``SUFFIXES``.
 
     Parameters

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from lcsd.device import progress_bar
 from lcsd.divroc.extrapolation import extrapolate_vectors
 from lcsd.divroc.level import CloudPair
 from lcsd.divroc.motion import LayeredMotion, covering_grid, nodes
@@ -232,7 +232,7 @@ def _reporting(progress: Progress | bool | None, settings: RegisterSettings) -> 
     if not isinstance(progress, bool):
         yield progress
         return
-    with tqdm(total=settings.most_steps(), desc="register", unit="step", disable=not progress) as bar:
+    with progress_bar(label="register", total=settings.most_steps(), unit="step", disable=not progress) as bar:
 
         def show(iteration: int, distance: float) -> None:
             bar.set_postfix_str(f"distance {distance:.4f}", refresh=False)

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from lcsd.estimate.bound import Engine, Kind, Machines, Work, limits, loop_seconds
-from lcsd.estimate.measures import SCREEN, Basis, Measures
+from lcsd.estimate.measures import SCREEN, Measures
 from lcsd.estimate.profile import GREEDY, Profile
 from lcsd.estimate.workload import OUTPUTS, Costs, Plan, Workload, all_jobs, stage_kinds, times
+from lcsd.names import Basis
 from lcsd.settings.estimate import EstimateSettings
 from lcsd.settings.report import DEFAULT_VIEWS
 

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import (
     AwareDatetime,
@@ -24,8 +24,7 @@ from lcsd.build.provenance import PROVENANCE_SUFFIX
 from lcsd.build.records import Records, read_records
 from lcsd.errors import BadInputError
 from lcsd.io.files import read_json, write_json
-
-Basis = Literal["wall", "cpu"]
+from lcsd.names import Basis
 
 FORMAT = "lcsd measures 1"
 

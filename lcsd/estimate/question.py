@@ -10,10 +10,10 @@ from lcsd.config import Config
 from lcsd.errors import BadInputError
 from lcsd.estimate.bound import Machines
 from lcsd.estimate.estimate import Question
-from lcsd.estimate.measures import EVALUATE, Basis, Measures
+from lcsd.estimate.measures import EVALUATE, Measures
 from lcsd.estimate.profile import Profile
 from lcsd.estimate.workload import Plan
-from lcsd.names import is_series_uid
+from lcsd.names import Basis, is_series_uid
 from lcsd.settings.estimate import EstimateSettings
 
 MBIT_PER_GB = 8000

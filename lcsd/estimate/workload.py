@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 from lcsd.errors import BadInputError
 from lcsd.estimate.bound import Amount, Engine, Kind, Machines, Work, limits
-from lcsd.estimate.measures import EVALUATE, SCREEN, Basis, Case, Job, Measures
+from lcsd.estimate.measures import EVALUATE, SCREEN, Case, Job, Measures
 from lcsd.estimate.profile import Profile
+from lcsd.names import Basis
 
 AFTER: Mapping[str, tuple[str, ...]] = {
     "convert": (),

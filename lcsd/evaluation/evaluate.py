@@ -14,7 +14,8 @@ from lcsd.geometry import Grid, RigidTransform
 from lcsd.io.fields import DisplacementField, FieldQuality
 from lcsd.io.images import Image
 from lcsd.io.points import PointPairs
-from lcsd.landmarks.common_space import Space, count_seeded, in_mask, origins, snapped, to_common_space
+from lcsd.landmarks.common_space import count_seeded, in_mask, origins, snapped, to_common_space
+from lcsd.names import Space
 from lcsd.settings.evaluate import Extrapolation
 
 PLACE_COLUMNS = tuple(f"{place}_{axis}" for place in ("fixed", "moving", "moved") for axis in "xyz")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,7 @@ from lcsd.io.images import Image, write_image
 from lcsd.io.points import PointPairs, write_point_pairs
 from lcsd.landmarks.checks import check_frame
 from lcsd.landmarks.formats import Grids, read_landmarks
-
-Phase = Literal["inhale", "exhale"]
-FirstSlice = Literal["head", "feet"]
+from lcsd.names import FirstSlice, Phase
 
 
 class Geometry(NamedTuple):

@@ -14,16 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lcsd.clouds.formats import Frame, read_cloud_file
+from lcsd.clouds.formats import read_cloud_file
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, flip_lps_ras
 from lcsd.importers.archives import add_once
 from lcsd.importers.cloud_table import write_cloud_pair
-from lcsd.importers.dirlab import Phase, part_of
+from lcsd.importers.dirlab import part_of
 from lcsd.io.points import Cloud, PointPairs
 from lcsd.landmarks.formats import Given, Grids, read_landmarks
 from lcsd.landmarks.numbering import outside_error
-from lcsd.names import SCANS
+from lcsd.names import SCANS, CloudFrame, Phase
 
 PHASES: dict[str, Phase] = {"INSP": "inhale", "EXP": "exhale"}
 SLICE_MM, SLICES_APART = 0.625, 4
@@ -135,7 +135,7 @@ def import_pvt1010(
     folder: Path,
     *,
     fixed: Phase,
-    frame: Frame,
+    frame: CloudFrame,
     progress: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: numbers,
 ) -> list[dict[str, Any]]:
     """Write all pairs into a folder; return the rows of its table.

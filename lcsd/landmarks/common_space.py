@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +13,7 @@ from lcsd.io.images import Image
 from lcsd.io.points import PointPairs, check_points
 from lcsd.landmarks.lists import check_unique
 from lcsd.landmarks.numbering import READINGS, other_frame, outside_error
-
-Space = Literal["native", "common"]
+from lcsd.names import Space
 
 MOVING_MARGIN_MM = 100.0
 """A moving landmark may lie this far outside the fixed volume: published respiratory motion stays below

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,13 +11,11 @@ from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.files import require_file
 from lcsd.io.points import PAIR_COLUMNS, PointPairs, read_point_pairs, write_point_pairs
-from lcsd.landmarks.lists import PairBy, Paired, PointList, check_unique, pair_lists
+from lcsd.landmarks.lists import Paired, PointList, check_unique, pair_lists
 from lcsd.landmarks.number_tables import read_number_table, write_number_table
-from lcsd.landmarks.numbering import Axes, Frame, Numbering
+from lcsd.landmarks.numbering import Numbering
 from lcsd.landmarks.slicer import read_fcsv, read_markups, write_fcsv, write_markups
-from lcsd.names import SCANS
-
-FormatName = Literal["lcsd", "slicer", "fcsv", "dirlab", "learn2reg", "lung250m", "generic"]
+from lcsd.names import SCANS, Axes, FormatName, PairBy, TableFrame
 
 ENDINGS: dict[str, FormatName] = {".mrk.json": "slicer", ".fcsv": "fcsv"}
 """Endings that only one format uses."""
@@ -62,7 +60,7 @@ class Grids(NamedTuple):
 class Given:
     """The user's replacement for a format's convention; None keeps it."""
 
-    frame: Frame | None = None
+    frame: TableFrame | None = None
     base: int | None = None
     axes: Axes | None = None
 

@@ -3,16 +3,14 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
 from lcsd.io.points import PointPairs
-from lcsd.names import SCANS
-
-PairBy = Literal["label", "row"]
+from lcsd.names import SCANS, PairBy
 
 SHOWN = 5
 """Most labels in an error."""

@@ -2,16 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, flip_lps_ras
+from lcsd.names import Axes, TableFrame
 
-Frame = Literal["lps", "ras", "voxel"]
-Axes = Literal["xyz", "zyx"]
 Points = NDArray[np.float64]
 
 
@@ -29,7 +27,7 @@ class Numbering:
         Order of the three columns.
     """
 
-    frame: Frame = "lps"
+    frame: TableFrame = "lps"
     base: int = 0
     axes: Axes = "xyz"
 

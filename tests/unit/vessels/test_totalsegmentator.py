@@ -214,7 +214,7 @@ def test_batch_leaves_out_a_bad_scan_and_goes_on(calls: dict[str, Any], tmp_path
     run = CliRunner().invoke(main, ["vessels", "--batch", str(made), *BATCH])
     assert run.exit_code == 1
     assert (tmp_path / "a" / "v.nii.gz").stat().st_mtime_ns == before
-    assert "a/v.nii.gz is there already" in run.stderr
+    assert "a/v.nii.gz exists already" in run.stderr
     assert (tmp_path / "b" / "v.nii.gz").exists()
     assert not (tmp_path / "b" / "rejected.json").exists()
     assert len(run.stdout.splitlines()) == 1
@@ -247,7 +247,7 @@ def test_batch_clears_the_rejection_of_what_is_there(calls: dict[str, Any], tmp_
     error = WorkError("no memory is left", code="out_of_memory")
     rejections.reject(rejected, stage="vessels", target=output, error=error)
     run = CliRunner().invoke(main, made)
-    assert "is there already" in run.stderr
+    assert "exists already" in run.stderr
     assert not rejected.exists()
 
 
