@@ -40,23 +40,25 @@ S = TypeVar("S", bound=Settings)
 YAML_MOST_CHARACTERS = 1 << 20
 YAML_MOST_LEVELS = 20
 YAML_MOST_VALUES = 100_000
-"""Limits of a configuration: the default one has 20 thousand characters, 4 levels and a few hundred
-values. Nine lines of aliases within aliases would stand for billions of values."""
+"""Limits of a configuration. The default one has 20 thousand characters, 4 levels and a few hundred values; nine lines
+of nested aliases could expand to billions of values."""
 
 SHOWN_CHARACTERS = 80
-"""An error shows so much of a JSON text that cannot be read."""
+"""Longest JSON text that an error shows in full."""
 
-# A section is named like its command; 'register' also is a method of every abstract class, which
-# nobody calls on a configuration.
+# A section has the name of its command; 'register' is also a method of every abstract class, which nobody calls on a
+# configuration.
 warnings.filterwarnings("ignore", message='Field name "register" in "Config" shadows')
 
 
 class Config(Settings):
     """All settings of a build; a section per stage."""
 
-    manifest: Path | None = Field(None, description="pairs manifest (.tsv): the cases; relative to the working folder")
+    manifest: Path | None = Field(
+        None, description="pairs manifest (.tsv) with the cases; relative to the working folder"
+    )
     candidates: Path | None = Field(
-        None, description="candidates.tsv of a cohort, from which cases are selected; no manifest then"
+        None, description="candidates.tsv of a cohort, from which cases are selected; replaces manifest"
     )
     results: Path = Field(Path("results"), description="folder of the build")
     workflow: WorkflowSettings = Field(default_factory=WorkflowSettings)
@@ -89,7 +91,7 @@ class Config(Settings):
     @model_validator(mode="after")
     def _cases_from_one_table(self) -> "Config":
         if (self.manifest is None) == (self.candidates is None):
-            raise ValueError("give manifest or candidates, one of the two; see 'lcsd config'")
+            raise ValueError("set either manifest or candidates; see 'lcsd config'")
         return self
 
 
@@ -149,8 +151,7 @@ def validate(model: type[S], content: object, *, where: str = "", file: Path | N
     Raises
     ------
     BadInputError
-        No mapping, unknown key, wrong type or unit, contradictory values; names the key and the
-        remedy.
+        Not a mapping, unknown key, wrong type, contradictory values; names the key and the remedy.
     """
     if not isinstance(content, Mapping):
         raise BadInputError(
@@ -169,13 +170,13 @@ def validate(model: type[S], content: object, *, where: str = "", file: Path | N
 
 
 def parse_yaml(text: str) -> Any:
-    """Return what a YAML text says, without running anything from it.
+    """Return the content of a YAML text; nothing in it is executed.
 
     Raises
     ------
     yaml.YAMLError, ValueError
-        No YAML, a tag that makes an object of Python or does not fit its value, a text that is too
-        long or nested too deeply, or one that aliases make too large.
+        Not YAML, a tag that creates a Python object or does not fit its value, a text that is too long or nested too
+        deeply, or one that aliases make too large.
     """
     if len(text) > YAML_MOST_CHARACTERS:
         raise ValueError(f"longer than {YAML_MOST_CHARACTERS} characters")
@@ -183,12 +184,12 @@ def parse_yaml(text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except (LookupError, AttributeError, TypeError, ArithmeticError) as error:
-        # What PyYAML makes of '!!bool maybe', '!!timestamp x' or '!!int ""'.
+        # What PyYAML raises for '!!bool maybe', '!!timestamp x' or '!!int ""'.
         raise ValueError("a value does not fit its tag") from error
 
 
 def _check_extent(text: str) -> None:
-    """Count values with all aliases expanded, and levels, without building any of them."""
+    """Count values, with all aliases expanded, and levels, without building any of them."""
     sizes: dict[str, int] = {}
     open_: list[tuple[str | None, int]] = []
     total = 0
@@ -199,7 +200,7 @@ def _check_extent(text: str) -> None:
             anchor, before = open_.pop()
             if anchor is not None:
                 sizes[anchor] = total - before
-        # An alias within what it names has no size yet: that is refused by the models.
+        # An alias inside the value that it names has no size yet; the models refuse it.
         total += sizes.get(str(event.anchor), 1) if isinstance(event, yaml.AliasEvent) else 1
         if len(open_) > YAML_MOST_LEVELS or total > YAML_MOST_VALUES:
             raise ValueError(f"more than {YAML_MOST_LEVELS} levels or {YAML_MOST_VALUES} values")

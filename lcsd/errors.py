@@ -22,23 +22,22 @@ INSTALLATION_FAULTS = frozenset(
         "weights_not_plain",
     }
 )
-"""Codes of what is wrong with the call, the build, the machine or the installation: no fault of a
-case, so that none is rejected for it."""
+"""Codes of faults of the call, the build, the machine or the installation; no case is rejected for them."""
 
 MACHINE_FAULTS = INSTALLATION_FAULTS | {"system_error", "cannot_write", "disk_full"}
-"""Codes of what stops every further scan, too: those of the installation, and disks."""
+"""Codes of faults that would stop every other scan, too: those of the installation, and of disks."""
 
 
 def printable(text: str) -> str:
-    """Return a text as one line that neither moves a terminal's cursor nor turns the line around.
+    """Return a text as one line without control characters, which could move a terminal's cursor.
 
-    Texts may have parts that a file made up, such as names.
+    Parts of a text, such as names, may come from a file.
     """
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _encodable(value: object) -> str | None:
-    """Return a value as text that UTF-8 can hold: names of files may have bytes that are not."""
+    """Return a value as text that UTF-8 can encode; names of files may have other bytes."""
     return None if value is None else str(value).encode(errors="backslashreplace").decode()
 
 
@@ -52,8 +51,8 @@ class LcsdError(Exception):
     code
         Stable snake_case reason code, for tables and scripts.
     file, field, expected, found, remedy
-        Where it went wrong (file; column, key or voxel property), the expected and the found
-        value, and what the user should do. Each is optional and appears in the message.
+        File; column, key or voxel property; expected and found value; what the user should do. Each is optional and
+        appears in the message.
     """
 
     exit_code = 1
@@ -121,7 +120,7 @@ class WorkError(LcsdError):
 
 
 def suggestion(name: str, known: Iterable[str]) -> str | None:
-    """Return a remedy that names the known one nearest to ``name``; None if none is near."""
+    """Return a remedy with the known name that is most similar to ``name``; None if none is similar."""
     by_lower = {candidate.lower(): candidate for candidate in known}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1)
     return f"did you mean {by_lower[near[0]]}?" if near else None

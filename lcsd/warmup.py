@@ -1,7 +1,7 @@
-"""Compiles all CPU kernels once, so that no user waits for it: ``python -m lcsd.warmup``.
+"""Compile all CPU kernels once, so that no user waits for it: ``python -m lcsd.warmup``.
 
-The kernels are compiled for the array types of real work by doing a very small piece of it; numba
-keeps the machine code beside the modules.
+A very small piece of real work compiles the kernels for its array types; numba stores the machine code next to the
+modules.
 """
 
 import multiprocessing
@@ -56,11 +56,11 @@ def _phantom() -> None:
 
 
 WORKS: tuple[Callable[[], None], ...] = (_correspondences, _registration, _phantom)
-"""Small pieces of real work that share few kernels, longest first."""
+"""Small pieces of work that share few kernels, longest first."""
 
 
 def main() -> None:
-    """Run every kernel on a small piece of work; the compiler itself has but one thread."""
+    """Run every kernel on a small piece of work; in several processes, since the compiler has one thread."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(len(WORKS), os.cpu_count() or 1), mp_context=spawn) as pool:
         for done in [pool.submit(work) for work in WORKS]:

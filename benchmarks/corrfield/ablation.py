@@ -26,8 +26,8 @@ VARIANTS: Mapping[str, Mapping[str, object]] = {
     "no refinement": {"refine": False},
     "refinement without shared evidence": {"refine_blur": 0.0},
     "refinement, not robust": {"refine_robust": 1e6},
-    "sparser keypoints": {"cube": (6, 3)},
-    "published": {"erosion": 1, "reject_mm": None, "outlier_mm": None, "refine": False, "cube": (3, 1)},
+    "sparser keypoints": {"nms_radius": (6, 3)},
+    "published": {"erosion": 1, "reject_mm": None, "outlier_mm": None, "refine": False, "nms_radius": (3, 1)},
 }
 
 

@@ -93,8 +93,8 @@ def verdict(name: str, value: float, limits: Limits, *, of: str) -> dict[str, An
     dict
         As :func:`in_range`, and ``of``, ``usual_low``, ``usual_high`` and ``flagged`` (passed, but unusual).
     """
-    found = in_range(name, value, low=limits.least, high=limits.most)
-    usual = in_range(name, value, low=limits.usual_least, high=limits.usual_most)
+    found = in_range(name, value, low=limits.min, high=limits.max)
+    usual = in_range(name, value, low=limits.warn_below, high=limits.warn_above)
     return {
         **found,
         "of": of,

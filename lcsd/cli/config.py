@@ -17,8 +17,8 @@ from lcsd.settings.base import Settings
 def commented_yaml() -> str:
     """Return the default configuration as YAML, every key with its description and unit."""
     lines = [
-        "# Every key with its default. Written by 'lcsd config'; a configuration of your own needs",
-        "# only the keys that differ.",
+        "# Every key with its default. Written by 'lcsd config'. Your own configuration needs only",
+        "# the keys that differ.",
     ]
     for name, field in Config.model_fields.items():
         annotation = field.annotation

@@ -225,7 +225,7 @@ class _Solver:
         settings, clock = self.settings, self.clock
         with clock.step("keypoints"):
             points = self.kernels.keypoints(
-                self.scores, cube=settings.cube[stage], threshold=settings.keypoint_threshold
+                self.scores, nms_radius=settings.nms_radius[stage], threshold=settings.keypoint_threshold
             ).astype(np.float64)
         target = self.other_features
         if stage > 0:

@@ -114,15 +114,15 @@ def interior(mask: NDArray[np.bool_], *, sigma: float, erosion: int) -> tuple[ND
     return inside, tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
 
 
-def find_keypoints(scores: NDArray[np.float32], *, cube: int, threshold: float) -> NDArray[np.int64]:
-    """Return the voxels with the largest distinctiveness in a cube around them.
+def find_keypoints(scores: NDArray[np.float32], *, nms_radius: int, threshold: float) -> NDArray[np.int64]:
+    """Return the voxels with the largest distinctiveness within ``nms_radius`` around them.
 
     Parameters
     ----------
     scores
         Shape (z, y, x), from :func:`keypoint_scores`.
-    cube
-        Half the edge of the cube, voxels: a point is the largest of ``(2 cube + 1)^3``.
+    nms_radius
+        Radius of the non-maximum suppression, voxels: a point is the largest of ``(2 nms_radius + 1)^3``.
     threshold
         Smallest distinctiveness, (intensity / voxel)^2.
 
@@ -136,7 +136,7 @@ def find_keypoints(scores: NDArray[np.float32], *, cube: int, threshold: float) 
     BadInputError
         If no point reaches the threshold.
     """
-    kept = (scores == maximum_filter(scores, size=2 * cube + 1, mode="constant")) & (scores > threshold)
+    kept = (scores == maximum_filter(scores, size=2 * nms_radius + 1, mode="constant")) & (scores > threshold)
     points = np.argwhere(kept)
     check_found(points, threshold=threshold, highest=float(scores.max()))
     return points

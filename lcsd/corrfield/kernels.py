@@ -40,7 +40,7 @@ class Kernels(Protocol):
     def keypoint_scores(self, image: Volume, mask: NDArray[np.bool_], *, sigma: float, erosion: int) -> Volume:
         """Return the distinctiveness; see :func:`lcsd.corrfield.foerstner.keypoint_scores`."""
 
-    def keypoints(self, scores: Volume, *, cube: int, threshold: float) -> NDArray[np.int64]:
+    def keypoints(self, scores: Volume, *, nms_radius: int, threshold: float) -> NDArray[np.int64]:
         """Return the maxima of the distinctiveness, (K, 3); see :func:`lcsd.corrfield.foerstner.find_keypoints`."""
 
     def cost_volumes(

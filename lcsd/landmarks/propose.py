@@ -43,7 +43,7 @@ def distinctive_points(
 ) -> Points:
     """Return well-spread, distinctive points of a lung, the most distinctive first.
 
-    Candidates are maxima of Foerstner's distinctiveness within ``cube`` voxels. The ``pool_share`` with
+    Candidates are maxima of Foerstner's distinctiveness within ``nms_radius`` voxels. The ``pool_share`` with
     the largest values stay, and :func:`lcsd.landmarks.spread.spread_out` takes ``count`` of them. Points
     are at least ``correspond.erosion`` voxels from the pleura.
 
@@ -69,7 +69,7 @@ def distinctive_points(
     scores = keypoint_scores(
         image.array.astype(np.float32), mask.array != 0, sigma=corrfield.sigma, erosion=corrfield.erosion
     )
-    voxels = find_keypoints(scores, cube=settings.cube, threshold=corrfield.keypoint_threshold)
+    voxels = find_keypoints(scores, nms_radius=settings.nms_radius, threshold=corrfield.keypoint_threshold)
     found = scores[tuple(voxels.T)]
     order = np.argsort(-found, kind="stable")
     order = order[: max(int(np.ceil(settings.pool_share * len(order))), settings.count)]
@@ -80,7 +80,7 @@ def distinctive_points(
             field="count",
             expected=f">= {settings.count}",
             found=len(order),
-            remedy="lower landmarks.count or landmarks.cube",
+            remedy="lower landmarks.count or landmarks.nms_radius",
         )
     world = image.grid.voxel_to_world(voxels[order][:, ::-1].astype(np.float64))
     return np.asarray(world[spread_out(world, settings.count)])

@@ -97,7 +97,7 @@ def levels(settings: PrealignSettings) -> CorrespondSettings:
             max(1, math.ceil(mm / (settings.keypoint_spacing_mm * q)))
             for mm, q in zip(reach, QUANTISATION, strict=True)
         ),
-        cube=CUBE,
+        nms_radius=CUBE,
         quantisation=QUANTISATION,
         patch_radius=PATCH_RADIUS,
         erosion=1,  # few keypoints on this coarse grid; the checks below reject wrong ones

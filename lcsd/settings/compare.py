@@ -9,7 +9,7 @@ class CompareSettings(Settings):
     """Comparison of methods over cases."""
 
     confidence: float = Field(0.95, gt=0, lt=1, description="confidence of the intervals of means over cases, of 1")
-    resamples: int = Field(10_000, ge=100, description="bootstrap samples of the cases for an interval, count")
+    resamples: int = Field(10_000, ge=100, description="bootstrap samples of the cases for one interval, count")
     significance: float = Field(
-        0.01, gt=0, lt=1, description="corrected p-value below which a difference is marked in the table, of 1"
+        0.01, gt=0, lt=1, description="differences with a smaller corrected p-value are marked in the table, of 1"
     )

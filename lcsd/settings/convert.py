@@ -6,28 +6,28 @@ from lcsd.settings.base import Settings
 
 
 class ConvertSettings(Settings):
-    """Scan to volume: which series, and the gates it must pass."""
+    """Scan to volume: which series to read, and the checks it must pass."""
 
     series_uid: str | None = Field(
-        None, description="SeriesInstanceUID to read; none: the folder must hold one CT series"
+        None, description="SeriesInstanceUID to read; null: the folder must hold exactly one CT series"
     )
-    min_slices: int = Field(20, ge=2, description="fewer slices than this are refused, count")
+    min_slices: int = Field(20, ge=2, description="smallest number of slices, count")
     spacing_tolerance_mm: float = Field(
         0.1,
         gt=0,
-        description="a slice step may differ from the median step by this, and a slice's position "
-        "from its place in the volume, mm",
+        description="largest deviation of a slice step from the median step, and of a slice from its place in the "
+        "volume, mm",
     )
     tilt_tolerance_deg: float = Field(
-        0.1, gt=0, description="largest gantry tilt (stack against slice normal), degrees"
+        0.1, gt=0, description="largest gantry tilt (between stack and slice normal), degrees"
     )
     accept_derived: bool = Field(
-        False, description="read images computed from others too (ImageType DERIVED: reformats, slabs)"
+        False, description="also read images computed from other images (ImageType DERIVED: reformats, slabs)"
     )
     min_air_fraction: float = Field(
         0.01,
         ge=0,
         lt=1,
-        description="least share of voxels between -1200 and -500 HU, of 1; "
-        "fewer mean that the values are not HU or the scan shows no lung",
+        description="smallest share of voxels between -1200 and -500 HU, of 1; with less air the values are not HU, or "
+        "no lung is shown",
     )

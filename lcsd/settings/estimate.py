@@ -1,4 +1,4 @@
-"""Settings of the estimate: what Snakemake and a cluster add to the work of the stages."""
+"""Settings of the estimate: time and memory that Snakemake and a cluster add to the stages."""
 
 from pydantic import Field
 
@@ -11,48 +11,51 @@ class EstimateSettings(Settings):
     command_start_s: float = Field(
         0.6,
         ge=0,
-        description="of a command before its own clock starts and after it stops, s; taken where "
-        "the finished build does not tell it",
+        description="start and end of a command outside its own clock, s; used if the finished build does not show it",
     )
-    plan_start_s: float = Field(2.0, ge=0, description="of Snakemake before it plans, s")
-    plan_job_s: float = Field(0.0016, ge=0, description="of planning, for each job, s")
+    plan_start_s: float = Field(2.0, ge=0, description="start of Snakemake before it plans, s")
+    plan_job_s: float = Field(0.0016, ge=0, description="planning of one job, s")
     plan_start_gib: float = Field(0.1, ge=0, description="memory of Snakemake without jobs, GiB")
-    plan_job_gib: float = Field(2.0e-5, ge=0, description="of it for each planned job, GiB")
+    plan_job_gib: float = Field(2.0e-5, ge=0, description="memory of Snakemake for one planned job, GiB")
     loop_s: float = Field(
         0.03,
         ge=0,
-        description="of Snakemake with its default scheduler (ilp) for each job that ended, before the next starts, s",
+        description="pause of Snakemake between a job that ended and the next start, with its default scheduler (ilp), "
+        "s",
     )
-    loop_ready_s: float = Field(1.6e-4, ge=0, description="of that more for each job that is ready at that moment, s")
-    greedy_loop_s: float = Field(
-        0.017, ge=0, description="the same as loop_s where the profile says scheduler: greedy, s"
+    loop_ready_s: float = Field(
+        1.6e-4, ge=0, description="addition to loop_s for each job that is ready at that moment, s"
     )
+    greedy_loop_s: float = Field(0.017, ge=0, description="like loop_s, with the scheduler greedy in the profile, s")
     greedy_loop_ready_s: float = Field(
-        2.1e-5, ge=0, description="the same as loop_ready_s where the profile says scheduler: greedy, s"
+        2.1e-5, ge=0, description="like loop_ready_s, with the scheduler greedy in the profile, s"
     )
-    report_start_s: float = Field(2.0, ge=0, description="of the report without cases, s")
-    report_case_s: float = Field(0.1, ge=0, description="of the report for each case, s")
-    report_page_s: float = Field(
-        5.0, ge=0, description="of the report for each page of a case and each picture on the overview, s"
-    )
+    report_start_s: float = Field(2.0, ge=0, description="report without cases, s")
+    report_case_s: float = Field(0.1, ge=0, description="report of one case, s")
+    report_page_s: float = Field(5.0, ge=0, description="report: one page of a case, or one picture on the overview, s")
     screen_align_s: float = Field(
         2.4,
         ge=0,
-        description="of screening beside convert and lungs, s; taken where the finished build has screened nothing",
+        description="alignment in screening, without convert and lungs, s; used if the finished build has screened "
+        "nothing",
     )
-    pair_download_gb: float = Field(0.178, ge=0, description="both series of a pair of NLST, 10^9 bytes (docs/nlst.md)")
-    submit_per_s: float = Field(5.0, gt=0, description="cluster: jobs submitted one after the other, 1/s")
+    pair_download_gb: float = Field(0.178, ge=0, description="both series of an NLST pair, 10^9 bytes (docs/nlst.md)")
+    submit_per_s: float = Field(5.0, gt=0, description="cluster: jobs submitted per second, 1/s")
     job_start_s: float = Field(
-        5.0, ge=0, description="cluster: from a node's slot to the work: Snakemake starts there twice, 2.6 s each, s"
+        5.0,
+        ge=0,
+        description="cluster: from a free node to the start of the work, s; Snakemake starts there twice, 2.6 s each",
     )
     job_start_case_s: float = Field(
-        8e-5, ge=0, description="cluster: of that more for each case of the manifest, which every job reads, s"
+        8e-5,
+        ge=0,
+        description="cluster: addition to job_start_s for each case of the manifest, which every job reads, s",
     )
-    poll_s: float = Field(10.0, ge=0, description="cluster: between two looks for jobs that ended, s")
+    poll_s: float = Field(10.0, ge=0, description="cluster: time between two checks for jobs that ended, s")
     most_submitted: int = Field(
         1000,
         gt=0,
-        description="cluster: jobs submitted and unfinished at a time, where the profile does not "
-        "say it by jobs; the scheduler's own limit, such as MaxSubmitJobs, must be as large, count",
+        description="cluster: largest number of submitted, unfinished jobs if the profile has no key jobs, count; the "
+        "scheduler's own limit, such as MaxSubmitJobs, must be as large",
     )
-    head_memory_gib: float = Field(8.0, gt=0, description="memory that Snakemake may take where it runs, GiB")
+    head_memory_gib: float = Field(8.0, gt=0, description="memory that Snakemake may use where it runs, GiB")

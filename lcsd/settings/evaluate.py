@@ -14,9 +14,8 @@ class EvaluateSettings(Settings):
 
     extrapolate: Extrapolation = Field(
         "tps",
-        description="how point motion reaches the landmarks: tps (thin-plate spline), divroc "
-        "(splats and least bending) or knn (mean of near points); not used with a "
-        "displacement field",
+        description="how point motion reaches the landmarks: tps (thin-plate spline), divroc (splats, smoothest fit) "
+        "or knn (mean of near points); a displacement field needs none of them",
     )
     tps_smoothing: float = Field(
         0.0, ge=0, description="smoothing of the thin-plate spline in mm kernels; 0 interpolates"

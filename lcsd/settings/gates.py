@@ -15,44 +15,42 @@ class Limits(Settings):
 
     one_line: ClassVar[bool] = True
 
-    least: float | None = Field(None, description="below: the pair is discarded")
-    usual_least: float | None = Field(None, description="below: flagged for a look")
-    usual_most: float | None = Field(None, description="above: flagged for a look")
-    most: float | None = Field(None, description="above: the pair is discarded")
+    min: float | None = Field(None, description="the pair is discarded below this")
+    warn_below: float | None = Field(None, description="the pair is flagged for review below this")
+    warn_above: float | None = Field(None, description="the pair is flagged for review above this")
+    max: float | None = Field(None, description="the pair is discarded above this")
 
     @model_validator(mode="after")
     def _in_order(self) -> "Limits":
-        given = [value for value in (self.least, self.usual_least, self.usual_most, self.most) if value is not None]
+        given = [value for value in (self.min, self.warn_below, self.warn_above, self.max) if value is not None]
         if given != sorted(given):
-            raise ValueError("limits must not fall: least <= usual_least <= usual_most <= most")
+            raise ValueError("limits must rise: min <= warn_below <= warn_above <= max")
         return self
 
 
 class GatesSettings(Settings):
-    """Vessel masks: discarded beyond least and most, flagged beyond the usual; {} is off."""
+    """Plausible vessel masks: pairs beyond min and max are discarded, beyond the warnings flagged; {} is off."""
 
     points: Limits = Field(
-        Limits(least=12_700, usual_least=LCSD500["dense"][0], usual_most=LCSD500["dense"][1], most=200_000),
-        description="vessel voxels of a scan, count; usual: the points of LCSD500's dense clouds",
+        Limits(min=12_700, warn_below=LCSD500["dense"][0], warn_above=LCSD500["dense"][1], max=200_000),
+        description="vessel voxels of a scan, count; the warnings are the range of LCSD500's dense clouds",
     )
     share: Limits = Field(
-        Limits(least=0.01, usual_least=0.02, usual_most=0.1, most=0.2),
-        description="vessel volume of each lung against the lung's, of 1",
+        Limits(min=0.01, warn_below=0.02, warn_above=0.1, max=0.2),
+        description="volume of the vessels in each lung, of 1 (the lung's volume)",
     )
     balance: Limits = Field(
-        Limits(least=0.4, usual_least=0.6),
-        description="share of the lung with the lesser share against that of the other, of 1",
+        Limits(min=0.4, warn_below=0.6), description="ratio of the smaller to the larger share of the two lungs, of 1"
     )
-    inside: Limits = Field(Limits(least=0.8, usual_least=0.95), description="vessel voxels within the lung mask, of 1")
+    inside: Limits = Field(Limits(min=0.8, warn_below=0.95), description="vessel voxels inside the lung mask, of 1")
     largest: Limits = Field(
-        Limits(least=0.02, usual_least=0.1),
-        description="largest connected piece of the vessels, of 1; crumbs are noise",
+        Limits(min=0.02, warn_below=0.1),
+        description="largest connected piece of the vessels, of 1; many small pieces are noise",
     )
     border: Limits = Field(
-        Limits(usual_most=0.001, most=0.01),
-        description="vessel voxels in the outermost layer of the grid, of 1: cut lungs",
+        Limits(warn_above=0.001, max=0.01),
+        description="vessel voxels in the outermost layer of the grid, of 1; many mean that a lung is cut off",
     )
     ratio: Limits = Field(
-        Limits(least=0.4, usual_least=0.55),
-        description="vessel voxels of the scan with fewer against the other's, of 1",
+        Limits(min=0.4, warn_below=0.55), description="ratio of the vessel voxels of the two scans, fewer to more, of 1"
     )

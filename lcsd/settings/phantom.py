@@ -11,26 +11,30 @@ Format = Literal["nifti", "dicom"]
 
 
 class PhantomSettings(Settings):
-    """How hard the synthetic pairs are: the distances that simple fits leave of the motion.
+    """How hard the synthetic pairs are: landmark distances that remain after simple fits.
 
     The defaults follow LCSD500's test set: 10.21 mm between landmarks after rigid alignment.
     """
 
-    rigid_least_mm: float = Field(
-        8.6, gt=0, description="mean landmark distance after the best rigid fit, lower bound, mm"
+    rigid_least_mm: float = Field(8.6, gt=0, description="smallest mean landmark distance after the best rigid fit, mm")
+    rigid_most_mm: float = Field(10.6, gt=0, description="largest mean landmark distance after the best rigid fit, mm")
+    affine_least_mm: float = Field(
+        4.1, ge=0, description="smallest mean landmark distance after the best affine fit, mm"
     )
-    rigid_most_mm: float = Field(
-        10.6, gt=0, description="mean landmark distance after the best rigid fit, upper bound, mm"
+    bspline_least_mm: float = Field(
+        1.1, gt=0, description="smallest mean landmark distance after the best B-spline of 60 mm, mm"
     )
-    affine_least_mm: float = Field(4.1, ge=0, description="least mean landmark distance after the best affine fit, mm")
-    bspline_least_mm: float = Field(1.1, gt=0, description="the same after the best B-spline of 60 mm, lower bound, mm")
-    bspline_most_mm: float = Field(1.35, gt=0, description="the same after the best B-spline of 60 mm, upper bound, mm")
+    bspline_most_mm: float = Field(
+        1.35, gt=0, description="largest mean landmark distance after the best B-spline of 60 mm, mm"
+    )
     changed_share: float = Field(
-        0.05, ge=0, le=0.5, description="distal vessels that one scan alone shows, share of all"
+        0.05, ge=0, le=0.5, description="share of distal vessels that only one scan shows, of 1"
     )
-    oblique_deg: float = Field(2.0, ge=0, le=20, description="largest tilt of the follow-up's axes, degrees about each")
-    noise_soft_hu: float = Field(30.0, ge=0, description="noise of the soft kernel, standard deviation in HU")
-    noise_sharp_hu: float = Field(70.0, ge=0, description="noise of the sharp kernel, standard deviation in HU")
+    oblique_deg: float = Field(
+        2.0, ge=0, le=20, description="largest tilt of the follow-up's axes, degrees about each axis"
+    )
+    noise_soft_hu: float = Field(30.0, ge=0, description="standard deviation of the soft kernel's noise, HU")
+    noise_sharp_hu: float = Field(70.0, ge=0, description="standard deviation of the sharp kernel's noise, HU")
 
     @model_validator(mode="after")
     def _ordered(self) -> "PhantomSettings":
@@ -39,8 +43,6 @@ class PhantomSettings(Settings):
             if least > most:
                 raise ValueError(f"{name}_least_mm ({least}) exceeds {name}_most_mm ({most}); swap them")
         if self.affine_least_mm >= self.rigid_least_mm:
-            raise ValueError(
-                f"affine_least_mm ({self.affine_least_mm}) must be below rigid_least_mm "
-                f"({self.rigid_least_mm}); lower it"
-            )
+            found = f"affine_least_mm ({self.affine_least_mm}), rigid_least_mm ({self.rigid_least_mm})"
+            raise ValueError(f"{found}: the first must be below the second")
         return self

@@ -10,7 +10,7 @@ from lcsd.settings.base import Settings
 class RegisterLevel(Settings):
     """One resolution of the optimisation."""
 
-    raster_mm: float = Field(gt=0, description="voxel of the rasterised clouds, mm")
+    raster_mm: float = Field(gt=0, description="voxel size of the rasterised clouds, mm")
     flow_mm: float = Field(gt=0, description="spacing of the displacement grid, mm")
     sigma_voxels: float = Field(gt=0, description="Gaussian over the rasters, voxels")
     iterations: int = Field(ge=1, le=10_000, description="Adam steps, count")
@@ -30,11 +30,11 @@ class CpdSettings(Settings):
         2000,
         ge=10,
         le=20_000,
-        description="points of each cloud that take part; memory and time grow with their square, count",
+        description="points of each cloud that are used; memory and time grow with their square, count",
     )
-    beta_mm: float = Field(60.0, gt=0, description="width of the Gaussian that couples motion, mm")
+    beta_mm: float = Field(60.0, gt=0, description="width of the Gaussian that couples the motion of points, mm")
     stiffness: float = Field(1000.0, gt=0, description="weight of coherent motion (lambda), no unit")
-    outliers: float = Field(0.1, ge=0, lt=1, description="assumed share of points without partner, of 1")
+    outliers: float = Field(0.1, ge=0, lt=1, description="assumed share of points without a partner, of 1")
     iterations: int = Field(100, ge=1, description="rounds of expectation maximisation, count")
 
 
@@ -43,16 +43,16 @@ class RegisterSettings(Settings):
 
     method: Literal["divroc", "chamfer", "cpd"] = Field(
         "divroc",
-        description="what pulls the clouds together: rasterised densities (divroc), nearest "
-        "neighbours (chamfer, same motion and optimiser), coherent point drift (cpd, extra)",
+        description="distance between the clouds: rasterised densities (divroc), nearest neighbours (chamfer; same "
+        "motion model and optimiser), or coherent point drift (cpd; needs an extra)",
     )
     effort: Literal["accurate", "fast"] = Field(
-        "accurate", description="which levels run: levels and second_levels, or fast_levels"
+        "accurate", description="which levels run: levels and second_levels (accurate), or fast_levels (fast)"
     )
     start: Literal["affine", "translation", "none"] = Field(
         "affine",
-        description="start that matches the clouds' means and standard deviations per axis "
-        "(affine), their means (translation), or none",
+        description="start that matches the means and standard deviations of the clouds along each axis (affine), only "
+        "their means (translation), or nothing (none)",
     )
     levels: tuple[RegisterLevel, ...] = Field(
         _levels((6.0, 10.0, 1.0, 30), (4.0, 7.0, 1.0, 30), (2.5, 6.0, 0.8, 30), (2.0, 5.0, 0.8, 40)),
@@ -60,57 +60,63 @@ class RegisterSettings(Settings):
     )
     passes: Literal[1, 2] = Field(2, description="runs of Adam, count; the second starts from the result of the first")
     second_levels: tuple[RegisterLevel, ...] = Field(
-        _levels((1.2, 4.0, 0.8, 40)), description="resolutions of the second run, as levels"
+        _levels((1.2, 4.0, 0.8, 40)), description="resolutions of the second run, like levels"
     )
     fast_levels: tuple[RegisterLevel, ...] = Field(
-        _levels((6.0, 10.0, 1.0, 25), (2.5, 4.0, 0.8, 35)), description="resolutions where effort is fast, as levels"
+        _levels((6.0, 10.0, 1.0, 25), (2.5, 4.0, 0.8, 35)), description="resolutions if effort is fast, like levels"
     )
     learning_rate_mm: float = Field(0.3, gt=0, description="first Adam step, mm")
-    final_rate_share: float = Field(0.1, gt=0, le=1, description="last Adam step over the first, cosine between, of 1")
+    final_rate_share: float = Field(
+        0.1, gt=0, le=1, description="last Adam step relative to the first, of 1; a cosine lies between them"
+    )
     stop_share: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="a level ends early when its objective fell by less than this share of itself "
-        "over the last 10 steps; 0 runs all steps, of 1",
+        description="a level ends early if its objective fell by less than this share during the last 10 steps, of 1; "
+        "0 runs all steps",
     )
     max_points: int = Field(
         300_000,
         ge=100,
-        description="larger clouds are thinned to a random subset of this size for the "
-        "optimisation; the motion is given at all points, count",
+        description="larger clouds are reduced to a random subset of this size for the optimisation, count; the motion "
+        "is computed for all points",
     )
     saturation: float = Field(
         0.5,
         ge=0,
-        description="slope of the saturation per typical density of a cloud; 0 compares the "
-        "densities themselves, no unit",
+        description="slope of the saturation per typical density of a cloud, no unit; 0 compares the densities "
+        "themselves",
     )
     norm: Literal["l1", "l2"] = Field("l1", description="difference of the rasters: absolute (l1) or squared (l2)")
     balance: float = Field(
         0.3,
         ge=0,
         le=1,
-        description="share of the local point density that is divided out, so that the hilum does "
-        "not outweigh the periphery, of 1",
+        description="share of the local point density that is divided out, of 1, so that the hilum does not dominate "
+        "the periphery",
     )
-    use_labels: bool = Field(True, description="compare each structure with its own kind where both clouds have labels")
+    use_labels: bool = Field(
+        True, description="compare each structure only with its own kind if both clouds have labels"
+    )
     symmetric: bool = Field(
         False, description="move both clouds to the middle by one velocity field, whose inverse is known"
     )
     flow_mean_width: int = Field(
         7, ge=1, description="odd width of the running mean over the displacement grid, voxels"
     )
-    flow_mean_times: int = Field(2, ge=1, description="how often that mean is applied, count")
+    flow_mean_times: int = Field(2, ge=1, description="how often this mean is applied, count")
     smoothness_mm2: float = Field(
-        40.0, ge=0, description="weight of the motion's mean squared second derivatives against the distance, square mm"
+        40.0,
+        ge=0,
+        description="weight of the motion's mean squared second derivatives relative to the distance, square mm",
     )
     extrapolator: Literal["own", "divroc", "knn", "tps"] = Field(
         "own",
-        description="dense field from the motion of the points: the method's own model (own), "
-        "normalised splats (divroc), mean of near points (knn), thin-plate spline (tps)",
+        description="how the motion of the points becomes a dense field: by the method's own model (own), normalised "
+        "splats (divroc), mean of near points (knn), or thin-plate spline (tps)",
     )
-    cpd: CpdSettings = Field(CpdSettings(), description="where method is cpd")
+    cpd: CpdSettings = Field(CpdSettings(), description="used if method is cpd")
 
     @field_validator("levels", "second_levels", "fast_levels")
     @classmethod
@@ -147,8 +153,10 @@ class ExtrapolateSettings(Settings):
     stiffness_mm: float = Field(
         0.1,
         gt=0,
-        description="weight of the squared second derivatives over the volume against the squared "
-        "residuals of the points, mm",
+        description="weight of the squared second derivatives over the volume relative to the squared residuals of the "
+        "points, mm",
     )
-    rounds: int = Field(3, ge=1, le=100, description="times the residual at the points is solved for again, count")
-    steps: int = Field(20, ge=1, le=10_000, description="conjugate gradient steps of each solution at most, count")
+    rounds: int = Field(3, ge=1, le=100, description="further solutions for the residual at the points, count")
+    steps: int = Field(
+        20, ge=1, le=10_000, description="largest number of conjugate gradient steps of each solution, count"
+    )

@@ -16,34 +16,35 @@ class ReleaseSettings(Settings):
         pattern=r"^(?:[a-z][a-z0-9_-]{0,30})$",
         description="short name of the dataset: lower-case letters, digits, _ and -",
     )
-    title: str = Field("Longitudinal lung vessel point clouds", min_length=1, description="title on the card")
+    title: str = Field("Longitudinal lung vessel point clouds", min_length=1, description="title of the dataset card")
     version: str = Field("1.0.0", pattern=r"^(?:[0-9]+\.[0-9]+\.[0-9]+)$", description="version of the dataset: a.b.c")
     source: Literal["nlst", "phantom", "own"] = Field(
         "own",
-        description="what the scans are: nlst (its citations are added), phantom (synthetic) or "
-        "own; nothing is guessed",
+        description="origin of the scans: nlst (its citations are added), phantom (synthetic) or own; never guessed",
     )
     licence: str = Field(
         "CC-BY-4.0",
         pattern=r"^(?:[A-Za-z0-9.+-]+)$",
-        description="licence of the dataset, SPDX identifier; yours to give where source is own",
+        description="licence of the dataset, SPDX identifier; yours to choose if source is own",
     )
     creators: tuple[str, ...] = Field((), description="names of the persons or institutions that publish the dataset")
-    url: str | None = Field(None, pattern=r"^(?:https?://\S+)$", description="address where the dataset will be found")
+    url: str | None = Field(
+        None, pattern=r"^(?:https?://\S+)$", description="address at which the dataset will be published"
+    )
     date: str | None = Field(
         None,
         pattern=r"^(?:[0-9]{4}-[0-9]{2}-[0-9]{2})$",
         description="date of publication, YYYY-MM-DD; never taken from the clock",
     )
     images: bool = Field(
-        False, description="publish the CT scans on the common grid, too, HU; only if you may and want to"
+        False, description="also publish the CT scans on the common grid, HU; only if you are allowed to"
     )
     viewer: bool = Field(True, description="add each cloud as .vtp for viewers such as ParaView")
-    archive: bool = Field(True, description="add the whole folder as one .zip beside it")
+    archive: bool = Field(True, description="also write the whole folder as one .zip")
     harmless: tuple[str, ...] = Field(
         (),
-        description="texts of the manifest that identify nobody, such as a case called dense; the "
-        "search for identifiers leaves them out",
+        description="texts of the manifest that identify nobody, such as a case named dense; the search for "
+        "identifiers ignores them",
     )
 
     @field_validator("date", mode="before")

@@ -5,8 +5,7 @@ from pydantic import Field
 from lcsd.settings.base import Settings
 
 DEFAULT_VIEWS = 24
-"""Pictures of cases on the page, of both kinds together: some 330 kB each, so that the page stays
-below 10 MB."""
+"""Pictures of cases on the page, both kinds together; each takes about 330 kB, so the page stays below 10 MB."""
 
 
 class ReportSettings(Settings):
@@ -15,16 +14,16 @@ class ReportSettings(Settings):
     pages: int = Field(
         60,
         ge=0,
-        description="largest number of cases with a page of their own: those with landmarks come "
-        "first, then those that a gate has failed or flagged, then the others",
+        description="largest number of cases with their own page; cases with landmarks come first, then those that a "
+        "gate discarded or flagged, then the others",
     )
     cloud_points: int = Field(
         100_000,
         ge=1,
         le=150_000,
-        description="points of a cloud in the 3-D view of a page; larger clouds are thinned at "
-        "random; 150,000 of both scans make a page of some 8 MB",
+        description="points of a cloud in the 3-D view of a page, count; larger clouds are thinned at random; 150,000 "
+        "points of both scans make a page of about 8 MB",
     )
     worst_landmarks: int = Field(
-        5, ge=0, le=20, description="landmarks with the largest errors that a page shows, by method"
+        5, ge=0, le=20, description="landmarks with the largest errors on a page, for each method, count"
     )

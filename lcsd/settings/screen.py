@@ -8,45 +8,44 @@ from lcsd.settings.base import Settings
 
 
 class ScreenSettings(Settings):
-    """Motion of a candidate pair from its lung masks, and what its masks must look like."""
+    """Motion of a candidate pair, measured by its lung masks, and limits for these masks."""
 
     masks: Literal["made", "published"] = Field(
         "made",
-        description="lung masks of candidates: made by the stage lungs, or the IDC's published "
-        "segmentations, which selected cases keep",
+        description="lung masks of candidates: made by the stage lungs (made), or the segmentations published in the "
+        "IDC (published), which selected cases keep",
     )
-    spacing_mm: float = Field(3.0, ge=1, le=6, description="voxels of the alignment and of the Dice coefficient, mm")
-    lungs_least: int | None = Field(2, ge=1, le=2, description="fewest lungs in each scan, count; null: off")
+    spacing_mm: float = Field(3.0, ge=1, le=6, description="voxel size of the alignment and the Dice coefficient, mm")
+    lungs_least: int | None = Field(
+        2, ge=1, le=2, description="smallest number of lungs in each scan, count; null: off"
+    )
     volume_least_l: float | None = Field(
-        1.5, ge=0, description="least volume of both lungs in each scan, litres; null: off"
+        1.5, ge=0, description="smallest volume of both lungs in each scan, litres; null: off"
     )
     volume_most_l: float | None = Field(
         10.0, gt=0, description="largest volume of both lungs in each scan, litres; null: off"
     )
     volume_ratio_least: float | None = Field(
-        0.5,
-        ge=0,
-        le=1,
-        description="least ratio of the smaller to the larger of the two scans' volumes, of 1; null: off",
+        0.5, ge=0, le=1, description="smallest ratio of the two scans' volumes, smaller to larger, of 1; null: off"
     )
     balance_least: float | None = Field(
-        0.4, ge=0, le=1, description="least ratio of the smaller to the larger lung of a scan, of 1; null: off"
+        0.4, ge=0, le=1, description="smallest ratio of a scan's two lungs, smaller to larger, of 1; null: off"
     )
     balance_change_least: float | None = Field(
         0.7,
         ge=0,
         le=1,
-        description="least agreement of both scans' ratio of right to left lung (smaller to larger "
-        "ratio), of 1; null: off",
+        description="smallest agreement of the two scans' ratios of right to left lung, smaller to larger ratio, of 1; "
+        "null: off",
     )
     border_most_cm2: float | None = Field(
-        20.0, ge=0, description="largest area of lung on one face of a scan, where it is cut, cm2; null: off"
+        20.0, ge=0, description="largest area of lung on one face of a scan, where the lung is cut off, cm2; null: off"
     )
     shared_least: float | None = Field(
-        0.9, ge=0, le=1, description="least share of each mask that both scans show after alignment, of 1; null: off"
+        0.9, ge=0, le=1, description="smallest share of each mask that both scans show after alignment, of 1; null: off"
     )
     dice_least: float | None = Field(
-        0.6, ge=0, le=1, description="least Dice coefficient of the aligned masks, of 1; null: off"
+        0.6, ge=0, le=1, description="smallest Dice coefficient of the aligned masks, of 1; null: off"
     )
 
     @model_validator(mode="after")

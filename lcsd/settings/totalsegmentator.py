@@ -9,29 +9,30 @@ from lcsd.settings.base import Settings
 
 
 class TotalSegmentatorSettings(Settings):
-    """How TotalSegmentator is called; every option of it that changes the result stands here."""
+    """How TotalSegmentator is called; with every option that changes the result."""
 
     weights: Path | None = Field(
         None,
-        description="folder that holds the Dataset... folders of the weights; null: "
-        "TOTALSEG_WEIGHTS_PATH, else TotalSegmentator's own folder in the home",
+        description="folder with the Dataset... folders of the weights; null: TOTALSEG_WEIGHTS_PATH, or else "
+        "TotalSegmentator's folder in the home folder",
     )
     hashes: Path | None = Field(
         None,
-        description="file of recorded SHA-256 of the weights (lcsd weights check --record); null: "
-        "the one in the user's configuration folder, if it is there",
+        description="file of recorded SHA-256 of the weights (lcsd weights check --record); null: the file in the "
+        "user's configuration folder, if there is one",
     )
     robust_crop: bool = Field(
-        False, description="find the lungs for the crop with the 3 mm model (dataset 297) instead of the 6 mm one (298)"
+        False,
+        description="find the lungs for the crop with the 3 mm model (dataset 297) instead of the 6 mm model (298)",
     )
     resampling_order: int = Field(
         1,
         ge=0,
         le=3,
-        description="order of the spline that brings the scan to a model's voxel size, no unit "
-        "(TotalSegmentator's default: 1 since 2.16, 3 before)",
+        description="order of the spline that resamples the scan to a model's voxel size, no unit (TotalSegmentator's "
+        "default: 1 since 2.16, 3 before)",
     )
-    limit_s: float = Field(7200.0, gt=0, description="the run is ended after this, seconds")
+    limit_s: float = Field(7200.0, gt=0, description="time limit of the run, s")
 
 
 class VesselTaskSettings(TotalSegmentatorSettings):
@@ -41,7 +42,7 @@ class VesselTaskSettings(TotalSegmentatorSettings):
         "lung_vessels_LEGACY",
         description="lung_vessels_LEGACY: the model of LCSD500, one label; lung_vessels: arteries (1) and veins (2)",
     )
-    outside_mm: float = Field(0.0, ge=0, description="vessels further than this outside the lung mask are cut, mm")
+    outside_mm: float = Field(0.0, ge=0, description="vessels farther than this outside the lung mask are cut, mm")
 
 
 class LobeTaskSettings(TotalSegmentatorSettings):

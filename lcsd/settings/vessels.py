@@ -12,25 +12,23 @@ class ObjectnessSettings(Settings):
     """Tubularity filter; the defaults were chosen on the phantom's truth (seeds 0 and 20)."""
 
     scales_mm: tuple[float, ...] = Field(
-        (0.0,), min_length=1, description="Gaussian sigmas before the Hessian, mm; 0 takes the voxels as they are"
+        (0.0,), min_length=1, description="Gaussian sigmas before the Hessian, mm; 0 uses the voxels as they are"
     )
     objectness_weight: float = Field(
-        4.0, ge=0, description="HU of contrast that one unit of objectness (HU) is worth, no unit"
+        4.0, ge=0, description="weight of one unit of objectness relative to contrast, HU per HU, no unit"
     )
     noise_factor: float = Field(
         11.0,
         ge=0,
-        description="a vessel voxel's score (contrast + weighted objectness) exceeds the score's "
-        "median absolute deviation in the lungs this many times, no unit",
+        description="smallest score (contrast + weighted objectness) of a vessel voxel, as a multiple of the score's "
+        "median absolute deviation in the lungs, no unit",
     )
-    least_hu: float = Field(
-        200.0, gt=0, description="a vessel voxel's score is at least this, however low the noise, HU"
-    )
+    least_hu: float = Field(200.0, gt=0, description="smallest score of a vessel voxel, however low the noise, HU")
     seed_factor: float = Field(
-        1.5, ge=1, description="each vessel reaches this many times the voxels' threshold somewhere, no unit"
+        1.5, ge=1, description="every vessel has a voxel whose score is this multiple of the threshold, no unit"
     )
-    margin_mm: float = Field(3.2, ge=0, description="vessels lie further than this from voxels outside the lungs, mm")
-    min_volume_mm3: float = Field(10.0, ge=0, description="smaller connected pieces are noise, cubic mm")
+    margin_mm: float = Field(3.2, ge=0, description="smallest distance of vessels from voxels outside the lungs, mm")
+    min_volume_mm3: float = Field(10.0, ge=0, description="smaller connected pieces are removed as noise, cubic mm")
 
     @field_validator("scales_mm")
     @classmethod
@@ -44,8 +42,9 @@ class VesselsSettings(Settings):
     """Vessel mask."""
 
     backend: Literal["objectness", "totalsegmentator"] = Field(
-        "objectness",
-        description="what segments: objectness (tubularity filter, built in) or totalsegmentator (needs its weights)",
+        "objectness", description="objectness (tubularity filter, built in) or totalsegmentator (needs its weights)"
     )
-    objectness: ObjectnessSettings = Field(ObjectnessSettings(), description="where backend is objectness")
-    totalsegmentator: VesselTaskSettings = Field(VesselTaskSettings(), description="where backend is totalsegmentator")
+    objectness: ObjectnessSettings = Field(ObjectnessSettings(), description="used if backend is objectness")
+    totalsegmentator: VesselTaskSettings = Field(
+        VesselTaskSettings(), description="used if backend is totalsegmentator"
+    )

@@ -15,6 +15,6 @@ class WorkflowSettings(Settings):
     )
     device: Literal["cpu", "cuda"] = Field(
         "cpu",
-        description="where the stages compute that know a GPU: correspond, register, and what runs "
-        "TotalSegmentator; cuda: their jobs take one of the resource gpu",
+        description="device of the stages that support a GPU (correspond, register, and those that use "
+        "TotalSegmentator); with cuda each of their jobs takes one unit of the resource gpu",
     )

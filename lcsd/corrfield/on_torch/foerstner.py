@@ -36,15 +36,15 @@ def keypoint_scores(image: Tensor, mask: NDArray[np.bool_], *, sigma: float, ero
     return scores
 
 
-def find_keypoints(scores: Tensor, *, cube: int, threshold: float) -> NDArray[np.int64]:
-    """Return the voxels whose distinctiveness is the largest within a cube, (K, 3), raster order.
+def find_keypoints(scores: Tensor, *, nms_radius: int, threshold: float) -> NDArray[np.int64]:
+    """Return the voxels whose distinctiveness is the largest within ``nms_radius``, (K, 3), raster order.
 
     Parameters and errors as :func:`lcsd.corrfield.foerstner.find_keypoints`.
     """
     highest = scores[None]
     for axis in range(3):
         size, padding = [1, 1, 1], [0, 0, 0]
-        size[axis], padding[axis] = 2 * cube + 1, cube
+        size[axis], padding[axis] = 2 * nms_radius + 1, nms_radius
         highest = functional.max_pool3d(highest, size, stride=1, padding=padding)
     found = torch.nonzero((scores == highest[0]) & (scores > threshold))
     points: NDArray[np.int64] = found.cpu().numpy()

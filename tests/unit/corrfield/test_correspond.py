@@ -23,7 +23,7 @@ from tests.grids import GRIDS
 
 SMALL = CorrespondSettings(
     search_radius=(4, 3),
-    cube=(3, 2),
+    nms_radius=(3, 2),
     quantisation=(2, 1),
     patch_radius=(3, 2),
     transform=("n", "n"),
@@ -155,7 +155,7 @@ def test_bad_input_is_named() -> None:
 
 def test_settings_refuse_lists_of_unequal_length() -> None:
     with pytest.raises(ValueError, match="one entry per stage"):
-        CorrespondSettings(cube=(6, 3, 2))
+        CorrespondSettings(nms_radius=(6, 3, 2))
 
 
 def test_command_writes_pairs_field_and_counts(tmp_path: Path) -> None:

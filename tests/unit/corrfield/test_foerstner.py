@@ -47,22 +47,22 @@ def test_a_plane_and_a_line_are_not_distinctive_but_a_corner_is() -> None:
     assert distinctiveness(np.full_like(corner, 7), sigma=1.4).max() == 0
 
 
-@pytest.mark.parametrize("cube", [1, 3])
-def test_keypoints_are_cube_maxima_in_the_eroded_mask(cube: int) -> None:
+@pytest.mark.parametrize("nms_radius", [1, 3])
+def test_keypoints_are_cube_maxima_in_the_eroded_mask(nms_radius: int) -> None:
     image = blobs(1)
     mask = np.zeros(image.shape, bool)
     mask[2:20, 3:19, 1:18] = True
     scores = keypoint_scores(image, mask, sigma=1.4)
-    found = find_keypoints(scores, cube=cube, threshold=1e-8)
+    found = find_keypoints(scores, nms_radius=nms_radius, threshold=1e-8)
     score = np.zeros(image.shape)
     inner = (slice(3, 19), slice(4, 18), slice(2, 17))
     score[inner] = distinctiveness(image, sigma=1.4)[inner]
     np.testing.assert_array_equal(scores, score.astype(np.float32))
-    padded = np.pad(score, cube)
+    padded = np.pad(score, nms_radius)
     expected = [
         voxel
         for voxel in np.argwhere(score > 1e-8)
-        if score[tuple(voxel)] == padded[tuple(slice(v, v + 2 * cube + 1) for v in voxel)].max()
+        if score[tuple(voxel)] == padded[tuple(slice(v, v + 2 * nms_radius + 1) for v in voxel)].max()
     ]
     np.testing.assert_array_equal(found, expected)
     assert len(found) > 3
@@ -71,7 +71,7 @@ def test_keypoints_are_cube_maxima_in_the_eroded_mask(cube: int) -> None:
 def test_no_keypoint_and_no_interior_are_refused() -> None:
     image, mask = blobs(), np.ones((24, 22, 20), bool)
     with pytest.raises(BadInputError, match=r"\[no_keypoints\]"):
-        find_keypoints(keypoint_scores(image, mask, sigma=1.4), cube=3, threshold=1e12)
+        find_keypoints(keypoint_scores(image, mask, sigma=1.4), nms_radius=3, threshold=1e12)
     thin = np.zeros_like(mask)
     thin[5] = True
     with pytest.raises(BadInputError, match=r"\[empty_mask\]"):

@@ -75,9 +75,9 @@ def test_scores_and_keypoints(kernels: TorchKernels) -> None:
     expected = CPU.keypoint_scores(volume, mask, sigma=1.4, erosion=2)
     found = kernels.keypoint_scores(kernels.upload(volume), mask, sigma=1.4, erosion=2)
     np.testing.assert_allclose(kernels.download(found), expected, rtol=1e-4, atol=1e-6 * expected.max())
-    for cube in (1, 3):
-        points = kernels.keypoints(found, cube=cube, threshold=1e-8)
-        np.testing.assert_array_equal(points, CPU.keypoints(expected, cube=cube, threshold=1e-8))
+    for nms_radius in (1, 3):
+        points = kernels.keypoints(found, nms_radius=nms_radius, threshold=1e-8)
+        np.testing.assert_array_equal(points, CPU.keypoints(expected, nms_radius=nms_radius, threshold=1e-8))
         assert len(points) > 1
 
 
@@ -85,7 +85,7 @@ def test_missing_keypoints_are_refused_as_on_the_cpu(kernels: TorchKernels) -> N
     volume = image()
     scores = kernels.upload(volume)
     with pytest.raises(BadInputError, match="no_keypoints"):
-        kernels.keypoints(scores, cube=2, threshold=1e9)
+        kernels.keypoints(scores, nms_radius=2, threshold=1e9)
     with pytest.raises(BadInputError, match="empty_mask"):
         kernels.keypoint_scores(scores, np.zeros(volume.shape, bool), sigma=1.4, erosion=1)
 

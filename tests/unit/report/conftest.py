@@ -96,7 +96,7 @@ def write_rejection(folder: Path, message: str = "the mask is empty") -> None:
 
 def gate(name: str, value: float, *, of: str = "fixed", low: float = 0.1) -> dict[str, Any]:
     """A verdict; values below ``low`` fail, those below its double are flagged."""
-    return verdict(name, value, Limits(least=low, usual_least=2 * low), of=of)
+    return verdict(name, value, Limits(min=low, warn_below=2 * low), of=of)
 
 
 def write_gates(folder: Path, *gates: dict[str, Any]) -> None:

@@ -107,7 +107,7 @@ def test_empty_masks_and_other_grids_are_refused() -> None:
     ],
 )
 def test_limits_belong_to_the_range(value: float, *, passed: bool, flagged: bool) -> None:
-    limits = Limits(least=1, usual_least=2, usual_most=3, most=4)
+    limits = Limits(min=1, warn_below=2, warn_above=3, max=4)
     found = verdict("x", value, limits, of="pair")
     assert (found["passed"], found["flagged"]) == (passed, flagged)
 
