@@ -118,21 +118,21 @@ def test_no_limit_lets_everything_pass() -> None:
 
 
 def test_limits_out_of_order_are_refused() -> None:
-    with pytest.raises(ValidationError, match="must not fall"):
-        Limits(least=2, most=1)
+    with pytest.raises(ValidationError, match="min <= warn_below"):
+        Limits(min=2, max=1)
 
 
 GOOD = GatesSettings(points=Limits(), share=Limits(), inside=Limits(), largest=Limits())
 FAULTS = {
-    "points": (GatesSettings(points=Limits(least=81)), VESSELS, LUNGS),
-    "share": (GOOD.model_copy(update={"share": Limits(least=0.03)}), VESSELS, LUNGS),
+    "points": (GatesSettings(points=Limits(min=81)), VESSELS, LUNGS),
+    "share": (GOOD.model_copy(update={"share": Limits(min=0.03)}), VESSELS, LUNGS),
     "balance": (GOOD, image(np.s_[8:12, 10, 6:18], np.s_[8, 10, 26:34]), LUNGS),
     "inside": (
-        GOOD.model_copy(update={"inside": Limits(least=0.8)}),
+        GOOD.model_copy(update={"inside": Limits(min=0.8)}),
         image(np.s_[8:12, 10, 6:18], np.s_[8:12, 10, 26:34], np.s_[2, 2, 2:42]),
         LUNGS,
     ),
-    "largest": (GOOD.model_copy(update={"largest": Limits(least=0.7)}), VESSELS, LUNGS),
+    "largest": (GOOD.model_copy(update={"largest": Limits(min=0.7)}), VESSELS, LUNGS),
     "border": (GOOD, image(np.s_[8:12, 10, 6:18], np.s_[8:12, 10, 26:34], np.s_[0, 0, 0:4]), LUNGS),
     "ratio": (GOOD, image(np.s_[8:10, 10, 6:14], np.s_[8:10, 10, 26:32]), LUNGS),
 }
