@@ -3,8 +3,9 @@
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +13,8 @@ import numpy as np
 from lcsd.estimate.bound import Engine, Kind, Machines, Work, limits, loop_seconds
 from lcsd.estimate.measures import SCREEN, Measures
 from lcsd.estimate.profile import GREEDY, Profile
-from lcsd.estimate.workload import OUTPUTS, Costs, Plan, Workload, all_jobs, stage_kinds, times
-from lcsd.names import Basis
+from lcsd.estimate.question import Question
+from lcsd.estimate.workload import OUTPUTS, Workload, stage_kinds, times
 from lcsd.settings.estimate import EstimateSettings
 from lcsd.settings.report import DEFAULT_VIEWS
 
@@ -31,25 +32,6 @@ class Range(NamedTuple):
     middle: float
     low: float | None
     high: float | None
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked."""
-
-    plan: Plan  # the build
-    machines: Machines  # where it runs
-    cluster: bool = False  # whether Snakemake submits the jobs to a scheduler
-    batches: int = 1  # parts of the cases that are built one after the other; the last one plans all cases again
-    most_submitted: float = math.inf  # jobs that may be submitted to a scheduler and unfinished at a time
-    basis: Basis = "wall"  # wall or CPU seconds of the finished build
-    pages: int = 60  # most pages of cases in the report
-    registration_cloud: str = "cloud"  # stage whose clouds are registered
-    # usd_per_hour, usd_per_gb: price of a node, and of 10^9 downloaded bytes
-    usd_per_hour: float = 0.0
-    usd_per_gb: float = 0.0
-    scheduler: str = "ilp"  # of Snakemake, as the profile names it
-    limits: Mapping[str, int] = field(default_factory=dict)  # what the profile lets the jobs of one machine share
 
 
 @dataclass(frozen=True)
@@ -95,27 +77,27 @@ def estimate(measures: Measures, question: Question, *, profile: Profile, settin
     Each draw takes as many measured cases as there are, at random with repetition, and makes every case like
     one of these (a bootstrap): so the range also shows how little few measured cases tell.
     """
-    plan, machines, parts = question.plan, question.machines, question.batches
-    planned = _planned_jobs(measures, plan)
+    machines, parts = question.machines, question.batches
+    engine = _engine(question, settings)
+    kinds = stage_kinds(measures, profile, question)
+    work = Workload(measures, question, kinds, settings)
+    per_case = statistics.fmean(len(case.jobs) for case in measures.cases)
+    planned = question.candidates + round(question.cases * per_case)
     whole_s = settings.plan_start_s + planned * settings.plan_job_s
     # The last part is the command without --batch, which plans all cases.
     plan_s = whole_s * (2 - 1 / parts) + settings.plan_start_s * (parts - 2 + 1 / parts)
-    report_s = _report_s(question, settings)
-    engine = _engine(question, settings)
-    costs = _costs(measures, question, settings)
-    kinds = stage_kinds(measures, profile, machines, plan)
-    work = Workload(measures, costs, kinds, plan, registration_cloud=question.registration_cloud)
     # The selection is a command, after which Snakemake plans once more with the cases.
-    select_s = costs.start_s + whole_s if plan.candidates else 0.0
-    draws = _draws(work, question, engine)
+    select_s = work.start_s + whole_s if question.candidates else 0.0
+    report_s = _report_s(question, settings)
     extra_s = plan_s + select_s + report_s
-    hours = _range([(draw.seconds + extra_s) / HOUR_S for draw in draws], len(measures.cases))
+    draws = _draws(work, engine)
     draw = draws[len(draws) // 2]
+    hours = _range([(draw.seconds + extra_s) / HOUR_S for draw in draws], len(measures.cases))
     core_s = sum(phase.core_seconds() for phase in draw.phases)
     loop_s = sum(phase.jobs() * loop_seconds(phase, engine) for phase in draw.phases)
-    jobs = _counts(draw, plan)
+    jobs = _counts(draw, question)
     ready = max(phase.ready() for phase in draw.phases)
-    download_gb = _downloads(plan)
+    download_gb = question.fetched_gb * (question.candidates + question.cases * question.converts_downloads)
     return Estimate(
         hours=hours,
         limit=draw.limit,
@@ -129,7 +111,7 @@ def estimate(measures: Measures, question: Question, *, profile: Profile, settin
         disk_gb=_disk_gb(measures, question, download_gb),
         temporary_gb=_temporary_gb(draw, machines),
         download_gb=download_gb,
-        files=_files(measures, plan),
+        files=_files(measures, question),
         usd=_usd(hours, question, download_gb),
         memory_over=_memory_over(measures, profile),
         threads_over=_threads_over(measures, kinds.values()),
@@ -139,53 +121,37 @@ def estimate(measures: Measures, question: Question, *, profile: Profile, settin
     )
 
 
-def _draws(work: Workload, question: Question, engine: Engine) -> list[_Draw]:
+def _draws(work: Workload, engine: Engine) -> list[_Draw]:
     """Return builds of drawn cases, the fastest first."""
-    plan, machines, measured = question.plan, question.machines, len(work.cases)
+    question, measured = work.question, len(work.cases)
+    machines = question.machines
     rng = np.random.default_rng(0)
     draws = []
     for _ in range(DRAWS if measured >= LEAST_CASES else 1):
         population = rng.multinomial(measured, np.full(measured, 1 / measured))
-        counts = rng.multinomial(plan.cases, population / measured).tolist()
+        counts = rng.multinomial(question.cases, population / measured).tolist()
         per_part = [count / question.batches for count in counts]
-        part = work.grouped(per_part, engine, machines) if plan.group else times(work.cases, per_part)
-        phases = [*([work.screening(counts)] if plan.candidates else []), *[part] * question.batches]
-        limited = [_slowest(limits(phase, machines, engine)) for phase in phases]
-        draws.append(_Draw(phases, sum(seconds for seconds, _ in limited), max(limited)[1]))
+        part = work.grouped(per_part, engine) if question.group else times(work.cases, per_part)
+        phases = [*([work.screening(counts)] if question.candidates else []), *[part] * question.batches]
+        slowest = [max(limits(phase, machines, engine).items(), key=itemgetter(1)) for phase in phases]
+        limit, _ = max(slowest, key=itemgetter(1, 0))
+        draws.append(_Draw(phases, sum(seconds for _, seconds in slowest), limit))
     return sorted(draws, key=lambda draw: draw.seconds)
 
 
-def _slowest(seconds: Mapping[str, float]) -> tuple[float, str]:
-    name = max(seconds, key=seconds.__getitem__)
-    return seconds[name], name
-
-
-def _counts(draw: _Draw, plan: Plan) -> dict[str, int]:
+def _counts(draw: _Draw, question: Question) -> dict[str, int]:
     """Return the jobs of each stage, with the selection."""
     counts: Counter[str] = Counter()
     for phase in draw.phases:
         counts.update({kind.name: amount.jobs for kind, amount in phase.amounts.items()})  # type: ignore[misc]
     # Groups need not come out even: the last one is a job, too.
     jobs = {name: math.ceil(round(count, 6)) for name, count in counts.items()}
-    return jobs | ({"select": 1} if plan.candidates else {})
-
-
-def _costs(measures: Measures, question: Question, settings: EstimateSettings) -> Costs:
-    start_s = settings.command_start_s
-    if question.basis == "wall" and measures.starts_s is not None:
-        start_s = max(0.0, measures.starts_s)
-    return Costs(start_s, settings.screen_align_s, question.basis)
+    return jobs | ({"select": 1} if question.candidates else {})
 
 
 def _report_s(question: Question, settings: EstimateSettings) -> float:
-    cases = question.plan.cases
-    drawn = min(question.pages, cases) + min(DEFAULT_VIEWS, cases)
-    return settings.report_start_s + settings.report_case_s * cases + settings.report_page_s * drawn
-
-
-def _planned_jobs(measures: Measures, plan: Plan) -> int:
-    per_case = statistics.fmean(len(case.jobs) for case in measures.cases)
-    return plan.candidates + round(plan.cases * per_case)
+    drawn = min(question.pages, question.cases) + min(DEFAULT_VIEWS, question.cases)
+    return settings.report_start_s + settings.report_case_s * question.cases + settings.report_page_s * drawn
 
 
 def _engine(question: Question, settings: EstimateSettings) -> Engine:
@@ -198,7 +164,7 @@ def _engine(question: Question, settings: EstimateSettings) -> Engine:
         loop_s=loop_s,
         ready_s=ready_s,
         submit_s=1 / settings.submit_per_s,
-        start_s=settings.job_start_s + settings.job_start_case_s * question.plan.cases,
+        start_s=settings.job_start_s + settings.job_start_case_s * question.cases,
         notice_s=settings.poll_s / 2,
         most_submitted=question.most_submitted,
     )
@@ -213,6 +179,18 @@ def _range(values: list[float], measured: int) -> Range:
     return Range(middle, tenths[0], tenths[-1])
 
 
+def _usd(hours: Range, question: Question, download_gb: float) -> Range:
+    rate = question.usd_per_hour * question.machines.nodes
+    egress = question.usd_per_gb * download_gb
+    return Range(*(None if h is None else h * rate + egress for h in hours))  # type: ignore[arg-type]
+
+
+def _disk_gb(measures: Measures, question: Question, download_gb: float) -> float:
+    cases = measures.case_gb() * question.cases
+    pages = measures.page_bytes * min(question.pages, question.cases)
+    return cases + (measures.report_bytes + pages) / 1e9 + (download_gb if question.keep else 0.0)
+
+
 def _temporary_gb(draw: _Draw, machines: Machines) -> float:
     """Return the most that running jobs hold under temporary names, if all are of the largest kind."""
     return max(
@@ -222,52 +200,25 @@ def _temporary_gb(draw: _Draw, machines: Machines) -> float:
     )
 
 
-def _downloads(plan: Plan) -> float:
-    again = 0 if plan.candidates and plan.keep else plan.cases
-    return plan.fetched_gb * (plan.candidates + again)
-
-
-def _disk_gb(measures: Measures, question: Question, download_gb: float) -> float:
-    cases = measures.case_gb() * question.plan.cases
-    pages = measures.page_bytes * min(question.pages, question.plan.cases)
-    kept = download_gb if question.plan.keep else 0.0
-    return cases + (measures.report_bytes + pages) / 1e9 + kept
-
-
-def _files(measures: Measures, plan: Plan) -> int:
+def _files(measures: Measures, question: Question) -> int:
     """Return the files of cases, a log of each job and Snakemake's record of each output."""
     per_case = statistics.fmean(
         case.files + len(case.jobs) + sum(OUTPUTS.get(job.stage, 0) for job in case.jobs) for case in measures.cases
     )
     # A screening leaves its verdict, its provenance, a log and a record.
-    return round(plan.cases * per_case) + plan.candidates * (3 + OUTPUTS[SCREEN])
-
-
-def _usd(hours: Range, question: Question, download_gb: float) -> Range:
-    rate = question.usd_per_hour * question.machines.nodes
-    egress = question.usd_per_gb * download_gb
-    return Range(*(None if h is None else h * rate + egress for h in hours))  # type: ignore[arg-type]
+    return round(question.cases * per_case) + question.candidates * (3 + OUTPUTS[SCREEN])
 
 
 def _threads_over(measures: Measures, kinds: Iterable[Kind]) -> dict[str, tuple[int, int]]:
-    """Return the stages whose jobs get more threads than all measured ones: got, measured."""
-    measured: dict[str, int] = {}
-    for job in all_jobs(measures):
-        measured[job.stage] = max(measured.get(job.stage, 0), job.threads)
-    return {
-        kind.name: (kind.cores, measured[kind.name])
-        for kind in kinds
-        if kind.cores > measured.get(kind.name, kind.cores)
-    }
+    most = {stage: max(job.threads for job in jobs) for stage, jobs in measures.by_stage().items()}
+    return {k.name: (k.cores, most[k.name]) for k in kinds if k.cores > most.get(k.name, k.cores)}
 
 
 def _memory_over(measures: Measures, profile: Profile) -> dict[str, tuple[float, float]]:
-    """Return the stages that took more than the profile declares: GB taken, GB declared."""
-    taken: dict[str, float] = {}
-    for job in all_jobs(measures):
-        taken[job.stage] = max(taken.get(job.stage, 0.0), job.memory_gib * 2**30 / 1e9)
-    return {
-        stage: (gb, profile.memory_mb[stage] / 1000)
-        for stage, gb in taken.items()
-        if stage in profile.memory_mb and gb > profile.memory_mb[stage] / 1000
+    taken = {stage: max(job.memory_gib for job in jobs) for stage, jobs in measures.by_stage().items()}
+    both = {
+        stage: (gib * 2**30 / 1e9, profile.memory_mb[stage] / 1000)
+        for stage, gib in taken.items()
+        if stage in profile.memory_mb
     }
+    return {stage: (gb, declared) for stage, (gb, declared) in both.items() if gb > declared}

@@ -4,6 +4,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar
 
@@ -103,6 +104,13 @@ class Measures:
     def case_gb(self) -> float:
         """Return the mean disk of a case, 10^9 bytes."""
         return statistics.fmean(case.size_bytes for case in self.cases) / 1e9
+
+    def by_stage(self) -> dict[str, list[Job]]:
+        """Return the jobs of each stage, of all cases and screenings."""
+        found: dict[str, list[Job]] = defaultdict(list)
+        for job in chain(*(case.jobs for case in self.cases), self.screenings):
+            found[job.stage].append(job)
+        return dict(found)
 
     def seconds(self, job: Job, *, start_s: float, basis: Basis) -> float:
         """Return the seconds of a job with the starts of its commands.

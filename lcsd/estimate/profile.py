@@ -42,16 +42,16 @@ def read_profile(path: Path = WORKSTATION) -> Profile:
     """
     file = path if path.is_file() else path / PROFILE_NAME
     content = read_yaml(file)
-    plain = {
-        key: {name: _number(value, name, file, least=least) for name, value in _entries(content, key, file)}
+    threads, limits = (
+        {name: _number(value, name, file, least=least) for name, value in _mapping(content, key, file).items()}
         for key, least in (("set-threads", 1), ("resources", 0))
-    }
-    default = dict(_entries(content, "default-resources", file)).get("mem_mb", 0)
+    )
+    default = _mapping(content, "default-resources", file).get("mem_mb", 0)
     jobs = content.get("jobs")
     return Profile(
-        plain["set-threads"],
+        threads,
         _memory(content, file),
-        plain["resources"],
+        limits,
         default_mb=_number(default, "default-resources.mem_mb", file),
         jobs=None if jobs in (None, "unlimited") else _number(jobs, "jobs", file, least=1),
         scheduler=str(content.get("scheduler") or "ilp"),
@@ -60,30 +60,20 @@ def read_profile(path: Path = WORKSTATION) -> Profile:
 
 def _memory(content: Mapping[str, Any], file: Path) -> dict[str, int]:
     """Return the memory of each stage in a mapping of mappings or a list ``stage:name=value``."""
-    found = content.get("set-resources")
-    if isinstance(found, list):
-        marked = [name.partition(":") for name in map(str, found)]
-        declared = {stage: text for stage, _, text in marked if text.startswith("mem_mb=")}
-        values: dict[str, object] = {stage: text.partition("=")[2] for stage, text in declared.items()}
+    stages = _mapping(content, "set-resources", file)
+    if isinstance(content.get("set-resources"), list):
+        values = {name.removesuffix(":mem_mb"): value for name, value in stages.items() if name.endswith(":mem_mb")}
     else:
-        stages = _mapping(content, "set-resources", file)
         by_stage = {stage: _mapping(stages, stage, file) for stage in stages}
         values = {stage: own["mem_mb"] for stage, own in by_stage.items() if "mem_mb" in own}
     return {stage: _number(value, f"{stage}.mem_mb", file) for stage, value in values.items()}
 
 
-def _entries(content: Mapping[str, Any], key: str, file: Path) -> list[tuple[str, Any]]:
-    """Return the pairs of a mapping, which Snakemake also takes as a list of ``name=value``."""
-    found = content.get(key)
-    if isinstance(found, list):
-        return [(name, value) for name, _, value in (str(text).partition("=") for text in found)]
-    return list(_mapping(content, key, file).items())
-
-
 def _mapping(content: Mapping[str, Any], key: str, file: Path) -> Mapping[str, Any]:
+    """Return a mapping, which Snakemake also takes as a list of ``name=value``."""
     found = content.get(key) or {}
     if isinstance(found, list):
-        return dict(_entries(content, key, file))
+        return {name: value for name, _, value in (str(text).partition("=") for text in found)}
     if not isinstance(found, dict):
         raise _bad(file, key, "name: value lines", found)
     return found

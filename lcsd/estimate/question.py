@@ -1,18 +1,17 @@
-"""Combine options, configuration and profile to the question of an estimate."""
+"""What an estimate is asked, from options, configuration and profile."""
 
 import math
 import statistics
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from lcsd.build.pairs import Pair
 from lcsd.build.plan import Build
 from lcsd.config import Config
 from lcsd.errors import BadInputError
 from lcsd.estimate.bound import Machines
-from lcsd.estimate.estimate import Question
 from lcsd.estimate.measures import EVALUATE, Measures
 from lcsd.estimate.profile import Profile
-from lcsd.estimate.workload import Plan
 from lcsd.names import Basis, is_series_uid
 from lcsd.settings.estimate import EstimateSettings
 
@@ -41,6 +40,36 @@ class Options:
     basis: Basis = "wall"
 
 
+@dataclass(frozen=True)
+class Question:
+    """What is to be built, where, and at what price."""
+
+    machines: Machines
+    cases: int
+    candidates: int = 0  # screened before; 0 without a selection
+    landmarks: int = 0  # cases with landmarks
+    # Downloaded by each screening and each conversion, 10^9 bytes: their mean where only some scans are fetched, 0
+    # for scans on the disk
+    fetched_gb: float = 0.0
+    keep: bool = True  # whether downloads stay, so that no conversion repeats the download of a screening
+    group: int = 0  # cases of one cluster job; 0: each stage of a case is a cluster job of its own
+    cluster: bool = False  # whether Snakemake submits the jobs to a scheduler
+    batches: int = 1  # parts of the cases that are built one after the other; the last one plans all cases again
+    most_submitted: float = math.inf  # jobs that may be submitted to a scheduler and unfinished at a time
+    basis: Basis = "wall"  # wall or CPU seconds of the finished build
+    pages: int = 60  # most pages of cases in the report
+    registration_cloud: str = "cloud"  # stage whose clouds are registered
+    usd_per_hour: float = 0.0  # price of a node
+    usd_per_gb: float = 0.0  # price of 10^9 downloaded bytes
+    scheduler: str = "ilp"  # of Snakemake, as the profile names it
+    limits: Mapping[str, int] = field(default_factory=dict)  # what the profile lets the jobs of one machine share
+
+    @property
+    def converts_downloads(self) -> bool:
+        """Whether conversions download: not after screenings that keep their downloads."""
+        return not (self.candidates and self.keep)
+
+
 def ask(
     options: Options, *, config: Config | None, profile: Profile, measures: Measures, settings: EstimateSettings
 ) -> Question:
@@ -54,23 +83,29 @@ def ask(
     cases, candidates = _cases(options, build)
     _check_batches(options, cases, candidates)
     given = [] if build is None else list(build.given.values())
-    plan = Plan(
+    limits = profile.limits
+    machines = Machines(
+        nodes=options.nodes or 1,
+        cores=options.cores,
+        memory_mb=limits.get("mem_mb", math.inf) if options.memory_gb is None else options.memory_gb * 1000,
+        gpus=limits.get("gpu", 0) if options.gpus is None else options.gpus,
+        downloads=options.downloads or limits.get("downloads", 1),
+        gb_per_s=math.inf if options.mbit is None else options.mbit / MBIT_PER_GB,
+    )
+    keypoints = config is not None and config.workflow.registration_cloud == "keypoints"
+    return Question(
+        machines,
         cases,
         candidates,
         landmarks=_landmarks(options, measures, cases, given, selected=bool(candidates)),
         fetched_gb=settings.pair_download_gb * _fetched(options, config, given),
         keep=config is None or config.fetch.keep,
         group=options.group,
-    )
-    keypoints = config is not None and config.workflow.registration_cloud == "keypoints"
-    return Question(
-        plan,
-        _machines(options, profile),
         cluster=options.nodes is not None,
         batches=options.batches,
         most_submitted=profile.jobs or settings.most_submitted,
         scheduler=profile.scheduler,
-        limits=profile.limits,
+        limits=limits,
         basis=options.basis,
         pages=(config or Config(manifest="pairs.tsv")).report.pages,
         registration_cloud="keypoints" if keypoints else "cloud",
@@ -149,20 +184,6 @@ def _fetched(options: Options, config: Config | None, given: list[Pair]) -> floa
         sources = [source for pair in given for source in (pair.fixed_source, pair.moving_source)]
         return statistics.fmean(map(is_series_uid, sources))
     return float(config is not None or options.mbit is not None)
-
-
-def _machines(options: Options, profile: Profile) -> Machines:
-    memory_mb: float = profile.limits.get("mem_mb", math.inf)
-    if options.memory_gb is not None:
-        memory_mb = options.memory_gb * 1000
-    return Machines(
-        nodes=options.nodes or 1,
-        cores=options.cores,
-        memory_mb=memory_mb,
-        gpus=profile.limits.get("gpu", 0) if options.gpus is None else options.gpus,
-        downloads=options.downloads or profile.limits.get("downloads", 1),
-        gb_per_s=math.inf if options.mbit is None else options.mbit / MBIT_PER_GB,
-    )
 
 
 def _bad(field: str, what: str, remedy: str) -> BadInputError:

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Iterator
 
-from lcsd.estimate.estimate import HOUR_S, Estimate, Question, Range
+from lcsd.estimate.estimate import HOUR_S, Estimate, Range
 from lcsd.estimate.measures import Measures
 from lcsd.estimate.profile import GREEDY
+from lcsd.estimate.question import Question
 from lcsd.settings.estimate import EstimateSettings
 
 LOOP_SHARE = 0.5
@@ -40,8 +41,7 @@ def lines(found: Estimate, question: Question, measures: Measures) -> Iterator[s
         "measured": f"{len(measures.cases)} cases ({measures.left_out} left out), "
         f"{measures.first} to {measures.last}, {question.basis} seconds",
         "machines": f"{machines.nodes} x {machines.cores} cores, {machines.memory_mb / 1000:g} GB",
-        "cases": f"{question.plan.cases}"
-        + (f" of {question.plan.candidates} candidates" if question.plan.candidates else ""),
+        "cases": f"{question.cases}" + (f" of {question.candidates} candidates" if question.candidates else ""),
         "jobs": f"{sum(found.jobs.values())} ({jobs})",
         "time": _between(found.hours, "h"),
         "limit": found.limit,
@@ -65,55 +65,44 @@ def lines(found: Estimate, question: Question, measures: Measures) -> Iterator[s
 
 def risks(found: Estimate, question: Question, settings: EstimateSettings) -> list[str]:
     """Return what slows or stops the build, each with the setting that avoids it."""
-    dangers = _limits(question)
-    if found.loop_busy > LOOP_SHARE:
-        dangers.append(
-            f"Snakemake's loop works {100 * found.loop_busy:.0f} % of the time and jobs wait for it "
-            f"({found.ready} are ready): {_faster_loop(question)}"
-        )
-    if found.plan_gib > settings.head_memory_gib:
-        dangers.append(
-            f"planning takes {found.plan_gib:.2g} GiB, more than head_memory_gib ({settings.head_memory_gib:g}), also "
-            "in parts (the last one plans all cases): run snakemake on a larger machine"
-        )
-    if question.cluster and found.submitted >= question.most_submitted:
-        dangers.append(
-            f"{found.submitted} jobs are submitted at a time, as many as --jobs allows: the "
-            "scheduler must accept that (SLURM: MaxSubmitJobs, MaxJobCount)"
-        )
-    if found.plan_s / HOUR_S > PLAN_HOURS:
-        dangers.append(
-            f"planning takes {found.plan_s / HOUR_S:.1f} h, again after every stop: build in parts (--batch report=1/N)"
-        )
-    if found.busy < FREE_SHARE:
-        dangers.append(
-            f"the cores are idle for {100 * (1 - found.busy):.0f} % of the time, because {found.limit} is the limit: "
-            "use fewer machines, or follow the other lines"
-        )
-    for stage, (taken, declared) in found.memory_over.items():
-        dangers.append(f"{stage} took {taken:.2f} GB, the profile declares {declared:.2f}: raise its mem_mb")
-    for stage, (got, measured) in found.threads_over.items():
-        dangers.append(
+    shared, given = _shared(question)
+    dangers = {
+        f"the profile lets jobs share {shared}, but the estimate is for {given}: build with --resources {given} "
+        "(name all of them, since they replace the profile's)": given != shared and not question.cluster,
+        f"Snakemake's loop works {100 * found.loop_busy:.0f} % of the time and jobs wait for it ({found.ready} are "
+        f"ready): {_faster_loop(question)}": found.loop_busy > LOOP_SHARE,
+        f"planning takes {found.plan_gib:.2g} GiB, more than head_memory_gib ({settings.head_memory_gib:g}), also in "
+        "parts (the last one plans all cases): run snakemake on a larger machine": (
+            found.plan_gib > settings.head_memory_gib
+        ),
+        f"{found.submitted} jobs are submitted at a time, as many as --jobs allows: the scheduler must accept that "
+        "(SLURM: MaxSubmitJobs, MaxJobCount)": question.cluster and found.submitted >= question.most_submitted,
+        f"planning takes {found.plan_s / HOUR_S:.1f} h, again after every stop: build in parts (--batch "
+        "report=1/N)": found.plan_s / HOUR_S > PLAN_HOURS,
+        f"the cores are idle for {100 * (1 - found.busy):.0f} % of the time, because {found.limit} is the limit: use "
+        "fewer machines, or follow the other lines": found.busy < FREE_SHARE,
+    }
+    return [
+        *(danger for danger, holds in dangers.items() if holds),
+        *(
+            f"{stage} took {taken:.2f} GB, the profile declares {declared:.2f}: raise its mem_mb"
+            for stage, (taken, declared) in found.memory_over.items()
+        ),
+        *(
             f"{stage} gets {got} threads but was measured with {measured}; the estimate takes the cores of {got} and "
             f"the time of {measured}: measure a build with this profile"
-        )
-    return dangers
-
-
-def _limits(question: Question) -> list[str]:
-    """Return a risk if the machine has other memory, downloads or GPUs than the profile lets jobs share."""
-    machines, given = question.machines, dict(question.limits)
-    machine = {"mem_mb": machines.memory_mb, "downloads": machines.downloads, "gpu": machines.gpus}
-    wanted = {name: int(machine.get(name, limit)) for name, limit in given.items()}
-    if question.cluster or wanted == given:
-        return []
-    words = [" ".join(f"{name}={value}" for name, value in of.items()) for of in (given, wanted)]
-    return [
-        (
-            f"the profile lets jobs share {words[0]}, but the estimate is for {words[1]}: build with "
-            f"--resources {words[1]} (name all of them, since they replace the profile's)"
-        )
+            for stage, (got, measured) in found.threads_over.items()
+        ),
     ]
+
+
+def _shared(question: Question) -> tuple[str, str]:
+    """Return what the profile lets the jobs of one machine share, and the same as the machine has it."""
+    machines, limits = question.machines, question.limits
+    machine = {"mem_mb": machines.memory_mb, "downloads": machines.downloads, "gpu": machines.gpus}
+    given = {name: int(machine.get(name, limit)) for name, limit in limits.items()}
+    shared, wanted = (" ".join(f"{name}={value}" for name, value in of.items()) for of in (limits, given))
+    return shared, wanted
 
 
 def _faster_loop(question: Question) -> str:
@@ -121,7 +110,6 @@ def _faster_loop(question: Question) -> str:
     steps = {
         "scheduler: greedy in the profile": question.scheduler != GREEDY,
         "parts (--batch report=1/N)": question.batches == 1,
-        "groups (--group)": question.cluster and not question.plan.group,
+        "groups (--group)": question.cluster and not question.group,
     }
-    left = [step for step, open_to in steps.items() if open_to]
-    return ", or ".join(left or ["more parts"])
+    return ", or ".join([step for step, open_to in steps.items() if open_to] or ["more parts"])

@@ -2,13 +2,14 @@
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from lcsd.errors import BadInputError
 from lcsd.estimate.bound import Amount, Engine, Kind, Machines, Work, limits
 from lcsd.estimate.measures import EVALUATE, SCREEN, Case, Job, Measures
 from lcsd.estimate.profile import Profile
-from lcsd.names import Basis
+from lcsd.estimate.question import Question
+from lcsd.settings.estimate import EstimateSettings
 
 AFTER: Mapping[str, tuple[str, ...]] = {
     "convert": (),
@@ -42,92 +43,51 @@ OUTPUTS: Mapping[str, int] = {
 GROUP = "group"
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is to be built."""
-
-    cases: int  # cases built
-    candidates: int = 0  # candidates screened before; 0 without a selection
-    landmarks: int = 0  # cases with landmarks
-    # Downloaded by each screening and each conversion, 10^9 bytes: their mean where only some scans are fetched, 0
-    # for scans on the disk
-    fetched_gb: float = 0.0
-    keep: bool = True  # whether what a screening downloads stays, so that no conversion downloads it again
-    group: int = 0  # cases of one cluster job; 0: each stage of a case is a cluster job of its own
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Seconds of what no stage counts: the start of a command, and aligning a candidate's scans."""
-
-    start_s: float
-    align_s: float
-    basis: Basis
-
-
-def stage_kinds(measures: Measures, profile: Profile, machines: Machines, plan: Plan) -> dict[str, Kind]:
+def stage_kinds(measures: Measures, profile: Profile, question: Question) -> dict[str, Kind]:
     """Return what the jobs of each stage ask for.
 
     Raises ``BadInputError`` (``job_too_large``) if no node holds a job of a stage.
     """
-    on_gpu = {job.stage for job in all_jobs(measures) if job.gpu}
+    machines, measured = question.machines, measures.by_stage()
     per_case = max(case.size_bytes for case in measures.cases) / 1e9
+    outputs = sum(OUTPUTS[stage] for stage in AFTER)
     kinds = {}
     for stage in (SCREEN, *AFTER):
-        fetches = stage == SCREEN or (stage == "convert" and not (plan.candidates and plan.keep))
-        fetched = plan.fetched_gb if fetches else 0.0
-        kinds[stage] = Kind(
+        fetches = stage == SCREEN or (stage == "convert" and question.converts_downloads)
+        fetched = question.fetched_gb if fetches else 0.0
+        # At most, a job holds all its outputs under temporary names.
+        written = OUTPUTS[stage] / outputs if stage in AFTER else 0.0
+        kinds[stage] = kind = Kind(
             stage,
             # Snakemake, too, lowers threads to the cores that there are.
             cores=min(profile.threads.get(stage, 1), machines.cores),
             memory_mb=profile.memory_mb.get(stage, profile.default_mb),
-            gpus=int(stage in on_gpu),
+            gpus=int(any(job.gpu for job in measured.get(stage, ()))),
             fetched_gb=fetched,
-            temporary_gb=(0.0 if plan.keep else fetched) + _written(stage) * per_case,
+            temporary_gb=(0.0 if question.keep else fetched) + written * per_case,
         )
-        if machines.most_at_once(kinds[stage]) < 1:
+        if machines.most_at_once(kind) < 1:
             raise BadInputError(
                 "no machine is large enough for a job",
                 code="job_too_large",
                 field=stage,
-                expected=f"{kinds[stage].memory_mb:g} MB, {kinds[stage].gpus} GPUs, "
-                f"{int(fetched > 0)} downloads at a time",
+                expected=f"{kind.memory_mb:g} MB, {kind.gpus} GPUs, {int(fetched > 0)} downloads at a time",
                 found=f"{machines.memory_mb:g} MB, {machines.gpus} GPUs, {machines.downloads} downloads at a time",
                 remedy="give larger machines, or a profile with other resources",
             )
     return kinds
 
 
-def _written(stage: str) -> float:
-    """Return the share of a case's bytes that a job holds under temporary names, at most."""
-    return OUTPUTS.get(stage, 0) / sum(OUTPUTS[name] for name in AFTER) if stage in AFTER else 0.0
-
-
-def all_jobs(measures: Measures) -> list[Job]:
-    """Return the jobs of all measured cases, and the screenings."""
-    return [*(job for case in measures.cases for job in case.jobs), *measures.screenings]
-
-
 class Workload:
-    """Turns measured cases into the work of a plan.
-
-    Parameters
-    ----------
-    measures, costs
-        Seconds of the work.
-    kinds
-        What each stage asks for (:func:`stage_kinds`).
-    plan
-        What is to be built.
-    registration_cloud
-        Stage whose clouds are registered: ``cloud`` or ``keypoints``.
-    """
+    """Turns measured cases into the work of a question; ``kinds`` as of :func:`stage_kinds`."""
 
     def __init__(
-        self, measures: Measures, costs: Costs, kinds: Mapping[str, Kind], plan: Plan, *, registration_cloud: str
+        self, measures: Measures, question: Question, kinds: Mapping[str, Kind], settings: EstimateSettings
     ) -> None:
-        self.measures, self.costs, self.kinds, self.plan = measures, costs, kinds, plan
-        self.after = {**AFTER, "register": (registration_cloud,)}
+        self.measures, self.question, self.kinds, self.settings = measures, question, kinds, settings
+        self.after = {**AFTER, "register": (question.registration_cloud,)}
+        measured = measures.starts_s if question.basis == "wall" else None
+        self.start_s = settings.command_start_s if measured is None else max(0.0, measured)
         self.evaluations = self._evaluations()
         self.cases = [self._case(case) for case in measures.cases]
 
@@ -136,14 +96,14 @@ class Workload:
 
         Fewer threads than measured take longer in proportion; more are taken to gain nothing.
         """
-        found = self.measures.seconds(job, start_s=self.costs.start_s, basis=self.costs.basis)
+        found = self.measures.seconds(job, start_s=self.start_s, basis=self.question.basis)
         return found * max(1.0, job.threads / self.kinds[job.stage].cores)
 
     def _evaluations(self) -> Amount:
         """Return the evaluations of a case with landmarks: the mean of the measured ones."""
         by_case = [[self._seconds(job) for job in case.jobs if job.stage == EVALUATE] for case in self.measures.cases]
         scored = [seconds for seconds in by_case if seconds]
-        if not scored or not self.plan.landmarks:
+        if not scored or not self.question.landmarks:
             return Amount(0.0, 0.0)
         return Amount(statistics.fmean(map(len, scored)), statistics.fmean(map(sum, scored)))
 
@@ -158,7 +118,7 @@ class Workload:
             ends[stage] = (before[0] + seconds[stage], before[1] + 1)
         chain_s, chain_jobs = max(ends.values())
         if self.evaluations.jobs:
-            share = self.plan.landmarks / self.plan.cases
+            share = self.question.landmarks / self.question.cases
             amounts[self.kinds[EVALUATE]] = Amount(self.evaluations.jobs * share, self.evaluations.seconds * share)
             chain_s += share * self.evaluations.seconds / self.evaluations.jobs
         return Work(amounts, 1, chain_s, chain_jobs)
@@ -169,7 +129,7 @@ class Workload:
         Like the measured screenings, else like convert and lungs of cases drawn so often, and the
         alignment.
         """
-        kind, candidates = self.kinds[SCREEN], self.plan.candidates
+        kind, candidates = self.kinds[SCREEN], self.question.candidates
         found = [self._seconds(job) for job in self.measures.screenings]
         if not found:
             per_case = [
@@ -178,16 +138,16 @@ class Workload:
             ]
             drawn = [(seconds, count) for seconds, count in zip(per_case, counts, strict=True) if count]
             total = sum(seconds * count for seconds, count in drawn) / sum(count for _, count in drawn)
-            found = [self.costs.align_s + total]
+            found = [self.settings.screen_align_s + total]
         return Work({kind: Amount(candidates, candidates * statistics.fmean(found))}, candidates, max(found), 1)
 
-    def grouped(self, counts: Sequence[float], engine: Engine, machines: Machines) -> Work:
-        """Return the work of measured cases, each so many times, in groups of ``plan.group``.
+    def grouped(self, counts: Sequence[float], engine: Engine) -> Work:
+        """Return the work of measured cases, each so many times, in groups of ``question.group``.
 
         A group is one job. It takes the cores of its widest moment, at most a node's; its seconds
         are the bound of its cases on that many, built by a Snakemake of its own.
         """
-        size, kinds = self.plan.group, self.kinds.values()
+        size, machines, kinds = self.question.group, self.question.machines, self.kinds.values()
         cores = min(machines.cores, size * (1 + max(kind.cores for kind in kinds)))
         memory = min(machines.memory_mb, size * 2 * max(kind.memory_mb for kind in kinds))
         group = Kind(
@@ -198,7 +158,7 @@ class Workload:
             fetched_gb=size * self.kinds["convert"].fetched_gb,
             temporary_gb=size * sum(kind.temporary_gb for kind in kinds),
         )
-        inside = Machines(1, cores, memory, group.gpus, downloads=self.plan.cases)
+        inside = Machines(1, cores, memory, group.gpus, downloads=self.question.cases)
         own = Engine(loop_s=engine.loop_s, ready_s=engine.ready_s)
         cases = sum(counts)
         average = times(self.cases, [size * count / cases for count in counts])

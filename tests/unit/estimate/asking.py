@@ -1,10 +1,10 @@
 """Estimates in which Snakemake and the report take no time."""
 
 from lcsd.config import Config
-from lcsd.estimate.estimate import Estimate, Question, estimate
+from lcsd.estimate.estimate import Estimate, estimate
 from lcsd.estimate.measures import Measures
 from lcsd.estimate.profile import Profile
-from lcsd.estimate.question import Options, ask
+from lcsd.estimate.question import Options, Question, ask
 from lcsd.settings.estimate import EstimateSettings
 from tests.unit.estimate.builds import THREADS
 

@@ -100,7 +100,7 @@ def test_downloads_come_over_the_link(measures: Measures) -> None:
     asked = ask(given, config=config, profile=BARE, measures=measures, settings=settings)
     again = estimate(measures, asked, profile=BARE, settings=settings)
     assert again.download_gb == 60
-    kept = dataclasses.replace(asked, plan=dataclasses.replace(asked.plan, keep=True))
+    kept = dataclasses.replace(asked, keep=True)
     once = estimate(measures, kept, profile=BARE, settings=settings)
     assert (once.download_gb, once.disk_gb - again.disk_gb) == (40, pytest.approx(40))
 
@@ -221,7 +221,7 @@ def test_the_profile_says_how_many_jobs_are_submitted_and_their_memory(measures:
     found = estimate(measures, asked, profile=profile, settings=FREE)
     assert (found.submitted, found.limit) == (3, SUBMITTED)
     assert any("3 jobs are submitted" in risk for risk in risks(found, asked, FREE))
-    kinds = stage_kinds(measures, profile, asked.machines, asked.plan)
+    kinds = stage_kinds(measures, profile, asked)
     assert (kinds["lungs"].memory_mb, kinds["gates"].memory_mb) == (4000, 2000)
 
 

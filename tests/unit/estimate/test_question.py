@@ -45,10 +45,10 @@ def test_a_configuration_names_cases_and_candidates(measures: Measures, tmp_path
     table = write_candidates(tmp_path / "candidates.tsv", *rows)
     config = Config.model_validate({"candidates": str(table), "select": {"count": 2}})
     asked = ask(Options(cores=1), config=config, profile=BARE, measures=measures, settings=FREE)
-    assert (asked.plan.cases, asked.plan.candidates) == (3, 3)
+    assert (asked.cases, asked.candidates) == (3, 3)
     profile = read_profile()
     asked = ask(Options(cores=1, pairs=9), config=config, profile=profile, measures=measures, settings=FREE)
-    assert (asked.plan.cases, asked.plan.candidates) == (9, 3)
+    assert (asked.cases, asked.candidates) == (9, 3)
     assert asked.machines.memory_mb == profile.limits["mem_mb"]
 
 
@@ -68,7 +68,7 @@ def test_a_manifest_says_what_has_landmarks_and_what_is_fetched(measures: Measur
     ]
     local = manifest(tmp_path, *rows[1:3])
     asked = question(measures, config=local, mbit=10.0)
-    assert (asked.plan.cases, asked.plan.landmarks, asked.plan.fetched_gb) == (2, 1, 0)
+    assert (asked.cases, asked.landmarks, asked.fetched_gb) == (2, 1, 0)
     settings = FREE.model_copy(update={"pair_download_gb": 1.0})
     config = manifest(tmp_path, *rows)
     found = answer(measures, settings, config=config, landmarks=0)
