@@ -108,7 +108,7 @@ def test_a_source_that_goes_away_unmakes_nothing(built: Workspace, cohort: Path)
     [
         ({"keypoints": {"j": 14}}, {"keypoints", "report"}),
         ({"evaluate": {"tps_smoothing": 0.1}}, {"evaluate", "report"}),
-        ({"gates": {"inside": {"least": 0.5}}}, {"gates", "report"}),
+        ({"gates": {"inside": {"min": 0.5}}}, {"gates", "report"}),
         ({"correspond": {"alpha": 2.0}}, {"correspond", "evaluate", "report"}),
         ({"workflow": {"registration_cloud": "keypoints"}}, {"register", "evaluate", "report"}),
     ],

@@ -30,10 +30,10 @@ def card_of(folder: Path, results: Path, manifest: Path) -> str:
 
 def test_limits_that_differ_between_cases_are_all_on_the_card(tmp_path: Path) -> None:
     results, manifest = make_build(tmp_path, ("a1", "b2"))
-    record_stage(results, "a1", "gates", {"ratio": {"least": 0.4}, "share": {}})
-    record_stage(results, "b2", "gates", {"ratio": {"least": 0.3}, "share": {}})
+    record_stage(results, "a1", "gates", {"ratio": {"min": 0.4}, "share": {}})
+    record_stage(results, "b2", "gates", {"ratio": {"min": 0.3}, "share": {}})
     card = card_of(tmp_path, results, manifest)
-    assert "| ratio | differs: least 0.3; least 0.4 |" in card
+    assert "| ratio | differs: min 0.3; min 0.4 |" in card
     assert "| share | off |" in card
 
 
