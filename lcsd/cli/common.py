@@ -276,8 +276,7 @@ def stage(
                 report_failure(name, error, rejected=rejected, target=target)
                 sys.exit(error.exit_code)
 
-        sections = "its section " + name if not also else f"its sections {', '.join((name, *also))}"
-        options = [settings_options(sections), THREADS, JSON, REJECTED]
+        options = [settings_options(name, *(also or ())), THREADS, JSON, REJECTED]
         for option in reversed([*options, *([DEVICE] if on_device else []), *([SEED] if seeded else [])]):
             body = option(body)
         return body

@@ -16,7 +16,7 @@ from lcsd.errors import BadInputError
 @click.option(
     "--from", "source", type=FILE, metavar="RESULTS", help="Results of a finished build, or a file written by --save."
 )
-@settings_options("its section estimate, and the cases and settings of the planned build,")
+@settings_options("estimate")
 @PROFILE
 @click.option("--pairs", type=click.IntRange(1), help="Number of cases.  [default: those of --config]")
 @click.option(
@@ -83,7 +83,8 @@ def command(
 ) -> Shown:
     """Estimate how long a build takes on given machines, what it needs, and what limits it.
 
-    Seconds, memory and bytes come from a finished build, threads and memory limits from the profile.
+    Seconds, memory and bytes come from a finished build, threads and memory limits from the profile,
+    cases and settings of the planned build from --config.
     docs/scale.md explains the formula.
     """
     from lcsd.config import read_config, read_sections

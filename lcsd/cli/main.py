@@ -7,7 +7,7 @@ import click
 from lcsd import __version__
 
 COMMANDS = {
-    "phantom": "Make synthetic longitudinal lung CT pairs with exact truth.",
+    "phantom": "Make synthetic longitudinal lung CT pairs with known truth.",
     "cohort": "Choose pairs of NLST scans from the index of the Imaging Data Commons.",
     "fetch": "Download series of the Imaging Data Commons and verify them.",
     "screen": "Judge one candidate pair: lungs, their overlap after alignment, plausibility.",
@@ -27,11 +27,11 @@ COMMANDS = {
     "compare": "Compare the methods of one or several builds.",
     "report": "Write the report of a build.",
     "release": "Write the publishable dataset of a build.",
-    "status": "Say how far a build is, how fast it goes and what failed.",
-    "case": "Show one case of a build, why it would be made again, or make it again.",
-    "verify": "Find what differs from the checksums of a release or a build.",
-    "doctor": "Say what this machine has and lacks for a build.",
-    "estimate": "Say how long a build takes and what it needs, from a finished one.",
+    "status": "Show the progress of a build, its pace and what failed.",
+    "case": "Show one case of a build, explain what the next run rebuilds, or rebuild it.",
+    "verify": "Compare a release or a build with its checksums.",
+    "doctor": "Check whether this machine has what a build needs.",
+    "estimate": "Estimate how long a build takes and what it needs, from a finished build.",
     "weights": "List and check the weights of TotalSegmentator.",
     "config": "Print the default configuration with descriptions.",
 }

@@ -56,10 +56,12 @@ PROFILE = click.option(
 )
 
 
-def settings_options(sections: str) -> Callable[[F], F]:
-    """Return a decorator that adds ``--config``, ``--settings`` and ``--set``; ``sections`` names what they change."""
+def settings_options(section: str, *also: str) -> Callable[[F], F]:
+    """Return a decorator that adds ``--config``, ``--settings`` and ``--set`` for a section and those ``also``."""
+    sections = f"sections {', '.join((section, *also))}" if also else f"section {section}"
+    others = f" For another section: {also[0]}.KEY=VALUE." if also else ""
     options = (
-        click.option("--config", "config_file", type=FILE, help=f"Configuration file (.yaml); {sections} is read."),
+        click.option("--config", "config_file", type=FILE, help=f"Configuration file (.yaml) with the {sections}."),
         click.option(
             "--settings",
             "documents",
@@ -72,7 +74,7 @@ def settings_options(sections: str) -> Callable[[F], F]:
             "assignments",
             multiple=True,
             metavar="KEY=VALUE",
-            help="Change one setting; the value is YAML. Repeatable; wins over --config and --settings.",
+            help=f"Change one setting; the value is YAML. Repeatable; wins over --config and --settings.{others}",
         ),
     )
 

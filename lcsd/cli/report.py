@@ -30,7 +30,7 @@ from lcsd.settings.report import DEFAULT_VIEWS, ReportSettings
     help="Largest number of new pages of cases; short for --set pages=N. 0 keeps the pages that are up to date.  "
     "[default: the setting pages]",
 )
-@settings_options("its section report")
+@settings_options("report")
 @THREADS
 @tool("report")
 def command(
