@@ -50,7 +50,7 @@ def test_the_report_has_a_provenance(make_case: MakeCase, results: Path) -> None
 def test_missing_build_is_bad_input(results: Path) -> None:
     result = CliRunner().invoke(command, [str(results)])
     assert result.exit_code == 2
-    assert "no such build" in result.stderr
+    assert "[missing_folder]" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
 
 
