@@ -54,13 +54,7 @@ def constant_like(values: NDArray[Any], points: Points) -> Any:
 
 
 def flip_lps_ras(points: Points) -> Points:
-    """Return points or vectors in LPS given RAS, or in RAS given LPS.
-
-    Parameters
-    ----------
-    points
-        Shape (..., 3), millimetres.
-    """
+    """Return points or vectors (..., 3) in LPS given RAS, or in RAS given LPS."""
     return points * constant_like(LPS_FROM_RAS, points)
 
 
@@ -132,8 +126,7 @@ class Grid:
     @property
     def centre(self) -> NDArray[np.float64]:
         """World position of the middle of the grid, LPS mm, shape (3,)."""
-        middle: NDArray[np.float64] = self.voxel_to_world((np.asarray(self.size) - 1) / 2)
-        return middle
+        return self.voxel_to_world((np.asarray(self.size) - 1) / 2)
 
     def voxel_to_world(self, voxels: Points) -> Points:
         """Return LPS mm of continuous voxel indices (x, y, z), shape (..., 3)."""
@@ -181,8 +174,7 @@ class Grid:
         """Return LPS mm of the 8 corner voxel centres, shape (8, 3)."""
         last = np.asarray(self.size) - 1
         corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-        world: NDArray[np.float64] = self.voxel_to_world(corners * last.astype(np.float64))
-        return world
+        return self.voxel_to_world(corners * last.astype(np.float64))
 
     def same_as(self, other: "Grid") -> bool:
         """Return whether both grids have the same voxels at the same positions."""
@@ -225,15 +217,7 @@ def _triple(values: NDArray[np.float64]) -> Vector:
 
 @dataclass(frozen=True)
 class RigidTransform:
-    """A rotation and translation of LPS points: ``y = R x + t``.
-
-    Parameters
-    ----------
-    rotation
-        Shape (3, 3), orthonormal with determinant 1.
-    translation
-        Shape (3,), mm.
-    """
+    """A rotation (3, 3), determinant 1, and translation (3,), mm, of LPS points: ``y = R x + t``."""
 
     rotation: NDArray[np.float64]
     translation: NDArray[np.float64]
@@ -261,19 +245,10 @@ class RigidTransform:
 def fit_rigid(
     source: NDArray[np.float64], target: NDArray[np.float64], *, weights: NDArray[np.float64] | None = None
 ) -> RigidTransform:
-    """Return the least-squares rigid transform from ``source`` to ``target``.
+    """Return the least-squares rigid transform between corresponding points (N, 3), N >= 3, LPS mm.
 
-    Parameters
-    ----------
-    source, target
-        Corresponding points, shape (N, 3), N >= 3, LPS mm.
-    weights
-        Weights of the squared distances, shape (N,), positive; all equal by default.
-
-    Notes
-    -----
-    Kabsch, Acta Crystallographica A32 (1976) 922: singular value decomposition of the
-    covariance; the sign of the last axis excludes reflections.
+    Squared distances have positive ``weights`` (N,), all equal by default. Kabsch, Acta Crystallographica A32 (1976)
+    922: singular value decomposition of the covariance; the sign of the last axis excludes reflections.
     """
     middle_source = np.average(source, axis=0, weights=weights)
     middle_target = np.average(target, axis=0, weights=weights)

@@ -40,23 +40,10 @@ def _paint_thickness(
 
 
 def local_radius(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) -> NDArray[Any]:
-    """Return the radius of the structure at each voxel of a mask.
+    """Return the radius of the structure at each voxel of a mask (z, y, x), mm: that of the largest inner ball over it.
 
-    Parameters
-    ----------
-    mask
-        Shape (z, y, x).
-    spacing
-        Voxel spacing along x, y, z, mm.
-
-    Returns
-    -------
-    NDArray
-        Shape (z, y, x), mm: radius of the largest ball inside the mask that covers the voxel; 0 outside the mask.
-
-    Notes
-    -----
-    Local thickness, Hildebrand and Rüegsegger, J. Microscopy 185 (1997) 67. The image border counts as background.
+    It is 0 outside the mask; ``spacing`` is along x, y, z, mm. Local thickness, Hildebrand and Rüegsegger, J.
+    Microscopy 185 (1997) 67. The image border counts as background.
     """
     spacing_zyx = np.asarray(spacing[::-1], dtype=np.float64)
     depth = distance_transform_edt(np.pad(mask, 1), sampling=spacing_zyx)[1:-1, 1:-1, 1:-1]
@@ -67,27 +54,11 @@ def local_radius(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) -
 
 
 def dense_cloud(vessels: Image, *, meta: dict[str, Any] | None = None) -> Cloud:
-    """Return one point per vessel voxel.
+    """Return one point per vessel voxel: its centre in LPS mm in raster order (z, y, x), with ``radius`` in mm.
 
-    Parameters
-    ----------
-    vessels
-        Vessel mask or label volume; labels above 1 (arteries, veins) are kept per point.
-    meta
-        Added to the cloud's metadata.
+    Labels above 1 (arteries, veins) are kept per point; ``meta`` is added to the cloud's metadata. Raises
+    ``BadInputError`` (``empty_vessels``) without a vessel voxel.
 
-    Returns
-    -------
-    Cloud
-        Voxel centres in LPS mm in raster order (z, y, x), with ``radius`` in mm.
-
-    Raises
-    ------
-    BadInputError
-        If there is no vessel voxel.
-
-    Notes
-    -----
     Heinrich et al., ICCV 2023, supplement section 1: the dense cloud is every coordinate of the vessel segmentation.
     """
     mask = vessels.array != 0

@@ -36,17 +36,10 @@ TENSOR_KEYS = ("points", "pos", "xyz", "coords", "vertices")
 
 @dataclass(frozen=True)
 class CloudFile:
-    """A cloud, and a function that writes other points in its place.
+    """A cloud in LPS mm, and a function that writes other points in its place.
 
-    Parameters
-    ----------
-    cloud
-        LPS mm.
-    suffix
-        Suffix of the file, lower case, such as ``.ply``.
-    write
-        ``write(path, points)`` writes points (N, 3) in LPS mm, one per point of the cloud, atomically in the format,
-        frame and unit of the file.
+    ``write(path, points)`` writes points (N, 3) in LPS mm, one per point of the cloud, atomically in the format, frame
+    and unit of the file. ``suffix`` is lower case, such as ``.ply``.
     """
 
     cloud: Cloud
@@ -246,21 +239,13 @@ def _read_own(path: Path, frame: CloudFrame, unit: Unit) -> CloudFile:
 
 
 def read_cloud_file(path: Path, *, frame: CloudFrame = "lps", unit: Unit = "mm") -> CloudFile:
-    """Return the cloud in a file of any format in ``SUFFIXES``.
+    """Return the cloud in a file of any format in ``SUFFIXES``, selected by the suffix.
 
-    Parameters
-    ----------
-    path
-        The suffix selects the format. An array, column or property named ``label`` becomes the label of the cloud; code
-        in ``.pth`` does not run.
-    frame, unit
-        Frame and unit of the coordinates in the file; few formats record them.
+    An array, column or property named ``label`` becomes the label of the cloud; code in ``.pth`` does not run.
+    ``frame`` and ``unit`` are the file's; few formats record them.
 
-    Raises
-    ------
-    BadInputError
-        Unknown suffix; unreadable file; no points; points that are not (N, 3) or not finite;
-        labels outside 0 to 255, or not one per point.
+    Raises ``BadInputError`` if the suffix is unknown, the file unreadable, the points missing, not (N, 3) or not
+    finite, or the labels outside 0 to 255 or not one per point.
     """
     path = Path(path)
     suffix = path.suffix.lower()

@@ -25,16 +25,9 @@ distance of rank k; the others are queried again."""
 
 @dataclass(frozen=True)
 class KeypointReport:
-    """How the sparse cloud was chosen.
+    """How the sparse cloud was chosen: the number of points before and after, and warnings of one sentence each.
 
-    Parameters
-    ----------
-    dense, sparse
-        Number of points before and after.
-    sigma
-        Density weight of the choice, 1/voxel; None if all points were kept.
-    warnings
-        One sentence each.
+    ``sigma`` is the density weight of the choice, 1/voxel; None if all points were kept.
     """
 
     dense: int
@@ -51,12 +44,7 @@ class KeypointReport:
 class Neighbours:
     """The k nearest points of each point, including itself, in a unique order.
 
-    Parameters
-    ----------
-    index
-        Rows, shape (N, k), ordered by (squared distance, row).
-    squared
-        Squared distances in voxels, shape (N, k), float64.
+    ``index`` are rows (N, k), ordered by (squared distance, row), and ``squared`` their squared distances in voxels.
     """
 
     index: NDArray[np.int64] = field(repr=False)
@@ -72,19 +60,10 @@ def _in_voxels(points: NDArray[Any], voxel_mm: float) -> NDArray[np.float64]:
 
 
 def nearest_neighbours(coordinates: NDArray[np.float64], k: int, *, workers: int = 1) -> Neighbours:
-    """Return the k nearest neighbours of every point, ties in distance ordered by row.
+    """Return the k nearest neighbours of every point (N, 3), in voxels, N >= k; ties in distance ordered by row.
 
-    Parameters
-    ----------
-    coordinates
-        Shape (N, 3), voxels, N >= k.
-    workers
-        Threads of the search; the result does not depend on them.
-
-    Notes
-    -----
-    A tree chooses arbitrarily among equally distant points. So the query is enlarged until its last neighbour is
-    farther away than rank k; then the order is unique.
+    The result does not depend on ``workers``. A tree chooses arbitrarily among equally distant points. So the query is
+    enlarged until its last neighbour is farther away than rank k; then the order is unique.
     """
     tree = cKDTree(coordinates)
     count = len(coordinates)
@@ -113,16 +92,13 @@ def nearest_neighbours(coordinates: NDArray[np.float64], k: int, *, workers: int
 def local_maxima(neighbours: Neighbours, *, j: int, sigma: float, tie_tolerance: float) -> NDArray[np.bool_]:
     """Return which points have the largest density among their j nearest neighbours, shape (N,).
 
-    Notes
-    -----
-    Heinrich et al., ICCV 2023, supplement section 1, with the sign of the released program:
-    ``D(p) = mean over k of exp(-|p - q|^2 sigma^2)``. All equal
-    densities are kept, because plateaus dominate on a voxel lattice; equal is within a relative tolerance.
+    Heinrich et al., ICCV 2023, supplement section 1, with the sign of the released program: ``D(p) = mean over k of
+    exp(-|p - q|^2 sigma^2)``. All equal densities are kept, because plateaus dominate on a voxel lattice; equal is
+    within a relative tolerance.
     """
     density = np.exp(neighbours.squared * -(sigma**2)).mean(axis=1)
     highest = density[neighbours.index[:, :j]].max(axis=1)
-    kept: NDArray[np.bool_] = density >= highest * (1.0 - tie_tolerance)
-    return kept
+    return density >= highest * (1.0 - tie_tolerance)
 
 
 def find_keypoints(
@@ -205,12 +181,8 @@ def sparse_cloud(
 ) -> tuple[Cloud, KeypointReport]:
     """Return the sparse cloud of a dense cloud, and the report of the choice.
 
-    Points keep their radius and label; ``index`` is their row in the dense cloud.
-
-    Raises
-    ------
-    BadInputError
-        As :func:`find_keypoints`; the cloud has no voxel spacing.
+    Points keep their radius and label; ``index`` is their row in the dense cloud. Errors as :func:`find_keypoints`, and
+    ``BadInputError`` (``no_spacing``) if the cloud has no voxel spacing.
     """
     spacing = dense.meta.get("spacing_mm")
     if not isinstance(spacing, list) or not spacing:

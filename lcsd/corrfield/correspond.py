@@ -24,13 +24,7 @@ from lcsd.settings.correspond import CorrespondSettings
 
 
 def kernels_on(device: str) -> Kernels:
-    """Return the kernels of ``"cpu"`` (numba) or ``"cuda"`` (torch).
-
-    Raises
-    ------
-    BadInputError
-        If this machine has no such device.
-    """
+    """Return the kernels of ``cpu`` (numba) or ``cuda`` (torch), or raise ``BadInputError`` without such a device."""
     check_device(device)
     if device == "cpu":
         from lcsd.corrfield.on_numba import NumbaKernels
@@ -49,18 +43,10 @@ MARGIN_VOXELS = 4
 
 @dataclass(frozen=True)
 class CorrfieldResult:
-    """Correspondences between a fixed and a moving image.
+    """Correspondences between a fixed and a moving image, all in LPS mm.
 
-    Parameters
-    ----------
-    pairs
-        Correspondences in LPS mm; ``weight`` is their forward-backward consistency in [0, 1].
-    field
-        Dense displacement field on the fixed grid, LPS mm.
-    statistics
-        Counts and consistency per stage, JSON-serialisable.
-    seconds
-        Wall seconds per step.
+    The ``weight`` of a pair is its forward-backward consistency in [0, 1]; ``field`` is on the fixed grid.
+    ``statistics`` has counts and consistency per stage for JSON, ``seconds`` the wall seconds per step.
     """
 
     pairs: PointPairs

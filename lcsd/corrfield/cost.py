@@ -80,18 +80,9 @@ def sample_block(
 ) -> None:
     """Set ``out`` to a channel at ``start + step * index``, linear, continued at the border.
 
-    Parameters
-    ----------
-    flat, shape
-        Features (C, Z, Y, X), flattened, and their shape.
-    start
-        Voxel position (z, y, x) of the first sample; may be fractional.
-    step
-        Whole voxels between samples, so that all samples have the same weights.
-    count
-        Samples along each axis.
-    out
-        Shape (count, count * count or more): a plane per z, its rows one after the other.
+    ``flat`` are the features, flattened from ``shape`` (C, Z, Y, X). ``start`` is the first sample's voxel position (z,
+    y, x), maybe fractional; all samples have the same weights, because ``step`` is whole voxels. ``out`` has ``count``
+    planes along z of ``count * count`` or more values: the rows of a plane, one after the other.
     """
     _, depth, height, width = shape
     z0, y0, x0 = math.floor(start[0]), math.floor(start[1]), math.floor(start[2])
@@ -156,17 +147,11 @@ def _add_one(out: F32, row: F32, value: np.float32) -> None:
 
 @numba.njit(cache=True, error_model="numpy")
 def _compare(patch: F32, block: F32, sums: F32) -> None:
-    """Add the squared differences of patch and block to ``sums (D, D * reach)``.
+    """Add the squared differences of patch (S, S, S) and block, one channel, to ``sums (D, D * reach)``.
 
-    Parameters
-    ----------
-    patch
-        Shape (S, S, S), one channel.
-    block
-        Shape (reach, reach * reach), ``reach = D + S - 1``, and a little more per plane.
-    sums
-        Row dz holds displacement (dy, dx) at ``dy * reach + dx``. One loop runs over a whole plane, past the end of
-        each row, because long loops are fast.
+    The block has shape (reach, reach * reach), ``reach = D + S - 1``, and a little more per plane. Row dz of the sums
+    holds displacement (dy, dx) at ``dy * reach + dx``. One loop runs over a whole plane, past the end of each row,
+    because long loops are fast.
     """
     samples = patch.shape[0]
     reach = sums.shape[1] // sums.shape[0]
@@ -229,25 +214,12 @@ def cost_volumes(
 ) -> None:
     """Set ``out (K, D, D, D)``, ``D = 2 radius + 1``, to the cost of every displacement.
 
-    Parameters
-    ----------
-    source, target
-        Features, shape (C, Z, Y, X), uint8 or float32.
-    points
-        Voxel positions (z, y, x) in the source, shape (K, 3), float64; may be fractional.
-    radius
-        Search radius in steps: displacements ``step * (-radius .. radius)`` voxels.
-    step
-        Quantisation of the displacements, voxels; the patch is sampled at the same step.
-    patch_radius
-        Patch samples at ``-patch_radius, -patch_radius + step, ..`` up to ``patch_radius``.
-    alpha
-        Weight of the cost.
-    threads
-        Parts computed at the same time, each with its own buffers.
-    out
-        Axis order (K, z, y, x): ``alpha * mean over samples of sum over channels of
-        (source(p + o) - target(p + o + step d))^2``; outside the images, border voxels repeat.
+    With patch offsets o and displacements d along (z, y, x) it is ``alpha * mean over o of sum over channels of
+    (source(p + o) - target(p + o + step d))^2``; outside the images, border voxels repeat. Displacements are ``step *
+    (-radius .. radius)`` voxels, and o runs from ``-patch_radius`` to ``patch_radius`` at the same step.
+
+    ``source`` and ``target`` are features (C, Z, Y, X), uint8 or float32; ``points`` are voxel positions (z, y, x) in
+    the source, (K, 3), maybe fractional. ``threads`` parts are computed at once, each with its own buffers.
     """
     samples = 2 * patch_radius // step + 1
     width = 2 * radius + 1

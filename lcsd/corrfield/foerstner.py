@@ -40,21 +40,9 @@ def _harmonic(tensor: NDArray[np.float32], out: NDArray[np.float32]) -> None:
 def distinctiveness(image: NDArray[np.float32], *, sigma: float) -> NDArray[np.float32]:
     """Return how well a point can be located, ``1 / trace(S^-1)`` of the structure tensor S.
 
-    Parameters
-    ----------
-    image
-        Shape (z, y, x), intensity.
-    sigma
-        Gaussian of the structure tensor, voxels.
-
-    Returns
-    -------
-    NDArray
-        Shape (z, y, x), (intensity / voxel)^2; 0 where the image is constant along an axis.
-
-    Notes
-    -----
-    ``trace(S^-1)`` is the sum of the principal 2 x 2 minors over the determinant.
+    Image and result have shape (z, y, x); ``sigma`` is the tensor's Gaussian in voxels. The unit is (intensity /
+    voxel)^2, and it is 0 where the image is constant along an axis. ``trace(S^-1)`` is the sum of the principal 2 x 2
+    minors over the determinant.
     """
     slopes = [correlate1d(image, GRADIENT, axis=axis, mode="nearest") for axis in range(3)]
     tensor = np.empty((len(TENSOR_AXES), *image.shape), np.float32)
@@ -70,21 +58,9 @@ def distinctiveness(image: NDArray[np.float32], *, sigma: float) -> NDArray[np.f
 def keypoint_scores(
     image: NDArray[np.float32], mask: NDArray[np.bool_], *, sigma: float, erosion: int = 1
 ) -> NDArray[np.float32]:
-    """Return the distinctiveness of the voxels of an eroded mask, 0 elsewhere.
+    """Return the distinctiveness of the voxels (z, y, x) of an eroded mask, 0 elsewhere.
 
-    Parameters
-    ----------
-    image, mask
-        Shape (z, y, x).
-    sigma
-        Gaussian of the structure tensor, voxels.
-    erosion
-        How many times the mask loses its outermost voxels (six-neighbourhood).
-
-    Raises
-    ------
-    BadInputError
-        If the mask has no interior.
+    ``sigma`` is the structure tensor's Gaussian in voxels. Errors as :func:`interior`.
     """
     inside, box = interior(mask, sigma=sigma, erosion=erosion)
     scores = np.zeros(image.shape, np.float32)
@@ -95,7 +71,8 @@ def keypoint_scores(
 def interior(mask: NDArray[np.bool_], *, sigma: float, erosion: int) -> tuple[NDArray[np.bool_], tuple[slice, ...]]:
     """Return an eroded mask, and the box of the image on which its scores depend.
 
-    Parameters and errors as :func:`keypoint_scores`.
+    The mask loses its outermost voxels (six-neighbourhood) ``erosion`` times. Raises ``BadInputError`` (``empty_mask``)
+    if nothing is left.
     """
     inside = binary_erosion(mask, iterations=erosion)
     where = np.argwhere(inside)
@@ -115,26 +92,10 @@ def interior(mask: NDArray[np.bool_], *, sigma: float, erosion: int) -> tuple[ND
 
 
 def find_keypoints(scores: NDArray[np.float32], *, nms_radius: int, threshold: float) -> NDArray[np.int64]:
-    """Return the voxels with the largest distinctiveness within ``nms_radius`` around them.
+    """Return the voxels with the largest distinctiveness in a cube of edge ``2 nms_radius + 1`` around them.
 
-    Parameters
-    ----------
-    scores
-        Shape (z, y, x), from :func:`keypoint_scores`.
-    nms_radius
-        Radius of the non-maximum suppression, voxels: a point is the largest of ``(2 nms_radius + 1)^3``.
-    threshold
-        Smallest distinctiveness, (intensity / voxel)^2.
-
-    Returns
-    -------
-    NDArray
-        Shape (K, 3), indices (z, y, x), raster order. All equal maxima are kept.
-
-    Raises
-    ------
-    BadInputError
-        If no point reaches the threshold.
+    Indices (z, y, x), shape (K, 3), raster order; all equal maxima above ``threshold`` are kept. Raises
+    ``BadInputError`` (``no_keypoints``) if there is none.
     """
     kept = (scores == maximum_filter(scores, size=2 * nms_radius + 1, mode="constant")) & (scores > threshold)
     points = np.argwhere(kept)
@@ -143,7 +104,7 @@ def find_keypoints(scores: NDArray[np.float32], *, nms_radius: int, threshold: f
 
 
 def check_found(points: NDArray[np.int64], *, threshold: float, highest: float) -> None:
-    """Raise ``BadInputError`` without points; ``highest`` is the largest distinctiveness."""
+    """Raise ``BadInputError`` (``no_keypoints``) without points; ``highest`` is the largest distinctiveness."""
     if not len(points):
         raise BadInputError(
             "the image has no distinctive keypoint",

@@ -59,12 +59,7 @@ def _along_first(source: F32, cost: F32, out: F32) -> None:
 def min_convolve(volume: F32, weight: float, out: F32, scratch: F32) -> None:
     """Set ``out[d]`` to ``min over e of volume[e] + weight |d - e|^2``, axis by axis.
 
-    Parameters
-    ----------
-    volume, out, scratch
-        Shape (D, D, D), C order; ``volume`` does not change.
-    weight
-        Cost of one step, squared steps.
+    All volumes are (D, D, D) in C order; ``volume`` does not change. ``weight`` is the cost of one step, squared steps.
     """
     n = volume.shape[0]
     cost = np.empty(n, np.float32)
@@ -142,22 +137,9 @@ def _from_root(total: F32, messages: F32, tree: Tree, buffers: F32) -> None:
 def tree_marginals(cost: F32, tree: Tree) -> F32:
     """Turn costs into min-marginals of ``sum cost_i(d_i) + sum over edges |d_i - d_j|^2 / length``.
 
-    Parameters
-    ----------
-    cost
-        Shape (K, D, D, D), float32, C order. The result overwrites it, because it is by far the largest array of a
-        registration.
-    tree
-        Spanning tree of the K points.
+    That is the smallest energy of all configurations in which point i takes displacement d, up to a constant per point.
+    It overwrites ``cost``, (K, D, D, D), float32, C order, by far the largest array of a registration.
 
-    Returns
-    -------
-    NDArray
-        ``cost``: the smallest energy of all configurations in which point i takes displacement d, up to a constant
-        per point.
-
-    Notes
-    -----
     Exact on a tree: messages pass from the leaves to the root and back. The quadratic penalty is a sum over axes, so
     each message is three one-dimensional min-convolutions. The messages take as much memory as ``cost``.
     """
@@ -173,16 +155,9 @@ def tree_marginals(cost: F32, tree: Tree) -> F32:
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")
 def soft_minimum(marginals: F32, gamma: float, step: int, out: NDArray[np.float64]) -> None:
-    """Set ``out (K, 3)`` to the mean displacement (z, y, x) under softmax(-gamma * marginal).
+    """Set ``out (K, 3)`` to the mean displacement (z, y, x) in voxels under softmax(-gamma * marginal).
 
-    Parameters
-    ----------
-    marginals
-        Shape (K, D, D, D).
-    gamma
-        Sharpness.
-    step
-        Voxels between displacements.
+    The marginals have shape (K, D, D, D), with ``step`` voxels between displacements.
     """
     width = marginals.shape[1]
     radius = width // 2

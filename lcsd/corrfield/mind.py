@@ -163,28 +163,12 @@ def channel_maps(step: int, border: int) -> tuple[NDArray[Any], NDArray[Any], ND
 
 
 def mind_ssc(image: F32, *, step: int, sigma: float) -> U8:
-    """Return the self-similarity context of every voxel.
+    """Return the self-similarity context of every voxel, shape (12, z, y, x), uint8: 0 to FULL stand for 0 to 1.
 
-    Parameters
-    ----------
-    image
-        Shape (z, y, x), intensity.
-    step
-        Distance between the voxel and the compared neighbours, voxels.
-    sigma
-        Gaussian patch, voxels.
-
-    Returns
-    -------
-    NDArray
-        Shape (12, z, y, x), uint8: 0 to FULL stand for 0 to 1. Outside the image, its border voxels repeat.
-
-    Notes
-    -----
-    Heinrich et al., MICCAI 2013: channel c compares the patches at two six-neighbours a, b of the
-    voxel that are sqrt(2) steps apart, ``d_c = G_sigma * (I(x + a) - I(x + b))^2``; the smallest
-    channel is subtracted and ``exp(-d_c / v)`` taken with v the mean over the channels. As
-    ``d_c(x)`` depends on b - a and x + a only, six smoothed differences serve all twelve.
+    Heinrich et al., MICCAI 2013: channel c compares the patches (Gaussian of ``sigma`` voxels) at two six-neighbours a,
+    b, ``step`` voxels from the voxel and sqrt(2) steps apart, ``d_c = G_sigma * (I(x + a) - I(x + b))^2``; the smallest
+    channel is subtracted and ``exp(-d_c / v)`` taken with v the mean over the channels. As ``d_c(x)`` depends on b - a
+    and x + a only, six smoothed differences serve all twelve. Outside the image, its border voxels repeat.
     """
     taps = gaussian_taps(sigma, truncate=TRUNCATE_SIGMAS)
     # A difference at x + a with |a| = step reaches step + radius + 2 step voxels out.

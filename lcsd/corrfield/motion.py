@@ -78,12 +78,7 @@ def node_places(
 ) -> list[tuple[I64, F32]]:
     """Return for each axis the node before every voxel, and the share of the next node.
 
-    Parameters
-    ----------
-    counts, shape
-        Nodes and voxels along each axis; at least two nodes.
-    step, low
-        Node ``i`` is at voxel ``low + step * i``.
+    Node ``i`` is at voxel ``low + step * i``; each axis has at least two nodes.
     """
     found = []
     for nodes, size, start in zip(counts, shape, low, strict=True):
@@ -96,14 +91,9 @@ def node_places(
 def upsampled(
     values: Array, shape: tuple[int, ...], *, step: int, low: tuple[int, ...] = (0, 0, 0)
 ) -> NDArray[np.float32]:
-    """Return values given at every ``step``-th voxel for all voxels.
+    """Return values at nodes, node ``i`` at voxel ``low + step * i``, for all voxels of a shape (Z, Y, X).
 
-    Parameters
-    ----------
-    values
-        Shape (I, J, K): node ``i`` is at voxel ``low + step * i``.
-    shape
-        Shape (Z, Y, X) of the result; linear between the nodes, continued outside.
+    Linear between the nodes, continued outside.
     """
     # A second plane or row, so that a single node along an axis has a neighbour.
     thin = [(0, 1 if n == 1 else 0) for n in values.shape]
@@ -117,21 +107,12 @@ def upsampled(
 def patch_means(image: Array, points: Array, radius: int) -> NDArray[np.float64]:
     """Return the mean intensity of the cube around each point (K, 3), whole voxels (z, y, x)."""
     means = uniform_filter(image, 2 * radius + 1, mode="nearest")
-    found: NDArray[np.float64] = means[tuple(points.astype(int).T)].astype(np.float64)
-    return found
+    return means[tuple(points.astype(int).T)].astype(np.float64)
 
 
 @dataclass(frozen=True)
 class GridMotion:
-    """A displacement per voxel of the box.
-
-    Parameters
-    ----------
-    vectors
-        Shape (3, Z, Y, X), float32, components z, y, x in voxels; on the device of the kernels.
-    kernels
-        Operations on that device.
-    """
+    """A displacement per voxel of the box: (3, Z, Y, X), float32, components z, y, x in voxels, on the device."""
 
     vectors: Volume
     kernels: Kernels
@@ -165,20 +146,12 @@ class GridMotion:
     ) -> "GridMotion":
         """Return ``u(x) = v(x) + self(x + v(x))`` with v fitted to ``vectors`` at ``points``.
 
-        Parameters
-        ----------
-        points, vectors
-            Voxel positions in the box and displacements, each (K, 3), z, y, x.
-        grid, corner
-            Grid of the whole image, and the first voxel of the box in it: a rigid motion is rigid in mm.
-        rigid
-            Fit a rotation and translation instead of a spline.
-        smoothing
-            Lambda of the spline, on coordinates scaled to [-1, 1] per axis.
-        step
-            The motion is evaluated at every ``step``-th voxel and interpolated between.
-        anchor
-            A voxel (z, y, x) where the motion is evaluated: it depends on the lung, not on the border of the image.
+        Points and vectors are voxel positions in the box and displacements, (K, 3), z, y, x. v is a spline (lambda
+        ``smoothing`` on coordinates scaled to [-1, 1] per axis), or rigid in mm by the image's ``grid``, in which the
+        box begins at voxel ``corner``.
+
+        It is evaluated at every ``step``-th voxel and interpolated between; the voxel ``anchor`` is one of these, so
+        that the motion depends on the lung and not on the border of the image.
         """
         kernels, shape = self.kernels, tuple(self.vectors.shape[1:])
         low = tuple(voxel % step - step for voxel in anchor)
@@ -217,5 +190,4 @@ def _rigid_motion(places: Array, points: Array, vectors: Array, *, grid: Grid, c
 
     rigid = fit_rigid(world(points), world(points + vectors))
     moved = grid.world_to_voxel(rigid.apply(world(places)))[:, ::-1] - corner
-    found: Array = moved - places
-    return found
+    return moved - places

@@ -1,4 +1,5 @@
 """corrfield's kernels on the CPU: numpy arrays and compiled loops."""
+# ruff: noqa: D102 - the protocol documents the methods
 
 from typing import Any
 
@@ -27,15 +28,12 @@ class NumbaKernels:
     relax = staticmethod(relaxation.relax)
 
     def upload(self, array: Array) -> Array:
-        """Return the array itself."""
         return array
 
     def download(self, volume: Array) -> Array:
-        """Return the volume itself."""
         return volume
 
     def zeros(self, shape: tuple[int, ...]) -> F32:
-        """Return zeros, float32."""
         return np.zeros(shape, np.float32)
 
     def wait(self) -> None:
@@ -44,42 +42,35 @@ class NumbaKernels:
     def cost_volumes(
         self, source: Array, target: Array, points: F64, *, radius: int, step: int, patch_radius: int, alpha: float
     ) -> F32:
-        """Return the cost of every displacement."""
         found = np.empty((len(points), *(2 * radius + 1,) * 3), np.float32)
         cost.cost_volumes(source, target, points, radius, step, patch_radius, alpha, numba.get_num_threads(), found)
         return found
 
     def soft_minimum(self, marginals: F32, *, gamma: float, step: int) -> F64:
-        """Return the displacements of the softmax."""
         found = np.empty((len(marginals), 3))
         inference.soft_minimum(marginals, gamma, step, found)
         return found
 
     def average_mirrored(self, there: F32, back: F32) -> F32:
-        """Turn ``there`` into its mean with the mirrored ``back``."""
         there += back[:, ::-1, ::-1, ::-1]
         there *= 0.5
         return there
 
     def sample(self, vectors: F32, points: F64) -> F64:
-        """Return vectors at points."""
         found = [map_coordinates(v, points.T, order=1, mode="nearest") for v in vectors]
         return np.stack(found, axis=1).astype(np.float64)
 
     def warp(self, volumes: F32, vectors: F32) -> F32:
-        """Return warped volumes."""
         out = np.empty_like(volumes)
         motion.warp(np.ascontiguousarray(volumes), vectors, out)
         return out
 
     def spline_at(self, spline: ThinPlateSpline, places: F64) -> F64:
-        """Return a spline at places."""
         return spline.evaluate(places)
 
     def normal_equations(
         self, fixed: Array, moving: Array, nodes: NDArray[np.int64], places: F64, *, robust: float
     ) -> tuple[F32, F32]:
-        """Return the normal equations of the nodes."""
         count = len(nodes)
         normal, right = np.empty((6, count), np.float32), np.empty((3, count), np.float32)
         refine.normal_equations(fixed, moving, nodes, places, robust, normal, right)

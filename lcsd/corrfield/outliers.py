@@ -11,20 +11,10 @@ RIDGE = 1e-3
 
 
 def local_residuals(points: Array, vectors: Array, *, neighbours: int) -> tuple[Array, NDArray[np.int64]]:
-    """Return the distance of each motion vector from the fit of its neighbours, and these neighbours.
+    """Return the distance of each motion vector from the affine fit of its nearest neighbours, and these neighbours.
 
-    Parameters
-    ----------
-    points, vectors
-        Positions and motion, shape (K, 3), one unit.
-    neighbours
-        Number of nearest points for the affine fit, without the point itself.
-
-    Returns
-    -------
-    residual, near
-        Distance between a vector and the fit at its point, shape (K,); rows of the neighbours,
-        shape (K, neighbours). With too few points for a fit: 0 and no neighbour.
+    Points and vectors have shape (K, 3) and one unit. The distances have shape (K,), the rows of the neighbours (K,
+    neighbours), without the point itself. With too few points for a fit: 0 and no neighbour.
     """
     if len(points) <= neighbours:
         return np.zeros(len(points)), np.zeros((len(points), 0), np.int64)

@@ -28,16 +28,9 @@ TRUNCATE_SIGMAS = 2.0
 
 @dataclass(frozen=True)
 class Lattice:
-    """The voxels at which the correction is estimated.
+    """The voxels at which the correction is estimated, every ``step``-th from voxel ``low``, (z, y, x).
 
-    Parameters
-    ----------
-    low
-        First voxel of the lattice in the image, (z, y, x).
-    step
-        Distance of the nodes, voxels.
-    inside
-        Which nodes are in the mask, shape (z, y, x) of the lattice.
+    ``inside`` says which nodes are in the mask, in the shape (z, y, x) of the lattice.
     """
 
     low: tuple[int, ...]
@@ -55,8 +48,7 @@ class Lattice:
 
     def nodes(self) -> NDArray[np.int64]:
         """Return the voxels of the nodes in the mask, shape (N, 3), raster order."""
-        found: NDArray[np.int64] = np.argwhere(self.inside) * self.step + np.array(self.low)
-        return found
+        return np.argwhere(self.inside) * self.step + np.array(self.low)
 
 
 @numba.njit(cache=True, inline="always")
@@ -77,21 +69,12 @@ def normal_equations(
     normal: F32,
     right: F32,
 ) -> None:
-    """Linearise the difference of two feature volumes around the position of each node.
+    """Linearise the difference of two feature volumes (C, Z, Y, X) around the position of each node.
 
-    Parameters
-    ----------
-    fixed, moving
-        Features, shape (C, Z, Y, X).
-    nodes, places
-        Voxels in ``fixed`` and their positions in ``moving`` (z, y, x), each (N, 3).
-    robust
-        A node whose squared difference r^2, summed over the channels, equals this counts half;
-        its weight is ``w = robust / (robust + r^2)``.
-    normal
-        Set to ``w sum over channels of g g^T`` with g the slope of ``moving``: zz, yy, xx, zy, zx, yx, shape (6, N).
-    right
-        Set to ``w sum over channels of g r``, shape (3, N).
+    ``nodes`` are voxels in ``fixed`` and ``places`` their positions in ``moving`` (z, y, x), each (N, 3). With g the
+    slope of ``moving`` and r the difference, ``normal`` (6, N) becomes ``w sum over channels of g g^T``: zz, yy, xx,
+    zy, zx, yx; ``right`` (3, N) becomes ``w sum over channels of g r``. ``w = robust / (robust + r^2)``, with r^2
+    summed over the channels.
     """
     channels, depth, height, width = moving.shape
     for n in numba.prange(len(nodes)):
@@ -152,39 +135,18 @@ def refine(
     rounds: int,
     kernels: Kernels,
 ) -> Volume:
-    """Return the motion plus a smooth correction that makes the features agree.
+    """Return the motion (3, Z, Y, X), float32, plus a smooth correction that makes the features agree.
 
-    Parameters
-    ----------
-    fixed, moving
-        Features, shape (C, Z, Y, X), uint8 or float32.
-    mask
-        Voxels to compare, shape (Z, Y, X), at least one.
-    vectors
-        Start, within one or two voxels of the truth: shape (3, Z, Y, X), components z, y, x in voxels.
-    step
-        The correction is estimated at every ``step``-th voxel and interpolated between.
-    smoothness
-        Weight of the squared difference (voxels) of neighbouring nodes' corrections.
-    blur
-        Gaussian that averages the normal equations of neighbouring nodes, in nodes; 0: none.
-    robust
-        Squared feature difference at which a node counts half.
-    rounds
-        Number of linearisations.
-    kernels
-        Operations on the device of ``fixed``, ``moving`` and ``vectors``.
+    ``fixed`` and ``moving`` are features (C, Z, Y, X), uint8 or float32; ``mask`` (Z, Y, X) selects at least one voxel
+    to compare. ``vectors``, components z, y, x in voxels, start within one or two voxels of the truth. Far from the
+    mask the result differs from them by a constant.
 
-    Returns
-    -------
-    Volume
-        Shape (3, Z, Y, X), float32. Far from the mask it differs from ``vectors`` by a constant.
+    The correction w minimises ``sum rho(|F(x) - M(x + u(x) + w(x))|^2) + smoothness |grad w|^2`` at every ``step``-th
+    voxel, interpolated between; a node of squared feature difference ``robust`` counts half. Only the correction is
+    smoothed, so deformation in the start costs nothing.
 
-    Notes
-    -----
-    The correction w minimises ``sum rho(|F(x) - M(x + u(x) + w(x))|^2) + smoothness |grad w|^2``;
-    only the correction is smoothed, so deformation in the start costs nothing. Each round is one step of Gauss-Newton;
-    averaging the normal equations combines local and global estimation (Bruhn, Weickert, Schnoerr, IJCV 61 (2005) 211).
+    Each of the ``rounds`` is one step of Gauss-Newton. A Gaussian of ``blur`` nodes (0: none) averages the normal
+    equations, which combines local and global estimation (Bruhn, Weickert, Schnoerr, IJCV 61 (2005) 211).
     """
     lattice = Lattice.around(mask, step=step)
     voxels, shape = lattice.nodes(), lattice.inside.shape

@@ -84,19 +84,11 @@ def _half_sweep(values: F32, inverse: F32, right: F32, smoothness: float, colour
 
 
 def relax(values: F32, normal: F32, right: F32, smoothness: float, *, sweeps: int) -> F32:
-    """Return the result of Gauss-Seidel sweeps for ``(A + smoothness L) values = right``.
+    """Return the result of Gauss-Seidel sweeps for ``(A + smoothness L) values = right``, both (3, Z, Y, X).
 
-    L is the graph Laplacian of the six-neighbourhood. Nodes are visited in two colours; neighbours have different
-    colours, so the result does not depend on the number of threads.
-
-    Parameters
-    ----------
-    values, right
-        Start and right-hand side, shape (3, Z, Y, X).
-    normal
-        A per node: zz, yy, xx, zy, zx, yx, shape (6, Z, Y, X), positive semi-definite.
-    sweeps
-        How many times each node is solved, given its neighbours.
+    A per node is zz, yy, xx, zy, zx, yx, shape (6, Z, Y, X), positive semi-definite; L is the graph Laplacian of the
+    six-neighbourhood. Nodes are visited in two colours; neighbours have different colours, so the result does not
+    depend on the number of threads.
     """
     around = ((0, 0), (1, 1), (1, 1), (1, 1))
     result, target = np.pad(values, around), np.pad(right, around)

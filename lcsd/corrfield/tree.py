@@ -14,16 +14,9 @@ F32 = NDArray[np.float32]
 class Tree(NamedTuple):
     """A rooted spanning tree of K points; a named tuple, because compiled loops take one.
 
-    Parameters
-    ----------
-    order
-        Points from the root outwards, shape (K,): each parent comes before its children.
-    parent
-        Parent of each point, shape (K,); the root's is -1.
-    length
-        Length of the edge to the parent, shape (K,), float32; the root's is 1.
-    levels
-        ``order[levels[i]:levels[i + 1]]`` are the points i edges from the root.
+    ``order`` (K,) has the points from the root outwards: each parent comes before its children, and
+    ``order[levels[i]:levels[i + 1]]`` are i edges from the root. ``parent`` (K,) is -1 at the root; ``length`` (K,),
+    float32, of the edge to the parent is 1 there.
     """
 
     order: NDArray[np.int64]
@@ -55,20 +48,8 @@ def _joined(points: NDArray[np.float64], edges: NDArray[np.int64]) -> NDArray[np
 def spanning_tree(points: NDArray[np.float64], intensity: NDArray[np.float64], *, neighbours: int, beta: float) -> Tree:
     """Return the minimum spanning tree over the nearest neighbours of keypoints.
 
-    Parameters
-    ----------
-    points
-        Distinct voxel positions, shape (K, 3).
-    intensity
-        Mean intensity around each point, shape (K,).
-    neighbours
-        Nearest neighbours that a point may be linked to.
-    beta
-        Intensity difference that counts as one voxel of distance.
-
-    Notes
-    -----
-    Edge length: distance in voxels plus ``|intensity difference| / beta`` (MICCAI 2015).
+    ``points`` are distinct voxel positions (K, 3), ``intensity`` (K,) the mean around each. Edge length: distance in
+    voxels plus ``|intensity difference| / beta`` (MICCAI 2015).
     """
     count = len(points)
     if count == 1:

@@ -69,16 +69,10 @@ def closed(mask: Mask, radius_mm: float, step: Step) -> Mask:
 
 
 class Parts(NamedTuple):
-    """The connected parts of a mask (faces touch).
+    """The connected parts of a mask (faces touch), numbered from 1.
 
-    Parameters
-    ----------
-    labels
-        Number of each voxel's part, from 1; 0 outside the mask.
-    sizes
-        Voxels of each part, at the index of its number.
-    order
-        Numbers of the parts, the largest first; equal ones by number.
+    ``labels`` has the number of each voxel's part, 0 outside the mask; ``sizes`` the voxels of each part, at the index
+    of its number; ``order`` the numbers of the parts, the largest first; equal ones by number.
     """
 
     labels: NDArray[np.int32]

@@ -114,16 +114,8 @@ def _solved(kernel: Array, affine_basis: Array, values: Array) -> tuple[Array, A
 class ThinPlateSpline:
     """A fitted spline; see :meth:`fit`.
 
-    Parameters
-    ----------
-    centres
-        Scaled control points, shape (N, 3).
-    weights
-        Kernel weights, shape (N, C).
-    affine
-        Constant and linear part, shape (4, C).
-    offset, scale
-        Scaled coordinates are ``(points - offset) / scale``, each shape (3,).
+    Control points ``centres`` (N, 3) are scaled, ``(points - offset) / scale``, both (3,). ``weights`` (N, C) are the
+    kernel's; ``affine`` (4, C) is the constant and linear part.
     """
 
     centres: Array
@@ -142,28 +134,15 @@ class ThinPlateSpline:
         offset: Array | None = None,
         scale: Array | None = None,
     ) -> "ThinPlateSpline":
-        """Return the spline through ``values`` at ``points``.
+        """Return the spline through ``values`` (N, C), e.g. motion in mm, at ``points`` (N, 3), N >= 4, any unit.
 
-        Parameters
-        ----------
-        points
-            Control points, shape (N, 3), N >= 4, not all in one plane; any unit.
-        values
-            Shape (N, C), e.g. motion vectors in mm.
-        smoothing
-            Lambda: added to the diagonal of the kernel matrix, in scaled coordinates; 0 interpolates.
-        offset, scale
-            Shape (3,): the kernel works on ``(points - offset) / scale``; by default 0 and 1. An
-            equal scale of all axes changes only the unit of ``smoothing``.
+        The kernel works on ``(points - offset) / scale``, each (3,), by default 0 and 1. Lambda ``smoothing`` is added
+        to the diagonal of its matrix, in scaled coordinates; 0 interpolates. An equal scale of all axes changes only
+        its unit.
 
-        Raises
-        ------
-        BadInputError
-            Fewer than four points, points in one plane, or repeated points without smoothing.
-
-        Notes
-        -----
-        Kernel ``r^2 log r`` with an affine part. Bookstein, IEEE TPAMI 11 (1989) 567.
+        Kernel ``r^2 log r`` with an affine part. Bookstein, IEEE TPAMI 11 (1989) 567. Raises ``BadInputError`` for
+        fewer than four points (``too_few_points``), for points in one plane, or repeated without smoothing
+        (``degenerate_points``).
         """
         points = np.ascontiguousarray(points, dtype=np.float64)
         offset = np.zeros(3) if offset is None else np.asarray(offset, dtype=np.float64)

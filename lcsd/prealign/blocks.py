@@ -40,19 +40,9 @@ def align(
 ) -> Alignment:
     """Return the rigid transform (fixed LPS to moving LPS) fitted to matched blocks.
 
-    Parameters
-    ----------
-    fixed, moving
-        CT in HU, any grids.
-    fixed_mask, moving_mask
-        Lungs, bool, not empty, on the grid of their scan.
-    start
-        First guess, fixed LPS to moving LPS; the search extends ``settings.search_mm`` from it.
-
-    Raises
-    ------
-    WorkError
-        Too few blocks match (``too_few_matches``).
+    The scans are in HU on any grids, each with its lungs as a bool mask that is not empty. The search extends
+    ``settings.search_mm`` from ``start``, which maps fixed LPS to moving LPS. Errors as
+    :meth:`.common.Matches.require`.
     """
     target = _lung_volume(fixed, fixed_mask, settings)
     source = _lung_volume(moving, moving_mask, settings)

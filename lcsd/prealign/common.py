@@ -24,16 +24,9 @@ ANTIALIAS = 0.42
 
 @dataclass(frozen=True)
 class Matches:
-    """Points of the fixed scan and their matches in the moving scan.
+    """Points of the fixed scan and their matches in the moving scan, (N, 3), LPS mm, each in the space of its scan.
 
-    Parameters
-    ----------
-    fixed, moving
-        Shape (N, 3), LPS mm, each in the space of its scan.
-    score
-        Normalised cross-correlation of the blocks around them, shape (N,).
-    tried
-        Number of points that were searched.
+    ``score`` (N,) is the normalised cross-correlation of the blocks around them; ``tried`` points were searched.
     """
 
     fixed: NDArray[np.float64]
@@ -65,15 +58,7 @@ class Matches:
 
 @dataclass(frozen=True)
 class Alignment:
-    """Result of a method of rigid alignment.
-
-    Parameters
-    ----------
-    rigid
-        Maps a point of the fixed scan (LPS mm) to the moving scan (LPS mm).
-    figures
-        The method's own figures for ``prealign.json``, units in the names.
-    """
+    """A transform that maps fixed LPS mm to moving LPS mm, and the method's own figures for ``prealign.json``."""
 
     rigid: RigidTransform
     figures: dict[str, Any] = field(default_factory=dict)
@@ -98,10 +83,7 @@ def box_grid(mask: Image, *, spacing_mm: float, margin_voxels: int) -> Grid:
 def resample_hu(scan: Image, grid: Grid, *, transform: RigidTransform | None = None) -> Image:
     """Return a scan in HU on another grid, by linear interpolation after smoothing for coarser grids.
 
-    Parameters
-    ----------
-    transform
-        Maps a point of ``grid`` to the space of ``scan``; identity by default.
+    ``transform`` maps a point of ``grid`` to the space of ``scan``; identity by default.
     """
     transform = transform or RigidTransform.identity()
     part = _crop(scan, transform.apply(grid.corners()))
@@ -132,8 +114,7 @@ def _crop(scan: Image, points: NDArray[np.float64]) -> Image:
 
 def world_points(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float64]:
     """Return LPS mm of all voxels of a mask (z, y, x), shape (N, 3)."""
-    world: NDArray[np.float64] = grid.voxel_to_world(np.argwhere(mask)[:, ::-1].astype(np.float64))
-    return world
+    return grid.voxel_to_world(np.argwhere(mask)[:, ::-1].astype(np.float64))
 
 
 def row_ends(mask: Image) -> NDArray[np.float64]:

@@ -27,22 +27,12 @@ def correlate(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the displacement and score of blocks of one volume in another, by normalised cross-correlation.
 
-    Parameters
-    ----------
-    fixed, moving
-        Volumes of the same shape (z, y, x).
-    blocks
-        Centres in ``fixed``, voxels (z, y, x), shape (N, 3), at least ``radius`` from the border.
-    radius
-        Half-width of a block, voxels.
-    reach
-        Largest displacement along each axis, voxels.
+    Both volumes have the same shape (z, y, x). ``blocks`` are centres in ``fixed``, voxels (z, y, x), shape (N, 3), at
+    least ``radius`` (half the width of a block, voxels) from the border. The search covers ``reach`` voxels along each
+    axis.
 
-    Returns
-    -------
-    shift, score
-        Displacement in voxels (z, y, x), shape (N, 3), refined by a parabola along each axis, and the correlation at
-        the best whole voxel, shape (N,).
+    The displacement (N, 3), in voxels (z, y, x), is refined by a parabola along each axis; the score (N,) is the
+    correlation at the best whole voxel.
     """
     pad = radius + reach
     wide = np.pad(moving, pad)

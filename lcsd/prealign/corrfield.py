@@ -51,21 +51,9 @@ def align(
 ) -> Alignment:
     """Return the rigid transform (fixed LPS to moving LPS) fitted to correspondences.
 
-    Parameters
-    ----------
-    fixed, moving
-        CT in HU, any grids.
-    fixed_mask
-        Lungs, bool, not empty, on the grid of ``fixed``.
-    start
-        First guess, fixed LPS to moving LPS; the search extends ``settings.search_mm`` from it.
-
-    Raises
-    ------
-    BadInputError
-        A scan is constant or has no distinctive point in the lungs.
-    WorkError
-        Too few correspondences are consistent and similar (``too_few_matches``).
+    The scans are in HU on any grids, the mask is bool, not empty, on the grid of ``fixed``. The search extends
+    ``settings.search_mm`` from ``start``, which maps fixed LPS to moving LPS. Errors as
+    :func:`lcsd.corrfield.correspond.find_correspondences` and :meth:`.common.Matches.require`.
     """
     step = settings.keypoint_spacing_mm
     grid = box_grid(fixed_mask, spacing_mm=step, margin_voxels=math.ceil(settings.search_mm / step))
@@ -117,23 +105,10 @@ def block_correlation(
     rotation: NDArray[np.float64],
     radius_mm: float,
 ) -> NDArray[np.float64]:
-    """Return the normalised cross-correlation of the blocks around corresponding points.
+    """Return the normalised cross-correlation (N,) of the blocks around corresponding points; 0 where a block is flat.
 
-    Parameters
-    ----------
-    fixed, moving
-        HU on one isotropic grid.
-    here, there
-        Corresponding points of ``fixed`` and ``moving``, shape (N, 3), LPS mm.
-    rotation
-        Rotates a block of ``fixed`` into a block of ``moving``, shape (3, 3).
-    radius_mm
-        Half the edge of a block, mm.
-
-    Returns
-    -------
-    score
-        Shape (N,), in [-1, 1]; 0 where a block is flat.
+    Both images are HU on one isotropic grid. ``here`` and ``there`` are points of each, (N, 3), LPS mm; ``rotation``
+    (3, 3) turns a block of ``fixed`` into a block of ``moving``. ``radius_mm`` is half the edge of a block.
     """
     step = min(fixed.grid.spacing)
     axis = step * np.arange(-round(radius_mm / step), round(radius_mm / step) + 1)
@@ -155,23 +130,11 @@ def block_correlation(
 def fit_without_outliers(
     source: NDArray[np.float64], target: NDArray[np.float64]
 ) -> tuple[RigidTransform, NDArray[np.bool_]]:
-    """Return the least-squares rigid transform of all points except outliers.
+    """Return the least-squares rigid transform of points (N, 3), N >= 3, LPS mm, without outliers; and those kept.
 
-    Parameters
-    ----------
-    source, target
-        Corresponding points, shape (N, 3), N >= 3, LPS mm.
-
-    Returns
-    -------
-    RigidTransform, kept
-        ``kept``, bool (N,): the points of the fit. Their distance from the transform of least absolute distances is at
-        most ``OUTLIER_FACTOR`` times the median of all.
-
-    Notes
-    -----
-    Least absolute distances by iteratively reweighted least squares (Weiszfeld) tolerate up to nearly half wrong
-    points, where a single one distorts least squares.
+    A kept point is at most ``OUTLIER_FACTOR`` times the median of all from the transform of least absolute distances.
+    Iteratively reweighted least squares (Weiszfeld) finds it and tolerates up to nearly half wrong points, where a
+    single one distorts least squares.
     """
     weights = np.ones(len(source))
     for _ in range(FIT_ROUNDS):

@@ -32,28 +32,11 @@ def align(
 ) -> Alignment:
     """Return the rigid transform (fixed LPS to moving LPS) that ``linearBCV`` finds.
 
-    Parameters
-    ----------
-    fixed, moving
-        CT in HU, any grids.
-    fixed_mask
-        Lungs, bool, not empty, on the grid of ``fixed``; they give the common grid its place.
-    start
-        First guess, fixed LPS to moving LPS.
-    threads
-        Threads of the program; None: as the environment says.
+    The scans are in HU on any grids; the mask, bool, not empty, on the grid of ``fixed``, gives the common grid its
+    place. ``start`` maps fixed LPS to moving LPS. ``threads`` are the program's; None: as the environment says. The
+    figures have the path and SHA-256 of the executable, because it reports no version.
 
-    Returns
-    -------
-    Alignment
-        The figures have the path and SHA-256 of the executable, because it reports no version.
-
-    Raises
-    ------
-    BadInputError
-        The program is missing (``missing_program``).
-    WorkError
-        It fails, takes too long, writes no matrix, or writes one that is not rigid (``not_rigid``).
+    Errors as :func:`.linear_bcv.find_program`, :func:`.linear_bcv.run_linear_bcv` and :func:`rigid_from_voxels`.
     """
     program = find_program(settings.linear_bcv)
     grid = common_grid(fixed_mask, settings)
@@ -71,24 +54,13 @@ def align(
 
 
 def rigid_from_voxels(matrix: NDArray[np.float64], grid: Grid) -> RigidTransform:
-    """Return the rigid transform in LPS mm nearest to a matrix in voxels.
+    """Return the rigid transform in LPS mm nearest to a matrix (4, 4) that maps voxel indices (i, j, k, 1) of ``grid``.
 
-    Parameters
-    ----------
-    matrix
-        Shape (4, 4), maps voxel indices (i, j, k, 1) along x, y, z of ``grid`` to voxel indices.
-    grid
-        Isotropic, so that a rotation of voxels is a rotation of millimetres; any direction.
+    The grid is isotropic, so that a rotation of voxels is a rotation of millimetres; any direction. The nearest
+    rotation in the least-squares sense is ``U V^T`` of the singular value decomposition. The middle of the grid maps to
+    the same point as by the matrix.
 
-    Raises
-    ------
-    WorkError
-        The linear part is not a rotation within ``ROTATION_TOLERANCE`` (``not_rigid``).
-
-    Notes
-    -----
-    The nearest rotation in the least-squares sense is ``U V^T`` of the singular value
-    decomposition. The middle of the grid maps to the same point as by the matrix.
+    Raises ``WorkError`` (``not_rigid``) if the linear part is not a rotation within ``ROTATION_TOLERANCE``.
     """
     u, values, vt = np.linalg.svd(matrix[:3, :3])
     rotation = u @ vt

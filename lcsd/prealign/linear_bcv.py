@@ -58,18 +58,7 @@ SHOWN_LINES = 8
 
 
 def find_program(name: str) -> Path:
-    """Return the absolute path of the program.
-
-    Parameters
-    ----------
-    name
-        Name on the PATH, or a path.
-
-    Raises
-    ------
-    BadInputError
-        The executable is missing (``missing_program``).
-    """
+    """Return the absolute path of a program, or raise ``BadInputError`` (``missing_program``)."""
     found = shutil.which(Path(name).expanduser())
     if found is None:
         raise BadInputError(
@@ -87,30 +76,13 @@ def find_program(name: str) -> Path:
 def run_linear_bcv(
     program: Path, fixed: Image, moving: Image, *, limit_s: float, threads: int | None = None
 ) -> NDArray[np.float64]:
-    """Return the matrix of the program, which maps column vectors of voxel indices.
+    """Return the matrix of the program (4, 4), float64; its linear part may not be a rotation.
 
-    Parameters
-    ----------
-    program
-        Executable, absolute path.
-    fixed, moving
-        HU, (z, y, x), on one grid; the program ignores the header.
-    limit_s
-        The program is killed after so many seconds.
-    threads
-        Sets OMP_NUM_THREADS for the program; None: as the environment says.
+    It maps ``(i, j, k, 1)`` of the fixed image to voxel indices of the moving image, axes x, y, z. Both are HU, (z, y,
+    x), on one grid; the program ignores the header. ``threads`` sets OMP_NUM_THREADS; None: as the environment says.
 
-    Returns
-    -------
-    matrix
-        Shape (4, 4), float64; maps ``(i, j, k, 1)`` of the fixed image to voxel indices of the moving image, axes x, y,
-        z. Its linear part may not be a rotation.
-
-    Raises
-    ------
-    WorkError
-        The program cannot start or fails (``program_failed``), takes longer than ``limit_s`` (``time_limit``), or
-        writes no matrix (``no_matrix``), something else (``bad_matrix``) or NaN (``non_finite``).
+    Raises ``WorkError`` if the program cannot start or fails (``program_failed``), or takes longer than ``limit_s``
+    (``time_limit``); for its file, as :func:`read_matrix`.
     """
     with tempfile.TemporaryDirectory(prefix="lcsd-linear-bcv-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -198,22 +170,10 @@ def _last_line(stream: IO[bytes]) -> str:
 
 
 def read_matrix(path: Path, *, program: Path) -> NDArray[np.float64]:
-    """Return the matrix in ``PREFIX_matrix.txt``, transposed so that it maps column vectors.
+    """Return the matrix (4, 4) in ``PREFIX_matrix.txt``, transposed so that it maps column vectors of voxels.
 
-    Parameters
-    ----------
-    program
-        Named in errors, because the folder of the file is temporary.
-
-    Returns
-    -------
-    matrix
-        Shape (4, 4), voxels; the last row is 0, 0, 0, 1.
-
-    Raises
-    ------
-    WorkError
-        No file (``no_matrix``), a malformed matrix (``bad_matrix``), NaN or infinite values (``non_finite``).
+    Errors name ``program``, because the folder of the file is temporary. Raises ``WorkError`` if there is no file
+    (``no_matrix``), the matrix is malformed (``bad_matrix``), or values are NaN or infinite (``non_finite``).
     """
     remedy = f"check that {SETTING} is linearBCV of deedsBCV, {FALLBACK}"
     where: dict[str, Any] = {"file": program, "field": path.name, "remedy": remedy}

@@ -14,18 +14,10 @@ from lcsd.settings.prealign import PrealignSettings
 
 @dataclass(frozen=True)
 class Prealigned:
-    """A pair on the common grid.
+    """A pair on the common grid: scans in HU, float32 (z, y, x), and lungs as bool masks.
 
-    Parameters
-    ----------
-    fixed, moving
-        HU, float32 (z, y, x), on the common grid.
-    fixed_mask, moving_mask
-        Lungs, bool, on the common grid.
-    rigid
-        Maps a point of the common space (the fixed scan's LPS) to the moving scan's LPS.
-    report
-        Figures for ``prealign.json``, units in the names.
+    ``rigid`` maps a point of the common space (the fixed scan's LPS) to the moving scan's LPS. ``report`` has the
+    figures for ``prealign.json``, units in the names.
     """
 
     fixed: Image
@@ -47,22 +39,11 @@ def prealign(
 ) -> Prealigned:
     """Return both scans and masks on the common grid, rigidly aligned.
 
-    Parameters
-    ----------
-    fixed, moving
-        CT in HU, any grids and frames.
-    fixed_mask, moving_mask
-        Lungs, bool, on the grid of their scan.
-    threads
-        Threads of the external program (method ``deeds``); None: as the environment says.
+    The scans are CT in HU on any grids and frames, the masks bool lungs on the grid of their scan. ``threads`` are the
+    external program's (method ``deeds``); None: as the environment says.
 
-    Raises
-    ------
-    BadInputError
-        A mask is empty or not on its scan's grid; the external program is missing.
-    WorkError
-        Too few points of the two scans match (``too_few_matches``); the external program fails, takes too long or
-        writes no rigid transform.
+    Raises ``BadInputError`` if a mask is empty (``empty_lungs``) or not on its scan's grid; further errors as ``align``
+    of the chosen method.
     """
     settings = settings or PrealignSettings()
     for scan, mask, name in ((fixed, fixed_mask, "fixed"), (moving, moving_mask, "moving")):

@@ -16,9 +16,9 @@ FLOAT_BYTES, INDEX_BYTES = 4, 8
 
 
 def sample_blocks(features: Tensor, start: F64, *, step: int, count: int) -> Tensor:
-    """Return features at ``start + step * index``, linear, continued at the border.
+    """Return features (C, Z, Y, X) at ``start + step * index``, linear, continued at the border.
 
-    Features (C, Z, Y, X) and start positions (B, 3), z, y, x, give blocks (C, B, count, count, count), float32.
+    Start positions (B, 3), z, y, x, give blocks (C, B, count, count, count), float32.
     """
     device, blocks = features.device, len(start)
     first = np.floor(start)
@@ -61,10 +61,7 @@ def _costs(source: Tensor, target: Tensor, points: F64, radius: int, step: int, 
 def cost_volumes(
     source: Tensor, target: Tensor, points: F64, *, radius: int, step: int, patch_radius: int, alpha: float, mib: float
 ) -> Tensor:
-    """Return the cost of every displacement, shape (K, D, D, D), ``D = 2 radius + 1``.
-
-    Parameters as :func:`lcsd.corrfield.cost.cost_volumes`; the buffers of a batch of points take at most ``mib`` MiB.
-    """
+    """Return the costs of :func:`lcsd.corrfield.cost.cost_volumes`, in batches with buffers of at most ``mib`` MiB."""
     samples, width = 2 * patch_radius // step + 1, 2 * radius + 1
     out = torch.empty((len(points), width, width, width), device=source.device)
     # Memory per point while a block is sampled: the sum, a weighted corner and its indices.

@@ -25,10 +25,7 @@ def distinctiveness(image: Tensor, *, sigma: float) -> Tensor:
 
 
 def keypoint_scores(image: Tensor, mask: NDArray[np.bool_], *, sigma: float, erosion: int) -> Tensor:
-    """Return the distinctiveness of the voxels of an eroded mask, 0 elsewhere.
-
-    Parameters and errors as :func:`lcsd.corrfield.foerstner.keypoint_scores`.
-    """
+    """Return the scores of :func:`lcsd.corrfield.foerstner.keypoint_scores`."""
     inside, box = interior(mask, sigma=sigma, erosion=erosion)
     scores = torch.zeros_like(image)
     within = torch.tensor(inside[box], device=image.device)
@@ -37,10 +34,7 @@ def keypoint_scores(image: Tensor, mask: NDArray[np.bool_], *, sigma: float, ero
 
 
 def find_keypoints(scores: Tensor, *, nms_radius: int, threshold: float) -> NDArray[np.int64]:
-    """Return the voxels whose distinctiveness is the largest within ``nms_radius``, (K, 3), raster order.
-
-    Parameters and errors as :func:`lcsd.corrfield.foerstner.find_keypoints`.
-    """
+    """Return the keypoints of :func:`lcsd.corrfield.foerstner.find_keypoints`."""
     highest = scores[None]
     for axis in range(3):
         size, padding = [1, 1, 1], [0, 0, 0]

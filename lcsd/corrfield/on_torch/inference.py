@@ -96,5 +96,4 @@ def soft_minimum(marginals: Tensor, *, gamma: float, step: int, mib: float) -> N
         total = weight.sum(dim=(1, 2, 3))
         for axis, others in enumerate([(2, 3), (1, 3), (1, 2)]):
             out[part, axis] = (weight.sum(dim=others) * offset).sum(dim=1) / total
-    found: NDArray[np.float64] = out.cpu().numpy()
-    return found
+    return out.cpu().numpy()

@@ -72,8 +72,7 @@ def sample(vectors: Tensor, points: F64) -> F64:
     """Return vectors (3, Z, Y, X) at voxel positions (K, 3), linear, shape (K, 3)."""
     places = list(torch.tensor(points, device=vectors.device).T)
     found = torch.stack([interpolated(v, places) for v in vectors], dim=1)
-    result: F64 = found.double().cpu().numpy()
-    return result
+    return found.double().cpu().numpy()
 
 
 def upsampled(values: Tensor, shape: tuple[int, ...], *, step: int, low: tuple[int, ...]) -> Tensor:
@@ -114,5 +113,4 @@ def spline_at(spline: ThinPlateSpline, places: F64, *, device: torch.device, mib
             apart = query[:, None] - centre
             squared.addcmul_(apart, apart)
         out[part] += torch.xlogy(squared, squared) @ weights
-    found: F64 = out.cpu().numpy()
-    return found
+    return out.cpu().numpy()

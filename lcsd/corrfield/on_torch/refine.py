@@ -71,10 +71,7 @@ def _colours(shape: tuple[int, ...], device: torch.device) -> list[Tensor]:
 
 
 def relax(values: Tensor, normal: Tensor, right: Tensor, smoothness: float, *, sweeps: int) -> Tensor:
-    """Return the result of Gauss-Seidel sweeps for ``(A + smoothness L) values = right``.
-
-    Parameters as :func:`lcsd.corrfield.relaxation.relax`.
-    """
+    """Return the result of Gauss-Seidel sweeps; see :func:`lcsd.corrfield.relaxation.relax`."""
     padded = functional.pad(values, (1,) * 6)
     inner = padded[:, 1:-1, 1:-1, 1:-1]
     zz, yy, xx, zy, zx, yx = _inverses(normal, smoothness)
