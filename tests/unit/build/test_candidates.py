@@ -42,8 +42,9 @@ def test_sampled_rows_come_in_order(tmp_path: Path) -> None:
 )
 def test_a_bad_cell_is_named(tmp_path: Path, column: str, cell: str) -> None:
     path = write(tmp_path / "c.tsv", ROW, ROW | {"case": "bad", column: cell})
-    with pytest.raises(BadInputError, match=f"line 3, column {column}"):
+    with pytest.raises(BadInputError) as caught:
         read_candidates(path)
+    assert (caught.value.code, caught.value.field) == ("bad_candidates", f"line 3, column {column}")
 
 
 def test_nothing_sampled_is_an_error(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_missing_column_is_named(tmp_path: Path, column: str) -> None:
 )
 def test_bad_cell_is_named(tmp_path: Path, change: dict[str, str], column: str) -> None:
     path = write(tmp_path / "pairs.tsv", ROW | {"case": "bad"} | change)
-    with pytest.raises(BadInputError, match=f"line 2, column {column}"):
+    with pytest.raises(BadInputError, match=rf"line 2, column {column}: .*\[bad_manifest\]"):
         read_pairs(path)
 
 

@@ -140,7 +140,7 @@ def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     result = run("--out-dir", tmp_path / "o")
     assert result.exit_code == 2
-    assert "pip install idc-index-data" in result.stderr
+    assert "[missing_index]" in result.stderr
 
 
 def test_texts_of_headers_are_no_formulas(tmp_path: Path) -> None:

@@ -147,5 +147,5 @@ def test_typical_density_becomes_one() -> None:
 
 
 def test_target_outside_the_grid_is_refused() -> None:
-    with pytest.raises(BadInputError, match="outside the grid"):
+    with pytest.raises(BadInputError, match=r"\[no_overlap\]"):
         CloudDistance(cloud() + 5, SHAPE, sigma_voxels=1.0, gain=1.0)

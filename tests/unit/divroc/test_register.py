@@ -238,13 +238,13 @@ def test_labels_keep_structures_apart() -> None:
 def test_clouds_without_a_common_structure_are_refused() -> None:
     points = LINE.astype(np.float32)
     arteries, veins = (Cloud(points, label=np.full(10, kind, np.uint8)) for kind in (1, 2))
-    with pytest.raises(BadInputError, match="share no structure"):
+    with pytest.raises(BadInputError, match=r"\[labels_differ\]"):
         register_clouds(arteries, veins, settings=QUICK)
 
 
 def test_a_missing_package_is_named(pair: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycpd", None)
-    with pytest.raises(BadInputError, match=r"lcsd\[cpd\]"):
+    with pytest.raises(BadInputError, match=r"\[missing_package\]"):
         register_clouds(*pair, settings=with_changes(method="cpd"))
 
 
@@ -274,7 +274,7 @@ def test_bad_clouds(fixed: np.ndarray, moving: np.ndarray, code: str) -> None:
 
 def test_grid_elsewhere_is_refused(pair: tuple[np.ndarray, np.ndarray]) -> None:
     grid = Grid.centred(np.zeros(3), size=(5, 5, 5), spacing_mm=2.0)
-    with pytest.raises(BadInputError, match="outside the grid"):
+    with pytest.raises(BadInputError, match=r"\[no_overlap\]"):
         register_clouds(*pair, settings=QUICK, grid=grid)
 
 

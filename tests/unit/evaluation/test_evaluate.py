@@ -86,7 +86,7 @@ def test_common_landmarks_with_and_without_the_rigid_transform() -> None:
 
 
 def test_native_landmarks_without_rigid_are_refused() -> None:
-    with pytest.raises(BadInputError, match=r"rigid\.tfm"):
+    with pytest.raises(BadInputError, match=r"\[missing_rigid\]"):
         to_common_space(PointPairs(points(), points()), rigid=None, frame="native")
 
 

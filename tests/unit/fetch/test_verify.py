@@ -96,6 +96,7 @@ def test_files_that_are_not_the_buckets(tmp_path: Path) -> None:
         verify_series(tmp_path, entry, objects)
     assert caught.value.name == "1.dcm"
     assert isinstance(caught.value.error, WorkError)
+    assert caught.value.error.code == "transfer_incomplete"
     # An object uploaded in parts has no MD5: its size is what is known.
     parted = [RemoteObject(part.name, part.size, None) for part in objects]
     assert whole_files(tmp_path, parted) == {"1.dcm", "3.dcm"}

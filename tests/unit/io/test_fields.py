@@ -138,5 +138,5 @@ def test_mask_on_another_grid_is_sampled() -> None:
 def test_mask_beside_the_field_is_refused() -> None:
     far = Grid((4, 4, 4), (1.5, 1.5, 1.5), (900.0, 0.0, 0.0))
     mask = Image(np.ones(far.shape, dtype=bool), far)
-    with pytest.raises(BadInputError, match="do not overlap"):
+    with pytest.raises(BadInputError, match=r"\[no_overlap\]"):
         field_quality(affine_field(GRIDS["lps"], np.eye(3)), mask=mask)

@@ -5,6 +5,8 @@ from lcsd.errors import WorkError
 from lcsd.phantom import make_case
 from lcsd.phantom.fits import bspline_residual, rigid_fit
 from lcsd.phantom.motion import rotation_matrix
+from lcsd.phantom.plan import accepted_motion, landmark_points, random_lung_points
+from lcsd.settings.phantom import PhantomSettings
 
 SEEDS = (0, 2, 5)
 
@@ -62,6 +64,21 @@ def test_determinant_is_the_derivative_of_the_transform(tiny):
 def test_impossible_inverse_is_an_error(tiny):
     with pytest.raises(WorkError, match="inverse_not_converged"):
         tiny.inverse(np.array([[0.0, np.nan, 0.0]]))
+
+
+def test_a_body_without_lungs_has_neither_landmarks_nor_points(tiny):
+    body = tiny.body._replace(dome_right_z=1000.0, dome_left_z=1000.0)
+    with pytest.raises(WorkError, match=r"\[phantom_landmarks\]"):
+        landmark_points(np.random.default_rng(0), tiny.vessels, body)
+    with pytest.raises(WorkError, match=r"\[phantom_empty\]"):
+        random_lung_points(np.random.default_rng(0), body)
+
+
+def test_a_motion_that_no_draw_reaches_is_an_error(tiny, monkeypatch):
+    monkeypatch.setattr("lcsd.phantom.plan.MOTION_ATTEMPTS", 1)
+    settings = PhantomSettings(affine_least_mm=90.0, rigid_least_mm=100.0, rigid_most_mm=100.0)
+    with pytest.raises(WorkError, match=r"\[phantom_motion\]"):
+        accepted_motion(np.random.default_rng, tiny.body, tiny.body_landmarks, tiny.body_points, settings)
 
 
 def test_rotation_turns_x_to_y_about_z():

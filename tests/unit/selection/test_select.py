@@ -168,8 +168,8 @@ def test_missing_screening_is_an_error_until_it_is_excluded(build: Path) -> None
         (build / "cohort" / "screening" / f"{case}.json").unlink()
     result = select(build, "--candidates", path)
     assert result.exit_code == 2
-    assert "2 of 8 candidates have no screening" in result.stderr
-    assert "none for b" in result.stderr
+    assert "b.json" in result.stderr
+    assert "[missing_screening]" in result.stderr
     assert not (build / "cohort" / "pairs.tsv").exists()
     assert select(build, "--candidates", path, "--set", "exclude=[b, e]").exit_code == 0
     assert set(chosen(build)) == {"a", "c", "d", "t"}
@@ -181,13 +181,20 @@ def test_missing_screening_is_an_error_until_it_is_excluded(build: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "content", ['{"verdict": "perhaps"}', '{"verdict": "accepted", "dice": null}', '{"dice": 0.9}', "[1]"]
+    ("content", "code"),
+    [
+        ('{"verdict": "perhaps"}', "bad_screening"),
+        ('{"verdict": "accepted", "dice": null}', "bad_screening"),
+        ('{"dice": 0.9}', "bad_screening"),
+        ("[1]", "bad_json"),
+    ],
 )
-def test_broken_screening_is_named(content: str, build: Path) -> None:
+def test_broken_screening_is_named(content: str, code: str, build: Path) -> None:
     (build / "cohort" / "screening" / "c.json").write_text(content)
     result = select(build, "--candidates", build / "cohort/candidates.tsv")
     assert result.exit_code == 2
     assert "c.json" in result.stderr
+    assert f"[{code}]" in result.stderr
 
 
 @pytest.mark.parametrize(
