@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from lcsd.divroc.bending import bending_energy
@@ -23,6 +25,12 @@ RASTER_MARGIN_SIGMAS = 4.0
 RASTER_MARGIN_MM = 5.0
 """Further room around the clouds on the raster: moved points may leave their start's box."""
 
+LEAST_NEAR = 0.5
+"""Where fewer points of a cloud have the other one near, the start is bad and all points pull."""
+
+SPACING_POINTS = 5_000
+"""Points that the spacing of a cloud is taken from."""
+
 Pull = Callable[[Tensor], Tensor]
 """The distance of moved points (N, 3), LPS mm, to what they should meet, as a scalar."""
 
@@ -36,6 +44,8 @@ class CloudPair:
         Shapes (N, 3) and (M, 3), float64, LPS mm.
     labels
         Structures of both clouds' points, shapes (N,) and (M,), or None.
+    covered
+        Points that a displacement grid has to cover, shape (K, 3); the fixed points if None.
     """
 
     def __init__(
@@ -44,7 +54,9 @@ class CloudPair:
         moving: NDArray[np.float64],
         labels: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None,
         device: str,
+        covered: NDArray[np.float64] | None = None,
     ) -> None:
+        self.covered = fixed if covered is None else covered
         self.fixed = fixed
         self.moving = moving
         self.labels = labels
@@ -53,6 +65,37 @@ class CloudPair:
     def tensor(self, points: NDArray[np.float64]) -> Tensor:
         """Return points as float32 on the device."""
         return torch.as_tensor(points, dtype=torch.float32, device=self.device)
+
+    def _part(self, fixed: NDArray[Any], moving: NDArray[Any]) -> "CloudPair":
+        """Return the pair with some rows of each cloud, ascending."""
+        labels = None if self.labels is None else (self.labels[0][fixed], self.labels[1][moving])
+        return CloudPair(self.fixed[fixed], self.moving[moving], labels, self.device, self.covered)
+
+    def thinned(self, most: int | None) -> "CloudPair":
+        """Return the pair with random subsets of at most ``most`` points; None keeps all."""
+        rows = [np.sort(np.random.default_rng(0).permutation(len(part))[:most]) for part in (self.fixed, self.moving)]
+        return self._part(rows[0], rows[1])
+
+    def at_level(self, motion: LayeredMotion, level: RegisterLevel) -> "CloudPair":
+        """Return what pulls at a level: thinned, without points far from the other cloud after the motion so far."""
+        pair = self if level.points is None else self.thinned(level.points)
+        if level.reach_mm is None:
+            return pair
+        moved = pair.fixed + motion.at(pair.fixed, device=pair.device)
+        trees = cKDTree(moved), cKDTree(pair.moving)
+        reach = level.reach_mm + sum(_spacing(tree) for tree in trees)
+        near = [
+            np.isfinite(trees[1 - at].query(trees[at].data, distance_upper_bound=reach, workers=-1)[0]) for at in (0, 1)
+        ]
+        if min(part.mean() for part in near) < LEAST_NEAR:
+            return pair
+        return pair._part(near[0], near[1])
+
+
+def _spacing(tree: cKDTree) -> float:
+    """Return the median distance of a cloud's points to their nearest neighbour, mm."""
+    some = tree.data[:: max(1, tree.n // SPACING_POINTS)]
+    return float(np.median(tree.query(some, k=2)[0][:, 1]))
 
 
 def _raster(level: RegisterLevel, *clouds: NDArray[np.float64]) -> Grid:
@@ -67,14 +110,14 @@ def _distance(
         raster.world_to_normalised(target),
         raster.shape,
         sigma_voxels=level.sigma_voxels,
-        gain=settings.saturation,
+        gain=level.contrast * settings.saturation,
         norm=settings.norm,
         balance=settings.balance,
         labels=labels,
     )
 
 
-def _pull(pair: CloudPair, base: NDArray[np.float64], level: RegisterLevel, settings: RegisterSettings) -> Pull:
+def pull_of(pair: CloudPair, base: NDArray[np.float64], level: RegisterLevel, settings: RegisterSettings) -> Pull:
     """Return the distance of the fixed cloud, which starts at ``base``, to the moving cloud."""
     if settings.method == "chamfer":
         return ChamferDistance(pair.moving, scale_mm=level.raster_mm)
@@ -117,13 +160,13 @@ class Level:
 
     def _prepare(self, pair: CloudPair) -> None:
         base = pair.fixed + self._motion.at(pair.fixed, device=pair.device)
-        self._fixed = pair.fixed
+        self._covered = pair.covered
         self._base = pair.tensor(base)
-        self._pull = _pull(pair, base, self._level, self._settings)
+        self._pull = pull_of(pair, base, self._level, self._settings)
 
     def _extent(self) -> NDArray[np.float64]:
         """Return the points that the grid has to cover."""
-        return self._fixed
+        return self._covered
 
     def _place(self, pair: CloudPair) -> None:
         self._at = clamped(self.grid, pair.tensor(pair.fixed))[None]
@@ -169,6 +212,7 @@ class SymmetricLevel(Level):
         start = self._motion.affine()
         self._aligned = pair.fixed + start.at(pair.fixed, device=pair.device)
         self._moving = pair.moving
+        self._covered = pair.covered + start.at(pair.covered, device=pair.device)
         self._ends = pair.tensor(self._aligned), pair.tensor(pair.moving)
         self._raster = _raster(self._level, self._aligned, pair.moving)
         moving_labels = None if pair.labels is None else pair.labels[1]
@@ -180,7 +224,7 @@ class SymmetricLevel(Level):
         )
 
     def _extent(self) -> NDArray[np.float64]:
-        return np.concatenate([self._aligned, self._moving])
+        return np.concatenate([self._covered, self._moving])
 
     def _so_far(self, places: Tensor) -> Tensor:
         velocity = self._motion.velocity

@@ -5,17 +5,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch.optim.adam import adam
 
+from lcsd.divroc.adam import Adam
 from lcsd.divroc.level import CloudPair, Level, SymmetricLevel
 from lcsd.divroc.motion import LayeredMotion
+from lcsd.divroc.start import starting_motion
 from lcsd.errors import WorkError
 from lcsd.settings.register import RegisterSettings
-
-SCALE_RANGE = (0.7, 1.4)
-"""Limits of the start's scale per axis: breathing changes a lung's height by a third at most,
-a missing lobe changes the standard deviation more."""
 
 STOP_WINDOW = 10
 """Steps over which the stop rule looks back."""
@@ -30,54 +26,7 @@ Step = Callable[[], tuple[float, float]]
 """One Adam step; returns the distance and the objective before it."""
 
 
-def affine_start(fixed: NDArray[np.float64], moving: NDArray[np.float64], kind: str) -> LayeredMotion:
-    """Return the motion that matches means and, if ``"affine"``, standard deviations per axis."""
-    scale = np.ones(3)
-    if kind == "affine":
-        spread, wanted = fixed.std(axis=0), moving.std(axis=0)
-        usable = (spread > 0) & (wanted > 0)  # a flat cloud says nothing about its thin axis
-        scale[usable] = np.clip(wanted[usable] / spread[usable], *SCALE_RANGE)
-    centre = fixed.mean(axis=0)
-    offset = np.zeros(3) if kind == "none" else moving.mean(axis=0) - centre
-    return LayeredMotion(centre, np.diag(scale - 1), offset)
-
-
-class _Adam:
-    """The steps of ``torch.optim.Adam`` on one tensor, by the function that does its work.
-
-    The class itself imports torch's compiler, for which a process waits two seconds and more.
-    """
-
-    def __init__(self, parameter: torch.Tensor, rate: float | torch.Tensor) -> None:
-        self.rate = rate
-        self._parameter = parameter
-        self._means = torch.zeros_like(parameter), torch.zeros_like(parameter)
-        # Steps that a CUDA graph replays count on the device.
-        device = parameter.device if parameter.is_cuda else None
-        self._count = torch.zeros((), dtype=torch.float32, device=device)
-
-    @torch.no_grad()
-    def step(self, gradient: torch.Tensor) -> None:
-        mean, square = self._means
-        adam(
-            [self._parameter],
-            [gradient],
-            [mean],
-            [square],
-            [],
-            [self._count],
-            capturable=self._parameter.is_cuda,
-            amsgrad=False,
-            beta1=0.9,
-            beta2=0.999,
-            lr=self.rate,
-            weight_decay=0.0,
-            eps=1e-8,
-            maximize=False,
-        )
-
-
-def _eager_step(level: Level, optimiser: _Adam) -> Callable[[], tuple[Any, Any]]:
+def _eager_step(level: Level, optimiser: Adam) -> Callable[[], tuple[Any, Any]]:
     def step() -> tuple[Any, Any]:
         distance, objective = level.losses()
         optimiser.step(*torch.autograd.grad(objective, level.control))
@@ -122,7 +71,7 @@ def _descend(
     """Run Adam on a level; tell the distance of every iteration."""
     cuda = level.control.is_cuda
     rate = torch.tensor(level.rate(0), device=level.control.device) if cuda else level.rate(0)
-    optimiser = _Adam(level.control, rate)
+    optimiser = Adam(level.control, rate)
     eager = _eager_step(level, optimiser)
     # Algorithms that repeat bit by bit wait for the device, which a graph cannot.
     graphed = cuda and not torch.are_deterministic_algorithms_enabled()
@@ -173,10 +122,10 @@ def optimise(
         if progress is not None:
             progress(len(curve), distance)
 
-    motion = affine_start(pair.fixed, pair.moving, settings.start)
+    motion = starting_motion(pair, settings)
     form = SymmetricLevel if settings.symmetric else Level
     for number, resolution in enumerate(settings.schedule(), start=1):
-        level = form(pair, motion, resolution, settings)
+        level = form(pair.at_level(motion, resolution), motion, resolution, settings)
         _descend(level, settings, tell, iterations=resolution.iterations, name=f"level {number}")
         motion = level.result()
     return motion, tuple(curve)

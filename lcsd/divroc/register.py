@@ -15,8 +15,9 @@ from lcsd.device import progress_bar
 from lcsd.divroc.extrapolation import extrapolate_vectors
 from lcsd.divroc.level import CloudPair
 from lcsd.divroc.motion import LayeredMotion, covering_grid, nodes
-from lcsd.divroc.optimise import Progress, affine_start, optimise
+from lcsd.divroc.optimise import Progress, optimise
 from lcsd.divroc.rasterise import rasterise
+from lcsd.divroc.start import starting_motion
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField, field_quality
@@ -197,7 +198,7 @@ def _move(
     if settings.method == "cpd":
         from lcsd.divroc.cpd import drift
 
-        start = affine_start(pair.fixed, pair.moving, settings.start)
+        start = starting_motion(pair, settings)
         motion, curve = drift(pair.fixed, pair.moving, start, settings.cpd, progress)
     else:
         motion, curve = optimise(pair, settings, progress)

@@ -14,12 +14,36 @@ class RegisterLevel(Settings):
     flow_mm: float = Field(gt=0, description="spacing of the displacement grid, mm")
     sigma_voxels: float = Field(gt=0, description="Gaussian over the rasters, voxels")
     iterations: int = Field(ge=1, le=10_000, description="Adam steps, count")
+    contrast: float = Field(1.0, ge=0, description="saturation of this level, as a multiple, no unit")
+    reach_mm: float | None = Field(
+        None,
+        gt=0,
+        description="points that are further from the other cloud than this plus both clouds' spacing "
+        "do not pull, so that a missing branch does not draw its neighbours; null lets all pull, mm",
+    )
+    points: int | None = Field(
+        None, ge=100, description="larger clouds are thinned to this many points at this level; null keeps all, count"
+    )
 
 
-def _levels(*rows: tuple[float, float, float, int]) -> tuple[RegisterLevel, ...]:
-    return tuple(
-        RegisterLevel(raster_mm=raster, flow_mm=flow, sigma_voxels=sigma, iterations=steps)
-        for raster, flow, sigma, steps in rows
+def _level(
+    raster: float,
+    flow: float,
+    sigma: float,
+    steps: int,
+    *,
+    contrast: float = 1.0,
+    reach: float,
+    points: int | None = None,
+) -> RegisterLevel:
+    return RegisterLevel(
+        raster_mm=raster,
+        flow_mm=flow,
+        sigma_voxels=sigma,
+        iterations=steps,
+        contrast=contrast,
+        reach_mm=reach,
+        points=points,
     )
 
 
@@ -49,21 +73,31 @@ class RegisterSettings(Settings):
     effort: Literal["accurate", "fast"] = Field(
         "accurate", description="which levels run: levels and second_levels (accurate), or fast_levels (fast)"
     )
-    start: Literal["affine", "translation", "none"] = Field(
-        "affine",
-        description="start that matches the means and standard deviations of the clouds along each axis (affine), only "
-        "their means (translation), or nothing (none)",
+    start: Literal["fitted", "affine", "translation", "none"] = Field(
+        "fitted",
+        description="start that matches the densities of the clouds by an affine motion (fitted), their means and "
+        "standard deviations along each axis (affine), only their means (translation), or nothing (none)",
     )
     levels: tuple[RegisterLevel, ...] = Field(
-        _levels((6.0, 10.0, 1.0, 30), (4.0, 7.0, 1.0, 30), (2.5, 6.0, 0.8, 30), (2.0, 5.0, 0.8, 40)),
-        description="resolutions from coarse to fine (raster_mm, flow_mm, sigma_voxels, iterations)",
+        (
+            _level(6.0, 10.0, 1.0, 30, contrast=0.0, reach=8.0, points=20_000),
+            _level(4.0, 7.0, 1.0, 30, contrast=0.4, reach=6.0, points=20_000),
+            _level(2.5, 6.0, 0.8, 30, reach=5.0, points=50_000),
+            _level(2.0, 5.0, 0.8, 40, reach=4.0),
+        ),
+        description="resolutions from coarse to fine (raster_mm, flow_mm, sigma_voxels, iterations and, "
+        "if not the defaults, contrast, reach_mm, points)",
     )
     passes: Literal[1, 2] = Field(2, description="runs of Adam, count; the second starts from the result of the first")
     second_levels: tuple[RegisterLevel, ...] = Field(
-        _levels((1.2, 4.0, 0.8, 40)), description="resolutions of the second run, like levels"
+        (_level(1.2, 4.0, 0.8, 40, reach=4.0),), description="resolutions of the second run, like levels"
     )
     fast_levels: tuple[RegisterLevel, ...] = Field(
-        _levels((6.0, 10.0, 1.0, 25), (2.5, 4.0, 0.8, 35)), description="resolutions if effort is fast, like levels"
+        (
+            _level(6.0, 10.0, 1.0, 25, contrast=0.0, reach=8.0, points=20_000),
+            _level(2.5, 4.0, 0.8, 35, reach=5.0, points=50_000),
+        ),
+        description="resolutions if effort is fast, like levels",
     )
     learning_rate_mm: float = Field(0.3, gt=0, description="first Adam step, mm")
     final_rate_share: float = Field(

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from lcsd.divroc.optimise import _Adam
+from lcsd.divroc.adam import Adam
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -14,7 +14,7 @@ def test_steps_are_those_of_the_class_to_the_last_bit(dtype: torch.dtype) -> Non
     torch.manual_seed(0)
     start = torch.randn(3, 4, 5, 6, dtype=dtype)
     own, theirs = start.clone().requires_grad_(), start.clone().requires_grad_()
-    optimiser, expected = _Adam(own, 0.3), torch.optim.Adam([theirs], lr=0.3)
+    optimiser, expected = Adam(own, 0.3), torch.optim.Adam([theirs], lr=0.3)
     for iteration in range(20):
         rate = 0.3 / (1 + iteration)
         optimiser.rate = expected.param_groups[0]["lr"] = rate

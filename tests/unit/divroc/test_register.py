@@ -20,6 +20,7 @@ QUICK = RegisterSettings(
     ),
     second_levels=(RegisterLevel(raster_mm=4.0, flow_mm=8.0, sigma_voxels=1.0, iterations=25),),
     learning_rate_mm=0.6,
+    start="affine",
 )
 
 
