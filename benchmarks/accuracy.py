@@ -4,10 +4,10 @@ Run: python benchmarks/accuracy.py demo/cohort demo/results [--out accuracy.csv]
 """
 
 import argparse
-import csv
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from lcsd.geometry import RigidTransform, fit_rigid
@@ -105,10 +105,7 @@ def main() -> None:
         values = [row[key] for row in rows]
         print(f"{key:28}", *(f"{v:>16.4g}" if isinstance(v, float) else f"{v!s:>16}" for v in values))
     if arguments.out:
-        with arguments.out.open("w", newline="") as handle:
-            writer = csv.DictWriter(handle, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        pd.DataFrame(rows).to_csv(arguments.out, index=False, lineterminator="\r\n")
 
 
 if __name__ == "__main__":

@@ -36,21 +36,8 @@ def build(folder: Path, cases: int, seed: int) -> tuple[float, Path]:
     manifest = write_manifest(folder / "cohort", list(rows))
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump(yaml.safe_load(TINY.read_text()) | {"manifest": str(manifest)}))
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        str(ROOT / "Snakefile"),
-        "--cores",
-        str(CORES),
-        "--directory",
-        str(folder),
-        "--profile",
-        str(WORKSTATION),
-        "--configfile",
-        str(config),
-    ]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", str(CORES)]
+    command += ["--directory", str(folder), "--profile", str(WORKSTATION), "--configfile", str(config)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     start = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True, env=environment)

@@ -119,6 +119,17 @@ class WorkError(LcsdError):
     exit_code = 1
 
 
+def unwritable(path: Path, error: OSError, *, field: str | None = None) -> WorkError:
+    """Return the error of a file or folder that cannot be written."""
+    return WorkError(
+        f"cannot write: {error.strerror or error}",
+        code="cannot_write",
+        file=path,
+        field=field,
+        remedy="check the folder's permissions and free space",
+    )
+
+
 def suggestion(name: str, known: Iterable[str]) -> str | None:
     """Return a remedy with the known name that is most similar to ``name``; None if none is similar."""
     by_lower = {candidate.lower(): candidate for candidate in known}

@@ -144,15 +144,9 @@ def judge(connection: Connection, settings: CohortSettings) -> None:
     ``fixed`` and ``moving``. ``rejected`` has one row for every other patient, with the first broken rule
     and the series that reached it.
     """
-    makers, names, families, ranks = (
-        (list(column) for column in zip(*kernel_rows(settings), strict=True))
-        if kernel_rows(settings)
-        else ([], [], [], [])
-    )
     connection.execute("CREATE TABLE kernels (maker VARCHAR, kernel VARCHAR, family VARCHAR, rank INTEGER)")
-    connection.execute(
-        "INSERT INTO kernels SELECT unnest($1), unnest($2), unnest($3), unnest($4)", [makers, names, families, ranks]
-    )
+    columns = [list(column) for column in zip(*kernel_rows(settings), strict=True)] or [[]] * 4
+    connection.execute("INSERT INTO kernels SELECT unnest($1), unnest($2), unnest($3), unnest($4)", columns)
     passed = len(rules(settings)) + 1
     every = {rule.code: rule for rule in rules(settings)}
     connection.execute(

@@ -115,8 +115,7 @@ class Measures:
     def seconds(self, job: Job, *, start_s: float, basis: Basis) -> float:
         """Return the seconds of a job with the starts of its commands.
 
-        ``cpu`` means CPU time over threads, as on a machine without other work, if that is less
-        than the wall time.
+        ``cpu`` means CPU time over threads, as on a machine without other work, if that is less than the wall time.
         """
         work = job.wall_s
         if basis == "cpu":

@@ -126,8 +126,7 @@ class Workload:
     def screening(self, counts: Sequence[int]) -> Work:
         """Return the work of screening all candidates.
 
-        Like the measured screenings, else like convert and lungs of cases drawn so often, and the
-        alignment.
+        Like the measured screenings, else like convert and lungs of cases drawn so often, and the alignment.
         """
         kind, candidates = self.kinds[SCREEN], self.question.candidates
         found = [self._seconds(job) for job in self.measures.screenings]

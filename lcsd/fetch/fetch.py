@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from lcsd.errors import BadInputError, LcsdError, WorkError
+from lcsd.errors import BadInputError, LcsdError, WorkError, unwritable
 from lcsd.fetch.lists import check_uid
 from lcsd.fetch.plan import Entry, check_space, folder_bytes, look_up
 from lcsd.fetch.store import Place, locked
@@ -103,12 +103,10 @@ def fetch_series(
         entries = look_up([place.uid for place in absent], settings.index)
         for place in absent:
             if place.uid not in entries:
-                outcomes[place.uid] = Fetched(
-                    place.uid, "failed", place.folder, error=_unknown(place.uid, settings.index)
-                )
+                unknown = _unknown(place.uid, settings.index)
+                outcomes[place.uid] = Fetched(place.uid, "failed", place.folder, error=unknown)
         known = [place for place in absent if place.uid in entries]
-        for done in job.run(known, entries, out_dir, progress):
-            outcomes[done.uid] = done
+        outcomes |= {done.uid: done for done in job.run(known, entries, out_dir, progress)}
     return [outcomes[place.uid] for place in places]
 
 
@@ -220,13 +218,7 @@ class _Fetch:
         except LcsdError as error:
             return Fetched(place.uid, "failed", place.folder, error=error)
         except OSError as error:
-            failure = WorkError(
-                f"cannot write: {error.strerror or error}",
-                code="cannot_write",
-                file=place.folder,
-                remedy="check permissions and free space",
-            )
-            return Fetched(place.uid, "failed", place.folder, error=failure)
+            return Fetched(place.uid, "failed", place.folder, error=unwritable(place.folder, error))
 
     def _attempts(self, place: Place, entry: Entry, transfer: Transfer) -> int:
         """Download and verify until it succeeds or no retry is left."""

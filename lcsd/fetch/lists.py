@@ -41,10 +41,9 @@ def check_uid(text: str, *, file: Path | None = None, field: str = "UID") -> str
 def collect(given: Sequence[str], lists: Sequence[Path], *, sampled: bool = False) -> list[str]:
     """Return every series UID once, in the order of its first appearance.
 
-    ``lists`` are ``.tcia`` manifests, ``.tsv`` or ``.csv`` tables (with ``sampled``: only rows with a value in
-    the column of this name); any other file is a text with one UID per line (blank lines and ``#`` lines are
-    skipped). Raises ``BadInputError`` if a list is unreadable or has no UID or no known column, or if a UID is
-    invalid.
+    ``lists`` are ``.tcia`` manifests, ``.tsv`` or ``.csv`` tables (with ``sampled``: only rows with a value in the
+    column of this name); any other file is a text with one UID per line (blank lines and ``#`` lines are skipped).
+    Raises ``BadInputError`` if a list is unreadable or has no UID or no known column, or if a UID is invalid.
     """
     found = [check_uid(text.strip()) for text in given]
     for path in lists:

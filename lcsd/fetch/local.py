@@ -15,10 +15,9 @@ def local(
 ) -> Iterator[Path]:
     """Yield the path of a source; a missing series is fetched first.
 
-    ``source`` is a path or a SeriesInstanceUID, ``series_dir`` the folder of fetched series; ``say`` gets lines
-    of information. Raises ``BadInputError`` for a series without a folder to fetch it to, or one that differs
-    from the index or the bucket; ``WorkError`` if the download failed for a reason that may be temporary
-    (network, disk).
+    ``source`` is a path or a SeriesInstanceUID, ``series_dir`` the folder of fetched series; ``say`` gets lines of
+    information. Raises ``BadInputError`` for a series without a folder to fetch it to, or one that differs from the
+    index or the bucket; ``WorkError`` if the download failed for a reason that may be temporary (network, disk).
     """
     if not is_series_uid(source):
         yield Path(source)

@@ -45,8 +45,7 @@ def look_up(uids: Sequence[str], index: Path | None = None) -> dict[str, Entry]:
     """Return the entry of every UID that the index has, with one query.
 
     ``index`` is a Parquet file with the columns of the IDC's main index; None takes that of the package
-    ``idc-index-data``. Raises ``BadInputError`` if it is missing, unreadable, lacks a column or lists a series
-    twice.
+    ``idc-index-data``. Raises ``BadInputError`` if it is missing, unreadable, lacks a column or lists a series twice.
     """
     if not uids:
         return {}
@@ -91,14 +90,10 @@ def _entry(row: tuple[object, ...], path: Path) -> Entry:
 def folder_bytes(folder: Path) -> int:
     """Return the size of the files in a folder, 0 if there is none."""
     total = 0
-    try:
+    with contextlib.suppress(FileNotFoundError):
         for path in folder.iterdir():
-            try:
+            with contextlib.suppress(FileNotFoundError):  # renamed or removed in between
                 total += path.stat().st_size
-            except FileNotFoundError:  # renamed or removed in between
-                continue
-    except FileNotFoundError:
-        return total
     return total
 
 

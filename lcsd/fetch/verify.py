@@ -70,21 +70,26 @@ def verify_series(folder: Path, entry: Entry, objects: Sequence[RemoteObject]) -
     for part in objects:
         path = folder / part.name
         if not _is_whole(path, part):
-            raise Damage(part.name, _incomplete(entry, part))
+            error: LcsdError = WorkError(
+                "the downloaded file differs from the bucket's",
+                code="transfer_incomplete",
+                file=_place(entry, part.name),
+                expected=f"{part.size} bytes with the bucket's checksum",
+                remedy="check the network and run the command again",
+            )
+            raise Damage(part.name, error)
         instance = _check_header(path, part.name, entry)
         if instance in instances:
-            raise Damage(
-                part.name,
-                BadInputError(
-                    "two files hold the same image",
-                    code="duplicate_instance",
-                    file=_place(entry, part.name),
-                    field="SOPInstanceUID",
-                    expected="one file per image",
-                    found=f"also in {instances[instance]}",
-                    remedy=REMEDY,
-                ),
+            error = BadInputError(
+                "two files hold the same image",
+                code="duplicate_instance",
+                file=_place(entry, part.name),
+                field="SOPInstanceUID",
+                expected="one file per image",
+                found=f"also in {instances[instance]}",
+                remedy=REMEDY,
             )
+            raise Damage(part.name, error)
         instances[instance] = part.name
         hashes[part.name] = sha256(path)
         with path.open("rb") as handle:
@@ -105,16 +110,6 @@ def verify_series(folder: Path, entry: Entry, objects: Sequence[RemoteObject]) -
 
 def _place(entry: Entry, name: str) -> str:
     return f"s3://{entry.bucket}/{entry.prefix}/{name}"
-
-
-def _incomplete(entry: Entry, part: RemoteObject) -> WorkError:
-    return WorkError(
-        "the downloaded file differs from the bucket's",
-        code="transfer_incomplete",
-        file=_place(entry, part.name),
-        expected=f"{part.size} bytes with the bucket's checksum",
-        remedy="check the network and run the command again",
-    )
 
 
 def _check_header(path: Path, name: str, entry: Entry) -> str:

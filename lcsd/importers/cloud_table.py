@@ -26,9 +26,8 @@ def write_cloud_pair(
 ) -> dict[str, Any]:
     """Write the clouds of a case to ``folder/cases/CASE``; return its row of the table.
 
-    ``clouds`` (``fixed`` and ``moving``), landmarks and correspondences are in LPS mm; ``times`` names the
-    fixed and the moving time point or phase. The row has ``COLUMNS``, and ``fixed_points`` and
-    ``moving_points``.
+    ``clouds`` (``fixed`` and ``moving``), landmarks and correspondences are in LPS mm; ``times`` names the fixed and
+    the moving time point or phase. The row has ``COLUMNS``, and ``fixed_points`` and ``moving_points``.
     """
     place = Path("cases") / case
     row: dict[str, Any] = {"case": case, "role": role, "fixed_time": times[0], "moving_time": times[1]}

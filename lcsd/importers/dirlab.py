@@ -108,9 +108,8 @@ def part_of(name: str) -> Part | None:
 def find_cases(files: Iterable[Path], only: Sequence[str] = ()) -> dict[str, dict[tuple[Phase, str], Path]]:
     """Return the four files of each case, in the order of the dataset.
 
-    ``only`` names the cases to take; empty takes all. Raises ``BadInputError`` if there is no case
-    (``no_cases``), if a part has two files (``duplicate_file``), or if a case lacks one of its files
-    (``incomplete_case``).
+    ``only`` names the cases to take; empty takes all. Raises ``BadInputError`` if there is no case (``no_cases``), if
+    a part has two files (``duplicate_file``), or if a case lacks one of its files (``incomplete_case``).
     """
     cases: dict[str, dict[tuple[Phase, str], Path]] = {name: {} for name in only}
     for file in files:
@@ -221,10 +220,7 @@ def import_case(
     pairs = read_landmarks(texts, "dirlab", grids=Grids(grid, grid)).pairs
     for text, points in zip(texts, (pairs.fixed, pairs.moving), strict=True):
         check_frame(points, grid, which=text.name, file=text)
-    ids = tuple(str(n + 1) for n in range(len(pairs)))
-    write_point_pairs(
-        target / "landmarks.csv", PointPairs(pairs.fixed, pairs.moving, ids, origin=("manual",) * len(ids))
-    )
+    write_point_pairs(target / "landmarks.csv", manual(pairs))
     apart = np.linalg.norm(pairs.moving - pairs.fixed, axis=1)
     row: dict[str, Any] = {
         "case": case,
@@ -238,6 +234,12 @@ def import_case(
     for role, phase in phases.items():
         row |= {f"{role}_source": f"cases/{case}/{role}.nii.gz", f"{role}_time": phase}
     return row
+
+
+def manual(pairs: PointPairs) -> PointPairs:
+    """Return landmarks numbered from 1, as set by hand."""
+    ids = tuple(str(n + 1) for n in range(len(pairs)))
+    return PointPairs(pairs.fixed, pairs.moving, ids, origin=("manual",) * len(ids))
 
 
 def import_dirlab(

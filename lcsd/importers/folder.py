@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from lcsd.errors import BadInputError, WorkError
+from lcsd.errors import BadInputError, unwritable
 from lcsd.io.files import leftovers_of, temporary_path
 
 
@@ -45,12 +45,6 @@ def new_folder(path: Path) -> Iterator[Path]:
             path.rmdir()
         temporary.rename(path)
     except OSError as error:
-        raise WorkError(
-            f"cannot write: {error.strerror or error}",
-            code="cannot_write",
-            file=path,
-            field=None if error.filename is None else str(error.filename),
-            remedy="check the folder's permissions and free space",
-        ) from error
+        raise unwritable(path, error, field=None if error.filename is None else str(error.filename)) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

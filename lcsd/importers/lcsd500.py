@@ -73,10 +73,8 @@ def find_cases(files: Iterable[Path], layout: Layout) -> dict[str, dict[str, Pat
     """
     cases: dict[str, dict[str, Path]] = {}
     for file in files:
-        found = layout.case_of(file.name)
-        if found is None:
-            continue
-        add_once(cases.setdefault(found[0], {}), found[1], file)
+        if found := layout.case_of(file.name):
+            add_once(cases.setdefault(found[0], {}), found[1], file)
     if not cases:
         raise BadInputError(
             "no file matches the patterns", code="no_cases", expected=", ".join(layout.patterns.values())

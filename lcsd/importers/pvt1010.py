@@ -1,9 +1,8 @@
 """Import PVT1010: lung vessel trees at inhale and exhale as VTK clouds; ten have DIR-Lab's landmarks.
 
-Shen et al., *Accurate point cloud registration with robust optimal transport*, NeurIPS 2021. The
-points are in millimetres in the space of the high-resolution scans, which are not part of the
-dataset. The first ten cases are DIR-Lab's COPDgene cases, whose 300 landmarks are voxels of
-scans with every fourth slice.
+Shen et al., *Accurate point cloud registration with robust optimal transport*, NeurIPS 2021. The points are in
+millimetres in the space of the high-resolution scans, which are not part of the dataset. The first ten cases are
+DIR-Lab's COPDgene cases, whose 300 landmarks are voxels of scans with every fourth slice.
 """
 
 import re
@@ -19,7 +18,7 @@ from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, flip_lps_ras
 from lcsd.importers.archives import add_once
 from lcsd.importers.cloud_table import write_cloud_pair
-from lcsd.importers.dirlab import part_of
+from lcsd.importers.dirlab import manual, part_of
 from lcsd.io.points import Cloud, PointPairs
 from lcsd.landmarks.formats import Given, Grids, read_landmarks
 from lcsd.landmarks.numbering import outside_error
@@ -172,12 +171,9 @@ def _landmarks(
     grids = Grids(*(landmark_grid(CT_SCANS[number][phase]) for phase in phases))
     texts = [files[phase, "landmarks"] for phase in phases]
     found = read_landmarks(texts, "dirlab", grids=grids, given=Given(base=0)).pairs
-    for cloud, points, text in zip(
-        (clouds["fixed"], clouds["moving"]), (found.fixed, found.moving), texts, strict=True
-    ):
-        _check_near(points, cloud, file=text)
-    ids = tuple(str(n + 1) for n in range(len(found)))
-    return PointPairs(found.fixed, found.moving, ids, origin=("manual",) * len(ids))
+    _check_near(found.fixed, clouds["fixed"], file=texts[0])
+    _check_near(found.moving, clouds["moving"], file=texts[1])
+    return manual(found)
 
 
 def _check_near(points: NDArray[np.float64], cloud: Cloud, *, file: Path) -> None:

@@ -20,7 +20,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from lcsd.errors import BadInputError, WorkError
+from lcsd.errors import BadInputError, unwritable
 from lcsd.io.orphans import refuse_if_orphaned
 
 HASH_CHUNK_BYTES = 1 << 20
@@ -120,12 +120,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         if paths is not None:
             paths.append(path)
     except OSError as error:
-        raise WorkError(
-            f"cannot write: {error.strerror or error}",
-            code="cannot_write",
-            file=path,
-            remedy="check the folder's permissions and free space",
-        ) from error
+        raise unwritable(path, error) from error
     finally:
         with contextlib.suppress(OSError):  # there may be nothing, not even the folder
             temporary.unlink(missing_ok=True)

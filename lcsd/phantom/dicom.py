@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from lcsd.errors import WorkError
+from lcsd.errors import unwritable
 from lcsd.phantom.scanner import Kernel, Scan
 
 # NLST replaces study dates by codes: time point 0 is 1999-01-02, time point 1 is 2000-01-02.
@@ -31,14 +31,6 @@ def _uid(*parts: object) -> UID:
 def _decimal(value: float) -> str:
     """Return a decimal string of at most 16 characters, as the standard requires."""
     return f"{value:.9f}"[:16]
-
-
-def _meta(sop_uid: UID) -> FileMetaDataset:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = sop_uid
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    return meta
 
 
 def _common(patient: str, time: int, *, feet_first: bool) -> Dataset:
@@ -121,7 +113,10 @@ def _save(
     image.Rows, image.Columns = hu.shape
     stored = (hu.astype(np.int32) - RESCALE_INTERCEPT).astype("<u2")
     image.PixelData = stored.tobytes()
-    image.file_meta = _meta(image.SOPInstanceUID)
+    image.file_meta = FileMetaDataset()
+    image.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image.save_as(path, enforce_file_format=True)
 
 
@@ -192,12 +187,7 @@ def write_study(
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     except OSError as error:
-        raise WorkError(
-            f"cannot write: {error.strerror or error}",
-            code="cannot_write",
-            file=folder,
-            remedy="check the folder's permissions and free space",
-        ) from error
+        raise unwritable(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder / names[0]

@@ -28,15 +28,13 @@ def rigid_fit(fixed: Points, moving: Points) -> Points:
     a, b = fixed - fixed.mean(axis=0), moving - moving.mean(axis=0)
     u, _, vt = np.linalg.svd(a.T @ b)
     flip = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
-    fitted: Points = a @ (u @ flip @ vt) + moving.mean(axis=0)
-    return fitted
+    return np.asarray(a @ (u @ flip @ vt) + moving.mean(axis=0))
 
 
 def affine_residual(fixed: Points, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the residual of `values` (N, C) after the best affine function of `fixed` (N, 3)."""
     design = np.hstack([fixed, np.ones((len(fixed), 1))])
-    rest: NDArray[np.float64] = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
-    return rest
+    return np.asarray(values - design @ np.linalg.lstsq(design, values, rcond=None)[0])
 
 
 def _axis_weights(coordinate: NDArray[np.float64], low: float, count: int) -> NDArray[np.float64]:
@@ -44,8 +42,7 @@ def _axis_weights(coordinate: NDArray[np.float64], low: float, count: int) -> ND
     distance = np.abs((coordinate[:, None] - low) / BSPLINE_SPACING_MM - np.arange(count))
     near = 2.0 / 3.0 - distance**2 + 0.5 * distance**3
     far = np.clip(2.0 - distance, 0.0, None) ** 3 / 6.0
-    weights: NDArray[np.float64] = np.where(distance < 1.0, near, far)
-    return weights
+    return np.where(distance < 1.0, near, far)
 
 
 def bspline_residual(
@@ -65,8 +62,7 @@ def bspline_residual(
     # Control points far from the sample have no data: slight damping keeps them at zero.
     normal += BSPLINE_DAMPING * np.trace(normal) / len(normal) * np.eye(len(normal))
     coefficients = np.linalg.solve(normal, matrix.T @ sample_values)
-    rest: NDArray[np.float64] = values - design(points) @ coefficients
-    return rest
+    return np.asarray(values - design(points) @ coefficients)
 
 
 def mean_length(vectors: NDArray[np.float64]) -> float:

@@ -1,12 +1,11 @@
 """The motion between the scans in closed form: breathing, fine deformation, rigid shift.
 
-In body coordinates `p` (mm) the displacement is `u(p) = s(p) (D(p) + R(p) + F(p))`: the
-diaphragm's push `D`, the rib cage's expansion `R`, a sum of sines `F`, and a window `s` that
-vanishes at the spine. A fixed native point `x` maps to the moving native point
-`Q (p + u(p)) + t` with `p = x - fixed_origin`.
+In body coordinates `p` (mm) the displacement is `u(p) = s(p) (D(p) + R(p) + F(p))`: the diaphragm's push `D`, the rib
+cage's expansion `R`, a sum of sines `F`, and a window `s` that vanishes at the spine. A fixed native point `x` maps
+to the moving native point `Q (p + u(p)) + t` with `p = x - fixed_origin`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numba as nb
@@ -155,8 +154,7 @@ def _forward(points, b: Breathing, modes):  # type: ignore[no-untyped-def]
         v = np.empty(3)
         jac = np.empty((3, 3))
         _displacement(points[k, 0], points[k, 1], points[k, 2], b, modes, v, jac)
-        for i in range(3):
-            moved[k, i] = v[i]
+        moved[k] = v
         det[k] = _det_plus_identity(jac)
     return moved, det
 
@@ -212,8 +210,7 @@ def _backward(targets, b: Breathing, modes):  # type: ignore[no-untyped-def]
             step = _newton_step(r, jac, dets[k])
             for i in range(3):
                 p[i] -= step[i]
-        for i in range(3):
-            found[k, i] = p[i]
+        found[k] = p
     return found, dets, residual
 
 
@@ -241,8 +238,7 @@ class Motion:
 
     def body_to_moving(self, deformed: Points) -> Points:
         """Return deformed body points (N, 3) after the rigid shift, moving native mm."""
-        rotated: Points = deformed @ self.rotation.T + self.translation
-        return rotated
+        return np.asarray(deformed @ self.rotation.T + self.translation)
 
     def body_of_moving(self, points: Points) -> tuple[Points, NDArray[np.float64]]:
         """Return body points (N, 3) of moving native points and the determinants (N,) there.
@@ -275,7 +271,7 @@ def scaled(motion: Motion, *, smooth: float, fine: float) -> Motion:
     breathing = b._replace(
         right=b.right * smooth, left=b.left * smooth, lateral=b.lateral * smooth, anterior=b.anterior * smooth
     )
-    return Motion(breathing, modes, motion.rotation, motion.translation, motion.fixed_origin)
+    return replace(motion, breathing=breathing, modes=modes)
 
 
 def rotation_matrix(angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -284,8 +280,7 @@ def rotation_matrix(angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-    product: NDArray[np.float64] = about_z @ about_y @ about_x
-    return product
+    return np.asarray(about_z @ about_y @ about_x)
 
 
 def _modes(rng: np.random.Generator, count: int, wavelengths: tuple[float, float]) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """Plan one case: trees, landmarks, an accepted motion, and the geometry of both scans."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,24 +28,27 @@ POINT_DEPTH_MM = 2.0
 TERMINAL_DEPTH_MM = 4.5
 
 
-@dataclass(frozen=True)
-class Detail:
-    """One size of phantom: pixels, slice increments and thicknesses (mm), trees (mm)."""
+class Sampling(NamedTuple):
+    """Sampling of one scan: pixels along x and y, increment and thickness of its slices (mm)."""
 
-    fixed_pixels: int
-    fixed_increment: float
-    fixed_thickness: float
-    moving_pixels: int
-    moving_increment: float
-    moving_thickness: float
+    pixels: int
+    increment: float
+    thickness: float
+
+
+class Detail(NamedTuple):
+    """One size of phantom: both scans, and spacing and radius of the terminal vessels (mm)."""
+
+    fixed: Sampling
+    moving: Sampling
     terminal_spacing: float
     terminal_radius: float
 
 
 DETAILS: dict[Size, Detail] = {
-    "full": Detail(512, 2.0, 2.5, 448, 1.8, 2.0, 12.3, 0.7),
-    "small": Detail(256, 2.5, 2.5, 224, 3.0, 3.2, 16.0, 0.95),
-    "tiny": Detail(96, 5.0, 5.0, 88, 4.4, 4.4, 20.0, 1.5),
+    "full": Detail(Sampling(512, 2.0, 2.5), Sampling(448, 1.8, 2.0), 12.3, 0.7),
+    "small": Detail(Sampling(256, 2.5, 2.5), Sampling(224, 3.0, 3.2), 16.0, 0.95),
+    "tiny": Detail(Sampling(96, 5.0, 5.0), Sampling(88, 4.4, 4.4), 20.0, 1.5),
 }
 FIXED_FIELD_MM, MOVING_FIELD_MM = (352.0, 364.0), (366.0, 380.0)
 # Scan range beyond the lungs, as planned on a localizer.
@@ -68,21 +71,15 @@ def vessel_trees(seed: int, case: int, body: Body, detail: Detail, *, changed_sh
     artery_rng = generator(seed, case, Purpose.ARTERIES)
     vein_rng = generator(seed, case, Purpose.VEINS)
     change_rng = generator(seed, case, Purpose.CHANGES)
-    for side in (-1, 1):
-        mirror = np.array([side, 1.0, 1.0])
-        ends = trees.terminals(artery_rng, body, spacing=detail.terminal_spacing, margin=TERMINAL_DEPTH_MM, side=side)
-        root = ARTERY_ROOT * mirror * body.scale
-        found.append(trees.grow(artery_rng, ends, root, body, terminal_radius=detail.terminal_radius))
-    for side in (-1, 1):
-        mirror = np.array([side, 1.0, 1.0])
-        ends = trees.terminals(vein_rng, body, spacing=detail.terminal_spacing, margin=TERMINAL_DEPTH_MM, side=side)
-        upper = 0.83 * ends[:, 2] - 0.55 * ends[:, 1] > -12.0
-        for root, part in zip(VEIN_ROOTS, (upper, ~upper), strict=True):
-            found.append(
-                trees.grow(
-                    vein_rng, ends[part], root * mirror * body.scale, body, terminal_radius=detail.terminal_radius
-                )
-            )
+    for rng, roots in ((artery_rng, (ARTERY_ROOT,)), (vein_rng, VEIN_ROOTS)):
+        for side in (-1, 1):
+            mirror = np.array([side, 1.0, 1.0])
+            ends = trees.terminals(rng, body, spacing=detail.terminal_spacing, margin=TERMINAL_DEPTH_MM, side=side)
+            upper = 0.83 * ends[:, 2] - 0.55 * ends[:, 1] > -12.0
+            parts = (ends[upper], ends[~upper]) if len(roots) == 2 else (ends,)
+            for root, part in zip(roots, parts, strict=True):
+                start = root * mirror * body.scale
+                found.append(trees.grow(rng, part, start, body, terminal_radius=detail.terminal_radius))
     return tuple(trees.with_changes(change_rng, tree, share=changed_share, largest=CHANGED_LARGEST) for tree in found)
 
 
@@ -203,14 +200,13 @@ def _scan(
     rng: np.random.Generator,
     lungs: Points,
     back: NDArray[np.float64],
+    sampling: Sampling,
     *,
-    pixels: int,
     field: tuple[float, float],
-    increment: float,
-    thickness: float,
     direction: NDArray[np.float64],
 ) -> Scan:
     """Return a scan centred on the lungs' points (native mm), covering them along its axis."""
+    pixels, increment, thickness = sampling
     pixel = round(float(rng.uniform(*field)) / pixels, 4)
     along = lungs @ direction
     low, high = along.min(axis=0), along.max(axis=0)
@@ -232,20 +228,16 @@ def plan_scans(
         rng,
         lungs + motion.fixed_origin,
         back + motion.fixed_origin,
-        pixels=detail.fixed_pixels,
+        detail.fixed,
         field=FIXED_FIELD_MM,
-        increment=detail.fixed_increment,
-        thickness=detail.fixed_thickness,
         direction=np.eye(3),
     )
     moving = _scan(
         rng,
         motion.transform(lungs + motion.fixed_origin),
         motion.body_to_moving(back[None])[0],
-        pixels=detail.moving_pixels,
+        detail.moving,
         field=MOVING_FIELD_MM,
-        increment=detail.moving_increment,
-        thickness=detail.moving_thickness,
         direction=rotation_matrix(rng.uniform(-oblique, oblique, 3)) @ MOVING_AXES,
     )
     return fixed, moving

@@ -56,8 +56,7 @@ class Scan:
 
     def to_world(self, index_xyz: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return LPS mm (N, 3) of continuous voxel indices (N, 3), order x, y, z."""
-        world: NDArray[np.float64] = (index_xyz * self.spacing) @ self.direction.T + self.origin
-        return world
+        return np.asarray((index_xyz * self.spacing) @ self.direction.T + self.origin)
 
 
 @dataclass(frozen=True)
@@ -266,9 +265,8 @@ def truth_masks(
     scan: Scan, lattice: Lattice, scene: Scene, *, moving: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return the true lungs and vessels of the scan (z, y, x), uint8."""
-    lungs, vessels = _masks(
-        lattice.coefficients, np.array(scan.size_xyz), lattice.steps, *scene, MOVING_ONLY if moving else FIXED_ONLY
-    )
+    seen = MOVING_ONLY if moving else FIXED_ONLY
+    lungs, vessels = _masks(lattice.coefficients, np.array(scan.size_xyz), lattice.steps, *scene, seen)
     return lungs, vessels
 
 
@@ -300,8 +298,7 @@ def _filtered(image: NDArray[np.float64], sigma: tuple[float, float], sharpen: f
     if sharpen > 0:
         wide = ndimage.gaussian_filter(image, (2.5 * sigma[0], 2.5 * sigma[1]), mode="nearest", truncate=3.0)
         smooth = smooth + sharpen * (smooth - wide)
-    result: NDArray[np.float64] = smooth
-    return result
+    return np.asarray(smooth)
 
 
 def acquire(clean: NDArray[np.float32], scan: Scan, kernel: Kernel, rng: np.random.Generator) -> NDArray[np.int16]:

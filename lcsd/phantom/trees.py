@@ -1,9 +1,8 @@
 """Grow vessel and airway trees that fill the lungs, as tapered capsules.
 
-Growth is the volume-filling branching of Tawhai et al. (Ann Biomed Eng 2000, 28:793-802): the
-terminals' territory is cut in two through the branch, each half draws a new branch towards its
-centroid, until one terminal is left. Radii follow Murray's law with exponent gamma:
-`r = r_terminal n^(1/gamma)` for `n` terminals downstream.
+Growth is the volume-filling branching of Tawhai et al. (Ann Biomed Eng 2000, 28:793-802): the terminals' territory is
+cut in two through the branch, each half draws a new branch towards its centroid, until one terminal is left. Radii
+follow Murray's law with exponent gamma: `r = r_terminal n^(1/gamma)` for `n` terminals downstream.
 """
 
 from dataclasses import dataclass, replace
@@ -166,13 +165,12 @@ def _hermite(
     start: Points, end: Points, leave: Points, arrive: Points, branch: NDArray[np.int64], t: NDArray[np.float64]
 ) -> Points:
     s = t[:, None]
-    points: Points = (
+    return np.asarray(
         (2 * s**3 - 3 * s**2 + 1) * start[branch]
         + (s**3 - 2 * s**2 + s) * leave[branch]
         + (-2 * s**3 + 3 * s**2) * end[branch]
         + (s**3 - s**2) * arrive[branch]
     )
-    return points
 
 
 def joined(parts: list[Capsules]) -> Capsules:
@@ -183,8 +181,7 @@ def joined(parts: list[Capsules]) -> Capsules:
 def beside(tree: Tree, *, smallest: float, gap: float, radius_ratio: float) -> Tree:
     """Return the airways next to an artery: its branches down to `smallest` mm, moved sideways.
 
-    The offset of a node is perpendicular to the branch that ends there, towards the midline as
-    far as possible.
+    The offset of a node is perpendicular to the branch that ends there, towards the midline as far as possible.
     """
     keep = tree.radius >= smallest
     keep[0] = True

@@ -170,7 +170,7 @@ def _files(folder: Path) -> list[Path]:
     """Return all regular files below a folder; each real folder is read once, even if links loop."""
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
-    for root, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=raise_if_system):
         status = Path(root).stat()
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
@@ -193,10 +193,6 @@ def dicom_files(folder: Path) -> list[tuple[Path, str]]:
     """Return the DICOM files below a folder with the SOP class UID of each."""
     headers = [read_header(path) for path in _files(folder) if not _is_hidden(path)]
     return [(h.path, h.text("SOPClassUID")) for h in headers if h is not None]
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def _is_hidden(path: Path) -> bool:

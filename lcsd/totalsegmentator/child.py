@@ -1,9 +1,8 @@
 """The process in which TotalSegmentator runs: ``python -m lcsd.totalsegmentator.child JOB.json``.
 
-A separate process, because the package and nnU-Net change threads, environment variables and
-standard output, and because their spawned workers import the main program again. It reads a job
-file, then a request for each scan from standard input, and writes a status file for each. Its
-output goes to the log of the job. Each model is loaded once.
+A separate process, because the package and nnU-Net change threads, environment variables and standard output, and
+because their spawned workers import the main program again. It reads a job file, then a request for each scan from
+standard input, and writes a status file for each. Its output goes to the log of the job. Each model is loaded once.
 """
 
 import functools

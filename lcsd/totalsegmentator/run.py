@@ -99,11 +99,10 @@ class Session:
     ) -> Segmentation:
         """Return the labels of a scan.
 
-        ``scan`` is in HU, with any orientation; errors name ``file``. ``least_crop_mm`` is the smallest crop
-        along the scan's x, y and z axes that can contain the lungs, mm. Raises ``BadInputError``
-        (``empty_crop``: no lung in the scan, ``flat_crop``, ``empty_result``, ``no_cuda``) or ``WorkError``:
-        broken weights, an unexpected version of the package, out of memory or time, a result on another grid or
-        with unknown labels.
+        ``scan`` is in HU, with any orientation; errors name ``file``. ``least_crop_mm`` is the smallest crop along
+        the scan's x, y and z axes that can contain the lungs, mm. Raises ``BadInputError`` (``empty_crop``: no lung
+        in the scan, ``flat_crop``, ``empty_result``, ``no_cuda``) or ``WorkError``: broken weights, an unexpected
+        version of the package, out of memory or time, a result on another grid or with unknown labels.
         """
         start = time.monotonic()
         with tempfile.TemporaryDirectory(dir=self._job, ignore_cleanup_errors=True) as name:

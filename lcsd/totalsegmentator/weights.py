@@ -43,9 +43,15 @@ def check_weights(folder: Path, models: Sequence[Model]) -> None:
             remedy=f"get them on a machine with network access: {WEIGHTS_VARIABLE}={folder} sh -c '{commands}'",
         )
     for model in models:
-        _check_checkpoint(folder / model.path / CHECKPOINT, model)
+        checkpoint = folder / model.path / CHECKPOINT
+        # The directory of a zip archive is at its end: a truncated file has none.
+        if not zipfile.is_zipfile(checkpoint):
+            raise truncated(checkpoint, model, "the end of the archive is missing")
         _check_dataset(folder / model.path / "dataset.json", model)
-        _check_plans(folder / model.path / "plans.json", model)
+        plans = folder / model.path / "plans.json"
+        configurations = _json(plans, model).get("configurations")
+        if not isinstance(configurations, dict) or CONFIGURATION not in configurations:
+            raise other_task(plans, model, "configurations", expected=CONFIGURATION, found=_short(configurations))
 
 
 def link_weights(folder: Path, models: Sequence[Model], into: Path) -> None:
@@ -79,12 +85,6 @@ def other_task(path: Path, model: Model, field: str, *, expected: object, found:
     )
 
 
-def _check_checkpoint(path: Path, model: Model) -> None:
-    # The directory of a zip archive is at its end: a truncated file has none.
-    if not zipfile.is_zipfile(path):
-        raise truncated(path, model, "the end of the archive is missing")
-
-
 def _json(path: Path, model: Model) -> dict[str, Any]:
     try:
         return read_json(path)
@@ -101,13 +101,6 @@ def _check_dataset(path: Path, model: Model) -> None:
     channels = content.get("channel_names")
     if not isinstance(channels, dict) or len(channels) != 1:
         raise other_task(path, model, "channel_names", expected="one: CT", found=_short(channels))
-
-
-def _check_plans(path: Path, model: Model) -> None:
-    content = _json(path, model)
-    configurations = content.get("configurations")
-    if not isinstance(configurations, dict) or CONFIGURATION not in configurations:
-        raise other_task(path, model, "configurations", expected=CONFIGURATION, found=_short(configurations))
 
 
 def _short(value: object) -> str:

@@ -49,11 +49,10 @@ def split_lungs(lungs: Image) -> dict[str, Mask]:
 def scan_figures(vessels: Image, lungs: Image) -> dict[str, Any]:
     """Return the figures of one scan that the gates judge.
 
-    ``vessels`` is a mask or labels, (z, y, x), ``lungs`` a mask on the same grid. The figures are ``points``:
-    vessel voxels; ``lungs``: per lung its ``volume_ml``, ``vessels_ml`` and their ratio ``share``; ``balance``:
-    the smaller share over the larger, None for one lung; ``inside``, ``largest``, ``border``: shares of voxels
-    in the lungs, in the largest part (connected by faces, edges or corners) and in the outermost layer of the
-    grid, of 1.
+    ``vessels`` is a mask or labels, (z, y, x), ``lungs`` a mask on the same grid. The figures are ``points``: vessel
+    voxels; ``lungs``: per lung its ``volume_ml``, ``vessels_ml`` and their ratio ``share``; ``balance``: the smaller
+    share over the larger, None for one lung; ``inside``, ``largest``, ``border``: shares of voxels in the lungs, in
+    the largest part (connected by faces, edges or corners) and in the outermost layer of the grid, of 1.
 
     Raises ``BadInputError`` if the grids differ or a mask is empty.
     """

@@ -49,8 +49,7 @@ class VesselMaker:
 def vessel_maker(settings: VesselsSettings, *, on: Compute) -> Iterator[VesselMaker]:
     """Yield a maker of vessels that loads a model once for many scans.
 
-    Parameters and errors as :func:`make_vessels`; after an error in one scan it can go on with the
-    next.
+    Parameters and errors as :func:`make_vessels`; after an error in one scan it can go on with the next.
     """
     if settings.backend == "totalsegmentator":
         chosen = settings.totalsegmentator
