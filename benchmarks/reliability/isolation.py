@@ -27,8 +27,7 @@ from benchmarks.reliability.small import (
 from lcsd.monitor.verify import verify
 from tests.workflow.conftest import Workspace, rows_of, write_manifest
 
-DISTINCT = 2
-"""Number of different phantom cases; the second has landmarks."""
+DISTINCT = 2  # number of different phantom cases; the second has landmarks
 
 
 @dataclass(frozen=True)

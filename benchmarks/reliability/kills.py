@@ -33,18 +33,12 @@ from tests.workflow.conftest import Workspace
 KINDS = ("job", "snakemake", "tree")
 """What is killed: a command of lcsd, only Snakemake (its jobs continue), or all processes."""
 
-LATEST_SHARE = 0.3
-"""Latest moment of a kill after Snakemake starts, as a share of an undisturbed build."""
-
-KILLS_MOST = 15
-"""After so many kills, a build is left alone, so that it completes."""
+LATEST_SHARE = 0.3  # latest moment of a kill after Snakemake starts, as a share of an undisturbed build
+KILLS_MOST = 15  # after so many kills, a build is left alone, so that it completes
 
 POLL_S = 0.02
-ORPHANS_S = 60.0
-"""Jobs without a build must have ended after so many seconds, also on a slow machine."""
-
-RUN_S = 1800.0
-"""A run of a build that takes longer counts as hanging, seconds."""
+ORPHANS_S = 60.0  # jobs without a build must have ended after so many seconds, also on a slow machine
+RUN_S = 1800.0  # a run of a build that takes longer counts as hanging, seconds
 
 
 @dataclass

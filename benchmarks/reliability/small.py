@@ -15,8 +15,7 @@ from tests.workflow.conftest import ROOT, Workspace, make_cohort
 
 MICRO = ROOT / "tests" / "workflow" / "micro.yaml"
 
-SOURCES = ("fixed_source", "moving_source", "landmarks")
-"""Columns with paths in the manifest of the phantom."""
+SOURCES = ("fixed_source", "moving_source", "landmarks")  # columns with paths in the manifest of the phantom
 
 OPTIONS = ("--cores", "2", "--set-threads", "correspond=1", "register=1")
 """Two jobs at a time, also of the stages that use two threads in the profile."""

@@ -23,8 +23,7 @@ from lcsd.settings.cohort import CohortSettings
 
 Connection = duckdb.DuckDBPyConnection
 
-MEMORY_LIMIT = "1500MB"
-"""For duckdb; the whole command stays below 2 GiB. The real index needs a fifth of this."""
+MEMORY_LIMIT = "1500MB"  # for duckdb; the whole command stays below 2 GiB. The real index needs a fifth of this.
 
 INDEX_PACKAGE = "idc_index_data"
 INDEX_FILE = "idc_index.parquet"

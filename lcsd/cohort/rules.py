@@ -123,8 +123,7 @@ SELECT id, 'not_in_index', NULL, 'nothing' FROM own_patients
 WHERE id NOT IN (SELECT patient FROM judged)
 """
 
-RANK_STEP = 1000
-"""Distance between the ranks of soft, sharp and other kernels; no table is that long."""
+RANK_STEP = 1000  # distance between the ranks of soft, sharp and other kernels; no table is that long
 
 
 def kernel_rows(settings: CohortSettings) -> list[tuple[str, str, str, int]]:

@@ -11,12 +11,10 @@ from lcsd.cohort.index import Connection, first_row
 from lcsd.errors import BadInputError
 from lcsd.settings.cohort import CohortSettings
 
-HASH_DIGITS = 8
-"""Hex digits of the hash that choose the side: resolution 2^-32."""
+HASH_DIGITS = 8  # hex digits of the hash that choose the side: resolution 2^-32
 
 CASE_PREFIX = "nlst_"
-CASE_DIGITS = 10
-"""Hex digits of a case's name: the chance that two of 21,659 pairs share a name is 1 in 4,700."""
+CASE_DIGITS = 10  # hex digits of a case's name: the chance that two of 21,659 pairs share a name is 1 in 4,700
 
 
 def side(seed: int, patient: str, share: float) -> str:

@@ -19,11 +19,8 @@ from lcsd.settings.estimate import EstimateSettings
 from lcsd.settings.report import DEFAULT_VIEWS
 
 HOUR_S = 3600.0
-LEAST_CASES = 2
-"""From fewer measured cases there is no range."""
-
-DRAWS = 400
-"""Draws of cases for the range: enough that other draws change a tenth of them by about 1 %."""
+LEAST_CASES = 2  # from fewer measured cases there is no range
+DRAWS = 400  # draws of cases for the range: enough that other draws change a tenth of them by about 1 %
 
 
 class Range(NamedTuple):

@@ -36,8 +36,7 @@ TWO_SCANS = ("convert", "lungs", "vessels", "cloud", "keypoints")
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-MOST_START_S = 60.0
-"""A longer time between the commands of a job is not a start: one scan was rebuilt later."""
+MOST_START_S = 60.0  # a longer time between the commands of a job is not a start: one scan was rebuilt later
 
 
 class _Settings(BaseModel):

@@ -14,8 +14,7 @@ WORKSTATION = Path(__file__).resolve().parents[2] / "workflow" / "profiles" / "w
 
 PROFILE_NAME = "config.yaml"
 
-GREEDY = "greedy"
-"""The scheduler of Snakemake that does not solve an optimisation problem."""
+GREEDY = "greedy"  # the scheduler of Snakemake that does not solve an optimisation problem
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from lcsd.settings.estimate import EstimateSettings
 
 MBIT_PER_GB = 8000
 
-LEAST_GIVEN, MOST_GIVEN = 1e-6, 1e9
-"""Range of numbers with a unit; beyond it, hours and dollars could overflow."""
+LEAST_GIVEN, MOST_GIVEN = 1e-6, 1e9  # range of numbers with a unit; beyond it, hours and dollars could overflow
 
 
 @dataclass(frozen=True)

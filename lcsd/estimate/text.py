@@ -9,17 +9,10 @@ from lcsd.estimate.profile import GREEDY
 from lcsd.estimate.question import Question
 from lcsd.settings.estimate import EstimateSettings
 
-LOOP_SHARE = 0.5
-"""If Snakemake's loop works for more than this share of the time, jobs clearly wait for it."""
-
-FREE_SHARE = 0.5
-"""If a smaller share of the cores works, most of the money is spent on idle machines."""
-
-PLAN_HOURS = 0.5
-"""Time of planning that is worth a warning."""
-
-MANY = 100
-"""Figures from here on have no decimals."""
+LOOP_SHARE = 0.5  # if Snakemake's loop works for more than this share of the time, jobs clearly wait for it
+FREE_SHARE = 0.5  # if a smaller share of the cores works, most of the money is spent on idle machines
+PLAN_HOURS = 0.5  # time of planning that is worth a warning
+MANY = 100  # figures from here on have no decimals
 
 
 def _figure(value: float) -> str:

@@ -19,8 +19,7 @@ SOURCE_COLUMNS = ("fixed_source", "moving_source", "fixed_mask", "moving_mask")
 
 SAMPLED_COLUMN = "sampled"
 
-Found = Iterator[tuple[int, str]]
-"""Line and text of each UID."""
+Found = Iterator[tuple[int, str]]  # line and text of each UID
 
 
 def check_uid(text: str, *, file: Path | None = None, field: str = "UID") -> str:

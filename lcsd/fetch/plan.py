@@ -10,11 +10,8 @@ from pathlib import Path
 from lcsd.cohort.index import check_index, connect, default_index, listed_twice, readable_index
 from lcsd.errors import BadInputError, WorkError
 
-BYTES_PER_MB = 1_000_000
-"""The index counts 10^6 bytes."""
-
-LOOKUP_THREADS = 2
-"""The query reads few columns: more threads cost memory and save no time."""
+BYTES_PER_MB = 1_000_000  # the index counts 10^6 bytes
+LOOKUP_THREADS = 2  # the query reads few columns: more threads cost memory and save no time
 
 COLUMNS = ("SeriesInstanceUID", "PatientID", "Modality", "instanceCount", "series_size_MB", "series_aws_url")
 

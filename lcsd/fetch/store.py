@@ -13,8 +13,7 @@ from pathlib import Path
 
 from lcsd.fetch.verify import damaged_files, read_checksums, write_checksums
 
-LOCK_POLL_S = 0.2
-"""Wait between two tries for a lock that another process holds."""
+LOCK_POLL_S = 0.2  # wait between two tries for a lock that another process holds
 
 Wait = Callable[[float], None]
 

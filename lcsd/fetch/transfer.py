@@ -25,25 +25,18 @@ from lcsd.settings.fetch import FetchSettings
 PROGRAM = "s5cmd"
 GUARD = Path(__file__).with_name("guard.py")
 
-OWN_RETRIES = "1"
-"""Retries of s5cmd per request: this module itself counts attempts at a series, with its own waits."""
-
-POLL_S = (0.02, 0.25)
-"""First and longest wait between two checks of a running s5cmd, s."""
+OWN_RETRIES = "1"  # retries of s5cmd per request: this module itself counts attempts at a series, with its own waits
+POLL_S = (0.02, 0.25)  # first and longest wait between two checks of a running s5cmd, s
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 """Object names become file names and words of a command, so other names are refused."""
 
-MD5_PATTERN = re.compile(r"[0-9a-f]{32}")
-"""The ETag of an object uploaded in parts has a suffix and is not an MD5."""
+MD5_PATTERN = re.compile(r"[0-9a-f]{32}")  # the ETag of an object uploaded in parts has a suffix and is not an MD5
 
 REQUEST_NOISE = re.compile(r",? *(request id|host id):.*$")
 
-MESSAGE_CHARACTERS = 300
-"""Characters kept from the end of a message of s5cmd, its most useful part."""
-
-Watch = Callable[[], int]
-"""Returns the bytes that have arrived; called repeatedly while s5cmd runs."""
+MESSAGE_CHARACTERS = 300  # characters kept from the end of a message of s5cmd, its most useful part
+Watch = Callable[[], int]  # returns the bytes that have arrived; called repeatedly while s5cmd runs
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the user or a scheduler ended the fetch

@@ -20,16 +20,14 @@ PIXEL_TAGS = (Tag(0x7FE0, 0x0008), Tag(0x7FE0, 0x0009), Tag(0x7FE0, 0x0010))
 """Float, double float and integer pixel data."""
 
 ITEM, SEQUENCE_END = Tag(0xFFFE, 0xE000), Tag(0xFFFE, 0xE0DD)
-UNDEFINED_LENGTH = 0xFFFFFFFF
-"""Length of compressed pixels: items up to a delimiter (DICOM PS3.5, annex A.4)."""
+UNDEFINED_LENGTH = 0xFFFFFFFF  # length of compressed pixels: items up to a delimiter (DICOM PS3.5, annex A.4)
 
 TAG_BYTES, LENGTH_BYTES, VR_BYTES = 4, 4, 4
 """Bytes of an element with explicit VR: tag, length, VR with two reserved bytes."""
 
 IDENTIFYING = ("SOPInstanceUID", "SeriesInstanceUID", "PatientID", "Modality")
 
-SIZE_TOLERANCE_BYTES = 5_000
-"""Some releases of the index round series_size_MB to two decimals."""
+SIZE_TOLERANCE_BYTES = 5_000  # some releases of the index round series_size_MB to two decimals
 
 REMEDY = "leave the series out, or report it to the Imaging Data Commons"
 

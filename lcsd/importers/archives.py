@@ -22,11 +22,8 @@ Key = TypeVar("Key", bound=Hashable)
 
 CHUNK_BYTES = 1 << 20
 BYTES_PER_GIB = 1 << 30
-NAME_BYTES = 255
-"""Longest name of a file on common file systems."""
-
-ENCRYPTED = 0x1
-"""Bit of a zip entry's flags."""
+NAME_BYTES = 255  # longest name of a file on common file systems
+ENCRYPTED = 0x1  # bit of a zip entry's flags
 
 _BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError, ValueError)
 

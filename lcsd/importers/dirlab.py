@@ -60,22 +60,17 @@ GEOMETRY: dict[str, Geometry] = {
 }
 """From the dataset's pages (www.dir-lab.com, COPDgene and 4DCT reference data)."""
 
-LANDMARKS = 300
-"""Landmarks of each case."""
+LANDMARKS = 300  # landmarks of each case
 
 INTERCEPT_HU = -1024.0
 """Added to a stored value to get HU. It is not documented: programs that read the files use it, and
 :func:`to_hu` checks it on every volume."""
 
-OUTSIDE_RAW = -1500
-"""Stored values up to this are outside the field of view (-2000 in COPDgene)."""
+OUTSIDE_RAW = -1500  # stored values up to this are outside the field of view (-2000 in COPDgene)
 
 FLOOR_HU = -1024
-BELOW_AIR_HU, BELOW_AIR_SHARE = -1100.0, 0.02
-"""Only noise may be below this, since nothing is less dense than air."""
-
-AIR_HU, AIR_SHARE = (-1100.0, -700.0), 0.02
-"""Air and lung fill more of a chest scan than this share."""
+BELOW_AIR_HU, BELOW_AIR_SHARE = -1100.0, 0.02  # only noise may be below this, since nothing is less dense than air
+AIR_HU, AIR_SHARE = (-1100.0, -700.0), 0.02  # air and lung fill more of a chest scan than this share
 
 _NAMES: dict[str, tuple[tuple[str, str], ...]] = {
     "image": (("copd", r"copd(\d+)_([ie])BHCT\.img"), ("4dct", r"case(\d+)_T(00|50)(?:_s|-ssm)?\.img")),

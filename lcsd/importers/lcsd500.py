@@ -24,8 +24,7 @@ from lcsd.landmarks.formats import Given, Grids, read_landmarks
 from lcsd.names import CASE_PATTERN, SCANS
 
 PLACE = "{case}"
-MARGIN_MM = 20.0
-"""Matched points may lie this far outside the moving vessel map."""
+MARGIN_MM = 20.0  # matched points may lie this far outside the moving vessel map
 
 
 class MapGrids(NamedTuple):

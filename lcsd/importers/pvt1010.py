@@ -26,12 +26,10 @@ from lcsd.names import SCANS, CloudFrame, Phase
 
 PHASES: dict[str, Phase] = {"INSP": "inhale", "EXP": "exhale"}
 SLICE_MM, SLICES_APART = 0.625, 4
-Z_BIAS = 2
-"""High-resolution slices from the start of a landmark's slice to its middle."""
+Z_BIAS = 2  # high-resolution slices from the start of a landmark's slice to its middle
 
 
-MARGIN_MM = 20.0
-"""Landmarks may lie this far outside the box around the vessels."""
+MARGIN_MM = 20.0  # landmarks may lie this far outside the box around the vessels
 
 
 class Scan(NamedTuple):

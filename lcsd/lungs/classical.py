@@ -19,61 +19,36 @@ from lcsd.io.images import Image, from_sitk, resample, to_sitk
 from lcsd.numerics.morphology import ML_PER_MM3, Mask, closed, connected, depth_mm, grown, largest, shrunk
 from lcsd.settings.lungs import LungsSettings
 
-TISSUE_ABOVE_HU = -300.0
-"""Body wall; the foam of a table and clothes are less dense."""
-
-TABLE_GAP_MM = 4.0
-"""Opening that separates the table's thin shell and the mat from the back."""
+TISSUE_ABOVE_HU = -300.0  # body wall; the foam of a table and clothes are less dense
+TABLE_GAP_MM = 4.0  # opening that separates the table's thin shell and the mat from the back
 
 AIRWAY_START_HU, AIRWAY_END_HU, AIRWAY_STEP_HU = -950.0, -840.0, 10.0
 """Thresholds of the region growing in trachea and bronchi: air, partly mixed with the wall."""
 
-AIRWAY_LEAK_GROWTH = 1.5
-"""If one step of the threshold adds half the airways again, it has broken through a wall."""
-
-TRACHEA_AREA_MM2 = (40.0, 800.0)
-"""Cross-section of a trachea with partial volume (normal: 150 to 400 mm2)."""
+AIRWAY_LEAK_GROWTH = 1.5  # if one step of the threshold adds half the airways again, it has broken through a wall
+TRACHEA_AREA_MM2 = (40.0, 800.0)  # cross-section of a trachea with partial volume (normal: 150 to 400 mm2)
 
 TRACHEA_LENGTH_MM = 25.0
-TRACHEA_SHIFT_MM = 6.0
-"""A trachea's centre moves less than this between neighbouring slices."""
-
-ROOM_BELOW_HU = -975.0
-"""Empty space: lung is denser because of its tissue and blood, even with emphysema."""
-
-ROOM_DEPTH_MM = 4.0
-"""Room air is at least this deep; empty spots of an emphysema are smaller and stay lung."""
-
-PADDING_HU = -1023.0
-"""Scanners write a constant below this outside the field of view."""
-
-ROOM_BLUR_MM = 2.5
-"""Width of the ramp between room air and skin after averaging."""
-
-WALL_REACH_MM = 4.0
-"""Largest distance of a lung's surface from the body wall (blur, thick slices, the opening)."""
+TRACHEA_SHIFT_MM = 6.0  # a trachea's centre moves less than this between neighbouring slices
+ROOM_BELOW_HU = -975.0  # empty space: lung is denser because of its tissue and blood, even with emphysema
+ROOM_DEPTH_MM = 4.0  # room air is at least this deep; empty spots of an emphysema are smaller and stay lung
+PADDING_HU = -1023.0  # scanners write a constant below this outside the field of view
+ROOM_BLUR_MM = 2.5  # width of the ramp between room air and skin after averaging
+WALL_REACH_MM = 4.0  # largest distance of a lung's surface from the body wall (blur, thick slices, the opening)
 
 ENCLOSED_SHARE = 0.7
 """Share of its surface that a lung has at the body wall (phantom and real scans: lungs >= 0.94,
 also when cut by the edge; table foam <= 0.26)."""
 
-EDGE_MM = 6.0
-"""In this rim of the scan, a lung's surface may be the edge of the field of view."""
-
-SHALLOW_MM = 12.0
-"""Air spaces that are nowhere deeper are folds, table foam or clothes."""
+EDGE_MM = 6.0  # in this rim of the scan, a lung's surface may be the edge of the field of view
+SHALLOW_MM = 12.0  # air spaces that are nowhere deeper are folds, table foam or clothes
 
 SPLIT_DEPTHS_MM = (1.5, 3.0, 4.5, 6.0, 8.0, 10.0)
 """Erosions tried to separate lungs that touch at the front or behind the heart."""
 
-SPLIT_APART_MM = 60.0
-"""The centres of the two lungs are further apart from side to side (about 120 mm in adults)."""
-
-SPLIT_SHARE = 0.2
-"""Each part of touching lungs holds at least this share of the volume."""
-
-TWO_MEANS_STEPS = 10
-"""Iterations for the plane between touching lungs; it is stable after two or three."""
+SPLIT_APART_MM = 60.0  # the centres of the two lungs are further apart from side to side (about 120 mm in adults)
+SPLIT_SHARE = 0.2  # each part of touching lungs holds at least this share of the volume
+TWO_MEANS_STEPS = 10  # iterations for the plane between touching lungs; it is stable after two or three
 
 ML_PER_LITRE = 1e3
 

@@ -51,11 +51,8 @@ LABEL_LEVELS = frozenset({"upper", "middle", "lower"})
 LABEL_MAY = LABEL_NEEDS | LABEL_LEVELS | {"left", "right", "of", "the", "structure"}
 """A label names a lobe if it has these words and no others; a lesion in a lobe has others."""
 
-PLACE_TOLERANCE_MM = 0.1
-"""Largest distance of a frame from a regular stack."""
-
-SAME_HEIGHT_MM = 1e-3
-"""Frames closer than this are on the same slice, of several segments."""
+PLACE_TOLERANCE_MM = 0.1  # largest distance of a frame from a regular stack
+SAME_HEIGHT_MM = 1e-3  # frames closer than this are on the same slice, of several segments
 
 
 @dataclass(frozen=True)

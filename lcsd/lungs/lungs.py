@@ -12,8 +12,7 @@ from lcsd.numerics.morphology import ML_PER_MM3
 from lcsd.settings.lungs import LungsSettings
 from lcsd.totalsegmentator import TASKS, session
 
-SIDES = {"left": (10, 11), "right": (12, 13, 14)}
-"""Labels of the lobes of each lung in the task ``total``."""
+SIDES = {"left": (10, 11), "right": (12, 13, 14)}  # labels of the lobes of each lung in the task ``total``
 
 LEAST_CROP_MM = (60.0, 60.0, 60.0)
 """The package crops to the lobes and 20 mm around them: a smaller crop has missed the lungs."""

@@ -24,23 +24,18 @@ from lcsd.scans.headers import technical_fields
 from lcsd.scans.slices import Slice, check_shared, read_slice, refused, stack_grid
 from lcsd.settings.convert import ConvertSettings
 
-HU_LOWEST = -1024
-"""Air in 12-bit CT; scanners pad outside the field of view with lower values (-2000, -3024)."""
+HU_LOWEST = -1024  # air in 12-bit CT; scanners pad outside the field of view with lower values (-2000, -3024)
 
 HU_HIGHEST = int(np.iinfo(np.int16).max)
 
-AIR_HU = (-1200.0, -500.0)
-"""Lung and air; padding lies below, soft tissue above."""
-
-COSINE_TOLERANCE = 1e-4
-"""Direction cosines of one series agree to this: headers print them with six decimals."""
+AIR_HU = (-1200.0, -500.0)  # lung and air; padding lies below, soft tissue above
+COSINE_TOLERANCE = 1e-4  # direction cosines of one series agree to this: headers print them with six decimals
 
 AXES_TOLERANCE = 2e-4
 """Row and column are orthogonal unit vectors within this: four decimals give 1e-4. Over half a metre
 that is 0.05 mm, less than sform and qform of the written file may differ."""
 
-PIXEL_TOLERANCE_MM = 1e-4
-"""Pixel spacings of one series agree to this."""
+PIXEL_TOLERANCE_MM = 1e-4  # pixel spacings of one series agree to this
 
 
 @dataclass(frozen=True)

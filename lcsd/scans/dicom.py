@@ -46,26 +46,20 @@ READ_ELEMENTS = tuple(
 READ_TAGS = tuple(tag for name in READ_ELEMENTS if (tag := tag_for_keyword(name)) is not None)
 PIXELS_TAG = 0x7FE00010
 
-DEFER_BYTES = 1024
-"""Longer values (the pixels) are skipped; their offset and length are kept."""
+DEFER_BYTES = 1024  # longer values (the pixels) are skipped; their offset and length are kept
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
-UNDEFINED_LENGTH = 0xFFFFFFFF
-"""Length of compressed pixels, which come in fragments (DICOM PS3.5, A.4)."""
+UNDEFINED_LENGTH = 0xFFFFFFFF  # length of compressed pixels, which come in fragments (DICOM PS3.5, A.4)
 
 PREAMBLE_BYTES = 128
 MAGIC = b"DICM"
 
-DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-"""A file with such a name that is not DICOM is a damaged slice, not a note."""
-
-LONGEST_FIRST_VALUE = 4096
-"""A file without preamble begins with a group length, a class or a character set: all short."""
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")  # a file with such a name that is not DICOM is a damaged slice, not a note
+LONGEST_FIRST_VALUE = 4096  # a file without preamble begins with a group length, a class or a character set: all short
 
 FIRST_GROUPS = (0x0002, 0x0008)
-LAST_FIRST_ELEMENT = 0x0018
-"""A data set begins in the group of file meta or identification, at its lowest elements."""
+LAST_FIRST_ELEMENT = 0x0018  # a data set begins in the group of file meta or identification, at its lowest elements
 
 READ_ERRORS = (
     InvalidDicomError,

@@ -19,13 +19,11 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/+-]{0,31}")
 LONG_NUMBER = re.compile(r"\d{5}")
 """So many digits may be a date, a record number or a serial number; models have fewer."""
 
-SHORTEST_WORD = 3
-"""Shorter parts of a patient's name or number occur in any text."""
+SHORTEST_WORD = 3  # shorter parts of a patient's name or number occur in any text
 
 PATIENT_FIELDS = ("PatientName", "PatientID")
 
-Values = Mapping[str, tuple[str, ...] | None]
-"""Texts of elements by keyword; None if they cannot be read."""
+Values = Mapping[str, tuple[str, ...] | None]  # texts of elements by keyword; None if they cannot be read
 
 
 @dataclass(frozen=True)

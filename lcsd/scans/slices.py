@@ -41,8 +41,7 @@ LOSSY_SYNTAXES = frozenset(
 """Transfer syntaxes that may have changed the values (DICOM PS3.5, section 10)."""
 
 BITS_ALLOCATED = 16
-FEWEST_BITS = 8
-"""Bits of a CT image: 16 allocated, at least 12 stored by the standard, 8 in old exports."""
+FEWEST_BITS = 8  # bits of a CT image: 16 allocated, at least 12 stored by the standard, 8 in old exports
 
 BYTES_PER_PIXEL = BITS_ALLOCATED // 8
 

@@ -30,8 +30,7 @@ from lcsd.totalsegmentator.weights import other_task, truncated
 
 PIPE_BYTES = 1 << 16
 
-REMOVALS = 3
-"""Attempts to remove the folder of a job whose parent process has ended."""
+REMOVALS = 3  # attempts to remove the folder of a job whose parent process has ended
 
 FOREIGN_OBJECT = re.compile(r"(?i:unsupported) (?:global: )?GLOBAL (?P<name>[\w.]+)|but got <class '(?P<kind>[\w.]+)'")
 """How torch names objects that it does not load as plain values."""

@@ -16,8 +16,7 @@ PACKAGE, NETWORK_PACKAGE = "TotalSegmentator", "nnunetv2"
 
 PLANS, CONFIGURATION, FOLD = "nnUNetPlans", "3d_fullres", "fold_0"
 
-INSTALL_KNOWN = "install the version of constraints.txt"
-"""Remedy for a version of the package that lcsd does not know."""
+INSTALL_KNOWN = "install the version of constraints.txt"  # remedy for a version of the package that lcsd does not know
 
 CHECKPOINT = f"{FOLD}/checkpoint_final.pth"
 

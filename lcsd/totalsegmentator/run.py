@@ -27,8 +27,7 @@ from lcsd.totalsegmentator.hashes import check_hashes
 from lcsd.totalsegmentator.models import INSTALL_KNOWN, PLANS, Task, check_meaning, package_versions
 from lcsd.totalsegmentator.weights import HOME_VARIABLE, WEIGHTS_VARIABLE, check_weights, link_weights, weights_folder
 
-WORKERS = 1
-"""Threads that resample a scan, and processes that write a result: one each."""
+WORKERS = 1  # threads that resample a scan, and processes that write a result: one each
 
 HOME_CONFIG = {
     "totalseg_id": "totalseg_lcsd",
@@ -40,8 +39,7 @@ HOME_CONFIG = {
 
 CHILD = (sys.executable, "-m", "lcsd.totalsegmentator.child")
 
-FOREIGN_VARIABLES = re.compile(r"(TOTALSEG|nnUNet)_")
-"""Variables of the user's other work, which must not affect a job."""
+FOREIGN_VARIABLES = re.compile(r"(TOTALSEG|nnUNet)_")  # variables of the user's other work, which must not affect a job
 
 EMPTY_CROP = "Crop is empty"
 CROPPED = re.compile(r"cropping from \([^)]*\) to \(([^)]*)\)")
@@ -51,8 +49,7 @@ LOG_TAIL_LINES = 15
 
 JOB_PREFIX = "lcsd_ts_"
 
-POLL_S = 0.05
-"""Interval between two looks for the result."""
+POLL_S = 0.05  # interval between two looks for the result
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from lcsd.io.images import Image
 from lcsd.numerics.morphology import ML_PER_MM3, Mask, connected
 from lcsd.settings.gates import GatesSettings, Limits
 
-SECOND_LUNG_SHARE = 0.2
-"""A part of the lung mask with at least this share of the largest one is the other lung."""
+SECOND_LUNG_SHARE = 0.2  # a part of the lung mask with at least this share of the largest one is the other lung
 
 BOTH_LUNGS_MM = 180.0
 """Two lungs that touch are together wider than this; one lung is narrower (about 130 mm in adults)."""

@@ -21,8 +21,7 @@ from lcsd.totalsegmentator import TASKS, Session
 KEPT = {"lung_vessels_LEGACY": {1: 1}, "lung_vessels": {3: 1, 4: 2}}
 """Vessel labels of each task and their new labels: 1 artery (or any vessel), 2 vein."""
 
-CROP_SHARE = 0.5
-"""A crop shorter than this share of the lungs along an axis has missed a part of them."""
+CROP_SHARE = 0.5  # a crop shorter than this share of the lungs along an axis has missed a part of them
 
 
 @dataclass(frozen=True)
