@@ -4,9 +4,9 @@ Run: python benchmarks/stages.py demo/results
 """
 
 import argparse
-import statistics
-from collections import defaultdict
 from pathlib import Path
+
+import pandas as pd
 
 from lcsd.build.provenance import PROVENANCE_SUFFIX
 from lcsd.io.files import read_json
@@ -16,19 +16,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path)
     arguments = parser.parse_args()
-    found = defaultdict(list)
-    for path in sorted((arguments.results / "cases").rglob(f"*{PROVENANCE_SUFFIX}")):
-        record = read_json(path)
-        found[record["stage"]].append((record["wall_s"], record["peak_memory_gib"]))
+    files = sorted((arguments.results / "cases").rglob(f"*{PROVENANCE_SUFFIX}"))
+    records = pd.DataFrame(map(read_json, files))
     print("| stage | jobs | median s | max s | sum s | peak GiB |")
     print("|---|---:|---:|---:|---:|---:|")
-    for stage, figures in found.items():
-        seconds = [s for s, _ in figures]
-        memory = max(m for _, m in figures)
-        print(
-            f"| {stage} | {len(figures)} | {statistics.median(seconds):.1f} | {max(seconds):.1f} "
-            f"| {sum(seconds):.0f} | {memory:.2f} |"
-        )
+    for stage, jobs in records.groupby("stage", sort=False):
+        median_s, most_s, sum_s = jobs.wall_s.agg(["median", "max", "sum"])
+        memory = jobs.peak_memory_gib.max()
+        print(f"| {stage} | {len(jobs)} | {median_s:.1f} | {most_s:.1f} | {sum_s:.0f} | {memory:.2f} |")
 
 
 if __name__ == "__main__":

@@ -166,8 +166,7 @@ def write(cohort: Cohort, folder: Path) -> Path:
         }
         for last, step in zip(before, cohort.steps, strict=False)
     ]
-    columns = ("step", "reason", "asked", "patients", "series", "patients_removed")
-    write_table(folder / "funnel.tsv", columns, rows)
+    write_table(folder / "funnel.tsv", tuple(rows[0]), rows)
     save(folder / "funnel.png", render(funnel_figure(cohort.steps), "png"))
     queries = {
         "kernels.tsv": KERNEL_SHARES,

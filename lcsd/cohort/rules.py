@@ -23,6 +23,9 @@ class Rule:
 
 def rules(settings: CohortSettings) -> list[Rule]:
     """Return all rules in order, with the values of the settings."""
+    spacing_known = settings.volume_geometry_index is not None
+    tilt = f"gantry tilted by <= {settings.gantry_tilt_most_deg:g} degrees or unknown"
+    segmented, required = "the IDC holds a segmentation of the series", settings.published_segmentation == "require"
     table = [
         ("two_time_points", "missing_time_point", f"CT at {settings.fixed_time} and {settings.moving_time}", True),
         ("readable_description", "unreadable_description", "series description says kind and maker", True),
@@ -31,24 +34,9 @@ def rules(settings: CohortSettings) -> list[Rule]:
         ("thickness_known", "thickness_unknown", "slice thickness is known", True),
         ("thin_slices", "slice_too_thick", f"slice thickness <= {settings.thickness_most_mm:g} mm", True),
         ("enough_slices", "too_few_slices", f">= {settings.slices_least} slices", True),
-        (
-            "regular_spacing",
-            "irregular_spacing",
-            "slices known to be regularly spaced",
-            settings.volume_geometry_index is not None,
-        ),
-        (
-            "straight_gantry",
-            "tilted_gantry",
-            f"gantry tilted by <= {settings.gantry_tilt_most_deg:g} degrees or unknown",
-            settings.ct_index is not None,
-        ),
-        (
-            "published_segmentation",
-            "no_published_segmentation",
-            "the IDC holds a segmentation of the series",
-            settings.published_segmentation == "require",
-        ),
+        ("regular_spacing", "irregular_spacing", "slices known to be regularly spaced", spacing_known),
+        ("straight_gantry", "tilted_gantry", tilt, settings.ct_index is not None),
+        ("published_segmentation", "no_published_segmentation", segmented, required),
     ]
     return [Rule(number, *row) for number, row in enumerate(table, 1)]
 

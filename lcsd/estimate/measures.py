@@ -34,6 +34,8 @@ SCREEN = "screen"
 TWO_SCANS = ("convert", "lungs", "vessels", "cloud", "keypoints")
 """Stages whose jobs run their command once for each scan."""
 
+BUILD_FIRST = "make a small build first (make demo) and pass its results"
+
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 MOST_START_S = 60.0  # a longer time between the commands of a job is not a start: one scan was rebuilt later
@@ -139,13 +141,8 @@ def read_measures(path: Path, *, warn: Callable[[Problem], object] = lambda _: N
     if path.is_file():
         return _from_file(path)
     if not BuildFiles(path).cases.is_dir():
-        raise BadInputError(
-            "the folder has no results of a build",
-            code="missing_file",
-            file=path,
-            expected="a folder cases",
-            remedy="make a small build first (make demo) and pass its results",
-        )
+        what = "the folder has no results of a build"
+        raise BadInputError(what, code="missing_file", file=path, expected="a folder cases", remedy=BUILD_FIRST)
     cases, dates, gaps, left_out = [], [], [], 0
     for state in Inventory(path).states():
         for problem in state.broken:
@@ -160,12 +157,7 @@ def read_measures(path: Path, *, warn: Callable[[Problem], object] = lambda _: N
         dates += [record.date for _, record in records]
         cases.append(Case(jobs, *_size(state.folder)))
     if not cases:
-        raise BadInputError(
-            "no case is finished",
-            code="no_finished_case",
-            file=path,
-            remedy="make a small build first (make demo) and pass its results",
-        )
+        raise BadInputError("no case is finished", code="no_finished_case", file=path, remedy=BUILD_FIRST)
     screenings = visible_files(BuildFiles(path).screening("any").parent, f"*{PROVENANCE_SUFFIX}")
     names = (str(file.relative_to(path)) for file in screenings)
     screened = [record for _, record in _records(read_records(path, names))]

@@ -7,6 +7,7 @@ the dataset's page and in the papers, not in the file.
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,12 +120,8 @@ def find_cases(files: Iterable[Path], only: Sequence[str] = ()) -> dict[str, dic
             expected="copdN_iBHCT.img, copdN_300_iBH_xyz_r1.txt, caseN_T00_s.img, caseN_300_T00_xyz.txt, ...",
         )
     for case, held in cases.items():
-        missing = [
-            f"{phase} {kind}"
-            for phase in ("inhale", "exhale")
-            for kind in ("image", "landmarks")
-            if (phase, kind) not in held
-        ]
+        parts = product(("inhale", "exhale"), ("image", "landmarks"))
+        missing = [" ".join(part) for part in parts if part not in held]
         check_complete(case, missing, "add them, or select cases with --cases")
     order = list(GEOMETRY)
     return {case: cases[case] for case in sorted(cases, key=order.index)}

@@ -81,14 +81,7 @@ def segment_lungs(scan: Image, settings: LungsSettings | None = None, *, file: P
     near_body = _near_body(work.array, step)
     lungs = _choose_lungs(candidates, smooth, near_body, settings, step)
     if not lungs:
-        raise BadInputError(
-            "no lung found",
-            code="empty_lungs",
-            file=file,
-            expected=f"an air space of at least {settings.min_lung_ml:g} ml inside the body",
-            found="none",
-            remedy="check the units and the region of the scan, or give a mask",
-        )
+        raise no_lung(file, f"an air space of at least {settings.min_lung_ml:g} ml inside the body", "none")
     whole = np.zeros_like(air)
     for lung in lungs:
         whole |= closed(lung, settings.closing_mm, step)
@@ -96,6 +89,12 @@ def segment_lungs(scan: Image, settings: LungsSettings | None = None, *, file: P
     mask = _on_grid(Image(whole, work.grid), scan.grid)
     volume = float(mask.array.sum() * np.prod(scan.grid.spacing) * ML_PER_MM3)
     return Lungs(mask, len(lungs), volume, float(airways.sum() * np.prod(step) * ML_PER_MM3))
+
+
+def no_lung(file: Path | None, expected: str, found: str) -> BadInputError:
+    """Return the error of a scan without lungs."""
+    remedy = "check the units and the region of the scan, or give a mask"
+    return BadInputError("no lung found", code="empty_lungs", file=file, expected=expected, found=found, remedy=remedy)
 
 
 def lung_volumes(mask: Image, settings: LungsSettings | None = None) -> list[float]:

@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from lcsd.device import ONE_CORE, Compute
-from lcsd.errors import BadInputError
 from lcsd.io.images import Image
-from lcsd.lungs.classical import Lungs, segment_lungs
+from lcsd.lungs.classical import Lungs, no_lung, segment_lungs
 from lcsd.numerics.morphology import ML_PER_MM3
 from lcsd.settings.lungs import LungsSettings
 from lcsd.totalsegmentator import TASKS, session
@@ -53,14 +52,8 @@ def segment_lobes(scan: Image, settings: LungsSettings, *, on: Compute, file: Pa
         if side.sum() * voxel_ml >= settings.min_lung_ml and side.sum() >= settings.second_lung_fraction * largest
     ]
     if not kept:
-        raise BadInputError(
-            "no lung found",
-            code="empty_lungs",
-            file=file,
-            expected=f"lobes of at least {settings.min_lung_ml:g} ml on one side",
-            found=f"{largest * voxel_ml:.0f} ml",
-            remedy="check the units and the region of the scan, or give a mask",
-        )
+        expected = f"lobes of at least {settings.min_lung_ml:g} ml on one side"
+        raise no_lung(file, expected, f"{largest * voxel_ml:.0f} ml")
     mask = np.logical_or.reduce(kept)
     volume = float(mask.sum()) * voxel_ml
     return Lungs(Image(mask, scan.grid), len(kept), volume, 0.0, found.facts)

@@ -167,13 +167,6 @@ def check_trainer(name: str) -> None:
         ) from error
 
 
-def _package_function() -> Callable[..., Any]:
-    from totalsegmentator.python_api import totalsegmentator
-
-    function: Callable[..., Any] = totalsegmentator
-    return function
-
-
 def ready(job: Mapping[str, Any], segment: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """Return the package's function with the options of a job, after checking device and models.
 
@@ -189,13 +182,16 @@ def ready(job: Mapping[str, Any], segment: Callable[..., Any] | None = None) -> 
         check_trainer(check_checkpoint(Path(job["weights"]) / model.path / CHECKPOINT, model))
     # After the import of the package, which replaces this function, too.
     predict_here()
-    call = segment or _package_function()
+    if segment is None:
+        from totalsegmentator import python_api
+
+        segment = python_api.totalsegmentator
     device = "gpu" if job["device"] == "cuda" else "cpu"
     arguments = {**job["options"], "device": device}
-    unknown = set(arguments) - set(signature(call).parameters)
+    unknown = set(arguments) - set(signature(segment).parameters)
     if unknown:
         raise unknown_version(package_versions()["totalsegmentator"], f"no option {', '.join(sorted(unknown))}")
-    return functools.partial(call, **arguments)
+    return functools.partial(segment, **arguments)
 
 
 def run(call: Callable[..., Any], request: Mapping[str, str], device: str) -> dict[str, Any]:

@@ -57,17 +57,16 @@ def _check_outputs(jobs: dict[int, Job], path: Path) -> None:
     seen: set[Path] = set()
     for line, job in jobs.items():
         written = {job.output.resolve(), provenance_path(job.output).resolve()}
-        for what, taken, remedy in (
-            ("the output of a row is an input of the list", inputs, "name another file"),
-            ("two rows write the same output or provenance", seen, "give each output a different name"),
-        ):
-            if written & taken:
-                raise BadInputError(
-                    what,
-                    code="duplicate_output",
-                    file=path,
-                    field=f"line {line}, column output",
-                    found=job.output,
-                    remedy=remedy,
-                )
+        if written & (inputs | seen):
+            what, remedy = "two rows write the same output or provenance", "give each output a different name"
+            if written & inputs:
+                what, remedy = "the output of a row is an input of the list", "name another file"
+            raise BadInputError(
+                what,
+                code="duplicate_output",
+                file=path,
+                field=f"line {line}, column output",
+                found=job.output,
+                remedy=remedy,
+            )
         seen |= written
