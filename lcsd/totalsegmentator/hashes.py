@@ -13,6 +13,9 @@ from lcsd.errors import BadInputError, LcsdError, WorkError
 from lcsd.io.files import read_json, sha256, write_json
 from lcsd.totalsegmentator.models import Model
 
+RECORD_NAME = "weights.json"
+CACHE_NAME = "weights_sha256.json"
+
 
 def _user_folder(variable: str, fallback: str) -> Path:
     return Path(os.environ.get(variable) or Path.home() / fallback) / "lcsd"
@@ -20,11 +23,11 @@ def _user_folder(variable: str, fallback: str) -> Path:
 
 def default_record() -> Path:
     """Return the default file of recorded hashes."""
-    return _user_folder("XDG_CONFIG_HOME", ".config") / "weights.json"
+    return _user_folder("XDG_CONFIG_HOME", ".config") / RECORD_NAME
 
 
 def _cache_file() -> Path:
-    return _user_folder("XDG_CACHE_HOME", ".cache") / "weights_sha256.json"
+    return _user_folder("XDG_CACHE_HOME", ".cache") / CACHE_NAME
 
 
 def _read_cache() -> dict[str, Any]:
