@@ -10,7 +10,8 @@ Only this module converts coordinates between frames.
 Every conversion takes ``(..., 3)`` numpy arrays or torch tensors and returns the same kind.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -189,6 +190,11 @@ class Grid:
         affine[:3, :3] = self.voxel_to_world_matrix * LPS_FROM_RAS[:, None]
         affine[:3, 3] = np.asarray(self.origin) * LPS_FROM_RAS
         return affine
+
+    def part(self, first: NDArray[np.integer[Any]], size: Sequence[int]) -> "Grid":
+        """Return the lattice of ``size`` voxels from voxel ``first``, both (x, y, z); it may leave the grid."""
+        x, y, z = (int(count) for count in size)
+        return replace(self, size=(x, y, z), origin=_triple(self.voxel_to_world(first.astype(np.float64))))
 
     @classmethod
     def from_affine_ras(cls, affine: NDArray[np.float64], size: tuple[int, int, int]) -> "Grid":

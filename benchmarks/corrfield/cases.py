@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -45,24 +45,9 @@ class Pair:
     def cropped(self) -> "Pair":
         """Return the pair cut to the lung's box plus a margin."""
         part = box(self.mask.array, MARGIN_MM, np.array(self.mask.grid.spacing[::-1]))
-        images = (_cut(image, part) for image in (self.fixed, self.moving, self.mask))
-        return Pair(self.name, *images, self.places, self.targets, self.motion)
-
-
-def _cut(image: Image, part: tuple[slice, ...]) -> Image:
-    array = np.ascontiguousarray(image.array[part])
-    corner = np.array([[axis.start for axis in part[::-1]]], dtype=float)
-    origin = tuple(image.grid.voxel_to_world(corner)[0])
-    return Image(array, replace(image.grid, size=array.shape[::-1], origin=origin))
-
-
-def _between(known: PointPairs) -> Callable[[Points], Points]:
-    """Return the motion between known points: a spline, fitted at each call."""
-
-    def motion(points: Points) -> Points:
-        return ThinPlateSpline.fit(known.fixed, known.moving).evaluate(points)
-
-    return motion
+        arrays = [np.ascontiguousarray(image.array[part]) for image in (self.fixed, self.moving, self.mask)]
+        grid = self.fixed.grid.part(np.array([axis.start for axis in part[::-1]]), arrays[0].shape[::-1])
+        return Pair(self.name, *(Image(array, grid) for array in arrays), self.places, self.targets, self.motion)
 
 
 def read_pair(folder: Path, places: Points, targets: Points, native: Callable[[Points], Points]) -> Pair:
@@ -71,12 +56,8 @@ def read_pair(folder: Path, places: Points, targets: Points, native: Callable[[P
     fixed = read_image(images / "fixed.nii.gz")
     mask = read_mask(images / "fixed_mask.nii.gz", like=fixed.grid)
     rigid = read_rigid(images / "rigid.tfm").inverse()
-
-    def motion(points: Points) -> Points:
-        return rigid.apply(native(points))
-
     moving = read_image(images / "moving.nii.gz")
-    return Pair(folder.name, fixed, moving, mask, places, rigid.apply(targets), motion)
+    return Pair(folder.name, fixed, moving, mask, places, rigid.apply(targets), lambda at: rigid.apply(native(at)))
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -101,5 +82,9 @@ def pairs_of(arguments: argparse.Namespace) -> list[Pair]:
             pairs.append(read_pair(folder, *case.points, case.transform))
     if arguments.real is not None:
         known = read_point_pairs(arguments.truth)
-        pairs.append(read_pair(arguments.real, known.fixed, known.moving, _between(known)))
+
+        def between(points: Points) -> Points:  # fitted only where it is needed, because it takes memory
+            return ThinPlateSpline.fit(known.fixed, known.moving).evaluate(points)
+
+        pairs.append(read_pair(arguments.real, known.fixed, known.moving, between))
     return pairs

@@ -47,11 +47,6 @@ class CloudFile:
     write: Writer
 
 
-def _broken(path: Path, why: object, *, expected: str) -> BadInputError:
-    text = " ".join(str(why).split())
-    return BadInputError(f"not a readable cloud ({text})", code="bad_cloud_file", file=path, expected=expected)
-
-
 def _labels(values: Any, path: Path) -> Labels:
     """Return structure labels as bytes, or raise ``BadInputError``."""
     found = np.asarray(values)
@@ -266,7 +261,10 @@ def read_cloud_file(path: Path, *, frame: CloudFrame = "lps", unit: Unit = "mm")
     except (BadInputError, MemoryError):
         raise
     except Exception as error:  # each library has its own errors; none is swallowed
-        raise _broken(path, error, expected=expected) from error
+        text = " ".join(str(error).split())
+        raise BadInputError(
+            f"not a readable cloud ({text})", code="bad_cloud_file", file=path, expected=expected
+        ) from error
     check_points(points, file=path)
     if labels is not None and len(labels) != len(points):
         raise BadInputError(

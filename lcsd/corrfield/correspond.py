@@ -146,7 +146,7 @@ class _Solver:
             self.other_features = self._features(self.other)
         with self.clock.step("keypoints"):
             self.scores = kernels.keypoint_scores(volume, self.mask, sigma=settings.sigma, erosion=settings.erosion)
-        self.motion = GridMotion.identity(self.image.shape, kernels)
+        self.motion = GridMotion(kernels.zeros((3, *self.image.shape)), kernels)
 
     def solve(self) -> CorrfieldResult:
         """Return correspondences and field."""

@@ -17,7 +17,6 @@ TRUNCATE_SIGMAS = 1.5
 TINY = 1e-12
 """The distinctiveness of a flat region is 0 instead of 0/0."""
 
-
 TENSOR_AXES = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 """Entries of the structure tensor, as pairs of axes (z, y, x)."""
 

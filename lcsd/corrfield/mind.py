@@ -1,6 +1,7 @@
 """MIND-SSC: 12 channels that describe the surroundings of a voxel independently of the intensity scale."""
 
 import itertools
+import math
 from typing import Any
 
 import numba
@@ -29,17 +30,9 @@ TINY = 1e-12
 """Avoids a division by zero for constant images."""
 
 
-def _offsets() -> list[tuple[tuple[int, int, int], tuple[int, int, int]]]:
-    """Return the 12 pairs of six-neighbours that are sqrt(2) apart, (z, y, x)."""
-    neighbours = [(-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1)]
-    return [
-        (a, b)
-        for a, b in itertools.combinations(neighbours, 2)
-        if sum((i - j) ** 2 for i, j in zip(a, b, strict=True)) == 2
-    ]
-
-
-PAIRS = _offsets()
+NEIGHBOURS = [(-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1)]
+PAIRS = [(a, b) for a, b in itertools.combinations(NEIGHBOURS, 2) if math.dist(a, b) < 2]
+"""The 12 pairs of six-neighbours that are sqrt(2) apart, (z, y, x)."""
 
 
 @numba.njit(cache=True, error_model="numpy")

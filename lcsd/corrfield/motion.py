@@ -117,11 +117,6 @@ class GridMotion:
     vectors: Volume
     kernels: Kernels
 
-    @classmethod
-    def identity(cls, shape: tuple[int, ...], kernels: Kernels) -> "GridMotion":
-        """Return zero motion."""
-        return cls(kernels.zeros((3, *shape)), kernels)
-
     def at(self, points: Array) -> NDArray[np.float64]:
         """Return the displacement at voxel positions (K, 3), shape (K, 3)."""
         return self.kernels.sample(self.vectors, points)

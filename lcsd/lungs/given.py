@@ -71,9 +71,7 @@ def _pasted(mask: Image, scan: Grid) -> Image | None:
     """Return the mask without resampling if its voxels are voxels of the scan, else None."""
     first = np.rint(scan.world_to_voxel(np.asarray(mask.grid.origin))).astype(int)
     size = np.asarray(mask.grid.size)
-    x, y, z = (float(v) for v in scan.voxel_to_world(first.astype(np.float64)))
-    span = Grid(size=mask.grid.size, spacing=scan.spacing, origin=(x, y, z), direction=scan.direction)
-    if not mask.grid.same_as(span):
+    if not mask.grid.same_as(scan.part(first, mask.grid.size)):
         return None
     low, high = np.maximum(first, 0), np.minimum(first + size, scan.size)
     whole = np.zeros(scan.shape, dtype=bool)

@@ -17,7 +17,6 @@ Array = NDArray[np.float64]
 MIN_POINTS = 4
 """Four points determine an affine map in 3-D."""
 
-
 BLOCK = 512
 """Control points per block: their kernel values fit into the first cache."""
 
@@ -88,12 +87,6 @@ def _solve(kernel: Array, affine_basis: Array, values: Array) -> tuple[Array, Ar
     In the space orthogonal to the affine maps P (N, 4) the kernel is positive definite, so a Cholesky decomposition
     works, at half the cost of a decomposition of the whole system.
     """
-    # One thread, because with more the library adds in another order and bits differ.
-    with threadpool_limits(1, user_api="blas"):
-        return _solved(kernel, affine_basis, values)
-
-
-def _solved(kernel: Array, affine_basis: Array, values: Array) -> tuple[Array, Array]:
     (reflectors, scales), upper = qr(affine_basis, mode="raw")
     kernel = _reflect(reflectors, scales, _reflect(reflectors, scales, kernel).T)
     turned = _reflect(reflectors, scales, values)
@@ -176,7 +169,9 @@ class ThinPlateSpline:
         kernel = np.empty((count, count))
         _kernel_matrix(np.ascontiguousarray(centres.T), kernel)
         kernel[np.arange(count), np.arange(count)] += smoothing
-        weights, affine = _solve(kernel, basis, np.asarray(values, dtype=np.float64))
+        # One thread, because with more the library adds in another order and bits differ.
+        with threadpool_limits(1, user_api="blas"):
+            weights, affine = _solve(kernel, basis, np.asarray(values, dtype=np.float64))
         return cls(centres, weights, affine, offset, scale)
 
     def evaluate(self, points: Array) -> Array:

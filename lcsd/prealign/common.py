@@ -101,15 +101,7 @@ def _crop(scan: Image, points: NDArray[np.float64]) -> Image:
     low = np.clip(np.floor(voxels.min(axis=0) - margin), 0, size - 2).astype(int)
     high = np.clip(np.ceil(voxels.max(axis=0) + margin), low + 1, size - 1).astype(int)
     x, y, z = (slice(a, b + 1) for a, b in zip(low, high, strict=True))
-    origin = scan.grid.voxel_to_world(low.astype(np.float64))
-    count = high - low + 1
-    grid = Grid(
-        size=(int(count[0]), int(count[1]), int(count[2])),
-        spacing=scan.grid.spacing,
-        origin=(float(origin[0]), float(origin[1]), float(origin[2])),
-        direction=scan.grid.direction,
-    )
-    return Image(scan.array[z, y, x], grid)
+    return Image(scan.array[z, y, x], scan.grid.part(low, high - low + 1))
 
 
 def world_points(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float64]:

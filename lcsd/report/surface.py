@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import KDTree
 
-from lcsd.geometry import Grid
 from lcsd.io.images import Image
 from lcsd.plotting import RC
 from lcsd.report.panels import PICTURE_DPI, PICTURE_WIDTH_IN, write_sides
@@ -222,8 +221,5 @@ def _cropped(mask: Image) -> Image:
     """Return the part of a mask around its voxels, with a margin."""
     used = [np.flatnonzero(mask.array.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     part = np.pad(mask.array[tuple(slice(u[0], u[-1] + 1) for u in used)], MARGIN_VOXELS)
-    first = np.array([float(u[0]) - MARGIN_VOXELS for u in used[::-1]])
-    origin = mask.grid.voxel_to_world(first[None])[0]
-    nx, ny, nz = part.shape[::-1]
-    x, y, z = (float(value) for value in origin)
-    return Image(part, Grid((nx, ny, nz), mask.grid.spacing, (x, y, z), mask.grid.direction))
+    first = np.array([u[0] - MARGIN_VOXELS for u in used[::-1]])
+    return Image(part, mask.grid.part(first, part.shape[::-1]))
