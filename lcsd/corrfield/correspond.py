@@ -113,7 +113,7 @@ def find_correspondences(
     settings = settings or CorrespondSettings()
     kernels = kernels_on(device)
     check_images(fixed, moving, fixed_mask, settings)
-    return _Solver(fixed, moving, fixed_mask, settings, kernels, progress).solve()
+    return _Solver(fixed, moving, fixed_mask, settings, kernels).solve(progress)
 
 
 class _Solver:
@@ -124,15 +124,9 @@ class _Solver:
     """
 
     def __init__(
-        self,
-        fixed: Image,
-        moving: Image,
-        fixed_mask: Image,
-        settings: CorrespondSettings,
-        kernels: Kernels,
-        progress: Callable[[str], None],
+        self, fixed: Image, moving: Image, fixed_mask: Image, settings: CorrespondSettings, kernels: Kernels
     ) -> None:
-        self.grid, self.settings, self.progress = fixed.grid, settings, progress
+        self.grid, self.settings = fixed.grid, settings
         self.kernels, self.clock = kernels, Clock(kernels.wait)
         self.box = _box(fixed_mask.array, settings)
         self.image = fixed.array[self.box].astype(np.float32)
@@ -148,16 +142,16 @@ class _Solver:
             self.scores = kernels.keypoint_scores(volume, self.mask, sigma=settings.sigma, erosion=settings.erosion)
         self.motion = GridMotion(kernels.zeros((3, *self.image.shape)), kernels)
 
-    def solve(self) -> CorrfieldResult:
-        """Return correspondences and field."""
+    def solve(self, progress: Callable[[str], None]) -> CorrfieldResult:
+        """Return correspondences and field; ``progress`` hears of each stage."""
         settings, stages = self.settings, len(self.settings.search_radius)
         statistics: dict[str, Any] = {}
         for stage in range(stages):
-            self.progress(f"stage {stage + 1} of {stages}")
+            progress(f"stage {stage + 1} of {stages}")
             points, total, inconsistency, figures = self._stage(stage)
             statistics[f"stage_{stage + 1}"] = figures
         if settings.refine and settings.transform[-1] == "n":
-            self.progress("refinement")
+            progress("refinement")
             self._refine()
             total = self.motion.at(points)
         where = (points + self.corner)[:, ::-1]

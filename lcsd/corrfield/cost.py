@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 Features = NDArray[np.uint8] | F32
 
 TOGETHER = 16
@@ -16,13 +17,7 @@ channels of a neighbourhood would not fit into it."""
 
 @numba.njit(cache=True, error_model="numpy")
 def _blend(
-    flat: Features,
-    a: np.uintp,
-    b: np.uintp,
-    c: np.uintp,
-    d: np.uintp,
-    weights: tuple[np.float32, np.float32, np.float32, np.float32],
-    out: F32,
+    flat: Features, a: np.uintp, b: np.uintp, c: np.uintp, d: np.uintp, weights: tuple[np.float32, ...], out: F32
 ) -> None:
     """Set ``out`` to a weighted sum of four rows of a flat volume, given by their starts.
 
@@ -70,13 +65,7 @@ def _inside(index: int, size: int) -> int:
 
 @numba.njit(cache=True, error_model="numpy")
 def sample_block(
-    flat: Features,
-    shape: tuple[int, int, int, int],
-    channel: int,
-    start: NDArray[np.float64],
-    step: int,
-    count: int,
-    out: F32,
+    flat: Features, shape: tuple[int, int, int, int], channel: int, start: F64, step: int, count: int, out: F32
 ) -> None:
     """Set ``out`` to a channel at ``start + step * index``, linear, continued at the border.
 
@@ -204,7 +193,7 @@ def _write(sums: F32, reach: int, factor: np.float32, out: F32) -> None:
 def cost_volumes(
     source: Features,
     target: Features,
-    points: NDArray[np.float64],
+    points: F64,
     radius: int,
     step: int,
     patch_radius: int,

@@ -74,7 +74,7 @@ class Kernels(Protocol):
     def upsampled(self, values: Volume, shape: tuple[int, ...], *, step: int, low: tuple[int, ...]) -> Volume:
         """Return values of nodes for all voxels; see :func:`lcsd.corrfield.motion.upsampled`."""
 
-    def spline_at(self, spline: ThinPlateSpline, places: NDArray[np.float64]) -> NDArray[np.float64]:
+    def spline_at(self, spline: ThinPlateSpline, places: NDArray[np.float64], /) -> NDArray[np.float64]:
         """Return a spline at places (M, 3), shape (M, C)."""
 
     def normal_equations(

@@ -26,6 +26,7 @@ class NumbaKernels:
     upsampled = staticmethod(motion.upsampled)
     smooth = staticmethod(smoothing.smooth)
     relax = staticmethod(relaxation.relax)
+    spline_at = staticmethod(ThinPlateSpline.evaluate)
 
     def upload(self, array: Array) -> Array:
         return array
@@ -64,9 +65,6 @@ class NumbaKernels:
         out = np.empty_like(volumes)
         motion.warp(np.ascontiguousarray(volumes), vectors, out)
         return out
-
-    def spline_at(self, spline: ThinPlateSpline, places: F64) -> F64:
-        return spline.evaluate(places)
 
     def normal_equations(
         self, fixed: Array, moving: Array, nodes: NDArray[np.int64], places: F64, *, robust: float

@@ -11,6 +11,8 @@ from lcsd.corrfield.smoothing import gaussian_taps
 from lcsd.numerics.morphology import VOXELS, box
 
 F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
 
 MARGIN_VOXELS = 8
 """The lattice extends this far beyond the mask; there, without data, the correction becomes constant."""
@@ -46,7 +48,7 @@ class Lattice:
         parts = tuple(slice(first, span.stop + MARGIN_VOXELS, step) for first, span in zip(low, tight, strict=True))
         return cls(low, step, np.ascontiguousarray(mask[parts]))
 
-    def nodes(self) -> NDArray[np.int64]:
+    def nodes(self) -> I64:
         """Return the voxels of the nodes in the mask, shape (N, 3), raster order."""
         return np.argwhere(self.inside) * self.step + np.array(self.low)
 
@@ -60,15 +62,7 @@ def _cell(position: float, size: int) -> tuple[int, int, np.float32]:
 
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")
-def normal_equations(
-    fixed: F32,
-    moving: F32,
-    nodes: NDArray[np.int64],
-    places: NDArray[np.float64],
-    robust: float,
-    normal: F32,
-    right: F32,
-) -> None:
+def normal_equations(fixed: F32, moving: F32, nodes: I64, places: F64, robust: float, normal: F32, right: F32) -> None:
     """Linearise the difference of two feature volumes (C, Z, Y, X) around the position of each node.
 
     ``nodes`` are voxels in ``fixed`` and ``places`` their positions in ``moving`` (z, y, x), each (N, 3). With g the

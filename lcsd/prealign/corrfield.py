@@ -19,6 +19,7 @@ from lcsd.prealign.correlation import MIN_DEVIATION_HU
 from lcsd.settings.correspond import CorrespondSettings
 from lcsd.settings.prealign import PrealignSettings
 
+Array = NDArray[np.float64]
 QUANTISATION = (2, 1)
 """Voxels between the displacements of each level, as in the published settings of corrfield."""
 
@@ -97,14 +98,8 @@ def levels(settings: PrealignSettings) -> CorrespondSettings:
 
 
 def block_correlation(
-    fixed: Image,
-    moving: Image,
-    here: NDArray[np.float64],
-    there: NDArray[np.float64],
-    *,
-    rotation: NDArray[np.float64],
-    radius_mm: float,
-) -> NDArray[np.float64]:
+    fixed: Image, moving: Image, here: Array, there: Array, *, rotation: Array, radius_mm: float
+) -> Array:
     """Return the normalised cross-correlation (N,) of the blocks around corresponding points; 0 where a block is flat.
 
     Both images are HU on one isotropic grid. ``here`` and ``there`` are points of each, (N, 3), LPS mm; ``rotation``
@@ -127,9 +122,7 @@ def block_correlation(
     return score
 
 
-def fit_without_outliers(
-    source: NDArray[np.float64], target: NDArray[np.float64]
-) -> tuple[RigidTransform, NDArray[np.bool_]]:
+def fit_without_outliers(source: Array, target: Array) -> tuple[RigidTransform, NDArray[np.bool_]]:
     """Return the least-squares rigid transform of points (N, 3), N >= 3, LPS mm, without outliers; and those kept.
 
     A kept point is at most ``OUTLIER_FACTOR`` times the median of all from the transform of least absolute distances.

@@ -186,13 +186,8 @@ def read_matrix(path: Path, *, program: Path) -> NDArray[np.float64]:
             **where,
         )
     if np.abs(written[:, 3] - LAST_COLUMN).max() > LAST_COLUMN_TOLERANCE:
-        raise WorkError(
-            "the matrix of the program is malformed",
-            code="bad_matrix",
-            expected="0 0 0 1 in the last column, the translation in the last line",
-            found=" ".join(f"{value:g}" for value in written[:, 3]),
-            **where,
-        )
+        expected = "0 0 0 1 in the last column, the translation in the last line"
+        raise _malformed(expected, " ".join(f"{value:g}" for value in written[:, 3]), where)
     return np.asarray(written.T)
 
 
@@ -206,10 +201,9 @@ def _four_by_four(text: str, where: dict[str, Any]) -> NDArray[np.float64]:
             return np.array([[float(value) for value in row] for row in rows])
         except ValueError as error:
             found = str(error)[:MESSAGE_CHARACTERS]
-    raise WorkError(
-        "the matrix of the program is malformed",
-        code="bad_matrix",
-        expected="four lines of four numbers",
-        found=found,
-        **where,
-    )
+    raise _malformed("four lines of four numbers", found, where)
+
+
+def _malformed(expected: str, found: str, where: dict[str, Any]) -> WorkError:
+    text = "the matrix of the program is malformed"
+    return WorkError(text, code="bad_matrix", expected=expected, found=found, **where)

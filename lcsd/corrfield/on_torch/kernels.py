@@ -1,6 +1,7 @@
 """corrfield's kernels on a torch device: the large arrays stay there."""
 # ruff: noqa: D102 - the protocol documents the methods
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,8 @@ from torch import Tensor
 
 from lcsd.corrfield.on_torch import cost, foerstner, inference, mind, motion, refine, smoothing
 from lcsd.corrfield.on_torch.batches import BATCH_MIB
-from lcsd.corrfield.tree import Tree
-from lcsd.numerics.tps import ThinPlateSpline
 
 Array = NDArray[Any]
-F64 = NDArray[np.float64]
 
 
 class TorchKernels:
@@ -35,7 +33,11 @@ class TorchKernels:
 
     def __init__(self, device: str, *, batch_mib: float = BATCH_MIB) -> None:
         self.device = torch.device(device)
-        self.mib = batch_mib
+        self.cost_volumes = partial(cost.cost_volumes, mib=batch_mib)
+        self.tree_marginals = partial(inference.tree_marginals, mib=batch_mib)
+        self.soft_minimum = partial(inference.soft_minimum, mib=batch_mib)
+        self.warp = partial(motion.warp, mib=batch_mib)
+        self.spline_at = partial(motion.spline_at, device=self.device, mib=batch_mib)
 
     def upload(self, array: Array) -> Tensor:
         return torch.tensor(np.ascontiguousarray(array), device=self.device)
@@ -50,24 +52,5 @@ class TorchKernels:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def cost_volumes(
-        self, source: Tensor, target: Tensor, points: F64, *, radius: int, step: int, patch_radius: int, alpha: float
-    ) -> Tensor:
-        return cost.cost_volumes(
-            source, target, points, radius=radius, step=step, patch_radius=patch_radius, alpha=alpha, mib=self.mib
-        )
-
-    def tree_marginals(self, cost: Tensor, tree: Tree) -> Tensor:
-        return inference.tree_marginals(cost, tree, mib=self.mib)
-
-    def soft_minimum(self, marginals: Tensor, *, gamma: float, step: int) -> F64:
-        return inference.soft_minimum(marginals, gamma=gamma, step=step, mib=self.mib)
-
     def average_mirrored(self, there: Tensor, back: Tensor) -> Tensor:
         return there.add_(back.flip(1, 2, 3)).mul_(0.5)
-
-    def warp(self, volumes: Tensor, vectors: Tensor) -> Tensor:
-        return motion.warp(volumes, vectors, mib=self.mib)
-
-    def spline_at(self, spline: ThinPlateSpline, places: F64) -> F64:
-        return motion.spline_at(spline, places, device=self.device, mib=self.mib)
