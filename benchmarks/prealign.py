@@ -43,12 +43,9 @@ def phantom_pairs(cohort: Path, results: Path | None, count: int) -> Iterator[Pa
     """Yield phantom pairs; with the lung masks of a build, if given, or the true masks."""
     for truth in sorted(cohort.glob("*/truth"))[:count]:
         folder = truth.parent
-        masks = [
-            truth / f"{scan}_lungs.nii.gz"
-            if results is None
-            else results / "cases" / folder.name / "lungs" / f"{scan}.nii.gz"
-            for scan in SCANS
-        ]
+        name = "{}_lungs.nii.gz" if results is None else "{}.nii.gz"
+        lungs = truth if results is None else results / "cases" / folder.name / "lungs"
+        masks = [lungs / name.format(scan) for scan in SCANS]
         yield _pair(folder.name, folder, masks, truth / "points.csv")
 
 

@@ -63,27 +63,18 @@ def flip_lps_ras(points: Points) -> Points:
 class Grid:
     """The voxel lattice of a volume in world space.
 
-    Parameters
-    ----------
-    size
-        Number of voxels along x, y, z. The array of the volume has shape ``size[::-1]``.
-    spacing
-        Distance of voxel centres along each axis, mm.
-    origin
-        LPS mm of the centre of voxel (0, 0, 0).
-    direction
-        Row-major 3 x 3 direction cosines; column a is the world direction of voxel axis a.
-
-    Raises
-    ------
-    BadInputError
-        If a size or spacing is not positive, or the direction is not orthonormal.
+    Raises ``BadInputError`` (``bad_size``, ``bad_spacing``, ``sheared_affine``) unless sizes and spacings are positive
+    and the direction is orthonormal.
     """
 
     size: tuple[int, int, int]
+    """Number of voxels along x, y, z. The array of the volume has shape ``size[::-1]``."""
     spacing: Vector
+    """Distance of voxel centres along each axis, mm."""
     origin: Vector
+    """LPS mm of the centre of voxel (0, 0, 0)."""
     direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+    """Row-major 3 x 3 direction cosines; column a is the world direction of voxel axis a."""
 
     def __post_init__(self) -> None:
         if len(self.size) != 3 or min(self.size) < 1:

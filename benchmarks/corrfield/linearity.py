@@ -5,15 +5,13 @@ Run: python -m benchmarks.corrfield.linearity --real CASE_FOLDER --truth TRUTH.c
 
 from functools import partial
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.corrfield.cases import pairs_of, parser
 from benchmarks.tables import seconds, write_rows
-from lcsd.corrfield.cost import cost_volumes
-from lcsd.corrfield.inference import tree_marginals
 from lcsd.corrfield.mind import FULL, mind_ssc
+from lcsd.corrfield.on_numba import NumbaKernels
 from lcsd.corrfield.tree import spanning_tree
 from lcsd.settings.correspond import CorrespondSettings
 
@@ -26,12 +24,11 @@ def match(
 ) -> None:
     """Match points like a stage, without keypoints and spline."""
     radius, step = settings.search_radius[stage], settings.quantisation[stage]
-    cost = np.empty((len(points), *(2 * radius + 1,) * 3), np.float32)
-    patch, threads = settings.patch_radius[stage], numba.get_num_threads()
-    alpha = settings.alpha / FULL**2
-    cost_volumes(fixed, moving, points, radius, step, patch, alpha, threads, cost)
+    patch, alpha = settings.patch_radius[stage], settings.alpha / FULL**2
+    kernels = NumbaKernels()
+    cost = kernels.cost_volumes(fixed, moving, points, radius=radius, step=step, patch_radius=patch, alpha=alpha)
     tree = spanning_tree(points, np.zeros(len(points)), neighbours=settings.neighbours, beta=settings.beta)
-    tree_marginals(cost, tree)
+    kernels.tree_marginals(cost, tree)
 
 
 def main() -> None:

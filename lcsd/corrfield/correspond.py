@@ -60,12 +60,8 @@ def _box(mask: Array, settings: CorrespondSettings) -> tuple[slice, ...]:
 
     The backward search may leave the box, but only from keypoints that moved as far as the search allows.
     """
-    reach = max(
-        radius * step + patch
-        for radius, step, patch in zip(
-            settings.search_radius, settings.quantisation, settings.patch_radius, strict=True
-        )
-    )
+    stages = zip(settings.search_radius, settings.quantisation, settings.patch_radius, strict=True)
+    reach = max(radius * step + patch for radius, step, patch in stages)
     return box(mask != 0, reach + MARGIN_VOXELS, VOXELS)
 
 

@@ -96,7 +96,7 @@ def run_linear_bcv(
 
 
 def _run(command: list[str], *, folder: Path, limit_s: float, threads: int | None) -> None:
-    """Run the program in ``folder``, and kill it and its children if it still runs at the end."""
+    """Run the program in ``folder``; raise ``WorkError`` if it fails."""
     # Threads that spin while they wait would slow down other jobs on the same cores.
     variables = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     if threads is not None:
@@ -132,9 +132,7 @@ def _run(command: list[str], *, folder: Path, limit_s: float, threads: int | Non
                 remedy=f"raise {LIMIT_SETTING} or give the job more threads, {FALLBACK}",
             ) from error
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            _end(process)
         if code != 0:
             # linearBCV reports errors on standard output.
             reported = _last_line(err) or _last_line(out) or "it printed nothing"
@@ -147,6 +145,13 @@ def _run(command: list[str], *, folder: Path, limit_s: float, threads: int | Non
                 found=f"{how}: {reported}",
                 remedy=f"run it yourself on two images, {FALLBACK}",
             )
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Kill the program and its children if it still runs."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _signal_name(number: int) -> str:
