@@ -46,18 +46,12 @@ def phantom_pairs(cohort: Path, results: Path | None, count: int) -> Iterator[Pa
         name = "{}_lungs.nii.gz" if results is None else "{}.nii.gz"
         lungs = truth if results is None else results / "cases" / folder.name / "lungs"
         masks = [lungs / name.format(scan) for scan in SCANS]
-        yield _pair(folder.name, folder, masks, truth / "points.csv")
+        yield read_pair(folder, masks, truth / "points.csv")
 
 
-def _pair(name: str, folder: Path, masks: list[Path], truth: Path) -> Pair:
+def read_pair(folder: Path, masks: list[Path], truth: Path) -> Pair:
     scans = [read_image(folder / f"{scan}.nii.gz") for scan in SCANS]
-    return Pair(name, *scans, *[read_mask(path) for path in masks], read_point_pairs(truth))
-
-
-def real_pair(folder: Path) -> Pair:
-    """Return a real pair: fixed, moving, *_mask .nii.gz and truth.csv."""
-    masks = [folder / f"{scan}_mask.nii.gz" for scan in SCANS]
-    return _pair(folder.name, folder, masks, folder / "truth.csv")
+    return Pair(folder.name, *scans, *[read_mask(path) for path in masks], read_point_pairs(truth))
 
 
 def mean_mm(rigid: RigidTransform, truth: PointPairs) -> float:
@@ -65,7 +59,6 @@ def mean_mm(rigid: RigidTransform, truth: PointPairs) -> float:
 
 
 def measure(pair: Pair, methods: list[str], threads: int) -> None:
-    """Print a row per method."""
     start = RigidTransform(np.eye(3), centroid(pair.moving_mask) - centroid(pair.fixed_mask))
     best = fit_rigid(pair.truth.fixed, pair.truth.moving)
     for name, rigid in (("least-squares fit of the truth", best), ("lungs' middles", start)):
@@ -97,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cohorts", type=Path, nargs="*", help="folders of lcsd phantom (NIfTI)")
     parser.add_argument("--results", type=Path, nargs="*", help="a build per cohort, its masks")
-    parser.add_argument("--right-lung", type=Path, help="folder of a real pair with truth.csv")
+    parser.add_argument("--right-lung", type=Path, help="folder of a real pair, its *_mask.nii.gz and truth.csv")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=["blocks", "corrfield"])
     parser.add_argument("--cases", type=int, default=None, help="first so many of each cohort")
     parser.add_argument("--threads", type=int, default=2, help="of linearBCV")
@@ -109,7 +102,9 @@ def main() -> None:
         for pair in phantom_pairs(cohort, build, arguments.cases):
             measure(pair, arguments.methods, arguments.threads)
     if arguments.right_lung:
-        measure(real_pair(arguments.right_lung), arguments.methods, arguments.threads)
+        folder = arguments.right_lung
+        masks = [folder / f"{scan}_mask.nii.gz" for scan in SCANS]
+        measure(read_pair(folder, masks, folder / "truth.csv"), arguments.methods, arguments.threads)
 
 
 if __name__ == "__main__":

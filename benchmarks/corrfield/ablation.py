@@ -4,6 +4,7 @@ Run: python -m benchmarks.corrfield.ablation --cohort demo/cohort --results demo
      [--real CASE_FOLDER --truth TRUTH.csv]
 """
 
+import itertools
 import time
 from collections.abc import Mapping
 
@@ -32,7 +33,6 @@ VARIANTS: Mapping[str, Mapping[str, object]] = {
 
 
 def row(name: str, pair: Pair) -> dict[str, object]:
-    """Return the figures of a variant on a pair."""
     start = time.perf_counter()
     found = find_correspondences(pair.fixed, pair.moving, pair.mask, settings=CorrespondSettings(**VARIANTS[name]))
     seconds = time.perf_counter() - start
@@ -56,16 +56,9 @@ def draw(rows: list[dict[str, object]], cases: list[str]) -> None:
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.5), sharey=True)
     names = list(VARIANTS)
     for panel, key in zip(panels, ("field_mean_mm", "pairs_mean_mm"), strict=True):
-        for number, case in enumerate(cases):
+        for case, colour in zip(cases, itertools.cycle(COLOURS), strict=False):
             found = {str(r["variant"]): float(str(r[key])) for r in rows if r["case"] == case}
-            panel.plot(
-                [found[n] for n in names],
-                range(len(names)),
-                "o",
-                ms=5,
-                color=COLOURS[number % len(COLOURS)],
-                label=case,
-            )
+            panel.plot([found[n] for n in names], range(len(names)), "o", ms=5, color=colour, label=case)
         panel.set_xlabel(f"{key.split('_')[0]}: mean error, mm")
         panel.set_xlim(left=0)
         panel.grid(alpha=0.3)

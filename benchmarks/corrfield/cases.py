@@ -72,7 +72,6 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def pairs_of(arguments: argparse.Namespace) -> list[Pair]:
-    """Return the pairs of the command line."""
     pairs = []
     if arguments.cohort is not None:
         for truth in sorted(arguments.cohort.glob("*/truth/truth.json"))[: arguments.cases]:

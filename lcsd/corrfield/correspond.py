@@ -234,7 +234,6 @@ class _Solver:
         return points, total, inconsistency[kept], figures
 
     def _refine(self) -> None:
-        """Refine the motion continuously on the features of the unwarped image."""
         settings = self.settings
         with self.clock.step("refine"):
             vectors = refine(

@@ -9,6 +9,7 @@ from lcsd.corrfield.tree import Tree
 from lcsd.numerics.tps import ThinPlateSpline
 
 Array = NDArray[Any]
+F64 = NDArray[np.float64]
 
 Volume = Any
 """A large array on the device: a numpy array or a tensor. Arithmetic, slices, ``.T``, ``.any()`` and
@@ -44,28 +45,20 @@ class Kernels(Protocol):
         """Return the maxima of the distinctiveness, (K, 3); see :func:`lcsd.corrfield.foerstner.find_keypoints`."""
 
     def cost_volumes(
-        self,
-        source: Volume,
-        target: Volume,
-        points: NDArray[np.float64],
-        *,
-        radius: int,
-        step: int,
-        patch_radius: int,
-        alpha: float,
+        self, source: Volume, target: Volume, points: F64, *, radius: int, step: int, patch_radius: int, alpha: float
     ) -> Volume:
         """Return costs (K, D, D, D), float32; see :func:`lcsd.corrfield.cost.cost_volumes`."""
 
     def tree_marginals(self, cost: Volume, tree: Tree) -> Volume:
         """Turn costs into min-marginals; see :func:`lcsd.corrfield.inference.tree_marginals`."""
 
-    def soft_minimum(self, marginals: Volume, *, gamma: float, step: int) -> NDArray[np.float64]:
+    def soft_minimum(self, marginals: Volume, *, gamma: float, step: int) -> F64:
         """Return displacements (K, 3); see :func:`lcsd.corrfield.inference.soft_minimum`."""
 
     def average_mirrored(self, there: Volume, back: Volume) -> Volume:
         """Turn ``there`` into its mean with ``back``, mirrored (d counts as -d); (K, D, D, D)."""
 
-    def sample(self, vectors: Volume, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    def sample(self, vectors: Volume, points: F64) -> F64:
         """Return vectors (3, z, y, x) at points, linear, shape (K, 3)."""
 
     def warp(self, volumes: Volume, vectors: Volume) -> Volume:
@@ -74,7 +67,7 @@ class Kernels(Protocol):
     def upsampled(self, values: Volume, shape: tuple[int, ...], *, step: int, low: tuple[int, ...]) -> Volume:
         """Return values of nodes for all voxels; see :func:`lcsd.corrfield.motion.upsampled`."""
 
-    def spline_at(self, spline: ThinPlateSpline, places: NDArray[np.float64], /) -> NDArray[np.float64]:
+    def spline_at(self, spline: ThinPlateSpline, places: F64, /) -> F64:
         """Return a spline at places (M, 3), shape (M, C)."""
 
     def normal_equations(

@@ -29,7 +29,6 @@ TRUNCATE_SIGMAS = 2.0
 TINY = 1e-12
 """Avoids a division by zero for constant images."""
 
-
 NEIGHBOURS = [(-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1)]
 PAIRS = [(a, b) for a, b in itertools.combinations(NEIGHBOURS, 2) if math.dist(a, b) < 2]
 """The 12 pairs of six-neighbours that are sqrt(2) apart, (z, y, x)."""

@@ -30,13 +30,9 @@ TANH_FLAT = 9.0
 """From here on tanh is 1 in float32."""
 
 
-def _exp2_coefficients() -> tuple[np.float32, ...]:
-    """Return coefficients of 2^f for f in [-1, 0], lowest first; right to 1e-7."""
-    series = np.polynomial.Chebyshev.interpolate(np.exp2, 6, domain=[-1, 0])
-    return tuple(np.float32(c) for c in series.convert(kind=np.polynomial.Polynomial).coef)
-
-
-EXP2 = _exp2_coefficients()
+_SERIES = np.polynomial.Chebyshev.interpolate(np.exp2, 6, domain=[-1, 0])
+EXP2 = tuple(np.float32(c) for c in _SERIES.convert(kind=np.polynomial.Polynomial).coef)
+"""Coefficients of 2^f for f in [-1, 0], lowest first; right to 1e-7."""
 LOG2_E = np.float32(np.log2(np.e))
 
 

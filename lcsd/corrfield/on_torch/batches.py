@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+FLOAT_BYTES, DOUBLE_BYTES, INDEX_BYTES = 4, 8, 8
+
 BATCH_MIB = 512
 """Limit for the buffers of one batch, MiB; a single item may need more. The device also holds the images, features (12
 bytes per voxel) and three times the costs (4 bytes per keypoint and displacement)."""

@@ -8,11 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from lcsd.corrfield.on_torch.batches import batches
+from lcsd.corrfield.on_torch.batches import FLOAT_BYTES, INDEX_BYTES, batches
 
 F64 = NDArray[np.float64]
-
-FLOAT_BYTES, INDEX_BYTES = 4, 8
 
 
 def sample_blocks(features: Tensor, start: F64, *, step: int, count: int) -> Tensor:

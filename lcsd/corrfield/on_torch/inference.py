@@ -7,12 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lcsd.corrfield.on_torch.batches import batch_size, batches
+from lcsd.corrfield.on_torch.batches import DOUBLE_BYTES, FLOAT_BYTES, batch_size, batches
 from lcsd.corrfield.tree import Tree
 
 I64 = NDArray[np.int64]
-
-FLOAT_BYTES, DOUBLE_BYTES = 4, 8
 
 
 def min_convolve(volumes: Tensor, weights: Tensor) -> Tensor:

@@ -6,13 +6,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lcsd.corrfield.motion import node_places
-from lcsd.corrfield.on_torch.batches import batches
+from lcsd.corrfield.on_torch.batches import DOUBLE_BYTES, FLOAT_BYTES, batches
 from lcsd.numerics.tps import ThinPlateSpline
 
 F64 = NDArray[np.float64]
-
-FLOAT_BYTES, DOUBLE_BYTES = 4, 8
-
 
 Cell = tuple[Tensor, Tensor, Tensor]
 """Voxels before and after positions along an axis, and the share of the second one, all of one shape."""
