@@ -59,6 +59,13 @@ def flip_lps_ras(points: Points) -> Points:
     return points * constant_like(LPS_FROM_RAS, points)
 
 
+def _check_spacing(spacing: Vector) -> None:
+    if not np.isfinite(spacing).all() or min(spacing) <= 0:
+        raise BadInputError(
+            "the voxel spacing must be positive", code="bad_spacing", field="spacing", expected="> 0 mm", found=spacing
+        )
+
+
 @dataclass(frozen=True)
 class Grid:
     """The voxel lattice of a volume in world space.
@@ -81,14 +88,7 @@ class Grid:
             raise BadInputError(
                 "the image size must be three positive numbers", code="bad_size", field="size", found=self.size
             )
-        if not np.isfinite(self.spacing).all() or min(self.spacing) <= 0:
-            raise BadInputError(
-                "the voxel spacing must be positive",
-                code="bad_spacing",
-                field="spacing",
-                expected="> 0 mm",
-                found=self.spacing,
-            )
+        _check_spacing(self.spacing)
         deviation = np.abs(self.matrix.T @ self.matrix - np.eye(3)).max()
         if not np.isfinite(self.origin).all() or not deviation <= DIRECTION_TOLERANCE:
             raise BadInputError(
@@ -206,6 +206,28 @@ class Grid:
         """Return an isotropic, axis-aligned grid around ``centre`` (LPS mm)."""
         half = (np.asarray(size) - 1) / 2 * spacing_mm
         return cls(size=size, spacing=(spacing_mm, spacing_mm, spacing_mm), origin=_triple(np.asarray(centre) - half))
+
+    @classmethod
+    def covering(cls, other: "Grid", spacing_mm: float) -> "Grid":
+        """Return the grid of isotropic voxels that covers the box of another grid.
+
+        Orientation and middle are those of ``other``. Along each axis there are as few voxels of
+        ``spacing_mm`` as reach both outer faces of ``other``: the faces of both grids agree where the
+        spacing divides the extent, else this grid is up to half a voxel larger on each side.
+
+        Raises
+        ------
+        BadInputError
+            ``spacing_mm`` is not a positive number (``bad_spacing``).
+        """
+        spacing = (spacing_mm, spacing_mm, spacing_mm)
+        _check_spacing(spacing)
+        extent = np.asarray(other.size) * np.asarray(other.spacing)
+        # Spacings of headers are rounded to float32: 336.00001 mm are 112 voxels of 3 mm.
+        count = np.maximum(np.ceil((extent - SAME_GRID_TOLERANCE_MM) / spacing_mm), 1).astype(int)
+        first = other.centre - other.matrix @ ((count - 1) / 2 * spacing_mm)
+        size = (int(count[0]), int(count[1]), int(count[2]))
+        return cls(size=size, spacing=spacing, origin=_triple(first), direction=other.direction)
 
 
 def _triple(values: NDArray[np.float64]) -> Vector:

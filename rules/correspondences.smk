@@ -14,7 +14,9 @@ rule correspond:
     resources:
         gpu=int(BUILD.on_gpu("correspond")),
     params:
-        settings=BUILD.settings("correspond") + BUILD.device("correspond"),
+        settings=BUILD.settings("correspond")
+        + BUILD.field_options()
+        + BUILD.device("correspond"),
     message:
         "{wildcards.case}: corrfield correspondences"
     shell:

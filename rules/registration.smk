@@ -21,7 +21,9 @@ rule register:
         gpu=int(BUILD.on_gpu("register")),
     params:
         out_dir=f"{CASE}/registration",
-        settings=BUILD.settings("register") + BUILD.device("register"),
+        settings=BUILD.settings("register")
+        + BUILD.field_options()
+        + BUILD.device("register"),
     message:
         "{wildcards.case}: DiVRoC registration"
     shell:

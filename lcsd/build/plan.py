@@ -225,6 +225,10 @@ class Build:
         """Return the option that runs a stage on the GPU; empty for the CPU."""
         return ("--device", "cuda") if self.on_gpu(stage) else ()
 
+    def field_options(self) -> tuple[str, ...]:
+        """Return the options that give the displacement field of a stage its spacing."""
+        return ("--field-mm", str(self.config.workflow.field_mm))
+
     def fetch_options(self) -> list[str]:
         """Return the options of commands that may fetch a series."""
         return ["--series-dir", f"{self.results}/series", *_settings_option(self._sections("fetch"))]

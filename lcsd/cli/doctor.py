@@ -17,7 +17,7 @@ from lcsd.cli.options import BUILD_CONFIG, FILE, PROFILE
     "source",
     type=FILE,
     metavar="RESULTS",
-    help="Finished build whose cases show how much disk one case takes.  [default: 0.3 GB a case]",
+    help="Finished build whose cases show how much disk one case takes.  [default: 0.13 GB a case]",
 )
 @tool("doctor")
 def command(*, config_file: Path | None, profile_file: Path | None, source: Path | None) -> Shown:

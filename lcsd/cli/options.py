@@ -102,4 +102,13 @@ def setting(name: str, settings: type[Settings], help_text: str) -> Callable[[F]
     return choice(name, kind, f"{help_text}  [default: the setting {name.removeprefix('--')}]")
 
 
+def field_mm(of: str) -> Callable[[F], F]:
+    """Return the option ``--field-mm``; ``of`` names the image whose extent the field covers."""
+    return click.option(
+        "--field-mm",
+        type=click.FloatRange(min=0, min_open=True),
+        help=f"Spacing of the field over the extent of {of}, mm.  [default: its voxels]",
+    )
+
+
 DEVICE = choice("--device", WorkflowSettings.model_fields["device"].annotation, "Where to compute.", default="cpu")

@@ -6,14 +6,35 @@ from typing import TYPE_CHECKING
 import click
 
 from lcsd.cli.common import Run, stage
-from lcsd.cli.options import FILE, choice, setting
+from lcsd.cli.options import FILE, choice, field_mm, setting
 from lcsd.names import CloudFrame, Unit
 from lcsd.settings.register import RegisterSettings
 
 if TYPE_CHECKING:
     from lcsd.clouds.formats import CloudFile
     from lcsd.divroc.register import RegistrationResult
+    from lcsd.geometry import Grid
     from lcsd.io.points import Cloud
+
+
+def _grid(image: Path | None, field_mm: float | None) -> "Grid | None":
+    """Return the grid of the field; None: the default one around the fixed cloud."""
+    from lcsd.errors import BadInputError
+    from lcsd.geometry import Grid
+    from lcsd.io.images import read_image
+
+    if image is not None:
+        grid = read_image(image).grid
+        return grid if field_mm is None else Grid.covering(grid, field_mm)
+    if field_mm is not None:
+        raise BadInputError(
+            "the option does not fit",
+            code="bad_option",
+            field="--field-mm",
+            expected="--grid",
+            remedy="name the image whose extent the field covers",
+        )
+    return None
 
 
 def _write(out_dir: Path, source: "CloudFile", moving: "Cloud", result: "RegistrationResult") -> dict[str, object]:
@@ -47,6 +68,7 @@ def _write(out_dir: Path, source: "CloudFile", moving: "Cloud", result: "Registr
     type=FILE,
     help="Image whose voxels carry the field.  [default: the fixed cloud's box plus 20 mm]",
 )
+@field_mm("--grid")
 @setting("--method", RegisterSettings, "Method of the registration.")
 @click.option("--fast", is_flag=True, help="Fewer and coarser steps; short for --set effort=fast.")
 @click.option("--symmetric", is_flag=True, help="Move both clouds to the middle and also write inverse_field.nii.gz.")
@@ -64,6 +86,7 @@ def command(
     moving_cloud: Path,
     out_dir: Path,
     grid_image: Path | None,
+    field_mm: float | None,
     frame: CloudFrame,
     unit: Unit,
 ) -> None:
@@ -76,15 +99,15 @@ def command(
     """
     from lcsd.clouds.formats import read_cloud_file
     from lcsd.divroc.register import check_pair, register_clouds
-    from lcsd.io.images import read_image
 
     source = read_cloud_file(fixed_cloud, frame=frame, unit=unit)
     moving = read_cloud_file(moving_cloud, frame=frame, unit=unit).cloud
     check_pair(source.cloud, moving)  # before the progress bar, so that an error is one line
-    grid = None if grid_image is None else read_image(grid_image).grid
+    grid = _grid(grid_image, field_mm)
     result = register_clouds(source.cloud, moving, settings=run.settings, grid=grid, device=run.device, progress=True)
     content = _write(out_dir, source, moving, result)
     inputs = {"fixed_cloud": fixed_cloud, "moving_cloud": moving_cloud, "grid": grid_image}
+    run.recorder.fact("field", {} if field_mm is None else {"spacing_mm": field_mm})
     figures = {key: value for key, value in content.items() if key != "distance"}
     figures["seconds"] = round(result.seconds, 3)
     run.done(out_dir / "registration.json", inputs=inputs, result=figures)

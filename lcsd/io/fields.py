@@ -25,14 +25,14 @@ HEADER_BYTES = 352
 
 @dataclass(frozen=True)
 class DisplacementField:
-    """A displacement field ``y = x + u(x)`` on the fixed grid.
+    """A displacement field ``y = x + u(x)`` over the fixed scan.
 
     Parameters
     ----------
     vectors
         Shape (z, y, x, 3), float32, components x, y, z in LPS mm.
     grid
-        The fixed grid.
+        Where the vectors are; its spacing need not be that of the fixed image.
     """
 
     vectors: NDArray[np.float32]
@@ -58,6 +58,22 @@ class DisplacementField:
         voxels = self.grid.world_to_voxel(np.asarray(points, dtype=np.float64))[:, ::-1].T
         sampled = [map_coordinates(self.vectors[..., axis], voxels, order=1, mode="nearest") for axis in range(3)]
         return np.stack(sampled, axis=1).astype(np.float64)
+
+    def on(self, grid: Grid) -> "DisplacementField":
+        """Return the field on another grid of any orientation, linear as :meth:`at`."""
+        from scipy.ndimage import affine_transform
+
+        if grid.same_as(self.grid):
+            return self
+        # Maps indices of `grid` to indices here, in the order (z, y, x) of arrays.
+        matrix = np.linalg.solve(self.grid.voxel_to_world_matrix, grid.voxel_to_world_matrix)[::-1, ::-1]
+        first = self.grid.world_to_voxel(np.asarray(grid.origin))[::-1]
+        vectors = np.empty((*grid.shape, 3), dtype=np.float32)
+        for axis in range(3):
+            affine_transform(
+                self.vectors[..., axis], matrix, first, grid.shape, vectors[..., axis], order=1, mode="nearest"
+            )
+        return DisplacementField(vectors, grid)
 
 
 def write_field(path: Path, field: DisplacementField) -> None:
@@ -138,6 +154,9 @@ def read_field(path: Path) -> DisplacementField:
         vectors = flip_lps_ras(vectors)
     return DisplacementField(vectors, Grid.from_affine_ras(volume.affine, size))
 
+
+HALF = 0.5
+"""A voxel counts as inside a mask of a finer grid from this linear weight on."""
 
 SLAB = 16
 """Slices per step: keeps the nine derivatives of a full-size field below 200 MB."""
@@ -224,8 +243,9 @@ def field_quality(field: DisplacementField, *, mask: Image | None = None) -> Fie
     field
         Displacement field, mm.
     mask
-        Region, usually the fixed lung mask, on any grid (sampled by nearest voxel); the whole
-        field if None.
+        Region, usually the fixed lung mask, on any grid; the whole field if None. On a finer grid
+        than the mask's, the nearest voxel counts. On a coarser one, half of the linear weight must
+        be inside: centres of its voxels may lie between those of the mask.
 
     Raises
     ------
@@ -235,10 +255,12 @@ def field_quality(field: DisplacementField, *, mask: Image | None = None) -> Fie
     determinant = jacobian_determinant(field)
     inside = determinant
     if mask is not None:
-        region = Image(mask.array != 0, mask.grid)
+        region = mask.array != 0
         if not mask.grid.same_as(field.grid):
-            region = resample(region, field.grid, nearest=True)
-        inside = determinant[region.array]
+            finer = min(field.grid.spacing) < min(mask.grid.spacing)
+            share = resample(Image(region.astype(np.float32), mask.grid), field.grid, nearest=finer)
+            region = share.array >= HALF
+        inside = determinant[region]
     values = inside.ravel()
     if not len(values):
         raise BadInputError(

@@ -108,7 +108,7 @@ def doubts(
     fixed, moving
         CT in HU on one grid.
     field
-        Motion on that grid.
+        Motion, on any grid that holds the points.
     points
         LPS mm, shape (N, 3), rounded to voxels.
 
@@ -118,9 +118,8 @@ def doubts(
     """
     settings, corrfield = settings or LandmarksSettings(), corrfield or CorrespondSettings()
     check_same_grid(moving.grid, fixed.grid)
-    check_same_grid(field.grid, fixed.grid)
     kernels = kernels_on(device)
-    vectors = fixed.grid.world_vectors_to_voxel(field.vectors.astype(np.float64))
+    vectors = fixed.grid.world_vectors_to_voxel(field.on(fixed.grid).vectors.astype(np.float64))
     back = kernels.upload(np.ascontiguousarray(vectors.transpose(3, 0, 1, 2)[::-1], np.float32))
     other = kernels.upload(moving.array.astype(np.float32)[None])
     warped = kernels.warp(other, back)[0]
@@ -167,18 +166,28 @@ def propose_landmarks(
     mask
         Lung of the fixed image, on that grid.
     field
-        Motion that predicts the matches, on that grid.
+        Motion that predicts the matches, on any grid that holds the points.
     method
         Name of the method that made the field, for ``origin``.
 
     Raises
     ------
     BadInputError
-        Different grids, too few distinctive points, or all matches outside the moving image
-        (``landmark_outside``).
+        Different grids, too few distinctive points, a field that does not reach one of them
+        (``no_overlap``), or all matches outside the moving image (``landmark_outside``).
     """
     settings = settings or LandmarksSettings()
     points = distinctive_points(fixed, mask, settings=settings, corrfield=corrfield)
+    beyond = int((~field.grid.contains(points)).sum())
+    if beyond:
+        raise BadInputError(
+            "the field does not cover the lung",
+            code="no_overlap",
+            field=method,
+            expected=f"all {len(points)} points inside its grid",
+            found=f"{beyond} outside",
+            remedy="check that the field belongs to the scans",
+        )
     doubt = doubts(fixed, moving, field, points, settings=settings, corrfield=corrfield, device=device)
     matches = points + field.at(points)
     inside = moving.grid.contains(matches)

@@ -25,8 +25,8 @@ LEAST_PYTHON = (3, 11)
 USUAL_CORES = 2
 """That corrfield and DiVRoC take each."""
 
-CASE_GB = 0.3
-"""Files of one case of the phantom at full size, 10^9 bytes (``docs/scale.md``)."""
+CASE_GB = 0.13
+"""Files of one case of the phantom at full size and default settings, 10^9 bytes (``docs/scale.md``)."""
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 """Memory that a container may use, bytes or ``max``."""

@@ -26,6 +26,9 @@ CHECKSUM_BYTES = 1_000_000
 DIGEST_SHOWN = 12
 """Characters of a hash that are shown."""
 
+FIELD_STAGES = ("correspond", "register")
+"""Stages that write a displacement field, at ``workflow.field_mm``."""
+
 RUN_ONLY = ("threads", "seed", "device", "fetch")
 """Settings in the provenance that are no parameters of the rules."""
 
@@ -122,6 +125,11 @@ class _Look:
         wanted = "cuda" if self.build.on_gpu(job.stage) else "cpu"
         if device != wanted:
             yield Cause(f"setting workflow.device: {device} -> {wanted}")
+        if job.stage in FIELD_STAGES:
+            spacing = record.get("facts", {}).get("field", {}).get("spacing_mm")
+            field_mm = self.build.config.workflow.field_mm
+            if spacing != field_mm:
+                yield Cause(f"setting workflow.field_mm: {'(not there)' if spacing is None else spacing} -> {field_mm}")
         old = flat({key: value for key, value in recorded.items() if key not in RUN_ONLY})
         new = flat(section)
         for key in sorted(old.keys() | new.keys()):

@@ -69,6 +69,8 @@ def make_job(build: Build, job: Job, *, at_s: float = BEGIN_S, text: str = "made
             recorder = Recorder(job.stage, settings, written=written)
             if job.stage == "evaluate":
                 recorder.fact("landmarks", {"frame": pair.landmarks_frame})
+            if job.stage in ("correspond", "register"):
+                recorder.fact("field", {"spacing_mm": build.config.workflow.field_mm})
             recorder.write(results / record, inputs=inputs)
     for path in job.outputs:
         os.utime(results / path, (at_s, at_s))

@@ -99,6 +99,49 @@ def test_centred_grid_has_its_middle_there() -> None:
     assert grid.shape == (224, 192, 224)
 
 
+def faces(grid: Grid) -> NDArray[np.float64]:
+    """The outermost corners of the first and last voxels, LPS mm, (8, 3)."""
+    ends = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    return grid.voxel_to_world(ends * np.asarray(grid.size) - 0.5)
+
+
+@each_grid
+@pytest.mark.parametrize("spacing_mm", [0.3, 1.5, 3.0, 4.0, 50.0])
+def test_covering_grid_reaches_the_faces_and_no_further_than_it_must(grid: Grid, spacing_mm: float) -> None:
+    found = Grid.covering(grid, spacing_mm)
+    assert found.spacing == (spacing_mm,) * 3
+    assert found.direction == grid.direction
+    np.testing.assert_allclose(found.centre, grid.centre, atol=1e-9)
+    assert found.contains(faces(grid) + 1e-6 * (grid.centre - faces(grid))).all()
+    larger = np.asarray(found.size) * spacing_mm - np.asarray(grid.size) * np.asarray(grid.spacing)
+    assert (larger < spacing_mm).all()
+    assert Grid.covering(found, spacing_mm).same_as(found)
+    voxels = some_voxels()
+    np.testing.assert_allclose(found.world_to_voxel(found.voxel_to_world(voxels)), voxels, atol=ROUND_TRIP_MM)
+    assert Grid.from_affine_ras(found.affine_ras(), found.size).same_as(found)
+
+
+@each_grid
+def test_covering_grid_has_the_same_faces_where_its_spacing_divides_the_extent(grid: Grid) -> None:
+    even = Grid((12, 8, 6), (1.5, 1.5, 1.5), grid.origin, grid.direction)
+    found = Grid.covering(even, 3.0)
+    assert found.size == (6, 4, 3)
+    np.testing.assert_allclose(faces(found), faces(even), atol=1e-9)
+    assert Grid.covering(even, 1.5).same_as(even)
+
+
+def test_rounded_spacing_of_a_header_makes_no_further_voxel() -> None:
+    rounded = float(np.float32(0.7))
+    assert Grid.covering(Grid((300, 300, 300), (rounded,) * 3, (0.0, 0.0, 0.0)), 2.1).size == (100, 100, 100)
+
+
+@pytest.mark.parametrize("spacing_mm", [0.0, -1.0, float("nan"), float("inf")])
+def test_covering_refuses_what_is_no_spacing(spacing_mm: float) -> None:
+    with pytest.raises(BadInputError) as caught:
+        Grid.covering(GRIDS["lps"], spacing_mm)
+    assert caught.value.code == "bad_spacing"
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [

@@ -8,12 +8,15 @@ import pytest
 import yaml
 
 from lcsd.build.jobs import METHODS
+from lcsd.geometry import Grid
 from lcsd.io.fields import read_field
 from lcsd.io.files import read_json
 from lcsd.io.images import read_image, read_rigid
 from lcsd.io.points import read_cloud, read_point_pairs
 from lcsd.monitor.verify import verify
 from tests.workflow.conftest import TINY, Workspace, make_cohort, rows_of, write_manifest
+
+FIELD_MM = yaml.safe_load(TINY.read_text())["workflow"]["field_mm"]
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
@@ -26,7 +29,8 @@ def test_build_ends_with_scores_and_a_report(built: Workspace) -> None:
         assert figures["count"] == 100
         assert figures["tre_mean_mm"] < figures["tre_before_mean_mm"] < figures["tre_native_mean_mm"]
         field = read_field(root / folder / "field.nii.gz")
-        assert field.grid.same_as(read_image(root / "images" / "fixed.nii.gz").grid)
+        common = read_image(root / "images" / "fixed.nii.gz").grid
+        assert field.grid.same_as(Grid.covering(common, FIELD_MM))
     page = (built.results / "report" / "index.html").read_text()
     assert all(row["case"] in page for row in rows_of(built.manifest))
     for row in rows_of(built.manifest):
@@ -111,6 +115,7 @@ def test_a_source_that_goes_away_unmakes_nothing(built: Workspace, cohort: Path)
         ({"gates": {"inside": {"min": 0.5}}}, {"gates", "report"}),
         ({"correspond": {"alpha": 2.0}}, {"correspond", "evaluate", "report"}),
         ({"workflow": {"registration_cloud": "keypoints"}}, {"register", "evaluate", "report"}),
+        ({"workflow": {"field_mm": 2.0}}, {"correspond", "register", "evaluate", "report"}),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )

@@ -156,6 +156,13 @@ def test_each_section_is_a_parameter_of_the_rules_that_depend_on_it(base: dict[s
         assert changed == expected & set(before), section
 
 
+def test_field_spacing_is_a_parameter_of_what_writes_fields(base: dict[str, Any], folder: Path) -> None:
+    before = rules(folder, base)
+    after = rules(folder, base | {"workflow": {"field_mm": 2.0}})
+    changed = {name for name in before if before[name].params != after[name].params}
+    assert changed == {"correspond", "register"}
+
+
 def test_limits_of_screening_are_the_selection_s(folder: Path) -> None:
     """A candidate is not fetched again for another limit."""
     base = {"candidates": str(write_candidates(folder / "candidates.tsv", CANDIDATE))}

@@ -14,7 +14,7 @@ from lcsd.cli.main import main
 from lcsd.corrfield.correspond import _trusted, find_correspondences
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
-from lcsd.io.fields import read_field
+from lcsd.io.fields import DisplacementField, read_field
 from lcsd.io.files import read_json
 from lcsd.io.images import Image, write_image, write_mask
 from lcsd.io.points import read_point_pairs
@@ -164,26 +164,23 @@ def test_command_writes_pairs_field_and_counts(tmp_path: Path) -> None:
     write_image(tmp_path / "f.nii.gz", fixed, dtype=np.int16)
     write_image(tmp_path / "m.nii.gz", moving, dtype=np.int16)
     write_mask(tmp_path / "k.nii.gz", mask)
-    result = CliRunner().invoke(
-        main,
-        [
-            "correspond",
-            str(tmp_path / "f.nii.gz"),
-            str(tmp_path / "m.nii.gz"),
-            "--fixed-mask",
-            str(tmp_path / "k.nii.gz"),
-            "--out",
-            str(tmp_path / "o" / "pairs.csv"),
-            "--field",
-            str(tmp_path / "o" / "field.nii.gz"),
-            "--set",
-            "search_radius=[4, 3]",
-        ],
-    )
-    assert result.exit_code == 0, result.output
+
+    def correspond(out: Path, *options: str) -> DisplacementField:
+        images = [str(tmp_path / f"{name}.nii.gz") for name in ("f", "m")]
+        wanted = ["--out", str(out / "pairs.csv"), "--field", str(out / "field.nii.gz")]
+        rest = ["--fixed-mask", str(tmp_path / "k.nii.gz"), "--set", "search_radius=[4, 3]", *options]
+        result = CliRunner().invoke(main, ["correspond", *images, *wanted, *rest])
+        assert result.exit_code == 0, result.output
+        return read_field(out / "field.nii.gz")
+
+    field = correspond(tmp_path / "o")
     pairs = read_point_pairs(tmp_path / "o" / "pairs.csv")
     assert read_json(tmp_path / "o" / "pairs.json")["count"] == len(pairs)
-    assert read_field(tmp_path / "o" / "field.nii.gz").grid.same_as(grid)
+    assert field.grid.same_as(grid)
+    coarse = correspond(tmp_path / "coarse", "--field-mm", "3")
+    assert coarse.grid.same_as(Grid.covering(grid, 3.0))
+    np.testing.assert_allclose(coarse.vectors, field.on(coarse.grid).vectors, atol=1e-4)
+    assert (tmp_path / "coarse" / "pairs.csv").read_bytes() == (tmp_path / "o" / "pairs.csv").read_bytes()
     assert "cost" in read_json(tmp_path / "o" / "pairs.provenance.json")["steps_s"]
 
 

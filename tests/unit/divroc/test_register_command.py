@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from lcsd.cli.register import command
 from lcsd.geometry import Grid
 from lcsd.io.fields import read_field
+from lcsd.io.files import read_json
 from lcsd.io.images import Image, write_image
 from lcsd.io.points import Cloud, read_cloud, write_cloud
 
@@ -53,6 +54,29 @@ def test_writes_field_points_and_figures(clouds: tuple[Path, Path], tmp_path: Pa
     provenance = json.loads((out / "registration.provenance.json").read_text())
     assert set(provenance["inputs"]) == {"fixed_cloud", "moving_cloud", "grid"}
     assert json.loads(result.stdout)["fixed_points"] == 400
+
+
+def test_field_spacing_changes_the_field_s_grid_and_nothing_else(clouds: tuple[Path, Path], tmp_path: Path) -> None:
+    grid = Grid.centred(np.zeros(3), size=(20, 22, 24), spacing_mm=5.0)
+    write_image(tmp_path / "ct.nii.gz", Image(np.zeros(grid.shape), grid), dtype=np.int16)
+    call = (*clouds, "--grid", tmp_path / "ct.nii.gz", "--out-dir")
+    assert register(*call, tmp_path / "fine").exit_code == 0
+    assert register(*call, tmp_path / "coarse", "--field-mm", 10).exit_code == 0
+    fine, coarse = (read_field(tmp_path / name / "field.nii.gz") for name in ("fine", "coarse"))
+    assert coarse.grid.size == (10, 11, 12)
+    assert coarse.grid.same_as(Grid.covering(grid, 10.0))
+    np.testing.assert_allclose(coarse.at(fine.grid.corners()), fine.at(fine.grid.corners()), atol=0.5)
+    both = [(tmp_path / name / "points.npz").read_bytes() for name in ("fine", "coarse")]
+    assert both[0] == both[1]
+    facts = read_json(tmp_path / "coarse" / "registration.provenance.json")["facts"]
+    assert facts == {"field": {"spacing_mm": 10.0}}
+
+
+def test_field_spacing_needs_an_image(clouds: tuple[Path, Path], tmp_path: Path) -> None:
+    result = register(*clouds, "--out-dir", tmp_path / "out", "--field-mm", 2)
+    assert result.exit_code == 2
+    assert "[bad_option]" in result.stderr
+    assert register(*clouds, "--out-dir", tmp_path / "out", "--field-mm", 0).exit_code == 2
 
 
 def test_other_formats_frames_and_units(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Field quality: exact for affine fields on every orientation, right order on curved ones."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -133,6 +135,36 @@ def test_mask_on_another_grid_is_sampled() -> None:
     mask[1, 2, 3] = True
     field = DisplacementField(np.zeros((*fine.shape, 3), dtype=np.float32), fine)
     assert field_quality(field, mask=Image(mask, coarse)).voxels == 8
+
+
+@ORIENTED
+@pytest.mark.parametrize("direction", ["lps", "oblique"])
+def test_field_on_another_grid_is_the_field_at_its_voxels(grid: Grid, direction: str) -> None:
+    rng = np.random.default_rng(5)
+    field = DisplacementField(rng.normal(size=(*grid.shape, 3)).astype(np.float32), grid)
+    assert field.on(grid) is field
+    # Another orientation, and places beyond the field.
+    other = Grid.covering(replace(GRIDS[direction], origin=grid.origin), 2.2)
+    found = field.on(other)
+    np.testing.assert_allclose(found.vectors.reshape(-1, 3), field.at(world(other).reshape(-1, 3)), atol=1e-5)
+
+
+@ORIENTED
+def test_coarse_field_has_the_quality_of_the_fine_one(grid: Grid) -> None:
+    """Derivatives are in mm on the field's own grid, and half a mask's voxels make one of the field."""
+    fine = replace(grid, size=(12, 8, 6), spacing=(1.5, 1.5, 1.5))
+    field = affine_field(fine, np.diag([1.2, 0.9, 0.5]))
+    # Linear is exact on affine fields except beyond the outermost voxels.
+    mask = np.zeros(fine.shape, dtype=bool)
+    mask[2:4, 2:6, 2:10] = True
+    region = Image(mask, fine)
+    coarse = affine_field(Grid.covering(fine, 3.0), np.diag([1.2, 0.9, 0.5]))
+    np.testing.assert_allclose(field.on(coarse.grid).vectors, coarse.vectors, atol=1e-5)
+    figures = field_quality(coarse, mask=region)
+    assert figures.voxels == mask.sum() / 8
+    assert figures.mean_jacobian == pytest.approx(0.54, abs=1e-5)
+    mask[2, 2, 2:4] = False
+    assert field_quality(coarse, mask=region).voxels == 8
 
 
 def test_mask_beside_the_field_is_refused() -> None:

@@ -102,6 +102,18 @@ def test_doubt_has_the_length_of_a_known_mistake(pair: tuple[Image, Image, Image
     assert np.median(wrong) == pytest.approx(6.0, abs=2.0)
 
 
+def test_a_field_of_any_grid_predicts_the_same(pair: tuple[Image, Image, Image, DisplacementField]) -> None:
+    fixed, moving, lungs, exact = pair
+    coarse = exact.on(Grid.covering(fixed.grid, 5.0))
+    found, expected = (
+        propose_landmarks(fixed, moving, lungs, field, method="x", settings=SETTINGS, corrfield=NEAR)
+        for field in (coarse, exact)
+    )
+    np.testing.assert_array_equal(found.pairs.fixed, expected.pairs.fixed)
+    np.testing.assert_allclose(found.pairs.moving, expected.pairs.moving, atol=0.1)
+    assert np.abs(found.doubt - expected.doubt).mean() < 0.2
+
+
 def test_points_lie_in_the_lung_and_are_distinctive(pair: tuple[Image, Image, Image, DisplacementField]) -> None:
     fixed, _, lungs, _ = pair
     points = distinctive_points(fixed, lungs, settings=SETTINGS, corrfield=NEAR)
@@ -120,10 +132,15 @@ def test_points_lie_in_the_lung_and_are_distinctive(pair: tuple[Image, Image, Im
 def test_what_does_not_fit_is_refused(pair: tuple[Image, Image, Image, DisplacementField]) -> None:
     fixed, moving, lungs, exact = pair
     other = Image(moving.array[1:], replace(moving.grid, size=(80, 46, 45)))
+    far = DisplacementField(exact.vectors, replace(exact.grid, origin=(0.0, 0.0, 0.0)))
     for call, code in (
         (
             lambda: propose_landmarks(fixed, other, lungs, exact, method="x", settings=SETTINGS, corrfield=NEAR),
             "grid_mismatch",
+        ),
+        (
+            lambda: propose_landmarks(fixed, moving, lungs, far, method="x", settings=SETTINGS, corrfield=NEAR),
+            "no_overlap",
         ),
         (lambda: distinctive_points(fixed, lungs, settings=LandmarksSettings(count=10_000)), "too_few_points"),
         (lambda: distinctive_points(fixed, Image(lungs.array & False, fixed.grid)), "empty_mask"),

@@ -79,6 +79,9 @@ def test_the_kind_of_cloud_and_the_device_are_settings_of_the_build(build: Build
     found = runs(changed(build, workflow={"device": "cuda"}))
     assert list(found) == ["correspond", "register", "evaluate corrfield", "evaluate divroc"]
     assert found["correspond"] == ["setting workflow.device: cpu -> cuda"]
+    found = runs(changed(build, workflow={"field_mm": 2.0}))
+    assert list(found) == ["correspond", "register", "evaluate corrfield", "evaluate divroc"]
+    assert found["register"] == ["setting workflow.field_mm: 3.0 -> 2.0"]
 
 
 def test_another_frame_of_the_landmarks_is_told(build: Build) -> None:

@@ -69,9 +69,10 @@ def write_clouds(folder: Path, rng: np.random.Generator, dense: int = 300) -> No
 
 
 def write_fields(folder: Path, rng: np.random.Generator) -> None:
+    grid = Grid.covering(GRID, 2.0 * max(GRID.spacing))  # as in a build, coarser than the images
     for part in METHOD_FOLDERS.values():
-        vectors = np.full((*GRID.shape, 3), 1.0, dtype=np.float32)
-        write_field(folder / part / "field.nii.gz", DisplacementField(vectors, GRID))
+        vectors = np.full((*grid.shape, 3), 1.0, dtype=np.float32)
+        write_field(folder / part / "field.nii.gz", DisplacementField(vectors, grid))
         write_json(folder / part / f"{part}.json", {})
         Recorder(part, {"alpha": 2.5}).write(folder / part / "field.nii.gz", inputs={})
     fixed = points_in_lungs(40, rng)
