@@ -9,7 +9,7 @@ from lcsd.settings.totalsegmentator import VesselTaskSettings
 
 
 class ObjectnessSettings(Settings):
-    """Tubularity filter; the defaults were chosen on the phantom's truth (seeds 0 and 20)."""
+    """Tubularity filter; defaults chosen on phantoms and on a real chest CT moved by a real motion."""
 
     scales_mm: tuple[float, ...] = Field(
         (0.0,), min_length=1, description="Gaussian sigmas before the Hessian, mm; 0 takes the voxels as they are"
@@ -18,17 +18,24 @@ class ObjectnessSettings(Settings):
         4.0, ge=0, description="HU of contrast that one unit of objectness (HU) is worth, no unit"
     )
     noise_factor: float = Field(
-        11.0,
+        23.0,
         ge=0,
-        description="a vessel voxel's score (contrast + weighted objectness) exceeds the score's "
-        "median absolute deviation in the lungs this many times, no unit",
+        description="a vessel voxel's score (contrast + weighted objectness) is above this many times "
+        "the scan's noise, no unit",
     )
     least_hu: float = Field(
         200.0, gt=0, description="a vessel voxel's score is at least this, however low the noise, HU"
     )
     seed_factor: float = Field(
-        1.5, ge=1, description="each vessel reaches this many times the voxels' threshold somewhere, no unit"
+        1.25, ge=1, description="each vessel reaches this many times the voxels' threshold somewhere, no unit"
     )
+    branch_factor: float = Field(
+        7.0,
+        gt=0,
+        description="as noise_factor, for faint branches that are connected to a vessel; a value of at least "
+        "noise_factor adds none, no unit",
+    )
+    min_branch_mm3: float = Field(300.0, ge=0, description="smaller faint branches are left out, cubic mm")
     margin_mm: float = Field(3.2, ge=0, description="vessels lie further than this from voxels outside the lungs, mm")
     min_volume_mm3: float = Field(10.0, ge=0, description="smaller connected pieces are noise, cubic mm")
 
