@@ -9,7 +9,7 @@ from lcsd.settings.totalsegmentator import VesselTaskSettings
 
 
 class ObjectnessSettings(Settings):
-    """Tubularity filter; the defaults were chosen on the phantom's truth (seeds 0 and 20)."""
+    """Tubularity filter; defaults chosen on phantoms and on a real chest CT moved by a real motion."""
 
     scales_mm: tuple[float, ...] = Field(
         (0.0,), min_length=1, description="Gaussian sigmas before the Hessian, mm; 0 uses the voxels as they are"
@@ -18,15 +18,22 @@ class ObjectnessSettings(Settings):
         4.0, ge=0, description="weight of one unit of objectness relative to contrast, HU per HU, no unit"
     )
     noise_factor: float = Field(
-        11.0,
+        23.0,
         ge=0,
-        description="smallest score (contrast + weighted objectness) of a vessel voxel, as a multiple of the score's "
-        "median absolute deviation in the lungs, no unit",
+        description="smallest score (contrast + weighted objectness) of a vessel voxel, as a multiple of the "
+        "scan's noise, no unit",
     )
     least_hu: float = Field(200.0, gt=0, description="smallest score of a vessel voxel, however low the noise, HU")
     seed_factor: float = Field(
-        1.5, ge=1, description="every vessel has a voxel whose score is this multiple of the threshold, no unit"
+        1.25, ge=1, description="every vessel has a voxel whose score is this multiple of the threshold, no unit"
     )
+    branch_factor: float = Field(
+        7.0,
+        gt=0,
+        description="as noise_factor, for faint branches that are connected to a vessel; a value of at least "
+        "noise_factor adds none, no unit",
+    )
+    min_branch_mm3: float = Field(300.0, ge=0, description="smaller faint branches are removed, cubic mm")
     margin_mm: float = Field(3.2, ge=0, description="smallest distance of vessels from voxels outside the lungs, mm")
     min_volume_mm3: float = Field(10.0, ge=0, description="smaller connected pieces are removed as noise, cubic mm")
 

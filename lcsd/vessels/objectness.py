@@ -3,13 +3,15 @@
 Objectness: Antiga, Insight Journal 2007, "Generalizing vesselness with respect to dimensionality
 and shape", after Frangi et al., MICCAI 1998. At a voxel of 1.5 mm most lung vessels are one or
 two voxels wide, so objectness alone misplaces their edges and contrast alone detects noise. Their
-sum is thresholded with hysteresis, relative to the noise of the scan.
+sum is thresholded with hysteresis, relative to the noise of the scan. Fainter branches are found by
+their connection: in real lungs most vessel voxels are fainter than noise alone would demand.
 
 Airway walls cannot be distinguished from vessels: over three quarters of the phantom's lumen voxels
 are brighter than its parenchyma at 1.5 mm. Rejecting voxels next to narrow dark ones (grey closing)
 removed more vessel than wall in 53 of 54 trials, and lowered Dice in all.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,15 @@ BACKGROUND_SIGMA_MM = 6.0
 
 BOX_MARGIN_MM = 9.0
 """Margin around the lungs; the recursive Gaussian needs it at the largest scale."""
+
+TOUCHING = np.ones((3, 3, 3), dtype=bool)
+"""Thin oblique vessels touch by corners only."""
+
+NORMAL_MEDIAN = 0.6745
+"""Median absolute value of standard normal noise."""
+
+LAPLACE_GAIN = 42
+"""Variance of the Laplacian of white noise of variance 1: 6 neighbours and the square of -6."""
 
 TUBE, SHEET_WEIGHT, BLOB_WEIGHT, NOISE_WEIGHT = 1, 0.5, 0.5, 5.0
 """Object dimension and the filter's alpha, beta, gamma (its authors' defaults)."""
@@ -64,10 +75,11 @@ def segment_vessels(image: Image, lungs: Image, settings: ObjectnessSettings, *,
     score = vessel_score(image.array[part], inside, step, settings)
     # The rim is half chest wall or diaphragm and looks like vessels.
     deep = shrunk(inside, settings.margin_mm, step)
-    low = _threshold(score[deep], settings)
+    low = max(settings.least_hu, settings.noise_factor * noise_hu(image.array[part], deep))
     score[~deep] = 0.0
+    vessels = _hysteresis(score, low, step, settings)
     found = np.zeros(image.array.shape, dtype=bool)
-    found[part] = _hysteresis(score, low, step, settings)
+    found[part] = vessels | _branches(score, vessels, low, step, settings)
     if not found.any():
         raise BadInputError(
             "no vessel found in the lungs",
@@ -111,21 +123,45 @@ def objectness(values: NDArray[np.float32], step: Step, scales_mm: tuple[float, 
     return best
 
 
-def _threshold(score: NDArray[np.float32], settings: ObjectnessSettings) -> float:
-    """Return the score above which a voxel is vessel, HU: a multiple of the scan's noise."""
-    if score.size == 0:
-        return settings.least_hu
-    noise = float(np.median(np.abs(score - np.median(score))))
-    return max(settings.least_hu, settings.noise_factor * noise)
+def noise_hu(hu: NDArray[np.generic], inside: Mask) -> float:
+    """Return the standard deviation of the voxels' noise in a region, HU; 0 for an empty one.
+
+    From second differences along the three axes, which slow changes and texture hardly reach
+    (Immerkaer, "Fast noise variance estimation", CVIU 64, 1996), by their median absolute value, which
+    vessels do not reach. White noise is assumed: noise that resampling has smoothed counts less.
+    """
+    if not inside.any():
+        return 0.0
+    differences = ndimage.laplace(hu.astype(np.float32))[inside]
+    return float(np.median(np.abs(differences))) / (NORMAL_MEDIAN * math.sqrt(LAPLACE_GAIN))
 
 
 def _hysteresis(score: NDArray[np.float32], low: float, step: Step, settings: ObjectnessSettings) -> Mask:
     """Return the parts above ``low`` that are large and contain a voxel with the score of a seed."""
-    whole = np.ones((3, 3, 3), dtype=bool)  # thin oblique vessels touch only at corners
-    labels, count = ndimage.label(score > low, structure=whole)
+    labels, count = ndimage.label(score > low, structure=TOUCHING)
     keep = np.zeros(count + 1, dtype=bool)
     keep[np.unique(labels[score > settings.seed_factor * low])] = True
     volumes = np.bincount(labels.ravel(), minlength=count + 1) * float(np.prod(step))
     keep &= volumes >= settings.min_volume_mm3
     keep[0] = False
     return np.asarray(keep[labels])
+
+
+def _branches(score: NDArray[np.float32], vessels: Mask, low: float, step: Step, settings: ObjectnessSettings) -> Mask:
+    """Return fainter voxels that continue the vessels: long pieces that hang on them.
+
+    The voxels around a vessel are faint, too, since they hold a part of it. They would only make it
+    thicker, so they join where a branch begins and nowhere else.
+    """
+    faint = score > low * settings.branch_factor / max(settings.noise_factor, settings.branch_factor)
+    labels, count = ndimage.label(faint, structure=TOUCHING)
+    hanging = np.zeros(count + 1, dtype=bool)
+    hanging[np.unique(labels[vessels])] = True
+    hanging[0] = False
+    faint = hanging[labels]
+    rim = ndimage.binary_dilation(vessels, TOUCHING)
+    labels, count = ndimage.label(faint & ~rim, structure=TOUCHING)
+    long = np.bincount(labels.ravel(), minlength=count + 1) * float(np.prod(step)) >= settings.min_branch_mm3
+    long[0] = False
+    branches = long[labels]
+    return np.asarray(branches | (faint & rim & ndimage.binary_dilation(branches, TOUCHING)))

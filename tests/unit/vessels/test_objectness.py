@@ -14,7 +14,7 @@ from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.io.images import Image, read_image, write_image, write_mask, write_rigid
 from lcsd.settings.vessels import ObjectnessSettings, VesselsSettings
-from lcsd.vessels.objectness import objectness
+from lcsd.vessels.objectness import noise_hu, objectness
 from lcsd.vessels.vessels import given_vessels, make_vessels
 from tests.thorax import scan, thorax_grid
 
@@ -115,6 +115,44 @@ def test_threshold_follows_the_noise(chest: dict[str, Image]) -> None:
     naive = VesselsSettings(objectness=ObjectnessSettings(noise_factor=0))
     loose = make_vessels(Image(noise.astype(np.int16), lungs.grid), lungs, naive).mask
     assert loose.array.sum() > 1000
+
+
+@pytest.mark.parametrize("sigma", [5.0, 30.0])
+def test_noise_is_the_standard_deviation_of_white_noise(sigma: float) -> None:
+    noise = np.random.default_rng(0).normal(-850, sigma, (40, 40, 40))
+    inside = np.zeros(noise.shape, bool)
+    inside[2:-2, 2:-2, 2:-2] = True
+    assert noise_hu(noise, inside) == pytest.approx(sigma, rel=0.03)
+    # Slow changes and a vessel are not noise.
+    noise += np.linspace(-200, 200, 40)[:, None, None]
+    noise[:, 18:22, 18:22] += 800
+    assert noise_hu(noise, inside) == pytest.approx(sigma, rel=0.05)
+    assert noise_hu(noise, np.zeros_like(inside)) == 0
+
+
+def with_branches() -> Image:
+    """Noise of 12 HU, a vessel along z, a faint branch from it along x, and the same branch on its own."""
+    grid = Grid((90, 60, 60), (1.5, 1.5, 1.5), (0.0, 0.0, 0.0))
+    hu = np.random.default_rng(1).normal(-860, 12, grid.shape)
+    hu[5:55, 29:31, 29:31] = 40
+    hu[28:30, 29:31, 31:85] = -755
+    hu[28:30, 6:8, 31:85] = -755
+    return Image(hu.astype(np.int16), grid)
+
+
+def test_a_faint_branch_is_found_where_it_hangs_on_a_vessel() -> None:
+    image = with_branches()
+    lungs = Image(np.ones(image.array.shape, bool), image.grid)
+    found = make_vessels(image, lungs).mask.array
+    none = VesselsSettings(objectness=ObjectnessSettings(branch_factor=23.0))
+    vessel = make_vessels(image, lungs, none).mask.array
+    assert found[28:30, 29:31, 33:80].mean() > 0.9
+    assert not vessel[28:30, 29:31, 33:80].any()
+    # On its own it could be anything; and the vessel gets no thicker away from the branch.
+    assert not found[28:30, 6:8, 31:85].any()
+    assert (found[5:24] == vessel[5:24]).all()
+    long = VesselsSettings(objectness=ObjectnessSettings(min_branch_mm3=2000.0))
+    assert (make_vessels(image, lungs, long).mask.array == vessel).all()
 
 
 def test_flat_lung_is_an_error(chest: dict[str, Image]) -> None:
