@@ -172,22 +172,32 @@ def _check_axes(row: NDArray[np.float64], column: NDArray[np.float64], part: Sli
 
 def _check_alike(first: Slice, part: Slice) -> None:
     """Refuse slices that cannot form one regular volume."""
-    cosines = first.orientation.tolist(), part.orientation.tolist()
-    for what, code, element, expected, found, tolerance in (
-        ("matrix size", "mixed_size", "Columns, Rows", (first.columns, first.rows), (part.columns, part.rows), 0),
-        ("orientation", "mixed_orientation", "ImageOrientationPatient", *cosines, COSINE_TOLERANCE),
-        ("pixel spacing", "mixed_spacing", "PixelSpacing", first.pixel_spacing, part.pixel_spacing, PIXEL_TOLERANCE_MM),
-    ):
-        if np.abs(np.subtract(expected, found)).max() > tolerance:
-            raise refused(
-                part.path,
-                f"slices differ in {what}",
-                code=code,
-                field=element,
-                expected=expected,
-                found=found,
-                remedy="give one series of one reconstruction",
-            )
+
+    def mixed(what: str, *, code: str, field: str, expected: object, found: object) -> BadInputError:
+        remedy = "give one series of one reconstruction"
+        return refused(
+            part.path, f"slices differ in {what}", code=code, field=field, expected=expected, found=found, remedy=remedy
+        )
+
+    size, other = (first.columns, first.rows), (part.columns, part.rows)
+    if size != other:
+        raise mixed("matrix size", code="mixed_size", field="Columns, Rows", expected=size, found=other)
+    if np.abs(first.orientation - part.orientation).max() > COSINE_TOLERANCE:
+        raise mixed(
+            "orientation",
+            code="mixed_orientation",
+            field="ImageOrientationPatient",
+            expected=first.orientation.tolist(),
+            found=part.orientation.tolist(),
+        )
+    if np.abs(np.subtract(first.pixel_spacing, part.pixel_spacing)).max() > PIXEL_TOLERANCE_MM:
+        raise mixed(
+            "pixel spacing",
+            code="mixed_spacing",
+            field="PixelSpacing",
+            expected=first.pixel_spacing,
+            found=part.pixel_spacing,
+        )
 
 
 def _check_steps(heights: NDArray[np.float64], slices: Sequence[Slice], settings: ConvertSettings) -> float:
