@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 
 def _write(out_dir: Path, source: "CloudFile", moving: "Cloud", result: "RegistrationResult") -> dict[str, object]:
-    """Write all results; return the figures."""
     from lcsd.divroc.register import moved_cloud, summary
     from lcsd.io.fields import write_field
     from lcsd.io.files import write_json

@@ -69,9 +69,8 @@ SELECT patient, coalesce(max(broken) FILTER (role = 'fixed'), 1) AS fixed_broken
 FROM judged GROUP BY patient
 """
 
-# The order of preference: same maker, same family of kernels, soft before sharp before other, same
-# kernel, kernels listed first in the settings, equal thickness, thin slices, many slices. Identifiers
-# break the remaining ties.
+# The order of preference: same maker, same family of kernels, soft before sharp before other, same kernel, kernels
+# listed first in the settings, equal thickness, thin slices, many slices. Identifiers break the remaining ties.
 _PAIRS = """
 CREATE TABLE pairs AS
 SELECT f AS fixed, m AS moving, f.patient AS patient,

@@ -160,10 +160,7 @@ def _cases(options: Options, build: Build | None) -> tuple[int, int]:
 
 
 def _landmarks(options: Options, measures: Measures, cases: int, given: list[Pair], *, selected: bool) -> int:
-    """Return how many cases have landmarks: as in the manifest, else the finished build's share.
-
-    Selected candidates have none.
-    """
+    """Return how many cases have landmarks: as in the manifest, else the finished build's share; candidates: none."""
     if options.landmarks is not None:
         return min(options.landmarks, cases)
     if selected:
@@ -175,10 +172,7 @@ def _landmarks(options: Options, measures: Measures, cases: int, given: list[Pai
 
 
 def _fetched(options: Options, config: Config | None, given: list[Pair]) -> float:
-    """Return the share of scans that are downloaded: the series among the manifest's sources.
-
-    Candidates are series. Without a configuration, ``--mbit`` means that all scans are.
-    """
+    """Return the share of scans to download: all candidates, series in the manifest, or with ``--mbit`` all."""
     if given:
         sources = [source for pair in given for source in (pair.fixed_source, pair.moving_source)]
         return statistics.fmean(map(is_series_uid, sources))

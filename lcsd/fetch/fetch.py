@@ -158,10 +158,7 @@ class _Fetch:
         self._display_lock = threading.Lock()
 
     def each(self, places: Sequence[Place], work: Callable[[Place], Fetched]) -> list[Fetched]:
-        """Return the outcome of ``work`` for each place, in order; ``settings.jobs`` run at a time.
-
-        If this thread is interrupted (Ctrl-C, SIGTERM), all running programs are stopped first.
-        """
+        """Return the outcomes of ``work``, ``settings.jobs`` at a time, in order; an interrupt stops all programs."""
         with concurrent.futures.ThreadPoolExecutor(self._settings.jobs) as pool:
             futures = [pool.submit(work, place) for place in places]
             try:
@@ -221,7 +218,6 @@ class _Fetch:
             return Fetched(place.uid, "failed", place.folder, error=unwritable(place.folder, error))
 
     def _attempts(self, place: Place, entry: Entry, transfer: Transfer) -> int:
-        """Download and verify until it succeeds or no retry is left."""
         meter = _Meter(self._display, self._display_lock, place.part)
         for attempt in range(self._settings.retries + 1):
             try:

@@ -163,8 +163,7 @@ def stored_grid(geometry: Geometry, first_slice: FirstSlice) -> Grid:
 def read_volume(file: Path, geometry: Geometry, *, intercept: float, first_slice: FirstSlice) -> Image:
     """Return a raw volume in HU, slices from the feet up, axes along LPS.
 
-    Raises ``BadInputError`` if the file has an unexpected size (``bad_size``) or unexpected values
-    (``bad_intensity``).
+    Raises ``BadInputError`` if the file has an unexpected size (``bad_size``) or unexpected values (``bad_intensity``).
     """
     expected = 2 * int(np.prod(geometry.size))
     found = file.stat().st_size

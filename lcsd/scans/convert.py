@@ -54,9 +54,8 @@ class Scan:
 def read_scan(source: Path, settings: ConvertSettings | None = None) -> Scan:
     """Return the scan in a DICOM folder or a NIfTI file, in HU and with its own geometry.
 
-    Voxel axes stay as they are in the source (any direction). Values are rounded to int16 and limited to at
-    least -1024 HU. Raises ``BadInputError`` if the source fails a gate; its code names the gate
-    (docs/convert.md lists all).
+    Voxel axes stay as they are in the source (any direction). Values are rounded to int16 and limited to at least -1024
+    HU. Raises ``BadInputError`` if the source fails a gate; its code names the gate (docs/convert.md lists all).
     """
     settings = settings or ConvertSettings()
     if os.path.isdir(source):  # noqa: PTH112 - no error for a folder that is closed

@@ -79,11 +79,7 @@ def environment(job: Path, threads: int) -> dict[str, str]:
 
 
 class Session:
-    """TotalSegmentator, ready to segment scans one after the other; made by :func:`session`.
-
-    The process starts with the first scan and loads each model once. A failure ends it, and the next
-    scan starts a new one.
-    """
+    """TotalSegmentator, made by :func:`session`; its process loads each model once, and starts anew after a failure."""
 
     def __init__(self, job: Path, task: Task, facts: Mapping[str, Any], *, limit_s: float) -> None:
         self._job, self._task, self._facts, self._limit_s = job, task, facts, limit_s
