@@ -183,10 +183,7 @@ def connect(threads: int) -> Connection:
 
 
 def first_row(connection: Connection, query: str, values: object = None) -> tuple[Any, ...] | None:
-    """Return the first row of a query, or None.
-
-    Reads the whole result: in newer versions of duckdb an unread rest blocks the connection.
-    """
+    """Return the first row of a query, or None; reads all, since an unread rest blocks newer versions of duckdb."""
     rows = connection.execute(query, values).fetchall()
     return rows[0] if rows else None
 

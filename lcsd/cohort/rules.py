@@ -167,13 +167,10 @@ def judge(connection: Connection, settings: CohortSettings) -> None:
 
 @dataclass(frozen=True)
 class Step:
-    """One row of the funnel: the requirement (``text``) and how many patients and series are left.
-
-    ``reason`` is the code of patients rejected here, or empty.
-    """
+    """One row of the funnel: the requirement (``text``) and how many patients and series are left."""
 
     name: str
-    reason: str
+    reason: str  # code of patients rejected here, or empty
     text: str
     patients: int
     series: int

@@ -72,11 +72,7 @@ class Question:
 def ask(
     options: Options, *, config: Config | None, profile: Profile, measures: Measures, settings: EstimateSettings
 ) -> Question:
-    """Return the question.
-
-    Raises ``BadInputError`` if options contradict each other or are out of range (``bad_usage``), or the number
-    of cases is missing (``missing_option``).
-    """
+    """Return the question. Raises ``BadInputError`` (``bad_usage``, ``missing_option``) for unsuitable options."""
     _check(options)
     build = _build(options, config)
     cases, candidates = _cases(options, build)

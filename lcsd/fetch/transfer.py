@@ -117,7 +117,7 @@ class Transfer:
         return sorted(found, key=lambda part: part.name)
 
     def download(self, entry: Entry, names: Sequence[str], folder: Path, watch: Watch) -> LcsdError | None:
-        """Download into a folder; return s5cmd's error or None. Raises ``WorkError`` (``server_stalled``)."""
+        """Download objects; return the error that s5cmd names, or None. Raises ``WorkError`` (``server_stalled``)."""
         # Names and the bucket's address contain nothing that s5cmd would treat as a quote.
         commands = "".join(
             f"cp --raw --concurrency 1 s3://{entry.bucket}/{entry.prefix}/{name} ./{name}\n" for name in names

@@ -90,10 +90,7 @@ NOTHING_GIVEN = Given()
 
 
 def format_of(path: Path, *, reading: bool) -> FormatName:
-    """Return the format of a file by its ending, or by the header of a CSV.
-
-    Raises ``BadInputError`` (``unknown_format``) if several are possible.
-    """
+    """Return the format of a file by its ending or a CSV's header. Raises ``BadInputError`` (``unknown_format``)."""
     name = path.name.lower()
     for ending, found in ENDINGS.items():
         if name.endswith(ending):

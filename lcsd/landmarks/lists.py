@@ -76,10 +76,7 @@ def _numbers(part: PointList) -> tuple[str, ...] | None:
 
 
 def _keys(fixed: PointList, moving: PointList, files: tuple[Path, Path]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the keys by which the points of both lists are paired; those without a position come last.
-
-    Raises ``BadInputError`` (``missing_id``, or ``duplicate_id`` among the numbers).
-    """
+    """Return keys that pair both lists, unset ones last; refuse ``missing_id`` and ``duplicate_id``."""
     numbers = _numbers(fixed), _numbers(moving)
     if numbers[0] is not None and numbers[1] is not None:
         for part, file in zip(numbers, files, strict=True):

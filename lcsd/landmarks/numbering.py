@@ -22,10 +22,7 @@ class Numbering:
     axes: Axes = "xyz"  # order of the three columns
 
     def to_lps(self, numbers: Points, grid: Grid | None, *, file: Path) -> Points:
-        """Return the numbers of a file in LPS mm, both (N, 3).
-
-        Raises ``BadInputError`` (``missing_grid``) for voxels without a grid.
-        """
+        """Return numbers (N, 3) in LPS mm. Raises ``BadInputError`` (``missing_grid``) for voxels without a grid."""
         ordered = numbers if self.axes == "xyz" else numbers[:, ::-1]
         if self.frame == "voxel":
             return _needed(grid, file).voxel_to_world(ordered - self.base)

@@ -14,10 +14,7 @@ REVIEWED = "reviewed"
 
 
 def predicted(method: str) -> str:
-    """Return the origin of a landmark that a method proposed.
-
-    Raises ``BadInputError`` if the name of the method is empty or has white space.
-    """
+    """Return the origin for a method. Raises ``BadInputError`` if its name is empty or has white space."""
     origin = f"{PREDICTED}:{method}"
     if not ORIGIN_PATTERN.fullmatch(origin):
         raise BadInputError(

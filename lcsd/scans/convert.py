@@ -254,10 +254,7 @@ def _check_tilt(
 def _check_places(
     positions: NDArray[np.float64], grid: Grid, slices: Sequence[Slice], settings: ConvertSettings
 ) -> float:
-    """Return the largest distance of a slice from its place in the volume, mm; refuse large ones.
-
-    Small errors of the steps add up along the stack, and slices may be shifted within their plane.
-    """
+    """Refuse slices far from their place, as small errors of steps add up; return the largest distance, mm."""
     index = np.zeros_like(positions)
     index[:, 2] = np.arange(len(positions))
     apart = np.linalg.norm(grid.voxel_to_world(index) - positions, axis=1)

@@ -265,11 +265,7 @@ def _mm(extent: Any) -> str:
 
 
 def checked_labels(path: Path, scan: Image, task: Task, *, file: Path | None) -> Image:
-    """Return the label volume after checking its grid and its labels.
-
-    Raises ``WorkError`` (``no_result``, ``result_elsewhere``: another grid or affine, ``unexpected_labels``) or
-    ``BadInputError`` (``empty_result``).
-    """
+    """Return the checked label volume. Raises ``WorkError``, or ``BadInputError`` (``empty_result``) without labels."""
     try:
         found = read_image(path)
     except LcsdError as error:
