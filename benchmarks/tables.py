@@ -64,10 +64,7 @@ def cost_of(command: Sequence[str], folder: Path | None = None) -> Cost:
 
 
 def seconds(work: Callable[[], object], *, repeats: int = 15) -> float:
-    """Return the least wall seconds of some work, after two runs that do not count.
-
-    The least is the run that other programs disturbed least.
-    """
+    """Return the least wall seconds (the least disturbed run) of some work, after two runs that do not count."""
     work()
     work()
     times = []

@@ -148,10 +148,8 @@ def _description(model: type[Settings], path: Sequence[str]) -> str | None:
 def validate(model: type[S], content: object, *, where: str = "", file: Path | None = None) -> S:
     """Return ``content`` as validated settings.
 
-    Raises
-    ------
-    BadInputError
-        Not a mapping, unknown key, wrong type, contradictory values; names the key and the remedy.
+    Raises ``BadInputError`` with key and remedy if it is no mapping, or has an unknown key, a wrong type or
+    contradictory values.
     """
     if not isinstance(content, Mapping):
         raise BadInputError(
@@ -172,11 +170,8 @@ def validate(model: type[S], content: object, *, where: str = "", file: Path | N
 def parse_yaml(text: str) -> Any:
     """Return the content of a YAML text; nothing in it is executed.
 
-    Raises
-    ------
-    yaml.YAMLError, ValueError
-        Not YAML, a tag that creates a Python object or does not fit its value, a text that is too long or nested too
-        deeply, or one that aliases make too large.
+    Raises ``yaml.YAMLError`` or ``ValueError`` if it is not YAML, has a tag that creates a Python object or does not
+    fit its value, is too long or nested too deeply, or becomes too large by its aliases.
     """
     if len(text) > YAML_MOST_CHARACTERS:
         raise ValueError(f"longer than {YAML_MOST_CHARACTERS} characters")
@@ -276,7 +271,6 @@ def read_sections(
 
 
 def _parse_assignment(text: str) -> tuple[str, Any]:
-    """Return the key and the value of ``KEY=VALUE``."""
     key, sign, value = text.partition("=")
     key = key.strip()
     if not sign:
@@ -317,7 +311,6 @@ def _parse_document(text: str, also: Mapping[str, type[Settings]]) -> list[tuple
 
 
 def _changed(settings: S, changes: Sequence[tuple[str, Any]], *, section: str) -> S:
-    """Return settings with the values of some keys replaced, validated."""
     content = settings.model_dump()
     for key, value in changes:
         holder, name = _holder(content, key)

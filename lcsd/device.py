@@ -37,21 +37,11 @@ def _silent(_: str) -> None:
 
 @dataclass(frozen=True)
 class Compute:
-    """Where a scan is computed, and what is called at each step.
+    """Where a scan is computed, and what is called at each step."""
 
-    Parameters
-    ----------
-    device
-        ``cpu`` or ``cuda``; never changed silently.
-    threads
-        CPU threads.
-    progress
-        Called with a line of text at each long step.
-    """
-
-    device: str = "cpu"
-    threads: int = 1
-    progress: Callable[[str], None] = _silent
+    device: str = "cpu"  # ``cpu`` or ``cuda``; never changed silently
+    threads: int = 1  # CPU threads
+    progress: Callable[[str], None] = _silent  # called with a line of text at each long step
 
     def require_cpu(self, what: str) -> None:
         """Raise ``BadInputError`` unless this is the CPU, the only device that ``what`` supports."""
@@ -113,10 +103,7 @@ def progress_bar(
 class Clock:
     """Add up the wall seconds of named steps in ``seconds``.
 
-    Parameters
-    ----------
-    wait
-        Called before the clock is read, since a step that starts work on a GPU returns before it is done.
+    ``wait`` is called before the clock is read, since a step that starts work on a GPU returns before it is done.
     """
 
     def __init__(self, wait: Callable[[], None] = lambda: None) -> None:

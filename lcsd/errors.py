@@ -42,17 +42,10 @@ def _encodable(value: object) -> str | None:
 
 
 class LcsdError(Exception):
-    """A failure that is reported as one line, without a traceback.
+    """A failure that is reported as one line, without a traceback: ``what`` went wrong, in words.
 
-    Parameters
-    ----------
-    what
-        What went wrong, in words.
-    code
-        Stable snake_case reason code, for tables and scripts.
-    file, field, expected, found, remedy
-        File; column, key or voxel property; expected and found value; what the user should do. Each is optional and
-        appears in the message.
+    ``code`` is a stable snake_case reason code, for tables and scripts. Optional, and shown in the message, are the
+    file; the ``field``: column, key or voxel property; the expected and the found value; and what the user should do.
     """
 
     exit_code = 1

@@ -36,18 +36,10 @@ SUBTREE_SHARE = (0.002, 0.015)
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Vessels of one scan, LPS mm.
+    """Vessels of one scan, points (N, 3) in LPS mm in random order."""
 
-    Parameters
-    ----------
-    dense
-        Random positions in the vessel voxels, shape (N, 3), in random order.
-    lines
-        Points near the centre lines, shape (K, 3), in random order.
-    """
-
-    dense: Points
-    lines: Points
+    dense: Points  # random positions in the vessel voxels
+    lines: Points  # near the centre lines
 
 
 def contracted(points: Points) -> Points:

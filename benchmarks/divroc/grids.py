@@ -2,8 +2,7 @@
 
 Run: python -m benchmarks.divroc.grids demo/cohort demo/results [--real CASE --truth CSV]
 
-The edge of a grid is counted along a chest of 300 mm; both grids are used from a coarse level
-of 10 mm on.
+The edge of a grid is counted along a chest of 300 mm; both grids are used from a coarse level of 10 mm on.
 """
 
 import numpy as np

@@ -59,24 +59,14 @@ SCORED_POINTS = 5_000
 
 @dataclass(frozen=True)
 class RealCase:
-    """Two clouds, the true place of each fixed point, and how the motion was made.
-
-    Parameters
-    ----------
-    fixed, moving
-        Shapes (N, 3) and (M, 3), LPS mm.
-    targets
-        Where the fixed points lie in the moving scan, shape (N, 3).
-    smoothing, least_determinant
-        Smoothing of the spline, square mm, and the smallest det J near the cloud.
-    """
+    """Two clouds, the true place of each fixed point, and how the motion was made; points (N, 3) in LPS mm."""
 
     name: str
     fixed: Points
     moving: Points
-    targets: Points
-    smoothing: float
-    least_determinant: float
+    targets: Points  # where the fixed points lie in the moving scan
+    smoothing: float  # of the spline, square mm
+    least_determinant: float  # smallest det J near the cloud
 
 
 class BoxMotion:

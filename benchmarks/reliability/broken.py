@@ -49,7 +49,6 @@ def _saved(image: nibabel.Nifti1Image, path: Path) -> str:
 
 
 def _fixed(change: Callable[[Scan], nibabel.Nifti1Image]) -> Callable[[Scan, Path], Row]:
-    """Return a fault of the baseline's NIfTI file."""
     return lambda scan, at: {"fixed_source": _saved(change(scan), at / "scan.nii.gz")}
 
 
@@ -58,7 +57,6 @@ def _voxels(change: Callable[[NDArray[np.int16]], NDArray[np.generic]]) -> Calla
 
 
 def _series(change: Change) -> Callable[[Scan, Path], Row]:
-    """Return a fault of the follow-up as a DICOM series."""
     return lambda _, at: {"moving_source": str(write_series(at / "series", change=change))}
 
 
@@ -164,10 +162,7 @@ FAULTS = (
 
 
 def broken_rows(good: Row, folder: Path, faults: tuple[Fault, ...]) -> Iterator[Row]:
-    """Write the files of one case per fault below ``folder`` and yield its row of the manifest.
-
-    ``good`` is the row of a good case, with sources by absolute paths.
-    """
+    """Write a case per fault below ``folder``; yield its row. ``good`` is a good case's, with absolute paths."""
     scan = Scan.read(Path(good["fixed_source"]))
     for fault in faults:
         (folder / fault.code).mkdir(parents=True)

@@ -72,10 +72,7 @@ def nameless(build: Workspace, case: str) -> dict[str, str]:
 
 
 def unlike(build: Workspace, good: list[Row], alone: Workspace, built: list[Row]) -> list[str]:
-    """Return the good cases whose hashes differ from those of a build alone.
-
-    The cases built alone are the first ones; all others repeat them under other names.
-    """
+    """Return the good cases whose hashes differ from those of the first ones, built alone, that they repeat."""
     expected = [nameless(alone, row["case"]) for row in built]
     return [
         row["case"]
@@ -105,10 +102,7 @@ def misnamed(build: Workspace, faults: tuple[Fault, ...]) -> list[str]:
 def campaign(
     folder: Path, manifest: Path, *, cases: int, broken: int, say: Callable[[str], object] = lambda _: None
 ) -> Outcome:
-    """Build ``cases`` cases, of which ``broken`` have a fault each, and return what was found.
-
-    The good ones are those of ``manifest`` in turn.
-    """
+    """Build ``cases`` cases, those of ``manifest`` in turn, ``broken`` of them with a fault; return the tally."""
     faults = FAULTS[:broken]
     good = good_rows(manifest, cases - len(faults))
     built = good[: len(rows_of(manifest))]

@@ -52,10 +52,7 @@ def hashes_of(results: Path) -> dict[str, str]:
 
 
 def faults_of(results: Path, expected: dict[str, str]) -> list[str]:
-    """Return faults of files under final names: different bytes, broken provenance.
-
-    Jobs that outlived their build may remove files meanwhile, which is not a fault.
-    """
+    """Return faults of files under final names (bytes, provenance); jobs that live on may remove files meanwhile."""
     faults = []
     for path in files_of(results):
         name = str(path.relative_to(results))
@@ -97,8 +94,7 @@ class Result(Protocol):
 def run_campaign(campaign: Callable[[Path, Callable[[str], None]], Result], folder: Path | None) -> None:
     """Run a campaign in a folder, else in a temporary one; print faults and tally, and exit.
 
-    The campaign gets the folder and a function that prints a line of progress. The exit code is 1 if
-    there are faults.
+    The campaign gets the folder and a function that prints a line of progress. The exit code is 1 if there are faults.
     """
     with tempfile.TemporaryDirectory() as name:
         found = campaign((folder or Path(name)).resolve(), lambda line: print(line, flush=True))

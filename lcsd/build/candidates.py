@@ -15,29 +15,14 @@ ROLES = ("train", "test_pool")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A sampled row of ``candidates.tsv``.
-
-    Parameters
-    ----------
-    case
-        Name of the case.
-    patient_id
-        Patient in the index; never published.
-    sampled
-        Purpose of the sample: one of ``ROLES``.
-    fixed_time, moving_time
-        Time points.
-    fixed_series, moving_series
-        Series UIDs of baseline and follow-up.
-    fixed_segmentation, moving_segmentation
-        Series UIDs of their published segmentations, or empty.
-    """
+    """A sampled row of ``candidates.tsv``."""
 
     case: str
-    patient_id: str
-    sampled: str
+    patient_id: str  # patient in the index; never published
+    sampled: str  # purpose of the sample: one of ``ROLES``
     fixed_time: str
     moving_time: str
+    # Series UIDs of baseline and follow-up, and of their published segmentations (or empty)
     fixed_series: str
     moving_series: str
     fixed_segmentation: str
@@ -52,11 +37,8 @@ UIDS = ("fixed_series", "moving_series", *OPTIONAL_UIDS)
 def read_candidates(path: Path) -> dict[str, Candidate]:
     """Return the sampled candidates by case, in the order of the table.
 
-    Raises
-    ------
-    BadInputError
-        As :func:`lcsd.io.tables.read_cases`; an invalid cell (``bad_candidates``) or no sampled row
-        (``empty_table``).
+    Raises ``BadInputError`` as :func:`lcsd.io.tables.read_cases`, and for an invalid cell (``bad_candidates``) or no
+    sampled row (``empty_table``).
     """
     rows = [row for row in read_cases(path, COLUMNS) if row["sampled"]]
     if not rows:

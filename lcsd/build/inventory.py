@@ -94,32 +94,20 @@ class Evaluation:
 class CaseState:
     """State of a case, from the files that decide about it.
 
-    Parameters
-    ----------
-    status
-        ``rejected``: a stage failed. ``broken``: a file that decides cannot be read. ``discarded``: a gate failed.
-        ``done``: all stages have finished. ``waiting``: stages are left.
-    passed
-        Finished stages of ``STAGE_OUTPUTS``.
-    gates
-        Verdicts of the gates.
-    broken
-        Files that decide about the case and cannot be read: ``rejected.json``, ``gates.json``, provenance.
-    figures
-        Figures of each evaluation by method.
-    runs, records
-        Commands that made the files, and their whole provenance; empty if it was not asked for.
+    ``status`` is ``rejected``: a stage failed; ``broken``: a file that decides cannot be read; ``discarded``: a gate
+    failed; ``done``: all stages have finished; or ``waiting``: stages are left.
     """
 
     name: str
     folder: Path
     status: Status
     role: str = ""
-    passed: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()  # finished stages of ``STAGE_OUTPUTS``
     rejection: Rejection | None = None
     gates: tuple[Verdict, ...] = ()
-    broken: tuple[Problem, ...] = ()
-    figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    broken: tuple[Problem, ...] = ()  # files that decide: ``rejected.json``, ``gates.json``, provenance
+    figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of each evaluation, by method
+    # runs, records: commands that made the files, and their whole provenance; empty if it was not asked for
     runs: tuple[Run, ...] = ()
     records: Records = field(default_factory=Records)
 
@@ -160,41 +148,21 @@ class CaseState:
 
 @dataclass(frozen=True, kw_only=True)
 class Case(CaseState):
-    """A case with what its files hold.
-
-    Parameters
-    ----------
-    points
-        Points of each cloud by scan and kind.
-    correspondences
-        Number of corresponding points, or None.
-    prealign
-        Figures of the rigid step.
-    """
+    """A case with what its files hold."""
 
     evaluations: tuple[Evaluation, ...] = ()
-    points: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    correspondences: int | None = None
-    prealign: Mapping[str, Any] = field(default_factory=dict)
+    points: Mapping[tuple[str, str], int] = field(default_factory=dict)  # points of each cloud by scan and kind
+    correspondences: int | None = None  # number of corresponding points
+    prealign: Mapping[str, Any] = field(default_factory=dict)  # figures of the rigid step
 
 
 @dataclass
 class Inventory:
-    """Reads a build and remembers which files it could not use.
+    """Reads a build and remembers which files it could not use."""
 
-    Parameters
-    ----------
-    results
-        Folder of the build.
-    names
-        Names of all files inside the results, if they are known; else each one is looked up.
-    provenance
-        Whether provenance is read; without it, a broken one goes unnoticed.
-    """
-
-    results: Path
-    names: frozenset[str] | set[str] | None = None
-    provenance: bool = True
+    results: Path  # folder of the build
+    names: frozenset[str] | set[str] | None = None  # all files inside the results, if known; else each one is looked up
+    provenance: bool = True  # whether it is read; without it, a broken one goes unnoticed
     problems: list[Problem] = field(default_factory=list)
 
     def attempt(self, path: Path, read: Callable[[Path], T]) -> T | None:

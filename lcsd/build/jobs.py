@@ -201,33 +201,15 @@ def visible_files(folder: Path, pattern: str) -> list[Path]:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job of the workflow; all paths are inside the results of the build.
+    """A job of the workflow; all paths are inside the results of the build."""
 
-    Parameters
-    ----------
-    stage
-        Name of its rule, its command and its section of the configuration.
-    case
-        Case whose files it makes; empty if it makes files of the whole build.
-    outputs
-        Files that it makes.
-    inputs
-        Files of other jobs that it reads.
-    records
-        Outputs that have a provenance file, one for each command of the job.
-    log
-        File with the output of its commands.
-    method
-        Method that an evaluation scores.
-    """
-
-    stage: str
-    case: str
+    stage: str  # name of its rule, its command and its section of the configuration
+    case: str  # case whose files it makes; empty if it makes files of the whole build
     outputs: tuple[str, ...]
-    inputs: tuple[str, ...] = ()
-    records: tuple[str, ...] = ()
-    log: str = ""
-    method: str = ""
+    inputs: tuple[str, ...] = ()  # files of other jobs that it reads
+    records: tuple[str, ...] = ()  # outputs that have a provenance file, one for each command of the job
+    log: str = ""  # file with the output of its commands
+    method: str = ""  # that an evaluation scores
 
     @property
     def name(self) -> str:
@@ -291,12 +273,8 @@ def _jobs_of_any(cloud: str, scored: bool) -> tuple[Job, ...]:
 def case_jobs(case: str, *, cloud: str = "dense", scored: bool = True) -> list[Job]:
     """Return the jobs of a case in the order of the pipeline.
 
-    Parameters
-    ----------
-    cloud
-        Kind of cloud that is registered (``workflow.registration_cloud``).
-    scored
-        Whether the case has landmarks, so that its registrations are evaluated.
+    ``cloud`` is the kind that is registered (``workflow.registration_cloud``). A case is ``scored`` if it has
+    landmarks, so that its registrations are evaluated.
     """
     return [job.of(case) for job in _jobs_of_any(cloud, scored)]
 

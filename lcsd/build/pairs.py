@@ -99,14 +99,11 @@ def _read_row(row: Row, path: Path) -> Pair:
 def read_pairs(path: Path) -> list[Pair]:
     """Return the cases of a manifest (tab-separated, header line, one row per case).
 
-    Relative paths are resolved against the manifest's folder. Whether a source exists is checked
-    by the stage that reads it, so that one missing scan stops only its own case.
+    Relative paths are resolved against the manifest's folder. Whether a source exists is checked by the stage that
+    reads it, so that one missing scan stops only its own case.
 
-    Raises
-    ------
-    BadInputError
-        As :func:`lcsd.io.tables.read_rows`; an invalid cell (``bad_manifest``), a repeated case
-        (``bad_case``), or no case (``empty_table``).
+    Raises ``BadInputError`` as :func:`lcsd.io.tables.read_rows`, and for an invalid cell (``bad_manifest``), a repeated
+    case (``bad_case``), or no case (``empty_table``).
     """
     rows = read_rows(path, REQUIRED, known=Pair.model_fields)
     if not rows:

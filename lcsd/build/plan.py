@@ -31,30 +31,17 @@ def _selected(path: Path, _stamp: tuple[int, int]) -> dict[str, Pair]:
 
 @dataclass(frozen=True)
 class Build:
-    """A build: its configuration and its cases.
-
-    Parameters
-    ----------
-    config
-        Validated configuration.
-    candidates
-        Candidates of the selection by case; empty if the configuration names a manifest.
-    given
-        Cases of the manifest by name, in its order; empty if cases are selected.
-    """
+    """A build: its configuration and its cases."""
 
     config: Config
-    candidates: dict[str, Candidate]
-    given: dict[str, Pair]
+    candidates: dict[str, Candidate]  # of the selection, by case; empty if the configuration names a manifest
+    given: dict[str, Pair]  # cases of the manifest by name, in its order; empty if cases are selected
 
     @classmethod
     def from_config(cls, content: Mapping[str, Any]) -> "Build":
         """Return the build of a configuration mapping.
 
-        Raises
-        ------
-        BadInputError
-            The configuration, the manifest or the table of candidates is not valid.
+        Raises ``BadInputError`` if the configuration, the manifest or the table of candidates is not valid.
         """
         config = validate(Config, content)
         if config.candidates is not None:
@@ -66,12 +53,8 @@ class Build:
     def from_file(cls, file: Path | None, *, manifest: Path | None = None, results: Path | None = None) -> "Build":
         """Return the build of a configuration file; ``manifest`` and ``results`` override its own.
 
-        As ``snakemake --configfile FILE --config manifest=... results=...`` sees it.
-
-        Raises
-        ------
-        BadInputError
-            As :meth:`from_config`; the file is missing or is not YAML.
+        As ``snakemake --configfile FILE --config manifest=... results=...`` sees it. Raises ``BadInputError`` as
+        :meth:`from_config`, and if the file is missing or is not YAML.
         """
         content = {} if file is None else read_yaml(file)
         named = {"manifest": manifest, "results": results}
@@ -304,9 +287,8 @@ class Build:
     def present(path: str | Path, made: Path) -> list[str]:
         """Return ``[path]`` if it or the file ``made`` from it exists, else nothing.
 
-        A missing source must not stop the other cases, so it is no input of its rule: the command
-        finds it missing and rejects the case. But once ``made`` exists, a source that is missing for
-        a while must not cause a rebuild.
+        A missing source must not stop the other cases, so it is no input of its rule: the command finds it missing and
+        rejects the case. But once ``made`` exists, a source that is missing for a while must not cause a rebuild.
         """
         # Path.exists raises for a name that is too long or a folder without access, and one such
         # source would stop the planning of all cases.
@@ -355,14 +337,9 @@ class Build:
         return case_jobs(pair.case, cloud=cloud, scored=pair.landmarks is not None)
 
     def jobs(self) -> list[Job]:
-        """Return all known jobs in the order of the pipeline.
+        """Return all known jobs in the order of the pipeline; the cases of a selection are known only after it.
 
-        The cases of a selection are known only after it.
-
-        Raises
-        ------
-        BadInputError
-            The manifest of a selection is broken.
+        Raises ``BadInputError`` if the manifest of a selection is broken.
         """
         jobs = [self._screen_job(path) for path in self._inside(self.screened())]
         if self.candidates:

@@ -85,14 +85,8 @@ def own_digest(content: Mapping[str, Any]) -> str:
 class Recorder:
     """Collects the provenance of one command.
 
-    Parameters
-    ----------
-    stage
-        Name of the stage.
-    settings
-        All settings of the stage, JSON-serialisable.
-    written
-        Paths of the written files; the list grows while the command runs.
+    ``settings`` are all settings of the stage, JSON-serialisable. ``written`` are the paths of the written files; the
+    list grows while the command runs.
     """
 
     def __init__(self, stage: str, settings: Mapping[str, Any], *, written: Sequence[Path] = ()) -> None:
@@ -170,10 +164,7 @@ _WALL, _DATE = b'\n  "wall_s": ', b'\n  "date": "'
 
 
 def times_of(content: bytes) -> tuple[float, float] | None:
-    """Return the date (seconds since 1970) and the wall seconds in the bytes of a provenance file.
-
-    None if they are not there, as in a broken file.
-    """
+    """Return the date (seconds since 1970) and the wall seconds in the bytes of a provenance file; None if broken."""
     wall, date = _value(content, _WALL, b"\n"), _value(content, _DATE, b'"')
     try:
         return datetime.datetime.fromisoformat(date.decode()).timestamp(), float(wall.rstrip(b","))

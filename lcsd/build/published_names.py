@@ -16,11 +16,7 @@ def published_names(path: Path, cases: Sequence[str], *, seed: int) -> list[dict
 
     Names in the file at ``path`` stay, also those of cases that are no longer chosen, so that a published name never
     means another case. New cases get the next numbers in the order of a hash of seed and case, a random permutation.
-
-    Raises
-    ------
-    BadInputError
-        The file is broken, or holds a name that is not valid or is repeated (``bad_name``).
+    Raises ``BadInputError`` if the file is broken, or holds a name that is not valid or is repeated (``bad_name``).
     """
     given = {row["case"]: row["name"] for row in read_cases(path, ("name",))} if path.exists() else {}
     for case, name in given.items():

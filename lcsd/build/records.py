@@ -24,22 +24,12 @@ OUTSIDE = ("source", "landmarks")
 
 @dataclass(frozen=True)
 class Source:
-    """A file from which another was made.
+    """A file from which another was made."""
 
-    Parameters
-    ----------
-    output, source
-        Paths inside the build: the output, and the possible path of its input.
-    sha256
-        Hash of the input when it was read, as hex.
-    inside
-        Whether the input must be a file of the build if it has the output's case.
-    """
-
-    output: str
-    source: str
-    sha256: str
-    inside: bool = True
+    output: str  # path inside the build
+    source: str  # possible path of the output's input, inside the build
+    sha256: str  # of the input when it was read, as hex
+    inside: bool = True  # whether the input must be a file of the build if it has the output's case
 
     @property
     def of_this_case(self) -> bool:
@@ -50,25 +40,13 @@ class Source:
 
 @dataclass
 class Records:
-    """The provenance of a build or of a part of it.
+    """The provenance of a build or of a part of it, by paths inside the build."""
 
-    Parameters
-    ----------
-    outputs
-        SHA-256 of every listed file, by path inside the build.
-    own
-        Output that gives the provenance file of a listed file its name.
-    sources
-        Files from which the files were made.
-    contents
-        Content of every provenance file that can be used, by its path inside the build.
-    broken
-        Why a provenance file cannot be used, by its path inside the build.
-    """
-
-    outputs: dict[str, str] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)  # SHA-256 of every listed file
+    # Output that gives the provenance file of a listed file its name
     own: dict[str, str] = field(default_factory=dict)
-    sources: list[Source] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)  # files from which the files were made
+    # Content of every provenance file that can be used; ``broken``: why one cannot be used
     contents: dict[str, dict[str, Any]] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
 

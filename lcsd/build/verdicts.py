@@ -15,29 +15,19 @@ GATE_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a figure of a case is plausible and usual; see :func:`verdict`.
+    """Whether a figure of a case is plausible and usual; see :func:`verdict`."""
 
-    Parameters
-    ----------
-    name, of
-        Name of the gate, and the object of the figure, such as a scan.
-    low, high
-        Limits of plausible figures; None is no limit.
-    usual_low, usual_high
-        Limits of usual figures.
-    flagged
-        The figure is plausible but unusual.
-    """
-
-    name: str
-    of: str
+    name: str  # name of the gate
+    of: str  # object of the figure, such as a scan
     value: float
+    # low, high: limits of plausible figures; None is no limit
     low: float | None
     high: float | None
+    # usual_low, usual_high: limits of usual figures
     usual_low: float | None
     usual_high: float | None
     passed: bool
-    flagged: bool
+    flagged: bool  # plausible but unusual
 
 
 def read_verdicts(path: Path) -> list[Verdict]:
@@ -71,27 +61,17 @@ def _verdict(gate: object, where: str) -> Verdict:
 def in_range(name: str, value: float, *, low: float | None, high: float | None) -> dict[str, Any]:
     """Return the verdict whether a figure is within limits; None is no limit.
 
-    Returns
-    -------
-    dict
-        ``name``, ``value``, ``low``, ``high`` and ``passed``.
+    Its keys are ``name``, ``value``, ``low``, ``high`` and ``passed``.
     """
     passed = (low is None or value >= low) and (high is None or value <= high)
     return {"name": name, "value": value, "low": low, "high": high, "passed": passed}
 
 
 def verdict(name: str, value: float, limits: Limits, *, of: str) -> dict[str, Any]:
-    """Return the verdict whether a figure is plausible, and whether it is usual.
+    """Return the verdict whether a figure of an object, such as a scan, is plausible, and whether it is usual.
 
-    Parameters
-    ----------
-    of
-        Object of the figure, such as a scan.
-
-    Returns
-    -------
-    dict
-        As :func:`in_range`, and ``of``, ``usual_low``, ``usual_high`` and ``flagged`` (passed, but unusual).
+    Its keys are those of :func:`in_range`, and ``of``, ``usual_low``, ``usual_high`` and ``flagged`` (passed, but
+    unusual).
     """
     found = in_range(name, value, low=limits.min, high=limits.max)
     usual = in_range(name, value, low=limits.warn_below, high=limits.warn_above)

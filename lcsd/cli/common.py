@@ -64,16 +64,8 @@ def set_threads(count: int) -> None:
 class Run(Generic[S]):
     """One run of a stage command: its settings, and what the command reports.
 
-    Parameters
-    ----------
-    stage
-        Name of the command.
-    settings
-        Validated settings of the stage.
-    sections
-        Settings of the other stages that the command spans, by name.
-    written
-        List that grows by the path of each file that the command writes.
+    ``sections`` are the settings of the other stages that the command spans, by name. ``written`` grows by the path of
+    each file that the command writes.
     """
 
     def __init__(
@@ -126,10 +118,7 @@ class Run(Generic[S]):
         self.say(f"warning: {message}")
 
     def local(self, source: str, series_dir: Path | None) -> AbstractContextManager[Path]:
-        """Return a context with the path of a source; a series is fetched first.
-
-        For commands with the section ``fetch``; see :func:`lcsd.fetch.local.local`.
-        """
+        """Return the context of :func:`lcsd.fetch.local.local`, for commands with the section ``fetch``."""
         from lcsd.fetch.local import local
 
         return local(source, series_dir, self.sections["fetch"], say=self.say)
@@ -141,19 +130,13 @@ class Run(Generic[S]):
         return progress_bar(items, label=f"{self.stage}: {label}", total=total, unit=unit)
 
     def reject(self, reason: LcsdError) -> None:
-        """Report that the case is unfit where this is a result: the command continues and exits with 0.
-
-        With ``--rejected`` the reason is recorded once the command has succeeded.
-        """
+        """Report an unfit case where this is a result; ``--rejected`` records it once the command succeeds."""
         self.say(f"rejected: {reason.message}")
         self.rejection = reason
 
     @contextlib.contextmanager
     def part(self, target: Path, *, rejected: Path | None) -> Iterator[None]:
-        """Make one of many outputs: a failure is reported and counted, and the command continues.
-
-        A failure that would stop all other parts, too (a missing GPU, a full disk), ends the command.
-        """
+        """Make one of many outputs; a failure is reported and counted, unless it would stop all others, too."""
         self.begin()
         try:
             with failures_named():
@@ -176,16 +159,9 @@ class Run(Generic[S]):
     ) -> None:
         """Write the provenance of ``output`` and print the result.
 
-        Parameters
-        ----------
-        output
-            File that was made; None if the result is only printed.
-        inputs
-            Files that were read, by role; None for an input that was not given.
-        result
-            Short figures for the user; one line of JSON with ``--json``, else ``key: value``.
-        text
-            Printed instead of the figures without ``--json``.
+        ``output`` is None if the result is only printed. ``inputs`` are the files that were read, by role; None for one
+        that was not given. ``result`` has short figures for the user: one line of JSON with ``--json``, else ``key:
+        value``, or ``text`` if given.
         """
         if output is not None:
             given = {name: path for name, path in inputs.items() if path is not None}

@@ -153,10 +153,7 @@ def convert(
 
 
 def _given(source: str, target: str, options: dict[str, Any]) -> "tuple[Given, Given]":
-    """Return what the user says about the input table and about the output table.
-
-    Options that would change nothing, because a format defines what its numbers mean, are refused.
-    """
+    """Return what the user says about both tables; options that would change nothing are refused."""
     from lcsd.landmarks.formats import TABLES, Given
 
     found = []

@@ -38,7 +38,6 @@ def _grid(image: Path | None, field_mm: float | None) -> "Grid | None":
 
 
 def _write(out_dir: Path, source: "CloudFile", moving: "Cloud", result: "RegistrationResult") -> dict[str, object]:
-    """Write all results; return the figures."""
     from lcsd.divroc.register import moved_cloud, summary
     from lcsd.io.fields import write_field
     from lcsd.io.files import write_json

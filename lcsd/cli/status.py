@@ -96,10 +96,7 @@ def _named(results: Path | None, config_file: Path | None, manifest: Path | None
 
 
 def _over(found: "Status", seen: set[str], waited_s: float) -> bool:
-    """Return whether a watch has seen the build end; after a failure, jobs may be left.
-
-    ``seen`` are the states of the build so far, ``waited_s`` the seconds since the first look.
-    """
+    """Return whether a watch, ``waited_s`` after its first look, has seen the build end (states ``seen``)."""
     if found.state == "idle":
         return found.ended or not seen.isdisjoint({"running", "locked"}) or waited_s > START_S
     # The Snakemake that ran on this machine was killed.

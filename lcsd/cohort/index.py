@@ -183,10 +183,7 @@ def connect(threads: int) -> Connection:
 
 
 def first_row(connection: Connection, query: str, values: object = None) -> tuple[Any, ...] | None:
-    """Return the first row of a query, or None.
-
-    Reads the whole result: in newer versions of duckdb an unread rest blocks the connection.
-    """
+    """Return the first row of a query, or None; reads all, since an unread rest blocks newer versions of duckdb."""
     rows = connection.execute(query, values).fetchall()
     return rows[0] if rows else None
 
@@ -288,14 +285,13 @@ def _load_optional(connection: Connection, settings: CohortSettings) -> None:
 def load_series(connection: Connection, path: Path, settings: CohortSettings, wanted: Wanted) -> None:
     """Create the table ``series``: one typed row per CT series of the collection.
 
-    Columns: uid, patient, description, slices (images), size_mb (10^6 bytes), url, time (0, 1, 2; from the
-    description or the study date), kind, maker (GE, SE, PH, TO or as written), model, kernel, view_mm,
-    thickness_mm, voltage_kv, load, current (as written; makers use different quantities), pitch, tilt_deg,
-    regular, segmentation (series UID of the newest published segmentation). Unknown values are NULL; tilt and
-    regularity are NULL without their files.
+    Columns: uid, patient, description, slices (images), size_mb (10^6 bytes), url, time (0, 1, 2; from the description
+    or the study date), kind, maker (GE, SE, PH, TO or as written), model, kernel, view_mm, thickness_mm, voltage_kv,
+    load, current (as written; makers use different quantities), pitch, tilt_deg, regular, segmentation (series UID of
+    the newest published segmentation). Unknown values are NULL; tilt and regularity are NULL without their files.
 
-    Raises ``BadInputError`` if a file is missing, is not parquet, lacks a column, lists a series twice or has
-    no CT series of the collection, or if the user asked for a series that it lacks.
+    Raises ``BadInputError`` if a file is missing, is not parquet, lacks a column, lists a series twice or has no CT
+    series of the collection, or if the user asked for a series that it lacks.
     """
     _fill_ids(connection, "own_patients", wanted.patients)
     _fill_ids(connection, "own_series", wanted.series)

@@ -69,9 +69,8 @@ SELECT patient, coalesce(max(broken) FILTER (role = 'fixed'), 1) AS fixed_broken
 FROM judged GROUP BY patient
 """
 
-# The order of preference: same maker, same family of kernels, soft before sharp before other, same
-# kernel, kernels listed first in the settings, equal thickness, thin slices, many slices. Identifiers
-# break the remaining ties.
+# The order of preference: same maker, same family of kernels, soft before sharp before other, same kernel, kernels
+# listed first in the settings, equal thickness, thin slices, many slices. Identifiers break the remaining ties.
 _PAIRS = """
 CREATE TABLE pairs AS
 SELECT f AS fixed, m AS moving, f.patient AS patient,
@@ -168,13 +167,10 @@ def judge(connection: Connection, settings: CohortSettings) -> None:
 
 @dataclass(frozen=True)
 class Step:
-    """One row of the funnel: the requirement (``text``) and how many patients and series are left.
-
-    ``reason`` is the code of patients rejected here, or empty.
-    """
+    """One row of the funnel: the requirement (``text``) and how many patients and series are left."""
 
     name: str
-    reason: str
+    reason: str  # code of patients rejected here, or empty
     text: str
     patients: int
     series: int

@@ -39,25 +39,13 @@ UNKNOWN = "\N{EN DASH}"
 
 @dataclass(frozen=True)
 class Table:
-    """A comparison.
+    """A comparison."""
 
-    Parameters
-    ----------
-    reference
-        Row against which the others are tested.
-    rows
-        One mapping per row with the columns ``ROW_COLUMNS``; unknown figures are None.
-    cases
-        One mapping per row and case with the columns ``CASE_COLUMNS``.
-    common, dropped
-        Compared cases; the reason of each dropped case.
-    """
-
-    reference: str
-    rows: tuple[Mapping[str, Any], ...]
-    cases: tuple[Mapping[str, Any], ...]
-    common: tuple[str, ...]
-    dropped: Mapping[str, str]
+    reference: str  # row against which the others are tested
+    rows: tuple[Mapping[str, Any], ...]  # one per row, with the columns ``ROW_COLUMNS``; unknown figures are None
+    cases: tuple[Mapping[str, Any], ...]  # one per row and case, with the columns ``CASE_COLUMNS``
+    common: tuple[str, ...]  # compared cases
+    dropped: Mapping[str, str]  # reason of each dropped case
 
 
 def compare_rows(
@@ -71,19 +59,11 @@ def compare_rows(
 ) -> Table:
     """Return the comparison of methods over their common cases.
 
-    Parameters
-    ----------
-    rows, common, dropped
-        From :func:`lcsd.comparison.runs.read_rows` and ``common_cases``.
-    reference
-        Row against which the others are tested. None: the row with the lowest mean error over all landmarks.
-    seed
-        Seed of the bootstrap, the same for every row.
+    ``rows``, ``common`` and ``dropped`` are from :func:`lcsd.comparison.runs.read_rows` and ``common_cases``. The
+    others are tested against the row ``reference``; None is the row with the lowest mean error over all landmarks.
+    ``seed`` is that of the bootstrap, the same for every row.
 
-    Raises
-    ------
-    BadInputError
-        No row has the name of the reference (``unknown_row``).
+    Raises ``BadInputError`` (``unknown_row``) if no row has the name of the reference.
     """
     errors = {case: {row.name: row.scores[case].tre for row in rows} for case in common}
     best = min(rows, key=lambda r: float(np.concatenate([errors[c][r.name] for c in common]).mean()))
@@ -254,7 +234,6 @@ def _p_text(p: float | None) -> str:
 
 
 def _notes(table: Table, settings: CompareSettings) -> list[str]:
-    """Return notes without which the table cannot be read."""
     count = len(table.common)
     first = table.rows[0]["landmarks"]
     plural = "s" if count != 1 else ""

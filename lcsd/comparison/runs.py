@@ -28,61 +28,32 @@ NATIVE_COLUMN = "tre_native_mm"
 
 @dataclass(frozen=True)
 class Score:
-    """Errors of one method on one case.
+    """Errors of one method on one case."""
 
-    Parameters
-    ----------
-    figures
-        Figures from ``lcsd evaluate``.
-    landmarks
-        Fixed and moving positions in common space, shape (N, 6), LPS mm.
-    tre, before
-        Shape (N,), mm.
-    seconds
-        Wall time of the registration, or None.
-    files
-        Files that were read.
-    native
-        Distances of the landmarks in the scans' own spaces, shape (N,), mm, or None.
-    """
-
-    figures: Mapping[str, Any]
-    landmarks: NDArray[np.float64]
-    tre: NDArray[np.float64]
-    before: NDArray[np.float64]
-    seconds: float | None
-    files: tuple[Path, ...]
-    native: NDArray[np.float64] | None = None
+    figures: Mapping[str, Any]  # from ``lcsd evaluate``
+    landmarks: NDArray[np.float64]  # fixed and moving positions in common space, shape (N, 6), LPS mm
+    tre: NDArray[np.float64]  # shape (N,), mm
+    before: NDArray[np.float64]  # shape (N,), mm
+    seconds: float | None  # wall time of the registration
+    files: tuple[Path, ...]  # that were read
+    native: NDArray[np.float64] | None = None  # distances of the landmarks in the scans' own spaces, shape (N,), mm
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method of one build.
+    """One method of one build."""
 
-    Parameters
-    ----------
-    name
-        The method; with several builds ``BUILD/METHOD``.
-    scores
-        By case.
-    missing
-        Reason of each case of the build without a score.
-    """
-
-    name: str
+    name: str  # the method; with several builds ``BUILD/METHOD``
     run: str
     method: str
-    scores: Mapping[str, Score]
-    missing: Mapping[str, str]
+    scores: Mapping[str, Score]  # by case
+    missing: Mapping[str, str]  # reason of each case of the build without a score
 
 
 def name_runs(arguments: Sequence[str]) -> dict[str, Path]:
     """Return the builds by name, from ``NAME=PATH`` or from a path, which is named like its folder.
 
-    Raises
-    ------
-    BadInputError
-        Two builds have the same name (``duplicate_name``).
+    Raises ``BadInputError`` (``duplicate_name``) if two builds have the same name.
     """
     runs: dict[str, Path] = {}
     for argument in arguments:
@@ -105,19 +76,9 @@ def name_runs(arguments: Sequence[str]) -> dict[str, Path]:
 
 
 def read_rows(runs: Mapping[str, Path], *, methods: Sequence[str] = ()) -> list[Row]:
-    """Return every scored method of every build, in the order given.
+    """Return every scored method of every build, by name, in the order given; only ``methods`` unless empty.
 
-    Parameters
-    ----------
-    runs
-        Name to folder of a build.
-    methods
-        Methods to keep; all if empty.
-
-    Raises
-    ------
-    BadInputError
-        A folder is missing or has no scored case, or no build has one of the methods.
+    Raises ``BadInputError`` if a folder is missing or has no scored case, or no build has one of the methods.
     """
     found = [row for name, folder in runs.items() for row in _rows_of(name, folder, methods)]
     unknown = [name for name in dict.fromkeys(methods) if name not in {r.method for r in found}]
@@ -219,17 +180,9 @@ def _read_score(state: CaseState, method: str) -> Score:
 
 
 def common_cases(rows: Sequence[Row]) -> tuple[list[str], dict[str, str]]:
-    """Return the cases that every row has, sorted, and why the others are dropped.
+    """Return the cases that every row has, sorted, and why the others are dropped, from the first row that lacks each.
 
-    Returns
-    -------
-    tuple
-        Names of the common cases; reason of each other case, from the first row that lacks it.
-
-    Raises
-    ------
-    BadInputError
-        The rows have no case in common, or different landmarks in a common case.
+    Raises ``BadInputError`` if the rows have no case in common, or different landmarks in a common case.
     """
     every = sorted({case for row in rows for case in (*row.scores, *row.missing)})
     common = [case for case in every if all(case in row.scores for row in rows)]

@@ -137,7 +137,6 @@ def _draws(work: Workload, engine: Engine) -> list[_Draw]:
 
 
 def _counts(draw: _Draw, question: Question) -> dict[str, int]:
-    """Return the jobs of each stage, with the selection."""
     counts: Counter[str] = Counter()
     for phase in draw.phases:
         counts.update({kind.name: amount.jobs for kind, amount in phase.amounts.items()})  # type: ignore[misc]
@@ -168,7 +167,6 @@ def _engine(question: Question, settings: EstimateSettings) -> Engine:
 
 
 def _range(values: list[float], measured: int) -> Range:
-    """Return the range of values in ascending order."""
     middle = values[len(values) // 2]
     if measured < LEAST_CASES:
         return Range(middle, None, None)

@@ -42,15 +42,11 @@ MOST_START_S = 60.0  # a longer time between the commands of a job is not a star
 
 
 class _Settings(BaseModel):
-    """The settings of a command that are needed."""
-
     threads: PositiveInt | None = None
     device: str | None = None
 
 
 class _Record(BaseModel):
-    """The fields of a provenance file that are needed."""
-
     stage: str
     wall_s: NonNegativeFloat
     cpu_s: NonNegativeFloat | None = None
@@ -204,7 +200,6 @@ def _records(records: Records) -> Iterator[tuple[str, _Record | None]]:
 
 
 def _job(records: list[_Record]) -> Job:
-    """Return the job of these commands."""
     cpu = [record.cpu_s for record in records]
     return Job(
         stage=records[0].stage,
@@ -226,16 +221,11 @@ def _jobs(records: list[tuple[str, _Record]]) -> tuple[Job, ...]:
 
 
 def _finished(jobs: tuple[Job, ...]) -> bool:
-    """Return whether the last stages of a case are done."""
     return {"gates", "keypoints", "correspond", "register"} <= {job.stage for job in jobs}
 
 
 def _gaps(records: list[tuple[str, _Record]]) -> list[float]:
-    """Return the seconds between the two commands of each job.
-
-    That is the time between their dates, minus the seconds of the second command. Dates have whole
-    seconds, so only the mean is exact.
-    """
+    """Return the seconds between the two commands of each job; dates have whole seconds, so only the mean is exact."""
     pairs = defaultdict(list)
     for name, record in records:
         if record.stage in TWO_SCANS:

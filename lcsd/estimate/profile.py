@@ -35,10 +35,7 @@ class Profile:
 
 
 def read_profile(path: Path = WORKSTATION) -> Profile:
-    """Read a profile: a folder with ``config.yaml``, or the file itself.
-
-    Raises ``BadInputError`` if the file is unreadable or a value is not a number (``bad_profile``).
-    """
+    """Read a profile: a folder with ``config.yaml``, or the file. Raises ``BadInputError`` (``bad_profile``)."""
     file = path if path.is_file() else path / PROFILE_NAME
     content = read_yaml(file)
     threads, limits = (

@@ -72,11 +72,7 @@ class Question:
 def ask(
     options: Options, *, config: Config | None, profile: Profile, measures: Measures, settings: EstimateSettings
 ) -> Question:
-    """Return the question.
-
-    Raises ``BadInputError`` if options contradict each other or are out of range (``bad_usage``), or the number
-    of cases is missing (``missing_option``).
-    """
+    """Return the question. Raises ``BadInputError`` (``bad_usage``, ``missing_option``) for unsuitable options."""
     _check(options)
     build = _build(options, config)
     cases, candidates = _cases(options, build)
@@ -160,10 +156,7 @@ def _cases(options: Options, build: Build | None) -> tuple[int, int]:
 
 
 def _landmarks(options: Options, measures: Measures, cases: int, given: list[Pair], *, selected: bool) -> int:
-    """Return how many cases have landmarks: as in the manifest, else the finished build's share.
-
-    Selected candidates have none.
-    """
+    """Return how many cases have landmarks: as in the manifest, else the finished build's share; candidates: none."""
     if options.landmarks is not None:
         return min(options.landmarks, cases)
     if selected:
@@ -175,10 +168,7 @@ def _landmarks(options: Options, measures: Measures, cases: int, given: list[Pai
 
 
 def _fetched(options: Options, config: Config | None, given: list[Pair]) -> float:
-    """Return the share of scans that are downloaded: the series among the manifest's sources.
-
-    Candidates are series. Without a configuration, ``--mbit`` means that all scans are.
-    """
+    """Return the share of scans to download: all candidates, series in the manifest, or with ``--mbit`` all."""
     if given:
         sources = [source for pair in given for source in (pair.fixed_source, pair.moving_source)]
         return statistics.fmean(map(is_series_uid, sources))

@@ -44,10 +44,7 @@ GROUP = "group"
 
 
 def stage_kinds(measures: Measures, profile: Profile, question: Question) -> dict[str, Kind]:
-    """Return what the jobs of each stage ask for.
-
-    Raises ``BadInputError`` (``job_too_large``) if no node holds a job of a stage.
-    """
+    """Return what each stage's jobs ask for. Raises ``BadInputError`` (``job_too_large``) if no node holds one."""
     machines, measured = question.machines, measures.by_stage()
     per_case = max(case.size_bytes for case in measures.cases) / 1e9
     outputs = sum(OUTPUTS[stage] for stage in AFTER)
@@ -92,10 +89,7 @@ class Workload:
         self.cases = [self._case(case) for case in measures.cases]
 
     def _seconds(self, job: Job) -> float:
-        """Return the seconds of a job's work with the threads that it gets.
-
-        Fewer threads than measured take longer in proportion; more are taken to gain nothing.
-        """
+        """Return the seconds of a job with its threads: fewer take longer in proportion, more gain nothing."""
         found = self.measures.seconds(job, start_s=self.start_s, basis=self.question.basis)
         return found * max(1.0, job.threads / self.kinds[job.stage].cores)
 

@@ -79,32 +79,18 @@ def tre_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class MethodSummary:
-    """Landmark errors of one method over the cases that count.
-
-    Parameters
-    ----------
-    method
-        Name of the method.
-    after, before
-        Errors with the method, and after the rigid step, mm.
-    interval
-        Bootstrap confidence interval of the mean of case means, mm; None for one case.
-    seeded
-        Number of landmarks that the method itself predicted.
-    mean_std_log_jacobian, mean_folding_percent, mean_seconds
-        Means over the cases that have the figure, or None.
-    max_folding_percent
-        Largest share of folded voxels in one case, or None.
-    """
+    """Landmark errors of one method over the cases that count."""
 
     method: str
+    # after, before: errors with the method, and after the rigid step, mm
     after: CohortSummary
     before: CohortSummary
-    interval: Interval | None
-    seeded: int
+    interval: Interval | None  # bootstrap confidence interval of the mean of case means, mm; None for one case
+    seeded: int  # number of landmarks that the method itself predicted
+    # Means and maximum are over the cases that have the figure; None if no case has it
     mean_std_log_jacobian: float | None
     mean_folding_percent: float | None
-    max_folding_percent: float | None
+    max_folding_percent: float | None  # largest share of folded voxels in one case
     mean_seconds: float | None
 
 

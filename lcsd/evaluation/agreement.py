@@ -17,16 +17,9 @@ def distances(
 ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     """Return the ids of landmarks and the distances between their positions in two files.
 
-    Returns
-    -------
-    tuple
-        Ids in the order of the first file, and distances in mm, shape (N, 3): of the fixed
-        positions, of the moving positions, and of the motions (moving minus fixed).
-
-    Raises
-    ------
-    BadInputError
-        No ids (``missing_column``), a repeated id, or an id that is in one file only (``unpaired_ids``).
+    Ids are in the order of the first file. Distances are in mm, shape (N, 3): of the fixed positions, of the moving
+    positions, and of the motions (moving minus fixed). Raises ``BadInputError`` if a file has no ids
+    (``missing_column``), an id is repeated, or an id is in one file only (``unpaired_ids``).
     """
     for pairs, file in zip((first, second), files, strict=True):
         if pairs.ids is None or not all(pairs.ids):

@@ -17,17 +17,10 @@ SPLINE_ORDER = 3
 
 @dataclass(frozen=True)
 class VoxelDisplacements:
-    """A Learn2Reg displacement field: the fixed voxel ``v`` corresponds to the moving voxel ``v + d(v)``.
+    """A Learn2Reg displacement field: the fixed voxel ``v`` corresponds to the moving voxel ``v + d(v)``."""
 
-    Parameters
-    ----------
-    vectors
-        Shape (X, Y, Z, 3), float32: displacements along the array axes x, y, z, in voxels.
-    fixed, moving
-        Grids of both images; equal in Learn2Reg's data.
-    """
-
-    vectors: NDArray[np.float32]
+    vectors: NDArray[np.float32]  # shape (X, Y, Z, 3): displacements along the array axes x, y, z, in voxels
+    # Grids of both images; equal in Learn2Reg's data
     fixed: Grid
     moving: Grid
 
@@ -59,20 +52,12 @@ class VoxelDisplacements:
 def read_disp(path: Path, *, grid: Grid | None = None, moving_grid: Grid | None = None) -> VoxelDisplacements:
     """Return a Learn2Reg displacement field (``disp_*.nii.gz``).
 
-    Parameters
-    ----------
-    path
-        NIfTI of shape (X, Y, Z, 3).
-    grid
-        Grid of the fixed image. None: the affine of the file, which is wrong in files of many programs (identity).
-    moving_grid
-        Grid of the moving image; None: the grid of the fixed image.
+    ``grid`` is that of the fixed image; None: the affine of the file, which is wrong in files of many programs
+    (identity). ``moving_grid`` is that of the moving image; None: the grid of the fixed image.
 
-    Raises
-    ------
-    BadInputError
-        Missing or unreadable file; not (X, Y, Z, 3); no real numbers; another size than ``grid``; NaN or infinite
-        values; no geometry in the header and no ``grid``.
+    Raises ``BadInputError`` if the file is missing, unreadable, not of shape (X, Y, Z, 3), not of real numbers or of
+    another size than ``grid``, if a value is NaN or infinite, or if there is neither a geometry in the header nor a
+    ``grid``.
     """
     vectors, volume = read_vectors(path, inner=(3,))
     size = (vectors.shape[0], vectors.shape[1], vectors.shape[2])

@@ -29,17 +29,11 @@ independent observations do not agree to 1e-2 mm by chance."""
 
 @dataclass(frozen=True)
 class Quality:
-    """Quality of a result, and the share of the mask in which it was measured.
+    """Quality of a result, and the share of the mask in which it was measured."""
 
-    Parameters
-    ----------
-    figures
-        None for points, for a transform without a mask, and if no voxel of the mask is covered.
-    covered_percent
-        Share of the mask in which a transform is defined, percent; None without a transform or a mask.
-    """
-
+    # None for points, for a transform without a mask, and if no voxel of the mask is covered
     figures: FieldQuality | None
+    # Share of the mask in which a transform is defined, percent; None without a transform or a mask
     covered_percent: float | None = None
 
 

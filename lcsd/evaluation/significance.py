@@ -13,48 +13,24 @@ Errors = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A rank-sum test between two methods.
+    """A rank-sum test between two methods."""
 
-    Parameters
-    ----------
-    case
-        The case whose landmarks are compared; None for the pooled landmarks of all cases.
-    first, second
-        The methods.
-    first_mean_mm, second_mean_mm
-        Mean errors of both methods.
-    p
-        Two-sided p-value of the Wilcoxon rank-sum test.
-    p_holm
-        ``p`` corrected for the number of tests in its family (see :func:`compare_methods`).
-    """
-
-    case: str | None
+    case: str | None  # whose landmarks are compared; None for the pooled landmarks of all cases
     first: str
     second: str
     first_mean_mm: float
     second_mean_mm: float
-    p: float
-    p_holm: float
+    p: float  # two-sided p-value of the Wilcoxon rank-sum test
+    p_holm: float  # ``p`` corrected for the number of tests in its family (see :func:`compare_methods`)
 
 
 def compare_methods(errors: Mapping[str, Mapping[str, Errors]], pairs: Iterable[tuple[str, str]]) -> list[Comparison]:
     """Return the tests between pairs of methods, per case and over all landmarks.
 
-    Parameters
-    ----------
-    errors
-        Errors at the landmarks by case and method, mm, shape (N,) each. A pair uses the cases that both methods have.
-    pairs
-        The methods to compare.
+    ``errors`` has the errors at the landmarks by case and method, mm, shape (N,) each; a pair uses the cases that both
+    methods have. For each pair there are the cases in the given order, then the pooled landmarks if there are several
+    cases.
 
-    Returns
-    -------
-    list of Comparison
-        For each pair the cases in the given order, then the pooled landmarks if there are several cases.
-
-    Notes
-    -----
     Holm's correction treats two families apart: the tests of single cases and the tests of pooled landmarks.
     """
     samples: list[tuple[str | None, str, str, Errors, Errors]] = []

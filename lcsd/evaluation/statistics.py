@@ -20,8 +20,8 @@ RESAMPLES_AT_ONCE = 1000
 class Summary:
     """Location and spread of a set of values, in the unit of the values.
 
-    ``std`` is the sample standard deviation (divisor n - 1) and None for one value. Percentiles
-    are interpolated linearly between order statistics.
+    ``std`` is the sample standard deviation (divisor n - 1) and None for one value. Percentiles are interpolated
+    linearly between order statistics.
     """
 
     count: int
@@ -57,17 +57,9 @@ class CohortSummary:
 
 
 def summarise(values: NDArray[np.float64]) -> Summary:
-    """Return location and spread of values.
+    """Return location and spread of values, shape (N,).
 
-    Parameters
-    ----------
-    values
-        Shape (N,), finite, N >= 1.
-
-    Raises
-    ------
-    BadInputError
-        If there is no value, or one is not finite.
+    Raises ``BadInputError`` if there is no value, or one is not finite.
     """
     values = np.asarray(values, dtype=np.float64).ravel()
     if not len(values) or not np.isfinite(values).all():
@@ -91,17 +83,9 @@ def summarise(values: NDArray[np.float64]) -> Summary:
 
 
 def summarise_cases(values: Mapping[str, NDArray[np.float64]]) -> CohortSummary:
-    """Return statistics over cases.
+    """Return statistics over cases; ``values`` has those of each case, one per landmark, shape (N,).
 
-    Parameters
-    ----------
-    values
-        Case to its values (one per landmark), shape (N,) each.
-
-    Raises
-    ------
-    BadInputError
-        If there is no case, or a case has no finite value.
+    Raises ``BadInputError`` if there is no case, or a case has no finite value.
     """
     means = np.array([summarise(values[case]).mean for case in sorted(values)])
     of_means = summarise(means)
@@ -110,17 +94,10 @@ def summarise_cases(values: Mapping[str, NDArray[np.float64]]) -> CohortSummary:
 
 
 def rank_sum_p(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Return the two-sided p-value of the Wilcoxon rank-sum test, no unit.
+    """Return the two-sided p-value of the Wilcoxon rank-sum test of the errors of two methods, not paired.
 
-    Parameters
-    ----------
-    first, second
-        Errors of two methods, shape (N,) and (M,), any common unit; not paired.
-
-    Notes
-    -----
-    Normal approximation with the variance corrected for ties (as Mann and Whitney's U), so equal
-    samples give 1. The test of the supplement's Table 3 (Heinrich et al., ICCV 2023).
+    Normal approximation with the variance corrected for ties (as Mann and Whitney's U), so equal samples give 1. The
+    test of the supplement's Table 3 (Heinrich et al., ICCV 2023).
     """
     from scipy.stats import mannwhitneyu
 
@@ -130,19 +107,12 @@ def rank_sum_p(first: NDArray[np.float64], second: NDArray[np.float64]) -> float
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for the number of tests, in the order given.
+    """Return p-values of one family of tests corrected for their number, in the order given.
 
-    Parameters
-    ----------
-    p_values
-        P-values of one family of tests, each in [0, 1].
-
-    Notes
-    -----
-    The step-down procedure of Holm, Scandinavian Journal of Statistics 6 (1979) 65: of m tests
-    the k-th smallest p (k from 1) is multiplied by m - k + 1, raised to the corrected p before it, and limited to 1.
-    The chance of any false positive in the family stays below the level to which corrected values are compared, even
-    if the tests depend on each other.
+    The step-down procedure of Holm, Scandinavian Journal of Statistics 6 (1979) 65: of m tests the k-th smallest p (k
+    from 1) is multiplied by m - k + 1, raised to the corrected p before it, and limited to 1. The chance of any false
+    positive in the family stays below the level to which corrected values are compared, even if the tests depend on
+    each other.
     """
     corrected = [0.0] * len(p_values)
     largest = 0.0
@@ -163,22 +133,12 @@ class Interval:
 def bootstrap_mean(values: NDArray[np.float64], *, confidence: float, resamples: int, seed: int) -> Interval | None:
     """Return a confidence interval of the mean over cases; None for one case.
 
-    Parameters
-    ----------
-    values
-        One figure per case, shape (N,), in a fixed order: equal calls give equal bits.
-    confidence
-        Confidence level, between 0 and 1.
-    resamples
-        Number of samples of N cases, drawn with replacement.
-    seed
-        Seed of the random generator.
+    ``values`` are one figure per case, shape (N,), in a fixed order: equal calls give equal bits. ``confidence`` is
+    between 0 and 1; each of the ``resamples`` has N cases, drawn with replacement.
 
-    Notes
-    -----
-    Percentile bootstrap: the quantiles of the means of the samples. Efron, Annals of Statistics 7
-    (1979) 1; Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13. With fewer
-    than about ten cases it is too narrow, by a factor of at least sqrt((n - 1) / n).
+    Percentile bootstrap: the quantiles of the means of the samples. Efron, Annals of Statistics 7 (1979) 1; Efron and
+    Tibshirani, An Introduction to the Bootstrap (1993), chapter 13. With fewer than about ten cases it is too narrow,
+    by a factor of at least sqrt((n - 1) / n).
     """
     values = np.asarray(values, dtype=np.float64)
     if len(values) < 2:
@@ -200,13 +160,7 @@ def _parts(total: int, most: int) -> list[int]:
 
 
 def cumulative(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the empirical cumulative distribution of values.
-
-    Returns
-    -------
-    tuple
-        Sorted values and, for each, the percentage of values that are at most as large.
-    """
+    """Return sorted values and, for each, the percentage of values that are at most as large."""
     ordered = np.sort(np.asarray(values, dtype=np.float64).ravel())
     share = np.searchsorted(ordered, ordered, side="right") / max(len(ordered), 1) * 100.0
     return ordered, share

@@ -20,17 +20,9 @@ def read_transform(path: Path) -> Any:
     """Return a 3-D ITK transform (``.tfm``, ``.txt``, ``.h5``, ``.mat``, ``.xfm``).
 
     It maps points of the fixed scan to points of the moving scan, LPS mm. ITK resamples images in this direction, and
-    elastix, ANTs and Slicer write their transforms in it.
-
-    Returns
-    -------
-    SimpleITK.Transform
-        Of any kind, also a composite or a displacement field.
-
-    Raises
-    ------
-    BadInputError
-        The file is missing, unreadable or not 3-D, or holds several transforms that are no composite.
+    elastix, ANTs and Slicer write their transforms in it. It may be of any kind, also a composite or a displacement
+    field. Raises ``BadInputError`` if the file is missing, unreadable or not 3-D, or holds several transforms that are
+    no composite.
     """
     found = read_one_transform(path)
     if found.GetDimension() != 3:
@@ -87,10 +79,8 @@ def domain_of(part: Any) -> Grid | None:
 def carry(transform: Any, points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return points after a transform, shape (N, 3), LPS mm.
 
-    Raises
-    ------
-    BadInputError
-        A part moves a point out of a displacement field or B-spline, or to a place that is not finite.
+    Raises ``BadInputError`` if a part moves a point out of a displacement field or B-spline, or to a place that is not
+    finite.
     """
     moved = np.asarray(points, dtype=np.float64)
     for part in parts_of(transform):

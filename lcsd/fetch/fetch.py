@@ -122,10 +122,7 @@ def _unknown(uid: str, index: Path | None) -> BadInputError:
 
 
 def delay_s(uid: str, attempt: int, settings: FetchSettings) -> float:
-    """Return the wait after the failed ``attempt`` (from 0): doubled each time, minus a jitter of up to a half.
-
-    The jitter separates series that failed together. It comes from the UID, so a run can be repeated.
-    """
+    """Return the wait after ``attempt`` (from 0): doubled each time, minus a jitter that the UID decides."""
     longest = min(settings.backoff_most_s, settings.backoff_s * 2**attempt)
     digest = hashlib.sha256(f"{uid}:{attempt}".encode()).digest()
     return longest * (1 - 0.5 * digest[0] / 255)
@@ -158,10 +155,7 @@ class _Fetch:
         self._display_lock = threading.Lock()
 
     def each(self, places: Sequence[Place], work: Callable[[Place], Fetched]) -> list[Fetched]:
-        """Return the outcome of ``work`` for each place, in order; ``settings.jobs`` run at a time.
-
-        If this thread is interrupted (Ctrl-C, SIGTERM), all running programs are stopped first.
-        """
+        """Return the outcomes of ``work``, ``settings.jobs`` at a time, in order; an interrupt stops all programs."""
         with concurrent.futures.ThreadPoolExecutor(self._settings.jobs) as pool:
             futures = [pool.submit(work, place) for place in places]
             try:
@@ -221,7 +215,6 @@ class _Fetch:
             return Fetched(place.uid, "failed", place.folder, error=unwritable(place.folder, error))
 
     def _attempts(self, place: Place, entry: Entry, transfer: Transfer) -> int:
-        """Download and verify until it succeeds or no retry is left."""
         meter = _Meter(self._display, self._display_lock, place.part)
         for attempt in range(self._settings.retries + 1):
             try:

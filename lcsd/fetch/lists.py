@@ -85,7 +85,6 @@ def _plain_rows(path: Path) -> Found:
 
 
 def _table_rows(path: Path, separator: str, *, sampled: bool) -> Found:
-    """Yield the UIDs of a table."""
     rows = read_rows(path, separator=separator)
     columns = [*rows[0]] if rows else []
     named = [name for name in columns if name in (*UID_COLUMNS, *SOURCE_COLUMNS)]

@@ -117,10 +117,7 @@ class Transfer:
         return sorted(found, key=lambda part: part.name)
 
     def download(self, entry: Entry, names: Sequence[str], folder: Path, watch: Watch) -> LcsdError | None:
-        """Download objects into a folder under their own names; return the error that s5cmd reported, or None.
-
-        Raises ``WorkError`` (``server_stalled``) if no byte arrived within ``fetch.stall_s``.
-        """
+        """Download objects; return the error that s5cmd names, or None. Raises ``WorkError`` (``server_stalled``)."""
         # Names and the bucket's address contain nothing that s5cmd would treat as a quote.
         commands = "".join(
             f"cp --raw --concurrency 1 s3://{entry.bucket}/{entry.prefix}/{name} ./{name}\n" for name in names
@@ -221,25 +218,41 @@ def explain(complaints: str, entry: Entry) -> LcsdError:
             lines.append(line)
     text = "\n".join(lines)
     address = f"s3://{entry.bucket}/{entry.prefix}/"
-    parts: dict[str, str | None] = {"file": address, "found": _short(lines)}
-    kind: type[LcsdError] = WorkError
     if re.search(r"no space left|disk quota exceeded", text, re.IGNORECASE):
-        what, code, remedy = "the disk is full", "disk_full", "free space and run the command again"
-        parts = {"field": f"series {entry.uid}"}
-    elif re.search(r"status code: 40[13]|AccessDenied|Forbidden", text):
-        what, code = "the server denies access", "access_denied"
-        remedy = "check fetch.endpoint_url and fetch.sign_requests"
-    elif re.search(r"no object found|NoSuchKey|NotFound: Not Found", text):
-        kind, what, code = BadInputError, "the bucket lacks objects of the series", "missing_objects"
-        parts["expected"] = f"{entry.files} objects"
-        remedy = "get a current idc-index-data, or leave the series out"
-    elif re.search(r"\b(open|create|write|rename) \S+: (permission denied|read-only)", text):
-        what, code, remedy = "the folder cannot be written", "cannot_write", "check its permissions"
-        parts["file"] = None
-    else:
-        what, code = "the server cannot be reached or gave a wrong answer", "server_unreachable"
-        remedy = "check the network and fetch.endpoint_url, then run the command again"
-    return kind(what, code=code, remedy=remedy, **parts)
+        return WorkError(
+            "the disk is full",
+            code="disk_full",
+            field=f"series {entry.uid}",
+            remedy="free space and run the command again",
+        )
+    if re.search(r"status code: 40[13]|AccessDenied|Forbidden", text):
+        return WorkError(
+            "the server denies access",
+            code="access_denied",
+            file=address,
+            found=_short(lines),
+            remedy="check fetch.endpoint_url and fetch.sign_requests",
+        )
+    if re.search(r"no object found|NoSuchKey|NotFound: Not Found", text):
+        return BadInputError(
+            "the bucket lacks objects of the series",
+            code="missing_objects",
+            file=address,
+            expected=f"{entry.files} objects",
+            found=_short(lines),
+            remedy="get a current idc-index-data, or leave the series out",
+        )
+    if re.search(r"\b(open|create|write|rename) \S+: (permission denied|read-only)", text):
+        return WorkError(
+            "the folder cannot be written", code="cannot_write", found=_short(lines), remedy="check its permissions"
+        )
+    return WorkError(
+        "the server cannot be reached or gave a wrong answer",
+        code="server_unreachable",
+        file=address,
+        found=_short(lines),
+        remedy="check the network and fetch.endpoint_url, then run the command again",
+    )
 
 
 def _short(lines: Sequence[str]) -> str:

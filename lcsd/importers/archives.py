@@ -75,10 +75,9 @@ def check_entries(archive: Path, entries: list[zipfile.ZipInfo], limits: ImportS
 def extract(archive: Path, to: Path, *, wanted: Callable[[str], bool], limits: ImportSettings) -> list[Path]:
     """Unpack the wanted files of a zip archive and return their paths.
 
-    ``to`` is a folder, which is created; ``wanted`` is called with the name of each file, without folders.
-    Raises ``BadInputError``: ``broken_archive``, ``encrypted_archive``, or ``unsafe_archive`` (a name that
-    points outside the folder, is too long or repeated, or belongs to both a file and a folder; a link; too many
-    files; too many bytes).
+    ``to`` is a folder, which is created; ``wanted`` is called with the name of each file, without folders. Raises
+    ``BadInputError``: ``broken_archive``, ``encrypted_archive``, or ``unsafe_archive`` (a name that points outside the
+    folder, is too long or repeated, or belongs to both a file and a folder; a link; too many files; too many bytes).
     """
     found: list[Path] = []
     try:

@@ -150,10 +150,7 @@ def to_hu(raw: NDArray[np.int16], *, intercept: float, file: Path) -> NDArray[np
 
 
 def stored_grid(geometry: Geometry, first_slice: FirstSlice) -> Grid:
-    """Return the grid of a file's voxels, LPS mm.
-
-    The file starts at the right, front, head; our origin is the voxel at the right, front, feet.
-    """
+    """Return the grid of a file's voxels, LPS mm. Our origin is right, front, feet; the file starts at the head."""
     if first_slice == "feet":
         return Grid(geometry.size, geometry.spacing, (0.0, 0.0, 0.0))
     top = (geometry.size[2] - 1) * geometry.spacing[2]
@@ -163,8 +160,7 @@ def stored_grid(geometry: Geometry, first_slice: FirstSlice) -> Grid:
 def read_volume(file: Path, geometry: Geometry, *, intercept: float, first_slice: FirstSlice) -> Image:
     """Return a raw volume in HU, slices from the feet up, axes along LPS.
 
-    Raises ``BadInputError`` if the file has an unexpected size (``bad_size``) or unexpected values
-    (``bad_intensity``).
+    Raises ``BadInputError`` if the file has an unexpected size (``bad_size``) or unexpected values (``bad_intensity``).
     """
     expected = 2 * int(np.prod(geometry.size))
     found = file.stat().st_size
@@ -195,10 +191,7 @@ class DirLabOptions:
 def import_case(
     case: str, files: Mapping[tuple[Phase, str], Path], folder: Path, options: DirLabOptions
 ) -> dict[str, Any]:
-    """Write scans and landmarks of a case to ``folder/cases/CASE``; return its row of the manifest.
-
-    Raises ``BadInputError`` if volume or landmarks are invalid, or if landmarks are outside the scan.
-    """
+    """Write a case to ``folder/cases/CASE``; return its row. Raises ``BadInputError`` for invalid files."""
     geometry = GEOMETRY[case]
     phases: dict[str, Phase] = {"fixed": options.fixed, "moving": "exhale" if options.fixed == "inhale" else "inhale"}
     target = folder / "cases" / case

@@ -93,9 +93,8 @@ def import_lcsd500(
 ) -> list[dict[str, Any]]:
     """Write dense clouds and tables of all cases into a folder; return the rows of its table.
 
-    Cases with landmarks have the role ``test``. Raises ``BadInputError`` if vessel maps or tables are invalid,
-    or if points are outside the maps (``wrong_frame``, ``landmark_outside``); moving points may be outside by
-    ``MARGIN_MM``.
+    Cases with landmarks have the role ``test``. Raises ``BadInputError`` if vessel maps or tables are invalid, or if
+    points are outside the maps (``wrong_frame``, ``landmark_outside``); moving points may be outside by ``MARGIN_MM``.
     """
     rows = []
     for case in progress(list(cases)):

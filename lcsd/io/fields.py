@@ -25,18 +25,10 @@ HEADER_BYTES = 352
 
 @dataclass(frozen=True)
 class DisplacementField:
-    """A displacement field ``y = x + u(x)`` over the fixed scan.
+    """A displacement field ``y = x + u(x)`` over the fixed scan."""
 
-    Parameters
-    ----------
-    vectors
-        Shape (z, y, x, 3), float32, components x, y, z in LPS mm.
-    grid
-        Where the vectors are; its spacing need not be that of the fixed image.
-    """
-
-    vectors: NDArray[np.float32]
-    grid: Grid
+    vectors: NDArray[np.float32]  # shape (z, y, x, 3), components x, y, z in LPS mm
+    grid: Grid  # its spacing need not be that of the fixed image
 
     def __post_init__(self) -> None:
         if self.vectors.shape != (*self.grid.shape, 3):
@@ -92,16 +84,9 @@ FORMATS = {(1, 3): ("ITK", "--field"), (3,): ("Learn2Reg", "--disp")}
 def read_vectors(path: Path, *, inner: tuple[int, ...]) -> tuple[NDArray[np.float32], Any]:
     """Return the vectors of a NIfTI displacement field as stored, float32, and its nibabel image.
 
-    Parameters
-    ----------
-    inner
-        Dimensions after x, y, z: a key of ``FORMATS``.
-
-    Raises
-    ------
-    BadInputError
-        Missing or unreadable file (``truncated_file``); no real numbers, or other dimensions (``bad_field``); NaN or
-        infinite vectors (``non_finite``).
+    ``inner`` are the dimensions after x, y, z: a key of ``FORMATS``. Raises ``BadInputError`` for a missing or
+    unreadable file (``truncated_file``), no real numbers or other dimensions (``bad_field``), and NaN or infinite
+    vectors (``non_finite``).
     """
     require_file(path)
     name = FORMATS[inner][0]
@@ -139,13 +124,7 @@ def read_vectors(path: Path, *, inner: tuple[int, ...]) -> tuple[NDArray[np.floa
 
 
 def read_field(path: Path) -> DisplacementField:
-    """Return a displacement field.
-
-    Raises
-    ------
-    BadInputError
-        Missing or unreadable file; not a 3-D image of 3 components; NaN or infinite vectors.
-    """
+    """Return a displacement field; errors as :func:`read_vectors`."""
     data, volume = read_vectors(path, inner=(1, 3))
     size = (data.shape[0], data.shape[1], data.shape[2])
     check_forms(volume.header, size, path)
@@ -164,22 +143,11 @@ SLAB = 16
 
 @dataclass(frozen=True)
 class FieldQuality:
-    """Figures of ``det J``, ``J = I + du/dx``, over the voxels of a region.
-
-    Parameters
-    ----------
-    voxels
-        Number of voxels in the region.
-    folding_voxels
-        Voxels with ``det J <= 0``.
-    std_log_jacobian
-        Population standard deviation of ``log(det J)`` over the other voxels; None if all fold.
-    min_jacobian, mean_jacobian
-        Smallest and mean ``det J`` in the region.
-    """
+    """Figures of ``det J``, ``J = I + du/dx``, over the voxels of a region."""
 
     voxels: int
-    folding_voxels: int
+    folding_voxels: int  # voxels with ``det J <= 0``
+    # Population standard deviation of ``log(det J)`` over the other voxels; None if all fold
     std_log_jacobian: float | None
     min_jacobian: float
     mean_jacobian: float
@@ -210,18 +178,10 @@ def _slab_determinant(vectors: NDArray[np.float64], inverse: NDArray[np.float64]
 
 
 def jacobian_determinant(field: DisplacementField) -> NDArray[np.float64]:
-    """Return ``det(I + du/dx)`` at every voxel of a displacement field.
+    """Return ``det(I + du/dx)`` at every voxel (z, y, x): 1 keeps the volume, 2 doubles it, <= 0 is a fold.
 
-    Returns
-    -------
-    NDArray
-        Shape (z, y, x), float64, no unit: 1 keeps the volume, 2 doubles it, <= 0 is a fold.
-
-    Notes
-    -----
-    Derivatives are central differences, one-sided at the border, taken along the voxel axes and
-    turned to world axes by ``du/dx = (du/dv) (D diag(spacing))^-1``, so oblique and anisotropic
-    grids are right. Exact for affine fields.
+    Derivatives are central differences, one-sided at the border, taken along the voxel axes and turned to world axes by
+    ``du/dx = (du/dv) (D diag(spacing))^-1``, so oblique and anisotropic grids are right. Exact for affine fields.
     """
     inverse = np.asarray(np.linalg.inv(field.grid.voxel_to_world_matrix), np.float64)
     depth = field.grid.shape[0]
@@ -238,19 +198,9 @@ def jacobian_determinant(field: DisplacementField) -> NDArray[np.float64]:
 def field_quality(field: DisplacementField, *, mask: Image | None = None) -> FieldQuality:
     """Return how smooth a displacement field is and how often it folds.
 
-    Parameters
-    ----------
-    field
-        Displacement field, mm.
-    mask
-        Region, usually the fixed lung mask, on any grid; the whole field if None. On a finer grid
-        than the mask's, the nearest voxel counts. On a coarser one, half of the linear weight must
-        be inside: centres of its voxels may lie between those of the mask.
-
-    Raises
-    ------
-    BadInputError
-        If no voxel of the mask lies in the field.
+    ``mask`` is the region, usually the fixed lung mask, on any grid; None is the whole field. On a field finer than
+    the mask the nearest voxel counts. On a coarser one half of the linear weight must be inside, since its voxels may
+    lie between those of the mask. Raises ``BadInputError`` (``no_overlap``) if no voxel of the mask lies in the field.
     """
     determinant = jacobian_determinant(field)
     inside = determinant

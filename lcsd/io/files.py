@@ -95,15 +95,12 @@ def _writing(path: Path) -> Iterator[None]:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` if the block succeeds.
 
-    The temporary name keeps all suffixes, because writers choose the format by them. After an
-    error the temporary file is removed and ``path`` is as before. If several processes write the
-    same file, the last one wins, and the file is always complete.
+    The temporary name keeps all suffixes, because writers choose the format by them. After an error the temporary file
+    is removed and ``path`` is as before. If several processes write the same file, the last one wins, and the file is
+    always complete.
 
-    Raises
-    ------
-    WorkError
-        If the folder cannot be written, the disk is full, or the build that started this job has ended
-        (a new build may have made the file since).
+    Raises ``WorkError`` if the folder cannot be written, the disk is full, or the build that started this job has ended
+    (a new build may have made the file since).
     """
     path = Path(path)
     temporary = temporary_path(path)
@@ -229,10 +226,7 @@ def _finite(text: str) -> float:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object (a mapping) in a JSON file.
 
-    Raises
-    ------
-    BadInputError
-        If the file is missing, is not JSON (JSON has no NaN and no Infinity), or holds no object.
+    Raises ``BadInputError`` if the file is missing, is not JSON (which has no NaN and no Infinity), or holds no object.
     """
     try:
         text = require_file(path).read_text(encoding="utf-8")

@@ -30,18 +30,10 @@ SCANNER_CODE = 1
 
 @dataclass(frozen=True)
 class Image:
-    """A volume and its position.
+    """A volume and its position."""
 
-    Parameters
-    ----------
-    array
-        Shape (z, y, x).
-    grid
-        Voxel lattice in LPS mm, ``grid.shape == array.shape``.
-    """
-
-    array: NDArray[Any]
-    grid: Grid
+    array: NDArray[Any]  # shape (z, y, x)
+    grid: Grid  # voxel lattice in LPS mm, ``grid.shape == array.shape``
 
     def __post_init__(self) -> None:
         if self.array.shape != self.grid.shape:
@@ -89,13 +81,9 @@ def check_forms(header: Any, shape: tuple[int, int, int], path: Path) -> None:
 def read_image(path: Path) -> Image:
     """Return a 3-D NIfTI volume with its geometry in LPS.
 
-    Integer files keep their type; scaled and floating-point files become float32.
-
-    Raises
-    ------
-    BadInputError
-        Missing, truncated or foreign file; not three axes of at least two voxels; NaN or
-        infinite values; sform and qform that disagree; sheared axes.
+    Integer files keep their type; scaled and floating-point files become float32. Raises ``BadInputError`` for a
+    missing, truncated or foreign file, for anything but three axes of at least two voxels, NaN or infinite values,
+    sform and qform that disagree, and sheared axes.
     """
     require_file(path)
     try:
@@ -154,21 +142,11 @@ def read_image(path: Path) -> Image:
 def read_mask(
     path: Path, *, like: Grid | None = None, keep_labels: bool = False, kind: Literal["mask", "vessels"] = "mask"
 ) -> Image:
-    """Return a mask as a boolean volume: every non-zero voxel is inside.
+    """Return a mask as a boolean volume, every non-zero voxel inside; ``keep_labels`` keeps the values instead.
 
-    Parameters
-    ----------
-    like
-        Grid that the mask must have; None allows any.
-    keep_labels
-        Return the label values instead of a boolean volume.
-    kind
-        Reason code of an empty volume: ``empty_mask`` or ``empty_vessels``.
-
-    Raises
-    ------
-    BadInputError
-        As :func:`read_image`; also if the mask is empty or not on the grid ``like``.
+    ``like`` is the grid that the mask must have; None allows any. ``kind`` selects the reason code of an empty volume:
+    ``empty_mask`` or ``empty_vessels``. Raises ``BadInputError`` as :func:`read_image`, and if the mask is empty or not
+    on the grid ``like``.
     """
     image = read_image(path)
     if like is not None:
@@ -210,11 +188,8 @@ def _describe(grid: Grid) -> str:
 def write_image(path: Path, image: Image, *, dtype: type[np.integer[Any] | np.floating[Any]]) -> None:
     """Write a volume as NIfTI with sform = qform, code 1; equal volumes are equal bytes.
 
-    Parameters
-    ----------
-    dtype
-        Type on disk: ``np.int16`` for HU (values are rounded and clipped), ``np.uint8`` for
-        masks and labels, ``np.float32`` otherwise.
+    ``dtype`` is the type on disk: ``np.int16`` for HU (values are rounded and clipped), ``np.uint8`` for masks and
+    labels, ``np.float32`` otherwise.
     """
     array = image.array
     if issubclass(dtype, np.integer):
@@ -271,20 +246,10 @@ def to_sitk_transform(transform: RigidTransform) -> sitk.Euler3DTransform:
 def resample(
     image: Image, grid: Grid, *, transform: RigidTransform | None = None, nearest: bool = False, outside: float = 0.0
 ) -> Image:
-    """Return the volume sampled on another grid.
+    """Return the volume sampled on another grid; voxels that ``image`` does not have become ``outside``.
 
-    Parameters
-    ----------
-    image
-        Volume to sample.
-    grid
-        Grid of the result.
-    transform
-        Maps a point of ``grid`` (LPS mm) to the space of ``image``; identity by default.
-    nearest
-        Nearest voxel (masks, labels) instead of linear interpolation.
-    outside
-        Value where ``image`` has no voxel.
+    ``transform`` maps a point of ``grid`` (LPS mm) to the space of ``image``; None is the identity. ``nearest`` takes
+    the nearest voxel (masks, labels) instead of linear interpolation.
     """
     transform = transform or RigidTransform.identity()
     reference = sitk.Image(list(grid.size), sitk.sitkUInt8)
@@ -305,10 +270,7 @@ def write_rigid(path: Path, transform: RigidTransform) -> None:
 def read_rigid(path: Path) -> RigidTransform:
     """Return the rigid transform in an ITK transform file.
 
-    Raises
-    ------
-    BadInputError
-        If the file is missing, unreadable, or not one rigid 3-D transform.
+    Raises ``BadInputError`` if the file is missing, unreadable, or not one rigid 3-D transform.
     """
     found = read_one_transform(path)
     rigid_types = (sitk.Euler3DTransform, sitk.VersorRigid3DTransform, sitk.AffineTransform)

@@ -45,10 +45,7 @@ def warnings_of_itk() -> Iterator[list[str]]:
 def itk_path(path: Path) -> str:
     """Return a path as text for ITK, which would end the process for one that is not UTF-8.
 
-    Raises
-    ------
-    BadInputError
-        ``bad_file_name``: bytes that are not UTF-8, or not ASCII if the locale is ASCII.
+    Raises ``BadInputError`` (``bad_file_name``) for bytes that are not UTF-8, or not ASCII if the locale is ASCII.
     """
     text = str(path)
     try:
@@ -63,11 +60,7 @@ def itk_path(path: Path) -> str:
 def read_one_transform(path: Path) -> Any:
     """Return the ``SimpleITK.Transform`` in a file, of any kind and dimension.
 
-    Raises
-    ------
-    BadInputError
-        If the file is missing or unreadable, or holds several transforms that are not parts of a
-        composite.
+    Raises ``BadInputError`` for a missing or unreadable file, or several transforms that are not parts of a composite.
     """
     require_file(path)
     try:

@@ -26,25 +26,14 @@ ORIGIN_PATTERN = re.compile(r"manual|(?:corrected|predicted):\S+")
 
 @dataclass(frozen=True)
 class PointPairs:
-    """Corresponding points of the fixed and the moving scan.
+    """Corresponding points of the fixed and the moving scan."""
 
-    Parameters
-    ----------
-    fixed, moving
-        Shape (N, 3), float64, LPS mm; equal rows correspond.
-    ids
-        One name per pair, or None.
-    weight
-        Confidence per pair in [0, 1], shape (N,), or None.
-    origin
-        Where each pair comes from, or None: ``manual``, ``corrected:METHOD``,
-        ``predicted:METHOD``, or empty if unknown.
-    """
-
+    # fixed, moving: shape (N, 3), LPS mm; equal rows correspond
     fixed: NDArray[np.float64]
     moving: NDArray[np.float64]
-    ids: tuple[str, ...] | None = None
-    weight: NDArray[np.float64] | None = None
+    ids: tuple[str, ...] | None = None  # one name per pair
+    weight: NDArray[np.float64] | None = None  # confidence per pair in [0, 1], shape (N,)
+    # Where each pair comes from: ``manual``, ``corrected:METHOD``, ``predicted:METHOD``, or empty if unknown
     origin: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
@@ -71,10 +60,7 @@ def write_point_pairs(path: Path, pairs: PointPairs) -> None:
 def read_point_pairs(path: Path) -> PointPairs:
     """Return correspondences or landmarks from a CSV file.
 
-    Raises
-    ------
-    BadInputError
-        As :func:`lcsd.io.tables.read_table`; an invalid origin (``bad_origin``).
+    Raises ``BadInputError`` as :func:`lcsd.io.tables.read_table`, and for an invalid origin (``bad_origin``).
     """
     table = read_table(path, PAIR_COLUMNS, dict.fromkeys((*PAIR_COLUMNS, "weight"), "float64"))
     values = numbers(table, PAIR_COLUMNS)
@@ -106,26 +92,14 @@ def _origin(cell: str, *, path: Path, line: object) -> str:
 
 @dataclass(frozen=True)
 class Cloud:
-    """A point cloud in world space.
+    """A point cloud in world space."""
 
-    Parameters
-    ----------
-    points
-        Shape (N, 3), float32, LPS mm, components x, y, z.
-    index
-        Row of each point in the dense cloud it was chosen from, shape (N,), int64.
-    label, radius, weight
-        Per point: structure (uint8), vessel radius in mm (float32), weight (float32).
-    meta
-        Case, stage, parameters, versions; JSON-serialisable.
-    """
-
-    points: NDArray[np.float32]
-    index: NDArray[np.int64] | None = None
-    label: NDArray[np.uint8] | None = None
-    radius: NDArray[np.float32] | None = None
-    weight: NDArray[np.float32] | None = None
-    meta: dict[str, Any] = field(default_factory=dict)
+    points: NDArray[np.float32]  # shape (N, 3), LPS mm, components x, y, z
+    index: NDArray[np.int64] | None = None  # row of each point in the dense cloud it was chosen from, shape (N,)
+    label: NDArray[np.uint8] | None = None  # structure of each point
+    radius: NDArray[np.float32] | None = None  # of the vessel at each point, mm
+    weight: NDArray[np.float32] | None = None  # of each point
+    meta: dict[str, Any] = field(default_factory=dict)  # case, stage, parameters, versions; JSON-serialisable
 
     def __len__(self) -> int:
         return len(self.points)
@@ -153,11 +127,8 @@ def write_cloud(path: Path, cloud: Cloud) -> None:
 def read_cloud(path: Path) -> Cloud:
     """Return a cloud from ``.npz``.
 
-    Raises
-    ------
-    BadInputError
-        If the file is missing or broken, ``points`` is absent or not (N, 3), a coordinate is
-        not finite, an array has another length than the points, or ``meta`` is not a JSON object.
+    Raises ``BadInputError`` if the file is missing or broken, ``points`` is absent or not (N, 3), a coordinate is not
+    finite, an array has another length than the points, or ``meta`` is not a JSON object.
     """
     try:
         _check_archive(require_file(path))

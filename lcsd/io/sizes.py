@@ -50,17 +50,9 @@ def check_memory(error: BaseException) -> None:
 
 
 def check_nifti(volume: Any, path: Path) -> None:
-    """Refuse a NIfTI volume that declares more voxels than its file holds.
+    """Refuse a nibabel image, its data not read yet, that declares more voxels than its file holds.
 
-    Parameters
-    ----------
-    volume
-        nibabel image whose data has not been read yet.
-
-    Raises
-    ------
-    BadInputError
-        ``truncated_file``, or ``too_large`` for more voxels than ``MOST_NUMBERS``.
+    Raises ``BadInputError``: ``truncated_file``, or ``too_large`` for more voxels than ``MOST_NUMBERS``.
     """
     numbers = math.prod(int(n) for n in volume.shape)
     if numbers > MOST_NUMBERS:

@@ -53,10 +53,8 @@ def as_number(value: object) -> float | None:
 def read_text(path: Path) -> str:
     r"""Return the text of a UTF-8 file without its byte order mark; line ends become ``\n``.
 
-    Raises
-    ------
-    BadInputError
-        Missing or empty file (:func:`lcsd.io.files.require_file`), other encoding or a NUL byte (``bad_table``).
+    Raises ``BadInputError`` for a missing or empty file (:func:`lcsd.io.files.require_file`), and for another encoding
+    or a NUL byte (``bad_table``).
     """
     content = require_file(path).read_bytes()
     text, bad, found = "", content.find(b"\0"), "a NUL byte"
@@ -81,10 +79,7 @@ def read_text(path: Path) -> str:
 def split_rows(text: str, separator: str, path: Path) -> Cells:
     """Return the rows of a text; blank lines are left out.
 
-    Raises
-    ------
-    BadInputError
-        An open quotation mark or a cell that is too long (``bad_table``); names the line.
+    Raises ``BadInputError`` (``bad_table``) with the line of an open quotation mark or a cell that is too long.
     """
     if separator == ANY_SPACE:
         return [(line, row.split()) for line, row in enumerate(text.split("\n"), 1) if row.strip()]
@@ -164,20 +159,11 @@ def read_rows(
 ) -> list[Row]:
     """Return the rows of a table with a header, as text. Loads neither numpy nor pandas.
 
-    Parameters
-    ----------
-    required
-        Columns that the table must have.
-    separator
-        Tab or comma.
-    known
-        Columns that the table may have; None allows any.
+    The table must have the columns ``required`` and may have those in ``known``; None allows any.
 
-    Raises
-    ------
-    BadInputError
-        As :func:`read_text` and :func:`split_rows`; no header (``bad_table``), ``missing_column``,
-        ``duplicate_column``, ``unknown_column``, a row with more or fewer cells than the header (``bad_row``).
+    Raises ``BadInputError`` as :func:`read_text` and :func:`split_rows`, and for no header (``bad_table``), a column
+    that is missing, repeated or unknown (``missing_column``, ``duplicate_column``, ``unknown_column``), and a row with
+    more or fewer cells than the header (``bad_row``).
     """
     columns, rows = _table(path, separator, required, known)
     return [Row(line, dict(zip(columns, cells, strict=True))) for line, cells in rows]
@@ -186,10 +172,7 @@ def read_rows(
 def read_cases(path: Path, required: Sequence[str] = ()) -> list[Row]:
     """Return the rows of a TSV table with a unique, valid ``case`` in each.
 
-    Raises
-    ------
-    BadInputError
-        As :func:`read_rows`; ``bad_case``.
+    Raises ``BadInputError`` as :func:`read_rows`, and ``bad_case``.
     """
     rows = read_rows(path, [*dict.fromkeys(("case", *required))])
     check_cases(((row.line, row["case"]) for row in rows), path)
@@ -237,10 +220,7 @@ PARSERS: dict[DType, tuple[Callable[[str], float], str]] = {
 def convert(frame: "pd.DataFrame", dtypes: Mapping[Any, DType], path: Path) -> "pd.DataFrame":
     """Return a frame of text, indexed by line, with the columns of ``dtypes`` that it has converted.
 
-    Raises
-    ------
-    BadInputError
-        A cell is not a number as its dtype asks (``bad_number``); names line and column.
+    Raises ``BadInputError`` (``bad_number``) with line and column of a cell that is not a number as its dtype asks.
     """
     import pandas as pd
 
@@ -270,21 +250,9 @@ def read_table(
 ) -> "pd.DataFrame":
     """Return a table with a header as a pandas frame, indexed by the line of each row.
 
-    Parameters
-    ----------
-    required
-        Columns that the table must have; others are kept.
-    dtypes
-        Of the columns that hold numbers, required or not; all others stay text.
-    separator
-        Tab or comma.
-    allow_empty
-        Whether the table may have no row.
-
-    Raises
-    ------
-    BadInputError
-        As :func:`read_rows` and :func:`convert`; no row (``empty_table``).
+    Columns other than ``required`` are kept. ``dtypes`` are those of the columns that hold numbers, required or not;
+    all others stay text. Raises ``BadInputError`` as :func:`read_rows` and :func:`convert`, and for no row
+    (``empty_table``) unless ``allow_empty``.
     """
     columns, rows = _table(path, separator, required)
     if not rows and not allow_empty:
@@ -298,11 +266,9 @@ def read_columns(path: Path) -> "pd.DataFrame":
     Cells are separated by commas if the first row has one, otherwise by white space; ``#`` begins a comment. The first
     row is a header if none of its cells is a number; otherwise columns are numbered from 0.
 
-    Raises
-    ------
-    BadInputError
-        As :func:`read_text` and :func:`split_rows`; a row with more or fewer cells than the first (``bad_row``), a
-        column that is repeated, in any case of letters (``duplicate_column``), no row (``empty_table``).
+    Raises ``BadInputError`` as :func:`read_text` and :func:`split_rows`, and for a row with more or fewer cells than
+    the first (``bad_row``), a column that is repeated, in any case of letters (``duplicate_column``), or no row
+    (``empty_table``).
     """
     text = COMMENT_LINE.sub("", read_text(path))
     first = text.lstrip("\n").partition("\n")[0]
@@ -343,12 +309,9 @@ def _is_number(cell: str) -> bool:
 
 
 def read_entries(path: Path) -> list[tuple[int, str]]:
-    """Return line and text of each entry of a list with one entry a line; blank lines and ``#`` lines are left out.
+    """Return line and text of each entry of a list, one a line, without blank lines and ``#`` lines.
 
-    Raises
-    ------
-    BadInputError
-        As :func:`read_text`.
+    Errors as :func:`read_text`.
     """
     lines = enumerate(COMMENT_LINE.sub("", read_text(path)).split("\n"), 1)
     return [(number, line.strip()) for number, line in lines if line.strip()]

@@ -24,20 +24,14 @@ FINDING_COLUMNS = ("finding", "id", "row", "scan", "mm")
 
 @dataclass(frozen=True)
 class Findings:
-    """Findings for a person to look at.
+    """Findings for a person to look at; ``figures`` are JSON-serialisable.
 
-    Parameters
-    ----------
-    rows
-        One per finding: ``finding`` (``same_position``, ``outside_mask``, ``outlier``), ``id``,
-        ``row`` (from 1), ``scan``, ``mm`` (distance to the other point, to the mask, or to the
-        predicted position).
-    figures
-        Counts, and the limit and statistics of the residuals in mm; JSON-serialisable.
+    A row has ``finding`` (``same_position``, ``outside_mask``, ``outlier``), ``id``, ``row`` (from 1), ``scan`` and
+    ``mm`` (distance to the other point, to the mask, or to the predicted position).
     """
 
     rows: list[dict[str, object]] = field(default_factory=list)
-    figures: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)  # counts, and the limit and statistics of the residuals in mm
 
 
 def _names(pairs: PointPairs) -> tuple[str, ...]:
@@ -45,10 +39,9 @@ def _names(pairs: PointPairs) -> tuple[str, ...]:
 
 
 def check_frame(points: NDArray[np.float64], grid: Grid, *, which: str, file: Path | None) -> None:
-    """Raise ``BadInputError`` unless all points (N, 3), LPS mm, lie inside a scan.
+    """Raise ``BadInputError`` (``landmark_outside``) unless all points (N, 3), LPS mm, lie inside a scan.
 
-    The code is ``wrong_frame`` if all would lie inside in another frame (the message names it),
-    otherwise ``landmark_outside``.
+    The code is ``wrong_frame`` if all would lie inside in another frame, which the message names.
     """
     outside = np.flatnonzero(~grid.contains(points))
     if not len(outside):
@@ -111,11 +104,8 @@ def outliers(
 ) -> tuple[NDArray[np.float64], float]:
     """Return the distance of landmarks from the positions that correspondences predict, and a limit.
 
-    Returns
-    -------
-    tuple
-        Distances in mm, shape (N,), from a thin-plate spline through the correspondences, and
-        ``median + outlier_mads * 1.4826 * MAD`` of them, at least ``outlier_mm``.
+    Distances (N,) in mm are from a thin-plate spline through the correspondences. The limit is ``median + outlier_mads
+    * 1.4826 * MAD`` of them, at least ``outlier_mm``.
     """
     motion = extrapolate_vectors(
         correspondences.fixed,
@@ -142,24 +132,9 @@ def check_landmarks(
 ) -> Findings:
     """Return findings for a person to look at in valid landmarks.
 
-    Parameters
-    ----------
-    pairs
-        LPS mm, moving positions in the space of ``moving`` and ``correspondences``.
-    fixed, moving
-        Grids of the scans: points must lie inside.
-    mask
-        Lung of the fixed scan.
-    correspondences
-        Point motion to compare with.
-    file
-        Landmark file, for errors.
-
-    Raises
-    ------
-    BadInputError
-        A repeated id, an empty mask, points outside a scan (``landmark_outside``, or
-        ``wrong_frame`` if another frame explains it).
+    Pairs are in LPS mm, moving positions in the space of ``moving`` and ``correspondences``. ``mask`` is the lung of
+    the fixed scan, ``file`` the landmarks' file, for errors. Raises ``BadInputError`` if an id is repeated, the mask is
+    empty, or points lie outside a scan (``landmark_outside``, or ``wrong_frame`` if another frame explains it).
     """
     settings = settings or LandmarksSettings()
     check_unique(pairs.ids or (), file=file)

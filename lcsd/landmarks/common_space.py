@@ -32,21 +32,9 @@ def to_common_space(
 ) -> tuple[PointPairs, NDArray[np.float64] | None]:
     """Return landmarks in common space, and their moving positions in native space if known.
 
-    Parameters
-    ----------
-    landmarks
-        Fixed positions in the baseline's LPS mm (which is common space), moving positions in
-        ``frame``.
-    rigid
-        Common-space point to follow-up native LPS.
-    frame
-        ``native``: moving positions are those of the follow-up scan. ``common``: they are in
-        common space already.
-
-    Raises
-    ------
-    BadInputError
-        Native landmarks without the rigid transform.
+    Fixed positions are in the baseline's LPS mm, which is common space; moving ones are in ``frame``: those of the
+    follow-up scan (``native``), or in common space already (``common``). ``rigid`` maps common-space points to the
+    follow-up's native LPS. Raises ``BadInputError`` for native landmarks without it.
     """
     if frame == "native":
         if rigid is None:
@@ -150,24 +138,10 @@ def check_in_common_space(
 ) -> None:
     """Refuse invalid landmarks: bad shapes, repeated ids, positions outside a volume.
 
-    Parameters
-    ----------
-    landmarks
-        In common space, LPS mm.
-    grids
-        Volumes in common space; fixed landmarks must lie inside each of them, moving landmarks
-        at most ``MOVING_MARGIN_MM`` outside.
-    box
-        Another region for the landmarks. It is no image, so landmarks cannot be its voxels.
-    mask
-        Fixed lung mask: reveals landmarks in another frame.
-    file
-        Landmark file, for errors.
-
-    Raises
-    ------
-    BadInputError
-        With line, id and position of the first bad landmark, and the likely cause.
+    All is in common space, LPS mm. Fixed landmarks must lie inside each of ``grids``, moving ones at most
+    ``MOVING_MARGIN_MM`` outside. ``box`` is another region, but no image, so landmarks cannot be its voxels. The fixed
+    lung's ``mask`` reveals landmarks in another frame. Raises ``BadInputError`` with line, id and position of the first
+    bad landmark, and the likely cause.
     """
     check_points(landmarks.fixed, file=file, name="fixed")
     check_points(landmarks.moving, file=file, name="moving")
@@ -196,10 +170,7 @@ def check_in_common_space(
 
 
 def origins(landmarks: PointPairs) -> dict[str, int] | None:
-    """Return the number of landmarks by origin, sorted; None if the file has no origins.
-
-    ``unknown`` counts the landmarks without one.
-    """
+    """Return the number of landmarks by origin (or ``unknown``), sorted; None if the file has no origins."""
     if landmarks.origin is None:
         return None
     names = [origin or "unknown" for origin in landmarks.origin]
@@ -207,10 +178,7 @@ def origins(landmarks: PointPairs) -> dict[str, int] | None:
 
 
 def count_seeded(landmarks: PointPairs, method: str) -> int | None:
-    """Return how many landmarks a method predicted, corrected or not; None if the file has no origins.
-
-    Upper and lower case are equal.
-    """
+    """Return how many landmarks a method predicted, corrected or not; None if the file has no origins."""
     if landmarks.origin is None:
         return None
     seeds = [origin.partition(":")[2].lower() for origin in landmarks.origin if ":" in origin]
@@ -218,9 +186,6 @@ def count_seeded(landmarks: PointPairs, method: str) -> int | None:
 
 
 def snapped(points: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
-    """Return the nearest voxel centre to each LPS point, shape (N, 3) mm.
-
-    The lattice continues outside the grid, so no point moves to its border.
-    """
+    """Return the nearest voxel centre, inside the grid or outside, to each LPS point, shape (N, 3) mm."""
     nearest: NDArray[np.float64] = grid.voxel_to_world(np.rint(grid.world_to_voxel(points)))
     return nearest

@@ -23,22 +23,12 @@ ENDINGS: dict[str, FormatName] = {".mrk.json": "slicer", ".fcsv": "fcsv"}
 
 @dataclass(frozen=True)
 class TableFormat:
-    """A table of numbers that does not state their meaning.
-
-    Parameters
-    ----------
-    numbering
-        Meaning of the numbers.
-    per_scan
-        Whether each scan has its own file; otherwise one file has six columns.
-    separator, named
-        Separator for writing, and whether to write names of the columns.
-    """
+    """A table of numbers that does not state their meaning."""
 
     numbering: Numbering
-    per_scan: bool
-    separator: str = ","
-    named: bool = False
+    per_scan: bool  # whether each scan has its own file; otherwise one file has six columns
+    separator: str = ","  # for writing
+    named: bool = False  # whether to write names of the columns
 
 
 TABLES: dict[str, TableFormat] = {
@@ -67,11 +57,8 @@ class Given:
     def numbering(self, format_name: str, *, file: Path, named: bool = False) -> Numbering:
         """Return the meaning of the numbers in a format.
 
-        Raises
-        ------
-        BadInputError
-            ``unused_option``: an index of the first voxel for millimetres, or an order for columns
-            with names (``named``).
+        Raises ``BadInputError`` (``unused_option``) for an index of the first voxel for millimetres, or an order for
+        columns with names (``named``).
         """
         replaced = {
             name: value
@@ -103,13 +90,7 @@ NOTHING_GIVEN = Given()
 
 
 def format_of(path: Path, *, reading: bool) -> FormatName:
-    """Return the format of a file by its ending, or by the header of a CSV.
-
-    Raises
-    ------
-    BadInputError
-        Several formats are possible (``unknown_format``).
-    """
+    """Return the format of a file by its ending or a CSV's header. Raises ``BadInputError`` (``unknown_format``)."""
     name = path.name.lower()
     for ending, found in ENDINGS.items():
         if name.endswith(ending):
@@ -138,23 +119,11 @@ def read_landmarks(
     given: Given = NOTHING_GIVEN,
     by: PairBy = "label",
 ) -> Paired:
-    """Return landmarks from one file for both scans, or from one file per scan.
+    """Return landmarks from one file for both scans, or from one file per scan (fixed, moving).
 
-    Parameters
-    ----------
-    files
-        One or two: fixed, moving.
-    grids
-        Grids of the scans, needed for voxel indices. Without a moving grid, both scans use the fixed one.
-    given
-        Replacement for a table's convention.
-    by
-        How to pair the points of two lists, see :func:`lcsd.landmarks.lists.pair_lists`.
-
-    Raises
-    ------
-    BadInputError
-        Invalid file, missing column or grid, numbers that are not finite, lists that do not pair.
+    ``grids`` are needed for voxel indices; without a moving grid, both scans use the fixed one. ``given`` replaces a
+    table's convention. ``by`` is as in :func:`lcsd.landmarks.lists.pair_lists`. Raises ``BadInputError`` for an invalid
+    file, a missing column or grid, numbers that are not finite, or lists that do not pair.
     """
     if len(files) == 1:
         both = _read_both(files[0], format_name, grids, given)
@@ -176,7 +145,6 @@ def read_landmarks(
 
 
 def _read_both(file: Path, format_name: FormatName, grids: Grids, given: Given) -> Paired | tuple[PointList, PointList]:
-    """Return the pairs, or the two lists, of a file that holds both scans."""
     if format_name == "lcsd":
         pairs = read_point_pairs(file)
         return Paired(pairs, ("",) * len(pairs), ())
@@ -211,7 +179,6 @@ def _one_scan(file: Path, found: str) -> BadInputError:
 
 
 def _read_one(file: Path, format_name: FormatName, grid: Grid | None, given: Given) -> PointList:
-    """Return the points of a file for one scan."""
     if format_name == "slicer":
         lists = read_markups(file)
         if len(lists) == 1:
@@ -249,13 +216,8 @@ def write_landmarks(
 ) -> None:
     """Write landmarks to one file for both scans, or to one file per scan.
 
-    Voxel indices are not rounded. ``lcsd``, ``slicer`` and ``fcsv`` keep ids; ``lcsd`` keeps weight and
-    origin.
-
-    Raises
-    ------
-    BadInputError
-        Too few or many files for the format, or voxels without a grid.
+    Voxel indices are not rounded. ``lcsd``, ``slicer`` and ``fcsv`` keep ids; ``lcsd`` keeps weight and origin. Raises
+    ``BadInputError`` for too few or many files for the format, or voxels without a grid.
     """
     per_scan = format_name == "fcsv" or (format_name in TABLES and TABLES[format_name].per_scan)
     if (per_scan and len(files) == 1) or (format_name in {"lcsd", "lung250m"} and len(files) == 2):

@@ -21,27 +21,13 @@ SHOWN_LENGTH = 40
 
 @dataclass(frozen=True)
 class PointList:
-    """Points of one scan.
+    """Points of one scan."""
 
-    Parameters
-    ----------
-    points
-        Shape (N, 3), LPS mm; only points with a position.
-    labels
-        One per point, or None if the file has none.
-    notes
-        Free text per point (Slicer's description), or None.
-    unset
-        Labels without a position yet.
-    name
-        Name of the list; Slicer starts its own labels with it.
-    """
-
-    points: NDArray[np.float64]
-    labels: tuple[str, ...] | None = None
-    notes: tuple[str, ...] | None = None
-    unset: tuple[str, ...] = ()
-    name: str = ""
+    points: NDArray[np.float64]  # shape (N, 3), LPS mm; only points with a position
+    labels: tuple[str, ...] | None = None  # one per point, or None if the file has none
+    notes: tuple[str, ...] | None = None  # free text per point (Slicer's description), or None
+    unset: tuple[str, ...] = ()  # labels without a position yet
+    name: str = ""  # of the list; Slicer starts its own labels with it
 
 
 class Paired(NamedTuple):
@@ -55,10 +41,7 @@ class Paired(NamedTuple):
 
 
 def check_unique(labels: tuple[str, ...], *, file: Path | None) -> None:
-    """Raise ``BadInputError`` for a label with several lines (``bad_id``) or a repeated one (``duplicate_id``).
-
-    Empty labels may repeat.
-    """
+    """Raise ``BadInputError`` for a repeated label (``duplicate_id``, unless empty) or several lines (``bad_id``)."""
     seen: set[str] = set()
     for number, label in enumerate(labels, 1):
         if label and label.splitlines() != [label]:
@@ -93,13 +76,7 @@ def _numbers(part: PointList) -> tuple[str, ...] | None:
 
 
 def _keys(fixed: PointList, moving: PointList, files: tuple[Path, Path]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the keys by which the points of both lists are paired; those without a position come last.
-
-    Raises
-    ------
-    BadInputError
-        ``missing_id``, or ``duplicate_id`` among the numbers.
-    """
+    """Return keys that pair both lists, unset ones last; refuse ``missing_id`` and ``duplicate_id``."""
     numbers = _numbers(fixed), _numbers(moving)
     if numbers[0] is not None and numbers[1] is not None:
         for part, file in zip(numbers, files, strict=True):
@@ -126,20 +103,13 @@ def _some(labels: set[str]) -> str:
 def pair_lists(fixed: PointList, moving: PointList, *, by: PairBy = "label", files: tuple[Path, Path | None]) -> Paired:
     """Return the pairs of two lists.
 
-    Parameters
-    ----------
-    by
-        ``label``: equal labels, if both lists have labels; equal numbers, if Slicer made all labels
-        from the lists' names. ``row``: equal positions in the lists.
-    files
-        Files of both lists, for errors; the second is None if one file holds both.
+    By ``label``, points pair by equal labels if both lists have labels, and by equal numbers if Slicer made all labels
+    from the lists' names; by ``row``, by equal positions in the lists. ``files`` are for errors; the second is None if
+    one file holds both lists.
 
-    Raises
-    ------
-    BadInputError
-        A label is repeated (``duplicate_id``), has several lines (``bad_id``) or, if points are
-        paired by it, is empty (``missing_id``); the lists differ in labels (``unpaired_ids``) or
-        lengths (``unequal_counts``); no pair (``empty_table``).
+    Raises ``BadInputError`` if a label is repeated (``duplicate_id``), has several lines (``bad_id``) or, if points are
+    paired by it, is empty (``missing_id``); if the lists differ in labels (``unpaired_ids``) or lengths
+    (``unequal_counts``); or if there is no pair (``empty_table``).
     """
     for part, file in ((fixed, files[0]), (moving, files[1] or files[0])):
         check_unique(_all_labels(part), file=file)

@@ -17,33 +17,19 @@ LABEL_COLUMNS = ("id", "label")
 
 @dataclass(frozen=True)
 class NumberTable:
-    """Numbers of a file, not interpreted.
+    """Numbers of a file, not interpreted."""
 
-    Parameters
-    ----------
-    numbers
-        Shape (N, 3), one scan, or (N, 6), fixed then moving; float64, finite.
-    labels
-        One per row, or None.
-    named
-        Whether a header gives the order of the columns.
-    """
-
-    numbers: NDArray[np.float64]
-    labels: tuple[str, ...] | None = None
-    named: bool = False
+    numbers: NDArray[np.float64]  # shape (N, 3), one scan, or (N, 6), fixed then moving; finite
+    labels: tuple[str, ...] | None = None  # one per row, or None
+    named: bool = False  # whether a header gives the order of the columns
 
 
 def read_number_table(path: Path) -> NumberTable:
     """Return the coordinates of a table, separated by commas or white space.
 
-    A header has ``x,y,z`` or our columns, and perhaps ``id`` or ``label``. Without a header there are
-    three columns, or six for both scans.
-
-    Raises
-    ------
-    BadInputError
-        As :func:`lcsd.io.tables.read_columns` and :func:`lcsd.io.tables.convert`; ``missing_column``.
+    A header has ``x,y,z`` or our columns, and perhaps ``id`` or ``label``. Without a header there are three columns, or
+    six for both scans. Raises ``BadInputError`` as :func:`lcsd.io.tables.read_columns` and
+    :func:`lcsd.io.tables.convert`, and ``missing_column``.
     """
     table = read_columns(path)
     label: str | None = None

@@ -15,30 +15,14 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Numbering:
-    """Meaning of the numbers in a file.
+    """Meaning of the numbers in a file."""
 
-    Parameters
-    ----------
-    frame
-        ``lps`` or ``ras`` millimetres, or ``voxel`` indices of an image.
-    base
-        Index of the first voxel (at its centre); for voxels only.
-    axes
-        Order of the three columns.
-    """
-
-    frame: TableFrame = "lps"
-    base: int = 0
-    axes: Axes = "xyz"
+    frame: TableFrame = "lps"  # millimetres, or indices of an image's voxels
+    base: int = 0  # index of the first voxel (at its centre); for voxels only
+    axes: Axes = "xyz"  # order of the three columns
 
     def to_lps(self, numbers: Points, grid: Grid | None, *, file: Path) -> Points:
-        """Return the numbers of a file in LPS mm, both (N, 3).
-
-        Raises
-        ------
-        BadInputError
-            ``missing_grid``: the numbers are voxels and there is no grid.
-        """
+        """Return numbers (N, 3) in LPS mm. Raises ``BadInputError`` (``missing_grid``) for voxels without a grid."""
         ordered = numbers if self.axes == "xyz" else numbers[:, ::-1]
         if self.frame == "voxel":
             return _needed(grid, file).voxel_to_world(ordered - self.base)
@@ -76,12 +60,8 @@ READINGS: tuple[tuple[str, Numbering], ...] = (
 def other_frame(points: Points, grid: Grid, *, voxels: bool = True) -> str | None:
     """Return the reading by which all points would lie inside a grid; None if they do already, or by none.
 
-    Parameters
-    ----------
-    points
-        Read as LPS mm, shape (N, 3).
-    voxels
-        The grid belongs to an image, so the numbers may be its voxels.
+    Points (N, 3) are read as LPS mm. ``voxels`` means that the grid belongs to an image, so the numbers may be its
+    voxels.
     """
     if grid.contains(points).all():
         return None
@@ -107,16 +87,8 @@ def outside_error(
 ) -> BadInputError:
     """Return the error for points (N, 3), LPS mm, of which some rows lie outside a region.
 
-    Parameters
-    ----------
-    outside
-        Rows of the points outside, at least one.
-    box
-        Lowest and highest corner of the region, shape (3,) each.
-    which, field
-        Name of the points and place of the first one outside, for the message.
-    margin_mm
-        Points may lie this far outside the box.
+    ``outside`` has at least one row; ``box`` is the lowest and the highest corner of the region, which points may leave
+    by ``margin_mm``. ``which`` names the points, ``field`` the place of the first one outside.
     """
     low, high, first = (f"({', '.join(f'{v:.1f}' for v in point)})" for point in (*box, points[outside[0]]))
     return BadInputError(

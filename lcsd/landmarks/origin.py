@@ -14,13 +14,7 @@ REVIEWED = "reviewed"
 
 
 def predicted(method: str) -> str:
-    """Return the origin of a landmark that a method proposed.
-
-    Raises
-    ------
-    BadInputError
-        The name of the method is empty or has white space.
-    """
+    """Return the origin for a method. Raises ``BadInputError`` if its name is empty or has white space."""
     origin = f"{PREDICTED}:{method}"
     if not ORIGIN_PATTERN.fullmatch(origin):
         raise BadInputError(
@@ -36,25 +30,10 @@ def predicted(method: str) -> str:
 def mark_origins(read: Paired, proposed: PointPairs, *, moved_mm: float) -> PointPairs:
     """Return landmarks with their origin, found by comparison with the proposal.
 
-    Parameters
-    ----------
-    read
-        Landmarks as returned by the person, with their notes.
-    proposed
-        The proposal, with ids, weight and origin ``predicted:METHOD``.
-    moved_mm
-        A landmark that moved further than this in either scan was corrected.
-
-    Returns
-    -------
-    PointPairs
-        ``corrected:METHOD`` if the point was moved or its note has the word ``reviewed``; the
-        proposal's origin if it was left; ``manual`` if the id is new.
-
-    Raises
-    ------
-    BadInputError
-        Missing ids, or a proposal without origins.
+    ``read`` has the landmarks and notes as the person returned them. The origin is ``corrected:METHOD`` if the point
+    moved by more than ``moved_mm`` in either scan or its note has the word ``reviewed``; the proposal's
+    (``predicted:METHOD``) if it was left; ``manual`` if the id is new. Raises ``BadInputError`` for missing ids or a
+    proposal without origins.
     """
     if read.pairs.ids is None or proposed.ids is None or proposed.origin is None:
         raise BadInputError(

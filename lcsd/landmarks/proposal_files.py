@@ -41,19 +41,13 @@ def _write(folder: Path, fixed: PointList, moving: PointList, table: PointPairs 
 
 
 def write_blind(folder: Path, points: Points, names: tuple[str, str]) -> None:
-    """Write points (N, 3), LPS mm, and a moving list of their labels without positions.
-
-    ``names`` are those of the fixed and the moving list; errors as :func:`check_new`.
-    """
+    """Write points (N, 3), LPS mm, and a moving list of their labels without positions (``names`` of both)."""
     labels = tuple(str(n + 1) for n in range(len(points)))
     _write(folder, PointList(points, labels, name=names[0]), PointList(points[:0], (), unset=labels, name=names[1]))
 
 
 def write_proposal(folder: Path, found: Proposal, names: tuple[str, str]) -> None:
-    """Write both lists, with the doubt in the notes of the moving one, and the table.
-
-    ``names`` are those of the fixed and the moving list; errors as :func:`check_new`.
-    """
+    """Write both lists (``names``), with the doubt in the notes of the moving one, and the table."""
     pairs = found.pairs
     notes = tuple(f"doubt {value:.1f} mm" if np.isfinite(value) else "outside the follow-up" for value in found.doubt)
     moving = PointList(pairs.moving, pairs.ids, notes, name=names[1])

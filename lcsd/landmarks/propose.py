@@ -24,14 +24,9 @@ Points = NDArray[np.float64]
 class Proposal:
     """Predicted landmarks.
 
-    Parameters
-    ----------
-    pairs
-        LPS mm in the images' space, with ids ``1`` to ``N`` (the most distinctive first),
-        ``origin`` and ``weight = exp(-(doubt / doubt_mm)^2)``.
-    doubt
-        Doubt of each predicted match, mm, shape (N,), see :func:`doubts`; infinite (weight 0) if the
-        match lies outside the moving image.
+    Pairs are in LPS mm in the images' space, with ids ``1`` to ``N`` (the most distinctive first), ``origin`` and
+    ``weight = exp(-(doubt / doubt_mm)^2)``. The doubt (N,) of each match is in mm, see :func:`doubts`; it is infinite
+    (weight 0) if the match lies outside the moving image.
     """
 
     pairs: PointPairs
@@ -41,28 +36,14 @@ class Proposal:
 def distinctive_points(
     image: Image, mask: Image, *, settings: LandmarksSettings | None = None, corrfield: CorrespondSettings | None = None
 ) -> Points:
-    """Return well-spread, distinctive points of a lung, the most distinctive first.
+    """Return well-spread, distinctive points (count, 3) of a lung, LPS mm, the most distinctive first.
 
-    Candidates are maxima of Foerstner's distinctiveness within ``nms_radius`` voxels. The ``pool_share`` with
-    the largest values stay, and :func:`lcsd.landmarks.spread.spread_out` takes ``count`` of them. Points
-    are at least ``correspond.erosion`` voxels from the pleura.
+    Candidates are maxima of Foerstner's distinctiveness within ``nms_radius`` voxels. The ``pool_share`` with the
+    largest values stay, and :func:`lcsd.landmarks.spread.spread_out` takes ``count`` of them. Points are at least
+    ``correspond.erosion`` voxels from the pleura.
 
-    Parameters
-    ----------
-    image
-        CT in HU.
-    mask
-        Lung, on the same grid.
-
-    Returns
-    -------
-    NDArray
-        Shape (count, 3), LPS mm.
-
-    Raises
-    ------
-    BadInputError
-        Different grids, an empty mask, or fewer candidates than ``count`` (``too_few_points``).
+    Raises ``BadInputError`` if the CT (HU) and the mask differ in their grids, the mask is empty, or there are fewer
+    candidates than ``count`` (``too_few_points``).
     """
     settings, corrfield = settings or LandmarksSettings(), corrfield or CorrespondSettings()
     check_same_grid(mask.grid, image.grid)
@@ -98,23 +79,13 @@ def doubts(
 ) -> Points:
     """Return how far images and prediction disagree at points, mm, shape (N,).
 
-    The moving image is warped by the field, so a correct prediction leaves each point in place. The patch
-    around a point is searched in the warped image, independent of other points, and found ``a`` away; its
-    patch there is searched in the fixed image and found ``b`` away. The doubt is ``|a| + |a + b|``: how far
-    the images alone would move the match, plus how far the two searches disagree.
+    The moving image is warped by the field, so a correct prediction leaves each point in place. The patch around a
+    point is searched in the warped image, independent of other points, and found ``a`` away; its patch there is
+    searched in the fixed image and found ``b`` away. The doubt is ``|a| + |a + b|``: how far the images alone would
+    move the match, plus how far the two searches disagree.
 
-    Parameters
-    ----------
-    fixed, moving
-        CT in HU on one grid.
-    field
-        Motion, on any grid that holds the points.
-    points
-        LPS mm, shape (N, 3), rounded to voxels.
-
-    Notes
-    -----
-    Features (MIND-SSC), patch, costs and soft minimum are those of corrfield's last stage.
+    Images are CT in HU on one grid; the field may have any grid that holds the points, (N, 3) in LPS mm, rounded to the
+    images' voxels. Features (MIND-SSC), patch, costs and soft minimum are those of corrfield's last stage.
     """
     settings, corrfield = settings or LandmarksSettings(), corrfield or CorrespondSettings()
     check_same_grid(moving.grid, fixed.grid)
@@ -159,22 +130,10 @@ def propose_landmarks(
 ) -> Proposal:
     """Return distinctive points of the fixed lung with their predicted matches and doubts.
 
-    Parameters
-    ----------
-    fixed, moving
-        CT in HU on one grid.
-    mask
-        Lung of the fixed image, on that grid.
-    field
-        Motion that predicts the matches, on any grid that holds the points.
-    method
-        Name of the method that made the field, for ``origin``.
-
-    Raises
-    ------
-    BadInputError
-        Different grids, too few distinctive points, a field that does not reach one of them
-        (``no_overlap``), or all matches outside the moving image (``landmark_outside``).
+    Images (CT in HU) and the fixed lung's ``mask`` share one grid; the ``field`` that predicts the matches may have any;
+    ``method`` names what made it, for ``origin``. Raises ``BadInputError`` if grids differ, too few points are
+    distinctive, the field does not reach one of them (``no_overlap``), or all matches lie outside the moving image
+    (``landmark_outside``).
     """
     settings = settings or LandmarksSettings()
     points = distinctive_points(fixed, mask, settings=settings, corrfield=corrfield)

@@ -102,12 +102,9 @@ def _read_markup(markup: Any, path: Path) -> PointList:
 def read_markups(path: Path) -> list[PointList]:
     """Return the point lists of a ``.mrk.json`` file, in LPS mm.
 
-    Points without a position, or whose ``positionStatus`` is not ``defined``, are in ``unset``.
-
-    Raises
-    ------
-    BadInputError
-        Missing or invalid file, no markup, unknown frame or unit, a position that is not finite.
+    Points without a position, or whose ``positionStatus`` is not ``defined``, are in ``unset``. Raises
+    ``BadInputError`` for a missing or invalid file, no markup, an unknown frame or unit, or a position that is not
+    finite.
     """
     markups = read_json(path).get("markups")
     if not isinstance(markups, list) or not markups:
@@ -152,11 +149,8 @@ def write_markups(path: Path, parts: Sequence[PointList]) -> None:
 def read_fcsv(path: Path) -> PointList:
     """Return the points of an ``.fcsv`` file, in LPS mm.
 
-    Raises
-    ------
-    BadInputError
-        Missing file, no ``CoordinateSystem`` in its header (``missing_frame``), missing column,
-        a position that is not finite.
+    Raises ``BadInputError`` for a missing file or column, no ``CoordinateSystem`` in its header (``missing_frame``), or
+    a position that is not finite.
     """
     text = read_text(path)
     header = {key.strip().lower(): value.strip() for key, value in re.findall(r"^#([^=\n]*)=(.*)$", text, re.MULTILINE)}

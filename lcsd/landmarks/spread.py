@@ -22,16 +22,9 @@ def _apart(tree: cKDTree, points: NDArray[np.float64], distance: float) -> NDArr
 def spread_out(points: NDArray[np.float64], count: int) -> NDArray[np.int64]:
     """Return the rows of ``count`` points far apart, earlier points preferred.
 
-    Parameters
-    ----------
-    points
-        Distinct, shape (N, 3), N >= count, best first.
-
-    Notes
-    -----
-    In the given order, a point is kept if no point kept before lies within a distance. Bisection finds
-    the largest distance that keeps at least ``count``, so every point lies within about that distance of a
-    kept one.
+    Points (N, 3) are distinct, at least ``count``, the best first. In this order, a point is kept if no point kept
+    before lies within a distance. Bisection finds the largest distance that keeps at least ``count``, so every point
+    lies within about that distance of a kept one.
     """
     tree = cKDTree(points)
     low, high = 0.0, float(np.linalg.norm(np.ptp(points, axis=0))) + 1.0

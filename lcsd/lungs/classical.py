@@ -268,7 +268,6 @@ def _separated(lungs: Mask, step: NDArray[np.float64]) -> list[Mask]:
 
 
 def _on_grid(mask: Image, grid: Grid) -> Image:
-    """Return the mask on the scan's grid, with smoothed voxel edges."""
     soft = ndimage.gaussian_filter(mask.array.astype(np.float32), 0.7)
     fine = resample(Image(soft, mask.grid), grid)
     return Image(fine.array > 0.5, grid)

@@ -108,7 +108,6 @@ def _lobes(path: Path, series_uid: str | None) -> Lobes:
 
 
 def _one_seg(folder: Path) -> Path:
-    """Return the only SEG file of a folder."""
     found = [path for path, kind in dicom_files(folder) if kind in (SEGMENTATION, LABEL_MAP)]
     if len(found) != 1:
         raise BadInputError(
@@ -123,7 +122,6 @@ def _one_seg(folder: Path) -> Path:
 
 
 def _read(path: Path) -> Any:
-    """Return the data set of a binary SEG."""
     try:
         data = pydicom.dcmread(path)
         kind = str(data.get("SOPClassUID", ""))
@@ -204,7 +202,6 @@ def _floats(values: Iterable[Any]) -> NDArray[np.float64]:
 
 
 def _union(data: Any, frames: list[_Frame], lobes: set[int], path: Path) -> Lobes:
-    """Return the union of the lobes' frames."""
     used = [frame for frame in frames if frame.segment in lobes]
     if not used:
         raise _empty(path)
@@ -226,20 +223,14 @@ def _union(data: Any, frames: list[_Frame], lobes: set[int], path: Path) -> Lobe
 
 
 def _unpacked(packed: NDArray[np.uint8], start: int, count: int) -> NDArray[np.bool_]:
-    """Return ``count`` bits from bit ``start`` on; the first is the lowest of a byte.
-
-    Frames follow each other without padding (PS3.5, 8.1.1), so one may begin inside a byte.
-    """
+    """Return ``count`` bits from bit ``start`` on, lowest of a byte first; frames have no padding (PS3.5, 8.1.1)."""
     part = packed[start // 8 : -(-(start + count) // 8)]
     bits = np.unpackbits(part, bitorder="little")
     return bits[start % 8 : start % 8 + count].view(np.bool_)
 
 
 def _grid_of(data: Any, frames: list[_Frame], used: list[_Frame], path: Path) -> tuple[Grid, NDArray[np.int64]]:
-    """Return the grid of the used frames and the slice of each, or refuse an irregular stack.
-
-    The step is the smallest between any two frames, also those of other structures.
-    """
+    """Return the grid of the used frames and the slice of each; the step is the smallest between any two frames."""
     pose = used[0].pose
     row, column = pose[:3], pose[3:6]
     normal = np.cross(row, column)

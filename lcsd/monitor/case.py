@@ -17,40 +17,21 @@ HASH_SHOWN = 12
 
 @dataclass(frozen=True)
 class Shown:
-    """A job of a case.
+    """A job of a case."""
 
-    Parameters
-    ----------
-    stage
-        Name of the stage, with the method of an evaluation.
-    state
-        See :meth:`lcsd.monitor.states.Snapshot.states`.
-    outputs
-        Sizes of its files inside the results, bytes; None if a file is missing.
-    settings
-        Hash of its settings; equal settings have equal hashes.
-    date, seconds
-        End of the last command, and the wall seconds of all commands.
-    reason
-        Why it rejected the case.
-    """
-
-    stage: str
-    state: JobState
-    outputs: Mapping[str, int | None]
-    settings: str | None
-    date: str | None
-    seconds: float | None
-    reason: str | None
+    stage: str  # name of the stage, with the method of an evaluation
+    state: JobState  # see :meth:`lcsd.monitor.states.Snapshot.states`
+    outputs: Mapping[str, int | None]  # sizes of its files inside the results, bytes; None if a file is missing
+    settings: str | None  # hash of its settings; equal settings have equal hashes
+    date: str | None  # end of the last command
+    seconds: float | None  # wall seconds of all commands
+    reason: str | None  # why it rejected the case
 
 
 def show(build: Build, case: str, now: Snapshot) -> list[Shown]:
     """Return the jobs of a case in the order of the pipeline.
 
-    Raises
-    ------
-    BadInputError
-        The build has no such case.
+    Raises ``BadInputError`` if the build has no such case.
     """
     jobs = build.case_jobs(build.pair(case))
     states = now.states(jobs)

@@ -39,41 +39,21 @@ SLURM_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a build needs or could use.
+    """One thing that a build needs or could use."""
 
-    Parameters
-    ----------
-    name
-        What was looked at.
-    state
-        ``good``; ``risky``: a build may fail or crawl; ``missing``: what the configuration asks
-        for cannot be done.
-    found
-        What there is.
-    remedy
-        What to do; empty where all is good.
-    """
-
-    name: str
+    name: str  # what was looked at
+    # ``good``; ``risky``: a build may fail or crawl; ``missing``: what the configuration asks for cannot be done
     state: State
-    found: str
-    remedy: str = ""
+    found: str  # what there is
+    remedy: str = ""  # what to do; empty where all is good
 
 
 def examine(config: Config | None = None, *, profile: Path = WORKSTATION, case_gb: float = CASE_GB) -> list[Finding]:
     """Return what there is on this machine for the build of a configuration.
 
-    Nothing is downloaded or written. What the configuration does not use is good. Without a
-    configuration: for a build of scans on the disk, with the default settings.
-
-    Parameters
-    ----------
-    config
-        Of the build.
-    profile
-        Profile of Snakemake, which says how much memory jobs take.
-    case_gb
-        Disk of a case, 10^9 bytes; that of a finished build is better than the default.
+    Nothing is downloaded or written. What the configuration does not use is good. Without a configuration: for a build
+    of scans on the disk, with the default settings. Snakemake's ``profile`` says how much memory jobs take. ``case_gb``
+    is the disk of a case, 10^9 bytes; that of a finished build is better than the default.
     """
     build = None if config is None else _build(config)
     config = config or Config(manifest=Path("pairs.tsv"))

@@ -30,33 +30,21 @@ State = Literal["running", "locked", "idle", "unknown"]
 class Engine:
     """Snakemake at work on a build.
 
-    Parameters
-    ----------
-    state
-        ``running``: Snakemake runs on this machine. ``locked``: Snakemake has started and not ended, but is not on this
-        machine: it runs elsewhere or was killed. ``idle``: none runs. ``unknown``: Snakemake's folder is not found.
-    folder
-        Working folder of Snakemake.
-    marked
-        Outputs of jobs that have started and not ended, as paths inside the results. Jobs submitted to a cluster count
-        from then on.
+    ``state`` is ``running``: Snakemake runs on this machine; ``locked``: it has started and not ended, but is not on
+    this machine: it runs elsewhere or was killed; ``idle``: none runs; or ``unknown``: Snakemake's folder is not found.
     """
 
     state: State
-    folder: Path | None = None
+    folder: Path | None = None  # working folder of Snakemake
+    # Outputs of jobs that have started (on a cluster: were submitted) and not ended, as paths inside the results
     marked: frozenset[str] = frozenset()
 
 
 def look(results: Path, directory: Path | None = None) -> Engine:
     """Return the state of Snakemake on a build.
 
-    Parameters
-    ----------
-    results
-        Folder of the build.
-    directory
-        Folder in which ``snakemake`` was called. None: search here and above the results; take the one with a running
-        build, or else the nearest.
+    ``directory`` is the folder in which ``snakemake`` was called. None: search here and above the results; take the one
+    with a running build, or else the nearest.
     """
     root = results.resolve()
     places = [Path.cwd(), *root.parents] if directory is None else [directory.resolve()]
@@ -126,7 +114,6 @@ def _working_in(folder: Path) -> Iterator[int]:
 
 
 def _is_snakemake(words: list[bytes]) -> bool:
-    """Return whether a command line runs Snakemake, as a script or as a module."""
     program, *rest = (os.path.basename(word) for word in words)  # noqa: PTH119 - bytes
     if not program.startswith(b"python"):
         return program == b"snakemake"

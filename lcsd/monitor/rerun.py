@@ -30,21 +30,11 @@ def command(
 ) -> list[str]:
     """Return the words of the command that rebuilds a stage of a case and the stages that depend on it.
 
-    Parameters
-    ----------
-    config_file
-        Configuration of the build.
-    overridden
-        Keys of the configuration that options replace: ``manifest``, ``results``.
-    profile
-        Folder of a profile. None: the profile of the environment, or the workstation's if it exists.
-    more
-        Further options of Snakemake.
+    ``overridden`` are keys of the configuration that options replace: ``manifest``, ``results``. ``profile`` is a
+    folder; None is the profile of the environment, or the workstation's if it exists. ``more`` are further options of
+    Snakemake.
 
-    Raises
-    ------
-    BadInputError
-        Unknown case or stage, a stage that this case does not have, or a missing profile.
+    Raises ``BadInputError`` for an unknown case or stage, a stage that this case does not have, or a missing profile.
     """
     jobs = build.case_jobs(build.pair(case))
     if stage not in CASE_STAGES:

@@ -19,19 +19,11 @@ PAUSE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """When a job ran.
+    """When a job ran; its commands count as if they had run without a gap."""
 
-    Parameters
-    ----------
-    begin, end
-        Seconds since 1970; the commands of a job count as if they had run without a gap.
-    seconds
-        Wall seconds of its commands.
-    """
-
-    begin: float
-    end: float
-    seconds: float
+    begin: float  # seconds since 1970
+    end: float  # seconds since 1970
+    seconds: float  # wall seconds of its commands
 
 
 class Records:
@@ -87,35 +79,19 @@ def _stamp(status: os.stat_result) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Pace:
-    """The pace of a build in its last hour of work.
+    """The pace of a build in its last hour of work."""
 
-    Parameters
-    ----------
-    busy_h
-        Part of the last hour before the newest result in which jobs ran, h.
-    at_once
-        Mean number of jobs that ran at the same time.
-    jobs_per_h
-        Finished jobs per hour, by stage.
-    cases_per_h
-        Finished cases per hour.
-    """
-
-    busy_h: float
-    at_once: float
-    jobs_per_h: Mapping[str, float]
-    cases_per_h: float
+    busy_h: float  # part of the last hour before the newest result in which jobs ran, h
+    at_once: float  # mean number of jobs that ran at the same time
+    jobs_per_h: Mapping[str, float]  # finished jobs, by stage
+    cases_per_h: float  # finished cases
 
 
 def pace(spans: Mapping[Job, Span], finished: Iterable[float]) -> Pace | None:
     """Return the pace of a build; None if no job has finished.
 
-    Parameters
-    ----------
-    spans
-        When finished jobs ran.
-    finished
-        End of the last job of each finished case, seconds since 1970.
+    ``spans`` tell when finished jobs ran; ``finished`` has the end of each finished case's last job, seconds since
+    1970.
     """
     newest = max((span.end for span in spans.values()), default=None)
     if newest is None:
@@ -160,20 +136,12 @@ def medians(spans: Mapping[Job, Span]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Rest:
-    """The remaining work of a build.
+    """The remaining work of a build."""
 
-    Parameters
-    ----------
-    work_s
-        Wall seconds of the remaining jobs, from the medians of their stages.
-    eta_s
-        Seconds until they are done at the observed number of jobs at the same time; None without a pace.
-    unknown
-        Remaining jobs of stages without a finished job, by stage; ``work_s`` does not count them.
-    """
-
-    work_s: float
+    work_s: float  # wall seconds of the remaining jobs, from the medians of their stages
+    # Seconds until they are done at the observed number of jobs at the same time; None without a pace
     eta_s: float | None
+    # Remaining jobs of stages without a finished job, by stage; ``work_s`` does not count them
     unknown: Mapping[str, int]
 
 

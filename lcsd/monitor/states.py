@@ -26,24 +26,12 @@ BEGINS_S = 10.0
 
 @dataclass
 class Snapshot:
-    """The files and jobs of a build at one moment.
+    """The files and jobs of a build at one moment."""
 
-    Parameters
-    ----------
-    results
-        Folder of the build.
-    engine
-        Snakemake's work on it.
-    files
-        All files, as paths inside the results.
-    rejections
-        Reasons of rejected cases, by case.
-    """
-
-    results: Path
-    engine: Engine
-    files: set[str] = field(default_factory=set)
-    rejections: dict[str, Rejection] = field(default_factory=dict)
+    results: Path  # folder of the build
+    engine: Engine  # Snakemake's work on it
+    files: set[str] = field(default_factory=set)  # all files, as paths inside the results
+    rejections: dict[str, Rejection] = field(default_factory=dict)  # of rejected cases, by case
 
     def __post_init__(self) -> None:
         self.inventory = Inventory(self.results, self.files, provenance=False)
@@ -113,15 +101,8 @@ def _is_of(rejection: Rejection, job: Job) -> bool:
 def snapshot(results: Path, directory: Path | None = None, *, configured: bool = False) -> Snapshot:
     """Return the present files and jobs of a build, which may be running; write nothing.
 
-    Parameters
-    ----------
-    configured
-        Whether a configuration names the results, which do not exist before the first job.
-
-    Raises
-    ------
-    BadInputError
-        A folder does not exist.
+    ``configured``: a configuration names the results, which do not exist before the first job. Raises ``BadInputError``
+    if a folder does not exist.
     """
     if directory is not None:
         require_folder(directory, "the folder in which snakemake was called", field="--directory")

@@ -33,27 +33,13 @@ BUILD_STATES = {
 
 @dataclass(frozen=True)
 class StageStatus:
-    """The jobs of one stage.
-
-    Parameters
-    ----------
-    stage
-        Name of the stage; the two methods of ``evaluate`` count as two jobs of a case.
-    counts
-        Jobs by state.
-    median_s
-        Median wall seconds of a job; None if none is done.
-    per_h
-        Recently finished jobs per hour.
-    slowest
-        Cases with the longest jobs, and their seconds.
-    """
+    """The jobs of one stage; the two methods of ``evaluate`` count as two jobs of a case."""
 
     stage: str
     counts: Mapping[JobState, int]
-    median_s: float | None
-    per_h: float
-    slowest: Sequence[tuple[str, float]]
+    median_s: float | None  # median wall seconds of a job; None if none is done
+    per_h: float  # recently finished jobs per hour
+    slowest: Sequence[tuple[str, float]]  # cases with the longest jobs, and their seconds
 
 
 @dataclass(frozen=True)
@@ -67,42 +53,22 @@ class Failure:
 
 @dataclass(frozen=True)
 class Status:
-    """Progress of a build.
+    """Progress of a build."""
 
-    Parameters
-    ----------
-    results
-        Folder of the build.
-    state, folder
-        Snakemake's state and working folder (:class:`lcsd.monitor.engine.Engine`).
-    stages
-        In the order of the pipeline.
-    cases, finished, rejected, discarded
-        Known cases; those with all of their files, those that a stage rejected, and those that a gate
-        discarded, finished or not.
-    broken
-        Broken files; their cases count neither as finished nor in statistics.
-    going, left
-        Pace of the build, and the remaining work.
-    failures
-        The last failures, newest first.
-    selected
-        Whether the cases are known; those of a selection are known after it.
-    """
-
-    results: str
+    results: str  # folder of the build
+    # state, folder: Snakemake's state and working folder (:class:`lcsd.monitor.engine.Engine`)
     state: str
     folder: str | None
-    stages: Sequence[StageStatus]
-    cases: int
-    finished: int
-    rejected: int
-    discarded: int
-    broken: Sequence[Problem]
-    going: Pace | None
-    left: Rest
-    failures: Sequence[Failure]
-    selected: bool = True
+    stages: Sequence[StageStatus]  # in the order of the pipeline
+    cases: int  # known cases
+    finished: int  # cases with all of their files
+    rejected: int  # by a stage
+    discarded: int  # by a gate, finished or not
+    broken: Sequence[Problem]  # broken files; their cases count neither as finished nor in statistics
+    going: Pace | None  # pace of the build
+    left: Rest  # remaining work
+    failures: Sequence[Failure]  # the last ones, newest first
+    selected: bool = True  # whether the cases are known; those of a selection are known after it
 
     def to_dict(self) -> dict[str, Any]:
         """Return all figures as plain values."""
@@ -143,19 +109,10 @@ def status(
 ) -> Status:
     """Return the progress of a build, which may be running; write nothing.
 
-    Parameters
-    ----------
-    build
-        Configured build with all jobs; without it, the jobs of existing cases count.
-    directory
-        Working folder of Snakemake, see :func:`lcsd.monitor.engine.look`.
-    records
-        Records of an earlier call, so that only new files are read.
+    Without ``build``, the jobs of existing cases count. ``directory`` is the working folder of Snakemake, see
+    :func:`lcsd.monitor.engine.look`. With the ``records`` of an earlier call, only new files are read.
 
-    Raises
-    ------
-    BadInputError
-        The folder does not exist, or its manifest is broken.
+    Raises ``BadInputError`` if the folder does not exist, or its manifest is broken.
     """
     now = snapshot(results, directory, configured=build is not None)
     jobs, pairs, selected = jobs_of(results, build, now.files)

@@ -29,40 +29,23 @@ Progress = Callable[[int], Any]
 class Difference:
     """A file that differs from its record.
 
-    Parameters
-    ----------
-    kind
-        ``changed``: other bytes; ``missing``; ``extra``: in no list; ``outdated``: made from an earlier version of
-        another file of the build.
-    file
-        Path inside the folder.
-    why
-        The difference in words.
+    ``kind`` is ``changed``: other bytes; ``missing``; ``extra``: in no list; or ``outdated``: made from an earlier
+    version of another file of the build.
     """
 
     kind: Kind
-    file: str
-    why: str
+    file: str  # path inside the folder
+    why: str  # the difference in words
 
 
 @dataclass(frozen=True)
 class Verified:
-    """Result of a verification.
+    """Result of a verification."""
 
-    Parameters
-    ----------
-    what
-        ``release`` or ``build``.
-    files, size_bytes
-        Number of files and bytes that were read.
-    differences
-        Sorted by file.
-    """
-
-    what: str
-    files: int
-    size_bytes: int
-    differences: tuple[Difference, ...]
+    what: str  # ``release`` or ``build``
+    files: int  # number of files that were read
+    size_bytes: int  # of these files
+    differences: tuple[Difference, ...]  # sorted by file
 
 
 class _Reader:
@@ -110,10 +93,7 @@ def is_release(folder: Path) -> bool:
 def bytes_to_check(folder: Path) -> int:
     """Return about how many bytes :func:`verify` will read, for a progress bar.
 
-    Raises
-    ------
-    BadInputError
-        The folder does not exist, or it is neither a release nor a build.
+    Raises ``BadInputError`` if the folder does not exist, or is neither a release nor a build (``not_verifiable``).
     """
     require_folder(folder, "the folder of a release or the results of a build")
     nothing = is_release(folder) and not (folder / CHECKSUMS_NAME).exists()
@@ -152,23 +132,14 @@ def _files(folder: Path) -> list[str]:
 def verify(folder: Path, *, manifest: Path | None = None, progress: Progress = lambda _: None) -> Verified:
     """Compare every file of a release or a build with the checksums that were written with it.
 
-    Parameters
-    ----------
-    folder
-        A release: its files must be those of ``SHA256SUMS``. Or the results of a build: every file of its cases,
-        cohort and report must be in a provenance file, every provenance file must be unchanged, and every file must
-        have been made from the present versions of its inputs.
-    manifest
-        Manifest of a build: every case in it that was not rejected must have the files of every stage. Without it, a
-        stage whose files and provenance are gone is noticed only if a later stage used them.
-    progress
-        Called with the number of bytes read.
+    The files of a release must be those of ``SHA256SUMS``. In the results of a build, every file of its cases, cohort
+    and report must be in a provenance file, every provenance file must be unchanged, and every file must have been made
+    from the present versions of its inputs. Every case in the ``manifest`` of a build that was not rejected must have
+    the files of every stage. Without it, a stage whose files and provenance are gone is noticed only if a later stage
+    used them. ``progress`` is called with the number of bytes read.
 
-    Raises
-    ------
-    BadInputError
-        The folder does not exist or is neither a release nor a build, the list of checksums or the manifest is broken,
-        or a manifest is given for a release.
+    Raises ``BadInputError`` if the folder does not exist or is neither a release nor a build, the list of checksums or
+    the manifest is broken, or a manifest is given for a release.
     """
     bytes_to_check(folder)  # raises if there is nothing to verify
     reader = _Reader(folder, progress)
@@ -236,6 +207,5 @@ def _is_rejection(name: str) -> bool:
 
 
 def _was_rejected(folder: Path, name: str) -> bool:
-    """Return whether the case of a file was rejected."""
     parts = Path(name).parts
     return Path(name).is_relative_to(WITHIN.cases) and BuildFiles(folder).case(parts[1]).rejected.exists()

@@ -35,29 +35,16 @@ RUN_ONLY = ("threads", "seed", "device", "fetch")
 
 @dataclass(frozen=True)
 class Cause:
-    """A reason to run a job again, or a note on it.
-
-    Parameters
-    ----------
-    text
-        The reason in words.
-    runs
-        Whether the next run runs the job for this reason; otherwise it is a note.
-    """
+    """A reason to run a job again, or a note on it."""
 
     text: str
-    runs: bool = True
+    runs: bool = True  # whether the next run runs the job for this reason; otherwise it is a note
 
 
 def why(build: Build, case: str, now: Snapshot) -> dict[Job, list[Cause]]:
-    """Return the reasons and notes for each job of a case.
+    """Return the reasons and notes for each job of a case; reads the case's inputs to compare their hashes.
 
-    Reads the inputs of the case to compare their hashes.
-
-    Raises
-    ------
-    BadInputError
-        The build has no such case.
+    Raises ``BadInputError`` if the build has no such case.
     """
     pair = build.pair(case)
     jobs = build.case_jobs(pair)

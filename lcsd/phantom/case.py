@@ -32,10 +32,7 @@ ROLES: tuple[Role, Role] = ("fixed", "moving")
 
 @dataclass(frozen=True)
 class PhantomCase:
-    """A patient at two times, with the exact map between them.
-
-    All points are native LPS mm of the named scan. Images are computed on request.
-    """
+    """A patient at two times and the exact map between them. Points are native LPS mm of the named scan."""
 
     seed: int
     case: int

@@ -34,7 +34,6 @@ def _decimal(value: float) -> str:
 
 
 def _common(patient: str, time: int, *, feet_first: bool) -> Dataset:
-    """Patient, study and equipment attributes of one scan."""
     header = Dataset()
     header.SOPClassUID = CTImageStorage
     header.Modality = "CT"

@@ -21,10 +21,7 @@ class Residuals(NamedTuple):
 
 
 def rigid_fit(fixed: Points, moving: Points) -> Points:
-    """Return the fixed points (N, 3) after the best rotation and shift onto the moving ones.
-
-    Least squares by Kabsch, Acta Cryst 1976, A32:922-923.
-    """
+    """Return the fixed points (N, 3), rotated and shifted onto the moving ones (Kabsch, Acta Cryst 1976)."""
     a, b = fixed - fixed.mean(axis=0), moving - moving.mean(axis=0)
     u, _, vt = np.linalg.svd(a.T @ b)
     flip = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
@@ -71,10 +68,7 @@ def mean_length(vectors: NDArray[np.float64]) -> float:
 
 
 def residuals(fixed: Points, moving: Points, *, sample_fixed: Points, sample_moving: Points) -> Residuals:
-    """Return the landmarks' mean distances before and after the best fits.
-
-    Rigid and affine are fitted to the landmarks themselves, the B-spline to the dense sample.
-    """
+    """Return landmarks' mean distances before and after the best fits; the B-spline is fitted to the dense sample."""
     return Residuals(
         native=mean_length(moving - fixed),
         rigid=mean_length(moving - rigid_fit(fixed, moving)),

@@ -241,10 +241,7 @@ class Motion:
         return np.asarray(deformed @ self.rotation.T + self.translation)
 
     def body_of_moving(self, points: Points) -> tuple[Points, NDArray[np.float64]]:
-        """Return body points (N, 3) of moving native points and the determinants (N,) there.
-
-        Raises ``WorkError`` if Newton's method does not reach ``INVERSE_TOLERANCE_MM`` everywhere.
-        """
+        """Return body points (N, 3) of moving native points, and determinants. Raises ``WorkError`` if inexact."""
         targets = (np.asarray(points, dtype=np.float64) - self.translation) @ self.rotation
         found, det, residual = _backward(np.ascontiguousarray(targets), self.breathing, self.modes)
         # Not 'greater than': this way NaN counts as failed.

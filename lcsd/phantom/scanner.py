@@ -14,8 +14,7 @@ from lcsd.phantom.texture import texture_at
 from lcsd.phantom.trees import FIXED_ONLY, MOVING_ONLY
 from lcsd.phantom.tubes import TubeGrid, tube_distance
 
-# Body positions are exact on a lattice of about this step and interpolated by cubic B-splines
-# (error < 0.01 mm).
+# Body positions are exact on a lattice of about this step and interpolated by cubic B-splines (error < 0.01 mm).
 LATTICE_MM = 6.0
 # Nodes beyond the scan: the effect of the spline's boundary falls by a factor of 0.27 per node.
 LATTICE_PAD = 7
@@ -61,10 +60,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A reconstruction kernel.
-
-    In-plane blur of image and noise (sigma, mm), edge gain, noise level (HU).
-    """
+    """A reconstruction kernel. In-plane blur of image and noise (sigma, mm), edge gain, noise level (HU)."""
 
     name: str
     blur_mm: float
@@ -302,10 +298,7 @@ def _filtered(image: NDArray[np.float64], sigma: tuple[float, float], sharpen: f
 
 
 def acquire(clean: NDArray[np.float32], scan: Scan, kernel: Kernel, rng: np.random.Generator) -> NDArray[np.int16]:
-    """Return the reconstruction (z, y, x), int16 HU: kernel, low-dose noise, circular field.
-
-    Two kernels with generators in the same state get the same photons: their noise is correlated.
-    """
+    """Return a reconstruction (z, y, x), int16 HU; kernels with generators in the same state share their photons."""
     nx, ny, _ = scan.size_xyz
     pixel = (float(scan.spacing[1]), float(scan.spacing[0]))
     blur = (kernel.blur_mm / pixel[0], kernel.blur_mm / pixel[1])

@@ -106,10 +106,7 @@ def grow(
 
 
 def with_changes(rng: np.random.Generator, tree: Tree, *, share: float, largest: int) -> Tree:
-    """Return the tree with `share` of its terminals in one scan only, as whole distal subtrees.
-
-    A distal subtree has at most `largest` terminals; its parent branch has more.
-    """
+    """Return the tree with `share` of its terminals in one scan only, as subtrees of at most `largest` terminals."""
     tops = np.flatnonzero((tree.leaves <= largest) & (tree.leaves[tree.parents] > largest))
     order = rng.permutation(tops)
     before = np.cumsum(tree.leaves[order]) - tree.leaves[order]

@@ -31,10 +31,7 @@ def write_checksums(path: Path, hashes: Mapping[str, str]) -> None:
 def read_checksums(path: Path) -> dict[str, str]:
     """Return SHA-256 hashes by path inside the folder of ``path``.
 
-    Raises
-    ------
-    BadInputError
-        The file is missing or truncated, or a line is not valid; names the line.
+    Raises ``BadInputError``, which names the line, if the file is missing or truncated, or a line is not valid.
     """
     content = require_file(path).read_bytes()
     hashes: dict[str, str] = {}

@@ -69,24 +69,12 @@ SOURCES = {
 
 @dataclass(frozen=True)
 class Facts:
-    """Content of the texts of a release.
+    """Content of the texts of a release."""
 
-    Parameters
-    ----------
-    cases
-        Published cases.
-    tested
-        Cases of the test split, as in the report of the build.
-    left_out
-        Number of cases by reason.
-    methods
-        Content of ``methods.json``.
-    """
-
-    cases: Sequence[Written]
-    tested: Sequence[Case]
-    left_out: Mapping[str, int]
-    methods: Mapping[str, Any]
+    cases: Sequence[Written]  # published cases
+    tested: Sequence[Case]  # cases of the test split, as in the report of the build
+    left_out: Mapping[str, int]  # number of cases by reason
+    methods: Mapping[str, Any]  # content of ``methods.json``
 
 
 def own_texts() -> list[str]:

@@ -58,30 +58,14 @@ Add = Callable[[str, tuple[int, ...]], Path]
 
 @dataclass(frozen=True)
 class Written:
-    """A published case.
-
-    Parameters
-    ----------
-    name
-        Published name.
-    split
-        ``train`` or ``test``.
-    grid
-        Common grid.
-    labels
-        Largest label in the vessel maps: 1 if all vessels have the same label.
-    row
-        Row of ``cases.tsv``.
-    origins
-        Number of landmarks by origin, from the landmark file.
-    """
+    """A published case."""
 
     name: str
     split: Split
-    grid: Grid
-    labels: int
-    row: dict[str, Any]
-    origins: dict[str, int] = field(default_factory=dict)
+    grid: Grid  # common grid
+    labels: int  # largest label in the vessel maps: 1 if all vessels have the same label
+    row: dict[str, Any]  # row of ``cases.tsv``
+    origins: dict[str, int] = field(default_factory=dict)  # number of landmarks by origin, from the landmark file
 
     @property
     def has_landmarks(self) -> bool:
@@ -92,11 +76,8 @@ class Written:
 def write_case(chosen: Chosen, name: str, add: Add, settings: ReleaseSettings) -> Written:
     """Write all files of a case.
 
-    Raises
-    ------
-    BadInputError
-        A file of the build is missing or broken, the volumes have different grids, the clouds do not match the vessel
-        maps, or landmarks are outside the grid.
+    Raises ``BadInputError`` if a file of the build is missing or broken, the volumes have different grids, the clouds
+    do not match the vessel maps, or landmarks are outside the grid.
     """
     vessels = _read_vessels(chosen)
     grid = vessels["fixed"].grid

@@ -20,19 +20,9 @@ NOT_JUDGED = "test_pool_not_judged"
 
 @dataclass(frozen=True)
 class Chosen:
-    """A case that is published.
+    """A case that is published."""
 
-    Parameters
-    ----------
-    pair
-        Row of the manifest.
-    files
-        Files in the build.
-    split
-        ``train`` or ``test``.
-    """
-
-    pair: Pair
+    pair: Pair  # row of the manifest
     files: CaseFiles
     split: Split
 
@@ -44,21 +34,11 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Choice:
-    """The cases of a build.
+    """The cases of a build."""
 
-    Parameters
-    ----------
-    chosen
-        Published cases, in the manifest's order.
-    left_out
-        Reason code of every other case.
-    problems
-        Broken files that leave a case out.
-    """
-
-    chosen: tuple[Chosen, ...]
-    left_out: dict[str, str]
-    problems: tuple[Problem, ...] = ()
+    chosen: tuple[Chosen, ...]  # in the manifest's order
+    left_out: dict[str, str]  # reason code of every other case
+    problems: tuple[Problem, ...] = ()  # broken files that leave a case out
 
     def reasons(self) -> dict[str, int]:
         """Return the number of cases left out for each reason, sorted by reason."""
@@ -68,10 +48,7 @@ class Choice:
 def manifest_of(results: Path, manifest: Path | None) -> Path:
     """Return the manifest of a build: the given one, or that of its selection.
 
-    Raises
-    ------
-    BadInputError
-        The build does not exist, or has no manifest and none is given.
+    Raises ``BadInputError`` if the build does not exist, or has no manifest and none is given.
     """
     files = BuildFiles(results)
     require_folder(files.cases, "the cases of a build", remedy="run the workflow first")
@@ -88,13 +65,9 @@ def manifest_of(results: Path, manifest: Path | None) -> Path:
 def choose(results: Path, manifest: Path) -> Choice:
     """Return the cases of a build that are published, and the reasons of the others.
 
-    Left out are rejected, discarded and unfinished cases, those with a broken or outdated file, and those of the
-    test pool that were not selected. Rejected cases that are not in the manifest are counted, too.
-
-    Raises
-    ------
-    BadInputError
-        The manifest or the table of test cases is broken; a patient has cases in both splits.
+    Left out are rejected, discarded and unfinished cases, those with a broken or outdated file, and those of the test
+    pool that were not selected. Rejected cases that are not in the manifest are counted, too. Raises ``BadInputError``
+    if the manifest or the table of test cases is broken, or a patient has cases in both splits.
     """
     pairs = {pair.case: pair for pair in read_pairs(manifest)}
     verdicts = _pool_verdicts(BuildFiles(results).test_cases)

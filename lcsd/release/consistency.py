@@ -38,19 +38,8 @@ def _check_radius(cloud: Cloud, *, file: Path) -> None:
 def check_dense(cloud: Cloud, vessels: Image, *, file: Path) -> None:
     """Refuse a dense cloud that does not hold every voxel of a vessel map exactly once.
 
-    Parameters
-    ----------
-    cloud
-        LPS mm.
-    vessels
-        Labels, 0 is background; the cloud must have the same labels.
-    file
-        File of the cloud, for messages.
-
-    Raises
-    ------
-    BadInputError
-        They do not match, or a radius is broken (``inconsistent_case``).
+    The cloud is in LPS mm and must have the labels of the vessel map, of which 0 is background. Raises
+    ``BadInputError`` (``inconsistent_case``) if they do not match or a radius is broken; it names ``file``.
     """
     _check_radius(cloud, file=file)
     voxels = vessels.grid.world_to_voxel(cloud.points.astype(np.float64))
@@ -83,10 +72,7 @@ def check_dense(cloud: Cloud, vessels: Image, *, file: Path) -> None:
 def check_sparse(cloud: Cloud, dense: Cloud, *, file: Path) -> None:
     """Refuse a sparse cloud whose points differ from the rows of the dense cloud that it names.
 
-    Raises
-    ------
-    BadInputError
-        They do not match, or a radius is broken (``inconsistent_case``).
+    Raises ``BadInputError`` (``inconsistent_case``) if they do not match or a radius is broken.
     """
     _check_radius(cloud, file=file)
     index: NDArray[np.int64] | None = cloud.index

@@ -106,13 +106,7 @@ def _file_set(kind: str) -> dict[str, Any]:
 def croissant(
     hashes: Mapping[str, str], settings: ReleaseSettings, *, description: str, cite_as: str
 ) -> dict[str, Any]:
-    """Return the content of ``croissant.json``.
-
-    Parameters
-    ----------
-    hashes
-        SHA-256 of the written files, by path inside the release.
-    """
+    """Return the content of ``croissant.json``; ``hashes`` are SHA-256 by path inside the release."""
     kinds = {name.split("/")[0][:-2] for name in hashes if "/" in name}
     fields = [
         {

@@ -97,31 +97,17 @@ _LOWER = bytes(
 
 @dataclass(frozen=True)
 class Finding:
-    """An identifier in a file.
+    """An identifier in a file."""
 
-    Parameters
-    ----------
-    file
-        Path inside the release.
-    kind
-        Column of its table, or its form; never the identifier itself.
-    """
-
-    file: str
-    kind: str
+    file: str  # path inside the release
+    kind: str  # column of its table, or its form; never the identifier itself
 
 
 class Identifiers:
     """Texts that must not be published, and the search for them.
 
-    Parameters
-    ----------
-    texts
-        Identifiers, each with its kind.
-    harmless
-        Texts that identify nobody.
-    constants
-        Texts of lcsd, such as citations, which are not searched.
+    ``texts`` are identifiers, each with its kind. ``harmless`` texts identify nobody; ``constants`` are texts of lcsd,
+    such as citations, which are not searched.
     """
 
     def __init__(
@@ -148,15 +134,8 @@ class Identifiers:
     def find(self, file: str, content: bytes, *, figures: Collection[int] = ()) -> list[Finding]:
         """Return the identifiers in a file's name, its bytes and the files packed in it.
 
-        Parameters
-        ----------
-        file
-            Path inside the release.
-        content
-            The file's bytes.
-        figures
-            Numbers that the file states, such as its number of points. An equal identifier cannot be distinguished
-            from them.
+        ``file`` is a path inside the release. ``figures`` are numbers that the file states, such as its number of
+        points; an equal identifier cannot be distinguished from them.
         """
         allowed = {str(figure) for figure in figures}
         kinds = {kind for part in _parts(file, content) for view in _views(part) for kind in self._kinds(view, allowed)}
@@ -240,12 +219,8 @@ def identifiers_of(
 ) -> Identifiers:
     """Return the identifiers of a build, from its manifest, the tables of its cohort and its paths.
 
-    The kind of a manifest's identifier names the line.
-
-    Raises
-    ------
-    BadInputError
-        The manifest or a table of the cohort is broken.
+    The kind of a manifest's identifier names the line. Raises ``BadInputError`` if the manifest or a table of the
+    cohort is broken.
     """
     files = BuildFiles(results)
     found: set[tuple[str, str]] = set()

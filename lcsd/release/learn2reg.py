@@ -44,12 +44,8 @@ def learn2reg(
 ) -> dict[str, Any]:
     """Return the content of ``dataset.json``.
 
-    Pairs name the CT scans if they are published, otherwise the vessel maps.
-
-    Raises
-    ------
-    BadInputError
-        The grids have different sizes, which the format cannot express.
+    Pairs name the CT scans if they are published, otherwise the vessel maps. Raises ``BadInputError`` if the grids have
+    different sizes, which the format cannot express.
     """
     sizes = sorted({case.grid.size for case in cases})
     if len(sizes) > 1:

@@ -46,32 +46,20 @@ Progress = Callable[[Sequence[Chosen]], Iterable[Chosen]]
 
 @dataclass(frozen=True)
 class Release:
-    """What was published.
-
-    Parameters
-    ----------
-    folder, archive
-        Paths; the archive is None if the settings ask for none.
-    train, test, left_out
-        Numbers of cases.
-    files, size_bytes
-        Number and size of the files in the folder.
-    problems
-        Broken files that leave a case out.
-    identifiers, too_short
-        Number of identifiers that were searched for, and of those that are too short for a search.
-    """
+    """What was published."""
 
     folder: Path
-    archive: Path | None
+    archive: Path | None  # None if the settings ask for none
+    # train, test, left_out: numbers of cases
     train: int
     test: int
     left_out: int
+    # files, size_bytes: of the files in the folder
     files: int
     size_bytes: int
-    problems: tuple[Problem, ...]
-    identifiers: int
-    too_short: int
+    problems: tuple[Problem, ...]  # broken files that leave a case out
+    identifiers: int  # number that was searched for
+    too_short: int  # number of identifiers that are too short for a search
 
 
 class _Writer:
@@ -91,10 +79,7 @@ class _Writer:
     def close(self) -> None:
         """Search the files added since the last call for identifiers, and hash them.
 
-        Raises
-        ------
-        BadInputError
-            A file identifies a patient, a series or a source (``identifier_in_release``).
+        Raises ``BadInputError`` (``identifier_in_release``) if a file identifies a patient, a series or a source.
         """
         for name, figures in self._figures.items():
             content = (self.folder / name).read_bytes()
@@ -174,7 +159,6 @@ def _check_target(out: Path, *, replace: bool) -> None:
 
 
 def _check_space(chosen: Sequence[Chosen], out: Path, settings: ReleaseSettings) -> None:
-    """Refuse a release that the disk cannot hold."""
     needed = TEXT_BYTES
     for item in chosen:
         files = item.files
@@ -213,7 +197,6 @@ def _names(results: Path, manifest: Path, chosen: Sequence[Chosen], seed: int) -
 
 
 def _integers(value: object) -> Iterator[int]:
-    """Yield all whole numbers in a JSON structure."""
     if isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _integers(item)
@@ -222,7 +205,6 @@ def _integers(value: object) -> Iterator[int]:
 
 
 def _write_texts(writer: _Writer, facts: Facts, settings: ReleaseSettings) -> None:
-    """Write tables, descriptions and texts."""
     numbers = [value for case in facts.cases for value in case.row.values()]
     counts = tuple(value for value in numbers if isinstance(value, int))
     write_table(
@@ -258,28 +240,14 @@ def write_release(
 ) -> Release:
     """Write the publishable dataset of a build; equal builds give equal bytes.
 
-    Parameters
-    ----------
-    results
-        Folder of the build. Names of new cases are added to its ``cohort/names.tsv``.
-    manifest
-        The build's ``pairs.tsv``.
-    out
-        Folder of the release, missing or empty. The archive is written next to it.
-    seed
-        Seed of the order in which new cases get their numbers.
-    replace
-        Allow an earlier release in ``out``; it and its archive are deleted once the new one is complete.
-    progress
-        Wraps the cases while they are written.
+    ``manifest`` is the build's ``pairs.tsv``; names of new cases are added to the ``cohort/names.tsv`` of ``results``,
+    in an order drawn from ``seed``. ``out`` is missing or empty, unless ``replace`` allows an earlier release there: it
+    and its archive are deleted once the new one is complete. The archive is written next to ``out``. ``progress`` wraps
+    the cases while they are written.
 
-    Raises
-    ------
-    BadInputError
-        No case can be published; the folder is not empty, is a link or has no name; a file of the build is missing or
-        broken; an identifier would be published; a patient is in both splits.
-    WorkError
-        The disk is too full.
+    Raises ``BadInputError`` if no case can be published, the folder is not empty, is a link or has no name, a file of
+    the build is missing or broken, an identifier would be published, or a patient is in both splits; ``WorkError`` if
+    the disk is too full.
     """
     _check_target(out, replace=replace)
     archive = _archive_of(out) if settings.archive else None

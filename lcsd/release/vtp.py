@@ -46,12 +46,7 @@ def _element(parent: ET.Element, name: str, array: NDArray[Any]) -> None:
 def write_vtp(path: Path, points: NDArray[np.float32], arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write points as PolyData with a vertex cell for each; equal points give equal bytes.
 
-    Parameters
-    ----------
-    points
-        Shape (N, 3), float32, LPS mm.
-    arrays
-        Values per point by name, shape (N,), float32, int32 or uint8.
+    Points have shape (N, 3), LPS mm. ``arrays`` are values per point by name, shape (N,), float32, int32 or uint8.
     """
     count = len(points)
     root = ET.Element(

@@ -15,24 +15,12 @@ ROLES = {"train": "training", "test_pool": "the test pool"}
 
 @dataclass(frozen=True)
 class Step:
-    """A line of the funnel.
+    """A line of the funnel."""
 
-    Parameters
-    ----------
-    text
-        Condition, or reason why pairs are removed.
-    code
-        Reason code of the removed pairs, or empty.
-    left
-        Number of patients left, with one pair each; None for a line that only gives a reason.
-    removed
-        Number of removed patients; None if there are none.
-    """
-
-    text: str
-    code: str = ""
-    left: int | None = None
-    removed: int | None = None
+    text: str  # condition, or reason why pairs are removed
+    code: str = ""  # reason code of the removed pairs, or empty
+    left: int | None = None  # number of patients left, with one pair each; None for a line that only gives a reason
+    removed: int | None = None  # number of removed patients; None if there are none
 
 
 @dataclass(frozen=True)

@@ -30,22 +30,14 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Landmarks of a case and their errors with one method, in common space.
-
-    Parameters
-    ----------
-    ids
-        Ids of the N landmarks.
-    fixed, moving, moved
-        Positions in the baseline and the follow-up, and the baseline's as registered, shape (N, 3) each, LPS mm.
-    tre, before
-        Distances of ``moved`` and of ``fixed`` to ``moving``, shape (N,), mm.
-    """
+    """N landmarks of a case and their errors with one method, in common space."""
 
     ids: tuple[str, ...]
+    # Positions in the baseline and the follow-up, and the baseline's as registered, shape (N, 3) each, LPS mm
     fixed: Points
     moving: Points
     moved: Points
+    # Distances of ``moved`` and of ``fixed`` to ``moving``, shape (N,), mm
     tre: NDArray[np.float64]
     before: NDArray[np.float64]
 
@@ -57,10 +49,7 @@ class Landmarks:
 def read_landmarks(path: Path) -> Landmarks:
     """Return a table of landmark errors as ``lcsd evaluate --table`` writes it.
 
-    Raises
-    ------
-    BadInputError
-        As :func:`lcsd.io.tables.read_table`.
+    Raises ``BadInputError`` as :func:`lcsd.io.tables.read_table`.
     """
     places = {place: [f"{place}_{axis}" for axis in "xyz"] for place in ("fixed", "moving", "moved")}
     errors = ["tre_mm", "tre_before_mm"]

@@ -56,15 +56,8 @@ def colour_mix(fixed: NDArray[np.float64], moving: NDArray[np.float64]) -> NDArr
 def warped_at(moving: Image, field: DisplacementField, voxels: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
     """Return the warped moving image ``M(x + u(x))`` at voxels of the fixed grid.
 
-    Parameters
-    ----------
-    voxels
-        Continuous indices (x, y, z) on ``grid``, shape (..., 3).
-
-    Returns
-    -------
-    NDArray
-        Shape (...), HU; the nearest voxel's outside the moving image.
+    ``voxels`` are continuous indices (x, y, z) on ``grid``, shape (..., 3). The result is in HU, shape (...); outside
+    the moving image it is the nearest voxel's.
     """
     world = grid.voxel_to_world(voxels)
     displacement = field.at(world.reshape(-1, 3)).reshape(world.shape)
@@ -73,23 +66,12 @@ def warped_at(moving: Image, field: DisplacementField, voxels: NDArray[np.float6
 
 @dataclass(frozen=True)
 class Slices:
-    """Sections through both scans of a case, before and after each method.
+    """Sections through both scans of a case, before and after each method."""
 
-    Parameters
-    ----------
-    mask
-        Lungs of the baseline.
-    cuts
-        Positions of the sections.
-    fixed
-        Brightness of the baseline in each cut, (rows, columns) in [0, 1].
-    moving
-        Brightness of the follow-up in each cut by row label: before, then warped by each method.
-    """
-
-    mask: Image
+    mask: Image  # lungs of the baseline
     cuts: Sequence[Cut]
-    fixed: Sequence[NDArray[np.float64]]
+    fixed: Sequence[NDArray[np.float64]]  # brightness of the baseline in each cut, (rows, columns) in [0, 1]
+    # Brightness of the follow-up in each cut by row label: before, then warped by each method
     moving: Mapping[str, Sequence[NDArray[np.float64]]]
 
 
@@ -150,10 +132,7 @@ def checker_figure(slices: Slices) -> Figure:
 def checkers(cut: Cut, spacing: Sequence[float]) -> NDArray[np.bool_]:
     """Return which pixels of a cut show the first of two pictures, in squares of ``CHECKER_MM``.
 
-    Parameters
-    ----------
-    spacing
-        Height and width of a pixel, mm.
+    ``spacing`` is the height and width of a pixel, mm.
     """
     rows, columns = (
         np.arange(r.stop - r.start) * step // CHECKER_MM for r, step in zip(cut.ranges, spacing, strict=True)
@@ -175,25 +154,13 @@ def _slice_figure(slices: Slices, rows: Sequence[Sequence[NDArray[np.float64]]],
 
 @dataclass(frozen=True)
 class Slab:
-    """A thick slice of a cloud, projected along one axis.
-
-    Parameters
-    ----------
-    along
-        World axis (x, y, z) of the projection.
-    level
-        Position of the slab: a quantile of the fixed cloud along that axis.
-    axes
-        World axes shown across and upwards.
-    across
-        Letters of the left and right edge.
-    """
+    """A thick slice of a cloud, projected along one axis."""
 
     title: str
-    along: int
-    level: float
-    axes: tuple[int, int]
-    across: tuple[str, str]
+    along: int  # world axis (x, y, z) of the projection
+    level: float  # position of the slab: a quantile of the fixed cloud along that axis
+    axes: tuple[int, int]  # world axes shown across and upwards
+    across: tuple[str, str]  # letters of the left and right edge
 
     def ink(self, points: Points, middle: float, low: Points, size: Points) -> Points:
         """Return the density of the slab's points in [0, 1], shape (rows, columns), head up."""

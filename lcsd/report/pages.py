@@ -85,14 +85,8 @@ def write_pages(
     """Write pages of cases and return which cases have one.
 
     Pages with unchanged inputs stay, also beyond ``settings.pages``; outdated ones are removed. Unreadable files are
-    recorded in the inventory, and their pages are rebuilt next time.
-
-    Parameters
-    ----------
-    folder
-        Folder of the pages, which are named after their cases.
-    progress
-        Wraps the cases whose page is written.
+    recorded in the inventory, and their pages are rebuilt next time. ``folder`` is that of the pages, which are named
+    after their cases; ``progress`` wraps the cases whose page is written.
     """
     ordered = page_order(cases)
     prints = {case.name: fingerprint(case, settings) for case in ordered}
@@ -138,12 +132,8 @@ def _has(page: Path, digest: str) -> bool:
 def case_page(case: Case, inventory: Inventory, settings: ReportSettings, *, fingerprint: str) -> str:
     """Return the page of a case with all that exists of it.
 
-    Parameters
-    ----------
-    inventory
-        A new one: the page lists its problems.
-    fingerprint
-        Written into the page, with a mark if a file is broken.
+    ``inventory`` is a new one: the page lists its problems. ``fingerprint`` is written into the page, with a mark if a
+    file is broken.
     """
     slices = inventory.attempt(case.folder, lambda _: case_slices(case, inventory))
     registered = inventory.attempt(case.folder, lambda _: registered_clouds(case, inventory))

@@ -41,22 +41,12 @@ INK_PERCENTILE = 98.0
 
 @dataclass(frozen=True)
 class Plane:
-    """A slice through the common grid, seen as radiologists do (patient's right on the left).
-
-    Parameters
-    ----------
-    axis
-        Array axis (z, y, x) that is constant.
-    flip
-        Whether rows are shown from high to low index, so that the head is up.
-    across
-        Letters of the left and right edge.
-    """
+    """A slice through the common grid, seen as radiologists do (patient's right on the left)."""
 
     title: str
-    axis: int
-    flip: bool
-    across: tuple[str, str]
+    axis: int  # array axis (z, y, x) that is constant
+    flip: bool  # whether rows are shown from high to low index, so that the head is up
+    across: tuple[str, str]  # letters of the left and right edge
 
 
 PLANES = (
@@ -125,20 +115,12 @@ def grey(values: NDArray[np.generic]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Panels:
-    """A figure of slices: a row per state, a column per cut.
-
-    Parameters
-    ----------
-    axes
-        Shape (rows, cuts).
-    extents
-        Left, right, bottom and top of every column, mm.
-    """
+    """A figure of slices: a row per state, a column per cut."""
 
     figure: Figure
-    axes: NDArray[np.object_]
+    axes: NDArray[np.object_]  # shape (rows, cuts)
     cuts: Sequence[Cut]
-    extents: Sequence[tuple[float, float, float, float]]
+    extents: Sequence[tuple[float, float, float, float]]  # left, right, bottom and top of every column, mm
 
     def show(self, row: int, column: int, picture: NDArray[np.float64]) -> None:
         """Show a picture (rows, columns, 3) of a cut, with the patient's sides."""
@@ -238,22 +220,14 @@ def hu_at(image: Image, world: NDArray[np.float64], **outside: Any) -> NDArray[n
 
 @dataclass(frozen=True)
 class Projection:
-    """How points are projected along a world axis, with the head up.
+    """How points are projected along a world axis, with the head up."""
 
-    Parameters
-    ----------
-    axes
-        World axes (x, y, z) shown across and upwards.
-    low, size
-        Lowest corner and extent of what is shown, shape (3,), LPS mm.
-    pixel_mm, blur_mm
-        Size of a pixel and standard deviation of the blur. A blur of more than half a voxel hides the points' lattice.
-    """
-
-    axes: tuple[int, int]
+    axes: tuple[int, int]  # world axes (x, y, z) shown across and upwards
+    # Lowest corner and extent of what is shown, shape (3,), LPS mm
     low: NDArray[np.float64]
     size: NDArray[np.float64]
     pixel_mm: float
+    # Standard deviation of the blur; a blur of more than half a voxel hides the points' lattice
     blur_mm: float
 
     def density(self, points: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> NDArray[np.float64]:

@@ -32,38 +32,21 @@ ALTS = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure on a page.
+    """A figure on a page."""
 
-    Parameters
-    ----------
-    uri
-        The image as a ``data:`` address, so that the page needs no other file.
-    alt
-        Description for readers who do not see it.
-    width, height
-        Size, pixels.
-    """
-
-    uri: str
-    alt: str
+    uri: str  # the image as a ``data:`` address, so that the page needs no other file
+    alt: str  # description for readers who do not see it
+    # width, height: pixels
     width: int
     height: int
 
 
 @dataclass
 class Pictures:
-    """Draws figures as pictures, and writes them to a folder if there is one.
+    """Draws figures as pictures, and writes them to a folder if there is one."""
 
-    Parameters
-    ----------
-    inventory
-        Records what cannot be drawn.
-    folder
-        Folder of the image files, or None.
-    """
-
-    inventory: Inventory
-    folder: Path | None = None
+    inventory: Inventory  # records what cannot be drawn
+    folder: Path | None = None  # of the image files
     _written: set[Path] = field(default_factory=set)
 
     def draw(
@@ -71,18 +54,8 @@ class Pictures:
     ) -> Picture | None:
         """Return a figure as a picture; None if there is none or it cannot be drawn.
 
-        Parameters
-        ----------
-        name
-            Name of the file, without suffix.
-        figure
-            Draws the figure.
-        alt
-            Description for readers who do not see it.
-        place
-            Folder that a problem is recorded for.
-        kind
-            ``png`` or ``jpg``.
+        ``name`` is that of the file, without suffix; ``kind`` is ``png`` or ``jpg``. A problem is recorded for the
+        folder ``place``.
         """
         return self.inventory.attempt(place, lambda _: self._embed(name, figure(), alt, kind))
 

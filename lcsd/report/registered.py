@@ -19,46 +19,29 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class MovedCloud:
-    """The fixed vessel points as a method registers them.
+    """The fixed vessel points as a method registers them."""
 
-    Parameters
-    ----------
-    points
-        ``x + u(x)``, shape (N, 3), LPS mm.
-    residual
-        Distance of each point to the nearest moving vessel point, shape (N,), mm.
-    """
-
-    points: Points
-    residual: NDArray[np.float64]
+    points: Points  # ``x + u(x)``, shape (N, 3), LPS mm
+    residual: NDArray[np.float64]  # distance of each point to the nearest moving vessel point, shape (N,), mm
 
 
 @dataclass(frozen=True)
 class RegisteredClouds:
-    """Both vessel clouds of a case, and the fixed one as each method moves it.
+    """Both vessel clouds of a case, and the fixed one as each method moves it."""
 
-    Parameters
-    ----------
-    fixed, moving
-        Shapes (N, 3) and (M, 3), LPS mm, in common space.
-    before
-        Distance of each fixed point to the nearest moving one, shape (N,), mm.
-    after
-        Moved clouds by method, in the order of display.
-    """
-
+    # Shapes (N, 3) and (M, 3), LPS mm, in common space
     fixed: Points
     moving: Points
-    before: NDArray[np.float64]
-    after: Mapping[str, MovedCloud]
+    before: NDArray[np.float64]  # distance of each fixed point to the nearest moving one, shape (N,), mm
+    after: Mapping[str, MovedCloud]  # by method, in the order of display
 
 
 def registered_clouds(case: Case, inventory: Inventory) -> RegisteredClouds | None:
     """Return the dense vessel clouds of a case before and after each method.
 
     Moved points are those that DiVRoC wrote. If it registered the sparse clouds, and for corrfield, the field is
-    sampled at the fixed points. None if a cloud is missing, empty or broken. A method without a
-    usable file is left out; broken files are recorded.
+    sampled at the fixed points. None if a cloud is missing, empty or broken. A method without a usable file is left
+    out; broken files are recorded.
     """
     clouds = [inventory.attempt(case.files.cloud(scan, "dense"), read_cloud) for scan in SCANS]
     if clouds[0] is None or clouds[1] is None or not len(clouds[0]) or not len(clouds[1]):

@@ -56,25 +56,16 @@ Progress = Callable[[Sequence[Case]], Iterable[Case]]
 
 @dataclass(frozen=True)
 class ReportSummary:
-    """Result of writing a report.
+    """Result of writing a report."""
 
-    Parameters
-    ----------
-    page
-        The written ``index.html``.
-    done, discarded, rejected, broken, waiting
-        Number of cases in each state.
-    problems
-        One line per broken file, which is left out.
-    """
-
-    page: Path
+    page: Path  # the written ``index.html``
+    # Number of cases in each state
     done: int
     discarded: int
     rejected: int
     broken: int
     waiting: int
-    problems: tuple[str, ...]
+    problems: tuple[str, ...]  # one line per broken file, which is left out
 
     def line(self) -> str:
         """Return the summary as one line."""
@@ -116,7 +107,6 @@ def _views(
 
 
 def _figures(cases: Sequence[Case], cohort: Cohort | None, pictures: Pictures) -> dict[str, Picture | None]:
-    """Return the figures over all cases."""
     drawings: dict[str, tuple[str, str, Callable[[], Figure | None]]] = {
         "errors": (
             "tre_distribution",
@@ -170,7 +160,6 @@ def _context(
     vessel_views: dict[str, dict[str, Picture | None]],
     pages: set[str],
 ) -> dict[str, Any]:
-    """Return the variables of the template."""
     steps = cohort.steps(cases) if cohort else []
     rows = tre_rows(cases)
     costs = cost_rows(cases)
@@ -222,29 +211,12 @@ def write_report(
 ) -> ReportSummary:
     """Write ``report/`` of a build: pages, tables and figures of what exists.
 
-    Parameters
-    ----------
-    results
-        Folder of the build.
-    manifest
-        Pairs manifest with the expected cases; None: all cases that have a folder.
-    views
-        Largest number of cases with pictures on the overview. Up to half of them show vessel masks, failed gates
-        first; of the others, cases with landmarks come first.
-    settings
-        Settings of the pages of cases; None: the defaults.
-    progress
-        Wraps the cases to show progress.
+    ``manifest`` has the expected cases; None: all cases that have a folder. ``views`` is the largest number of cases
+    with pictures on the overview: up to half of them show vessel masks, failed gates first; of the others, cases with
+    landmarks come first. ``settings`` are those of the pages of cases; None: the defaults. ``progress`` wraps the
+    cases.
 
-    Returns
-    -------
-    ReportSummary
-        The page, the number of cases in each state, and the broken files.
-
-    Raises
-    ------
-    BadInputError
-        There is neither a folder of results nor a manifest (``missing_folder``).
+    Raises ``BadInputError`` (``missing_folder``) if there is neither a folder of results nor a manifest.
     """
     if not results.is_dir() and manifest is None:
         raise BadInputError(

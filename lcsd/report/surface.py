@@ -39,25 +39,13 @@ MARGIN_VOXELS = 3
 
 @dataclass(frozen=True)
 class View:
-    """A side from which the lungs are seen, with the head up.
-
-    Parameters
-    ----------
-    axis
-        Array axis (z, y, x) of the line of sight.
-    reverse
-        Whether the line of sight runs from high to low index.
-    mirror
-        Whether columns run from high to low index.
-    edges
-        Letters of the left and right edge.
-    """
+    """A side from which the lungs are seen, with the head up."""
 
     title: str
-    axis: int
-    reverse: bool
-    mirror: bool
-    edges: tuple[str, str]
+    axis: int  # array axis (z, y, x) of the line of sight
+    reverse: bool  # whether the line of sight runs from high to low index
+    mirror: bool  # whether columns run from high to low index
+    edges: tuple[str, str]  # letters of the left and right edge
 
 
 VIEWS = (
@@ -70,21 +58,11 @@ VIEWS = (
 
 @dataclass(frozen=True)
 class Shell:
-    """The visible surface of the lungs from a side, in display order (head up).
+    """The visible surface of the lungs from a side, in display order (head up)."""
 
-    Parameters
-    ----------
-    hit
-        Whether a pixel shows lung, shape (rows, columns).
-    world
-        Visible places, shape (number of hits, 3), LPS mm, in the order of ``hit``.
-    light
-        Brightness of each place in [0, 1].
-    """
-
-    hit: NDArray[np.bool_]
-    world: NDArray[np.float64]
-    light: NDArray[np.float64]
+    hit: NDArray[np.bool_]  # whether a pixel shows lung, shape (rows, columns)
+    world: NDArray[np.float64]  # visible places, shape (number of hits, 3), LPS mm, in the order of ``hit``
+    light: NDArray[np.float64]  # brightness of each place in [0, 1]
 
 
 def shell(mask: Image, view: View) -> Shell:
@@ -114,18 +92,7 @@ def spread(
     """Return errors at places as Gaussian-weighted means of the errors at near points.
 
     Far from all points it is the error of the nearest one. Unlike a spline, a mean stays within the measured range.
-
-    Parameters
-    ----------
-    points, errors
-        Shapes (N, 3), LPS mm, and (N,), mm; N >= 1.
-    places
-        Shape (M, 3), LPS mm.
-
-    Returns
-    -------
-    NDArray
-        Shape (M,), mm.
+    Points have shape (N, 3), N >= 1, and places (M, 3), both LPS mm; errors have shape (N,), the result (M,), both mm.
     """
     count = min(NEIGHBOURS, len(points))
     distance, index = KDTree(points).query(places, k=count)
@@ -155,14 +122,8 @@ def surface_figure(
 ) -> Figure:
     """Return the lungs from four sides, coloured by an error, a row per state.
 
-    Parameters
-    ----------
-    mask
-        Lungs of the baseline.
-    states
-        Points, shape (N, 3), LPS mm, and their errors, shape (N,), mm, by row label.
-    label
-        Title of the colour scale, with its unit.
+    ``mask`` is the lungs of the baseline. ``states`` are points, shape (N, 3), LPS mm, and their errors, shape (N,),
+    mm, by row label. ``label`` is the title of the colour scale, with its unit.
     """
     box = _cropped(mask)
     shells = [shell(box, view) for view in VIEWS]

@@ -38,15 +38,8 @@ def _read(case: Case, inventory: Inventory, scan: str) -> _Scan | None:
 def thickness(cut: Cut, mask: Image) -> NDArray[np.float64]:
     """Return the thickness of the vessels along the axis of a cut, the ink of a projection.
 
-    Parameters
-    ----------
-    mask
-        Vessel mask, (z, y, x).
-
-    Returns
-    -------
-    NDArray
-        Shape (rows, columns), square root of mm, so that thin vessels stay visible.
+    ``mask`` is (z, y, x). The result has shape (rows, columns), in the square root of mm, so that thin vessels stay
+    visible.
     """
     across_mm = mask.grid.spacing[2 - cut.plane.axis]
     result: NDArray[np.float64] = np.sqrt(cut.summed(mask.array) * across_mm)
@@ -56,13 +49,8 @@ def thickness(cut: Cut, mask: Image) -> NDArray[np.float64]:
 def vessel_figure(case: Case, inventory: Inventory) -> Figure | None:
     """Return projections of both vessel masks, and their outlines over slices.
 
-    Both scans have one scale of ink, so that a mask without some vessels is paler. None if a file is missing or
-    broken (then a problem).
-
-    Raises
-    ------
-    BadInputError
-        The volumes have different grids.
+    Both scans have one scale of ink, so that a mask without some vessels is paler. None if a file is missing or broken
+    (then a problem). Raises ``BadInputError`` if the volumes have different grids.
     """
     read = [_read(case, inventory, scan) for scan in SCANS]
     scans = [scan for scan in read if scan is not None]

@@ -54,9 +54,8 @@ class Scan:
 def read_scan(source: Path, settings: ConvertSettings | None = None) -> Scan:
     """Return the scan in a DICOM folder or a NIfTI file, in HU and with its own geometry.
 
-    Voxel axes stay as they are in the source (any direction). Values are rounded to int16 and limited to at
-    least -1024 HU. Raises ``BadInputError`` if the source fails a gate; its code names the gate
-    (docs/convert.md lists all).
+    Voxel axes stay as they are in the source (any direction). Values are rounded to int16 and limited to at least -1024
+    HU. Raises ``BadInputError`` if the source fails a gate; its code names the gate (docs/convert.md lists all).
     """
     settings = settings or ConvertSettings()
     if os.path.isdir(source):  # noqa: PTH112 - no error for a folder that is closed
@@ -172,22 +171,32 @@ def _check_axes(row: NDArray[np.float64], column: NDArray[np.float64], part: Sli
 
 def _check_alike(first: Slice, part: Slice) -> None:
     """Refuse slices that cannot form one regular volume."""
-    cosines = first.orientation.tolist(), part.orientation.tolist()
-    for what, code, element, expected, found, tolerance in (
-        ("matrix size", "mixed_size", "Columns, Rows", (first.columns, first.rows), (part.columns, part.rows), 0),
-        ("orientation", "mixed_orientation", "ImageOrientationPatient", *cosines, COSINE_TOLERANCE),
-        ("pixel spacing", "mixed_spacing", "PixelSpacing", first.pixel_spacing, part.pixel_spacing, PIXEL_TOLERANCE_MM),
-    ):
-        if np.abs(np.subtract(expected, found)).max() > tolerance:
-            raise refused(
-                part.path,
-                f"slices differ in {what}",
-                code=code,
-                field=element,
-                expected=expected,
-                found=found,
-                remedy="give one series of one reconstruction",
-            )
+
+    def mixed(what: str, *, code: str, field: str, expected: object, found: object) -> BadInputError:
+        remedy = "give one series of one reconstruction"
+        return refused(
+            part.path, f"slices differ in {what}", code=code, field=field, expected=expected, found=found, remedy=remedy
+        )
+
+    size, other = (first.columns, first.rows), (part.columns, part.rows)
+    if size != other:
+        raise mixed("matrix size", code="mixed_size", field="Columns, Rows", expected=size, found=other)
+    if np.abs(first.orientation - part.orientation).max() > COSINE_TOLERANCE:
+        raise mixed(
+            "orientation",
+            code="mixed_orientation",
+            field="ImageOrientationPatient",
+            expected=first.orientation.tolist(),
+            found=part.orientation.tolist(),
+        )
+    if np.abs(np.subtract(first.pixel_spacing, part.pixel_spacing)).max() > PIXEL_TOLERANCE_MM:
+        raise mixed(
+            "pixel spacing",
+            code="mixed_spacing",
+            field="PixelSpacing",
+            expected=first.pixel_spacing,
+            found=part.pixel_spacing,
+        )
 
 
 def _check_steps(heights: NDArray[np.float64], slices: Sequence[Slice], settings: ConvertSettings) -> float:
@@ -245,10 +254,7 @@ def _check_tilt(
 def _check_places(
     positions: NDArray[np.float64], grid: Grid, slices: Sequence[Slice], settings: ConvertSettings
 ) -> float:
-    """Return the largest distance of a slice from its place in the volume, mm; refuse large ones.
-
-    Small errors of the steps add up along the stack, and slices may be shifted within their plane.
-    """
+    """Refuse slices far from their place, as small errors of steps add up; return the largest distance, mm."""
     index = np.zeros_like(positions)
     index[:, 2] = np.arange(len(positions))
     apart = np.linalg.norm(grid.voxel_to_world(index) - positions, axis=1)

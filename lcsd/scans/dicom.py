@@ -194,10 +194,7 @@ def _is_hidden(path: Path) -> bool:
 
 
 def read_header(path: Path) -> Header | None:
-    """Return the header of a DICOM file, with or without preamble; None for other files.
-
-    Raises ``BadInputError`` (``truncated_file``) for an empty or damaged file.
-    """
+    """Return a DICOM header, None for other files. Raises ``BadInputError`` (``truncated_file``) for a damaged file."""
     size = path.stat().st_size
     if size == 0:
         raise truncated(path, "0 bytes")
@@ -255,10 +252,7 @@ def _texts(data: Any, name: str) -> tuple[str, ...] | None:
 
 
 def _past_pixels() -> Callable[[BaseTag, str | None, int], bool]:
-    """Return a function that stops the reader after the pixels, or where tags do not ascend.
-
-    Otherwise a file padded with gigabytes of zeros would be read element by element.
-    """
+    """Return a function that stops the reader after the pixels, so gigabytes of padding are not read."""
     last = -1
 
     def stop(tag: BaseTag, *_: object) -> bool:
@@ -323,7 +317,6 @@ def _check_uids(groups: Mapping[str, list[Header]]) -> None:
 
 
 def _choose(groups: Mapping[str, list[Header]], folder: Path, *, series_uid: str | None, min_slices: int) -> str:
-    """Return the UID of the one series to read."""
     if not groups:
         raise BadInputError(
             "no CT images in the folder",

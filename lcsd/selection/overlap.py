@@ -52,20 +52,11 @@ LEAST_SHARED = 0.3
 
 @dataclass(frozen=True)
 class Overlap:
-    """Alignment of two masks, and their overlap.
+    """Alignment of two masks, and their overlap."""
 
-    Parameters
-    ----------
-    rigid
-        Maps a point of the fixed scan (LPS mm) to the moving scan (LPS mm).
-    dice
-        Dice coefficient of the aligned masks in the region where both are known, in [0, 1].
-    shared
-        Share of a mask in that region, in [0, 1], the lesser of both masks: 1 unless a scan cuts the lung.
-    """
-
-    rigid: RigidTransform
-    dice: float
+    rigid: RigidTransform  # maps a point of the fixed scan (LPS mm) to the moving scan (LPS mm)
+    dice: float  # of the aligned masks in the region where both are known, in [0, 1]
+    # Share of a mask in that region, in [0, 1], the lesser of both masks: 1 unless a scan cuts the lung
     shared: float
 
 
@@ -231,18 +222,12 @@ class _Fit:
 def align_masks(fixed: Image, moving: Image, *, spacing_mm: float) -> Overlap:
     """Align two lung masks rigidly, and return the transform and the overlap.
 
-    Parameters
-    ----------
-    fixed, moving
-        Lung masks (any non-zero voxel), arrays (z, y, x), not empty, each on the grid of its whole scan,
-        which shows cuts; any orientation and spacing.
-    spacing_mm
-        Spacing of the finest level and of the grid for the Dice coefficient, mm.
+    Masks are arrays (z, y, x), any non-zero voxel inside, not empty, each on the grid of its whole scan, which shows
+    cuts; any orientation and spacing. ``spacing_mm`` is that of the finest level and of the grid for the Dice
+    coefficient.
 
-    Notes
-    -----
-    The starts align the centroids, shifted along the body by ``START_SHIFTS_MM``; the best one after the
-    first level continues. Equal input gives equal bits for any number of threads.
+    The starts align the centroids, shifted along the body by ``START_SHIFTS_MM``; the best one after the first level
+    continues. Equal input gives equal bits for any number of threads.
     """
     first, second = _Mask(fixed, spacing_mm), _Mask(moving, spacing_mm)
     starts = [RigidTransform(np.eye(3), second.middle - first.middle + [0.0, 0.0, shift]) for shift in START_SHIFTS_MM]

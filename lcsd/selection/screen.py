@@ -52,18 +52,10 @@ EXPECTED = {
 
 @dataclass(frozen=True)
 class ScanMask:
-    """The lungs of one scan.
+    """The lungs of one scan."""
 
-    Parameters
-    ----------
-    mask
-        Lung mask on the scan's grid, bool.
-    volumes_l
-        Litres of each lung, the right one first.
-    """
-
-    mask: Image
-    volumes_l: list[float]
+    mask: Image  # on the scan's grid, bool
+    volumes_l: list[float]  # litres of each lung, the right one first
 
     @property
     def volume_l(self) -> float:
@@ -123,24 +115,13 @@ def lungs_of(
     device: str = "cpu",
     threads: int = 1,
 ) -> ScanMask:
-    """Return the lungs of one scan, segmented or given.
+    """Return the lungs of one scan, segmented or given; ``source`` and ``mask`` are paths or series UIDs.
 
-    Parameters
-    ----------
-    scan
-        ``fixed`` or ``moving``, for messages. They never contain a user's path, which may have a
-        patient's identifier.
-    source, mask
-        Paths or series UIDs.
-    device, threads
-        See :func:`lcsd.lungs.lungs.make_lungs`.
+    ``scan`` is ``fixed`` or ``moving``, for messages. They never contain a user's path, which may have a patient's
+    identifier.
 
-    Raises
-    ------
-    Unfit
-        The scan is broken or shows no lung, or the given mask belongs to another scan.
-    WorkError
-        A file is missing, or a download failed for a reason that may be temporary.
+    Raises ``Unfit`` if the scan is broken or shows no lung, or the given mask belongs to another scan; ``WorkError`` if
+    a file is missing, or a download failed for a reason that may be temporary.
     """
     with _local(scan, source, opened) as path:
         with _refusals("convert", scan, source, path):
@@ -285,28 +266,12 @@ def screen_pair(
 ) -> tuple[dict[str, Any], BadInputError | None]:
     """Return the record of a candidate pair and, if it is not accepted, the reason.
 
-    Parameters
-    ----------
-    sources
-        Fixed and moving scan: DICOM folders, NIfTI files or series UIDs.
-    masks
-        Lung masks (NIfTI, DICOM SEG or its series UID), or None to segment.
-    opened
-        Gives the path of a source.
-    device, threads
-        As :func:`lungs_of`.
+    ``sources`` are the fixed and the moving scan: DICOM folders, NIfTI files or series UIDs. ``masks`` are lung masks
+    (NIfTI, DICOM SEG or its series UID), or None to segment. ``opened`` gives the path of a source.
 
-    Returns
-    -------
-    tuple
-        ``verdict`` (accepted, rejected by a stage or discarded by a gate), ``stage``, ``code``,
-        ``message``, ``expected``, ``found`` (None if accepted), all figures (None if a
-        scan could not be read) and ``gates``.
-
-    Raises
-    ------
-    WorkError
-        A file is missing or cannot be fetched now: no verdict on the pair.
+    The record has ``verdict`` (accepted, rejected by a stage or discarded by a gate), ``stage``, ``code``, ``message``,
+    ``expected``, ``found`` (None if accepted), all figures (None if a scan could not be read) and ``gates``. Raises
+    ``WorkError`` if a file is missing or cannot be fetched now: no verdict on the pair.
     """
     record: dict[str, Any] = {"gates": []}
     try:

@@ -33,18 +33,10 @@ SELECTION_COLUMNS = ("case", "role", *FIGURES, "verdict", "code", "rank", "selec
 
 @dataclass(frozen=True)
 class Selection:
-    """Every screened candidate with its rank, and the chosen ones.
+    """Every screened candidate with its rank, and the chosen ones."""
 
-    Parameters
-    ----------
-    rows
-        Content of ``selection.tsv``, sorted by case.
-    chosen
-        Content of ``pairs.tsv``, sorted by case.
-    """
-
-    rows: list[dict[str, object]]
-    chosen: list[dict[str, object]]
+    rows: list[dict[str, object]]  # content of ``selection.tsv``, sorted by case
+    chosen: list[dict[str, object]]  # content of ``pairs.tsv``, sorted by case
 
     def count(self, role: str) -> int:
         """Return how many cases of a role are chosen."""
@@ -54,10 +46,8 @@ class Selection:
 def wanted_candidates(path: Path, settings: SelectSettings) -> list[Candidate]:
     """Return the sampled candidates that the settings do not exclude, sorted by case.
 
-    Raises
-    ------
-    BadInputError
-        As :func:`lcsd.build.candidates.read_candidates`, or an excluded case that does not exist.
+    Raises ``BadInputError`` as :func:`lcsd.build.candidates.read_candidates`, and for an excluded case that does not
+    exist (``unknown_case``).
     """
     found = read_candidates(path)
     unknown = set(settings.exclude) - set(found)
@@ -76,10 +66,7 @@ def wanted_candidates(path: Path, settings: SelectSettings) -> list[Candidate]:
 def read_screenings(results: Path, rows: Sequence[Candidate]) -> dict[str, dict[str, Any]]:
     """Return the screening of every candidate by its case.
 
-    Raises
-    ------
-    BadInputError
-        Some are missing (``missing_screening``), or one is not a screening (``bad_screening``).
+    Raises ``BadInputError`` if some are missing (``missing_screening``), or one is no screening (``bad_screening``).
     """
     paths = {row.case: BuildFiles(results).screening(row.case) for row in rows}
     missing = [case for case, path in paths.items() if not path.exists()]
@@ -178,10 +165,8 @@ def select_pairs(
 ) -> Selection:
     """Choose the pairs of a build and write ``pairs.tsv``, ``selection.tsv`` and ``names.tsv``.
 
-    Raises
-    ------
-    BadInputError
-        A table or screening is missing or invalid, or no candidate was accepted (``nobody_accepted``).
+    Raises ``BadInputError`` if a table or screening is missing or invalid, or no candidate was accepted
+    (``nobody_accepted``).
     """
     rows = wanted_candidates(candidates, settings)
     selection = choose(rows, read_screenings(results, rows), settings, screen)

@@ -37,10 +37,9 @@ FOREIGN_OBJECT = re.compile(r"(?i:unsupported) (?:global: )?GLOBAL (?P<name>[\w.
 
 
 def refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
-    """Audit hook that refuses network connections of this process and its workers.
+    """Audit hook that refuses network connections, so nothing is downloaded.
 
-    Weights are checked first, so nothing should be downloaded; this makes sure. Sockets between the
-    workers have a path, not an address, and are allowed.
+    Sockets between the workers have a path, not an address, and are allowed.
     """
     connects = event == "socket.connect" and isinstance(arguments[1], tuple)
     if connects or event == "socket.getaddrinfo":
@@ -56,8 +55,7 @@ def requests_of_parent(folder: Path) -> "queue.Queue[dict[str, str]]":
     found: queue.Queue[dict[str, str]] = queue.Queue()
 
     def read() -> None:
-        # Not sys.stdin: a waiting thread holds its lock, and nnU-Net's forked workers would wait
-        # for that lock forever.
+        # Not sys.stdin: a waiting thread holds its lock, and nnU-Net's forked workers would wait for that lock forever.
         rest = b""
         while part := os.read(sys.stdin.fileno(), PIPE_BYTES):
             *lines, rest = (rest + part).split(b"\n")
@@ -100,10 +98,7 @@ def plain_reader(read: Callable[..., dict[str, Any]]) -> Callable[..., dict[str,
 
 
 def predict_here() -> None:
-    """Make nnU-Net prepare, predict and write in this process, by its own sequential function.
-
-    Otherwise it starts two pools of workers for each model and scan, which import torch again.
-    """
+    """Make nnU-Net predict in this process; else each model and scan starts two pools, which import torch again."""
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     def predict(self: Any, scans: Any, results: Any, *, save_probabilities: bool, overwrite: bool, **_: Any) -> Any:
@@ -147,10 +142,7 @@ def check_checkpoint(path: Path, model: Model) -> str:
 
 
 def check_trainer(name: str) -> None:
-    """Raise ``WorkError`` unless nnU-Net can import the class that trained a model.
-
-    Its search imports its modules one by one; one of them needs timm and torchvision.
-    """
+    """Raise ``WorkError`` unless nnU-Net can import a model's trainer; one of its modules needs timm."""
     import torch
     import totalsegmentator.nnunet  # noqa: F401 - it adds trainers
     from nnunetv2.inference import predict_from_raw_data

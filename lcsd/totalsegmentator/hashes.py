@@ -38,11 +38,7 @@ def _read_cache() -> dict[str, Any]:
 
 
 def file_hashes(folder: Path, files: Iterable[Path]) -> dict[str, str]:
-    """Return the SHA-256 of files below a folder by their relative path.
-
-    Weights are gigabytes and there are thousands of jobs, so a hash is computed once and cached
-    with the size and the modification time of the file.
-    """
+    """Return files' SHA-256 by relative path. They are gigabytes, so hashes are cached with size and time."""
     cache = _read_cache()
     found, news = {}, False
     for name in files:

@@ -137,10 +137,7 @@ def package_versions() -> dict[str, str]:
 
 
 def check_meaning(task: Task) -> None:
-    """Raise ``WorkError`` unless a task means the same in the installed package and in lcsd.
-
-    Compares the model, trainer and labels of the task, and the folder of each model's weights.
-    """
+    """Raise ``WorkError`` unless model, trainer, labels and folders of a task are those of the package."""
     installed = package_versions()["totalsegmentator"]
     try:
         # Only tables: this loads neither torch nor a model.

@@ -79,11 +79,7 @@ def environment(job: Path, threads: int) -> dict[str, str]:
 
 
 class Session:
-    """TotalSegmentator, ready to segment scans one after the other; made by :func:`session`.
-
-    The process starts with the first scan and loads each model once. A failure ends it, and the next
-    scan starts a new one.
-    """
+    """TotalSegmentator, made by :func:`session`; its process loads each model once, and starts anew after a failure."""
 
     def __init__(self, job: Path, task: Task, facts: Mapping[str, Any], *, limit_s: float) -> None:
         self._job, self._task, self._facts, self._limit_s = job, task, facts, limit_s
@@ -269,11 +265,7 @@ def _mm(extent: Any) -> str:
 
 
 def checked_labels(path: Path, scan: Image, task: Task, *, file: Path | None) -> Image:
-    """Return the label volume after checking its grid and its labels.
-
-    Raises ``WorkError`` (``no_result``, ``result_elsewhere``: another grid or affine, ``unexpected_labels``) or
-    ``BadInputError`` (``empty_result``).
-    """
+    """Return the checked label volume. Raises ``WorkError``, or ``BadInputError`` (``empty_result``) without labels."""
     try:
         found = read_image(path)
     except LcsdError as error:
