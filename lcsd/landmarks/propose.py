@@ -130,7 +130,7 @@ def propose_landmarks(
 ) -> Proposal:
     """Return distinctive points of the fixed lung with their predicted matches and doubts.
 
-    Images (CT in HU) and the fixed lung's ``mask`` share one grid; the ``field`` with the predicted matches may have any;
+    Images (HU) and the fixed lung's ``mask`` share one grid; the ``field`` with the predicted matches may have any;
     ``method`` names what made it, for ``origin``. Raises ``BadInputError`` if grids differ, too few points are
     distinctive, the field does not reach one of them (``no_overlap``), or all matches lie outside the moving image
     (``landmark_outside``).
