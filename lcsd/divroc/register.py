@@ -113,13 +113,7 @@ def _checked(cloud: NDArray[Any] | Cloud, name: str) -> NDArray[np.float64]:
 def check_pair(
     fixed: NDArray[Any] | Cloud, moving: NDArray[Any] | Cloud
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the points of two clouds, float64, if they can be registered.
-
-    Raises
-    ------
-    BadInputError
-        As :func:`register_clouds`, for the clouds.
-    """
+    """Return the points of two clouds, float64, if they can be registered; errors as :func:`register_clouds`."""
     points = _checked(fixed, "fixed"), _checked(moving, "moving")
     apart = float(np.linalg.norm(points[0].mean(axis=0) - points[1].mean(axis=0)))
     if apart > MAX_APART_MM:
