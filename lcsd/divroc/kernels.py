@@ -1,10 +1,9 @@
 """CPU kernels of points in volumes: sort, splat, gather, gradient. Compiled by numba.
 
-Points are sorted once by slice (and by block of rows in it), so that one slab of the volume is
-one thread's work, held in its cache, without atomics. All kernels are bit-identical for any
-number of threads and slabs: every output value is summed by one thread, slice by slice, in the
-sorted order. Arrays are C-contiguous, all float32 or all float64; points are normalised
-``(x, y, z)``, volumes ``(C, z, y, x)``, ``align_corners=False``.
+Points are sorted once by slice (and by block of rows in it), so that one slab of the volume is one thread's work, held
+in its cache, without atomics. All kernels are bit-identical for any number of threads and slabs: every output value is
+summed by one thread, slice by slice, in the sorted order. Arrays are C-contiguous, all float32 or all float64; points
+are normalised ``(x, y, z)``, volumes ``(C, z, y, x)``, ``align_corners=False``.
 """
 
 from typing import Any

@@ -45,8 +45,7 @@ AFFINE_MIN_POINTS = 12
 would follow their noise, and the mean motion alone is returned."""
 
 AFFINE_RCOND = 1e-6
-"""Singular values below this share of the largest count as none: a flat cloud gets no slope
-across its plane."""
+"""Singular values below this share of the largest count as none: a flat cloud gets no slope across its plane."""
 
 
 VELOCITY_STEPS = 4
