@@ -53,20 +53,9 @@ def _squares(flow: Tensor) -> Tensor:
 
 
 def bending_energy(flow: Tensor, spacing_mm: float) -> Tensor:
-    """Return the mean squared second derivatives of a displacement grid, differentiably.
+    """Return the mean squared second derivatives of a displacement grid (1, 3, D, H, W), mm, differentiable once.
 
-    Parameters
-    ----------
-    flow
-        Shape (1, 3, D, H, W), mm.
-    spacing_mm
-        Distance of neighbours, mm.
-
-    Returns
-    -------
-    Tensor
-        Scalar, per square mm: the sum over components, axes and (twice) pairs of axes, over the
-        number of nodes. Differentiable once.
+    A scalar, per square mm: the sum over components, axes and (twice) pairs of axes, over the number of nodes.
     """
     scale = 1 / (flow[0, 0].numel() * spacing_mm**4)
     if not flow.is_cuda:

@@ -8,20 +8,11 @@ from torch import Tensor
 
 
 class ChamferDistance:
-    """The Chamfer distance of any cloud to one target cloud, in units of a length.
+    """The Chamfer distance of any cloud to one target cloud (M, 3), mm, in units of ``scale_mm``.
 
-    Parameters
-    ----------
-    target
-        Shape (M, 3), mm.
-    scale_mm
-        Length that counts as 1, mm.
-
-    Notes
-    -----
-    ``(mean_a min_b |a - b| + mean_b min_a |a - b|) / 2``, by k-d trees; the neighbours are taken
-    as given in the gradient. The tree of the moved cloud is made anew at each call, so cost grows
-    as N log N. The baseline of Heinrich et al., ICCV 2023.
+    ``(mean_a min_b |a - b| + mean_b min_a |a - b|) / 2``, by k-d trees; the neighbours are taken as given in the
+    gradient. The tree of the moved cloud is made anew at each call, so cost grows as N log N. The baseline of Heinrich
+    et al., ICCV 2023.
     """
 
     def __init__(self, target: NDArray[np.float64], *, scale_mm: float) -> None:

@@ -14,18 +14,9 @@ Points = NDArray[np.float64]
 
 
 class DriftMotion:
-    """An affine start and a sum of Gaussians around control points.
+    """An affine start and a sum of Gaussians of width ``beta_mm`` around control points.
 
-    Parameters
-    ----------
-    start
-        Affine motion before the drift.
-    centres
-        Control points after the start, shape (K, 3), mm.
-    weights
-        Shape (K, 3), mm.
-    beta_mm
-        Width of the Gaussians, mm.
+    ``centres`` are the control points after the start, shape (K, 3), mm; ``weights`` have the same shape, mm.
     """
 
     def __init__(self, start: LayeredMotion, centres: Points, weights: Points, beta_mm: float) -> None:
@@ -62,26 +53,11 @@ def drift(
     settings: CpdSettings,
     progress: Callable[[int, float], None] | None,
 ) -> tuple[DriftMotion, tuple[float, ...]]:
-    """Return the coherent drift of the fixed cloud onto the moving cloud.
+    """Return the coherent drift of the fixed cloud (N, 3) onto the moving cloud (M, 3), LPS mm.
 
-    Parameters
-    ----------
-    fixed, moving
-        Shapes (N, 3) and (M, 3), LPS mm; random subsets of ``settings.points`` take part.
-    start
-        Affine motion to begin with.
-    progress
-        Called with the iteration and the standard deviation of the mixture, mm.
-
-    Returns
-    -------
-    DriftMotion, tuple of float
-        The motion anywhere, and the mixture's standard deviation per iteration, mm.
-
-    Raises
-    ------
-    BadInputError
-        If pycpd is not installed.
+    Random subsets of ``settings.points`` take part. ``start`` is affine. ``progress`` is called with the iteration and
+    the standard deviation of the mixture, mm. The result is the motion anywhere, and this deviation per iteration.
+    Raises ``BadInputError`` if pycpd is not installed.
     """
     try:
         from pycpd import DeformableRegistration

@@ -53,45 +53,27 @@ class _Fused(torch.autograd.Function):
 class CloudDistance:
     """The distance of any cloud to one target cloud, whose raster is made once.
 
-    Both clouds are rasterised on the same grid, smoothed by a Gaussian, divided by the density
-    that a typical point of theirs sees, saturated and compared:
+    Both clouds are rasterised on the same grid, smoothed by a Gaussian, divided by the density that a typical point of
+    theirs sees, saturated and compared:
 
         ``r = tanh(gain * (G * R w) / typical)``,  ``loss = sum |r - r_target| / sum r_target``
 
-    The saturation (``tanh(v / 2) = 2 sigmoid(v) - 1``) makes the loss say where vessels are
-    rather than how many points they hold, so that thick vessels and denser clouds do not
-    dominate. 0 for equal clouds, 2 at most for clouds without overlap of the same volume.
+    The saturation (``tanh(v / 2) = 2 sigmoid(v) - 1``) makes the loss say where vessels are rather than how many points
+    they hold, so that thick vessels and denser clouds do not dominate. 0 for equal clouds, 2 at most for clouds without
+    overlap of the same volume.
 
-    Parameters
-    ----------
-    target
-        Shape (N, 3), float32 or float64, normalised (x, y, z).
-    shape
-        Voxels (D, H, W) of the raster.
-    sigma_voxels
-        Standard deviation of the Gaussian, voxels.
-    gain
-        Slope of the saturation at 0 per typical density; 0 compares the densities themselves.
-    norm
-        ``"l1"`` or ``"l2"`` (squared) difference.
-    balance
-        Share, 0 to 1, of the local density that the weights divide out: with 1 a crowded hilum
-        weighs as much per volume as the periphery, with 0 as much per point.
-    labels
-        Structure of each target point, shape (N,), integers; each structure is then compared
-        with its own kind, in a channel of its own. None: all points are of one kind.
+    ``target`` has shape (N, 3), float32 or float64, normalised (x, y, z); ``shape`` is the raster's, voxels (D, H, W).
+    ``gain`` is the slope of the saturation at 0 per typical density; 0 compares the densities themselves. ``norm``
+    ``"l2"`` squares the difference. ``balance`` is the share, 0 to 1, of the local density that the weights divide out:
+    with 1 a crowded hilum weighs as much per volume as the periphery, with 0 as much per point. ``labels`` (N,),
+    integers, are the structures of the target points; each is then compared with its own kind, in a channel of its own.
+    None: all points are of one kind.
 
-    Raises
-    ------
-    BadInputError
-        If no target point lies in the raster.
+    Raises ``BadInputError`` (``no_overlap``) if no target point lies in the raster.
 
-    Notes
-    -----
-    Heinrich et al., ICCV 2023, section 3 (rasterised, smoothed, compared); saturation and L1
-    after the same group's later optimisation. On the CPU loss and gradient are made in one pass,
-    with the same bits for any number of threads, in two volumes that the object keeps; so one
-    object serves one thread at a time.
+    Heinrich et al., ICCV 2023, section 3 (rasterised, smoothed, compared); saturation and L1 after the same group's
+    later optimisation. On the CPU loss and gradient are made in one pass, with the same bits for any number of threads,
+    in two volumes that the object keeps; so one object serves one thread at a time.
     """
 
     def __init__(
@@ -155,9 +137,8 @@ class CloudDistance:
     def weights(self, points: Tensor, labels: NDArray[Any] | None = None) -> Tensor:
         """Return weights (C, N) that make the cloud's typical density 1 in each channel.
 
-        The typical density is the median, over the points, of the smoothed raster at the point;
-        ``balance`` divides by a power of the point's own density first. Points of a kind that
-        the target lacks have no weight.
+        The typical density is the median, over the points, of the smoothed raster at the point; ``balance`` divides by
+        a power of the point's own density first. Points of a kind that the target lacks have no weight.
         """
         ones = points.new_ones((1, len(points)))
         rows = []
@@ -181,14 +162,9 @@ class CloudDistance:
         return weights / seen.median().clamp(min=tiny) if len(seen) else weights
 
     def __call__(self, points: Tensor, weights: Tensor) -> Tensor:
-        """Return the distance of a cloud as a scalar, differentiably in the points.
+        """Return the distance of a cloud as a scalar, differentiable in the points but not in the weights.
 
-        Parameters
-        ----------
-        points
-            Shape (N, 3), dtype and device of the target, normalised.
-        weights
-            Shape (C, N), as :meth:`weights` gives them; no gradient flows into them.
+        ``points`` have shape (N, 3), dtype and device of the target, normalised; ``weights`` are from :meth:`weights`.
         """
         if not points.is_cuda:
             fused: Tensor = _Fused.apply(  # type: ignore[no-untyped-call]

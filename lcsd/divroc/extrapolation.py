@@ -17,27 +17,11 @@ def extrapolate_vectors(
     tps_smoothing: float = 0.0,
     device: str = "cpu",
 ) -> NDArray[np.float64]:
-    """Return the displacement at places, extended from points of known motion.
+    """Return the displacement at places (M, 3), mm, extended from points of known motion, (N, 3); all LPS mm.
 
-    Parameters
-    ----------
-    points, vectors
-        Known motion: shapes (N, 3), LPS mm and mm.
-    query
-        Shape (M, 3), LPS mm.
-    method
-        ``tps`` (thin-plate spline; of a random subset where there are more than
-        ``MAX_TPS_POINTS``), ``divroc`` (splats and least bending) or ``knn`` (mean of near
-        points).
-    tps_smoothing
-        Smoothing of the thin-plate spline; 0 interpolates.
-    device
-        Where ``divroc`` computes.
-
-    Returns
-    -------
-    NDArray
-        Shape (M, 3), mm.
+    ``method`` is ``tps`` (thin-plate spline; of a random subset where there are more than ``MAX_TPS_POINTS``),
+    ``divroc`` (splats and least bending, the only one on ``device``) or ``knn`` (mean of near points).
+    ``tps_smoothing`` 0 interpolates.
     """
     if method == "divroc":
         from lcsd.divroc.regularise import extrapolate
@@ -72,21 +56,10 @@ def smooth_neighbours(
     *,
     neighbours: int = NEIGHBOURS,
 ) -> NDArray[np.float64]:
-    """Return at each place the mean motion of its nearest points, by inverse distance.
+    """Return at each place (M, 3) the mean motion of its nearest points, by inverse distance, shape (M, 3), mm.
 
-    Parameters
-    ----------
-    points, vectors
-        Known motion: shapes (N, 3), mm.
-    query
-        Shape (M, 3), mm.
-    neighbours
-        Points that share, at most N.
-
-    Returns
-    -------
-    NDArray
-        Shape (M, 3), mm. Exact for constant motion; cost grows as (N + M) log N.
+    ``points`` and ``vectors`` have shape (N, 3), mm; at most N ``neighbours`` share. Exact for constant motion; cost
+    grows as (N + M) log N.
     """
     tree = cKDTree(points)
     count = min(neighbours, len(points))

@@ -128,10 +128,10 @@ def respond(raster: Array, taps: Array, gain: float, out: Array) -> None:
 def compare(raster: Array, target: Array, taps: Array, gain: float, absolute: bool, slabs: int, out: Array) -> Array:
     """Compare a raster, smoothed and saturated, with a target response, both ``(D, H, W)``.
 
-    Returns the summed difference per slice (absolute or squared), float64 ``(D,)``, and sets
-    ``out`` to its gradient in the raster. Smoothing, difference and the smoothing's adjoint run
-    slice by slice over two rings of planes that stay in the cache, so that each volume passes
-    through memory once; a slab computes the planes that its taps reach beyond it again.
+    Returns the summed difference per slice (absolute or squared), float64 ``(D,)``, and sets ``out`` to its gradient in
+    the raster. Smoothing, difference and the smoothing's adjoint run slice by slice over two rings of planes that stay
+    in the cache, so that each volume passes through memory once; a slab computes the planes that its taps reach beyond
+    it again.
     """
     depth, height, width = raster.shape
     ring = len(taps)
@@ -234,8 +234,8 @@ def _bend_row(volume: Array, z: int, y: int, step: Array, out: Array) -> None:
 def bend(volumes: Array, out: Array) -> None:
     """Set ``out`` to ``B volumes``, both ``(M, D, H, W)``: half the gradient of the bending energy.
 
-    The energy ``u B u`` is the sum of squared second differences along z, y and x and of twice
-    the squared mixed ones, wherever their nodes lie in the volume; so a linear volume has none.
+    The energy ``u B u`` is the sum of squared second differences along z, y and x and of twice the squared mixed ones,
+    wherever their nodes lie in the volume; so a linear volume has none.
     """
     count, depth, height, width = volumes.shape
     for plane in numba.prange(count * depth):

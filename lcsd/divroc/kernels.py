@@ -1,10 +1,9 @@
 """CPU kernels of points in volumes: sort, splat, gather, gradient. Compiled by numba.
 
-Points are sorted once by slice (and by block of rows in it), so that one slab of the volume is
-one thread's work, held in its cache, without atomics. All kernels are bit-identical for any
-number of threads and slabs: every output value is summed by one thread, slice by slice, in the
-sorted order. Arrays are C-contiguous, all float32 or all float64; points are normalised
-``(x, y, z)``, volumes ``(C, z, y, x)``, ``align_corners=False``.
+Points are sorted once by slice (and by block of rows in it), so that one slab of the volume is one thread's work, held
+in its cache, without atomics. All kernels are bit-identical for any number of threads and slabs: every output value is
+summed by one thread, slice by slice, in the sorted order. Arrays are C-contiguous, all float32 or all float64; points
+are normalised ``(x, y, z)``, volumes ``(C, z, y, x)``, ``align_corners=False``.
 """
 
 from typing import Any
@@ -27,10 +26,10 @@ SORT_PARTS = 4
 def sort(points: Array, shape: tuple[int, int, int], places: Array, order: Array) -> Array:
     """Sort ``points (N, 3)`` by slice and block of rows; points that touch no voxel come last.
 
-    Sets ``places (N, 3)`` to the continuous voxel indices ``(x, y, z)`` in sorted order and
-    ``order (N,)`` to the points' rows. Returns where each lower slice starts, from -1 on: points
-    ``starts[z + 1]`` to ``starts[z + 2]`` lie between the centres of slices ``z`` and ``z + 1``;
-    the last entry is the number of points that touch the volume. NaN touches nothing.
+    Sets ``places (N, 3)`` to the continuous voxel indices ``(x, y, z)`` in sorted order and ``order (N,)`` to the
+    points' rows. Returns where each lower slice starts, from -1 on: points ``starts[z + 1]`` to ``starts[z + 2]`` lie
+    between the centres of slices ``z`` and ``z + 1``; the last entry is the number of points that touch the volume. NaN
+    touches nothing.
     """
     depth, height, width = shape
     blocks = (height >> ROW_BITS) + 1
@@ -85,8 +84,8 @@ def _add_pair(volume: Array, at: int, x0: int, width: int, low: float, high: flo
 def splat(places: Array, order: Array, starts: Array, weights: Array, slabs: int, out: Array) -> None:
     """Add trilinear splats of ``weights (C, N)`` to ``out (C, D, H, W)``; points from ``sort``.
 
-    Each of the ``slabs`` blocks of slices belongs to one thread, which also walks through the
-    points just below its first slice for their upper share.
+    Each of the ``slabs`` blocks of slices belongs to one thread, which also walks through the points just below its
+    first slice for their upper share.
     """
     channels, depth, height, width = out.shape
     flat = out.reshape(channels, depth * height * width)

@@ -36,16 +36,10 @@ Pull = Callable[[Tensor], Tensor]
 
 
 class CloudPair:
-    """Two clouds in the form of the optimisation: points, structures, device.
+    """Two clouds, shapes (N, 3) and (M, 3), LPS mm, in the form of the optimisation: points, structures, device.
 
-    Parameters
-    ----------
-    fixed, moving
-        Shapes (N, 3) and (M, 3), float64, LPS mm.
-    labels
-        Structures of both clouds' points, shapes (N,) and (M,), or None.
-    covered
-        Points that a displacement grid has to cover, shape (K, 3); the fixed points if None.
+    ``labels`` are the structures of both clouds' points, shapes (N,) and (M,), or None. ``covered`` are points that a
+    displacement grid has to cover, shape (K, 3); the fixed points if None.
     """
 
     def __init__(
@@ -130,17 +124,7 @@ def pull_of(pair: CloudPair, base: NDArray[np.float64], level: RegisterLevel, se
 
 
 class Level:
-    """A displacement grid on top of the motion so far, and the objective it minimises.
-
-    Parameters
-    ----------
-    pair
-        The clouds.
-    motion
-        Motion so far.
-    level, settings
-        Resolution and method.
-    """
+    """A displacement grid on top of the ``motion`` so far, and the objective it minimises."""
 
     def __init__(
         self, pair: CloudPair, motion: LayeredMotion, level: RegisterLevel, settings: RegisterSettings
@@ -203,9 +187,9 @@ class Level:
 class SymmetricLevel(Level):
     """A velocity grid that moves both clouds to the middle.
 
-    The fixed cloud, after the affine start, moves along the velocity for half the time, the
-    moving cloud against it; their densities are compared where they meet. The velocity is summed
-    over levels on the newest grid, because flows of velocities do not add up.
+    The fixed cloud, after the affine start, moves along the velocity for half the time, the moving cloud against it;
+    their densities are compared where they meet. The velocity is summed over levels on the newest grid, because flows
+    of velocities do not add up.
     """
 
     def _prepare(self, pair: CloudPair) -> None:

@@ -45,8 +45,7 @@ AFFINE_MIN_POINTS = 12
 would follow their noise, and the mean motion alone is returned."""
 
 AFFINE_RCOND = 1e-6
-"""Singular values below this share of the largest count as none: a flat cloud gets no slope
-across its plane."""
+"""Singular values below this share of the largest count as none: a flat cloud gets no slope across its plane."""
 
 
 VELOCITY_STEPS = 4
@@ -55,18 +54,10 @@ VELOCITY_STEPS = 4
 
 @dataclass(frozen=True)
 class Velocity:
-    """A stationary velocity field: motion that can be undone by going backwards.
+    """A stationary velocity field: motion that can be undone by going backwards."""
 
-    Parameters
-    ----------
-    grid
-        Where the vectors stand; constant beyond.
-    vectors
-        Shape (1, 3, D, H, W), mm per unit of time.
-    """
-
-    grid: Grid
-    vectors: Tensor
+    grid: Grid  # where the vectors stand; constant beyond
+    vectors: Tensor  # shape (1, 3, D, H, W), mm per unit of time
 
     def at(self, points: Tensor) -> Tensor:
         """Return the velocity at LPS points (N, 3), shape (N, 3)."""
@@ -86,28 +77,15 @@ class Velocity:
 class LayeredMotion:
     """The motion ``y = x + u(x)``: an affine start, then either grids or a velocity.
 
-    ``u = (x - centre) slope + offset + sum of layers``, or the affine motion and then the flow of
-    the velocity over unit time.
-
-    Parameters
-    ----------
-    centre
-        LPS mm, shape (3,).
-    slope
-        Shape (3, 3), no unit: row a is the motion per mm along axis a.
-    offset
-        Motion of the centre, shape (3,), mm.
-    layers
-        Displacement grids: the grid and its vectors, shape (1, 3, D, H, W), mm.
-    velocity
-        Instead of layers; such a motion has an inverse.
+    ``u = (x - centre) slope + offset + sum of layers``, or the affine motion and then the flow of the velocity over
+    unit time.
     """
 
-    centre: NDArray[np.float64]
-    slope: NDArray[np.float64]
-    offset: NDArray[np.float64]
-    layers: tuple[tuple[Grid, Tensor], ...] = ()
-    velocity: Velocity | None = None
+    centre: NDArray[np.float64]  # LPS mm, shape (3,)
+    slope: NDArray[np.float64]  # shape (3, 3), no unit: row a is the motion per mm along axis a
+    offset: NDArray[np.float64]  # motion of the centre, shape (3,), mm
+    layers: tuple[tuple[Grid, Tensor], ...] = ()  # displacement grids: the grid and its vectors, (1, 3, D, H, W), mm
+    velocity: Velocity | None = None  # instead of layers; such a motion has an inverse
 
     def affine(self) -> "LayeredMotion":
         """Return the affine start alone."""
@@ -152,10 +130,7 @@ class LayeredMotion:
     def inverse_at(self, points: NDArray[Any], *, device: str = "cpu") -> NDArray[np.float32]:
         """Return ``x - y`` for LPS points y (N, 3): the way back, float32, shape (N, 3), mm.
 
-        Raises
-        ------
-        ValueError
-            If the motion has layers: their inverse is not known.
+        Raises ``ValueError`` if the motion has layers: their inverse is not known.
         """
         if self.layers:
             raise ValueError("a motion of displacement grids has no known inverse")

@@ -38,8 +38,7 @@ def _eager_step(level: Level, optimiser: Adam) -> Callable[[], tuple[Any, Any]]:
 class _GraphStep:
     """Adam steps on CUDA: the first ones eager, then one captured graph, launched as a whole.
 
-    A step is some hundred small kernels; launched one by one they would take longer to start
-    than to run.
+    A step is some hundred small kernels; launched one by one they would take longer to start than to run.
     """
 
     def __init__(self, eager: Callable[[], tuple[Any, Any]]) -> None:
@@ -110,10 +109,7 @@ def optimise(
 ) -> tuple[LayeredMotion, tuple[float, ...]]:
     """Return the motion of the fixed cloud onto the moving cloud, and the distance per iteration.
 
-    Raises
-    ------
-    WorkError
-        If the optimisation diverges; names level and iteration.
+    Raises ``WorkError`` if the optimisation diverges; it names level and iteration.
     """
     curve: list[float] = []
 

@@ -266,20 +266,10 @@ def rasterise(points: Tensor, weights: Tensor, shape: tuple[int, int, int]) -> T
 
 
 def sample(volume: Tensor, points: Tensor) -> Tensor:
-    """Return a volume sampled at points, differentiably: trilinear, zeros outside.
+    """Return a volume (B, C, D, H, W) sampled at points (B, N, 3), shape (B, C, N): trilinear, zeros outside.
 
-    Parameters
-    ----------
-    volume
-        Shape (B, C, D, H, W), float32 or float64.
-    points
-        Shape (B, N, 3), same dtype and device, normalised (x, y, z), ``align_corners=False``.
-
-    Returns
-    -------
-    Tensor
-        Shape (B, C, N). The adjoint of :func:`rasterise` in its weights; deterministic on the
-        CPU. Differentiable once in both inputs.
+    Both are float32 or float64 on one device; points are normalised (x, y, z), ``align_corners=False``. The adjoint of
+    :func:`rasterise` in its weights; deterministic on the CPU. Differentiable once in both inputs.
     """
     fits = volume.dim() == 5 and volume.shape[0] == points.shape[0]
     _check(points, volume, name="volume", expected="(B, C, D, H, W)", fits=fits)

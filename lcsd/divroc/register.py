@@ -55,8 +55,7 @@ class RegistrationResult:
     displacements
         ``u`` at the fixed points, shape (N, 3), float32, mm.
     field
-        ``u`` on the requested grid; equals ``displacements`` at the points up to the grid's
-        linear interpolation.
+        ``u`` on the requested grid; equals ``displacements`` at the points up to the grid's linear interpolation.
     inverse_field
         ``u'`` with ``x = y + u'(y)`` on the same grid or, without one, around the moving cloud;
         None unless the registration was symmetric.
@@ -113,13 +112,7 @@ def _checked(cloud: NDArray[Any] | Cloud, name: str) -> NDArray[np.float64]:
 def check_pair(
     fixed: NDArray[Any] | Cloud, moving: NDArray[Any] | Cloud
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the points of two clouds, float64, if they can be registered.
-
-    Raises
-    ------
-    BadInputError
-        As :func:`register_clouds`, for the clouds.
-    """
+    """Return the points of two clouds, float64, if they can be registered; errors as :func:`register_clouds`."""
     points = _checked(fixed, "fixed"), _checked(moving, "moving")
     apart = float(np.linalg.norm(points[0].mean(axis=0) - points[1].mean(axis=0)))
     if apart > MAX_APART_MM:
@@ -256,9 +249,8 @@ def register_clouds(
     Parameters
     ----------
     fixed, moving
-        Clouds, or points of shape (N, 3) and (M, 3), LPS mm, one frame; N and M may differ and
-        no point needs a partner. Where both clouds have labels, each structure is compared with
-        its own kind.
+        Clouds, or points of shape (N, 3) and (M, 3), LPS mm, one frame; N and M may differ and no point needs a
+        partner. Where both clouds have labels, each structure is compared with its own kind.
     settings
         Method and resolutions; the defaults if None.
     grid

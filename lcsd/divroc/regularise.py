@@ -126,38 +126,17 @@ def extrapolate(
     settings: ExtrapolateSettings | None = None,
     device: str = "cpu",
 ) -> NDArray[np.float64]:
-    """Return the motion at any place from the motion of scattered points.
+    """Return the motion at places (M, 3), float64, mm, from the motion of scattered points (N, 3); all LPS mm.
 
-    Parameters
-    ----------
-    points
-        Shape (N, 3), LPS mm.
-    vectors
-        Motion of the points, shape (N, 3), mm.
-    query
-        Places to know the motion of, shape (M, 3), LPS mm.
-    settings
-        Grids and stiffness; the defaults if None.
-    device
-        ``"cpu"`` (same bits for any number of threads) or ``"cuda"``.
+    Exact (to float32) for constant motion and, from 12 points on, for affine motion; far from all points the affine
+    part stays. ``settings`` None: the defaults. On the CPU the same bits for any number of threads.
 
-    Returns
-    -------
-    NDArray
-        Shape (M, 3), float64, mm. Exact (to float32) for constant motion and, from
-        12 points on, for affine motion; far from all points the affine part stays.
+    Raises ``BadInputError`` if an array is empty, not finite or not of shape (N, 3), if the numbers of points and
+    vectors differ, or if a raster does not fit in memory.
 
-    Raises
-    ------
-    BadInputError
-        Empty, non-finite or 2-D arrays; different numbers of points and vectors; a raster that
-        does not fit in memory.
-
-    Notes
-    -----
-    Vectors and ones are splatted (Heinrich et al., ICCV 2023), here after taking out the
-    least-squares affine motion; holes are filled by least bending energy instead of a mean, from
-    a coarse grid to a fine one. Apart from a few splats and samples the cost does not depend on N.
+    Vectors and ones are splatted (Heinrich et al., ICCV 2023), here after taking out the least-squares affine motion;
+    holes are filled by least bending energy instead of a mean, from a coarse grid to a fine one. Apart from a few
+    splats and samples the cost does not depend on N.
     """
     settings = settings or ExtrapolateSettings()
     points, vectors, query = (np.asarray(a) for a in (points, vectors, query))

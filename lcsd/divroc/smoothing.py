@@ -62,20 +62,10 @@ def _filter(volume: Tensor, taps: Tensor) -> Tensor:
 
 
 def smooth(volume: Tensor, taps: NDArray[np.float64]) -> Tensor:
-    """Return a volume filtered by the same kernel along z, y and x; zeros outside.
+    """Return a volume (B, C, D, H, W) filtered by the same kernel along z, y and x; zeros outside.
 
-    Parameters
-    ----------
-    volume
-        Shape (B, C, D, H, W), float32 or float64.
-    taps
-        Odd-length symmetric kernel, in voxels; see :func:`gaussian_taps`, :func:`mean_taps`.
-
-    Returns
-    -------
-    Tensor
-        Shape of ``volume``. Differentiable once in the volume; on the CPU the same bits for any
-        number of threads.
+    The volume is float32 or float64; ``taps`` is a symmetric kernel of odd length, in voxels (:func:`gaussian_taps`,
+    :func:`mean_taps`). Differentiable once in the volume; on the CPU the same bits for any number of threads.
     """
     result: Tensor = _Smooth.apply(  # type: ignore[no-untyped-call]
         volume, constant_like(taps, volume)
