@@ -45,6 +45,9 @@ NORMAL_MEDIAN = 0.6745
 LAPLACE_GAIN = 42
 """Variance of the Laplacian of white noise of variance 1: 6 neighbours and the square of -6."""
 
+FINE_MM = 2.5
+"""Vessels of the lung are thinner than coarser voxels, which differ from voxel to voxel then, as noise does."""
+
 SCORE_SPREAD = 2.15
 """Median absolute deviation of the score per HU of noise, from six phantom scans on the common grid."""
 
@@ -78,7 +81,7 @@ def segment_vessels(image: Image, lungs: Image, settings: ObjectnessSettings, *,
     score = vessel_score(image.array[part], inside, step, settings)
     # The rim is half chest wall or diaphragm and looks like vessels.
     deep = shrunk(inside, settings.margin_mm, step)
-    low = max(settings.least_hu, settings.noise_factor * _noise(image.array[part], score, deep))
+    low = max(settings.least_hu, settings.noise_factor * _noise(image.array[part], score, deep, step))
     score[~deep] = 0.0
     vessels = _hysteresis(score, low, step, settings)
     found = np.zeros(image.array.shape, dtype=bool)
@@ -139,15 +142,11 @@ def noise_hu(hu: NDArray[np.generic], inside: Mask) -> float:
     return float(np.median(np.abs(differences))) / (NORMAL_MEDIAN * math.sqrt(LAPLACE_GAIN))
 
 
-def _noise(hu: NDArray[np.generic], score: NDArray[np.float32], deep: Mask) -> float:
-    """Return the scan's noise, HU: the smaller of two estimates, since structure adds to either.
-
-    Second differences see structure where voxels are coarse; the score's spread sees the texture of the lung.
-    """
-    if not deep.any():
-        return 0.0
-    spread = float(np.median(np.abs(score[deep] - np.median(score[deep]))))
-    return min(noise_hu(hu, deep), spread / SCORE_SPREAD)
+def _noise(hu: NDArray[np.generic], score: NDArray[np.float32], deep: Mask, step: Step) -> float:
+    """Return the scan's noise, HU; on coarse voxels, where second differences see structure, by the score's spread."""
+    if max(step) <= FINE_MM or not deep.any():
+        return noise_hu(hu, deep)
+    return float(np.median(np.abs(score[deep] - np.median(score[deep])))) / SCORE_SPREAD
 
 
 def _hysteresis(score: NDArray[np.float32], low: float, step: Step, settings: ObjectnessSettings) -> Mask:

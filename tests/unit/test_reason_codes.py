@@ -24,7 +24,7 @@ SOURCES: dict[str, set[str] | None] = {
     "cli/lungs.py": None,
     "lungs/given.py": None,
     "io/images.py": {"read_image", "check_forms"},
-    "geometry.py": {"__post_init__"},
+    "geometry.py": {"__post_init__", "_check_spacing"},
     "io/itk.py": {"itk_path"},
     "io/files.py": {"require_file"},
     "io/sizes.py": {"check_nifti"},
