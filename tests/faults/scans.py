@@ -286,7 +286,7 @@ GEOMETRY = (
         "mm apart",
         "geometry",
     ),
-    nifti("no_forms", "neither sform nor qform", _forms(0, 0), "no_geometry", "where", "geometry"),
+    nifti("no_forms", "neither sform nor qform", _forms(0, 0), "no_geometry", "sform", "geometry"),
     nifti("sheared_affine", "an affine with shear", _saved(AIR, SHEARED), "sheared_affine", "resample", "geometry"),
     nifti("flat_voxels", "a voxel size of 0", _flat, "bad_spacing", "", "geometry"),
 )

@@ -250,7 +250,7 @@ STAGES = (
         "a scan of the abdomen, without an air space like a lung",
         _lungs(np.full(GRID.shape, 40, np.int16)),
         "empty_lungs",
-        "check units",
+        "150 ml",
     ),
     stage(
         "lungs",
