@@ -187,7 +187,7 @@ def zipped(name: str, how: str, entries: dict[str, bytes], kind: int = 0) -> Fau
             "max_gib=0.001",
         ]
 
-    return Fault("import", name, "hostile", how, make, "unsafe_archive", "unpack nothing")
+    return Fault("import", name, "hostile", how, make, "unsafe_archive", "not safe")
 
 
 def _uid(place: Place) -> list[str]:

@@ -184,7 +184,7 @@ SYSTEM = (
         "the disk is full while ITK writes a field",
         _register,
         "cannot_write",
-        "end",
+        "incomplete",
         behind=on_disk("size=4k"),
         chatty=True,
     ),
