@@ -96,7 +96,7 @@ def test_patients_stay_in_the_manifest(build: Path) -> None:
 def test_fewer_than_asked_is_a_warning(build: Path) -> None:
     result = select(build, "--candidates", build / "cohort/candidates.tsv", "--json")
     assert result.exit_code == 0
-    assert "warning: 5 of 550 training pairs" in result.stderr
+    assert "5 of 550" in result.stderr
     printed = json.loads(result.stdout)
     assert (printed["screened"], printed["accepted"]) == (8, 6)
     assert (printed["train"], printed["test_pool"]) == (5, 1)
