@@ -21,9 +21,9 @@ def main() -> None:
     print("| stage | jobs | median s | max s | sum s | peak GiB |")
     print("|---|---:|---:|---:|---:|---:|")
     for stage, jobs in records.groupby("stage", sort=False):
-        median_s, most_s, sum_s = jobs.wall_s.agg(["median", "max", "sum"])
+        median_s, max_s, sum_s = jobs.wall_s.agg(["median", "max", "sum"])
         memory = jobs.peak_memory_gib.max()
-        print(f"| {stage} | {len(jobs)} | {median_s:.1f} | {most_s:.1f} | {sum_s:.0f} | {memory:.2f} |")
+        print(f"| {stage} | {len(jobs)} | {median_s:.1f} | {max_s:.1f} | {sum_s:.0f} | {memory:.2f} |")
 
 
 if __name__ == "__main__":

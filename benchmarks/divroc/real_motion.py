@@ -66,7 +66,7 @@ class RealCase:
     moving: Points
     targets: Points  # where the fixed points lie in the moving scan
     smoothing: float  # of the spline, square mm
-    least_determinant: float  # smallest det J near the cloud
+    min_determinant: float  # smallest det J near the cloud
 
 
 class BoxMotion:
@@ -87,7 +87,7 @@ class BoxMotion:
         places = (points - self._box.min(axis=0)) * ratio + self._low
         return points + self._scale * self._spline.evaluate(places) / ratio
 
-    def least_determinant(self, points: Points) -> float:
+    def min_determinant(self, points: Points) -> float:
         """Return the smallest det J of the motion at points (N, 3), by central differences of 2 mm."""
         columns = [(self(points + step) - self(points - step)) / 2 for step in np.eye(3)]
         return float(np.linalg.det(np.stack(columns, axis=-1)).min())
@@ -103,7 +103,7 @@ def plausible_motion(folder: Path, motion: str, points: Points, scale: float) ->
     smoothing = SMOOTHING_MM2
     for _ in range(MOST_SMOOTHINGS):
         made = BoxMotion(table[:, :3], table[:, 3:], box, scale, smoothing)
-        least = made.least_determinant(probes)
+        least = made.min_determinant(probes)
         if least >= LEAST_DETERMINANT:
             break
         smoothing *= 4
@@ -191,7 +191,7 @@ def score(case: RealCase, settings: RegisterSettings) -> dict[str, object]:
         "max_mm": float(off.max()),
         "off_percent": float(100 * (off > OFF_MM).mean()),
         "folding_percent": found.folding_percent,
-        "least_determinant": case.least_determinant,
+        "min_determinant": case.min_determinant,
         "spline_smoothing_mm2": case.smoothing,
         "iterations": found.iterations,
         "seconds": took,

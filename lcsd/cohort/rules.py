@@ -24,7 +24,7 @@ class Rule:
 def rules(settings: CohortSettings) -> list[Rule]:
     """Return all rules in order, with the values of the settings."""
     spacing_known = settings.volume_geometry_index is not None
-    tilt = f"gantry tilted by <= {settings.gantry_tilt_most_deg:g} degrees or unknown"
+    tilt = f"gantry tilted by <= {settings.max_gantry_tilt_deg:g} degrees or unknown"
     segmented, required = "the IDC holds a segmentation of the series", settings.published_segmentation == "require"
     table = [
         ("two_time_points", "missing_time_point", f"CT at {settings.fixed_time} and {settings.moving_time}", True),
@@ -32,8 +32,8 @@ def rules(settings: CohortSettings) -> list[Rule]:
         ("original_axial", "not_original_axial", f"kind is {' or '.join(settings.kinds)}", True),
         ("soft_kernel", "no_soft_kernel", "soft kernel of its maker", settings.other_kernels == "refuse"),
         ("thickness_known", "thickness_unknown", "slice thickness is known", True),
-        ("thin_slices", "slice_too_thick", f"slice thickness <= {settings.thickness_most_mm:g} mm", True),
-        ("enough_slices", "too_few_slices", f">= {settings.slices_least} slices", True),
+        ("thin_slices", "slice_too_thick", f"slice thickness <= {settings.max_thickness_mm:g} mm", True),
+        ("enough_slices", "too_few_slices", f">= {settings.min_slices} slices", True),
         ("regular_spacing", "irregular_spacing", "slices known to be regularly spaced", spacing_known),
         ("straight_gantry", "tilted_gantry", tilt, settings.ct_index is not None),
         ("published_segmentation", "no_published_segmentation", segmented, required),
@@ -144,12 +144,12 @@ def judge(connection: Connection, settings: CohortSettings) -> None:
             "moving": int(settings.moving_time[1]),
             "kinds": [kind.upper() for kind in settings.kinds],
             "soft_only": every["no_soft_kernel"].applied,
-            "thickness": settings.thickness_most_mm,
-            "slices": settings.slices_least,
+            "thickness": settings.max_thickness_mm,
+            "slices": settings.min_slices,
             "check_spacing": every["irregular_spacing"].applied,
             "check_tilt": every["tilted_gantry"].applied,
             "check_segmentation": every["no_published_segmentation"].applied,
-            "tilt": settings.gantry_tilt_most_deg,
+            "tilt": settings.max_gantry_tilt_deg,
         },
     )
     connection.execute(_PATIENTS)

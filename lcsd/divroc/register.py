@@ -226,7 +226,7 @@ def _reporting(progress: Progress | bool | None, settings: RegisterSettings) -> 
     if not isinstance(progress, bool):
         yield progress
         return
-    with progress_bar(label="register", total=settings.most_steps(), unit="step", disable=not progress) as bar:
+    with progress_bar(label="register", total=settings.max_steps(), unit="step", disable=not progress) as bar:
 
         def show(iteration: int, distance: float) -> None:
             bar.set_postfix_str(f"distance {distance:.4f}", refresh=False)

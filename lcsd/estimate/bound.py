@@ -44,7 +44,7 @@ class Machines:
         """Return how many jobs of a kind the memory of a node holds: a whole number."""
         return self.memory_mb // kind.memory_mb if kind.memory_mb > 0 and self.memory_mb < math.inf else math.inf
 
-    def most_at_once(self, kind: Kind) -> int:
+    def max_at_once(self, kind: Kind) -> int:
         """Return how many jobs of a kind alone an empty node holds."""
         on_gpus = self.gpus // kind.gpus if kind.gpus else math.inf
         downloading = self.downloads if kind.fetched_gb else math.inf
@@ -61,7 +61,7 @@ class Engine:
     submit_s: float = 0.0  # one submission to a scheduler, seconds; the loop makes them one after the other
     start_s: float = 0.0  # from a place on a node to the work itself, seconds; the job holds its place meanwhile
     notice_s: float = 0.0  # from the end of a job until Snakemake notices it, seconds, on average
-    most_submitted: float | None = None  # jobs that may be submitted and unfinished at a time; None without a scheduler
+    max_submitted: float | None = None  # jobs that may be submitted and unfinished at a time; None without a scheduler
 
 
 class Amount(NamedTuple):
@@ -120,12 +120,12 @@ def limits(work: Work, machines: Machines, engine: Engine) -> dict[str, float]:
         # The case that is downloaded last is still to be done.
         LINK: link_s + work.chain_s if link_s else 0.0,
         LOOP: work.jobs() * loop_seconds(work, engine),
-        SUBMITTED: 0.0 if engine.most_submitted is None else waiting_s / engine.most_submitted,
+        SUBMITTED: 0.0 if engine.max_submitted is None else waiting_s / engine.max_submitted,
         LONGEST: work.chain_s + work.chain_jobs * (engine.start_s + engine.notice_s + engine.loop_s + engine.submit_s),
     }
 
 
 def loop_seconds(work: Work, engine: Engine) -> float:
     """Return the seconds of Snakemake's loop for each job."""
-    ready = max(0.0, work.ready() - (engine.most_submitted or 0))
+    ready = max(0.0, work.ready() - (engine.max_submitted or 0))
     return engine.loop_s + ready * engine.ready_s + engine.submit_s

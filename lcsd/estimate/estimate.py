@@ -102,7 +102,7 @@ def estimate(measures: Measures, question: Question, *, profile: Profile, settin
         busy=core_s / max(draw.seconds * machines.nodes * machines.cores, 1e-9),
         loop_busy=loop_s / max(draw.seconds, 1e-9),
         ready=round(ready),
-        submitted=round(min(ready, question.most_submitted)) if question.cluster else 0,
+        submitted=round(min(ready, question.max_submitted)) if question.cluster else 0,
         jobs=jobs,
         submissions=sum(jobs.values()) if question.cluster else 0,
         disk_gb=_disk_gb(measures, question, download_gb),
@@ -162,7 +162,7 @@ def _engine(question: Question, settings: EstimateSettings) -> Engine:
         submit_s=1 / settings.submit_per_s,
         start_s=settings.job_start_s + settings.job_start_case_s * question.cases,
         notice_s=settings.poll_s / 2,
-        most_submitted=question.most_submitted,
+        max_submitted=question.max_submitted,
     )
 
 
@@ -189,7 +189,7 @@ def _disk_gb(measures: Measures, question: Question, download_gb: float) -> floa
 def _temporary_gb(draw: _Draw, machines: Machines) -> float:
     """Return the most that running jobs hold under temporary names, if all are of the largest kind."""
     return max(
-        kind.temporary_gb * min(machines.nodes * machines.most_at_once(kind), amount.jobs)
+        kind.temporary_gb * min(machines.nodes * machines.max_at_once(kind), amount.jobs)
         for phase in draw.phases
         for kind, amount in phase.amounts.items()
     )

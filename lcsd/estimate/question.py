@@ -54,7 +54,7 @@ class Question:
     group: int = 0  # cases of one cluster job; 0: each stage of a case is a cluster job of its own
     cluster: bool = False  # whether Snakemake submits the jobs to a scheduler
     batches: int = 1  # parts of the cases that are built one after the other; the last one plans all cases again
-    most_submitted: float = math.inf  # jobs that may be submitted to a scheduler and unfinished at a time
+    max_submitted: float = math.inf  # jobs that may be submitted to a scheduler and unfinished at a time
     basis: Basis = "wall"  # wall or CPU seconds of the finished build
     pages: int = 60  # most pages of cases in the report
     registration_cloud: str = "cloud"  # stage whose clouds are registered
@@ -98,7 +98,7 @@ def ask(
         group=options.group,
         cluster=options.nodes is not None,
         batches=options.batches,
-        most_submitted=profile.jobs or settings.most_submitted,
+        max_submitted=profile.jobs or settings.max_submitted,
         scheduler=profile.scheduler,
         limits=limits,
         basis=options.basis,

@@ -69,7 +69,7 @@ def risks(found: Estimate, question: Question, settings: EstimateSettings) -> li
             found.plan_gib > settings.head_memory_gib
         ),
         f"{found.submitted} jobs are submitted at a time, as many as --jobs allows: the scheduler must accept that "
-        "(SLURM: MaxSubmitJobs, MaxJobCount)": question.cluster and found.submitted >= question.most_submitted,
+        "(SLURM: MaxSubmitJobs, MaxJobCount)": question.cluster and found.submitted >= question.max_submitted,
         f"planning takes {found.plan_s / HOUR_S:.1f} h, again after every stop: build in parts (--batch "
         "report=1/N)": found.plan_s / HOUR_S > PLAN_HOURS,
         f"the cores are idle for {100 * (1 - found.busy):.0f} % of the time, because {found.limit} is the limit: use "

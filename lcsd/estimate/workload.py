@@ -63,7 +63,7 @@ def stage_kinds(measures: Measures, profile: Profile, question: Question) -> dic
             fetched_gb=fetched,
             temporary_gb=(0.0 if question.keep else fetched) + written * per_case,
         )
-        if machines.most_at_once(kind) < 1:
+        if machines.max_at_once(kind) < 1:
             raise BadInputError(
                 "no machine is large enough for a job",
                 code="job_too_large",

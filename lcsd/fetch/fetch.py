@@ -123,7 +123,7 @@ def _unknown(uid: str, index: Path | None) -> BadInputError:
 
 def delay_s(uid: str, attempt: int, settings: FetchSettings) -> float:
     """Return the wait after ``attempt`` (from 0): doubled each time, minus a jitter that the UID decides."""
-    longest = min(settings.backoff_most_s, settings.backoff_s * 2**attempt)
+    longest = min(settings.max_backoff_s, settings.backoff_s * 2**attempt)
     digest = hashlib.sha256(f"{uid}:{attempt}".encode()).digest()
     return longest * (1 - 0.5 * digest[0] / 255)
 

@@ -41,7 +41,7 @@ def segment_lobes(scan: Image, settings: LungsSettings, *, on: Compute, file: Pa
     """
     chosen = settings.totalsegmentator
     with session(TASKS[f"lobes_{chosen.model}"], chosen, on=on) as totalsegmentator:
-        found = totalsegmentator.segment(scan, least_crop_mm=LEAST_CROP_MM, file=file)
+        found = totalsegmentator.segment(scan, min_crop_mm=LEAST_CROP_MM, file=file)
     voxel_ml = float(np.prod(scan.grid.spacing)) * ML_PER_MM3
     sides = [np.isin(found.labels.array, labels) for labels in SIDES.values()]
     sides.sort(key=lambda side: -int(side.sum()))

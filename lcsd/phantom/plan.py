@@ -166,7 +166,7 @@ def _tuned(motion: Motion, landmarks: Points, sample: Points, *, rigid: float, b
     return scaled(motion, smooth=round(smooth, 6), fine=round(fine, 6))
 
 
-def _least_determinant(motion: Motion, body: Body) -> float:
+def _min_determinant(motion: Motion, body: Body) -> float:
     """Return the smallest Jacobian determinant on a 6 mm lattice around the thorax."""
     axes = [np.arange(-a, a + 1.0, 6.0) * body.scale for a in (190.0, 140.0, 180.0)]
     lattice = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -179,14 +179,14 @@ def accepted_motion(
     """Return the first drawn motion within all limits; `draw(i)` is the i-th generator."""
     for attempt in range(MOTION_ATTEMPTS):
         rng = draw(attempt)
-        rigid = rng.uniform(settings.rigid_least_mm, settings.rigid_most_mm)
-        bspline = rng.uniform(settings.bspline_least_mm, settings.bspline_most_mm)
+        rigid = rng.uniform(settings.min_rigid_mm, settings.max_rigid_mm)
+        bspline = rng.uniform(settings.min_bspline_mm, settings.max_bspline_mm)
         drawn = draw_motion(rng, dome_z=min(body.dome_right_z, body.dome_left_z))
         motion = _tuned(drawn, landmarks, sample, rigid=rigid, bspline=bspline)
         moved = landmarks + motion.displacement(landmarks)[0]
-        if mean_length(affine_residual(landmarks, moved)) < settings.affine_least_mm:
+        if mean_length(affine_residual(landmarks, moved)) < settings.min_affine_mm:
             continue
-        if _least_determinant(motion, body) > DETERMINANT_LEAST:
+        if _min_determinant(motion, body) > DETERMINANT_LEAST:
             return motion
     raise WorkError(
         "no acceptable motion was found",

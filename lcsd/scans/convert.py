@@ -91,7 +91,7 @@ def _check_slices(count: int, least: int, source: Path) -> None:
 
 
 def _in_hu(
-    planes: Iterable[NDArray[Any]], shape: tuple[int, int, int], least_air: float, source: Path
+    planes: Iterable[NDArray[Any]], shape: tuple[int, int, int], min_air: float, source: Path
 ) -> NDArray[np.int16]:
     """Return planes (y, x) as one int16 volume; refuse raw, shifted or normalised values."""
     volume = np.empty(shape, dtype=np.int16)
@@ -111,12 +111,12 @@ def _in_hu(
             remedy="export the scan again with its rescale slope and intercept applied",
         )
     share = air / volume.size
-    if share < least_air:
+    if share < min_air:
         raise BadInputError(
             "no lung in the scan, or its values are not HU",
             code="not_hu",
             file=source,
-            expected=f"{least_air:.2%} of the voxels between {AIR_HU[0]:g} and {AIR_HU[1]:g} HU",
+            expected=f"{min_air:.2%} of the voxels between {AIR_HU[0]:g} and {AIR_HU[1]:g} HU",
             found=f"{share:.2%}, {found}",
             remedy="check the units and the scanned region",
         )

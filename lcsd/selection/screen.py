@@ -223,16 +223,16 @@ def gates(found: dict[str, Any], settings: ScreenSettings) -> list[dict[str, Any
     limits: list[tuple[str, float | None, float | None]] = []
     for scan in SCANS:
         limits += [
-            (f"{scan}_lungs", settings.lungs_least, None),
-            (f"{scan}_volume_l", settings.volume_least_l, settings.volume_most_l),
-            (f"{scan}_balance", settings.balance_least, None),
-            (f"{scan}_border_cm2", None, settings.border_most_cm2),
+            (f"{scan}_lungs", settings.min_lungs, None),
+            (f"{scan}_volume_l", settings.min_volume_l, settings.max_volume_l),
+            (f"{scan}_balance", settings.min_balance, None),
+            (f"{scan}_border_cm2", None, settings.max_border_cm2),
         ]
     limits += [
-        ("volume_ratio", settings.volume_ratio_least, None),
-        ("balance_change", settings.balance_change_least, None),
-        ("shared_view", settings.shared_least, None),
-        ("dice", settings.dice_least, None),
+        ("volume_ratio", settings.min_volume_ratio, None),
+        ("balance_change", settings.min_balance_change, None),
+        ("shared_view", settings.min_shared, None),
+        ("dice", settings.min_dice, None),
     ]
     return [in_range(name, found[name], low=low, high=high) for name, low, high in limits if found[name] is not None]
 

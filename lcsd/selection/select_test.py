@@ -67,10 +67,10 @@ def _judged(files: CaseFiles, settings: SelectSettings) -> dict[str, object]:
     figures = _last_stage(read_json(files.correspondence_figures), files.correspondence_figures)
     kept = figures["kept"] / max(1, figures["keypoints"])
     gates = [
-        in_range("correspondences", len(pairs), low=settings.correspondences_least, high=None),
-        in_range("kept_share", kept, low=settings.kept_least, high=None),
+        in_range("correspondences", len(pairs), low=settings.min_correspondences, high=None),
+        in_range("kept_share", kept, low=settings.min_kept, high=None),
         in_range(
-            "inconsistency_median_mm", figures["inconsistency_median_mm"], low=None, high=settings.inconsistency_most_mm
+            "inconsistency_median_mm", figures["inconsistency_median_mm"], low=None, high=settings.max_inconsistency_mm
         ),
     ]
     broken = [gate["name"] for gate in gates if not gate["passed"]]

@@ -51,9 +51,9 @@ class CohortSettings(Settings):
     other_kernels: Literal["last", "refuse"] = Field(
         "last", description="kernels that are not soft: used if a patient has nothing better (last), or refused"
     )
-    thickness_most_mm: float = Field(2.5, gt=0, description="largest slice thickness, mm")
-    slices_least: int = Field(100, ge=1, description="smallest number of images in a series, count")
-    gantry_tilt_most_deg: float = Field(0.1, ge=0, description="largest gantry tilt, degrees; needs ct_index")
+    max_thickness_mm: float = Field(2.5, gt=0, description="largest slice thickness, mm")
+    min_slices: int = Field(100, ge=1, description="smallest number of images in a series, count")
+    max_gantry_tilt_deg: float = Field(0.1, ge=0, description="largest gantry tilt, degrees; needs ct_index")
     published_segmentation: Literal["ignore", "require"] = Field(
         "ignore",
         description="require: only series with a published segmentation, from which lung masks can be taken "

@@ -52,7 +52,7 @@ class EstimateSettings(Settings):
         description="cluster: addition to job_start_s for each case of the manifest, which every job reads, s",
     )
     poll_s: float = Field(10.0, ge=0, description="cluster: time between two checks for jobs that ended, s")
-    most_submitted: int = Field(
+    max_submitted: int = Field(
         1000,
         gt=0,
         description="cluster: largest number of submitted, unfinished jobs if the profile has no key jobs, count; the "

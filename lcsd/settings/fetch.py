@@ -25,7 +25,7 @@ class FetchSettings(Settings):
     backoff_s: float = Field(
         1.0, ge=0, description="wait before the first retry, s; doubles with each retry, minus a random part"
     )
-    backoff_most_s: float = Field(60.0, ge=0, description="longest wait before a retry, s")
+    max_backoff_s: float = Field(60.0, ge=0, description="longest wait before a retry, s")
     stall_s: float = Field(60.0, gt=0, description="a transfer is ended after this time without a new byte, s")
     space_margin: float = Field(
         1.05, ge=1, description="free disk space required, as a multiple of the expected download"
@@ -39,8 +39,8 @@ class FetchSettings(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> "FetchSettings":
-        if self.backoff_s > self.backoff_most_s:
+        if self.backoff_s > self.max_backoff_s:
             raise ValueError(
-                f"backoff_s ({self.backoff_s}) exceeds backoff_most_s ({self.backoff_most_s}); raise backoff_most_s"
+                f"backoff_s ({self.backoff_s}) exceeds max_backoff_s ({self.max_backoff_s}); raise max_backoff_s"
             )
         return self

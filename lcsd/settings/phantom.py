@@ -16,15 +16,13 @@ class PhantomSettings(Settings):
     The defaults follow LCSD500's test set: 10.21 mm between landmarks after rigid alignment.
     """
 
-    rigid_least_mm: float = Field(8.6, gt=0, description="smallest mean landmark distance after the best rigid fit, mm")
-    rigid_most_mm: float = Field(10.6, gt=0, description="largest mean landmark distance after the best rigid fit, mm")
-    affine_least_mm: float = Field(
-        4.1, ge=0, description="smallest mean landmark distance after the best affine fit, mm"
-    )
-    bspline_least_mm: float = Field(
+    min_rigid_mm: float = Field(8.6, gt=0, description="smallest mean landmark distance after the best rigid fit, mm")
+    max_rigid_mm: float = Field(10.6, gt=0, description="largest mean landmark distance after the best rigid fit, mm")
+    min_affine_mm: float = Field(4.1, ge=0, description="smallest mean landmark distance after the best affine fit, mm")
+    min_bspline_mm: float = Field(
         1.1, gt=0, description="smallest mean landmark distance after the best B-spline of 60 mm, mm"
     )
-    bspline_most_mm: float = Field(
+    max_bspline_mm: float = Field(
         1.35, gt=0, description="largest mean landmark distance after the best B-spline of 60 mm, mm"
     )
     changed_share: float = Field(
@@ -39,10 +37,10 @@ class PhantomSettings(Settings):
     @model_validator(mode="after")
     def _ordered(self) -> "PhantomSettings":
         for name in ("rigid", "bspline"):
-            least, most = getattr(self, f"{name}_least_mm"), getattr(self, f"{name}_most_mm")
-            if least > most:
-                raise ValueError(f"{name}_least_mm ({least}) exceeds {name}_most_mm ({most}); swap them")
-        if self.affine_least_mm >= self.rigid_least_mm:
-            found = f"affine_least_mm ({self.affine_least_mm}), rigid_least_mm ({self.rigid_least_mm})"
+            low, high = getattr(self, f"min_{name}_mm"), getattr(self, f"max_{name}_mm")
+            if low > high:
+                raise ValueError(f"min_{name}_mm ({low}) exceeds max_{name}_mm ({high}); swap them")
+        if self.min_affine_mm >= self.min_rigid_mm:
+            found = f"min_affine_mm ({self.min_affine_mm}), min_rigid_mm ({self.min_rigid_mm})"
             raise ValueError(f"{found}: the first must be below the second")
         return self

@@ -172,7 +172,7 @@ class RegisterSettings(Settings):
             return [*self.fast_levels]
         return [*self.levels, *(self.second_levels if self.passes == 2 else ())]
 
-    def most_steps(self) -> int:
+    def max_steps(self) -> int:
         """Return the most steps that the method takes: the length of a progress bar."""
         if self.method == "cpd":
             return self.cpd.iterations

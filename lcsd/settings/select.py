@@ -14,16 +14,16 @@ class SelectSettings(Settings):
     )
     exclude: list[CaseName] = Field([], description="names of cases to leave out")
     test_count: int = Field(15, ge=1, description="test cases to select, those with the largest displacements, count")
-    correspondences_least: int | None = Field(
+    min_correspondences: int | None = Field(
         500, ge=0, description="smallest number of correspondences of a test case, count; null: off"
     )
-    kept_least: float | None = Field(
+    min_kept: float | None = Field(
         0.4,
         ge=0,
         le=1,
         description="smallest share of keypoints that the last stage of corrfield keeps, of 1; null: off",
     )
-    inconsistency_most_mm: float | None = Field(
+    max_inconsistency_mm: float | None = Field(
         3.0,
         ge=0,
         description="largest median forward-backward distance of the keypoints at the last stage of corrfield, mm; "

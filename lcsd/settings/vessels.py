@@ -23,7 +23,7 @@ class ObjectnessSettings(Settings):
         description="smallest score (contrast + weighted objectness) of a vessel voxel, as a multiple of the "
         "scan's noise, no unit",
     )
-    least_hu: float = Field(200.0, gt=0, description="smallest score of a vessel voxel, however low the noise, HU")
+    min_hu: float = Field(200.0, gt=0, description="smallest score of a vessel voxel, however low the noise, HU")
     seed_factor: float = Field(
         1.25, ge=1, description="every vessel has a voxel whose score is this multiple of the threshold, no unit"
     )

@@ -88,11 +88,11 @@ class Session:
         self._process: subprocess.Popen[bytes] | None = None
 
     def segment(
-        self, scan: Image, *, least_crop_mm: tuple[float, float, float], file: Path | None = None
+        self, scan: Image, *, min_crop_mm: tuple[float, float, float], file: Path | None = None
     ) -> Segmentation:
         """Return the labels of a scan.
 
-        ``scan`` is in HU, with any orientation; errors name ``file``. ``least_crop_mm`` is the smallest crop along
+        ``scan`` is in HU, with any orientation; errors name ``file``. ``min_crop_mm`` is the smallest crop along
         the scan's x, y and z axes that can contain the lungs, mm. Raises ``BadInputError`` (``empty_crop``: no lung
         in the scan, ``flat_crop``, ``empty_result``, ``no_cuda``) or ``WorkError``: broken weights, an unexpected
         version of the package, out of memory or time, a result on another grid or with unknown labels.
@@ -106,7 +106,7 @@ class Session:
             except BaseException:
                 self.end()
                 raise
-            crop = checked_crop(log, scan, least_crop_mm, file=file)
+            crop = checked_crop(log, scan, min_crop_mm, file=file)
             labels = checked_labels(place / "labels.nii.gz", scan, self._task, file=file)
         facts |= {**self.known_facts, "crop_voxels": crop}
         return Segmentation(labels, facts, time.monotonic() - start)
@@ -224,7 +224,7 @@ def session(task: Task, settings: TotalSegmentatorSettings, *, on: Compute) -> I
             ready.end()
 
 
-def checked_crop(log: str, scan: Image, least_mm: tuple[float, float, float], *, file: Path | None) -> list[int] | None:
+def checked_crop(log: str, scan: Image, min_mm: tuple[float, float, float], *, file: Path | None) -> list[int] | None:
     """Return the voxels of the crop along the scan's axes x, y, z.
 
     Raises ``BadInputError`` if the crop is empty or too small (the package continues in both cases; after an
@@ -248,12 +248,12 @@ def checked_crop(log: str, scan: Image, least_mm: tuple[float, float, float], *,
     size = [int(part) for part in crops[-1].split(",")]
     extent = np.multiply(size, scan.grid.spacing)
     whole = np.multiply(scan.grid.size, scan.grid.spacing)
-    if (extent < np.minimum(least_mm, whole) - 1e-6).any():
+    if (extent < np.minimum(min_mm, whole) - 1e-6).any():
         raise BadInputError(
             "TotalSegmentator cropped the scan to less than the lungs",
             code="flat_crop",
             file=file,
-            expected=f"at least {_mm(np.minimum(least_mm, whole))}",
+            expected=f"at least {_mm(np.minimum(min_mm, whole))}",
             found=_mm(extent),
             remedy=remedy,
         )

@@ -81,7 +81,7 @@ def segment_vessels(image: Image, lungs: Image, settings: ObjectnessSettings, *,
     score = vessel_score(image.array[part], inside, step, settings)
     # The rim is half chest wall or diaphragm and looks like vessels.
     deep = shrunk(inside, settings.margin_mm, step)
-    low = max(settings.least_hu, settings.noise_factor * _noise(image.array[part], score, deep, step))
+    low = max(settings.min_hu, settings.noise_factor * _noise(image.array[part], score, deep, step))
     score[~deep] = 0.0
     vessels = _hysteresis(score, low, step, settings)
     found = np.zeros(image.array.shape, dtype=bool)

@@ -49,7 +49,7 @@ def segment_vessels(
     extent = [
         CROP_SHARE * (part.stop - part.start) * step for part, step in zip(box[::-1], image.grid.spacing, strict=True)
     ]
-    found = session.segment(image, least_crop_mm=(extent[0], extent[1], extent[2]), file=file)
+    found = session.segment(image, min_crop_mm=(extent[0], extent[1], extent[2]), file=file)
     kept = np.zeros_like(found.labels.array)
     for label, meaning in KEPT[settings.task].items():
         kept[found.labels.array == label] = meaning

@@ -23,16 +23,10 @@ SEED = 1
 """Of the sample: puts the first, second and fourth patient on the side of training."""
 
 SETTINGS = {
-    "cohort": {"thickness_most_mm": 6.0, "slices_least": 20, "train": 9, "test_pool": 9, "test_pool_share": 0.3},
+    "cohort": {"max_thickness_mm": 6.0, "min_slices": 20, "train": 9, "test_pool": 9, "test_pool_share": 0.3},
     "fetch": {"backoff_s": 0.1, "retries": 1, "keep": False},
-    "screen": {"volume_least_l": 0.5},
-    "select": {
-        "count": 1,
-        "test_count": 1,
-        "correspondences_least": 20,
-        "inconsistency_most_mm": 20.0,
-        "kept_least": 0.1,
-    },
+    "screen": {"min_volume_l": 0.5},
+    "select": {"count": 1, "test_count": 1, "min_correspondences": 20, "max_inconsistency_mm": 20.0, "min_kept": 0.1},
 }
 
 

@@ -168,7 +168,7 @@ def test_limits_of_screening_are_the_selection_s(folder: Path) -> None:
     base = {"candidates": str(write_candidates(folder / "candidates.tsv", CANDIDATE))}
     before = rules(folder, base)
     limits = Config.model_validate(base).screen
-    after = rules(folder, base | {"screen": {"dice_least": other(limits, "dice_least")}})
+    after = rules(folder, base | {"screen": {"min_dice": other(limits, "min_dice")}})
     changed = {name for name in before if before[name].params != after[name].params}
     assert changed == {"select"}
 

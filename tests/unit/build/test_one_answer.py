@@ -55,7 +55,7 @@ def ask_release(results: Path, manifest: Path) -> Answer:
 
 def ask_select(results: Path, manifest: Path) -> Answer:
     pool = write_manifest(results.parent / "pool.tsv", dict.fromkeys("ab", "test_pool"))
-    found = judge_pool(results, pool, SelectSettings(correspondences_least=10, test_count=2))
+    found = judge_pool(results, pool, SelectSettings(min_correspondences=10, test_count=2))
     return found.count("selected"), "\n".join(problem.line() for problem in found.problems)
 
 

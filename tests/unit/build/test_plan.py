@@ -70,7 +70,7 @@ def test_options_are_the_same_text_for_the_same_settings(tmp_path: Path, manifes
         content = {"manifest": str(manifest), "results": str(tmp_path / "r"), "screen": screen}
         return Build.from_config(content).screen_settings()[1]
 
-    assert document() == document(spacing_mm=3) == document(dice_least=0.5)
+    assert document() == document(spacing_mm=3) == document(min_dice=0.5)
     assert document(spacing_mm=3.5).startswith('{"convert":{')
     assert '"spacing_mm":3.5' in document(spacing_mm=3.5)
 

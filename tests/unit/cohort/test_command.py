@@ -93,7 +93,7 @@ def test_dry_run_prints_size_time_and_price_and_writes_nothing(tmp_path: Path, m
 
 def test_no_candidate_still_says_why(tmp_path: Path) -> None:
     index = write_index(tmp_path / "i.parquet", pair_rows())
-    out = made(tmp_path / "o", "--set", f"index={index}", "--set", "slices_least=1000")
+    out = made(tmp_path / "o", "--set", f"index={index}", "--set", "min_slices=1000")
     assert read(out / "candidates.tsv") == []
     assert (out / "candidates.tsv").read_text().startswith("case\tpatient_id\tsampled\t")
     assert {r["reason"] for r in read(out / "rejected.tsv")} == {"too_few_slices"}

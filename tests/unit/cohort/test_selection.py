@@ -150,7 +150,7 @@ def test_sampling_is_by_seed_and_rules_do_not_reshuffle(tmp_path: Path) -> None:
     assert sampled(made(tmp_path / "b", *base)) == first
     assert sampled(made(tmp_path / "c", *base, "--seed", 1)) != first
 
-    stricter = made(tmp_path / "d", *base, "--set", "slices_least=101")
+    stricter = made(tmp_path / "d", *base, "--set", "min_slices=101")
     left = {row["patient_id"] for row in read(stricter / "candidates.tsv")}
     gone = set(first) - left
     assert gone

@@ -52,12 +52,12 @@ def test_snakemakes_loop_looks_at_every_ready_job() -> None:
     found = limits(work, Machines(cores=10**6), Engine(loop_s=1.0, ready_s=0.1))
     assert found[bound.LOOP] == pytest.approx(1000 * (1 + 9.5))
     # Submitted jobs are not looked at.
-    cluster = Engine(loop_s=1.0, ready_s=0.1, submit_s=2.0, most_submitted=90)
+    cluster = Engine(loop_s=1.0, ready_s=0.1, submit_s=2.0, max_submitted=90)
     assert limits(work, Machines(), cluster)[bound.LOOP] == pytest.approx(1000 * (3 + 0.5))
 
 
 def test_starts_on_a_cluster_hold_nodes_and_submitted_jobs() -> None:
-    engine = Engine(start_s=5.0, notice_s=3.0, most_submitted=2)
+    engine = Engine(start_s=5.0, notice_s=3.0, max_submitted=2)
     found = limits(jobs_of(Kind("a")), Machines(nodes=4, cores=1), engine)
     assert found[bound.CORES] == pytest.approx(8 * 15 / 4)
     assert found[bound.SUBMITTED] == pytest.approx(8 * 18 / 2)
@@ -65,6 +65,6 @@ def test_starts_on_a_cluster_hold_nodes_and_submitted_jobs() -> None:
 
 
 def test_a_node_holds_whole_jobs() -> None:
-    assert Machines(cores=9, memory_mb=10_000).most_at_once(Kind("a", cores=2, memory_mb=3000)) == 3
-    assert Machines(cores=9).most_at_once(Kind("a", cores=2, memory_mb=3000)) == 4
+    assert Machines(cores=9, memory_mb=10_000).max_at_once(Kind("a", cores=2, memory_mb=3000)) == 3
+    assert Machines(cores=9).max_at_once(Kind("a", cores=2, memory_mb=3000)) == 4
     assert Machines(cores=9, memory_mb=10).in_memory(Kind("a")) == math.inf

@@ -49,7 +49,7 @@ def test_limits_that_the_build_would_not_have_are_named(measures: Measures) -> N
 
 def test_what_gives_way_is_named_with_its_remedy(measures: Measures) -> None:
     settings = FREE.model_copy(
-        update={"plan_job_gib": 1.0, "plan_job_s": 100.0, "loop_ready_s": 10.0, "most_submitted": 4}
+        update={"plan_job_gib": 1.0, "plan_job_s": 100.0, "loop_ready_s": 10.0, "max_submitted": 4}
     )
     asked = question(measures, settings, pairs=20, nodes=50, memory_gb=8.0)
     big = dataclasses.replace(measures.cases[0].jobs[0], stage="lungs", memory_gib=3.0)

@@ -242,14 +242,14 @@ def test_nothing_named_and_output_that_is_a_file(site: Site) -> None:
 
 
 def test_waits_double_with_a_jitter_that_can_be_repeated() -> None:
-    settings = FetchSettings(backoff_s=2, backoff_most_s=10)
+    settings = FetchSettings(backoff_s=2, max_backoff_s=10)
     waits = [delay_s("1.2", attempt, settings) for attempt in range(6)]
     assert waits == [delay_s("1.2", attempt, settings) for attempt in range(6)]
     for wait, longest in zip(waits, [2, 4, 8, 10, 10, 10], strict=True):
         assert longest / 2 <= wait <= longest
     assert delay_s("1.3", 0, settings) != waits[0]
-    with pytest.raises(ValueError, match="raise backoff_most_s"):
-        FetchSettings(backoff_s=2, backoff_most_s=1)
+    with pytest.raises(ValueError, match="raise max_backoff_s"):
+        FetchSettings(backoff_s=2, max_backoff_s=1)
     with pytest.raises(ValueError, match="pattern"):
         FetchSettings(endpoint_url="ftp://x")
 

@@ -207,7 +207,7 @@ def test_numbers_out_of_range_are_errors_and_write_nothing(tmp_path, arguments, 
     ("options", "message"),
     [
         (["--cases", "0"], "cases"),
-        (["--set", "rigid_least_mm=20"], "rigid_least_mm"),
+        (["--set", "min_rigid_mm=20"], "min_rigid_mm"),
         (["--set", "speed=1"], "[unknown_key]"),
         (["--size", "huge"], "huge"),
     ],

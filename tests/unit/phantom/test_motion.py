@@ -76,7 +76,7 @@ def test_a_body_without_lungs_has_neither_landmarks_nor_points(tiny):
 
 def test_a_motion_that_no_draw_reaches_is_an_error(tiny, monkeypatch):
     monkeypatch.setattr("lcsd.phantom.plan.MOTION_ATTEMPTS", 1)
-    settings = PhantomSettings(affine_least_mm=90.0, rigid_least_mm=100.0, rigid_most_mm=100.0)
+    settings = PhantomSettings(min_affine_mm=90.0, min_rigid_mm=100.0, max_rigid_mm=100.0)
     with pytest.raises(WorkError, match=r"\[phantom_motion\]"):
         accepted_motion(np.random.default_rng, tiny.body, tiny.body_landmarks, tiny.body_points, settings)
 

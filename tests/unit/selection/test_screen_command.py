@@ -20,7 +20,7 @@ from tests.thorax import scan, thorax_grid
 from tests.unit.selection.masks import rigid
 
 PATIENT = "104711"
-SMALL = ("--set", "volume_least_l=0.5", "--set", "spacing_mm=4")
+SMALL = ("--set", "min_volume_l=0.5", "--set", "spacing_mm=4")
 """The thorax of the tests has lungs of 0.8 litres."""
 
 
@@ -61,7 +61,7 @@ def test_good_pair_is_accepted_and_equal_input_is_equal_bytes(pair: Path, tmp_pa
     assert json.loads(result.stdout)["verdict"] == "accepted"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.provenance.json"]
     settings = read_json(provenance_path(out))["settings"]
-    assert settings["volume_least_l"] == 0.5
+    assert settings["min_volume_l"] == 0.5
     assert settings["convert"]["min_slices"] == 30
     assert settings["lungs"]["min_lung_ml"] == 150.0
     screen(pair, tmp_path / "b.json", *SMALL, "--threads", 1)
@@ -189,7 +189,7 @@ def test_no_file_of_a_folder_is_named(tmp_path: Path) -> None:
 
 def test_settings_of_other_sections(pair: Path, tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
-    config.write_text("convert: {min_slices: 500}\nscreen: {volume_least_l: 0.5}\n")
+    config.write_text("convert: {min_slices: 500}\nscreen: {min_volume_l: 0.5}\n")
     out = tmp_path / "a.json"
     read = record_of(screen(pair, out, "--config", config), out)
     assert read["code"] == "too_few_slices"

@@ -77,7 +77,7 @@ def test_cases_keep_the_published_masks_of_their_screening(build: Path) -> None:
 
 def test_limits_are_those_of_the_selection_not_of_the_screening(build: Path) -> None:
     path = build / "cohort" / "candidates.tsv"
-    limits = ["--set", "screen.lungs_least=1", "--set", "screen.dice_least=0.69"]
+    limits = ["--set", "screen.min_lungs=1", "--set", "screen.min_dice=0.69"]
     assert select(build, "--candidates", path, *limits, "--set", "count=1").exit_code == 0
     rows = {row["case"]: row for row in read(build / "cohort" / "selection.tsv")}
     assert (rows["f"]["verdict"], rows["f"]["code"]) == ("accepted", "")

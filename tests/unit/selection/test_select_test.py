@@ -12,7 +12,7 @@ from lcsd.selection.select import MANIFEST_COLUMNS
 from tests.unit.selection.made_up import read, select
 
 FIGURES = {"keypoints": 1000, "kept": 800, "inconsistency_median_mm": 0.5}
-FEW = ("--set", "correspondences_least=50", "--set", "test_count=2")
+FEW = ("--set", "min_correspondences=50", "--set", "test_count=2")
 
 
 def finish(results: Path, case: str, length_mm: float, count: int = 60, **changed: object) -> None:
@@ -80,7 +80,7 @@ def test_gates_come_before_ranks(build: Path) -> None:
 def test_limits_can_be_off_and_too_few_is_a_warning(build: Path) -> None:
     off = [
         part
-        for name in ("correspondences_least", "kept_least", "inconsistency_most_mm")
+        for name in ("min_correspondences", "min_kept", "max_inconsistency_mm")
         for part in ("--set", f"{name}=null")
     ]
     result = select(build, "--test", *off)

@@ -239,9 +239,9 @@ def test_config_command_prints_the_default() -> None:
 
 def test_override_reaches_into_sections() -> None:
     changed = override(
-        VesselsSettings(), ["objectness.margin_mm=1", "objectness.least_hu=90", "backend=objectness"], section="vessels"
+        VesselsSettings(), ["objectness.margin_mm=1", "objectness.min_hu=90", "backend=objectness"], section="vessels"
     )
-    assert (changed.objectness.margin_mm, changed.objectness.least_hu) == (1.0, 90.0)
+    assert (changed.objectness.margin_mm, changed.objectness.min_hu) == (1.0, 90.0)
     assert changed.objectness.seed_factor == VesselsSettings().objectness.seed_factor
     whole = override(VesselsSettings(), ['objectness={"margin_mm": 2}'], section="vessels")
     assert whole.objectness.margin_mm == 2

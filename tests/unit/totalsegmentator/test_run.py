@@ -55,7 +55,7 @@ def run_child(weights: Path, monkeypatch: pytest.MonkeyPatch, kind: str, **optio
     child = made_up_child(weights.parent, kind, **options)  # type: ignore[arg-type]
     monkeypatch.setattr(run, "CHILD", (sys.executable, str(child)))
     with ready(weights, limit_s=limit) as found:
-        return found.segment(scan(), least_crop_mm=(15.0, 12.0, 9.0), file=Path("fixed.nii.gz"))
+        return found.segment(scan(), min_crop_mm=(15.0, 12.0, 9.0), file=Path("fixed.nii.gz"))
 
 
 def test_result_lies_on_the_scan(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_small_scan_may_be_smaller_than_the_least_crop(weights: Path, monkeypatc
     made = made_up_child(weights.parent, "good")
     monkeypatch.setattr(run, "CHILD", (sys.executable, str(made)))
     with ready(weights) as found:
-        found.segment(scan(), least_crop_mm=(500.0, 500.0, 500.0))
+        found.segment(scan(), min_crop_mm=(500.0, 500.0, 500.0))
 
 
 def test_bad_weights_start_no_process(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ def test_one_process_does_many_scans_and_a_new_one_follows_a_failure(
         for value in (1, 1, 66, 1, 67, 1):
             image = Image(np.full(scan().array.shape, value, np.int16), scan().grid)
             try:
-                made = found.segment(image, least_crop_mm=(15.0, 12.0, 9.0))
+                made = found.segment(image, min_crop_mm=(15.0, 12.0, 9.0))
             except LcsdError as error:
                 pids.append(error.code)
             else:
@@ -213,7 +213,7 @@ def test_a_process_that_died_between_two_scans_costs_none(weights: Path, monkeyp
     with ready(weights) as found:
         pids = []
         for _ in range(2):
-            made = found.segment(scan(), least_crop_mm=(15.0, 12.0, 9.0))
+            made = found.segment(scan(), min_crop_mm=(15.0, 12.0, 9.0))
             pids.append(made.facts["pid"])
             os.kill(pids[-1], signal.SIGKILL)
             # Not reaped, and its last thread has ended, too.

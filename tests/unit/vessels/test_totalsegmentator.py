@@ -88,7 +88,7 @@ def test_legacy_vessels_are_one_label_inside_the_lungs(calls: dict[str, Any]) ->
     assert (calls["on"].device, calls["on"].threads) == ("cuda", 3)
     assert calls["task"].task == "lung_vessels_LEGACY"
     # Half of the lungs' 12 x 10 x 8 voxels of 1.5 x 1.5 x 2 mm.
-    assert calls["least_crop_mm"] == (9.0, 7.5, 8.0)
+    assert calls["min_crop_mm"] == (9.0, 7.5, 8.0)
 
 
 def test_reach_outside_the_lungs(calls: dict[str, Any]) -> None:
