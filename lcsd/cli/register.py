@@ -71,8 +71,10 @@ def _write(out_dir: Path, source: "CloudFile", moving: "Cloud", result: "Registr
 @setting("--method", RegisterSettings, "Method of the registration.")
 @click.option("--fast", is_flag=True, help="Fewer and coarser steps; short for --set effort=fast.")
 @click.option("--symmetric", is_flag=True, help="Move both clouds to the middle and also write inverse_field.nii.gz.")
-@choice("--frame", CloudFrame, "Frame of both clouds' coordinates.", default="lps")
-@choice("--unit", Unit, "Unit of both clouds' coordinates.", default="mm")
+@choice("--frame", CloudFrame, "Frame of both clouds' coordinates.  [default: what the file says, else lps]")
+@choice("--unit", Unit, "Unit of both clouds' coordinates.  [default: what the file says, else mm]")
+@choice("--moving-frame", CloudFrame, "Frame of MOVING_CLOUD, if it differs.  [default: as --frame]")
+@choice("--moving-unit", Unit, "Unit of MOVING_CLOUD, if it differs.  [default: as --unit]")
 @stage(
     "register",
     RegisterSettings,
@@ -86,12 +88,14 @@ def command(
     out_dir: Path,
     grid_image: Path | None,
     field_mm: float | None,
-    frame: CloudFrame,
-    unit: Unit,
+    frame: CloudFrame | None,
+    unit: Unit | None,
+    moving_frame: CloudFrame | None,
+    moving_unit: Unit | None,
 ) -> None:
-    """Register FIXED_CLOUD to MOVING_CLOUD (.npz .npy .csv .txt .ply .vtk .vtp .pth).
+    """Register FIXED_CLOUD to MOVING_CLOUD (.npz .npy .csv .tsv .txt .pts .swc .ply .vtk .vtp .pth).
 
-    Both clouds are in the same frame; their numbers of points may differ. Writes field.nii.gz (u in
+    Both clouds are in the same space; their numbers of points may differ. Writes field.nii.gz (u in
     y = x + u(x), LPS mm), points.npz (moved fixed points, LPS mm) and registration.json (distance
     per iteration, folding, std of log det J). If FIXED_CLOUD is not .npz, the moved points are also
     written in its format, frame and unit.
@@ -100,7 +104,7 @@ def command(
     from lcsd.divroc.register import check_pair, register_clouds
 
     source = read_cloud_file(fixed_cloud, frame=frame, unit=unit)
-    moving = read_cloud_file(moving_cloud, frame=frame, unit=unit).cloud
+    moving = read_cloud_file(moving_cloud, frame=moving_frame or frame, unit=moving_unit or unit).cloud
     check_pair(source.cloud, moving)  # before the progress bar, so that an error is one line
     grid = _grid(grid_image, field_mm)
     result = register_clouds(source.cloud, moving, settings=run.settings, grid=grid, device=run.device, progress=True)

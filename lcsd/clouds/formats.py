@@ -8,7 +8,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from lcsd.errors import BadInputError
 from lcsd.geometry import flip_lps_ras
 from lcsd.io.files import atomic_path, not_whole, require_file
+from lcsd.io.point_columns import declared_frame
+from lcsd.io.point_tables import read_point_table
 from lcsd.io.points import Cloud, check_points, read_cloud, write_cloud
 from lcsd.io.sizes import check_ply, check_vtp
-from lcsd.io.tables import convert, numbers, read_columns
-from lcsd.names import CloudFrame, Unit
+from lcsd.io.tables import check_columns, convert, numbers
+from lcsd.names import CloudFrame, TableFrame, Unit
 
 Points = NDArray[Any]
 Labels = NDArray[np.uint8] | None
@@ -29,6 +31,12 @@ Writer = Callable[[Path, Points], None]
 MM_PER = {"mm": 1.0, "m": 1000.0}
 LABEL = "label"
 """Name of the column, property or array with the structure of each point."""
+
+SPACE = "SPACE"
+"""Name of the array in which Slicer stores the frame of a VTK file."""
+
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+"""Separators of written tables; others have blanks."""
 
 TENSOR_KEYS = ("points", "pos", "xyz", "coords", "vertices")
 """Possible names of the points in a dictionary of tensors."""
@@ -47,6 +55,18 @@ class CloudFile:
     write: Writer
 
 
+@dataclass(frozen=True)
+class _Content:
+    """What a file holds, in its own frame and unit, and what it says about them; None if it says nothing."""
+
+    points: Points
+    write: Writer
+    labels: Labels = None
+    radius: Points | None = None
+    frame: TableFrame | None = None
+    unit: Unit | None = None
+
+
 def _labels(values: Any, path: Path) -> Labels:
     """Return structure labels as bytes, or raise ``BadInputError``."""
     found = np.asarray(values)
@@ -62,7 +82,7 @@ def _labels(values: Any, path: Path) -> Labels:
     return found.astype(np.uint8)
 
 
-def _read_npy(path: Path) -> tuple[Points, Labels, Writer]:
+def _read_npy(path: Path) -> _Content:
     # Mapped first, so that a header that declares more than the file has allocates no memory.
     points = np.array(np.load(path, allow_pickle=False, mmap_mode="r"))
 
@@ -70,32 +90,44 @@ def _read_npy(path: Path) -> tuple[Points, Labels, Writer]:
         with to.open("wb") as handle:
             np.save(handle, moved.astype(points.dtype))
 
-    return points, None, write
+    return _Content(points, write)
 
 
-def _read_table(path: Path) -> tuple[Points, Labels, Writer]:
-    """Read a table, separated by commas (``.csv``) or by white space or commas; x, y, z by name if there are names."""
-    table = read_columns(path)
-    named = isinstance(table.columns[0], str)
-    lower = {str(name).lower(): name for name in table.columns}
-    columns = [lower[axis] for axis in "xyz"] if {*"xyz"} <= {*lower} else [*table.columns[:3]]
-    if len(columns) < 3:
-        raise ValueError(f"{len(columns)} columns")
-    names = [*columns, lower[LABEL]] if LABEL in lower else columns
-    found = numbers(convert(table, dict.fromkeys(names, "float64"), path), names)
-    points, labels = found[:, :3], _labels(found[:, 3], path) if LABEL in lower else None
+def _read_table(path: Path) -> _Content:
+    """Read a table as :func:`lcsd.io.point_tables.read_point_table`; x, y, z by name if there are names."""
+    table = read_point_table(path, tree=path.suffix.lower() == ".swc")
+    if table.columns is None:
+        if not table.named:
+            raise ValueError(f"{table.cells.shape[1]} columns")
+        check_columns([*table.cells.columns], path, required=("x", "y", "z"))
+    columns = [*(table.columns or ())]
+    lower = {str(name).lower(): name for name in table.cells.columns}
+    # Slicer's tables have names of points in this column.
+    more = [lower[LABEL]] if LABEL in lower and "r" not in lower and "l" not in lower else []
+    radius = [] if table.radius is None else [table.radius]
+    wanted = [*columns, *more, *radius]
+    found = numbers(convert(table.cells, dict.fromkeys(wanted, "float64"), path), wanted)
 
     def write(to: Path, moved: Points) -> None:
-        moved_table = table.copy()
+        moved_table = table.cells.copy()
         for axis, column in enumerate(columns):
             moved_table[column] = [f"{value:.6g}" for value in moved[:, axis]]
-        separator = "," if path.suffix.lower() == ".csv" else " "
-        moved_table.to_csv(to, sep=separator, header=named, index=False)
+        with to.open("w", encoding="utf-8", newline="") as handle:
+            handle.write(table.head)
+            separator = SEPARATORS.get(path.suffix.lower(), " ")
+            moved_table.to_csv(handle, sep=separator, header=table.named, index=False, lineterminator="\n")
 
-    return points, labels, write
+    return _Content(
+        found[:, :3],
+        write,
+        labels=_labels(found[:, 3], path) if more else None,
+        radius=found[:, -1].astype(np.float32) if radius else None,
+        frame=table.frame,
+        unit=table.unit,
+    )
 
 
-def _read_ply(path: Path) -> tuple[Points, Labels, Writer]:
+def _read_ply(path: Path) -> _Content:
     import plyfile
 
     check_ply(path)
@@ -110,7 +142,8 @@ def _read_ply(path: Path) -> tuple[Points, Labels, Writer]:
             vertex.data[axis] = moved[:, column]
         content.write(str(to))
 
-    return points, labels, write
+    frame = declared_frame("\n".join([*content.comments, *content.obj_info]), path)
+    return _Content(points, write, labels, frame=frame)
 
 
 def _updated(reader: Any) -> str:
@@ -137,7 +170,7 @@ def _updated(reader: Any) -> str:
     return printed[-1] if printed else "".join(errors[:1])
 
 
-def _read_vtk(path: Path) -> tuple[Points, Labels, Writer]:
+def _read_vtk(path: Path) -> _Content:
     from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
     from vtkmodules.vtkIOLegacy import vtkPolyDataReader, vtkPolyDataWriter
     from vtkmodules.vtkIOXML import vtkXMLPolyDataReader, vtkXMLPolyDataWriter
@@ -157,19 +190,24 @@ def _read_vtk(path: Path) -> tuple[Points, Labels, Writer]:
     points = vtk_to_numpy(content.GetPoints().GetData()).copy()
     array = content.GetPointData().GetArray(LABEL)
     labels = None if array is None else _labels(vtk_to_numpy(array), path)
+    header = reader.GetHeader() if isinstance(reader, vtkPolyDataReader) else ""
 
     def write(to: Path, moved: Points) -> None:
         content.GetPoints().SetData(numpy_to_vtk(moved.astype(points.dtype), deep=True))
         writer = vtkXMLPolyDataWriter() if xml else vtkPolyDataWriter()
+        if isinstance(writer, vtkPolyDataWriter):
+            writer.SetHeader(header)
         writer.SetFileName(str(to))
         writer.SetInputData(content)
         if not writer.Write() or writer.GetErrorCode():
             raise not_whole()
 
-    return points, labels, write
+    array = content.GetFieldData().GetAbstractArray(SPACE)
+    in_fields = [] if array is None else [f"{SPACE}={array.GetValue(row)}" for row in range(array.GetNumberOfValues())]
+    return _Content(points, write, labels, frame=declared_frame("\n".join([header, *in_fields]), path))
 
 
-def _read_torch(path: Path) -> tuple[Points, Labels, Writer]:
+def _read_torch(path: Path) -> _Content:
     import torch
 
     # A pickle could run any code, so only plain values are read.
@@ -195,13 +233,16 @@ def _read_torch(path: Path) -> tuple[Points, Labels, Writer]:
         torch.save(tensor if key is None else {**content, key: tensor}, buffer)
         to.write_bytes(buffer.getbuffer())
 
-    return points, labels, write
+    return _Content(points, write, labels)
 
 
-_READERS: dict[str, tuple[Callable[[Path], tuple[Points, Labels, Writer]], str]] = {
+_READERS: dict[str, tuple[Callable[[Path], _Content], str]] = {
     ".npy": (_read_npy, "an array (N, 3)"),
-    ".csv": (_read_table, "a table with columns x, y, z or three number columns first"),
-    ".txt": (_read_table, "rows of at least three numbers, separated by white space or commas"),
+    **dict.fromkeys((".csv", ".tsv"), (_read_table, "a table with columns x, y, z or three number columns first")),
+    **dict.fromkeys(
+        (".txt", ".pts"), (_read_table, "rows of at least three numbers, separated by white space or commas")
+    ),
+    ".swc": (_read_table, "a tree with node, type, x, y, z, radius, parent"),
     ".ply": (_read_ply, "a PLY file with vertices x, y, z"),
     ".vtk": (_read_vtk, "a legacy VTK file of PolyData"),
     ".vtp": (_read_vtk, "an XML VTK file of PolyData"),
@@ -233,19 +274,60 @@ def _read_own(path: Path, frame: CloudFrame, unit: Unit) -> CloudFile:
     return CloudFile(Cloud(world, cloud.index, cloud.label, cloud.radius, cloud.weight, cloud.meta), ".npz", write)
 
 
-def read_cloud_file(path: Path, *, frame: CloudFrame = "lps", unit: Unit = "mm") -> CloudFile:
+def _agreed(given: str | None, stated: str | None, default: str, *, option: str, path: Path) -> str:
+    """Return what the user or the file says; raise ``BadInputError`` (``contradicting_frame``) if they differ."""
+    if stated == "voxel":
+        raise BadInputError(
+            "the points are voxel indices",
+            code="voxel_cloud",
+            file=path,
+            expected="mm",
+            found="voxels",
+            remedy="multiply them by the voxel size and direction and add the origin of their image",
+        )
+    if given is not None and stated is not None and given != stated:
+        raise BadInputError(
+            f"the file itself names another {option}",
+            code="contradicting_frame",
+            file=path,
+            field=f"--{option}",
+            expected=stated,
+            found=given,
+            remedy=f"leave out --{option}, or correct the file",
+        )
+    return given or stated or default
+
+
+def read_cloud_file(path: Path, *, frame: CloudFrame | None = None, unit: Unit | None = None) -> CloudFile:
     """Return the cloud in a file of any format in ``SUFFIXES``, selected by the suffix.
 
-    An array, column or property named ``label`` becomes the label of the cloud; code in ``.pth`` does not run.
-    ``frame`` and ``unit`` are the file's; few formats record them.
+    An array, column or property named ``label`` becomes the label of the cloud, the radius of an SWC tree its radius;
+    code in ``.pth`` does not run. ``frame`` and ``unit`` are the file's; None: what the file says itself (SPACE=RAS in
+    a header or comment, columns r, a, s or x_mm), otherwise LPS mm.
 
-    Raises ``BadInputError`` if the suffix is unknown, the file unreadable, the points missing, not (N, 3) or not
-    finite, or the labels outside 0 to 255 or not one per point.
+    Raises ``BadInputError`` if the suffix is unknown, the file unreadable, the points missing, not (N, 3), not finite
+    or voxels (``voxel_cloud``), the labels outside 0 to 255 or not one per point, or ``frame`` or ``unit`` contradicts
+    the file (``contradicting_frame``); for tables also as :func:`lcsd.io.point_tables.read_point_table`.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix == ".npz":
-        return _read_own(path, frame, unit)
+        return _read_own(path, frame or "lps", unit or "mm")
+    content = _content(path, suffix)
+    agreed_frame = cast(CloudFrame, _agreed(frame, content.frame, "lps", option="frame", path=path))
+    agreed_unit = cast(Unit, _agreed(unit, content.unit, "mm", option="unit", path=path))
+
+    def write(to: Path, moved: Points) -> None:
+        with atomic_path(to) as temporary:
+            content.write(temporary, _from_lps_mm(moved, agreed_frame, agreed_unit))
+
+    world = _to_lps_mm(content.points, agreed_frame, agreed_unit).astype(np.float32)
+    radius = None if content.radius is None else (content.radius * MM_PER[agreed_unit]).astype(np.float32)
+    return CloudFile(Cloud(world, label=content.labels, radius=radius, meta={"source": path.name}), suffix, write)
+
+
+def _content(path: Path, suffix: str) -> _Content:
+    """Return the checked content of a file of another program."""
     if suffix not in _READERS:
         raise BadInputError(
             "unknown cloud format",
@@ -257,7 +339,7 @@ def read_cloud_file(path: Path, *, frame: CloudFrame = "lps", unit: Unit = "mm")
     read, expected = _READERS[suffix]
     require_file(path)
     try:
-        points, labels, write_own = read(path)
+        content = read(path)
     except (BadInputError, MemoryError):
         raise
     except Exception as error:  # each library has its own errors; none is swallowed
@@ -265,20 +347,14 @@ def read_cloud_file(path: Path, *, frame: CloudFrame = "lps", unit: Unit = "mm")
         raise BadInputError(
             f"not a readable cloud ({text})", code="bad_cloud_file", file=path, expected=expected
         ) from error
-    check_points(points, file=path)
-    if labels is not None and len(labels) != len(points):
+    check_points(content.points, file=path)
+    if content.labels is not None and len(content.labels) != len(content.points):
         raise BadInputError(
             "labels and points differ in number",
             code="length_mismatch",
             file=path,
             field=LABEL,
-            expected=len(points),
-            found=len(labels),
+            expected=len(content.points),
+            found=len(content.labels),
         )
-
-    def write(to: Path, moved: Points) -> None:
-        with atomic_path(to) as temporary:
-            write_own(temporary, _from_lps_mm(moved, frame, unit))
-
-    world = _to_lps_mm(points, frame, unit).astype(np.float32)
-    return CloudFile(Cloud(world, label=labels, meta={"source": path.name}), suffix, write)
+    return content

@@ -263,17 +263,22 @@ def read_table(
 def read_columns(path: Path) -> "pd.DataFrame":
     """Return a table of another program as a frame of text, indexed by the line of each row.
 
-    Cells are separated by commas if the first row has one, otherwise by white space; ``#`` begins a comment. The first
-    row is a header if none of its cells is a number; otherwise columns are numbered from 0.
+    Cells are separated by semicolons or commas if the first row has one, by tabs if a header has one, otherwise by
+    white space; ``#`` begins a comment. The first row is a header if none of its cells is a number; otherwise columns
+    are numbered from 0.
 
     Raises ``BadInputError`` as :func:`read_text` and :func:`split_rows`, and for a row with more or fewer cells than
     the first (``bad_row``), a column that is repeated, in any case of letters (``duplicate_column``), or no row
     (``empty_table``).
     """
-    text = COMMENT_LINE.sub("", read_text(path))
-    first = text.lstrip("\n").partition("\n")[0]
-    separator = "," if "," in first else ANY_SPACE
-    rows = split_rows(text if separator == "," else COMMENT.sub("", text), separator, path)
+    return columns_of(read_text(path), path)
+
+
+def columns_of(content: str, path: Path) -> "pd.DataFrame":
+    """Return the table in a text, as :func:`read_columns`; ``path`` is for errors."""
+    text = COMMENT_LINE.sub("", content)
+    separator = _separator(text.lstrip("\n").partition("\n")[0])
+    rows = split_rows(COMMENT.sub("", text) if separator == ANY_SPACE else text, separator, path)
     columns: Sequence[str | int] = ()
     if rows:
         check_widths(rows, len(rows[0][1]), separator, path)
@@ -284,6 +289,16 @@ def read_columns(path: Path) -> "pd.DataFrame":
     if not rows:
         raise BadInputError("the table has no rows", code="empty_table", file=path)
     return _frame(columns, [(line, [cell.strip() for cell in cells]) for line, cells in rows])
+
+
+def _separator(first: str) -> str:
+    """Return the separator of a table of another program by its first row."""
+    for separator in ";,":
+        if separator in first:
+            return separator
+    # Cells of a table with a header may be empty or have blanks; numbers alone may be separated by anything.
+    is_header = not any(_is_number(cell) for cell in first.split())
+    return "\t" if "\t" in first.strip() and is_header else ANY_SPACE
 
 
 def numbers(table: "pd.DataFrame", columns: Sequence[str | int]) -> "NDArray[np.float64]":

@@ -1,5 +1,6 @@
 """Read landmarks of a pair of scans in any known format into LPS mm, and write them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,11 @@ from lcsd.names import SCANS, Axes, FormatName, PairBy, TableFrame
 
 ENDINGS: dict[str, FormatName] = {".mrk.json": "slicer", ".fcsv": "fcsv"}
 """Endings that only one format uses."""
+
+TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".pts")
+ELASTIX = ({"point"}, {"index"})
+STATED = ({*"ras"}, {*"lps"})
+"""Words of a first line that state what the numbers of a table are: elastix's, and some of Slicer's export."""
 
 
 @dataclass(frozen=True)
@@ -54,18 +60,32 @@ class Given:
     base: int | None = None
     axes: Axes | None = None
 
-    def numbering(self, format_name: str, *, file: Path, named: bool = False) -> Numbering:
-        """Return the meaning of the numbers in a format.
+    def numbering(
+        self, format_name: str, *, file: Path, named: bool = False, stated: TableFrame | None = None
+    ) -> Numbering:
+        """Return the meaning of the numbers in a format; ``stated`` is the frame that the file itself names.
 
         Raises ``BadInputError`` (``unused_option``) for an index of the first voxel for millimetres, or an order for
-        columns with names (``named``).
+        columns with names (``named``), and ``contradicting_frame`` if the file names another frame.
         """
         replaced = {
             name: value
             for name, value in (("frame", self.frame), ("base", self.base), ("axes", self.axes))
             if value is not None
         }
+        if stated is not None and self.frame is None and format_name == "generic":
+            replaced["frame"] = stated
         found: Numbering = replace(TABLES[format_name].numbering, **replaced)  # type: ignore[arg-type]
+        if stated not in {None, found.frame}:
+            raise BadInputError(
+                "the file itself names another frame",
+                code="contradicting_frame",
+                file=file,
+                field="frame",
+                expected=stated,
+                found=found.frame,
+                remedy="leave out --frame and give --from generic, or correct the file",
+            )
         if self.axes is not None and named:
             raise BadInputError(
                 "the names of the columns already give their order",
@@ -90,18 +110,21 @@ NOTHING_GIVEN = Given()
 
 
 def format_of(path: Path, *, reading: bool) -> FormatName:
-    """Return the format of a file by its ending or a CSV's header. Raises ``BadInputError`` (``unknown_format``)."""
+    """Return the format of a file by its ending or first line. Raises ``BadInputError`` (``unknown_format``)."""
     name = path.name.lower()
     for ending, found in ENDINGS.items():
         if name.endswith(ending):
             return found
-    if name.endswith(".csv"):
-        if not reading:
-            return "lcsd"
+    if name.endswith(".csv") and not reading:
+        return "lcsd"
+    if reading and name.endswith(TEXT_ENDINGS):
         with require_file(path).open(encoding="utf-8-sig", errors="replace") as handle:
-            header = {cell.strip() for cell in handle.readline().split(",")}
-        if header & set(PAIR_COLUMNS):
+            header = {*re.split(r"[\s,]+", handle.readline().strip())}
+        if name.endswith(".csv") and header & set(PAIR_COLUMNS):
             return "lcsd"
+        words = {word.lower() for word in header}
+        if words in ELASTIX or any(letters <= words for letters in STATED):
+            return "generic"
     raise BadInputError(
         "the ending fits several formats",
         code="unknown_format",
@@ -158,7 +181,7 @@ def _read_both(file: Path, format_name: FormatName, grids: Grids, given: Given) 
     table = read_number_table(file)
     if table.numbers.shape[1] != 6:
         raise _one_scan(file, "three columns")
-    numbering = given.numbering(format_name, file=file, named=table.named)
+    numbering = given.numbering(format_name, file=file, named=table.named, stated=table.frame)
     pairs = PointPairs(
         numbering.to_lps(table.numbers[:, :3], grids.fixed, file=file),
         numbering.to_lps(table.numbers[:, 3:], grids.moving or grids.fixed, file=file),
@@ -201,7 +224,7 @@ def _read_one(file: Path, format_name: FormatName, grid: Grid | None, given: Giv
             expected="three columns in each of two files",
             found="six columns",
         )
-    numbering = given.numbering(format_name, file=file, named=table.named)
+    numbering = given.numbering(format_name, file=file, named=table.named, stated=table.frame)
     return PointList(numbering.to_lps(table.numbers, grid, file=file), table.labels)
 
 

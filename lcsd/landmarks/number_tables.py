@@ -9,48 +9,62 @@ from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
 from lcsd.io.files import atomic_path
+from lcsd.io.point_tables import PointTable, read_point_table
 from lcsd.io.points import PAIR_COLUMNS
-from lcsd.io.tables import check_columns, convert, numbers, read_columns
+from lcsd.io.tables import check_columns, convert, numbers
+from lcsd.names import TableFrame
 
 LABEL_COLUMNS = ("id", "label")
+MM_PER = {"mm": 1.0, "m": 1000.0}
 
 
 @dataclass(frozen=True)
 class NumberTable:
-    """Numbers of a file, not interpreted."""
+    """Numbers of a file, not interpreted except for a unit that the names of the columns state."""
 
     numbers: NDArray[np.float64]  # shape (N, 3), one scan, or (N, 6), fixed then moving; finite
     labels: tuple[str, ...] | None = None  # one per row, or None
     named: bool = False  # whether a header gives the order of the columns
+    frame: TableFrame | None = None  # if the file itself says it
 
 
 def read_number_table(path: Path) -> NumberTable:
-    """Return the coordinates of a table, separated by commas or white space.
+    """Return the coordinates of a table, separated by commas, semicolons or white space, or of an elastix point set.
 
-    A header has ``x,y,z`` or our columns, and perhaps ``id`` or ``label``. Without a header there are three columns, or
-    six for both scans. Raises ``BadInputError`` as :func:`lcsd.io.tables.read_columns` and
-    :func:`lcsd.io.tables.convert`, and ``missing_column``.
+    A header has ``x,y,z`` (or ``r,a,s``, see :func:`lcsd.io.point_columns.coordinate_columns`) or our columns, and
+    perhaps ``id`` or ``label``. Without a header there are three columns, or six for both scans. Raises
+    ``BadInputError`` as :func:`lcsd.io.point_tables.read_point_table` and :func:`lcsd.io.tables.convert`, and
+    ``missing_column``.
     """
-    table = read_columns(path)
-    label: str | None = None
-    named = isinstance(table.columns[0], str)
-    columns: Sequence[str | int] = [*table.columns]
-    if named:
-        table.columns = table.columns.str.lower()
-        columns = PAIR_COLUMNS if table.columns.isin(PAIR_COLUMNS).any() else ("x", "y", "z")
-        check_columns([*table.columns], path, required=columns)
-        label = next((name for name in LABEL_COLUMNS if name in table), None)
-    elif len(columns) not in {3, 6}:
+    table = read_point_table(path, pairs=True)
+    columns = _columns(table, path)
+    values = numbers(convert(table.cells, dict.fromkeys(columns, "float64"), path), columns)
+    lower = {str(name).lower(): name for name in table.cells.columns}
+    label = next((lower[name] for name in LABEL_COLUMNS if name in lower), None) if table.named else None
+    labels = None if label is None else tuple(table.cells[label])
+    return NumberTable(values * MM_PER[table.unit or "mm"], labels, table.named, table.frame)
+
+
+def _columns(table: PointTable, path: Path) -> Sequence[str | int]:
+    """Return the columns of a table that hold positions, of one scan or of both."""
+    names = [*table.cells.columns]
+    if table.named:
+        lower = {str(name).lower(): name for name in names}
+        if table.columns is not None and not lower.keys() & {*PAIR_COLUMNS}:
+            return table.columns
+        required = PAIR_COLUMNS if lower.keys() & {*PAIR_COLUMNS} else ("x", "y", "z")
+        check_columns([*lower], path, required=required)
+        return [lower[name] for name in required]
+    if len(names) not in {3, 6}:
         raise BadInputError(
             "the table has no header, and its columns cannot be told apart",
             code="missing_column",
             file=path,
-            field=f"line {table.index[0]}",
+            field=f"line {table.cells.index[0]}",
             expected="3 or 6 numbers, or a header with x,y,z",
-            found=f"{len(columns)} columns",
+            found=f"{len(names)} columns",
         )
-    values = numbers(convert(table, dict.fromkeys(columns, "float64"), path), columns)
-    return NumberTable(values, None if label is None else tuple(table[label]), named)
+    return names
 
 
 def write_number_table(path: Path, numbers: NDArray[np.float64], *, separator: str, header: Sequence[str] = ()) -> None:

@@ -63,6 +63,11 @@ def write_pth(path: Path) -> None:
     torch.save({"pos": torch.as_tensor(POINTS)[None], "label": torch.as_tensor(LABEL)}, path)
 
 
+def write_swc(path: Path) -> None:
+    rows = [f"{k + 1} 2 {x} {y} {z} 1.5 {k or -1}" for k, (x, y, z) in enumerate(POINTS)]
+    path.write_text("# node type x y z radius parent\n" + "\n".join(rows), encoding="utf-8")
+
+
 VTK_POINTS = b"# vtk DataFile Version 3.0\nx\nASCII\nDATASET POLYDATA\nPOINTS 3 float\n"
 
 
@@ -70,7 +75,10 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     ".npy": write_npy,
     ".npz": write_npz,
     ".csv": write_csv,
+    ".tsv": write_csv,
     ".txt": write_txt,
+    ".pts": write_txt,
+    ".swc": write_swc,
     ".ply": write_ply,
     ".vtk": write_vtk,
     ".vtp": write_vtk,
@@ -90,12 +98,12 @@ def test_points_and_labels_come_in_and_go_back(tmp_path: Path, suffix: str) -> N
     assert found.suffix == suffix
     np.testing.assert_allclose(found.cloud.points, POINTS, atol=1e-4)
     assert found.cloud.points.dtype == np.float32
-    if suffix not in (".npy", ".txt"):
+    if suffix not in (".npy", ".txt", ".pts", ".swc"):
         np.testing.assert_array_equal(found.cloud.label, LABEL)
     found.write(copy, POINTS + SHIFT)
     again = read_cloud_file(copy)
     np.testing.assert_allclose(again.cloud.points, POINTS + SHIFT, atol=1e-3)
-    if suffix not in (".npy", ".txt"):
+    if suffix not in (".npy", ".txt", ".pts", ".swc"):
         np.testing.assert_array_equal(again.cloud.label, LABEL)
 
 

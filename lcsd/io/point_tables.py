@@ -1,0 +1,167 @@
+"""Read text tables of points that other programs write: plain columns, elastix, SWC, Slicer's table export."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.errors import BadInputError
+from lcsd.io.point_columns import check_header_of_numbers, check_not_index, coordinate_columns, declared_frame, is_swc
+from lcsd.io.tables import COMMENT_LINE, columns_of, convert, numbers, read_text
+from lcsd.names import TableFrame, Unit
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ELASTIX: dict[str, TableFrame] = {"point": "lps", "index": "voxel"}
+"""First word of an elastix point set: world coordinates, which are ITK's LPS mm, or indices of voxels from 0."""
+
+SLASHES = re.compile(r"^[ \t]*//", re.MULTILINE)
+"""CloudCompare's comments."""
+
+RADIUS = "radius"
+"""Name of the column with the radius of a vessel."""
+
+COMMENT_TEXT = re.compile(r"#(.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class PointTable:
+    """A text table, not converted, and what it says about itself."""
+
+    cells: "pd.DataFrame"  # all columns as text, indexed by line
+    named: bool  # whether the columns have names
+    columns: tuple[str | int, ...] | None  # those of x, y, z; None if the names do not tell
+    frame: TableFrame | None  # by the names, the comments or the format; None if nothing says it
+    unit: Unit | None
+    radius: str | int | None = None  # column of the radius
+    head: str = ""  # lines before the header and the rows: of the format, or the comment with the frame
+
+
+def _pop_head(text: str, path: Path) -> tuple[str, str, TableFrame | None]:
+    """Return the lines of a format before its rows, the text with blank lines instead, and the frame they name.
+
+    They are ``point`` or ``index`` and a count (elastix), or a count alone (``.pts``).
+    """
+    lines = text.split("\n")
+    rows = [number for number, line in enumerate(COMMENT_LINE.sub("", text).split("\n")) if line.strip()]
+    words = [lines[row].strip() for row in rows[:2]]
+    frame = ELASTIX.get(words[0].lower()) if words else None
+    taken = rows[: 1 if frame is None else 2]
+    count = words[len(taken) - 1] if len(words) >= len(taken) and words else ""
+    if frame is None and not (count.isdecimal() and len(rows) > 1 and len(re.split(r"[\s,;]+", words[1])) > 1):
+        return "", text, None
+    if not count.isdecimal() or int(count) != len(rows) - len(taken):
+        raise BadInputError(
+            "the file does not hold as many points as it says",
+            code="bad_count",
+            file=path,
+            field=f"line {taken[-1] + 1}",
+            expected=f"{count!r} rows",
+            found=len(rows) - len(taken),
+            remedy="correct the number, or write the file again",
+        )
+    head = "".join(lines[row].strip() + "\n" for row in taken)
+    for row in taken:
+        lines[row] = ""
+    return head, "\n".join(lines), frame
+
+
+def _named_by_comment(text: str, cells: "pd.DataFrame", path: Path) -> list[str] | None:
+    """Return the names of the columns in the comment before the first row, as numpy and CloudCompare write them."""
+    before = text.split("\n")[: int(cells.index[0]) - 1]
+    comments = [line.strip().lstrip("#").strip() for line in before if line.strip().startswith("#")]
+    names = [part for part in re.split(r"[\s,;]+", comments[-1]) if part] if comments else []
+    fits = len(names) == cells.shape[1] and len({name.lower() for name in names}) == len(names)
+    return names if fits and coordinate_columns(names, path) is not None else None
+
+
+def read_point_table(path: Path, *, tree: bool = False, pairs: bool = False) -> PointTable:
+    """Return a text table of points.
+
+    ``tree`` if it must be an SWC tree (``bad_tree`` otherwise), ``pairs`` if six columns are points of two scans, whose
+    first column may count up.
+
+    Without a header, columns are numbered and x, y, z are the first three, except in an SWC tree. Raises
+    ``BadInputError`` as :func:`lcsd.io.tables.read_columns`; for a first column that is an index (``index_column``),
+    two sets of positions (``ambiguous_columns``), an unknown unit or frame (``bad_unit``, ``unknown_frame``,
+    ``contradicting_frame``); and a count that is not that of the rows (``bad_count``).
+    """
+    text = SLASHES.sub("#", read_text(path))
+    head, body, of_format = _pop_head(text, path)
+    cells = columns_of(body, path)
+    if isinstance(cells.columns[0], str):
+        return _named(cells, [*cells.columns], text, path)
+    values = _numbers(cells, path)
+    if is_swc(values):
+        frame = _declared(text, None, path)
+        return PointTable(cells, False, (2, 3, 4), frame, None, radius=5, head=_comment(frame, None))
+    if tree:
+        raise BadInputError(
+            "not a tree in SWC",
+            code="bad_tree",
+            file=path,
+            expected="node, type, x, y, z, radius, parent; every parent is a node or -1",
+            found=f"{cells.shape[0]} rows of {cells.shape[1]} columns",
+            remedy="name it .txt if it is a table of points",
+        )
+    names = _named_by_comment(body, cells, path)
+    if names is not None:
+        return _named(cells, names, text, path)
+    if not (pairs and values.shape[1] == 6):
+        check_not_index(values, path)
+    check_header_of_numbers(values, path)
+    columns = (0, 1, 2) if values.shape[1] > 2 else None
+    frame = _declared(text, of_format, path)
+    return PointTable(cells, False, columns, frame, None, head=_comment(frame, of_format) + head)
+
+
+def _comment(frame: TableFrame | None, of_names: TableFrame | None) -> str:
+    """Return the comment that names a frame if neither the columns nor the format do."""
+    return "" if frame is None or of_names is not None else f"# SPACE={frame.upper()}\n"
+
+
+def _named(cells: "pd.DataFrame", names: list[str], text: str, path: Path) -> PointTable:
+    found = coordinate_columns(names, path)
+    of_names, unit = (None, None) if found is None else (found.frame, found.unit)
+    frame = _declared(text, of_names, path)
+    radius = next((name for name in names if name.lower() == RADIUS), None)
+    return PointTable(
+        cells.set_axis(names, axis=1),
+        True,
+        None if found is None else found.columns,
+        frame,
+        unit,
+        radius=radius,
+        head=_comment(frame, of_names),
+    )
+
+
+def _numbers(cells: "pd.DataFrame", path: Path) -> NDArray[np.float64]:
+    """Return columns of numbers; NaN in a column with other text, which no check concerns."""
+    columns = [*cells.columns]
+    values = np.full(cells.shape, np.nan)
+    for position, column in enumerate(columns):
+        try:
+            values[:, position] = numbers(convert(cells[[column]], {column: "float64"}, path), [column])[:, 0]
+        except BadInputError:
+            continue
+    return values
+
+
+def _declared(text: str, stated: TableFrame | None, path: Path) -> TableFrame | None:
+    """Return the frame in comments or names; raise ``BadInputError`` if they contradict."""
+    comment = declared_frame("\n".join(COMMENT_TEXT.findall(text)), path)
+    if comment is not None and stated is not None and comment != stated:
+        raise BadInputError(
+            "comment and columns name different frames",
+            code="contradicting_frame",
+            file=path,
+            expected=f"{stated}, as the columns",
+            found=comment,
+            remedy="correct the comment or the header",
+        )
+    return stated or comment

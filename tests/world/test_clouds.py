@@ -1,0 +1,194 @@
+"""Clouds as other programs write them: the right points, or a refusal."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import plyfile
+import pytest
+
+from lcsd.clouds.formats import read_cloud_file
+from lcsd.errors import BadInputError
+
+POINTS = np.random.default_rng(4).normal(0, 60, (40, 3)).round(2)
+RAS = POINTS * [-1, -1, 1]
+RADIUS = np.linspace(1, 4, 40).round(2)
+
+
+def rows(*columns: object, separator: str = " ") -> str:
+    """Return columns, each (N,) or (N, C), as lines of text."""
+    parts = [np.asarray(part, dtype=object).reshape(len(POINTS), -1) for part in columns]
+    return "".join(separator.join(map(str, row)) + "\n" for row in np.hstack(parts).tolist())
+
+
+COUNT = np.arange(len(POINTS))
+TREE = np.r_[-1, COUNT[:-1]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """An input, where it was reported, and its outcome: None for the right points, or a reason code."""
+
+    kind: str
+    source: str
+    name: str
+    content: str
+    code: str | None = None
+
+
+CSV = {"separator": ","}
+VTK = "# vtk DataFile Version 5.1\n{}\nASCII\nDATASET POLYDATA\nPOINTS 40 float\n"
+SLICER_TABLE = "label,{},defined,selected,visible,locked,description\n"
+
+
+def slicer_rows(points: np.ndarray) -> str:
+    return rows([f"F-{n}" for n in COUNT], points, np.ones((40, 3), int), np.zeros(40, int), [""] * 40, separator=",")
+
+
+TABLE = [
+    Row("index", "Open3D 1379", "a.txt", rows(COUNT, POINTS), "index_column"),
+    Row("index", "Open3D 3017", "a.csv", rows(COUNT + 1, POINTS, **CSV), "index_column"),
+    Row("index", "tried here", "a.txt", rows(COUNT[::-1], POINTS), "index_column"),
+    Row("index", "tried here", "a.txt", rows(3 * COUNT + 17, POINTS, RADIUS), "index_column"),
+    Row("index", "tried here", "a.txt", rows(np.full(40, 2), POINTS), "index_column"),
+    Row("index", "np.savetxt", "a.txt", rows([f"{n:.18e}" for n in COUNT], POINTS), "index_column"),
+    Row("index", "pandas", "a.csv", "0,1,2\n" + rows(POINTS, **CSV), "index_column"),
+    Row("index", "pandas", "a.csv", ",x,y,z\n" + rows(COUNT, POINTS, **CSV)),
+    Row("names", "CloudCompare 380", "a.csv", "name, x, y, z\n" + rows([f"p{n}" for n in COUNT], POINTS, **CSV)),
+    Row("names", "tried here", "a.csv", "id,x_mm,y_mm,z_mm\n" + rows(COUNT, POINTS, **CSV)),
+    Row("names", "tried here", "a.csv", "X [mm],Y [mm],Z [mm]\n" + rows(POINTS, **CSV)),
+    Row("names", "tried here", "a.csv", "x_m,y_m,z_m\n" + rows((POINTS / 1000).round(5), **CSV)),
+    Row("names", "tried here", "a.csv", "x_um,y_um,z_um\n" + rows(POINTS * 1000, **CSV), "bad_unit"),
+    Row("names", "Imaris", "a.csv", "ID,Position X,Position Y,Position Z\n" + rows(COUNT, POINTS, **CSV)),
+    Row("names", "ParaView", "a.csv", '"Radius","Points:0","Points:1","Points:2"\n' + rows(RADIUS, POINTS, **CSV)),
+    Row("names", "tried here", "a.csv", "x_ras,y_ras,z_ras\n" + rows(RAS, **CSV)),
+    Row("names", "tried here", "a.csv", "i,j,k\n" + rows(POINTS, **CSV), "voxel_cloud"),
+    Row("names", "tried here", "a.csv", "i,j,k,x,y,z\n" + rows(COUNT, COUNT, COUNT, POINTS, **CSV)),
+    Row("names", "tried here", "a.csv", "x,y,z,x_mm,y_mm,z_mm\n" + rows(POINTS, POINTS, **CSV), "ambiguous_columns"),
+    Row("names", "tried here", "a.csv", "a,b,c\n" + rows(POINTS, **CSV), "missing_column"),
+    Row("names", "np.savetxt", "a.txt", "# z y x\n" + rows(POINTS[:, ::-1])),
+    Row("names", "np.savetxt", "a.txt", "# made by hand\n# id x y z\n" + rows(COUNT, POINTS)),
+    Row("names", "PDAL 1508", "a.txt", "//X;Y;Z;Rf;Gf\n" + rows(POINTS, RADIUS, RADIUS, separator=";")),
+    Row("names", "PDAL 1508", "a.txt", "//X;Y;Z\n40\n" + rows(POINTS, separator=";")),
+    Row("count", "pyntcloud 241", "a.pts", "40\n" + rows(POINTS, COUNT % 7, np.full((40, 3), 130))),
+    Row("count", "pyntcloud 241", "a.pts", "41\n" + rows(POINTS), "bad_count"),
+    Row("seven columns", "KITTI_VIZ_3D 4", "a.txt", rows(POINTS, RADIUS, np.full((40, 3), 9))),
+    Row("seven columns", "tried here", "a.csv", rows(POINTS, COUNT, COUNT, RADIUS, TREE, **CSV)),
+    Row("SWC", "NeuroM 835", "a.swc", rows(COUNT, np.full(40, 3), POINTS, RADIUS, TREE)),
+    Row("SWC", "igneous 186", "a.txt", rows(COUNT[::-1], np.zeros(40, int), POINTS, RADIUS, TREE[::-1])),
+    Row("SWC", "AllenSDK 2651", "a.swc", rows(COUNT, np.full(40, 2), POINTS, RADIUS, np.r_[COUNT[1:], -1])),
+    Row("SWC", "NeuroM 858", "a.swc", rows(COUNT, np.full(40, 2), POINTS, RADIUS, TREE + 108), "bad_tree"),
+    Row(
+        "SWC",
+        "tried here",
+        "a.csv",
+        "node,type,x,y,z,radius,parent\n" + rows(COUNT, COUNT, POINTS, RADIUS, TREE, **CSV),
+    ),
+    Row("elastix", "SimpleElastix 229", "a.txt", "point\n40\n" + rows(POINTS).replace("\n", "\n\n")),
+    Row("elastix", "RegNet 13", "a.pts", "index\n40\n" + rows(POINTS.round()), "voxel_cloud"),
+    Row("elastix", "elastix 19", "a.txt", "point\n" + rows(POINTS), "bad_count"),
+    Row("Slicer's table", "Slicer", "a.csv", SLICER_TABLE.format("r,a,s") + slicer_rows(RAS)),
+    Row("Slicer's table", "Slicer", "a.csv", SLICER_TABLE.format("l,p,s") + slicer_rows(POINTS)),
+    Row("Slicer's table", "Slicer", "a.tsv", (SLICER_TABLE.format("r,a,s") + slicer_rows(RAS)).replace(",", "\t")),
+    Row("frame", "Slicer 4445", "a.vtk", VTK.format("3D Slicer output. SPACE=RAS") + rows(RAS)),
+    Row("frame", "SlicerGitSVNArchive 1309", "a.vtk", VTK.format("3D Slicer output. SPACE=LPS") + rows(POINTS)),
+    Row("frame", "medInria 697", "a.vtk", VTK.format("no frame") + rows(POINTS)),
+    Row("frame", "tried here", "a.vtk", VTK.format("SPACE=LAI") + rows(POINTS), "unknown_frame"),
+    Row("frame", "Morpho 17", "a.txt", "# CoordinateSystem = 0\n" + rows(RAS)),
+    Row("frame", "SlicerMorph 82", "a.csv", "# coordinateSystem: RAS\nx,y,z\n" + rows(RAS, **CSV)),
+    Row("frame", "tried here", "a.csv", "# in RAS mm\nl,p,s\n" + rows(POINTS, **CSV), "contradicting_frame"),
+]
+
+
+def written(folder: Path, row: Row) -> Path:
+    path = folder / row.name
+    path.write_text(row.content, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.kind}-{row.source}".replace(" ", "_"))
+def test_points_are_right_or_refused(tmp_path: Path, row: Row) -> None:
+    path = written(tmp_path, row)
+    if row.code is not None:
+        with pytest.raises(BadInputError) as caught:
+            read_cloud_file(path)
+        assert caught.value.code == row.code
+        assert caught.value.exit_code == 2
+        return
+    found = read_cloud_file(path)
+    np.testing.assert_allclose(found.cloud.points, POINTS, atol=0.02)
+    assert (found.cloud.radius is not None) == (row.kind == "SWC" or "Radius" in row.content)
+    if found.cloud.radius is not None:
+        np.testing.assert_allclose(found.cloud.radius, RADIUS)
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE if row.code is None], ids=lambda row: f"{row.kind}-{row.source}")
+def test_moved_points_keep_what_the_file_says(tmp_path: Path, row: Row) -> None:
+    found = read_cloud_file(written(tmp_path, row))
+    copy = tmp_path / f"copy{found.suffix}"
+    found.write(copy, POINTS + 5)
+    np.testing.assert_allclose(read_cloud_file(copy).cloud.points, POINTS + 5, atol=0.02)
+
+
+def ply(path: Path) -> None:
+    vertex = np.array([*map(tuple, RAS)], dtype=[(axis, "f4") for axis in "xyz"])
+    element = plyfile.PlyElement.describe(vertex, "vertex")
+    plyfile.PlyData([element], text=True, comments=["3D Slicer output. SPACE=RAS"]).write(str(path))
+
+
+def vtp(path: Path) -> None:
+    from vtkmodules.util.numpy_support import numpy_to_vtk
+    from vtkmodules.vtkCommonCore import vtkPoints, vtkStringArray
+    from vtkmodules.vtkCommonDataModel import vtkPolyData
+    from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
+
+    points, content, space = vtkPoints(), vtkPolyData(), vtkStringArray()
+    points.SetData(numpy_to_vtk(RAS, deep=True))
+    content.SetPoints(points)
+    space.SetName("SPACE")
+    space.InsertNextValue("RAS")
+    content.GetFieldData().AddArray(space)
+    writer = vtkXMLPolyDataWriter()
+    writer.SetFileName(str(path))
+    writer.SetInputData(content)
+    writer.Write()
+
+
+@pytest.mark.parametrize("write", [ply, vtp])
+def test_frames_in_meshes_of_slicer(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    """SlicerGitSVNArchive 798: comments of PLY, field data of VTK."""
+    path, copy = tmp_path / f"a.{write.__name__}", tmp_path / f"b.{write.__name__}"
+    write(path)
+    found = read_cloud_file(path)
+    np.testing.assert_allclose(found.cloud.points, POINTS, atol=1e-4)
+    found.write(copy, POINTS + 5)
+    np.testing.assert_allclose(read_cloud_file(copy).cloud.points, POINTS + 5, atol=1e-3)
+
+
+def test_an_option_must_not_contradict_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.vtk"
+    path.write_text(VTK.format("SPACE=RAS") + rows(RAS))
+    np.testing.assert_allclose(read_cloud_file(path, frame="ras").cloud.points, POINTS, atol=1e-4)
+    with pytest.raises(BadInputError, match=r"\[contradicting_frame\]"):
+        read_cloud_file(path, frame="lps")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        rows(POINTS, RADIUS),
+        rows(POINTS.round(), RADIUS),
+        rows(POINTS.round(), COUNT, COUNT),
+        rows(np.sort(POINTS, axis=0), COUNT),
+        rows(np.zeros(40), POINTS[:, 1:]),
+        rows(COUNT, POINTS[:, 1:]),
+        "0 1 2\n1 2 3\n2 3 4\n",
+        "0.5 1 2 3\n1.5 1 2 3\n2.5 1 2 3\n",
+    ],
+)
+def test_plain_numbers_raise_no_alarm(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(content)
+    expected = np.array([[*map(float, line.split()[:3])] for line in content.splitlines()])
+    np.testing.assert_allclose(read_cloud_file(path).cloud.points, expected, rtol=1e-6)
