@@ -34,6 +34,9 @@ SAME_GRID_TOLERANCE_MM = 1e-3
 LPS_FROM_RAS = np.array([-1.0, -1.0, 1.0])
 """Sign of each axis between LPS and RAS; its own inverse."""
 
+LPS_SIGNS = {"lps": np.ones(3), "ras": LPS_FROM_RAS, "las": np.array([1.0, -1.0, 1.0])}
+"""Sign of each axis from a space, named by the ends that its axes point to, to LPS."""
+
 
 @lru_cache(maxsize=1024)
 def _on_device(data: bytes, shape: tuple[int, ...], dtype: Any, device: Any) -> Any:

@@ -21,9 +21,9 @@ from lcsd.settings.fetch import FetchSettings
 def command(run: Run[ConvertSettings], source: str, output: Path, header: Path | None, series_dir: Path | None) -> None:
     """Turn SOURCE into OUTPUT (.nii.gz, HU).
 
-    SOURCE is a folder with one DICOM CT series, a NIfTI file, or the UID of a series in the Imaging
-    Data Commons. The geometry is kept. Scans with missing or duplicate slices, gantry tilt, wrong
-    units and other defects are rejected with a reason.
+    SOURCE is a folder with one DICOM CT series, a volume (NIfTI, .nrrd, .nhdr, .mha, .mhd), or the UID
+    of a series in the Imaging Data Commons. The geometry is kept. Scans with missing or duplicate
+    slices, gantry tilt, wrong units and other defects are rejected with a reason.
     """
     with run.local(source, series_dir) as path:
         _convert(run, path, output, header)
@@ -45,12 +45,12 @@ def _convert(run: Run[ConvertSettings], source: Path, output: Path, header: Path
         raise
     if header is not None and scan.header is None:
         raise BadInputError(
-            "a NIfTI file has no DICOM header",
+            "a volume has no DICOM header",
             code="no_header",
             file=source,
             field="--header",
             expected="a DICOM folder",
-            found="NIfTI",
+            found=source.suffix,
             remedy="leave --header out",
         )
     grid = scan.image.grid

@@ -25,6 +25,13 @@ from lcsd.io.orphans import refuse_if_orphaned
 
 HASH_CHUNK_BYTES = 1 << 20
 
+DETACHING = frozenset({".mhd", ".mha", ".nhdr", ".nrrd"})
+"""Suffixes of headers that may name another file for their voxels."""
+
+DATA_FILE = re.compile(rb"^(?:ElementDataFile\s*=|data ?file:)[ \t]*([^\r\n]+)", re.MULTILINE)
+HEADER_BYTES = 1 << 16
+"""A text header of a volume or cloud must end within this many bytes."""
+
 FORMULA_SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20"
 """First characters of a formula in a spreadsheet, full-width forms included."""
 
@@ -185,10 +192,35 @@ def require_folder(path: Path, expected: str, *, field: str | None = None, remed
     )
 
 
+def detached_data(path: Path) -> Path | None:
+    """Return the file that a header (.mhd, .nhdr, any .mha or .nrrd) names for its voxels; None if it holds them.
+
+    Raises ``BadInputError`` (``several_data_files``) for a list or a pattern of files.
+    """
+    if path.suffix.lower() not in DETACHING:
+        return None
+    with path.open("rb") as handle:
+        found = DATA_FILE.search(handle.read(HEADER_BYTES).split(b"\n\n")[0].split(b"\r\n\r\n")[0])
+    name = os.fsdecode(found[1].strip()) if found else "LOCAL"
+    if name.upper() == "LOCAL":
+        return None
+    if "%" in name or name.upper().startswith("LIST"):
+        raise BadInputError(
+            "the voxels are in several files",
+            code="several_data_files",
+            file=path,
+            expected="one data file",
+            found=name[:60],
+            remedy="write the volume to one file",
+        )
+    return path.parent / name
+
+
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, or of a folder's sorted names and contents, as hex."""
+    """Return the SHA-256 of a file (with the data file of a detached header), or of a folder's names and contents."""
     digest = hashlib.sha256()
-    parts = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    data = None if path.is_dir() else detached_data(path)
+    parts = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path, *([data] if data else [])]
     for part in parts:
         if path.is_dir():
             # Names are bytes, which need not be UTF-8.

@@ -18,11 +18,25 @@ from lcsd.geometry import Grid, RigidTransform
 from lcsd.io.files import atomic_path, check_written_text, require_file
 from lcsd.io.itk import itk_path, read_one_transform
 from lcsd.io.sizes import READ_ERRORS, check_memory, check_nifti
+from lcsd.io.volumes import VOLUME_SUFFIXES, is_volume, read_volume
 
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
+IMAGE_SUFFIXES = (".nii", ".nii.gz", *VOLUME_SUFFIXES)
 FORM_TOLERANCE_MM = 0.1
 """Largest difference of sform and qform at a corner. Quaternions in float32 move the far corner of a
 500 mm scan by some micrometres; 0.1 mm is well below a voxel."""
+
+MM_PER_NIFTI_UNIT = {1: 1e3, 2: 1.0, 3: 1e-3}
+"""Millimetres per metre, millimetre and micrometre, by NIfTI's code; other codes mean unknown, and mm by custom."""
+
+NIFTI_LENGTH_BITS = 7
+"""Bits of ``xyzt_units`` that hold the unit of length."""
+
+SPACING_MM = (0.05, 30.0)
+"""Voxel sizes of chest CT and of images made from it: the finest detectors resolve 0.1 mm, the thickest slices
+measure 10 mm, and maps for overviews are up to three times coarser."""
+
+MOST_EXTENT_MM = 2500.0
+"""No table moves farther."""
 
 SCANNER_CODE = 1
 """NIfTI xform code 'scanner anatomical', written for sform and qform."""
@@ -45,9 +59,14 @@ class Image:
             )
 
 
-def is_nifti(path: Path) -> bool:
-    """Return whether a file name ends like NIfTI."""
-    return path.name.lower().endswith(NIFTI_SUFFIXES)
+def is_image(path: Path) -> bool:
+    """Return whether a file name ends like an image: NIfTI, NRRD or MetaImage."""
+    return path.name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def mm_per_unit(header: Any) -> float:
+    """Return the millimetres per unit of length of a NIfTI header."""
+    return MM_PER_NIFTI_UNIT.get(int(header["xyzt_units"]) & NIFTI_LENGTH_BITS, 1.0)
 
 
 def check_forms(header: Any, shape: tuple[int, int, int], path: Path) -> None:
@@ -65,7 +84,7 @@ def check_forms(header: Any, shape: tuple[int, int, int], path: Path) -> None:
         return
     corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
     corners[:, :3] *= np.asarray(shape) - 1
-    apart = np.abs(corners @ (sform - qform).T).max()
+    apart = np.abs(corners @ (sform - qform).T).max() * mm_per_unit(header)
     if not apart <= FORM_TOLERANCE_MM:
         raise BadInputError(
             "sform and qform disagree",
@@ -78,14 +97,58 @@ def check_forms(header: Any, shape: tuple[int, int, int], path: Path) -> None:
         )
 
 
-def read_image(path: Path) -> Image:
-    """Return a 3-D NIfTI volume with its geometry in LPS.
+def check_spacing(grid: Grid, path: Path) -> None:
+    """Refuse voxels or volumes of a size that no scan has: the unit of length is not the one that the header says."""
+    low, high = SPACING_MM
+    extent = max(count * step for count, step in zip(grid.size, grid.spacing, strict=True))
+    if low <= min(grid.spacing) and max(grid.spacing) <= high and extent <= MOST_EXTENT_MM:
+        return
+    sizes = " x ".join(f"{step:.4g}" for step in grid.spacing)
+    raise BadInputError(
+        "no scan has voxels or a length of this size",
+        code="implausible_spacing",
+        file=path,
+        field="spacing",
+        expected=f"{low:g} to {high:g} mm per voxel, at most {MOST_EXTENT_MM:g} mm in all",
+        found=f"{sizes} mm, {extent:.4g} mm in all",
+        remedy="correct the unit or the voxel size in the header",
+    )
 
-    Integer files keep their type; scaled and floating-point files become float32. Raises ``BadInputError`` for a
-    missing, truncated or foreign file, for anything but three axes of at least two voxels, NaN or infinite values,
-    sform and qform that disagree, and sheared axes.
+
+def read_image(path: Path) -> Image:
+    """Return a 3-D volume (NIfTI, NRRD or MetaImage, by its name) with its geometry in LPS mm.
+
+    Integer files keep their type; scaled and floating-point files become float32. Lengths in micrometres or metres
+    become mm if the header says so. Raises ``BadInputError`` for a missing, truncated or foreign file, for anything but
+    three axes of at least two voxels, NaN or infinite values, a header without geometry, sform and qform that disagree,
+    sheared axes, and voxels of a size that no scan has.
     """
     require_file(path)
+    try:
+        data, grid = read_volume(path) if is_volume(path) else _read_nifti(path)
+    except BadInputError as error:
+        raise _of_file(error, path) from error
+    check_spacing(grid, path)
+    return Image(_plain(data, path), grid)
+
+
+def _of_file(error: BadInputError, path: Path) -> BadInputError:
+    """Return an error of a grid with the name of the file; other errors have one."""
+    if error.file is not None:
+        return error
+    return BadInputError(
+        error.what,
+        code=error.code,
+        file=path,
+        field=error.field,
+        expected=error.expected,
+        found=error.found,
+        remedy=error.remedy,
+    )
+
+
+def _read_nifti(path: Path) -> tuple[NDArray[Any], Grid]:
+    """Return the voxels (z, y, x) and the grid of a NIfTI file."""
     try:
         volume: Any = nibabel.load(path)
         shape = tuple(int(n) for n in volume.shape)
@@ -109,6 +172,13 @@ def read_image(path: Path) -> Image:
             file=path,
             remedy="copy or export the file again",
         ) from error
+    affine = np.array(volume.affine, dtype=np.float64)
+    affine[:3] *= mm_per_unit(volume.header)
+    return data.T, Grid.from_affine_ras(affine, (shape[0], shape[1], shape[2]))
+
+
+def _plain(data: NDArray[Any], path: Path) -> NDArray[Any]:
+    """Return voxels as integers, or as finite float32."""
     if not np.issubdtype(data.dtype, np.number) or np.iscomplexobj(data):
         raise BadInputError("voxels are not plain numbers", code="bad_type", file=path, found=str(data.dtype))
     if not np.issubdtype(data.dtype, np.integer):
@@ -123,20 +193,7 @@ def read_image(path: Path) -> Image:
                 expected="finite values",
                 found=f"{bad} bad voxels",
             )
-    array = np.ascontiguousarray(data.transpose(2, 1, 0))
-    try:
-        grid = Grid.from_affine_ras(volume.affine, (shape[0], shape[1], shape[2]))
-    except BadInputError as error:
-        raise BadInputError(
-            error.what,
-            code=error.code,
-            file=path,
-            field=error.field,
-            expected=error.expected,
-            found=error.found,
-            remedy=error.remedy,
-        ) from error
-    return Image(array, grid)
+    return np.ascontiguousarray(data)
 
 
 def read_mask(

@@ -9,6 +9,7 @@ import re
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from lcsd.errors import BadInputError
+from lcsd.io.files import HEADER_BYTES
 
 READ_ERRORS = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError)
 """Errors of nibabel on missing, truncated and foreign files."""
@@ -33,9 +35,6 @@ MOST_POINTS = 50_000_000
 MOST_CLOUD_BYTES = 1 << 32
 """Bytes of all arrays of a cloud, unpacked: ``MOST_POINTS`` points with all their attributes."""
 
-HEADER_BYTES = 1 << 16
-"""The header of a PLY file must end within this many bytes."""
-
 ARRAY_HEADER_BYTES = 1000
 """Largest header of an array, ten times what numpy writes: it is parsed as Python, and deep nesting takes memory."""
 
@@ -50,11 +49,17 @@ def check_memory(error: BaseException) -> None:
 
 
 def check_nifti(volume: Any, path: Path) -> None:
-    """Refuse a nibabel image, its data not read yet, that declares more voxels than its file holds.
+    """Refuse a nibabel image, its data not read yet, that declares more voxels than its file holds."""
+    packed = path.name.lower().endswith(".gz")
+    check_voxels(volume.shape, int(volume.get_data_dtype().itemsize), path, packed=packed)
+
+
+def check_voxels(shape: Sequence[int], item: int, path: Path, *, packed: bool) -> None:
+    """Refuse a volume of ``item`` bytes per voxel that declares more voxels than ``path`` holds; ``packed``: deflated.
 
     Raises ``BadInputError``: ``truncated_file``, or ``too_large`` for more voxels than ``MOST_NUMBERS``.
     """
-    numbers = math.prod(int(n) for n in volume.shape)
+    numbers = math.prod(int(n) for n in shape)
     if numbers > MOST_NUMBERS:
         raise BadInputError(
             "the header declares more voxels than any scan has",
@@ -65,8 +70,8 @@ def check_nifti(volume: Any, path: Path) -> None:
             found=numbers,
             remedy="export the file again",
         )
-    most = path.stat().st_size * (DEFLATE_MOST if path.name.lower().endswith(".gz") else 1)
-    declared = numbers * int(volume.get_data_dtype().itemsize)
+    most = path.stat().st_size * (DEFLATE_MOST if packed else 1)
+    declared = numbers * item
     if declared > most:
         raise BadInputError(
             "the file is too short for its voxels",

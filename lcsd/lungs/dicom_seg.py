@@ -20,9 +20,9 @@ from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.files import require_file
 from lcsd.io.images import Image
-from lcsd.scans.convert import COSINE_TOLERANCE
 from lcsd.scans.dicom import READ_ERRORS, dicom_files, quiet_pydicom, raise_if_system, truncated
 from lcsd.scans.slices import refused, stack_grid, unsupported_syntax
+from lcsd.scans.stack import COSINE_TOLERANCE
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"

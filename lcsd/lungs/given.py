@@ -7,7 +7,7 @@ import numpy as np
 
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
-from lcsd.io.images import Image, is_nifti, read_mask, resample
+from lcsd.io.images import Image, is_image, read_mask, resample
 from lcsd.lungs.dicom_seg import read_lobes
 
 
@@ -27,7 +27,7 @@ def given_mask(path: Path, scan: Grid, *, series_uid: str | None = None) -> Give
     :func:`lcsd.lungs.dicom_seg.read_lobes`, for an empty mask, and for a NIfTI mask with ``series_uid``
     (``bad_usage``).
     """
-    if not is_nifti(path):
+    if not is_image(path):
         found = read_lobes(path, series_uid=series_uid)
         return GivenMask(placed_mask(found.mask, scan, file=path), found.count)
     if series_uid is not None:

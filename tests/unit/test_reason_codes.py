@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from lcsd.io.images import FORM_TOLERANCE_MM
-from lcsd.scans.convert import AIR_HU, AXES_TOLERANCE, COSINE_TOLERANCE, PIXEL_TOLERANCE_MM
+from lcsd.io.images import FORM_TOLERANCE_MM, MOST_EXTENT_MM, SPACING_MM
+from lcsd.scans.convert import AIR_HU
 from lcsd.scans.headers import FIELDS
 from lcsd.scans.slices import SHARED
+from lcsd.scans.stack import AXES_TOLERANCE, COSINE_TOLERANCE, PIXEL_TOLERANCE_MM
 from lcsd.settings.convert import ConvertSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,16 +19,18 @@ SOURCES: dict[str, set[str] | None] = {
     "scans/dicom.py": None,
     "scans/slices.py": None,
     "scans/convert.py": None,
+    "scans/stack.py": None,
     "lungs/dicom_seg.py": None,
     "scans/headers.py": None,
     "cli/convert.py": None,
     "cli/lungs.py": None,
     "lungs/given.py": None,
-    "io/images.py": {"read_image", "check_forms"},
+    "io/images.py": {"read_image", "_read_nifti", "_plain", "check_forms", "check_spacing"},
+    "io/volumes.py": None,
     "geometry.py": {"__post_init__", "_check_spacing"},
     "io/itk.py": {"itk_path"},
-    "io/files.py": {"require_file"},
-    "io/sizes.py": {"check_nifti"},
+    "io/files.py": {"require_file", "detached_data"},
+    "io/sizes.py": {"check_voxels"},
 }
 """Modules, and the functions of them that conversion goes through; None: all."""
 
@@ -65,7 +68,7 @@ def test_a_test_asserts_every_code() -> None:
     codes = {code for path in (ROOT / "lcsd").rglob("*.py") for code in codes_of(str(path.relative_to(ROOT / "lcsd")))}
     words = {
         word
-        for path in (ROOT / "tests").rglob("test_*.py")
+        for path in [*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "tests" / "world").glob("*.py")]
         if path != Path(__file__)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
@@ -88,6 +91,8 @@ def test_a_test_asserts_every_code() -> None:
         ("mixed_orientation", f"{COSINE_TOLERANCE:.4f} "),
         ("bad_geometry", f"{AXES_TOLERANCE:.4f}"),
         ("sform_qform_disagree", f"{FORM_TOLERANCE_MM:g} mm"),
+        ("implausible_spacing", f"{SPACING_MM[0]:g} to {SPACING_MM[1]:g} mm"),
+        ("implausible_spacing", f"{MOST_EXTENT_MM:g} mm"),
     ],
 )
 def test_tolerances_are_those_of_the_source(code: str, text: str) -> None:

@@ -1,0 +1,226 @@
+"""Read NRRD and MetaImage volumes (.nrrd, .nhdr, .mha, .mhd).
+
+ITK reads the voxels. The geometry is taken from the text of the header: ITK ignores units and some
+spaces of NRRD, and puts volumes without a position at the origin.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from lcsd.errors import BadInputError
+from lcsd.geometry import LPS_SIGNS, Grid, flip_lps_ras
+from lcsd.io.files import HEADER_BYTES, detached_data, require_file
+from lcsd.io.itk import itk_path, warnings_of_itk
+from lcsd.io.sizes import check_voxels
+
+NRRD_SUFFIXES = (".nrrd", ".nhdr")
+META_SUFFIXES = (".mha", ".mhd")
+VOLUME_SUFFIXES = NRRD_SUFFIXES + META_SUFFIXES
+
+MM_PER_UNIT = {
+    **dict.fromkeys(("mm", "millimeter", "millimetre", "millimeters", "millimetres"), 1.0),
+    **dict.fromkeys(("um", "\xb5m", "\u03bcm", "micron", "microns", "micrometer", "micrometre"), 1e-3),
+    **dict.fromkeys(("cm", "centimeter", "centimetre"), 10.0),
+    **dict.fromkeys(("m", "meter", "metre"), 1e3),
+}
+
+BYTES_OF_TYPE = {"char": 1, "short": 2, "int": 4, "long": 4, "float": 4, "double": 8}
+"""Least size of a voxel, by the last word of its type."""
+
+_NRRD_FIELD = re.compile(r"([^:=#][^:]*):\s+(.*)|([^:=#][^:]*):\s*$")
+_META_FIELD = re.compile(r"(\w+)\s*=\s*(.*)")
+_NUMBER = r"[^,()\s]+"
+_VECTOR = re.compile(rf"\(\s*({_NUMBER})\s*,\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\)")
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What the text of a header says."""
+
+    path: Path
+    fields: Mapping[str, str]  # names in lower case, without blanks
+    size: int  # bytes of the header, which the voxels follow unless they are in another file
+
+    def numbers(self, name: str, count: int) -> NDArray[np.float64]:
+        """Return the numbers of a field; refuse a missing field or another count."""
+        text = self.fields.get(name, "")
+        try:
+            values = np.array([float(word) for word in re.split(r"[\s,()]+", text) if word])
+        except ValueError:
+            values = np.empty(0)
+        if len(values) != count or not np.isfinite(values).all():
+            raise self.refused("the header does not place the volume", name, f"{count} numbers", text or "none")
+        return values
+
+    def refused(self, what: str, name: str, expected: str, found: str, *, code: str = "no_geometry") -> BadInputError:
+        """Return the error of a header that cannot be used."""
+        remedy = "export the file again with its geometry, or as NIfTI"
+        return BadInputError(
+            what, code=code, file=self.path, field=name, expected=expected, found=found[:60], remedy=remedy
+        )
+
+
+def is_volume(path: Path) -> bool:
+    """Return whether a file name ends like NRRD or MetaImage."""
+    return path.name.lower().endswith(VOLUME_SUFFIXES)
+
+
+def read_volume(path: Path) -> tuple[NDArray[Any], Grid]:
+    """Return the voxels (z, y, x), in the type of the file, and the grid of a NRRD or MetaImage volume.
+
+    Raises ``BadInputError`` for a missing, truncated or foreign file, or one whose data file is missing
+    (``missing_file``, ``truncated_file``), anything but one scalar per voxel in three axes (``not_3d``,
+    ``bad_type``), and a header without position, orientation, known space or known unit (``no_geometry``).
+    """
+    require_file(path)
+    nrrd = path.name.lower().endswith(NRRD_SUFFIXES)
+    header = _read_header(path, _NRRD_FIELD if nrrd else _META_FIELD)
+    data = detached_data(path)
+    if data is not None:
+        require_file(data)
+    size, item = _nrrd_voxels(header) if nrrd else _meta_voxels(header)
+    _check_length(header, size, item, data)
+    affine = np.eye(4)
+    affine[:3] = flip_lps_ras((_nrrd_affine(header) if nrrd else _meta_affine(header)).T).T
+    grid = Grid.from_affine_ras(affine, (size[0], size[1], size[2]))
+    return _voxels(path, size, "NrrdImageIO" if nrrd else "MetaImageIO"), grid
+
+
+def _read_header(path: Path, pattern: re.Pattern[str]) -> _Header:
+    """Return the fields up to an empty line, or up to the one that names the data file."""
+    with path.open("rb") as handle:
+        head = handle.read(HEADER_BYTES)
+    fields, size = {}, 0
+    for line in head.splitlines(keepends=True):
+        size += len(line)
+        text = line.decode("latin-1").strip()
+        found = pattern.fullmatch(text)
+        if found is not None:
+            name, value = found[1], found[2]
+            fields["".join((name or found[3]).lower().split())] = value or ""
+        if not text or "elementdatafile" in fields:
+            break
+    if "type" not in fields and "elementtype" not in fields:
+        raise _unreadable(path, "its header has no type")
+    return _Header(path, fields, size)
+
+
+def _unreadable(path: Path, why: str) -> BadInputError:
+    return BadInputError(
+        f"not a readable volume ({why})",
+        code="truncated_file",
+        file=path,
+        expected=f"one of {', '.join(VOLUME_SUFFIXES)}, as ITK writes it",
+        remedy="copy or export the file again",
+    )
+
+
+def _size(header: _Header, name: str, axes: str, channels: str) -> list[int]:
+    """Return the voxels along three axes; refuse other dimensions, and vectors."""
+    if header.fields.get(axes, "").strip() != "3" or channels not in ("", "1"):
+        found = f"{header.fields.get(axes) or 'no'} axes, {channels or '1'} values per voxel"
+        raise header.refused("not a 3-D volume", axes, "three axes, one value per voxel", found, code="not_3d")
+    size = [int(value) for value in header.numbers(name, 3)]
+    if min(size) < 2:
+        raise header.refused("not a 3-D volume", name, "at least 2 voxels per axis", str(size), code="not_3d")
+    return size
+
+
+def _item(header: _Header, name: str, words: Sequence[str]) -> int:
+    for word in reversed(words):
+        plain = re.sub(r"^u(?=[a-z])|\d+(_t)?$|_t$", "", word)
+        digits = re.search(r"(\d+)(_t)?$", word)
+        if digits and plain == "int":
+            return int(digits[1]) // 8
+        if plain in BYTES_OF_TYPE:
+            return 8 if words.count("long") > 1 and plain in ("long", "int") else BYTES_OF_TYPE[plain]
+    raise header.refused(
+        "voxels are not plain numbers", name, "integers or floats", header.fields[name], code="bad_type"
+    )
+
+
+def _nrrd_voxels(header: _Header) -> tuple[list[int], int]:
+    kinds = header.fields.get("kinds", "").split()
+    odd = next((kind for kind in kinds if kind not in ("domain", "space", "???", "none")), "")
+    size = _size(header, "sizes", "dimension", odd)
+    return size, _item(header, "type", header.fields["type"].lower().split())
+
+
+def _meta_voxels(header: _Header) -> tuple[list[int], int]:
+    size = _size(header, "dimsize", "ndims", header.fields.get("elementnumberofchannels", "").strip())
+    words = header.fields["elementtype"].lower().removeprefix("met_").split("_")
+    if "array" in words:
+        raise header.refused("not a 3-D volume", "ElementType", "one value per voxel", "arrays", code="not_3d")
+    return size, _item(header, "elementtype", words)
+
+
+def _check_length(header: _Header, size: list[int], item: int, data: Path | None) -> None:
+    """Refuse a file that is shorter than its voxels; ITK prints lines of its own about some."""
+    coding = header.fields.get("encoding", "raw").lower()
+    text = coding in ("txt", "text", "ascii", "hex")
+    packed = not text and (coding != "raw" or header.fields.get("compresseddata", "").lower() == "true")
+    check_voxels(size, 1 if text else item, data or header.path, packed=packed)
+    declared = header.fields.get("compresseddatasize", "") if packed else str(math.prod(size) * item)
+    if "elementtype" in header.fields and declared.isdigit():
+        held = (data or header.path).stat().st_size - (0 if data else header.size)
+        if held < int(declared):
+            raise _unreadable(header.path, f"{held} of {declared} bytes of voxels")
+
+
+def _unit(header: _Header, name: str, word: str) -> float:
+    scale = MM_PER_UNIT.get(word.strip().strip('"').lower())
+    if scale is None:
+        raise header.refused("the unit of length is not known", name, "mm, um, cm or m", word)
+    return scale
+
+
+def _nrrd_affine(header: _Header) -> NDArray[np.float64]:
+    """Return the 3 x 4 matrix from voxels to LPS mm of a NRRD header (teem's definition of the format)."""
+    space = header.fields.get("space", "").strip().strip('"').lower()
+    signs = LPS_SIGNS.get("".join(word[:1] for word in space.split("-")) if "-" in space else space)
+    if signs is None:
+        expected = "left-posterior-superior or right-anterior-superior"
+        raise header.refused("the header does not say in which space it is", "space", expected, space or "none")
+    vectors = _VECTOR.findall(header.fields.get("spacedirections", ""))
+    try:
+        directions = np.array([[float(word) for word in vector] for vector in vectors])
+    except ValueError:
+        directions = np.empty(0)
+    if directions.shape != (3, 3):
+        what = "the header does not place the volume"
+        raise header.refused(what, "space directions", "three vectors", header.fields.get("spacedirections") or "none")
+    origin = header.numbers("spaceorigin", 3)
+    units = re.findall(r'"([^"]*)"', header.fields.get("spaceunits", "")) or ["mm"] * 3
+    scales = [_unit(header, "space units", unit) for unit in units]
+    return np.column_stack([directions.T, origin]) * (signs * np.array(scales))[:, None]
+
+
+def _meta_affine(header: _Header) -> NDArray[np.float64]:
+    """Return the 3 x 4 matrix from voxels to LPS mm of a MetaImage header; a row of TransformMatrix is an axis."""
+    spacing = header.numbers("elementspacing", 3)
+    names = header.fields
+    origin = header.numbers(next((name for name in ("offset", "position", "origin") if name in names), "offset"), 3)
+    turned = next((name for name in ("transformmatrix", "rotation", "orientation") if name in names), None)
+    axes = np.eye(3) if turned is None else header.numbers(turned, 9).reshape(3, 3)
+    scale = _unit(header, "DistanceUnits", names.get("distanceunits") or "mm")
+    return np.column_stack([axes.T * spacing, origin]) * scale
+
+
+def _voxels(path: Path, size: list[int], reader: str) -> NDArray[Any]:
+    try:
+        with warnings_of_itk():
+            image = sitk.ReadImage(itk_path(path), imageIO=reader)
+    except RuntimeError as error:
+        raise _unreadable(path, "its voxels cannot be read") from error
+    array = sitk.GetArrayFromImage(image)
+    if array.shape != tuple(reversed(size)):
+        raise _unreadable(path, f"{math.prod(array.shape)} voxels, {math.prod(size)} expected")
+    return array

@@ -1,0 +1,174 @@
+"""Rows of scans in one file: NIfTI, NRRD and MetaImage."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import SimpleITK as sitk
+
+from lcsd.io.images import Image, to_sitk
+from tests.world.support import Row, chest
+
+MICRON, METRE, MILLIMETRE = ("micron", 1000.0), ("meter", 0.001), ("mm", 1.0)
+
+
+def nifti(folder: Path, *, image: Image | None = None, unit: str = "mm", scale: float = 1.0) -> Path:
+    """Write a chest as NIfTI whose lengths are millimetres times ``scale``, and whose header says ``unit``."""
+    image = image or chest()
+    affine = image.grid.affine_ras()
+    affine[:3] *= scale
+    volume = nibabel.Nifti1Image(image.array.T, affine)
+    volume.set_sform(affine, 1)
+    volume.set_qform(affine, 1)
+    volume.header.set_xyzt_units(unit)
+    nibabel.save(volume, folder / "ct.nii.gz")
+    return folder / "ct.nii.gz"
+
+
+def volume(
+    suffix: str, *, packed: bool = False, image: Image | None = None, edit: Callable[[str], str] | None = None
+) -> Callable[[Path], Path]:
+    """Return a maker of a chest in a format of ITK; ``edit`` changes the text of its header."""
+
+    def make(folder: Path) -> Path:
+        path = folder / f"ct{suffix}"
+        sitk.WriteImage(to_sitk(image or chest()), str(path), packed)
+        if edit is not None:
+            content = path.read_bytes().decode("latin-1")
+            changed = edit(content)
+            assert changed != content
+            path.write_bytes(changed.encode("latin-1"))
+        return path
+
+    return make
+
+
+def without(line: str) -> Callable[[str], str]:
+    return lambda text: "\n".join(part for part in text.split("\n") if not part.startswith(line))
+
+
+def _in_ras(text: str) -> str:
+    """Write the positions of a NRRD header in RAS; the content stays the same."""
+    text = text.replace("left-posterior-superior", "right-anterior-superior")
+    text = text.replace("space origin: (-10,20,", "space origin: (10,-20,")
+    lines = text.split("\n")
+    spot = next(i for i, line in enumerate(lines) if line.startswith("space directions"))
+    lines[spot] = "space directions: (-0.7,0,0) (0,-0.8,0) (0,0,2.5)"
+    return "\n".join(lines)
+
+
+def _in_microns(text: str) -> str:
+    lines = text.split("\n")
+    for i, line in enumerate(lines):
+        if line.startswith("space directions"):
+            lines[i] = 'space directions: (700,0,0) (0,800,0) (0,0,2500)\nspace units: "microns" "microns" "microns"'
+        if line.startswith("space origin"):
+            lines[i] = "space origin: (-10000,20000,-300000)"
+    return "\n".join(lines)
+
+
+def _no_data(folder: Path) -> Path:
+    path = volume(".mhd")(folder)
+    (folder / "ct.raw").unlink()
+    return path
+
+
+def _no_packed_data(folder: Path) -> Path:
+    path = volume(".nhdr", packed=True)(folder)
+    (folder / "ct.raw.gz").unlink()
+    return path
+
+
+def _cut(suffix: str, victim: str, packed: bool = False) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        path = volume(suffix, packed=packed)(folder)
+        content = (folder / victim).read_bytes()
+        (folder / victim).write_bytes(content[:-500])
+        return path
+
+    return make
+
+
+def _vectors(suffix: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        array = np.stack([chest().array] * 3, axis=-1)
+        sitk.WriteImage(sitk.GetImageFromArray(array, isVector=True), str(folder / f"ct{suffix}"))
+        return folder / f"ct{suffix}"
+
+    return make
+
+
+def _four(folder: Path) -> Path:
+    frames = [to_sitk(chest(seed=seed)) for seed in range(2)]
+    sitk.WriteImage(sitk.JoinSeries(frames), str(folder / "ct.nrrd"))
+    return folder / "ct.nrrd"
+
+
+def _slices_of_files(folder: Path) -> Path:
+    path = volume(".mhd")(folder)
+    path.write_text(path.read_text().replace("ct.raw", "LIST\na.raw\nb.raw"))
+    return path
+
+
+def _unit(name: str, unit: str, scale: float, outcome: str = "", source: str = "made up") -> Row:
+    return Row("units", name, source, lambda folder: nifti(folder, unit=unit, scale=scale), outcome)
+
+
+UNITS = (
+    _unit("micrometres", "micron", 1e3, source="InsightSoftwareConsortium/ITK 4595"),
+    _unit("metres", "meter", 1e-3, source="nipreps/fmriprep 786"),
+    _unit("unknown_unit_in_mm", "unknown", 1.0, source="icometrix/dicom2nifti 82"),
+    _unit("micrometres_called_mm", "mm", 1e3, "implausible_spacing", "khanlab/zarrnii 180"),
+    _unit("micrometres_not_named", "unknown", 1e3, "implausible_spacing", "ANTsX/ANTs 1114"),
+    _unit("mm_called_micrometres", "micron", 1.0, "implausible_spacing"),
+    _unit("mm_called_metres", "meter", 1.0, "implausible_spacing"),
+    _unit("metres_called_mm", "mm", 1e-3, "implausible_spacing"),
+    Row("units", "nrrd_in_microns", "ANTsX/ANTsPy 514", volume(".nrrd", edit=_in_microns)),
+    Row(
+        "units",
+        "nrrd_in_pixels",
+        "ANTsX/ANTsPy 514",
+        volume(".nrrd", edit=lambda text: _in_microns(text).replace("microns", "pixels")),
+        "no_geometry",
+    ),
+)
+
+FORMATS = (
+    *(
+        Row("formats", f"{suffix[1:]}{'_packed' * packed}", "made up", volume(suffix, packed=packed))
+        for suffix in (".nrrd", ".nhdr", ".mha", ".mhd")
+        for packed in (False, True)
+    ),
+    Row("formats", "nrrd_in_ras", "MIC-DKFZ/BodyPartRegression 12", volume(".nrrd", edit=_in_ras)),
+    Row("formats", "nrrd_without_space", "Slicer/Slicer 8694", volume(".nrrd", edit=without("space: ")), "no_geometry"),
+    Row(
+        "formats",
+        "nrrd_without_origin",
+        "JuliaImages/Images.jl 86",
+        volume(".nrrd", edit=without("space origin")),
+        "no_geometry",
+    ),
+    Row(
+        "formats",
+        "nrrd_with_spacings_only",
+        "JuliaImages/Images.jl 86",
+        volume(".nrrd", edit=without("space directions")),
+        "no_geometry",
+    ),
+    Row("formats", "mha_without_offset", "made up", volume(".mha", edit=without("Offset")), "no_geometry"),
+    Row("formats", "mha_without_spacing", "made up", volume(".mha", edit=without("ElementSpacing")), "no_geometry"),
+    Row("formats", "mhd_data_away", "made up", _no_data, "missing_file"),
+    Row("formats", "nhdr_data_away", "made up", _no_packed_data, "missing_file"),
+    Row("formats", "mhd_data_cut", "made up", _cut(".mhd", "ct.raw"), "truncated_file"),
+    Row("formats", "mha_cut", "made up", _cut(".mha", "ct.mha"), "truncated_file"),
+    Row("formats", "mha_packed_cut", "made up", _cut(".mha", "ct.mha", packed=True), "truncated_file"),
+    Row("formats", "nrrd_cut", "made up", _cut(".nrrd", "ct.nrrd"), "truncated_file"),
+    Row("formats", "nrrd_packed_cut", "made up", _cut(".nrrd", "ct.nrrd", packed=True), "truncated_file"),
+    Row("formats", "nrrd_vectors", "natverse/nat 385", _vectors(".nrrd"), "not_3d"),
+    Row("formats", "mha_vectors", "made up", _vectors(".mha"), "not_3d"),
+    Row("formats", "nrrd_four_axes", "pnlbwh/conversion 13", _four, "not_3d"),
+    Row("formats", "mhd_of_several_files", "made up", _slices_of_files, "several_data_files"),
+)
+
+VOLUMES = (*UNITS, *FORMATS)
