@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -18,16 +17,16 @@ class _Bending(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, flow: Tensor, scale: float) -> Tensor:
         volumes = flow.detach().contiguous()[0]
-        operated = bend(volumes[None]).mul_(2 * scale)
-        ctx.save_for_backward(operated)
-        energy = 0.5 * float(np.vdot(volumes.numpy(), operated.numpy()))
-        return flow.new_tensor(energy)
+        gradient = torch.empty_like(volumes)
+        energy = filters.bend(volumes.numpy(), gradient.numpy())
+        ctx.save_for_backward(gradient.mul_(2 * scale))
+        return flow.new_tensor(energy * scale)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
         (gradient,) = ctx.saved_tensors
-        return grad_output * gradient, None
+        return (grad_output * gradient)[None], None
 
 
 def bend(volumes: Tensor) -> Tensor:

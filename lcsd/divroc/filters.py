@@ -12,8 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.numerics.approximations import scaled_tanh
+from lcsd.numerics.threads import in_parts
 
 Array = NDArray[Any]
+
+PARTS = 8
+"""Parts of the work on a volume."""
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -71,20 +75,32 @@ def _stack(planes: Array, at: int, depth: int, taps: Array, out: Array) -> None:
             out[i] += tap * source[i]
 
 
-@numba.njit(cache=True, parallel=True, error_model="numpy")
-def smooth(volumes: Array, taps: Array, out: Array) -> None:
-    """Set ``out`` to ``volumes (M, D, H, W)`` filtered along each axis, zeros outside."""
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _smooth_planes(part: int, parts: int, volumes: Array, taps: Array, between: Array) -> None:
+    """Set some planes of ``between (M, D, H, W)`` to the volumes filtered along y and x."""
     count, depth, height, width = volumes.shape
-    between = np.empty_like(volumes)
-    for plane in numba.prange(count * depth):
+    occupied = np.empty(height, np.bool_)
+    padded = np.zeros(width + len(taps) - 1, volumes.dtype)
+    for plane in range(part * count * depth // parts, (part + 1) * count * depth // parts):
         m, z = plane // depth, plane % depth
-        occupied = np.empty(height, np.bool_)
-        padded = np.zeros(width + len(taps) - 1, volumes.dtype)
         _occupied(volumes[m, z], occupied)
         _filter_plane(volumes[m, z], occupied, taps, padded, between[m, z])
-    for plane in numba.prange(count * depth):
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _smooth_stacks(part: int, parts: int, between: Array, taps: Array, out: Array) -> None:
+    """Set some planes of ``out (M, D, H, W)`` to the volumes filtered along z."""
+    count, depth = between.shape[:2]
+    for plane in range(part * count * depth // parts, (part + 1) * count * depth // parts):
         m, z = plane // depth, plane % depth
         _stack(between[m], z, depth, taps, out[m, z].reshape(-1))
+
+
+def smooth(volumes: Array, taps: Array, out: Array) -> None:
+    """Set ``out`` to ``volumes (M, D, H, W)`` filtered along each axis, zeros outside."""
+    between = np.empty_like(volumes)
+    in_parts(_smooth_planes, PARTS, volumes, taps, between)
+    in_parts(_smooth_stacks, PARTS, between, taps, out)
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -115,55 +131,73 @@ def _differ(response: Array, wanted: Array, gain: float, absolute: bool, loss: A
             slope[x] = two * off * steepest * (one - bend * response[x] * response[x])
 
 
-@numba.njit(cache=True, parallel=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _respond_planes(part: int, parts: int, density: Array, gain: float, out: Array) -> None:
+    depth = len(density)
+    for z in range(part * depth // parts, (part + 1) * depth // parts):
+        _respond(density[z].reshape(-1), gain, out[z].reshape(-1))
+
+
 def respond(raster: Array, taps: Array, gain: float, out: Array) -> None:
     """Set ``out (D, H, W)`` to the saturated, smoothed raster: what ``compare`` compares."""
-    between = np.empty((1, *raster.shape), raster.dtype)
-    smooth(raster.reshape((1, *raster.shape)), taps, between)
-    for z in numba.prange(raster.shape[0]):
-        _respond(between[0, z].reshape(-1), gain, out[z].reshape(-1))
+    between = np.empty_like(raster)
+    smooth(raster[None], taps, between[None])
+    in_parts(_respond_planes, PARTS, between, gain, out)
 
 
-@numba.njit(cache=True, parallel=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _compare_slab(
+    part: int,
+    parts: int,
+    raster: Array,
+    target: Array,
+    taps: Array,
+    gain: float,
+    absolute: bool,
+    out: Array,
+    losses: Array,
+) -> None:
+    """Compare one slab of slices; see ``compare``. A slab computes the planes that its taps reach beyond it again."""
+    depth, height, width = raster.shape
+    ring = len(taps)
+    reach = ring // 2
+    first, last = part * depth // parts, (part + 1) * depth // parts
+    front = np.empty((ring, height, width), raster.dtype)
+    back = np.empty((ring, height, width), raster.dtype)
+    response = np.empty((height, width), raster.dtype)
+    slope = np.empty((height, width), raster.dtype)
+    padded = np.zeros(width + 2 * reach, raster.dtype)
+    occupied = np.empty(height, np.bool_)
+    loss = np.empty(width, raster.dtype)
+    for step in range(max(0, first - 2 * reach), last + 2 * reach):
+        if step < depth:
+            _occupied(raster[step], occupied)
+            _filter_plane(raster[step], occupied, taps, padded, front[step % ring])
+        at = step - reach
+        if max(0, first - reach) <= at < min(depth, last + reach):
+            _stack(front, at, depth, taps, slope.reshape(-1))
+            _respond(slope.reshape(-1), gain, response.reshape(-1))
+            loss[:] = 0
+            for y in range(height):
+                _differ(response[y], target[at, y], gain, absolute, loss, slope[y])
+            if first <= at < last:
+                losses[at] = loss.astype(np.float64).sum()
+            _occupied(slope, occupied)
+            _filter_plane(slope, occupied, taps, padded, back[at % ring])
+        at -= reach
+        if first <= at < last:
+            _stack(back, at, depth, taps, out[at].reshape(-1))
+
+
 def compare(raster: Array, target: Array, taps: Array, gain: float, absolute: bool, slabs: int, out: Array) -> Array:
     """Compare a raster, smoothed and saturated, with a target response, both ``(D, H, W)``.
 
     Returns the summed difference per slice (absolute or squared), float64 ``(D,)``, and sets ``out`` to its gradient in
     the raster. Smoothing, difference and the smoothing's adjoint run slice by slice over two rings of planes that stay
-    in the cache, so that each volume passes through memory once; a slab computes the planes that its taps reach beyond
-    it again.
+    in the cache, so that each volume passes through memory once.
     """
-    depth, height, width = raster.shape
-    ring = len(taps)
-    reach = ring // 2
-    losses = np.empty(depth)
-    for slab in numba.prange(slabs):
-        first, last = slab * depth // slabs, (slab + 1) * depth // slabs
-        front = np.empty((ring, height, width), raster.dtype)
-        back = np.empty((ring, height, width), raster.dtype)
-        response = np.empty((height, width), raster.dtype)
-        slope = np.empty((height, width), raster.dtype)
-        padded = np.zeros(width + 2 * reach, raster.dtype)
-        occupied = np.empty(height, np.bool_)
-        loss = np.empty(width, raster.dtype)
-        for step in range(max(0, first - 2 * reach), last + 2 * reach):
-            if step < depth:
-                _occupied(raster[step], occupied)
-                _filter_plane(raster[step], occupied, taps, padded, front[step % ring])
-            at = step - reach
-            if max(0, first - reach) <= at < min(depth, last + reach):
-                _stack(front, at, depth, taps, slope.reshape(-1))
-                _respond(slope.reshape(-1), gain, response.reshape(-1))
-                loss[:] = 0
-                for y in range(height):
-                    _differ(response[y], target[at, y], gain, absolute, loss, slope[y])
-                if first <= at < last:
-                    losses[at] = loss.astype(np.float64).sum()
-                _occupied(slope, occupied)
-                _filter_plane(slope, occupied, taps, padded, back[at % ring])
-            at -= reach
-            if first <= at < last:
-                _stack(back, at, depth, taps, out[at].reshape(-1))
+    losses = np.empty(len(raster))
+    in_parts(_compare_slab, slabs, raster, target, taps, gain, absolute, out, losses)
     return losses
 
 
@@ -230,16 +264,27 @@ def _bend_row(volume: Array, z: int, y: int, step: Array, out: Array) -> None:
                     out[x] += two * (row[x] - a[x] - b[x] + c[x])
 
 
-@numba.njit(cache=True, parallel=True, error_model="numpy")
-def bend(volumes: Array, out: Array) -> None:
-    """Set ``out`` to ``B volumes``, both ``(M, D, H, W)``: half the gradient of the bending energy.
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _bend_planes(part: int, parts: int, volumes: Array, out: Array, energies: Array) -> None:
+    count, depth, height, width = volumes.shape
+    step, products = np.empty(width + 1, volumes.dtype), np.empty(width)
+    for plane in range(part * count * depth // parts, (part + 1) * count * depth // parts):
+        m, z = plane // depth, plane % depth
+        products[:] = 0
+        for y in range(height):
+            row, bent = volumes[m, z, y], out[m, z, y]
+            _bend_row(volumes[m], z, y, step, bent)
+            for x in range(width):
+                products[x] += row[x] * bent[x]
+        energies[plane] = products.sum()
+
+
+def bend(volumes: Array, out: Array) -> float:
+    """Set ``out`` to ``B volumes``, both ``(M, D, H, W)``, half the gradient of the bending energy; return the energy.
 
     The energy ``u B u`` is the sum of squared second differences along z, y and x and of twice the squared mixed ones,
     wherever their nodes lie in the volume; so a linear volume has none.
     """
-    count, depth, height, width = volumes.shape
-    for plane in numba.prange(count * depth):
-        m, z = plane // depth, plane % depth
-        step = np.empty(width + 1, volumes.dtype)
-        for y in range(height):
-            _bend_row(volumes[m], z, y, step, out[m, z, y])
+    energies = np.empty(volumes.shape[0] * volumes.shape[1])
+    in_parts(_bend_planes, PARTS, volumes, out, energies)
+    return float(energies.sum())

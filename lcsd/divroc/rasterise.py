@@ -13,7 +13,6 @@ gets the same values from automatic Jacobians.
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,9 +22,10 @@ from torch.nn import functional
 
 from lcsd.divroc import kernels, reference
 from lcsd.errors import BadInputError
+from lcsd.numerics.threads import in_parts
 
-SLABS_PER_THREAD = 4
-"""Slabs of the CPU splat per thread: enough to even out points that crowd in a few slices."""
+PARTS = 8
+"""Parts of the work on points on the CPU: enough to even out points that crowd in a few slices."""
 
 CHUNK_POINTS = 1 << 18
 """Points sorted at a time on the CPU: bounds the memory besides inputs and outputs to 6 MB."""
@@ -37,11 +37,25 @@ Array = NDArray[Any]
 
 
 class _Sorted(NamedTuple):
-    """Points in the order of slices; see ``kernels.sort``."""
+    """Points in the order of slices and blocks of rows; see ``kernels.first_rows``."""
 
     places: Array
     order: NDArray[np.int32]
     starts: NDArray[np.int64]
+
+
+def _sort(points: Array, shape: tuple[int, int, int]) -> _Sorted:
+    """Return points (N, 3) sorted by slice and block of rows, by counting."""
+    depth, height, _ = shape
+    blocks = (height >> kernels.ROW_BITS) + 1
+    found, bins = np.empty_like(points), np.empty(len(points), np.int32)
+    tally = np.zeros((PARTS, (depth + 1) * blocks + 1), np.int64)
+    in_parts(kernels.count, PARTS, points, shape, found, bins, tally)
+    starts = np.empty(depth + 2, np.int64)
+    kernels.first_rows(tally, blocks, starts)
+    places, order = np.empty_like(points), np.empty_like(bins)
+    in_parts(kernels.arrange, PARTS, found, bins, tally, places, order)
+    return _Sorted(places, order, starts)
 
 
 class Places:
@@ -56,8 +70,7 @@ class Places:
         if self._only is not None:
             return self._only
         part = self._points[rows]
-        places, order = np.empty_like(part), np.empty(len(part), np.int32)
-        found = _Sorted(places, order, kernels.sort(part, self._shape, places, order))
+        found = _sort(part, self._shape)
         if len(part) == len(self._points):
             self._only = found
         return found
@@ -69,16 +82,15 @@ class Places:
 
     def splat(self, weights: Array, out: Array) -> None:
         """Add the splat of weights (C, N) to ``out (C, D, H, W)``."""
-        slabs = min(self._shape[0], SLABS_PER_THREAD * numba.get_num_threads())
         for rows, points in self:
-            kernels.splat(*points, np.ascontiguousarray(weights[:, rows]), slabs, out)
+            in_parts(kernels.splat, PARTS, *points, np.ascontiguousarray(weights[:, rows]), out)
 
     def gather(self, volume: Array) -> Array:
         """Return a volume (C, D, H, W) sampled at the points, shape (C, N)."""
         out = np.zeros((len(volume), len(self._points)), volume.dtype)
         for rows, points in self:
             part = np.zeros((len(volume), rows.stop - rows.start), volume.dtype)
-            kernels.gather(*points, volume, part)
+            in_parts(kernels.gather, PARTS, *points, volume, part)
             out[:, rows] = part
         return out
 
@@ -87,7 +99,7 @@ class Places:
         out = np.zeros_like(self._points)
         for rows, points in self:
             part = np.ascontiguousarray(weights[:, rows])
-            kernels.gather_gradient(*points, part, volume, out[rows])
+            in_parts(kernels.gather_gradient, PARTS, *points, part, volume, out[rows])
         return out
 
 

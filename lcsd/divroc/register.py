@@ -23,6 +23,7 @@ from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField, field_quality
 from lcsd.io.images import Image
 from lcsd.io.points import Cloud, check_points
+from lcsd.numerics.threads import one_torch_thread
 from lcsd.settings.register import RegisterSettings
 
 FIELD_MARGIN_MM = 20.0
@@ -235,6 +236,7 @@ def _reporting(progress: Progress | bool | None, settings: RegisterSettings) -> 
         yield show
 
 
+@one_torch_thread()
 def register_clouds(
     fixed: NDArray[Any] | Cloud,
     moving: NDArray[Any] | Cloud,

@@ -1,0 +1,60 @@
+"""Threads that sleep while they wait: work in parts, and torch without threads of its own.
+
+Threads of OpenMP spin at the end of every parallel loop. Next to another busy process they then cost up to 30 times the
+time, and only an environment variable that is set before the process starts can stop them. numba's ``workqueue`` does
+not spin, but it ends the process if two threads use it at once, and the choice holds for the caller's own kernels too.
+So kernels that run thousands of times are compiled for one thread, without Python's lock, and shared out here.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+
+import numba
+from threadpoolctl import threadpool_limits
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Return the threads that help."""
+    return ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS, thread_name_prefix="lcsd")  # type: ignore[attr-defined]
+
+
+# Threads do not survive a fork.
+os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def in_parts(kernel: Callable[..., None], parts: int, *arguments: object) -> None:
+    """Call ``kernel(part, parts, *arguments)`` for each part, on at most ``numba.get_num_threads()`` threads.
+
+    ``kernel`` is compiled with ``nogil=True`` and writes what no other part writes, so the bits do not depend on the
+    number of threads. Parts start in order, each on the next free thread. The calling thread takes part, so calls from
+    many threads at once never wait for each other. An exception of a part is raised here.
+    """
+    left = iter(range(parts))  # threads take parts in turn
+
+    def work() -> None:
+        for part in left:
+            kernel(part, parts, *arguments)
+
+    helpers = [_pool().submit(work) for _ in range(min(numba.get_num_threads(), parts) - 1)]
+    try:
+        work()
+    finally:
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Keep torch's work on the calling thread; its limit elsewhere, and here afterwards, stays as it was."""
+    import torch
+
+    # The first use of either sets OpenMP's limit, which would undo ours.
+    numba.get_num_threads()
+    torch.get_num_threads()
+    with threadpool_limits(1, user_api="openmp"):
+        yield
