@@ -29,6 +29,7 @@ rule all:
 
 
 onstart:
+    record(BUILD)
     gc.freeze()
     gc.enable()
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from lcsd.build.plan import Build
+from lcsd.build.recorded import record
 from lcsd.errors import LcsdError
 from lcsd.names import CASE_PATTERN, SCANS
 

@@ -154,6 +154,16 @@ class BuildFiles:
         return self.results / "cohort" / "pairs.tsv"
 
     @property
+    def recorded_config(self) -> Path:
+        """Configuration with which the build was last started."""
+        return self.results / "build" / "config.yaml"
+
+    @property
+    def recorded_pairs(self) -> Path:
+        """Copy of the manifest with which the build was last started."""
+        return self.results / "build" / "pairs.tsv"
+
+    @property
     def selection(self) -> Path:
         """Ranks and verdicts of the screened candidates."""
         return self.results / "cohort" / "selection.tsv"

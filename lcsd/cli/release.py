@@ -12,7 +12,7 @@ from lcsd.settings.release import ReleaseSettings
 @click.command(epilog="Example: lcsd release results --set source=nlst")
 @click.argument("results", type=FILE)
 @click.argument("out", type=FILE, required=False)
-@click.option("--manifest", type=FILE, help="Manifest of the build.  [default: RESULTS/cohort/pairs.tsv]")
+@click.option("--manifest", type=FILE, help="Manifest of the build.  [default: the one with which it was built]")
 @click.option("--images", is_flag=True, help="Also publish the CT scans; short for --set images=true.")
 @click.option(
     "--replace", is_flag=True, help="Replace an earlier release OUT and OUT.zip once the new one is complete."

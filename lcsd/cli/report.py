@@ -16,7 +16,7 @@ from lcsd.settings.report import DEFAULT_VIEWS, ReportSettings
 
 @click.command(epilog="Example: lcsd report results --manifest pairs.tsv")
 @click.argument("results", type=FILE)
-@click.option("--manifest", type=FILE, help="Pairs manifest with the expected cases.  [default: all cases found]")
+@click.option("--manifest", type=FILE, help="Pairs manifest with the expected cases.  [default: the one of the build]")
 @click.option(
     "--views",
     type=click.IntRange(0),
@@ -50,10 +50,12 @@ def command(
     unfinished cases are listed with the reason. A broken file is named and left out.
     """
     set_threads(threads)
+    from lcsd.build.recorded import recorded_manifest
     from lcsd.report.report import PAGES_NAME, write_report
 
     if pages is not None:
         assignments = (*assignments, f"pages={pages}")
+    manifest = manifest or recorded_manifest(results)
     with written_files() as written:
         settings, _ = read_sections("report", ReportSettings, {}, config_file, assignments, documents=documents)
         recorded = {**settings.model_dump(mode="json"), "views": views, "threads": threads}

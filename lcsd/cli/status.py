@@ -55,7 +55,7 @@ def command(
 
     Shows the jobs of every stage by state, the pace, the time left, the slowest cases and the last
     errors. RESULTS is the folder of the configuration by default. Without a configuration or
-    manifest, the cases are those found in RESULTS. With --watch a terminal is redrawn at each look;
+    manifest, those of the build's last start are used. With --watch a terminal is redrawn at each look;
     elsewhere each look prints one line.
     """
     from lcsd.monitor.speed import Records
@@ -81,6 +81,7 @@ def command(
 def _named(results: Path | None, config_file: Path | None, manifest: Path | None) -> "tuple[Build | None, Path]":
     """Return the build of a configuration or manifest, if there is one, and the folder of the results."""
     from lcsd.build.plan import Build
+    from lcsd.build.recorded import recorded
 
     if config_file is not None or manifest is not None:
         build = Build.from_file(config_file, manifest=manifest, results=results)
@@ -92,7 +93,7 @@ def _named(results: Path | None, config_file: Path | None, manifest: Path | None
             field="RESULTS",
             expected="the folder of a build, or --config",
         )
-    return None, results
+    return recorded(results), results
 
 
 def _over(found: "Status", seen: set[str], waited_s: float) -> bool:

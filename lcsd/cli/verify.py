@@ -13,7 +13,9 @@ from lcsd.errors import printable
 @click.command(epilog="Example: lcsd verify results/release")
 @click.argument("folder", metavar="DIR", type=FILE)
 @click.option(
-    "--manifest", type=FILE, help="Manifest of a build; each of its cases must have the files of every stage."
+    "--manifest",
+    type=FILE,
+    help="Manifest of a build; each of its cases must have the files of every stage.  [default: the one of the build]",
 )
 @tool("verify")
 def command(*, folder: Path, manifest: Path | None) -> Shown:
@@ -23,8 +25,10 @@ def command(*, folder: Path, manifest: Path | None) -> Shown:
     each file of its cases, cohort and report). Prints one line per difference: changed, missing,
     extra, or outdated (made from a file that has changed since). Exit code 1 if there is any.
     """
+    from lcsd.build.recorded import recorded_manifest
     from lcsd.monitor.verify import bytes_to_check, verify
 
+    manifest = manifest or recorded_manifest(folder)
     with progress_bar(label="verify", total=bytes_to_check(folder), unit="B") as bar:
         result = verify(folder, manifest=manifest, progress=bar.update)
     found = result.differences

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lcsd.build.jobs import CASE_STAGES, following, last
 from lcsd.build.plan import Build
+from lcsd.config import Config, read_yaml
 from lcsd.errors import BadInputError, suggestion
 from lcsd.io.files import require_folder
 
@@ -23,16 +24,14 @@ def command(
     stage: str,
     *,
     config_file: Path | None,
-    overridden: Sequence[str],
     profile: Path | None = None,
     dry_run: bool = False,
     more: Sequence[str] = (),
 ) -> list[str]:
     """Return the words of the command that rebuilds a stage of a case and the stages that depend on it.
 
-    ``overridden`` are keys of the configuration that options replace: ``manifest``, ``results``. ``profile`` is a
-    folder; None is the profile of the environment, or the workstation's if it exists. ``more`` are further options of
-    Snakemake.
+    Where manifest and results are not those of ``config_file``, the command names them. ``profile`` is a folder; None
+    is the profile of the environment, or the workstation's if it exists. ``more`` are further options of Snakemake.
 
     Raises ``BadInputError`` for an unknown case or stage, a stage that this case does not have, or a missing profile.
     """
@@ -61,11 +60,18 @@ def command(
     words = [sys.executable, "-m", "snakemake", *more, *_profile(profile)]
     if config_file is not None:
         words += ["--configfile", str(config_file)]
-    values = {"manifest": build.manifest, "results": build.results}
-    pairs = [f"{name}={json.dumps(values[name])}" for name in overridden]
+    pairs = [f"{name}={json.dumps(value)}" for name, value in _other(build, config_file).items()]
     words += ["--config", *pairs] if pairs else []
     words += ["--dry-run"] if dry_run else []
     return [*words, "--forcerun", stage, "--", *targets]
+
+
+def _other(build: Build, config_file: Path | None) -> dict[str, str | None]:
+    """Return manifest, candidates and results of a build that are not those of its configuration file."""
+    file = {} if config_file is None else read_yaml(config_file)
+    own = build.config.model_dump(mode="json", include={"manifest", "candidates", "results"})
+    file.setdefault("results", Config.model_fields["results"].default)
+    return {name: value for name, value in own.items() if str(file.get(name)) != str(value)}
 
 
 def _profile(profile: Path | None) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from lcsd.build.inventory import CaseState, Inventory, Problem
 from lcsd.build.jobs import BuildFiles, CaseFiles
 from lcsd.build.pairs import Pair, read_pairs
+from lcsd.build.recorded import recorded_manifest
 from lcsd.errors import BadInputError
 from lcsd.io.files import require_folder
 from lcsd.io.tables import read_cases
@@ -46,20 +47,21 @@ class Choice:
 
 
 def manifest_of(results: Path, manifest: Path | None) -> Path:
-    """Return the manifest of a build: the given one, or that of its selection.
+    """Return the manifest of a build: the given one, that of its selection, or the recorded one.
 
     Raises ``BadInputError`` if the build does not exist, or has no manifest and none is given.
     """
     files = BuildFiles(results)
     require_folder(files.cases, "the cases of a build", remedy="run the workflow first")
-    if manifest is None and not files.pairs.exists():
+    manifest = manifest or recorded_manifest(results)
+    if manifest is None:
         raise BadInputError(
             "the build has no manifest",
             code="missing_manifest",
             file=files.pairs,
             remedy="pass the pairs.tsv of the build with --manifest",
         )
-    return manifest or files.pairs
+    return manifest
 
 
 def choose(results: Path, manifest: Path) -> Choice:

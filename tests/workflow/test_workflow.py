@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from lcsd.build.jobs import METHODS
+from lcsd.build.recorded import recorded
 from lcsd.geometry import Grid
 from lcsd.io.fields import read_field
 from lcsd.io.files import read_json
@@ -37,6 +38,9 @@ def test_build_ends_with_scores_and_a_report(built: Workspace) -> None:
         assert f'href="cases/{row["case"]}.html"' in page
         assert 'id="viewer-data"' in (built.results / f"report/cases/{row['case']}.html").read_text()
     assert built.rejected() == {}
+    remembered = recorded(built.results)
+    assert remembered is not None
+    assert list(remembered.pairs) == [row["case"] for row in rows_of(built.manifest)]
     gates = read_json(root / "vessels" / "gates.json")["gates"]
     assert {gate["name"] for gate in gates} >= {"inside", "ratio"}
 

@@ -80,10 +80,10 @@ def test_nothing_in_common_is_said_with_the_reasons(score: Score) -> None:
 
 
 def test_builds_without_scored_cases_are_refused(tmp_path: Path, score: Score) -> None:
-    with pytest.raises(BadInputError, match="0 cases scored by nothing"):
+    with pytest.raises(BadInputError, match=r"\[empty_build\]"):
         read_rows({"a": tmp_path})
     build = score("r", "a", "divroc", 0.0)
-    with pytest.raises(BadInputError, match="1 case scored by divroc"):
+    with pytest.raises(BadInputError, match=r"\[empty_build\]"):
         read_rows({"r": build}, methods=["corrfield"])
 
 
@@ -136,12 +136,12 @@ def test_moving_landmarks_in_another_frame_are_told_by_their_native_distances(sc
     # RAS for LPS: x and y negated, which changes no distance between landmarks.
     flipped = turned_about(centre, 180.0).apply(same.moving)
     b = score("second", "a", "divroc", 0.0, moved=PointPairs(same.fixed, flipped), rigid=second)
-    with pytest.raises(BadInputError, match="native distances that differ") as caught:
+    with pytest.raises(BadInputError, match=r"\[different_landmarks\]") as caught:
         common_cases(read_rows({"first": a, "second": b}))
     assert caught.value.code == "different_landmarks"
     # A row that does not know them does not stand between those that do.
     score("first", "a", "corrfield", 0.0, moved=PointPairs(same.fixed, first.inverse().apply(flipped)))
-    with pytest.raises(BadInputError, match="native distances that differ"):
+    with pytest.raises(BadInputError, match=r"\[different_landmarks\]"):
         common_cases(read_rows({"first": a, "second": b}))
 
 

@@ -163,7 +163,7 @@ def test_moving_landmark_may_leave_the_volume_but_not_by_hundreds_of_mm() -> Non
     fixed = points()
     field = shift_field((0.0, 0.0, 0.0))
     evaluate_tre(PointPairs(fixed, fixed + np.array([60.0, 0.0, 0.0])), field=field)
-    with pytest.raises(BadInputError, match="moving landmark"):
+    with pytest.raises(BadInputError, match=r"\[landmark_outside\]"):
         evaluate_tre(PointPairs(fixed, fixed + np.array([0.0, 400.0, 0.0])), field=field)
 
 
@@ -172,19 +172,19 @@ def test_repeated_id_and_wrong_usage_are_refused() -> None:
     with pytest.raises(BadInputError, match="point 2, id a: .*duplicate_id"):
         evaluate_tre(twice, field=shift_field((0.0, 0.0, 0.0)))
     one = PointPairs(points(2), points(2))
-    with pytest.raises(BadInputError, match="exactly one; found none"):
+    with pytest.raises(BadInputError, match=r"\[bad_usage\]"):
         evaluate_tre(one)
-    with pytest.raises(BadInputError, match="exactly one; found --field and --corr"):
+    with pytest.raises(BadInputError, match=r"\[bad_usage\]"):
         evaluate_tre(one, field=shift_field((0.0, 0.0, 0.0)), correspondences=one)
 
 
 def test_unequal_counts_and_nan_are_refused() -> None:
     field = shift_field((0.0, 0.0, 0.0))
-    with pytest.raises(BadInputError, match="differ in number"):
+    with pytest.raises(BadInputError, match=r"\[length_mismatch\]"):
         evaluate_tre(PointPairs(points(3), points(2)), field=field)
     broken = points(3)
     broken[1, 1] = np.nan
-    with pytest.raises(BadInputError, match="not finite"):
+    with pytest.raises(BadInputError, match=r"\[non_finite_points\]"):
         evaluate_tre(PointPairs(points(3), broken), field=field)
 
 
@@ -234,7 +234,7 @@ def test_landmarks_far_from_all_correspondences_are_refused() -> None:
 def test_landmarks_are_not_taken_for_voxels_of_correspondences() -> None:
     # Counted from the corner of the box around the correspondences all would lie inside it.
     small = points(3) * 0.01 + 120.0
-    with pytest.raises(BadInputError, match="belongs to this case") as caught:
+    with pytest.raises(BadInputError, match="ZZQQ") as caught:
         evaluate_tre(PointPairs(small, small), correspondences=affine_pairs(30, 5))
     assert "voxel indices" not in caught.value.message
 

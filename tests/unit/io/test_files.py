@@ -61,7 +61,7 @@ def test_a_file_that_another_process_writes_is_not_taken_for_a_rest(tmp_path: Pa
 
 def test_unwritable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(WorkError, match="cannot write"), atomic_path(tmp_path / "file" / "a"):
+    with pytest.raises(WorkError, match=r"\[cannot_write\]"), atomic_path(tmp_path / "file" / "a"):
         pass
 
 
@@ -69,7 +69,7 @@ def test_json(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"b": 1, "a": [1.5]})
     assert read_json(tmp_path / "a.json") == {"a": [1.5], "b": 1}
     (tmp_path / "a.json").write_text("[1]")
-    with pytest.raises(BadInputError, match="expected an object"):
+    with pytest.raises(BadInputError, match=r"\[bad_json\]"):
         read_json(tmp_path / "a.json")
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "b.json", {"x": float("nan")})

@@ -86,7 +86,7 @@ def test_margin_around_a_volume_is_in_millimetres() -> None:
         if inside:
             check_in_common_space(pairs, [grid], file=None)
         else:
-            with pytest.raises(BadInputError, match="moving landmarks lie outside") as caught:
+            with pytest.raises(BadInputError, match=r"\[landmark_outside\]") as caught:
                 check_in_common_space(pairs, [grid], file=None)
             assert caught.value.code == "landmark_outside"
 

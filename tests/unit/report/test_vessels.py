@@ -77,5 +77,5 @@ def test_masks_of_another_grid_are_refused(make_case: MakeCase, results: Path) -
     other = Grid(GRID.size, GRID.spacing, (0.0, 0.0, 0.0))
     write_mask(make_case("a") / "vessels" / "fixed.nii.gz", Image(lungs(), other))
     inventory = Inventory(results)
-    with pytest.raises(BadInputError, match="another grid"):
+    with pytest.raises(BadInputError, match=r"\[grid_mismatch\]"):
         vessel_figure(inventory.cases(None)[0], inventory)
