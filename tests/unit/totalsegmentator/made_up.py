@@ -57,8 +57,9 @@ if kind == "killed":
 if kind == "crash":
     sys.exit(7)
 if kind == "slow":
-    Path("{mark}").write_text(str(os.getpid()))
-    time.sleep(60)
+    Path("{mark}.new").write_text(str(os.getpid()))
+    Path("{mark}.new").replace("{mark}")
+    time.sleep(600)
 if kind == "environment":
     home = Path(os.environ["TOTALSEG_HOME_DIR"])
     names = [k for k in os.environ if k.lower().startswith(("nnu", "omp"))]
