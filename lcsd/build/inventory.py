@@ -15,7 +15,7 @@ from lcsd.build.pairs import Pair, read_pairs
 from lcsd.build.provenance import PROVENANCE_SUFFIX
 from lcsd.build.records import GIVEN, Records, read_records
 from lcsd.build.rejections import UNREADABLE_REJECTION, Rejection, read_rejection
-from lcsd.build.verdicts import Verdict, read_verdicts
+from lcsd.build.verdicts import Verdict, read_registration_verdicts, read_verdicts
 from lcsd.errors import LcsdError
 from lcsd.io.files import read_json
 from lcsd.io.tables import as_number, numbers, read_table
@@ -105,7 +105,8 @@ class CaseState:
     passed: tuple[str, ...] = ()  # finished stages of ``STAGE_OUTPUTS``
     rejection: Rejection | None = None
     gates: tuple[Verdict, ...] = ()
-    broken: tuple[Problem, ...] = ()  # files that decide: ``rejected.json``, ``gates.json``, provenance
+    # Files that decide: ``rejected.json``, ``gates.json``, ``registration.json``, provenance
+    broken: tuple[Problem, ...] = ()
     figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of each evaluation, by method
     # runs, records: commands that made the files, and their whole provenance; empty if it was not asked for
     runs: tuple[Run, ...] = ()
@@ -154,6 +155,7 @@ class Case(CaseState):
     points: Mapping[tuple[str, str], int] = field(default_factory=dict)  # points of each cloud by scan and kind
     correspondences: int | None = None  # number of corresponding points
     prealign: Mapping[str, Any] = field(default_factory=dict)  # figures of the rigid step
+    registration: Mapping[str, Any] = field(default_factory=dict)  # figures of the registration of the clouds
 
 
 @dataclass
@@ -229,8 +231,11 @@ class Inventory:
         # The manifest no longer names the landmarks, so the failure of their evaluation does not matter.
         if unasked and rejection is not None and rejection.stage == "evaluate":
             rejection = None
-        gates, wrong = self._try(files.gates, read_verdicts)
-        broken += [wrong] if wrong else []
+        gates: list[Verdict] = []
+        for path, read in ((files.gates, read_verdicts), (files.registration_figures, read_registration_verdicts)):
+            judged, wrong = self._try(path, read)
+            gates += judged or []
+            broken += [wrong] if wrong else []
         records = self._records(files) if self.provenance else Records()
         broken += [Problem(file, f"broken provenance: {why}") for file, why in records.broken.items()]
         self._remember(broken)
@@ -247,10 +252,10 @@ class Inventory:
             name=name,
             folder=files.folder,
             role="" if pair is None else pair.role,
-            status=_status(rejection, broken, gates or (), finished=finished),
+            status=_status(rejection, broken, gates, finished=finished),
             passed=passed,
             rejection=rejection,
-            gates=tuple(gates or ()),
+            gates=tuple(gates),
             broken=tuple(broken),
             figures=known,
             runs=tuple(map(_run, records.contents.values())),
@@ -287,6 +292,7 @@ class Inventory:
             points={key: len(cloud) for key, cloud in clouds.items() if cloud is not None},
             correspondences=None if pairs is None else len(pairs),
             prealign=self.attempt(files.prealign, read_json) or {},
+            registration=self.attempt(files.registration_figures, read_json) or {},
         )
 
     def _evaluation(self, state: CaseState, method: str) -> Evaluation:

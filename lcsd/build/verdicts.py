@@ -7,10 +7,21 @@ from typing import Any
 
 from lcsd.io.files import read_json
 from lcsd.io.tables import as_number
-from lcsd.settings.gates import Limits
+from lcsd.settings.gates import GatesSettings, Limits
+from lcsd.settings.register import RegisterSettings
 
 GATE_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
 """Name of a gate, which is part of a reason code."""
+
+REGISTRATION_GATES = frozenset({"untrusted_share"})
+"""Gates that judge the registration, by their settings in its section; all others judge the vessel masks."""
+
+
+def gate_description(name: str) -> str:
+    """Return what a gate measures, from its setting; empty for an unknown gate."""
+    section = RegisterSettings if name in REGISTRATION_GATES else GatesSettings
+    field = section.model_fields.get(name)
+    return (field.description or "") if field else ""
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,18 @@ class Verdict:
 
 def read_verdicts(path: Path) -> list[Verdict]:
     """Return the verdicts on a case; raise ``ValueError`` if they are not valid."""
-    gates = read_json(path).get("gates")
+    return _verdicts(read_json(path).get("gates"))
+
+
+def read_registration_verdicts(path: Path) -> list[Verdict]:
+    """Return the verdicts in the figures of a registration; none if they have no ``gates``, as those of old builds.
+
+    Raises ``ValueError`` if they are not valid.
+    """
+    return _verdicts(read_json(path).get("gates", []))
+
+
+def _verdicts(gates: object) -> list[Verdict]:
     if not isinstance(gates, list):
         raise ValueError("gates is missing or not a list")
     return [_verdict(gate, f"gate {number}") for number, gate in enumerate(gates, 1)]

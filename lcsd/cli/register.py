@@ -1,13 +1,14 @@
 """``lcsd register``: deformable registration of two clouds."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lcsd.cli.common import Run, stage
 from lcsd.cli.options import FILE, choice, field_mm, setting
 from lcsd.names import CloudFrame, Unit
+from lcsd.settings.gates import Limits
 from lcsd.settings.register import RegisterSettings
 
 if TYPE_CHECKING:
@@ -37,7 +38,19 @@ def _grid(image: Path | None, field_mm: float | None) -> "Grid | None":
     return None
 
 
-def _write(out_dir: Path, source: "CloudFile", moving: "Cloud", result: "RegistrationResult") -> dict[str, object]:
+def _gates(result: "RegistrationResult", limits: Limits) -> list[dict[str, Any]]:
+    from lcsd.build.verdicts import verdict
+
+    return (
+        []
+        if result.trust is None
+        else [verdict("untrusted_share", result.trust.untrusted_share, limits, of="registration")]
+    )
+
+
+def _write(
+    out_dir: Path, source: "CloudFile", moving: "Cloud", result: "RegistrationResult", gates: list[dict[str, Any]]
+) -> dict[str, Any]:
     from lcsd.divroc.register import moved_cloud, summary
     from lcsd.io.fields import write_field
     from lcsd.io.files import write_json
@@ -53,8 +66,23 @@ def _write(out_dir: Path, source: "CloudFile", moving: "Cloud", result: "Registr
     if source.suffix != ".npz":
         source.write(out_dir / f"points{source.suffix}", result.moved_points)
     content = summary(source.cloud, moving, result)
-    write_json(out_dir / "registration.json", content)
+    write_json(out_dir / "registration.json", {**content, "gates": gates})
     return content
+
+
+def _warning(gate: dict[str, Any], content: dict[str, Any]) -> str | None:
+    """Return a warning if too much of a registration is untrusted."""
+    from lcsd.divroc.trust import UNTRUSTED_MM
+
+    most = min((limit for limit in (gate["usual_high"], gate["high"]) if limit is not None), default=1.0)
+    if gate["value"] <= most:
+        return None
+    return (
+        f"the registration is untrusted: {gate['value']:.1%} of the points have an expected error above "
+        f"{UNTRUSTED_MM:g} mm, expected at most {most:.1%}; 95 % of the points are off by less than "
+        f"{content['expected_error_p95_mm']:.1f} mm; look at expected_error_mm in points.npz, and check that both "
+        "clouds show the same lungs"
+    )
 
 
 @click.command(epilog="Example: lcsd register fixed.npz moving.npz --out-dir registration --grid fixed.nii.gz")
@@ -96,9 +124,10 @@ def command(
     """Register FIXED_CLOUD to MOVING_CLOUD (.npz .npy .csv .tsv .txt .pts .swc .ply .vtk .vtp .pth).
 
     Both clouds are in the same space; their numbers of points may differ. Writes field.nii.gz (u in
-    y = x + u(x), LPS mm), points.npz (moved fixed points, LPS mm) and registration.json (distance
-    per iteration, folding, std of log det J). If FIXED_CLOUD is not .npz, the moved points are also
-    written in its format, frame and unit.
+    y = x + u(x), LPS mm), points.npz (moved fixed points, LPS mm, and the expected error of each)
+    and registration.json (distance per iteration, folding, std of log det J, expected errors). Warns
+    if more than 5 % of the points are expected to be off by more than 5 mm. If FIXED_CLOUD is not
+    .npz, the moved points are also written in its format, frame and unit.
     """
     from lcsd.clouds.formats import read_cloud_file
     from lcsd.divroc.register import check_pair, register_clouds
@@ -108,9 +137,14 @@ def command(
     check_pair(source.cloud, moving)  # before the progress bar, so that an error is one line
     grid = _grid(grid_image, field_mm)
     result = register_clouds(source.cloud, moving, settings=run.settings, grid=grid, device=run.device, progress=True)
-    content = _write(out_dir, source, moving, result)
+    gates = _gates(result, run.settings.untrusted_share)
+    content = _write(out_dir, source, moving, result, gates)
     inputs = {"fixed_cloud": fixed_cloud, "moving_cloud": moving_cloud, "grid": grid_image}
     run.recorder.fact("field", {} if field_mm is None else {"spacing_mm": field_mm})
     figures = {key: value for key, value in content.items() if key != "distance"}
     figures["seconds"] = round(result.seconds, 3)
+    for gate in gates:
+        warning = _warning(gate, content)
+        if warning is not None:
+            run.warn(warning)
     run.done(out_dir / "registration.json", inputs=inputs, result=figures)

@@ -77,7 +77,7 @@ class CloudPair:
             return pair
         moved = pair.fixed + motion.at(pair.fixed, device=pair.device)
         trees = cKDTree(moved), cKDTree(pair.moving)
-        reach = level.reach_mm + sum(_spacing(tree) for tree in trees)
+        reach = level.reach_mm + sum(median_spacing(tree) for tree in trees)
         near = [
             np.isfinite(trees[1 - at].query(trees[at].data, distance_upper_bound=reach, workers=-1)[0]) for at in (0, 1)
         ]
@@ -86,7 +86,7 @@ class CloudPair:
         return pair._part(near[0], near[1])
 
 
-def _spacing(tree: cKDTree) -> float:
+def median_spacing(tree: cKDTree) -> float:
     """Return the median distance of a cloud's points to their nearest neighbour, mm."""
     some = tree.data[:: max(1, tree.n // SPACING_POINTS)]
     return float(np.median(tree.query(some, k=2)[0][:, 1]))

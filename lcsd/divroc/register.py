@@ -18,6 +18,7 @@ from lcsd.divroc.motion import LayeredMotion, covering_grid, nodes
 from lcsd.divroc.optimise import Progress, optimise
 from lcsd.divroc.rasterise import rasterise
 from lcsd.divroc.start import starting_motion
+from lcsd.divroc.trust import Trust, expected_error
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField, field_quality
@@ -71,6 +72,8 @@ class RegistrationResult:
         Share of field voxels near the fixed cloud with ``det(I + du/dx) <= 0``, percent.
     std_log_jacobian
         Standard deviation of ``log det(I + du/dx)`` there; None if every voxel folds.
+    trust
+        Expected errors; None for the methods chamfer and cpd, and where the settings ask for none.
     """
 
     moved_points: NDArray[np.float32]
@@ -82,6 +85,12 @@ class RegistrationResult:
     seconds: float
     folding_percent: float
     std_log_jacobian: float | None
+    trust: Trust | None = None
+
+    @property
+    def expected_error_mm(self) -> NDArray[np.float32] | None:
+        """Expected error at each fixed point, shape (N,), float32, mm; None as ``trust``."""
+        return None if self.trust is None else self.trust.expected_mm
 
 
 def _checked(cloud: NDArray[Any] | Cloud, name: str) -> NDArray[np.float64]:
@@ -296,7 +305,8 @@ def register_clouds(
         )
     began = time.perf_counter()
     with _reporting(progress, settings) as report:
-        motion, curve = _move(_cloud_pair(fixed, moving, points, settings, device), settings, report)
+        pair = _cloud_pair(fixed, moving, points, settings, device)
+        motion, curve = _move(pair, settings, report)
     seconds = time.perf_counter() - began
     displacements = motion.at(points[0], device=device)
     field = _field(motion.at, own, device)
@@ -304,8 +314,9 @@ def register_clouds(
     if isinstance(motion, LayeredMotion) and motion.velocity is not None:
         inverse = _field(motion.inverse_at, grid or _around(points[1]), device)
     quality = field_quality(field, mask=Image(_near(points[0], own), own))
+    moved = points[0] + displacements
     return RegistrationResult(
-        moved_points=(points[0] + displacements).astype(np.float32),
+        moved_points=moved.astype(np.float32),
         displacements=displacements,
         field=field,
         inverse_field=inverse,
@@ -314,17 +325,20 @@ def register_clouds(
         seconds=seconds,
         folding_percent=quality.folding_percent,
         std_log_jacobian=quality.std_log_jacobian,
+        trust=expected_error(*points, moved, pair=pair, settings=settings),
     )
 
 
 def moved_cloud(fixed: Cloud, result: RegistrationResult) -> Cloud:
-    """Return the fixed cloud at its moved places, per-point arrays kept."""
-    return replace(fixed, points=result.moved_points, meta={**fixed.meta, "stage": "register"})
+    """Return the fixed cloud at its moved places, per-point arrays kept, with expected errors."""
+    meta = {**fixed.meta, "stage": "register"}
+    return replace(fixed, points=result.moved_points, expected_error_mm=result.expected_error_mm, meta=meta)
 
 
 def summary(fixed: Cloud, moving: Cloud, result: RegistrationResult) -> dict[str, Any]:
     """Return the figures of a registration, JSON-serialisable, units in the names."""
     length = np.linalg.norm(result.displacements.astype(np.float64), axis=1)
+    trust = result.trust
     return {
         "fixed_points": len(fixed),
         "moving_points": len(moving),
@@ -335,4 +349,7 @@ def summary(fixed: Cloud, moving: Cloud, result: RegistrationResult) -> dict[str
         "displacement_max_mm": float(length.max()),
         "folding_percent": result.folding_percent,
         "std_log_jacobian": result.std_log_jacobian,
+        "expected_error_median_mm": None if trust is None else trust.median_mm,
+        "expected_error_p95_mm": None if trust is None else trust.p95_mm,
+        "untrusted_share": None if trust is None else trust.untrusted_share,
     }

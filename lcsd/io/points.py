@@ -100,12 +100,20 @@ class Cloud:
     radius: NDArray[np.float32] | None = None  # of the vessel at each point, mm
     weight: NDArray[np.float32] | None = None  # of each point
     meta: dict[str, Any] = field(default_factory=dict)  # case, stage, parameters, versions; JSON-serialisable
+    expected_error_mm: NDArray[np.float32] | None = None  # of each registered point, mm
 
     def __len__(self) -> int:
         return len(self.points)
 
 
-_CLOUD_DTYPES = {"points": np.float32, "index": np.int64, "label": np.uint8, "radius": np.float32, "weight": np.float32}
+_CLOUD_DTYPES = {
+    "points": np.float32,
+    "index": np.int64,
+    "label": np.uint8,
+    "radius": np.float32,
+    "weight": np.float32,
+    "expected_error_mm": np.float32,
+}
 
 
 READ_ERRORS = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)

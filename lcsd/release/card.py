@@ -10,11 +10,12 @@ import jinja2
 import jinja2.nodes
 
 from lcsd.build.inventory import Case
+from lcsd.build.verdicts import REGISTRATION_GATES, gate_description
 from lcsd.evaluation.accuracy import method_summaries
 from lcsd.release.case import Written
 from lcsd.release.croissant import FILE_SETS, licence_url
 from lcsd.release.layout import CLOUDS, SCAN_NUMBER
-from lcsd.settings.gates import LCSD500, GatesSettings
+from lcsd.settings.gates import LCSD500
 from lcsd.settings.release import ReleaseSettings
 
 NLST_CITATIONS = (
@@ -134,14 +135,15 @@ def _table1(facts: Facts) -> list[dict[str, Any]]:
 
 def _gates(facts: Facts) -> list[dict[str, str]]:
     """Return the limits of the gates, and the figure of each."""
-    used = facts.methods["settings"].get("gates", {})
+    used = dict(facts.methods["settings"].get("gates", {}))
+    registered = facts.methods["settings"].get("register", {})
+    used |= {key: limits for key, limits in registered.items() if key in REGISTRATION_GATES}
     rows = []
     for name, limits in sorted(used.items()):
-        field = GatesSettings.model_fields.get(name)
         given = limits if isinstance(limits, dict) else {}
         differing = given.get("differs")
         text = "differs: " + "; ".join(map(_limits, differing)) if differing else _limits(given)
-        rows.append({"name": name, "limits": text, "of": (field.description or "") if field else ""})
+        rows.append({"name": name, "limits": text, "of": gate_description(name)})
     return rows
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from lcsd.build.jobs import CaseFiles
 from lcsd.build.pairs import Pair
-from lcsd.build.verdicts import read_verdicts
+from lcsd.build.verdicts import read_registration_verdicts, read_verdicts
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.io.files import read_json, write_text
@@ -136,7 +136,10 @@ def _figures(files: CaseFiles) -> dict[str, Any]:
                 found=repr(found[key]),
             )
         numbers[key] = number
-    flagged = sorted({gate.name for gate in read_verdicts(files.gates) if gate.flagged})
+    gates = read_verdicts(files.gates)
+    if files.registration_figures.exists():
+        gates += read_registration_verdicts(files.registration_figures)
+    flagged = sorted({gate.name for gate in gates if gate.flagged})
     return {**numbers, "borderline": " ".join(flagged)}
 
 

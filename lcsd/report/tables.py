@@ -11,9 +11,9 @@ import pandas as pd
 
 from lcsd.build.inventory import BROKEN_FILE, STAGE_OUTPUTS, Case
 from lcsd.build.jobs import INSIDE
-from lcsd.build.verdicts import Verdict
+from lcsd.build.verdicts import REGISTRATION_GATES, Verdict, gate_description
 from lcsd.io.tables import as_number
-from lcsd.settings.gates import LCSD500, GatesSettings
+from lcsd.settings.gates import LCSD500
 
 REJECTED_COLUMNS = ("case", "stage", "target", "code", "message", "file")
 
@@ -74,15 +74,10 @@ def bounds(low: float | None, high: float | None) -> str:
 def verdict_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
     """Return one row per failed or flagged gate: ``case``, ``gate`` and its description (``asked``)."""
     return [
-        {"case": case, "gate": gate, "asked": _description(gate.name)}
+        {"case": case, "gate": gate, "asked": gate_description(gate.name)}
         for case in cases
         for gate in (*case.failed_gates, *case.flagged_gates)
     ]
-
-
-def _description(gate: str) -> str:
-    known = GatesSettings.model_fields.get(gate)
-    return (known.description or "") if known else ""
 
 
 def discarded_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
@@ -91,7 +86,7 @@ def discarded_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
         {
             "case": case.name,
             "stage": "gates",
-            "target": str(INSIDE.gates),
+            "target": str(INSIDE.registration_figures if gate.name in REGISTRATION_GATES else INSIDE.gates),
             "code": f"gate_{gate.name}",
             "message": _gate_message(gate),
             "file": "",
@@ -103,8 +98,9 @@ def discarded_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
 
 
 def _gate_message(gate: Verdict) -> str:
+    judged = "registration" if gate.name in REGISTRATION_GATES else "vessel masks"
     return (
-        f"{gate.name} of {gate.of}: implausible vessel masks; expected "
+        f"{gate.name} of {gate.of}: implausible {judged}; expected "
         f"{bounds(gate.low, gate.high)}; found {plain_figure(gate.value)}"
     )
 

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from lcsd.settings.base import Settings
+from lcsd.settings.gates import Limits
 
 
 class RegisterLevel(Settings):
@@ -149,6 +150,15 @@ class RegisterSettings(Settings):
         "own",
         description="how the motion of the points becomes a dense field: by the method's own model (own), normalised "
         "splats (divroc), mean of near points (knn), or thin-plate spline (tps)",
+    )
+    trust: Literal["backward", "forward", "none"] = Field(
+        "backward",
+        description="what the expected error of each point is estimated from: the registration and a fast one of the "
+        "moving cloud to the fixed one (backward), the registration alone (forward; less certain), or nothing (none)",
+    )
+    untrusted_share: Limits = Field(
+        Limits(warn_above=0.05),
+        description="share of the fixed points whose expected error is above 5 mm, of 1; {} is off",
     )
     cpd: CpdSettings = Field(CpdSettings(), description="used if method is cpd")
 

@@ -147,3 +147,53 @@ def test_bad_settings_are_named(clouds: tuple[Path, Path], tmp_path: Path, assig
     result = register(*clouds, "--out-dir", tmp_path / "out", "--set", assignment)
     assert result.exit_code == 2
     assert assignment.partition("=")[0] in result.stderr
+
+
+def test_expected_errors_are_written_and_a_trusted_pair_gets_no_warning(
+    clouds: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    result = register(*clouds, "--out-dir", out, "--json")
+    figures = read_json(out / "registration.json")
+    errors = read_cloud(out / "points.npz").expected_error_mm
+    assert errors is not None
+    assert errors.dtype == np.float32
+    assert errors.shape == (400,)
+    assert figures["untrusted_share"] == float((errors > 5).mean())
+    assert 0 < figures["expected_error_median_mm"] < figures["expected_error_p95_mm"]
+    (gate,) = figures["gates"]
+    assert (gate["name"], gate["value"], gate["usual_high"]) == ("untrusted_share", figures["untrusted_share"], 0.05)
+    assert json.loads(result.stdout)["untrusted_share"] == figures["untrusted_share"]
+
+
+def test_an_untrusted_pair_is_flagged_with_a_warning(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    paths = [tmp_path / name for name in ("fixed.npz", "moving.npz")]
+    for path in paths:  # lines in different places
+        starts, along = rng.uniform(-60, 60, (25, 1, 3)), np.linspace(0, 50, 60)[:, None]
+        points = starts + along * rng.normal(size=(25, 1, 3))
+        write_cloud(path, Cloud(points.reshape(-1, 3).astype(np.float32)))
+    out = tmp_path / "out"
+    result = register(*paths, "--out-dir", out)
+    assert result.exit_code == 0
+    assert result.stderr.count("lcsd register: warning:") == 1
+    figures = read_json(out / "registration.json")
+    assert figures["untrusted_share"] > 0.05
+    assert [(gate["passed"], gate["flagged"]) for gate in figures["gates"]] == [(True, True)]
+    failed = register(*paths, "--out-dir", out, "--set", "untrusted_share={max: 0.05}")
+    assert failed.exit_code == 0
+    assert failed.stderr.count("lcsd register: warning:") == 1
+    assert [(gate["passed"], gate["flagged"]) for gate in read_json(out / "registration.json")["gates"]] == [
+        (False, False)
+    ]
+    silent = register(*paths, "--out-dir", out, "--set", "untrusted_share={}")
+    assert "warning:" not in silent.stderr
+
+
+def test_without_an_expected_error_there_is_no_verdict(clouds: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert register(*clouds, "--out-dir", out, "--set", "trust=none").exit_code == 0
+    figures = read_json(out / "registration.json")
+    assert figures["gates"] == []
+    assert figures["untrusted_share"] is None
+    assert read_cloud(out / "points.npz").expected_error_mm is None

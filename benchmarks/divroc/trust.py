@@ -1,0 +1,266 @@
+"""Expected error of registrations: fit the model on the choosing half, report on the other half.
+
+Run: python -m benchmarks.divroc.trust
+
+It writes lcsd/divroc/trust.json and docs/divroc/trust.csv. Registrations stay in a temporary folder, one for each
+version of the settings, so that a second run only fits. Cases are those of benchmarks.divroc.real_motion: centre lines
+at both scales, voxel clouds at one scale and, registered with effort fast, at the other, in turn; and phantom pairs.
+Pairs of two different people have no true motion: they are reported, never fitted.
+"""
+
+import itertools
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+from sklearn.metrics import roc_auc_score
+
+from benchmarks.divroc.real_motion import HALVES, OFF_MM, anatomy, cache_folder, data_folder
+from benchmarks.divroc.real_motion import real_cases as motion_cases
+from benchmarks.tables import write_rows
+from lcsd.divroc import trust
+from lcsd.divroc.level import CloudPair
+from lcsd.divroc.register import register_clouds
+from lcsd.divroc.trust import TrustModel, evidence, judged, returned_points
+from lcsd.geometry import fit_rigid
+from lcsd.io.files import write_text
+from lcsd.phantom.case import make_case
+from lcsd.settings.register import RegisterSettings
+
+Points = NDArray[np.float64]
+Values = NDArray[np.float64]
+
+COMMAND = "python -m benchmarks.divroc.trust"
+
+PHANTOMS = {"choosing": (41, 42), "reporting": (51, 52)}
+"""Seeds of phantom pairs, which share no vessels with the anatomies of the motions."""
+
+PHANTOM_POINTS = 80_000
+
+PEOPLE = (("chest_a", "chest_b"), ("phantom_40", "phantom_50"), ("chest_a", "phantom_50"))
+"""Pairs of anatomies of two people."""
+
+TERMS = (
+    "return_mm",
+    "return_around_mm",
+    "gap_around_mm",
+    "missed_around_mm",
+    "difference",
+    "disagreement_mm",
+    "unexplained_mm",
+)
+"""Evidence in the model; what a fit without it did as well is left out."""
+
+SCORED_POINTS = 5_000
+
+LEAST_ERROR_MM = 0.1
+"""Smaller errors count as this: nobody needs to tell 0.01 mm from 0.1 mm."""
+
+KNOTS = (0.02, 0.2, 0.4, 0.6, 0.8, 0.93, 0.98, 0.999)
+"""Quantiles of each piece of evidence between which its effect is linear."""
+
+RIDGE = 1e-3
+"""Weight of the squared coefficients for each case: evidence that says the same shares the effect."""
+
+BASE = -6.0
+"""Logarithm of an error below all others, so that the base is found among numbers above 0."""
+
+ERROR_LEVELS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
+"""Quantiles of the model's sum between which the spread of the errors is taken."""
+
+ERROR_QUANTILES = np.linspace(0.025, 0.975, 20)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A registration to make: clouds (N, 3) and (M, 3), targets (N, 3) or None, LPS mm, made when they are needed."""
+
+    name: str
+    half: str
+    effort: str
+    clouds: Callable[[], tuple[Points, Points, Points | None]]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Evidence and errors of a registration at random fixed points."""
+
+    name: str
+    half: str
+    effort: str
+    evidence: Mapping[str, Values]
+    errors: Values  # mm, shape (N,); empty if nobody knows
+
+
+def jobs(folder: Path) -> Iterator[Job]:
+    """Yield all registrations, choosing half first."""
+    for half in HALVES:
+        for number, case in enumerate(motion_cases(folder, half)):
+            turn = number // 2 % 2 == number // 8 % 2  # the scale that is the motion's turn
+            effort = "accurate" if turn or " lines " in case.name else "fast"
+            yield Job(case.name, half, effort, lambda case=case: (case.fixed, case.moving, case.targets))
+        for seed in PHANTOMS[half]:
+            yield Job(f"phantom pair {seed}", half, "accurate", lambda seed=seed: phantom_pair(seed))
+    for first, second in PEOPLE:
+        for kind, count in (("lines", 3_000), ("dense", 100_000)):
+            both = (first, second, kind, count)
+            yield Job(f"people {first} {second} {kind}", "people", "accurate", lambda both=both: people(folder, *both))
+
+
+def people(folder: Path, first: str, second: str, kind: str, count: int) -> tuple[Points, Points, None]:
+    """Return the vessels of two people."""
+    fixed, moving = (getattr(anatomy(folder, name), kind)[:count].copy() for name in (first, second))
+    return fixed, moving, None
+
+
+def phantom_pair(seed: int) -> tuple[Points, Points, Points]:
+    """Return the true vessels of both scans of a phantom, rigidly aligned, and where the fixed ones lie."""
+    case, rng = make_case(seed), np.random.default_rng(seed)
+    clouds = []
+    for role in ("fixed", "moving"):
+        voxels = np.argwhere(case.masks(role)[1])[:, ::-1].astype(np.float64)
+        voxels = voxels[rng.permutation(len(voxels))[:PHANTOM_POINTS]]
+        clouds.append(case.scan(role).to_world(voxels + rng.uniform(-0.5, 0.5, voxels.shape)))
+    back = fit_rigid(*case.points[::-1])
+    return clouds[0], back.apply(clouds[1]), back.apply(case.transform(clouds[0]))
+
+
+def registered(job: Job) -> Mapping[str, Points]:
+    """Return ``fixed``, ``moving``, ``moved``, ``returned`` and ``targets`` of a job, from the cache if it has run."""
+    settings = RegisterSettings(effort=job.effort, trust="none")
+    version = zlib.crc32(settings.model_dump_json(exclude={"effort", "untrusted_share"}).encode())
+    folder = cache_folder() / f"trust-{version:08x}"
+    folder.mkdir(exist_ok=True)
+    path = folder / (f"{job.half} {job.name} {job.effort}.npz".replace(" %", "").replace(" ", "-").replace(":", ""))
+    if not path.exists():
+        fixed, moving, targets = job.clouds()
+        found = register_clouds(fixed, moving, settings=settings)
+        moved = fixed + found.displacements
+        returned = returned_points(CloudPair(fixed, moving, None, "cpu"), moved, settings)
+        known = np.empty((0, 3)) if targets is None else targets
+        np.savez(path, fixed=fixed, moving=moving, moved=moved, returned=returned, targets=known)
+        print(f"registered {job.half} {job.name} ({job.effort})", flush=True)
+    return dict(np.load(path))
+
+
+def judge(job: Job) -> Judged:
+    """Return the evidence and the errors of a registration."""
+    made = registered(job)
+    seen = evidence(made["fixed"], made["moving"], made["moved"], made["returned"])
+    rows = np.random.default_rng(0).permutation(len(made["fixed"]))[:SCORED_POINTS]
+    errors = np.linalg.norm(made["moved"] - made["targets"], axis=1)[rows] if len(made["targets"]) else np.empty(0)
+    return Judged(job.name, job.half, job.effort, {name: values[rows] for name, values in seen.items()}, errors)
+
+
+def _together(cases: Sequence[Judged], name: str) -> Values:
+    return np.concatenate([case.evidence[name] for case in cases])
+
+
+def _weights(cases: Sequence[Judged]) -> Values:
+    """Return weights of points that give each case the same weight."""
+    return np.concatenate([np.full(len(case.errors), 1 / len(case.errors)) for case in cases])
+
+
+def _knots(logarithms: Values) -> Values:
+    return np.unique(np.round(np.quantile(logarithms, KNOTS), 3))
+
+
+def fitted(cases: Sequence[Judged], terms: Sequence[str]) -> dict[str, Any]:
+    """Return the content of a model: non-negative least squares of the errors' logarithm on ramps of the evidence."""
+    errors = np.log(np.maximum(np.concatenate([case.errors for case in cases]), LEAST_ERROR_MM))
+    weights = _weights(cases)
+    ramps, knots = [np.ones((len(errors), 1))], {}
+    for name in terms:
+        logarithms = np.log(np.maximum(_together(cases, name), trust.LEAST))
+        at = knots[name] = _knots(logarithms)
+        ramps.append(np.clip((logarithms[:, None] - at[:-1]) / np.diff(at), 0, 1))
+    matrix = np.concatenate(ramps, axis=1)
+    shrink = np.sqrt(RIDGE * len(cases)) * np.eye(matrix.shape[1])[1:]
+    root = np.sqrt(weights)
+    found = nnls(
+        np.concatenate([matrix * root[:, None], shrink]), np.append((errors - BASE) * root, np.zeros(len(shrink)))
+    )[0]
+    content: dict[str, Any] = {"base": BASE + found[0], "terms": {}}
+    start = 1
+    for name, at in knots.items():
+        adds = np.append(0, np.cumsum(found[start : start + len(at) - 1]))
+        content["terms"][name] = {"at": at.tolist(), "adds": np.round(adds, 4).tolist()}
+        start += len(at) - 1
+    content["errors"] = {"at": [0.0], "quantiles": [[0.0]]}
+    total = TrustModel(content).total({name: _together(cases, name) for name in terms})
+    content["errors"] = _spread(total, errors - total, weights)
+    return content
+
+
+def _spread(total: Values, beyond: Values, weights: Values) -> dict[str, Any]:
+    """Return the weighted quantiles of what the errors' logarithm is beyond the model's sum, by that sum."""
+    levels = np.quantile(total, ERROR_LEVELS)
+    at, quantiles = [], []
+    for low, high in itertools.pairwise(levels):
+        rows = np.flatnonzero((total >= low) & (total <= high))
+        rows = rows[np.argsort(beyond[rows])]
+        share = np.cumsum(weights[rows]) / weights[rows].sum()
+        at.append(round(float(np.average(total[rows], weights=weights[rows])), 4))
+        quantiles.append(np.round(np.interp(ERROR_QUANTILES, share, beyond[rows]), 4).tolist())
+    return {"at": at, "quantiles": quantiles}
+
+
+def row_of(case: Judged, model: TrustModel) -> dict[str, object]:
+    """Return what is true of a registration and what is expected."""
+    expected = judged(model.possible(case.evidence))
+    row: dict[str, object] = {"half": case.half, "case": case.name, "effort": case.effort}
+    known = len(case.errors) > 0
+    row["median_mm"] = float(np.median(case.errors)) if known else ""
+    row["expected_median_mm"] = expected.median_mm
+    row["p95_mm"] = float(np.percentile(case.errors, 95)) if known else ""
+    row["expected_p95_mm"] = expected.p95_mm
+    row["off_percent"] = float(100 * (case.errors > OFF_MM).mean()) if known else ""
+    row["untrusted_percent"] = 100 * expected.untrusted_share
+    return row
+
+
+def auc(cases: Sequence[Judged], model: TrustModel) -> float:
+    """Return the area under the ROC of the expected error for points off by more than ``OFF_MM``."""
+    expected = np.concatenate([judged(model.possible(case.evidence)).expected_mm for case in cases])
+    off = np.concatenate([case.errors for case in cases]) > OFF_MM
+    return float(roc_auc_score(off, expected, sample_weight=_weights(cases)))
+
+
+def within(rows: Sequence[Mapping[str, object]], factor: float = 1.5) -> float:
+    """Return the share of cases whose 95th percentile is expected within a factor."""
+    ratios = np.array([float(str(row["expected_p95_mm"])) / float(str(row["p95_mm"])) for row in rows])
+    return float(((ratios <= factor) & (ratios >= 1 / factor)).mean())
+
+
+def show(check: str, cases: Sequence[Judged], model: TrustModel) -> None:
+    """Print the figures of a model for each half, kind and effort."""
+    for half in HALVES:
+        for part in ("", " lines ", " voxels ", "phantom pair"):
+            for effort in ("accurate", "fast") if part == " voxels " else ("accurate",):
+                chosen = [c for c in cases if c.half == half and part in c.name and c.effort == effort]
+                if chosen and any((case.errors > OFF_MM).any() for case in chosen):
+                    rows = [row_of(case, model) for case in chosen]
+                    text = f"AUC {auc(chosen, model):.3f}, p95 within 1.5: {within(rows):.0%}"
+                    print(f"{check:9} {half:10}{part or ' all ':13} {effort:9} {len(chosen):3} cases, {text}")
+
+
+def main() -> None:
+    cases = [judge(job) for job in jobs(data_folder())]
+    choosing = [case for case in cases if case.half == "choosing"]
+    without = [name for name in TERMS if not name.startswith("return")]
+    contents = {"backward": fitted(choosing, TERMS), "forward": fitted(choosing, without)}
+    model = {"command": COMMAND, "models": contents}
+    write_text(Path(trust.__file__).with_name(trust.MODEL), json.dumps(model, indent=1) + "\n")
+    for check, content in contents.items():
+        show(check, [case for case in cases if len(case.errors)], TrustModel(content))
+    write_rows("divroc/trust", [row_of(case, TrustModel(contents["backward"])) for case in cases])
+
+
+if __name__ == "__main__":
+    main()

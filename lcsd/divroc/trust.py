@@ -1,0 +1,231 @@
+"""Expected error of a registration at each fixed point, without landmarks.
+
+Nothing here knows the true motion. What can be seen without it (:func:`evidence`) is turned into millimetres by a model
+that ``python -m benchmarks.divroc.trust`` fits to registrations of known motion (``trust.json``).
+"""
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from lcsd.divroc.level import CloudPair, median_spacing
+from lcsd.divroc.motion import clamped, covering_grid, fit_affine
+from lcsd.divroc.optimise import optimise
+from lcsd.divroc.rasterise import rasterise, sample
+from lcsd.divroc.smoothing import gaussian_taps, smooth
+from lcsd.settings.register import RegisterSettings
+
+Points = NDArray[np.float64]
+Values = NDArray[np.float64]
+
+MODEL = "trust.json"
+"""The fitted model, beside this module."""
+
+CAP_MM = 20.0
+"""Distances count up to this: beyond, a vessel has no counterpart at all."""
+
+RASTER_MM = 4.0
+"""Voxels of local means, a third of the narrowest Gaussian's reach."""
+
+NEAR_MM = 6.0
+"""Gaussian of local means around a point: a subtree."""
+
+AROUND_MM = 15.0
+"""Gaussian of wider local means: a segment of a lung."""
+
+DENSITY_RASTER_MM = 2.5
+DENSITY_SIGMA_MM = 2.5
+"""Voxels and Gaussian of the densities that are compared: the width of a vessel of the periphery."""
+
+EXPLAINED_MM = 1.0
+"""A vessel is explained if its distance to the other cloud is at most this plus both clouds' spacing."""
+
+EXPLAINED_POINTS = 5
+"""Explained points that must be near: a single one may be chance."""
+
+LEAST = 0.02
+"""Evidence counts from this on: the model takes its logarithm."""
+
+UNTRUSTED_MM = 5.0
+"""A point with a larger expected error is untrusted: it may well be on another vessel."""
+
+BACKWARD_POINTS = 20_000
+"""Points of each cloud in the backward run, which only has to find the same vessels again."""
+
+
+class LocalMeans:
+    """Gaussian means of values (C, N) at points (N, 3), seen from other points (M, 3), LPS mm."""
+
+    def __init__(self, points: Points, values: Values, seen_from: Points) -> None:
+        grid = covering_grid(np.concatenate([points, seen_from]), spacing_mm=RASTER_MM, margin_mm=RASTER_MM)
+        places = torch.as_tensor(grid.world_to_normalised(points), dtype=torch.float32)
+        weights = torch.as_tensor(np.concatenate([values, np.ones((1, len(points)))]), dtype=torch.float32)
+        self._sums = rasterise(places[None], weights[None], grid.shape)
+        self._at = clamped(grid, torch.as_tensor(seen_from, dtype=torch.float32))[None]
+
+    def within(self, sigma_mm: float) -> Values:
+        """Return the means weighted by a Gaussian, shape (C, M); ``CAP_MM`` where no point is near."""
+        sums = smooth(self._sums, gaussian_taps(sigma_mm / RASTER_MM))
+        *totals, weight = sample(sums, self._at)[0].numpy().astype(np.float64)
+        seen = weight > np.finfo(np.float32).eps
+        means: Values = np.where(seen, np.stack(totals) / np.where(seen, weight, 1.0), CAP_MM)
+        return means
+
+
+def density_difference(moved: Points, moving: Points) -> Values:
+    """Return how much the clouds' densities differ around each moved point: 0 (equal) to 1 (apart), shape (N,)."""
+    both = np.concatenate([moved, moving])
+    margin = 3 * DENSITY_SIGMA_MM
+    grid = covering_grid(both, spacing_mm=DENSITY_RASTER_MM, margin_mm=margin)
+    taps = gaussian_taps(DENSITY_SIGMA_MM / DENSITY_RASTER_MM)
+    densities = []
+    for cloud in (moved, moving):
+        places = torch.as_tensor(grid.world_to_normalised(cloud), dtype=torch.float32)[None]
+        density = smooth(rasterise(places, torch.ones(1, 1, len(cloud)), grid.shape), taps)
+        typical = sample(density, places).median()
+        densities.append(torch.tanh(0.5 * density / typical))
+    compared = torch.cat([(densities[0] - densities[1]).abs(), densities[0] + densities[1]], dim=1)
+    around = smooth(compared, gaussian_taps(AROUND_MM / DENSITY_RASTER_MM))
+    at = clamped(grid, torch.as_tensor(moved, dtype=torch.float32))[None]
+    apart, total = sample(around, at)[0].numpy().astype(np.float64)
+    return apart / np.maximum(total, np.finfo(np.float32).tiny)
+
+
+def disagreement(fixed: Points, moved: Points) -> Values:
+    """Return the local spread of the motion around each fixed point, without what is affine, mm, shape (N,)."""
+    vectors = moved - fixed
+    beyond = (vectors - fit_affine(fixed, vectors).at(fixed)).T
+    mean = LocalMeans(fixed, np.concatenate([beyond, beyond**2]), fixed).within(AROUND_MM)
+    return np.sqrt(np.maximum(mean[3:].sum(axis=0) - (mean[:3] ** 2).sum(axis=0), 0.0))
+
+
+def evidence(fixed: Points, moving: Points, moved: Points, returned: Points | None = None) -> dict[str, Values]:
+    """Return what can be seen of a registration's error at each fixed point, by name, shape (N,) each.
+
+    ``fixed`` and ``moved`` have shape (N, 3), ``moving`` (M, 3), LPS mm; ``returned`` are the moved points after a
+    registration backward, (N, 3). Larger is worse, everywhere:
+
+    - ``return_mm``: distance of each point from where it returns to; ``return_near_mm``, ``return_around_mm``: its
+      local means. Left out without ``returned``.
+    - ``gap_near_mm``, ``gap_around_mm``: distance of moved points to the moving cloud, local means.
+    - ``missed_near_mm``, ``missed_around_mm``: distance of moving points to the moved cloud, local means.
+    - ``difference``: of the densities around, 0 to 1.
+    - ``unexplained_mm``: distance to the nearest vessels that have a counterpart.
+    - ``disagreement_mm``: local spread of the motion.
+    - ``spacing_mm``: sum of both clouds' spacings.
+    """
+    trees = cKDTree(moved), cKDTree(moving)
+    spacing = median_spacing(cKDTree(fixed)) + median_spacing(trees[1])
+    gap, missed = (np.minimum(trees[1 - at].query(trees[at].data)[0], CAP_MM) for at in (0, 1))
+    found = {
+        **_means("gap", gap, moved, moved),
+        **_means("missed", missed, moving, moved),
+        "difference": density_difference(moved, moving),
+        "disagreement_mm": disagreement(fixed, moved),
+        "spacing_mm": np.full(len(fixed), spacing),
+    }
+    limit = spacing + EXPLAINED_MM
+    explained = (gap < limit) & (found["gap_near_mm"] < limit) & (found["missed_near_mm"] < limit)
+    found["unexplained_mm"] = _distance_to_some(moved[explained], moved)
+    if returned is not None:
+        off = np.minimum(np.linalg.norm(returned - fixed, axis=1), CAP_MM)
+        found |= {"return_mm": off, **_means("return", off, moved, moved)}
+    return found
+
+
+def _means(name: str, values: Values, points: Points, seen_from: Points) -> dict[str, Values]:
+    """Return the local means of values (N,) at points, seen from others, by name."""
+    means = LocalMeans(points, values[None], seen_from)
+    return {f"{name}_near_mm": means.within(NEAR_MM)[0], f"{name}_around_mm": means.within(AROUND_MM)[0]}
+
+
+def _distance_to_some(explained: Points, points: Points) -> Values:
+    """Return the distance of each point to the ``EXPLAINED_POINTS``-th explained one, ``CAP_MM`` at most."""
+    if len(explained) < EXPLAINED_POINTS:
+        return np.full(len(points), CAP_MM)
+    distance = cKDTree(explained).query(points, k=[EXPLAINED_POINTS])[0][:, 0]
+    capped: Values = np.minimum(distance, CAP_MM)
+    return capped
+
+
+class TrustModel:
+    """Turns evidence into errors, mm: monotone in each piece of evidence, and additive in the logarithm.
+
+    ``content`` has ``base``; ``terms``: for each name of evidence the logarithms ``at`` and what each ``adds``,
+    interpolated linearly; and ``errors``: for each sum of ``at`` the ``quantiles`` of the errors' logarithm beyond it.
+    """
+
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        self._base = float(content["base"])
+        self._terms = {name: (np.array(term["at"]), np.array(term["adds"])) for name, term in content["terms"].items()}
+        self._at = np.array(content["errors"]["at"])
+        self._quantiles = np.array(content["errors"]["quantiles"]).T
+
+    def total(self, found: Mapping[str, Values]) -> Values:
+        """Return the sum of all terms for each point, shape (N,)."""
+        parts = [np.interp(np.log(np.maximum(found[name], LEAST)), *term) for name, term in self._terms.items()]
+        total: Values = self._base + np.sum(parts, axis=0)
+        return total
+
+    def possible(self, found: Mapping[str, Values]) -> Values:
+        """Return equally likely errors of each point, ascending, shape (N, Q), mm."""
+        total = self.total(found)
+        beyond = np.stack([np.interp(total, self._at, quantile) for quantile in self._quantiles], axis=1)
+        errors: Values = np.exp(total[:, None] + beyond)
+        return errors
+
+
+@functools.cache
+def trust_model(check: str) -> TrustModel:
+    """Return the fitted model for evidence with a backward run (``"backward"``) or without (``"forward"``)."""
+    text = resources.files("lcsd.divroc").joinpath(MODEL).read_text(encoding="utf-8")
+    return TrustModel(json.loads(text)["models"][check])
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How far a registration is expected to be off."""
+
+    expected_mm: NDArray[np.float32]  # mean error that is expected at each fixed point, shape (N,)
+    median_mm: float  # half of the points are expected to be off by less
+    p95_mm: float  # 95 % of the points are expected to be off by less
+
+    @property
+    def untrusted_share(self) -> float:
+        """Share of the points whose expected error is above ``UNTRUSTED_MM``, of 1."""
+        return float((self.expected_mm > UNTRUSTED_MM).mean())
+
+
+def judged(possible: Values) -> Trust:
+    """Return the expected errors of points from their equally likely errors, shape (N, Q), mm."""
+    median, p95 = np.quantile(possible, (0.5, 0.95))
+    return Trust(possible.mean(axis=1).astype(np.float32), float(median), float(p95))
+
+
+def returned_points(pair: CloudPair, moved: Points, settings: RegisterSettings) -> Points:
+    """Return where moved points (N, 3) go by a fast registration of the moving cloud to the fixed one."""
+    labels = None if pair.labels is None else pair.labels[::-1]
+    back = CloudPair(pair.moving, pair.fixed, labels, pair.device).thinned(BACKWARD_POINTS)
+    motion, _ = optimise(back, settings.model_copy(update={"effort": "fast", "symmetric": False}))
+    return moved + motion.at(moved, device=pair.device)
+
+
+def expected_error(
+    fixed: Points, moving: Points, moved: Points, *, pair: CloudPair, settings: RegisterSettings
+) -> Trust | None:
+    """Return how far a registration is expected to be off; None if ``settings`` ask for nothing or another method.
+
+    ``fixed`` and ``moved`` have shape (N, 3), ``moving`` (M, 3), LPS mm; ``pair`` is what was registered.
+    """
+    if settings.trust == "none" or settings.method != "divroc":
+        return None
+    returned = returned_points(pair, moved, settings) if settings.trust == "backward" else None
+    return judged(trust_model(settings.trust).possible(evidence(fixed, moving, moved, returned)))
