@@ -1,13 +1,16 @@
 """Expected error of registrations: fit the model on the choosing half, report on the other half.
 
-Run: python -m benchmarks.divroc.trust
+Run: python -m benchmarks.divroc.trust [--cached]
 
 It writes lcsd/divroc/trust.json and docs/divroc/trust.csv. Registrations stay in a temporary folder, one for each
-version of the settings, so that a second run only fits. Cases are those of benchmarks.divroc.real_motion: centre lines
-at both scales, voxel clouds at one scale and, registered with effort fast, at the other, in turn; and phantom pairs.
-Pairs of two different people have no true motion: they are reported, never fitted.
+version of the settings, so that a second run only fits; --cached makes do with those that are there.
+
+Cases are those of benchmarks.divroc.real_motion: centre lines at both scales, voxel clouds at one scale and,
+registered with effort fast, at the other, in turn; and phantom pairs. Pairs of two different people have no true
+motion: they are reported, never fitted.
 """
 
+import argparse
 import itertools
 import json
 import zlib
@@ -131,14 +134,19 @@ def phantom_pair(seed: int) -> tuple[Points, Points, Points]:
     return clouds[0], back.apply(clouds[1]), back.apply(case.transform(clouds[0]))
 
 
-def registered(job: Job) -> Mapping[str, Points]:
-    """Return ``fixed``, ``moving``, ``moved``, ``returned`` and ``targets`` of a job, from the cache if it has run."""
-    settings = RegisterSettings(effort=job.effort, trust="none")
-    version = zlib.crc32(settings.model_dump_json(exclude={"effort", "untrusted_share"}).encode())
-    folder = cache_folder() / f"trust-{version:08x}"
+def stored(job: Job) -> Path:
+    """Return the file of a registration; settings that change it change the folder."""
+    settings = RegisterSettings(trust="none").model_dump_json(exclude={"effort", "untrusted_share"})
+    folder = cache_folder() / f"trust-{zlib.crc32(settings.encode()):08x}"
     folder.mkdir(exist_ok=True)
-    path = folder / (f"{job.half} {job.name} {job.effort}.npz".replace(" %", "").replace(" ", "-").replace(":", ""))
+    return folder / (f"{job.half} {job.name} {job.effort}.npz".replace(" %", "").replace(" ", "-").replace(":", ""))
+
+
+def registered(job: Job) -> Mapping[str, Points]:
+    """Return ``fixed``, ``moving``, ``moved``, ``returned`` and ``targets`` of a job, stored if it has run before."""
+    path = stored(job)
     if not path.exists():
+        settings = RegisterSettings(effort=job.effort, trust="none")
         fixed, moving, targets = job.clouds()
         found = register_clouds(fixed, moving, settings=settings)
         moved = fixed + found.displacements
@@ -163,8 +171,11 @@ def _together(cases: Sequence[Judged], name: str) -> Values:
 
 
 def _weights(cases: Sequence[Judged]) -> Values:
-    """Return weights of points that give each case the same weight."""
-    return np.concatenate([np.full(len(case.errors), 1 / len(case.errors)) for case in cases])
+    """Return weights of points that give centre lines and full clouds the same weight, and so each case of a kind."""
+    lines = [" lines " in case.name for case in cases]
+    share = {kind: len(cases) / (2 * max(lines.count(kind), 1)) for kind in (True, False)}
+    each = zip(cases, lines, strict=True)
+    return np.concatenate([np.full(len(case.errors), share[kind] / len(case.errors)) for case, kind in each])
 
 
 def _knots(logarithms: Values) -> Values:
@@ -239,27 +250,34 @@ def within(rows: Sequence[Mapping[str, object]], factor: float = 1.5) -> float:
 
 
 def show(check: str, cases: Sequence[Judged], model: TrustModel) -> None:
-    """Print the figures of a model for each half, kind and effort."""
+    """Print the figures of a model for each half and kind."""
     for half in HALVES:
         for part in ("", " lines ", " voxels ", "phantom pair"):
-            for effort in ("accurate", "fast") if part == " voxels " else ("accurate",):
-                chosen = [c for c in cases if c.half == half and part in c.name and c.effort == effort]
-                if chosen and any((case.errors > OFF_MM).any() for case in chosen):
-                    rows = [row_of(case, model) for case in chosen]
-                    text = f"AUC {auc(chosen, model):.3f}, p95 within 1.5: {within(rows):.0%}"
-                    print(f"{check:9} {half:10}{part or ' all ':13} {effort:9} {len(chosen):3} cases, {text}")
+            chosen = [case for case in cases if case.half == half and part in case.name]
+            if any((case.errors > OFF_MM).any() for case in chosen):
+                rows = [row_of(case, model) for case in chosen]
+                text = f"AUC {auc(chosen, model):.3f}, p95 within 1.5: {within(rows):.0%}"
+                print(f"{chosen[0].effort:9} {check:9} {half:10}{part or ' all ':13} {len(chosen):3} cases, {text}")
 
 
 def main() -> None:
-    cases = [judge(job) for job in jobs(data_folder())]
-    choosing = [case for case in cases if case.half == "choosing"]
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--cached", action="store_true", help="leave out what has not been registered yet")
+    cached = made.parse_args().cached
+    cases = [judge(job) for job in jobs(data_folder()) if not cached or stored(job).exists()]
     without = [name for name in TERMS if not name.startswith("return")]
-    contents = {"backward": fitted(choosing, TERMS), "forward": fitted(choosing, without)}
-    model = {"command": COMMAND, "models": contents}
-    write_text(Path(trust.__file__).with_name(trust.MODEL), json.dumps(model, indent=1) + "\n")
-    for check, content in contents.items():
-        show(check, [case for case in cases if len(case.errors)], TrustModel(content))
-    write_rows("divroc/trust", [row_of(case, TrustModel(contents["backward"])) for case in cases])
+    models: dict[str, Any] = {}
+    rows = []
+    for effort in ("accurate", "fast"):
+        own = [case for case in cases if case.effort == effort]
+        choosing = [case for case in own if case.half == "choosing"]
+        models[effort] = {"backward": fitted(choosing, TERMS), "forward": fitted(choosing, without)}
+        for check, content in models[effort].items():
+            show(check, [case for case in own if len(case.errors)], TrustModel(content))
+        rows += [row_of(case, TrustModel(models[effort]["backward"])) for case in own]
+    text = json.dumps({"command": COMMAND, "models": models}) + "\n"
+    write_text(Path(trust.__file__).with_name(trust.MODEL), text)
+    write_rows("divroc/trust", rows)
 
 
 if __name__ == "__main__":

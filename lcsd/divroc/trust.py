@@ -184,10 +184,10 @@ class TrustModel:
 
 
 @functools.cache
-def trust_model(check: str) -> TrustModel:
-    """Return the fitted model for evidence with a backward run (``"backward"``) or without (``"forward"``)."""
+def trust_model(effort: str, check: str) -> TrustModel:
+    """Return the model fitted to registrations of an effort, with a backward run (``check`` ``"backward"``) or not."""
     text = resources.files("lcsd.divroc").joinpath(MODEL).read_text(encoding="utf-8")
-    return TrustModel(json.loads(text)["models"][check])
+    return TrustModel(json.loads(text)["models"][effort][check])
 
 
 @dataclass(frozen=True)
@@ -228,4 +228,4 @@ def expected_error(
     if settings.trust == "none" or settings.method != "divroc":
         return None
     returned = returned_points(pair, moved, settings) if settings.trust == "backward" else None
-    return judged(trust_model(settings.trust).possible(evidence(fixed, moving, moved, returned)))
+    return judged(trust_model(settings.effort, settings.trust).possible(evidence(fixed, moving, moved, returned)))

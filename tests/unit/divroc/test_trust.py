@@ -141,7 +141,7 @@ def test_difference_of_densities_is_0_for_equal_and_1_for_distant_clouds() -> No
 def test_equal_clouds_are_trusted_with_and_without_a_way_back() -> None:
     cloud = tubes(1)
     for check, returned in (("backward", cloud), ("forward", None)):
-        found = judged(trust_model(check).possible(evidence(cloud, cloud, cloud, returned)))
+        found = judged(trust_model("accurate", check).possible(evidence(cloud, cloud, cloud, returned)))
         assert found.untrusted_share == 0
         assert found.expected_mm.shape == (len(cloud),)
         assert found.expected_mm.max() < 1.0
@@ -156,7 +156,7 @@ def test_a_lobe_in_a_wrong_place_is_untrusted_and_the_others_are_not(check: str)
     returned = None
     if check == "backward":
         returned = cloud + wrong[:, None] * np.array([-8.0, 11.0, 3.0])
-    errors = judged(trust_model(check).possible(evidence(cloud, cloud, moved, returned))).expected_mm
+    errors = judged(trust_model("accurate", check).possible(evidence(cloud, cloud, moved, returned))).expected_mm
     assert np.median(errors[cloud[:, 2] > 45]) > 5.0
     assert np.median(errors[cloud[:, 2] < -10]) < 2.0
 
@@ -165,7 +165,7 @@ def test_more_of_any_evidence_never_lowers_the_error() -> None:
     rng = np.random.default_rng(3)
     cloud = tubes(3)
     seen = evidence(cloud, tubes(4), cloud, cloud + rng.normal(scale=2, size=cloud.shape))
-    model = trust_model("backward")
+    model = trust_model("accurate", "backward")
     before = model.total(seen)
     for name, values in seen.items():
         assert (model.total({**seen, name: values * 1.7}) >= before - 1e-12).all()

@@ -58,7 +58,7 @@ def test_errors_on_the_card_are_those_of_published_test_cases(tmp_path: Path) ->
         for path in (results / output for job in fields for output in job.outputs):
             path.parent.mkdir(exist_ok=True)
             if not path.exists():
-                path.write_text("x")
+                path.write_text("{}")
         write_json(folder / "evaluation" / "corrfield.json", {"tre_mean_mm": error})
         write_json(folder / "evaluation" / "divroc.json", {"tre_mean_mm": error})
         row = {"tre_mm": error, "tre_before_mm": 8.0}
