@@ -5,30 +5,22 @@ first and last slice, so a gap would stretch the volume.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import SimpleITK as sitk
-from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
 from lcsd.io.files import require_file
 from lcsd.io.images import IMAGE_SUFFIXES, Image, check_spacing, is_image, read_image
-from lcsd.io.itk import itk_path, warnings_of_itk
-from lcsd.scans.dicom import Series, read_folder, truncated
+from lcsd.scans.acquisitions import check_acquisitions, check_alternation, check_borders
+from lcsd.scans.dicom import Series, read_folder, read_header
+from lcsd.scans.frames import frames_of
 from lcsd.scans.headers import technical_fields
-from lcsd.scans.slices import Slice, check_shared, read_slice
+from lcsd.scans.hounsfield import in_hu
+from lcsd.scans.pixels import planes
+from lcsd.scans.slices import check_frames, check_shared, read_slice
 from lcsd.scans.stack import fit_stack, sorted_slices
 from lcsd.settings.convert import ConvertSettings
-
-HU_LOWEST = -1024  # air in 12-bit CT; scanners pad outside the field of view with lower values (-2000, -3024)
-
-HU_HIGHEST = int(np.iinfo(np.int16).max)
-
-AIR_HU = (-1200.0, -500.0)  # lung and air; padding lies below, soft tissue above
 
 
 @dataclass(frozen=True)
@@ -51,24 +43,25 @@ def read_scan(source: Path, settings: ConvertSettings | None = None) -> Scan:
     HU. Raises ``BadInputError`` if the source fails a gate; its code names the gate (docs/convert.md lists all).
     """
     settings = settings or ConvertSettings()
-    if os.path.isdir(source):  # noqa: PTH112 - no error for a folder that is closed
-        series = read_folder(source, series_uid=settings.series_uid, min_slices=settings.min_slices)
-        return _stack(series, settings)
-    if not is_image(source):
-        require_file(source)
+    folder = os.path.isdir(source)  # noqa: PTH112 - no error for a folder that is closed
+    if not folder and is_image(source):
+        image = read_image(source)
+        # A volume does not say along which axis slices were taken; assume the shortest.
+        _check_slices(min(image.grid.size), settings.min_slices, source)
+        image = Image(in_hu(image.array, image.grid.shape, settings, source), image.grid)
+        check_alternation(image, source, stacked=False)
+        return Scan(image, None)
+    if not folder and read_header(require_file(source)) is None:
         raise BadInputError(
             "not a scan",
             code="unknown_source",
             file=source,
-            expected=f"a folder with DICOM files, or a file {', '.join(IMAGE_SUFFIXES)}",
+            expected=f"a DICOM file or a folder of them, or a file {', '.join(IMAGE_SUFFIXES)}",
             found=source.name,
             remedy="give one of them",
         )
-    image = read_image(source)
-    # A volume does not say along which axis slices were taken; assume the shortest.
-    _check_slices(min(image.grid.size), settings.min_slices, source)
-    volume = _in_hu(image.array, image.grid.shape, settings.min_air_fraction, source)
-    return Scan(Image(volume, image.grid), None)
+    series = read_folder(source, series_uid=settings.series_uid, min_slices=settings.min_slices, split=frames_of)
+    return _stack(series, settings)
 
 
 def _check_slices(count: int, least: int, source: Path) -> None:
@@ -83,68 +76,24 @@ def _check_slices(count: int, least: int, source: Path) -> None:
         )
 
 
-def _in_hu(
-    planes: Iterable[NDArray[Any]], shape: tuple[int, int, int], min_air: float, source: Path
-) -> NDArray[np.int16]:
-    """Return planes (y, x) as one int16 volume; refuse raw, shifted or normalised values."""
-    volume = np.empty(shape, dtype=np.int16)
-    lowest, highest, air = np.inf, -np.inf, 0
-    for index, plane in enumerate(planes):
-        lowest, highest = min(lowest, float(plane.min())), max(highest, float(plane.max()))
-        air += int(np.count_nonzero((plane > AIR_HU[0]) & (plane < AIR_HU[1])))
-        volume[index] = np.rint(np.clip(plane, HU_LOWEST, HU_HIGHEST))
-    found = f"values from {lowest:g} to {highest:g}"
-    if lowest >= 0:
-        raise BadInputError(
-            "looks like raw or shifted values, not HU",
-            code="not_hu",
-            file=source,
-            expected="air near -1000 HU",
-            found=found,
-            remedy="export the scan again with its rescale slope and intercept applied",
-        )
-    share = air / volume.size
-    if share < min_air:
-        raise BadInputError(
-            "no lung in the scan, or its values are not HU",
-            code="not_hu",
-            file=source,
-            expected=f"{min_air:.2%} of the voxels between {AIR_HU[0]:g} and {AIR_HU[1]:g} HU",
-            found=f"{share:.2%}, {found}",
-            remedy="check the units and the scanned region",
-        )
-    return volume
-
-
 def _stack(series: Series, settings: ConvertSettings) -> Scan:
     """Return the slices of a series as one volume, after all gates on them."""
+    check_frames(series.headers)
     _check_slices(len(series.headers), settings.min_slices, series.folder)
     slices = [read_slice(header, settings) for header in series.headers]
     check_shared(series.headers)
-    stack = fit_stack(sorted_slices(slices), settings)
+    slices = sorted_slices(slices)
+    check_acquisitions(slices)
+    stack = fit_stack(slices, settings)
     check_spacing(stack.grid, series.folder)
-    volume = _in_hu(_planes(stack.slices), stack.grid.shape, settings.min_air_fraction, series.folder)
+    volume = in_hu(planes(stack.slices), stack.grid.shape, settings, series.folder)
+    image = Image(volume, stack.grid)
+    check_borders(volume, stack.slices)
+    check_alternation(image, series.folder, stacked=True)
     return Scan(
-        image=Image(volume, stack.grid),
+        image=image,
         series_uid=series.uid or None,
         header=technical_fields([header.values for header in series.headers]),
         skipped=series.skipped,
         misplaced_mm=stack.misplaced_mm,
     )
-
-
-def _planes(slices: Sequence[Slice]) -> Iterator[NDArray[np.float32]]:
-    """Yield the rescaled pixels (y, x); each slice has its own slope and intercept."""
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetOutputPixelType(sitk.sitkFloat32)
-    for part in slices:
-        reader.SetFileName(itk_path(part.path))
-        try:
-            with warnings_of_itk():  # about private tags; the gates check what matters
-                plane = sitk.GetArrayFromImage(reader.Execute())
-            yield plane.reshape(part.rows, part.columns)
-        except (RuntimeError, ValueError) as error:
-            # ITK reports a failing disk and a damaged file alike; reading the file tells them apart.
-            part.path.read_bytes()
-            raise truncated(part.path, "its pixels cannot be decoded") from error

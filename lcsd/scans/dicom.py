@@ -27,7 +27,14 @@ CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 """Enhanced and legacy converted enhanced CT: all slices in one file (DICOM PS3.3, A.38, A.70)."""
 
+MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+FIRST_RECORD = "OffsetOfTheFirstDirectoryRecordOfTheRootDirectoryEntity"
+"""SOP class of a DICOMDIR, and the element that no other file has; media name this file as they like."""
+
 PIXELS = "PixelData"
+
+LOCALIZERS = frozenset({"LOCALIZER", "SCOUT", "TOPOGRAM"})
+"""Words in ImageType of projections that plan a scan."""
 
 READ_ELEMENTS = tuple(
     dict.fromkeys(
@@ -36,6 +43,9 @@ READ_ELEMENTS = tuple(
             *("NumberOfFrames", "LossyImageCompression", "SamplesPerPixel", "PhotometricInterpretation"),
             *("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient"),
             *("BitsAllocated", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept", PIXELS),
+            *("PixelPaddingValue", "PixelPaddingRangeLimit", "InstanceNumber", "SeriesNumber", FIRST_RECORD),
+            *("AcquisitionNumber", "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "ContentTime"),
+            *("TemporalPositionIdentifier", "TemporalPositionIndex", "IrradiationEventUID"),
             *PATIENT_FIELDS,
             *(field.attribute for field in FIELDS),
         ]
@@ -56,6 +66,13 @@ PREAMBLE_BYTES = 128
 MAGIC = b"DICM"
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")  # a file with such a name that is not DICOM is a damaged slice, not a note
+
+OTHER_SUFFIXES = frozenset(
+    {".bat", ".csv", ".db", ".exe", ".htm", ".html", ".inf", ".ini", ".jpeg", ".jpg", ".js", ".json", ".log", ".md"}
+    | {".pdf", ".png", ".txt", ".xml"}
+)
+"""A file with such a name is no slice, even if it is empty."""
+
 LONGEST_FIRST_VALUE = 4096  # a file without preamble begins with a group length, a class or a character set: all short
 
 FIRST_GROUPS = (0x0002, 0x0008)
@@ -102,6 +119,7 @@ class Header:
     values: Values  # texts of each element of :data:`READ_ELEMENTS` that is present; None if unreadable
     syntax: Any | None  # transfer syntax UID; None if the file has none (then pixels are not compressed)
     pixel_bytes: int  # length of the pixel data, 0 without pixels; -1 if compressed in fragments
+    frame: int | None = None  # index in a multi-frame file
 
     def texts(self, name: str) -> list[str]:
         """Return the values of an element in capitals; none if it is missing or broken."""
@@ -124,28 +142,35 @@ class Series:
     skipped: Mapping[str, int]
 
 
-def read_folder(folder: Path, *, series_uid: str | None, min_slices: int) -> Series:
-    """Return the CT series of a folder and its subfolders; links are followed.
+def read_folder(
+    folder: Path,
+    *,
+    series_uid: str | None,
+    min_slices: int,
+    split: Callable[[Header], list[Header]] = lambda header: [header],
+) -> Series:
+    """Return the CT series of a folder and its subfolders, or of one file; links are followed.
 
-    Files that are not DICOM, localizers and other modalities are skipped and counted. Of several series, those
-    with fewer than ``min_slices`` images are skipped (dose reports, single images). Raises ``BadInputError`` if
-    no CT or more than one series is left, and for a broken link or a damaged file.
+    ``split`` returns a header per frame of a file. Files that are not DICOM, localizers and other modalities are
+    skipped and counted. Of several series, those with fewer than ``min_slices`` images are skipped (dose reports,
+    single images). Raises ``BadInputError`` if no CT or more than one series is left, and for a broken link or a
+    damaged file.
     """
     skipped = dict.fromkeys(("localizers", "other_series", "other_dicom", "other_files"), 0)
     groups: dict[str, list[Header]] = defaultdict(list)
-    files = _files(folder)
+    files = _files(folder) if folder.is_dir() else [folder]
     for path in files:
         header = None if _is_hidden(path) else read_header(path)
         if header is None:
             skipped["other_files"] += 1
         elif not _is_ct(header):
             skipped["other_dicom"] += 1
-        elif "LOCALIZER" in header.texts("ImageType"):
-            skipped["localizers"] += 1
         else:
-            if header.pixel_bytes == 0:
+            images = [frame for frame in split(header) if not LOCALIZERS & set(frame.texts("ImageType"))]
+            skipped["localizers"] += not images
+            if images and header.pixel_bytes == 0:
                 raise truncated(path, "no pixels")
-            groups[header.text("SeriesInstanceUID")].append(header)
+            groups[header.text("SeriesInstanceUID")].extend(images)
     if skipped["other_files"] == len(files):
         raise BadInputError(
             "no DICOM files in the folder",
@@ -154,6 +179,7 @@ def read_folder(folder: Path, *, series_uid: str | None, min_slices: int) -> Ser
             found=f"{len(files)} other files",
             remedy="give the folder of the series",
         )
+    groups = {uid: images for uid, images in groups.items() if images}
     _check_uids(groups)
     uid = _choose(groups, folder, series_uid=series_uid, min_slices=min_slices)
     skipped["other_series"] = sum(len(images) for images in groups.values()) - len(groups[uid])
@@ -197,6 +223,8 @@ def read_header(path: Path) -> Header | None:
     """Return a DICOM header, None for other files. Raises ``BadInputError`` (``truncated_file``) for a damaged file."""
     size = path.stat().st_size
     if size == 0:
+        if path.suffix.lower() in OTHER_SUFFIXES:
+            return None
         raise truncated(path, "0 bytes")
     with path.open("rb") as handle:
         start = handle.read(PREAMBLE_BYTES + len(MAGIC))
@@ -212,14 +240,19 @@ def read_header(path: Path) -> Header | None:
             )
             pixels: Any = data.get_item(PIXELS, keep_deferred=True) if PIXELS in data else None
             syntax = data.file_meta.get("TransferSyntaxUID")
-            values = {name: _texts(data, name) for name in READ_ELEMENTS if name in data}
+            kind = data.file_meta.get("MediaStorageSOPClassUID")
+            values = {name: texts_of(data, name) for name in READ_ELEMENTS if name in data}
     except READ_ERRORS as error:
         raise_if_system(error)
         raise truncated(path, "its header cannot be read") from error
-    if "SOPClassUID" not in values and "Modality" not in values:
+    if kind == MEDIA_DIRECTORY or FIRST_RECORD in values:
+        return Header(path, {"SOPClassUID": (MEDIA_DIRECTORY,)}, syntax, 0)
+    if not {"SOPClassUID", "Modality", "Rows"} & set(values):
         if bare:
             return None
         raise truncated(path, "the header ends after its beginning")
+    if kind and not values.get("SOPClassUID"):
+        values["SOPClassUID"] = (str(kind),)
     length = 0 if pixels is None else _length(pixels, path, size, deflated=syntax == DEFLATED)
     return Header(path, values, syntax, length)
 
@@ -238,7 +271,8 @@ def quiet_pydicom() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _texts(data: Any, name: str) -> tuple[str, ...] | None:
+def texts_of(data: Any, name: str) -> tuple[str, ...] | None:
+    """Return the values of an element as texts; empty if it is, None if it cannot be read."""
     if name == PIXELS:
         return ()
     try:

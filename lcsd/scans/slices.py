@@ -45,26 +45,52 @@ FEWEST_BITS = 8  # bits of a CT image: 16 allocated, at least 12 stored by the s
 
 BYTES_PER_PIXEL = BITS_ALLOCATED // 8
 
+PLACING = frozenset({"ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"})
+"""Elements that give the slice its place and size."""
+
+PIXEL_ELEMENTS = ("SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit")
+"""Elements that follow from each other, from the length of the pixels, or from what a CT image is."""
+
 SHARED = (
     ("PatientID", "mixed_patient", "patients"),
     ("StudyInstanceUID", "mixed_study", "studies"),
     ("FrameOfReferenceUID", "mixed_frame", "frames of reference"),
     ("ConvolutionKernel", "mixed_kernel", "reconstruction kernels"),
+    ("SliceThickness", "mixed_thickness", "slice thicknesses"),
+    ("KVP", "mixed_voltage", "tube voltages"),
 )
 """Elements that must be equal in all images of a series: name, reason code, word for messages."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How the pixels of an image are stored."""
+
+    bits: int  # BitsStored
+    signed: bool | None  # None if the header does not say: then no value may have its highest bit set
+    slope: float
+    intercept: float  # HU = slope x stored value + intercept
+    padding: tuple[float, float] | None  # lowest and highest HU of pixels outside the field of view
+    whole: bool  # whether the header has all elements that describe pixels
 
 
 @dataclass(frozen=True)
 class Slice:
     """One checked CT image."""
 
-    path: Path
+    header: Header
     rows: int
     columns: int
     orientation: NDArray[np.float64]  # direction cosines along a row and along a column, LPS, shape (6,)
     position: NDArray[np.float64]  # LPS mm of the centre of the first pixel, shape (3,)
     pixel_spacing: tuple[float, float]  # distance of rows and distance of columns, mm
     gantry_tilt: float  # degrees
+    stored: Stored
+
+    @property
+    def path(self) -> Path:
+        """File of the image."""
+        return self.header.path
 
 
 def refused(
@@ -124,7 +150,7 @@ def check_shared(headers: Sequence[Header]) -> None:
     for name, code, words in SHARED:
         first = headers[0].texts(name)
         for header in headers[1:]:
-            if header.texts(name) != first:
+            if not _same(header.texts(name), first):
                 raise refused(
                     header.path,
                     f"images of several {words} under one series UID",
@@ -136,47 +162,80 @@ def check_shared(headers: Sequence[Header]) -> None:
                 )
 
 
-def read_slice(header: Header, settings: ConvertSettings) -> Slice:
-    """Return one image of the series after all gates on it.
+def _same(texts: Sequence[str], others: Sequence[str]) -> bool:
+    """Return whether values are equal, as texts or as numbers."""
+    if texts == others:
+        return True
+    try:
+        return len(texts) == len(others) and bool(
+            np.allclose([float(text) for text in texts], [float(text) for text in others], rtol=1e-3)
+        )
+    except ValueError:
+        return False
 
-    Raises ``BadInputError`` if it is not an original single-frame CT image in HU, its pixels are missing, lossy
+
+def read_slice(header: Header, settings: ConvertSettings) -> Slice:
+    """Return one image of the series, a file or a frame, after all gates on it.
+
+    Raises ``BadInputError`` if it is not an original CT image in HU, its pixels are missing, lossy
     or cannot be decoded here, or its header does not place it.
     """
     _check_kind(header, settings)
     _check_syntax(header)
     rows, columns = _integer(header, "Rows"), _integer(header, "Columns")
-    _check_pixels(header, rows * columns * BYTES_PER_PIXEL)
+    bits = _check_pixels(header, rows * columns * BYTES_PER_PIXEL)
     _check_rescale(header)
     spacing = _numbers(header, "PixelSpacing", 2)
     if not (spacing > 0).all():
         raise _bad(header.path, "PixelSpacing", "two positive lengths", spacing.tolist())
     tilt = header.text("GantryDetectorTilt")
     return Slice(
-        path=header.path,
+        header=header,
         rows=rows,
         columns=columns,
         orientation=_numbers(header, "ImageOrientationPatient", 6),
         position=_numbers(header, "ImagePositionPatient", 3),
         pixel_spacing=(float(spacing[0]), float(spacing[1])),
         gantry_tilt=_finite(tilt, "GantryDetectorTilt", header.path) if tilt else 0.0,
+        stored=_stored(header, bits),
     )
 
 
+def _stored(header: Header, bits: int) -> Stored:
+    sign = header.text("PixelRepresentation")
+    slope, intercept = float(header.text("RescaleSlope")), float(header.text("RescaleIntercept"))
+    ends = [text for name in ("PixelPaddingValue", "PixelPaddingRangeLimit") for text in header.texts(name)[:1]]
+    padding = None
+    if ends:
+        # Exporters write the bits of a negative value as a positive one, and the reverse.
+        values = [int(_finite(text, "PixelPaddingValue", header.path)) % (1 << BITS_ALLOCATED) for text in ends]
+        half = 1 << (BITS_ALLOCATED - 1)
+        values = [value - 2 * half if sign == "1" and value >= half else value for value in values]
+        padding = min(values) * slope + intercept, max(values) * slope + intercept
+    whole = all(header.text(name) for name in (*PIXEL_ELEMENTS, "PixelRepresentation"))
+    return Stored(bits, None if not sign else sign == "1", slope, intercept, padding, whole)
+
+
+def check_frames(headers: Sequence[Header]) -> None:
+    """Refuse multi-frame files that are not split into frames, for lack of functional groups."""
+    for header in headers:
+        frames = header.text("NumberOfFrames") or "1"
+        if header.frame is None and (header.text("SOPClassUID") in ENHANCED_CT or frames != "1"):
+            raise refused(
+                header.path,
+                "the file has several frames, and no functional groups that place each of them",
+                code="multiframe",
+                field="NumberOfFrames, PerFrameFunctionalGroupsSequence",
+                expected=f"{frames} groups",
+                found="none, or another number",
+                remedy="export the scan as single-frame CT images or as NIfTI",
+            )
+
+
 def _check_kind(header: Header, settings: ConvertSettings) -> None:
-    """Refuse multi-frame files, screen captures, and images computed from others."""
+    """Refuse screen captures, and images computed from others."""
     kind = header.text("SOPClassUID")
-    frames = header.text("NumberOfFrames") or "1"
-    if kind in ENHANCED_CT or frames != "1":
-        raise refused(
-            header.path,
-            "multi-frame DICOM is not supported",
-            code="multiframe",
-            field="NumberOfFrames",
-            expected="one slice per file",
-            found=f"{frames} frames",
-            remedy="export the scan as single-frame CT images or as NIfTI",
-        )
-    capture = kind not in (CT_IMAGE, "")
+    capture = kind not in (CT_IMAGE, *ENHANCED_CT, "")
     derived = header.texts("ImageType")[:1] == ["DERIVED"]
     if capture or (derived and not settings.accept_derived):
         raise refused(
@@ -208,18 +267,23 @@ def _check_syntax(header: Header) -> None:
         raise unsupported_syntax(header.path, syntax, expected="uncompressed or a lossless compression")
 
 
-def _check_pixels(header: Header, wanted: int) -> None:
-    """Refuse pixels that are not one grey value of 16 bits each, or not exactly ``wanted`` bytes."""
-    allocated = _integer(header, "BitsAllocated")
-    stored = _integer(header, "BitsStored")
+def _check_pixels(header: Header, wanted: int) -> int:
+    """Return BitsStored; refuse pixels that are not one grey value of 16 bits each, or not ``wanted`` bytes.
+
+    A missing element takes the value that follows from the others.
+    """
+    exact = header.pixel_bytes in (wanted, wanted + wanted % 2)
+    allocated = _integer(header, "BitsAllocated", default=BITS_ALLOCATED if exact else None)
+    high = _integer(header, "HighBit", least=0, default=-1)
+    stored = _integer(header, "BitsStored", default=high + 1 if high >= 0 else allocated)
     good = {
-        "SamplesPerPixel": _integer(header, "SamplesPerPixel") == 1,
+        "SamplesPerPixel": _integer(header, "SamplesPerPixel", default=1 if exact else None) == 1,
         # Readers invert the values of MONOCHROME1.
-        "PhotometricInterpretation": header.text("PhotometricInterpretation") == "MONOCHROME2",
+        "PhotometricInterpretation": (header.text("PhotometricInterpretation") or "MONOCHROME2") == "MONOCHROME2",
         "BitsAllocated": allocated == BITS_ALLOCATED,
         "BitsStored": FEWEST_BITS <= stored <= allocated,
-        "HighBit": _integer(header, "HighBit", least=0) == stored - 1,
-        "PixelRepresentation": _integer(header, "PixelRepresentation", least=0) in (0, 1),
+        "HighBit": high in (-1, stored - 1),
+        "PixelRepresentation": _integer(header, "PixelRepresentation", least=0, default=0) in (0, 1),
     }
     expected, found = "one MONOCHROME2 sample, 16 bits allocated, HighBit = BitsStored - 1", "another value"
     broken = next((name for name, as_in_ct in good.items() if not as_in_ct), None)
@@ -237,6 +301,7 @@ def _check_pixels(header: Header, wanted: int) -> None:
             expected=expected,
             found=found,
         )
+    return stored
 
 
 def _check_rescale(header: Header) -> None:
@@ -260,7 +325,9 @@ def _check_rescale(header: Header) -> None:
         )
 
 
-def _integer(header: Header, name: str, *, least: int = 1) -> int:
+def _integer(header: Header, name: str, *, least: int = 1, default: int | None = None) -> int:
+    if default is not None and header.values.get(name, ()) == ():
+        return default
     value = float(_numbers(header, name, 1)[0])
     if value < least or value != int(value):
         raise _bad(header.path, name, f"a whole number of at least {least}", f"{value:g}")
@@ -270,8 +337,16 @@ def _integer(header: Header, name: str, *, least: int = 1) -> int:
 def _numbers(header: Header, name: str, count: int) -> NDArray[np.float64]:
     texts = header.values.get(name, ())
     if texts is not None and not texts:
-        what = "the header lacks what places the slice"
-        raise refused(header.path, what, code="missing_geometry", field=name, expected="a value", found="none")
+        places = name in PLACING
+        what = "the header lacks what places the slice" if places else "the header lacks an element of its pixels"
+        raise refused(
+            header.path,
+            what,
+            code="missing_geometry" if places else "missing_element",
+            field=name,
+            expected="a value",
+            found="none",
+        )
     if texts is None or len(texts) != count:
         found = "unreadable values" if texts is None else f"{len(texts)} values"
         raise _bad(header.path, name, f"{count} finite numbers", found)

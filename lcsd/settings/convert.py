@@ -31,3 +31,16 @@ class ConvertSettings(Settings):
         description="smallest share of voxels between -1200 and -500 HU, of 1; with less air the values are not HU, or "
         "no lung is shown",
     )
+    max_dense_fraction: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="largest share of the voxels above -300 HU that are above 500 HU (bone, metal, contrast agent), "
+        "of 1; in scans of the chest it is 0.01 to 0.02, in HU + 1024 about 0.3",
+    )
+    max_below_fraction: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description="largest share of voxels below -1200 HU that are not padding, of 1; nothing is less dense than air",
+    )

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from lcsd.io.images import FORM_TOLERANCE_MM, MOST_EXTENT_MM, SPACING_MM
-from lcsd.scans.convert import AIR_HU
 from lcsd.scans.headers import FIELDS
+from lcsd.scans.hounsfield import DENSE_HU, TISSUE_HU
+from lcsd.scans.pixels import AIR_HU
 from lcsd.scans.slices import SHARED
 from lcsd.scans.stack import AXES_TOLERANCE, COSINE_TOLERANCE, PIXEL_TOLERANCE_MM
 from lcsd.settings.convert import ConvertSettings
@@ -20,6 +21,9 @@ SOURCES: dict[str, set[str] | None] = {
     "scans/slices.py": None,
     "scans/convert.py": None,
     "scans/stack.py": None,
+    "scans/pixels.py": None,
+    "scans/hounsfield.py": None,
+    "scans/acquisitions.py": None,
     "lungs/dicom_seg.py": None,
     "scans/headers.py": None,
     "cli/convert.py": None,
@@ -87,6 +91,10 @@ def test_a_test_asserts_every_code() -> None:
         ("too_few_slices", f"fewer than {DEFAULTS.min_slices} "),
         ("not_hu", f"{DEFAULTS.min_air_fraction * 100:g} %"),
         ("not_hu", f"{AIR_HU[0]:g} and {AIR_HU[1]:g} HU"),
+        ("not_hu", f"{TISSUE_HU[0]} to {TISSUE_HU[1]} HU"),
+        ("not_hu", f"{DEFAULTS.max_dense_fraction * 100:g} % "),
+        ("not_hu", f"above {DENSE_HU} HU"),
+        ("not_hu", f"{DEFAULTS.max_below_fraction * 100:g} % "),
         ("mixed_spacing", f"{PIXEL_TOLERANCE_MM:.4f} mm"),
         ("mixed_orientation", f"{COSINE_TOLERANCE:.4f} "),
         ("bad_geometry", f"{AXES_TOLERANCE:.4f}"),

@@ -36,6 +36,8 @@ class Row:
         Reason code of the refusal; empty if the content must be right.
     grid
         Grid of the right content, to :data:`GRID_TOLERANCE_MM`.
+    content
+        Returns the right content, HU (z, y, x).
     """
 
     kind: str
@@ -44,6 +46,7 @@ class Row:
     make: Callable[[Path], Path]
     outcome: str = ""
     grid: Grid = GRID
+    content: Callable[[], np.ndarray] = lambda: chest().array
 
 
 def chest(breath: float = 0.0, seed: int = 0) -> Image:

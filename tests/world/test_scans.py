@@ -11,11 +11,13 @@ from click.testing import CliRunner
 from lcsd.cli.main import main
 from lcsd.io.files import read_json, sha256
 from lcsd.io.images import Image, read_image, read_mask, to_sitk
+from tests.world.contents import CONTENTS
+from tests.world.headers import HEADERS
 from tests.world.positions import POSITIONS
 from tests.world.support import GRID, GRID_TOLERANCE_MM, Row, chest
 from tests.world.volumes import VOLUMES, volume
 
-ROWS = (*VOLUMES, *POSITIONS)
+ROWS = (*VOLUMES, *POSITIONS, *CONTENTS, *HEADERS)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.kind}-{row.name}")
@@ -28,15 +30,15 @@ def test_scan(row: Row, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> No
     if row.outcome:
         assert [len(done.stderr.splitlines()), read_json(record)["code"], out.exists()] == [1, row.outcome, False]
         return
-    found, expected = read_image(out), chest()
+    found = read_image(out)
     assert done.stderr == ""
     assert found.grid.size == row.grid.size
     assert np.abs(found.grid.corners() - row.grid.corners()).max() <= GRID_TOLERANCE_MM
-    assert np.array_equal(found.array, expected.array)
+    assert np.array_equal(found.array, row.content())
 
 
 def test_every_kind_has_rows_of_both_outcomes() -> None:
-    assert len({row.name for row in ROWS}) == len(ROWS)
+    assert len({(row.kind, row.name) for row in ROWS}) == len(ROWS)
     for kind in {row.kind for row in ROWS}:
         counts = Counter(bool(row.outcome) for row in ROWS if row.kind == kind)
         assert counts[True] >= 2, kind

