@@ -7,6 +7,10 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
+from lcsd import kernel_cache
+
+kernel_cache.prepare()
+
 __version__ = version("lcsd")
 
 _PUBLIC = {

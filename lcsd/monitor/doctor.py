@@ -10,8 +10,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Literal
 
+from lcsd import kernel_cache
 from lcsd.build.plan import Build
 from lcsd.config import Config
 from lcsd.device import check_device
@@ -57,7 +59,15 @@ def examine(config: Config | None = None, *, profile: Path = WORKSTATION, case_g
     """
     build = None if config is None else _build(config)
     config = config or Config(manifest=Path("pairs.tsv"))
-    checks: tuple[Callable[[Config], Iterator[Finding]], ...] = (_python, _cores, _gpu, _slurm, _weights, _programs)
+    checks: tuple[Callable[[Config], Iterator[Finding]], ...] = (
+        _python,
+        _kernels,
+        _cores,
+        _gpu,
+        _slurm,
+        _weights,
+        _programs,
+    )
     findings = [finding for check in checks for finding in check(config)]
     at = next(index for index, finding in enumerate(findings) if finding.name == "cores") + 1
     findings[at:at] = _memory(profile)
@@ -93,6 +103,19 @@ def _python(_: Config) -> Iterator[Finding]:
         yield Finding("packages", "missing", f"not installed: {names}", f"pip install {names}")
     else:
         yield Finding("packages", "good", f"lcsd {_version('lcsd')}, torch {_version('torch')}")
+
+
+def _kernels(_: Config) -> Iterator[Finding]:
+    """Say where compiled kernels are stored."""
+    place = kernel_cache.folder()
+    if place is None:
+        found = f"{' and '.join(map(str, kernel_cache.usual_folders()))} cannot be written, nor can {gettempdir()}"
+        yield Finding("compiled code", "missing", found, f"set {kernel_cache.VARIABLE} to a folder that can be written")
+    elif place.name.startswith(kernel_cache.PRIVATE_NAME):
+        remedy = f"the first command compiles for a minute; set {kernel_cache.VARIABLE} to a folder that stays"
+        yield Finding("compiled code", "risky", f"{place}, since package and home are read-only", remedy)
+    else:
+        yield Finding("compiled code", "good", str(place))
 
 
 def _requirements() -> list[str]:

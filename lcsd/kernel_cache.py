@@ -1,0 +1,72 @@
+"""Where numba keeps compiled kernels on a machine whose installation and home cannot be written.
+
+Numba stores machine code next to the modules, or else in the user's cache folder. Where neither can be written, as in a
+read-only container, it raises when a kernel is defined. Then a private folder for temporary files takes their place.
+"""
+
+import os
+import stat
+import sys
+import tempfile
+from pathlib import Path
+
+VARIABLE = "NUMBA_CACHE_DIR"
+
+PRIVATE_NAME = "lcsd-kernels-"
+"""Start of the name of the private folder."""
+
+PACKAGE = Path(__file__).parent
+
+
+def usual_folders() -> tuple[Path, Path]:
+    """Return the folders where numba would store code: the package, and the user's cache."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - never raises
+    return PACKAGE, Path(cache) / "numba"
+
+
+def folder() -> Path | None:
+    """Return where compiled kernels are stored; None if nowhere, so that no kernel can be defined."""
+    chosen = os.environ.get(VARIABLE)
+    places = (Path(chosen),) if chosen else usual_folders()
+    return next((place for place in places if writable(place)), None)
+
+
+def writable(folder: Path) -> bool:
+    """Return whether a folder can be written, or made in the nearest folder above that exists."""
+    try:
+        there = next((place for place in (folder, *folder.parents) if place.exists()), None)
+    except OSError:  # a folder above may not be entered
+        return False
+    return there is not None and there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
+def _private_folder() -> str | None:
+    """Return a folder for temporary files that only this user can write; None if there is none.
+
+    Numba runs the code that it finds there, so a folder that another user made is not taken.
+    """
+    try:
+        place = Path(tempfile.gettempdir()) / f"{PRIVATE_NAME}{os.getuid()}"
+        place.mkdir(mode=0o700, exist_ok=True)
+        status = place.lstat()
+        own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
+        return str(place) if own else tempfile.mkdtemp(prefix=PRIVATE_NAME)
+    except OSError:
+        return None
+
+
+def prepare() -> None:
+    """Point numba to a private folder if it could store compiled kernels nowhere else; a user's own choice stays.
+
+    Does nothing where the usual folders can be written. Jobs that this process starts inherit the folder.
+    """
+    if os.environ.get(VARIABLE) or folder() is not None:
+        return
+    private = _private_folder()
+    if private is None:
+        return
+    os.environ[VARIABLE] = private
+    if "numba" in sys.modules:
+        import numba
+
+        numba.config.CACHE_DIR = private  # type: ignore[attr-defined]
