@@ -31,7 +31,7 @@ MM_PER_NIFTI_UNIT = {1: 1e3, 2: 1.0, 3: 1e-3}
 NIFTI_LENGTH_BITS = 7
 """Bits of ``xyzt_units`` that hold the unit of length."""
 
-SPACING_MM = (0.05, 30.0)
+SPACING_MM = (0.1, 30.0)
 """Voxel sizes of chest CT and of images made from it: the finest detectors resolve 0.1 mm, the thickest slices
 measure 10 mm, and maps for overviews are up to three times coarser."""
 
@@ -151,6 +151,8 @@ def _read_nifti(path: Path) -> tuple[NDArray[Any], Grid]:
     """Return the voxels (z, y, x) and the grid of a NIfTI file."""
     try:
         volume: Any = nibabel.load(path)
+        if not isinstance(volume, nibabel.Nifti1Pair):
+            raise ValueError(f"it is {type(volume).__name__}")
         shape = tuple(int(n) for n in volume.shape)
         if len(shape) != 3 or min(shape) < 2:
             raise BadInputError(

@@ -13,7 +13,7 @@ from lcsd.errors import BadInputError
 from lcsd.io.files import require_file
 from lcsd.io.images import IMAGE_SUFFIXES, Image, check_spacing, is_image, read_image
 from lcsd.scans.acquisitions import check_acquisitions, check_alternation, check_borders
-from lcsd.scans.dicom import Series, read_folder, read_header
+from lcsd.scans.dicom import MEDIA_DIRECTORY, Series, read_folder, read_header
 from lcsd.scans.frames import frames_of
 from lcsd.scans.headers import technical_fields
 from lcsd.scans.hounsfield import in_hu
@@ -51,9 +51,10 @@ def read_scan(source: Path, settings: ConvertSettings | None = None) -> Scan:
         image = Image(in_hu(image.array, image.grid.shape, settings, source), image.grid)
         check_alternation(image, source, stacked=False)
         return Scan(image, None)
-    if not folder and read_header(require_file(source)) is None:
+    header = None if folder else read_header(require_file(source))
+    if not folder and (header is None or header.text("SOPClassUID") == MEDIA_DIRECTORY):
         raise BadInputError(
-            "not a scan",
+            "not a scan" if header is None else "a DICOMDIR lists images and holds none",
             code="unknown_source",
             file=source,
             expected=f"a DICOM file or a folder of them, or a file {', '.join(IMAGE_SUFFIXES)}",

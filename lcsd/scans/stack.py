@@ -22,6 +22,12 @@ PIXEL_TOLERANCE_MM = 1e-4  # pixel spacings of one series agree to this
 ROUNDING_MM = 1e-6
 """Decimals of a header become binary numbers: a deviation of exactly the tolerance is within it."""
 
+WHOLE_MM = 1.0
+"""Some exporters write whole millimetres. Then slices of a regular stack are up to half of it off."""
+
+FEWEST_WHOLE = 2.5
+"""Usual step, in units of ``WHOLE_MM``, from which on a missing slice moves others by more than half a unit."""
+
 GAP = 1.5
 """A step of so many usual ones is a gap."""
 
@@ -54,12 +60,13 @@ def fit_stack(slices: Sequence[Slice], settings: ConvertSettings) -> Stack:
     first = slices[0]
     normal = _normal(first)
     positions = np.array([part.position for part in slices])
-    _check_gaps(positions @ normal, slices, settings)
+    tolerance = _tolerance(positions @ normal, settings)
+    _check_gaps(positions @ normal, slices, tolerance)
     order = np.arange(len(slices))
     along = _median_steps(positions)
     origin = np.median(positions - order[:, None] * along, axis=0)
     step = float(along @ normal)
-    _check_steps(positions @ normal - (origin @ normal + order * step), step, slices, settings)
+    _check_steps(positions @ normal - (origin @ normal + order * step), step, slices, tolerance)
     _check_tilt(along, normal, first, settings)
     grid = stack_grid(
         (first.columns, first.rows, len(slices)),
@@ -68,7 +75,15 @@ def fit_stack(slices: Sequence[Slice], settings: ConvertSettings) -> Stack:
         first=origin,
         axes=(first.orientation[:3], first.orientation[3:], normal),
     )
-    return Stack(tuple(slices), grid, _check_places(positions, grid, slices, settings))
+    return Stack(tuple(slices), grid, _check_places(positions, grid, slices, tolerance))
+
+
+def _tolerance(heights: NDArray[np.float64], settings: ConvertSettings) -> float:
+    """Return the largest distance of a slice from its place, mm: larger for heights in whole millimetres."""
+    usual = (heights[-1] - heights[0]) / (len(heights) - 1)
+    whole = np.abs(heights - np.rint(heights / WHOLE_MM) * WHOLE_MM).max() <= ROUNDING_MM
+    rounded = whole and usual >= FEWEST_WHOLE * WHOLE_MM
+    return max(settings.spacing_tolerance_mm, WHOLE_MM / 2 if rounded else 0.0)
 
 
 def _normal(part: Slice) -> NDArray[np.float64]:
@@ -127,10 +142,9 @@ def _check_alike(first: Slice, part: Slice) -> None:
         )
 
 
-def _check_gaps(heights: NDArray[np.float64], slices: Sequence[Slice], settings: ConvertSettings) -> None:
+def _check_gaps(heights: NDArray[np.float64], slices: Sequence[Slice], tolerance: float) -> None:
     """Refuse duplicate slices, and steps of more than one slice."""
     steps = np.diff(heights)
-    tolerance = settings.spacing_tolerance_mm
     usual = float(np.median(steps))
     twin, widest = int(np.argmin(steps)), int(np.argmax(steps))
     if steps[twin] <= tolerance:
@@ -159,19 +173,19 @@ def _check_gaps(heights: NDArray[np.float64], slices: Sequence[Slice], settings:
     )
 
 
-def _check_steps(apart: NDArray[np.float64], step: float, slices: Sequence[Slice], settings: ConvertSettings) -> None:
+def _check_steps(apart: NDArray[np.float64], step: float, slices: Sequence[Slice], tolerance: float) -> None:
     """Refuse slices off the regular stack; ``apart`` are their distances from it along the normal, mm."""
-    tolerance = settings.spacing_tolerance_mm + ROUNDING_MM
+    most = tolerance + ROUNDING_MM
     worst = int(np.abs(apart).argmax())
     # Steps that are each within the tolerance but add up are reported by the position.
-    if abs(apart[worst]) <= tolerance or np.abs(np.diff(apart)).max() <= tolerance:
+    if abs(apart[worst]) <= most or np.abs(np.diff(apart)).max() <= most:
         return
     raise BadInputError(
         "slices are unevenly spaced",
         code="uneven_slices",
         file=slices[worst].path,
         field="ImagePositionPatient",
-        expected=f"at most {settings.spacing_tolerance_mm:g} mm from a regular stack with steps of {step:.4g} mm",
+        expected=f"at most {tolerance:g} mm from a regular stack with steps of {step:.4g} mm",
         found=f"{abs(apart[worst]):.4g} mm",
         remedy="fetch the whole series again",
     )
@@ -196,21 +210,19 @@ def _check_tilt(
         )
 
 
-def _check_places(
-    positions: NDArray[np.float64], grid: Grid, slices: Sequence[Slice], settings: ConvertSettings
-) -> float:
+def _check_places(positions: NDArray[np.float64], grid: Grid, slices: Sequence[Slice], tolerance: float) -> float:
     """Refuse slices far from their place, as small errors of steps add up; return the largest distance, mm."""
     index = np.zeros_like(positions)
     index[:, 2] = np.arange(len(positions))
     apart = np.linalg.norm(grid.voxel_to_world(index) - positions, axis=1)
     worst = int(apart.argmax())
-    if apart[worst] > settings.spacing_tolerance_mm + ROUNDING_MM:
+    if apart[worst] > tolerance + ROUNDING_MM:
         raise BadInputError(
             "slices do not form a straight, regular stack",
             code="shifted_slices",
             file=slices[worst].path,
             field="ImagePositionPatient",
-            expected=f"at most {settings.spacing_tolerance_mm:g} mm from the regular position",
+            expected=f"at most {tolerance:g} mm from the regular position",
             found=f"{apart[worst]:.4g} mm",
             remedy="resample the scan to a regular grid first",
         )

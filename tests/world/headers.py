@@ -86,6 +86,13 @@ MEDIA = (
     Row("media", "picture_called_dcm", "marcomusy/vedo 95", _with("key_image.dcm", JPEG), "truncated_file"),
     Row("media", "empty_slice", "made up", _with("IM000099", b""), "truncated_file"),
     Row("media", "only_a_directory", "iOmega8561/DcmVision 7", _only_directory, "no_ct"),
+    Row(
+        "media",
+        "directory_itself",
+        "iOmega8561/DcmVision 7",
+        lambda f: _only_directory(f) / "DIRFILE",
+        "unknown_source",
+    ),
     Row("media", "only_thumbnails", "netstim/leaddbs 870", _only_thumbs, "no_dicom"),
 )
 

@@ -10,8 +10,6 @@ import SimpleITK as sitk
 from lcsd.io.images import Image, to_sitk
 from tests.world.support import Row, chest
 
-MICRON, METRE, MILLIMETRE = ("micron", 1000.0), ("meter", 0.001), ("mm", 1.0)
-
 
 def nifti(folder: Path, *, image: Image | None = None, unit: str = "mm", scale: float = 1.0) -> Path:
     """Write a chest as NIfTI whose lengths are millimetres times ``scale``, and whose header says ``unit``."""
@@ -123,6 +121,7 @@ UNITS = (
     _unit("micrometres_not_named", "unknown", 1e3, "implausible_spacing", "ANTsX/ANTs 1114"),
     _unit("mm_called_micrometres", "micron", 1.0, "implausible_spacing"),
     _unit("mm_called_metres", "meter", 1.0, "implausible_spacing"),
+    _unit("centimetres_called_mm", "mm", 0.1, "implausible_spacing"),
     _unit("metres_called_mm", "mm", 1e-3, "implausible_spacing"),
     Row("units", "nrrd_in_microns", "ANTsX/ANTsPy 514", volume(".nrrd", edit=_in_microns)),
     Row(
