@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, flip_lps_ras
 from lcsd.io.files import atomic_path, check_written_gzip, require_file
-from lcsd.io.images import Image, check_forms, place, resample
+from lcsd.io.images import Image, check_forms, check_spacing, place, resample
 from lcsd.io.itk import itk_path
 from lcsd.io.sizes import READ_ERRORS, check_memory, check_nifti
 
@@ -131,7 +131,9 @@ def read_field(path: Path) -> DisplacementField:
     vectors = np.ascontiguousarray(data[:, :, :, 0].transpose(2, 1, 0, 3))
     if int(volume.header["intent_code"]) == NIFTI_DISPLACEMENT_INTENT:
         vectors = flip_lps_ras(vectors)
-    return DisplacementField(vectors, Grid.from_affine_ras(volume.affine, size))
+    grid = Grid.from_affine_ras(volume.affine, size)
+    check_spacing(grid, path)
+    return DisplacementField(vectors, grid)
 
 
 HALF = 0.5

@@ -91,8 +91,11 @@ def _runs(keys: Sequence[str]) -> int:
 
 
 def _overlap(keys: Sequence[str]) -> bool:
-    """Return whether slices with one key lie between those with another, or at the same position."""
-    return 1 < len(set(keys)) < min(len(keys), _runs(keys))
+    """Return whether slices with one key lie between those with another, or at the same position.
+
+    A key that some slices lack tells nothing.
+    """
+    return "" not in keys and 1 < len(set(keys)) < min(len(keys), _runs(keys))
 
 
 def _times(slices: Sequence[Slice], name: str) -> list[float]:

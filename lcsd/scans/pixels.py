@@ -9,6 +9,7 @@ import pydicom
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydicom.pixels.utils import pixel_array
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from lcsd.io.itk import itk_path, warnings_of_itk
 from lcsd.scans.dicom import READ_ERRORS, quiet_pydicom, raise_if_system, truncated
@@ -57,7 +58,8 @@ def _opened(part: Slice) -> Any:
         if data.get(name) in (None, ""):
             setattr(data, name, value)
     if "TransferSyntaxUID" not in data.file_meta:
-        data.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+        implicit = data.original_encoding[0]
+        data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     return data
 
 

@@ -61,6 +61,9 @@ SHARED = (
 )
 """Elements that must be equal in all images of a series: name, reason code, word for messages."""
 
+MAY_LACK = frozenset({"SliceThickness", "KVP"})
+"""Shared elements that an image may lack: they tell nothing about its place or its owner."""
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -150,7 +153,10 @@ def check_shared(headers: Sequence[Header]) -> None:
     for name, code, words in SHARED:
         first = headers[0].texts(name)
         for header in headers[1:]:
-            if not _same(header.texts(name), first):
+            texts = header.texts(name)
+            if name in MAY_LACK and not (texts and first):
+                continue
+            if not _same(texts, first):
                 raise refused(
                     header.path,
                     f"images of several {words} under one series UID",

@@ -67,7 +67,7 @@ def fit_stack(slices: Sequence[Slice], settings: ConvertSettings) -> Stack:
     origin = np.median(positions - order[:, None] * along, axis=0)
     step = float(along @ normal)
     _check_steps(positions @ normal - (origin @ normal + order * step), step, slices, tolerance)
-    _check_tilt(along, normal, first, settings)
+    _check_tilt(along, normal, slices, settings)
     grid = stack_grid(
         (first.columns, first.rows, len(slices)),
         pixel_spacing=first.pixel_spacing,
@@ -192,12 +192,15 @@ def _check_steps(apart: NDArray[np.float64], step: float, slices: Sequence[Slice
 
 
 def _check_tilt(
-    along: NDArray[np.float64], normal: NDArray[np.float64], first: Slice, settings: ConvertSettings
+    along: NDArray[np.float64], normal: NDArray[np.float64], slices: Sequence[Slice], settings: ConvertSettings
 ) -> None:
     """Refuse slices that are tilted against the axis of the stack, by position or by header."""
-    height = float(along @ normal)
-    sheared = float(np.degrees(np.arctan2(np.linalg.norm(along - height * normal), height)))
-    tilt = max(sheared, abs(first.gantry_tilt))
+    first, height = slices[0], float(along @ normal)
+    sideways = float(np.linalg.norm(along - height * normal))
+    tilt = abs(first.gantry_tilt)
+    # Rounded decimals tilt a short stack, but no slice leaves its place.
+    if sideways * (len(slices) - 1) > 2 * settings.spacing_tolerance_mm:
+        tilt = max(tilt, float(np.degrees(np.arctan2(sideways, height))))
     if tilt > settings.tilt_tolerance_deg:
         raise BadInputError(
             "the gantry was tilted",

@@ -10,6 +10,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import (
     EnhancedCTImageStorage,
     ExplicitVRLittleEndian,
+    JPEGLSLossless,
     LegacyConvertedEnhancedCTImageStorage,
     MediaStorageDirectoryStorage,
     RLELossless,
@@ -160,6 +161,21 @@ def _concatenation(folder: Path) -> Path:
     return enhanced(range(10, SLICES), name="b")(folder)
 
 
+def _by_highdicom(folder: Path) -> Path:
+    """A file of another writer."""
+    import highdicom
+
+    write_chest(folder)
+    parts = [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
+    for path in folder.iterdir():
+        path.unlink()
+    for part in parts:
+        part.StudyDate, part.StudyTime, part.ContentDate, part.ContentTime = "20200101", "101500", "20200101", "101500"
+    made = highdicom.legacy.LegacyConvertedEnhancedCTImage(parts, "1.2.3.4.5", 3, "1.2.3.4.5.6", 1)
+    made.save_as(folder / "IM1")
+    return folder
+
+
 def _scale_of_a_frame(groups: pydicom.Dataset, index: int) -> None:
     """Frames with the scale of their own; pixels are changed by :func:`_halved`."""
     if index % 2:
@@ -217,6 +233,8 @@ ENHANCED = (
     Row("enhanced", "scale_of_each_frame", "rii-mango/Papaya 45", enhanced(change=_halved, frame=_scale_of_a_frame)),
     Row("enhanced", "signed_12_bits", "made up", enhanced(change=_signed)),
     Row("enhanced", "compressed", "made up", enhanced(change=lambda data: data.compress(RLELossless))),
+    Row("enhanced", "jpeg_ls", "made up", enhanced(change=lambda data: data.compress(JPEGLSLossless))),
+    Row("enhanced", "converted_by_highdicom", "ITKPythonPackage 105", _by_highdicom),
     Row(
         "enhanced",
         "no_groups",
@@ -276,6 +294,28 @@ def without(*names: str) -> Callable[[Path], Path]:
     return lambda folder: write_chest(folder, change)
 
 
+def some_without(name: str) -> Callable[[Path], Path]:
+    """Return a maker of a series in which every third slice lacks an element."""
+
+    def change(part: pydicom.Dataset, index: int) -> None:
+        part.KVP, part.AcquisitionNumber = 120, 1
+        if index % 3 == 0:
+            delattr(part, name)
+
+    return lambda folder: write_chest(folder, change)
+
+
+def _bare(folder: Path) -> Path:
+    """Slices without preamble, file meta and HighBit."""
+    without("HighBit")(folder)
+    for path in folder.iterdir():
+        data = pydicom.dcmread(path)
+        data.file_meta, data.preamble = FileMetaDataset(), None
+        data.save_as(path, implicit_vr=False, little_endian=True, enforce_file_format=False)
+        assert path.read_bytes()[128:132] != b"DICM"
+    return folder
+
+
 def _unknown_sign(folder: Path) -> Path:
     change = in_series(chest(), shifted("PixelRepresentation", None), intercept=0, signed=True)
     return write_series(folder, change=change)
@@ -296,7 +336,7 @@ ATTRIBUTES = (
     *(
         Row("attributes", f"no_{name}", source, without(name))
         for name, source in (
-            ("HighBit", "JoHof/lungmask 108"),
+            ("HighBit", "JoHof/lungmask, its test data"),
             ("BitsStored", "ivmartel/dwv 30"),
             ("BitsAllocated", "gradienthealth/dicom 8"),
             ("PixelRepresentation", "pydicom/pydicom 1458"),
@@ -321,6 +361,11 @@ ATTRIBUTES = (
             ("RescaleIntercept", "made up", "no_rescale"),
         )
     ),
+    *(
+        Row("attributes", f"some_lack_{name}", "made up", some_without(name))
+        for name in ("HighBit", "SliceThickness", "KVP", "AcquisitionNumber", "InstanceNumber")
+    ),
+    Row("attributes", "no_preamble_no_HighBit", "vtk-dicom 204", _bare),
     Row("attributes", "unknown_sign", "pydicom/pydicom 1458", _unknown_sign, "ambiguous_sign"),
     Row(
         "attributes",
