@@ -30,10 +30,10 @@ class Pair(Settings):
     patient_id: str = Field("", description="identifier of the patient; never published")
     role: Role = Field(description="train, test_pool or test")
     fixed_source: str = Field(
-        description="baseline: DICOM folder, NIfTI file, or series UID in the Imaging Data Commons"
+        description="baseline: DICOM folder, volume file, or series UID in the Imaging Data Commons"
     )
     moving_source: str = Field(
-        description="follow-up: DICOM folder, NIfTI file, or series UID in the Imaging Data Commons"
+        description="follow-up: DICOM folder, volume file, or series UID in the Imaging Data Commons"
     )
     fixed_time: str = Field("", description="time point of the baseline, e.g. T0 or a date")
     moving_time: str = Field("", description="time point of the follow-up")

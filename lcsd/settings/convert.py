@@ -1,4 +1,4 @@
-"""Settings of scan conversion (DICOM series or NIfTI to one checked volume)."""
+"""Settings of scan conversion (DICOM series or volume to one checked volume)."""
 
 from pydantic import Field
 
