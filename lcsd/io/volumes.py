@@ -163,16 +163,20 @@ def _meta_voxels(header: _Header) -> tuple[list[int], int]:
 
 
 def _check_length(header: _Header, size: list[int], item: int, data: Path | None) -> None:
-    """Refuse a file that is shorter than its voxels; ITK prints lines of its own about some."""
-    coding = header.fields.get("encoding", "raw").lower()
+    """Refuse a file that has not as many bytes as its voxels; ITK would read from the wrong place, or print."""
+    fields = header.fields
+    coding = fields.get("encoding", "raw").lower()
     text = coding in ("txt", "text", "ascii", "hex")
-    packed = not text and (coding != "raw" or header.fields.get("compresseddata", "").lower() == "true")
+    packed = not text and (coding != "raw" or fields.get("compresseddata", "").lower() == "true")
     check_voxels(size, 1 if text else item, data or header.path, packed=packed)
-    declared = header.fields.get("compresseddatasize", "") if packed else str(math.prod(size) * item)
-    if "elementtype" in header.fields and declared.isdigit():
-        held = (data or header.path).stat().st_size - (0 if data else header.size)
-        if held < int(declared):
-            raise _unreadable(header.path, f"{held} of {declared} bytes of voxels")
+    skipped = fields.get("headersize") or fields.get("byteskip") or "0"
+    declared = fields.get("compresseddatasize", "") if packed else str(math.prod(size) * item)
+    # A negative skip means that the voxels end the file; lines to skip have any length.
+    if text or "lineskip" in fields or not skipped.isdigit() or not declared.isdigit():
+        return
+    held = (data or header.path).stat().st_size - (0 if data else header.size) - int(skipped)
+    if held < int(declared) or (held > int(declared) and not packed):
+        raise _unreadable(header.path, f"{held} bytes of voxels, {declared} expected")
 
 
 def _unit(header: _Header, name: str, word: str) -> float:

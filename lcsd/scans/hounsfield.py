@@ -24,6 +24,7 @@ BODY_SHARE = (0.01, 0.05)
 """No chest has less of the volume above ``BODY_HU`` than the first; below the second, tissues are not judged."""
 
 CLIPPED_SHARE = 0.25  # air and lung fill more of a chest scan
+DOUBTFUL_DENSE = 0.06  # as max_dense_fraction, where air may be padding: 0.1 in HU + 1024 of a child in a wide field
 PADDING_VALUES = 4  # values of padding; tissue and noise have many more
 
 
@@ -48,7 +49,11 @@ def in_hu(
         raise _not_hu("looks like raw or shifted values, not HU", source, "air near -1000 HU", found)
     _check_air(volume, beneath, settings, source, found)
     _check_outside(volume, source)
-    _check_tissue(volume, settings, source, found)
+    # Values like those of air, but only so few that they may be padding.
+    values = beneath[-int(AIR_HU[1]) : -int(AIR_HU[0])]
+    doubtful = values.sum() - np.sort(values)[-PADDING_VALUES:].sum() < settings.min_air_fraction * volume.size
+    most = min(settings.max_dense_fraction, DOUBTFUL_DENSE) if doubtful else settings.max_dense_fraction
+    _check_tissue(volume, most, source, found)
     return volume
 
 
@@ -86,8 +91,8 @@ def _check_air(
         raise _not_hu("no soft tissue in the scan, or its values are not HU", source, expected, f"{body:.2%}, {found}")
 
 
-def _check_tissue(volume: NDArray[np.int16], settings: ConvertSettings, source: Path, found: str) -> None:
-    """Refuse a body whose soft tissue has other values than in HU."""
+def _check_tissue(volume: NDArray[np.int16], most: float, source: Path, found: str) -> None:
+    """Refuse a body whose soft tissue has other values than in HU, or with a share of dense voxels above ``most``."""
     body = volume[volume > BODY_HU].astype(np.int64)
     if body.size < BODY_SHARE[1] * volume.size:
         return
@@ -96,8 +101,8 @@ def _check_tissue(volume: NDArray[np.int16], settings: ConvertSettings, source: 
     if bins.max() >= PEAK_SHARE and not TISSUE_HU[0] <= peak <= TISSUE_HU[1]:
         expected = f"the most frequent value of the body between {TISSUE_HU[0]} and {TISSUE_HU[1]} HU"
         raise _not_hu("soft tissue has other values than in HU", source, expected, f"{peak} HU, {found}")
-    dense, most = float((body > DENSE_HU).mean()), settings.max_dense_fraction
-    if dense > most and bins[(DENSE_HU - BODY_HU) // BIN_HU :].max() >= PEAK_SHARE:
+    dense = float((body > DENSE_HU).mean())
+    if dense > most and bins[(DENSE_HU - BODY_HU) // BIN_HU :].max() >= PEAK_SHARE * dense:
         expected = f"at most {most:.0%} of the body above {DENSE_HU} HU"
         raise _not_hu("too much of the body is as dense as bone", source, expected, f"{dense:.0%}, {found}")
 

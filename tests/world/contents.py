@@ -70,7 +70,17 @@ def _wrapped() -> np.ndarray:
     return chest().array.astype(np.uint16)
 
 
+def _wide_field(folder: Path) -> Path:
+    """HU + 1024 of a small body in a wide, round field of view."""
+    wide = np.random.default_rng(0).integers(10, 40, (SLICES, 96, 96))
+    wide[:, 24:72, 24:72] = chest().array + 1024
+    wide[:, ~round_field((96, 96))] = -1024
+    grid = type(GRID)((96, 96, SLICES), GRID.spacing, GRID.origin)
+    return nifti(folder, image=Image(wide.astype(np.int16), grid))
+
+
 VALUES = (
+    Row("values", "plus_1024_wide_field", "JoHof/lungmask 108", _wide_field, "not_hu"),
     Row("values", "float_hu", "made up", stored(lambda: chest().array, np.float32)),
     Row("values", "slope_of_nifti", "black0017/ct-intensity-segmentation 1", _scaled),
     Row("values", "slope_of_a_half", "made up", series(lambda: chest().array, _half, intercept=-1024, signed=False)),

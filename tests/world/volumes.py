@@ -170,4 +170,41 @@ FORMATS = (
     Row("formats", "mhd_of_several_files", "made up", _slices_of_files, "several_data_files"),
 )
 
-VOLUMES = (*UNITS, *FORMATS)
+
+def _raw(before: int, edit: Callable[[str], str] = lambda text: text) -> Callable[[Path], Path]:
+    """Return a maker of a MetaImage whose data file begins with bytes of another header."""
+
+    def make(folder: Path) -> Path:
+        path = volume(".mhd")(folder)
+        (folder / "ct.raw").write_bytes(bytes(before) + (folder / "ct.raw").read_bytes())
+        path.write_text(edit(path.read_text()))
+        return path
+
+    return make
+
+
+def _says(line: str) -> Callable[[str], str]:
+    return lambda text: text.replace("ElementDataFile", f"{line}\nElementDataFile")
+
+
+DATA_FILES = (
+    Row("data files", "other_header_named", "made up", _raw(64, _says("HeaderSize = 64"))),
+    Row("data files", "other_header_of_any_size", "made up", _raw(64, _says("HeaderSize = -1"))),
+    Row("data files", "other_header_not_named", "made up", _raw(64), "truncated_file"),
+    Row(
+        "data files",
+        "fewer_slices_declared",
+        "made up",
+        _raw(0, lambda t: t.replace("48 48 24", "48 48 23")),
+        "truncated_file",
+    ),
+    Row(
+        "data files",
+        "more_slices_declared",
+        "made up",
+        _raw(0, lambda t: t.replace("48 48 24", "48 48 25")),
+        "truncated_file",
+    ),
+)
+
+VOLUMES = (*UNITS, *FORMATS, *DATA_FILES)
