@@ -36,15 +36,16 @@ def frames_of(header: Header) -> list[Header]:
 
     A single-frame file, and a file without functional groups for each of its frames, is returned as it is.
     """
-    count = header.text("NumberOfFrames") or "1"
-    if header.text("SOPClassUID") not in ENHANCED_CT and count == "1":
+    count = header.text("NumberOfFrames")
+    if header.text("SOPClassUID") not in ENHANCED_CT and count in ("", "1"):
         return [header]
     try:
         with quiet_pydicom():
             data = pydicom.dcmread(header.path, stop_before_pixels=True, force=True)
             shared = data.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
             own = data.get("PerFrameFunctionalGroupsSequence") or []
-            if str(len(own)) != count:
+            # The length of the pixels is compared with the number of groups if the header does not give it.
+            if not own or count not in ("", str(len(own))):
                 return [header]
             return list(_split(header, shared[0], own))
     except READ_ERRORS as error:

@@ -225,14 +225,14 @@ def _stored(header: Header, bits: int) -> Stored:
 def check_frames(headers: Sequence[Header]) -> None:
     """Refuse multi-frame files that are not split into frames, for lack of functional groups."""
     for header in headers:
-        frames = header.text("NumberOfFrames") or "1"
-        if header.frame is None and (header.text("SOPClassUID") in ENHANCED_CT or frames != "1"):
+        frames = header.text("NumberOfFrames")
+        if header.frame is None and (header.text("SOPClassUID") in ENHANCED_CT or frames not in ("", "1")):
             raise refused(
                 header.path,
                 "the file has several frames, and no functional groups that place each of them",
                 code="multiframe",
                 field="NumberOfFrames, PerFrameFunctionalGroupsSequence",
-                expected=f"{frames} groups",
+                expected=f"groups of {frames or 'all'} frames",
                 found="none, or another number",
                 remedy="export the scan as single-frame CT images or as NIfTI",
             )

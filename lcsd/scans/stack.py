@@ -148,6 +148,7 @@ def _check_gaps(heights: NDArray[np.float64], slices: Sequence[Slice], tolerance
     usual = float(np.median(steps))
     twin, widest = int(np.argmin(steps)), int(np.argmax(steps))
     if steps[twin] <= tolerance:
+        one_file = slices[twin].path == slices[twin + 1].path
         raise BadInputError(
             "two slices have the same position",
             code="duplicate_slices",
@@ -155,7 +156,9 @@ def _check_gaps(heights: NDArray[np.float64], slices: Sequence[Slice], tolerance
             field="ImagePositionPatient",
             expected=f"a step of {usual:.4g} mm",
             found=f"{steps[twin]:.4g} mm",
-            remedy=f"remove this file or {slices[twin].path.name}, or choose one series",
+            remedy="give one acquisition per file"
+            if one_file
+            else f"remove this file or {slices[twin].path.name}, or choose one series",
         )
     # Both ends of a step may be off by the tolerance.
     gap, slack = steps[widest] / usual, 2 * tolerance + ROUNDING_MM

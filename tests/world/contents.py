@@ -113,6 +113,15 @@ VALUES = (
         series(lambda: padded(0), _padding(0)),
         content=_air_outside,
     ),
+    Row(
+        "values",
+        "padding_is_a_range",
+        "dgobbi/vtk-dicom 128",
+        series(
+            lambda: padded(3000), _padding(2990), lambda part, _: part.add_new("PixelPaddingRangeLimit", "SS", 3010)
+        ),
+        content=_air_outside,
+    ),
     Row("values", "padding_is_lung", "TesterTi/LIDCToolbox 9", series(lambda: chest().array, _padding(-850))),
     Row("values", "padding_is_air", "TesterTi/LIDCToolbox 9", series(lambda: chest().array, _padding(-1000))),
     Row("values", "padding_is_water_not_said", "dgobbi/vtk-dicom 27", series(lambda: padded(0)), "bad_padding"),

@@ -206,6 +206,13 @@ def _own(number: int, name: str) -> Change:
     return frame
 
 
+def _one_position(data: pydicom.Dataset) -> None:
+    place = _group(ImagePositionPatient=[-10, 20, -300])
+    data.SharedFunctionalGroupsSequence[0].PlanePositionSequence = place
+    for groups in data.PerFrameFunctionalGroupsSequence:
+        del groups.PlanePositionSequence
+
+
 def _fewer_groups(data: pydicom.Dataset) -> None:
     data.PerFrameFunctionalGroupsSequence = data.PerFrameFunctionalGroupsSequence[:-1]
 
@@ -231,6 +238,15 @@ ENHANCED = (
     ),
     Row("enhanced", "concatenation", "made up", _concatenation),
     Row("enhanced", "scale_of_each_frame", "rii-mango/Papaya 45", enhanced(change=_halved, frame=_scale_of_a_frame)),
+    Row("enhanced", "no_number_of_frames", "made up", enhanced(change=lambda data: delattr(data, "NumberOfFrames"))),
+    Row(
+        "enhanced",
+        "no_number_and_fewer_groups",
+        "made up",
+        enhanced(change=lambda data: (delattr(data, "NumberOfFrames"), _fewer_groups(data))),
+        "bad_pixel_format",
+    ),
+    Row("enhanced", "one_position_for_all", "made up", enhanced(change=_one_position), "duplicate_slices"),
     Row("enhanced", "signed_12_bits", "made up", enhanced(change=_signed)),
     Row("enhanced", "compressed", "made up", enhanced(change=lambda data: data.compress(RLELossless))),
     Row("enhanced", "jpeg_ls", "made up", enhanced(change=lambda data: data.compress(JPEGLSLossless))),
