@@ -17,8 +17,9 @@ from lcsd.settings.lungs import LungsSettings
 @click.option(
     "--given",
     metavar="SOURCE",
-    help="Use this lung mask instead of a segmentation: a NIfTI file, or a DICOM SEG with lobes of the lung (a file, a "
-    "folder with one, or the UID of its series). It is checked and resampled to the grid of SCAN.",
+    help="Use this lung mask instead of a segmentation: a volume (NIfTI, NRRD, MetaImage), or a DICOM SEG with lobes "
+    "of the lung (a file, a folder with one, or the UID of its series). It is checked and resampled to the "
+    "grid of SCAN.",
 )
 @click.option("--series-uid", metavar="UID", help="With a DICOM SEG: SeriesInstanceUID of the scan it was made from.")
 @setting("--method", LungsSettings, "Method of the segmentation.")

@@ -22,9 +22,9 @@ class GivenMask:
 def given_mask(path: Path, scan: Grid, *, series_uid: str | None = None) -> GivenMask:
     """Return a given lung mask on the scan's grid; see :func:`placed_mask`.
 
-    ``path`` is a NIfTI mask or a DICOM SEG with lobes (file, or folder with one); the SEG must say that it was
-    made from the scan ``series_uid``. Raises ``BadInputError`` as :func:`placed_mask` and
-    :func:`lcsd.lungs.dicom_seg.read_lobes`, for an empty mask, and for a NIfTI mask with ``series_uid``
+    ``path`` is a mask (NIfTI, NRRD or MetaImage) or a DICOM SEG with lobes (file, or folder with one); the SEG must
+    say that it was made from the scan ``series_uid``. Raises ``BadInputError`` as :func:`placed_mask` and
+    :func:`lcsd.lungs.dicom_seg.read_lobes`, for an empty mask, and for another file with ``series_uid``
     (``bad_usage``).
     """
     if not is_image(path):

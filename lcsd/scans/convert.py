@@ -28,11 +28,11 @@ class Scan:
     """A checked scan."""
 
     image: Image  # HU, int16, (z, y, x); for DICOM the slices in order along their normal
-    series_uid: str | None  # SeriesInstanceUID; none for NIfTI and for de-identified files without it
-    header: Mapping[str, object] | None = None  # allow-listed technical fields of the DICOM header; none for NIfTI
+    series_uid: str | None  # SeriesInstanceUID; none for volumes and for de-identified files without it
+    header: Mapping[str, object] | None = None  # allow-listed technical fields of the DICOM header; none for volumes
     # Counts of files in the DICOM folder that do not belong to the scan
     skipped: Mapping[str, int] = field(default_factory=dict)
-    # Largest distance between a slice's own position and its place in the volume; 0 for NIfTI
+    # Largest distance between a slice's own position and its place in the volume; 0 for volumes
     misplaced_mm: float = 0.0
 
 
