@@ -17,23 +17,22 @@ class ObjectnessSettings(Settings):
     objectness_weight: float = Field(
         4.0, ge=0, description="weight of one unit of objectness relative to contrast, HU per HU, no unit"
     )
-    noise_factor: float = Field(
-        23.0,
-        ge=0,
-        description="smallest score (contrast + weighted objectness) of a vessel voxel, as a multiple of the "
-        "scan's noise, no unit",
-    )
-    min_hu: float = Field(200.0, gt=0, description="smallest score of a vessel voxel, however low the noise, HU")
-    seed_factor: float = Field(
-        1.25, ge=1, description="every vessel has a voxel whose score is this multiple of the threshold, no unit"
-    )
-    branch_factor: float = Field(
-        7.0,
+    max_share: float = Field(
+        0.06,
         gt=0,
-        description="as noise_factor, for faint branches that are connected to a vessel; a value of at least "
-        "noise_factor adds none, no unit",
+        lt=1,
+        description="share of the lung's voxels with the largest scores (contrast + weighted objectness) that are "
+        "vessel, no unit; margin_mm is left out",
     )
-    min_branch_mm3: float = Field(300.0, ge=0, description="smaller faint branches are removed, cubic mm")
+    noise_factor: float = Field(
+        8.0, ge=0, description="smallest score of a vessel voxel, as a multiple of the scan's noise, no unit"
+    )
+    min_hu: float = Field(50.0, gt=0, description="smallest score of a vessel voxel, however low the noise, HU")
+    sure_hu: float = Field(
+        400.0,
+        gt=0,
+        description="voxels above this score are vessel even if that is more than max_share (consolidated lung), HU",
+    )
     margin_mm: float = Field(3.2, ge=0, description="smallest distance of vessels from voxels outside the lungs, mm")
     min_volume_mm3: float = Field(10.0, ge=0, description="smaller connected pieces are removed as noise, cubic mm")
 

@@ -3,8 +3,8 @@
 Objectness: Antiga, Insight Journal 2007, "Generalizing vesselness with respect to dimensionality
 and shape", after Frangi et al., MICCAI 1998. At a voxel of 1.5 mm most lung vessels are one or
 two voxels wide, so objectness alone misplaces their edges and contrast alone detects noise. Their
-sum is thresholded with hysteresis, relative to the noise of the scan. Fainter branches are found by
-their connection: in real lungs most vessel voxels are fainter than noise alone would demand.
+sum is thresholded where a fixed share of the lung lies above, because the score of the same vessels
+depends on the lung (emphysema) and on the scan. Noise raises the threshold.
 
 Airway walls cannot be distinguished from vessels: over three quarters of the phantom's lumen voxels
 are brighter than its parenchyma at 1.5 mm. Rejecting voxels next to narrow dark ones (grey closing)
@@ -45,12 +45,6 @@ NORMAL_MEDIAN = 0.6745
 LAPLACE_GAIN = 42
 """Variance of the Laplacian of white noise of variance 1: 6 neighbours and the square of -6."""
 
-FINE_MM = 2.5
-"""Vessels of the lung are thinner than coarser voxels, which differ from voxel to voxel then, as noise does."""
-
-SCORE_SPREAD = 2.15
-"""Median absolute deviation of the score per HU of noise, from six phantom scans on the common grid."""
-
 TUBE, SHEET_WEIGHT, BLOB_WEIGHT, NOISE_WEIGHT = 1, 0.5, 0.5, 5.0
 """Object dimension and the filter's alpha, beta, gamma (its authors' defaults)."""
 
@@ -81,18 +75,16 @@ def segment_vessels(image: Image, lungs: Image, settings: ObjectnessSettings, *,
     score = vessel_score(image.array[part], inside, step, settings)
     # The rim is half chest wall or diaphragm and looks like vessels.
     deep = shrunk(inside, settings.margin_mm, step)
-    low = max(settings.min_hu, settings.noise_factor * _noise(image.array[part], score, deep, step))
-    score[~deep] = 0.0
-    vessels = _hysteresis(score, low, step, settings)
+    low = threshold_hu(image.array[part], score, deep, settings)
     found = np.zeros(image.array.shape, dtype=bool)
-    found[part] = vessels | _branches(score, vessels, low, step, settings)
+    found[part] = _large_parts((score > low) & deep, step, settings.min_volume_mm3)
     if not found.any():
         raise BadInputError(
             "no vessel found in the lungs",
             code="empty_vessels",
             file=file,
-            expected=f"tubes with a score above {settings.seed_factor * low:.0f} HU",
-            found=f"at most {float(score.max()):.0f} HU",
+            expected=f"tubes with a score above {low:.0f} HU",
+            found=f"at most {float(score.max(where=deep, initial=0.0)):.0f} HU",
             remedy="check the units of the scan and its lung mask",
         )
     return Image(found, image.grid)
@@ -142,39 +134,22 @@ def noise_hu(hu: NDArray[np.generic], inside: Mask) -> float:
     return float(np.median(np.abs(differences))) / (NORMAL_MEDIAN * math.sqrt(LAPLACE_GAIN))
 
 
-def _noise(hu: NDArray[np.generic], score: NDArray[np.float32], deep: Mask, step: Step) -> float:
-    """Return the scan's noise, HU; on coarse voxels, where second differences see structure, by the score's spread."""
-    if max(step) <= FINE_MM or not deep.any():
-        return noise_hu(hu, deep)
-    return float(np.median(np.abs(score[deep] - np.median(score[deep])))) / SCORE_SPREAD
+def threshold_hu(
+    hu: NDArray[np.generic], score: NDArray[np.float32], inside: Mask, settings: ObjectnessSettings
+) -> float:
+    """Return the smallest score of a vessel voxel in a region, HU: ``max_share`` of it lies above, if noise allows.
+
+    ``sure_hu`` bounds it, so that consolidated lung does not take the share of the vessels.
+    """
+    if not inside.any():
+        return settings.min_hu
+    share = float(np.quantile(score[inside], 1.0 - settings.max_share))
+    return max(settings.min_hu, settings.noise_factor * noise_hu(hu, inside), min(share, settings.sure_hu))
 
 
-def _hysteresis(score: NDArray[np.float32], low: float, step: Step, settings: ObjectnessSettings) -> Mask:
-    """Return the parts above ``low`` that are large and contain a voxel with the score of a seed."""
-    labels, count = ndimage.label(score > low, structure=TOUCHING)
-    keep = np.zeros(count + 1, dtype=bool)
-    keep[np.unique(labels[score > settings.seed_factor * low])] = True
-    volumes = np.bincount(labels.ravel(), minlength=count + 1) * float(np.prod(step))
-    keep &= volumes >= settings.min_volume_mm3
+def _large_parts(mask: Mask, step: Step, min_mm3: float) -> Mask:
+    """Return the connected parts of a mask that have at least this volume."""
+    labels, count = ndimage.label(mask, structure=TOUCHING)
+    keep = np.bincount(labels.ravel(), minlength=count + 1) * float(np.prod(step)) >= min_mm3
     keep[0] = False
     return np.asarray(keep[labels])
-
-
-def _branches(score: NDArray[np.float32], vessels: Mask, low: float, step: Step, settings: ObjectnessSettings) -> Mask:
-    """Return fainter voxels that continue the vessels: long pieces that hang on them.
-
-    The voxels around a vessel are faint, too, since they hold a part of it. They would only make it
-    thicker, so they join where a branch begins and nowhere else.
-    """
-    faint = score > low * settings.branch_factor / max(settings.noise_factor, settings.branch_factor)
-    labels, count = ndimage.label(faint, structure=TOUCHING)
-    hanging = np.zeros(count + 1, dtype=bool)
-    hanging[np.unique(labels[vessels])] = True
-    hanging[0] = False
-    faint = hanging[labels]
-    rim = ndimage.binary_dilation(vessels, TOUCHING)
-    labels, count = ndimage.label(faint & ~rim, structure=TOUCHING)
-    long = np.bincount(labels.ravel(), minlength=count + 1) * float(np.prod(step)) >= settings.min_branch_mm3
-    long[0] = False
-    branches = long[labels]
-    return np.asarray(branches | (faint & rim & ndimage.binary_dilation(branches, TOUCHING)))

@@ -64,7 +64,7 @@ def test_all_is_missing_of_a_case_that_has_not_begun(build: Build) -> None:
 
 def test_a_changed_setting_is_named_with_both_values_and_what_follows(build: Build) -> None:
     found = runs(changed(build, vessels={"objectness": {"noise_factor": 5.0}}))
-    assert found["vessels"] == ["setting vessels.objectness.noise_factor: 23.0 -> 5.0"]
+    assert found["vessels"] == ["setting vessels.objectness.noise_factor: 8.0 -> 5.0"]
     assert found["keypoints"] == ["cloud runs before"]
     assert list(found) == ["vessels", "gates", "cloud", *DOWN]
     assert list(runs(changed(build, evaluate={"tps_smoothing": 0.5}))) == ["evaluate corrfield", "evaluate divroc"]

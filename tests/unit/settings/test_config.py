@@ -242,7 +242,7 @@ def test_override_reaches_into_sections() -> None:
         VesselsSettings(), ["objectness.margin_mm=1", "objectness.min_hu=90", "backend=objectness"], section="vessels"
     )
     assert (changed.objectness.margin_mm, changed.objectness.min_hu) == (1.0, 90.0)
-    assert changed.objectness.seed_factor == VesselsSettings().objectness.seed_factor
+    assert changed.objectness.max_share == VesselsSettings().objectness.max_share
     whole = override(VesselsSettings(), ['objectness={"margin_mm": 2}'], section="vessels")
     assert whole.objectness.margin_mm == 2
     with pytest.raises(BadInputError, match=r"vessels\.objectness\.colour: unknown key.*margin_mm"):

@@ -14,7 +14,7 @@ from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.io.images import Image, read_image, write_image, write_mask, write_rigid
 from lcsd.settings.vessels import ObjectnessSettings, VesselsSettings
-from lcsd.vessels.objectness import noise_hu, objectness
+from lcsd.vessels.objectness import noise_hu, objectness, threshold_hu
 from lcsd.vessels.vessels import given_vessels, make_vessels
 from tests.thorax import scan, thorax_grid
 
@@ -94,7 +94,7 @@ def test_small_pieces_and_weak_pieces_are_dropped(chest: dict[str, Image]) -> No
     lungs = Image(np.ones_like(chest["lungs"].array), chest["hu"].grid)
     hu[40, 40, 30] = 40  # one voxel: 3.4 mm3
     hu[20:60, 20, 20] = 40  # a vessel
-    hu[20:60, 50, 50] = -825  # too faint
+    hu[20:60, 50, 50] = -850  # too faint: a score of 39 HU
     found = make_vessels(Image(hu, lungs.grid), lungs).mask.array
     assert found[25:55, 20, 20].all()
     assert not found[40, 40, 30]
@@ -130,29 +130,48 @@ def test_noise_is_the_standard_deviation_of_white_noise(sigma: float) -> None:
     assert noise_hu(noise, np.zeros_like(inside)) == 0
 
 
-def with_branches() -> Image:
-    """Noise of 12 HU, a vessel along z, a faint branch from it along x, and the same branch on its own."""
-    grid = Grid((90, 60, 60), (1.5, 1.5, 1.5), (0.0, 0.0, 0.0))
-    hu = np.random.default_rng(1).normal(-860, 12, grid.shape)
-    hu[5:55, 29:31, 29:31] = 40
-    hu[28:30, 29:31, 31:85] = -755
-    hu[28:30, 6:8, 31:85] = -755
-    return Image(hu.astype(np.int16), grid)
+def test_threshold_leaves_the_share_above_it_within_its_bounds() -> None:
+    rng = np.random.default_rng(0)
+    inside = np.zeros((20, 20, 20), bool)
+    inside[4:16, 4:16, 4:16] = True
+    score = rng.uniform(0, 1000, inside.shape).astype(np.float32)
+    score[~inside] = 5000
+    hu = np.full(inside.shape, -860)
+
+    def low(values: np.ndarray = hu, **changes: float) -> float:
+        return threshold_hu(values, score, inside, ObjectnessSettings(**changes))
+
+    assert (score[inside] > low(max_share=0.7)).sum() == pytest.approx(0.7 * inside.sum(), abs=1)
+    assert low(max_share=0.05) == ObjectnessSettings().sure_hu
+    assert low(max_share=0.05, sure_hu=2000.0) == pytest.approx(950, abs=10)
+    assert low(max_share=0.999) == ObjectnessSettings().min_hu
+    assert low(rng.normal(-860, 100, hu.shape), noise_factor=8.0) == pytest.approx(800, rel=0.06)
+    assert threshold_hu(hu, score, np.zeros_like(inside), ObjectnessSettings()) == ObjectnessSettings().min_hu
 
 
-def test_a_faint_branch_is_found_where_it_hangs_on_a_vessel() -> None:
-    image = with_branches()
-    lungs = Image(np.ones(image.array.shape, bool), image.grid)
-    found = make_vessels(image, lungs).mask.array
-    none = VesselsSettings(objectness=ObjectnessSettings(branch_factor=23.0))
-    vessel = make_vessels(image, lungs, none).mask.array
-    assert found[28:30, 29:31, 33:80].mean() > 0.9
-    assert not vessel[28:30, 29:31, 33:80].any()
-    # On its own it could be anything; and the vessel gets no thicker away from the branch.
-    assert not found[28:30, 6:8, 31:85].any()
-    assert (found[5:24] == vessel[5:24]).all()
-    long = VesselsSettings(objectness=ObjectnessSettings(min_branch_mm3=2000.0))
-    assert (make_vessels(image, lungs, long).mask.array == vessel).all()
+def dice(found: np.ndarray, truth: np.ndarray) -> float:
+    return float(2 * (found & truth).sum() / (found.sum() + truth.sum()))
+
+
+def test_vessels_are_found_where_their_contrast_is_low(chest: dict[str, Image]) -> None:
+    inside = chest["lungs"].array
+    faint = chest["hu"].array.astype(np.float64)
+    faint[inside] = -950 + 0.4 * (faint[inside] + 950)
+    found = make_vessels(Image(faint.round().astype(np.int16), chest["hu"].grid), chest["lungs"]).mask.array
+    assert dice(found, make_vessels(chest["hu"], chest["lungs"]).mask.array) > 0.9
+
+
+def test_consolidated_lung_does_not_take_the_share_of_the_vessels(chest: dict[str, Image]) -> None:
+    lungs, hu = chest["lungs"], chest["hu"].array.copy()
+    dense = np.zeros(hu.shape, bool)
+    dense[:22] = True  # 12 % of this lung
+    hu[dense & lungs.array & (hu < -100)] = -100
+    image, rest = Image(hu, chest["hu"].grid), ~dense & lungs.array
+    rest[:28] = False
+    healthy = make_vessels(chest["hu"], lungs).mask.array[rest]
+    assert dice(make_vessels(image, lungs).mask.array[rest], healthy) > 0.85
+    unbounded = VesselsSettings(objectness=ObjectnessSettings(sure_hu=3000.0))
+    assert dice(make_vessels(image, lungs, unbounded).mask.array[rest], healthy) < 0.8
 
 
 def test_flat_lung_is_an_error(chest: dict[str, Image]) -> None:
