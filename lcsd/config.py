@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lcsd.errors import BadInputError
+from lcsd.io.field_size import check_field_size
 from lcsd.io.files import require_file
 from lcsd.names import check_path
 from lcsd.settings.base import Settings
@@ -92,6 +93,12 @@ class Config(Settings):
     def _cases_from_one_table(self) -> "Config":
         if (self.manifest is None) == (self.candidates is None):
             raise ValueError("set either manifest or candidates; see 'lcsd config'")
+        return self
+
+    @model_validator(mode="after")
+    def _fields_fit_in_memory(self) -> "Config":
+        extent_mm = [count * self.prealign.spacing_mm for count in self.prealign.size]
+        check_field_size(extent_mm, self.workflow.field_mm, field="workflow.field_mm")
         return self
 
 

@@ -29,13 +29,13 @@ def command(
     next to the pairs, holds counts and consistency.
     """
     from lcsd.corrfield.correspond import find_correspondences
-    from lcsd.geometry import Grid
-    from lcsd.io.fields import write_field
+    from lcsd.io.fields import field_grid, write_field
     from lcsd.io.files import write_json
     from lcsd.io.images import read_image, read_mask
     from lcsd.io.points import write_point_pairs
 
     image = read_image(inputs["fixed"])
+    grid = field_grid(image.grid, field_mm)
     result = find_correspondences(
         image,
         read_image(inputs["moving"]),
@@ -48,7 +48,6 @@ def command(
         run.recorder.step(step, seconds)
     write_point_pairs(out, result.pairs)
     if field is not None:
-        grid = image.grid if field_mm is None else Grid.covering(image.grid, field_mm)
         write_field(field, result.field.on(grid))
         run.recorder.fact("field", {} if field_mm is None else {"spacing_mm": field_mm})
     write_json(out.with_suffix(".json"), result.statistics)

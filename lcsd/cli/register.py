@@ -21,12 +21,11 @@ if TYPE_CHECKING:
 def _grid(image: Path | None, field_mm: float | None) -> "Grid | None":
     """Return the grid of the field; None: the default one around the fixed cloud."""
     from lcsd.errors import BadInputError
-    from lcsd.geometry import Grid
+    from lcsd.io.fields import field_grid
     from lcsd.io.images import read_image
 
     if image is not None:
-        grid = read_image(image).grid
-        return grid if field_mm is None else Grid.covering(grid, field_mm)
+        return field_grid(read_image(image).grid, field_mm)
     if field_mm is not None:
         raise BadInputError(
             "the option does not fit",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, flip_lps_ras
+from lcsd.io.field_size import check_field_size
 from lcsd.io.files import atomic_path, check_written_gzip, require_file
 from lcsd.io.images import Image, check_forms, check_spacing, place, resample
 from lcsd.io.itk import itk_path
@@ -66,6 +67,17 @@ class DisplacementField:
                 self.vectors[..., axis], matrix, first, grid.shape, vectors[..., axis], order=1, mode="nearest"
             )
         return DisplacementField(vectors, grid)
+
+
+def field_grid(image: Grid, spacing_mm: float | None) -> Grid:
+    """Return the grid of a field over the extent of an image: the image's own, or voxels of ``spacing_mm``.
+
+    Raises ``BadInputError`` (``field_too_large``) if the field would not fit in memory.
+    """
+    if spacing_mm is None:
+        return image
+    check_field_size(np.multiply(image.size, image.spacing), spacing_mm, field="--field-mm")
+    return Grid.covering(image, spacing_mm)
 
 
 def write_field(path: Path, field: DisplacementField) -> None:

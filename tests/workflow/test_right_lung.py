@@ -15,7 +15,7 @@ from tests.workflow.conftest import ROOT, Workspace, write_manifest
 pytestmark = [pytest.mark.workflow, pytest.mark.real_data, pytest.mark.slow, pytest.mark.xdist_group("right_lung")]
 
 CORRFIELD_MEAN_MM = 0.65
-DIVROC_MEAN_MM = 1.3
+DIVROC_MEAN_MM = 0.95
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial import cKDTree
@@ -165,11 +165,14 @@ def test_command_writes_pairs_field_and_counts(tmp_path: Path) -> None:
     write_image(tmp_path / "m.nii.gz", moving, dtype=np.int16)
     write_mask(tmp_path / "k.nii.gz", mask)
 
-    def correspond(out: Path, *options: str) -> DisplacementField:
+    def call(out: Path, *options: str) -> Result:
         images = [str(tmp_path / f"{name}.nii.gz") for name in ("f", "m")]
         wanted = ["--out", str(out / "pairs.csv"), "--field", str(out / "field.nii.gz")]
         rest = ["--fixed-mask", str(tmp_path / "k.nii.gz"), "--set", "search_radius=[4, 3]", *options]
-        result = CliRunner().invoke(main, ["correspond", *images, *wanted, *rest])
+        return CliRunner().invoke(main, ["correspond", *images, *wanted, *rest])
+
+    def correspond(out: Path, *options: str) -> DisplacementField:
+        result = call(out, *options)
         assert result.exit_code == 0, result.output
         return read_field(out / "field.nii.gz")
 
@@ -182,6 +185,10 @@ def test_command_writes_pairs_field_and_counts(tmp_path: Path) -> None:
     np.testing.assert_allclose(coarse.vectors, field.on(coarse.grid).vectors, atol=1e-4)
     assert (tmp_path / "coarse" / "pairs.csv").read_bytes() == (tmp_path / "o" / "pairs.csv").read_bytes()
     assert "cost" in read_json(tmp_path / "o" / "pairs.provenance.json")["steps_s"]
+    refused = call(tmp_path / "huge", "--field-mm", "0.01")
+    assert refused.exit_code == 2
+    assert "[field_too_large]" in refused.stderr
+    assert not (tmp_path / "huge" / "pairs.csv").exists()
 
 
 def test_is_public() -> None:

@@ -79,6 +79,17 @@ def test_field_spacing_needs_an_image(clouds: tuple[Path, Path], tmp_path: Path)
     assert register(*clouds, "--out-dir", tmp_path / "out", "--field-mm", 0).exit_code == 2
 
 
+def test_a_field_that_does_not_fit_in_memory_is_refused(clouds: tuple[Path, Path], tmp_path: Path) -> None:
+    grid = Grid((20, 22, 24), (5.0, 5.0, 5.0), (-50.0, -50.0, -60.0))
+    write_image(tmp_path / "ct.nii.gz", Image(np.zeros(grid.shape), grid), dtype=np.int16)
+    out = tmp_path / "out"
+    result = register(*clouds, "--grid", tmp_path / "ct.nii.gz", "--out-dir", out, "--field-mm", 0.01)
+    assert result.exit_code == 2
+    assert "[field_too_large]" in result.stderr
+    assert "10000 x 11000 x 12000 voxels, 1.48e+04 GiB" in result.stderr
+    assert not out.exists() or not list(out.glob("field*"))
+
+
 def test_other_formats_frames_and_units(tmp_path: Path) -> None:
     points = np.random.default_rng(0).uniform(-40, 40, (400, 3))
     ras = np.array([-1, -1, 1])

@@ -8,7 +8,8 @@ import pytest
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io import fields
-from lcsd.io.fields import DisplacementField, field_quality, jacobian_determinant
+from lcsd.io.field_size import MOST_FIELD_GIB, check_field_size
+from lcsd.io.fields import DisplacementField, field_grid, field_quality, jacobian_determinant
 from lcsd.io.images import Image
 from tests.grids import GRIDS
 
@@ -172,3 +173,27 @@ def test_mask_beside_the_field_is_refused() -> None:
     mask = Image(np.ones(far.shape, dtype=bool), far)
     with pytest.raises(BadInputError, match=r"\[no_overlap\]"):
         field_quality(affine_field(GRIDS["lps"], np.eye(3)), mask=mask)
+
+
+@ORIENTED
+def test_grid_of_a_field_covers_the_image_or_is_refused(grid: Grid) -> None:
+    assert field_grid(grid, None) is grid
+    assert field_grid(grid, 3.0).same_as(Grid.covering(grid, 3.0))
+    with pytest.raises(BadInputError) as caught:
+        field_grid(grid, 1e-3)
+    assert caught.value.code == "field_too_large"
+
+
+@pytest.mark.parametrize("spacing_mm", [1e-300, 1e-6, 0.5])
+def test_refused_field_names_the_smallest_spacing_that_fits(spacing_mm: float) -> None:
+    extent = (336.0, 288.0, 500.0)
+    with pytest.raises(BadInputError) as caught:
+        check_field_size(extent, spacing_mm, field="--field-mm")
+    assert caught.value.code == "field_too_large"
+    least = (np.prod(extent) * 12 / 2**30 / MOST_FIELD_GIB) ** (1 / 3)
+    assert f"{np.ceil(100 * least) / 100:g} mm" in caught.value.message
+    check_field_size(extent, np.ceil(100 * least) / 100, field="--field-mm")
+
+
+def test_a_thin_image_has_one_voxel_across() -> None:
+    check_field_size((100_000.0, 100_000.0, 1.0), 50.0, field="--field-mm")

@@ -46,6 +46,11 @@ def test_shipped_configurations_are_valid(path: Path) -> None:
     validate(Config, named, file=path)
 
 
+def test_a_build_whose_fields_do_not_fit_in_memory_is_refused() -> None:
+    with pytest.raises(BadInputError, match=r"workflow\.field_mm: .*\[field_too_large\]"):
+        validate(Config, {"manifest": "pairs.tsv", "workflow": {"field_mm": 0.05}})
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
