@@ -16,7 +16,7 @@ from lcsd.io.images import Image, read_image, write_image, write_mask, write_rig
 from lcsd.settings.vessels import ObjectnessSettings, VesselsSettings
 from lcsd.vessels.objectness import noise_hu, objectness, threshold_hu
 from lcsd.vessels.vessels import given_vessels, make_vessels
-from tests.thorax import scan, thorax_grid
+from tests.thorax import dice, scan, thorax_grid
 
 STEP = np.array([1.5, 1.5, 1.5])
 
@@ -147,10 +147,6 @@ def test_threshold_leaves_the_share_above_it_within_its_bounds() -> None:
     assert low(max_share=0.999) == ObjectnessSettings().min_hu
     assert low(rng.normal(-860, 100, hu.shape), noise_factor=8.0) == pytest.approx(800, rel=0.06)
     assert threshold_hu(hu, score, np.zeros_like(inside), ObjectnessSettings()) == ObjectnessSettings().min_hu
-
-
-def dice(found: np.ndarray, truth: np.ndarray) -> float:
-    return float(2 * (found & truth).sum() / (found.sum() + truth.sum()))
 
 
 def test_vessels_are_found_where_their_contrast_is_low(chest: dict[str, Image]) -> None:
