@@ -28,6 +28,13 @@ RASTER_MARGIN_MM = 5.0
 LEAST_NEAR = 0.5
 """Where fewer points of a cloud have the other one near, the start is bad and all points pull."""
 
+DENSE_SPACING_MM = 1.5
+"""Spacing of a cloud of all vessel voxels. Motion from sparser clouds is smoother in proportion: they say less of each
+place."""
+
+MOST_SMOOTHER = 3.0
+"""Beyond this factor a motion would be too stiff to follow the points that are there."""
+
 SPACING_POINTS = 5_000
 """Points that the spacing of a cloud is taken from."""
 
@@ -90,6 +97,12 @@ def median_spacing(tree: cKDTree) -> float:
     """Return the median distance of a cloud's points to their nearest neighbour, mm."""
     some = tree.data[:: max(1, tree.n // SPACING_POINTS)]
     return float(np.median(tree.query(some, k=2)[0][:, 1]))
+
+
+def smoothness_of(pair: CloudPair, settings: RegisterSettings) -> float:
+    """Return the weight of the bending energy for a pair: that of the settings, more for sparse clouds, square mm."""
+    spacing = sum(median_spacing(cKDTree(cloud)) for cloud in (pair.fixed, pair.moving)) / 2
+    return settings.smoothness_mm2 * float(np.clip(spacing / DENSE_SPACING_MM, 1.0, MOST_SMOOTHER))
 
 
 def _raster(level: RegisterLevel, *clouds: NDArray[np.float64]) -> Grid:

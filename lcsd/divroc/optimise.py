@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from lcsd.divroc.adam import Adam
-from lcsd.divroc.level import CloudPair, Level, SymmetricLevel
+from lcsd.divroc.level import CloudPair, Level, SymmetricLevel, smoothness_of
 from lcsd.divroc.motion import LayeredMotion
 from lcsd.divroc.start import starting_motion
 from lcsd.errors import WorkError
@@ -119,6 +119,7 @@ def optimise(
             progress(len(curve), distance)
 
     motion = starting_motion(pair, settings)
+    settings = settings.model_copy(update={"smoothness_mm2": smoothness_of(pair, settings)})
     form = SymmetricLevel if settings.symmetric else Level
     for number, resolution in enumerate(settings.schedule(), start=1):
         level = form(pair.at_level(motion, resolution), motion, resolution, settings)
