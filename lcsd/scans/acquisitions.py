@@ -40,6 +40,8 @@ LEAST_RATIO = {2: 0.9, 3: 0.8, 4: 0.8}
 """Least usual difference of slices that many apart, over the largest of closer slices. In five public scans it is at
 least 1.2 at lag 2 and 1.1 at lag 4; where every second slice of such a scan is shifted by 2 mm, it is 0.45 at lag 2."""
 
+LEAST_CHANGE_HU = 0.5  # mean difference of two slices below which nothing moved; noise alone makes more than 5
+
 NOISE_RATIO, NOISE_SHARE = 3.0, 0.05
 """Change of sharpness from slice to slice over that to the next but one, and over the sharpness itself. In five public
 scans they are at most 0.9 and 0.04; with every second slice smoothed by 0.7 pixels, 9.7 and 0.35."""
@@ -136,10 +138,11 @@ def _groups(times: Sequence[float]) -> list[str]:
 def check_alternation(volume: Image, source: Path, *, stacked: bool) -> None:
     """Refuse a volume in which slices differ more from their neighbours than from farther slices.
 
-    Slices are those along the voxel axis that is nearest to head and feet. ``stacked``: they are as scanned; a
-    volume may have been resampled, which alternates the noise. Raises ``BadInputError`` (``alternating_slices``).
+    ``stacked``: slices are along z, as scanned. A volume may have them along any axis, so those along the axis nearest
+    to head and feet count, and it may have been resampled, which alternates the noise. Raises ``BadInputError``
+    (``alternating_slices``).
     """
-    axis = int(np.abs(volume.grid.matrix[2]).argmax())
+    axis = 2 if stacked else int(np.abs(volume.grid.matrix[2]).argmax())
     stack = np.moveaxis(volume.array, 2 - axis, 0)
     lag, ratio = _least_ratio(_thinned(stack))
     if ratio < LEAST_RATIO[lag]:
@@ -173,7 +176,7 @@ def _least_ratio(stack: NDArray[np.float32]) -> tuple[int, float]:
     found = []
     for lag in LAGS:
         closer = np.max([usual[other] for other in usual if other < lag], axis=0)
-        ratio = np.divide(usual[lag], closer, out=np.full_like(closer, np.inf), where=closer > 0)
+        ratio = np.divide(usual[lag], closer, out=np.full_like(closer, np.inf), where=closer > LEAST_CHANGE_HU)
         found.append((float(ratio.min()) / LEAST_RATIO[lag], lag, float(ratio.min())))
     _, lag, ratio_found = min(found)
     return lag, ratio_found
@@ -205,13 +208,14 @@ def check_borders(volume: NDArray[np.int16], slices: Sequence[Slice]) -> None:
             continue
         for border in borders:
             around = np.delete(apart, borders)[max(0, border - WINDOW // 2) : border + WINDOW // 2]
-            if around.size and apart[border] > JUMP_RATIO * np.median(around):
+            usual = max(float(np.median(around)) if around.size else 0.0, LEAST_CHANGE_HU)
+            if apart[border] > JUMP_RATIO * usual:
                 raise refused(
                     slices[border + 1].path,
                     "the body moved between two acquisitions under one series UID",
                     code="mixed_acquisitions",
                     field=name,
                     expected=f"at most {JUMP_RATIO:g} times the usual difference of neighbouring slices",
-                    found=f"{apart[border] / np.median(around):.2g} times",
+                    found=f"{apart[border] / usual:.2g} times",
                     remedy="give a series of one breath-hold",
                 )

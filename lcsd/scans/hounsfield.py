@@ -23,7 +23,9 @@ DENSE_HU = 500  # bone, dense contrast agent and metal lie above
 BODY_SHARE = (0.01, 0.05)
 """No chest has less of the volume above ``BODY_HU`` than the first; below the second, tissues are not judged."""
 
-CLIPPED_SHARE = 0.25  # air and lung fill more of a chest scan
+SHIFTED_SHARE, SHIFTED_VALUES = 0.25, 2
+"""Without a body, one value of so large a share and more values than these are a scan of other values, not of air."""
+
 DOUBTFUL_DENSE = 0.06  # as max_dense_fraction, where air may be padding: 0.1 in HU + 1024 of a child in a wide field
 PADDING_VALUES = 4  # values of padding; tissue and noise have many more
 
@@ -84,9 +86,9 @@ def _check_air(
         expected = f"at most {settings.max_below_fraction:.0%} of the voxels below {AIR_HU[0]:g} HU, except padding"
         raise _not_hu("values are lower than that of air", source, expected, f"{below:.0%}, {found}")
     body = float((volume > BODY_HU).mean())
-    # An intercept applied twice, and clipped: air and lung have one value, and tissue those of air.
-    clipped = beneath.max() > CLIPPED_SHARE * volume.size and np.count_nonzero(beneath) > PADDING_VALUES
-    if body < BODY_SHARE[0] and clipped:
+    # An intercept applied twice: air and lung have one value if clipped, and tissue those of air.
+    shifted = beneath.max() > SHIFTED_SHARE * volume.size and np.count_nonzero(beneath) > SHIFTED_VALUES
+    if body < BODY_SHARE[0] and shifted:
         expected = f"{BODY_SHARE[0]:.0%} of the voxels above {BODY_HU} HU"
         raise _not_hu("no soft tissue in the scan, or its values are not HU", source, expected, f"{body:.2%}, {found}")
 

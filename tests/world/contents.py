@@ -70,6 +70,12 @@ def _wrapped() -> np.ndarray:
     return chest().array.astype(np.uint16)
 
 
+def _without_noise() -> np.ndarray:
+    """Return a chest of four values."""
+    edges = [-1000, -900, -300, 250]
+    return np.array([-1000, -850, 40, 400], np.int16)[np.clip(np.digitize(chest().array, edges[1:]), 0, 3)]
+
+
 def _wide_field(folder: Path) -> Path:
     """HU + 1024 of a small body in a wide, round field of view."""
     wide = np.random.default_rng(0).integers(10, 40, (SLICES, 96, 96))
@@ -158,6 +164,8 @@ VALUES = (
         stored(lambda: np.maximum(chest().array - 1024, -1024)),
         "not_hu",
     ),
+    Row("values", "intercept_twice_no_noise", "made up", stored(lambda: _without_noise() - 1024), "not_hu"),
+    Row("values", "no_noise", "made up", stored(_without_noise), content=_without_noise),
     Row("values", "plus_200", "made up", stored(lambda: chest().array + 200), "not_hu"),
     Row("values", "minus_300", "made up", stored(lambda: chest().array - 300), "not_hu"),
     Row("values", "zero_to_one", "liyues/NeRP 5", stored(lambda: (chest().array + 1024) / 4095, np.float32), "not_hu"),
