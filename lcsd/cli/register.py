@@ -9,7 +9,7 @@ from lcsd.cli.common import Run, stage
 from lcsd.cli.options import FILE, choice, field_mm, setting
 from lcsd.names import CloudFrame, Unit
 from lcsd.settings.gates import Limits
-from lcsd.settings.register import RegisterSettings
+from lcsd.settings.register import UNTRUSTED_MM, RegisterSettings
 
 if TYPE_CHECKING:
     from lcsd.clouds.formats import CloudFile
@@ -71,8 +71,6 @@ def _write(
 
 def _warning(gate: dict[str, Any], content: dict[str, Any]) -> str | None:
     """Return a warning if too much of a registration is untrusted."""
-    from lcsd.divroc.trust import UNTRUSTED_MM
-
     most = min((limit for limit in (gate["usual_high"], gate["high"]) if limit is not None), default=1.0)
     if gate["value"] <= most:
         return None

@@ -21,7 +21,7 @@ from lcsd.divroc.motion import clamped, covering_grid, fit_affine
 from lcsd.divroc.optimise import optimise
 from lcsd.divroc.rasterise import rasterise, sample
 from lcsd.divroc.smoothing import gaussian_taps, smooth
-from lcsd.settings.register import RegisterSettings
+from lcsd.settings.register import UNTRUSTED_MM, RegisterSettings
 
 Points = NDArray[np.float64]
 Values = NDArray[np.float64]
@@ -53,9 +53,6 @@ EXPLAINED_POINTS = 5
 
 LEAST = 0.02
 """Evidence counts from this on: the model takes its logarithm."""
-
-UNTRUSTED_MM = 5.0
-"""A point with a larger expected error is untrusted: it may well be on another vessel."""
 
 BACKWARD_POINTS = 20_000
 """Points of each cloud in the backward run, which only has to find the same vessels again."""

@@ -14,6 +14,12 @@ def _number(value: object, digits: int = 2) -> str:
     return MISSING if number is None else f"{number:.{digits}f}"
 
 
+def _percent(value: object, digits: int = 1) -> str:
+    """Return a share of 1 in percent."""
+    share = as_number(value)
+    return MISSING if share is None else f"{100 * share:.{digits}f}"
+
+
 def _count(value: object) -> str:
     number = as_number(value)
     return MISSING if number is None else f"{round(number):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
@@ -45,7 +51,12 @@ def environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     templates.filters.update(
-        number=_number, count=_count, duration=_duration, method_name=method_name, plain_figure=plain_figure
+        number=_number,
+        percent=_percent,
+        count=_count,
+        duration=_duration,
+        method_name=method_name,
+        plain_figure=plain_figure,
     )
     templates.globals.update(bounds=bounds)
     return templates

@@ -29,7 +29,8 @@ from lcsd.report.registered import RegisteredClouds, registered_clouds
 from lcsd.report.surface import KERNEL_MM, surface_figure
 from lcsd.report.tables import case_cost_rows, readable_rejections, version_rows
 from lcsd.report.vessels import vessel_figure
-from lcsd.report.viewer import residual_figure, viewer_data
+from lcsd.report.viewer import expected_figure, residual_figure, viewer_data
+from lcsd.settings.register import UNTRUSTED_MM
 from lcsd.settings.report import ReportSettings
 
 LIBRARY = "three-0.180.0.min.js"
@@ -153,6 +154,7 @@ def case_page(case: Case, inventory: Inventory, settings: ReportSettings, *, fin
         "missing": _missing(case, drawn, registered),
         "registered": registered,
         "residuals": _residual_rows(registered),
+        "apart": _apart(registered),
         "pictures": drawn,
         "costs": case_cost_rows(case),
         "versions": version_rows([case]),
@@ -164,6 +166,7 @@ def case_page(case: Case, inventory: Inventory, settings: ReportSettings, *, fin
         "patch_mm": PATCH_MM,
         "checker_mm": CHECKER_MM,
         "kernel_mm": KERNEL_MM,
+        "untrusted_mm": UNTRUSTED_MM,
     }
     return environment().get_template("case.html.j2").render(context)
 
@@ -180,6 +183,12 @@ def _residual_rows(registered: RegisteredClouds | None) -> list[dict[str, Any]]:
     ]
 
 
+def _apart(registered: RegisteredClouds | None) -> dict[str, float] | None:
+    """Return the median and 95th percentile of the distance between both methods' places; None without both."""
+    apart = None if registered is None else registered.apart()
+    return None if apart is None else dict(zip(("median_mm", "p95_mm"), np.percentile(apart, (50, 95)), strict=True))
+
+
 def _pictures(
     case: Case,
     inventory: Inventory,
@@ -194,6 +203,7 @@ def _pictures(
         "overlay": lambda: None if slices is None else mixed_figure(slices),
         "checker": lambda: None if slices is None else checker_figure(slices),
         "clouds": lambda: None if registered is None else residual_figure(registered),
+        "expected": lambda: None if registered is None else expected_figure(registered),
         "surface": lambda: _surface(case, inventory, registered, scored),
         "vessels": lambda: vessel_figure(case, inventory),
     }

@@ -20,6 +20,8 @@ ALTS = {
     "registration.",
     "clouds": "Vessel cloud of the baseline of case {case} before and after registration, coloured by the distance to "
     "the nearest vessel of the follow-up.",
+    "expected": "Registered vessel cloud of the baseline of case {case}, coloured by the expected error of the "
+    "registration.",
     "surface": "Lungs of case {case} from four sides, coloured by the registration error near the surface, before and "
     "after registration.",
     "landmarks": "Image patches around the landmarks of case {case} with the largest errors of {method}: baseline, "

@@ -11,7 +11,7 @@ from lcsd.build.inventory import Case, Inventory
 from lcsd.build.jobs import METHODS
 from lcsd.errors import BadInputError
 from lcsd.io.fields import read_field
-from lcsd.io.points import read_cloud
+from lcsd.io.points import Cloud, read_cloud
 from lcsd.names import SCANS
 
 Points = NDArray[np.float64]
@@ -23,6 +23,7 @@ class MovedCloud:
 
     points: Points  # ``x + u(x)``, shape (N, 3), LPS mm
     residual: NDArray[np.float64]  # distance of each point to the nearest moving vessel point, shape (N,), mm
+    expected: NDArray[np.float64] | None = None  # expected error of each point, shape (N,), mm
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,14 @@ class RegisteredClouds:
     moving: Points
     before: NDArray[np.float64]  # distance of each fixed point to the nearest moving one, shape (N,), mm
     after: Mapping[str, MovedCloud]  # by method, in the order of display
+
+    def apart(self) -> NDArray[np.float64] | None:
+        """Return the distance of each fixed point's places by the two methods, shape (N,), mm; None without both."""
+        if len(self.after) != len(METHODS):
+            return None
+        first, second = (moved.points for moved in self.after.values())
+        distance: NDArray[np.float64] = np.linalg.norm(first - second, axis=1)
+        return distance
 
 
 def registered_clouds(case: Case, inventory: Inventory) -> RegisteredClouds | None:
@@ -49,16 +58,33 @@ def registered_clouds(case: Case, inventory: Inventory) -> RegisteredClouds | No
     fixed, moving = (np.asarray(cloud.points, np.float64) for cloud in clouds if cloud is not None)
     near = KDTree(moving)
     after = {}
+    written = inventory.attempt(case.files.moved_points, read_cloud)
     for method in sorted(METHODS, key=lambda name: name != "divroc"):
-        points = _moved_points(case, inventory, method, fixed)
+        own = written if method == "divroc" else None
+        points = _moved_points(case, inventory, method, fixed, own)
         if points is not None:
-            after[method] = MovedCloud(points, near.query(points)[0])
+            expected = None if own is None else _expected(case, inventory, fixed, own)
+            after[method] = MovedCloud(points, near.query(points)[0], expected)
     return RegisteredClouds(fixed, moving, near.query(fixed)[0], after)
 
 
-def _moved_points(case: Case, inventory: Inventory, method: str, fixed: Points) -> Points | None:
+def _expected(case: Case, inventory: Inventory, fixed: Points, written: Cloud) -> NDArray[np.float64] | None:
+    """Return the expected error of each fixed point; that of the nearest keypoint if these were registered."""
+    if written.expected_error_mm is None:
+        return None
+    errors = written.expected_error_mm.astype(np.float64)
+    if len(errors) == len(fixed):
+        return errors
+    sparse = inventory.attempt(case.files.cloud("fixed", "keypoints"), read_cloud)
+    if sparse is None or len(sparse) != len(errors):
+        return None
+    nearest: NDArray[np.float64] = errors[KDTree(sparse.points).query(fixed)[1]]
+    return nearest
+
+
+def _moved_points(case: Case, inventory: Inventory, method: str, fixed: Points, written: Cloud | None) -> Points | None:
+    """Return the fixed points as a method moves them; ``written`` are the points that it wrote, if it wrote any."""
     files = case.files
-    written = inventory.attempt(files.moved_points, read_cloud) if method == "divroc" else None
     if written is not None and len(written) == len(fixed):
         return np.asarray(written.points, np.float64)
     sparse = case.points.get(("fixed", "keypoints"))

@@ -46,6 +46,7 @@ from lcsd.report.tables import (
     version_rows,
 )
 from lcsd.report.vessels import vessel_figure
+from lcsd.settings.register import UNTRUSTED_MM
 from lcsd.settings.report import DEFAULT_VIEWS, ReportSettings
 
 PAGES_NAME = "cases"
@@ -195,6 +196,7 @@ def _context(
         "views": views,
         "pages": pages,
         "slab_mm": SLAB_MM,
+        "untrusted_mm": UNTRUSTED_MM,
         "problems": inventory.problems,
     }
 

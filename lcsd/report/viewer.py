@@ -1,6 +1,7 @@
 """The 3-D view of a page: its data, and still pictures for print and old browsers."""
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from lcsd.plotting import RC, method_name
 from lcsd.report.panels import PICTURE_DPI, PICTURE_WIDTH_IN, Projection, full_ink, write_sides
-from lcsd.report.registered import Points, RegisteredClouds
+from lcsd.report.registered import MovedCloud, Points, RegisteredClouds
 from lcsd.report.surface import RAMP, error_ramp, scale_top
 
 RESIDUAL_STEP_MM = 0.01
@@ -35,7 +36,8 @@ def viewer_data(registered: RegisteredClouds, *, limit: int) -> dict[str, Any]:
     """Return the data of the 3-D view, JSON-serialisable.
 
     A point is x, y, z in 16-bit steps from ``low_mm``, at most 0.01 mm wide for a pair of lungs, and its distance to
-    the other cloud in ``residual_step_mm``. Of a cloud with more than ``limit`` points a random sample is shown, the
+    the other cloud in ``residual_step_mm``. The expected errors of a method are in ``residual_step_mm``, too, 16 bits
+    each; empty if it has none. Of a cloud with more than ``limit`` points a random sample is shown, the
     same in every call; distances are measured to all points.
     """
     clouds = (registered.fixed, registered.moving)
@@ -45,8 +47,10 @@ def viewer_data(registered: RegisteredClouds, *, limit: int) -> dict[str, Any]:
 
     def pack(points: Points, residual: NDArray[np.float64]) -> str:
         values = np.column_stack([(points - low) / step, residual / RESIDUAL_STEP_MM])
-        steps = np.clip(np.rint(values), 0, STEPS).astype("<u2")
-        return base64.b64encode(steps.tobytes()).decode("ascii")
+        return _packed(values)
+
+    def expected(moved: MovedCloud) -> str:
+        return "" if moved.expected is None else _packed(moved.expected[fixed] / RESIDUAL_STEP_MM)
 
     return {
         "low_mm": low.tolist(),
@@ -56,6 +60,7 @@ def viewer_data(registered: RegisteredClouds, *, limit: int) -> dict[str, Any]:
         "radius_mm": float(np.linalg.norm(high - low)) / 2,
         "residual_step_mm": RESIDUAL_STEP_MM,
         "top_mm": residual_top(registered),
+        "expected_top_mm": expected_top(registered),
         "ramp": [list(stop) for stop in RAMP],
         "fixed": pack(registered.fixed[fixed], registered.before[fixed]),
         "moving": pack(registered.moving[moving], np.zeros(len(moving))),
@@ -63,12 +68,18 @@ def viewer_data(registered: RegisteredClouds, *, limit: int) -> dict[str, Any]:
             {
                 "name": method_name(name),
                 "points": pack(moved.points[fixed], moved.residual[fixed]),
+                "expected": expected(moved),
                 "median_mm": float(np.median(moved.residual)),
             }
             for name, moved in registered.after.items()
         ],
         "median_mm": float(np.median(registered.before)),
     }
+
+
+def _packed(steps: NDArray[np.float64]) -> str:
+    """Return numbers as 16 bits each, as text."""
+    return base64.b64encode(np.clip(np.rint(steps), 0, STEPS).astype("<u2").tobytes()).decode("ascii")
 
 
 def shown_box(registered: RegisteredClouds) -> tuple[Points, Points]:
@@ -89,14 +100,38 @@ def residual_top(registered: RegisteredClouds) -> float:
     return scale_top([registered.before, *(moved.residual for moved in registered.after.values())])
 
 
+def expected_top(registered: RegisteredClouds) -> float:
+    """Return the expected error at the end of its colour scale, mm; 0 if no method has expected errors."""
+    found = [moved.expected for moved in registered.after.values() if moved.expected is not None]
+    return scale_top(found) if found else 0.0
+
+
 def residual_figure(registered: RegisteredClouds) -> Figure:
     """Return the fixed cloud before and after each method, coloured by mean residual, a row per side."""
     states = {"before (rigid)": (registered.fixed, registered.before)}
     for name, moved in registered.after.items():
         states[f"after {method_name(name)}"] = (moved.points, moved.residual)
+    label = "distance to the follow-up's vessels (mm)"
+    return _coloured(registered, states, top=residual_top(registered), label=label)
+
+
+def expected_figure(registered: RegisteredClouds) -> Figure | None:
+    """Return the moved cloud, coloured by mean expected error, a row per side; None without expected errors."""
+    states = {
+        f"after {method_name(name)}": (moved.points, moved.expected)
+        for name, moved in registered.after.items()
+        if moved.expected is not None
+    }
+    return _coloured(registered, states, top=expected_top(registered), label="expected error (mm)") if states else None
+
+
+def _coloured(
+    registered: RegisteredClouds, states: Mapping[str, tuple[Points, NDArray[np.float64]]], *, top: float, label: str
+) -> Figure:
+    """Return clouds from two sides, coloured by the mean of their values, mm; a column per state."""
     low, high = shown_box(registered)
     size = high - low
-    scale, ramp = Normalize(0.0, residual_top(registered)), error_ramp()
+    scale, ramp = Normalize(0.0, top), error_ramp()
     heights = [float(size[2] / size[across]) for _, (across, _), _ in SIDES]
     column_in = (PICTURE_WIDTH_IN - 1.2) / max(len(states), 2)
     with mpl.rc_context({**RC, "font.size": 10}):
@@ -104,11 +139,11 @@ def residual_figure(registered: RegisteredClouds) -> Figure:
             (1.2 + column_in * len(states), 0.5 + column_in * sum(heights)), dpi=PICTURE_DPI, layout="constrained"
         )
         axes = figure.subplots(len(SIDES), len(states), squeeze=False, height_ratios=heights)
-        for column, (label, (points, residual)) in enumerate(states.items()):
-            axes[0, column].set_title(label, loc="center", fontweight="normal", pad=3)
+        for column, (title, (points, values)) in enumerate(states.items()):
+            axes[0, column].set_title(title, loc="center", fontweight="normal", pad=3)
             for row, (_, shown, edges) in enumerate(SIDES):
                 projection = Projection(shown, low, size, PIXEL_MM, BLUR_MM)
-                density, total = projection.density(points), projection.density(points, residual)
+                density, total = projection.density(points), projection.density(points, values)
                 ink = np.clip(np.sqrt(density / full_ink(density)), 0.0, 1.0)
                 mean = total / np.maximum(density, 1e-9)
                 colours = ramp(scale(mean))[..., :3]
@@ -117,14 +152,7 @@ def residual_figure(registered: RegisteredClouds) -> Figure:
                 panel.set(xticks=[], yticks=[])
                 panel.spines[:].set_visible(False)
                 write_sides(panel, edges)
-        for row, (title, _, _) in enumerate(SIDES):
-            axes[row, 0].set_ylabel(title, color="#222222")
-        figure.colorbar(
-            ScalarMappable(scale, ramp),
-            ax=axes,
-            label="distance to the follow-up's vessels (mm)",
-            extend="max",
-            shrink=0.8,
-            aspect=30,
-        )
+        for row, (side, _, _) in enumerate(SIDES):
+            axes[row, 0].set_ylabel(side, color="#222222")
+        figure.colorbar(ScalarMappable(scale, ramp), ax=axes, label=label, extend="max", shrink=0.8, aspect=30)
     return figure

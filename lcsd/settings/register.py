@@ -7,6 +7,9 @@ from pydantic import Field, field_validator
 from lcsd.settings.base import Settings
 from lcsd.settings.gates import Limits
 
+UNTRUSTED_MM = 5.0
+"""A point with a larger expected error is untrusted: it may well be on another vessel."""
+
 
 class RegisterLevel(Settings):
     """One resolution of the optimisation."""
@@ -159,7 +162,7 @@ class RegisterSettings(Settings):
     )
     untrusted_share: Limits = Field(
         Limits(warn_above=0.05),
-        description="share of the fixed points whose expected error is above 5 mm, of 1; {} is off",
+        description=f"share of the fixed points whose expected error is above {UNTRUSTED_MM:g} mm, of 1; {{}} is off",
     )
     cpd: CpdSettings = Field(CpdSettings(), description="used if method is cpd")
 

@@ -93,6 +93,8 @@
 
   const before = decode(data.fixed);
   const methods = data.methods.map((method) => decode(method.points));
+  const expected = data.methods.map((method) => method.expected && decode(method.expected));
+  const byExpected = () => Boolean(find("by-expected") && find("by-expected").checked);
   const still = decode(data.moving);
   const fixed = cloud(before, methods[0] || before, "#b3127f", 2);
   const moving = cloud(still, still, "#1a7a1a", 1.6);
@@ -195,16 +197,17 @@
     const t = Number(slider.value);
     const chosen = data.methods[method.selectedIndex];
     shared.t.value = t;
+    const missing = byExpected() && !expected[method.selectedIndex] ? "; this method has no expected errors" : "";
     const share = `${Math.round(100 * t)} % of the motion`;
     slider.setAttribute("aria-valuetext", share);
     said.textContent = chosen
-      ? `${share}; median distance ${data.median_mm.toFixed(1)} mm before, ${chosen.median_mm.toFixed(1)} mm after`
+      ? `${share}; median distance ${data.median_mm.toFixed(1)} mm before, ${chosen.median_mm.toFixed(1)} mm after${missing}`
       : `median distance ${data.median_mm.toFixed(1)} mm; no registration to show`;
     draw();
   }
   slider.addEventListener("input", state);
   method.addEventListener("change", () => {
-    fixed.geometry.setAttribute("after", new THREE.BufferAttribute(methods[method.selectedIndex], 4));
+    colours();
     state();
   });
 
@@ -223,18 +226,35 @@
     playing = requestAnimationFrame(frame);
   });
 
+  // The same points, coloured by other values.
+  function withValues(points, values) {
+    const made = points.slice();
+    for (let i = 0; i < values.length; i += 1) made[4 * i + 3] = values[i];
+    return made;
+  }
+
   function colours() {
-    const byResidual = find("by-residual").checked;
-    fixed.material.uniforms.byResidual.value = byResidual;
+    const chosen = expected[method.selectedIndex];
+    const after = methods[method.selectedIndex] || before;
+    const shown = byExpected() && chosen ? [before, after].map((points) => withValues(points, chosen)) : [before, after];
+    ["position", "after"].forEach((name, at) => {
+      fixed.geometry.setAttribute(name, new THREE.BufferAttribute(shown[at], 4));
+    });
+    shared.top.value = byExpected() ? data.expected_top_mm : data.top_mm;
+    const ramp = find("by-residual").checked || Boolean(byExpected() && chosen);
+    fixed.material.uniforms.byResidual.value = ramp;
     moving.visible = find("show-moving").checked;
-    find("bar").hidden = !byResidual;
-    find("key").hidden = byResidual;
+    find("bar").hidden = !find("by-residual").checked;
+    find("key").hidden = ramp;
+    if (find("expected-bar")) find("expected-bar").hidden = !(byExpected() && chosen);
     draw();
   }
   find("by-scan").addEventListener("change", () => {
     find("show-moving").checked = true;
   });
-  for (const part of ["by-residual", "by-scan", "show-moving"]) find(part).addEventListener("change", colours);
+  for (const part of ["by-residual", "by-expected", "by-scan", "show-moving"]) {
+    if (find(part)) find(part).addEventListener("change", () => { colours(); state(); });
+  }
   for (const name of Object.keys(views)) find(`view-${name}`).addEventListener("click", () => look(views[name]));
 
   controls.addEventListener("change", draw);

@@ -82,6 +82,8 @@ BROKEN = {
     "gates are no list": ("vessels/gates.json", '{"gates": {}}'),
     "gate is no number": ("vessels/gates.json", VERDICT.replace("NUMBER", '"many"').replace("PASSED", "true")),
     "gate has no verdict": ("vessels/gates.json", VERDICT.replace("NUMBER", "1.5").replace("PASSED", "1")),
+    "registration is no JSON": ("registration/registration.json", "{"),
+    "verdict on the registration is none": ("registration/registration.json", '{"gates": [{"name": "a"}]}'),
     "provenance is no JSON": ("scans/fixed.provenance.json", "{"),
     "provenance is empty": ("registration/registration.provenance.json", ""),
 }

@@ -33,7 +33,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     moved = fixed + np.array([0, 0, 40], np.float32)
     write_cloud(folder / "clouds" / "fixed_dense.npz", Cloud(fixed))
     write_cloud(folder / "clouds" / "moving_dense.npz", Cloud(moved))
-    write_cloud(folder / "registration" / "points.npz", Cloud(moved))
+    errors = np.where(moved[:, 2] > np.median(moved[:, 2]), 9.0, 0.0).astype(np.float32)
+    write_cloud(folder / "registration" / "points.npz", Cloud(moved, expected_error_mm=errors))
     write_report(results, views=0)
     return results / "report" / "cases" / "a.html"
 
@@ -104,6 +105,30 @@ def test_keys_turn_the_view_and_zero_brings_it_back(opened: Browser) -> None:
     assert opened.run(press.format("Tab")) is True
     opened.run(press.format("0"))
     assert (np.abs(canvas(opened) - first).max(axis=-1) > 40).mean() < 0.002
+
+
+def test_clouds_are_coloured_by_expected_error(opened: Browser) -> None:
+    slide(opened, 1.0)
+    pale = canvas(opened)
+    opened.run("document.querySelector('[data-part=by-expected]').click()")
+    shown = canvas(opened)
+
+    def warmer_above(picture: np.ndarray) -> float:
+        high, wide = picture.shape[:2]
+        inner = picture[:, int(0.3 * wide) : int(0.7 * wide)]  # without the scale
+        halves = inner[: high // 2], inner[high // 2 :]
+        above, below = (half[half.min(axis=-1) < 235].mean(axis=0) for half in halves)
+        return float(above[0] - above[2] - below[0] + below[2])
+
+    # The upper half is expected to be off; all of it lies on the follow-up's vessels.
+    assert warmer_above(shown) > 20
+    assert abs(warmer_above(pale)) < 10
+    assert opened.run("document.querySelector('[data-part=expected-bar]').hidden") is False
+    assert opened.run("document.querySelector('[data-part=bar]').hidden") is True
+    opened.run("document.querySelector('[data-part=by-residual]').click()")
+    assert opened.run("document.querySelector('[data-part=expected-bar]').hidden") is True
+    assert (np.abs(canvas(opened) - pale).max(axis=-1) > 40).mean() < 0.002
+    assert opened.complaints() == []
 
 
 def test_clouds_are_coloured_by_scan(opened: Browser) -> None:

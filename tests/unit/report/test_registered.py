@@ -75,3 +75,29 @@ def test_field_with_nan_is_named_and_left_out(make_case: MakeCase, results: Path
     assert motion is not None
     assert list(motion.after) == ["divroc"]
     assert inventory.problems[0].file == "cases/a/correspondences/field.nii.gz"
+
+
+def test_expected_errors_are_those_of_the_points_or_of_the_nearest_keypoints(
+    make_case: MakeCase, results: Path
+) -> None:
+    folder = make_case("a")
+    dense, sparse = (read_cloud(folder / "clouds" / f"fixed_{kind}.npz").points for kind in ("dense", "keypoints"))
+    for registered in (dense, sparse):
+        errors = np.linspace(0, 9, len(registered), dtype=np.float32)
+        write_cloud(folder / "registration" / "points.npz", Cloud(registered + 1, expected_error_mm=errors))
+        inventory = Inventory(results)
+        motion = registered_clouds(inventory.cases(None)[0], inventory)
+        rows = np.linalg.norm(dense[:, None] - registered[None], axis=-1).argmin(axis=1)
+        np.testing.assert_allclose(motion.after["divroc"].expected, errors[rows])
+        assert motion.after["corrfield"].expected is None
+        assert inventory.problems == []
+
+
+def test_methods_differ_by_the_distance_of_their_places(make_case: MakeCase, results: Path) -> None:
+    folder = make_case("a")
+    vectors = np.full((*GRID.shape, 3), (1.0, 1.0, 4.0), dtype=np.float32)
+    write_field(folder / "correspondences" / "field.nii.gz", DisplacementField(vectors, GRID))
+    inventory = Inventory(results)
+    np.testing.assert_allclose(registered_clouds(inventory.cases(None)[0], inventory).apart(), 3.0, atol=1e-4)
+    (folder / "correspondences" / "field.nii.gz").unlink()
+    assert registered_clouds(inventory.cases(None)[0], inventory).apart() is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lcsd.report.registered import MovedCloud, RegisteredClouds
-from lcsd.report.viewer import residual_figure, residual_top, viewer_data
+from lcsd.report.viewer import expected_figure, expected_top, residual_figure, residual_top, viewer_data
 
 
 def motion(count: int = 500, *, methods: bool = True) -> RegisteredClouds:
@@ -81,3 +81,32 @@ def test_a_point_far_off_does_not_make_the_pictures_grow() -> None:
     panel = residual_figure(given).axes[0].images[0].get_array()
     assert panel is not None
     assert max(panel.shape[:2]) < 400
+
+
+def test_expected_errors_are_in_the_data_thinned_like_the_points() -> None:
+    given = motion()
+    moved = given.after["divroc"]
+    errors = np.linspace(0, 9, 500)
+    known = RegisteredClouds(
+        given.fixed,
+        given.moving,
+        given.before,
+        {"divroc": MovedCloud(moved.points, moved.residual, errors), "corrfield": moved},
+    )
+    data = viewer_data(known, limit=1000)
+    found = np.frombuffer(base64.b64decode(data["methods"][0]["expected"]), dtype="<u2") * data["residual_step_mm"]
+    np.testing.assert_allclose(found, errors, atol=0.0051)
+    assert data["methods"][1]["expected"] == ""
+    assert data["expected_top_mm"] == expected_top(known) == 10.0
+    thinned = viewer_data(known, limit=100)
+    places, _ = decode(thinned, thinned["fixed"])
+    found = np.frombuffer(base64.b64decode(thinned["methods"][0]["expected"]), dtype="<u2") * data["residual_step_mm"]
+    rows = np.linalg.norm(places[:, None] - given.fixed[None], axis=-1).argmin(axis=1)
+    np.testing.assert_allclose(found, errors[rows], atol=0.0051)
+    assert len([axes for axes in expected_figure(known).axes if axes.images]) == 2
+
+
+def test_without_expected_errors_there_is_no_picture_of_them() -> None:
+    given = motion()
+    assert expected_figure(given) is None
+    assert viewer_data(given, limit=10)["expected_top_mm"] == 0
