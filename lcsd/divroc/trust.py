@@ -222,7 +222,8 @@ def expected_error(
 
     ``fixed`` and ``moved`` have shape (N, 3), ``moving`` (M, 3), LPS mm; ``pair`` is what was registered.
     """
-    if settings.trust == "none" or settings.method != "divroc":
+    check = settings.check()
+    if check is None:
         return None
-    returned = returned_points(pair, moved, settings) if settings.trust == "backward" else None
-    return judged(trust_model(settings.effort, settings.trust).possible(evidence(fixed, moving, moved, returned)))
+    returned = returned_points(pair, moved, settings) if check == "backward" else None
+    return judged(trust_model(settings.effort, check).possible(evidence(fixed, moving, moved, returned)))

@@ -155,10 +155,11 @@ class RegisterSettings(Settings):
         description="how the motion of the points becomes a dense field: by the method's own model (own), normalised "
         "splats (divroc), mean of near points (knn), or thin-plate spline (tps)",
     )
-    trust: Literal["backward", "forward", "none"] = Field(
-        "backward",
+    trust: Literal["auto", "backward", "forward", "none"] = Field(
+        "auto",
         description="what the expected error of each point is estimated from: the registration and a fast one of the "
-        "moving cloud to the fixed one (backward), the registration alone (forward; less certain), or nothing (none)",
+        "moving cloud to the fixed one (backward), the registration alone (forward; less certain), or nothing (none); "
+        "auto is backward, and forward if effort is fast",
     )
     untrusted_share: Limits = Field(
         Limits(warn_above=0.05),
@@ -185,6 +186,14 @@ class RegisterSettings(Settings):
         if self.effort == "fast":
             return [*self.fast_levels]
         return [*self.levels, *(self.second_levels if self.passes == 2 else ())]
+
+    def check(self) -> Literal["backward", "forward"] | None:
+        """Return what expected errors are estimated from; None for nothing, and for methods that were not calibrated."""
+        if self.trust == "none" or self.method != "divroc":
+            return None
+        if self.trust == "auto":
+            return "forward" if self.effort == "fast" else "backward"
+        return self.trust
 
     def max_steps(self) -> int:
         """Return the most steps that the method takes: the length of a progress bar."""

@@ -219,6 +219,21 @@ def test_no_expected_error_where_the_model_was_not_fitted_or_nobody_asks() -> No
         assert register_clouds(fixed, fixed + 1, settings=QUICK.model_copy(update=change)).expected_error_mm is None
 
 
+@pytest.mark.parametrize(
+    ("settings", "check"),
+    [
+        ({}, "backward"),
+        ({"effort": "fast"}, "forward"),
+        ({"effort": "fast", "trust": "backward"}, "backward"),
+        ({"trust": "forward"}, "forward"),
+        ({"trust": "none"}, None),
+        ({"method": "cpd"}, None),
+    ],
+)
+def test_the_way_back_is_left_out_where_it_would_double_the_time(settings: dict[str, str], check: str | None) -> None:
+    assert RegisterSettings(**settings).check() == check
+
+
 @pytest.mark.parametrize("count", [2, 5, 13])
 def test_tiny_clouds_have_an_expected_error(count: int) -> None:
     fixed = np.random.default_rng(9).uniform(-20, 20, (count, 3))

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ import pytest
 
 from lcsd.build.inventory import Inventory
 from lcsd.build.provenance import OWN_DIGEST, own_digest
+from lcsd.build.verdicts import verdict
 from lcsd.io.fields import DisplacementField, write_field
 from lcsd.io.files import read_json, write_json
+from lcsd.io.points import read_cloud, write_cloud
 from lcsd.report import pages, pictures
 from lcsd.report.pages import page_order, write_pages
 from lcsd.report.report import write_report
+from lcsd.settings.gates import Limits
 from lcsd.settings.report import ReportSettings
 from tests.unit.report.conftest import GRID, gate, write_gates, write_manifest, write_rejection
 from tests.unit.report.test_report import Page
@@ -277,3 +281,26 @@ def test_data_of_the_view_are_json(make_case: MakeCase, results: Path, quick: No
     data = json.loads(found[1])
     assert len(base64.b64decode(data["fixed"])) == 50 * 8
     assert "random sample of 50 points" in " ".join(source.split())
+
+
+def test_expected_errors_have_a_card_a_picture_and_a_colour(make_case: MakeCase, results: Path) -> None:
+    folder = make_case("a")
+    moved = read_cloud(folder / "registration" / "points.npz")
+    errors = np.linspace(0, 8, len(moved), dtype=np.float32)
+    write_cloud(folder / "registration" / "points.npz", replace(moved, expected_error_mm=errors))
+    figures = {"expected_error_median_mm": 1.234, "expected_error_p95_mm": 8.5, "untrusted_share": 0.25}
+    gates = [verdict("untrusted_share", 0.25, Limits(warn_above=0.05), of="registration")]
+    write_json(folder / "registration" / "registration.json", {**figures, "gates": gates})
+    make_case("b")
+    make(results)
+    with_errors, without = (Page(results / "report" / "cases" / f"{name}.html") for name in "ab")
+    for number in ("1.23", "8.50", "25.0", "untrusted_share"):
+        assert number in with_errors.text
+    parts = [{attributes.get("data-part") for _, attributes in page.tags} for page in (with_errors, without)]
+    assert {"by-expected", "expected-bar"} <= parts[0]
+    assert not {"by-expected", "expected-bar"} & parts[1]
+    assert [sum(a.get("id") == "expected" for _, a in page.tags) for page in (with_errors, without)] == [1, 0]
+    source = (results / "report" / "cases" / "a.html").read_text()
+    data = json.loads(re.search(r'<script type="application/json" id="viewer-data">(.*?)</script>', source)[1])
+    found = np.frombuffer(base64.b64decode(data["methods"][0]["expected"]), dtype="<u2") * data["residual_step_mm"]
+    np.testing.assert_allclose(found, errors, atol=0.0051)

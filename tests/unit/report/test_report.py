@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lcsd.build.verdicts import verdict
 from lcsd.errors import BadInputError
 from lcsd.io.files import read_json, write_json, write_table
 from lcsd.report import html, pictures, report
 from lcsd.report.report import write_report
+from lcsd.settings.gates import Limits
 from tests.unit.report.conftest import gate, write_evaluation, write_gates, write_manifest, write_rejection
 
 MakeCase = Callable[..., Path]
@@ -111,6 +113,22 @@ def test_discarded_and_borderline_cases_are_shown_with_their_masks(make_case: Ma
     targets = {attributes.get("id") for _, attributes in page.tags}
     assert "vessels-bad" in targets
     assert "vessels-a_odd" not in targets
+
+
+def test_untrusted_registrations_are_borderline_or_discarded(make_case: MakeCase, results: Path) -> None:
+    for name, share, limits in (("a", 0.25, Limits(warn_above=0.05)), ("b", 0.3, Limits(max=0.1))):
+        figures = {"expected_error_median_mm": 1.234, "expected_error_p95_mm": 8.5, "untrusted_share": share}
+        gates = [verdict("untrusted_share", share, limits, of="registration")]
+        write_json(make_case(name) / "registration" / "registration.json", {**figures, "gates": gates})
+    make_case("c")  # by a version without expected errors
+    summary = write_report(results, views=0)
+    assert (summary.done, summary.discarded, summary.problems) == (2, 1, ())
+    (row,) = table(results / "report" / "rejected.tsv")
+    assert (row["case"], row["code"]) == ("b", "gate_untrusted_share")
+    assert row["target"] == "registration/registration.json"
+    overview = " ".join(Page(summary.page).text.split())
+    for cells in ("1.23 / 8.50 25.0", "1.23 / 8.50 30.0", "\N{EN DASH} / \N{EN DASH} \N{EN DASH}"):
+        assert cells in overview, cells
 
 
 def test_build_without_suspects_has_no_section_of_masks(make_case: MakeCase, results: Path) -> None:
