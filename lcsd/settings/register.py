@@ -188,7 +188,7 @@ class RegisterSettings(Settings):
         return [*self.levels, *(self.second_levels if self.passes == 2 else ())]
 
     def check(self) -> Literal["backward", "forward"] | None:
-        """Return what expected errors are estimated from; None for nothing, and for methods that were not calibrated."""
+        """Return what expected errors are estimated from; None: nothing, or the method was not calibrated."""
         if self.trust == "none" or self.method != "divroc":
             return None
         if self.trust == "auto":
