@@ -5,8 +5,8 @@ Run: python -m benchmarks.divroc.trust [--cached]
 It writes lcsd/divroc/trust.json and docs/divroc/trust.csv. Registrations stay in a temporary folder, one for each
 version of the settings, so that a second run only fits; --cached makes do with those that are there.
 
-Cases are those of benchmarks.divroc.real_motion: centre lines at both scales, voxel clouds at one scale and,
-registered with effort fast, at the other, in turn; and phantom pairs. Pairs of two different people have no true
+Cases are those of benchmarks.divroc.real_motion: centre lines at both scales, voxel clouds at one scale, in turn, both
+kinds with effort fast at the other scale; and phantom pairs. Pairs of two different people have no true
 motion: they are reported, never fitted.
 """
 
@@ -30,7 +30,7 @@ from benchmarks.tables import write_rows
 from lcsd.divroc import trust
 from lcsd.divroc.level import CloudPair
 from lcsd.divroc.register import register_clouds
-from lcsd.divroc.trust import TrustModel, evidence, judged, returned_points
+from lcsd.divroc.trust import BlendedModel, TrustModel, blended, evidence, judged, returned_points
 from lcsd.geometry import fit_rigid
 from lcsd.io.files import write_text
 from lcsd.phantom.case import make_case
@@ -106,8 +106,9 @@ def jobs(folder: Path) -> Iterator[Job]:
     for half in HALVES:
         for number, case in enumerate(motion_cases(folder, half)):
             turn = number // 2 % 2 == number // 8 % 2  # the scale that is the motion's turn
-            effort = "accurate" if turn or " lines " in case.name else "fast"
-            yield Job(case.name, half, effort, lambda case=case: (case.fixed, case.moving, case.targets))
+            for effort in ("accurate", "fast"):
+                if (effort == "accurate") == turn or (effort == "accurate" and " lines " in case.name):
+                    yield Job(case.name, half, effort, lambda case=case: (case.fixed, case.moving, case.targets))
         for seed in PHANTOMS[half]:
             yield Job(f"phantom pair {seed}", half, "accurate", lambda seed=seed: phantom_pair(seed))
     for first, second in PEOPLE:
@@ -171,15 +172,19 @@ def _together(cases: Sequence[Judged], name: str) -> Values:
 
 
 def _weights(cases: Sequence[Judged]) -> Values:
-    """Return weights of points that give centre lines and full clouds the same weight, and so each case of a kind."""
-    lines = [" lines " in case.name for case in cases]
-    share = {kind: len(cases) / (2 * max(lines.count(kind), 1)) for kind in (True, False)}
-    each = zip(cases, lines, strict=True)
-    return np.concatenate([np.full(len(case.errors), share[kind] / len(case.errors)) for case, kind in each])
+    """Return weights of points that give each case the same weight."""
+    return np.concatenate([np.full(len(case.errors), 1 / len(case.errors)) for case in cases])
 
 
 def _knots(logarithms: Values) -> Values:
     return np.unique(np.round(np.quantile(logarithms, KNOTS), 3))
+
+
+def blend(cases: Sequence[Judged], terms: Sequence[str]) -> dict[str, Any]:
+    """Return the content of a blended model: dense clouds and centre lines, fitted apart."""
+    sparse = [case for case in cases if " lines " in case.name]
+    dense = [case for case in cases if " lines " not in case.name]
+    return {"dense": fitted(dense, terms), "sparse": fitted(sparse, terms)}
 
 
 def fitted(cases: Sequence[Judged], terms: Sequence[str]) -> dict[str, Any]:
@@ -203,8 +208,9 @@ def fitted(cases: Sequence[Judged], terms: Sequence[str]) -> dict[str, Any]:
         adds = np.append(0, np.cumsum(found[start : start + len(at) - 1]))
         content["terms"][name] = {"at": at.tolist(), "adds": np.round(adds, 4).tolist()}
         start += len(at) - 1
-    content["errors"] = {"at": [0.0], "quantiles": [[0.0]]}
-    total = TrustModel(content).total({name: _together(cases, name) for name in terms})
+    total = TrustModel({**content, "errors": {"at": [0.0], "quantiles": [[0.0]]}}).total(
+        {name: _together(cases, name) for name in terms}
+    )
     content["errors"] = _spread(total, errors - total, weights)
     return content
 
@@ -222,7 +228,7 @@ def _spread(total: Values, beyond: Values, weights: Values) -> dict[str, Any]:
     return {"at": at, "quantiles": quantiles}
 
 
-def row_of(case: Judged, model: TrustModel) -> dict[str, object]:
+def row_of(case: Judged, model: BlendedModel) -> dict[str, object]:
     """Return what is true of a registration and what is expected."""
     expected = judged(model.possible(case.evidence))
     row: dict[str, object] = {"half": case.half, "case": case.name, "effort": case.effort}
@@ -236,7 +242,7 @@ def row_of(case: Judged, model: TrustModel) -> dict[str, object]:
     return row
 
 
-def auc(cases: Sequence[Judged], model: TrustModel) -> float:
+def auc(cases: Sequence[Judged], model: BlendedModel) -> float:
     """Return the area under the ROC of the expected error for points off by more than ``OFF_MM``."""
     expected = np.concatenate([judged(model.possible(case.evidence)).expected_mm for case in cases])
     off = np.concatenate([case.errors for case in cases]) > OFF_MM
@@ -249,7 +255,7 @@ def within(rows: Sequence[Mapping[str, object]], factor: float = 1.5) -> float:
     return float(((ratios <= factor) & (ratios >= 1 / factor)).mean())
 
 
-def show(check: str, cases: Sequence[Judged], model: TrustModel) -> None:
+def show(check: str, cases: Sequence[Judged], model: BlendedModel) -> None:
     """Print the figures of a model for each half and kind."""
     for half in HALVES:
         for part in ("", " lines ", " voxels ", "phantom pair"):
@@ -271,10 +277,10 @@ def main() -> None:
     for effort in ("accurate", "fast"):
         own = [case for case in cases if case.effort == effort]
         choosing = [case for case in own if case.half == "choosing"]
-        models[effort] = {"backward": fitted(choosing, TERMS), "forward": fitted(choosing, without)}
+        models[effort] = {"backward": blend(choosing, TERMS), "forward": blend(choosing, without)}
         for check, content in models[effort].items():
-            show(check, [case for case in own if len(case.errors)], TrustModel(content))
-        rows += [row_of(case, TrustModel(models[effort]["backward"])) for case in own]
+            show(check, [case for case in own if len(case.errors)], blended(content))
+        rows += [row_of(case, blended(models[effort]["backward"])) for case in own]
     text = json.dumps({"command": COMMAND, "models": models}) + "\n"
     write_text(Path(trust.__file__).with_name(trust.MODEL), text)
     write_rows("divroc/trust", rows)

@@ -54,6 +54,10 @@ EXPLAINED_POINTS = 5
 LEAST = 0.02
 """Evidence counts from this on: the model takes its logarithm."""
 
+DENSE_MM, SPARSE_MM = 1.5, 2.5
+"""Spacings of both clouds together up to which they are all voxels of vessels, and from which they are centre lines or
+keypoints; each form has a model, and between them the models are blended."""
+
 BACKWARD_POINTS = 20_000
 """Points of each cloud in the backward run, which only has to find the same vessels again."""
 
@@ -180,11 +184,30 @@ class TrustModel:
         return errors
 
 
+@dataclass(frozen=True)
+class BlendedModel:
+    """A model for dense clouds and one for sparse clouds."""
+
+    dense: TrustModel
+    sparse: TrustModel
+
+    def possible(self, found: Mapping[str, Values]) -> Values:
+        """Return equally likely errors of each point, ascending, shape (N, Q), mm."""
+        share = np.clip((found["spacing_mm"] - DENSE_MM) / (SPARSE_MM - DENSE_MM), 0, 1)[:, None]
+        errors: Values = self.dense.possible(found) ** (1 - share) * self.sparse.possible(found) ** share
+        return errors
+
+
+def blended(content: Mapping[str, Any]) -> BlendedModel:
+    """Return the two models of a content with the keys ``dense`` and ``sparse``."""
+    return BlendedModel(TrustModel(content["dense"]), TrustModel(content["sparse"]))
+
+
 @functools.cache
-def trust_model(effort: str, check: str) -> TrustModel:
+def trust_model(effort: str, check: str) -> BlendedModel:
     """Return the model fitted to registrations of an effort, with a backward run (``check`` ``"backward"``) or not."""
     text = resources.files("lcsd.divroc").joinpath(MODEL).read_text(encoding="utf-8")
-    return TrustModel(json.loads(text)["models"][effort][check])
+    return blended(json.loads(text)["models"][effort][check])
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,13 @@ from lcsd.divroc.register import register_clouds
 from lcsd.divroc.trust import (
     AROUND_MM,
     CAP_MM,
+    DENSE_MM,
     EXPLAINED_MM,
     EXPLAINED_POINTS,
     NEAR_MM,
     RASTER_MM,
+    SPARSE_MM,
+    BlendedModel,
     LocalMeans,
     TrustModel,
     density_difference,
@@ -166,9 +169,20 @@ def test_more_of_any_evidence_never_lowers_the_error() -> None:
     cloud = tubes(3)
     seen = evidence(cloud, tubes(4), cloud, cloud + rng.normal(scale=2, size=cloud.shape))
     model = trust_model("accurate", "backward")
-    before = model.total(seen)
-    for name, values in seen.items():
-        assert (model.total({**seen, name: values * 1.7}) >= before - 1e-12).all()
+    for part in (model.dense, model.sparse):
+        before = part.total(seen)
+        for name, values in seen.items():
+            assert (part.total({**seen, name: values * 1.7}) >= before - 1e-12).all()
+
+
+def test_models_are_blended_by_the_clouds_spacing() -> None:
+    def flat(value: float) -> TrustModel:
+        errors = {"at": [0.0], "quantiles": [[math.log(value)] * 3]}
+        return TrustModel({"base": 0.0, "terms": {"a": {"at": [0.0, 1.0], "adds": [0.0, 0.0]}}, "errors": errors})
+
+    spacing = np.array([0.1, DENSE_MM, (DENSE_MM + SPARSE_MM) / 2, SPARSE_MM, 9.0])
+    found = BlendedModel(flat(1.0), flat(4.0)).possible({"a": np.ones(5), "spacing_mm": spacing})
+    np.testing.assert_allclose(found, np.repeat([[1.0], [1.0], [2.0], [4.0], [4.0]], 3, axis=1))
 
 
 def test_the_model_interpolates_terms_and_quantiles() -> None:
