@@ -3,7 +3,8 @@
 Run: python -m benchmarks.divroc.trust [--cached]
 
 It writes lcsd/divroc/trust.json and docs/divroc/trust.csv. Registrations stay in a temporary folder, one for each
-version of the settings, so that a second run only fits; --cached makes do with those that are there.
+version of the settings, so that a second run only fits; delete trust-* there after a change of the code. --cached makes
+do with those that are there.
 
 Cases are those of benchmarks.divroc.real_motion: centre lines at both scales, voxel clouds at one scale, in turn, both
 kinds with effort fast at the other scale; and phantom pairs. Pairs of two different people have no true
