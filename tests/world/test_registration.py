@@ -1,0 +1,107 @@
+"""Clouds of which one shows less than the other, and clouds of two people: the right motion, or a warning."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from numpy.typing import NDArray
+
+from lcsd.cli.main import main
+from lcsd.io.files import read_json
+from lcsd.io.points import Cloud, read_cloud, write_cloud
+
+Points = NDArray[np.float64]
+
+
+def tree(seed: int, count: int = 40, nodes: int = 150) -> Points:
+    """Curved vessels in a box of 160 mm, with nodes 0.5 mm apart."""
+    rng = np.random.default_rng(seed)
+    along = np.linspace(-37, 37, nodes)[:, None]
+    parts = []
+    for _ in range(count):
+        direction = rng.normal(size=3)
+        bend = rng.normal(scale=0.5, size=3) * (along / 20) ** 2
+        parts.append(rng.uniform(-60, 60, 3) + along * direction / np.linalg.norm(direction) + bend)
+    return np.concatenate(parts)
+
+
+def moved(points: Points) -> Points:
+    """A smooth motion of 4 to 9 mm."""
+    return points + np.array([2.0, -1.0, 6.0]) + 2.0 * np.sin(points[:, [2, 0, 1]] / 40)
+
+
+def noisy(points: Points, seed: int) -> Points:
+    return points + np.random.default_rng(seed).normal(scale=0.3, size=points.shape)
+
+
+def pair_of(
+    fixed: Callable[[Points], NDArray[np.bool_]], moving: Callable[[Points], NDArray[np.bool_]]
+) -> Callable[[], tuple[Points, Points]]:
+    """Return a maker of two halves of one tree, each cut as it is told."""
+
+    def make() -> tuple[Points, Points]:
+        whole = tree(3)
+        odd = np.arange(len(whole)) % 2 == 1
+        return noisy(whole[odd & fixed(whole)], 1), noisy(moved(whole[~odd & moving(whole)]), 2)
+
+    return make
+
+
+def everywhere(points: Points) -> NDArray[np.bool_]:
+    return np.ones(len(points), bool)
+
+
+def below(height: float) -> Callable[[Points], NDArray[np.bool_]]:
+    return lambda points: points[:, 2] < height
+
+
+def outside_a_ball(points: Points) -> NDArray[np.bool_]:
+    return np.linalg.norm(points - [20.0, 10.0, 0.0], axis=1) > 35
+
+
+@dataclass(frozen=True)
+class Row:
+    """Two clouds, where such were reported, and the outcome.
+
+    ``inside`` says which fixed points have a counterpart, whose error must be small; None: the registration must be
+    reported as untrusted.
+    """
+
+    kind: str
+    source: str
+    name: str
+    make: Callable[[], tuple[Points, Points]]
+    inside: Callable[[Points], NDArray[np.bool_]] | None
+
+
+ROWS = [
+    Row(
+        "partial overlap", "siavashk/pycpd, issue 53", "moving_lacks_the_top", pair_of(everywhere, below(25)), below(5)
+    ),
+    Row("partial overlap", "ohirose/bcpd, issue 17", "fixed_lacks_the_top", pair_of(below(25), everywhere), below(5)),
+    Row("partial overlap", "made up", "a_hole_in_one", pair_of(everywhere, outside_a_ball), outside_a_ball),
+    Row("two people", "made up", "two_trees", lambda: (tree(3), tree(4)), None),
+    Row("two people", "made up", "two_trees_of_which_one_is_sparse", lambda: (tree(5), tree(6, nodes=40)), None),
+]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_partial_and_foreign_clouds(row: Row, tmp_path: Path) -> None:
+    fixed, moving = row.make()
+    for name, points in (("fixed", fixed), ("moving", moving)):
+        write_cloud(tmp_path / f"{name}.npz", Cloud(points.astype(np.float32)))
+    words = ["register", str(tmp_path / "fixed.npz"), str(tmp_path / "moving.npz"), "--out-dir", str(tmp_path / "out")]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    figures = read_json(tmp_path / "out" / "registration.json")
+    if row.inside is None:
+        assert figures["untrusted_share"] > 0.05
+        assert "untrusted" in done.stderr
+        return
+    found = read_cloud(tmp_path / "out" / "points.npz").points
+    off = np.linalg.norm(found - moved(fixed), axis=1)[row.inside(fixed)]
+    assert np.median(off) < 0.7
+    assert np.mean(off > 5) < 0.02
