@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-from lcsd import kernel_cache
+from lcsd.numerics import kernel_cache
 
 kernel_cache.prepare()
 

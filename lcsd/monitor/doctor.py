@@ -13,12 +13,12 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Literal
 
-from lcsd import kernel_cache
 from lcsd.build.plan import Build
 from lcsd.config import Config
 from lcsd.device import check_device
 from lcsd.errors import LcsdError
 from lcsd.estimate.profile import WORKSTATION, read_profile
+from lcsd.numerics import kernel_cache
 from lcsd.settings.totalsegmentator import TotalSegmentatorSettings
 
 State = Literal["good", "risky", "missing"]

@@ -15,7 +15,7 @@ VARIABLE = "NUMBA_CACHE_DIR"
 PRIVATE_NAME = "lcsd-kernels-"
 """Start of the name of the private folder."""
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 
 
 def usual_folders() -> tuple[Path, Path]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lcsd import kernel_cache
 from lcsd.config import Config
 from lcsd.monitor.doctor import examine
+from lcsd.numerics import kernel_cache
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_command_runs_on_a_read_only_installation(tmp_path: Path) -> None:
     exec {sys.executable} -c '
 import numpy as np, lcsd
 from lcsd.numerics.approximations import exp_negative
-print(lcsd.kernel_cache.folder())'
+print(lcsd.numerics.kernel_cache.folder())'
     """
     done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, check=False)
     if done.returncode == 77 or "unshare" in done.stderr:
