@@ -18,6 +18,26 @@ TableFrame = Literal["lps", "ras", "voxel"]
 Space = Literal["native", "common"]
 """Space of the moving landmarks: the follow-up scan, or the common space of the case."""
 
+FieldReading = Literal[
+    "displacement",
+    "negated",
+    "ras",
+    "zyx",
+    "voxel",
+    "voxel-zyx",
+    "m",
+    "normalised",
+    "normalised-zyx",
+    "positions",
+    "positions-ras",
+    "positions-zyx",
+    "positions-voxel",
+    "positions-voxel-zyx",
+    "positions-normalised",
+    "positions-normalised-zyx",
+]
+"""What the vectors of a displacement field are; without a unit: LPS mm."""
+
 Unit = Literal["mm", "m"]
 Axes = Literal["xyz", "zyx"]
 FormatName = Literal["lcsd", "slicer", "fcsv", "dirlab", "learn2reg", "lung250m", "generic"]

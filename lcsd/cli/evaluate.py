@@ -9,7 +9,7 @@ import click
 from lcsd.cli.common import Run, stage
 from lcsd.cli.options import FILE, choice, setting
 from lcsd.errors import BadInputError
-from lcsd.names import Space
+from lcsd.names import FieldReading, Space
 from lcsd.settings.evaluate import EvaluateSettings
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 @click.option("--disp", type=FILE, help="Learn2Reg displacement field, in voxels (disp_*.nii.gz).")
 @click.option("--grid", type=FILE, help="With --disp: the fixed image.  [default: the field's own affine]")
 @click.option("--moving-grid", type=FILE, help="With --disp: the moving image, if its grid differs from the fixed one.")
+@choice(
+    "--field-as",
+    FieldReading,
+    "What the vectors of --field or --disp are.  [default: displacement (LPS mm) for --field, voxel for --disp]",
+)
 @click.option("--rigid", type=FILE, help="Transform (.tfm) from common space to the follow-up scan.")
 @choice(
     "--landmarks-frame",
@@ -54,6 +59,7 @@ def command(
     method: str | None,
     out: Path | None,
     table: Path | None,
+    field_as: FieldReading | None,
     **files: Path | None,
 ) -> None:
     """Score a registration at landmarks: errors before and after, mm.
@@ -68,7 +74,7 @@ def command(
 
     result = evaluate_tre(
         read_point_pairs(landmarks),
-        **_read(files),
+        **_read(files, field_as),
         extrapolate=run.settings.extrapolate,
         tps_smoothing=run.settings.tps_smoothing,
         landmarks_frame=landmarks_frame,
@@ -85,14 +91,23 @@ def command(
     run.done(out, inputs={"landmarks": landmarks, **files}, result=figures)
 
 
-def _read(files: dict[str, Path | None]) -> dict[str, Any]:
+def _read(files: dict[str, Path | None], field_as: FieldReading | None) -> dict[str, Any]:
     """Return the contents of the given files as arguments of :func:`evaluate_tre`."""
-    from lcsd.evaluation.learn2reg import read_disp
+    from lcsd.evaluation.learn2reg import disp_as, read_disp
     from lcsd.evaluation.transforms import read_transform
     from lcsd.io.fields import read_field
     from lcsd.io.images import read_image, read_mask, read_rigid
     from lcsd.io.points import read_point_pairs
+    from lcsd.readings.motion import read_as
 
+    if field_as is not None and files["field"] is None and files["disp"] is None:
+        raise BadInputError(
+            "only the vectors of a field have several meanings",
+            code="bad_option",
+            field="--field-as",
+            expected="--field or --disp",
+            remedy="leave it out",
+        )
     grids = {
         name: read_image(path).grid
         for name, path in files.items()
@@ -107,10 +122,12 @@ def _read(files: dict[str, Path | None]) -> dict[str, Any]:
             remedy="leave the grids out",
         )
     readers: dict[str, Callable[[Path], Any]] = {
-        "field": read_field,
+        "field": lambda path: read_as(read_field(path), field_as or "displacement"),
         "correspondences": read_point_pairs,
         "transform": read_transform,
-        "disp": lambda path: read_disp(path, grid=grids.get("grid"), moving_grid=grids.get("moving_grid")),
+        "disp": lambda path: disp_as(
+            read_disp(path, grid=grids.get("grid"), moving_grid=grids.get("moving_grid")), field_as or "voxel"
+        ),
         "rigid": read_rigid,
         "mask": read_mask,
     }

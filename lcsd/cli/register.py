@@ -128,11 +128,15 @@ def command(
     """
     from lcsd.clouds.formats import read_cloud_file
     from lcsd.divroc.register import check_pair, register_clouds
+    from lcsd.readings.overlap import check_in_image, check_overlap
 
     source = read_cloud_file(fixed_cloud, frame=frame, unit=unit)
     moving = read_cloud_file(moving_cloud, frame=moving_frame or frame, unit=moving_unit or unit).cloud
     check_pair(source.cloud, moving)  # before the progress bar, so that an error is one line
+    check_overlap(source.cloud.points, moving.points, file=moving_cloud)
     grid = _grid(grid_image, field_mm)
+    if grid is not None:
+        check_in_image(source.cloud.points, grid, file=fixed_cloud)
     result = register_clouds(source.cloud, moving, settings=run.settings, grid=grid, device=run.device, progress=True)
     gates = _gates(result, run.settings.untrusted_share)
     content = _write(out_dir, source, moving, result, gates)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lcsd.evaluation.evidence import check_evidence
 from lcsd.evaluation.learn2reg import VoxelDisplacements
 from lcsd.evaluation.result import Result, Source
 from lcsd.evaluation.statistics import summarise
@@ -14,8 +15,9 @@ from lcsd.geometry import Grid, RigidTransform
 from lcsd.io.fields import DisplacementField, FieldQuality
 from lcsd.io.images import Image
 from lcsd.io.points import PointPairs
-from lcsd.landmarks.common_space import count_seeded, in_mask, origins, snapped, to_common_space
+from lcsd.landmarks.common_space import count_seeded, origins, snapped, to_common_space
 from lcsd.names import Space
+from lcsd.readings.in_mask import in_mask
 from lcsd.settings.evaluate import Extrapolation
 
 PLACE_COLUMNS = tuple(f"{place}_{axis}" for place in ("fixed", "moving", "moved") for axis in "xyz")
@@ -188,13 +190,15 @@ def evaluate_tre(
     ------
     BadInputError
         Not exactly one result; native landmarks without ``rigid``; a landmark outside the volume (the message names
-        line, id, position and likely cause); repeated ids.
+        line, id, position and likely cause); repeated ids; another reading of the result or of the landmarks that fits
+        clearly better (``wrong_field``, ``wrong_direction``, ``wrong_frame``).
     """
     result = Result(field, correspondences, transform, disp, extrapolate, tps_smoothing)
     frame = landmarks_frame or ("native" if rigid is not None else "common")
     common, native_moving = to_common_space(landmarks, rigid=rigid, frame=frame)
     result.check(common, mask, file=file)
     moved = result.moved(common.fixed)
+    check_evidence(result, landmarks, common, moved, rigid=rigid, frame=frame, file=file)
     if snap is not None:
         moved = _snapped(moved, snap, rigid if frame == "native" else None)
     quality = result.quality(mask)

@@ -10,6 +10,8 @@ from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField, read_vectors
 from lcsd.io.images import check_forms
+from lcsd.names import FieldReading
+from lcsd.readings.motion import displacements
 
 SPLINE_ORDER = 3
 """Learn2Reg's evaluation samples a field at landmarks by cubic splines, the default of scipy."""
@@ -47,6 +49,20 @@ class VoxelDisplacements:
             moved = self.moving.voxel_to_world(voxels + self.vectors[:, :, z].swapaxes(0, 1))
             vectors[z] = moved - self.fixed.voxel_to_world(voxels)
         return DisplacementField(vectors, self.fixed)
+
+
+def disp_as(disp: VoxelDisplacements, reading: FieldReading) -> VoxelDisplacements:
+    """Return a field whose stored vectors have another meaning as displacements in voxels."""
+    if reading == "voxel":
+        return disp
+    vectors = np.empty_like(disp.vectors)
+    x, y = np.meshgrid(*(np.arange(n) for n in disp.fixed.size[:2]), indexing="ij")
+    for z in range(disp.fixed.size[2]):
+        voxels = np.stack([x, y, np.full_like(x, z)], axis=-1).astype(np.float64)
+        points = disp.fixed.voxel_to_world(voxels)
+        moved = points + displacements(disp.vectors[:, :, z].astype(np.float64), points, disp.fixed, reading)
+        vectors[:, :, z] = disp.moving.world_to_voxel(moved) - voxels
+    return VoxelDisplacements(vectors, disp.fixed, disp.moving)
 
 
 def read_disp(path: Path, *, grid: Grid | None = None, moving_grid: Grid | None = None) -> VoxelDisplacements:

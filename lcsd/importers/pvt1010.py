@@ -21,8 +21,8 @@ from lcsd.importers.cloud_table import write_cloud_pair
 from lcsd.importers.dirlab import manual, part_of
 from lcsd.io.points import Cloud, PointPairs
 from lcsd.landmarks.formats import Given, Grids, read_landmarks
-from lcsd.landmarks.numbering import outside_error
 from lcsd.names import SCANS, CloudFrame, Phase
+from lcsd.readings.numbering import outside_error
 
 PHASES: dict[str, Phase] = {"INSP": "inhale", "EXP": "exhale"}
 SLICE_MM, SLICES_APART = 0.625, 4

@@ -13,7 +13,8 @@ from lcsd.geometry import Grid
 from lcsd.io.images import Image
 from lcsd.io.points import PointPairs
 from lcsd.landmarks.lists import check_unique
-from lcsd.landmarks.numbering import other_frame, outside_error
+from lcsd.readings.in_mask import check_in_mask
+from lcsd.readings.numbering import other_frame, outside_error
 from lcsd.settings.landmarks import LandmarksSettings
 
 MAD_TO_SIGMA = 1.4826
@@ -145,6 +146,7 @@ def check_landmarks(
     figures: dict[str, Any] = {"landmarks": len(pairs)}
     if mask is not None:
         rows += _outside_mask(pairs, mask)
+        check_in_mask(pairs.fixed, mask, file=file)
     if correspondences is not None:
         apart, limit = outliers(pairs, correspondences, settings)
         rows += [

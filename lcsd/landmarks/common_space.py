@@ -12,8 +12,9 @@ from lcsd.geometry import Grid, RigidTransform
 from lcsd.io.images import Image
 from lcsd.io.points import PointPairs, check_points
 from lcsd.landmarks.lists import check_unique
-from lcsd.landmarks.numbering import READINGS, other_frame, outside_error
 from lcsd.names import Space
+from lcsd.readings.in_mask import check_in_mask
+from lcsd.readings.numbering import other_frame, outside_error
 
 MOVING_MARGIN_MM = 100.0
 """A moving landmark may lie this far outside the fixed volume: published respiratory motion stays below
@@ -21,10 +22,6 @@ MOVING_MARGIN_MM = 100.0
 
 POINTS_MARGIN_MM = 100.0
 """Without a volume, landmarks may lie this far outside the box of the correspondences."""
-
-FEW_IN_MASK, MOST_IN_MASK = 0.5, 0.9
-"""Shares of the fixed landmarks in the mask. A file with fewer than the first in LPS and at least the second in
-another frame is in that other frame."""
 
 
 def to_common_space(
@@ -58,34 +55,6 @@ def _excess_mm(points: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
 
 
 CHECK_FRAME = "check that the file is in LPS mm (not RAS, not voxels) and belongs to this case"
-
-
-def in_mask(points: NDArray[np.float64], mask: Image) -> NDArray[np.bool_]:
-    """Return for each LPS point (N, 3) whether its voxel belongs to the mask, shape (N,)."""
-    inside = mask.grid.contains(points)
-    index = np.rint(mask.grid.world_to_voxel(points[inside])).astype(int)
-    # A point on the outer face rounds to a voxel outside the grid.
-    x, y, z = np.clip(index, 0, np.asarray(mask.grid.size) - 1).T
-    inside[inside] = mask.array[z, y, x] != 0
-    return inside
-
-
-def _check_in_mask(points: NDArray[np.float64], mask: Image, *, file: Path | None) -> None:
-    """Raise ``BadInputError`` if fixed landmarks fit the mask in another frame only."""
-    found = in_mask(points, mask).mean()
-    if found >= FEW_IN_MASK:
-        return
-    for text, numbering in READINGS:
-        share = in_mask(numbering.to_lps(points, mask.grid, file=Path()), mask).mean()
-        if share >= MOST_IN_MASK:
-            raise BadInputError(
-                "most fixed landmarks are outside the mask",
-                code="landmark_outside",
-                file=file,
-                expected=f"{MOST_IN_MASK:.0%} of {len(points)} inside",
-                found=f"{found:.0%}",
-                remedy=f"{share:.0%} would lie inside {text}",
-            )
 
 
 def _check_inside(
@@ -166,7 +135,7 @@ def check_in_common_space(
                 file=file,
             )
     if mask is not None:
-        _check_in_mask(landmarks.fixed, mask, file=file)
+        check_in_mask(landmarks.fixed, mask, file=file)
 
 
 def origins(landmarks: PointPairs) -> dict[str, int] | None:

@@ -14,9 +14,9 @@ from lcsd.io.files import require_file
 from lcsd.io.points import PAIR_COLUMNS, PointPairs, read_point_pairs, write_point_pairs
 from lcsd.landmarks.lists import Paired, PointList, check_unique, pair_lists
 from lcsd.landmarks.number_tables import read_number_table, write_number_table
-from lcsd.landmarks.numbering import Numbering
 from lcsd.landmarks.slicer import read_fcsv, read_markups, write_fcsv, write_markups
 from lcsd.names import SCANS, Axes, FormatName, PairBy, TableFrame
+from lcsd.readings.numbering import Numbering
 
 ENDINGS: dict[str, FormatName] = {".mrk.json": "slicer", ".fcsv": "fcsv"}
 """Endings that only one format uses."""

@@ -7,9 +7,13 @@ from pathlib import Path
 import numpy as np
 import plyfile
 import pytest
+from click.testing import CliRunner
 
+from lcsd.cli.register import command as register
 from lcsd.clouds.formats import read_cloud_file
 from lcsd.errors import BadInputError
+from lcsd.geometry import Grid
+from lcsd.readings.overlap import check_in_image, check_overlap
 
 POINTS = np.random.default_rng(4).normal(0, 60, (40, 3)).round(2)
 RAS = POINTS * [-1, -1, 1]
@@ -192,3 +196,90 @@ def test_plain_numbers_raise_no_alarm(tmp_path: Path, content: str) -> None:
     path.write_text(content)
     expected = np.array([[*map(float, line.split()[:3])] for line in content.splitlines()])
     np.testing.assert_allclose(read_cloud_file(path).cloud.points, expected, rtol=1e-6)
+
+
+def tree_points(count: int = 3000) -> np.ndarray:
+    """Return points of two lungs, LPS mm: each an ellipsoid that is wider at the back and at the feet."""
+    rng = np.random.default_rng(1)
+    x, y, z = rng.uniform(-1, 1, (3, 4 * count))
+    inside = x**2 + y**2 + z**2 < 1
+    x, y, z = x[inside], y[inside], z[inside]
+    side = np.where(rng.random(len(x)) < 0.55, -1, 1)
+    width = 1 - 0.3 * z + 0.2 * y
+    lungs = np.stack([side * (75 + 8 * (side < 0)) + 55 * x * width, -150 + 85 * y * width, -900 + 130 * z], axis=1)
+    return lungs[:count]
+
+
+def at(*mm: float) -> np.ndarray:
+    return np.array(mm, dtype=float)
+
+
+LUNGS = tree_points()
+TURN = np.array([-1, -1, 1])
+
+
+def breathed(points: np.ndarray, size: float = 1.0) -> np.ndarray:
+    """Return points after a breath of up to 30 mm, nearly all at the base."""
+    depth = np.clip((-770 - points[:, 2:]) / 260, 0, 1)
+    return points + size * np.array([1.0, -8.0, 24.0]) * depth
+
+
+@pytest.mark.parametrize(
+    ("fixed", "moving", "code"),
+    [
+        (LUNGS, breathed(LUNGS)[::2] * TURN, "frame_mismatch"),
+        (LUNGS * TURN, breathed(LUNGS)[::2], "frame_mismatch"),
+        (LUNGS + at(5, 150, 900), (breathed(LUNGS) + at(5, 150, 900))[::2] * TURN, "frame_mismatch"),
+        (LUNGS, breathed(LUNGS)[::2, ::-1], "frame_mismatch"),
+        (LUNGS, breathed(LUNGS)[1::2], None),
+        (LUNGS, breathed(LUNGS)[1::2] + at(3, 90, 40), None),
+        (LUNGS + at(0, 110, 0), breathed(LUNGS)[1::2] + at(0, 190, 0), None),
+        (LUNGS + at(0, 150, 0), breathed(LUNGS)[LUNGS[:, 0] > 0] + at(0, 150, 0), None),
+        (LUNGS[LUNGS[:, 0] < 0], breathed(LUNGS)[LUNGS[:, 2] < -900], None),
+        (LUNGS[:30], breathed(LUNGS[:30]) * TURN, None),
+        (LUNGS, breathed(LUNGS, -1.0)[1::2], None),
+    ],
+)
+def test_clouds_of_two_frames(tmp_path: Path, fixed: np.ndarray, moving: np.ndarray, code: str | None) -> None:
+    """Slicer 4445: one cloud in LPS, one in RAS. A shift, a strong breath or half of a lung is none."""
+    if code is None:
+        check_overlap(fixed, moving, file=tmp_path)
+        return
+    with pytest.raises(BadInputError) as caught:
+        check_overlap(fixed, moving, file=tmp_path)
+    assert caught.value.code == code
+
+
+def test_register_names_the_options(tmp_path: Path) -> None:
+    np.save(tmp_path / "f.npy", LUNGS)
+    np.save(tmp_path / "m.npy", breathed(LUNGS) * TURN)
+    call = [str(tmp_path / "f.npy"), str(tmp_path / "m.npy"), "--out-dir", str(tmp_path / "o")]
+    result = CliRunner().invoke(register, call)
+    assert result.exit_code == 2
+    assert "--moving-frame ras" in result.output
+    assert "[frame_mismatch]" in result.output
+    right = CliRunner().invoke(register, [*call, "--moving-frame", "ras", "--fast"])
+    assert right.exit_code == 0, right.output
+
+
+IMAGE = Grid((200, 160, 150), (2.0, 2.0, 2.0), (-200.0, -300.0, -1060.0))
+
+
+@pytest.mark.parametrize(
+    ("points", "code"),
+    [
+        (LUNGS, None),
+        (LUNGS + at(0, 60, 90), None),
+        (LUNGS * TURN, "frame_mismatch"),
+        (IMAGE.world_to_voxel(LUNGS), "frame_mismatch"),
+        (LUNGS[:, ::-1], "frame_mismatch"),
+        (LUNGS + 5000, None),
+    ],
+)
+def test_a_cloud_is_in_the_image_of_its_field(tmp_path: Path, points: np.ndarray, code: str | None) -> None:
+    if code is None:
+        check_in_image(points, IMAGE, file=tmp_path)
+        return
+    with pytest.raises(BadInputError) as caught:
+        check_in_image(points, IMAGE, file=tmp_path)
+    assert caught.value.code == code

@@ -1,15 +1,23 @@
 """Landmarks as other programs write them: the right positions, or a refusal."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lcsd.errors import BadInputError
+from lcsd.evaluation.evaluate import evaluate_tre
 from lcsd.geometry import Grid
+from lcsd.io.fields import DisplacementField
+from lcsd.io.images import Image
+from lcsd.io.points import PointPairs
+from lcsd.landmarks.checks import check_landmarks
 from lcsd.landmarks.formats import NOTHING_GIVEN, Given, Grids, format_of, read_landmarks
+from lcsd.readings.in_mask import check_in_mask
 
 GRID = Grid((60, 50, 40), (1.5, 1.5, 2.0), (-40.0, -90.0, 300.0))
 VOXELS = np.random.default_rng(7).integers(2, 38, (12, 3)).astype(float)
@@ -96,3 +104,85 @@ def test_positions_are_right_or_refused(tmp_path: Path, row: Row) -> None:
     found = read_landmarks(paths, form, grids=Grids(GRID), given=row.given).pairs
     np.testing.assert_allclose(found.fixed, POINTS, atol=1e-6)
     np.testing.assert_allclose(found.moving, POINTS, atol=1e-6)
+
+
+LUNG_GRID = Grid((150, 120, 130), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0))
+
+
+def lung_mask(grid: Grid) -> Image:
+    """Return two ellipsoids, the right one larger, off the middle of a grid."""
+    z, y, x = np.meshgrid(*[(np.arange(n) + 0.5) / n for n in grid.shape], indexing="ij")
+    right = ((x - 0.29) / 0.18) ** 2 + ((y - 0.55) / 0.3) ** 2 + ((z - 0.5) / 0.4) ** 2 < 1
+    left = ((x - 0.71) / 0.16) ** 2 + ((y - 0.57) / 0.28) ** 2 + ((z - 0.52) / 0.38) ** 2 < 1
+    return Image((right | left).astype(np.uint8), grid)
+
+
+def inside_points(mask: Image, count: int = 100, seed: int = 0) -> np.ndarray:
+    zyx = np.argwhere(mask.array)
+    chosen = np.random.default_rng(seed).choice(len(zyx), count, replace=False)
+    return mask.grid.voxel_to_world(zyx[chosen][:, ::-1].astype(float))
+
+
+@pytest.mark.parametrize("spacing", [(0.7, 0.7, 1.0), (1.5, 1.5, 1.5), (2.0, 2.0, 2.0), (0.8, 0.8, 2.5)])
+@pytest.mark.parametrize("reading", ["voxel", "voxel1", "voxel-zyx", "ras", "zyx"])
+def test_numbers_of_another_reading_are_refused(spacing: tuple[float, float, float], reading: str) -> None:
+    """Lung250M-4B 6, GroupRegNet 7 (voxels), DeepLung 30 (z, y, x), mne-bids 821 (RAS), brainstorm3 263 (from 1)."""
+    mask = lung_mask(
+        replace(LUNG_GRID, spacing=spacing, origin=(3.0, -7.0, 5.0) if reading == "ras" else (0.0, 0.0, 0.0))
+    )
+    points = inside_points(mask)
+    voxels = mask.grid.world_to_voxel(points)
+    numbers = {
+        "voxel": voxels,
+        "voxel1": voxels + 1,
+        "voxel-zyx": voxels[:, ::-1],
+        "ras": points * [-1, -1, 1],
+        "zyx": points[:, ::-1],
+    }[reading]
+    with pytest.raises(BadInputError) as caught:
+        check_in_mask(numbers, mask, file=Path("l.csv"))
+    assert caught.value.code == "landmark_outside"
+    expected = {"voxel-zyx": "--axes zyx", "zyx": "--axes zyx", "ras": "--frame ras"}.get(reading, "--frame voxel")
+    assert expected in caught.value.message
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    name=st.sampled_from(["zero", "centred", "negative", "ras", "oblique"]),
+    count=st.integers(1, 120),
+    noise=st.floats(0, 12),
+    kept=st.floats(0.4, 1.0),
+    seed=st.integers(0, 999),
+)
+def test_right_landmarks_raise_no_alarm(name: str, count: int, noise: float, kept: float, seed: int) -> None:
+    """Also with landmarks near the border and a mask that lacks the lower part of the lungs."""
+    size, spacing = (75, 60, 65), (4.0, 4.0, 4.0)
+    turned = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)
+    grid = {
+        "zero": Grid(size, spacing, (0.0, 0.0, 0.0)),
+        "centred": Grid(size, spacing, (-148.0, -118.0, -128.0)),
+        "negative": Grid(size, spacing, (-150.0, -320.0, -1400.0)),
+        "ras": Grid(size, spacing, (148.0, 118.0, -128.0), (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)),
+        "oblique": Grid(size, spacing, (-120.0, -90.0, 40.0), turned),
+    }[name]
+    mask = lung_mask(grid)
+    points = inside_points(mask, count, seed) + np.random.default_rng(seed).normal(0, noise, (count, 3))
+    mask.array[: int((1 - kept) * len(mask.array))] = 0
+    check_in_mask(points, mask, file=None)
+
+
+def test_check_and_evaluate_refuse_voxels_on_a_scan_at_the_origin(tmp_path: Path) -> None:
+    mask = lung_mask(replace(LUNG_GRID, spacing=(1.5, 1.5, 1.5)))
+    fixed = inside_points(mask)
+    motion = np.array([1.0, -2.0, 6.0])
+    voxels = PointPairs(mask.grid.world_to_voxel(fixed), mask.grid.world_to_voxel(fixed + motion))
+    right = PointPairs(fixed, fixed + motion)
+    field = DisplacementField(np.full((*mask.grid.shape, 3), motion * 0.3, np.float32), mask.grid)
+    assert evaluate_tre(right, field=field, mask=mask).tre.mean() == pytest.approx(
+        0.7 * np.linalg.norm(motion), rel=1e-4
+    )
+    for call in (lambda: evaluate_tre(voxels, field=field, mask=mask), lambda: check_landmarks(voxels, mask=mask)):
+        with pytest.raises(BadInputError) as caught:
+            call()
+        assert caught.value.code == "landmark_outside"
+    assert check_landmarks(right, mask=mask).figures["outside_mask"] == 0

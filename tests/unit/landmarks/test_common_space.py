@@ -10,7 +10,8 @@ from lcsd.geometry import Grid, RigidTransform
 from lcsd.io.fields import DisplacementField
 from lcsd.io.images import Image
 from lcsd.io.points import PointPairs
-from lcsd.landmarks.common_space import check_in_common_space, count_seeded, in_mask, origins, snapped
+from lcsd.landmarks.common_space import check_in_common_space, count_seeded, origins, snapped
+from lcsd.readings.in_mask import in_mask
 from tests.grids import GRIDS
 
 

@@ -49,12 +49,14 @@ def _needed(grid: Grid | None, file: Path) -> Grid:
 
 
 READINGS: tuple[tuple[str, Numbering], ...] = (
-    ("with x and y negated: the file is in RAS; convert it to LPS", Numbering("ras")),
-    ("as voxel indices that begin with 0; convert them to LPS mm", Numbering("voxel")),
-    ("as voxel indices that begin with 1; convert them to LPS mm", Numbering("voxel", 1)),
-    ("as voxel indices in the order z, y, x; convert them", Numbering("voxel", 0, "zyx")),
+    ("with x and y negated: the file is in RAS; convert it to LPS (--frame ras)", Numbering("ras")),
+    ("as voxel indices that begin with 0; convert them to LPS mm (--frame voxel)", Numbering("voxel")),
+    ("as voxel indices that begin with 1; convert them to LPS mm (--frame voxel --base 1)", Numbering("voxel", 1)),
+    ("as voxel indices in the order z, y, x; convert them (--frame voxel --axes zyx)", Numbering("voxel", 0, "zyx")),
+    ("in the order z, y, x; exchange the columns (--axes zyx)", Numbering("lps", 0, "zyx")),
 )
-"""What numbers read as LPS mm may really be, the likeliest first; each continues a sentence "... inside"."""
+"""What numbers read as LPS mm may really be, the likeliest first; each continues a sentence "... inside", and names the
+options of ``lcsd landmarks convert --from generic``."""
 
 
 def other_frame(points: Points, grid: Grid, *, voxels: bool = True) -> str | None:

@@ -1,0 +1,147 @@
+"""What the vectors of a displacement field may mean."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.errors import BadInputError
+from lcsd.geometry import Grid, flip_lps_ras
+from lcsd.io.fields import DisplacementField
+from lcsd.names import FieldReading
+
+Vectors = NDArray[np.float64]
+
+FIELD_READINGS: tuple[FieldReading, ...] = get_args(FieldReading)
+
+
+def _normalised_to_mm(vectors: Vectors, grid: Grid) -> Vectors:
+    """Return displacements in units of ``grid_sample`` (the grid is 2 wide) in LPS mm."""
+    return grid.voxel_vectors_to_world(vectors * np.asarray(grid.size) / 2)
+
+
+_DISPLACEMENTS: dict[str, Callable[[Vectors, Grid], Vectors]] = {
+    "displacement": lambda v, _: v,
+    "negated": lambda v, _: -v,
+    "ras": lambda v, _: flip_lps_ras(v),
+    "zyx": lambda v, _: v[..., ::-1],
+    "voxel": lambda v, grid: grid.voxel_vectors_to_world(v),
+    "voxel-zyx": lambda v, grid: grid.voxel_vectors_to_world(v[..., ::-1]),
+    "m": lambda v, _: 1000.0 * v,
+    "normalised": _normalised_to_mm,
+    "normalised-zyx": lambda v, grid: _normalised_to_mm(v[..., ::-1], grid),
+}
+_POSITIONS: dict[str, Callable[[Vectors, Grid], Vectors]] = {
+    "positions": lambda v, _: v,
+    "positions-ras": lambda v, _: flip_lps_ras(v),
+    "positions-zyx": lambda v, _: v[..., ::-1],
+    "positions-voxel": lambda v, grid: grid.voxel_to_world(v),
+    "positions-voxel-zyx": lambda v, grid: grid.voxel_to_world(v[..., ::-1]),
+    "positions-normalised": lambda v, grid: grid.normalised_to_world(v),
+    "positions-normalised-zyx": lambda v, grid: grid.normalised_to_world(v[..., ::-1]),
+}
+
+MEANINGS: dict[str, str] = {
+    "displacement": "displacements in LPS mm",
+    "negated": "displacements with the opposite sign, as of moving to fixed points",
+    "ras": "displacements in RAS mm",
+    "zyx": "displacements with components in the order z, y, x",
+    "voxel": "displacements in voxels",
+    "voxel-zyx": "displacements in voxels, in the order z, y, x",
+    "m": "displacements in metres",
+    "normalised": "displacements in normalised coordinates (the grid is 2 wide)",
+    "normalised-zyx": "displacements in normalised coordinates, in the order z, y, x",
+    "positions": "positions in LPS mm, not displacements",
+    "positions-ras": "positions in RAS mm, not displacements",
+    "positions-zyx": "positions in mm in the order z, y, x, not displacements",
+    "positions-voxel": "positions in voxels, not displacements",
+    "positions-voxel-zyx": "positions in voxels in the order z, y, x, not displacements",
+    "positions-normalised": "positions in normalised coordinates, not displacements",
+    "positions-normalised-zyx": "positions in normalised coordinates in the order z, y, x, not displacements",
+}
+
+SCALED = frozenset({"voxel", "m", "normalised"})
+"""Readings that only change the length of vectors: a registration that moves too little looks like one of them."""
+
+MOST_MOTION_MM = 100.0
+"""No point of a lung moves this far between two scans that were aligned; positions are often further from 0."""
+
+CLEARLY_LESS = 1 / 3
+"""Displacements of the right reading are at most this part of those of a wrong one that are too large."""
+
+SAMPLE = 20_000
+"""Voxels of a field that are looked at."""
+
+
+def displacements(vectors: Vectors, points: Vectors, grid: Grid, reading: str) -> Vectors:
+    """Return displacements in LPS mm of stored vectors at points, both (..., 3), under a reading."""
+    if reading in _DISPLACEMENTS:
+        return _DISPLACEMENTS[reading](vectors, grid)
+    return _POSITIONS[reading](vectors, grid) - points
+
+
+def read_as(field: DisplacementField, reading: FieldReading) -> DisplacementField:
+    """Return a field whose stored vectors have another meaning as displacements in LPS mm.
+
+    Raises ``BadInputError`` (``wrong_field``) if they are plainly displacements as they are stored.
+    """
+    if reading == "displacement":
+        return field
+    vectors = np.empty_like(field.vectors)
+    x, y = np.meshgrid(*(np.arange(n) for n in field.grid.size[:2]), indexing="xy")
+    for z in range(field.grid.size[2]):
+        points = field.grid.voxel_to_world(np.stack([x, y, np.full_like(x, z)], axis=-1).astype(np.float64))
+        vectors[z] = displacements(field.vectors[z].astype(np.float64), points, field.grid, reading)
+    found = DisplacementField(vectors, field.grid)
+    _check_size(_median_mm(*_sample(found), field.grid, "displacement"), _sizes(field, ("displacement",)))
+    return found
+
+
+def _sample(field: DisplacementField) -> tuple[Vectors, Vectors]:
+    """Return stored vectors of voxels spread over a field, and the voxels' positions in LPS mm, both (N, 3)."""
+    voxels = field.vectors[..., 0].size
+    flat = np.arange(0, voxels, max(voxels // SAMPLE, 1))
+    zyx = np.stack(np.unravel_index(flat, field.grid.shape), axis=-1).astype(np.float64)
+    return field.vectors.reshape(-1, 3)[flat].astype(np.float64), field.grid.voxel_to_world(zyx[:, ::-1])
+
+
+def _median_mm(vectors: Vectors, points: Vectors, grid: Grid, reading: str) -> float:
+    return float(np.median(np.linalg.norm(displacements(vectors, points, grid, reading), axis=-1)))
+
+
+def _sizes(field: DisplacementField, readings: Iterable[str]) -> dict[str, float]:
+    """Return the median displacement of a field under each reading, mm."""
+    sample = _sample(field)
+    return {reading: _median_mm(*sample, field.grid, reading) for reading in readings}
+
+
+def _check_size(named: float, others: Mapping[str, float]) -> None:
+    if named <= MOST_MOTION_MM:
+        return
+    found = {reading: size for reading, size in others.items() if size < CLEARLY_LESS * named}
+    if found:
+        best = min(found, key=lambda reading: found[reading])
+        raise wrong_field(best, f"a median displacement of {named:.0f} mm", f"{found[best]:.0f} mm")
+
+
+def check_size_of_motion(field: DisplacementField) -> None:
+    """Refuse a field, read as displacements, whose vectors are plainly something else: positions, or in other units.
+
+    Raises ``BadInputError`` (``wrong_field``) with the better reading if more than half of the voxels move further than
+    ``MOST_MOTION_MM``, and by another reading less than a third of that.
+    """
+    sizes = _sizes(field, [reading for reading in FIELD_READINGS if reading not in SCALED])
+    _check_size(sizes.pop("displacement"), sizes)
+
+
+def wrong_field(reading: str, found: str, expected: str, *, option: str = "--field") -> BadInputError:
+    """Return the error for a field, given by an option, that another reading explains better."""
+    return BadInputError(
+        f"the field looks like {MEANINGS[reading]}",
+        code="wrong_field",
+        field=option,
+        expected=expected,
+        found=found,
+        remedy=f"if it is so, give --field-as {reading}",
+    )
