@@ -18,6 +18,9 @@ CLEARLY_MORE = 0.15
 UNLIKELY = 1e-3
 """Probability at which landmarks that only the other reading puts inside are no chance (McNemar's test)."""
 
+UNLIKELY_IF_FEW = 0.01
+"""The same for a set that is badly placed as named: eight landmarks or more."""
+
 
 def in_mask(points: NDArray[np.float64], mask: Image) -> NDArray[np.bool_]:
     """Return for each LPS point (N, 3) whether its voxel belongs to the mask, shape (N,)."""
@@ -35,12 +38,13 @@ def _is_clear(named: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
 
     if other.mean() < MOST:
         return False
-    if named.mean() < FEW:
-        return True
     gained, lost = int((other & ~named).sum()), int((named & ~other).sum())
-    if other.mean() - named.mean() < CLEARLY_MORE:
+    if gained == 0:
         return False
-    return bool(binomtest(gained, gained + lost).pvalue < UNLIKELY)
+    chance = float(binomtest(gained, gained + lost).pvalue)
+    if named.mean() < FEW:
+        return chance < UNLIKELY_IF_FEW
+    return bool(other.mean() - named.mean() >= CLEARLY_MORE and chance < UNLIKELY)
 
 
 def check_in_mask(points: NDArray[np.float64], mask: Image, *, file: Path | None) -> None:
