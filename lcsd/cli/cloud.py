@@ -25,6 +25,7 @@ def command(run: Run[CloudSettings], vessels: Path, output: Path, case: str | No
     from lcsd.io.points import write_cloud
 
     made_by = {"case": case, "settings": run.settings.model_dump(mode="json"), "lcsd": __version__}
-    cloud = dense_cloud(read_mask(vessels, keep_labels=True, kind="vessels"), meta=made_by)
+    mask = read_mask(vessels, keep_labels=True, kind="vessels")
+    cloud = dense_cloud(mask, settings=run.settings, meta=made_by, file=vessels)
     write_cloud(output, cloud)
     run.done(output, inputs={"vessels": vessels}, result={"points": len(cloud)})

@@ -93,7 +93,11 @@ def _named(results: Path | None, config_file: Path | None, manifest: Path | None
             field="RESULTS",
             expected="the folder of a build, or --config",
         )
-    return recorded(results), results
+    try:
+        return recorded(results), results
+    except BadInputError as error:  # settings of an older version do not matter here
+        say(f"lcsd status: warning: {error.message}; the cases are those in the folder")
+        return None, results
 
 
 def _over(found: "Status", seen: set[str], waited_s: float) -> bool:

@@ -1,5 +1,6 @@
 """Dense cloud: one point per voxel of a vessel mask, with the local radius of the vessel."""
 
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -10,6 +11,7 @@ from scipy.ndimage import distance_transform_edt
 from lcsd.errors import BadInputError
 from lcsd.io.images import Image
 from lcsd.io.points import Cloud
+from lcsd.settings.cloud import CloudSettings
 
 RADIUS_OFFSET_VOXELS = 0.5
 """The vessel wall is half a voxel before the centre of the nearest background voxel."""
@@ -53,11 +55,34 @@ def local_radius(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) -
     return np.where(mask, thickness - RADIUS_OFFSET_VOXELS * spacing_zyx.min(), 0.0)
 
 
-def dense_cloud(vessels: Image, *, meta: dict[str, Any] | None = None) -> Cloud:
+def _check_volume(
+    mask: NDArray[np.bool_], spacing: tuple[float, float, float], most_ml: float, file: Path | None
+) -> None:
+    """Refuse a mask of lungs or of the body, for which the radius would take hours."""
+    volume_ml = float(np.count_nonzero(mask) * np.prod(spacing) / 1000)
+    if volume_ml > most_ml:
+        raise BadInputError(
+            "the vessel mask is too large for vessels",
+            code="too_much_vessel",
+            file=file,
+            expected=f"at most {most_ml:g} ml",
+            found=f"{volume_ml:.0f} ml",
+            remedy="give the mask of the vessels, not of the lungs; or raise cloud.max_volume_ml",
+        )
+
+
+def dense_cloud(
+    vessels: Image,
+    *,
+    settings: CloudSettings | None = None,
+    meta: dict[str, Any] | None = None,
+    file: Path | None = None,
+) -> Cloud:
     """Return one point per vessel voxel: its centre in LPS mm in raster order (z, y, x), with ``radius`` in mm.
 
-    Labels above 1 (arteries, veins) are kept per point; ``meta`` is added to the cloud's metadata. Raises
-    ``BadInputError`` (``empty_vessels``) without a vessel voxel.
+    Labels above 1 (arteries, veins) are kept per point; ``meta`` is added to the cloud's metadata; errors name
+    ``file``. Raises ``BadInputError`` without a vessel voxel (``empty_vessels``) or with too many
+    (``too_much_vessel``).
 
     Heinrich et al., ICCV 2023, supplement section 1: the dense cloud is every coordinate of the vessel segmentation.
     """
@@ -70,9 +95,10 @@ def dense_cloud(vessels: Image, *, meta: dict[str, Any] | None = None) -> Cloud:
             found="0 voxels",
             remedy="check the scan and its vessel mask",
         )
+    spacing = vessels.grid.spacing
+    _check_volume(mask, spacing, (settings or CloudSettings()).max_volume_ml, file)
     where = np.argwhere(mask)
     labels = vessels.array[mask]
-    spacing = vessels.grid.spacing
     return Cloud(
         points=vessels.grid.voxel_to_world(where[:, ::-1].astype(np.float64)).astype(np.float32),
         radius=local_radius(mask, spacing)[mask].astype(np.float32),

@@ -17,7 +17,7 @@ from lcsd.errors import BadInputError
 from lcsd.geometry import flip_lps_ras
 from lcsd.io.files import atomic_path, not_whole, require_file
 from lcsd.io.point_columns import declared_frame
-from lcsd.io.point_tables import read_point_table
+from lcsd.io.point_tables import PointTable, read_point_table
 from lcsd.io.points import Cloud, check_points, read_cloud, write_cloud
 from lcsd.io.sizes import check_ply, check_vtp
 from lcsd.io.tables import check_columns, convert, numbers
@@ -93,6 +93,16 @@ def _read_npy(path: Path) -> _Content:
     return _Content(points, write)
 
 
+def _radius(table: PointTable) -> Points | None:
+    """Return the radius of each point; None without a column of it, or if some rows lack it."""
+    import pandas as pd
+
+    if table.radius is None:
+        return None
+    found = pd.to_numeric(table.cells[table.radius], errors="coerce").to_numpy(np.float32)
+    return found if np.isfinite(found).all() else None
+
+
 def _read_table(path: Path) -> _Content:
     """Read a table as :func:`lcsd.io.point_tables.read_point_table`; x, y, z by name if there are names."""
     table = read_point_table(path, tree=path.suffix.lower() == ".swc")
@@ -104,8 +114,7 @@ def _read_table(path: Path) -> _Content:
     lower = {str(name).lower(): name for name in table.cells.columns}
     # Slicer's tables have names of points in this column.
     more = [lower[LABEL]] if LABEL in lower and "r" not in lower and "l" not in lower else []
-    radius = [] if table.radius is None else [table.radius]
-    wanted = [*columns, *more, *radius]
+    wanted = [*columns, *more]
     found = numbers(convert(table.cells, dict.fromkeys(wanted, "float64"), path), wanted)
 
     def write(to: Path, moved: Points) -> None:
@@ -121,7 +130,7 @@ def _read_table(path: Path) -> _Content:
         found[:, :3],
         write,
         labels=_labels(found[:, 3], path) if more else None,
-        radius=found[:, -1].astype(np.float32) if radius else None,
+        radius=_radius(table),
         frame=table.frame,
         unit=table.unit,
     )

@@ -35,8 +35,8 @@ FILLERS = frozenset(
 DECLARED = re.compile(r"(?i)\b(space|coordinate[ _]?system|frame)\s*[=: ]\s*['\"]?([a-z]{3}|[01])\b(?!\s*[=:])")
 """How programs write the frame into a header or comment: SPACE=RAS, # CoordinateSystem = LPS."""
 
-BARE = re.compile(r"\b(LPS|RAS)\b")
-"""The name of a frame in a comment."""
+BARE = re.compile(r"(?<!from )(?<!not )\b(LPS|RAS)\b")
+"""The name of a frame in a comment, unless it is where the numbers came from."""
 
 LONG_NAMES = (("left-posterior-superior", "LPS"), ("right-anterior-superior", "RAS"))
 
@@ -136,9 +136,9 @@ def declared_frame(text: str, path: Path) -> CloudFrame | None:
                 named.add(NUMBERED_FRAMES[word])
         elif ORIENTATION.fullmatch(word):
             named.add(NAMED_FRAMES.get(word, word.upper()))
-    bare = {word.lower() for word in BARE.findall(text)}
-    if not named:
-        return NAMED_FRAMES[bare.pop()] if len(bare) == 1 else None
+    bare = {NAMED_FRAMES[word.lower()] for word in BARE.findall(text)}
+    if not named or (named < bare):  # a comment that tells of both frames names none
+        return bare.pop() if len(bare) == 1 else None
     frame = named.pop()
     if named or frame not in NAMED_FRAMES:
         raise BadInputError(

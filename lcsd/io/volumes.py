@@ -32,7 +32,7 @@ MM_PER_UNIT = {
     **dict.fromkeys(("m", "meter", "metre"), 1e3),
 }
 
-BYTES_OF_TYPE = {"char": 1, "short": 2, "int": 4, "long": 4, "float": 4, "double": 8}
+BYTES_OF_TYPE = {"char": 1, "short": 2, "int": 4, "long": 4, "longlong": 8, "float": 4, "double": 8}
 """Least size of a voxel, by the last word of its type."""
 
 _NRRD_FIELD = re.compile(r"([^:=#][^:]*):\s+(.*)|([^:=#][^:]*):\s*$")
@@ -101,7 +101,7 @@ def _read_header(path: Path, pattern: re.Pattern[str]) -> _Header:
     fields, size = {}, 0
     for line in head.splitlines(keepends=True):
         size += len(line)
-        text = line.decode("latin-1").strip()
+        text = _decoded(line).strip()
         found = pattern.fullmatch(text)
         if found is not None:
             name, value = found[1], found[2]
@@ -111,6 +111,13 @@ def _read_header(path: Path, pattern: re.Pattern[str]) -> _Header:
     if "type" not in fields and "elementtype" not in fields:
         raise _unreadable(path, "its header has no type")
     return _Header(path, fields, size)
+
+
+def _decoded(line: bytes) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
 
 
 def _unreadable(path: Path, why: str) -> BadInputError:
@@ -135,8 +142,9 @@ def _size(header: _Header, name: str, axes: str, channels: str) -> list[int]:
 
 
 def _item(header: _Header, name: str, words: Sequence[str]) -> int:
+    words = [re.sub(r"^u(?=[a-z])(?!nsigned)", "", word) for word in words]
     for word in reversed(words):
-        plain = re.sub(r"^u(?=[a-z])|\d+(_t)?$|_t$", "", word)
+        plain = re.sub(r"\d+(_t)?$|_t$", "", word)
         digits = re.search(r"(\d+)(_t)?$", word)
         if digits and plain == "int":
             return int(digits[1]) // 8
@@ -172,7 +180,7 @@ def _check_length(header: _Header, size: list[int], item: int, data: Path | None
     skipped = fields.get("headersize") or fields.get("byteskip") or "0"
     declared = fields.get("compresseddatasize", "") if packed else str(math.prod(size) * item)
     # A negative skip means that the voxels end the file; lines to skip have any length.
-    if text or "lineskip" in fields or not skipped.isdigit() or not declared.isdigit():
+    if header.size >= HEADER_BYTES or text or "lineskip" in fields or not skipped.isdigit() or not declared.isdigit():
         return
     held = (data or header.path).stat().st_size - (0 if data else header.size) - int(skipped)
     if held < int(declared) or (held > int(declared) and not packed):
@@ -202,7 +210,10 @@ def _nrrd_affine(header: _Header) -> NDArray[np.float64]:
         what = "the header does not place the volume"
         raise header.refused(what, "space directions", "three vectors", header.fields.get("spacedirections") or "none")
     origin = header.numbers("spaceorigin", 3)
-    units = re.findall(r'"([^"]*)"', header.fields.get("spaceunits", "")) or ["mm"] * 3
+    named = header.fields.get("spaceunits", "")
+    units = re.findall(r'"([^"]*)"', named) if named.strip() else ["mm"] * 3
+    if len(units) != 3:
+        raise header.refused("the units of length are not readable", "space units", 'three such as "mm"', named)
     scales = [_unit(header, "space units", unit) for unit in units]
     return np.column_stack([directions.T, origin]) * (signs * np.array(scales))[:, None]
 

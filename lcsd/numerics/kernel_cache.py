@@ -4,6 +4,7 @@ Numba stores machine code next to the modules, or else in the user's cache folde
 read-only container, it raises when a kernel is defined. Then a private folder for temporary files takes their place.
 """
 
+import contextlib
 import os
 import stat
 import sys
@@ -47,19 +48,31 @@ def _private_folder() -> str | None:
     """
     try:
         place = Path(tempfile.gettempdir()) / f"{PRIVATE_NAME}{os.getuid()}"
-        place.mkdir(mode=0o700, exist_ok=True)
-        status = place.lstat()
-        own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
-        return str(place) if own else tempfile.mkdtemp(prefix=PRIVATE_NAME)
+        with contextlib.suppress(FileExistsError):
+            place.mkdir(mode=0o700)
+        return str(place) if _is_own(place) else tempfile.mkdtemp(prefix=PRIVATE_NAME)
     except OSError:
         return None
+
+
+def _is_own(place: Path) -> bool:
+    """Return whether a folder exists that belongs to this user, and that nobody else may write."""
+    try:
+        status = place.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 
 def prepare() -> None:
     """Point numba to a private folder if it could store compiled kernels nowhere else; a user's own choice stays.
 
-    Does nothing where the usual folders can be written. Jobs that this process starts inherit the folder.
+    Does nothing where the usual folders can be written. Jobs that this process starts inherit the folder, and judge it
+    again: they may run on another machine, where it belongs to somebody else.
     """
+    inherited = Path(os.environ.get(VARIABLE, ""))
+    if inherited.name.startswith(PRIVATE_NAME) and not _is_own(inherited):
+        del os.environ[VARIABLE]
     if os.environ.get(VARIABLE) or folder() is not None:
         return
     private = _private_folder()

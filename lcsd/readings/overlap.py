@@ -74,19 +74,19 @@ def check_overlap(fixed: NDArray[np.floating], moving: NDArray[np.floating], *, 
     named, shape = _apart(here, there), _apart(here - here.mean(axis=0), there - there.mean(axis=0))
     for remedy, read in OTHERS:
         other = read(there)
-        near = _apart(here, other) / named
-        if near > BETTER_SHAPE:
+        near = _apart(here, other)
+        if near >= BETTER_SHAPE * named:  # so, too, where the clouds are equal
             continue
-        alike = _apart(here - here.mean(axis=0), other - other.mean(axis=0)) / shape
-        if (read is flip_lps_ras and alike < BETTER_SHAPE and _same_size(here, other)) or (
-            near < CLEARLY_NEARER and alike < SAME_SHAPE
+        alike = _apart(here - here.mean(axis=0), other - other.mean(axis=0))
+        if (read is flip_lps_ras and alike < BETTER_SHAPE * shape and _same_size(here, other)) or (
+            near < CLEARLY_NEARER * named and alike < SAME_SHAPE * shape
         ):
             raise BadInputError(
                 "the clouds are in different frames",
                 code="frame_mismatch",
                 file=file,
                 field="fixed, moving",
-                expected=f"{near * named:.1f} mm from point to cloud",
+                expected=f"{near:.1f} mm from point to cloud",
                 found=f"{named:.1f} mm",
                 remedy=remedy,
             )

@@ -156,7 +156,7 @@ def check_shared(headers: Sequence[Header]) -> None:
             texts = header.texts(name)
             if name in MAY_LACK and not (texts and first):
                 continue
-            if not _same(texts, first):
+            if not (_same(texts, first) if name in MAY_LACK else texts == first):
                 raise refused(
                     header.path,
                     f"images of several {words} under one series UID",

@@ -62,6 +62,7 @@ TABLE = [
     Row("names", "CloudCompare 380", "a.csv", "name, x, y, z\n" + rows([f"p{n}" for n in COUNT], POINTS, **CSV)),
     Row("names", "tried here", "a.csv", "id,x_mm,y_mm,z_mm\n" + rows(COUNT, POINTS, **CSV)),
     Row("names", "tried here", "a.csv", "X [mm],Y [mm],Z [mm]\n" + rows(POINTS, **CSV)),
+    Row("names", "pandas", "a.csv", "x,y,z,radius\n" + rows(POINTS, ["", *["1.5"] * 39], **CSV)),
     Row("names", "tried here", "a.csv", "x_m,y_m,z_m\n" + rows((POINTS / 1000).round(5), **CSV)),
     Row("names", "tried here", "a.csv", "x_um,y_um,z_um\n" + rows(POINTS * 1000, **CSV), "bad_unit"),
     Row("names", "Imaris", "a.csv", "ID,Position X,Position Y,Position Z\n" + rows(COUNT, POINTS, **CSV)),
@@ -101,6 +102,8 @@ TABLE = [
     Row("frame", "tried here", "a.vtk", VTK.format("SPACE=LAI") + rows(POINTS), "unknown_frame"),
     Row("frame", "Morpho 17", "a.txt", "# CoordinateSystem = 0\n" + rows(RAS)),
     Row("frame", "SlicerMorph 82", "a.csv", "# coordinateSystem: RAS\nx,y,z\n" + rows(RAS, **CSV)),
+    Row("frame", "tried here", "a.txt", "# converted from RAS\n" + rows(POINTS)),
+    Row("frame", "tried here", "a.txt", "# source space: RAS, written in LPS\n" + rows(POINTS)),
     Row("frame", "tried here", "a.csv", "# in RAS mm\nl,p,s\n" + rows(POINTS, **CSV), "contradicting_frame"),
 ]
 
@@ -283,3 +286,9 @@ def test_a_cloud_is_in_the_image_of_its_field(tmp_path: Path, points: np.ndarray
     with pytest.raises(BadInputError) as caught:
         check_in_image(points, IMAGE, file=tmp_path)
     assert caught.value.code == code
+
+
+def test_equal_and_shifted_clouds_are_of_one_frame(tmp_path: Path) -> None:
+    cloud = np.random.default_rng(8).normal(0, 50, (200, 3))
+    check_overlap(cloud, cloud, file=tmp_path)
+    check_overlap(cloud, cloud + np.array([10.0, 0.0, 0.0]), file=tmp_path)

@@ -84,9 +84,51 @@ def test_commands_need_the_folder_alone(build: Build, tmp_path: Path, command: s
     assert same[0] == same[1]
 
 
-def test_a_broken_record_is_one_line(build: Build) -> None:
-    build.files.recorded_config.write_text("results: [")
-    result = CliRunner().invoke(main, ["status", build.results])
-    assert result.exit_code == 2
-    assert len(result.stderr.splitlines()) == 1
-    assert "config.yaml" in result.stderr
+def test_a_record_of_unknown_settings_is_one_line(build: Build) -> None:
+    path = build.files.recorded_config
+    path.write_text(path.read_text() + "no_such_section: {}\n")
+    refused = CliRunner().invoke(main, ["case", "b", "--results", build.results])
+    assert refused.exit_code == 2
+    assert len(refused.stderr.splitlines()) == 1
+    assert "config.yaml" in refused.stderr or "[unknown_key]" in refused.stderr
+    shown = CliRunner().invoke(main, ["status", build.results])
+    assert shown.exit_code == 0
+    assert "[unknown_key]" in shown.stderr
+    assert recorded_manifest(Path(build.results)) == Path(build.manifest)
+
+
+def test_a_manifest_of_another_folder_is_not_taken(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absolute = Build.from_config({"manifest": build.manifest, "results": str(tmp_path / build.results)})
+    record(absolute)
+    other = tmp_path / "other"
+    other.mkdir()
+    monkeypatch.chdir(other)
+    results = Path(absolute.results)
+    rows = Path(tmp_path / build.manifest).read_text().replace("train", "test")
+    place = other / build.manifest
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(rows)
+    assert recorded_manifest(results) == results / "build" / "pairs.tsv"
+    again = recorded(results)
+    assert again is not None
+    assert [pair.role for pair in again.pairs.values()] == [pair.role for pair in build.pairs.values()]
+
+
+def test_a_manifest_that_was_changed_since_is_not_taken(build: Build) -> None:
+    manifest = Path(build.manifest)
+    manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:2]))
+    assert recorded_manifest(Path(build.results)) == build.files.recorded_pairs
+
+
+def test_results_behind_a_link(build: Build, tmp_path: Path) -> None:
+    real = tmp_path / "far" / "away" / "results"
+    real.parent.mkdir(parents=True)
+    shutil.move(build.results, real)
+    Path(build.results).symlink_to(real)
+    record(build)
+    copy = read_pairs(build.files.recorded_pairs)
+    for pair, kept in zip(build.pairs.values(), copy, strict=True):
+        assert Path(pair.fixed_source).resolve() == Path(kept.fixed_source).resolve()
+    assert recorded_manifest(Path(build.results)) == Path(build.manifest)

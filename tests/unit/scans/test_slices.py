@@ -68,6 +68,14 @@ def test_defective_image_is_refused(tmp_path: Path, change: Change, code: str) -
     assert refused(write_series(tmp_path / "s", change=change)) == code
 
 
+def numbered(part: pydicom.Dataset, index: int) -> None:
+    part.PatientID = "100002" if index < 3 else "100012"
+
+
+def test_identifiers_that_are_nearly_the_same_number_differ(tmp_path: Path) -> None:
+    assert refused(write_series(tmp_path / "s", change=numbered)) == "mixed_patient"
+
+
 def test_message_holds_nothing_of_the_patient(tmp_path: Path) -> None:
     folder = write_series(tmp_path / "s", change=shifted("PatientID", "SECRET-7", 3))
     with pytest.raises(Exception, match=r"\[mixed_patient\]") as caught:
