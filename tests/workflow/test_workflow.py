@@ -191,7 +191,7 @@ def test_bad_manifest_and_config_end_with_one_line_and_code_2(cohort: Path, tmp_
     for change, expected in (
         ({"case": "$(touch hacked)"}, "line 2, column case"),
         ({"case": "../x"}, "line 2, column case"),
-        ({"case": rows[1]["case"]}, "line 2, column case"),
+        ({"case": rows[1]["case"]}, "[bad_case]"),
     ):
         manifest = write_manifest(tmp_path / "pairs.tsv", [rows[0] | change, rows[1]])
         printed = Workspace(tmp_path, manifest).snakemake("--dry-run", code=2)
