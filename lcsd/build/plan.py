@@ -20,8 +20,8 @@ from lcsd.names import SCANS, is_series_uid
 
 
 def _settings_option(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return ``--settings JSON``; the same values give the same text. Nothing if there is nothing to set."""
-    return ("--settings", json.dumps(values, sort_keys=True, separators=(",", ":"))) if values else ()
+    """Return ``--settings JSON``; the same values give the same text."""
+    return ("--settings", json.dumps(values, sort_keys=True, separators=(",", ":")))
 
 
 @functools.lru_cache(maxsize=1)

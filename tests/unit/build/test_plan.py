@@ -13,6 +13,7 @@ from lcsd.build.jobs import METHODS
 from lcsd.build.plan import Build
 from lcsd.config import read_sections
 from lcsd.errors import BadInputError
+from lcsd.settings.cloud import CloudSettings
 from lcsd.settings.evaluate import EvaluateSettings
 from lcsd.settings.keypoints import KeypointsSettings
 from tests.unit.build.test_candidates import ROW as CANDIDATE
@@ -62,7 +63,7 @@ def test_options_give_back_the_settings(build: Build) -> None:
     own, others = read_sections("keypoints", KeypointsSettings, kinds, None, documents=[document])
     assert (own, others) == (KeypointsSettings(), {"evaluate": EvaluateSettings()})
     assert list(json.loads(document)) == sorted([*KeypointsSettings.model_fields, "evaluate"])
-    assert build.settings("cloud") == ()
+    assert json.loads(build.settings("cloud")[1]) == CloudSettings().model_dump()
 
 
 def test_options_are_the_same_text_for_the_same_settings(tmp_path: Path, manifest: Path) -> None:
