@@ -60,6 +60,20 @@ def test_a_folder_of_another_is_not_trusted(read_only: Path, trap: str) -> None:
     assert trap == "file" or chosen is not None
 
 
+def test_an_inherited_folder_is_judged_again(read_only: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job on another machine inherits the name of a folder that somebody else may have made there."""
+    other = read_only / f"{kernel_cache.PRIVATE_NAME}other"
+    other.mkdir()
+    other.chmod(0o777)
+    monkeypatch.setenv(kernel_cache.VARIABLE, str(other))
+    kernel_cache.prepare()
+    assert os.environ[kernel_cache.VARIABLE] != str(other)
+    other.chmod(0o700)
+    monkeypatch.setenv(kernel_cache.VARIABLE, str(other))
+    kernel_cache.prepare()
+    assert os.environ[kernel_cache.VARIABLE] == str(other)
+
+
 def test_a_choice_of_the_user_stays(read_only: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(kernel_cache.VARIABLE, "/mine")
     kernel_cache.prepare()
