@@ -1,8 +1,10 @@
 """Errors that a user can act on: one line, with a stable reason code."""
 
 import difflib
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 INSTALLATION_FAULTS = frozenset(
     {
@@ -69,6 +71,11 @@ class LcsdError(Exception):
         self.found = _encodable(found)
         self.remedy = remedy
         super().__init__(self.message)
+
+    def __reduce__(self) -> tuple[Callable[..., "LcsdError"], tuple[Any, ...]]:
+        """Travel between processes whole: by default only the message would."""
+        parts = {name: value for name, value in vars(self).items() if name != "what"}
+        return functools.partial(type(self), **parts), (self.what,)
 
     @property
     def complaint(self) -> str:

@@ -170,12 +170,12 @@ class Inventory:
     def attempt(self, path: Path, read: Callable[[Path], T]) -> T | None:
         """Return ``read(path)``, or None if the file is missing or broken (then a problem)."""
         found, problem = self._try(path, read)
-        self._remember([problem] if problem else [])
+        self.remember([problem] if problem else [])
         return found
 
     def problem(self, path: Path, message: str) -> None:
         """Remember that a file could not be used."""
-        self._remember([self._problem(path, message)])
+        self.remember([self._problem(path, message)])
 
     def _try(self, path: Path, read: Callable[[Path], T]) -> tuple[T | None, Problem | None]:
         if not path.exists():
@@ -190,7 +190,8 @@ class Inventory:
         name = str(path.relative_to(self.results) if inside else path)
         return Problem(name, " ".join(message.split()))
 
-    def _remember(self, problems: Iterable[Problem]) -> None:
+    def remember(self, problems: Iterable[Problem]) -> None:
+        """Add problems that are not known yet."""
         # Several pictures may need the same file.
         self.problems += [problem for problem in problems if problem not in self.problems]
 
@@ -238,7 +239,7 @@ class Inventory:
             broken += [wrong] if wrong else []
         records = self._records(files) if self.provenance else Records()
         broken += [Problem(file, f"broken provenance: {why}") for file, why in records.broken.items()]
-        self._remember(broken)
+        self.remember(broken)
         figures = {method: self.attempt(path, read_figures) for method, path in files.evaluations().items()}
         known = {method: found for method, found in figures.items() if found is not None}
         passed = tuple(
@@ -265,7 +266,7 @@ class Inventory:
     def rejection(self, name: str) -> Rejection | None:
         """Return why a stage failed on a case, also one that the manifest does not ask for; None if none did."""
         found, wrong = self._rejection(BuildFiles(self.results).case(name))
-        self._remember([wrong] if wrong else [])
+        self.remember([wrong] if wrong else [])
         return found
 
     def _rejection(self, files: CaseFiles) -> tuple[Rejection | None, Problem | None]:

@@ -49,7 +49,8 @@ def command(
     A page of a case is rebuilt only if its files or the settings have changed. Rejected and
     unfinished cases are listed with the reason. A broken file is named and left out.
     """
-    set_threads(threads)
+    # Pages are drawn in processes of one thread each.
+    set_threads(1)
     from lcsd.build.recorded import recorded_manifest
     from lcsd.report.report import PAGES_NAME, write_report
 
@@ -65,6 +66,7 @@ def command(
             manifest=manifest,
             views=views,
             settings=settings,
+            workers=threads,
             progress=lambda cases: progress_bar(cases, label="report: cases", unit="case"),
         )
         # Pages that were up to date are part of the report, too.

@@ -6,7 +6,7 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, find_objects
 
 from lcsd.errors import BadInputError
 from lcsd.io.images import Image
@@ -48,11 +48,15 @@ def local_radius(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) -
     Microscopy 185 (1997) 67. The image border counts as background.
     """
     spacing_zyx = np.asarray(spacing[::-1], dtype=np.float64)
-    depth = distance_transform_edt(np.pad(mask, 1), sampling=spacing_zyx)[1:-1, 1:-1, 1:-1]
-    depth = np.ascontiguousarray(depth, dtype=np.float64)
-    thickness = np.zeros_like(depth)
-    _paint_thickness(depth, np.argwhere(mask), spacing_zyx, thickness)
-    return np.where(mask, thickness - RADIUS_OFFSET_VOXELS * spacing_zyx.min(), 0.0)
+    radius = np.zeros(mask.shape)
+    for box in find_objects(mask.astype(np.uint8)):  # the only one: all voxels around it are background
+        inside = mask[box]
+        depth = distance_transform_edt(np.pad(inside, 1), sampling=spacing_zyx)[1:-1, 1:-1, 1:-1]
+        depth = np.ascontiguousarray(depth, dtype=np.float64)
+        thickness = np.zeros_like(depth)
+        _paint_thickness(depth, np.argwhere(inside), spacing_zyx, thickness)
+        radius[box] = np.where(inside, thickness - RADIUS_OFFSET_VOXELS * spacing_zyx.min(), 0.0)
+    return radius
 
 
 def _check_volume(

@@ -15,16 +15,17 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from lcsd import __version__
-from lcsd.build.inventory import Case, Inventory
+from lcsd.build.inventory import Case, Inventory, Problem
 from lcsd.build.jobs import INSIDE, METHODS
 from lcsd.io.files import write_text
 from lcsd.io.images import read_image, read_mask
 from lcsd.names import SCANS
+from lcsd.numerics.processes import in_processes
 from lcsd.plotting import method_colours, method_name
 from lcsd.report.html import environment
 from lcsd.report.landmarks import PATCH_MM, Landmarks, landmark_figure, read_landmarks
 from lcsd.report.overlays import CHECKER_MM, Slices, case_slices, checker_figure, mixed_figure
-from lcsd.report.pictures import ALTS, Picture, Pictures
+from lcsd.report.pictures import ALTS, Picture, draw
 from lcsd.report.registered import RegisteredClouds, registered_clouds
 from lcsd.report.surface import KERNEL_MM, surface_figure
 from lcsd.report.tables import case_cost_rows, readable_rejections, version_rows
@@ -80,14 +81,29 @@ def page_order(cases: Sequence[Case]) -> list[Case]:
     return sorted(begun, key=rank)
 
 
+@dataclass(frozen=True)
+class Pages:
+    """What pages of cases there are."""
+
+    names: set[str]  # of the cases with a page
+    pictures: dict[str, dict[str, Picture | None]]  # of the cases whose page was made now, by their key in ``ALTS``
+
+
 def write_pages(
-    cases: Sequence[Case], inventory: Inventory, folder: Path, settings: ReportSettings, *, progress: Progress = iter
-) -> set[str]:
+    cases: Sequence[Case],
+    inventory: Inventory,
+    folder: Path,
+    settings: ReportSettings,
+    *,
+    workers: int = 1,
+    progress: Progress = iter,
+) -> Pages:
     """Write pages of cases and return which cases have one.
 
     Pages with unchanged inputs stay, also beyond ``settings.pages``; outdated ones are removed. Unreadable files are
     recorded in the inventory, and their pages are rebuilt next time. ``folder`` is that of the pages, which are named
-    after their cases; ``progress`` wraps the cases whose page is written.
+    after their cases; ``workers`` is the number of processes that draw; ``progress`` wraps the cases whose page is
+    written.
     """
     ordered = page_order(cases)
     prints = {case.name: fingerprint(case, settings) for case in ordered}
@@ -99,14 +115,29 @@ def write_pages(
         for path in folder.glob("*.html"):
             if path.stem not in current:
                 path.unlink()
-    for case in progress(wanted) if wanted else ():
-        own = Inventory(inventory.results)
-        text = case_page(case, own, settings, fingerprint=prints[case.name])
-        write_text(folder / f"{case.name}.html", text)
-        for problem in own.problems:
-            if problem not in inventory.problems:
-                inventory.problems.append(problem)
-    return current | {case.name for case in wanted}
+    pictures = {}
+    bar = progress(wanted) if wanted else ()
+    work = functools.partial(_drawn_page, results=inventory.results, settings=settings, prints=prints)
+    for case, drawn in zip(bar, in_processes(work, wanted, workers=workers), strict=True):
+        write_text(folder / f"{case.name}.html", drawn.text)
+        inventory.remember(drawn.problems)
+        pictures[case.name] = drawn.pictures
+    return Pages(current | {case.name for case in wanted}, pictures)
+
+
+@dataclass(frozen=True)
+class DrawnPage:
+    """A page of a case that is not written yet."""
+
+    text: str
+    pictures: dict[str, Picture | None]  # by their key in ``ALTS``
+    problems: list[Problem]
+
+
+def _drawn_page(case: Case, results: Path, settings: ReportSettings, prints: Mapping[str, str]) -> DrawnPage:
+    inventory = Inventory(results)
+    text, pictures = case_page(case, inventory, settings, fingerprint=prints[case.name])
+    return DrawnPage(text, pictures, inventory.problems)
 
 
 def fingerprint(case: Case, settings: ReportSettings) -> str:
@@ -130,8 +161,10 @@ def _has(page: Path, digest: str) -> bool:
         return FINGERPRINT.format(digest) in handle.read(HEAD_CHARACTERS)
 
 
-def case_page(case: Case, inventory: Inventory, settings: ReportSettings, *, fingerprint: str) -> str:
-    """Return the page of a case with all that exists of it.
+def case_page(
+    case: Case, inventory: Inventory, settings: ReportSettings, *, fingerprint: str
+) -> tuple[str, dict[str, Picture | None]]:
+    """Return the page of a case with all that exists of it, and its pictures.
 
     ``inventory`` is a new one: the page lists its problems. ``fingerprint`` is written into the page, with a mark if a
     file is broken.
@@ -168,7 +201,7 @@ def case_page(case: Case, inventory: Inventory, settings: ReportSettings, *, fin
         "kernel_mm": KERNEL_MM,
         "untrusted_mm": UNTRUSTED_MM,
     }
-    return environment().get_template("case.html.j2").render(context)
+    return environment().get_template("case.html.j2").render(context), drawn
 
 
 def _residual_rows(registered: RegisteredClouds | None) -> list[dict[str, Any]]:
@@ -210,14 +243,12 @@ def _pictures(
     for key, method in methods.items():
         landmarks = scored.get(method)
         figures[key] = functools.partial(_worst, case, inventory, landmarks, settings.worst_landmarks)
-    pictures = Pictures(inventory)
 
-    def draw(key: str) -> Picture | None:
+    def alt(key: str) -> str:
         method = methods.get(key, "")
-        alt = ALTS["landmarks" if method else key].format(case=case.name, method=method_name(method))
-        return pictures.draw(key, figures[key], alt=alt, place=case.folder)
+        return ALTS["landmarks" if method else key].format(case=case.name, method=method_name(method))
 
-    return {key: draw(key) for key in figures}
+    return {key: draw(inventory, case.folder, figure, alt=alt(key)) for key, figure in figures.items()}
 
 
 def _landmarks(case: Case, inventory: Inventory) -> dict[str, Landmarks]:

@@ -1,10 +1,12 @@
 """Figures as pictures inside a page."""
 
 import base64
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from lcsd.build.inventory import Inventory
@@ -36,46 +38,44 @@ ALTS = {
 class Picture:
     """A figure on a page."""
 
-    uri: str  # the image as a ``data:`` address, so that the page needs no other file
+    content: bytes = field(repr=False)  # of the image file
+    kind: str  # "png" or "jpg"
     alt: str  # description for readers who do not see it
     # width, height: pixels
     width: int
     height: int
 
+    @functools.cached_property
+    def uri(self) -> str:
+        """The image as a ``data:`` address, so that the page needs no other file."""
+        return f"data:{MIME_TYPES[self.kind]};base64,{base64.b64encode(self.content).decode('ascii')}"
 
-@dataclass
-class Pictures:
-    """Draws figures as pictures, and writes them to a folder if there is one."""
 
-    inventory: Inventory  # records what cannot be drawn
-    folder: Path | None = None  # of the image files
-    _written: set[Path] = field(default_factory=set)
+# Names and ids may contain a dollar sign, which is not a formula.
+@mpl.rc_context({"text.parse_math": False})
+def draw(
+    inventory: Inventory, place: Path, figure: Callable[[], Figure | None], *, alt: str, kind: str = "jpg"
+) -> Picture | None:
+    """Return a figure as a picture; None if there is none or it cannot be drawn.
 
-    def draw(
-        self, name: str, figure: Callable[[], Figure | None], *, alt: str, place: Path, kind: str = "jpg"
-    ) -> Picture | None:
-        """Return a figure as a picture; None if there is none or it cannot be drawn.
+    ``kind`` is ``png`` or ``jpg``. A problem is recorded for the folder ``place``.
+    """
+    return inventory.attempt(place, lambda _: _picture(figure(), alt, kind))
 
-        ``name`` is that of the file, without suffix; ``kind`` is ``png`` or ``jpg``. A problem is recorded for the
-        folder ``place``.
-        """
-        return self.inventory.attempt(place, lambda _: self._embed(name, figure(), alt, kind))
 
-    def _embed(self, name: str, figure: Figure | None, alt: str, kind: str) -> Picture | None:
-        if figure is None:
-            return None
-        content = render(figure, kind)
-        if self.folder is not None:
-            path = self.folder / f"{name}.{kind}"
-            save(path, content)
-            self._written.add(path)
-        width, height = (figure.get_size_inches() * figure.dpi).astype(int)
-        encoded = base64.b64encode(content).decode("ascii")
-        return Picture(f"data:{MIME_TYPES[kind]};base64,{encoded}", alt, int(width), int(height))
+def _picture(figure: Figure | None, alt: str, kind: str) -> Picture | None:
+    if figure is None:
+        return None
+    width, height = (figure.get_size_inches() * figure.dpi).astype(int)
+    return Picture(render(figure, kind), kind, alt, int(width), int(height))
 
-    def remove_others(self) -> None:
-        """Remove image files of an earlier report, which may show removed cases."""
-        for kind in MIME_TYPES if self.folder else ():
-            for path in (self.folder or Path()).glob(f"*.{kind}"):
-                if path not in self._written:
-                    path.unlink()
+
+def write_pictures(folder: Path, pictures: Mapping[str, Picture]) -> None:
+    """Write pictures as image files by name, and remove others of an earlier report, which may show removed cases."""
+    paths = {folder / f"{name}.{picture.kind}": picture for name, picture in pictures.items()}
+    for path, picture in paths.items():
+        save(path, picture.content)
+    for kind in MIME_TYPES:
+        for path in folder.glob(f"*.{kind}"):
+            if path not in paths:
+                path.unlink()

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from lcsd import __version__
-from lcsd.build.inventory import Case, Inventory, Status
+from lcsd.build.inventory import Case, Inventory, Problem, Status
 from lcsd.errors import BadInputError
 from lcsd.evaluation.accuracy import (
     BOOTSTRAP_SEED,
@@ -26,13 +25,14 @@ from lcsd.evaluation.accuracy import (
     tre_rows,
 )
 from lcsd.io.files import write_table, write_text
+from lcsd.numerics.processes import in_processes
 from lcsd.plotting import method_colours
 from lcsd.report.cohort import Cohort, manifest_steps, read_cohort
 from lcsd.report.figures import case_figure, dice_figure, error_figure
 from lcsd.report.html import environment
 from lcsd.report.overlays import SLAB_MM, cloud_figure, overlay_figure
 from lcsd.report.pages import write_pages
-from lcsd.report.pictures import ALTS, Picture, Pictures
+from lcsd.report.pictures import ALTS, Picture, draw, write_pictures
 from lcsd.report.tables import (
     REJECTED_COLUMNS,
     TABLE1_COLUMNS,
@@ -86,48 +86,60 @@ CASE_DRAWINGS: Drawings = {"overlay": ("overlay", overlay_figure), "clouds": ("p
 VESSEL_DRAWINGS: Drawings = {"vessels": ("vessels", vessel_figure)}
 """Name of a picture, its description in ``ALTS``, and the function that draws it."""
 
+Views = dict[str, dict[str, Picture | None]]
+"""Pictures of each case by name."""
+
 
 def _views(
-    cases: Sequence[Case], drawings: Drawings, pictures: Pictures, progress: Progress
-) -> dict[str, dict[str, Picture | None]]:
-    """Return the pictures of each case by name; cases without a picture are left out."""
-    views = {}
-    for case in progress(cases):
-        shown = {
-            name: pictures.draw(
-                f"{case.name}_{name}",
-                functools.partial(figure, case, pictures.inventory),
-                alt=ALTS[alt].format(case=case.name),
-                place=case.folder,
-            )
-            for name, (alt, figure) in drawings.items()
-        }
+    cases: Sequence[Case], drawings: Drawings, drawn: Views, inventory: Inventory, workers: int, progress: Progress
+) -> Views:
+    """Return the pictures of each case by name; cases without a picture are left out.
+
+    ``drawn`` are the pictures of pages by description, which are not drawn again.
+    """
+    work = functools.partial(_view, drawings=drawings, results=inventory.results)
+    views: Views = {}
+    bar = progress(cases) if cases else ()
+    items = [(case, drawn.get(case.name, {})) for case in cases]
+    for case, (shown, problems) in zip(bar, in_processes(work, items, workers=workers), strict=True):
+        inventory.remember(problems)
         if any(shown.values()):
             views[case.name] = shown
     return views
 
 
-def _figures(cases: Sequence[Case], cohort: Cohort | None, pictures: Pictures) -> dict[str, Picture | None]:
-    drawings: dict[str, tuple[str, str, Callable[[], Figure | None]]] = {
-        "errors": (
-            "tre_distribution",
+def _view(
+    item: tuple[Case, Mapping[str, Picture | None]], drawings: Drawings, results: Path
+) -> tuple[dict[str, Picture | None], list[Problem]]:
+    case, drawn = item
+    inventory = Inventory(results)
+    shown = {
+        name: drawn[alt]
+        if alt in drawn
+        else draw(
+            inventory, case.folder, functools.partial(figure, case, inventory), alt=ALTS[alt].format(case=case.name)
+        )
+        for name, (alt, figure) in drawings.items()
+    }
+    return shown, inventory.problems
+
+
+def _figures(cases: Sequence[Case], cohort: Cohort | None, inventory: Inventory) -> dict[str, Picture | None]:
+    """Return the figures of the whole build, by the name of their file."""
+    drawings: dict[str, tuple[str, Callable[[], Figure | None]]] = {
+        "tre_distribution": (
             "Landmark errors before and after each method: cumulative distributions (left), box plots (right).",
             lambda: error_figure(cases),
         ),
-        "cases": (
-            "tre_cases",
-            "Mean landmark error of each case before and after each method.",
-            lambda: case_figure(cases),
-        ),
-        "dice": (
-            "cohort_dice",
+        "tre_cases": ("Mean landmark error of each case before and after each method.", lambda: case_figure(cases)),
+        "cohort_dice": (
             "Overlap of the lung masks of accepted candidates for training, with the largest selected overlap.",
             lambda: dice_figure(cohort.screened if cohort else ()),
         ),
     }
     return {
-        key: pictures.draw(name, figure, alt=alt, place=pictures.inventory.results, kind="png")
-        for key, (name, alt, figure) in drawings.items()
+        name: draw(inventory, inventory.results, figure, alt=alt, kind="png")
+        for name, (alt, figure) in drawings.items()
     }
 
 
@@ -137,6 +149,13 @@ def _write_tables(folder: Path, cases: Sequence[Case]) -> None:
     write_table(folder / "comparison.csv", COMPARISON_COLUMNS, comparison_rows(cases))
     write_table(folder / "table1.csv", TABLE1_COLUMNS, table1_rows(cases))
     write_table(folder / "rejected.tsv", REJECTED_COLUMNS, left_out_rows(cases))
+
+
+def _write_figures(folder: Path, figures: Mapping[str, Picture | None], *views: Views) -> None:
+    found = dict(figures)
+    for view in views:
+        found |= {f"{case}_{name}": picture for case, shown in view.items() for name, picture in shown.items()}
+    write_pictures(folder, {name: picture for name, picture in found.items() if picture is not None})
 
 
 def _statuses(cases: Sequence[Case]) -> dict[Status, int]:
@@ -157,8 +176,8 @@ def _context(
     cohort: Cohort | None,
     inventory: Inventory,
     figures: dict[str, Picture | None],
-    views: dict[str, dict[str, Picture | None]],
-    vessel_views: dict[str, dict[str, Picture | None]],
+    views: Views,
+    vessel_views: Views,
     pages: set[str],
 ) -> dict[str, Any]:
     steps = cohort.steps(cases) if cohort else []
@@ -201,22 +220,21 @@ def _context(
     }
 
 
-# Names and ids may contain a dollar sign, which is not a formula.
-@mpl.rc_context({"text.parse_math": False})
 def write_report(
     results: Path,
     *,
     manifest: Path | None = None,
     views: int = DEFAULT_VIEWS,
     settings: ReportSettings | None = None,
+    workers: int = 1,
     progress: Progress = iter,
 ) -> ReportSummary:
     """Write ``report/`` of a build: pages, tables and figures of what exists.
 
     ``manifest`` has the expected cases; None: all cases that have a folder. ``views`` is the largest number of cases
     with pictures on the overview: up to half of them show vessel masks, failed gates first; of the others, cases with
-    landmarks come first. ``settings`` are those of the pages of cases; None: the defaults. ``progress`` wraps the
-    cases.
+    landmarks come first. ``settings`` are those of the pages of cases; None: the defaults. ``workers`` is the number
+    of processes that draw; ``progress`` wraps the cases.
 
     Raises ``BadInputError`` (``missing_folder``) if there is neither a folder of results nor a manifest.
     """
@@ -233,19 +251,20 @@ def write_report(
     cases = inventory.cases(manifest)
     folder = results / "report"
     _write_tables(folder, cases)
-    pictures = Pictures(inventory, folder / "figures")
+    made = write_pages(
+        cases, inventory, folder / PAGES_NAME, settings or ReportSettings(), workers=workers, progress=progress
+    )
     suspects = _suspects(cases)[: (max(views, 0) + 1) // 2]
     rest = max(views, 0) - len(suspects)
     chosen = sorted(cases, key=lambda case: not case.evaluations)[:rest]
-    drawn = _views(chosen, CASE_DRAWINGS, pictures, progress)
-    vessel_views = _views(suspects, VESSEL_DRAWINGS, pictures, progress)
+    case_views = _views(chosen, CASE_DRAWINGS, made.pictures, inventory, workers, progress)
+    vessel_views = _views(suspects, VESSEL_DRAWINGS, made.pictures, inventory, workers, progress)
     cohort = read_cohort(inventory)
-    figures = _figures(cases, cohort, pictures)
-    pictures.remove_others()
-    pages = write_pages(cases, inventory, folder / PAGES_NAME, settings or ReportSettings(), progress=progress)
+    figures = _figures(cases, cohort, inventory)
+    _write_figures(folder / "figures", figures, case_views, vessel_views)
     page = folder / "index.html"
     template = environment().get_template("index.html.j2")
-    context = _context(cases, cohort, inventory, figures, drawn, vessel_views, pages)
+    context = _context(cases, cohort, inventory, figures, case_views, vessel_views, made.names)
     write_text(page, template.render(context))
     status = _statuses(cases)
     return ReportSummary(

@@ -33,6 +33,9 @@ SMOOTHING_VOXELS = 2.0
 AMBIENT = 0.55
 """Brightness of a surface seen edge-on."""
 
+States = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+"""Points (N, 3), LPS mm, and their errors (N,), mm, by the label of a row."""
+
 SCALE_PERCENTILE = 98.0
 MARGIN_VOXELS = 3
 
@@ -86,21 +89,34 @@ def shell(mask: Image, view: View) -> Shell:
     return Shell(shown, mask.grid.voxel_to_world(seen.astype(np.float64)), light)
 
 
-def spread(
-    points: NDArray[np.float64], errors: NDArray[np.float64], places: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return errors at places as Gaussian-weighted means of the errors at near points.
+class Spread:
+    """Spreads errors at points to places as Gaussian-weighted means of the errors at near points.
 
     Far from all points it is the error of the nearest one. Unlike a spline, a mean stays within the measured range.
-    Points have shape (N, 3), N >= 1, and places (M, 3), both LPS mm; errors have shape (N,), the result (M,), both mm.
+    Points have shape (N, 3), N >= 1, and places (M, 3), both LPS mm.
     """
-    count = min(NEIGHBOURS, len(points))
-    distance, index = KDTree(points).query(places, k=count)
-    distance, index = distance.reshape(-1, count), index.reshape(-1, count)
-    squares = distance**2
-    weights = np.exp((squares.min(axis=1, keepdims=True) - squares) / (2 * KERNEL_MM**2))
-    result: NDArray[np.float64] = (weights * errors[index]).sum(axis=1) / weights.sum(axis=1)
-    return result
+
+    def __init__(self, points: NDArray[np.float64], places: NDArray[np.float64]) -> None:
+        count = min(NEIGHBOURS, len(points))
+        distance, index = KDTree(points).query(places, k=count)
+        self._index = index.reshape(-1, count)
+        squares = distance.reshape(-1, count) ** 2
+        weights = np.exp((squares.min(axis=1, keepdims=True) - squares) / (2 * KERNEL_MM**2))
+        self._weights = weights / weights.sum(axis=1, keepdims=True)
+
+    def __call__(self, errors: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return errors (N,) at the places, shape (M,), in the unit of the errors."""
+        result: NDArray[np.float64] = (self._weights * errors[self._index]).sum(axis=1)
+        return result
+
+
+def _spread(states: States, shells: Sequence[Shell]) -> dict[str, list[NDArray[np.float64]]]:
+    """Return the errors of each state on each shell; points that states share are searched once."""
+    spreads: dict[bytes, list[Spread]] = {}
+    for points, _ in states.values():
+        key = points.tobytes()
+        spreads[key] = spreads.get(key) or [Spread(points, shell.world) for shell in shells]
+    return {name: [spread(errors) for spread in spreads[points.tobytes()]] for name, (points, errors) in states.items()}
 
 
 def error_ramp() -> LinearSegmentedColormap:
@@ -117,9 +133,7 @@ def scale_top(errors: Sequence[NDArray[np.float64]]) -> float:
     return 50.0
 
 
-def surface_figure(
-    mask: Image, states: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]], *, label: str
-) -> Figure:
+def surface_figure(mask: Image, states: States, *, label: str) -> Figure:
     """Return the lungs from four sides, coloured by an error, a row per state.
 
     ``mask`` is the lungs of the baseline. ``states`` are points, shape (N, 3), LPS mm, and their errors, shape (N,),
@@ -132,7 +146,7 @@ def surface_figure(
         (s.hit.shape[1] * spacing[2 if view.axis == 1 else 1], s.hit.shape[0] * spacing[0])
         for s, view in zip(shells, VIEWS, strict=True)
     ]
-    values = {name: [spread(points, errors, s.world) for s in shells] for name, (points, errors) in states.items()}
+    values = _spread(states, shells)
     scales = _scales(list(values.values()))
     ramp = error_ramp()
     inches_per_mm = (PICTURE_WIDTH_IN - 1.3) / sum(width for width, _ in sizes)

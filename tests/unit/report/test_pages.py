@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import resources
@@ -43,7 +44,7 @@ def make(results: Path, settings: ReportSettings = SETTINGS) -> tuple[set[str], 
     inventory = Inventory(results)
     cases = inventory.cases(None)
     made = write_pages(cases, inventory, results / "report" / "cases", settings)
-    return made, inventory
+    return made.names, inventory
 
 
 def change_record(path: Path, **changes: Any) -> None:
@@ -71,6 +72,23 @@ def test_page_of_a_scored_case_has_every_part(make_case: MakeCase, results: Path
     assert parts <= targets
     assert "trouble" not in targets
     assert (results / "report" / "cases" / "a.html").stat().st_size < 15e6
+
+
+def test_several_processes_draw_the_same_pages_and_nothing_twice(make_case: MakeCase, results: Path) -> None:
+    write_gates(make_case("a"), gate("share", 0.15))
+    shutil.copytree(results / "cases" / "a", results / "cases" / "b")
+    (results / "cases" / "b" / "registration" / "field.nii.gz").write_bytes(b"broken")
+    written = []
+    for workers in (1, 2):
+        shutil.rmtree(results / "report", ignore_errors=True)
+        summary = write_report(results, workers=workers)
+        assert [problem.split(":")[0] for problem in summary.problems] == ["cases/b/registration/field.nii.gz"]
+        files = [*(results / "report" / "cases").iterdir(), *(results / "report" / "figures").iterdir()]
+        written.append({path.name: path.read_bytes() for path in files})
+    assert written[0] == written[1]
+    page = Page(results / "report" / "cases" / "a.html")
+    shown = {base64.b64decode((img["src"] or "").partition(",")[2]) for img in page.all("img")}
+    assert {written[0]["a_overlay.jpg"], written[0]["a_vessels.jpg"]} < shown
 
 
 def test_page_asks_for_nothing_and_admits_its_own_scripts_only(make_case: MakeCase, results: Path, quick: None) -> None:

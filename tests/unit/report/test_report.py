@@ -14,6 +14,7 @@ from lcsd.build.verdicts import verdict
 from lcsd.errors import BadInputError
 from lcsd.io.files import read_json, write_json, write_table
 from lcsd.report import html, pictures, report
+from lcsd.report.pages import Pages
 from lcsd.report.report import write_report
 from lcsd.settings.gates import Limits
 from tests.unit.report.conftest import gate, write_evaluation, write_gates, write_manifest, write_rejection
@@ -52,7 +53,7 @@ class Page(HTMLParser):
 @pytest.fixture(autouse=True)
 def _overview_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages of cases take most of a report's time, and have tests of their own."""
-    monkeypatch.setattr(report, "write_pages", lambda *_, **__: set())
+    monkeypatch.setattr(report, "write_pages", lambda *_, **__: Pages(set(), {}))
 
 
 def table(path: Path) -> list[dict[str, str]]:

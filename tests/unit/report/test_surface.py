@@ -6,7 +6,7 @@ import pytest
 from lcsd.geometry import Grid
 from lcsd.io.images import Image
 from lcsd.report import surface
-from lcsd.report.surface import KERNEL_MM, VIEWS, scale_top, shell, spread, surface_figure
+from lcsd.report.surface import KERNEL_MM, VIEWS, Spread, scale_top, shell, surface_figure
 
 GRID = Grid((24, 20, 28), (2.0, 3.0, 2.5), (-20.0, 30.0, -40.0))
 
@@ -51,11 +51,11 @@ def test_spread_is_the_gaussian_mean_and_far_away_the_nearest() -> None:
     squares = ((places[:, None] - points[None]) ** 2).sum(axis=-1)
     weights = np.exp(-squares / (2 * KERNEL_MM**2))
     expected = (weights * errors).sum(axis=1) / weights.sum(axis=1)
-    np.testing.assert_allclose(spread(points, errors, places), expected, rtol=1e-9)
+    np.testing.assert_allclose(Spread(points, places)(errors), expected, rtol=1e-9)
     far = np.array([[1e5, 0.0, 0.0]])
     closest = errors[np.linalg.norm(points - far, axis=1).argmin()]
-    assert spread(points, errors, far)[0] == pytest.approx(closest, rel=1e-3)
-    assert spread(points[:1], errors[:1], places) == pytest.approx(np.full(15, errors[0]))
+    assert Spread(points, far)(errors)[0] == pytest.approx(closest, rel=1e-3)
+    assert Spread(points[:1], places)(errors[:1]) == pytest.approx(np.full(15, errors[0]))
 
 
 def test_scales_end_at_round_errors() -> None:
