@@ -1,4 +1,4 @@
-"""Loss and gradient against grid size (the supplement's Figure 4), and the ratio to Figure 6.
+"""Loss and gradient against grid size (the supplement's Figure 4), the ratio to Figure 6, and what each part takes.
 
 Run: python -m benchmarks.divroc.speed
 """
@@ -16,6 +16,7 @@ from benchmarks.tables import COLOURS, seconds, write_figure, write_rows
 from lcsd.divroc import rasterise
 from lcsd.divroc.chamfer import ChamferDistance
 from lcsd.divroc.distance import CloudDistance
+from lcsd.divroc.rasterise import Places
 from lcsd.divroc.reference import rasterise as plain_rasterise
 
 GRIDS = (32, 51, 76, 114, 152)
@@ -107,6 +108,25 @@ def measure(count: int, grid: int) -> dict[str, object]:
     return row
 
 
+def parts(count: int, grid: int) -> dict[str, object]:
+    """Return the seconds of sorting, splat and gradient, and of moving their bytes through memory once."""
+    points, shape = cloud(count, 0).numpy(), (grid,) * 3
+    weights, volume = np.ones((1, count), np.float32), np.ones((1, *shape), np.float32)
+    gradient, other = np.zeros_like(points), np.empty_like(volume)
+    places = Places(points, shape)
+    # Points and weights are read by both passes; the volume is written once and read once.
+    moved = 2 * (points.nbytes + weights.nbytes) + gradient.nbytes + 2 * volume.nbytes
+    per_byte = seconds(lambda: np.copyto(other, volume)) / (2 * volume.nbytes)
+    return {
+        "points": count,
+        "grid": grid,
+        "sort_s": seconds(lambda: list(Places(points, shape))),
+        "splat_s": seconds(lambda: places.splat(weights, volume)),
+        "gradient_s": seconds(lambda: places.gradient(weights, volume, gradient)),
+        "memory_s": moved * per_byte,
+    }
+
+
 def draw(rows: list[dict[str, object]], chamfers: dict[int, float]) -> None:
     figure, axes = plt.subplots(figsize=(6.5, 4))
     of_100k = [row for row in rows if row["points"] == 100_000]
@@ -130,6 +150,7 @@ def main() -> None:
     rows = [measure(100_000, grid) for grid in GRIDS]
     rows.append(measure(200_000, 152))
     write_rows("divroc/speed", rows)
+    write_rows("divroc/speed_parts", [parts(100_000, grid) for grid in GRIDS])
     chamfers = {count: seconds(chamfer(count), repeats=3) for count in (16_000, 80_000)}
     write_rows("divroc/speed_chamfer", [{"points": n, "chamfer_s": s} for n, s in chamfers.items()])
     draw(rows, chamfers)

@@ -25,7 +25,6 @@ class _Fused(torch.autograd.Function):
         places = Places(points.detach().contiguous().numpy(), distance.shape)
         values = weights.numpy()
         raster, grad_raster = distance.buffers()
-        raster[:] = 0
         places.splat(values, raster)
         gain, taps = distance.gain, distance.taps.astype(raster.dtype)
         total = 0.0
@@ -39,7 +38,8 @@ class _Fused(torch.autograd.Function):
                 numba.get_num_threads(),
                 grad_raster[channel],
             ).sum()
-        grad_points = torch.from_numpy(places.gradient(values, grad_raster))
+        grad_points = torch.zeros_like(points)
+        places.gradient(values, grad_raster, grad_points.numpy())
         ctx.save_for_backward(grad_points.mul_(scale))
         return points.new_tensor(total * scale)
 

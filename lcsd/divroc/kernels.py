@@ -15,29 +15,36 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-ROW_BITS = 3
-"""Rows of a block, as a power of 2: eight rows of two slices stay in a core's first cache."""
+ROW_BITS = 5
+"""Rows of a block, as a power of 2: 32 rows of two slices stay in a core's caches."""
+
+CACHE_LINE = 64
+"""Bytes that memory moves at once."""
+
+LINES_PER_POINT = 16
+"""Cache lines that are read in order in the time that one point, which come in no order, waits for its own."""
+
+
+@numba.njit(inline="always", error_model="numpy")
+def _place(points: Array, n: int, shape: tuple[int, int, int]) -> tuple[float, float, float]:
+    """Return the continuous voxel indices ``(x, y, z)`` of a point."""
+    real = points.dtype.type
+    half = real(0.5)
+    sz, sy, sx = real(shape[0]) * half, real(shape[1]) * half, real(shape[2]) * half
+    return points[n, 0] * sx + (sx - half), points[n, 1] * sy + (sy - half), points[n, 2] * sz + (sz - half)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def count(
-    part: int, parts: int, points: Array, shape: tuple[int, int, int], places: Array, bins: Array, tally: Array
-) -> None:
+def count(part: int, parts: int, points: Array, shape: tuple[int, int, int], bins: Array, tally: Array) -> None:
     """Find the slice and block of rows of one run of ``points (N, 3)``; those that touch no voxel come last.
 
-    Sets ``places (N, 3)`` to the continuous voxel indices ``(x, y, z)``, ``bins (N,)`` to the blocks and
-    ``tally[part]`` to their numbers of points. NaN touches nothing.
+    Sets ``bins (N,)`` to the blocks and ``tally[part]`` to their numbers of points. NaN touches nothing.
     """
     depth, height, width = shape
     blocks = (height >> ROW_BITS) + 1
     outside = (depth + 1) * blocks
-    real = points.dtype.type
-    half = real(0.5)
-    sz, sy, sx = real(depth) * half, real(height) * half, real(width) * half
-    oz, oy, ox = sz - half, sy - half, sx - half
     for n in range(part * len(points) // parts, (part + 1) * len(points) // parts):
-        x, y, z = points[n, 0] * sx + ox, points[n, 1] * sy + oy, points[n, 2] * sz + oz
-        places[n, 0], places[n, 1], places[n, 2] = x, y, z
+        x, y, z = _place(points, n, shape)
         at = outside
         if -1 < z < depth and -1 < y < height and -1 < x < width:
             at = int(z + 1) * blocks + (int(y + 1) >> ROW_BITS)
@@ -64,142 +71,222 @@ def first_rows(tally: Array, blocks: int, starts: Array) -> None:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def arrange(part: int, parts: int, found: Array, bins: Array, tally: Array, places: Array, order: Array) -> None:
-    """Copy one run of ``found (N, 3)`` to sorted ``places (N, 3)`` and note the points' rows in ``order (N,)``."""
+def arrange(
+    part: int,
+    parts: int,
+    points: Array,
+    shape: tuple[int, int, int],
+    bins: Array,
+    tally: Array,
+    places: Array,
+    order: Array,
+) -> None:
+    """Write the continuous voxel indices ``(x, y, z)`` of one run of ``points (N, 3)`` to sorted ``places (N, 3)``.
+
+    Sets ``order (N,)`` to the points' rows. Points that touch no voxel are left out.
+    """
     rows = tally[part]
+    outside = len(rows) - 1
     for n in range(part * len(bins) // parts, (part + 1) * len(bins) // parts):
-        to = rows[bins[n]]
-        rows[bins[n]] = to + 1
-        order[to] = n
-        places[to, 0], places[to, 1], places[to, 2] = found[n, 0], found[n, 1], found[n, 2]
+        at = np.uint64(bins[n])
+        if at < outside:
+            to = np.uint64(rows[at])
+            rows[at] += 1
+            order[to] = n
+            places[to, 0], places[to, 1], places[to, 2] = _place(points, n, shape)
 
 
 @numba.njit(inline="always", error_model="numpy")
-def _add_pair(volume: Array, at: int, x0: int, width: int, low: float, high: float) -> None:
-    """Add to the voxels ``x0`` and ``x0 + 1`` of a row; ``at`` is the first in flat order."""
+def _shares(
+    value: float, fx: float, fy: float, fz: float
+) -> tuple[float, float, float, float, float, float, float, float]:
+    """Return what the eight voxels around a point get of its value, x fastest; ``f`` are its fractions of a voxel."""
+    back = value * fz
+    front = value - back
+    c, g = front * fy, back * fy
+    a, e = front - c, back - g
+    b, d, f, h = a * fx, c * fx, e * fx, g * fx
+    return a - b, b, c - d, d, e - f, f, g - h, h
+
+
+@numba.njit(inline="always", error_model="numpy")
+def _add_square(plane: Array, at: int, width: int, a: float, b: float, c: float, d: float) -> None:
+    """Add to two voxels of a row of a flat volume from ``at`` on, and to those of the next row."""
     # Unsigned, or numba would check each index for a negative one.
-    if x0 >= 0:
-        volume[np.uint64(at)] += low
-    if x0 + 1 < width:
-        volume[np.uint64(at + 1)] += high
+    one, low, high = np.uint64(1), np.uint64(at), np.uint64(at + width)
+    plane[low] += a
+    plane[low + one] += b
+    plane[high] += c
+    plane[high + one] += d
+
+
+@numba.njit(error_model="numpy")
+def _add_cut_square(volume: Array, c: int, z: int, y: int, x: int, a: float, b: float, d: float, e: float) -> None:
+    """Add to the four voxels from (z, y, x) on of a slice in channel ``c`` of a volume, as far as they exist."""
+    height, width = volume.shape[2:]
+    for j in range(2):
+        if 0 <= y + j < height:
+            if x >= 0:
+                volume[c, z, y + j, x] += d if j else a
+            if x + 1 < width:
+                volume[c, z, y + j, x + 1] += e if j else b
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def splat(part: int, parts: int, places: Array, order: Array, starts: Array, weights: Array, out: Array) -> None:
+def splat(
+    part: int, parts: int, places: Array, order: Array, starts: Array, weights: Array, fresh: bool, out: Array
+) -> None:
     """Add trilinear splats of ``weights (C, N)`` to one slab of ``out (C, D, H, W)``; the points are sorted.
 
+    A ``fresh`` volume is set to zero on the way: slice by slice, just before it is needed, so it is still in the cache.
     A slab's thread also walks through the points just below its first slice for their upper share.
     """
     channels, depth, height, width = out.shape
-    flat = out.reshape(channels, depth * height * width)
     real = places.dtype.type
-    one = real(1)
     first, last = part * depth // parts, (part + 1) * depth // parts
+    flat, size = out.reshape(-1), height * width
     for c in range(channels):
         for z0 in range(first - 1, last):
+            lower, upper = z0 >= first, z0 + 1 < last
+            start = (c * depth + z0) * size
+            if fresh and upper:
+                flat[start + size : start + 2 * size] = 0
             for k in range(starts[z0 + 1], starts[z0 + 2]):
                 px, py, pz = places[k, 0], places[k, 1], places[k, 2]
                 x0, y0 = int(np.floor(px)), int(np.floor(py))
-                fx, fy, fz = px - real(x0), py - real(y0), pz - real(z0)
-                value = weights[c, order[k]]
-                high = value * fx
-                low = value - high
-                for dz in range(2):
-                    if first <= z0 + dz < last:
-                        for dy in range(2):
-                            if 0 <= y0 + dy < height:
-                                share = (fz if dz else one - fz) * (fy if dy else one - fy)
-                                at = ((z0 + dz) * height + y0 + dy) * width + x0
-                                _add_pair(flat[c], at, x0, width, share * low, share * high)
+                value = weights[c, np.uint64(order[k])]
+                s0, s1, s2, s3, s4, s5, s6, s7 = _shares(value, px - real(x0), py - real(y0), pz - real(z0))
+                if 0 <= x0 < width - 1 and 0 <= y0 < height - 1:
+                    at = start + y0 * width + x0
+                    if lower:
+                        _add_square(flat, at, width, s0, s1, s2, s3)
+                    if upper:
+                        _add_square(flat, at + size, width, s4, s5, s6, s7)
+                else:
+                    if lower:
+                        _add_cut_square(out, c, z0, y0, x0, s0, s1, s2, s3)
+                    if upper:
+                        _add_cut_square(out, c, z0 + 1, y0, x0, s4, s5, s6, s7)
+
+
+Cell = tuple[float, float, float, float, float, float, float, float]
+"""Eight voxels, x fastest."""
 
 
 @numba.njit(inline="always", error_model="numpy")
-def _pair(volume: Array, z: int, y: int, x0: int, shape: tuple[int, int, int]) -> tuple[float, float]:
-    """Return the voxels ``x0`` and ``x0 + 1`` of a row of a flat volume; zero outside."""
-    low, high = volume.dtype.type(0), volume.dtype.type(0)
-    if 0 <= z < shape[0] and 0 <= y < shape[1]:
-        at = (z * shape[1] + y) * shape[2] + x0
-        if x0 >= 0:
-            low = volume[np.uint64(at)]
-        if x0 + 1 < shape[2]:
-            high = volume[np.uint64(at + 1)]
-    return low, high
+def _cell(flat: Array, at: int, width: int, size: int) -> Cell:
+    """Return the eight voxels from ``at`` on of a flat volume, whose rows and slices hold ``width`` and ``size``."""
+    one, a, b = np.uint64(1), np.uint64(at), np.uint64(at + width)
+    c, d = np.uint64(at + size), np.uint64(at + size + width)
+    return flat[a], flat[a + one], flat[b], flat[b + one], flat[c], flat[c + one], flat[d], flat[d + one]
+
+
+@numba.njit(error_model="numpy")
+def _cut_cell(volume: Array, c: int, z: int, y: int, x: int) -> Cell:
+    """Return the eight voxels from (z, y, x) on in channel ``c`` of a volume; zero outside."""
+    _, depth, height, width = volume.shape
+    found = np.zeros((2, 2, 2), volume.dtype)
+    for k, j, i in np.ndindex(2, 2, 2):
+        if 0 <= z + k < depth and 0 <= y + j < height and 0 <= x + i < width:
+            found[k, j, i] = volume[c, z + k, y + j, x + i]
+    a, b, d, e, f, g, h, i = found.flat
+    return a, b, d, e, f, g, h, i
 
 
 @numba.njit(inline="always", error_model="numpy")
-def _cell(
-    volume: Array, z: int, y: int, x: int, shape: tuple[int, int, int]
-) -> tuple[float, float, float, float, float, float, float, float]:
-    """Return the eight voxels from (z, y, x) on, x fastest, of a flat volume; zero outside."""
-    if 0 <= z < shape[0] - 1 and 0 <= y < shape[1] - 1 and 0 <= x < shape[2] - 1:
-        a = np.uint64((z * shape[1] + y) * shape[2] + x)
-        one, row = np.uint64(1), np.uint64(shape[2])
-        b = a + np.uint64(shape[1] * shape[2])
-        return (
-            volume[a],
-            volume[a + one],
-            volume[a + row],
-            volume[a + row + one],
-            volume[b],
-            volume[b + one],
-            volume[b + row],
-            volume[b + row + one],
-        )
-    c0, c1 = _pair(volume, z, y, x, shape)
-    c2, c3 = _pair(volume, z, y + 1, x, shape)
-    c4, c5 = _pair(volume, z + 1, y, x, shape)
-    c6, c7 = _pair(volume, z + 1, y + 1, x, shape)
-    return c0, c1, c2, c3, c4, c5, c6, c7
+def _value(cell: Cell, fx: float, fy: float, fz: float) -> float:
+    """Return the value at fractions of a voxel in a cell."""
+    c0, c1, c2, c3, c4, c5, c6, c7 = cell
+    e0, e1, e2, e3 = c0 + (c1 - c0) * fx, c2 + (c3 - c2) * fx, c4 + (c5 - c4) * fx, c6 + (c7 - c6) * fx
+    low, high = e0 + (e1 - e0) * fy, e2 + (e3 - e2) * fy
+    return low + (high - low) * fz
+
+
+@numba.njit(inline="always", error_model="numpy")
+def _slopes(cell: Cell, fx: float, fy: float, fz: float) -> tuple[float, float, float]:
+    """Return the gradient along x, y, z per voxel at fractions of a voxel in a cell."""
+    c0, c1, c2, c3, c4, c5, c6, c7 = cell
+    d0, d1, d2, d3 = c1 - c0, c3 - c2, c5 - c4, c7 - c6
+    e0, e1, e2, e3 = c0 + d0 * fx, c2 + d1 * fx, c4 + d2 * fx, c6 + d3 * fx
+    low, high = d0 + (d1 - d0) * fy, d2 + (d3 - d2) * fy
+    along_x = low + (high - low) * fz
+    low, high = e1 - e0, e3 - e2
+    along_y = low + (high - low) * fz
+    return along_x, along_y, (e2 + (e3 - e2) * fy) - (e0 + (e1 - e0) * fy)
+
+
+@numba.njit(error_model="numpy")
+def _warm(volume: Array, first: int, last: int, points: int) -> bool:
+    """Read slices ``first`` to ``last`` of a volume once in order if so many points are going to read them.
+
+    Then they are in the cache, where the points, which come in no order, don't wait for them. Returns whether any value
+    is set, so that the compiler can't leave the reading out.
+    """
+    channels, depth, height, width = volume.shape
+    line = CACHE_LINE // volume.itemsize
+    size = height * width
+    some = False
+    if points * LINES_PER_POINT * line >= size:
+        for c in range(channels):
+            flat = volume[c].reshape(-1)
+            for at in range(max(first, 0) * size, min(last + 1, depth) * size, line):
+                some = some | (flat[np.uint64(at)] != 0)
+    return some
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def gather(part: int, parts: int, places: Array, order: Array, starts: Array, volume: Array, out: Array) -> None:
+def gather(part: int, parts: int, places: Array, order: Array, starts: Array, volume: Array, out: Array) -> bool:
     """Set one run of the rows of ``out (C, N)`` inside the ``volume (C, D, H, W)`` to its samples."""
-    channels, shape = volume.shape[0], volume.shape[1:]
-    flat = volume.reshape(channels, shape[0] * shape[1] * shape[2])
-    real = places.dtype.type
-    for k in range(part * starts[-1] // parts, (part + 1) * starts[-1] // parts):
-        px, py, pz = places[k, 0], places[k, 1], places[k, 2]
-        x0, y0, z0 = int(np.floor(px)), int(np.floor(py)), int(np.floor(pz))
-        fx, fy, fz = px - real(x0), py - real(y0), pz - real(z0)
+    channels, depth, height, width = volume.shape
+    flat, real, warm = volume.reshape(-1), places.dtype.type, False
+    first, last = part * starts[-1] // parts, (part + 1) * starts[-1] // parts
+    for z0 in range(-1, depth):
+        start, stop = max(first, starts[z0 + 1]), min(last, starts[z0 + 2])
+        warm |= _warm(volume, z0 if start == first else z0 + 1, z0 + 1, stop - start)
         for c in range(channels):
-            c0, c1, c2, c3, c4, c5, c6, c7 = _cell(flat[c], z0, y0, x0, shape)
-            e0, e1 = c0 + (c1 - c0) * fx, c2 + (c3 - c2) * fx
-            e2, e3 = c4 + (c5 - c4) * fx, c6 + (c7 - c6) * fx
-            low, high = e0 + (e1 - e0) * fy, e2 + (e3 - e2) * fy
-            out[c, order[k]] = low + (high - low) * fz
+            for k in range(start, stop):
+                px, py, pz = places[k, 0], places[k, 1], places[k, 2]
+                x0, y0 = int(np.floor(px)), int(np.floor(py))
+                fx, fy, fz = px - real(x0), py - real(y0), pz - real(z0)
+                if 0 <= x0 < width - 1 and 0 <= y0 < height - 1 and 0 <= z0 < depth - 1:
+                    at = ((c * depth + z0) * height + y0) * width + x0
+                    cell = _cell(flat, at, width, height * width)
+                else:
+                    cell = _cut_cell(volume, c, z0, y0, x0)
+                out[c, np.uint64(order[k])] = _value(cell, fx, fy, fz)
+    return warm
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def gather_gradient(
     part: int, parts: int, places: Array, order: Array, starts: Array, weights: Array, volume: Array, out: Array
-) -> None:
-    """Set one run of the rows of ``out (N, 3)`` inside to the gradient of the weighted, summed samples.
+) -> bool:
+    """Add to one run of the rows of ``out (N, 3)`` inside the gradient of the weighted, summed samples.
 
     The gradient of ``sum_c weights[c] * sample(volume[c])`` in the normalised points.
     """
-    channels, shape = volume.shape[0], volume.shape[1:]
-    flat = volume.reshape(channels, shape[0] * shape[1] * shape[2])
-    real = places.dtype.type
+    channels, depth, height, width = volume.shape
+    flat, real, warm = volume.reshape(-1), places.dtype.type, False
     # Voxels per normalised unit, by the chain rule.
-    scale_x, scale_y, scale_z = real(shape[2]), real(shape[1]), real(shape[0])
-    for k in range(part * starts[-1] // parts, (part + 1) * starts[-1] // parts):
-        n = order[k]
-        px, py, pz = places[k, 0], places[k, 1], places[k, 2]
-        x0, y0, z0 = int(np.floor(px)), int(np.floor(py)), int(np.floor(pz))
-        fx, fy, fz = px - real(x0), py - real(y0), pz - real(z0)
-        along_x, along_y, along_z = real(0), real(0), real(0)
+    scale_x, scale_y, scale_z = real(width) / real(2), real(height) / real(2), real(depth) / real(2)
+    first, last = part * starts[-1] // parts, (part + 1) * starts[-1] // parts
+    for z0 in range(-1, depth):
+        start, stop = max(first, starts[z0 + 1]), min(last, starts[z0 + 2])
+        warm |= _warm(volume, z0 if start == first else z0 + 1, z0 + 1, stop - start)
         for c in range(channels):
-            c0, c1, c2, c3, c4, c5, c6, c7 = _cell(flat[c], z0, y0, x0, shape)
-            weight = weights[c, n]
-            d0, d1, d2, d3 = c1 - c0, c3 - c2, c5 - c4, c7 - c6
-            e0, e1, e2, e3 = c0 + d0 * fx, c2 + d1 * fx, c4 + d2 * fx, c6 + d3 * fx
-            low, high = e0 + (e1 - e0) * fy, e2 + (e3 - e2) * fy
-            along_z += weight * (high - low)
-            low, high = e1 - e0, e3 - e2
-            along_y += weight * (low + (high - low) * fz)
-            low, high = d0 + (d1 - d0) * fy, d2 + (d3 - d2) * fy
-            along_x += weight * (low + (high - low) * fz)
-        out[n, 0] = along_x * scale_x / real(2)
-        out[n, 1] = along_y * scale_y / real(2)
-        out[n, 2] = along_z * scale_z / real(2)
+            for k in range(start, stop):
+                px, py, pz = places[k, 0], places[k, 1], places[k, 2]
+                x0, y0 = int(np.floor(px)), int(np.floor(py))
+                fx, fy, fz = px - real(x0), py - real(y0), pz - real(z0)
+                if 0 <= x0 < width - 1 and 0 <= y0 < height - 1 and 0 <= z0 < depth - 1:
+                    at = ((c * depth + z0) * height + y0) * width + x0
+                    cell = _cell(flat, at, width, height * width)
+                else:
+                    cell = _cut_cell(volume, c, z0, y0, x0)
+                n = np.uint64(order[k])
+                weight = weights[c, n]
+                slope_x, slope_y, slope_z = _slopes(cell, fx, fy, fz)
+                out[n, 0] += weight * slope_x * scale_x
+                out[n, 1] += weight * slope_y * scale_y
+                out[n, 2] += weight * slope_z * scale_z
+    return warm

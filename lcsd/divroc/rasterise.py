@@ -48,13 +48,13 @@ def _sort(points: Array, shape: tuple[int, int, int]) -> _Sorted:
     """Return points (N, 3) sorted by slice and block of rows, by counting."""
     depth, height, _ = shape
     blocks = (height >> kernels.ROW_BITS) + 1
-    found, bins = np.empty_like(points), np.empty(len(points), np.int32)
+    bins = np.empty(len(points), np.int32)
     tally = np.zeros((PARTS, (depth + 1) * blocks + 1), np.int64)
-    in_parts(kernels.count, PARTS, points, shape, found, bins, tally)
+    in_parts(kernels.count, PARTS, points, shape, bins, tally)
     starts = np.empty(depth + 2, np.int64)
     kernels.first_rows(tally, blocks, starts)
     places, order = np.empty_like(points), np.empty_like(bins)
-    in_parts(kernels.arrange, PARTS, found, bins, tally, places, order)
+    in_parts(kernels.arrange, PARTS, points, shape, bins, tally, places, order)
     return _Sorted(places, order, starts)
 
 
@@ -81,26 +81,26 @@ class Places:
             yield rows, self._sorted(rows)
 
     def splat(self, weights: Array, out: Array) -> None:
-        """Add the splat of weights (C, N) to ``out (C, D, H, W)``."""
+        """Set ``out (C, D, H, W)`` to the splat of weights (C, N)."""
+        fresh = True
         for rows, points in self:
-            in_parts(kernels.splat, PARTS, *points, np.ascontiguousarray(weights[:, rows]), out)
+            in_parts(kernels.splat, PARTS, *points, np.ascontiguousarray(weights[:, rows]), fresh, out)
+            fresh = False
+        if fresh:
+            out[:] = 0
 
-    def gather(self, volume: Array) -> Array:
-        """Return a volume (C, D, H, W) sampled at the points, shape (C, N)."""
-        out = np.zeros((len(volume), len(self._points)), volume.dtype)
+    def gather(self, volume: Array, out: Array) -> None:
+        """Set ``out (C, N)`` to a volume (C, D, H, W) sampled at the points."""
         for rows, points in self:
             part = np.zeros((len(volume), rows.stop - rows.start), volume.dtype)
             in_parts(kernels.gather, PARTS, *points, volume, part)
             out[:, rows] = part
-        return out
 
-    def gradient(self, weights: Array, volume: Array) -> Array:
-        """Return the gradient of the weighted samples in the points, shape (N, 3)."""
-        out = np.zeros_like(self._points)
+    def gradient(self, weights: Array, volume: Array, out: Array) -> None:
+        """Add the gradient of the weighted samples in the points to ``out (N, 3)``."""
         for rows, points in self:
             part = np.ascontiguousarray(weights[:, rows])
             in_parts(kernels.gather_gradient, PARTS, *points, part, volume, out[rows])
-        return out
 
 
 def _sorted_batch(points: Tensor, shape: tuple[int, int, int]) -> list[Places] | None:
@@ -114,11 +114,13 @@ def _as_grid(points: Tensor) -> Tensor:
 
 
 def _splat(points: Tensor, weights: Tensor, shape: tuple[int, int, int], batch: list[Places] | None) -> Tensor:
-    out = weights.new_zeros((*weights.shape[:2], *shape))
     if batch is not None:
+        out = weights.new_empty((*weights.shape[:2], *shape))
         for places, values, volume in zip(batch, weights.numpy(), out.numpy(), strict=True):
             places.splat(values, volume)
-    elif points.shape[1] > 0:
+        return out
+    out = weights.new_zeros((*weights.shape[:2], *shape))
+    if points.shape[1] > 0:
         # The sampler's backward in its volume is the splat; the volume's values do not matter.
         out = torch.ops.aten.grid_sampler_3d_backward(
             weights[:, :, :, None, None], out, _as_grid(points), _LINEAR, _ZEROS, False, [True, False]
@@ -128,8 +130,10 @@ def _splat(points: Tensor, weights: Tensor, shape: tuple[int, int, int], batch: 
 
 def _gather(points: Tensor, volume: Tensor, batch: list[Places] | None) -> Tensor:
     if batch is not None:
-        parts = zip(batch, volume.numpy(), strict=True)
-        return torch.from_numpy(np.stack([places.gather(part) for places, part in parts]))
+        out = volume.new_empty((*volume.shape[:2], points.shape[1]))
+        for places, part, found in zip(batch, volume.numpy(), out.numpy(), strict=True):
+            places.gather(part, found)
+        return out
     if points.shape[1] == 0:
         return volume.new_zeros((*volume.shape[:2], 0))
     return functional.grid_sample(volume, _as_grid(points), padding_mode="zeros", align_corners=False)[:, :, :, 0, 0]
@@ -137,8 +141,10 @@ def _gather(points: Tensor, volume: Tensor, batch: list[Places] | None) -> Tenso
 
 def _gather_gradient(points: Tensor, weights: Tensor, volume: Tensor, batch: list[Places] | None) -> Tensor:
     if batch is not None:
-        parts = zip(batch, weights.numpy(), volume.numpy(), strict=True)
-        return torch.from_numpy(np.stack([places.gradient(w, v) for places, w, v in parts]))
+        out = torch.zeros_like(points)
+        for places, values, part, found in zip(batch, weights.numpy(), volume.numpy(), out.numpy(), strict=True):
+            places.gradient(values, part, found)
+        return out
     if points.shape[1] == 0:
         return torch.zeros_like(points)
     result: Tensor = torch.ops.aten.grid_sampler_3d_backward(

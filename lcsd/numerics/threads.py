@@ -26,7 +26,7 @@ def _pool() -> ThreadPoolExecutor:
 os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def in_parts(kernel: Callable[..., None], parts: int, *arguments: object) -> None:
+def in_parts(kernel: Callable[..., object], parts: int, *arguments: object) -> None:
     """Call ``kernel(part, parts, *arguments)`` for each part, on at most ``numba.get_num_threads()`` threads.
 
     ``kernel`` is compiled with ``nogil=True`` and writes what no other part writes, so the bits do not depend on the

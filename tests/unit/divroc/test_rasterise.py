@@ -4,6 +4,7 @@ import itertools
 import math
 import sys
 import tracemalloc
+from collections.abc import Callable
 
 import numba
 import numpy as np
@@ -13,7 +14,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional
 
 from lcsd.divroc import rasterise, reference
-from lcsd.divroc.rasterise import sample
+from lcsd.divroc.rasterise import Places, sample
 from lcsd.errors import BadInputError
 
 SHAPE = (4, 5, 7)
@@ -129,6 +130,55 @@ def test_memory_besides_inputs_and_outputs_does_not_grow_with_the_points() -> No
         tracemalloc.stop()
     assert peaks[0] > 1 << 20  # the sorted chunk is seen
     assert peaks[1] < 1.1 * peaks[0]
+
+
+def value_and_gradients(
+    form: Callable[..., torch.Tensor], points: torch.Tensor, weights: torch.Tensor, shape: tuple[int, int, int]
+) -> list[torch.Tensor]:
+    points, weights = points.clone().requires_grad_(), weights.clone().requires_grad_()
+    volume = form(points, weights, shape)
+    volume.backward(torch.arange(volume.numel()).to(volume).sin().view_as(volume))
+    assert points.grad is not None
+    assert weights.grad is not None
+    return [volume.detach(), points.grad, weights.grad]
+
+
+# More slices than slabs, several blocks of rows, whole cells at either side of every cut.
+@pytest.mark.parametrize("shape", [(20, 70, 9), (9, 33, 2), (3, 1, 40)])
+@pytest.mark.parametrize("count", [5, 20_000])  # 20,000: slices are read ahead
+def test_cuts_between_slabs_and_blocks_leave_no_trace(shape: tuple[int, int, int], count: int) -> None:
+    points, weights = random_cloud(channels=2, count=count)
+    fast, slow = (value_and_gradients(form, points, weights, shape) for form in (rasterise, reference.rasterise))
+    for part, wanted in zip(fast, slow, strict=True):
+        torch.testing.assert_close(part, wanted, rtol=0, atol=1e-10)
+
+
+def test_same_bits_for_any_number_of_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    points, weights = random_cloud(count=3000, dtype=torch.float32)
+    results = []
+    for parts in (1, 3, 8):
+        monkeypatch.setattr(sys.modules["lcsd.divroc.rasterise"], "PARTS", parts)
+        results.append(value_and_gradients(rasterise, points, weights, (11, 40, 13)))
+    for other in results[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(results[0], other, strict=True))
+
+
+def test_a_splat_replaces_what_the_volume_held() -> None:
+    points, weights = random_cloud(batch=1)
+    for count in (points.shape[1], 0):
+        volume = np.full((3, *SHAPE), np.nan)
+        Places(points[0, :count].numpy(), SHAPE).splat(weights[0, :, :count].numpy(), volume)
+        np.testing.assert_allclose(volume, oracle(points[:, :count], weights[..., :count], SHAPE)[0], atol=1e-14)
+
+
+def test_a_voxel_that_no_point_touches_says_nothing() -> None:
+    volume = torch.full((1, 1, *SHAPE), math.nan, dtype=torch.float64)
+    volume[0, 0, :2, :2, :2] = 1
+    corner = torch.tensor([[[-1.0, -1.0, -1.0], [2 / 7 * 2 - 1, 1 / 5 * 2 - 1, 1 / 4 * 2 - 1]]]).double()
+    seen = sample(volume, corner)
+    assert seen[0, 0, 0] == pytest.approx(1 / 8)  # one voxel of eight is inside
+    assert torch.isfinite(seen[0, 0, 0])
+    assert torch.isnan(seen[0, 0, 1])
 
 
 def test_a_voxel_centre_fills_one_voxel_on_each_axis() -> None:
