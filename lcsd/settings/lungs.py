@@ -23,7 +23,7 @@ class LungsSettings(Settings):
         "size",
     )
     working_spacing_mm: float = Field(
-        1.5, gt=0.4, le=4, description="voxels are averaged to about this size for the segmentation, mm"
+        2.0, gt=0.4, le=4, description="voxels are averaged to about this size for the segmentation, mm"
     )
     air_below_hu: float = Field(-400.0, gt=-900, lt=-100, description="lung tissue is below this, HU")
     gas_below_hu: float = Field(
