@@ -9,8 +9,8 @@ from scipy import ndimage
 from lcsd.numerics.morphology import Mask, Step, box, depth_mm, distance_mm, grown, largest
 
 TISSUE_ABOVE_HU = -300.0  # body wall; the foam of a table and clothes are less dense
-TABLE_GAP_MM = 4.0  # opening that separates straps, the table's thin shell and the mat from the skin
-WALL_REACH_MM = 4.0  # largest distance of a lung's surface from the body wall (blur, thick slices, the opening)
+OPENING_MM = 1.4  # radius of the opening that separates straps, sheets and the table's shell from the skin
+WALL_REACH_MM = 6.0  # largest distance of a lung's surface from the body wall (blur, thick slices, the opening)
 
 GAS_BELOW_HU = -975.0  # empty space: lung is denser because of its tissue and blood, even with emphysema
 ROOM_DEPTH_MM = 4.0  # room air is at least this deep
@@ -37,7 +37,9 @@ def body_of(hu: Float, step: Step) -> Mask:
     ``hu`` is (z, y, x). Air inside the body is left out.
     """
     tissue = hu > TISSUE_ABOVE_HU
-    rounds = max(1, round(TABLE_GAP_MM / 2 / float(step[1:].min())))
+    rounds = round(OPENING_MM / float(step[1:].min()))  # voxels wider than a strap need none
+    if rounds == 0:
+        return largest(tissue)
     core = largest(ndimage.binary_erosion(tissue, IN_PLANE, iterations=rounds, border_value=1))
     return np.asarray(ndimage.binary_dilation(core, IN_PLANE, iterations=rounds) & tissue)
 
@@ -75,14 +77,25 @@ class Surroundings:
         """Return the surroundings in a part of the scan."""
         return Surroundings(self.body[place], self.either[place], self.both[place], self.step)
 
+    def _inner(self, part: Mask) -> Mask:
+        inner = np.zeros_like(part)
+        rows, columns = (slice(n, -n or None) for n in np.ceil(EDGE_MM / self.step[1:]).astype(int))
+        inner[:, rows, columns] = True
+        return inner
+
+    def uncut(self, part: Mask, air: Mask) -> Mask:
+        """Return an air space with the air that continues it where the edge of the scan cuts the body around it."""
+        if (part <= self._inner(part)).all():
+            return part
+        labels, _ = ndimage.label(air)
+        return np.isin(labels, np.unique(labels[part]))
+
     def hold(self, part: Mask) -> bool:
         """Return whether an air space is deep, has body on both sides, and its surface is at the body wall.
 
         Where the edge of the scan cuts an air space, body on two sides is enough.
         """
-        inner = np.zeros_like(part)
-        rows, columns = (slice(n, -n or None) for n in np.ceil(EDGE_MM / self.step[1:]).astype(int))
-        inner[:, rows, columns] = True
+        inner = self._inner(part)
         sides = self.both if (part <= inner).all() else self.either
         if float(sides[part].mean()) <= ENCLOSED_SHARE:
             return False

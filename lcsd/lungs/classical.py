@@ -97,7 +97,8 @@ def _choose_lungs(
     """Return the air spaces that are lungs, the largest first, closed over their vessels; touching lungs are two."""
     voxel_ml = float(np.prod(step)) * ML_PER_MM3
     # An opening by one voxel cuts fine bridges to airways and to gas under the diaphragm.
-    labels, sizes, order = connected(ndimage.binary_opening(candidates))
+    inside = candidates & around.either
+    labels, sizes, order = connected(ndimage.binary_opening(inside))
     found: list[Mask] = []
     most = 1 if settings.expected_lungs == "1" else 2
     for label in order:
@@ -106,7 +107,7 @@ def _choose_lungs(
         part = labels == label
         if float(np.median(smooth[part])) < settings.gas_below_hu:
             continue
-        part = np.asarray(ndimage.binary_dilation(part) & candidates)
+        part = around.uncut(np.asarray(ndimage.binary_dilation(part) & inside), candidates)
         whole = closed(part, settings.closing_mm, step)
         if not around.hold(whole):
             continue

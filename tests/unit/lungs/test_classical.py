@@ -134,6 +134,17 @@ def test_real_right_lung(real_data: Path, name: str) -> None:
     assert dice(found.mask.array, truth) > 0.97
 
 
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_real_chest(real_data: Path, name: str) -> None:
+    folder = real_data / "chest_ct"
+    found = segment_lungs(read_image(folder / f"{name}.nii.gz"))
+    truth = read_mask(folder / f"{name}_lungs.nii.gz").array
+    print(f"chest {name}: Dice {dice(found.mask.array, truth):.4f}")  # noqa: T201
+    assert found.count == 2
+    assert dice(found.mask.array, truth) >= 0.965
+
+
 def test_mask_follows_a_moved_scan(chest: dict[str, Image]) -> None:
     """The same anatomy elsewhere in space gives the same mask elsewhere."""
     moved = Grid(chest["hu"].grid.size, chest["hu"].grid.spacing, (700.0, 80.0, 5.0))

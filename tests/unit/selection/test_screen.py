@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lcsd.io.images import Image
-from lcsd.lungs.classical import lung_volumes
+from lcsd.lungs.sides import lung_volumes
 from lcsd.selection.screen import ScanMask, failed, figures, gates
 from lcsd.settings.screen import ScreenSettings
 from tests.grids import GRIDS
