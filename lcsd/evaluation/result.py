@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from lcsd.divroc.extrapolation import extrapolate_vectors
 from lcsd.errors import BadInputError
 from lcsd.evaluation.learn2reg import VoxelDisplacements
 from lcsd.evaluation.transforms import carry, known_on, sampled
@@ -83,6 +82,9 @@ class Result:
         if self.transform is not None:
             return carry(self.transform, points)
         if self.correspondences is not None:
+            # torch, which a field does not need, takes a second to load.
+            from lcsd.divroc.extrapolation import extrapolate_vectors
+
             known = self.correspondences
             return points + extrapolate_vectors(
                 known.fixed,

@@ -44,6 +44,23 @@ def test_help_loads_no_heavy_library() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_stages_without_torch_do_not_load_it() -> None:
+    """Loading it takes over a second of each job."""
+    modules = (
+        *("scans.convert", "lungs.lungs", "prealign.prealign", "vessels.vessels", "vessels.gates", "clouds.cloud"),
+        *("clouds.keypoints", "corrfield.correspond", "evaluation.evaluate"),
+    )
+    code = (
+        "import importlib, sys\n"
+        f"for name in {modules}:\n"
+        "    importlib.import_module(f'lcsd.{name}')\n"
+        "    heavy = {'torch', 'sklearn', 'pandas', 'matplotlib', 'duckdb', 'pyarrow'} & {*sys.modules}\n"
+        "    if heavy: print(name, heavy)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+
+
 def test_good_run_writes_output_provenance_and_json(dense: Path, tmp_path: Path) -> None:
     out = tmp_path / "out" / "sparse.npz"
     result = CliRunner().invoke(
