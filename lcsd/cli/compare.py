@@ -28,8 +28,8 @@ def command(
     rows have are compared. Writes compare.csv (one line per row), compare_cases.csv (one line per
     row and case), compare.png (cumulative errors) and compare.md, which is also printed.
     """
-    from lcsd.comparison.compare import CASE_COLUMNS, ROW_COLUMNS, compare_rows, markdown, pooled_errors
-    from lcsd.comparison.runs import common_cases, name_runs, read_rows, reasons, unlike_starts
+    from lcsd.evaluation.compare import CASE_COLUMNS, ROW_COLUMNS, compare_rows, markdown, pooled_errors
+    from lcsd.evaluation.runs import common_cases, name_runs, read_rows, reasons, unlike_starts
     from lcsd.io.files import write_table, write_text
     from lcsd.plotting import render, save
     from lcsd.report.figures import BEFORE, cumulative_figure

@@ -94,11 +94,11 @@ def command(
 def _read(files: dict[str, Path | None], field_as: FieldReading | None) -> dict[str, Any]:
     """Return the contents of the given files as arguments of :func:`evaluate_tre`."""
     from lcsd.evaluation.learn2reg import disp_as, read_disp
-    from lcsd.evaluation.transforms import read_transform
     from lcsd.io.fields import read_field
     from lcsd.io.images import read_image, read_mask, read_rigid
     from lcsd.io.points import read_point_pairs
     from lcsd.readings.motion import read_as
+    from lcsd.transforms.parts import read_transform
 
     if field_as is not None and files["field"] is None and files["disp"] is None:
         raise BadInputError(

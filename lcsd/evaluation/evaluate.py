@@ -158,7 +158,7 @@ def evaluate_tre(
         Corresponding points in common space, LPS mm, extended to the landmarks by ``extrapolate``.
     transform
         ``SimpleITK.Transform`` from fixed to moving points, LPS mm, see
-        :func:`lcsd.evaluation.transforms.read_transform`.
+        :func:`lcsd.transforms.parts.read_transform`.
     disp
         Learn2Reg displacement field, see :func:`lcsd.evaluation.learn2reg.read_disp`; sampled by cubic splines as in
         the challenge.

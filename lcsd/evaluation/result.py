@@ -10,13 +10,13 @@ from scipy.spatial import KDTree
 
 from lcsd.errors import BadInputError
 from lcsd.evaluation.learn2reg import VoxelDisplacements
-from lcsd.evaluation.transforms import carry, known_on, sampled
 from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField, FieldQuality, field_quality
 from lcsd.io.images import Image
 from lcsd.io.points import PointPairs
 from lcsd.landmarks.common_space import POINTS_MARGIN_MM, box_around, check_in_common_space
 from lcsd.settings.evaluate import Extrapolation
+from lcsd.transforms.parts import carry, known_on, sampled
 
 Source = Literal["field", "correspondences", "transform", "disp"]
 SOURCES: tuple[Source, ...] = get_args(Source)

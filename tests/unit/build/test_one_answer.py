@@ -8,8 +8,8 @@ import pytest
 from lcsd.build.jobs import CaseFiles
 from lcsd.build.plan import Build
 from lcsd.build.provenance import Recorder, provenance_path
-from lcsd.comparison.runs import common_cases, read_rows
 from lcsd.estimate.measures import read_measures
+from lcsd.evaluation.runs import common_cases, read_rows
 from lcsd.io.files import write_json
 from lcsd.monitor.status import status
 from lcsd.release.choice import choose

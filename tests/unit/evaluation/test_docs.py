@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lcsd.comparison.compare import CASE_COLUMNS, ROW_COLUMNS
 from lcsd.evaluation.accuracy import COMPARISON_COLUMNS, SUMMARY_COLUMNS, TRE_COLUMNS
+from lcsd.evaluation.compare import CASE_COLUMNS, ROW_COLUMNS
 from lcsd.evaluation.evaluate import LANDMARK_COLUMNS, evaluate_tre
 from lcsd.io.points import PointPairs
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from lcsd.cli.compare import command
 from lcsd.io.files import read_json
 from lcsd.io.points import PointPairs
-from tests.unit.comparison.conftest import Score, landmarks
+from tests.unit.evaluation.scored_builds import Score, landmarks
 
 
 def run(*arguments: object) -> Result:

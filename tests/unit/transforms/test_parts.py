@@ -8,11 +8,11 @@ import SimpleITK as sitk
 
 from lcsd.errors import BadInputError
 from lcsd.evaluation.evaluate import evaluate_tre
-from lcsd.evaluation.transforms import carry, domain_of, parts_of, read_transform, sampled
 from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField, write_field
 from lcsd.io.images import Image
 from lcsd.io.points import PointPairs
+from lcsd.transforms.parts import carry, domain_of, parts_of, read_transform, sampled
 from tests.grids import GRIDS
 
 ORIENTED = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())

@@ -8,13 +8,13 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from lcsd.build import rejections
-from lcsd.comparison.runs import common_cases, name_runs, read_rows, reasons, unlike_starts
 from lcsd.errors import BadInputError
+from lcsd.evaluation.runs import common_cases, name_runs, read_rows, reasons, unlike_starts
 from lcsd.geometry import RigidTransform
 from lcsd.io.files import write_json, write_table
 from lcsd.io.points import PointPairs
-from tests.unit.comparison.conftest import Score, landmarks
 from tests.unit.estimate.builds import record
+from tests.unit.evaluation.scored_builds import Score, landmarks
 
 
 def test_rows_are_methods_of_builds_in_a_fixed_order(score: Score) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lcsd.comparison.runs import Row, Score, reasons
 from lcsd.errors import BadInputError
 from lcsd.evaluation.accuracy import mean_of
+from lcsd.evaluation.runs import Row, Score, reasons
 from lcsd.evaluation.significance import Comparison, compare_methods
 from lcsd.evaluation.statistics import bootstrap_mean, figure_names, summarise
 from lcsd.io.tables import as_number
@@ -59,7 +59,7 @@ def compare_rows(
 ) -> Table:
     """Return the comparison of methods over their common cases.
 
-    ``rows``, ``common`` and ``dropped`` are from :func:`lcsd.comparison.runs.read_rows` and ``common_cases``. The
+    ``rows``, ``common`` and ``dropped`` are from :func:`lcsd.evaluation.runs.read_rows` and ``common_cases``. The
     others are tested against the row ``reference``; None is the row with the lowest mean error over all landmarks.
     ``seed`` is that of the bootstrap, the same for every row.
 

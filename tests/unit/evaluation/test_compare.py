@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from lcsd.comparison.compare import CASE_COLUMNS, ROW_COLUMNS, UNKNOWN, Table, compare_rows, markdown, pooled_errors
-from lcsd.comparison.runs import Row, common_cases, read_rows
-from lcsd.comparison.runs import Score as ScoreOf
 from lcsd.errors import BadInputError
+from lcsd.evaluation.compare import CASE_COLUMNS, ROW_COLUMNS, UNKNOWN, Table, compare_rows, markdown, pooled_errors
+from lcsd.evaluation.runs import Row, common_cases, read_rows
+from lcsd.evaluation.runs import Score as ScoreOf
 from lcsd.evaluation.statistics import holm, rank_sum_p
 from lcsd.settings.compare import CompareSettings
-from tests.unit.comparison.conftest import Score
+from tests.unit.evaluation.scored_builds import Score
 
 SETTINGS = CompareSettings(resamples=500)
 

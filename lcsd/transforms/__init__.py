@@ -1,0 +1,1 @@
+"""Transforms of any program, applied to points and images."""
