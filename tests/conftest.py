@@ -31,6 +31,16 @@ def _threads_as_before() -> Iterator[None]:
         numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests marked ``cuda`` where there is no such device."""
+    if item.get_closest_marker("cuda") is None:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device: torch.cuda.is_available() is false")
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder with real scans, from the environment; skips without one."""

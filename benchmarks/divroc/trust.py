@@ -31,7 +31,7 @@ from benchmarks.tables import write_rows
 from lcsd.divroc import trust
 from lcsd.divroc.level import CloudPair
 from lcsd.divroc.register import register_clouds
-from lcsd.divroc.trust import BlendedModel, TrustModel, blended, evidence, judged, returned_points
+from lcsd.divroc.trust import BlendedModel, TrustModel, backward_motion, blended, evidence, judged
 from lcsd.geometry import fit_rigid
 from lcsd.io.files import write_text
 from lcsd.phantom.case import make_case
@@ -164,7 +164,7 @@ def registered(job: Job) -> Mapping[str, Points]:
         fixed, moving, targets = job.clouds()
         found = register_clouds(fixed, moving, settings=settings)
         moved = fixed + found.displacements
-        returned = returned_points(CloudPair(fixed, moving, None, "cpu"), moved, settings)
+        returned = moved + backward_motion(CloudPair(fixed, moving, None, "cpu"), settings).at(moved)
         known = np.empty((0, 3)) if targets is None else targets
         np.savez(path, fixed=fixed, moving=moving, moved=moved, returned=returned, targets=known)
         print(f"registered {job.half} {job.name} ({job.effort})", flush=True)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,13 +18,13 @@ from lcsd.divroc.motion import LayeredMotion, covering_grid, nodes
 from lcsd.divroc.optimise import Progress, optimise
 from lcsd.divroc.rasterise import rasterise
 from lcsd.divroc.start import starting_motion
-from lcsd.divroc.trust import Trust, expected_error
+from lcsd.divroc.trust import Trust, backward_motion, expected_error
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField, field_quality
 from lcsd.io.images import Image
 from lcsd.io.points import Cloud, check_points
-from lcsd.numerics.threads import one_torch_thread
+from lcsd.numerics.threads import beside, one_torch_thread
 from lcsd.settings.register import RegisterSettings
 
 FIELD_MARGIN_MM = 20.0
@@ -245,6 +245,19 @@ def _reporting(progress: Progress | bool | None, settings: RegisterSettings) -> 
         yield show
 
 
+@contextmanager
+def _way_back(pair: CloudPair, settings: RegisterSettings) -> Iterator[Callable[[], LayeredMotion | None]]:
+    """Yield what returns the backward motion, None if not asked for; on the CPU it is computed during the block."""
+    if settings.check() != "backward":
+        yield lambda: None
+    elif pair.device == "cpu":
+        with beside(lambda: backward_motion(pair, settings)) as motion:
+            yield motion
+    else:
+        # One thread at a time may record a CUDA graph.
+        yield lambda: backward_motion(pair, settings)
+
+
 @one_torch_thread()
 def register_clouds(
     fixed: NDArray[Any] | Cloud,
@@ -304,10 +317,12 @@ def register_clouds(
             remedy="give the image whose vessels made the fixed cloud",
         )
     began = time.perf_counter()
-    with _reporting(progress, settings) as report:
-        pair = _cloud_pair(fixed, moving, points, settings, device)
-        motion, curve = _move(pair, settings, report)
-    seconds = time.perf_counter() - began
+    pair = _cloud_pair(fixed, moving, points, settings, device)
+    with _way_back(pair, settings) as way_back:
+        with _reporting(progress, settings) as report:
+            motion, curve = _move(pair, settings, report)
+        seconds = time.perf_counter() - began
+        back = way_back()
     displacements = motion.at(points[0], device=device)
     field = _field(motion.at, own, device)
     inverse = None
@@ -325,7 +340,7 @@ def register_clouds(
         seconds=seconds,
         folding_percent=quality.folding_percent,
         std_log_jacobian=quality.std_log_jacobian,
-        trust=expected_error(*points, moved, pair=pair, settings=settings),
+        trust=expected_error(*points, moved, back=back, device=device, settings=settings),
     )
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from lcsd.divroc.level import CloudPair, median_spacing
-from lcsd.divroc.motion import clamped, covering_grid, fit_affine
+from lcsd.divroc.motion import LayeredMotion, clamped, covering_grid, fit_affine
 from lcsd.divroc.optimise import optimise
 from lcsd.divroc.rasterise import rasterise, sample
 from lcsd.divroc.smoothing import gaussian_taps, smooth
@@ -230,23 +230,23 @@ def judged(possible: Values) -> Trust:
     return Trust(possible.mean(axis=1).astype(np.float32), float(median), float(p95))
 
 
-def returned_points(pair: CloudPair, moved: Points, settings: RegisterSettings) -> Points:
-    """Return where moved points (N, 3) go by a fast registration of the moving cloud to the fixed one."""
+def backward_motion(pair: CloudPair, settings: RegisterSettings) -> LayeredMotion:
+    """Return a fast registration of the moving cloud to the fixed one."""
     labels = None if pair.labels is None else pair.labels[::-1]
     back = CloudPair(pair.moving, pair.fixed, labels, pair.device).thinned(BACKWARD_POINTS)
-    motion, _ = optimise(back, settings.model_copy(update={"effort": "fast", "symmetric": False}))
-    return moved + motion.at(moved, device=pair.device)
+    return optimise(back, settings.model_copy(update={"effort": "fast", "symmetric": False}))[0]
 
 
 def expected_error(
-    fixed: Points, moving: Points, moved: Points, *, pair: CloudPair, settings: RegisterSettings
+    fixed: Points, moving: Points, moved: Points, *, back: LayeredMotion | None, device: str, settings: RegisterSettings
 ) -> Trust | None:
     """Return how far a registration is expected to be off; None if ``settings`` ask for nothing or another method.
 
-    ``fixed`` and ``moved`` have shape (N, 3), ``moving`` (M, 3), LPS mm; ``pair`` is what was registered.
+    ``fixed`` and ``moved`` have shape (N, 3), ``moving`` (M, 3), LPS mm; ``back`` is the :func:`backward_motion`, which
+    ``settings`` may leave out.
     """
     check = settings.check()
     if check is None:
         return None
-    returned = returned_points(pair, moved, settings) if check == "backward" else None
+    returned = None if back is None else moved + back.at(moved, device=device)
     return judged(trust_model(settings.effort, check).possible(evidence(fixed, moving, moved, returned)))

@@ -7,19 +7,34 @@ So kernels that run thousands of times are compiled for one thread, without Pyth
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
+from typing import Any, TypeVar
 
 import numba
 from threadpoolctl import threadpool_limits
 
+Result = TypeVar("Result")
+
+
+class _Lent(threading.local):
+    """Work that the current thread has given to others as a whole."""
+
+    def __init__(self) -> None:
+        self.works: list[Future[Any]] = []
+
+
+_lent = _Lent()
+
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    """Return the threads that help."""
-    return ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS, thread_name_prefix="lcsd")  # type: ignore[attr-defined]
+    """Return the threads that help: with the calling one, as many as numba may use."""
+    count = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    return ThreadPoolExecutor(max(1, count - 1), thread_name_prefix="lcsd")
 
 
 # Threads do not survive a fork.
@@ -39,7 +54,8 @@ def in_parts(kernel: Callable[..., object], parts: int, *arguments: object) -> N
         for part in left:
             kernel(part, parts, *arguments)
 
-    helpers = [_pool().submit(work) for _ in range(min(numba.get_num_threads(), parts) - 1)]
+    threads = numba.get_num_threads() - sum(lent.running() for lent in _lent.works)
+    helpers = [_pool().submit(work) for _ in range(min(threads, parts) - 1)]
     try:
         work()
     finally:
@@ -58,3 +74,33 @@ def one_torch_thread() -> Iterator[None]:
     torch.get_num_threads()
     with threadpool_limits(1, user_api="openmp"):
         yield
+
+
+@contextmanager
+def beside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
+    """Run ``work`` on another thread during the ``with`` block; yield what waits for it and returns its result.
+
+    The other thread counts as one of ``numba.get_num_threads()`` and gets no help. If only one is allowed, or all are
+    busy, ``work`` runs when its result is asked for. Its exception is raised there. The block ends after ``work``.
+    """
+    if numba.get_num_threads() == 1:
+        yield work
+        return
+
+    def alone() -> Result:
+        before = numba.get_num_threads()
+        numba.set_num_threads(1)
+        try:
+            with one_torch_thread():
+                return work()
+        finally:
+            numba.set_num_threads(before)
+
+    lent = _pool().submit(alone)
+    _lent.works.append(lent)
+    try:
+        yield lambda: work() if lent.cancel() else lent.result()
+    finally:
+        _lent.works.remove(lent)
+        if not lent.cancel():
+            wait([lent])

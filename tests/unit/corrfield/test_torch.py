@@ -25,15 +25,12 @@ CPU = NumbaKernels()
 TINY_MIB = 1e-4
 """A limit so low that each batch has one item."""
 
-NO_CUDA = "no CUDA device: torch.cuda.is_available() is false"
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 
 Floats = NDArray[np.float32]
 
 
-@pytest.fixture(
-    params=["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason=NO_CUDA))]
-)
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def kernels(request: pytest.FixtureRequest) -> TorchKernels:
     return TorchKernels(request.param)
 

@@ -288,7 +288,7 @@ def test_inputs_that_do_not_go_together_are_refused(points: torch.Tensor, weight
         rasterise(points, weights, SHAPE)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.cuda
 def test_cuda_equals_the_cpu() -> None:
     points, weights = random_cloud()
     results = []
@@ -301,7 +301,7 @@ def test_cuda_equals_the_cpu() -> None:
         torch.testing.assert_close(on_cpu, on_cuda)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.cuda
 def test_cuda_repeats_its_bits_when_asked() -> None:
     points, weights = (part.cuda() for part in random_cloud(count=5000, dtype=torch.float32))
     torch.use_deterministic_algorithms(True)

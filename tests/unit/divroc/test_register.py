@@ -286,7 +286,7 @@ def test_clouds_on_a_line_and_of_two_points_work() -> None:
     np.testing.assert_allclose(two.displacements, 1, atol=0.3)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.cuda
 @pytest.mark.parametrize("repeatable", [False, True])
 def test_cuda_agrees_with_the_cpu(
     pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult, repeatable: bool

@@ -1,12 +1,16 @@
 """Smoothing equals scipy's correlation and is its own adjoint."""
 
+from typing import Any
+
 import numba
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import correlate1d
 from torch.autograd import gradcheck
+from torch.nn import functional
 
+from lcsd.divroc import smoothing
 from lcsd.divroc.smoothing import gaussian_taps, mean_taps, smooth
 
 
@@ -30,6 +34,25 @@ def test_sparse_volumes_are_no_special_case() -> None:
     found = smooth(values, mean_taps(3, 1))[0, 0]
     assert found[1:4, 2:5, 3:6].numpy() == pytest.approx(1 / 27)
     assert found.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 9, 10, 11), (1, 1, 3, 1, 20)])
+def test_the_form_of_cuda_is_the_same_filter_in_whole_floats(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds, convolve = [], functional.conv3d
+
+    def noted(*arguments: Any, **options: Any) -> torch.Tensor:
+        rounds.append(torch.backends.cudnn.allow_tf32)
+        return convolve(*arguments, **options)
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(smoothing.functional, "conv3d", noted)
+    values, taps = volume(*shape), gaussian_taps(0.7)
+    found = smoothing._convolved(values.flatten(0, 1), torch.as_tensor(taps))
+    torch.testing.assert_close(found.view(shape), smooth(values, taps), rtol=0, atol=1e-12)
+    assert rounds == [False] * 3
+    assert torch.backends.cudnn.allow_tf32
 
 
 def test_gradcheck() -> None:

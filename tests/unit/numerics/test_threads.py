@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lcsd.numerics.threads import in_parts, one_torch_thread
+from lcsd.numerics.threads import beside, in_parts, one_torch_thread
 
 WAIT_SECONDS = 60.0
 """No wait in a test lasts longer."""
@@ -132,3 +132,78 @@ def test_torch_has_one_thread_where_it_was_never_used() -> None:
             return torch.get_num_threads()
 
     assert _elsewhere(inside) == 1
+
+
+several = pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
+
+
+@several
+def test_work_runs_beside_the_block_on_one_thread_with_one_thread_of_torch() -> None:
+    started, go_on = threading.Event(), threading.Event()
+
+    def work() -> tuple[int, int, int]:
+        started.set()
+        assert go_on.wait(WAIT_SECONDS)
+        return threading.get_ident(), numba.get_num_threads(), torch.get_num_threads()
+
+    numba.set_num_threads(2)
+    with beside(work) as result:
+        assert started.wait(WAIT_SECONDS)
+        go_on.set()
+        thread, threads, of_torch = result()
+    assert thread != threading.get_ident()
+    assert (threads, of_torch) == (1, 1)
+    assert numba.get_num_threads() == 2
+
+
+@several
+def test_work_beside_counts_as_one_of_the_callers_threads() -> None:
+    started, go_on, seen = threading.Event(), threading.Event(), Seen()
+
+    def work() -> None:
+        started.set()
+        assert go_on.wait(WAIT_SECONDS)
+
+    numba.set_num_threads(2)
+    with beside(work):
+        assert started.wait(WAIT_SECONDS)
+        in_parts(seen, 50)
+        go_on.set()
+    assert seen.threads == {threading.get_ident()}
+    test_as_many_threads_work_as_numba_is_told(2)  # from here on there are two again
+
+
+@pytest.mark.parametrize("threads", {1, min(2, numba.config.NUMBA_NUM_THREADS)})
+def test_an_exception_beside_is_raised_with_the_result(threads: int) -> None:
+    numba.set_num_threads(threads)
+    with beside(lambda: {}["none"]) as result, pytest.raises(KeyError):
+        result()
+
+
+def test_with_one_thread_the_work_waits_for_the_question() -> None:
+    numba.set_num_threads(1)
+    calls: list[int] = []
+    with beside(lambda: calls.append(threading.get_ident())) as result:
+        assert not calls
+        result()
+    assert calls == [threading.get_ident()]
+
+
+@several
+def test_the_block_ends_after_the_work_even_if_it_fails() -> None:
+    started, done = threading.Event(), threading.Event()
+
+    def work() -> None:
+        started.set()
+        done.wait(0.2)
+        done.set()
+
+    def fail() -> None:
+        with beside(work):
+            assert started.wait(WAIT_SECONDS)
+            raise LookupError
+
+    numba.set_num_threads(2)
+    with pytest.raises(LookupError):
+        fail()
+    assert done.is_set()
