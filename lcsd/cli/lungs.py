@@ -50,8 +50,10 @@ def _write(run: Run[LungsSettings], scan: Path, output: Path, given: Path | None
     import numpy as np
 
     from lcsd.io.images import read_image, write_mask
+    from lcsd.lungs.anatomy import evidence
     from lcsd.lungs.given import given_mask
     from lcsd.lungs.lungs import make_lungs
+    from lcsd.readings.anatomy import check_anatomy
 
     if given is None and series_uid is not None:
         raise BadInputError(
@@ -73,6 +75,8 @@ def _write(run: Run[LungsSettings], scan: Path, output: Path, given: Path | None
         result = {"given": str(given)}
         if found.lobes is not None:
             result["lobes"] = found.lobes
+    if run.settings.anatomy == "checked":
+        check_anatomy(evidence(image, mask), file=scan)
     result["volume_ml"] = round(float(mask.array.sum() * np.prod(mask.grid.spacing)) / 1000, 1)
     write_mask(output, mask)
     run.done(output, inputs={"scan": scan, "given": given}, result=result)

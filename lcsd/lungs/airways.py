@@ -59,25 +59,28 @@ def _is_round(size: float, place: tuple[slice, slice], step: Step) -> bool:
 def airways(air: Mask, smooth: Float, step: Step, *, limit_ml: float) -> Mask:
     """Return trachea and large bronchi in the air (z, y, x) of a body, in HU ``smooth``; empty without a trachea.
 
-    The trachea is searched above the middle of the air, where the lungs are. It ends at its upper end: larynx and
-    pharynx above are not part of it, and are no longer connected to the lungs.
+    The trachea is the longest tube above or below the middle of the air, where the lungs are. It ends at its upper end:
+    larynx and pharynx above are not part of it, and are no longer connected to the lungs.
     """
     found = np.zeros_like(air)
     heights = air.sum(axis=(1, 2))
     if not heights.any():
         return found
     middle = int(heights @ np.arange(len(heights)) / heights.sum())
-    track = trachea(air[middle:], smooth[middle:], step)
+    above = [(middle + k, part) for k, part in trachea(air[middle:], smooth[middle:], step)]
+    # If the slices are in reverse order, it is at the other end; the check of the anatomy needs it outside the lungs.
+    below = trachea(air[:middle], smooth[:middle], step)
+    track = above if len(above) >= len(below) else below
     if not track:
         return found
+    top = max(k for k, _ in above) if track is above else len(heights)
     for k, part in track:
-        found[middle + k] = part
-    top = middle + max(k for k, _ in track)
+        found[k] = part
     values = np.where(air, smooth, np.float32(0))
     values[top + 1 :] = 0
     values[found] = 2 * START_HU
     image = sitk.GetImageFromArray(values)
-    seeds = [(int(x), int(y), middle + k) for k, part in track for y, x in np.argwhere(part)[:1]]
+    seeds = [(int(x), int(y), k) for k, part in track for y, x in np.argwhere(part)[:1]]
     voxel_ml = float(np.prod(step)) * ML_PER_MM3
     for limit in np.arange(START_HU, END_HU, STEP_HU):
         grown = sitk.ConnectedThreshold(image, seeds, lower=3 * START_HU, upper=float(limit))

@@ -14,10 +14,12 @@ from lcsd.build.verdicts import in_range
 from lcsd.device import Compute
 from lcsd.errors import BadInputError, WorkError
 from lcsd.io.images import Image
+from lcsd.lungs.anatomy import evidence
 from lcsd.lungs.given import given_mask
 from lcsd.lungs.lungs import make_lungs
 from lcsd.lungs.sides import lung_volumes
 from lcsd.names import SCANS, is_series_uid
+from lcsd.readings.anatomy import check_anatomy
 from lcsd.scans.convert import read_scan
 from lcsd.selection.overlap import align_masks, border_areas
 from lcsd.settings.convert import ConvertSettings
@@ -135,6 +137,9 @@ def lungs_of(
                 # A published segmentation must belong to this series.
                 uid = read.series_uid if is_series_uid(mask) else None
                 found = given_mask(mask_path, image.grid, series_uid=uid).mask
+        if lungs.anatomy == "checked":
+            with _refusals("lungs", scan, source, path):
+                check_anatomy(evidence(image, found), file=path)
     return ScanMask(found, lung_volumes(found, lungs))
 
 

@@ -22,6 +22,11 @@ class LungsSettings(Settings):
         description="both methods: number of lungs in the scan; auto keeps the one or two largest pieces of plausible "
         "size",
     )
+    anatomy: Literal["checked", "trusted"] = Field(
+        "checked",
+        description="all methods and given masks: checked refuses a scan whose windpipe, spine or liver contradict the "
+        "axes of its header; trusted takes the header as it is",
+    )
     working_spacing_mm: float = Field(
         2.0, gt=0.4, le=4, description="voxels are averaged to about this size for the segmentation, mm"
     )
