@@ -70,7 +70,7 @@ def _write(run: Run[LungsSettings], scan: Path, output: Path, given: Path | None
         result = {"lungs": lungs.count, "airways_ml": round(lungs.airways_ml, 1)}
         run.recorder.fact("method", lungs.facts)
     else:
-        found = given_mask(given, image.grid, series_uid=series_uid)
+        found = given_mask(given, image, series_uid=series_uid)
         mask = found.mask
         result = {"given": str(given)}
         if found.lobes is not None:

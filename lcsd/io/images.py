@@ -17,6 +17,7 @@ from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.io.files import atomic_path, check_written_text, require_file
 from lcsd.io.itk import itk_path, read_one_transform
+from lcsd.io.masks import inside
 from lcsd.io.sizes import READ_ERRORS, check_memory, check_nifti
 from lcsd.io.volumes import VOLUME_SUFFIXES, is_volume, read_volume
 
@@ -201,17 +202,17 @@ def _plain(data: NDArray[Any], path: Path) -> NDArray[Any]:
 def read_mask(
     path: Path, *, like: Grid | None = None, keep_labels: bool = False, kind: Literal["mask", "vessels"] = "mask"
 ) -> Image:
-    """Return a mask as a boolean volume, every non-zero voxel inside; ``keep_labels`` keeps the values instead.
+    """Return a mask as a boolean volume; ``keep_labels`` keeps its labels instead. :func:`inside` judges its values.
 
     ``like`` is the grid that the mask must have; None allows any. ``kind`` selects the reason code of an empty volume:
-    ``empty_mask`` or ``empty_vessels``. Raises ``BadInputError`` as :func:`read_image`, and if the mask is empty or not
-    on the grid ``like``.
+    ``empty_mask`` or ``empty_vessels``. Raises ``BadInputError`` as :func:`read_image` and :func:`inside`, and if the
+    mask is empty or not on the grid ``like``.
     """
     image = read_image(path)
     if like is not None:
         check_same_grid(image.grid, like, file=path)
-    mask = image.array != 0
-    if not mask.any():
+    values = inside(image.array, file=path, keep_labels=keep_labels)
+    if not values.any():
         raise BadInputError(
             "the mask is empty",
             code=f"empty_{kind}",
@@ -220,7 +221,7 @@ def read_mask(
             found="0 voxels",
             remedy="check the segmentation that made it",
         )
-    return image if keep_labels else Image(mask, image.grid)
+    return Image(values, image.grid)
 
 
 def check_same_grid(found: Grid, expected: Grid, *, file: Path | None = None) -> None:

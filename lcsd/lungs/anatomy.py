@@ -104,7 +104,7 @@ def _heart(hu: NDArray[np.float32], near: Mask, mask: Mask, step: Step) -> float
 
 
 def _liver(smooth: NDArray[np.float32], mask: Mask, step: Step) -> float | None:
-    """Return the soft tissue below the lungs on the right, as a part of that on both sides, of 1; None if there is little."""
+    """Return the soft tissue below the lungs on the right, of that on both sides, of 1; None if there is little."""
     planes, columns = (np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 1)))
     rows = np.flatnonzero(mask.any(axis=(0, 2)))
     low, high = int(planes[0]), int(planes[-1])

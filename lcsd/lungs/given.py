@@ -7,7 +7,7 @@ import numpy as np
 
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
-from lcsd.io.images import Image, is_image, read_mask, resample
+from lcsd.io.images import Image, is_image, read_image, read_mask, resample
 from lcsd.lungs.dicom_seg import read_lobes
 
 
@@ -19,17 +19,23 @@ class GivenMask:
     lobes: int | None
 
 
-def given_mask(path: Path, scan: Grid, *, series_uid: str | None = None) -> GivenMask:
-    """Return a given lung mask on the scan's grid; see :func:`placed_mask`.
+MOST_LITRES = 12.0  # the largest lungs of adults, after a deep breath, hold less than 10 l
+LUNG_BELOW_HU = -300.0  # more than half of a lung, or of one of its labels, is less dense, even if much of it is ill
+SMALL_LABEL = 0.01  # labels with less of all voxels are not judged: single voxels at borders
+LITRES_PER_MM3 = 1e-6
+
+
+def given_mask(path: Path, scan: Image, *, series_uid: str | None = None) -> GivenMask:
+    """Return a given lung mask on the grid of a scan in HU; see :func:`placed_mask`.
 
     ``path`` is a mask (NIfTI, NRRD or MetaImage) or a DICOM SEG with lobes (file, or folder with one); the SEG must
-    say that it was made from the scan ``series_uid``. Raises ``BadInputError`` as :func:`placed_mask` and
-    :func:`lcsd.lungs.dicom_seg.read_lobes`, for an empty mask, and for another file with ``series_uid``
-    (``bad_usage``).
+    say that it was made from the scan ``series_uid``. Raises ``BadInputError`` as :func:`placed_mask`,
+    :func:`lcsd.io.masks.inside` and :func:`lcsd.lungs.dicom_seg.read_lobes`, for an empty mask, for a mask or label
+    that is no lung in the scan (``not_lungs``), and for another file with ``series_uid`` (``bad_usage``).
     """
     if not is_image(path):
         found = read_lobes(path, series_uid=series_uid)
-        return GivenMask(placed_mask(found.mask, scan, file=path), found.count)
+        return GivenMask(placed_mask(found.mask, scan.grid, file=path), found.count)
     if series_uid is not None:
         raise BadInputError(
             "only a DICOM SEG names the series it was made from",
@@ -38,7 +44,40 @@ def given_mask(path: Path, scan: Grid, *, series_uid: str | None = None) -> Give
             field="series_uid",
             remedy="give a DICOM SEG, or omit the series",
         )
-    return GivenMask(placed_mask(read_mask(path), scan, file=path), None)
+    read = read_mask(path)
+    mask = placed_mask(read, scan.grid, file=path)
+    _check_lungs(mask, scan, "the mask", file=path)
+    _check_labels(path, scan)
+    return GivenMask(mask, None)
+
+
+def _check_labels(path: Path, scan: Image) -> None:
+    """Refuse a mask of several labels of which one is another organ."""
+    image = read_image(path)
+    if np.issubdtype(image.array.dtype, np.floating) and (image.array != np.rint(image.array)).any():
+        return
+    labels, counts = np.unique(image.array[image.array > 0], return_counts=True)
+    if len(labels) < 2:
+        return
+    for label, count in zip(labels, counts, strict=True):
+        if count >= SMALL_LABEL * counts.sum():
+            part = placed_mask(Image(image.array == label, image.grid), scan.grid, file=path)
+            _check_lungs(part, scan, f"label {label:g}", file=path)
+
+
+def _check_lungs(mask: Image, scan: Image, which: str, *, file: Path) -> None:
+    litres = float(mask.array.sum() * np.prod(mask.grid.spacing)) * LITRES_PER_MM3
+    median = float(np.median(scan.array[mask.array]))
+    if litres <= MOST_LITRES and median <= LUNG_BELOW_HU:
+        return
+    raise BadInputError(
+        f"{which} is not lung in this scan",
+        code="not_lungs",
+        file=file,
+        expected=f"at most {MOST_LITRES:g} l with a median of at most {LUNG_BELOW_HU:g} HU",
+        found=f"{litres:.1f} l with {median:.0f} HU",
+        remedy="give a mask with the lungs only, in HU and place of this scan",
+    )
 
 
 def placed_mask(mask: Image, scan: Grid, *, file: Path) -> Image:

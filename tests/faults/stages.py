@@ -262,6 +262,22 @@ STAGES = (
     ),
     stage(
         "lungs",
+        "given_labels_of_organs",
+        "a map of organs as lung mask",
+        _lungs(hu().array, (np.arange(hu().array.size, dtype=np.uint8).reshape(GRID.shape) % 9, GRID)),
+        "mask_values",
+        "7 labels or more",
+    ),
+    stage(
+        "lungs",
+        "given_mask_of_tissue",
+        "a mask of the body's tissue as lung mask",
+        _lungs(np.full(GRID.shape, 40, np.int16), (SOMETHING, GRID)),
+        "not_lungs",
+        "40 HU",
+    ),
+    stage(
+        "lungs",
         "given_mask_elsewhere",
         "a lung mask of another scan",
         _lungs(hu().array, (SOMETHING, _elsewhere())),

@@ -31,6 +31,7 @@ SOURCES: dict[str, set[str] | None] = {
     "lungs/given.py": None,
     "io/images.py": {"read_image", "_read_nifti", "_plain", "check_forms", "check_spacing"},
     "io/volumes.py": None,
+    "io/masks.py": None,
     "geometry.py": {"__post_init__", "_check_spacing"},
     "io/itk.py": {"itk_path"},
     "io/files.py": {"require_file", "detached_data"},

@@ -21,7 +21,7 @@ def chest() -> dict[str, Image]:
 def test_given_mask_is_put_on_the_scans_grid(chest: dict[str, Image], tmp_path: Path) -> None:
     other = scan(thorax_grid((4.0, 4.0, 4.0), GRIDS["ras"].matrix))["lungs"]
     write_mask(tmp_path / "own.nii.gz", other)
-    mask = given_mask(tmp_path / "own.nii.gz", chest["hu"].grid).mask
+    mask = given_mask(tmp_path / "own.nii.gz", chest["hu"]).mask
     assert mask.grid.same_as(chest["hu"].grid)
     assert dice(mask.array, chest["lungs"].array) > 0.93
 
@@ -32,11 +32,11 @@ def test_given_mask_elsewhere_or_empty_is_refused(chest: dict[str, Image], tmp_p
     far = Grid(lungs.grid.size, lungs.grid.spacing, (900.0, 0.0, 0.0), lungs.grid.direction)
     write_mask(path, Image(lungs.array, far))
     with pytest.raises(BadInputError) as caught:
-        given_mask(path, chest["hu"].grid)
+        given_mask(path, chest["hu"])
     assert caught.value.code == "mask_elsewhere"
     write_mask(path, Image(np.zeros_like(lungs.array), lungs.grid))
     with pytest.raises(BadInputError) as caught:
-        given_mask(path, chest["hu"].grid)
+        given_mask(path, chest["hu"])
     assert caught.value.code == "empty_mask"
 
 

@@ -1,0 +1,127 @@
+"""Masks as other programs write them: right voxels, or a refusal of one line."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from scipy import ndimage
+
+from lcsd.cli.main import main
+from lcsd.errors import BadInputError
+from lcsd.io.files import read_json
+from lcsd.io.images import Image, read_mask, write_image
+from lcsd.io.masks import MOST_LABELS, count_labels, inside
+from tests.thorax import dice
+from tests.world.anatomy import Chest, chest
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Row:
+    """A mask of a phantom's lungs as a program saves it."""
+
+    name: str
+    source: str  # the public report: repository and number; or "made up"
+    make: Callable[[Chest], Array]
+    outcome: str = ""  # reason code; empty if the lungs must be right
+    least: float = 1.0  # Dice with the right lungs
+
+
+def _ringing(made: Chest) -> Array:
+    """Shift by half a voxel and back with cubic splines, which overshoot at edges."""
+    there = ndimage.shift(made.lungs.astype(np.float32), (0.5, 0.5, 0.5), order=3)
+    return ndimage.shift(there, (-0.5, -0.5, -0.5), order=3).astype(np.float32)
+
+
+def _soft(made: Chest) -> Array:
+    return ndimage.gaussian_filter(made.lungs.astype(np.float32), 0.8)
+
+
+def _probabilities(made: Chest) -> Array:
+    return np.where(made.lungs, 0.97, 1e-6).astype(np.float32)
+
+
+def _sides(made: Chest) -> Array:
+    return np.where(made.lungs, np.where(made.points[2] > 0, 2, 1), 0).astype(np.uint8)
+
+
+def _organs(made: Chest) -> Array:
+    """Label everything inside the body in twelve parts, the lungs with two of them."""
+    z, _, _ = made.points
+    parts = 3 + (np.broadcast_to(z, made.hu.shape) // 40 % 10).astype(np.uint8)
+    return np.where(made.lungs, _sides(made), np.where(made.body, parts, 0)).astype(np.uint8)
+
+
+def _heart(made: Chest) -> Array:
+    heart = ndimage.binary_closing(made.lungs, iterations=12) & ~made.lungs & (made.hu > 0)
+    return np.where(heart, 3, _sides(made)).astype(np.uint8)
+
+
+def _signed(made: Chest) -> Array:
+    return np.where(made.lungs, 1, np.where(made.body, 0, -1)).astype(np.int16)
+
+
+ROWS = (
+    Row("spline_ringing", "ANTsX/ANTs 1296", _ringing, least=0.99),
+    Row("soft_mask", "AIM-Harvard/pyradiomics 595", _soft, least=0.97),
+    Row("probabilities_above_zero", "ANTsX/ANTsPy 452", _probabilities),
+    Row("zero_and_255", "rasterio/rasterio 1721", lambda made: made.lungs.astype(np.uint8) * 255),
+    Row("zero_and_one_in_float", "made up", lambda made: made.lungs.astype(np.float32)),
+    Row("right_and_left", "JoHof/lungmask 16", _sides),
+    Row(
+        "resampled_labels",
+        "CBICA/CaPTk 600",
+        lambda made: ndimage.gaussian_filter(_sides(made) * 1.0, 0.8),
+        "mask_values",
+    ),
+    Row("resampled_255", "rasterio/rasterio 1721", lambda made: _soft(made) * 255, "mask_values"),
+    Row("all_organs", "deepmedic/deepmedic 111", _organs, "mask_values"),
+    Row("lungs_and_heart", "bowang-lab/MedSAM 297", _heart, "not_lungs"),
+    Row("minus_one_outside", "made up", _signed, "mask_values"),
+    Row("the_scan_itself", "made up", lambda made: made.hu, "mask_values"),
+    Row("everything", "made up", lambda made: np.ones(made.hu.shape, np.uint8), "not_lungs"),
+    Row("body", "made up", lambda made: made.body.astype(np.uint8), "not_lungs"),
+    Row("everything_but_lungs", "made up", lambda made: (~made.lungs).astype(np.uint8), "not_lungs"),
+    Row("low_probabilities", "made up", lambda made: made.lungs * np.float32(0.3), "empty_mask"),
+)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_given_mask(row: Row, tmp_path: Path) -> None:
+    made = chest()
+    array = row.make(made)
+    write_image(tmp_path / "ct.nii.gz", made.image(), dtype=np.int16)
+    write_image(tmp_path / "mask.nii.gz", Image(array, made.grid), dtype=array.dtype.type)
+    out, record = tmp_path / "lungs.nii.gz", tmp_path / "rejected.json"
+    call = ["lungs", str(tmp_path / "ct.nii.gz"), str(out), "--given", str(tmp_path / "mask.nii.gz")]
+    done = CliRunner().invoke(main, [*call, "--rejected", str(record)])
+    if row.outcome:
+        assert [done.exit_code, len(done.stderr.splitlines()), out.exists()] == [2, 1, False]
+        assert read_json(record)["code"] == row.outcome
+        return
+    assert done.exit_code == 0, done.output
+    assert dice(read_mask(out).array, made.lungs) >= row.least
+
+
+@pytest.mark.parametrize("count", [1, MOST_LABELS, MOST_LABELS + 1, 40])
+def test_labels_are_counted(count: int) -> None:
+    values = np.arange(count + 1, dtype=np.int16).repeat(3).reshape(-1, 1, 1)
+    assert count_labels(values) == min(count, MOST_LABELS + 1)
+    labels = inside(values, file=Path("mask.nii.gz"), keep_labels=True)
+    assert np.array_equal(labels, values)
+    if count <= MOST_LABELS:
+        assert np.array_equal(inside(values, file=Path("mask.nii.gz")), values > 0)
+        return
+    with pytest.raises(BadInputError) as caught:
+        inside(values, file=Path("mask.nii.gz"))
+    assert caught.value.code == "mask_values"
+
+
+def test_half_is_inside() -> None:
+    values = np.array([[[0.0, 0.49, 0.5, 1.0]]], dtype=np.float32)
+    assert inside(values, file=Path("mask.nii.gz")).tolist() == [[[False, False, True, True]]]
+    assert inside(values, file=Path("mask.nii.gz"), keep_labels=True).tolist() == [[[0, 0, 1, 1]]]
