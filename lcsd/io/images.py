@@ -211,7 +211,8 @@ def read_mask(
     image = read_image(path)
     if like is not None:
         check_same_grid(image.grid, like, file=path)
-    values = inside(image.array, file=path, keep_labels=keep_labels)
+    # Maps of vessels may have a label for each branch.
+    values = inside(image.array, file=path, keep_labels=keep_labels or kind == "vessels")
     if not values.any():
         raise BadInputError(
             "the mask is empty",
@@ -221,7 +222,7 @@ def read_mask(
             found="0 voxels",
             remedy="check the segmentation that made it",
         )
-    return Image(values, image.grid)
+    return Image(values if keep_labels else values != 0, image.grid)
 
 
 def check_same_grid(found: Grid, expected: Grid, *, file: Path | None = None) -> None:

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from lcsd.cli.main import main
 from lcsd.errors import BadInputError
+from lcsd.geometry import Grid
 from lcsd.io.files import read_json
 from lcsd.io.images import Image, read_mask, write_image
 from lcsd.io.masks import MOST_LABELS, count_labels, inside
@@ -119,6 +120,15 @@ def test_labels_are_counted(count: int) -> None:
     with pytest.raises(BadInputError) as caught:
         inside(values, file=Path("mask.nii.gz"))
     assert caught.value.code == "mask_values"
+
+
+def test_vessels_may_have_many_labels(tmp_path: Path) -> None:
+    array = np.arange(64, dtype=np.int16).reshape(4, 4, 4)
+    grid = Grid((4, 4, 4), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0))
+    write_image(tmp_path / "vessels.nii.gz", Image(array, grid), dtype=np.int16)
+    found = read_mask(tmp_path / "vessels.nii.gz", kind="vessels")
+    assert np.array_equal(found.array, array != 0)
+    assert np.array_equal(read_mask(tmp_path / "vessels.nii.gz", kind="vessels", keep_labels=True).array, array)
 
 
 def test_half_is_inside() -> None:
