@@ -20,17 +20,16 @@ Track = list[tuple[int, Mask]]
 """A tube: the slices it passes, and its section (y, x) in each."""
 
 
-def trachea(air: Mask, smooth: Float, step: Step) -> Track:
+def trachea(air: Mask, step: Step) -> Track:
     """Return the longest tube of air along z among planes of ``air`` (z, y, x); empty if there is none.
 
-    The axes are those of LPS; ``smooth`` is HU.
+    The axes are those of LPS.
     """
     area = step[1] * step[2]
-    tube = air & (smooth < END_HU)
     best: Track = []
     tracks: list[tuple[NDArray[np.float64], Track]] = []
     for k in range(air.shape[0] - 1, -1, -1):
-        labels, _ = ndimage.label(tube[k])
+        labels, _ = ndimage.label(air[k])
         sizes = np.bincount(labels.ravel()) * area
         going: list[tuple[NDArray[np.float64], Track]] = []
         for label, place in enumerate(ndimage.find_objects(labels), start=1):
@@ -67,9 +66,10 @@ def airways(air: Mask, smooth: Float, step: Step, *, limit_ml: float) -> Mask:
     if not heights.any():
         return found
     middle = int(heights @ np.arange(len(heights)) / heights.sum())
-    above = [(middle + k, part) for k, part in trachea(air[middle:], smooth[middle:], step)]
+    tube = air & (smooth < END_HU)
+    above = [(middle + k, part) for k, part in trachea(tube[middle:], step)]
     # If the slices are in reverse order, it is at the other end; the check of the anatomy needs it outside the lungs.
-    below = trachea(air[:middle], smooth[:middle], step)
+    below = trachea(tube[:middle], step)
     track = above if len(above) >= len(below) else below
     if not track:
         return found

@@ -1,18 +1,22 @@
 """Measure which way a chest lies in its scan: windpipe, width of the lungs, spine, heart and liver."""
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lcsd.io.images import Image, from_sitk
+from lcsd.io.images import Image
 from lcsd.lungs.airways import trachea
+from lcsd.lungs.sample import sample
 from lcsd.numerics.morphology import ML_PER_MM3, Mask, Step
 from lcsd.readings.anatomy import Evidence
 
-SAMPLE_MM = 3.0  # voxels are taken at about this distance
-SMOOTH_MM = 2.0
-AIR_HU, BONE_HU = -500.0, 250.0
+SMOOTH_MM = 1.5
+TUBE_HU = (
+    -500.0,
+    -650.0,
+    -800.0,
+)  # thresholds tried for the windpipe: coarse voxels mix its air with its wall, or with lung
+BONE_HU = 250.0
 MIDLINE_MM = 35.0  # windpipe and spine are within this distance of the middle between the lungs' outer walls
 ENDS = (0.05, 0.3)  # range of the lungs' height at each end whose width is compared
 BELOW_MM = 40.0  # liver and spleen fill this height below the lungs
@@ -22,8 +26,8 @@ LEAST_SOFT_ML = 200.0  # less soft tissue below the lungs is no belly: a few cen
 
 def evidence(scan: Image, lungs: Image) -> Evidence:
     """Return what a scan in HU and its lung mask on the same grid show, each figure along the axes of the header."""
-    hu, step = _sample(scan)
-    mask = _sample(lungs)[0].astype(bool)
+    hu, step = sample(scan)
+    mask = sample(lungs)[0].astype(bool)
     smooth = ndimage.gaussian_filter(hu, SMOOTH_MM / step)
     planes = np.flatnonzero(mask.any(axis=(1, 2)))
     columns = np.flatnonzero(mask.any(axis=(0, 1)))
@@ -32,31 +36,19 @@ def evidence(scan: Image, lungs: Image) -> Evidence:
     near = np.zeros_like(mask)
     reach = round(MIDLINE_MM / step[2])
     near[:, :, max(0, round(middle) - reach) : round(middle) + reach + 1] = True
-    tube = (smooth < AIR_HU) & near & ~mask
+    tubes = [(smooth < limit) & near & ~mask for limit in TUBE_HU]
     centre = (low + high) // 2
     sides = _sides(mask, middle)
     return Evidence(
         windpipe_mm=(
-            float(len(trachea(tube[centre:], smooth[centre:], step)) * step[0]),
-            float(len(trachea(tube[:centre], smooth[:centre], step)) * step[0]),
+            max(len(trachea(tube[centre:], step)) for tube in tubes) * float(step[0]),
+            max(len(trachea(tube[:centre], step)) for tube in tubes) * float(step[0]),
         ),
         width_mm=(_width(mask, low, high, step, top=True), _width(mask, low, high, step, top=False)),
         bone_ml=_bone(hu, near, mask, step),
         heart_mm=_heart(hu, near, mask, step) if sides else None,
         liver=_liver(smooth, mask, step) if sides else None,
     )
-
-
-def _sample(image: Image) -> tuple[NDArray[np.float32], Step]:
-    """Return voxels at about ``SAMPLE_MM``, float32, with the axes of LPS, and their distance (z, y, x)."""
-    every = [max(1, round(SAMPLE_MM / step)) for step in image.grid.spacing]
-    x, y, z = every
-    array = image.array[::z, ::y, ::x]
-    volume = sitk.GetImageFromArray(np.ascontiguousarray(array, dtype=np.float32))
-    volume.SetSpacing([step * n for step, n in zip(image.grid.spacing, every, strict=True)])
-    volume.SetDirection(image.grid.direction)
-    found = from_sitk(sitk.DICOMOrient(volume, "LPS"))
-    return found.array, np.asarray(found.grid.spacing[::-1])
 
 
 def _sides(mask: Mask, middle: float) -> tuple[Mask, Mask] | None:
