@@ -18,6 +18,7 @@ include: "rules/clouds.smk"
 include: "rules/correspondences.smk"
 include: "rules/registration.smk"
 include: "rules/evaluation.smk"
+include: "rules/gates.smk"
 include: "rules/release.smk"
 include: "rules/report.smk"
 

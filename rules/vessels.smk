@@ -35,26 +35,3 @@ rule vessels:
             "lcsd vessels {input.SCAN:q} {output.SCAN:q} --lungs {input.SCAN_lungs:q}"
             " {params.SCAN:q} {params.settings:q}"
         )
-
-
-rule gates:
-    input:
-        fixed=rules.vessels.output.fixed,
-        moving=rules.vessels.output.moving,
-        fixed_lungs=rules.prealign.output.fixed_mask,
-        moving_lungs=rules.prealign.output.moving_mask,
-    output:
-        f"{CASE}/vessels/gates.json",
-    log:
-        f"{LOGS}/gates/{{case}}.log",
-    conda:
-        "../environment.yml"
-    params:
-        settings=BUILD.settings("gates"),
-    message:
-        "{wildcards.case}: plausibility of the vessels"
-    shell:
-        case_job(
-            "lcsd gates {input.fixed:q} {input.moving:q} --fixed-lungs {input.fixed_lungs:q}"
-            " --moving-lungs {input.moving_lungs:q} --out {output:q} {params.settings:q}"
-        )

@@ -72,8 +72,8 @@ class CaseFiles:
 
     @property
     def gates(self) -> Path:
-        """Verdicts of the gates."""
-        return self.folder / "vessels" / "gates.json"
+        """Verdicts of the gates on the whole pair."""
+        return self.folder / "gates.json"
 
     def cloud(self, scan: str, kind: str) -> Path:
         """Vessel cloud."""
@@ -256,7 +256,6 @@ def _case_stages(files: CaseFiles, cloud: str) -> Iterator[tuple[str, tuple[str,
     yield "lungs", _texts(files.lungs), _texts(files.scan), -1
     yield "prealign", _texts(files.prealign, files.image, files.mask, files.rigid), _texts(files.scan, files.lungs), 0
     yield "vessels", _texts(files.vessels), (*images, str(files.rigid)), -1
-    yield "gates", _texts(files.gates), _texts(files.vessels, files.mask), 0
     yield "cloud", dense, _texts(files.vessels), -1
     yield "keypoints", keypoints, dense, -1
     made = _texts(files.correspondences, files.field("corrfield"), files.correspondence_figures)
@@ -277,7 +276,16 @@ def _jobs_of_any(cloud: str, scored: bool) -> tuple[Job, ...]:
         read = _texts(files.field(method), files.rigid, files.mask("fixed"))
         log = f"logs/evaluate/{WILDCARD}_{method}.log"
         jobs.append(Job("evaluate", WILDCARD, made, read, made[:1], log, method))
-    return tuple(jobs)
+    return (*jobs, _gates_job(files, scored))
+
+
+def _gates_job(files: CaseFiles, scored: bool) -> Job:
+    """Return the last job of a case, which judges what all others made."""
+    made = _texts(files.gates)
+    read = _texts(files.vessels, files.mask, files.scan, files.lungs, files.prealign, files.correspondence_figures)
+    read += _texts(*(files.field(method) for method in METHODS))
+    read += _texts(*(files.evaluation(method) for method in METHODS)) if scored else ()
+    return Job("gates", WILDCARD, made, read, made, f"logs/gates/{WILDCARD}.log")
 
 
 def case_jobs(case: str, *, cloud: str = "dense", scored: bool = True) -> list[Job]:

@@ -308,6 +308,16 @@ class Build:
             )
         return path
 
+    def evaluations(self, case: str) -> list[str]:
+        """Return the evaluations that the gates of a case read: none without landmarks."""
+        if self.pair(case).landmarks is None:
+            return []
+        return [f"{self.results}/{WITHIN.case(case).evaluation(method)}" for method in METHODS]
+
+    def evaluation_options(self, case: str) -> list[str]:
+        """Return the options that name these evaluations."""
+        return [part for path in self.evaluations(case) for part in ("--evaluation", path)]
+
     @staticmethod
     def option(name: str, value: object) -> list[str]:
         """Return ``[name, value]``, or nothing if there is no value."""

@@ -7,14 +7,21 @@ from typing import Any
 
 from lcsd.io.files import read_json
 from lcsd.io.tables import as_number
-from lcsd.settings.gates import GatesSettings, Limits
+from lcsd.settings.gates import GATE_PARTS, GatesSettings, Limits
 from lcsd.settings.register import RegisterSettings
 
 GATE_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
 """Name of a gate, which is part of a reason code."""
 
 REGISTRATION_GATES = frozenset({"untrusted_share"})
-"""Gates that judge the registration, by their settings in its section; all others judge the vessel masks."""
+"""Gates in the figures of the registration, by their settings in its section; all others are in ``gates.json``."""
+
+
+def gate_part(name: str) -> str:
+    """Return what a gate judges, such as ``lungs``; ``case`` for an unknown gate."""
+    if name in REGISTRATION_GATES:
+        return "registration"
+    return next((part for part, section in GATE_PARTS.items() if name in section.model_fields), "case")
 
 
 def gate_description(name: str) -> str:

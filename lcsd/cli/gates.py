@@ -1,14 +1,21 @@
-"""``lcsd gates``: plausibility of a pair of vessel masks."""
+"""``lcsd gates``: plausibility of a pair's lungs, alignment, vessel masks, registrations and result."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lcsd.cli.common import Run, stage
 from lcsd.cli.options import FILE
+from lcsd.names import SCANS
 from lcsd.settings.gates import GatesSettings
+
+if TYPE_CHECKING:
+    from lcsd.io.images import Image
+
+Found = tuple[dict[str, Any], list[dict[str, Any]]]
+"""Figures and their verdicts."""
 
 
 @click.command(
@@ -17,30 +24,122 @@ from lcsd.settings.gates import GatesSettings
 )
 @click.argument("fixed", type=FILE)
 @click.argument("moving", type=FILE)
-@click.option("--fixed-lungs", type=FILE, required=True, help="Lung mask of the baseline.")
-@click.option("--moving-lungs", type=FILE, required=True, help="Lung mask of the follow-up.")
+@click.option("--fixed-lungs", type=FILE, required=True, help="Lung mask of the baseline, on the grid of FIXED.")
+@click.option("--moving-lungs", type=FILE, required=True, help="Lung mask of the follow-up, on the grid of MOVING.")
+@click.option("--scans", type=FILE, nargs=2, help="Baseline and follow-up as converted; with --masks judges the lungs.")
+@click.option("--masks", type=FILE, nargs=2, help="Lung masks of both --scans, on their grids.")
+@click.option("--prealign", type=FILE, help="prealign.json; judges the alignment.")
+@click.option("--fields", type=FILE, nargs=2, help="Fields of corrfield and of the clouds; judges the registration.")
+@click.option("--matches", type=FILE, help="correspondences.json of corrfield; needed with --fields.")
+@click.option("--evaluation", "evaluations", type=FILE, multiple=True, help="An evaluation; judges it. Repeatable.")
 @click.option("--out", type=FILE, required=True, help="Write the verdicts to this file (.json).")
 @stage("gates", GatesSettings)
-def command(run: Run[GatesSettings], *, out: Path, **inputs: Path) -> None:
-    """Judge the vessel masks FIXED and MOVING of a pair (.nii.gz, each on the grid of its lung mask).
+def command(run: Run[GatesSettings], *, out: Path, **given: Any) -> None:
+    """Judge the vessel masks FIXED and MOVING of a pair (.nii.gz), and what else is given of it.
 
     A failed gate is a verdict, not an error: the exit code is 0, and statistics and releases leave
-    the pair out.
+    the pair out. So they do with a flagged one, unless workflow.keep_flagged says otherwise.
     """
     from lcsd.io.files import write_json
+
+    _check_pairs(given)
+    parts = {
+        "lungs": _lungs(given, run.settings),
+        "alignment": _alignment(given, run.settings),
+        "vessels": _vessels(given, run.settings),
+        "registration": _registration(given, run.settings),
+        "result": _result(given, run.settings),
+    }
+    figures = {name: part[0] for name, part in parts.items() if part is not None}
+    gates = [gate for part in parts.values() if part is not None for gate in part[1]]
+    write_json(out, {"stage": "gates", "figures": figures, "gates": gates})
+    result: dict[str, object] = {"judged": ", ".join(figures)}
+    result["failed"] = _named(gate for gate in gates if not gate["passed"])
+    result["flagged"] = _named(gate for gate in gates if gate["flagged"])
+    run.done(out, inputs=_inputs(given), result=result)
+
+
+def _check_pairs(given: Mapping[str, Any]) -> None:
+    """Refuse an option without the one that it needs."""
+    from lcsd.errors import BadInputError
+
+    for option, other in (("scans", "masks"), ("masks", "scans"), ("fields", "matches"), ("matches", "fields")):
+        if given[option] and not given[other]:
+            raise BadInputError(
+                "the option does not fit", code="bad_option", field=f"--{option}", expected=f"also --{other}"
+            )
+
+
+def _inputs(given: Mapping[str, Any]) -> dict[str, Path]:
+    """Return all given files by a name of their own."""
+    found: dict[str, Path] = {}
+    for name, value in given.items():
+        if isinstance(value, tuple):
+            labels = SCANS if name in ("scans", "masks") else tuple(str(number) for number in range(1, len(value) + 1))
+            found |= {f"{name}_{label}": path for label, path in zip(labels, value, strict=True)}
+        elif value is not None:
+            found[name] = value
+    return found
+
+
+def _lungs(given: Mapping[str, Any], settings: GatesSettings) -> Found | None:
+    from lcsd.io.images import read_image, read_mask
+    from lcsd.lungs.gates import judge, scan_figures
+
+    if not given["scans"]:
+        return None
+    figures = {}
+    for name, scan, mask in zip(SCANS, given["scans"], given["masks"], strict=True):
+        image = read_image(scan)
+        figures[name] = scan_figures(image, read_mask(mask, like=image.grid))
+    return figures, judge(figures, settings)
+
+
+def _alignment(given: Mapping[str, Any], settings: GatesSettings) -> Found | None:
+    from lcsd.io.files import read_json
+    from lcsd.prealign.gates import judge
+
+    if given["prealign"] is None:
+        return None
+    report = read_json(given["prealign"])
+    return report, judge(report, settings)
+
+
+def _vessels(given: Mapping[str, Any], settings: GatesSettings) -> Found:
     from lcsd.io.images import read_mask
     from lcsd.vessels.gates import judge, scan_figures
 
     figures = {
-        name: scan_figures(read_mask(inputs[name], kind="vessels"), read_mask(inputs[f"{name}_lungs"]))
-        for name in ("fixed", "moving")
+        name: scan_figures(read_mask(given[name], kind="vessels"), read_mask(given[f"{name}_lungs"])) for name in SCANS
     }
-    gates = judge(figures, run.settings)
-    write_json(out, {"stage": "gates", "figures": figures, "gates": gates})
-    result: dict[str, object] = {f"{scan}_points": figures[scan]["points"] for scan in figures}
-    result["failed"] = _named(gate for gate in gates if not gate["passed"])
-    result["flagged"] = _named(gate for gate in gates if gate["flagged"])
-    run.done(out, inputs=inputs, result=result)
+    return figures, judge(figures, settings)
+
+
+def _registration(given: Mapping[str, Any], settings: GatesSettings) -> Found | None:
+    from lcsd.evaluation.gates import field_figures, judge_registration, match_figures
+    from lcsd.io.fields import read_field
+    from lcsd.io.files import read_json
+    from lcsd.io.images import read_mask
+
+    if not given["fields"]:
+        return None
+    lungs: Image = read_mask(given["fixed_lungs"])
+    methods = ("corrfield", "clouds")
+    fields = {method: read_field(path) for method, path in zip(methods, given["fields"], strict=True)}
+    figures, matches = field_figures(fields, lungs), match_figures(read_json(given["matches"]))
+    return {**figures, **matches}, judge_registration(figures, matches, settings)
+
+
+def _result(given: Mapping[str, Any], settings: GatesSettings) -> Found | None:
+    from lcsd.evaluation.gates import judge_result
+    from lcsd.io.files import read_json
+
+    if not given["evaluations"]:
+        return None
+    evaluations = {path.name.removesuffix(".json"): read_json(path) for path in given["evaluations"]}
+    keys = ("tre_before_mean_mm", "tre_mean_mm")
+    shown = {method: {key: figures.get(key) for key in keys} for method, figures in evaluations.items()}
+    return shown, judge_result(evaluations, settings)
 
 
 def _named(gates: Iterable[Mapping[str, Any]]) -> str:

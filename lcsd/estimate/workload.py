@@ -16,12 +16,12 @@ AFTER: Mapping[str, tuple[str, ...]] = {
     "lungs": ("convert",),
     "prealign": ("lungs",),
     "vessels": ("prealign",),
-    "gates": ("vessels",),
     "cloud": ("vessels",),
     "keypoints": ("cloud",),
     "correspond": ("prealign",),
     "register": ("cloud",),
     EVALUATE: ("correspond", "register"),
+    "gates": ("vessels", "correspond", "register"),
 }
 """What the job of a stage waits for in its case; the evaluation of a method for one of these."""
 

@@ -64,6 +64,9 @@ def prealign(
         "method": settings.method,
         "dice_centred": _dice(on_grid, before),
         "dice_aligned": _dice(on_grid, aligned),
+        "centre_distance_mm": round(
+            float(np.linalg.norm(rigid.apply(centroid(fixed_mask)) - centroid(moving_mask))), 4
+        ),
         "fixed_lung_inside": _inside(fixed_mask, grid, RigidTransform.identity()),
         "moving_lung_inside": _inside(moving_mask, grid, rigid.inverse()),
     }

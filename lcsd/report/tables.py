@@ -11,7 +11,7 @@ import pandas as pd
 
 from lcsd.build.inventory import BROKEN_FILE, STAGE_OUTPUTS, Case
 from lcsd.build.jobs import INSIDE
-from lcsd.build.verdicts import REGISTRATION_GATES, Verdict, gate_description
+from lcsd.build.verdicts import REGISTRATION_GATES, Verdict, gate_description, gate_part
 from lcsd.io.tables import as_number
 from lcsd.settings.gates import LCSD500
 
@@ -98,9 +98,8 @@ def discarded_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
 
 
 def _gate_message(gate: Verdict) -> str:
-    judged = "registration" if gate.name in REGISTRATION_GATES else "vessel masks"
     return (
-        f"{gate.name} of {gate.of}: implausible {judged}; expected "
+        f"{gate.name} of {gate.of}: implausible {gate_part(gate.name)}; expected "
         f"{bounds(gate.low, gate.high)}; found {plain_figure(gate.value)}"
     )
 

@@ -1,4 +1,4 @@
-"""Settings of the gates: which vessel masks are plausible."""
+"""Settings of the gates: which lungs, alignments, vessel masks and registrations of a pair are plausible."""
 
 from typing import ClassVar
 
@@ -28,8 +28,68 @@ class Limits(Settings):
         return self
 
 
-class GatesSettings(Settings):
-    """Plausible vessel masks: pairs beyond min and max are discarded, beyond the warnings flagged; {} is off."""
+class LungGates(Settings):
+    """Plausible lungs, in the native scans."""
+
+    lungs: Limits = Field(Limits(min=1, max=2), description="lungs in the mask of a scan, count")
+    lung_volume_l: Limits = Field(
+        Limits(min=1.0, warn_below=1.5, warn_above=9.0, max=10.0),
+        description="volume of the lungs of a scan, litres; adults have 2 to 8",
+    )
+    lung_change: Limits = Field(
+        Limits(min=0.25, warn_below=0.4),
+        description="volume of a lung in the two scans, smaller to larger, of 1; 0 if one scan lacks it; full "
+        "inspiration and expiration differ by about 0.5",
+    )
+    lung_balance_change: Limits = Field(
+        Limits(min=0.6, warn_below=0.75),
+        description="agreement of the two scans' ratios of right to left lung, smaller to larger, of 1; both lungs "
+        "breathe alike, so less means that a part of one is missing",
+    )
+    lung_hu: Limits = Field(
+        Limits(min=-980, warn_below=-950, warn_above=-600, max=-400),
+        description="median of the scan inside the lungs, HU; about -850 in inspiration, -700 in expiration",
+    )
+    lung_sides_cm2: Limits = Field(
+        Limits(warn_above=20.0, max=100.0),
+        description="area of lung at the sides, front and back of the reconstructed field, square cm; a lung ends "
+        "inside the body, a table's mat at the edge",
+    )
+    lung_ends_cm2: Limits = Field(
+        Limits(warn_above=20.0),
+        description="larger area of lung on the first or last slice, square cm; more means that a lung is cut off",
+    )
+
+
+class AlignmentGates(Settings):
+    """A plausible rigid alignment."""
+
+    rotation_deg: Limits = Field(
+        Limits(warn_above=15.0, max=25.0), description="rotation of the follow-up, degrees; patients lie within 10"
+    )
+    shift_mm: Limits = Field(
+        Limits(warn_above=30.0, max=60.0),
+        description="distance between the centres of both lung masks after the alignment, mm",
+    )
+    dice: Limits = Field(
+        Limits(min=0.6, warn_below=0.7), description="Dice coefficient of the aligned lung masks, of 1"
+    )
+    dice_change: Limits = Field(
+        Limits(min=-0.1, warn_below=-0.02),
+        description="what the alignment adds to the Dice coefficient of the centred lung masks, of 1; a fall means "
+        "that the scans do not match",
+    )
+    matched: Limits = Field(
+        Limits(min=0.2, warn_below=0.5),
+        description="matches between the images that agree with one rigid motion, of 1; few do in scans of two people",
+    )
+    residual_mm: Limits = Field(
+        Limits(warn_above=15.0, max=25.0), description="mean distance of the matches that the alignment leaves, mm"
+    )
+
+
+class VesselGates(Settings):
+    """Plausible vessel masks."""
 
     points: Limits = Field(
         Limits(min=12_700, warn_below=LCSD500["dense"][0], warn_above=LCSD500["dense"][1], max=200_000),
@@ -54,3 +114,46 @@ class GatesSettings(Settings):
     ratio: Limits = Field(
         Limits(min=0.4, warn_below=0.55), description="ratio of the vessel voxels of the two scans, fewer to more, of 1"
     )
+
+
+class RegistrationGates(Settings):
+    """Plausible registrations by corrfield and by the clouds."""
+
+    correspondences: Limits = Field(
+        Limits(min=300, warn_below=800, warn_above=6_000),
+        description="correspondences of corrfield, count; LCSD500 has 1,100 to 3,600",
+    )
+    survival: Limits = Field(
+        Limits(min=0.5, warn_below=0.8),
+        description="keypoints of corrfield's last stage that its check in both directions keeps, of 1",
+    )
+    folds: Limits = Field(
+        Limits(warn_above=1.0, max=5.0), description="voxels of a field in the lungs that fold, percent"
+    )
+    disagreement_mm: Limits = Field(
+        Limits(warn_above=3.0, max=6.0),
+        description="mean distance between the fields of corrfield and of the clouds in the lungs, mm",
+    )
+
+
+class ResultGates(Settings):
+    """A plausible result, where there are landmarks."""
+
+    tre_change_mm: Limits = Field(
+        Limits(warn_above=0.0, max=1.0),
+        description="what a registration adds to the mean error at the landmarks, mm; above 0 it did harm",
+    )
+
+
+class GatesSettings(ResultGates, RegistrationGates, VesselGates, AlignmentGates, LungGates):
+    """Plausible pairs: beyond min and max a case is discarded, beyond the warnings flagged; {} is off."""
+
+
+GATE_PARTS: dict[str, type[Settings]] = {
+    "lungs": LungGates,
+    "alignment": AlignmentGates,
+    "vessel masks": VesselGates,
+    "registration": RegistrationGates,
+    "result": ResultGates,
+}
+"""What the gates judge, in the order of the pipeline, and the settings of each."""

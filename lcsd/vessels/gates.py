@@ -13,36 +13,9 @@ from scipy import ndimage
 from lcsd.build.verdicts import verdict
 from lcsd.errors import BadInputError
 from lcsd.io.images import Image
-from lcsd.numerics.morphology import ML_PER_MM3, Mask, connected
+from lcsd.lungs.gates import split_lungs
+from lcsd.numerics.morphology import ML_PER_MM3, Mask
 from lcsd.settings.gates import GatesSettings, Limits
-
-SECOND_LUNG_SHARE = 0.2  # a part of the lung mask with at least this share of the largest one is the other lung
-
-BOTH_LUNGS_MM = 180.0
-"""Two lungs that touch are together wider than this; one lung is narrower (about 130 mm in adults)."""
-
-
-def split_lungs(lungs: Image) -> dict[str, Mask]:
-    """Return the masks of both lungs by side, or of the only one.
-
-    ``lungs`` is a mask (z, y, x) of any orientation. The result has ``left`` (larger x, LPS) and ``right``, or
-    ``lung``, on the same grid, without small parts. Lungs that touch are separated by the sagittal plane
-    through the mean of their voxels.
-    """
-    labels, sizes, order = connected(lungs.array)
-    where = np.argwhere(lungs.array)
-    x = lungs.grid.voxel_to_world(where[:, ::-1].astype(np.float64))[:, 0]
-    of = labels[tuple(where.T)]
-    if len(order) > 1 and sizes[order[1]] >= SECOND_LUNG_SHARE * sizes[order[0]]:
-        sides = sorted(order[:2], key=lambda label: float(x[of == label].mean()))
-        return {"left": labels == sides[1], "right": labels == sides[0]}
-    main = labels == order[0]
-    inside = x[of == order[0]]
-    if np.ptp(inside) < BOTH_LUNGS_MM:
-        return {"lung": main}
-    left = np.zeros_like(main)
-    left[tuple(where[(of == order[0]) & (x > inside.mean())].T)] = True
-    return {"left": left, "right": main & ~left}
 
 
 def scan_figures(vessels: Image, lungs: Image) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from lcsd.build.provenance import provenance_path
 from lcsd.io.files import read_json
 from lcsd.io.images import Image, read_image, read_mask, resample, write_mask
 from lcsd.io.points import read_cloud
-from lcsd.vessels.gates import split_lungs
+from lcsd.lungs.gates import split_lungs
 from tests.workflow.conftest import ROOT, Workspace, make_cohort, rows_of, write_manifest
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("totalsegmentator")]

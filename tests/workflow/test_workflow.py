@@ -41,7 +41,7 @@ def test_build_ends_with_scores_and_a_report(built: Workspace) -> None:
     remembered = recorded(built.results)
     assert remembered is not None
     assert list(remembered.pairs) == [row["case"] for row in rows_of(built.manifest)]
-    gates = read_json(root / "vessels" / "gates.json")["gates"]
+    gates = read_json(root / "gates.json")["gates"]
     assert {gate["name"] for gate in gates} >= {"inside", "ratio"}
 
 

@@ -86,15 +86,15 @@ def test_killed_job_leaves_a_waiting_case(make_case: MakeCase, results: Path) ->
         ("evaluation/divroc_landmarks.csv", "id,tre_mm\na,1.0\n"),
         ("registration/field.provenance.json", '{"wall_s": 3}'),
         ("registration/field.provenance.json", '{"stage": "x", "settings": 3}'),
-        ("vessels/gates.json", "{"),
-        ("vessels/gates.json", '{"gates": {}}'),
-        ("vessels/gates.json", '{"gates": ["x"]}'),
-        ("vessels/gates.json", '{"gates": [{"name": "x"}]}'),
-        ("vessels/gates.json", GOOD_GATE.replace('"x"', '"<b>"')),
-        ("vessels/gates.json", GOOD_GATE.replace("0.5", "NaN")),
-        ("vessels/gates.json", GOOD_GATE.replace("0.1", '"low"')),
-        ("vessels/gates.json", GOOD_GATE.replace("true", "1")),
-        ("vessels/gates.json", GOOD_GATE.replace(', "flagged": false', "")),
+        ("gates.json", "{"),
+        ("gates.json", '{"gates": {}}'),
+        ("gates.json", '{"gates": ["x"]}'),
+        ("gates.json", '{"gates": [{"name": "x"}]}'),
+        ("gates.json", GOOD_GATE.replace('"x"', '"<b>"')),
+        ("gates.json", GOOD_GATE.replace("0.5", "NaN")),
+        ("gates.json", GOOD_GATE.replace("0.1", '"low"')),
+        ("gates.json", GOOD_GATE.replace("true", "1")),
+        ("gates.json", GOOD_GATE.replace(', "flagged": false', "")),
     ],
 )
 def test_broken_file_is_named_and_skipped(make_case: MakeCase, results: Path, file: str, content: str) -> None:
@@ -107,7 +107,7 @@ def test_broken_file_is_named_and_skipped(make_case: MakeCase, results: Path, fi
 
 
 def test_limits_may_be_absent(make_case: MakeCase, results: Path) -> None:
-    (make_case("a") / "vessels" / "gates.json").write_text(GOOD_GATE)
+    (make_case("a") / "gates.json").write_text(GOOD_GATE)
     inventory = Inventory(results)
     (case,) = inventory.cases(None)
     assert inventory.problems == []

@@ -97,9 +97,10 @@ def test_jobs_are_what_the_rules_make_and_read(folder: Path, cloud: str) -> None
     for job in case_jobs("{case}", cloud=cloud):
         rule = found[job.stage]
         assert {path.replace("{method}", job.method) for path in inside(rule.outputs)} == set(job.outputs)
-        # The field that is scored depends on the method, and sources on the case: both functions.
+        # The field that is scored depends on the method, and sources and scores on the case: functions.
         computed = {f"cases/{{case}}/{folder}/field.nii.gz" for folder in METHODS.values()}
-        computed = computed if job.stage == "evaluate" else set()
+        scores = {f"cases/{{case}}/evaluation/{method}.json" for method in METHODS}
+        computed = {"evaluate": computed, "gates": scores}.get(job.stage, set())
         assert inside(rule.inputs) - computed == set(job.inputs) - computed
         assert inside((rule.log,)) == {job.log.replace(f"_{job.method}.log", "_{method}.log")}
 
@@ -192,12 +193,12 @@ def test_what_follows_a_stage_and_what_ends_it() -> None:
 
     assert [job.name for job in following(jobs, "convert")] == [job.name for job in jobs]
     assert names("gates") == ["gates"]
-    assert names("correspond") == ["correspond", "evaluate corrfield"]
-    assert names("cloud") == ["cloud", "keypoints", "register", "evaluate divroc"]
+    assert names("correspond") == ["correspond", "evaluate corrfield", "gates"]
+    assert names("cloud") == ["cloud", "keypoints", "register", "evaluate divroc", "gates"]
     ends = [job.name for job in last(following(jobs, "cloud"))]
-    assert ends == ["keypoints", "evaluate divroc"]
+    assert ends == ["keypoints", "gates"]
     sparse = following(case_jobs("a", cloud="keypoints"), "keypoints")
-    assert [job.name for job in sparse] == ["keypoints", "register", "evaluate divroc"]
+    assert [job.name for job in sparse] == ["keypoints", "register", "evaluate divroc", "gates"]
 
 
 def test_jobs_of_a_selection_are_known_once_it_is_made(folder: Path) -> None:

@@ -217,7 +217,7 @@ def test_cases_are_what_the_selection_says_now(selection: Build, tmp_path: Path)
     os.utime(path, ns=(1, 1))
     assert list(selection.pairs) == ["b", "c"]
     folder = f"{tmp_path}/r/cases/c"
-    assert selection.test_pool() == [f"{folder}/correspondences/correspondences.csv", f"{folder}/vessels/gates.json"]
+    assert selection.test_pool() == [f"{folder}/correspondences/correspondences.csv", f"{folder}/gates.json"]
     assert f"{tmp_path}/r/cohort/test.tsv" in selection.targets()
 
 

@@ -47,7 +47,7 @@ def test_cases_are_dropped_with_the_first_reason(score: Score) -> None:
     error = BadInputError("bad", code="bad")
     rejections.reject(second / "cases" / "b" / "rejected.json", stage="x", target=Path("y"), error=error)
     gate = {"name": "share", "of": "pair", "value": 0.5, "passed": False, "flagged": False}
-    write_json(second / "cases" / "c" / "vessels" / "gates.json", {"gates": [gate]})
+    write_json(second / "cases" / "c" / "gates.json", {"gates": [gate]})
     score("second", "e", "divroc", 1.0, circular=True)
     (second / "cases" / "f" / "evaluation" / "divroc_landmarks.csv").write_text("id,tre_mm\na,1\n")
     common, dropped = common_cases(read_rows({"first": first, "second": second}))

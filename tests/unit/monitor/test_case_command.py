@@ -80,7 +80,7 @@ def test_why_is_said_in_words_and_as_json(build: Build) -> None:
     text = run("b", "--config", "my.yaml", "--why").stdout
     assert len(text.splitlines()) == 11
     assert "would run" not in text
-    (Path(build.results) / "cases" / "b" / "vessels" / "gates.json").unlink()
+    (Path(build.results) / "cases" / "b" / "gates.json").unlink()
     rows = json.loads(run("b", "--config", "my.yaml", "--why", "--json").stdout)
     assert [row["stage"] for row in rows if row["runs"]] == ["gates"]
 
@@ -122,7 +122,7 @@ def test_from_knows_profile_and_overridden_keys(
     at = given.index("--config")
     assert given[at : at + 3] == ["--config", f'manifest="{build.manifest}"', 'results="my results; ls"']
     assert given[3:5] == ["--profile", "mine"]
-    assert given[-1] == "my results; ls/cases/a/vessels/gates.json"
+    assert given[-1] == "my results; ls/cases/a/gates.json"
     assert "--profile" not in environment
 
 

@@ -110,7 +110,7 @@ def write_case_files(results: Path, case: str) -> Path:
         report = {"dice_centred": 0.7, "dice_aligned": 0.8, "rotation_deg": 90.0}
         write_json(folder / "images" / "prealign.json", report)
         gates = [{"name": "inside", "of": "fixed", "value": 0.9, "passed": True, "flagged": False}]
-        write_json(folder / "vessels" / "gates.json", {"gates": gates})
+        write_json(folder / "gates.json", {"gates": gates})
         recorder.write(folder / "vessels" / "fixed.nii.gz", inputs={"image": folder / "images" / "fixed.nii.gz"})
     with written_files() as written:
         recorder = Recorder("correspond", {"alpha": 2.5}, written=written)
@@ -137,7 +137,7 @@ def make_build(folder: Path, cases: tuple[str, ...] = ("a1", "b2", "c3")) -> tup
 def fail_gate(results: Path, case: str, *names: str) -> None:
     """Let gates discard a case."""
     gates = [{"name": name, "of": "fixed", "value": 0, "passed": False, "flagged": False} for name in names]
-    write_json(results / "cases" / case / "vessels" / "gates.json", {"gates": gates})
+    write_json(results / "cases" / case / "gates.json", {"gates": gates})
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

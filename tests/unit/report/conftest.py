@@ -102,7 +102,7 @@ def gate(name: str, value: float, *, of: str = "fixed", low: float = 0.1) -> dic
 
 def write_gates(folder: Path, *gates: dict[str, Any]) -> None:
     content = {"stage": "gates", "figures": {}, "gates": list(gates)}
-    write_json(folder / "vessels" / "gates.json", content)
+    write_json(folder / "gates.json", content)
 
 
 def write_manifest(path: Path, cases: dict[str, str]) -> Path:

@@ -118,7 +118,7 @@ def test_discarded_cases_are_rejected_with_figure_limits_and_what_was_measured()
     assert bad == {
         "case": "bad",
         "stage": "gates",
-        "target": "vessels/gates.json",
+        "target": "gates.json",
         "code": "gate_share",
         "message": "share of fixed left: implausible vessel masks; expected >= 0.01 and <= 0.2; found 0.004321",
         "file": "",

@@ -13,8 +13,9 @@ from lcsd.cli.main import main
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.images import Image, write_mask
+from lcsd.lungs.gates import split_lungs
 from lcsd.settings.gates import GatesSettings, Limits
-from lcsd.vessels.gates import judge, scan_figures, split_lungs
+from lcsd.vessels.gates import judge, scan_figures
 from tests.grids import GRIDS
 
 SHAPE = (20, 24, 44)
@@ -165,7 +166,7 @@ def test_command_writes_verdicts_and_succeeds_though_a_gate_fails(tmp_path: Path
     assert result.exit_code == 0, result.output
     assert "points of fixed" in json.loads(result.stdout)["failed"]
     content = json.loads(Path(out).read_text(encoding="utf-8"))
-    assert content["figures"]["fixed"]["points"] == 80
+    assert content["figures"]["vessels"]["fixed"]["points"] == 80
     assert {gate["name"] for gate in content["gates"]} == {
         "points",
         "share",
