@@ -15,7 +15,7 @@ from lcsd.build.pairs import Pair, read_pairs
 from lcsd.build.provenance import PROVENANCE_SUFFIX
 from lcsd.build.records import GIVEN, Records, read_records
 from lcsd.build.rejections import UNREADABLE_REJECTION, Rejection, read_rejection
-from lcsd.build.verdicts import Verdict, read_registration_verdicts, read_verdicts
+from lcsd.build.verdicts import Verdict, read_keeps_flagged, read_registration_verdicts, read_verdicts
 from lcsd.errors import LcsdError
 from lcsd.io.files import read_json
 from lcsd.io.tables import as_number, numbers, read_table
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Status = Literal["done", "discarded", "rejected", "broken", "waiting"]
+Status = Literal["done", "borderline", "discarded", "rejected", "broken", "waiting"]
 
 UNREADABLE = (LcsdError, OSError, ValueError, KeyError, TypeError, IndexError, ArithmeticError, MemoryError)
 """What reading or drawing a broken file can raise; a report must survive all of it."""
@@ -44,6 +44,9 @@ a case, and evaluations, which score it."""
 
 FINAL_STAGES = ("keypoints", "correspond", "register")
 """A case is done when these have finished, and its evaluation if it has landmarks."""
+
+NAMED_CASES = 10
+"""Cases that a line on gates names; the report lists all."""
 
 BROKEN_FILE = "broken_file"
 """Reason code of a case whose state a broken file hides."""
@@ -95,7 +98,8 @@ class CaseState:
     """State of a case, from the files that decide about it.
 
     ``status`` is ``rejected``: a stage failed; ``broken``: a file that decides cannot be read; ``discarded``: a gate
-    failed; ``done``: all stages have finished; or ``waiting``: stages are left.
+    failed; ``borderline``: a gate flagged the case, and the build does not keep such cases; ``done``: all stages have
+    finished; or ``waiting``: stages are left.
     """
 
     name: str
@@ -139,11 +143,13 @@ class CaseState:
 
     @property
     def left_out(self) -> str | None:
-        """Reason code of a case that is rejected, broken or discarded; None for others."""
+        """Reason code of a case that is rejected, broken, discarded or borderline; None for others."""
         if self.rejection is not None:
             return self.rejection.code or UNREADABLE_REJECTION.code
         if self.broken:
             return BROKEN_FILE
+        if self.status == "borderline":
+            return "+".join(sorted({f"flagged_{gate.name}" for gate in self.flagged_gates}))
         return "+".join(sorted({f"gate_{gate.name}" for gate in self.failed_gates})) or None
 
 
@@ -237,6 +243,7 @@ class Inventory:
             judged, wrong = self._try(path, read)
             gates += judged or []
             broken += [wrong] if wrong else []
+        keeps, _ = self._try(files.gates, read_keeps_flagged)
         records = self._records(files) if self.provenance else Records()
         broken += [Problem(file, f"broken provenance: {why}") for file, why in records.broken.items()]
         self.remember(broken)
@@ -253,7 +260,7 @@ class Inventory:
             name=name,
             folder=files.folder,
             role="" if pair is None else pair.role,
-            status=_status(rejection, broken, gates, finished=finished),
+            status=_status(rejection, broken, gates, finished=finished, keeps=bool(keeps)),
             passed=passed,
             rejection=rejection,
             gates=tuple(gates),
@@ -305,16 +312,40 @@ class Inventory:
 
 
 def _status(
-    rejection: Rejection | None, broken: Sequence[Problem], gates: Iterable[Verdict], *, finished: bool
+    rejection: Rejection | None, broken: Sequence[Problem], gates: Sequence[Verdict], *, finished: bool, keeps: bool
 ) -> Status:
     if rejection is not None:
         return "rejected"
     if broken:
         return "broken"
-    # Whatever a discarded case still lacks, it is left out.
+    # Whatever a judged case still lacks, it is left out.
     if any(not gate.passed for gate in gates):
         return "discarded"
+    if not keeps and any(gate.flagged for gate in gates):
+        return "borderline"
     return "done" if finished else "waiting"
+
+
+def gates_line(states: Iterable[CaseState]) -> str | None:
+    """Return one line on the cases that gates leave out: how many, which, why, and how to include them; or None."""
+    known = list(states)
+    judged = {status: [state for state in known if state.status == status] for status in ("discarded", "borderline")}
+    parts = []
+    for status, verb in (("discarded", "failed"), ("borderline", "flagged")):
+        found = judged[status]
+        named = [f"{state.name} ({', '.join(_gate_names(state))})" for state in found[:NAMED_CASES]]
+        named += ["..."] if len(found) > NAMED_CASES else []
+        parts += [f"{len(found)} {verb} by gates: {', '.join(named)}"] if found else []
+    if not parts:
+        return None
+    remedy = "; gates.keep_flagged: true includes flagged ones" if judged["borderline"] else ""
+    return f"left out of statistics and release: {'; '.join(parts)}{remedy}"
+
+
+def _gate_names(state: CaseState) -> list[str]:
+    """Return the names of the gates that decide about a case."""
+    gates = state.failed_gates if state.status == "discarded" else state.flagged_gates
+    return sorted({gate.name for gate in gates})
 
 
 def read_figures(path: Path) -> dict[str, Any]:

@@ -53,6 +53,11 @@ def read_verdicts(path: Path) -> list[Verdict]:
     return _verdicts(read_json(path).get("gates"))
 
 
+def read_keeps_flagged(path: Path) -> bool:
+    """Return whether a build keeps flagged cases, as its gates recorded (``gates.keep_flagged``)."""
+    return read_json(path).get("keep_flagged") is True
+
+
 def read_registration_verdicts(path: Path) -> list[Verdict]:
     """Return the verdicts in the figures of a registration; none if they have no ``gates``, as those of old builds.
 

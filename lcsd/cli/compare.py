@@ -40,6 +40,8 @@ def command(
     if dropped:
         of = len(common) + len(dropped)
         run.say(f"{len(dropped)} of {of} cases dropped: {'; '.join(reasons(dropped))}")
+    if any("borderline" in reason for reason in dropped.values()):
+        run.warn("borderline cases are left out; gates.keep_flagged: true includes them")
     if doubts := unlike_starts(rows, common):
         more = f" (and {len(doubts) - 1} more like this)" if len(doubts) > 1 else ""
         run.warn(f"{doubts[0]}{more}")

@@ -38,7 +38,7 @@ def command(run: Run[GatesSettings], *, out: Path, **given: Any) -> None:
     """Judge the vessel masks FIXED and MOVING of a pair (.nii.gz), and what else is given of it.
 
     A failed gate is a verdict, not an error: the exit code is 0, and statistics and releases leave
-    the pair out. So they do with a flagged one, unless workflow.keep_flagged says otherwise.
+    the pair out. So they do with a flagged one, unless gates.keep_flagged is true.
     """
     from lcsd.io.files import write_json
 
@@ -52,7 +52,7 @@ def command(run: Run[GatesSettings], *, out: Path, **given: Any) -> None:
     }
     figures = {name: part[0] for name, part in parts.items() if part is not None}
     gates = [gate for part in parts.values() if part is not None for gate in part[1]]
-    write_json(out, {"stage": "gates", "figures": figures, "gates": gates})
+    write_json(out, {"stage": "gates", "keep_flagged": run.settings.keep_flagged, "figures": figures, "gates": gates})
     result: dict[str, object] = {"judged": ", ".join(figures)}
     result["failed"] = _named(gate for gate in gates if not gate["passed"])
     result["flagged"] = _named(gate for gate in gates if gate["flagged"])

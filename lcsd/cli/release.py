@@ -22,7 +22,7 @@ def command(run: Run[ReleaseSettings], results: Path, out: Path | None, manifest
     """Write the publishable dataset of the build RESULTS into the folder OUT and OUT.zip.
 
     OUT is RESULTS/release by default and must be absent or empty. Cases that were rejected,
-    discarded by a gate or are not finished are left out and counted. Every file is searched for
+    discarded or flagged by a gate, or are not finished are left out and counted. Every file is searched for
     identifiers; if one is found, nothing is published.
     """
     from lcsd.release.choice import manifest_of
@@ -41,6 +41,8 @@ def command(run: Run[ReleaseSettings], results: Path, out: Path | None, manifest
     )
     for problem in done.problems:
         run.warn(f"{problem.line()}; the case is left out")
+    if done.gates:
+        run.warn(done.gates)
     if done.too_short:
         run.warn(f"{done.too_short} names of cases or patients are too short to search for; check them yourself")
     run.done(

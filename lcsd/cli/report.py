@@ -75,10 +75,13 @@ def command(
         recorder.write(summary.page, inputs=inputs)
     for problem in summary.problems:
         say(f"lcsd report: warning: {problem}")
+    if summary.gates:
+        say(f"lcsd report: warning: {summary.gates}")
     record = {
         "page": str(summary.page),
         "done": summary.done,
         "waiting": summary.waiting,
+        "borderline": summary.borderline,
         "discarded": summary.discarded,
         "rejected": summary.rejected,
         "broken": summary.broken,

@@ -46,7 +46,7 @@ def command(
         for problem in pool.problems:
             run.warn(f"{problem.line()}; the case cannot be selected")
         _warn_if_few(run, pool.count("selected"), run.settings.test_count, "test cases")
-        verdicts = ("selected", "spare", "discarded", "rejected", "broken")
+        verdicts = ("selected", "spare", "discarded", "borderline", "rejected", "broken")
         run.done(files.test_cases, inputs={"manifest": manifest}, result={name: pool.count(name) for name in verdicts})
         return
     chosen = select_pairs(results, candidates, run.settings, run.sections["screen"], seed=run.seed)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lcsd.build.inventory import Problem
+from lcsd.build.inventory import Problem, gates_line
 from lcsd.build.jobs import BuildFiles, Job, case_jobs
 from lcsd.build.pairs import Pair, read_pairs
 from lcsd.build.plan import Build
@@ -64,6 +64,8 @@ class Status:
     finished: int  # cases with all of their files
     rejected: int  # by a stage
     discarded: int  # by a gate, finished or not
+    borderline: int  # flagged by a gate and not kept, finished or not
+    gates: str | None  # one line on the cases that gates leave out
     broken: Sequence[Problem]  # broken files; their cases count neither as finished nor in statistics
     going: Pace | None  # pace of the build
     left: Rest  # remaining work
@@ -143,6 +145,8 @@ def status(
         finished=len(finished),
         rejected=sum(state.status == "rejected" for state in cases.values()),
         discarded=sum(state.status == "discarded" for state in cases.values()),
+        borderline=sum(state.status == "borderline" for state in cases.values()),
+        gates=gates_line(cases[case] for case in sorted(cases)),
         broken=sorted(
             [*now.inventory.problems, *(Problem(path, "broken provenance: not readable") for path in broken)],
             key=lambda problem: problem.file,
@@ -221,6 +225,7 @@ def line(found: Status) -> str:
         parts = ["cases not selected yet"]
     parts.append(f"{found.rejected} rejected")
     parts += [f"{found.discarded} discarded"] if found.discarded else []
+    parts += [f"{found.borderline} borderline"] if found.borderline else []
     parts += [f"{len(found.broken)} broken files"] if found.broken else []
     parts += [f"{_jobs(found.count(state))} {state}" for state in ("running", "failed", "waiting")]
     return ", ".join([*parts, _rest_text(found)])
@@ -257,6 +262,7 @@ def text(found: Status) -> str:
         cells.append(f"{stage.per_h:.1f}" if stage.per_h else "")
         lines.append(f"{stage.stage:<11}" + "".join(f"{cell:>12}" for cell in cells))
     lines.append(f"cases     {line(found)}")
+    lines += [f"gates     {found.gates}"] if found.gates else []
     if found.going is not None:
         lines.append(
             f"pace      {found.going.cases_per_h:.1f} cases/h, {found.going.at_once:.1f} jobs at "

@@ -139,7 +139,7 @@ def _gates(facts: Facts) -> list[dict[str, str]]:
     registered = facts.methods["settings"].get("register", {})
     used |= {key: limits for key, limits in registered.items() if key in REGISTRATION_GATES}
     rows = []
-    for name, limits in sorted(used.items()):
+    for name, limits in sorted((name, limits) for name, limits in used.items() if name != "keep_flagged"):
         given = limits if isinstance(limits, dict) else {}
         differing = given.get("differs")
         text = "differs: " + "; ".join(map(_limits, differing)) if differing else _limits(given)

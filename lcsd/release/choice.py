@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from lcsd.build.inventory import CaseState, Inventory, Problem
+from lcsd.build.inventory import CaseState, Inventory, Problem, gates_line
 from lcsd.build.jobs import BuildFiles, CaseFiles
 from lcsd.build.pairs import Pair, read_pairs
 from lcsd.build.recorded import recorded_manifest
@@ -40,6 +40,7 @@ class Choice:
     chosen: tuple[Chosen, ...]  # in the manifest's order
     left_out: dict[str, str]  # reason code of every other case
     problems: tuple[Problem, ...] = ()  # broken files that leave a case out
+    gates: str | None = None  # one line on the cases that gates leave out
 
     def reasons(self) -> dict[str, int]:
         """Return the number of cases left out for each reason, sorted by reason."""
@@ -67,9 +68,9 @@ def manifest_of(results: Path, manifest: Path | None) -> Path:
 def choose(results: Path, manifest: Path) -> Choice:
     """Return the cases of a build that are published, and the reasons of the others.
 
-    Left out are rejected, discarded and unfinished cases, those with a broken or outdated file, and those of the test
-    pool that were not selected. Rejected cases that are not in the manifest are counted, too. Raises ``BadInputError``
-    if the manifest or the table of test cases is broken, or a patient has cases in both splits.
+    Left out are rejected, discarded, borderline and unfinished cases, those with a broken or outdated file, and those
+    of the test pool that were not selected. Rejected cases that are not in the manifest are counted, too. Raises
+    ``BadInputError`` if the manifest or the table of test cases is broken, or a patient has cases in both splits.
     """
     pairs = {pair.case: pair for pair in read_pairs(manifest)}
     verdicts = _pool_verdicts(BuildFiles(results).test_cases)
@@ -77,7 +78,9 @@ def choose(results: Path, manifest: Path) -> Choice:
     chosen: list[Chosen] = []
     left_out: dict[str, str] = {}
     problems: list[Problem] = []
+    judged: list[CaseState] = []  # only these: states with all provenance are large
     for state in inventory.states(list(pairs.values())):
+        judged += [state] if state.status in ("borderline", "discarded") else []
         pair = pairs.get(state.name)
         reason = state.left_out if pair is None else _reason(pair, state, verdicts)
         problems += state.broken
@@ -86,7 +89,7 @@ def choose(results: Path, manifest: Path) -> Choice:
         elif reason is not None:
             left_out[state.name] = reason
     _check_patients(chosen, manifest)
-    return Choice(tuple(chosen), left_out, tuple(problems))
+    return Choice(tuple(chosen), left_out, tuple(problems), gates_line(judged))
 
 
 def _pool_verdicts(path: Path) -> dict[str, str]:

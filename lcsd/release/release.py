@@ -58,6 +58,7 @@ class Release:
     files: int
     size_bytes: int
     problems: tuple[Problem, ...]  # broken files that leave a case out
+    gates: str | None  # one line on the cases that gates leave out
     identifiers: int  # number that was searched for
     too_short: int  # number of identifiers that are too short for a search
 
@@ -294,6 +295,7 @@ def write_release(
         files=len(files),
         size_bytes=size,
         problems=choice.problems,
+        gates=choice.gates,
         identifiers=identifiers.count,
         too_short=identifiers.too_short,
     )

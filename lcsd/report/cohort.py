@@ -82,7 +82,8 @@ def manifest_steps(cases: Sequence[Case]) -> list[Step]:
 def _end_steps(status: Mapping[Status, int]) -> list[Step]:
     out = {
         "rejected in the build": status["rejected"],
-        "discarded for their vessels": status["discarded"],
+        "discarded by gates": status["discarded"],
+        "borderline by gates": status["borderline"],
         "with a broken file": status["broken"],
         "not finished": status["waiting"],
     }

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from lcsd import __version__
-from lcsd.build.inventory import Case, Inventory, Problem, Status
+from lcsd.build.inventory import Case, Inventory, Problem, Status, gates_line
 from lcsd.errors import BadInputError
 from lcsd.evaluation.accuracy import (
     BOOTSTRAP_SEED,
@@ -62,17 +62,20 @@ class ReportSummary:
     page: Path  # the written ``index.html``
     # Number of cases in each state
     done: int
+    borderline: int
     discarded: int
     rejected: int
     broken: int
     waiting: int
     problems: tuple[str, ...]  # one line per broken file, which is left out
+    gates: str | None = None  # one line on the cases that gates leave out
 
     def line(self) -> str:
         """Return the summary as one line."""
-        out = self.discarded + self.rejected + self.broken
+        out = self.borderline + self.discarded + self.rejected + self.broken
         total = self.done + out + self.waiting
         parts = [f"{self.done} done"]
+        parts += [f"{self.borderline} borderline"] if self.borderline else []
         parts += [f"{self.discarded} discarded"] if self.discarded else []
         parts += [f"{self.rejected} rejected"] if self.rejected else []
         parts += [f"{self.broken} with a broken file"] if self.broken else []
@@ -159,7 +162,7 @@ def _write_figures(folder: Path, figures: Mapping[str, Picture | None], *views: 
 
 
 def _statuses(cases: Sequence[Case]) -> dict[Status, int]:
-    counts: dict[Status, int] = {"done": 0, "discarded": 0, "rejected": 0, "broken": 0, "waiting": 0}
+    counts: dict[Status, int] = {"done": 0, "borderline": 0, "discarded": 0, "rejected": 0, "broken": 0, "waiting": 0}
     for case in cases:
         counts[case.status] += 1
     return counts
@@ -200,7 +203,8 @@ def _context(
         "motion": motion_rows(cases),
         "rejected": readable_rejections(cases, inventory.results),
         "suspects": _suspects(cases),
-        "borderline": sum(case.status == "done" and bool(case.flagged_gates) for case in cases),
+        "kept_flagged": sum(case.status == "done" and bool(case.flagged_gates) for case in cases),
+        "gates_line": gates_line(cases),
         "verdicts": verdict_rows(_suspects(cases)),
         "vessel_views": vessel_views,
         "cohort": cohort,
@@ -270,9 +274,11 @@ def write_report(
     return ReportSummary(
         page=page,
         done=status["done"],
+        borderline=status["borderline"],
         discarded=status["discarded"],
         rejected=status["rejected"],
         broken=status["broken"],
         waiting=status["waiting"],
         problems=tuple(problem.line() for problem in inventory.problems),
+        gates=gates_line(cases),
     )

@@ -81,26 +81,29 @@ def verdict_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
 
 
 def discarded_rows(cases: Sequence[Case]) -> list[dict[str, str]]:
-    """Return one row per failed gate of every discarded case, columns ``REJECTED_COLUMNS``."""
+    """Return one row per gate that leaves out a discarded or borderline case, columns ``REJECTED_COLUMNS``."""
     return [
         {
             "case": case.name,
             "stage": "gates",
             "target": str(INSIDE.registration_figures if gate.name in REGISTRATION_GATES else INSIDE.gates),
-            "code": f"gate_{gate.name}",
+            "code": f"{'flagged' if gate.passed else 'gate'}_{gate.name}",
             "message": _gate_message(gate),
             "file": "",
         }
         for case in cases
-        if case.status == "discarded"
-        for gate in case.failed_gates
+        if case.status in ("discarded", "borderline")
+        for gate in (case.failed_gates or case.flagged_gates)
     ]
 
 
 def _gate_message(gate: Verdict) -> str:
+    judged, low, high = (
+        ("unusual", gate.usual_low, gate.usual_high) if gate.passed else ("implausible", gate.low, gate.high)
+    )
     return (
-        f"{gate.name} of {gate.of}: implausible {gate_part(gate.name)}; expected "
-        f"{bounds(gate.low, gate.high)}; found {plain_figure(gate.value)}"
+        f"{gate.name} of {gate.of}: {judged} {gate_part(gate.name)}; expected "
+        f"{bounds(low, high)}; found {plain_figure(gate.value)}"
     )
 
 

@@ -102,8 +102,9 @@ def _pool(manifest: Path, settings: SelectSettings) -> list[Pair]:
 def judge_pool(results: Path, manifest: Path, settings: SelectSettings) -> Pool:
     """Return every case of the test pool with its motion, verdict and rank.
 
-    A rejected, discarded or broken case keeps its reason. All others must have correspondences and are judged by gates
-    on their figures; those that pass are ranked by the median length of their displacements, ties by case.
+    A rejected, discarded, borderline or broken case keeps its reason. All others must have correspondences and are
+    judged by gates on their figures; those that pass are ranked by the median length of their displacements, ties by
+    case.
 
     Raises ``WorkError`` (``unfinished_cases``) if some cases are not finished, ``BadInputError`` if a file is missing
     or broken.

@@ -124,7 +124,7 @@ class RegistrationGates(Settings):
         description="correspondences of corrfield, count; LCSD500 has 1,100 to 3,600",
     )
     survival: Limits = Field(
-        Limits(min=0.5, warn_below=0.8),
+        Limits(min=0.6, warn_below=0.8),
         description="keypoints of corrfield's last stage that its check in both directions keeps, of 1",
     )
     folds: Limits = Field(
@@ -147,6 +147,10 @@ class ResultGates(Settings):
 
 class GatesSettings(ResultGates, RegistrationGates, VesselGates, AlignmentGates, LungGates):
     """Plausible pairs: beyond min and max a case is discarded, beyond the warnings flagged; {} is off."""
+
+    keep_flagged: bool = Field(
+        False, description="keep flagged cases in statistics and release; failed ones are always left out"
+    )
 
 
 GATE_PARTS: dict[str, type[Settings]] = {

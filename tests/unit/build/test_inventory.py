@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lcsd.build.inventory import Inventory
+from lcsd.build.inventory import Inventory, gates_line
 from lcsd.io.files import read_json, write_json
 from lcsd.io.tables import as_number
 from tests.unit.report.conftest import gate, write_gates, write_manifest, write_rejection
@@ -140,7 +140,7 @@ def test_missing_or_broken_manifest_falls_back_to_folders(make_case: MakeCase, r
         assert len(inventory.problems) == 1
 
 
-def test_failed_gate_discards_the_case_and_a_flag_does_not(make_case: MakeCase, results: Path) -> None:
+def test_failed_gate_discards_the_case_and_a_flag_leaves_it_out(make_case: MakeCase, results: Path) -> None:
     write_gates(make_case("a"), gate("share", 0.05), gate("inside", 0.9), gate("ratio", 0.15))
     write_gates(make_case("b"), gate("ratio", 0.15, of="pair"))
     inventory = Inventory(results)
@@ -148,8 +148,37 @@ def test_failed_gate_discards_the_case_and_a_flag_does_not(make_case: MakeCase, 
     assert inventory.problems == []
     assert (bad.status, bad.counts) == ("discarded", False)
     assert [(g.name, g.of, g.value, g.low) for g in bad.failed_gates] == [("share", "fixed", 0.05, 0.1)]
-    assert (odd.status, odd.counts, odd.failed_gates) == ("done", True, ())
+    assert (odd.status, odd.counts, odd.failed_gates) == ("borderline", False, ())
+    assert (bad.left_out, odd.left_out) == ("gate_share", "flagged_ratio")
     assert [(g.of, g.usual_low, g.usual_high) for g in odd.flagged_gates] == [("pair", 0.2, None)]
+
+
+def test_a_build_may_keep_flagged_cases_but_no_failed_one(make_case: MakeCase, results: Path) -> None:
+    write_gates(make_case("a"), gate("share", 0.05), gate("ratio", 0.15))
+    write_gates(make_case("b"), gate("ratio", 0.15))
+    for name in ("a", "b"):
+        path = results / "cases" / name / "gates.json"
+        write_json(path, read_json(path) | {"keep_flagged": True})
+    bad, odd = Inventory(results).cases(None)
+    assert (bad.status, bad.left_out) == ("discarded", "gate_share")
+    assert (odd.status, odd.counts, odd.left_out) == ("done", True, None)
+    assert [g.name for g in odd.flagged_gates] == ["ratio"]
+
+
+def test_one_line_counts_and_names_what_gates_leave_out(make_case: MakeCase, results: Path) -> None:
+    write_gates(make_case("a"), gate("share", 0.05), gate("inside", 0.04))
+    for name in ("b", "c"):
+        write_gates(make_case(name), gate("ratio", 0.15))
+    write_gates(make_case("d"), gate("share", 0.9))
+    cases = Inventory(results).cases(None)
+    line = gates_line(cases)
+    assert line is not None
+    for words in ("1 failed by gates: a (inside, share)", "2 flagged by gates: b (ratio), c (ratio)", "keep_flagged"):
+        assert words in line, words
+    failed = gates_line(cases[:1])
+    assert failed is not None
+    assert "keep_flagged" not in failed
+    assert gates_line(cases[3:]) is None
 
 
 def test_discarded_is_said_before_the_case_ends_and_rejected_wins(make_case: MakeCase, results: Path) -> None:

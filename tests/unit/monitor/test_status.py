@@ -55,6 +55,18 @@ def counts(build: Build, stage: str) -> dict[str, int]:
     return {state: count for state, count in row.counts.items() if count}
 
 
+def test_failed_and_flagged_cases_are_told_apart(build: Build) -> None:
+    path = Path(build.results) / "cases" / "b" / "gates.json"
+    gate = {"name": "ratio", "of": "pair", "value": 0.5, "passed": True, "flagged": True}
+    for change, discarded, borderline in (({}, 0, 1), ({"passed": False, "flagged": False}, 1, 0)):
+        path.write_text(json.dumps({"gates": [gate | change]}))
+        found = status(Path(build.results), build)
+        assert (found.discarded, found.borderline) == (discarded, borderline)
+        assert "b (ratio)" in (found.gates or "")
+        assert f"1 {'borderline' if borderline else 'discarded'}" in line(found)
+        assert "b (ratio)" in run(build.results).output
+
+
 def test_jobs_are_counted_by_stage_and_state(build: Build) -> None:
     assert counts(build, "convert") == {"done": 1, "waiting": 2}
     assert counts(build, "lungs") == {"done": 1, "waiting": 1, "rejected": 1}

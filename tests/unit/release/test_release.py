@@ -225,6 +225,24 @@ def test_cases_are_left_out_and_counted(tmp_path: Path) -> None:
     assert "| not_hu | 1 |" in card
 
 
+@pytest.mark.parametrize(("kept", "train", "flags"), [(False, 1, []), (True, 2, ["", "ratio"])])
+def test_flagged_cases_are_published_only_if_the_build_keeps_them(
+    tmp_path: Path, kept: bool, train: int, flags: list[str]
+) -> None:
+    results, manifest = make_build(tmp_path, ("a1", "b2"))
+    gates = [{"name": "ratio", "of": "pair", "value": 0.5, "passed": True, "flagged": True}]
+    write_json(results / "cases" / "b2" / "gates.json", {"gates": gates, "keep_flagged": kept})
+    done = write_release(results, manifest, tmp_path / "out", QUICK)
+    assert (done.train, done.left_out) == (train, 2 - train)
+    if kept:
+        assert done.gates is None
+        assert [row["borderline"] for row in read_rows(tmp_path / "out" / "cases.tsv")] == flags
+        return
+    assert done.gates is not None
+    assert "b2 (ratio)" in done.gates
+    assert read_rows(tmp_path / "out" / "left_out.tsv")[0] == {"reason": "flagged_ratio", "cases": "1"}
+
+
 def test_only_selected_cases_of_the_test_pool_are_published(tmp_path: Path) -> None:
     results, manifest = make_build(tmp_path)
     rows = read_rows(manifest)

@@ -94,18 +94,23 @@ def test_discarded_and_borderline_cases_are_shown_with_their_masks(make_case: Ma
     write_rejection(make_case("late", seed=3))
     summary = write_report(results, views=1)
     report = results / "report"
-    assert summary.line() == (f"4 cases: 2 done, 1 discarded, 1 rejected (see {report}/rejected.tsv)")
+    assert summary.line() == (f"4 cases: 1 done, 1 borderline, 1 discarded, 1 rejected (see {report}/rejected.tsv)")
     rows = [(row["case"], row["stage"], row["code"]) for row in table(report / "rejected.tsv")]
-    assert rows == [("late", "lungs", "empty_mask"), ("bad", "gates", "gate_share"), ("bad", "gates", "gate_inside")]
+    assert rows == [
+        ("late", "lungs", "empty_mask"),
+        ("a_odd", "gates", "flagged_ratio"),
+        ("bad", "gates", "gate_share"),
+        ("bad", "gates", "gate_inside"),
+    ]
     states = {row["case"]: (row["status"], row["in_statistics"]) for row in table(report / "tre.csv")}
     assert states["bad"] == ("discarded", "False")
-    assert states["a_odd"] == ("done", "True")
+    assert states["a_odd"] == ("borderline", "False")
     # Of two suspects the failed one has the picture.
     assert [path.name for path in (report / "figures").glob("*_vessels.jpg")] == ["bad_vessels.jpg"]
     page = Page(summary.page)
     text = " ".join(page.text.split())
     for words in (
-        "1 discarded, 1 rejected, 0 not finished; 1 of those done borderline",
+        "1 borderline, 1 discarded, 1 rejected, 0 not finished",
         "1 of 2 cases have pictures",
         "0.05>= 0.1>= 0.2",
         "share of fixed: 0.05",
@@ -123,8 +128,9 @@ def test_untrusted_registrations_are_borderline_or_discarded(make_case: MakeCase
         write_json(make_case(name) / "registration" / "registration.json", {**figures, "gates": gates})
     make_case("c")  # by a version without expected errors
     summary = write_report(results, views=0)
-    assert (summary.done, summary.discarded, summary.problems) == (2, 1, ())
-    (row,) = table(results / "report" / "rejected.tsv")
+    assert (summary.done, summary.borderline, summary.discarded, summary.problems) == (1, 1, 1, ())
+    flagged, row = table(results / "report" / "rejected.tsv")
+    assert (flagged["case"], flagged["code"]) == ("a", "flagged_untrusted_share")
     assert (row["case"], row["code"]) == ("b", "gate_untrusted_share")
     assert row["target"] == "registration/registration.json"
     overview = " ".join(Page(summary.page).text.split())
