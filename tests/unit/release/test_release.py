@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pytest
 from click.testing import CliRunner
 
 from lcsd.build.provenance import Recorder
