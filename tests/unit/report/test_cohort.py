@@ -119,7 +119,7 @@ def test_funnel_goes_on_to_the_cases_of_the_build(results: Path) -> None:
         Step("accepted by the screening", left=4),
         Step("selected for training", left=2),
         Step("selected for the test pool", left=1),
-        Step("discarded for their vessels", removed=1),
+        Step("discarded by gates", removed=1),
         Step("not finished", removed=1),
         Step("cases done", left=1),
     ]
