@@ -115,11 +115,11 @@ def test_a_source_that_goes_away_unmakes_nothing(built: Workspace, cohort: Path)
     ("settings", "rules"),
     [
         ({"keypoints": {"j": 14}}, {"keypoints", "report"}),
-        ({"evaluate": {"tps_smoothing": 0.1}}, {"evaluate", "report"}),
+        ({"evaluate": {"tps_smoothing": 0.1}}, {"evaluate", "gates", "report"}),
         ({"gates": {"inside": {"min": 0.5}}}, {"gates", "report"}),
-        ({"correspond": {"alpha": 2.0}}, {"correspond", "evaluate", "report"}),
-        ({"workflow": {"registration_cloud": "keypoints"}}, {"register", "evaluate", "report"}),
-        ({"workflow": {"field_mm": 2.0}}, {"correspond", "register", "evaluate", "report"}),
+        ({"correspond": {"alpha": 2.0}}, {"correspond", "evaluate", "gates", "report"}),
+        ({"workflow": {"registration_cloud": "keypoints"}}, {"register", "evaluate", "gates", "report"}),
+        ({"workflow": {"field_mm": 2.0}}, {"correspond", "register", "evaluate", "gates", "report"}),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )

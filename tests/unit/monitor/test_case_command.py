@@ -106,7 +106,7 @@ def test_from_calls_snakemake_for_what_follows_alone(build: Build, called: list[
         "cloud",
         "--",
         f"{case}/clouds/fixed_keypoints.npz",
-        f"{case}/evaluation/divroc.json",
+        f"{case}/gates.json",
     ]
     assert "--forcerun cloud -- " in result.stderr
 

@@ -249,12 +249,14 @@ def test_a_stage_that_is_gone_as_a_whole_is_missed_by_the_manifest(tmp_path: Pat
     folder, manifest = Path(build.results), Path(build.manifest)
     assert verify(folder, manifest=manifest).differences == ()
     shutil.rmtree(folder / "cases" / "b" / "evaluation")
-    (folder / "cases" / "a" / "gates.json").unlink()
-    (folder / "cases" / "a" / "gates.provenance.json").unlink()
+    for case in ("a", "b"):
+        (folder / "cases" / case / "gates.json").unlink()
+        (folder / "cases" / case / "gates.provenance.json").unlink()
     assert kinds(folder) == {}
     lacks = {found.file: found.why for found in verify(folder, manifest=manifest).differences}
     assert set(lacks) == {
         "cases/a/gates.json",
+        "cases/b/gates.json",
         *(f"cases/b/evaluation/{m}{end}" for m in METHODS for end in (".json", "_landmarks.csv")),
     }
     assert lacks["cases/a/gates.json"] == "the manifest needs it (gates)"

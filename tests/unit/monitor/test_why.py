@@ -19,7 +19,7 @@ from lcsd.monitor.states import snapshot
 from lcsd.monitor.why import flat, text, why
 from tests.unit.made_up_cases import BEGIN_S, make_build, make_case
 
-DOWN = ["keypoints", "register", "evaluate divroc"]
+DOWN = ["keypoints", "register", "evaluate divroc", "gates"]
 """What follows from the dense clouds."""
 
 
@@ -66,21 +66,25 @@ def test_a_changed_setting_is_named_with_both_values_and_what_follows(build: Bui
     found = runs(changed(build, vessels={"objectness": {"noise_factor": 5.0}}))
     assert found["vessels"] == ["setting vessels.objectness.noise_factor: 8.0 -> 5.0"]
     assert found["keypoints"] == ["cloud runs before"]
-    assert list(found) == ["vessels", "gates", "cloud", *DOWN]
-    assert list(runs(changed(build, evaluate={"tps_smoothing": 0.5}))) == ["evaluate corrfield", "evaluate divroc"]
+    assert list(found) == ["vessels", "cloud", *DOWN]
+    assert list(runs(changed(build, evaluate={"tps_smoothing": 0.5}))) == [
+        "evaluate corrfield",
+        "evaluate divroc",
+        "gates",
+    ]
     for section in ({"report": {"pages": 1}}, {"fetch": {"retries": 9}}):
         assert runs(changed(build, **section)) == {}
 
 
 def test_the_kind_of_cloud_and_the_device_are_settings_of_the_build(build: Build) -> None:
     found = runs(changed(build, workflow={"registration_cloud": "keypoints"}))
-    assert list(found) == ["register", "evaluate divroc"]
+    assert list(found) == ["register", "evaluate divroc", "gates"]
     assert found["register"][0] == ("it read cases/b/clouds/fixed_dense.npz, and would now read another file")
     found = runs(changed(build, workflow={"device": "cuda"}))
-    assert list(found) == ["correspond", "register", "evaluate corrfield", "evaluate divroc"]
+    assert list(found) == ["correspond", "register", "evaluate corrfield", "evaluate divroc", "gates"]
     assert found["correspond"] == ["setting workflow.device: cpu -> cuda"]
     found = runs(changed(build, workflow={"field_mm": 2.0}))
-    assert list(found) == ["correspond", "register", "evaluate corrfield", "evaluate divroc"]
+    assert list(found) == ["correspond", "register", "evaluate corrfield", "evaluate divroc", "gates"]
     assert found["register"] == ["setting workflow.field_mm: 3.0 -> 2.0"]
 
 
@@ -88,6 +92,7 @@ def test_another_frame_of_the_landmarks_is_told(build: Build) -> None:
     manifest = Path(build.manifest)
     manifest.write_text(manifest.read_text().replace("native", "common"))
     found = runs(Build.from_config({"manifest": build.manifest, "results": build.results}))
+    assert found.pop("gates") == ["evaluate corrfield runs before", "evaluate divroc runs before"]
     assert found == {
         f"evaluate {method}": ["the manifest's landmarks_frame: native -> common"] for method in ("corrfield", "divroc")
     }
@@ -159,7 +164,7 @@ def test_a_touched_file_counts_only_if_it_is_large(
     (tmp_path / "b.csv").touch()
     assert runs(build) == {}
     monkeypatch.setattr("lcsd.monitor.why.CHECKSUM_BYTES", 3)
-    assert list(runs(build)) == ["evaluate corrfield", "evaluate divroc"]
+    assert list(runs(build)) == ["evaluate corrfield", "evaluate divroc", "gates"]
     assert "with the same bytes" in runs(build)["evaluate divroc"][0]
 
 
