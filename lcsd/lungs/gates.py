@@ -10,6 +10,7 @@ from scipy import ndimage
 from lcsd.build.verdicts import verdict
 from lcsd.geometry import Grid
 from lcsd.io.images import Image, check_same_grid
+from lcsd.lungs.parts import level_share, outside_share
 from lcsd.numerics.morphology import ML_PER_MM3, Mask, connected
 from lcsd.settings.gates import GatesSettings
 
@@ -52,7 +53,8 @@ def scan_figures(scan: Image, lungs: Image) -> dict[str, Any]:
     ``scan`` is CT in HU, ``lungs`` a mask on its grid, (z, y, x) of any orientation. The figures are ``volumes_l``:
     litres of each lung by side (:func:`split_lungs`), none if the mask is empty; ``median_hu`` inside; ``sides_cm2``
     and ``ends_cm2``: area of lung at the edge of the reconstructed field, and the larger one on the first or the last
-    slice. Raises ``BadInputError`` (``grid_mismatch``) if the grids differ.
+    slice; ``level`` and ``outside``, see :func:`level_share` and :func:`outside_share`. Raises ``BadInputError``
+    (``grid_mismatch``) if the grids differ.
     """
     check_same_grid(lungs.grid, scan.grid)
     mask = lungs.array != 0
@@ -64,6 +66,8 @@ def scan_figures(scan: Image, lungs: Image) -> dict[str, Any]:
         "median_hu": float(np.median(scan.array[mask])) if mask.any() else 0.0,
         "sides_cm2": edge,
         "ends_cm2": ends,
+        "level": level_share(sides, lungs.grid),
+        "outside": outside_share(scan, lungs) if sides else 0.0,
     }
 
 
@@ -110,8 +114,11 @@ def judge(figures: Mapping[str, dict[str, Any]], settings: GatesSettings) -> lis
             "lung_hu": values["median_hu"],
             "lung_sides_cm2": values["sides_cm2"],
             "lung_ends_cm2": values["ends_cm2"],
+            "lung_outside": values["outside"],
         }
         found += [verdict(name, value, getattr(settings, name), of=scan) for name, value in of_scan.items()]
+        if values["level"] is not None:
+            found.append(verdict("lung_level", values["level"], settings.lung_level, of=scan))
     first, second = (values["volumes_l"] for values in figures.values())
     for side in sorted({*first, *second}):
         change = _ratio(first.get(side, 0.0), second.get(side, 0.0))

@@ -59,6 +59,15 @@ class LungGates(Settings):
         Limits(warn_above=20.0),
         description="larger area of lung on the first or last slice, square cm; more means that a lung is cut off",
     )
+    lung_level: Limits = Field(
+        Limits(warn_below=0.8),
+        description="height that both lungs of a scan have in common, of the height of both, of 1; two patients: 0.97 "
+        "and 0.96, phantoms 0.90 to 0.98; less means that the upper or lower part of a lung is missing",
+    )
+    lung_outside: Limits = Field(
+        Limits(warn_above=0.05, max=0.25),
+        description="share of the lungs without body on both sides, of 1; two patients: 0, phantoms up to 0.02",
+    )
 
 
 class AlignmentGates(Settings):

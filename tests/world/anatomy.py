@@ -210,3 +210,12 @@ def consolidation(old: Chest, *, side: int = 1, radius: float = 35.0) -> Chest:
 def changed(make: Callable[..., Chest], **options: float) -> Callable[[], Chest]:
     """Return a maker of a changed chest."""
     return lambda: make(chest(), **options)
+
+
+def without_part(old: Chest, *, low: float, high: float, side: int = 1) -> Chest:
+    """Fill the heights of one lung between two shares, from its base (0) to its top (1), at +20 HU."""
+    lung = _lung(old, side)
+    planes = np.flatnonzero(lung.any(axis=(1, 2)))
+    share = (np.arange(lung.shape[0]) - planes[0]) / (planes[-1] - planes[0])
+    lost = ((share >= low) & (share <= high))[:, None, None]
+    return old.with_hu(lung & lost, 20, lung=False)

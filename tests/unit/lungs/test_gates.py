@@ -52,7 +52,7 @@ def test_area_at_the_sides_and_at_the_ends_is_told_apart() -> None:
     assert figures["sides_cm2"] == pytest.approx(30 * 20 * 0.25)
     assert figures["ends_cm2"] == pytest.approx(20 * 18 * 0.25)
     assert verdicts(figures)["failed"] == {"lung_sides_cm2"}
-    assert verdicts(figures)["flagged"] == {"lung_ends_cm2"}
+    assert verdicts(figures)["flagged"] == {"lung_ends_cm2", "lung_level"}
 
 
 def test_padding_around_a_round_field_is_outside_of_it() -> None:
@@ -89,6 +89,23 @@ def test_ends_lie_along_the_body_whatever_the_orientation(name: str) -> None:
 )
 def test_each_fault_fails_its_own_gate(moving: tuple[Image, Image], failed: set[str]) -> None:
     assert verdicts(scan_figures(*moving))["failed"] == failed
+
+
+@pytest.mark.parametrize("left", [np.s_[17:35, 5:25, 27:45], np.s_[5:23, 5:25, 27:45]], ids=["lower", "upper"])
+def test_lungs_that_lack_the_same_part_in_both_scans_are_flagged(left: tuple[slice, ...]) -> None:
+    figures = scan_figures(*pair_of(RIGHT, left))
+    assert figures["level"] == pytest.approx(18 / 30, abs=0.03)
+    found = judge({"fixed": figures, "moving": figures}, GatesSettings())
+    assert {gate["name"] for gate in found if gate["flagged"]} == {"lung_level"}
+
+
+def test_lung_outside_the_body_fails() -> None:
+    scan, lungs = pair_of(RIGHT, LEFT)
+    scan.array[:, :, 46:] = AIR_HU
+    lungs.array[5:35, 2:28, 47:49] = True
+    figures = scan_figures(scan, lungs)
+    assert figures["outside"] == pytest.approx(26 * 2 / (26 * 2 + 2 * 20 * 18), abs=0.01)
+    assert "lung_outside" in verdicts(figures)["flagged"]
 
 
 def test_one_lung_in_both_scans_is_plausible() -> None:

@@ -1,0 +1,44 @@
+"""Figures that show a lung mask with a part missing, or with a part outside the body."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcsd.geometry import Grid
+from lcsd.io.images import Image
+from lcsd.lungs.body import Surroundings, body_of
+from lcsd.lungs.sample import sample
+from lcsd.numerics.morphology import Mask
+
+END_SHARE = 0.01
+"""Share of a lung's voxels beyond each of its ends: single voxels and thin recesses do not count."""
+
+
+def outside_share(scan: Image, lungs: Image) -> float:
+    """Return the share of a lung mask that has no body on both sides, neither across nor from front to back, of 1.
+
+    ``scan`` is in HU, ``lungs`` a mask that is not empty, on its grid. Lung that the edge of the scan cuts counts as
+    outside where the body around it is cut off, too.
+    """
+    hu, step = sample(scan)
+    mask = sample(lungs)[0].astype(bool)
+    around = Surroundings.of(body_of(hu, step), step)
+    return float((mask & ~around.either).sum() / max(int(mask.sum()), 1))
+
+
+def level_share(sides: dict[str, Mask], grid: Grid) -> float | None:
+    """Return how far both lungs cover the same heights: height in common over height of both, of 1; None for one lung.
+
+    ``sides`` has the masks (z, y, x) of both lungs on a grid of any orientation. A lung that lacks its upper or lower
+    part ends at another height than the other one.
+    """
+    if len(sides) != 2:
+        return None
+    (low, high), (other_low, other_high) = (_ends(side, grid) for side in sides.values())
+    return max(0.0, float(min(high, other_high) - max(low, other_low)) / (max(high, other_high) - min(low, other_low)))
+
+
+def _ends(side: Mask, grid: Grid) -> NDArray[np.float64]:
+    """Return the lower and the upper end of a lung along LPS z, mm."""
+    where = np.argwhere(side)[:, ::-1].astype(np.float64)
+    heights = where @ grid.voxel_to_world_matrix[2]
+    return np.quantile(heights, [END_SHARE, 1 - END_SHARE])
