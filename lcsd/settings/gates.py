@@ -62,7 +62,7 @@ class LungGates(Settings):
     lung_level: Limits = Field(
         Limits(warn_below=0.8),
         description="height that both lungs of a scan have in common, of the height of both, of 1; two patients: 0.97 "
-        "and 0.96, phantoms 0.90 to 0.98; less means that the upper or lower part of a lung is missing",
+        "and 0.96, phantoms 0.86 to 0.98; less means that the upper or lower part of a lung is missing",
     )
     lung_outside: Limits = Field(
         Limits(warn_above=0.05, max=0.25),
