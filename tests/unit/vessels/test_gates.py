@@ -135,7 +135,7 @@ FAULTS = {
     ),
     "largest": (GOOD.model_copy(update={"largest": Limits(min=0.7)}), VESSELS, LUNGS),
     "border": (GOOD, image(np.s_[8:12, 10, 6:18], np.s_[8:12, 10, 26:34], np.s_[0, 0, 0:4]), LUNGS),
-    "ratio": (GOOD, image(np.s_[8:10, 10, 6:14], np.s_[8:10, 10, 26:32]), LUNGS),
+    "ratio": (GOOD, image(np.s_[8:10, 10, 6:12], np.s_[8:10, 10, 26:30]), LUNGS),
 }
 
 
