@@ -68,7 +68,7 @@ demo/cohort/pairs.tsv: | $(READY)
 	$(BIN)/lcsd phantom demo/cohort --cases 3 --seed 0
 
 test: install  ## Run all tests
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --durations=50 --durations-min=2
 
 test-fast: install  ## Run the fast tests only
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m 'not slow and not workflow'
