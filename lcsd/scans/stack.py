@@ -75,15 +75,19 @@ def fit_stack(slices: Sequence[Slice], settings: ConvertSettings) -> Stack:
         first=origin,
         axes=(first.orientation[:3], first.orientation[3:], normal),
     )
-    return Stack(tuple(slices), grid, _check_places(positions, grid, slices, tolerance))
+    return Stack(tuple(slices), grid, _check_places(positions, grid, slices, tolerance, settings))
 
 
 def _tolerance(heights: NDArray[np.float64], settings: ConvertSettings) -> float:
     """Return the largest distance of a slice from its place, mm: larger for heights in whole millimetres."""
     usual = (heights[-1] - heights[0]) / (len(heights) - 1)
-    whole = np.abs(heights - np.rint(heights / WHOLE_MM) * WHOLE_MM).max() <= ROUNDING_MM
-    rounded = whole and usual >= FEWEST_WHOLE * WHOLE_MM
+    rounded = _whole(heights) and usual >= FEWEST_WHOLE * WHOLE_MM
     return max(settings.spacing_tolerance_mm, WHOLE_MM / 2 if rounded else 0.0)
+
+
+def _whole(values: NDArray[np.float64]) -> bool:
+    """Return whether lengths, mm, are whole numbers of ``WHOLE_MM``."""
+    return bool(np.abs(values - np.rint(values / WHOLE_MM) * WHOLE_MM).max() <= ROUNDING_MM)
 
 
 def _normal(part: Slice) -> NDArray[np.float64]:
@@ -216,20 +220,30 @@ def _check_tilt(
         )
 
 
-def _check_places(positions: NDArray[np.float64], grid: Grid, slices: Sequence[Slice], tolerance: float) -> float:
-    """Refuse slices far from their place, as small errors of steps add up; return the largest distance, mm."""
+def _check_places(
+    positions: NDArray[np.float64], grid: Grid, slices: Sequence[Slice], tolerance: float, settings: ConvertSettings
+) -> float:
+    """Refuse slices far from their place, as small errors of steps add up; return the largest distance, mm.
+
+    ``tolerance`` is that of heights. Sideways, too, it is that of whole millimetres only if all coordinates are whole.
+    """
     index = np.zeros_like(positions)
     index[:, 2] = np.arange(len(positions))
-    apart = np.linalg.norm(grid.voxel_to_world(index) - positions, axis=1)
-    worst = int(apart.argmax())
-    if apart[worst] > tolerance + ROUNDING_MM:
-        raise BadInputError(
-            "slices do not form a straight, regular stack",
-            code="shifted_slices",
-            file=slices[worst].path,
-            field="ImagePositionPatient",
-            expected=f"at most {tolerance:g} mm from the regular position",
-            found=f"{apart[worst]:.4g} mm",
-            remedy="resample the scan to a regular grid first",
-        )
-    return float(apart[worst])
+    off = positions - grid.voxel_to_world(index)
+    normal = _normal(slices[0])
+    sideways = off - np.outer(off @ normal, normal)
+    allowed = tolerance if _whole(positions) else settings.spacing_tolerance_mm
+    for apart, most in ((sideways, min(tolerance, allowed)), (off, tolerance)):
+        distance = np.linalg.norm(apart, axis=1)
+        worst = int(distance.argmax())
+        if distance[worst] > most + ROUNDING_MM:
+            raise BadInputError(
+                "slices do not form a straight, regular stack",
+                code="shifted_slices",
+                file=slices[worst].path,
+                field="ImagePositionPatient",
+                expected=f"at most {most:g} mm from the regular position",
+                found=f"{distance[worst]:.4g} mm",
+                remedy="resample the scan to a regular grid first",
+            )
+    return float(np.linalg.norm(off, axis=1).max())

@@ -40,6 +40,15 @@ def _shifted(offset: float) -> Callable[[Path], Path]:
     return lambda folder: write_chest(folder, heights(lambda i: -300 + i * 3.27 + offset * (i == 7), 2))
 
 
+def _sideways(sideways_mm: float) -> Callable[[Path], Path]:
+    """Slices at whole heights, of which one lies to the side."""
+
+    def change(part: pydicom.Dataset, index: int) -> None:
+        part.ImagePositionPatient = [f"{-10 + sideways_mm * (index == 7):.2f}", 20, f"{-300 + index * 3.27:.0f}"]
+
+    return lambda folder: write_chest(folder, change)
+
+
 def _two_steps(folder: Path) -> Path:
     """Head scans change their step at the skull base; some chest scans do so at the lung base."""
     return write_chest(folder, heights(lambda i: -300 + i * 2.5 + max(0, i - SLICES // 2) * 2.5))
@@ -67,6 +76,7 @@ POSITIONS = (
     Row("positions", "gap_before_the_last", "made up", gap(3.27, 1, at=SLICES - 2), "missing_slices"),
     Row("positions", "twice_one_decimal", "dave3d/dicom2stl 68", _twice, "duplicate_slices"),
     Row("positions", "slice_half_a_millimetre_off", "made up", _shifted(0.5), "uneven_slices"),
+    Row("positions", "one_to_the_side_at_whole_heights", "made up", _sideways(0.4), "shifted_slices"),
     Row("positions", "two_steps", "icometrix/dicom2nifti 58", _two_steps, "missing_slices"),
     Row("positions", "wider_step_at_zero", "pytrip/pytrip 409", _crossing_zero, "uneven_slices"),
 )
