@@ -21,7 +21,7 @@ from lcsd.divroc.motion import LayeredMotion, clamped, covering_grid, fit_affine
 from lcsd.divroc.optimise import optimise
 from lcsd.divroc.rasterise import rasterise, sample
 from lcsd.divroc.smoothing import gaussian_taps, smooth
-from lcsd.settings.register import UNTRUSTED_MM, RegisterSettings
+from lcsd.settings.register import UNTRUSTED_MM, RegisterLevel, RegisterSettings
 
 Points = NDArray[np.float64]
 Values = NDArray[np.float64]
@@ -60,6 +60,12 @@ keypoints; each form has a model, and between them the models are blended."""
 
 BACKWARD_POINTS = 20_000
 """Points of each cloud in the backward run, which only has to find the same vessels again."""
+
+BACKWARD_LEVELS = (
+    RegisterLevel(raster_mm=6.0, flow_mm=10.0, sigma_voxels=1.0, iterations=25, contrast=0.0, reach_mm=8.0),
+    RegisterLevel(raster_mm=2.5, flow_mm=4.0, sigma_voxels=0.8, iterations=35, reach_mm=5.0),
+)
+"""Resolutions of the backward run. The model was fitted with them: fit it again after a change."""
 
 
 class LocalMeans:
@@ -231,10 +237,11 @@ def judged(possible: Values) -> Trust:
 
 
 def backward_motion(pair: CloudPair, settings: RegisterSettings) -> LayeredMotion:
-    """Return a fast registration of the moving cloud to the fixed one."""
+    """Return a quick registration of the moving cloud to the fixed one."""
     labels = None if pair.labels is None else pair.labels[::-1]
     back = CloudPair(pair.moving, pair.fixed, labels, pair.device).thinned(BACKWARD_POINTS)
-    return optimise(back, settings.model_copy(update={"effort": "fast", "symmetric": False}))[0]
+    quick = {"effort": "fast", "fast_levels": BACKWARD_LEVELS, "symmetric": False}
+    return optimise(back, settings.model_copy(update=quick))[0]
 
 
 def expected_error(

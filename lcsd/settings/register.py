@@ -98,8 +98,9 @@ class RegisterSettings(Settings):
     )
     fast_levels: tuple[RegisterLevel, ...] = Field(
         (
-            _level(6.0, 10.0, 1.0, 25, contrast=0.0, reach=8.0, points=20_000),
-            _level(2.5, 4.0, 0.8, 35, reach=5.0, points=50_000),
+            _level(6.0, 10.0, 1.0, 30, contrast=0.0, reach=8.0, points=20_000),
+            _level(3.5, 6.0, 0.8, 30, contrast=0.4, reach=6.0, points=20_000),
+            _level(2.0, 4.0, 0.8, 40, reach=4.0, points=50_000),
         ),
         description="resolutions if effort is fast, like levels",
     )
