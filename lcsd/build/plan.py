@@ -6,6 +6,8 @@ The Snakefile imports this module, so it loads nothing heavy.
 import functools
 import json
 import os
+import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from lcsd.build.candidates import Candidate, read_candidates
 from lcsd.build.jobs import METHODS, WITHIN, BuildFiles, Job, case_jobs, case_targets
 from lcsd.build.pairs import Pair, read_pairs
 from lcsd.config import Config, read_yaml, validate
-from lcsd.errors import BadInputError, suggestion
+from lcsd.errors import BadInputError, printable, suggestion
 from lcsd.names import SCANS, is_series_uid
 
 
@@ -27,6 +29,25 @@ def _settings_option(values: Mapping[str, Any]) -> tuple[str, ...]:
 @functools.lru_cache(maxsize=1)
 def _selected(path: Path, _stamp: tuple[int, int]) -> dict[str, Pair]:
     return {pair.case: pair for pair in read_pairs(path)}
+
+
+@functools.cache
+def dated_ahead(path: str) -> bool:
+    """Return whether a file is dated ahead of this machine's clock, and say so once.
+
+    Snakemake would take the outputs of its job for outdated, call the job failed and remove them, at each start.
+    """
+    try:
+        ahead_s = os.stat(path).st_mtime - time.time()  # noqa: PTH116 - as in `present`
+    except OSError:
+        return False
+    if ahead_s <= 0:
+        return False
+    sys.stderr.write(
+        f"snakemake: warning: {printable(path)} is dated {ahead_s / 60:.0f} min ahead of this machine's clock; until "
+        "then a change of it is not noticed; correct the clock, or touch the file [future_date]\n"
+    )
+    return True
 
 
 @dataclass(frozen=True)
@@ -288,12 +309,13 @@ class Build:
         """Return ``[path]`` if it or the file ``made`` from it exists, else nothing.
 
         A missing source must not stop the other cases, so it is no input of its rule: the command finds it missing and
-        rejects the case. But once ``made`` exists, a source that is missing for a while must not cause a rebuild.
+        rejects the case. But once ``made`` exists, a source that is missing for a while must not cause a rebuild. A
+        source dated ahead of the clock is no input either (:func:`dated_ahead`).
         """
         # Path.exists raises for a name that is too long or a folder without access, and one such
         # source would stop the planning of all cases.
         there = os.path.exists(path) or os.path.exists(made)  # noqa: PTH110
-        return [str(path)] if there else []
+        return [str(path)] if there and not dated_ahead(str(path)) else []
 
     def landmarks(self, case: str) -> Path:
         """Return a case's landmarks; raise ``BadInputError`` if the manifest names none."""

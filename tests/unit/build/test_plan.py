@@ -5,10 +5,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from lcsd.build import plan
 from lcsd.build.jobs import METHODS
 from lcsd.build.plan import Build
 from lcsd.config import read_sections
@@ -122,6 +124,23 @@ def test_only_files_that_exist_are_inputs(build: Build, tmp_path: Path) -> None:
     (tmp_path / "m.nii").touch()
     assert build.sources_present("plain") == [str(tmp_path / "b.nii.gz")]
     assert build.masks_present("full") == [str(tmp_path / "m.nii")]
+
+
+def test_a_source_dated_ahead_of_the_clock_is_no_input_and_named_once(
+    build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Snakemake (snakemake/snakemake 3261) would remove what is made from it, at each start."""
+    source = tmp_path / "b.nii.gz"
+    source.touch()
+    os.utime(source, times=(time.time() + 1200,) * 2)
+    assert build.sources_present("plain") == []
+    assert build.sources_present("plain") == []
+    said = capsys.readouterr().err
+    assert said.count("[future_date]") == 1
+    assert "20 min" in said
+    plan.dated_ahead.cache_clear()
+    os.utime(source)
+    assert build.sources_present("plain") == [str(source)]
 
 
 def test_a_source_that_cannot_be_looked_for_stops_no_other_case(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lcsd.clouds import cloud
 from lcsd.clouds.cloud import dense_cloud, local_radius
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
@@ -33,7 +34,9 @@ def test_points_are_voxel_centres_in_world() -> None:
         assert cloud.label is None
 
 
-def test_radius_equals_brute_force() -> None:
+@pytest.mark.parametrize("part", [7, 100_000])
+def test_radius_equals_brute_force(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloud, "PART_VOXELS", part)
     rng = np.random.default_rng(0)
     mask = rng.random((9, 8, 7)) < 0.6
     mask[2:7, 2:7, 2:6] = True
