@@ -226,13 +226,17 @@ def unbiased(cases: Sequence[Judged], terms: Sequence[str]) -> dict[str, Any]:
     return content
 
 
-def both(cases: Sequence[Judged], terms: Sequence[str]) -> dict[str, Any]:
+def both(cases: Sequence[Judged], terms: Sequence[str], *, with_people: bool = False) -> dict[str, Any]:
     """Return the content of a blended model: dense clouds and centre lines, fitted apart."""
-    return {kind: fitted([case for case in cases if case.kind == kind], terms) for kind in ("dense", "sparse")}
+    parts = {kind: [case for case in cases if case.kind == kind] for kind in ("dense", "sparse")}
+    return {kind: fitted(part, terms, with_people=with_people) for kind, part in parts.items()}
 
 
-def fitted(cases: Sequence[Judged], terms: Sequence[str]) -> dict[str, Any]:
-    """Return the content of a model: non-negative least squares of the errors' logarithm on ramps of the evidence."""
+def fitted(cases: Sequence[Judged], terms: Sequence[str], *, with_people: bool) -> dict[str, Any]:
+    """Return the content of a model: non-negative least squares of the errors' logarithm on ramps of the evidence.
+
+    ``with_people``: the spread of the errors includes that of pairs of two people.
+    """
     errors = np.log(np.maximum(np.concatenate([case.errors for case in cases]), LEAST_ERROR_MM))
     weights = _weights(cases)
     ramps, knots = [np.ones((len(errors), 1))], {}
@@ -255,8 +259,8 @@ def fitted(cases: Sequence[Judged], terms: Sequence[str]) -> dict[str, Any]:
     total = TrustModel({**content, "errors": {"at": [0.0], "quantiles": [[0.0]]}}).total(
         {name: _together(cases, name) for name in terms}
     )
-    known = np.concatenate([np.full(len(case.errors), case.known) for case in cases])
-    content["errors"] = _spread(total[known], (errors - total)[known], weights[known])
+    counted = np.concatenate([np.full(len(case.errors), case.known or with_people) for case in cases])
+    content["errors"] = _spread(total[counted], (errors - total)[counted], weights[counted])
     return content
 
 
@@ -323,7 +327,7 @@ def main() -> None:
         own = [case for case in cases if case.effort == effort]
         choosing = [case for case in own if case.half == "choosing"]
         # Without a way back failures are seen less surely, so those errors stay on the safe side.
-        models[effort] = {"backward": unbiased(choosing, TERMS), "forward": both(choosing, without)}
+        models[effort] = {"backward": unbiased(choosing, TERMS), "forward": both(choosing, without, with_people=True)}
         for check, content in models[effort].items():
             show(check, [case for case in own if case.known], blended(content))
         rows += [row_of(case, blended(models[effort]["backward"])) for case in own]
