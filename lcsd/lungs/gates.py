@@ -11,13 +11,11 @@ from lcsd.build.verdicts import verdict
 from lcsd.geometry import Grid
 from lcsd.io.images import Image, check_same_grid
 from lcsd.lungs.parts import level_share, outside_share
+from lcsd.lungs.sides import BOTH_LUNGS_MM
 from lcsd.numerics.morphology import ML_PER_MM3, Mask, connected
 from lcsd.settings.gates import GatesSettings
 
 SECOND_LUNG_SHARE = 0.2  # a part of the lung mask with at least this share of the largest one is the other lung
-
-BOTH_LUNGS_MM = 180.0
-"""Two lungs that touch are together wider than this; one lung is narrower (about 130 mm in adults)."""
 
 
 def split_lungs(lungs: Image) -> dict[str, Mask]:

@@ -12,6 +12,9 @@ from lcsd.settings.lungs import LungsSettings
 SPLIT_DEPTHS_MM = (1.5, 3.0, 4.5, 6.0, 8.0, 10.0)
 """Erosions tried to separate lungs that touch at the front or behind the heart."""
 
+BOTH_LUNGS_MM = 180.0
+"""Two lungs that touch are together wider than this; one lung is narrower (about 130 mm in adults)."""
+
 SPLIT_APART_MM = 60.0  # the centres of the two lungs are further apart from side to side (about 120 mm in adults)
 SPLIT_SHARE = 0.2  # each part of touching lungs holds at least this share of the volume
 TWO_MEANS_STEPS = 10  # iterations for the plane between touching lungs; it is stable after two or three
@@ -40,8 +43,8 @@ def separated(lungs: Mask, step: Step) -> list[Mask]:
 def lung_volumes(mask: Image, settings: LungsSettings | None = None) -> list[float]:
     """Return the volume in litres of each lung in a mask, the patient's right lung first.
 
-    One volume for one lung, or for two that cannot be separated; none if no part is as large as a
-    lung (``min_lung_ml``).
+    One volume for one lung, or for two that cannot be separated and are narrow; none if no part is as
+    large as a lung (``min_lung_ml``).
     """
     settings = settings or LungsSettings()
     work = working_copy(mask, settings.working_spacing_mm)
@@ -52,7 +55,9 @@ def lung_volumes(mask: Image, settings: LungsSettings | None = None) -> list[flo
     parts = [labels == label for label in order[:2] if sizes[label] >= least]
     # The working copy has the axes of LPS: x grows to the patient's left.
     columns = [part.sum(axis=(0, 1)) for part in parts]
-    if len(parts) == 1 and len(separated(parts[0], step)) == 2:
+    if len(parts) == 1 and (
+        np.ptp(np.flatnonzero(columns[0])) * step[2] >= BOTH_LUNGS_MM or len(separated(parts[0], step)) == 2
+    ):
         columns = _sides(columns[0])
     places = np.arange(work.array.shape[2])
     columns.sort(key=lambda counts: float(places @ counts) / float(counts.sum()))

@@ -37,7 +37,7 @@ TOO_LITTLE_MB = 400
 """Memory of a prealign job and the snakemake around it is between this and its double."""
 
 COLUMNS = ("JobID", "State", "Partition", "MinMemory", "tres-per-job", "WorkDir", "Comment")
-SHORT = ("vessels", "gates", "cloud", "keypoints")
+SHORT = ("vessels", "cloud", "keypoints")
 KILL_SECONDS = 120.0
 GONE_SECONDS = 30.0
 
@@ -198,7 +198,7 @@ def test_stages_can_share_a_job(sent: Sent) -> None:
     rules = [job.rule.removeprefix("rule_").split("_wildcards")[0] for job in sent.jobs]
     (grouped,) = [rule for rule in rules if rule.startswith("short_")]
     assert set(grouped.split("_")) == {"short", *SHORT}
-    single = {"convert", "lungs", "prealign", "correspond", "register", "evaluate", "report"}
+    single = {"convert", "lungs", "prealign", "correspond", "register", "evaluate", "gates", "report"}
     assert set(rules) == single | {grouped}
 
 
