@@ -100,3 +100,7 @@ def check_path(path: P) -> P:
     if not text.isprintable() or not {*"{}"}.isdisjoint(text):
         raise ValueError("a path with braces or control characters; rename the file or folder")
     return path
+
+
+Interpolation = Literal["linear", "nearest", "label-gaussian", "bspline"]
+"""How a warped image mixes voxels."""

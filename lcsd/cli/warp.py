@@ -15,13 +15,15 @@ from lcsd.cli.options import FILE, THREADS, choice
 from lcsd.device import progress_bar
 from lcsd.errors import BadInputError
 from lcsd.io.files import written_files
-from lcsd.names import SCANS, CloudFrame, Unit
+from lcsd.names import SCANS, CloudFrame, Interpolation, Unit
 
 if TYPE_CHECKING:
     from lcsd.transforms.chain import Moved, Part
 
 MARKUPS = ".mrk.json"
-INTERPOLATIONS = ("linear", "nearest", "label-gaussian", "bspline")
+
+FEW_PERCENT = 50.0
+"""A warped image of which less comes from the input gets a warning."""
 
 
 def _warn(message: str) -> None:
@@ -120,15 +122,16 @@ def _warp_image(
     *,
     inverse: bool,
     reference: Path | None,
-    interpolation: str | None,
+    interpolation: Interpolation | None,
     outside: float | None,
 ) -> dict[str, Any]:
     from lcsd.io.images import read_image, write_image
+    from lcsd.transforms.chain import RETURNED_MM, folding_percent
     from lcsd.transforms.warp import is_label_map, warp_image
 
     image = read_image(source)
     labels = is_label_map(image.array)
-    chosen: Any = interpolation or ("nearest" if labels else "linear")
+    chosen: Interpolation = interpolation or ("nearest" if labels else "linear")
     border = outside if outside is not None else 0.0 if labels else float(image.array.min())
     try:
         warped = warp_image(
@@ -143,6 +146,15 @@ def _warp_image(
     except BadInputError as error:
         error.file = error.file or str(source)
         raise
+    if warped.covered_percent < FEW_PERCENT:
+        _warn(
+            f"only {warped.covered_percent:.1f} % of the voxels of {output} come from {source}; the rest is {border:g}"
+        )
+    if warped.residual_mm > RETURNED_MM:
+        _warn(
+            f"the transforms have no exact inverse everywhere (off by up to {warped.residual_mm:.2f} mm); "
+            f"{folding_percent(chain):.2f} % of a field's voxels fold"
+        )
     kind = image.array.dtype
     write_image(output, warped.image, dtype=kind.type if kind.kind in "iu" else np.float32)
     return {
@@ -171,10 +183,8 @@ def _warp_image(
 @click.option(
     "--reference", type=FILE, help="Image whose voxels OUT has.  [default: the first transform's, if it is a field]"
 )
-@click.option(
-    "--interpolation",
-    type=click.Choice(INTERPOLATIONS),
-    help="How voxels are mixed.  [default: nearest for masks and label maps, else linear]",
+@choice(
+    "--interpolation", Interpolation, "How voxels are mixed.  [default: nearest for masks and label maps, else linear]"
 )
 @click.option("--outside", type=float, help="Value where INPUT ends.  [default: 0 for labels, else its smallest value]")
 @choice("--frame", CloudFrame, "Frame of a cloud's coordinates.  [default: what the file says, else lps]")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField, jacobian_determinant, read_field
-from lcsd.io.images import grid_of, is_image
+from lcsd.io.images import grid_of, is_image, place
 from lcsd.transforms.parts import domain_of, parts_of, read_transform
 
 Points = NDArray[np.float64]
@@ -119,9 +119,7 @@ def _field_of(part: Any) -> DisplacementField | None:
 def itk_field(field: DisplacementField) -> Any:
     """Return a displacement field as an ITK transform."""
     image = sitk.GetImageFromArray(np.asarray(field.vectors, np.float64), isVector=True)
-    image.SetSpacing(field.grid.spacing)
-    image.SetOrigin(field.grid.origin)
-    image.SetDirection(field.grid.direction)
+    place(image, field.grid)
     return sitk.DisplacementFieldTransform(image)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import SimpleITK as sitk
@@ -12,17 +11,15 @@ from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField
 from lcsd.io.images import Image, from_sitk, place, to_sitk
+from lcsd.names import Interpolation
 from lcsd.transforms.chain import Part, as_itk, itk_field, there_and_back
 
-Interpolation = Literal["linear", "nearest", "label-gaussian", "bspline"]
-
-INTERPOLATORS = {
+INTERPOLATORS: dict[Interpolation, int] = {
     "linear": sitk.sitkLinear,
     "nearest": sitk.sitkNearestNeighbor,
     "label-gaussian": sitk.sitkLabelGaussian,
     "bspline": sitk.sitkBSpline,
 }
-assert set(INTERPOLATORS) == set(get_args(Interpolation))  # noqa: S101 - one list of names
 
 MOST_LABELS = 256
 """A volume with more values is no label map."""
@@ -48,7 +45,7 @@ def is_label_map(array: NDArray[np.generic]) -> bool:
         return True
     if array.min() < 0 or (array.dtype.kind == "f" and (array != np.rint(array)).any()):
         return False
-    return len(np.unique(array)) <= MOST_LABELS and array.max() < MOST_LABELS
+    return len(np.unique(array)) <= MOST_LABELS
 
 
 def check_labels(image: Image, interpolation: Interpolation) -> None:

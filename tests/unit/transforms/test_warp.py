@@ -18,6 +18,7 @@ from lcsd.io.images import Image, read_image, write_image, write_rigid
 from lcsd.io.points import Cloud, PointPairs, read_cloud, read_point_pairs, write_cloud, write_point_pairs
 from lcsd.landmarks.lists import PointList
 from lcsd.landmarks.slicer import read_fcsv, read_markups, write_fcsv, write_markups
+from lcsd.transforms.warp import is_label_map
 from tests.grids import GRIDS
 
 ORIENTED = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
@@ -219,6 +220,32 @@ def test_a_folding_field_is_said_to_have_no_inverse(tmp_path: Path) -> None:
     result = warp(tmp_path / "points.npy", tmp_path / "out.npy", "--inverse", transforms=[tmp_path / "field.nii.gz"])
     assert "no exact inverse" in result.stderr
     assert "voxels fold" in result.stderr
+
+
+def test_an_image_without_an_exact_inverse_or_mostly_outside_is_said(tmp_path: Path) -> None:
+    grid = GRIDS["lps"]
+    wave = DisplacementField(np.zeros((*grid.shape, 3), np.float32), grid)
+    wave.vectors[..., 0] = 3 * np.sin(np.arange(grid.size[0]))  # slopes of up to 2
+    write_field(tmp_path / "wave.nii.gz", wave)
+    shift = sitk.TranslationTransform(3, (0.75 * grid.size[0] * grid.spacing[0], 0.0, 0.0))
+    sitk.WriteTransform(shift, str(tmp_path / "shift.tfm"))
+    reference = ["--reference", _written(tmp_path / "image.nii.gz", grid)]
+    folded = warp(
+        tmp_path / "image.nii.gz", tmp_path / "a.nii.gz", "--inverse", *reference, transforms=[tmp_path / "wave.nii.gz"]
+    )
+    assert "no exact inverse" in folded.stderr
+    moved = warp(tmp_path / "image.nii.gz", tmp_path / "b.nii.gz", *reference, transforms=[tmp_path / "shift.tfm"])
+    assert json.loads(moved.stdout)["covered_percent"] < 50
+    assert "come from" in moved.stderr
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [([0, 1], True), ([0, 1001, 2035], True), ([0.0, 3.0], True), ([0.0, 0.5], False), ([-1000, 40], False)],
+)
+def test_few_whole_numbers_from_0_are_labels(values: list[float], labels: bool) -> None:
+    assert is_label_map(np.array(values).reshape(1, 1, -1)) == labels
+    assert not is_label_map(np.arange(4096, dtype=np.int16))
 
 
 def test_a_transform_that_flattens_space_has_no_inverse(tmp_path: Path) -> None:
