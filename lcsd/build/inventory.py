@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from lcsd.build.jobs import METHOD_STAGES, METHODS, BuildFiles, CaseFiles, case_jobs, visible_files
+from lcsd.build.jobs import INSIDE, METHOD_STAGES, METHODS, BuildFiles, CaseFiles, case_jobs, visible_files
 from lcsd.build.pairs import Pair, read_pairs
 from lcsd.build.provenance import PROVENANCE_SUFFIX
 from lcsd.build.records import GIVEN, Records, read_records
@@ -43,7 +43,7 @@ STAGE_OUTPUTS = {
 a case, and evaluations, which score it."""
 
 FINAL_STAGES = ("keypoints", "correspond", "register")
-"""A case is done when these have finished, and its evaluation if it has landmarks."""
+"""A case is done when these have finished, its evaluation if it has landmarks, and its gates have judged it."""
 
 NAMED_CASES = 10
 """Cases that a line on gates names; the report lists all."""
@@ -240,8 +240,8 @@ class Inventory:
             rejection = None
         gates: list[Verdict] = []
         for path, read in ((files.gates, read_verdicts), (files.registration_figures, read_registration_verdicts)):
-            judged, wrong = self._try(path, read)
-            gates += judged or []
+            verdicts, wrong = self._try(path, read)
+            gates += verdicts or []
             broken += [wrong] if wrong else []
         keeps, _ = self._try(files.gates, read_keeps_flagged)
         records = self._records(files) if self.provenance else Records()
@@ -255,7 +255,8 @@ class Inventory:
             if all(self._exists(f"cases/{name}/{output}") for output in outputs)
         )
         scored = pair is None or unasked or len(known) >= len(METHODS)
-        finished = scored and all(stage in passed for stage in FINAL_STAGES)
+        judged = self._exists(f"cases/{name}/{INSIDE.gates}")
+        finished = scored and judged and all(stage in passed for stage in FINAL_STAGES)
         return CaseState(
             name=name,
             folder=files.folder,

@@ -52,6 +52,13 @@ def test_case_with_expected_landmarks_waits_for_its_evaluation(make_case: MakeCa
     assert Inventory(results).cases(train_case)[0].status == "done"
 
 
+def test_a_case_that_no_gate_has_judged_waits(make_case: MakeCase, results: Path) -> None:
+    """A build killed before its last job must not count it."""
+    (make_case("a") / "gates.json").unlink()
+    (case,) = Inventory(results).cases(None)
+    assert (case.status, case.counts) == ("waiting", False)
+
+
 def test_rejection_wins_and_is_read(make_case: MakeCase, results: Path) -> None:
     write_rejection(make_case("a"))
     (case,) = Inventory(results).cases(None)

@@ -138,6 +138,7 @@ def make_case(tmp_path: Path) -> Callable[..., Path]:
         write_fields(folder, rng)
         if landmarks:
             write_evaluation(folder, rng)
+        write_gates(folder)
         return folder
 
     return make
