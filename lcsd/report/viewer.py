@@ -136,7 +136,7 @@ def _coloured(
     column_in = (PICTURE_WIDTH_IN - 1.2) / max(len(states), 2)
     with mpl.rc_context({**RC, "font.size": 10}):
         figure = Figure(
-            (1.2 + column_in * len(states), 0.5 + column_in * sum(heights)), dpi=PICTURE_DPI, layout="constrained"
+            (1.2 + column_in * len(states), 0.5 + column_in * sum(heights)), dpi=PICTURE_DPI, layout="compressed"
         )
         axes = figure.subplots(len(SIDES), len(states), squeeze=False, height_ratios=heights)
         for column, (title, (points, values)) in enumerate(states.items()):

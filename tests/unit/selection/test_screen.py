@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lcsd.geometry import Grid
 from lcsd.io.images import Image
 from lcsd.lungs.sides import lung_volumes
 from lcsd.selection.screen import ScanMask, failed, figures, gates
@@ -115,6 +116,15 @@ def test_lung_volumes_right_first_touching_or_not(fixed: ScanMask) -> None:
     speck = np.zeros_like(fixed.mask.array)
     speck[40, 30, 40] = True
     assert lung_volumes(Image(speck, fixed.mask.grid)) == []
+
+
+@pytest.mark.parametrize(("width_mm", "count"), [(120, 1), (240, 2)])
+def test_touching_lungs_without_a_thin_place_are_two_if_they_are_wide(width_mm: int, count: int) -> None:
+    grid = Grid((width_mm // 4 + 8, 30, 40), (4.0, 4.0, 4.0), (0.0, 0.0, 0.0))
+    block = np.zeros(grid.shape, dtype=bool)
+    block[4:-4, 4:-4, 4:-4] = True
+    volumes = lung_volumes(Image(block, grid))
+    assert volumes == pytest.approx([block.sum() * 64e-6 / count] * count, rel=0.05)
 
 
 def test_gates_are_off_without_a_limit_and_name_the_scan() -> None:
