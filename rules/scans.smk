@@ -17,6 +17,8 @@ rule convert:
     message:
         "{wildcards.case}: scans to volumes"
     shell:
-        both_scans(
-            'lcsd convert {params.SCAN:q} {output.SCAN:q} {params.settings:q} "${{FETCH[@]}}"'
+        case_job(
+            'lcsd convert {params.fixed:q} {output.fixed:q} {params.settings:q} "${{FETCH[@]}}"',
+            "lcsd convert {params.moving:q} {output.moving:q} --baseline {params.fixed:q}"
+            ' {params.settings:q} "${{FETCH[@]}}"',
         )

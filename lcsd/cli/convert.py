@@ -1,6 +1,7 @@
 """``lcsd convert``: one scan to one checked volume."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,25 +12,69 @@ from lcsd.errors import BadInputError
 from lcsd.settings.convert import ConvertSettings
 from lcsd.settings.fetch import FetchSettings
 
+if TYPE_CHECKING:
+    from lcsd.scans.dicom import Header
+
 
 @click.command(epilog="Example: lcsd convert dicom_folder baseline.nii.gz")
 @click.argument("source")
 @click.argument("output", type=FILE)
 @click.option("--header", type=FILE, help="Write technical fields of the DICOM header here (.json); no patient data.")
+@click.option(
+    "--baseline", metavar="SOURCE", help="Source of the patient's other scan; a header of another person is named."
+)
 @SERIES_DIR
 @stage("convert", ConvertSettings, also={"fetch": FetchSettings})
-def command(run: Run[ConvertSettings], source: str, output: Path, header: Path | None, series_dir: Path | None) -> None:
+def command(
+    run: Run[ConvertSettings],
+    source: str,
+    output: Path,
+    *,
+    header: Path | None,
+    baseline: str | None,
+    series_dir: Path | None,
+) -> None:
     """Turn SOURCE into OUTPUT (.nii.gz, HU).
 
     SOURCE is a folder with one DICOM CT series, a volume (NIfTI, .nrrd, .nhdr, .mha, .mhd), or the UID
     of a series in the Imaging Data Commons. The geometry is kept. Scans with missing or duplicate
     slices, gantry tilt, wrong units and other defects are rejected with a reason.
     """
+    other = None if baseline is None else _baseline(run, baseline, series_dir)
     with run.local(source, series_dir) as path:
-        _convert(run, path, output, header)
+        _convert(run, path, output, header, other)
 
 
-def _convert(run: Run[ConvertSettings], source: Path, output: Path, header: Path | None) -> None:
+def _baseline(run: Run[ConvertSettings], source: str, series_dir: Path | None) -> "Header | None":
+    """Return a header of the baseline; None for volumes, and for a series that was not kept."""
+    from lcsd.io.images import is_image
+    from lcsd.names import is_series_uid
+    from lcsd.scans.dicom import first_image
+
+    if is_series_uid(source) and not run.sections["fetch"].keep:
+        return None
+    with run.local(source, series_dir) as path:
+        return None if is_image(path) else first_image(path)
+
+
+def _compare_persons(run: Run[ConvertSettings], baseline: "Header | None", followup: "Header | None") -> None:
+    """Record whether two headers name one person, and warn if not; no value of them is shown."""
+    from lcsd.scans.persons import compare
+
+    if baseline is None or followup is None:
+        return
+    found = compare(baseline, followup)
+    run.recorder.fact("person", {"compared": found.compared, "differ": found.differ})
+    if found.differ:
+        names = ", ".join(found.differ)
+        run.warn(
+            f"the headers of both scans name different people ({names}): check the pair; the gate person judges it"
+        )
+
+
+def _convert(
+    run: Run[ConvertSettings], source: Path, output: Path, header: Path | None, baseline: "Header | None"
+) -> None:
     import numpy as np
 
     from lcsd.io.files import write_json
@@ -65,5 +110,6 @@ def _convert(run: Run[ConvertSettings], source: Path, output: Path, header: Path
     }
     if header is not None and scan.header is not None:
         write_json(header, scan.header)
+    _compare_persons(run, baseline, scan.first)
     write_image(output, scan.image, dtype=np.int16)
     run.done(output, inputs={"source": source}, result=result)

@@ -44,6 +44,7 @@ def command(run: Run[GatesSettings], *, out: Path, **given: Any) -> None:
 
     _check_pairs(given)
     parts = {
+        "scans": _scans(given, run.settings),
         "lungs": _lungs(given, run.settings),
         "alignment": _alignment(given, run.settings),
         "vessels": _vessels(given, run.settings),
@@ -80,6 +81,19 @@ def _inputs(given: Mapping[str, Any]) -> dict[str, Path]:
         elif value is not None:
             found[name] = value
     return found
+
+
+def _scans(given: Mapping[str, Any], settings: GatesSettings) -> Found | None:
+    """Judge whose scans they are by what the conversion of the follow-up recorded, if it did."""
+    from lcsd.build.provenance import provenance_path
+    from lcsd.io.files import read_json
+    from lcsd.prealign.gates import judge_person
+
+    record = provenance_path(given["scans"][1]) if given["scans"] else None
+    if record is None or not record.exists():
+        return None
+    person = read_json(record).get("facts", {}).get("person", {})
+    return (person, judge_person(person, settings)) if person else None
 
 
 def _lungs(given: Mapping[str, Any], settings: GatesSettings) -> Found | None:

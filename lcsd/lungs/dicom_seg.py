@@ -20,7 +20,7 @@ from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.files import require_file
 from lcsd.io.images import Image
-from lcsd.scans.dicom import READ_ERRORS, dicom_files, quiet_pydicom, raise_if_system, truncated
+from lcsd.scans.dicom import READ_ERRORS, headers_of, quiet_pydicom, raise_if_system, truncated
 from lcsd.scans.slices import refused, stack_grid, unsupported_syntax
 from lcsd.scans.stack import COSINE_TOLERANCE
 
@@ -108,7 +108,7 @@ def _lobes(path: Path, series_uid: str | None) -> Lobes:
 
 
 def _one_seg(folder: Path) -> Path:
-    found = [path for path, kind in dicom_files(folder) if kind in (SEGMENTATION, LABEL_MAP)]
+    found = [header.path for header in headers_of(folder) if header.text("SOPClassUID") in (SEGMENTATION, LABEL_MAP)]
     if len(found) != 1:
         raise BadInputError(
             "not one DICOM SEG in the folder",

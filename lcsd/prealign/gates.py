@@ -1,4 +1,4 @@
-"""Judge whether the rigid alignment of a pair is plausible, by its figures."""
+"""Judge whether two scans are of one person, and whether their rigid alignment is plausible."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +8,16 @@ from lcsd.io.tables import as_number
 from lcsd.settings.gates import GatesSettings
 
 OF = "pair"
+
+
+def judge_person(person: Mapping[str, Any], settings: GatesSettings) -> list[dict[str, Any]]:
+    """Return the verdict on whose scans they are; ``person`` is the fact that ``lcsd convert --baseline`` recorded.
+
+    There is none if the headers have no element to compare.
+    """
+    if not person.get("compared"):
+        return []
+    return [verdict("person", float(len(person["differ"])), settings.person, of=OF)]
 
 
 def judge(report: Mapping[str, Any], settings: GatesSettings) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from lcsd.errors import BadInputError
 from lcsd.io.files import require_file
 from lcsd.io.images import IMAGE_SUFFIXES, Image, check_spacing, is_image, read_image
 from lcsd.scans.acquisitions import check_acquisitions, check_alternation, check_borders
-from lcsd.scans.dicom import MEDIA_DIRECTORY, Series, read_folder, read_header
+from lcsd.scans.dicom import MEDIA_DIRECTORY, Header, Series, read_folder, read_header
 from lcsd.scans.frames import frames_of
 from lcsd.scans.headers import technical_fields
 from lcsd.scans.hounsfield import in_hu
@@ -34,6 +34,7 @@ class Scan:
     skipped: Mapping[str, int] = field(default_factory=dict)
     # Largest distance between a slice's own position and its place in the volume; 0 for volumes
     misplaced_mm: float = 0.0
+    first: Header | None = field(default=None, repr=False)  # header of an image, to compare persons; none for volumes
 
 
 def read_scan(source: Path, settings: ConvertSettings | None = None) -> Scan:
@@ -97,4 +98,5 @@ def _stack(series: Series, settings: ConvertSettings) -> Scan:
         header=technical_fields([header.values for header in series.headers]),
         skipped=series.skipped,
         misplaced_mm=stack.misplaced_mm,
+        first=series.headers[0],
     )

@@ -21,7 +21,8 @@ from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
 
 from lcsd.errors import BadInputError
-from lcsd.scans.headers import FIELDS, PATIENT_FIELDS, Values, plain_name
+from lcsd.io.files import require_file
+from lcsd.scans.headers import FIELDS, PATIENT_FIELDS, PERSON_FIELDS, Values, plain_name
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
@@ -46,7 +47,7 @@ READ_ELEMENTS = tuple(
             *("PixelPaddingValue", "PixelPaddingRangeLimit", "InstanceNumber", "SeriesNumber", FIRST_RECORD),
             *("AcquisitionNumber", "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "ContentTime"),
             *("TemporalPositionIdentifier", "TemporalPositionIndex", "IrradiationEventUID"),
-            *PATIENT_FIELDS,
+            *(*PATIENT_FIELDS, *PERSON_FIELDS),
             *(field.attribute for field in FIELDS),
         ]
     )
@@ -209,10 +210,15 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file())
 
 
-def dicom_files(folder: Path) -> list[tuple[Path, str]]:
-    """Return the DICOM files below a folder with the SOP class UID of each."""
-    headers = [read_header(path) for path in _files(folder) if not _is_hidden(path)]
-    return [(h.path, h.text("SOPClassUID")) for h in headers if h is not None]
+def headers_of(source: Path) -> Iterator[Header]:
+    """Yield the header of each DICOM file below a folder, or of the file itself."""
+    files = _files(source) if source.is_dir() else [require_file(source)]
+    return filter(None, (read_header(path) for path in files if not _is_hidden(path)))
+
+
+def first_image(source: Path) -> Header | None:
+    """Return the header of the first CT image below a folder, or of a file; None without one."""
+    return next(filter(_is_ct, headers_of(source)), None)
 
 
 def _is_hidden(path: Path) -> bool:

@@ -23,6 +23,12 @@ SHORTEST_WORD = 3  # shorter parts of a patient's name or number occur in any te
 
 PATIENT_FIELDS = ("PatientName", "PatientID")
 
+PERSON_FIELDS = (
+    *("PatientID", "PatientSex", "PatientBirthDate"),
+    *("IssuerOfPatientID", "OtherPatientIDs", "PatientIdentityRemoved"),
+)
+"""Elements that tell whether two scans are of one person; they are compared and never written."""
+
 Values = Mapping[str, tuple[str, ...] | None]  # texts of elements by keyword; None if they cannot be read
 
 

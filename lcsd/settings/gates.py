@@ -1,4 +1,4 @@
-"""Settings of the gates: which lungs, alignments, vessel masks and registrations of a pair are plausible."""
+"""Settings of the gates: which scans, lungs, alignments, vessel masks and registrations of a pair are plausible."""
 
 from typing import ClassVar
 
@@ -26,6 +26,16 @@ class Limits(Settings):
         if given != sorted(given):
             raise ValueError("limits must rise: min <= warn_below <= warn_above <= max")
         return self
+
+
+class ScanGates(Settings):
+    """Scans of one person."""
+
+    person: Limits = Field(
+        Limits(warn_above=0.0, max=1.0),
+        description="elements of both DICOM headers that name different people (PatientID, PatientSex, "
+        "PatientBirthDate), count; a number alone may have been issued anew",
+    )
 
 
 class LungGates(Settings):
@@ -155,7 +165,7 @@ class ResultGates(Settings):
     )
 
 
-class GatesSettings(ResultGates, RegistrationGates, VesselGates, AlignmentGates, LungGates):
+class GatesSettings(ResultGates, RegistrationGates, VesselGates, AlignmentGates, LungGates, ScanGates):
     """Plausible pairs: beyond min and max a case is discarded, beyond the warnings flagged; {} is off."""
 
     keep_flagged: bool = Field(
@@ -164,6 +174,7 @@ class GatesSettings(ResultGates, RegistrationGates, VesselGates, AlignmentGates,
 
 
 GATE_PARTS: dict[str, type[Settings]] = {
+    "scans": ScanGates,
     "lungs": LungGates,
     "alignment": AlignmentGates,
     "vessel masks": VesselGates,
