@@ -11,6 +11,7 @@ rule correspond:
         f"{LOGS}/correspond/{{case}}.log",
     conda:
         "../environment.yml"
+    threads: BUILD.threads()
     resources:
         gpu=int(BUILD.on_gpu("correspond")),
     params:

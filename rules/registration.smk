@@ -17,6 +17,7 @@ rule register:
         f"{LOGS}/register/{{case}}.log",
     conda:
         "../environment.yml"
+    threads: BUILD.threads()
     resources:
         gpu=int(BUILD.on_gpu("register")),
     params:

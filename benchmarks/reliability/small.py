@@ -18,7 +18,7 @@ MICRO = ROOT / "tests" / "workflow" / "micro.yaml"
 SOURCES = ("fixed_source", "moving_source", "landmarks")  # columns with paths in the manifest of the phantom
 
 OPTIONS = ("--cores", "2", "--set-threads", "correspond=1", "register=1")
-"""Two jobs at a time, also of the stages that use two threads in the profile."""
+"""Two jobs at a time, also of the stages that use two threads where there is one case."""
 
 
 def small_cohort(folder: Path, *, cases: int = 1) -> Path:

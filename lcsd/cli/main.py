@@ -5,6 +5,7 @@ from importlib import import_module
 import click
 
 from lcsd import __version__
+from lcsd.numerics.memory import keep_freed_memory
 
 COMMANDS = {
     "phantom": "Make synthetic longitudinal lung CT pairs with known truth.",
@@ -66,3 +67,4 @@ class LazyGroup(click.Group):
 @click.version_option(__version__)
 def main() -> None:
     """Longitudinal lung CT pairs to vessel clouds, correspondences and registration."""
+    keep_freed_memory()

@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from lcsd.errors import WorkError
+from lcsd.numerics.memory import keep_freed_memory
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,7 +32,7 @@ def in_processes(work: Callable[[T], R], items: Sequence[T], *, workers: int) ->
         yield from map(work, items)
         return
     spawn = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin) as pool:
         try:
             yield from pool.map(work, items)
         except BrokenProcessPool as error:
@@ -42,6 +43,7 @@ def in_processes(work: Callable[[T], R], items: Sequence[T], *, workers: int) ->
             ) from error
 
 
-def _end_with_parent() -> None:
+def _begin() -> None:
+    keep_freed_memory()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

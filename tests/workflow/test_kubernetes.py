@@ -90,5 +90,5 @@ def test_every_pod_asks_for_what_a_job_of_slurm_does() -> None:
     )
     assert pods["set-resources"] == jobs["set-resources"]
     assert pods["default-resources"] == jobs["default-resources"] | {"gpu": 0}
-    for key in ("retries", "keep-going", "rerun-incomplete", "rerun-triggers", "set-threads"):
+    for key in ("retries", "keep-going", "rerun-incomplete", "rerun-triggers"):
         assert pods[key] == jobs[key]

@@ -47,7 +47,7 @@ def test_broken_cases_are_named_and_the_good_ones_finish(cohort: Path, tmp_path:
 def test_threads_and_hash_seed_change_no_byte(
     built: Workspace, one_case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every stage with one thread and with two; the profile gives two to the last ones only."""
+    """Every stage with one thread and with two; in a build of one case only the last ones have two."""
     (row,) = rows_of(one_case)
     again = Workspace(tmp_path, one_case)
     monkeypatch.setenv("PYTHONHASHSEED", "1")

@@ -225,7 +225,7 @@ def test_every_job_asks_for_more_each_time() -> None:
         assert each["runtime"].startswith("attempt * ")
     for rule, each in local["set-resources"].items():
         assert content["set-resources"][rule]["mem_mb"] == f"attempt * {each['mem_mb']}"
-    for key in ("keep-going", "rerun-incomplete", "rerun-triggers", "set-threads"):
+    for key in ("keep-going", "rerun-incomplete", "rerun-triggers"):
         assert content[key] == local[key]
 
 

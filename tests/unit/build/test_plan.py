@@ -174,6 +174,12 @@ def test_a_series_is_no_file_of_the_workflow(build: Build, tmp_path: Path) -> No
     assert build.fetch_options()[:2] == ["--series-dir", f"{tmp_path}/r/series"]
 
 
+def test_a_lone_case_has_both_cores_for_its_long_stages(build: Build, manifest: Path) -> None:
+    assert build.threads() == 1
+    alone = write_pairs(manifest.with_name("one.tsv"), PAIR)
+    assert Build.from_config({"manifest": str(alone)}).threads() == 2
+
+
 def test_unknown_case_and_missing_landmarks_are_named(build: Build) -> None:
     with pytest.raises(BadInputError, match=r"\[no_landmarks\]"):
         build.landmarks("plain")

@@ -15,9 +15,10 @@ def written(folder: Path, text: str) -> Path:
 
 def test_the_profile_of_one_machine() -> None:
     profile = read_profile()
-    assert profile.threads["correspond"] == 2
+    # Of a build of several cases, for which two jobs run at once.
+    assert profile.threads == {}
     assert profile.memory_mb["correspond"] == 1000 * profile.largest_job_gb()
-    assert profile.largest_job_gb() <= profile.limits["mem_mb"] / 1000
+    assert 2 * profile.largest_job_gb() <= profile.limits["mem_mb"] / 1000
 
 
 def test_a_file_and_lists_are_read_too(tmp_path: Path) -> None:

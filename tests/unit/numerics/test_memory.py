@@ -1,0 +1,33 @@
+"""Freed memory is used again."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource
+import numpy as np
+from lcsd.numerics.memory import keep_freed_memory
+{call}
+for _ in range(20):
+    np.ones(1 << 26, np.uint8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+
+
+def _faults(call: str) -> int:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    command = [sys.executable, "-c", FAULTS.format(call=call)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory")
+def test_arrays_use_the_pages_of_freed_ones() -> None:
+    start = _faults("raise SystemExit(print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt))")
+    usual, kept = _faults(""), _faults("keep_freed_memory()")
+
+    # 20 arrays of 64 MiB: each has pages of its own, or all have the same.
+    assert kept - start < 0.3 * (usual - start)
