@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import nibabel
 import numpy as np
 import torch
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
@@ -22,6 +20,7 @@ from torch.utils.data import Dataset
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.images import read_image, read_rigid
+from lcsd.io.nifti import ImageFileError, nibabel
 from lcsd.io.points import PointPairs, read_cloud, read_point_pairs
 from lcsd.io.tables import read_cases
 from lcsd.landmarks.common_space import to_common_space

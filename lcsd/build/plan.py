@@ -113,10 +113,7 @@ class Build:
         return METHODS
 
     def expected_cases(self) -> int:
-        """Return how many cases are built; before a selection, as many as the settings select.
-
-        Screened candidates need almost no disk and are not counted.
-        """
+        """Return how many cases are built, not screened; before a selection, as many as the settings select."""
         pool = sum(candidate.sampled == "test_pool" for candidate in self.candidates.values())
         return len(self.given) or self.config.select.count + pool
 
@@ -230,10 +227,7 @@ class Build:
         return ("--device", "cuda") if self.on_gpu(stage) else ()
 
     def threads(self) -> int:
-        """Return the threads of a job of ``correspond`` or ``register``: two if there is one case, else one.
-
-        Two jobs of one thread each take two thirds of the time of two jobs, one after the other, of two threads.
-        """
+        """Return the threads of ``correspond`` and ``register``: two for a lone case; else two jobs run at once."""
         return 2 if self.expected_cases() == 1 else 1
 
     def field_options(self) -> tuple[str, ...]:

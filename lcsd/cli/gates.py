@@ -41,14 +41,16 @@ def command(run: Run[GatesSettings], *, out: Path, **given: Any) -> None:
     the pair out. So they do with a flagged one, unless gates.keep_flagged is true.
     """
     from lcsd.io.files import write_json
+    from lcsd.io.images import read_mask
 
     _check_pairs(given)
+    lungs = {name: read_mask(given[f"{name}_lungs"]) for name in SCANS}
     parts = {
         "scans": _scans(given, run.settings),
         "lungs": _lungs(given, run.settings),
         "alignment": _alignment(given, run.settings),
-        "vessels": _vessels(given, run.settings),
-        "registration": _registration(given, run.settings),
+        "vessels": _vessels(given, lungs, run.settings),
+        "registration": _registration(given, lungs["fixed"], run.settings),
         "result": _result(given, run.settings),
     }
     figures = {name: part[0] for name, part in parts.items() if part is not None}
@@ -119,25 +121,21 @@ def _alignment(given: Mapping[str, Any], settings: GatesSettings) -> Found | Non
     return report, judge(report, settings)
 
 
-def _vessels(given: Mapping[str, Any], settings: GatesSettings) -> Found:
+def _vessels(given: Mapping[str, Any], lungs: Mapping[str, "Image"], settings: GatesSettings) -> Found:
     from lcsd.io.images import read_mask
     from lcsd.vessels.gates import judge, scan_figures
 
-    figures = {
-        name: scan_figures(read_mask(given[name], kind="vessels"), read_mask(given[f"{name}_lungs"])) for name in SCANS
-    }
+    figures = {name: scan_figures(read_mask(given[name], kind="vessels"), lungs[name]) for name in SCANS}
     return figures, judge(figures, settings)
 
 
-def _registration(given: Mapping[str, Any], settings: GatesSettings) -> Found | None:
+def _registration(given: Mapping[str, Any], lungs: "Image", settings: GatesSettings) -> Found | None:
     from lcsd.evaluation.gates import field_figures, judge_registration, match_figures
     from lcsd.io.fields import read_field
     from lcsd.io.files import read_json
-    from lcsd.io.images import read_mask
 
     if not given["fields"]:
         return None
-    lungs: Image = read_mask(given["fixed_lungs"])
     methods = ("corrfield", "clouds")
     fields = {method: read_field(path) for method, path in zip(methods, given["fields"], strict=True)}
     figures, matches = field_figures(fields, lungs), match_figures(read_json(given["matches"]))

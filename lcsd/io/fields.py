@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from lcsd.io.field_size import check_field_size
 from lcsd.io.files import atomic_path, check_written_gzip, require_file
 from lcsd.io.images import Image, check_forms, check_spacing, place, resample
 from lcsd.io.itk import itk_path
+from lcsd.io.nifti import nibabel
 from lcsd.io.sizes import READ_ERRORS, check_memory, check_nifti
 
 NIFTI_DISPLACEMENT_INTENT = 1006

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import nibabel
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from lcsd.geometry import Grid, RigidTransform
 from lcsd.io.files import atomic_path, check_written_text, require_file
 from lcsd.io.itk import itk_path, read_one_transform
 from lcsd.io.masks import inside
+from lcsd.io.nifti import nibabel
 from lcsd.io.sizes import READ_ERRORS, check_memory, check_nifti
 from lcsd.io.volumes import VOLUME_SUFFIXES, is_volume, read_volume
 

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 
 from lcsd.errors import BadInputError
 from lcsd.io.files import HEADER_BYTES
+from lcsd.io.nifti import HeaderDataError, ImageFileError
 
 READ_ERRORS = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError)
 """Errors of nibabel on missing, truncated and foreign files."""

@@ -10,7 +10,7 @@ from scipy import ndimage
 from lcsd.build.verdicts import verdict
 from lcsd.geometry import Grid
 from lcsd.io.images import Image, check_same_grid
-from lcsd.lungs.parts import level_share, outside_share
+from lcsd.lungs.parts import along, level_share, outside_share
 from lcsd.lungs.sides import BOTH_LUNGS_MM
 from lcsd.numerics.morphology import ML_PER_MM3, Mask, connected
 from lcsd.settings.gates import GatesSettings
@@ -26,18 +26,16 @@ def split_lungs(lungs: Image) -> dict[str, Mask]:
     through the mean of their voxels.
     """
     labels, sizes, order = connected(lungs.array)
-    where = np.argwhere(lungs.array)
-    x = lungs.grid.voxel_to_world(where[:, ::-1].astype(np.float64))[:, 0]
-    of = labels[tuple(where.T)]
-    if len(order) > 1 and sizes[order[1]] >= SECOND_LUNG_SHARE * sizes[order[0]]:
-        sides = sorted(order[:2], key=lambda label: float(x[of == label].mean()))
-        return {"left": labels == sides[1], "right": labels == sides[0]}
     main = labels == order[0]
-    inside = x[of == order[0]]
-    if np.ptp(inside) < BOTH_LUNGS_MM:
+    if len(order) > 1 and sizes[order[1]] >= SECOND_LUNG_SHARE * sizes[order[0]]:
+        other = labels == order[1]
+        first, second = (float(along(part, lungs.grid, 0).mean()) for part in (main, other))
+        return {"left": main, "right": other} if first > second else {"left": other, "right": main}
+    x = along(main, lungs.grid, 0)
+    if np.ptp(x) < BOTH_LUNGS_MM:
         return {"lung": main}
     left = np.zeros_like(main)
-    left[tuple(where[(of == order[0]) & (x > inside.mean())].T)] = True
+    left[main] = x > x.mean()
     return {"left": left, "right": main & ~left}
 
 
@@ -60,7 +58,7 @@ def scan_figures(scan: Image, lungs: Image) -> dict[str, Any]:
     sides = split_lungs(Image(mask, lungs.grid)) if mask.any() else {}
     edge, ends = _edges(scan, mask)
     return {
-        "volumes_l": {name: float(side.sum()) * litres for name, side in sides.items()},
+        "volumes_l": {name: float(np.count_nonzero(side)) * litres for name, side in sides.items()},
         "median_hu": float(np.median(scan.array[mask])) if mask.any() else 0.0,
         "sides_cm2": edge,
         "ends_cm2": ends,

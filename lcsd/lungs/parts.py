@@ -7,7 +7,7 @@ from lcsd.geometry import Grid
 from lcsd.io.images import Image
 from lcsd.lungs.body import Surroundings, body_of
 from lcsd.lungs.sample import sample
-from lcsd.numerics.morphology import Mask
+from lcsd.numerics.morphology import VOXELS, Mask, box
 
 END_SHARE = 0.01
 """Share of a lung's voxels beyond each of its ends: single voxels and thin recesses do not count."""
@@ -22,7 +22,7 @@ def outside_share(scan: Image, lungs: Image) -> float:
     hu, step = sample(scan)
     mask = sample(lungs)[0].astype(bool)
     around = Surroundings.of(body_of(hu, step), step)
-    return float((mask & ~around.either).sum() / max(int(mask.sum()), 1))
+    return float(np.count_nonzero(mask & ~around.either)) / max(int(np.count_nonzero(mask)), 1)
 
 
 def level_share(sides: dict[str, Mask], grid: Grid) -> float | None:
@@ -39,6 +39,14 @@ def level_share(sides: dict[str, Mask], grid: Grid) -> float | None:
 
 def _ends(side: Mask, grid: Grid) -> NDArray[np.float64]:
     """Return the lower and the upper end of a lung along LPS z, mm."""
-    where = np.argwhere(side)[:, ::-1].astype(np.float64)
-    heights = where @ grid.voxel_to_world_matrix[2]
-    return np.quantile(heights, [END_SHARE, 1 - END_SHARE])
+    return np.quantile(along(side, grid, 2), [END_SHARE, 1 - END_SHARE])
+
+
+def along(mask: Mask, grid: Grid, axis: int) -> NDArray[np.float64]:
+    """Return the place of each voxel of a mask (z, y, x), which is not empty, along an LPS axis, in raster order (N,).
+
+    ``axis`` is 0 to 2 for x, y, z; places are mm from voxel (0, 0, 0).
+    """
+    part = box(mask, 0.0, VOXELS)
+    z, y, x = (step * index for step, index in zip(grid.voxel_to_world_matrix[axis][::-1], np.ogrid[part], strict=True))
+    return np.asarray((z + y + x)[mask[part]])

@@ -82,9 +82,12 @@ class Parts(NamedTuple):
 
 def connected(mask: Mask) -> Parts:
     """Return the connected parts of a mask."""
-    labels, count = ndimage.label(mask)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    sizes[0] = 0
+    labels = np.zeros(mask.shape, dtype=np.int32)
+    if not mask.any():
+        return Parts(labels, np.zeros(1, np.int64), np.zeros(0, np.int64))
+    part = box(mask, 0.0, VOXELS)
+    count = int(ndimage.label(mask[part], output=labels[part]))
+    sizes = np.bincount(labels[part][mask[part]], minlength=count + 1)
     return Parts(labels, sizes, np.argsort(-sizes, kind="stable")[:count])
 
 

@@ -1,12 +1,14 @@
 """Write a cohort of phantom cases with its manifest of pairs."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from lcsd.errors import BadInputError
 from lcsd.io.files import write_json, write_table
+from lcsd.numerics.processes import in_processes
 from lcsd.phantom.case import ROLES, PhantomCase, Role, make_case
 from lcsd.phantom.dicom import write_study
 from lcsd.phantom.scanner import Scan
@@ -110,8 +112,9 @@ def write_cases(
     file_format: Format = "nifti",
     test_cases: int = 1,
     settings: PhantomSettings | None = None,
+    workers: int = 1,
 ) -> Iterator[dict[str, str]]:
-    """Write phantom pairs one by one; yield the manifest row of each.
+    """Write phantom pairs, ``workers`` at a time in processes of their own; yield the manifest row of each.
 
     Each case gets a subfolder of ``folder``, and sources are relative to it. Case `i` depends on ``seed``, but
     not on ``cases``. The last ``test_cases`` get the role ``test`` and landmarks in the manifest. Raises
@@ -120,10 +123,9 @@ def write_cases(
     _check_range("cases", cases, low=1, high=MOST_CASES)
     _check_range("seed", seed, low=0, high=LARGEST_SEED)
     _check_range("test_cases", test_cases, low=0, high=cases)
-    for number in range(cases):
+    make = partial(_written, folder, seed, size=size, file_format=file_format, settings=settings)
+    for number, sources in enumerate(in_processes(make, range(cases), workers=workers)):
         name = case_name(seed, number)
-        case = make_case(seed, case=number, size=size, settings=settings)
-        sources = write_case(folder / name, case, file_format=file_format)
         test = number >= cases - test_cases
         yield {
             "case": name,
@@ -134,6 +136,14 @@ def write_cases(
             "landmarks": f"{name}/truth/landmarks.csv" if test else "",
             "landmarks_frame": "native" if test else "",
         }
+
+
+def _written(
+    folder: Path, seed: int, number: int, *, size: Size, file_format: Format, settings: PhantomSettings | None
+) -> dict[Role, Path]:
+    """Make and write one case; return the path of each scan."""
+    case = make_case(seed, case=number, size=size, settings=settings)
+    return write_case(folder / case_name(seed, number), case, file_format=file_format)
 
 
 def write_manifest(folder: Path, rows: Sequence[dict[str, str]]) -> Path:

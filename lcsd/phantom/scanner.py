@@ -29,7 +29,7 @@ HU_WALL = 10.0
 HU_VESSEL = 42.0
 HU_PLEURA = 20.0
 HU_LOWEST, HU_HIGHEST = -1024, 3071
-TABLE_GAP_MM, TABLE_THICKNESS_MM, TABLE_RADIUS_MM = 3.0, 26.0, 700.0
+TABLE_GAP_MM, TABLE_THICKNESS_MM, TABLE_RADIUS_MM, TABLE_HALF_MM = 3.0, 26.0, 700.0, 215.0
 FISSURE_HALF_MM = 0.6
 
 
@@ -73,7 +73,7 @@ SOFT = Kernel("STANDARD", blur_mm=0.55, sharpen=0.0, noise_mm=0.62, noise_hu=30.
 SHARP = Kernel("LUNG", blur_mm=0.36, sharpen=0.7, noise_mm=0.40, noise_hu=70.0)
 
 
-@nb.njit(cache=True)
+@nb.njit(cache=True, error_model="numpy")
 def _spline_weights(t: float, w) -> None:  # type: ignore[no-untyped-def]
     w[0] = (1 - t) ** 3 / 6
     w[1] = (3 * t**3 - 6 * t**2 + 4) / 6
@@ -81,7 +81,7 @@ def _spline_weights(t: float, w) -> None:  # type: ignore[no-untyped-def]
     w[3] = t**3 / 6
 
 
-@nb.njit(cache=True)
+@nb.njit(cache=True, error_model="numpy")
 def _lattice_row(coef, gz: float, gy: float, row) -> None:  # type: ignore[no-untyped-def]
     """Combine the 16 lattice rows around (gz, gy) into one row (nx, 4)."""
     wz, wy = np.empty(4), np.empty(4)
@@ -97,7 +97,14 @@ def _lattice_row(coef, gz: float, gy: float, row) -> None:  # type: ignore[no-un
                     row[i, c] += w * coef[bz - 1 + a, by - 1 + b, i, c]
 
 
-@nb.njit(cache=True)
+@nb.njit(cache=True, error_model="numpy")
+def _along_row(row, bx: int, w, p) -> None:  # type: ignore[no-untyped-def]
+    """Combine the 4 nodes of a row (nx, 4) around node bx into body position and det J."""
+    for c in range(4):
+        p[c] = w[0] * row[bx - 1, c] + w[1] * row[bx, c] + w[2] * row[bx + 1, c] + w[3] * row[bx + 2, c]
+
+
+@nb.njit(cache=True, error_model="numpy")
 def _lung_hu(x: float, y: float, z: float, det: float, scene: Scene) -> float:
     """HU of the parenchyma, whose mass is conserved, and of the fissures."""
     body = scene.body
@@ -113,7 +120,7 @@ def _lung_hu(x: float, y: float, z: float, det: float, scene: Scene) -> float:
     return hu
 
 
-@nb.njit(cache=True)
+@nb.njit(cache=True, error_model="numpy")
 def _with_tubes(hu: float, x: float, y: float, z: float, scene: Scene, scan: int, in_lung: bool) -> float:
     if in_lung:
         d = tube_distance(x, y, z, scene.vessels, scan)
@@ -129,7 +136,7 @@ def _with_tubes(hu: float, x: float, y: float, z: float, scene: Scene, scan: int
     return hu
 
 
-@nb.njit(cache=True)
+@nb.njit(cache=True, error_model="numpy")
 def _point_hu(x: float, y: float, z: float, det: float, scene: Scene, scan: int, deep: bool) -> float:
     """HU of a point in or near the lungs; `deep` means not near their surface."""
     level = DEEP_MM if deep else lung_level(x, y, z, scene.body)
@@ -145,7 +152,7 @@ def _point_hu(x: float, y: float, z: float, det: float, scene: Scene, scan: int,
     return _with_tubes(hu, x, y, z, scene, scan, level > -1.0)
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, error_model="numpy")
 def _render(coef, size, steps, subslices, thickness_voxels, body, vessels, airways, texture, scan):  # type: ignore[no-untyped-def]
     """Noise-free HU of every voxel (z, y, x), float32."""
     nx, ny, nz = size[0], size[1], size[2]
@@ -164,14 +171,7 @@ def _render(coef, size, steps, subslices, thickness_voxels, body, vessels, airwa
             gx = i / steps[0] + LATTICE_PAD
             bx = int(np.floor(gx))
             _spline_weights(gx - bx, w)
-            for s in range(subslices):
-                for c in range(4):
-                    p[s, c] = (
-                        w[0] * rows[s, bx - 1, c]
-                        + w[1] * rows[s, bx, c]
-                        + w[2] * rows[s, bx + 1, c]
-                        + w[3] * rows[s, bx + 2, c]
-                    )
+            _along_row(rows[middle], bx, w, p[middle])
             x, y, z = p[middle, 0], p[middle, 1], p[middle, 2]
             if outside_body(x, y, z, scene.body):
                 out[k, j, i] = HU_AIR
@@ -183,13 +183,14 @@ def _render(coef, size, steps, subslices, thickness_voxels, body, vessels, airwa
             else:
                 hu = 0.0
                 for s in range(subslices):
+                    _along_row(rows[s], bx, w, p[s])
                     hu += _point_hu(p[s, 0], p[s, 1], p[s, 2], p[s, 3], scene, scan, level > DEEP_MM)
                 hu /= subslices
             out[k, j, i] = hu
     return out
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, error_model="numpy")
 def _masks(coef, size, steps, body, vessels, airways, texture, scan):  # type: ignore[no-untyped-def]
     """Truth at the voxel centres (z, y, x), uint8: lungs (1) and vessels inside them (1)."""
     nx, ny, nz = size[0], size[1], size[2]
@@ -201,13 +202,12 @@ def _masks(coef, size, steps, body, vessels, airways, texture, scan):  # type: i
         row = np.empty((coef.shape[2], 4))
         _lattice_row(coef, k / steps[2] + LATTICE_PAD, j / steps[1] + LATTICE_PAD, row)
         w = np.empty(4)
-        p = np.empty(3)
+        p = np.empty(4)
         for i in range(nx):
             gx = i / steps[0] + LATTICE_PAD
             bx = int(np.floor(gx))
             _spline_weights(gx - bx, w)
-            for c in range(3):
-                p[c] = w[0] * row[bx - 1, c] + w[1] * row[bx, c] + w[2] * row[bx + 1, c] + w[3] * row[bx + 2, c]
+            _along_row(row, bx, w, p)
             if lung_level(p[0], p[1], p[2], scene.body) <= 0.0:
                 continue
             lungs[k, j, i] = 1
@@ -269,17 +269,27 @@ def truth_masks(
 def _add_table(hu: NDArray[np.float32], scan: Scan) -> None:
     """Add a curved carbon-fibre table with a foam core in the air below the body."""
     nx, ny, _ = scan.size_xyz
-    gx, gy = np.meshgrid(np.arange(nx), np.arange(ny))
     for k in range(hu.shape[0]):
+        # The rows of the table: nowhere is it deeper than at its middle, and nowhere higher than at its sides.
+        ends = np.array([[i, j, k] for j in range(ny) for i in (0, nx - 1)], dtype=float)
+        y = (scan.to_world(ends) - scan.table_origin)[:, 1].reshape(ny, 2)
+        rise = TABLE_HALF_MM**2 / (2.0 * TABLE_RADIUS_MM)
+        rows = np.flatnonzero(
+            (y.max(axis=1) > TABLE_GAP_MM - rise) & (y.min(axis=1) < TABLE_GAP_MM + TABLE_THICKNESS_MM)
+        )
+        if not len(rows):
+            continue
+        part = slice(rows[0], rows[-1] + 1)
+        gx, gy = np.meshgrid(np.arange(nx), np.arange(ny)[part])
         index = np.stack([gx, gy, np.full_like(gx, k)], axis=-1).reshape(-1, 3).astype(float)
         where = scan.to_world(index) - scan.table_origin
-        depth = (where[:, 1] + where[:, 0] ** 2 / (2.0 * TABLE_RADIUS_MM) - TABLE_GAP_MM).reshape(ny, nx)
-        wide = np.abs(where[:, 0]).reshape(ny, nx) < 215.0
-        free = (hu[k] < -900.0) & wide
+        depth = (where[:, 1] + where[:, 0] ** 2 / (2.0 * TABLE_RADIUS_MM) - TABLE_GAP_MM).reshape(gx.shape)
+        wide = np.abs(where[:, 0]).reshape(gx.shape) < TABLE_HALF_MM
+        free = (hu[k, part] < -900.0) & wide
         core = free & (depth > 0) & (depth < TABLE_THICKNESS_MM)
         skin = core & ((depth < 2.0) | (depth > TABLE_THICKNESS_MM - 2.0))
-        hu[k][core] = -920.0
-        hu[k][skin] = -250.0
+        hu[k, part][core] = -920.0
+        hu[k, part][skin] = -250.0
 
 
 def _noise_gain(sigma: tuple[float, float], sharpen: float) -> float:

@@ -49,21 +49,21 @@ def scan_figures(vessels: Image, lungs: Image) -> dict[str, Any]:
     voxel_ml = float(np.prod(vessels.grid.spacing)) * ML_PER_MM3
     sides = {name: _lung(mask, side, voxel_ml) for name, side in split_lungs(lungs).items()}
     shares = sorted(side["share"] for side in sides.values())
-    count = int(mask.sum())
+    count = int(np.count_nonzero(mask))
     labels, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
-    inner = int(mask[1:-1, 1:-1, 1:-1].sum())
+    inner = int(np.count_nonzero(mask[1:-1, 1:-1, 1:-1]))
     return {
         "points": count,
         "lungs": sides,
         "balance": shares[0] / shares[1] if len(shares) == 2 and shares[1] > 0 else None,
-        "inside": float((mask & (lungs.array != 0)).sum() / count),
-        "largest": float(np.bincount(labels.ravel())[1:].max() / count),
+        "inside": float(np.count_nonzero(mask & (lungs.array != 0)) / count),
+        "largest": float(np.bincount(labels[mask]).max() / count),
         "border": (count - inner) / count,
     }
 
 
 def _lung(vessels: Mask, lung: Mask, voxel_ml: float) -> dict[str, float]:
-    volume, inside = float(lung.sum()) * voxel_ml, float((vessels & lung).sum()) * voxel_ml
+    volume, inside = (float(np.count_nonzero(part)) * voxel_ml for part in (lung, vessels & lung))
     return {"volume_ml": volume, "vessels_ml": inside, "share": inside / volume}
 
 

@@ -1,12 +1,17 @@
 """Gates on the lungs of a pair: figures against boxes counted by hand, verdicts on lungs that lack a part."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.images import Image
 from lcsd.lungs.gates import head_axis, judge, scan_figures
+from lcsd.lungs.parts import along
+from lcsd.numerics.morphology import connected
 from lcsd.settings.gates import GatesSettings
 from tests.grids import GRIDS
 
@@ -120,3 +125,24 @@ def test_a_mask_of_another_scan_is_refused() -> None:
     with pytest.raises(BadInputError) as caught:
         scan_figures(scan, pair_of(RIGHT, grid=other)[1])
     assert caught.value.code == "grid_mismatch"
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_places_along_an_axis_are_those_of_the_grid(name: str) -> None:
+    grid = replace(GRIDS[name], size=(7, 6, 5))
+    mask = np.random.default_rng(0).random(grid.shape) < 0.4
+    mask[:, 0] = False
+    world = grid.voxel_to_world(np.argwhere(mask)[:, ::-1].astype(np.float64)) - np.asarray(grid.origin)
+    for axis in range(3):
+        np.testing.assert_allclose(along(mask, grid, axis), world[:, axis], atol=1e-9)
+
+
+def test_parts_are_numbered_as_in_the_whole_volume() -> None:
+    mask = np.random.default_rng(0).random((9, 14, 11)) < 0.3
+    mask[:2] = mask[:, :3] = mask[..., -2:] = False
+    labels, count = ndimage.label(mask)
+    found = connected(mask)
+    np.testing.assert_array_equal(found.labels, labels)
+    np.testing.assert_array_equal(found.sizes[1:], np.bincount(labels.ravel())[1:])
+    assert (len(found.order), found.sizes[0]) == (count, 0)
+    assert len(connected(np.zeros_like(mask)).order) == 0

@@ -121,6 +121,16 @@ def test_same_seed_gives_the_same_bytes(nifti, tmp_path):
             assert path.read_bytes() == other.read_bytes(), path.name
 
 
+def test_cases_made_at_once_are_the_same_bytes(tmp_path: Path) -> None:
+    one, two = (
+        list(write_cases(tmp_path / str(n), cases=2, seed=0, size="tiny", test_cases=1, workers=n)) for n in (1, 2)
+    )
+    assert one == two
+    names = [path.relative_to(tmp_path / "1") for path in sorted((tmp_path / "1").rglob("*.*"))]
+    assert len(names) > 10
+    assert [n for n in names if (tmp_path / "1" / n).read_bytes() != (tmp_path / "2" / n).read_bytes()] == []
+
+
 @pytest.mark.parametrize("role", ["fixed", "moving"])
 def test_dicom_is_the_same_scan_as_nifti(nifti, dicom, role):
     row = _rows(dicom)[0]
