@@ -18,7 +18,7 @@ from lcsd.phantom.phantom import COLUMNS, case_name
 from lcsd.settings.phantom import PhantomSettings
 
 POSITION_TOLERANCE_MM = 1e-3
-ALLOWED = {"lcsd.errors", "lcsd.io.files", "lcsd.settings.phantom"}
+ALLOWED = {"lcsd.numerics.processes", "lcsd.errors", "lcsd.io.files", "lcsd.settings.phantom"}
 
 pytestmark = pytest.mark.xdist_group("phantom")
 
