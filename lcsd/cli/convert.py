@@ -11,6 +11,7 @@ from lcsd.cli.options import FILE, SERIES_DIR
 from lcsd.errors import BadInputError
 from lcsd.settings.convert import ConvertSettings
 from lcsd.settings.fetch import FetchSettings
+from lcsd.settings.gates import GatesSettings
 
 if TYPE_CHECKING:
     from lcsd.scans.dicom import Header
@@ -72,6 +73,18 @@ def _compare_persons(run: Run[ConvertSettings], baseline: "Header | None", follo
         )
 
 
+def _note_seam(run: Run[ConvertSettings], seam: tuple[float, int]) -> None:
+    """Record how much neighbouring slices differ at most, and warn where the body may have moved."""
+    ratio, index = seam
+    run.recorder.fact("slices", {"seam": round(ratio, 4), "seam_at": index})
+    usual = GatesSettings().seam.warn_above
+    if usual is not None and ratio > usual:
+        run.warn(
+            f"slices {index - 1} and {index} differ {ratio:.2g} times as much as others around them, usual are up to "
+            f"{usual:g}: two acquisitions may be put together there; the gate seam judges it"
+        )
+
+
 def _convert(
     run: Run[ConvertSettings], source: Path, output: Path, header: Path | None, baseline: "Header | None"
 ) -> None:
@@ -106,10 +119,12 @@ def _convert(
         "lowest_hu": int(scan.image.array.min()),
         "highest_hu": int(scan.image.array.max()),
         "misplaced_mm": round(scan.misplaced_mm, 6),
+        "largest_seam": round(scan.seam[0], 3),
         **{f"skipped_{kind}": count for kind, count in scan.skipped.items()},
     }
     if header is not None and scan.header is not None:
         write_json(header, scan.header)
+    _note_seam(run, scan.seam)
     _compare_persons(run, baseline, scan.first)
     write_image(output, scan.image, dtype=np.int16)
     run.done(output, inputs={"source": source}, result=result)

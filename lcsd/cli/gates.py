@@ -86,16 +86,16 @@ def _inputs(given: Mapping[str, Any]) -> dict[str, Path]:
 
 
 def _scans(given: Mapping[str, Any], settings: GatesSettings) -> Found | None:
-    """Judge whose scans they are by what the conversion of the follow-up recorded, if it did."""
+    """Judge the scans by what their conversions recorded, if they did."""
     from lcsd.build.provenance import provenance_path
     from lcsd.io.files import read_json
-    from lcsd.prealign.gates import judge_person
+    from lcsd.prealign.gates import judge_scans
 
-    record = provenance_path(given["scans"][1]) if given["scans"] else None
-    if record is None or not record.exists():
+    records = {name: provenance_path(scan) for name, scan in zip(SCANS, given["scans"] or (), strict=False)}
+    if not records or not all(record.exists() for record in records.values()):
         return None
-    person = read_json(record).get("facts", {}).get("person", {})
-    return (person, judge_person(person, settings)) if person else None
+    facts = {name: read_json(record).get("facts", {}) for name, record in records.items()}
+    return facts, judge_scans(facts, settings)
 
 
 def _lungs(given: Mapping[str, Any], settings: GatesSettings) -> Found | None:

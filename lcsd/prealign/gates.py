@@ -1,4 +1,4 @@
-"""Judge whether two scans are of one person, and whether their rigid alignment is plausible."""
+"""Judge a pair: whose scans they are, whether each is of one acquisition, and their rigid alignment."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,14 +10,18 @@ from lcsd.settings.gates import GatesSettings
 OF = "pair"
 
 
-def judge_person(person: Mapping[str, Any], settings: GatesSettings) -> list[dict[str, Any]]:
-    """Return the verdict on whose scans they are; ``person`` is the fact that ``lcsd convert --baseline`` recorded.
+def judge_scans(facts: Mapping[str, Mapping[str, Any]], settings: GatesSettings) -> list[dict[str, Any]]:
+    """Return the verdicts on whose scans they are, and on their slices.
 
-    There is none if the headers have no element to compare.
+    ``facts`` are those that ``lcsd convert`` recorded, by scan. What it did not record is not judged, such as persons
+    if the headers have no element to compare.
     """
-    if not person.get("compared"):
-        return []
-    return [verdict("person", float(len(person["differ"])), settings.person, of=OF)]
+    found = []
+    person = facts["moving"].get("person", {})
+    if person.get("compared"):
+        found.append(verdict("person", float(len(person["differ"])), settings.person, of=OF))
+    seams = {scan: as_number(values.get("slices", {}).get("seam")) for scan, values in facts.items()}
+    return found + [verdict("seam", v, settings.seam, of=scan) for scan, v in seams.items() if v is not None]
 
 
 def judge(report: Mapping[str, Any], settings: GatesSettings) -> list[dict[str, Any]]:

@@ -50,6 +50,16 @@ JUMP_RATIO = 1.8
 """Difference of two slices over that of their neighbours. Within three public scans of whole chests it is at most 1.25;
 where the body is shifted by six slices, 2.9."""
 
+SEAM_WINDOW = 5  # slices on each side whose median difference is usual
+SEAM_ENDS = 3
+"""Slices at each end that are not compared: resampling leaves half empty ones there."""
+
+SEAM_SAMPLES = 48  # blocks along each axis of a slice whose means are compared
+SEAM_CHANGE_HU = 4.0  # mean difference of two averaged slices that is never unusual
+
+NEXT_BUT_ONE = 1.5
+"""Difference of a slice to the next but one at a seam counts that many times: it is usually larger."""
+
 SAMPLES = 64  # pixels along each axis of a slice that are compared
 
 
@@ -135,6 +145,11 @@ def _groups(times: Sequence[float]) -> list[str]:
     return [str(value) for value in number]
 
 
+def slice_axis(volume: Image, *, stacked: bool) -> int:
+    """Return the axis (0 is x) along which slices lie: z as scanned, or the one nearest to head and feet."""
+    return 2 if stacked else int(np.abs(volume.grid.matrix[2]).argmax())
+
+
 def check_alternation(volume: Image, source: Path, *, stacked: bool) -> None:
     """Refuse a volume in which slices differ more from their neighbours than from farther slices.
 
@@ -142,8 +157,7 @@ def check_alternation(volume: Image, source: Path, *, stacked: bool) -> None:
     to head and feet count, and it may have been resampled, which alternates the noise. Raises ``BadInputError``
     (``alternating_slices``).
     """
-    axis = 2 if stacked else int(np.abs(volume.grid.matrix[2]).argmax())
-    stack = np.moveaxis(volume.array, 2 - axis, 0)
+    stack = np.moveaxis(volume.array, 2 - slice_axis(volume, stacked=stacked), 0)
     lag, ratio = _least_ratio(_thinned(stack))
     if ratio < LEAST_RATIO[lag]:
         expected = f"slices {lag} apart that differ at least {LEAST_RATIO[lag]:g} times as much as closer ones"
@@ -219,3 +233,34 @@ def check_borders(volume: NDArray[np.int16], slices: Sequence[Slice]) -> None:
                     found=f"{apart[border] / usual:.2g} times",
                     remedy="give a series of one breath-hold",
                 )
+
+
+def largest_seam(volume: Image, *, stacked: bool) -> tuple[float, int]:
+    """Return how much two neighbouring slices differ at most, over the usual difference there, and the second's index.
+
+    Slices are along the axis as in :func:`check_alternation`; blocks of pixels are averaged, so that noise does not
+    count. A single slice with an artefact is no seam: its neighbours are alike. Two acquisitions that were put together
+    where the body has moved make one. (1, 0) for few slices.
+    """
+    stack = _averaged(np.moveaxis(volume.array, 2 - slice_axis(volume, stacked=stacked), 0))
+    near, far = (np.abs(stack[lag:] - stack[:-lag]).mean(axis=(1, 2)) for lag in (1, 2))
+    found = (1.0, 0)
+    for index in range(SEAM_ENDS, len(near) - SEAM_ENDS):
+        across = [index - 1, index]  # differences to the next but one that a seam after this slice enlarges
+        ratio = min(near[index] / _usual(near, [index]), NEXT_BUT_ONE * far[across].min() / _usual(far, across))
+        found = max(found, (float(ratio), index + 1))
+    return found
+
+
+def _usual(apart: NDArray[np.float32], without: list[int]) -> float:
+    """Return the median of the differences around some of them."""
+    around = [i for i in range(without[0] - SEAM_WINDOW, without[-1] + SEAM_WINDOW + 1) if i not in without]
+    return max(float(np.median(apart[[i for i in around if 0 <= i < len(apart)]])), SEAM_CHANGE_HU)
+
+
+def _averaged(stack: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Return slices of up to ``SEAM_SAMPLES`` x ``SEAM_SAMPLES`` pixels, each the mean of a block."""
+    rows, columns = (-(-count // SEAM_SAMPLES) for count in stack.shape[1:])
+    down, across = stack.shape[1] // rows, stack.shape[2] // columns
+    blocks = (plane[: down * rows, : across * columns].reshape(down, rows, across, columns) for plane in stack)
+    return np.stack([block.mean(axis=(1, 3), dtype=np.float32) for block in blocks])

@@ -12,7 +12,7 @@ from pathlib import Path
 from lcsd.errors import BadInputError
 from lcsd.io.files import require_file
 from lcsd.io.images import IMAGE_SUFFIXES, Image, check_spacing, is_image, read_image
-from lcsd.scans.acquisitions import check_acquisitions, check_alternation, check_borders
+from lcsd.scans.acquisitions import check_acquisitions, check_alternation, check_borders, largest_seam
 from lcsd.scans.dicom import MEDIA_DIRECTORY, Header, Series, read_folder, read_header
 from lcsd.scans.frames import frames_of
 from lcsd.scans.headers import technical_fields
@@ -34,6 +34,8 @@ class Scan:
     skipped: Mapping[str, int] = field(default_factory=dict)
     # Largest distance between a slice's own position and its place in the volume; 0 for volumes
     misplaced_mm: float = 0.0
+    # Largest difference of neighbouring slices over the usual one there, and the second slice's index
+    seam: tuple[float, int] = (1.0, 0)
     first: Header | None = field(default=None, repr=False)  # header of an image, to compare persons; none for volumes
 
 
@@ -51,7 +53,7 @@ def read_scan(source: Path, settings: ConvertSettings | None = None) -> Scan:
         _check_slices(min(image.grid.size), settings.min_slices, source)
         image = Image(in_hu(image.array, image.grid.shape, settings, source), image.grid)
         check_alternation(image, source, stacked=False)
-        return Scan(image, None)
+        return Scan(image, None, seam=largest_seam(image, stacked=False))
     header = None if folder else read_header(require_file(source))
     if not folder and (header is None or header.text("SOPClassUID") == MEDIA_DIRECTORY):
         raise BadInputError(
@@ -98,5 +100,6 @@ def _stack(series: Series, settings: ConvertSettings) -> Scan:
         header=technical_fields([header.values for header in series.headers]),
         skipped=series.skipped,
         misplaced_mm=stack.misplaced_mm,
+        seam=largest_seam(image, stacked=True),
         first=series.headers[0],
     )

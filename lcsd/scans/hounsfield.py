@@ -1,11 +1,13 @@
 """Turn planes into one volume, and refuse values that no chest CT in HU has."""
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from lcsd.errors import BadInputError
 from lcsd.scans.pixels import AIR_HU, HU_LOWEST
@@ -25,6 +27,18 @@ BODY_SHARE = (0.01, 0.05)
 
 SHIFTED_SHARE, SHIFTED_VALUES = 0.25, 2
 """Without a body, one value of so large a share and more values than these are a scan of other values, not of air."""
+
+AIR_OUTSIDE, FAT, MUSCLE = -1000.0, -100.0, 45.0
+"""HU of what makes the peaks of a chest's values. In two chests, a lung and phantoms: air -997 (-1020 where noise is
+cut off at -1024), fat -112 to -87, muscle 32 to 52."""
+
+PEAKS_HU = (110.0, 190.0)  # distance of the peaks of fat and of muscle
+LEAST_PEAK = 0.1  # height of a peak over the highest one
+FINE_HU, SMOOTHING_BINS = 5, 2.0
+FLOOR_HU = HU_LOWEST + 0.5  # padding, and air cut off
+AGREEING_HU = 60.0  # shift of air against that of tissue
+CLEARLY = 1.5  # limit of tissue alone, as a multiple of that of both
+SAMPLED_SLICES = 40
 
 DOUBTFUL_DENSE = 0.06  # as max_dense_fraction, where air may be padding: 0.1 in HU + 1024 of a child in a wide field
 PADDING_VALUES = 4  # values of padding; tissue and noise have many more
@@ -56,6 +70,7 @@ def in_hu(
     doubtful = values.sum() - np.sort(values)[-PADDING_VALUES:].sum() < settings.min_air_fraction * volume.size
     most = min(settings.max_dense_fraction, DOUBTFUL_DENSE) if doubtful else settings.max_dense_fraction
     _check_tissue(volume, most, source, found)
+    _check_offset(volume, settings.max_offset_hu, source)
     return volume
 
 
@@ -107,6 +122,47 @@ def _check_tissue(volume: NDArray[np.int16], most: float, source: Path, found: s
     if dense > most and bins[(DENSE_HU - BODY_HU) // BIN_HU :].max() >= PEAK_SHARE * dense:
         expected = f"at most {most:.0%} of the body above {DENSE_HU} HU"
         raise _not_hu("too much of the body is as dense as bone", source, expected, f"{dense:.0%}, {found}")
+
+
+def _check_offset(volume: NDArray[np.int16], most: float, source: Path) -> None:
+    """Refuse air and soft tissue that are shifted together by more than ``most`` HU."""
+    air, tissue, cut_off = hu_offsets(volume)
+    if tissue is None:
+        return
+    agree = air is not None and min(abs(air), abs(tissue)) > most and abs(air - tissue) <= AGREEING_HU
+    # The shift of air that is cut off is not known, so that of tissue must be clear.
+    if agree or (cut_off and tissue < -CLEARLY * most):
+        expected = f"air, fat and muscle within {most:g} HU of {AIR_OUTSIDE:g}, {FAT:g} and {MUSCLE:g} HU"
+        raise _not_hu("the values are shifted against HU", source, expected, f"a shift of about {tissue:.0f} HU")
+
+
+def hu_offsets(volume: NDArray[np.int16]) -> tuple[float | None, float | None, bool]:
+    """Return how far air, and fat and muscle, are from their values in HU, and whether most air is cut off at -1024.
+
+    ``volume`` is at least -1024 HU (z, y, x). A shift is None if it is not seen, such as that of tissue without a peak
+    of fat and one of muscle. Without air outside of the body, lung is taken for air. Padding counts as air cut off.
+    """
+    step = max(1, len(volume) // SAMPLED_SLICES)
+    smooth = ndimage.uniform_filter(volume[::step].astype(np.float32), (1, 3, 3))
+    air = smooth[(smooth > FLOOR_HU) & (smooth < AIR_HU[1])]
+    heights, places = _peaks(air, HU_LOWEST, AIR_HU[1])
+    level = float(places[np.argmax(heights)] - AIR_OUTSIDE) if len(places) else None
+    heights, places = _peaks(smooth[smooth > BODY_HU], BODY_HU, DENSE_HU)
+    pairs = [
+        (heights[i] + heights[j], (places[i] + places[j] - FAT - MUSCLE) / 2)
+        for i, j in itertools.combinations(range(len(places)), 2)
+        if PEAKS_HU[0] <= places[j] - places[i] <= PEAKS_HU[1]
+    ]
+    return level, float(max(pairs)[1]) if pairs else None, bool((smooth <= FLOOR_HU).sum() > air.size)
+
+
+def _peaks(values: NDArray[np.float32], low: float, high: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the heights and places of the peaks of a distribution of values."""
+    counts, edges = np.histogram(values, bins=np.arange(low, high + FINE_HU, FINE_HU))
+    smooth = ndimage.gaussian_filter1d(counts.astype(np.float64), SMOOTHING_BINS)
+    inner = smooth[1:-1]
+    where = 1 + np.flatnonzero((inner > smooth[:-2]) & (inner >= smooth[2:]) & (inner > LEAST_PEAK * smooth.max()))
+    return smooth[where], edges[where] + FINE_HU / 2
 
 
 def _check_outside(volume: NDArray[np.int16], source: Path) -> None:

@@ -38,6 +38,12 @@ class ConvertSettings(Settings):
         description="largest share of the voxels above -300 HU that are above 500 HU (bone, metal, contrast agent), "
         "of 1; in scans of the chest it is 0.01 to 0.02, in HU + 1024 about 0.3",
     )
+    max_offset_hu: float = Field(
+        50.0,
+        gt=0,
+        description="largest common shift of air and of fat and muscle from their values in HU, HU; scanners differ by "
+        "up to 20",
+    )
     max_below_fraction: float = Field(
         0.02,
         ge=0,

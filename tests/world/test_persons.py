@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from lcsd.build.provenance import provenance_path
 from lcsd.cli.main import main
 from lcsd.io.files import read_json
-from lcsd.prealign.gates import judge_person
+from lcsd.prealign.gates import judge_scans
 from lcsd.settings.gates import GatesSettings
 from tests.world.support import write_chest
 
@@ -104,7 +104,7 @@ def test_headers_of_two_scans(row: Row, tmp_path: Path) -> None:
     assert all(f"({', '.join(row.differ)})" in line for line in warned)
     person = read_json(provenance_path(out))["facts"]["person"]
     assert (len(person["compared"]), tuple(person["differ"])) == (row.compared, row.differ)
-    gates = judge_person(person, GatesSettings())
+    gates = judge_scans({"fixed": {}, "moving": {"person": person}}, GatesSettings())
     verdicts = ["flagged" if gate["flagged"] else "passed" if gate["passed"] else "failed" for gate in gates]
     assert verdicts == ([row.verdict] if row.compared else [])
     everything = (printed + provenance_path(out).read_text()).upper()
@@ -116,7 +116,7 @@ def test_trusted_headers_are_not_judged(tmp_path: Path) -> None:
     baseline, followup = (write_chest(tmp_path / name, says(of)) for name, of in (("a", {}), ("b", OTHER)))
     _, out = converted(tmp_path, followup, "--baseline", str(baseline))
     person = read_json(provenance_path(out))["facts"]["person"]
-    (gate,) = judge_person(person, GatesSettings.model_validate({"person": {}}))
+    (gate,) = judge_scans({"fixed": {}, "moving": {"person": person}}, GatesSettings.model_validate({"person": {}}))
     assert gate["passed"]
     assert not gate["flagged"]
 

@@ -13,11 +13,12 @@ from lcsd.io.files import read_json, sha256
 from lcsd.io.images import Image, read_image, read_mask, to_sitk
 from tests.world.contents import CONTENTS
 from tests.world.headers import HEADERS
+from tests.world.offsets import OFFSETS
 from tests.world.positions import POSITIONS
 from tests.world.support import GRID, GRID_TOLERANCE_MM, Row, chest
 from tests.world.volumes import VOLUMES, volume
 
-ROWS = (*VOLUMES, *POSITIONS, *CONTENTS, *HEADERS)
+ROWS = (*VOLUMES, *POSITIONS, *CONTENTS, *HEADERS, *OFFSETS)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.kind}-{row.name}")

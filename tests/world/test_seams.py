@@ -1,0 +1,57 @@
+"""Two acquisitions put together without a word in the headers: a warning, and a flag of the pair."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from lcsd.build.provenance import provenance_path
+from lcsd.cli.main import main
+from lcsd.io.files import read_json
+from lcsd.io.images import Image, read_image, write_image
+from lcsd.prealign.gates import judge_scans
+from lcsd.scans.acquisitions import largest_seam
+from lcsd.settings.gates import GatesSettings
+from tests.world import anatomy
+from tests.world.offsets import SEAMS, Seam, tall
+
+
+@pytest.mark.parametrize("row", SEAMS, ids=lambda row: row.name)
+def test_seam(row: Seam, tmp_path: Path) -> None:
+    image = row.make()
+    scan, out = tmp_path / "scan.nii.gz", tmp_path / "ct.nii.gz"
+    write_image(scan, image, dtype=np.int16)
+    done = CliRunner().invoke(main, ["convert", str(scan), str(out)])
+    assert done.exit_code == 0
+    assert ("two acquisitions may be put together" in done.stderr) == row.seen
+    facts = read_json(provenance_path(out))["facts"]
+    gates = judge_scans({"fixed": facts, "moving": {}}, GatesSettings())
+    assert [(gate["name"], gate["of"], gate["flagged"]) for gate in gates] == [("seam", "fixed", row.seen)]
+    if row.seen:
+        assert abs(facts["slices"]["seam_at"] - len(anatomy.chest().hu) // 2) <= 1
+
+
+def test_one_slice_with_an_artefact_is_no_seam() -> None:
+    made = anatomy.chest()
+    hu = made.hu.copy()
+    hu[20] = np.roll(hu[20], 9, axis=0)
+    assert largest_seam(Image(hu, made.grid), stacked=True)[0] < 2.0
+
+
+@pytest.mark.parametrize("case", [0, 1])
+@pytest.mark.parametrize("role", ["fixed", "moving"])
+def test_phantoms_have_no_seam(case: int, role: str) -> None:
+    assert largest_seam(anatomy.chest(role, case).image(), stacked=True)[0] < 1.5  # type: ignore[arg-type]
+
+
+@pytest.mark.real_data
+def test_real_scans_have_no_seam_until_put_together(real_data: Path) -> None:
+    for name in ("chest_ct/a", "chest_ct/b", "right_lung/fixed", "right_lung/moving"):
+        image = read_image(real_data / f"{name}.nii.gz")
+        assert largest_seam(image, stacked=False)[0] < 1.5
+        if name.startswith("chest_ct"):
+            cut = len(image.array) // 2
+            again = np.concatenate([image.array[:cut], image.array[cut - 6 :]])
+            ratio, index = largest_seam(tall(again, image.grid), stacked=False)
+            assert (ratio > 2.0, index) == (True, cut)
