@@ -68,10 +68,10 @@ demo/cohort/pairs.tsv: | $(READY)
 	$(BIN)/lcsd phantom demo/cohort --cases 3 --seed 0
 
 test: install  ## Run all tests
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --durations=50 --durations-min=2
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder --durations=50 --durations-min=2
 
 test-fast: install  ## Run the fast tests only
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m 'not slow and not workflow'
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder -m 'not slow and not workflow'
 
 STUDIES := methods grids sweep
 studies: install demo  ## Measure DiVRoC again; tables and figures go to docs/divroc

@@ -31,6 +31,35 @@ def _threads_as_before() -> Iterator[None]:
         numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
 
 
+def _home_of_shared_fixture(item: pytest.Function) -> str:
+    """Return the folder or module of the widest fixture that a test shares with others; empty if it shares none."""
+    found = [
+        definitions[-1].baseid
+        for definitions in item._fixtureinfo.name2fixturedefs.values()
+        if definitions[-1].scope in ("module", "package", "session") and definitions[-1].baseid.count("/") > 0
+    ]
+    return min(found, key=len, default="")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run tests that share a fixture on one worker, so that it is made once; groups of long tests come first."""
+    units: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        home = _home_of_shared_fixture(item) if isinstance(item, pytest.Function) else ""
+        if home and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(home))
+        mark = item.get_closest_marker("xdist_group")
+        units.setdefault(f"group {mark.args[0]}" if mark else item.nodeid.split("::")[0], []).append(item)
+
+    def turn(unit: tuple[str, list[pytest.Item]]) -> int:
+        name, members = unit
+        long = any(item.get_closest_marker(mark) for item in members for mark in ("slow", "workflow"))
+        return 0 if long else 1 if name.startswith("group ") else 2
+
+    items[:] = [item for _, members in sorted(units.items(), key=turn) for item in members]
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip tests marked ``cuda`` where there is no such device."""
     if item.get_closest_marker("cuda") is None:

@@ -51,7 +51,8 @@ def thorax(points: NDArray[np.float64], *, lungs: str = "both") -> dict[str, NDA
     hu[inside] = -860.0
     hu[((p - [40, -20, -92]) ** 2).sum(axis=1) < 20**2] = -985.0  # stomach gas
     hu[trachea] = -985.0
-    near, _ = TREE.query(p, distance_upper_bound=4.0)
+    near = np.full(len(p), np.inf)
+    near[inside], _ = TREE.query(p[inside], distance_upper_bound=4.0)
     vessels = inside & (near < VESSEL_MM)
     share = np.clip(0.5 - (near - VESSEL_MM) / 1.4, 0, 1) * inside
     hu += share * (40 - hu)

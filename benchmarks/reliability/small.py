@@ -11,9 +11,7 @@ from typing import Protocol
 from lcsd.build.provenance import OWN_DIGEST, PROVENANCE_SUFFIX, own_digest
 from lcsd.errors import BadInputError
 from lcsd.io.files import is_temporary, read_json, sha256
-from tests.workflow.conftest import ROOT, Workspace, make_cohort
-
-MICRO = ROOT / "tests" / "workflow" / "micro.yaml"
+from tests.workflow.conftest import MICRO, Workspace, make_cohort
 
 SOURCES = ("fixed_source", "moving_source", "landmarks")  # columns with paths in the manifest of the phantom
 

@@ -19,10 +19,12 @@ from lcsd.monitor.why import why
 from lcsd.phantom.phantom import write_cases
 from lcsd.phantom.phantom import write_manifest as write_cohort_manifest
 from lcsd.settings.phantom import Format
+from tests import planner
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = ROOT / "workflow" / "profiles" / "workstation"
 TINY = ROOT / "tests" / "workflow" / "tiny.yaml"
+MICRO = ROOT / "tests" / "workflow" / "micro.yaml"
 TIMED = (".provenance.json",)
 """Files that may hold times and hosts."""
 
@@ -53,13 +55,14 @@ class Workspace:
         return self.folder / "results"
 
     def command(self, *arguments: str, settings: dict[str, object] | None = None) -> list[str]:
+        return [sys.executable, "-m", "snakemake", *self.words(*arguments, settings=settings)]
+
+    def words(self, *arguments: str, settings: dict[str, object] | None = None) -> list[str]:
+        """Write the configuration and return the arguments of snakemake."""
         config = self.folder / "config.yaml"
         content = yaml.safe_load(self.base.read_text()) | {"manifest": str(self.manifest)}
         config.write_text(yaml.safe_dump(content | (settings or {})))
         return [
-            sys.executable,
-            "-m",
-            "snakemake",
             *arguments,
             "--snakefile",
             str(ROOT / "Snakefile"),
@@ -73,6 +76,10 @@ class Workspace:
 
     def snakemake(self, *arguments: str, code: int = 0, settings: dict[str, object] | None = None) -> str:
         """Run snakemake, check its exit code and return all it printed."""
+        if "--dry-run" in arguments:
+            found, printed = planner.snakemake(*self.words(*arguments, settings=settings))
+            assert found == code, printed
+            return printed
         done = subprocess.run(
             self.command(*arguments, settings=settings),
             capture_output=True,

@@ -1,11 +1,10 @@
 """Which jobs of a build on a GPU take one and are told to use it; none on the CPU."""
 
 import re
-import subprocess
-import sys
 
 import pytest
 
+from tests import planner
 from tests.workflow.conftest import PROFILE, ROOT
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
@@ -15,27 +14,13 @@ KNOW_A_GPU = {"correspond", "register"}
 
 def told(*arguments: str) -> set[str]:
     """Return the commands that a dry run would tell to use the GPU."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "snakemake",
-            "--dry-run",
-            "--printshellcmds",
-            "--profile",
-            str(PROFILE),
-            "--configfile",
-            "tests/workflow/lint.yaml",
-            *arguments,
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
-    commands = re.findall(r"lcsd (\w+) .*", done.stdout + done.stderr)
+    words = ["--dry-run", "--printshellcmds", "--directory", str(ROOT), "--snakefile", str(ROOT / "Snakefile")]
+    words += ["--profile", str(PROFILE), "--configfile", str(ROOT / "tests/workflow/lint.yaml"), *arguments]
+    code, printed = planner.snakemake(*words)
+    assert code == 0, printed
+    commands = re.findall(r"lcsd (\w+) .*", printed)
     assert set(commands) >= {"convert", "lungs", "vessels", "correspond", "register", "evaluate"}
-    return set(re.findall(r"lcsd (\w+) (?:(?!lcsd ).)*--device cuda", done.stdout + done.stderr))
+    return set(re.findall(r"lcsd (\w+) (?:(?!lcsd ).)*--device cuda", printed))
 
 
 def test_the_cpu_is_not_named() -> None:

@@ -15,7 +15,7 @@ from lcsd.cli.main import main
 from lcsd.phantom.phantom import write_cases
 from tests.moto_s3 import moto_archive
 from tests.s3 import BUCKET, series_prefix
-from tests.workflow.conftest import TINY, Workspace
+from tests.workflow.conftest import MICRO, Workspace
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("selection")]
 
@@ -33,14 +33,14 @@ SETTINGS = {
 class Selection(Workspace):
     """A workspace whose cases are selected from candidates."""
 
-    def command(self, *arguments: str, settings: dict[str, object] | None = None) -> list[str]:
-        command = super().command(*arguments, settings=settings)
+    def words(self, *arguments: str, settings: dict[str, object] | None = None) -> list[str]:
+        words = super().words(*arguments, settings=settings)
         config = self.folder / "config.yaml"
         content = yaml.safe_load(config.read_text())
         del content["manifest"]
         content["candidates"] = str(self.manifest)
         config.write_text(yaml.safe_dump(content))
-        return command
+        return words
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -57,7 +57,7 @@ def test_two_broken_series_are_set_aside_and_the_rest_is_selected_and_built(tmp_
     with moto_archive(tree, index) as (url, client):
         key = f"{series_prefix(str(lost.SeriesInstanceUID))}/0010.dcm"
         client.delete_object(Bucket=BUCKET, Key=key)
-        base = yaml.safe_load(TINY.read_text()) | SETTINGS
+        base = yaml.safe_load(MICRO.read_text()) | SETTINGS
         base["cohort"] |= {"index": str(index)}
         base["fetch"] |= {"index": str(index), "endpoint_url": url}
         (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))

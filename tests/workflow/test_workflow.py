@@ -15,7 +15,7 @@ from lcsd.io.files import read_json
 from lcsd.io.images import read_image, read_rigid
 from lcsd.io.points import read_cloud, read_point_pairs
 from lcsd.monitor.verify import verify
-from tests.workflow.conftest import TINY, Workspace, make_cohort, rows_of, write_manifest
+from tests.workflow.conftest import MICRO, TINY, Workspace, make_cohort, rows_of, write_manifest
 
 FIELD_MM = yaml.safe_load(TINY.read_text())["workflow"]["field_mm"]
 
@@ -175,7 +175,7 @@ def test_own_data_dicom_masks_and_vessels(tmp_path: Path) -> None:
     for scan in ("fixed", "moving"):
         row[f"{scan}_mask"] = f"{row['case']}/truth/{scan}_lungs.nii.gz"
         row[f"{scan}_vessels"] = f"{row['case']}/truth/{scan}_vessels.nii.gz"
-    workspace = Workspace(tmp_path, write_manifest(manifest, [row]))
+    workspace = Workspace(tmp_path, write_manifest(manifest, [row]), base=MICRO)
     workspace.snakemake()
     root = workspace.results / "cases" / row["case"]
     figures = read_json(root / "evaluation" / "divroc.json")

@@ -36,6 +36,7 @@ def equations(
     return normal, right
 
 
+@pytest.mark.slow
 def test_equations_are_those_of_the_linear_interpolant() -> None:
     fixed, moving = smooth_features(0), smooth_features(1)
     rng = np.random.default_rng(2)

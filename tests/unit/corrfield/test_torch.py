@@ -230,6 +230,7 @@ def solved(some: Any, monkeypatch: pytest.MonkeyPatch, transform: tuple[str, str
     return correspond.find_correspondences(*pair(grid)[:3], settings=settings), grid
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transform", [("n", "n"), ("r", "n")])
 def test_a_whole_solve(
     kernels: TorchKernels, transform: tuple[str, str], monkeypatch: pytest.MonkeyPatch, record_property: Any

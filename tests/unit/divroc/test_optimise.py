@@ -26,6 +26,7 @@ def test_steps_are_those_of_the_class_to_the_last_bit(dtype: torch.dtype) -> Non
     assert not torch.equal(own, start)
 
 
+@pytest.mark.slow
 def test_a_registration_loads_no_compiler() -> None:
     """It would take longer to load than a fast registration takes."""
     script = """

@@ -93,6 +93,7 @@ def test_direction_is_fixed_to_moving() -> None:
     np.testing.assert_allclose(result.displacements.mean(axis=0), shift, atol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["translation", "none"])
 def test_finds_it_from_other_starts(pair: tuple[np.ndarray, np.ndarray], start: str) -> None:
     settings = with_changes(start=start)
@@ -110,6 +111,7 @@ def test_equal_clouds_stay() -> None:
     assert np.abs(result.displacements).max() < 0.1
 
 
+@pytest.mark.slow
 def test_clouds_and_arrays_are_the_same(pair: tuple[np.ndarray, np.ndarray]) -> None:
     points = [part[:500].astype(np.float32) for part in pair]
     of_arrays = register_clouds(*points, settings=QUICK)
@@ -117,6 +119,7 @@ def test_clouds_and_arrays_are_the_same(pair: tuple[np.ndarray, np.ndarray]) -> 
     assert of_clouds.moved_points.tobytes() == of_arrays.moved_points.tobytes()
 
 
+@pytest.mark.slow
 def test_same_bytes_for_any_number_of_threads(pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult) -> None:
     before = numba.get_num_threads(), torch.get_num_threads()
     try:
@@ -132,6 +135,7 @@ def test_same_bytes_for_any_number_of_threads(pair: tuple[np.ndarray, np.ndarray
     assert again.std_log_jacobian == result.std_log_jacobian
 
 
+@pytest.mark.slow
 def test_field_lies_on_the_grid_asked_for(pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult) -> None:
     grid = Grid(
         size=(20, 30, 25), spacing=(4.0, 3.0, 5.0), origin=(0.0, -80.0, -840.0), direction=(1, 0, 0, 0, 1, 0, 0, 0, -1)
@@ -149,6 +153,7 @@ def test_progress_is_told(pair: tuple[np.ndarray, np.ndarray]) -> None:
     assert seen == list(enumerate(found.loss, start=1))
 
 
+@pytest.mark.slow
 def test_a_progress_bar_is_drawn_on_request(
     pair: tuple[np.ndarray, np.ndarray], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,11 +175,12 @@ def with_changes(**changes: object) -> RegisterSettings:
     return RegisterSettings(**{**QUICK.model_dump(), **changes})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
         {"method": "chamfer"},
-        {"method": "cpd", "cpd": {"points": 900, "iterations": 40, "beta_mm": 40.0}},
+        {"method": "cpd", "cpd": {"points": 500, "iterations": 40, "beta_mm": 40.0}},
         {"extrapolator": "divroc"},
         {"extrapolator": "knn"},
         {"extrapolator": "tps"},
@@ -191,6 +197,7 @@ def test_every_method_finds_it(pair: tuple[np.ndarray, np.ndarray], changes: dic
     np.testing.assert_allclose(found.field.at(pair[0]), found.displacements, atol=1.0)
 
 
+@pytest.mark.slow
 def test_symmetric_motion_has_an_inverse(pair: tuple[np.ndarray, np.ndarray]) -> None:
     found = register_clouds(*pair, settings=with_changes(symmetric=True))
     assert error(found, pair[0]) < 0.8
@@ -199,6 +206,7 @@ def test_symmetric_motion_has_an_inverse(pair: tuple[np.ndarray, np.ndarray]) ->
     np.testing.assert_allclose(back, pair[0], atol=0.1)
 
 
+@pytest.mark.slow
 def test_symmetric_registration_does_not_prefer_a_side(pair: tuple[np.ndarray, np.ndarray]) -> None:
     settings = with_changes(symmetric=True, start="translation")
     there = register_clouds(*pair, settings=settings)
@@ -219,6 +227,7 @@ def test_a_stalled_level_ends_early(pair: tuple[np.ndarray, np.ndarray]) -> None
     assert error(found, pair[0]) < 1.2
 
 
+@pytest.mark.slow
 def test_labels_keep_structures_apart() -> None:
     # Artery left, vein right; each moves up by 8 mm. Where each was, the other kind lies now.
     rng = np.random.default_rng(0)

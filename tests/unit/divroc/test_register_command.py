@@ -177,11 +177,12 @@ def test_expected_errors_are_written_and_a_trusted_pair_gets_no_warning(
     assert json.loads(result.stdout)["untrusted_share"] == figures["untrusted_share"]
 
 
+@pytest.mark.slow
 def test_an_untrusted_pair_is_flagged_with_a_warning(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     paths = [tmp_path / name for name in ("fixed.npz", "moving.npz")]
     for path in paths:  # lines in different places
-        starts, along = rng.uniform(-60, 60, (25, 1, 3)), np.linspace(0, 50, 60)[:, None]
+        starts, along = rng.uniform(-40, 40, (25, 1, 3)), np.linspace(0, 20, 60)[:, None]
         points = starts + along * rng.normal(size=(25, 1, 3))
         write_cloud(path, Cloud(points.reshape(-1, 3).astype(np.float32)))
     out = tmp_path / "out"

@@ -59,6 +59,7 @@ def test_softer_grids_follow_the_points_closer(points: np.ndarray) -> None:
     assert off[1] < 0.2 * off[0]
 
 
+@pytest.mark.slow
 def test_equals_the_least_squares_solution() -> None:
     # One coarse grid, solved to the end, against the dense system of the same energy.
     rng = np.random.default_rng(0)
@@ -125,6 +126,7 @@ def test_bad_input(points: np.ndarray, vectors: np.ndarray, query: np.ndarray) -
         extrapolate(points, vectors, query)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_published_case_with_expert_landmarks(real_data: Path) -> None:
     folder = real_data / "lung250m"

@@ -208,6 +208,7 @@ def test_figures_are_quantiles_over_points_and_possible_errors() -> None:
     assert found.untrusted_share == 0.5
 
 
+@pytest.mark.slow
 def test_registration_reports_the_same_errors_every_time() -> None:
     fixed = tubes(5)
     moving = fixed + np.array([3.0, 0, -4.0])
@@ -220,6 +221,7 @@ def test_registration_reports_the_same_errors_every_time() -> None:
     assert found[0].trust.untrusted_share == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", ["backward", "forward"])
 def test_vessels_of_two_people_are_untrusted(check: str) -> None:
     settings = QUICK.model_copy(update={"trust": check})

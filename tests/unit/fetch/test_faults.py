@@ -55,6 +55,7 @@ def still_running(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "code", "status"),
     [
@@ -164,6 +165,7 @@ def start_and_hold(site: Site, number: int) -> "subprocess.Popen[str]":
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_ended_halfway_then_resumed(site: Site, number: signal.Signals) -> None:
     process = start_and_hold(site, 4)

@@ -57,6 +57,7 @@ def test_error_is_measured_from_the_snapped_point() -> None:
     assert evaluate_tre(pairs, field=field(grid, (0.0, 0.0, 1.4))).figures()["snapped"] is False
 
 
+@pytest.mark.slow
 def test_native_landmarks_snap_to_the_voxels_of_the_native_scan() -> None:
     """Oblique and with odd spacings, so that every other lattice is a wrong one."""
     grid = Grid((20, 20, 20), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))

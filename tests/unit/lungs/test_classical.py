@@ -22,6 +22,7 @@ def chest() -> dict[str, Image]:
     return scan(thorax_grid((3.0, 3.0, 3.0)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lps", "ras", "flipped_z", "left_handed", "oblique", "permuted"])
 def test_both_lungs_on_every_orientation(name: str) -> None:
     case = scan(thorax_grid((3.0, 3.0, 4.0), GRIDS[name].matrix))
@@ -123,6 +124,7 @@ def test_command(chest: dict[str, Image], tmp_path: Path) -> None:
     assert again.read_bytes() == out.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", ["fixed", "moving"])
 def test_real_right_lung(real_data: Path, name: str) -> None:
@@ -134,6 +136,7 @@ def test_real_right_lung(real_data: Path, name: str) -> None:
     assert dice(found.mask.array, truth) > 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_real_chest(real_data: Path, name: str) -> None:

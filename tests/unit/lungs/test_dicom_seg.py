@@ -108,6 +108,7 @@ def refused(path: Path, **options: str) -> str:
     return caught.value.code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ROTATIONS)
 @pytest.mark.parametrize("odd", [0, 3])
 def test_lobes_come_back_voxel_by_voxel(tmp_path: Path, name: str, odd: int) -> None:

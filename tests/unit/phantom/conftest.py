@@ -1,3 +1,6 @@
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -7,6 +10,12 @@ from lcsd.phantom import PhantomCase, make_case
 @pytest.fixture(scope="session")
 def tiny() -> PhantomCase:
     return make_case(0, size="tiny")
+
+
+@pytest.fixture(scope="session")
+def full_size() -> Callable[[int], PhantomCase]:
+    """Return the full-size case of a seed, made once."""
+    return functools.cache(make_case)
 
 
 @pytest.fixture(scope="session")

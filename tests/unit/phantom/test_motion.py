@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from lcsd.errors import WorkError
-from lcsd.phantom import make_case
 from lcsd.phantom.fits import bspline_residual, rigid_fit
 from lcsd.phantom.motion import rotation_matrix
 from lcsd.phantom.plan import accepted_motion, landmark_points, random_lung_points
@@ -11,9 +10,12 @@ from lcsd.settings.phantom import PhantomSettings
 SEEDS = (0, 2, 5)
 
 
+pytestmark = pytest.mark.xdist_group("phantom")
+
+
 @pytest.fixture(scope="module", params=SEEDS)
-def full(request):
-    return make_case(request.param)
+def full(request, full_size):
+    return full_size(request.param)
 
 
 def test_landmark_distances_meet_the_targets(full):

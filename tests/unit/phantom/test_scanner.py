@@ -1,4 +1,3 @@
-import numba
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -18,19 +17,6 @@ def _index(scan, world):
 def _nearest(image, scan, world):
     x, y, z = np.rint(_index(scan, world)).astype(int).T
     return image[z, y, x]
-
-
-def test_same_seed_gives_the_same_voxels_whatever_the_threads(tiny, clean):
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
-        again = make_case(0, size="tiny")
-        for role in ("fixed", "moving"):
-            np.testing.assert_array_equal(again.clean_image(role), clean[role])
-            first = tiny.acquired(role, clean[role], tiny.kernels[0])
-            np.testing.assert_array_equal(again.acquired(role, clean[role], again.kernels[0]), first)
-    finally:
-        numba.set_num_threads(before)
 
 
 def test_other_seed_or_case_gives_other_voxels(tiny):
@@ -66,9 +52,10 @@ def test_without_the_truth_the_scans_do_not_match(tiny, clean):
     assert np.corrcoef(*pair)[0, 1] > np.corrcoef(pair[0], shifted)[0, 1] + 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["fixed", "moving"])
-def test_interpolated_body_positions_are_exact_to_a_hundredth_mm(role):
-    case = make_case(2)
+def test_interpolated_body_positions_are_exact_to_a_hundredth_mm(role, full_size):
+    case = full_size(2)
     scan, lattice = case.scan(role), case.lattices[role]
     rng = np.random.default_rng(4)
     index = rng.uniform(0, np.array(scan.size_xyz) - 1, (200, 3))

@@ -21,6 +21,7 @@ VOXEL_MM = 2.0
 CORRFIELD = SMALL.model_copy(update={"method": "corrfield"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "spacing"), [("lps", (2.5, 2.5, 2.5)), ("oblique", (2.0, 2.0, 3.0))])
 def test_known_motion_is_recovered(first: dict[str, Image], name: str, spacing: tuple[float, float, float]) -> None:
     second = moved_scan(name, spacing)
@@ -85,6 +86,7 @@ def test_the_search_reaches_as_far_as_the_setting_says() -> None:
         assert found.transform == ("r", "r")
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_real_right_lung(real_data: Path) -> None:
     """Two scans in different frames: the result is near the best rigid fit of the truth."""

@@ -97,6 +97,7 @@ def test_missing_program_says_setting_path_and_source(tmp_path: Path, kind: str)
     assert "\n" not in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "found"),
     [
@@ -123,6 +124,7 @@ def test_file_that_is_no_program(tmp_path: Path) -> None:
     assert failure(program).code == "program_failed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "code", "part"),
     [

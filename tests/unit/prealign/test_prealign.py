@@ -26,10 +26,10 @@ from tests.unit.prealign.pairs import MOTION, SMALL, error_mm, moved_scan
     ("name", "spacing"),
     [
         ("lps", (2.5, 2.5, 2.5)),
-        ("ras", (2.5, 2.5, 2.5)),
-        ("left_handed", (2.0, 2.0, 4.0)),
-        ("oblique", (2.0, 2.0, 3.0)),
-        ("permuted", (3.0, 2.0, 2.0)),
+        pytest.param("ras", (2.5, 2.5, 2.5), marks=pytest.mark.slow),
+        pytest.param("left_handed", (2.0, 2.0, 4.0), marks=pytest.mark.slow),
+        pytest.param("oblique", (2.0, 2.0, 3.0), marks=pytest.mark.slow),
+        pytest.param("permuted", (3.0, 2.0, 2.0), marks=pytest.mark.slow),
     ],
 )
 def test_known_motion_is_recovered(first: dict[str, Image], name: str, spacing: tuple[float, float, float]) -> None:
@@ -131,6 +131,7 @@ def test_empty_or_foreign_mask_is_refused(first: dict[str, Image]) -> None:
     assert caught.value.code == "grid_mismatch"
 
 
+@pytest.mark.slow
 def test_command_writes_the_contracts_files_for_any_thread_count(first: dict[str, Image], tmp_path: Path) -> None:
     second = moved_scan("oblique", (2.0, 2.0, 3.0))
     for role, case in (("fixed", first), ("moving", second)):
@@ -187,6 +188,7 @@ def test_command_writes_the_contracts_files_for_any_thread_count(first: dict[str
     assert "seconds" not in json.dumps(read_json(tmp_path / "out1" / "prealign.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_real_right_lung(real_data: Path) -> None:
     """Two scans in different frames: the result is near the best rigid fit of the truth."""

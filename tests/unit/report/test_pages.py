@@ -57,6 +57,7 @@ def text_of(results: Path, name: str) -> str:
     return " ".join(Page(results / "report" / "cases" / f"{name}.html").text.split())
 
 
+@pytest.mark.slow
 def test_page_of_a_scored_case_has_every_part(make_case: MakeCase, results: Path) -> None:
     write_gates(make_case("a"), gate("share", 0.5))
     made, inventory = make(results)
@@ -74,6 +75,7 @@ def test_page_of_a_scored_case_has_every_part(make_case: MakeCase, results: Path
     assert (results / "report" / "cases" / "a.html").stat().st_size < 15e6
 
 
+@pytest.mark.slow
 def test_several_processes_draw_the_same_pages_and_nothing_twice(make_case: MakeCase, results: Path) -> None:
     write_gates(make_case("a"), gate("share", 0.15))
     shutil.copytree(results / "cases" / "a", results / "cases" / "b")
@@ -120,6 +122,7 @@ def test_library_is_the_documented_one() -> None:
     assert "MIT License" in (vendor / "three-LICENSE.txt").read_text()
 
 
+@pytest.mark.slow
 def test_unchanged_page_is_left_and_a_changed_one_made_again(make_case: MakeCase, results: Path, quick: None) -> None:
     folder = make_case("a")
     make(results)
@@ -148,6 +151,7 @@ def test_page_that_shows_what_is_no_more_is_removed(make_case: MakeCase, results
     assert list(gone.parent.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_scored_then_suspect_cases_come_first(make_case: MakeCase, results: Path, quick: None) -> None:
     make_case("a", landmarks=False)
     write_gates(make_case("b", landmarks=False, seed=1), gate("share", 0.15))
