@@ -12,15 +12,16 @@ from lcsd.io.images import Image
 from tests.grids import GRIDS
 
 
-def naive_thickness(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Largest open ball inside the mask over each voxel, by trying every pair."""
-    inside = np.argwhere(mask)
-    outside = np.argwhere(~np.pad(mask, 1)) - 1
+def naive_thickness(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) -> NDArray[np.float64]:
+    """Largest open ball inside the mask over each voxel, mm, by trying every pair."""
+    voxels, step = np.argwhere(mask), np.array(spacing[::-1])
+    inside = voxels * step
+    outside = (np.argwhere(~np.pad(mask, 1)) - 1) * step
     depth = [np.sqrt(((outside - p) ** 2).sum(axis=1).min()) for p in inside]
     result = np.zeros(mask.shape)
-    for p in inside:
+    for voxel, p in zip(voxels, inside, strict=True):
         covering = [d for q, d in zip(inside, depth, strict=True) if ((p - q) ** 2).sum() < d * d - 1e-12]
-        result[tuple(p)] = max(covering)
+        result[tuple(voxel)] = max(covering)
     return result
 
 
@@ -34,14 +35,16 @@ def test_points_are_voxel_centres_in_world() -> None:
         assert cloud.label is None
 
 
-@pytest.mark.parametrize("part", [7, 100_000])
-def test_radius_equals_brute_force(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("part", "spacing"), [(7, (1.0, 1.0, 1.0)), (100_000, (0.75, 1.25, 2.5))])
+def test_radius_equals_brute_force(
+    part: int, spacing: tuple[float, float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cloud, "PART_VOXELS", part)
     rng = np.random.default_rng(0)
     mask = rng.random((9, 8, 7)) < 0.6
     mask[2:7, 2:7, 2:6] = True
-    found = local_radius(mask, (1.0, 1.0, 1.0))
-    expected = np.where(mask, naive_thickness(mask) - 0.5, 0)
+    found = local_radius(mask, spacing)
+    expected = np.where(mask, naive_thickness(mask, spacing) - 0.5 * min(spacing), 0)
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 

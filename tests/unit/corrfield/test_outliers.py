@@ -31,6 +31,13 @@ def test_outliers_are_dropped_in_rounds_and_their_neighbours_stay() -> None:
     assert kept.sum() >= 285
 
 
+def test_the_limit_is_the_distance_at_which_points_are_dropped() -> None:
+    points, vectors = affine_motion()
+    vectors[17] += [3.0, -4.0, 0]  # 5 mm off
+    kept = [agrees_with_neighbours(points, vectors, limit=limit, neighbours=24, rounds=10) for limit in (4.5, 5.5)]
+    assert [(~each).nonzero()[0].tolist() for each in kept] == [[17], []]
+
+
 def test_few_points_are_all_kept() -> None:
     points = np.zeros((5, 3))
     vectors = np.arange(15.0).reshape(5, 3) * 100
