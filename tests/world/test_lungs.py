@@ -32,7 +32,7 @@ ROWS = (
     Row("mat_of_dense_foam", "made up", _changed(anatomy.mat, hu=-600.0)),
     Row("foam_in_a_shell", "JoHof/lungmask 22", _changed(anatomy.wedge)),
     Row("strap", "made up", _changed(anatomy.strap)),
-    Row("blanket", "made up", _changed(anatomy.blanket)),
+    Row("blanket", "ganslate-team/ganslate 26", _changed(anatomy.blanket)),
     Row("throat", "drivendataorg/concept-to-clinic 138", _changed(anatomy.throat)),
     Row("touching_lungs", "JoHof/lungmask 22", _changed(anatomy.touching)),
     Row("bowel_gas", "drivendataorg/concept-to-clinic 267", _changed(anatomy.bowel)),

@@ -71,7 +71,7 @@ ROWS = (
     Row("soft_mask", "AIM-Harvard/pyradiomics 595", _soft, least=0.97),
     Row("probabilities_above_zero", "ANTsX/ANTsPy 452", _probabilities),
     Row("zero_and_255", "rasterio/rasterio 1721", lambda made: made.lungs.astype(np.uint8) * 255),
-    Row("zero_and_one_in_float", "made up", lambda made: made.lungs.astype(np.float32)),
+    Row("zero_and_one_in_float", "MS-PINPOINT/mindGlide 14", lambda made: made.lungs.astype(np.float32)),
     Row("right_and_left", "JoHof/lungmask 16", _sides),
     Row(
         "resampled_labels",
@@ -82,12 +82,12 @@ ROWS = (
     Row("resampled_255", "rasterio/rasterio 1721", lambda made: _soft(made) * 255, "mask_values"),
     Row("all_organs", "deepmedic/deepmedic 111", _organs, "mask_values"),
     Row("lungs_and_heart", "bowang-lab/MedSAM 297", _heart, "not_lungs"),
-    Row("minus_one_outside", "made up", _signed, "mask_values"),
+    Row("minus_one_outside", "MIC-DKFZ/nnUNet 575", _signed, "mask_values"),
     Row("the_scan_itself", "made up", lambda made: made.hu, "mask_values"),
     Row("everything", "made up", lambda made: np.ones(made.hu.shape, np.uint8), "not_lungs"),
     Row("body", "made up", lambda made: made.body.astype(np.uint8), "not_lungs"),
     Row("everything_but_lungs", "made up", lambda made: (~made.lungs).astype(np.uint8), "not_lungs"),
-    Row("low_probabilities", "made up", lambda made: made.lungs * np.float32(0.3), "empty_mask"),
+    Row("low_probabilities", "wasserth/TotalSegmentator 71", lambda made: made.lungs * np.float32(0.3), "empty_mask"),
 )
 
 
