@@ -1,3 +1,4 @@
+import numba
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -17,6 +18,20 @@ def _index(scan, world):
 def _nearest(image, scan, world):
     x, y, z = np.rint(_index(scan, world)).astype(int).T
     return image[z, y, x]
+
+
+@pytest.mark.slow
+def test_same_seed_gives_the_same_voxels_whatever_the_threads(tiny, clean):
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        again = make_case(0, size="tiny")
+        for role in ("fixed", "moving"):
+            np.testing.assert_array_equal(again.clean_image(role), clean[role])
+            first = tiny.acquired(role, clean[role], tiny.kernels[0])
+            np.testing.assert_array_equal(again.acquired(role, clean[role], again.kernels[0]), first)
+    finally:
+        numba.set_num_threads(before)
 
 
 def test_other_seed_or_case_gives_other_voxels(tiny):
