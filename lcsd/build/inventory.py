@@ -172,6 +172,15 @@ class Inventory:
     names: frozenset[str] | set[str] | None = None  # all files inside the results, if known; else each one is looked up
     provenance: bool = True  # whether it is read; without it, a broken one goes unnoticed
     problems: list[Problem] = field(default_factory=list)
+    _kept: dict[tuple[Path, Callable[[Path], Any]], Any] = field(default_factory=dict, repr=False)
+
+    def once(self, path: Path, read: Callable[[Path], T]) -> T | None:
+        """Return what :meth:`attempt` does, and keep it for the next call: several pictures show the same volumes."""
+        key = (path, read)
+        if key not in self._kept:
+            self._kept[key] = self.attempt(path, read)
+        found: T | None = self._kept[key]
+        return found
 
     def attempt(self, path: Path, read: Callable[[Path], T]) -> T | None:
         """Return ``read(path)``, or None if the file is missing or broken (then a problem)."""

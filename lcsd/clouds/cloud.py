@@ -6,11 +6,12 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, find_objects
+from scipy.ndimage import find_objects
 
 from lcsd.errors import BadInputError
 from lcsd.io.images import Image
 from lcsd.io.points import Cloud
+from lcsd.numerics.morphology import squared_depth_mm2
 from lcsd.settings.cloud import CloudSettings
 
 RADIUS_OFFSET_VOXELS = 0.5
@@ -19,8 +20,8 @@ RADIUS_OFFSET_VOXELS = 0.5
 PART_VOXELS = 2_000
 """Voxels per part of the painting; a part takes a second where vessels are as wide as a lung."""
 
-OPEN_BALL_MARGIN = 1e-9
-"""mm^2; without it, rounding of a square root could count the surface of the ball as inside."""
+OPEN_BALL = 1.0 - 1e-6
+"""Part of the squared radius that is inside; without it, rounding could count the surface of the ball as inside."""
 
 
 @numba.njit(cache=True)
@@ -40,7 +41,7 @@ def _paint_thickness(
                 for k in range(max(0, x - reach_x), min(shape[2], x + reach_x + 1)):
                     squared = ((i - z) * spacing[0]) ** 2 + ((j - y) * spacing[1]) ** 2 + ((k - x) * spacing[2]) ** 2
                     # The ball is open: its surface touches the nearest background voxel centre.
-                    if squared < radius * radius - OPEN_BALL_MARGIN and thickness[i, j, k] < radius:
+                    if squared < radius * radius * OPEN_BALL and thickness[i, j, k] < radius:
                         thickness[i, j, k] = radius
 
 
@@ -54,8 +55,7 @@ def local_radius(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) -
     radius = np.zeros(mask.shape)
     for box in find_objects(mask.astype(np.uint8)):  # the only one: all voxels around it are background
         inside = mask[box]
-        depth = distance_transform_edt(np.pad(inside, 1), sampling=spacing_zyx)[1:-1, 1:-1, 1:-1]
-        depth = np.ascontiguousarray(depth, dtype=np.float64)
+        depth = np.sqrt(squared_depth_mm2(np.pad(inside, 1), spacing_zyx)[1:-1, 1:-1, 1:-1].astype(np.float64))
         thickness = np.zeros_like(depth)
         voxels = np.argwhere(inside)
         # A signal ends the command between two parts; compiled code does not see it.

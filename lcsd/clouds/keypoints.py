@@ -18,9 +18,13 @@ LATTICE_TOLERANCE_VOXELS = 0.01
 SQUARED_DISTANCE_DECIMALS = 6
 """Squared distances in voxels are rounded to this before comparison; on a lattice they are exact."""
 
-SPARE_NEIGHBOURS = 24
+SPARE_NEIGHBOURS = 12
 """Extra neighbours per query, so that for most points of a voxel lattice one query contains all neighbours at the
 distance of rank k; the others are queried again."""
+
+
+ROWS_AT_ONCE = 1024
+"""Points whose neighbours are ordered at a time: they fit into the cache."""
 
 
 @dataclass(frozen=True)
@@ -72,19 +76,21 @@ def nearest_neighbours(coordinates: NDArray[np.float64], k: int, *, workers: int
     open_rows = np.arange(count)
     asked = min(count, k + SPARE_NEIGHBOURS)
     while len(open_rows):
-        found = tree.query(coordinates[open_rows], k=asked, workers=workers)[1]
-        found = found.reshape(len(open_rows), asked)
-        # Ascending rows first, so that a stable sort by distance breaks ties by row.
-        found.sort(axis=1)
-        delta = coordinates[found] - coordinates[open_rows][:, None]
-        distance = np.round((delta**2).sum(axis=2), SQUARED_DISTANCE_DECIMALS)
-        order = np.argsort(distance, axis=1, kind="stable")
-        distance = np.take_along_axis(distance, order, axis=1)
-        complete = (distance[:, -1] > distance[:, k - 1]) | (asked == count)
-        rows = open_rows[complete]
-        index[rows] = np.take_along_axis(found, order, axis=1)[complete, :k]
-        squared[rows] = distance[complete, :k]
-        open_rows = open_rows[~complete]
+        left = []
+        for start in range(0, len(open_rows), ROWS_AT_ONCE):
+            rows = open_rows[start : start + ROWS_AT_ONCE]
+            found = tree.query(coordinates[rows], k=asked, workers=workers)[1].reshape(len(rows), asked)
+            # Ascending rows first, so that a stable sort by distance breaks ties by row.
+            found.sort(axis=1)
+            delta = coordinates[found] - coordinates[rows][:, None]
+            distance = np.round((delta**2).sum(axis=2), SQUARED_DISTANCE_DECIMALS)
+            order = np.argsort(distance, axis=1, kind="stable")
+            distance = np.take_along_axis(distance, order, axis=1)
+            complete = (distance[:, -1] > distance[:, k - 1]) | (asked == count)
+            index[rows[complete]] = np.take_along_axis(found, order, axis=1)[complete, :k]
+            squared[rows[complete]] = distance[complete, :k]
+            left.append(rows[~complete])
+        open_rows = np.concatenate(left)
         asked = min(count, 2 * asked)
     return Neighbours(index, squared)
 
@@ -96,8 +102,13 @@ def local_maxima(neighbours: Neighbours, *, j: int, sigma: float, tie_tolerance:
     exp(-|p - q|^2 sigma^2)``. All equal densities are kept, because plateaus dominate on a voxel lattice; equal is
     within a relative tolerance.
     """
-    density = np.exp(neighbours.squared * -(sigma**2)).mean(axis=1)
-    highest = density[neighbours.index[:, :j]].max(axis=1)
+    count = len(neighbours.index)
+    parts = [slice(start, start + ROWS_AT_ONCE) for start in range(0, count, ROWS_AT_ONCE)]
+    density, highest = np.empty(count), np.empty(count)
+    for part in parts:
+        density[part] = np.exp(neighbours.squared[part] * -(sigma**2)).mean(axis=1)
+    for part in parts:
+        highest[part] = density[neighbours.index[part, :j]].max(axis=1)
     return density >= highest * (1.0 - tie_tolerance)
 
 

@@ -24,9 +24,15 @@ def distance_mm(mask: Mask, step: Step) -> NDArray[np.float32]:
     """
     if not mask.any():
         return np.full(mask.shape, np.inf, dtype=np.float32)
+    return _maurer(mask, step, squared=False)
+
+
+def _maurer(mask: Mask, step: Step, *, squared: bool) -> NDArray[np.float32]:
     image = sitk.GetImageFromArray(mask.astype(np.uint8))
     image.SetSpacing([float(s) for s in step[::-1]])
-    distance = sitk.SignedMaurerDistanceMap(image, insideIsPositive=False, squaredDistance=False, useImageSpacing=True)
+    distance = sitk.SignedMaurerDistanceMap(
+        image, insideIsPositive=False, squaredDistance=squared, useImageSpacing=True
+    )
     return np.maximum(sitk.GetArrayFromImage(distance), np.float32(0))
 
 
@@ -36,6 +42,11 @@ def depth_mm(mask: Mask, step: Step) -> NDArray[np.float32]:
     The border of the volume is not an edge of the mask.
     """
     return distance_mm(~mask, step)
+
+
+def squared_depth_mm2(mask: Mask, step: Step) -> NDArray[np.float32]:
+    """Return the square of :func:`depth_mm`, whose root float32 would round; there is a voxel outside the mask."""
+    return _maurer(~mask, step, squared=True)
 
 
 def grown(mask: Mask, radius_mm: float, step: Step) -> Mask:

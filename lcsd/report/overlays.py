@@ -80,8 +80,8 @@ def case_slices(case: Case, inventory: Inventory) -> Slices | None:
 
     None if the images in the common grid do not exist. A broken file is recorded and left out.
     """
-    fixed, moving = (inventory.attempt(case.files.image(scan), read_image) for scan in SCANS)
-    mask = inventory.attempt(case.files.mask("fixed"), read_mask)
+    fixed, moving = (inventory.once(case.files.image(scan), read_image) for scan in SCANS)
+    mask = inventory.once(case.files.mask("fixed"), read_mask)
     if fixed is None or moving is None or mask is None:
         return None
     for other in (moving, mask):
@@ -90,7 +90,7 @@ def case_slices(case: Case, inventory: Inventory) -> Slices | None:
     cuts = [largest_cut(plane, mask.array, spacing_zyx) for plane in PLANES]
     rows = {"before (rigid)": [grey(cut.of(moving.array)) for cut in cuts]}
     for method in METHODS:
-        field = inventory.attempt(case.files.field(method), read_field)
+        field = inventory.once(case.files.field(method), read_field)
         if field is not None:
             rows[f"after {method_name(method)}"] = [
                 grey(warped_at(moving, field, cut.voxels(), fixed.grid)) for cut in cuts

@@ -266,7 +266,7 @@ def _surface(
     case: Case, inventory: Inventory, registered: RegisteredClouds | None, scored: Mapping[str, Landmarks]
 ) -> Figure | None:
     """Return errors on the surface of the lungs: of landmarks if there are any, else of vessels."""
-    mask = inventory.attempt(case.files.mask("fixed"), read_mask)
+    mask = inventory.once(case.files.mask("fixed"), read_mask)
     if mask is None:
         return None
     states: dict[str, tuple[Any, Any]] = {}
@@ -284,7 +284,7 @@ def _surface(
 
 
 def _worst(case: Case, inventory: Inventory, landmarks: Landmarks | None, count: int) -> Figure | None:
-    images = [inventory.attempt(case.files.image(scan), read_image) for scan in SCANS]
+    images = [inventory.once(case.files.image(scan), read_image) for scan in SCANS]
     if images[0] is None or images[1] is None or landmarks is None:
         return None
     return landmark_figure(images[0], images[1], landmarks, count)

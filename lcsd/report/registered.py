@@ -97,5 +97,5 @@ def _moved_points(case: Case, inventory: Inventory, method: str, fixed: Points, 
         )
         inventory.problem(files.moved_points, error.message)
         return None
-    field = inventory.attempt(files.field(method), read_field)
+    field = inventory.once(files.field(method), read_field)
     return None if field is None else fixed + field.at(fixed)

@@ -27,8 +27,8 @@ class _Scan:
 
 
 def _read(case: Case, inventory: Inventory, scan: str) -> _Scan | None:
-    image = inventory.attempt(case.files.image(scan), read_image)
-    lungs = inventory.attempt(case.files.mask(scan), read_mask)
+    image = inventory.once(case.files.image(scan), read_image)
+    lungs = inventory.once(case.files.mask(scan), read_mask)
     vessels = inventory.attempt(case.files.vessels(scan), read_mask)
     if image is None or lungs is None or vessels is None:
         return None
