@@ -10,6 +10,7 @@ from scipy import ndimage
 from lcsd.errors import WorkError
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.io.images import Image, resample
+from lcsd.numerics import morphology
 from lcsd.settings.prealign import PrealignSettings
 
 OUTSIDE_HU = -1024.0
@@ -114,17 +115,23 @@ def row_ends(mask: Image) -> NDArray[np.float64]:
 
     A convex region with both ends of a row contains the row.
     """
-    inner = mask.array.copy()
-    inner[:, :, 1:-1] = mask.array[:, :, :-2] & mask.array[:, :, 2:]
+    place = morphology.box(mask.array, 0.0, morphology.VOXELS)
+    lung = mask.array[place]
+    inner = lung.copy()
+    inner[:, :, 1:-1] = lung[:, :, :-2] & lung[:, :, 2:]
     inner[:, :, [0, -1]] = False
-    return world_points(mask.array & ~inner, mask.grid)
+    first = np.array([part.start for part in place])
+    return mask.grid.voxel_to_world((np.argwhere(lung & ~inner) + first)[:, ::-1].astype(np.float64))
 
 
 def centroid(mask: Image) -> NDArray[np.float64]:
     """Return the mean position of a mask's voxels, LPS mm, shape (3,)."""
-    axes = range(2, -1, -1)
-    counts = [mask.array.sum(axis=tuple(b for b in range(3) if b != a)) for a in axes]
-    middle = [float(np.arange(len(count)) @ count) / float(count.sum()) for count in counts]
+    place = morphology.box(mask.array, 0.0, morphology.VOXELS)
+    lung = mask.array[place]
+    middle = []
+    for axis in range(2, -1, -1):
+        count = lung.sum(axis=tuple(other for other in range(3) if other != axis))
+        middle.append(float(np.arange(place[axis].start, place[axis].stop) @ count) / float(count.sum()))
     return np.asarray(mask.grid.voxel_to_world(np.array(middle)))
 
 

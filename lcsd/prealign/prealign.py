@@ -105,8 +105,8 @@ def _align(
 
 
 def _dice(first: Image, second: Image) -> float:
-    total = int(first.array.sum()) + int(second.array.sum())
-    return round(2 * int((first.array & second.array).sum()) / total, 6) if total else 0.0
+    total = int(np.count_nonzero(first.array) + np.count_nonzero(second.array))
+    return round(2 * int(np.count_nonzero(first.array & second.array)) / total, 6) if total else 0.0
 
 
 def _inside(mask: Image, grid: Grid, to_grid: RigidTransform) -> float:
