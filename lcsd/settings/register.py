@@ -149,7 +149,8 @@ class RegisterSettings(Settings):
         40.0,
         ge=0,
         description="weight of the motion's mean squared second derivatives relative to the distance, square mm; "
-        "clouds sparser than 1.5 mm get more, in proportion to their spacing, up to three times",
+        "clouds whose tenth neighbours are further away than 2.6 mm get more, by the square of that distance, up to 20 "
+        "times",
     )
     extrapolator: Literal["own", "divroc", "knn", "tps"] = Field(
         "own",

@@ -2,15 +2,37 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lcsd.divroc.level import CloudPair, smoothness_of
 from lcsd.settings.register import RegisterSettings
 
+Points = NDArray[np.float64]
 
-@pytest.mark.parametrize(("spacings", "factor"), [((1.0, 1.0), 1.0), ((1.5, 4.5), 2.0), ((20.0, 20.0), 3.0)])
+
+def lattice(spacing: float) -> Points:
+    edge = np.arange(12.0)
+    return spacing * np.stack(np.meshgrid(edge, edge, edge), axis=-1).reshape(-1, 3)
+
+
+def smoothness(fixed: Points, moving: Points) -> float:
+    return smoothness_of(CloudPair(fixed, moving, None, "cpu"), RegisterSettings(smoothness_mm2=10.0))
+
+
+# In a lattice the nearest 6 neighbours are one spacing away, and most of the next 12 by the square root of 2.
+@pytest.mark.parametrize(
+    ("spacings", "factor"),
+    [((1.5, 1.5), 1.0), ((3.0, 3.0), 18 / 2.6**2), ((3.0, 5.0), 32 / 2.6**2), ((20.0, 20.0), 20.0)],
+)
 def test_sparse_clouds_are_moved_more_smoothly(spacings: tuple[float, float], factor: float) -> None:
-    edge = np.arange(6.0)
-    lattice = np.stack(np.meshgrid(edge, edge, edge), axis=-1).reshape(-1, 3)
-    fixed, moving = (spacing * lattice for spacing in spacings)
-    found = smoothness_of(CloudPair(fixed, moving, None, "cpu"), RegisterSettings(smoothness_mm2=10.0))
-    assert found == pytest.approx(10.0 * factor)
+    assert smoothness(*(lattice(spacing) for spacing in spacings)) == pytest.approx(10.0 * factor)
+
+
+def test_a_line_is_sparser_than_a_lattice_of_its_spacing() -> None:
+    line = np.arange(200.0)[:, None] * [1.5, 0.0, 0.0]
+    assert smoothness(lattice(1.5), lattice(1.5)) == 10.0
+    assert smoothness(line, line) == pytest.approx(10.0 * (5 * 1.5 / 2.6) ** 2)
+
+
+def test_a_cloud_of_fewer_points_than_neighbours_has_a_smoothness() -> None:
+    assert smoothness(np.eye(3), np.eye(3) + 1.0) == 10.0
