@@ -84,13 +84,13 @@ def draw_body(rng: np.random.Generator) -> Body:
     )
 
 
-@nb.njit(cache=True, inline="always", error_model="numpy")
+@nb.njit(cache=True, inline="always")
 def _smin(a: float, b: float, k: float) -> float:
     h = max(k - abs(a - b), 0.0) / k
     return min(a, b) - 0.25 * h * h * k
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _ellipsoid(dx: float, dy: float, dz: float, a: float, b: float, c: float) -> float:
     """Approximate signed distance to an ellipsoid, positive outside."""
     qx, qy, qz = dx / a, dy / b, dz / c
@@ -99,7 +99,7 @@ def _ellipsoid(dx: float, dy: float, dz: float, a: float, b: float, c: float) ->
     return float((rho - 1.0) / slope)
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def cage_level(x: float, y: float, z: float, body: Body) -> float:
     """Depth inside the rib cage (mm at scale 1), positive inside."""
     dx = abs(x) - body.lung_x
@@ -110,7 +110,7 @@ def cage_level(x: float, y: float, z: float, body: Body) -> float:
     return -_ellipsoid(dx, y, max(z, 0.0), a, body.lung_half_depth, body.apex_z)
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def dome_level(x: float, y: float, z: float, body: Body) -> float:
     """Height above the diaphragm (mm), two domes that fall off towards the chest wall."""
     left = 1.0 / (1.0 + np.exp(-x / 12.0))
@@ -124,7 +124,7 @@ def dome_level(x: float, y: float, z: float, body: Body) -> float:
     return float(height / np.sqrt(1.0 + gx * gx + gy * gy))
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def heart_level(x: float, y: float, z: float, body: Body) -> float:
     """Distance from the heart's surface, positive outside; its apex is left, in front and below."""
     dx, dy, dz = x - body.heart_x, y - body.heart_y, z - body.heart_z
@@ -135,13 +135,13 @@ def heart_level(x: float, y: float, z: float, body: Body) -> float:
     return _ellipsoid(u, v, w, body.heart_a, body.heart_b, body.heart_c)
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _spine_level(x: float, y: float) -> float:
     dy = y - min(max(y, 66.0), 125.0)
     return float(np.sqrt(x * x + dy * dy) - 24.0)
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def lung_level(px: float, py: float, pz: float, body: Body) -> float:
     """Depth inside the lungs in mm, positive inside (the side follows from the sign of x)."""
     x, y, z = px / body.scale, py / body.scale, pz / body.scale
@@ -161,7 +161,7 @@ def lung_level(px: float, py: float, pz: float, body: Body) -> float:
     return level * body.scale
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _bone_hu(x: float, y: float, z: float, cage: float, background: float) -> float:
     """Ribs and sternum over the background."""
     hu = background
@@ -185,7 +185,7 @@ def _bone_hu(x: float, y: float, z: float, cage: float, background: float) -> fl
     return hu
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _spine_hu(x: float, y: float, z: float) -> float:
     """Vertebrae, discs, the canal and the spinous processes in muscle."""
     hu = HU_MUSCLE
@@ -209,7 +209,7 @@ def _spine_hu(x: float, y: float, z: float) -> float:
     return hu
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _abdomen_hu(x: float, y: float, z: float, below: float, body: Body) -> float:
     """Liver right, stomach with gas over fluid and spleen left; `below` mm under the diaphragm."""
     gas_z = body.dome_left_z - body.gas_radius - 12.0
@@ -230,7 +230,7 @@ def _abdomen_hu(x: float, y: float, z: float, below: float, body: Body) -> float
     return 48.0 if spleen < 0.0 else HU_FAT
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _mediastinum_hu(x: float, y: float, z: float, heart: float) -> float:  # noqa: PLR0911
     """Heart, great vessels and oesophagus in fat."""
     if heart < -3.0:
@@ -254,19 +254,19 @@ def _mediastinum_hu(x: float, y: float, z: float, heart: float) -> float:  # noq
     return 35.0 if hilum < 0.0 else HU_FAT + 15.0
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _skin_level(x: float, y: float, z: float) -> float:
     shoulder = min(max((z - 60.0) / 90.0, 0.0), 1.0)
     return -_ellipsoid(x, y - 8.0, 0.0, 166.0 + 26.0 * shoulder, 116.0, 1.0)
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def outside_body(px: float, py: float, pz: float, body: Body) -> bool:
     """Return whether a point is in the air around the body."""
     return _skin_level(px / body.scale, py / body.scale, pz / body.scale) < 0.0
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def tissue_hu(px: float, py: float, pz: float, body: Body) -> float:  # noqa: PLR0911
     """HU of everything except lungs, their vessels, and airways; air outside the body."""
     x, y, z = px / body.scale, py / body.scale, pz / body.scale
@@ -295,7 +295,7 @@ def tissue_hu(px: float, py: float, pz: float, body: Body) -> float:  # noqa: PL
     return wall
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def lung_levels(points: Points, body: Body) -> NDArray[np.float64]:
     """`lung_level` of `(N, 3)` points."""
     out = np.empty(points.shape[0])
@@ -304,7 +304,7 @@ def lung_levels(points: Points, body: Body) -> NDArray[np.float64]:
     return out
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def pushed_inside(points: Points, margins: NDArray[np.float64], body: Body) -> Points:
     """Return the points; those shallower than their margin are moved inwards along the gradient."""
     out = points.copy()

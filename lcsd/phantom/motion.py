@@ -47,12 +47,12 @@ class Breathing(NamedTuple):
     anterior: float
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _sigmoid(t: float) -> float:
     return float(1.0 / (1.0 + np.exp(-t)))
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _diaphragm(x: float, y: float, z: float, b: Breathing, v, jac) -> None:  # type: ignore[no-untyped-def]
     side = _sigmoid(x / 25.0)
     amp = b.right + (b.left - b.right) * side
@@ -74,7 +74,7 @@ def _diaphragm(x: float, y: float, z: float, b: Breathing, v, jac) -> None:  # t
     jac[2, 2] += amp * g_z * q * back
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _ribs(x: float, y: float, z: float, b: Breathing, v, jac) -> None:  # type: ignore[no-untyped-def]
     h = np.exp(-0.5 * ((z + 20.0) / 110.0) ** 2)
     h_z = -h * (z + 20.0) / 110.0**2
@@ -89,7 +89,7 @@ def _ribs(x: float, y: float, z: float, b: Breathing, v, jac) -> None:  # type: 
     jac[1, 2] += b.anterior * h_z * dy / 100.0 / ry
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _windowed(s: float, s_x: float, s_y: float, v, jac) -> None:  # type: ignore[no-untyped-def]
     """Multiply a field and its gradient by a window with the given slopes along x and y."""
     for i in range(3):
@@ -100,7 +100,7 @@ def _windowed(s: float, s_x: float, s_y: float, v, jac) -> None:  # type: ignore
         v[i] *= s
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _fine(x: float, y: float, z: float, modes, v, jac) -> None:  # type: ignore[no-untyped-def]
     """Add the sines, less of them in the stiff chest wall."""
     fine = np.zeros(3)
@@ -123,7 +123,7 @@ def _fine(x: float, y: float, z: float, modes, v, jac) -> None:  # type: ignore[
             jac[i, j] += gradient[i, j]
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _displacement(x: float, y: float, z: float, b: Breathing, modes, v, jac) -> None:  # type: ignore[no-untyped-def]
     """Write `u` into `v` (3,) and its gradient `du_i/dp_j` into `jac` (3, 3)."""
     v[:] = 0.0
@@ -136,7 +136,7 @@ def _displacement(x: float, y: float, z: float, b: Breathing, modes, v, jac) -> 
     _windowed(1.0 - far, far * x / SPINE_REACH_MM**2, far * dy / SPINE_REACH_MM**2, v, jac)
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _det_plus_identity(j) -> float:  # type: ignore[no-untyped-def]
     a, b, c = 1.0 + j[0, 0], j[0, 1], j[0, 2]
     d, e, f = j[1, 0], 1.0 + j[1, 1], j[1, 2]
@@ -144,7 +144,7 @@ def _det_plus_identity(j) -> float:  # type: ignore[no-untyped-def]
     return float(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))
 
 
-@nb.njit(cache=True, parallel=True, error_model="numpy")
+@nb.njit(cache=True, parallel=True)
 def _forward(points, b: Breathing, modes):  # type: ignore[no-untyped-def]
     """Displacements (N, 3) and Jacobian determinants (N,) at body points."""
     n = points.shape[0]
@@ -159,7 +159,7 @@ def _forward(points, b: Breathing, modes):  # type: ignore[no-untyped-def]
     return moved, det
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _newton_step(r, jac, det):  # type: ignore[no-untyped-def]
     """Solve `(I + jac) d = r` by Cramer's rule."""
     a = np.empty((3, 3))
@@ -173,7 +173,7 @@ def _newton_step(r, jac, det):  # type: ignore[no-untyped-def]
     return d
 
 
-@nb.njit(cache=True, parallel=True, error_model="numpy")
+@nb.njit(cache=True, parallel=True)
 def _backward(targets, b: Breathing, modes):  # type: ignore[no-untyped-def]
     """Body points `p` with `p + u(p) = target`, the determinants there, the residuals in mm."""
     n = targets.shape[0]

@@ -73,7 +73,7 @@ SOFT = Kernel("STANDARD", blur_mm=0.55, sharpen=0.0, noise_mm=0.62, noise_hu=30.
 SHARP = Kernel("LUNG", blur_mm=0.36, sharpen=0.7, noise_mm=0.40, noise_hu=70.0)
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _spline_weights(t: float, w) -> None:  # type: ignore[no-untyped-def]
     w[0] = (1 - t) ** 3 / 6
     w[1] = (3 * t**3 - 6 * t**2 + 4) / 6
@@ -81,7 +81,7 @@ def _spline_weights(t: float, w) -> None:  # type: ignore[no-untyped-def]
     w[3] = t**3 / 6
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _lattice_row(coef, gz: float, gy: float, row) -> None:  # type: ignore[no-untyped-def]
     """Combine the 16 lattice rows around (gz, gy) into one row (nx, 4)."""
     wz, wy = np.empty(4), np.empty(4)
@@ -97,14 +97,14 @@ def _lattice_row(coef, gz: float, gy: float, row) -> None:  # type: ignore[no-un
                     row[i, c] += w * coef[bz - 1 + a, by - 1 + b, i, c]
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _along_row(row, bx: int, w, p) -> None:  # type: ignore[no-untyped-def]
     """Combine the 4 nodes of a row (nx, 4) around node bx into body position and det J."""
     for c in range(4):
         p[c] = w[0] * row[bx - 1, c] + w[1] * row[bx, c] + w[2] * row[bx + 1, c] + w[3] * row[bx + 2, c]
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _lung_hu(x: float, y: float, z: float, det: float, scene: Scene) -> float:
     """HU of the parenchyma, whose mass is conserved, and of the fissures."""
     body = scene.body
@@ -120,7 +120,7 @@ def _lung_hu(x: float, y: float, z: float, det: float, scene: Scene) -> float:
     return hu
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _with_tubes(hu: float, x: float, y: float, z: float, scene: Scene, scan: int, in_lung: bool) -> float:
     if in_lung:
         d = tube_distance(x, y, z, scene.vessels, scan)
@@ -136,7 +136,7 @@ def _with_tubes(hu: float, x: float, y: float, z: float, scene: Scene, scan: int
     return hu
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _point_hu(x: float, y: float, z: float, det: float, scene: Scene, scan: int, deep: bool) -> float:
     """HU of a point in or near the lungs; `deep` means not near their surface."""
     level = DEEP_MM if deep else lung_level(x, y, z, scene.body)
@@ -152,7 +152,7 @@ def _point_hu(x: float, y: float, z: float, det: float, scene: Scene, scan: int,
     return _with_tubes(hu, x, y, z, scene, scan, level > -1.0)
 
 
-@nb.njit(cache=True, parallel=True, error_model="numpy")
+@nb.njit(cache=True, parallel=True)
 def _render(coef, size, steps, subslices, thickness_voxels, body, vessels, airways, texture, scan):  # type: ignore[no-untyped-def]
     """Noise-free HU of every voxel (z, y, x), float32."""
     nx, ny, nz = size[0], size[1], size[2]
@@ -190,7 +190,7 @@ def _render(coef, size, steps, subslices, thickness_voxels, body, vessels, airwa
     return out
 
 
-@nb.njit(cache=True, parallel=True, error_model="numpy")
+@nb.njit(cache=True, parallel=True)
 def _masks(coef, size, steps, body, vessels, airways, texture, scan):  # type: ignore[no-untyped-def]
     """Truth at the voxel centres (z, y, x), uint8: lungs (1) and vessels inside them (1)."""
     nx, ny, nz = size[0], size[1], size[2]

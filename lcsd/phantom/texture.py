@@ -24,7 +24,7 @@ def make_texture(rng: np.random.Generator) -> NDArray[np.float32]:
     return total.astype(np.float32)
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def texture_at(x: float, y: float, z: float, texture) -> float:  # type: ignore[no-untyped-def]
     """Trilinear value of the periodic texture at a body point."""
     n = texture.shape[0]

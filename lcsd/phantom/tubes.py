@@ -25,7 +25,7 @@ class TubeGrid(NamedTuple):
     scan: NDArray[np.uint8]
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _capsule_distance(x: float, y: float, z: float, c) -> float:  # type: ignore[no-untyped-def]
     """Distance to one tapered capsule (row of 8: start, axis, radii), negative inside."""
     dx, dy, dz = x - c[0], y - c[1], z - c[2]
@@ -37,7 +37,7 @@ def _capsule_distance(x: float, y: float, z: float, c) -> float:  # type: ignore
     return float(np.sqrt(ex * ex + ey * ey + ez * ez) - (c[6] + t * (c[7] - c[6])))
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def _fill(table, low, shape, starts, members, cursor, write) -> None:  # type: ignore[no-untyped-def]
     half = 0.5 * CELL_MM * np.sqrt(3.0)
     for s in range(table.shape[0]):
@@ -80,7 +80,7 @@ def tube_grid(capsules: Capsules) -> TubeGrid:
     return TubeGrid(low, shape, starts, members, table, capsules.scan)
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True)
 def tube_distance(x: float, y: float, z: float, grid: TubeGrid, scan: int) -> float:
     """Distance in mm to the nearest tube seen in `scan`, negative inside; `FAR_MM` if far."""
     i = int(np.floor((x - grid.low[0]) / CELL_MM))
