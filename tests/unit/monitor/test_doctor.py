@@ -45,12 +45,7 @@ def test_without_a_configuration_the_machine_is_looked_at() -> None:
 
 @pytest.mark.parametrize(
     ("gb", "state", "remedy"),
-    [
-        (3.9, "missing", "the largest job takes 4 GB"),
-        (5.0, "risky", "--resources mem_mb=4500"),
-        (7.9, "risky", "one at a time"),
-        (8.1, "good", ""),
-    ],
+    [(2.4, "missing", "the largest job takes 2.5 GB"), (5.0, "risky", "--resources mem_mb=4500"), (6.1, "good", "")],
 )
 def test_memory_is_held_against_the_profile(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gb: float, state: str, remedy: str
@@ -63,6 +58,17 @@ def test_memory_is_held_against_the_profile(
     assert "takes 9 GB" in other["memory"].remedy
     lost = {finding.name: finding for finding in examine(profile=tmp_path / "none")}
     assert lost["memory"].state == "missing"
+
+
+@pytest.mark.parametrize(("gb", "state"), [(7.9, "risky"), (8.1, "good")])
+def test_memory_for_one_of_the_largest_jobs_at_a_time_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gb: float, state: str
+) -> None:
+    monkeypatch.setattr(doctor, "memory_gb", lambda: gb)
+    text = "set-resources: {a: {mem_mb: 4000}}\nresources: {mem_mb: 6000}\n"
+    (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
+    found = {finding.name: finding for finding in examine(profile=tmp_path)}["memory"]
+    assert (found.state, "one at a time" in found.remedy) == (state, state == "risky")
 
 
 def test_a_container_has_its_own_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,4 +100,5 @@ def test_methods_differ_by_the_distance_of_their_places(make_case: MakeCase, res
     inventory = Inventory(results)
     np.testing.assert_allclose(registered_clouds(inventory.cases(None)[0], inventory).apart(), 3.0, atol=1e-4)
     (folder / "correspondences" / "field.nii.gz").unlink()
+    inventory = Inventory(results)
     assert registered_clouds(inventory.cases(None)[0], inventory).apart() is None

@@ -69,6 +69,7 @@ def test_without_a_file_there_is_no_picture(make_case: MakeCase, results: Path, 
     assert vessel_figure(case, inventory) is None
     assert inventory.problems == []
     path.write_bytes(b"no volume")
+    inventory = Inventory(results)
     assert vessel_figure(case, inventory) is None
     assert [problem.file for problem in inventory.problems] == [f"cases/a/{file}"]
 
