@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     epilog="Example: lcsd evaluate --landmarks landmarks.csv --field field.nii.gz "
     "--rigid rigid.tfm --mask lungs.nii.gz --out divroc.json"
 )
-@click.option("--landmarks", type=FILE, required=True, help="Landmark CSV, LPS mm.")
+@click.option(
+    "--landmarks", type=FILE, required=True, help="Landmarks: our CSV (LPS mm), or a file of another program."
+)
+@click.option(
+    "--moving-landmarks", type=FILE, help="The follow-up's landmarks, if --landmarks has the baseline's only."
+)
 @click.option("--field", type=FILE, help="Displacement field on the fixed grid (.nii.gz).")
 @click.option("--correspondences", type=FILE, help="Point motion in common space (.csv).")
 @click.option("--transform", type=FILE, help="ITK transform of fixed to moving points, LPS mm (.tfm, .h5, .mat).")
@@ -64,16 +69,20 @@ def command(
 ) -> None:
     """Score a registration at landmarks: errors before and after, mm.
 
-    A landmark is a pair of positions, one in the baseline scan and one in the follow-up scan. The
+    A landmark is a pair of positions, one in the baseline scan and one in the follow-up scan. Files of other
+    programs are .mrk.json, .fcsv, point sets of elastix, and tables with r,a,s or l,p,s. The
     registration is one of --field, --correspondences, --transform and --disp.
     """
     from lcsd.build.jobs import method_of
     from lcsd.evaluation.evaluate import LANDMARK_COLUMNS, evaluate_tre
     from lcsd.io.files import write_json, write_table
-    from lcsd.io.points import read_point_pairs
+    from lcsd.landmarks.formats import read_stated
 
+    read = read_stated([landmarks, *filter(None, [files["moving_landmarks"]])])
+    if read.unset:
+        run.warn(f"{landmarks}: {len(read.unset)} points without a position in a scan are left out")
     result = evaluate_tre(
-        read_point_pairs(landmarks),
+        read.pairs,
         **_read(files, field_as),
         extrapolate=run.settings.extrapolate,
         tps_smoothing=run.settings.tps_smoothing,

@@ -220,6 +220,7 @@ def _with_origin(read: "Paired", proposed: Path, run: Run[LandmarksSettings]) ->
     "--moving-image followup.nii.gz --correspondences correspondences.csv --table review.csv"
 )
 @click.argument("landmarks", type=FILE)
+@click.argument("moving_landmarks", type=FILE, required=False)
 @_images
 @click.option("--fixed-mask", type=FILE, help="Lung mask of the baseline scan (.nii.gz).")
 @click.option(
@@ -228,15 +229,23 @@ def _with_origin(read: "Paired", proposed: Path, run: Run[LandmarksSettings]) ->
 @click.option("--table", type=FILE, help="Write the findings to this file (.csv).")
 @stage("landmarks", LandmarksSettings)
 def check(run: Run[LandmarksSettings], *, landmarks: Path, table: Path | None, **files: Path | None) -> None:
-    """Check our landmark CSV; points that a person should look at are listed, without an error."""
+    """Check landmarks; points that a person should look at are listed, without an error.
+
+    LANDMARKS is our CSV, or a file of another program that names its frame (.mrk.json, .fcsv, a table with r,a,s or
+    l,p,s, a point set of elastix), with MOVING_LANDMARKS if it has points of the baseline only.
+    """
     from lcsd.io.files import write_table
     from lcsd.io.images import read_mask
     from lcsd.io.points import read_point_pairs
     from lcsd.landmarks.checks import FINDING_COLUMNS, check_landmarks
+    from lcsd.landmarks.formats import read_stated
 
     mask, correspondences = files["fixed_mask"], files["correspondences"]
+    read = read_stated([landmarks, *filter(None, [files["moving_landmarks"]])])
+    if read.unset:
+        run.say(f"{len(read.unset)} points without a position in a scan left out")
     found = check_landmarks(
-        read_point_pairs(landmarks),
+        read.pairs,
         fixed=_grid(files["fixed_image"]),
         moving=_grid(files["moving_image"]),
         mask=None if mask is None else read_mask(mask),
@@ -260,9 +269,9 @@ def agreement(run: Run[LandmarksSettings], *, first: Path, second: Path, table: 
     """Measure how far apart two observers, or one observer twice, set the same landmarks, mm."""
     from lcsd.evaluation import agreement as agreements
     from lcsd.io.files import write_table
-    from lcsd.io.points import read_point_pairs
+    from lcsd.landmarks.formats import read_stated
 
-    ids, apart = agreements.distances(read_point_pairs(first), read_point_pairs(second), files=(first, second))
+    ids, apart = agreements.distances(read_stated([first]).pairs, read_stated([second]).pairs, files=(first, second))
     if table is not None:
         columns = ("id", "fixed_mm", "moving_mm", "motion_mm")
         rows: list[dict[str, object]] = [

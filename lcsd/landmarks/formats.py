@@ -11,6 +11,7 @@ import numpy as np
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.files import require_file
+from lcsd.io.point_tables import read_point_table
 from lcsd.io.points import PAIR_COLUMNS, PointPairs, read_point_pairs, write_point_pairs
 from lcsd.landmarks.lists import Paired, PointList, check_unique, pair_lists
 from lcsd.landmarks.number_tables import read_number_table, write_number_table
@@ -22,9 +23,7 @@ ENDINGS: dict[str, FormatName] = {".mrk.json": "slicer", ".fcsv": "fcsv"}
 """Endings that only one format uses."""
 
 TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".pts")
-ELASTIX = ({"point"}, {"index"})
-STATED = ({*"ras"}, {*"lps"})
-"""Words of a first line that state what the numbers of a table are: elastix's, and some of Slicer's export."""
+"""Endings of tables, which state their frame or do not."""
 
 
 @dataclass(frozen=True)
@@ -109,29 +108,87 @@ class Given:
 NOTHING_GIVEN = Given()
 
 
-def format_of(path: Path, *, reading: bool) -> FormatName:
-    """Return the format of a file by its ending or first line. Raises ``BadInputError`` (``unknown_format``)."""
+def _stated_format(path: Path) -> FormatName | None:
+    """Return the format of a file by its ending, our header, or the frame that a table names; None if it says none."""
     name = path.name.lower()
     for ending, found in ENDINGS.items():
         if name.endswith(ending):
             return found
-    if name.endswith(".csv") and not reading:
-        return "lcsd"
-    if reading and name.endswith(TEXT_ENDINGS):
+    if not name.endswith(TEXT_ENDINGS):
+        return None
+    if name.endswith(".csv"):
         with require_file(path).open(encoding="utf-8-sig", errors="replace") as handle:
             header = {*re.split(r"[\s,]+", handle.readline().strip())}
-        if name.endswith(".csv") and header & set(PAIR_COLUMNS):
+        if header & set(PAIR_COLUMNS):
             return "lcsd"
-        words = {word.lower() for word in header}
-        if words in ELASTIX or any(letters <= words for letters in STATED):
-            return "generic"
-    raise BadInputError(
-        "the ending fits several formats",
+    return None if read_point_table(path, pairs=True).frame is None else "generic"
+
+
+def _unknown_format(path: Path, remedy: str) -> BadInputError:
+    return BadInputError(
+        "the file does not say in which format or frame its points are",
         code="unknown_format",
         file=path,
-        expected=f"{', '.join(ENDINGS)}, or .csv with our header",
-        remedy=f"give {'--from' if reading else '--to'} lcsd, slicer, fcsv, {', '.join(TABLES)}",
+        expected=f"{', '.join(ENDINGS)}, a .csv with our header, or a table with r,a,s or l,p,s",
+        remedy=remedy,
     )
+
+
+def format_of(path: Path, *, reading: bool) -> FormatName:
+    """Return the format of a file by its ending or, for reading, by what it says itself.
+
+    Raises ``BadInputError`` (``unknown_format``), and as :func:`lcsd.io.point_tables.read_point_table`.
+    """
+    if reading:
+        stated = _stated_format(path)
+    else:
+        written: dict[str, FormatName] = {**ENDINGS, ".csv": "lcsd"}
+        stated = next((written[ending] for ending in written if path.name.lower().endswith(ending)), None)
+    if stated is None:
+        raise _unknown_format(path, f"give {'--from' if reading else '--to'} lcsd, slicer, fcsv, {', '.join(TABLES)}")
+    return stated
+
+
+def read_stated(files: Sequence[Path]) -> Paired:
+    """Return landmarks in LPS mm from one file for both scans or one per scan, which say what their numbers mean.
+
+    They are our CSV, Slicer's markups, point sets of elastix, and tables that name their frame. Raises
+    ``BadInputError`` for a file that does not (``unknown_format``), voxels (``voxel_landmarks``), and as
+    :func:`read_landmarks`.
+    """
+    formats: list[FormatName] = []
+    for file in files:
+        found = _stated_format(file)
+        if found is None:
+            raise _unknown_format(file, "convert it with lcsd landmarks convert --from FORMAT")
+        formats.append(found)
+        if found == "generic" and read_point_table(file, pairs=True).frame == "voxel":
+            raise BadInputError(
+                "the landmarks are voxel indices",
+                code="voxel_landmarks",
+                file=file,
+                expected="mm",
+                found="voxels",
+                remedy="convert them with lcsd landmarks convert --fixed-image IMAGE --moving-image IMAGE",
+            )
+    if len(files) == 1:
+        return read_landmarks(files, formats[0])
+    fixed, moving = (_read_one(file, found, None, NOTHING_GIVEN) for file, found in zip(files, formats, strict=True))
+    return pair_lists(fixed, moving, files=(files[0], files[1]))
+
+
+def _check_both_stated(files: Sequence[Path]) -> None:
+    """Refuse two tables of which one names its frame and the other does not (``missing_frame``)."""
+    stated = [read_point_table(file, pairs=True).frame for file in files]
+    if (stated[0] is None) != (stated[1] is None):
+        silent, other = (0, 1) if stated[0] is None else (1, 0)
+        raise BadInputError(
+            "one table names its frame, the other does not",
+            code="missing_frame",
+            file=files[silent],
+            expected=f"a frame, as {files[other].name} names {stated[other]}",
+            remedy="name its columns r,a,s or l,p,s",
+        )
 
 
 def read_landmarks(
@@ -162,6 +219,8 @@ def read_landmarks(
             expected="one file",
             found=len(files),
         )
+    if format_name == "generic" and given.frame is None:
+        _check_both_stated(files)
     fixed = _read_one(files[0], format_name, grids.fixed, given)
     moving = _read_one(files[1], format_name, grids.moving or grids.fixed, given)
     return pair_lists(fixed, moving, by=by, files=(files[0], files[1]))
@@ -225,7 +284,8 @@ def _read_one(file: Path, format_name: FormatName, grid: Grid | None, given: Giv
             found="six columns",
         )
     numbering = given.numbering(format_name, file=file, named=table.named, stated=table.frame)
-    return PointList(numbering.to_lps(table.numbers, grid, file=file), table.labels)
+    # Slicer names the table's file after the list, whose name begins its own labels.
+    return PointList(numbering.to_lps(table.numbers, grid, file=file), table.labels, name=file.stem)
 
 
 def write_landmarks(
