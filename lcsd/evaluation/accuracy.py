@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.build.inventory import Case, Evaluation
-from lcsd.evaluation.significance import compare_methods
+from lcsd.evaluation.significance import P_COLUMNS, compare_methods
 from lcsd.evaluation.statistics import CohortSummary, Interval, bootstrap_mean, figure_names, summarise_cases
 from lcsd.io.tables import as_number
 from lcsd.settings.compare import CompareSettings
@@ -34,7 +34,7 @@ SUMMARY_COLUMNS = (
     *("std_log_jacobian", "folding_percent", "folding_max_percent", "seconds"),
 )
 
-COMPARISON_COLUMNS = ("case", "first", "second", "first_mean_mm", "second_mean_mm", "rank_sum_p", "rank_sum_p_holm")
+COMPARISON_COLUMNS = ("case", "first", "second", "first_mean_mm", "second_mean_mm", *P_COLUMNS)
 
 ALL_CASES = "all landmarks pooled"
 ALL_ROLES = "all"
@@ -181,7 +181,7 @@ def _summary_row(role: str, summary: MethodSummary) -> dict[str, Any]:
 
 
 def comparison_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """Return rank-sum tests between methods, per case and over all cases that count."""
+    """Return tests between methods, per case and over all cases that count; a p-value that is unknown is empty."""
     errors: dict[str, dict[str, NDArray[np.float64]]] = {}
     for case in cases:
         scored = {e.method: e.tre for e in case.evaluations if e.tre is not None and not is_circular(e)}
@@ -195,8 +195,7 @@ def comparison_rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
             "second": test.second,
             "first_mean_mm": test.first_mean_mm,
             "second_mean_mm": test.second_mean_mm,
-            "rank_sum_p": test.p,
-            "rank_sum_p_holm": test.p_holm,
+            **{name: "" if p is None else p for name, p in test.p_values().items()},
         }
         for test in compare_methods(errors, itertools.combinations(methods, 2))
     ]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lcsd.errors import BadInputError
 from lcsd.evaluation.accuracy import mean_of
 from lcsd.evaluation.runs import Row, Score, reasons
-from lcsd.evaluation.significance import Comparison, compare_methods
+from lcsd.evaluation.significance import P_COLUMNS, Comparison, compare_methods
 from lcsd.evaluation.statistics import bootstrap_mean, figure_names, summarise
 from lcsd.io.tables import as_number
 from lcsd.settings.compare import CompareSettings
@@ -21,14 +21,16 @@ ROW_COLUMNS = (
     *("tre_case_mean_mm", "tre_case_std_mm", "tre_case_low_mm", "tre_case_high_mm"),
     *figure_names("tre", "mm"),
     *figure_names("tre_before", "mm"),
-    *("std_log_jacobian", "folding_percent", "seconds", "rank_sum_p", "rank_sum_p_holm"),
+    *("std_log_jacobian", "folding_percent", "seconds"),
+    *P_COLUMNS,
 )
 
 CASE_COLUMNS = (
     *("name", "case", "landmarks"),
     *figure_names("tre", "mm"),
     "tre_before_mean_mm",
-    *("std_log_jacobian", "folding_percent", "seconds", "rank_sum_p", "rank_sum_p_holm"),
+    *("std_log_jacobian", "folding_percent", "seconds"),
+    *P_COLUMNS[:4],
 )
 
 MOST_CASE_COLUMNS = 20
@@ -76,11 +78,13 @@ def compare_rows(
             # The test of one case is the test of all of them.
             _figures(row, common, settings, seed)
             | {"reference": row.name == reference}
-            | _p_values(tests.get((row.name, None if len(common) > 1 else common[0])))
+            | _p_values(tests.get((row.name, None if len(common) > 1 else common[0])), ROW_COLUMNS)
             for row in rows
         ),
         cases=tuple(
-            _case_figures(row, case) | _p_values(tests.get((row.name, case))) for row in rows for case in common
+            _case_figures(row, case) | _p_values(tests.get((row.name, case)), CASE_COLUMNS)
+            for row in rows
+            for case in common
         ),
         common=tuple(common),
         dropped=dict(dropped),
@@ -118,10 +122,9 @@ def _named(rows: Sequence[Row], wanted: str) -> str:
     )
 
 
-def _p_values(test: Comparison | None) -> dict[str, float | None]:
-    if test is None:
-        return {"rank_sum_p": None, "rank_sum_p_holm": None}
-    return {"rank_sum_p": test.p, "rank_sum_p_holm": test.p_holm}
+def _p_values(test: Comparison | None, columns: Sequence[str]) -> dict[str, float | None]:
+    found = {} if test is None else test.p_values()
+    return {name: found.get(name) for name in P_COLUMNS if name in columns}
 
 
 def _figures(row: Row, common: Sequence[str], settings: CompareSettings, seed: int) -> dict[str, Any]:
@@ -180,7 +183,7 @@ def markdown(table: Table, settings: CompareSettings) -> str:
     cases = list(table.common) if len(table.common) <= MOST_CASE_COLUMNS else []
     low, high = settings.confidence * 100, settings.significance
     header = ["method", *cases, "before", "avg ± std", f"{low:g} % CI", "25 %", "50 %", "75 %"]
-    header += ["std(log J)", "J ≤ 0 (%)", "time (s)", "p (Holm)"]
+    header += ["std(log J)", "J ≤ 0 (%)", "time (s)", "p", "p paired", "p cases"]
     by_case = {(row["name"], row["case"]): row for row in table.cases}
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     for row in table.rows:
@@ -219,7 +222,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         _text(row["std_log_jacobian"], 3),
         _text(row["folding_percent"], 2),
         _text(row["seconds"], 2),
-        _p_text(row["rank_sum_p_holm"]),
+        *(_p_text(row[name]) for name in ("rank_sum_p_holm", "signed_rank_p_holm", "case_signed_rank_p_holm")),
     ]
 
 
@@ -246,13 +249,13 @@ def _notes(table: Table, settings: CompareSettings) -> list[str]:
     else:
         notes.append(
             f"CI: {settings.confidence * 100:g} % interval of the mean of case means, "
-            f"{settings.resamples} bootstrap samples of the cases."
+            f"{settings.resamples} bootstrap samples of the cases (BCa)."
         )
     if len(table.rows) > 1:
         notes.append(
-            f"p: two-sided Wilcoxon rank-sum test over all landmarks against {table.reference}, "
-            "Holm's correction for the number of rows; * in a case: corrected p < "
-            f"{settings.significance:g} there."
+            f"p: two-sided Wilcoxon rank-sum test over all landmarks against {table.reference}; p paired: signed-rank "
+            "test over the same; p cases: signed-rank test over the means of cases. Holm's correction for the number "
+            f"of rows; * in a case: corrected p of the rank-sum test < {settings.significance:g} there."
         )
     if any(row["seeded_landmarks"] for row in table.rows):
         notes.append("† this method predicted some of the landmarks, so its error is too small.")

@@ -1,14 +1,23 @@
 """Statistics: against sums written out by hand, one value, one case, unequal cases."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
+from scipy.special import ndtr, ndtri
 
 from lcsd.errors import BadInputError
-from lcsd.evaluation import statistics
 from lcsd.evaluation.significance import compare_methods
-from lcsd.evaluation.statistics import bootstrap_mean, cumulative, holm, rank_sum_p, summarise, summarise_cases
+from lcsd.evaluation.statistics import (
+    bootstrap_mean,
+    cumulative,
+    holm,
+    rank_sum_p,
+    signed_rank_p,
+    summarise,
+    summarise_cases,
+)
 
 
 def test_summary_is_what_the_definitions_say() -> None:
@@ -104,14 +113,39 @@ def test_holm_claims_what_the_definition_claims() -> None:
             assert {i for i in range(7) if corrected[i] <= level} == claimed
 
 
-def test_bootstrap_interval_is_that_of_all_samples_of_two_cases() -> None:
-    # Two cases: the means are a, (a+b)/2, b with chances 1/4, 1/2, 1/4.
+def bca_by_definition(values: np.ndarray, confidence: float, means: np.ndarray) -> list[float]:
+    """Efron's BCa interval of the mean, from the means of all resamples."""
+    share = (np.mean(means < values.mean()) + np.mean(means <= values.mean())) / 2
+    bias = ndtri(share)
+    left_out = np.array([np.delete(values, i).mean() for i in range(len(values))])
+    apart = left_out.mean() - left_out
+    acceleration = (apart**3).sum() / (6 * (apart**2).sum() ** 1.5)
+    levels = []
+    for level in ((1 - confidence) / 2, (1 + confidence) / 2):
+        z = bias + ndtri(level)
+        levels.append(float(ndtr(bias + z / (1 - acceleration * z))))
+    return [float(value) for value in np.quantile(means, levels)]
+
+
+def test_bootstrap_interval_is_bias_corrected_and_accelerated() -> None:
+    """All 5^5 resamples of five skewed cases instead of random ones."""
+    values = np.array([1.0, 1.2, 1.5, 2.1, 6.0])
+    every = np.array([values[list(rows)].mean() for rows in itertools.product(range(5), repeat=5)])
+    expected = bca_by_definition(values, 0.9, every)
+    interval = bootstrap_mean(values, confidence=0.9, resamples=200_000, seed=0)
+    assert interval is not None
+    assert [interval.low, interval.high] == pytest.approx(expected, abs=0.05)
+    plain = np.quantile(every, [0.05, 0.95])
+    assert abs(interval.high - plain[1]) > 0.3  # a skewed sample tells it from the percentile interval
+
+
+def test_bootstrap_interval_of_two_cases_and_of_equal_ones() -> None:
     interval = bootstrap_mean(np.array([1.0, 3.0]), confidence=0.95, resamples=2000, seed=0)
     assert interval is not None
     assert (interval.low, interval.high) == (1.0, 3.0)
-    inner = bootstrap_mean(np.array([1.0, 3.0]), confidence=0.3, resamples=2000, seed=0)
-    assert inner is not None
-    assert (inner.low, inner.high) == (2.0, 2.0)
+    same = bootstrap_mean(np.array([2.0, 2.0, 2.0]), confidence=0.95, resamples=100, seed=0)
+    assert same is not None
+    assert (same.low, same.high) == (2.0, 2.0)
 
 
 def test_bootstrap_interval_of_many_cases_is_about_that_of_the_normal() -> None:
@@ -123,20 +157,28 @@ def test_bootstrap_interval_of_many_cases_is_about_that_of_the_normal() -> None:
     assert interval.high == pytest.approx(values.mean() + half, abs=0.03)
 
 
-def test_bootstrap_is_deterministic_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bootstrap_is_deterministic() -> None:
     values = np.arange(9.0)
     calls = [bootstrap_mean(values, confidence=0.9, resamples=2500, seed=s) for s in (3, 3, 4)]
     assert calls[0] == calls[1] != calls[2]
-    drawn: list[int] = []
-    quantile = np.quantile
 
-    def counted(means: np.ndarray, *rest: object) -> np.ndarray:
-        drawn.append(len(means))
-        return quantile(means, *rest)
 
-    monkeypatch.setattr(statistics.np, "quantile", counted)
-    bootstrap_mean(values, confidence=0.9, resamples=2500, seed=3)
-    assert drawn == [2500]
+def test_signed_rank_equals_the_definition() -> None:
+    """Exact: the share of all signs of the ranks whose smaller sum is at most the observed one."""
+    first, second = np.array([1.0, 2.0, 3.5, 4.0, 9.0, 2.5]), np.array([1.3, 2.1, 3.0, 5.0, 11.0, 2.3])
+    apart = first - second
+    ranks = np.argsort(np.argsort(np.abs(apart))) + 1
+    observed = min(ranks[apart > 0].sum(), ranks[apart < 0].sum())
+    sums = [sum(r for r, s in zip(ranks, signs, strict=True) if s) for signs in itertools.product((0, 1), repeat=6)]
+    expected = np.mean([min(total, 21 - total) <= observed for total in sums])
+    assert signed_rank_p(first, second) == pytest.approx(expected)
+
+
+def test_signed_rank_of_equal_errors_is_one_and_of_other_landmarks_an_error() -> None:
+    assert signed_rank_p(np.ones(5), np.ones(5)) == 1.0
+    assert signed_rank_p(np.array([1.0, 1.0, 2.0]), np.array([1.0, 1.0, 3.0])) > 0.3
+    with pytest.raises(ValueError, match="no pairs"):
+        signed_rank_p(np.ones(1), np.ones(5))
 
 
 def test_one_case_has_no_interval() -> None:
@@ -158,9 +200,27 @@ def test_families_are_cases_and_pooled_landmarks() -> None:
         ("c", None),
     ]
     for family in ([t for t in tests if t.case], [t for t in tests if not t.case]):
-        assert [t.p_holm for t in family] == pytest.approx(holm([t.p for t in family]))
+        for kind in ("rank_sum", "signed_rank"):
+            found = [getattr(t, kind) for t in family]
+            assert [f.p_holm for f in found] == pytest.approx(holm([f.p for f in found]))
+    cases = [t.over_cases for t in tests if t.over_cases is not None]
+    assert [f.p_holm for f in cases] == pytest.approx(holm([f.p for f in cases]))
+    means = [np.array([errors[c][m].mean() for c in "xyz"]) for m in "ab"]
+    assert cases[0].p == pytest.approx(signed_rank_p(*means))
+    assert [t.over_cases is None for t in tests] == [t.case is not None for t in tests]
     pooled = [np.concatenate([errors[c][m] for c in "xy"]) for m in "ac"]
-    assert tests[-1].p == pytest.approx(rank_sum_p(*pooled))
+    assert tests[-1].rank_sum.p == pytest.approx(rank_sum_p(*pooled))
+    assert tests[-1].signed_rank is not None
+    assert tests[-1].signed_rank.p == pytest.approx(signed_rank_p(*pooled))
     assert tests[-1].second_mean_mm == pytest.approx(pooled[1].mean())
     # One case only is not pooled.
     assert [t.case for t in compare_methods({"x": errors["x"]}, [("a", "b")])] == ["x"]
+
+
+def test_methods_scored_at_other_landmarks_are_not_paired() -> None:
+    errors = {"x": {"a": np.arange(4.0), "b": np.arange(5.0)}, "y": {"a": np.arange(4.0), "b": np.arange(4.0)}}
+    first, second, pooled = compare_methods(errors, [("a", "b")])
+    assert first.signed_rank is pooled.signed_rank is None
+    assert second.signed_rank is not None
+    assert first.p_values()["signed_rank_p"] is None
+    assert pooled.over_cases is not None  # means of cases are pairs all the same
