@@ -136,7 +136,7 @@ def test_bootstrap_interval_is_bias_corrected_and_accelerated() -> None:
     assert interval is not None
     assert [interval.low, interval.high] == pytest.approx(expected, abs=0.05)
     plain = np.quantile(every, [0.05, 0.95])
-    assert abs(interval.high - plain[1]) > 0.3  # a skewed sample tells it from the percentile interval
+    assert interval.high - plain[1] > 0.2  # a skewed sample tells it from the percentile interval
 
 
 def test_bootstrap_interval_of_two_cases_and_of_equal_ones() -> None:
