@@ -18,6 +18,9 @@ TableFrame = Literal["lps", "ras", "voxel"]
 Space = Literal["native", "common"]
 """Space of the moving landmarks: the follow-up scan, or the common space of the case."""
 
+ProtocolName = Literal["lung250m", "learn2reg", "dirlab"]
+"""Evaluation protocols of published benchmarks."""
+
 FieldReading = Literal[
     "displacement",
     "negated",

@@ -9,11 +9,13 @@ import click
 from lcsd.cli.common import Run, stage
 from lcsd.cli.options import FILE, choice, setting
 from lcsd.errors import BadInputError
-from lcsd.names import FieldReading, Space
+from lcsd.names import SCANS, FieldReading, ProtocolName, Space
 from lcsd.settings.evaluate import EvaluateSettings
 
 if TYPE_CHECKING:
     from lcsd.evaluation.evaluate import TreResult
+    from lcsd.evaluation.protocols import Protocol
+    from lcsd.geometry import Grid
 
 
 @click.command(
@@ -30,8 +32,20 @@ if TYPE_CHECKING:
 @click.option("--correspondences", type=FILE, help="Point motion in common space (.csv).")
 @click.option("--transform", type=FILE, help="ITK transform of fixed to moving points, LPS mm (.tfm, .h5, .mat).")
 @click.option("--disp", type=FILE, help="Learn2Reg displacement field, in voxels (disp_*.nii.gz).")
-@click.option("--grid", type=FILE, help="With --disp: the fixed image.  [default: the field's own affine]")
-@click.option("--moving-grid", type=FILE, help="With --disp: the moving image, if its grid differs from the fixed one.")
+@choice(
+    "--protocol",
+    ProtocolName,
+    "Measure as a published benchmark does: lung250m (--correspondences and --grid), learn2reg (--disp) or dirlab "
+    "(--snap); see docs/evaluation.md.  [default: ours]",
+)
+@click.option(
+    "--grid",
+    type=FILE,
+    help="With --disp or --protocol lung250m: the fixed image.  [default with --disp: the field's own affine]",
+)
+@click.option("--moving-grid", type=FILE, help="With --grid or --disp: the moving image, if its grid differs.")
+@click.option("--fixed-labels", type=FILE, help="With --protocol learn2reg: label map of the fixed image.")
+@click.option("--moving-labels", type=FILE, help="With --protocol learn2reg: label map of the moving image.")
 @choice(
     "--field-as",
     FieldReading,
@@ -65,6 +79,7 @@ def command(
     out: Path | None,
     table: Path | None,
     field_as: FieldReading | None,
+    protocol: ProtocolName | None,
     **files: Path | None,
 ) -> None:
     """Score a registration at landmarks: errors before and after, mm.
@@ -83,7 +98,7 @@ def command(
         run.warn(f"{landmarks}: {len(read.unset)} points without a position in a scan are left out")
     result = evaluate_tre(
         read.pairs,
-        **_read(files, field_as),
+        **_read(files, field_as, protocol),
         extrapolate=run.settings.extrapolate,
         tps_smoothing=run.settings.tps_smoothing,
         landmarks_frame=landmarks_frame,
@@ -100,7 +115,9 @@ def command(
     run.done(out, inputs={"landmarks": landmarks, **files}, result=figures)
 
 
-def _read(files: dict[str, Path | None], field_as: FieldReading | None) -> dict[str, Any]:
+def _read(
+    files: dict[str, Path | None], field_as: FieldReading | None, protocol: ProtocolName | None
+) -> dict[str, Any]:
     """Return the contents of the given files as arguments of :func:`evaluate_tre`."""
     from lcsd.evaluation.learn2reg import disp_as, read_disp
     from lcsd.io.fields import read_field
@@ -122,12 +139,12 @@ def _read(files: dict[str, Path | None], field_as: FieldReading | None) -> dict[
         for name, path in files.items()
         if name in ("grid", "moving_grid", "snap") and path is not None
     }
-    if files["disp"] is None and not grids.keys() <= {"snap"}:
+    if files["disp"] is None and protocol != "lung250m" and not grids.keys() <= {"snap"}:
         raise BadInputError(
             "only a Learn2Reg field is in voxels and needs a grid",
             code="bad_option",
             field="--grid, --moving-grid",
-            expected="--disp",
+            expected="--disp, or --protocol lung250m",
             remedy="leave the grids out",
         )
     readers: dict[str, Callable[[Path], Any]] = {
@@ -141,7 +158,34 @@ def _read(files: dict[str, Path | None], field_as: FieldReading | None) -> dict[
         "mask": read_mask,
     }
     contents = {name: read(path) for name, read in readers.items() if (path := files[name]) is not None}
-    return {**contents, "snap": grids.get("snap")}
+    return {**contents, "snap": grids.get("snap"), "protocol": _protocol(protocol, files, grids)}
+
+
+def _protocol(name: ProtocolName | None, files: dict[str, Path | None], grids: dict[str, "Grid"]) -> "Protocol | None":
+    """Return the protocol with its label maps and grids; refuse one label map alone, or without a protocol."""
+    from lcsd.evaluation.learn2reg_figures import LabelMaps
+    from lcsd.evaluation.lung250m import Lung250mGrids
+    from lcsd.evaluation.protocols import Protocol
+    from lcsd.io.images import read_image
+
+    maps = [files[f"{scan}_labels"] for scan in SCANS]
+    given = [path for path in maps if path is not None]
+    if len(given) == 1 or (given and name is None):
+        raise BadInputError(
+            "label maps are scored in pairs, under a protocol",
+            code="bad_option",
+            field="--fixed-labels, --moving-labels",
+            expected="both, with --protocol learn2reg",
+            remedy="give both, or leave them out",
+        )
+    if name is None:
+        return None
+    fixed = grids.get("grid")
+    return Protocol(
+        name,
+        None if name != "lung250m" or fixed is None else Lung250mGrids(fixed, grids.get("moving_grid", fixed)),
+        LabelMaps(*(read_image(path) for path in given)) if given else None,
+    )
 
 
 def _warn(run: Run[EvaluateSettings], result: "TreResult", landmarks: Path) -> None:

@@ -15,19 +15,20 @@ from lcsd.io.tables import as_number
 from lcsd.settings.compare import CompareSettings
 
 TRE_COLUMNS = (
-    *("case", "role", "status", "in_statistics", "method", "source", "extrapolation", "snapped"),
+    *("case", "role", "status", "in_statistics", "method", "protocol", "source", "extrapolation", "snapped"),
     *("count", "circular", "seeded_landmarks"),
     *figure_names("tre", "mm"),
     *figure_names("tre_before", "mm"),
     "tre_native_mean_mm",
     *("std_log_jacobian", "folding_percent", "min_jacobian", "mean_jacobian"),
     *("jacobian_voxels", "jacobian_region", "jacobian_covered_percent"),
+    *("sdlogj", "dice", "hd95_voxels"),
     "seconds",
 )
 
 SUMMARY_COLUMNS = (
     *("role", "method", "cases", "landmarks", "seeded_landmarks"),
-    *("tre_case_mean_mm", "tre_case_std_mm", "tre_case_low_mm", "tre_case_high_mm"),
+    *("tre_case_mean_mm", "tre_case_std_mm", "tre_case_p30_mm", "tre_case_low_mm", "tre_case_high_mm"),
     *figure_names("tre", "mm"),
     "tre_before_case_mean_mm",
     *figure_names("tre_before", "mm"),
@@ -167,6 +168,7 @@ def _summary_row(role: str, summary: MethodSummary) -> dict[str, Any]:
         "seeded_landmarks": summary.seeded,
         "tre_case_mean_mm": means.mean,
         "tre_case_std_mm": means.std,
+        "tre_case_p30_mm": summary.after.p30_of_case_means,
         "tre_case_low_mm": None if interval is None else interval.low,
         "tre_case_high_mm": None if interval is None else interval.high,
         **summary.after.pooled.figures("tre", "mm"),

@@ -11,14 +11,14 @@ from lcsd.errors import BadInputError
 from lcsd.evaluation.accuracy import mean_of
 from lcsd.evaluation.runs import Row, Score, reasons
 from lcsd.evaluation.significance import P_COLUMNS, Comparison, compare_methods
-from lcsd.evaluation.statistics import bootstrap_mean, figure_names, summarise
+from lcsd.evaluation.statistics import ROBUST_SHARE, bootstrap_mean, figure_names, summarise
 from lcsd.io.tables import as_number
 from lcsd.settings.compare import CompareSettings
 
 ROW_COLUMNS = (
     *("name", "run", "method", "reference", "cases", "landmarks", "seeded_landmarks"),
-    *("source", "extrapolation", "snapped"),
-    *("tre_case_mean_mm", "tre_case_std_mm", "tre_case_low_mm", "tre_case_high_mm"),
+    *("protocol", "source", "extrapolation", "snapped"),
+    *("tre_case_mean_mm", "tre_case_std_mm", "tre_case_p30_mm", "tre_case_low_mm", "tre_case_high_mm"),
     *figure_names("tre", "mm"),
     *figure_names("tre_before", "mm"),
     *("std_log_jacobian", "folding_percent", "seconds"),
@@ -141,9 +141,10 @@ def _figures(row: Row, common: Sequence[str], settings: CompareSettings, seed: i
         "cases": len(scores),
         "landmarks": tre.count,
         "seeded_landmarks": int(sum(_known(scores, "seeded_landmarks"))),
-        **{key: _agreed(scores, key) for key in ("source", "extrapolation", "snapped")},
+        **{key: _agreed(scores, key) for key in ("protocol", "source", "extrapolation", "snapped")},
         "tre_case_mean_mm": over_cases.mean,
         "tre_case_std_mm": over_cases.std,
+        "tre_case_p30_mm": float(np.quantile(means, ROBUST_SHARE)),
         "tre_case_low_mm": None if interval is None else interval.low,
         "tre_case_high_mm": None if interval is None else interval.high,
         **tre.figures("tre", "mm"),
@@ -175,7 +176,11 @@ def _known(scores: Sequence[Score], key: str) -> list[float]:
 
 def _agreed(scores: Sequence[Score], key: str) -> str:
     """Return the value of a property, or all values if scores differ."""
-    return " or ".join(sorted({str(score.figures.get(key, "")) for score in scores}))
+    return " or ".join(sorted({_as_text(score.figures.get(key)) for score in scores}))
+
+
+def _as_text(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def markdown(table: Table, settings: CompareSettings) -> str:
@@ -262,6 +267,8 @@ def _notes(table: Table, settings: CompareSettings) -> list[str]:
     snapped = [row["snapped"] == str(True) for row in table.rows]
     if any(snapped) and not all(snapped):
         notes.append("Some rows were snapped to voxels and others were not, so they cannot be compared.")
+    if len({row["protocol"] for row in table.rows}) > 1:
+        notes.append("The rows were scored by different protocols, so they cannot be compared.")
     if table.dropped:
         text = "; ".join(reasons(table.dropped))
         notes.append(f"{len(table.dropped)} of {count + len(table.dropped)} cases dropped: {text}.")

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from lcsd.evaluation.evidence import check_evidence
 from lcsd.evaluation.learn2reg import VoxelDisplacements
+from lcsd.evaluation.learn2reg_figures import Learn2RegFigures, learn2reg_figures
+from lcsd.evaluation.protocols import Protocol
 from lcsd.evaluation.result import Result, Source
 from lcsd.evaluation.statistics import summarise
 from lcsd.geometry import Grid, RigidTransform
@@ -16,13 +18,14 @@ from lcsd.io.fields import DisplacementField, FieldQuality
 from lcsd.io.images import Image
 from lcsd.io.points import PointPairs
 from lcsd.landmarks.common_space import count_seeded, origins, snapped, to_common_space
-from lcsd.names import Space
+from lcsd.names import ProtocolName, Space
 from lcsd.readings.in_mask import in_mask
 from lcsd.settings.evaluate import Extrapolation
 
 PLACE_COLUMNS = tuple(f"{place}_{axis}" for place in ("fixed", "moving", "moved") for axis in "xyz")
-LANDMARK_COLUMNS = ("id", *PLACE_COLUMNS, "tre_mm", "tre_before_mm", "tre_native_mm", "origin")
+LANDMARK_COLUMNS = ("id", *PLACE_COLUMNS, "tre_mm", "tre_before_mm", "tre_native_mm", "origin", "protocol")
 QUALITY_FIGURES = ("std_log_jacobian", "folding_percent", "min_jacobian", "mean_jacobian")
+CHALLENGE_FIGURES = ("sdlogj", "dice", "hd95_voxels")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class TreResult:
     source
         Kind of result: ``field``, ``correspondences``, ``transform`` or ``disp``.
     extrapolation
-        ``none`` (a field or transform is known at the landmarks), ``tps``, ``divroc`` or ``knn``.
+        ``none`` (a field or transform is known at the landmarks), ``tps``, ``divroc``, ``knn``, or ``lung250m`` under
+        that protocol.
     landmarks_frame
         Space of the moving landmarks as given: ``native`` (the follow-up scan) or ``common``.
     snapped
@@ -60,6 +64,10 @@ class TreResult:
     quality_covered_percent
         Share of the mask in which an ITK transform is defined, percent; its quality is measured there. None for other
         results, or without a mask.
+    protocol
+        Name of the benchmark's protocol by which the errors were measured; None for ours.
+    challenge
+        Figures of the Learn2Reg challenge; None under other protocols.
     """
 
     landmarks: PointPairs
@@ -69,7 +77,7 @@ class TreResult:
     native: NDArray[np.float64] | None
     method: str
     source: Source
-    extrapolation: Literal["none"] | Extrapolation
+    extrapolation: Literal["none", "lung250m"] | Extrapolation
     landmarks_frame: Space
     snapped: bool
     outside_mask: int | None
@@ -77,6 +85,8 @@ class TreResult:
     quality: FieldQuality | None
     quality_region: Literal["mask", "field"] | None
     quality_covered_percent: float | None
+    protocol: ProtocolName | None
+    challenge: Learn2RegFigures | None
 
     @property
     def seeded_landmarks(self) -> int | None:
@@ -89,6 +99,7 @@ class TreResult:
         circular = None if self.circular_landmarks is None else self.circular_landmarks > 0
         return {
             "method": self.method,
+            "protocol": self.protocol,
             "source": self.source,
             "extrapolation": self.extrapolation,
             "count": len(self.landmarks),
@@ -106,6 +117,7 @@ class TreResult:
             "jacobian_voxels": getattr(self.quality, "voxels", None),
             "jacobian_region": self.quality_region,
             "jacobian_covered_percent": self.quality_covered_percent,
+            **{name: getattr(self.challenge, name, None) for name in CHALLENGE_FIGURES},
         }
 
     def rows(self) -> list[dict[str, object]]:
@@ -122,6 +134,7 @@ class TreResult:
                 "tre_before_mm": f"{self.before[row]:.4f}",
                 "tre_native_mm": "" if self.native is None else f"{self.native[row]:.4f}",
                 "origin": origin[row],
+                "protocol": self.protocol or "",
             }
             for row in range(count)
         ]
@@ -140,6 +153,7 @@ def evaluate_tre(
     tps_smoothing: float = 0.0,
     landmarks_frame: Space | None = None,
     snap: Grid | None = None,
+    protocol: Protocol | None = None,
     method: str | None = None,
     file: Path | None = None,
 ) -> TreResult:
@@ -176,6 +190,8 @@ def evaluate_tre(
     snap
         Grid of the moving image in ``landmarks_frame``: registered landmarks move to its nearest voxel centre first,
         as in DIR-Lab, whose landmarks are voxels.
+    protocol
+        Protocol of a published benchmark, which replaces ``extrapolate`` or adds figures; None: ours.
     method
         Name of the method, for tables and for the landmarks that it seeded; None: the kind of result.
     file
@@ -191,9 +207,13 @@ def evaluate_tre(
     BadInputError
         Not exactly one result; native landmarks without ``rigid``; a landmark outside the volume (the message names
         line, id, position and likely cause); repeated ids; another reading of the result or of the landmarks that fits
-        clearly better (``wrong_field``, ``wrong_direction``, ``wrong_frame``).
+        clearly better (``wrong_field``, ``wrong_direction``, ``wrong_frame``); a result that the protocol does not
+        score (``protocol_input``).
     """
-    result = Result(field, correspondences, transform, disp, extrapolate, tps_smoothing)
+    grids = None if protocol is None else protocol.grids
+    result = Result(field, correspondences, transform, disp, extrapolate, tps_smoothing, grids)
+    if protocol is not None:
+        protocol.check(result.source, snapped=snap is not None)
     frame = landmarks_frame or ("native" if rigid is not None else "common")
     common, native_moving = to_common_space(landmarks, rigid=rigid, frame=frame)
     result.check(common, mask, file=file)
@@ -218,7 +238,18 @@ def evaluate_tre(
         quality=quality.figures,
         quality_region=None if quality.figures is None else ("field" if mask is None else "mask"),
         quality_covered_percent=quality.covered_percent,
+        protocol=None if protocol is None else protocol.name,
+        challenge=_challenge(protocol, disp, mask),
     )
+
+
+def _challenge(
+    protocol: Protocol | None, disp: VoxelDisplacements | None, mask: Image | None
+) -> Learn2RegFigures | None:
+    """Return the figures of the Learn2Reg challenge under its protocol."""
+    if protocol is None or protocol.name != "learn2reg" or disp is None:
+        return None
+    return learn2reg_figures(disp, mask=mask, labels=protocol.labels)
 
 
 def _snapped(moved: NDArray[np.float64], grid: Grid, rigid: RigidTransform | None) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from scipy.spatial import KDTree
 
 from lcsd.errors import BadInputError
 from lcsd.evaluation.learn2reg import VoxelDisplacements
+from lcsd.evaluation.lung250m import Lung250mGrids, moved_by_spline
 from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField, FieldQuality, field_quality
 from lcsd.io.images import Image
@@ -49,6 +50,8 @@ class Result:
     disp: VoxelDisplacements | None = None
     extrapolate: Extrapolation = "tps"
     tps_smoothing: float = 0.0
+    # Extend correspondences by the spline of Lung250M-4B, which is normalised by these grids, and not by extrapolate
+    benchmark_grids: Lung250mGrids | None = None
 
     def __post_init__(self) -> None:
         given = [name for name in SOURCES if getattr(self, name) is not None]
@@ -67,9 +70,11 @@ class Result:
         return next(name for name in SOURCES if getattr(self, name) is not None)
 
     @property
-    def extrapolation(self) -> Literal["none"] | Extrapolation:
+    def extrapolation(self) -> Literal["none", "lung250m"] | Extrapolation:
         """How correspondences are extended to the landmarks; ``none`` for other forms."""
-        return "none" if self.correspondences is None else self.extrapolate
+        if self.correspondences is None:
+            return "none"
+        return self.extrapolate if self.benchmark_grids is None else "lung250m"
 
     def volumes(self) -> list[Grid]:
         """Return the grids in which fixed landmarks must lie, because the result is defined there only."""
@@ -81,6 +86,8 @@ class Result:
         """Return fixed points (N, 3), LPS mm, registered to the moving scan."""
         if self.transform is not None:
             return carry(self.transform, points)
+        if self.correspondences is not None and self.benchmark_grids is not None:
+            return moved_by_spline(points, self.correspondences, self.benchmark_grids)
         if self.correspondences is not None:
             # torch, which a field does not need, takes a second to load.
             from lcsd.divroc.extrapolation import extrapolate_vectors
