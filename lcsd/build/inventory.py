@@ -15,7 +15,7 @@ from lcsd.build.pairs import Pair, read_pairs
 from lcsd.build.provenance import PROVENANCE_SUFFIX
 from lcsd.build.records import GIVEN, Records, read_records
 from lcsd.build.rejections import UNREADABLE_REJECTION, Rejection, read_rejection
-from lcsd.build.verdicts import Verdict, read_keeps_flagged, read_registration_verdicts, read_verdicts
+from lcsd.build.verdicts import Verdict, read_keeps_flagged, read_quality, read_registration_verdicts, read_verdicts
 from lcsd.errors import LcsdError
 from lcsd.io.files import read_json
 from lcsd.io.tables import as_number, numbers, read_table
@@ -162,6 +162,7 @@ class Case(CaseState):
     correspondences: int | None = None  # number of corresponding points
     prealign: Mapping[str, Any] = field(default_factory=dict)  # figures of the rigid step
     registration: Mapping[str, Any] = field(default_factory=dict)  # figures of the registration of the clouds
+    quality: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # figures without landmarks, by method
 
 
 @dataclass
@@ -311,6 +312,7 @@ class Inventory:
             correspondences=None if pairs is None else len(pairs),
             prealign=self.attempt(files.prealign, read_json) or {},
             registration=self.attempt(files.registration_figures, read_json) or {},
+            quality=self.attempt(files.gates, read_quality) or {},
         )
 
     def _evaluation(self, state: CaseState, method: str) -> Evaluation:

@@ -282,7 +282,8 @@ def _jobs_of_any(cloud: str, scored: bool) -> tuple[Job, ...]:
 def _gates_job(files: CaseFiles, scored: bool) -> Job:
     """Return the last job of a case, which judges what all others made."""
     made = _texts(files.gates)
-    read = _texts(files.vessels, files.mask, files.scan, files.lungs, files.prealign, files.correspondence_figures)
+    read = _texts(files.vessels, files.mask, files.scan, files.lungs, files.image, files.prealign)
+    read += _texts(files.correspondence_figures)
     read += _texts(*(files.field(method) for method in METHODS))
     read += _texts(*(files.evaluation(method) for method in METHODS)) if scored else ()
     return Job("gates", WILDCARD, made, read, made, f"logs/gates/{WILDCARD}.log")

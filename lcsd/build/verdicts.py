@@ -58,6 +58,17 @@ def read_keeps_flagged(path: Path) -> bool:
     return read_json(path).get("keep_flagged") is True
 
 
+def read_quality(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the figures of registrations without landmarks, by method; empty if the gates recorded none.
+
+    Raises ``ValueError`` if they are not valid.
+    """
+    figures = read_json(path).get("figures", {}).get("registration", {}).get("quality", {})
+    if not isinstance(figures, dict) or not all(isinstance(part, dict) for part in figures.values()):
+        raise ValueError("figures.registration.quality is no table of methods")
+    return figures
+
+
 def read_registration_verdicts(path: Path) -> list[Verdict]:
     """Return the verdicts in the figures of a registration; none if they have no ``gates``, as those of old builds.
 

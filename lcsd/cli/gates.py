@@ -12,7 +12,11 @@ from lcsd.names import SCANS
 from lcsd.settings.gates import GatesSettings
 
 if TYPE_CHECKING:
+    from lcsd.io.fields import DisplacementField
     from lcsd.io.images import Image
+
+NEEDED = (("scans", "masks"), ("masks", "scans"), ("fields", "matches"), ("matches", "fields"), ("images", "fields"))
+"""Options, and another one without which each is refused."""
 
 Found = tuple[dict[str, Any], list[dict[str, Any]]]
 """Figures and their verdicts."""
@@ -30,6 +34,7 @@ Found = tuple[dict[str, Any], list[dict[str, Any]]]
 @click.option("--masks", type=FILE, nargs=2, help="Lung masks of both --scans, on their grids.")
 @click.option("--prealign", type=FILE, help="prealign.json; judges the alignment.")
 @click.option("--fields", type=FILE, nargs=2, help="Fields of corrfield and of the clouds; judges the registration.")
+@click.option("--images", type=FILE, nargs=2, help="Both CT scans on the common grid; with --fields compares them.")
 @click.option("--matches", type=FILE, help="correspondences.json of corrfield; needed with --fields.")
 @click.option("--evaluation", "evaluations", type=FILE, multiple=True, help="An evaluation; judges it. Repeatable.")
 @click.option("--out", type=FILE, required=True, help="Write the verdicts to this file (.json).")
@@ -50,7 +55,7 @@ def command(run: Run[GatesSettings], *, out: Path, **given: Any) -> None:
         "lungs": _lungs(given, run.settings),
         "alignment": _alignment(given, run.settings),
         "vessels": _vessels(given, lungs, run.settings),
-        "registration": _registration(given, lungs["fixed"], run.settings),
+        "registration": _registration(given, lungs, run.settings),
         "result": _result(given, run.settings),
     }
     figures = {name: part[0] for name, part in parts.items() if part is not None}
@@ -66,7 +71,7 @@ def _check_pairs(given: Mapping[str, Any]) -> None:
     """Refuse an option without the one that it needs."""
     from lcsd.errors import BadInputError
 
-    for option, other in (("scans", "masks"), ("masks", "scans"), ("fields", "matches"), ("matches", "fields")):
+    for option, other in NEEDED:
         if given[option] and not given[other]:
             raise BadInputError(
                 "the option does not fit", code="bad_option", field=f"--{option}", expected=f"also --{other}"
@@ -78,7 +83,11 @@ def _inputs(given: Mapping[str, Any]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for name, value in given.items():
         if isinstance(value, tuple):
-            labels = SCANS if name in ("scans", "masks") else tuple(str(number) for number in range(1, len(value) + 1))
+            labels = (
+                SCANS
+                if name in ("scans", "masks", "images")
+                else tuple(str(number) for number in range(1, len(value) + 1))
+            )
             found |= {f"{name}_{label}": path for label, path in zip(labels, value, strict=True)}
         elif value is not None:
             found[name] = value
@@ -129,7 +138,7 @@ def _vessels(given: Mapping[str, Any], lungs: Mapping[str, "Image"], settings: G
     return figures, judge(figures, settings)
 
 
-def _registration(given: Mapping[str, Any], lungs: "Image", settings: GatesSettings) -> Found | None:
+def _registration(given: Mapping[str, Any], lungs: Mapping[str, "Image"], settings: GatesSettings) -> Found | None:
     from lcsd.evaluation.gates import field_figures, judge_registration, match_figures
     from lcsd.io.fields import read_field
     from lcsd.io.files import read_json
@@ -138,8 +147,30 @@ def _registration(given: Mapping[str, Any], lungs: "Image", settings: GatesSetti
         return None
     methods = ("corrfield", "clouds")
     fields = {method: read_field(path) for method, path in zip(methods, given["fields"], strict=True)}
-    figures, matches = field_figures(fields, lungs), match_figures(read_json(given["matches"]))
-    return {**figures, **matches}, judge_registration(figures, matches, settings)
+    figures, matches = field_figures(fields, lungs["fixed"]), match_figures(read_json(given["matches"]))
+    quality = _quality(given, lungs, fields)
+    return {**figures, **matches, "quality": quality}, judge_registration(figures, matches, settings)
+
+
+def _quality(
+    given: Mapping[str, Any], lungs: Mapping[str, "Image"], fields: Mapping[str, "DisplacementField"]
+) -> dict[str, dict[str, float | None]]:
+    """Return what is known of both registrations without landmarks, and of none (``before``)."""
+    from lcsd.build.jobs import METHODS
+    from lcsd.evaluation.unlabelled import measured
+    from lcsd.io.images import read_image, read_mask
+    from lcsd.transforms.chain import part_of
+
+    structures = {
+        "lungs": (lungs["fixed"], lungs["moving"]),
+        "vessels": (read_mask(given["fixed"], kind="vessels"), read_mask(given["moving"], kind="vessels")),
+    }
+    images = None if not given["images"] else (read_image(given["images"][0]), read_image(given["images"][1]))
+    chains = {
+        "before": [],
+        **{method: [part_of(field)] for method, field in zip(METHODS, fields.values(), strict=True)},
+    }
+    return {name: measured(structures, chain, images=images) for name, chain in chains.items()}
 
 
 def _result(given: Mapping[str, Any], settings: GatesSettings) -> Found | None:

@@ -23,6 +23,7 @@ COMMANDS = {
     "correspond": "Find image-based correspondences with corrfield.",
     "register": "Register two point clouds with DiVRoC.",
     "evaluate": "Score a registration at landmarks.",
+    "quality": "Score a registration without landmarks.",
     "warp": "Warp points, images and masks by transforms.",
     "landmarks": "Convert, check, propose and compare landmark files.",
     "import": "Turn a published dataset into our files.",

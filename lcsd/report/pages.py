@@ -26,6 +26,7 @@ from lcsd.report.html import environment
 from lcsd.report.landmarks import PATCH_MM, Landmarks, landmark_figure, read_landmarks
 from lcsd.report.overlays import CHECKER_MM, Slices, case_slices, checker_figure, mixed_figure
 from lcsd.report.pictures import ALTS, Picture, draw
+from lcsd.report.quality import quality_rows
 from lcsd.report.registered import RegisteredClouds, registered_clouds
 from lcsd.report.surface import KERNEL_MM, surface_figure
 from lcsd.report.tables import case_cost_rows, readable_rejections, version_rows
@@ -188,6 +189,7 @@ def case_page(
         "registered": registered,
         "residuals": _residual_rows(registered),
         "apart": _apart(registered),
+        "quality": quality_rows([case]),
         "pictures": drawn,
         "costs": case_cost_rows(case),
         "versions": version_rows([case]),

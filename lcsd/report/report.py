@@ -33,6 +33,7 @@ from lcsd.report.html import environment
 from lcsd.report.overlays import SLAB_MM, cloud_figure, overlay_figure
 from lcsd.report.pages import write_pages
 from lcsd.report.pictures import ALTS, Picture, draw, write_pictures
+from lcsd.report.quality import QUALITY_COLUMNS, quality_medians, quality_rows
 from lcsd.report.tables import (
     REJECTED_COLUMNS,
     TABLE1_COLUMNS,
@@ -150,6 +151,7 @@ def _write_tables(folder: Path, cases: Sequence[Case]) -> None:
     write_table(folder / "tre.csv", TRE_COLUMNS, tre_rows(cases))
     write_table(folder / "summary.csv", SUMMARY_COLUMNS, summary_rows(cases))
     write_table(folder / "comparison.csv", COMPARISON_COLUMNS, comparison_rows(cases))
+    write_table(folder / "quality.csv", QUALITY_COLUMNS, quality_rows(cases))
     write_table(folder / "table1.csv", TABLE1_COLUMNS, table1_rows(cases))
     write_table(folder / "rejected.tsv", REJECTED_COLUMNS, left_out_rows(cases))
 
@@ -199,6 +201,7 @@ def _context(
         "colours": method_colours([row["method"] for row in rows]),
         "tre": rows,
         "comparison": comparison_rows(cases),
+        "quality": quality_medians(cases),
         "table1": table1_rows(cases),
         "motion": motion_rows(cases),
         "rejected": readable_rejections(cases, inventory.results),

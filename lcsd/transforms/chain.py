@@ -103,10 +103,15 @@ def read_chain(files: Sequence[Path]) -> list[Part]:
     for file in files:
         if is_image(file):
             field = read_field(file)
-            chain.append(Part(file, itk_field(field), field.grid, field))
+            chain.append(part_of(field, file))
         else:
             chain += [Part(file, part, domain_of(part), _field_of(part)) for part in parts_of(read_transform(file))]
     return chain
+
+
+def part_of(field: DisplacementField, file: Path = Path()) -> Part:
+    """Return a displacement field as a part of a chain."""
+    return Part(file, itk_field(field), field.grid, field)
 
 
 def _field_of(part: Any) -> DisplacementField | None:
