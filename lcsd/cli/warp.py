@@ -18,6 +18,7 @@ from lcsd.io.files import written_files
 from lcsd.names import SCANS, CloudFrame, Interpolation, Unit
 
 if TYPE_CHECKING:
+    from lcsd.io.images import Image
     from lcsd.transforms.chain import Moved, Part
 
 MARKUPS = ".mrk.json"
@@ -72,6 +73,7 @@ def _warp_points(
     from lcsd.io.points import read_point_pairs, write_point_pairs
     from lcsd.io.tables import read_text
     from lcsd.landmarks.slicer import read_fcsv, read_markups, write_fcsv, write_markups
+    from lcsd.transforms.order import check_landmarks
 
     def moved(points: Any) -> "Moved":
         return _moved(np.asarray(points, np.float64), chain, inverse=inverse)
@@ -88,7 +90,9 @@ def _warp_points(
         return found
     if source.suffix.lower() == ".csv" and source.is_file() and "fixed_x" in read_text(source).partition("\n")[0]:
         pairs = read_point_pairs(source)
-        found = [moved(pairs.moving if inverse else pairs.fixed)]
+        start, goal = (pairs.moving, pairs.fixed) if inverse else (pairs.fixed, pairs.moving)
+        found = [moved(start)]
+        check_landmarks(found[0].points, start, goal, chain, inverse=inverse)
         # What was carried takes the place of the other scan's points.
         carried = found[0].points
         write_point_pairs(output, replace(pairs, fixed=carried) if inverse else replace(pairs, moving=carried))
@@ -113,6 +117,40 @@ def _grid(chain: "Sequence[Part]", reference: Path | None, *, inverse: bool) -> 
             remedy="give an image of the scan that --to names, whose voxels the result shall have",
         )
     return first
+
+
+def _compare(image: "Image", other: "Image", chain: "Sequence[Part]", reference: Path, *, inverse: bool) -> None:
+    """Warn if an image fits its reference clearly better by another use of the transforms."""
+    from lcsd.transforms.order import better_for_images
+
+    better = better_for_images(image, other, chain, inverse=inverse)
+    if better is not None:
+        words, mean, before = better
+        _warn(
+            f"the image fits {reference} better {words}: mean difference {mean:.0f} HU in place of {before:.0f}; "
+            "check the order and the direction of --transform"
+        )
+
+
+def _read_chain(files: "Sequence[Path]", source: Path) -> "list[Part]":
+    """Return the transforms; refuse those that contradict each other or the records next to them."""
+    from lcsd.build.spaces import check_spaces
+    from lcsd.readings.motion import check_size_of_motion
+    from lcsd.transforms.chain import read_chain
+    from lcsd.transforms.order import check_repeated
+
+    chain = read_chain(files)
+    check_repeated(chain, files)
+    check_spaces(files, source)
+    for part in chain:
+        if part.field is not None:
+            try:
+                check_size_of_motion(part.field)
+            except BadInputError as error:
+                error.file, error.field = str(part.file), None
+                error.remedy = "write it as displacements in LPS mm from fixed to moving points"
+                raise
+    return chain
 
 
 def _warp_image(
@@ -155,6 +193,10 @@ def _warp_image(
             f"the transforms have no exact inverse everywhere (off by up to {warped.residual_mm:.2f} mm); "
             f"{folding_percent(chain):.2f} % of a field's voxels fold"
         )
+    if labels and chosen in {"linear", "bspline"} and len(np.unique(image.array)) > 2:
+        _warn(f"{source} looks like a label map, and --interpolation {chosen} mixes its labels; use nearest")
+    if reference is not None:
+        _compare(image, read_image(reference), chain, reference, inverse=inverse)
     kind = image.array.dtype
     write_image(output, warped.image, dtype=kind.type if kind.kind in "iu" else np.float32)
     return {
@@ -211,9 +253,8 @@ def command(
     """
     set_threads(threads)
     from lcsd.io.images import is_image
-    from lcsd.transforms.chain import read_chain
 
-    chain = read_chain(transforms)
+    chain = _read_chain(transforms, source)
     with written_files() as written:
         recorded = {"from": begin, "to": end, "inverse": inverse, "frame": frame, "unit": unit, "threads": threads}
         recorded |= {name: of_image[name] for name in ("interpolation", "outside")}
