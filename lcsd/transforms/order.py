@@ -22,7 +22,7 @@ HALF, NEARLY_ALL = 0.5, 0.8
 LESS = 0.9
 """Mean difference of images under a better reading, as a part of that of the named one.
 
-In three phantom pairs at 1.5 mm with rigid steps of 15 to 52 mm, a wrong order has 1.24 to 1.9 times the difference of
+In the three phantom pairs of the demo, a wrong order has 1.24 to 1.9 times the difference of
 the right one, the wrong direction 4 to 7 times.
 """
 
