@@ -46,6 +46,12 @@ Axes = Literal["xyz", "zyx"]
 FormatName = Literal["lcsd", "slicer", "fcsv", "dirlab", "learn2reg", "lung250m", "generic"]
 PairBy = Literal["label", "row"]
 Phase = Literal["inhale", "exhale"]
+CloudKind = Literal["8k", "skeleton", "full"]
+"""The three clouds of a scan of Lung250M-4B."""
+
+ScoredAt = Literal["landmarks", "keypoints"]
+"""Points of a Learn2Reg task at which registrations are scored."""
+
 FirstSlice = Literal["head", "feet"]
 Basis = Literal["wall", "cpu"]
 

@@ -1,6 +1,7 @@
 """``lcsd import``: published datasets into our files."""
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import click
 from lcsd.cli.common import Run, stage
 from lcsd.cli.options import FILE, choice
 from lcsd.errors import BadInputError
-from lcsd.names import Axes, CloudFrame, FirstSlice, Phase, TableFrame
+from lcsd.names import Axes, CloudFrame, CloudKind, FirstSlice, Phase, ScoredAt, TableFrame
 from lcsd.settings.imports import ImportSettings
 
 
@@ -202,3 +203,85 @@ def lcsd500(
         )
         result = write_cloud_table(found.folder, rows)
     run.done(out_dir / TABLE, inputs=found.inputs, result=result)
+
+
+@command.command(epilog="Example: lcsd import lung250m Lung250M-4B lung250m --cases 104,105 --cloud 8k")
+@click.argument("source", type=FILE)
+@click.argument("out_dir", type=FILE)
+@click.option("--cases", help="Numbers of the cases to import, separated by commas, such as 002,104.  [default: all]")
+@choice("--cloud", CloudKind, "Which of the three clouds of a scan to take.", default="skeleton")
+@stage("import", ImportSettings)
+def lung250m(run: Run[ImportSettings], *, source: Path, out_dir: Path, cases: str | None, cloud: CloudKind) -> None:
+    """Lung250M-4B: images, masks, vessel maps, clouds (.pth), keypoints and landmarks (.pth).
+
+    OUT_DIR gets pairs.tsv for a build of the cases with images, and clouds.tsv for those with clouds. A case that
+    lacks files is refused, and the message names them.
+    """
+    from lcsd.importers.cloud_table import TABLE, write_cloud_table
+    from lcsd.importers.lung250m import SPACING_MM, SPACING_TOLERANCE, find_files, import_lung250m, wanted
+
+    with _importing(run, source, out_dir, wanted) as found:
+        rows = import_lung250m(
+            find_files(found.files, _numbers(cases)),
+            found.folder,
+            cloud=cloud,
+            progress=lambda numbers: run.progress(numbers, label="cases", unit="case"),
+        )
+        clouds = [row for row in rows if "fixed_cloud" in row]
+        result = write_cloud_table(found.folder, clouds) if clouds else {}
+    for row in rows:
+        if row["spacing"] is not None and any(abs(size - SPACING_MM) > SPACING_TOLERANCE for size in row["spacing"]):
+            sizes = " x ".join(f"{size:g}" for size in row["spacing"])
+            run.warn(f"{row['case']} has voxels of {sizes} mm, not 1 mm: its distances are not the published ones")
+    unplaced = sum(row["spacing"] is None for row in rows)
+    if unplaced:
+        run.say(f"{unplaced} cases have no image, mask or vessel map: their clouds begin at voxel 0, 1 mm per voxel")
+    pairs = sum("fixed_source" in row for row in rows)
+    distances = {f"{row['case']}_mean_distance_mm": row["distance_mm"] for row in rows if "distance_mm" in row}
+    figures = {**result, "cases": len(rows), "with_images": pairs, "with_landmarks": len(distances), **distances}
+    run.done(out_dir / ("pairs.tsv" if pairs else TABLE), inputs=found.inputs, result=figures)
+
+
+def _numbers(text: str | None) -> list[str]:
+    """Return the case numbers of an option, with three digits; others are refused."""
+    numbers = [] if text is None else [name.strip() for name in text.split(",")]
+    for number in numbers:
+        if not re.fullmatch(r"\d{3}", number):
+            raise BadInputError(
+                "not a case number",
+                code="unknown_case",
+                field="--cases",
+                found=number,
+                expected="three digits, such as 002",
+            )
+    return numbers
+
+
+@command.command(epilog="Example: lcsd import learn2reg NLST nlst --score-at keypoints")
+@click.argument("source", type=FILE)
+@click.argument("out_dir", type=FILE)
+@choice("--score-at", ScoredAt, "Which points become the landmarks of the manifest.", default="landmarks")
+@stage("import", ImportSettings)
+def learn2reg(run: Run[ImportSettings], *, source: Path, out_dir: Path, score_at: ScoredAt) -> None:
+    """A lung task of the Learn2Reg challenge, such as LungCT or NLST: its dataset.json and the files that it lists.
+
+    OUT_DIR gets pairs.tsv for a build, and images, masks, keypoints and landmarks of each pair. A pair that lacks
+    files is refused, and the message names them.
+    """
+    from lcsd.importers.learn2reg import find_task, import_learn2reg, wanted
+
+    with _importing(run, source, out_dir, wanted) as found:
+        rows = import_learn2reg(
+            find_task(found.files),
+            found.folder,
+            scored_at=score_at,
+            progress=lambda pairs: run.progress(pairs, label="pairs", unit="pair"),
+        )
+    distances = [row["distance_mm"] for row in rows if row["distance_mm"] is not None]
+    result = {
+        "cases": len(rows),
+        "test": sum(row["role"] == "test" for row in rows),
+        "with_landmarks": len(distances),
+        "mean_distance_mm": sum(distances) / len(distances) if distances else None,
+    }
+    run.done(out_dir / "pairs.tsv", inputs=found.inputs, result=result)
