@@ -10,7 +10,7 @@ Only this module converts coordinates between frames.
 Every conversion takes ``(..., 3)`` numpy arrays or torch tensors and returns the same kind.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -143,6 +143,22 @@ class Grid:
         size = constant_like(np.asarray(self.size, dtype=np.float64), normalised)
         return ((normalised + 1) * size - 1) / 2
 
+    def voxel_to_corner_aligned(self, voxels: Points) -> Points:
+        """Return ``grid_sample`` coordinates with ``align_corners=True`` of voxel indices, both (x, y, z), (..., 3).
+
+        -1 and 1 are the centres of the first and last voxel. An axis of one voxel counts as two, since it has no scale.
+        """
+        return voxels * (2 / constant_like(self._steps, voxels)) - 1
+
+    def corner_aligned_to_voxel(self, normalised: Points) -> Points:
+        """Return voxel indices of ``grid_sample`` coordinates with ``align_corners=True``; the inverse."""
+        return (normalised + 1) * constant_like(self._steps, normalised) / 2
+
+    @property
+    def _steps(self) -> NDArray[np.float64]:
+        """Voxels between the centres of the first and last voxel, shape (3,)."""
+        return np.maximum(np.asarray(self.size, dtype=np.float64) - 1, 1)
+
     def world_to_normalised(self, world: Points) -> Points:
         """Return ``grid_sample`` coordinates (x, y, z) of LPS mm, shape (..., 3)."""
         return self.voxel_to_normalised(self.world_to_voxel(world))
@@ -158,6 +174,12 @@ class Grid:
     def world_vectors_to_voxel(self, vectors: Points) -> Points:
         """Return displacements in voxels of displacements in LPS mm, shape (..., 3)."""
         return vectors @ constant_like(np.linalg.inv(self.voxel_to_world_matrix), vectors).T
+
+    def planes(self) -> Iterator[tuple[int, NDArray[np.float64]]]:
+        """Yield each slice's number z and the LPS mm of its voxels, shape (y, x, 3): all at once take much memory."""
+        x, y = np.meshgrid(*(np.arange(n, dtype=np.float64) for n in self.size[:2]), indexing="xy")
+        for z in range(self.size[2]):
+            yield z, self.voxel_to_world(np.stack([x, y, np.full_like(x, z)], axis=-1))
 
     def contains(self, world: NDArray[Any]) -> NDArray[np.bool_]:
         """Return which LPS points (N, 3) are in a voxel of the grid, shape (N,)."""

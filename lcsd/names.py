@@ -31,6 +31,8 @@ FieldReading = Literal[
     "m",
     "normalised",
     "normalised-zyx",
+    "normalised-corners",
+    "normalised-corners-zyx",
     "positions",
     "positions-ras",
     "positions-zyx",
@@ -38,8 +40,16 @@ FieldReading = Literal[
     "positions-voxel-zyx",
     "positions-normalised",
     "positions-normalised-zyx",
+    "positions-normalised-corners",
+    "positions-normalised-corners-zyx",
 ]
 """What the vectors of a displacement field are; without a unit: LPS mm."""
+
+TransformFormat = Literal["itk", "ants", "slicer", "learn2reg", "array", "landmarks"]
+"""Conventions of files that hold a transform (docs/transforms.md)."""
+
+Layout = Literal["first", "last"]
+"""Where an array of vectors has its axis of components."""
 
 Unit = Literal["mm", "m"]
 Axes = Literal["xyz", "zyx"]

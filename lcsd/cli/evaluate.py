@@ -1,6 +1,7 @@
 """``lcsd evaluate``: errors of a registration at landmarks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import click
 from lcsd.cli.common import Run, stage
 from lcsd.cli.options import FILE, choice, setting
 from lcsd.errors import BadInputError
-from lcsd.names import SCANS, FieldReading, ProtocolName, Space
+from lcsd.names import SCANS, Axes, FieldReading, Layout, ProtocolName, Space
 from lcsd.settings.evaluate import EvaluateSettings
 
 if TYPE_CHECKING:
@@ -28,10 +29,19 @@ if TYPE_CHECKING:
 @click.option(
     "--moving-landmarks", type=FILE, help="The follow-up's landmarks, if --landmarks has the baseline's only."
 )
-@click.option("--field", type=FILE, help="Displacement field on the fixed grid (.nii.gz).")
+@click.option(
+    "--field", type=FILE, help="Displacement field on the fixed grid (.nii.gz), or an array (.npz, .npy, .pt)."
+)
 @click.option("--correspondences", type=FILE, help="Point motion in common space (.csv).")
-@click.option("--transform", type=FILE, help="ITK transform of fixed to moving points, LPS mm (.tfm, .h5, .mat).")
-@click.option("--disp", type=FILE, help="Learn2Reg displacement field, in voxels (disp_*.nii.gz).")
+@click.option(
+    "--transform",
+    "transforms",
+    type=FILE,
+    multiple=True,
+    help="ITK transform of fixed to moving points, LPS mm (.tfm, .h5, .mat, or a field .nii.gz). Repeatable, in the "
+    "order in which they move a point of the fixed scan (of ANTs: the warp, then the affine).",
+)
+@click.option("--disp", type=FILE, help="Learn2Reg displacement field, in voxels (disp_*.nii.gz, .npz).")
 @choice(
     "--protocol",
     ProtocolName,
@@ -41,7 +51,7 @@ if TYPE_CHECKING:
 @click.option(
     "--grid",
     type=FILE,
-    help="With --disp or --protocol lung250m: the fixed image.  [default with --disp: the field's own affine]",
+    help="With --disp, an array or --protocol lung250m: the fixed image.  [default with --disp: its own affine]",
 )
 @click.option("--moving-grid", type=FILE, help="With --grid or --disp: the moving image, if its grid differs.")
 @click.option("--fixed-labels", type=FILE, help="With --protocol learn2reg: label map of the fixed image.")
@@ -49,8 +59,12 @@ if TYPE_CHECKING:
 @choice(
     "--field-as",
     FieldReading,
-    "What the vectors of --field or --disp are.  [default: displacement (LPS mm) for --field, voxel for --disp]",
+    "What the vectors of --field or --disp are.  [default: displacement (LPS mm) for --field, voxel for --disp; "
+    "arrays need it]",
 )
+@choice("--axes", Axes, "Order of an array's axes: xyz (nibabel) or zyx (SimpleITK).  [default: what fits --grid]")
+@choice("--layout", Layout, "Whether an array's components are its first or last axis.  [default: where 3 is]")
+@click.option("--key", help="Name of the array in .npz or .pt.  [default: the only one]")
 @click.option("--rigid", type=FILE, help="Transform (.tfm) from common space to the follow-up scan.")
 @choice(
     "--landmarks-frame",
@@ -78,8 +92,12 @@ def command(
     method: str | None,
     out: Path | None,
     table: Path | None,
+    transforms: tuple[Path, ...],
     field_as: FieldReading | None,
     protocol: ProtocolName | None,
+    axes: Axes | None,
+    layout: Layout | None,
+    key: str | None,
     **files: Path | None,
 ) -> None:
     """Score a registration at landmarks: errors before and after, mm.
@@ -98,7 +116,7 @@ def command(
         run.warn(f"{landmarks}: {len(read.unset)} points without a position in a scan are left out")
     result = evaluate_tre(
         read.pairs,
-        **_read(files, field_as, protocol),
+        **_read(files, transforms, {"reading": field_as, "axes": axes, "layout": layout, "key": key}, protocol),
         extrapolate=run.settings.extrapolate,
         tps_smoothing=run.settings.tps_smoothing,
         landmarks_frame=landmarks_frame,
@@ -112,25 +130,24 @@ def command(
     if out is not None:
         write_json(out, figures)
     run.recorder.fact("landmarks", {"frame": result.landmarks_frame})
-    run.done(out, inputs={"landmarks": landmarks, **files}, result=figures)
+    named = {f"transform_{number}": path for number, path in enumerate(transforms, 1)}
+    run.done(out, inputs={"landmarks": landmarks, **files, **named}, result=figures)
 
 
 def _read(
-    files: dict[str, Path | None], field_as: FieldReading | None, protocol: ProtocolName | None
+    files: dict[str, Path | None], transforms: Sequence[Path], of_field: dict[str, Any], protocol: ProtocolName | None
 ) -> dict[str, Any]:
     """Return the contents of the given files as arguments of :func:`evaluate_tre`."""
-    from lcsd.evaluation.learn2reg import disp_as, read_disp
-    from lcsd.io.fields import read_field
-    from lcsd.io.images import read_image, read_mask, read_rigid
+    from lcsd.io.images import is_image, read_image, read_mask, read_rigid
     from lcsd.io.points import read_point_pairs
-    from lcsd.readings.motion import read_as
-    from lcsd.transforms.parts import read_transform
+    from lcsd.transforms.chain import as_itk, read_chain
+    from lcsd.transforms.read import Meaning, read_motion, stored_field
 
-    if field_as is not None and files["field"] is None and files["disp"] is None:
+    if any(of_field.values()) and files["field"] is None and files["disp"] is None:
         raise BadInputError(
             "only the vectors of a field have several meanings",
             code="bad_option",
-            field="--field-as",
+            field="--field-as, --axes, --layout, --key",
             expected="--field or --disp",
             remedy="leave it out",
         )
@@ -139,26 +156,32 @@ def _read(
         for name, path in files.items()
         if name in ("grid", "moving_grid", "snap") and path is not None
     }
-    if files["disp"] is None and protocol != "lung250m" and not grids.keys() <= {"snap"}:
+    array = files["field"] is not None and not is_image(files["field"])
+    if files["disp"] is None and not array and protocol != "lung250m" and not grids.keys() <= {"snap"}:
         raise BadInputError(
-            "only a Learn2Reg field is in voxels and needs a grid",
+            "only a Learn2Reg field or an array needs a grid",
             code="bad_option",
             field="--grid, --moving-grid",
-            expected="--disp, or --protocol lung250m",
+            expected="--disp, an array as --field, or --protocol lung250m",
             remedy="leave the grids out",
         )
+    meaning = Meaning(**of_field, grid=grids.get("grid"), moving_grid=grids.get("moving_grid"))
     readers: dict[str, Callable[[Path], Any]] = {
-        "field": lambda path: read_as(read_field(path), field_as or "displacement"),
+        "field": lambda path: stored_field(path, meaning),
         "correspondences": read_point_pairs,
-        "transform": read_transform,
-        "disp": lambda path: disp_as(
-            read_disp(path, grid=grids.get("grid"), moving_grid=grids.get("moving_grid")), field_as or "voxel"
-        ),
+        "disp": lambda path: read_motion(path, replace(meaning, format="learn2reg")),
         "rigid": read_rigid,
         "mask": read_mask,
     }
     contents = {name: read(path) for name, read in readers.items() if (path := files[name]) is not None}
-    return {**contents, "snap": grids.get("snap"), "protocol": _protocol(protocol, files, grids)}
+    if transforms:
+        contents["transform"] = as_itk(read_chain(transforms))
+    return {
+        **contents,
+        "field_as": meaning.reading or "displacement",
+        "snap": grids.get("snap"),
+        "protocol": _protocol(protocol, files, grids),
+    }
 
 
 def _protocol(name: ProtocolName | None, files: dict[str, Path | None], grids: dict[str, "Grid"]) -> "Protocol | None":

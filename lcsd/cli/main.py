@@ -25,6 +25,7 @@ COMMANDS = {
     "evaluate": "Score a registration at landmarks.",
     "quality": "Score a registration without landmarks.",
     "warp": "Warp points, images and masks by transforms.",
+    "transform": "Convert transforms between the conventions of programs.",
     "landmarks": "Convert, check, propose and compare landmark files.",
     "import": "Turn a published dataset into our files.",
     "compare": "Compare the methods of one or several builds.",

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.evaluation.evidence import check_evidence
-from lcsd.evaluation.learn2reg import VoxelDisplacements
 from lcsd.evaluation.learn2reg_figures import Learn2RegFigures, learn2reg_figures
 from lcsd.evaluation.protocols import Protocol
 from lcsd.evaluation.result import Result, Source
@@ -18,9 +17,11 @@ from lcsd.io.fields import DisplacementField, FieldQuality
 from lcsd.io.images import Image
 from lcsd.io.points import PointPairs
 from lcsd.landmarks.common_space import count_seeded, origins, snapped, to_common_space
-from lcsd.names import ProtocolName, Space
+from lcsd.names import FieldReading, ProtocolName, Space
 from lcsd.readings.in_mask import in_mask
+from lcsd.readings.motion import read_as
 from lcsd.settings.evaluate import Extrapolation
+from lcsd.transforms.learn2reg import VoxelDisplacements
 
 PLACE_COLUMNS = tuple(f"{place}_{axis}" for place in ("fixed", "moving", "moved") for axis in "xyz")
 LANDMARK_COLUMNS = ("id", *PLACE_COLUMNS, "tre_mm", "tre_before_mm", "tre_native_mm", "origin", "protocol")
@@ -144,6 +145,7 @@ def evaluate_tre(
     landmarks: PointPairs,
     *,
     field: DisplacementField | None = None,
+    field_as: FieldReading = "displacement",
     correspondences: PointPairs | None = None,
     transform: Any | None = None,
     disp: VoxelDisplacements | None = None,
@@ -168,13 +170,15 @@ def evaluate_tre(
         positions in ``landmarks_frame``.
     field
         Displacement field ``y = x + u(x)`` in common space, mm; sampled linearly.
+    field_as
+        What the vectors of ``field`` are; the default is displacements in LPS mm.
     correspondences
         Corresponding points in common space, LPS mm, extended to the landmarks by ``extrapolate``.
     transform
         ``SimpleITK.Transform`` from fixed to moving points, LPS mm, see
         :func:`lcsd.transforms.parts.read_transform`.
     disp
-        Learn2Reg displacement field, see :func:`lcsd.evaluation.learn2reg.read_disp`; sampled by cubic splines as in
+        Learn2Reg displacement field, see :func:`lcsd.transforms.learn2reg.read_disp`; sampled by cubic splines as in
         the challenge.
     rigid
         Transform from common space to the native space of the follow-up.
@@ -211,7 +215,8 @@ def evaluate_tre(
         score (``protocol_input``).
     """
     grids = None if protocol is None else protocol.grids
-    result = Result(field, correspondences, transform, disp, extrapolate, tps_smoothing, grids)
+    motion = None if field is None else read_as(field, field_as)
+    result = Result(motion, correspondences, transform, disp, extrapolate, tps_smoothing, grids, field, field_as)
     if protocol is not None:
         protocol.check(result.source, snapped=snap is not None)
     frame = landmarks_frame or ("native" if rigid is not None else "common")

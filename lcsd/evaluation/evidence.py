@@ -92,10 +92,10 @@ def _other_motions(result: Result, common: PointPairs, before: Points) -> Iterat
     """Yield other readings of a registration, with the distances of the landmarks under them."""
     at = common.fixed
     if result.field is not None:
-        stored = result.field.at(at)
-        for reading in FIELD_READINGS[1:]:
+        stored = (result.stored or result.field).at(at)
+        for reading in FIELD_READINGS:
             moved = at + displacements(stored, at, result.field.grid, reading)
-            if follows(moved, at):
+            if reading != result.field_as and follows(moved, at):
                 yield reading, (_distances(moved, common), before)
     elif result.disp is not None:
         grid, to = result.disp.fixed, result.disp.moving

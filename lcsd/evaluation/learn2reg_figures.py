@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
-from lcsd.evaluation.learn2reg import VoxelDisplacements
 from lcsd.geometry import Grid
 from lcsd.io.images import Image
+from lcsd.transforms.learn2reg import VoxelDisplacements
 
 OFFSET = 3.0
 """The challenge adds this to the determinant, so that the logarithm exists where the field folds."""

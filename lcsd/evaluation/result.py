@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from lcsd.errors import BadInputError
-from lcsd.evaluation.learn2reg import VoxelDisplacements
 from lcsd.evaluation.lung250m import Lung250mGrids, moved_by_spline
 from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField, FieldQuality, field_quality
 from lcsd.io.images import Image
 from lcsd.io.points import PointPairs
 from lcsd.landmarks.common_space import POINTS_MARGIN_MM, box_around, check_in_common_space
+from lcsd.names import FieldReading
 from lcsd.settings.evaluate import Extrapolation
+from lcsd.transforms.learn2reg import VoxelDisplacements
 from lcsd.transforms.parts import carry, known_on, sampled
 
 Source = Literal["field", "correspondences", "transform", "disp"]
@@ -52,6 +53,9 @@ class Result:
     tps_smoothing: float = 0.0
     # Extend correspondences by the spline of Lung250M-4B, which is normalised by these grids, and not by extrapolate
     benchmark_grids: Lung250mGrids | None = None
+    # The field as it is in the file, and what its vectors are; None: as ``field``
+    stored: DisplacementField | None = None
+    field_as: FieldReading = "displacement"
 
     def __post_init__(self) -> None:
         given = [name for name in SOURCES if getattr(self, name) is not None]

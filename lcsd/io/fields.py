@@ -93,6 +93,43 @@ FORMATS = {(1, 3): ("ITK", "--field"), (3,): ("Learn2Reg", "--disp")}
 """Last dimensions of a displacement field, its format, and the option of ``lcsd evaluate`` that takes it."""
 
 
+def read_shape(path: Path) -> tuple[int, ...]:
+    """Return the dimensions of a NIfTI file; errors as :func:`read_vectors`."""
+    require_file(path)
+    try:
+        volume: Any = nibabel.load(path)
+        return tuple(int(n) for n in volume.shape)
+    except READ_ERRORS as error:
+        check_memory(error)
+        raise _unreadable(path) from error
+
+
+def _unreadable(path: Path) -> BadInputError:
+    return BadInputError("not a readable NIfTI volume", code="truncated_file", file=path)
+
+
+def read_numbers(path: Path) -> tuple[NDArray[np.float32], Any]:
+    """Return the numbers of a NIfTI file of any dimensions, float32, and its nibabel image; errors as read_vectors."""
+    require_file(path)
+    try:
+        # ITK's NIfTI reader would silently turn NaN into 0.
+        volume: Any = nibabel.load(path)
+        kind = volume.get_data_dtype()
+        if kind.kind not in "iuf":
+            raise BadInputError(
+                "not a displacement field",
+                code="bad_field",
+                file=path,
+                expected="real numbers",
+                found="colours" if kind.names else str(kind),
+            )
+        check_nifti(volume, path)
+        return np.asanyarray(volume.dataobj, dtype=np.float32), volume
+    except READ_ERRORS as error:
+        check_memory(error)
+        raise _unreadable(path) from error
+
+
 def read_vectors(path: Path, *, inner: tuple[int, ...]) -> tuple[NDArray[np.float32], Any]:
     """Return the vectors of a NIfTI displacement field as stored, float32, and its nibabel image.
 
@@ -100,30 +137,12 @@ def read_vectors(path: Path, *, inner: tuple[int, ...]) -> tuple[NDArray[np.floa
     unreadable file (``truncated_file``), no real numbers or other dimensions (``bad_field``), and NaN or infinite
     vectors (``non_finite``).
     """
-    require_file(path)
-    name = FORMATS[inner][0]
-    try:
-        # ITK's NIfTI reader would silently turn NaN into 0.
-        volume: Any = nibabel.load(path)
-        kind = volume.get_data_dtype()
-        if kind.kind not in "iuf":
-            raise BadInputError(
-                f"not a displacement field of {name}",
-                code="bad_field",
-                file=path,
-                expected="real numbers",
-                found="colours" if kind.names else str(kind),
-            )
-        check_nifti(volume, path)
-        vectors = np.asanyarray(volume.dataobj, dtype=np.float32)
-    except READ_ERRORS as error:
-        check_memory(error)
-        raise BadInputError("not a readable NIfTI volume", code="truncated_file", file=path) from error
-    shape = tuple(int(n) for n in vectors.shape)
+    vectors, volume = read_numbers(path)
+    shape = vectors.shape
     if shape[3:] != inner:
         other = FORMATS.get(shape[3:])
         raise BadInputError(
-            f"not a displacement field of {name}",
+            f"not a displacement field of {FORMATS[inner][0]}",
             code="bad_field",
             file=path,
             expected=" * ".join(("x * y * z", *map(str, inner))),

@@ -1,6 +1,7 @@
 """What the vectors of a displacement field may mean."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
@@ -16,31 +17,42 @@ Vectors = NDArray[np.float64]
 FIELD_READINGS: tuple[FieldReading, ...] = get_args(FieldReading)
 
 
-def _normalised_to_mm(vectors: Vectors, grid: Grid) -> Vectors:
-    """Return displacements in units of ``grid_sample`` (the grid is 2 wide) in LPS mm."""
-    return grid.voxel_vectors_to_world(vectors * np.asarray(grid.size) / 2)
+@dataclass(frozen=True)
+class _Unit:
+    """How numbers along x, y, z are millimetres of LPS on a grid, and back."""
+
+    places: Callable[[Vectors, Grid], Vectors]  # positions to LPS mm
+    numbers: Callable[[Vectors, Grid], Vectors]  # LPS mm to positions
+
+    def vectors(self, values: Vectors, grid: Grid) -> Vectors:
+        """Return displacements in LPS mm: all units are linear, so a displacement is a difference of positions."""
+        return self.places(values, grid) - self.places(np.zeros(3), grid)
+
+    def differences(self, motion: Vectors, grid: Grid) -> Vectors:
+        """Return displacements in this unit of displacements in LPS mm."""
+        return self.numbers(motion, grid) - self.numbers(np.zeros(3), grid)
 
 
-_DISPLACEMENTS: dict[str, Callable[[Vectors, Grid], Vectors]] = {
-    "displacement": lambda v, _: v,
-    "negated": lambda v, _: -v,
-    "ras": lambda v, _: flip_lps_ras(v),
-    "zyx": lambda v, _: v[..., ::-1],
-    "voxel": lambda v, grid: grid.voxel_vectors_to_world(v),
-    "voxel-zyx": lambda v, grid: grid.voxel_vectors_to_world(v[..., ::-1]),
-    "m": lambda v, _: 1000.0 * v,
-    "normalised": _normalised_to_mm,
-    "normalised-zyx": lambda v, grid: _normalised_to_mm(v[..., ::-1], grid),
+_UNITS: dict[str, _Unit] = {
+    "displacement": _Unit(lambda v, _: v, lambda v, _: v),
+    "negated": _Unit(lambda v, _: -v, lambda v, _: -v),
+    "ras": _Unit(lambda v, _: flip_lps_ras(v), lambda v, _: flip_lps_ras(v)),
+    "m": _Unit(lambda v, _: 1000.0 * v, lambda v, _: v / 1000.0),
+    "voxel": _Unit(lambda v, grid: grid.voxel_to_world(v), lambda v, grid: grid.world_to_voxel(v)),
+    "normalised": _Unit(lambda v, grid: grid.normalised_to_world(v), lambda v, grid: grid.world_to_normalised(v)),
+    "normalised-corners": _Unit(
+        lambda v, grid: grid.voxel_to_world(grid.corner_aligned_to_voxel(v)),
+        lambda v, grid: grid.voxel_to_corner_aligned(grid.world_to_voxel(v)),
+    ),
 }
-_POSITIONS: dict[str, Callable[[Vectors, Grid], Vectors]] = {
-    "positions": lambda v, _: v,
-    "positions-ras": lambda v, _: flip_lps_ras(v),
-    "positions-zyx": lambda v, _: v[..., ::-1],
-    "positions-voxel": lambda v, grid: grid.voxel_to_world(v),
-    "positions-voxel-zyx": lambda v, grid: grid.voxel_to_world(v[..., ::-1]),
-    "positions-normalised": lambda v, grid: grid.normalised_to_world(v),
-    "positions-normalised-zyx": lambda v, grid: grid.normalised_to_world(v[..., ::-1]),
-}
+
+
+def _parts(reading: str) -> tuple[_Unit, bool, bool]:
+    """Return the unit of a reading, whether it is of positions, and whether components have the order z, y, x."""
+    words = reading.removeprefix("positions").strip("-")
+    unit = words.removesuffix("zyx").strip("-") or "displacement"
+    return _UNITS[unit], reading.startswith("positions"), words.endswith("zyx")
+
 
 MEANINGS: dict[str, str] = {
     "displacement": "displacements in LPS mm",
@@ -52,6 +64,8 @@ MEANINGS: dict[str, str] = {
     "m": "displacements in metres",
     "normalised": "displacements in normalised coordinates (the grid is 2 wide)",
     "normalised-zyx": "displacements in normalised coordinates, in the order z, y, x",
+    "normalised-corners": "displacements in normalised coordinates with align_corners=True (outer voxels are 2 apart)",
+    "normalised-corners-zyx": "displacements in normalised coordinates with align_corners=True, in the order z, y, x",
     "positions": "positions in LPS mm, not displacements",
     "positions-ras": "positions in RAS mm, not displacements",
     "positions-zyx": "positions in mm in the order z, y, x, not displacements",
@@ -59,9 +73,12 @@ MEANINGS: dict[str, str] = {
     "positions-voxel-zyx": "positions in voxels in the order z, y, x, not displacements",
     "positions-normalised": "positions in normalised coordinates, not displacements",
     "positions-normalised-zyx": "positions in normalised coordinates in the order z, y, x, not displacements",
+    "positions-normalised-corners": "positions in normalised coordinates with align_corners=True, not displacements",
+    "positions-normalised-corners-zyx": "positions in normalised coordinates with align_corners=True in the order "
+    "z, y, x, not displacements",
 }
 
-SCALED = frozenset({"voxel", "m", "normalised"})
+SCALED = frozenset({"displacement", "voxel", "m", "normalised", "normalised-corners"})
 """Readings that only change the length of vectors: a registration that moves too little looks like one of them."""
 
 MOST_MOTION_MM = 100.0
@@ -76,9 +93,16 @@ SAMPLE = 20_000
 
 def displacements(vectors: Vectors, points: Vectors, grid: Grid, reading: str) -> Vectors:
     """Return displacements in LPS mm of stored vectors at points, both (..., 3), under a reading."""
-    if reading in _DISPLACEMENTS:
-        return _DISPLACEMENTS[reading](vectors, grid)
-    return _POSITIONS[reading](vectors, grid) - points
+    unit, positions, zyx = _parts(reading)
+    values = vectors[..., ::-1] if zyx else vectors
+    return unit.places(values, grid) - points if positions else unit.vectors(values, grid)
+
+
+def stored_as(motion: Vectors, points: Vectors, grid: Grid, reading: str) -> Vectors:
+    """Return the numbers that a file holds under a reading, for displacements in LPS mm at points, both (..., 3)."""
+    unit, positions, zyx = _parts(reading)
+    values = unit.numbers(points + motion, grid) if positions else unit.differences(motion, grid)
+    return values[..., ::-1] if zyx else values
 
 
 def read_as(field: DisplacementField, reading: FieldReading) -> DisplacementField:
@@ -88,14 +112,22 @@ def read_as(field: DisplacementField, reading: FieldReading) -> DisplacementFiel
     """
     if reading == "displacement":
         return field
-    vectors = np.empty_like(field.vectors)
-    x, y = np.meshgrid(*(np.arange(n) for n in field.grid.size[:2]), indexing="xy")
-    for z in range(field.grid.size[2]):
-        points = field.grid.voxel_to_world(np.stack([x, y, np.full_like(x, z)], axis=-1).astype(np.float64))
-        vectors[z] = displacements(field.vectors[z].astype(np.float64), points, field.grid, reading)
-    found = DisplacementField(vectors, field.grid)
+    found = _by_slices(field, lambda vectors, points: displacements(vectors, points, field.grid, reading))
     _check_size(_median_mm(*_sample(found), field.grid, "displacement"), _sizes(field, ("displacement",)))
     return found
+
+
+def write_as(field: DisplacementField, reading: FieldReading) -> DisplacementField:
+    """Return a field of displacements in LPS mm with vectors of another meaning; the inverse of :func:`read_as`."""
+    return _by_slices(field, lambda vectors, points: stored_as(vectors, points, field.grid, reading))
+
+
+def _by_slices(field: DisplacementField, change: Callable[[Vectors, Vectors], Vectors]) -> DisplacementField:
+    """Return a field with vectors that ``change`` makes of the stored ones and the voxels' positions, LPS mm."""
+    vectors = np.empty_like(field.vectors)
+    for z, points in field.grid.planes():
+        vectors[z] = change(field.vectors[z].astype(np.float64), points)
+    return DisplacementField(vectors, field.grid)
 
 
 def _sample(field: DisplacementField) -> tuple[Vectors, Vectors]:
@@ -131,7 +163,7 @@ def check_size_of_motion(field: DisplacementField) -> None:
     Raises ``BadInputError`` (``wrong_field``) with the better reading if more than half of the voxels move further than
     ``MOST_MOTION_MM``, and by another reading less than a third of that.
     """
-    sizes = _sizes(field, [reading for reading in FIELD_READINGS if reading not in SCALED])
+    sizes = _sizes(field, ["displacement", *(reading for reading in FIELD_READINGS if reading not in SCALED)])
     _check_size(sizes.pop("displacement"), sizes)
 
 

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
-from lcsd.io.fields import DisplacementField, jacobian_determinant, read_field
-from lcsd.io.images import grid_of, is_image, place
-from lcsd.transforms.parts import domain_of, parts_of, read_transform
+from lcsd.io.fields import DisplacementField, jacobian_determinant
+from lcsd.io.images import grid_of, place
+from lcsd.transforms.learn2reg import VoxelDisplacements
+from lcsd.transforms.parts import domain_of, parts_of
+from lcsd.transforms.read import Motion, guess_format, read_motion
 
 Points = NDArray[np.float64]
 Move = Callable[[Points], Points]
@@ -96,17 +98,31 @@ class Part:
 def read_chain(files: Sequence[Path]) -> list[Part]:
     """Return the parts of transform files, in the order in which they move a point of the fixed scan.
 
-    A file is a displacement field (``.nii.gz``, LPS or RAS as its header says) or an ITK transform of any kind. Raises
-    ``BadInputError`` as :func:`lcsd.io.fields.read_field` and :func:`lcsd.transforms.parts.read_transform`.
+    Errors as :func:`lcsd.transforms.read.read_motion`.
     """
-    chain: list[Part] = []
-    for file in files:
-        if is_image(file):
-            field = read_field(file)
-            chain.append(part_of(field, file))
-        else:
-            chain += [Part(file, part, domain_of(part), _field_of(part)) for part in parts_of(read_transform(file))]
-    return chain
+    return [part for file in files for part in chain_of(_whole(file), file)]
+
+
+def _whole(file: Path) -> Motion:
+    """Return what a file holds if the file says it alone."""
+    if guess_format(file) in {"array", "landmarks"} or (file.suffix == ".npz"):
+        raise BadInputError(
+            "the file does not say alone which transform it is",
+            code="bad_transform",
+            file=file,
+            expected="a displacement field .nii.gz, an ITK transform, or disp_*.nii.gz",
+            remedy="make a field of it first: lcsd transform convert",
+        )
+    return read_motion(file)
+
+
+def chain_of(motion: Motion, file: Path) -> list[Part]:
+    """Return the parts of what a file holds, in the order in which they apply."""
+    if isinstance(motion, VoxelDisplacements):
+        motion = motion.field()
+    if isinstance(motion, DisplacementField):
+        return [part_of(motion, file)]
+    return [Part(file, part, domain_of(part), field_of(part)) for part in parts_of(motion)]
 
 
 def part_of(field: DisplacementField, file: Path = Path()) -> Part:
@@ -114,7 +130,8 @@ def part_of(field: DisplacementField, file: Path = Path()) -> Part:
     return Part(file, itk_field(field), field.grid, field)
 
 
-def _field_of(part: Any) -> DisplacementField | None:
+def field_of(part: Any) -> DisplacementField | None:
+    """Return an ITK transform that is a displacement field as such; None if it is of another kind."""
     if not isinstance(part, sitk.DisplacementFieldTransform):
         return None
     image = part.GetDisplacementField()
@@ -130,6 +147,8 @@ def itk_field(field: DisplacementField) -> Any:
 
 def as_itk(chain: Sequence[Part]) -> Any:
     """Return a chain as one ITK transform."""
+    if len(chain) == 1:
+        return chain[0].transform
     # ITK applies the part that was added last first.
     return sitk.CompositeTransform([part.transform for part in chain][::-1])
 

@@ -136,11 +136,6 @@ def _arrives_in(domain: Grid, before: Sequence[Any], grid: Grid) -> NDArray[np.b
     """Return the voxels of a grid that lie in a domain after the parts ``before``, shape (z, y, x)."""
     moved = sampled(sitk.CompositeTransform([*before][::-1]), grid) if before else None
     inside = np.empty(grid.shape, dtype=bool)
-    x, y = np.meshgrid(*(np.arange(n) for n in grid.size[:2]), indexing="xy")
-    for z in range(grid.size[2]):
-        voxels = np.stack([x, y, np.full_like(x, z)], axis=-1).reshape(-1, 3)
-        at = grid.voxel_to_world(voxels.astype(np.float64))
-        if moved is not None:
-            at = at + moved.vectors[z].reshape(-1, 3)
-        inside[z] = domain.contains(at).reshape(grid.shape[1:])
+    for z, at in grid.planes():
+        inside[z] = domain.contains(at if moved is None else at + moved.vectors[z])
     return inside

@@ -6,7 +6,7 @@ from tests.structure import PACKAGE, measure
 MOST_ENTRIES = 36
 MOST_FLOORS = 9
 
-PACKAGES = {"config": "config.py", "import": "importers", "landmarks": "landmarks"}
+PACKAGES = {"config": "config.py", "import": "importers", "landmarks": "landmarks", "transform": "transforms"}
 """Commands whose library is a package or a module at the top, not one module in a package."""
 
 

@@ -53,7 +53,9 @@ def stored(reading: str, motion: np.ndarray, at: np.ndarray, grid: Grid) -> np.n
     if kind.startswith(("voxel", "normalised")):
         relative = shown - np.asarray(grid.origin) if reading.startswith("positions") else shown
         shown = relative @ np.linalg.inv(grid.matrix * np.asarray(grid.spacing)).T
-    if kind.startswith("normalised"):
+    if kind.startswith("normalised-corners"):
+        shown = shown * 2 / (np.asarray(grid.size) - 1) - reading.startswith("positions")
+    elif kind.startswith("normalised"):
         shown = shown * 2 / np.asarray(grid.size)
         if reading.startswith("positions"):
             shown = shown + 1 / np.asarray(grid.size) - 1

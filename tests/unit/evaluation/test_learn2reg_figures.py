@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from lcsd.errors import BadInputError
-from lcsd.evaluation.learn2reg import VoxelDisplacements
 from lcsd.evaluation.learn2reg_figures import (
     LabelMaps,
     dice,
@@ -18,6 +17,7 @@ from lcsd.evaluation.learn2reg_figures import (
 )
 from lcsd.geometry import Grid
 from lcsd.io.images import Image
+from lcsd.transforms.learn2reg import VoxelDisplacements
 
 SIZE = (9, 8, 10)
 GRID = Grid(SIZE, (1.5, 1.25, 2.0), (-20.0, 5.0, 3.0))

@@ -13,7 +13,6 @@ from scipy.ndimage import map_coordinates
 from lcsd.cli.main import main
 from lcsd.errors import BadInputError
 from lcsd.evaluation.evaluate import evaluate_tre
-from lcsd.evaluation.learn2reg import VoxelDisplacements
 from lcsd.evaluation.learn2reg_figures import LabelMaps, sdlogj
 from lcsd.evaluation.lung250m import Lung250mGrids, spline_displacements
 from lcsd.evaluation.protocols import Protocol
@@ -21,6 +20,7 @@ from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField
 from lcsd.io.images import Image, write_image
 from lcsd.io.points import PointPairs, write_point_pairs
+from lcsd.transforms.learn2reg import VoxelDisplacements
 from tests.grids import GRIDS
 
 SIZE = (24, 20, 18)

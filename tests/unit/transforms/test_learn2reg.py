@@ -9,10 +9,10 @@ from scipy.ndimage import map_coordinates
 
 from lcsd.errors import BadInputError
 from lcsd.evaluation.evaluate import evaluate_tre
-from lcsd.evaluation.learn2reg import VoxelDisplacements, read_disp
 from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField, jacobian_determinant, read_field, write_field
 from lcsd.io.points import PointPairs
+from lcsd.transforms.learn2reg import VoxelDisplacements, read_disp
 from tests.grids import GRIDS
 
 ORIENTED = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
