@@ -31,6 +31,7 @@ COMMANDS = {
     "compare": "Compare the methods of one or several builds.",
     "report": "Write the report of a build.",
     "release": "Write the publishable dataset of a build.",
+    "export": "Write the fields of a build as a submission to a challenge.",
     "status": "Show the progress of a build, its pace and what failed.",
     "case": "Show one case of a build, explain what the next run rebuilds, or rebuild it.",
     "verify": "Compare a release or a build with its checksums.",

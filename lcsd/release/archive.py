@@ -55,11 +55,11 @@ def read_checksums(path: Path) -> dict[str, str]:
     return hashes
 
 
-def write_archive(path: Path, folder: Path, files: Iterable[str], *, root: str) -> None:
-    """Write files of a folder as a zip below the folder ``root``, with fixed order and dates."""
+def write_archive(path: Path, folder: Path, files: Iterable[str], *, root: str | None) -> None:
+    """Write files of a folder as a zip, with fixed order and dates; below the folder ``root`` unless it is None."""
     with zipfile.ZipFile(path, "w", allowZip64=True) as archive:
         for name in sorted(files):
-            member = zipfile.ZipInfo(f"{root}/{name}", ZIP_DATE)
+            member = zipfile.ZipInfo(name if root is None else f"{root}/{name}", ZIP_DATE)
             member.create_system = UNIX
             packed = name.endswith(PACKED_SUFFIXES)
             member.compress_type = zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED
