@@ -21,6 +21,7 @@ from lcsd.io.point_tables import PointTable, read_point_table
 from lcsd.io.points import Cloud, check_points, read_cloud, write_cloud
 from lcsd.io.sizes import check_ply, check_vtp
 from lcsd.io.tables import check_columns, convert, numbers
+from lcsd.io.tensors import load_tensors
 from lcsd.names import CloudFrame, TableFrame, Unit
 
 Points = NDArray[Any]
@@ -219,8 +220,7 @@ def _read_vtk(path: Path) -> _Content:
 def _read_torch(path: Path) -> _Content:
     import torch
 
-    # A pickle could run any code, so only plain values are read.
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = load_tensors(path)
     key = None
     if isinstance(content, dict):
         key = next((name for name in TENSOR_KEYS if name in content), None)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
-from lcsd.io.files import require_file
+from lcsd.io.tensors import load_tensors
 
 
 def read_torch(path: Path, expected: str) -> Any:
@@ -15,14 +15,10 @@ def read_torch(path: Path, expected: str) -> Any:
 
     Raises ``BadInputError`` (``bad_torch_file``) if it is damaged or needs pickled code, which could do anything.
     """
-    import pickle
-
-    import torch
-
     try:
-        return torch.load(require_file(path), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
-        raise _refused(path, expected, " ".join(str(error).split())[:120]) from error
+        return load_tensors(path)
+    except ValueError as error:
+        raise _refused(path, expected, str(error)[:120]) from error
 
 
 def numbers_of(part: object, columns: int | None, path: Path, expected: str) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField
 from lcsd.io.files import atomic_path, require_file
 from lcsd.io.sizes import READ_ERRORS, check_arrays, check_memory
+from lcsd.io.tensors import load_tensors
 from lcsd.names import Axes, Layout
 
 TORCH_SUFFIXES = (".pt", ".pth")
@@ -83,14 +84,9 @@ def _numpy_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _torch_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    import pickle
-
     import torch
 
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:  # the latter of a broken archive
-        raise ValueError(str(error)) from error
+    content = load_tensors(path)
     named = content if isinstance(content, dict) else {KEY: content}
     return {
         str(name): value.detach().float().numpy() for name, value in named.items() if isinstance(value, torch.Tensor)
