@@ -33,6 +33,8 @@ FieldReading = Literal[
     "normalised-zyx",
     "normalised-corners",
     "normalised-corners-zyx",
+    "unit",
+    "unit-zyx",
     "positions",
     "positions-ras",
     "positions-zyx",
@@ -42,6 +44,8 @@ FieldReading = Literal[
     "positions-normalised-zyx",
     "positions-normalised-corners",
     "positions-normalised-corners-zyx",
+    "positions-unit",
+    "positions-unit-zyx",
 ]
 """What the vectors of a displacement field are; without a unit: LPS mm."""
 

@@ -44,6 +44,10 @@ _UNITS: dict[str, _Unit] = {
         lambda v, grid: grid.voxel_to_world(grid.corner_aligned_to_voxel(v)),
         lambda v, grid: grid.voxel_to_corner_aligned(grid.world_to_voxel(v)),
     ),
+    "unit": _Unit(
+        lambda v, grid: grid.voxel_to_world(grid.corner_aligned_to_voxel(2 * v - 1)),
+        lambda v, grid: (grid.voxel_to_corner_aligned(grid.world_to_voxel(v)) + 1) / 2,
+    ),
 }
 
 
@@ -66,6 +70,8 @@ MEANINGS: dict[str, str] = {
     "normalised-zyx": "displacements in normalised coordinates, in the order z, y, x",
     "normalised-corners": "displacements in normalised coordinates with align_corners=True (outer voxels are 2 apart)",
     "normalised-corners-zyx": "displacements in normalised coordinates with align_corners=True, in the order z, y, x",
+    "unit": "displacements in units of the grid (outer voxels are 1 apart)",
+    "unit-zyx": "displacements in units of the grid (outer voxels are 1 apart), in the order z, y, x",
     "positions": "positions in LPS mm, not displacements",
     "positions-ras": "positions in RAS mm, not displacements",
     "positions-zyx": "positions in mm in the order z, y, x, not displacements",
@@ -76,9 +82,11 @@ MEANINGS: dict[str, str] = {
     "positions-normalised-corners": "positions in normalised coordinates with align_corners=True, not displacements",
     "positions-normalised-corners-zyx": "positions in normalised coordinates with align_corners=True in the order "
     "z, y, x, not displacements",
+    "positions-unit": "positions from 0 to 1 between the outer voxels, not displacements",
+    "positions-unit-zyx": "positions from 0 to 1 between the outer voxels in the order z, y, x, not displacements",
 }
 
-SCALED = frozenset({"displacement", "voxel", "m", "normalised", "normalised-corners"})
+SCALED = frozenset({"displacement", "voxel", "m", "normalised", "normalised-corners", "unit"})
 """Readings that only change the length of vectors: a registration that moves too little looks like one of them."""
 
 MOST_MOTION_MM = 100.0

@@ -113,7 +113,12 @@ def _whole(file: Path) -> Motion:
             expected="a displacement field .nii.gz, an ITK transform, or disp_*.nii.gz",
             remedy="make a field of it first: lcsd transform convert",
         )
-    return read_motion(file)
+    try:
+        return read_motion(file)
+    except BadInputError as error:
+        if error.code == "wrong_field":
+            error.remedy = f"make a field of it first, by lcsd transform convert: {error.remedy}"
+        raise
 
 
 def chain_of(motion: Motion, file: Path) -> list[Part]:

@@ -92,6 +92,8 @@ def convert(motion: Motion, source: Path, output: Path, target: Target, meaning:
     writes them as they are. Raises ``BadInputError`` if a grid is needed and not given (``missing_reference``), and if
     most of it lies outside the transform (``outside_transform``).
     """
+    if target.format == "array" and meaning.other_grid:
+        refuse_unused(["--moving-grid"], "array", output)
     if target.format in {"itk", "slicer"} and not is_image(output) and not _field_like(motion):
         _write_itk(output, motion)
         return Converted(None, 0.0, 0.0)
@@ -109,17 +111,17 @@ def convert(motion: Motion, source: Path, output: Path, target: Target, meaning:
         write_field(output, field)
     else:
         _write_itk(output, itk_field(field))
-    back = _field(read_motion(output, _meaning_of(target, field.grid, disp.moving)))
+    back = _field(read_motion(output, _meaning_of(output, target, field.grid, disp.moving)))
     apart = np.linalg.norm(back.vectors - field.vectors, axis=-1)
     return Converted(field, unknown, float(apart.max()))
 
 
-def _meaning_of(target: Target, grid: Grid, moving: Grid) -> Meaning:
+def _meaning_of(path: Path, target: Target, grid: Grid, moving: Grid) -> Meaning:
     if target.format == "array":
         return Meaning("array", target.reading, target.axes, target.layout, grid=grid)
     if target.format == "learn2reg":
         return Meaning("learn2reg", grid=grid, moving_grid=moving)
-    return Meaning(target.format)
+    return Meaning(target.format, "displacement" if is_image(path) else None)
 
 
 def _same(grid: Grid | None, own: Grid) -> bool:

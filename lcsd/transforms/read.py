@@ -12,6 +12,7 @@ from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField, read_field, read_numbers, read_shape
 from lcsd.io.images import check_forms, is_image
 from lcsd.io.points import PointPairs, read_point_pairs
+from lcsd.io.volumes import is_volume
 from lcsd.names import Axes, FieldReading, Layout, TransformFormat
 from lcsd.numerics.tps import ThinPlateSpline
 from lcsd.readings.motion import MEANINGS, check_size_of_motion, read_as
@@ -46,6 +47,11 @@ class Meaning:
     grid: Grid | None = None
     moving_grid: Grid | None = None
 
+    @property
+    def other_grid(self) -> bool:
+        """Whether the moving scan has another grid than the fixed one; numbers of an array would be ambiguous."""
+        return self.moving_grid is not None and (self.grid is None or not self.moving_grid.same_as(self.grid))
+
 
 def read_motion(path: Path, meaning: Meaning = Meaning()) -> Motion:
     """Return what a file of a transform holds; it maps fixed to moving points.
@@ -60,15 +66,23 @@ def read_motion(path: Path, meaning: Meaning = Meaning()) -> Motion:
         disp = read_disp(path, grid=meaning.grid, moving_grid=meaning.moving_grid)
         return disp_as(disp, meaning.reading or "voxel")
     if kind == "array":
-        return read_as(_stored_array(path, meaning), meaning.reading or "displacement")
+        return _checked(_stored_array(path, meaning), meaning.reading, path)
     if kind == "landmarks":
         return spline_field(read_point_pairs(path), meaning.grid, path)
     if is_image(path):
-        field = read_field(path)
-        if meaning.reading is None:
-            check_size_of_motion(field)
-        return read_as(field, meaning.reading or "displacement")
+        return _checked(_read_nifti(path), meaning.reading, path)
     return read_transform(path)
+
+
+def _checked(field: DisplacementField, reading: FieldReading | None, path: Path) -> DisplacementField:
+    """Return a field read as named; without a name, refuse vectors that are plainly no displacements."""
+    try:
+        if reading is None:
+            check_size_of_motion(field)
+        return read_as(field, reading or "displacement")
+    except BadInputError as error:
+        error.file, error.field = str(path), None
+        raise
 
 
 def guess_format(path: Path) -> TransformFormat:
@@ -113,7 +127,7 @@ def _check_options(kind: TransformFormat, meaning: Meaning, path: Path) -> None:
     of |= {"reading"} if kind in {"itk", "ants", "slicer"} and is_image(path) else set()
     options = {"reading": "--field-as", "axes": "--axes", "layout": "--layout", "key": "--key"}
     unused = [option for name, option in options.items() if name not in of and getattr(meaning, name) is not None]
-    if kind != "learn2reg" and meaning.moving_grid is not None and meaning.moving_grid != meaning.grid:
+    if kind == "array" and meaning.other_grid:
         unused.append("--moving-grid")
     refuse_unused(unused, kind, path)
     if kind == "array" and meaning.reading is None:
@@ -151,7 +165,20 @@ def stored_field(path: Path, meaning: Meaning) -> DisplacementField:
     """
     kind: TransformFormat = "array" if path.name.lower().endswith(ARRAY_SUFFIXES) else "itk"
     _check_options(kind, meaning, path)
-    return _stored_array(path, meaning) if kind == "array" else read_field(path)
+    return _stored_array(path, meaning) if kind == "array" else _read_nifti(path)
+
+
+def _read_nifti(path: Path) -> DisplacementField:
+    if is_volume(path):
+        raise BadInputError(
+            "displacement fields are read from NIfTI only",
+            code="unknown_format",
+            file=path,
+            expected=".nii.gz",
+            found=path.suffix,
+            remedy='write it as .nii.gz (elastix: (ResultImageFormat "nii.gz")), or as an ITK transform (.h5)',
+        )
+    return read_field(path)
 
 
 def _stored_array(path: Path, meaning: Meaning) -> DisplacementField:

@@ -50,10 +50,12 @@ def stored(reading: str, motion: np.ndarray, at: np.ndarray, grid: Grid) -> np.n
     ras = np.array([-1, -1, 1])
     shown = at + motion if reading.startswith("positions") else motion
     kind = reading.removeprefix("positions").removeprefix("-")
-    if kind.startswith(("voxel", "normalised")):
+    if kind.startswith(("voxel", "normalised", "unit")):
         relative = shown - np.asarray(grid.origin) if reading.startswith("positions") else shown
         shown = relative @ np.linalg.inv(grid.matrix * np.asarray(grid.spacing)).T
-    if kind.startswith("normalised-corners"):
+    if kind.startswith("unit"):
+        shown = shown / (np.asarray(grid.size) - 1)
+    elif kind.startswith("normalised-corners"):
         shown = shown * 2 / (np.asarray(grid.size) - 1) - reading.startswith("positions")
     elif kind.startswith("normalised"):
         shown = shown * 2 / np.asarray(grid.size)

@@ -16,11 +16,13 @@ from scipy.ndimage import gaussian_filter, map_coordinates, zoom
 
 from lcsd.build.provenance import provenance_path
 from lcsd.cli.main import main
+from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, flip_lps_ras
 from lcsd.io.fields import NIFTI_DISPLACEMENT_INTENT, DisplacementField, read_field, write_field
 from lcsd.io.images import Image, write_image
 from lcsd.io.points import PointPairs, write_point_pairs
 from lcsd.readings.motion import FIELD_READINGS
+from lcsd.transforms.chain import read_chain
 from tests.grids import GRIDS
 
 FOUR = {name: GRIDS[name] for name in ("lps", "ras", "oblique", "anisotropic")}
@@ -341,6 +343,7 @@ def test_files_and_options_that_do_not_fit_are_refused(case: tuple[Path, Displac
         ("unknown_format", "field.nii.gz", "out.csv", "--to-format", "landmarks"),
         ("unknown_format", "field.nii.gz", "out.h5", "--to-format", "ants"),
         ("unknown_format", "field.vtk", "out.h5"),
+        ("unknown_format", "field.mha", "out.h5", "--from-format", "itk"),
         ("ambiguous_vectors", "field.nii.gz", "out.npy"),
         ("bad_option", "field.nii.gz", "out.h5", "--to-as", "voxel"),
         ("bad_option", "field.nii.gz", "out.h5", "--half"),
@@ -354,6 +357,39 @@ def test_files_and_options_that_do_not_fit_are_refused(case: tuple[Path, Displac
         ("missing_file", "nothing.npy", "out.h5", *ARRAY),
     ):
         assert f"[{reason}]" in refused(folder, *arguments), arguments
+
+
+def test_the_moving_image_may_have_other_voxels(case: tuple[Path, DisplacementField]) -> None:
+    """Learn2Reg's numbers are then voxels of the moving image."""
+    folder, field = case
+    moving = Grid((9, 9, 9), (2.0, 1.0, 3.0), tuple(field.grid.centre - 5), GRIDS["permuted"].direction)
+    write_image(folder / "moving.nii.gz", Image(np.zeros(moving.shape, np.int16), moving), dtype=np.int16)
+    grids = ("--grid", folder / "fixed.nii.gz", "--moving-grid", folder / "moving.nii.gz")
+    convert(folder / "field.nii.gz", folder / "disp_1_2.npz", *grids)
+    disp = np.load(folder / "disp_1_2.npz")["arr_0"]
+    voxel = np.array([4, 3, 2])
+    start = field.grid.voxel_to_world(voxel.astype(float))
+    expected = moving.world_to_voxel(start + field.vectors[2, 3, 4]) - voxel
+    np.testing.assert_allclose(disp[:, 4, 3, 2], expected, atol=1e-4)
+    convert(folder / "disp_1_2.npz", folder / "back.nii.gz", *grids)
+    assert apart(folder / "back.nii.gz", field) < 1e-3
+    convert(folder / "field.nii.gz", folder / "flow.npy", "--to-as", "voxel")
+    for names in (("flow.npy", "out.h5", "--field-as", "voxel"), ("field.nii.gz", "out.npy", "--to-as", "voxel")):
+        assert "[bad_option]" in refused(folder, *names, *grids)
+
+
+def test_a_named_reading_is_taken_even_if_it_is_far(case: tuple[Path, DisplacementField]) -> None:
+    """A field between two native spaces: vectors of the size of positions, refused unless they are named."""
+    folder, field = case
+    far = DisplacementField(places(field.grid).astype(np.float32), field.grid)
+    write_field(folder / "far.nii.gz", far)
+    assert "--field-as positions [wrong_field]" in refused(folder, "far.nii.gz", "out.h5")
+    with pytest.raises(BadInputError) as caught:
+        read_chain([folder / "far.nii.gz"])
+    assert "lcsd transform convert" in caught.value.message
+    convert(folder / "far.nii.gz", folder / "out.h5", "--field-as", "displacement")
+    convert(folder / "out.h5", folder / "back.nii.gz")
+    assert apart(folder / "back.nii.gz", far) < 1e-3
 
 
 def test_too_many_landmarks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("voxelmorph.npz", "--to-as", "voxel"),
         ("torch.pt", "--to-as", "normalised-corners", "--to-axes", "zyx", "--to-layout", "last"),
         ("positions.npy", "--to-as", "positions-normalised"),
+        ("mm.npy", "--to-as", "displacement"),
     ):
         convert = ["transform", "convert", str(made / "field.nii.gz"), str(made / name), *options]
         assert CliRunner().invoke(main, convert).exit_code == 0
@@ -100,6 +101,7 @@ def test_transforms_apply_in_their_order(folder: Path) -> None:
         ("torch.pt", "displacement", "normalised-corners"),
         ("torch.pt", "normalised-corners-zyx", "normalised-corners"),
         ("positions.npy", "normalised", "positions-normalised"),
+        ("mm.npy", "ras", "displacement"),
     ],
 )
 def test_a_wrong_reading_is_refused_with_the_right_one(folder: Path, name: str, named: str, right: str) -> None:
