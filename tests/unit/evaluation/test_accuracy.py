@@ -102,6 +102,7 @@ def test_summary_rows_have_one_part_per_split_only_where_there_are_several() -> 
     rows = summary_rows([*train, replace(scored("c", [8.0], [12.0]), role="test")])
     assert [(row["role"], row["cases"]) for row in rows] == [("all", 3), ("train", 2), ("test", 1)]
     assert [row["tre_case_mean_mm"] for row in rows] == pytest.approx([4.0, 2.0, 8.0])
+    assert [row["tre_case_p30_mm"] for row in rows] == pytest.approx([2.0, 2.0, 8.0])
     assert [row["landmarks"] for row in rows] == [5, 4, 1]
     before = [(row["tre_before_case_mean_mm"], row["tre_before_mean_mm"]) for row in rows]
     assert before == [pytest.approx(pair) for pair in ((10.0, 9.6), (9.0, 9.0), (12.0, 12.0))]

@@ -40,6 +40,8 @@ def test_figures_are_those_of_the_definitions() -> None:
     assert (a["tre_before_mean_mm"], a["landmarks"], a["cases"]) == (8.0, 4, 2)
     assert (a["std_log_jacobian"], a["seconds"], a["folding_percent"]) == (0.1, 4.0, 0.5)
     assert b["seconds"] is b["std_log_jacobian"] is None
+    # TRE30 of Learn2Reg: the case means are 2 and 6.
+    assert a["tre_case_p30_mm"] == pytest.approx(np.quantile([2.0, 6.0], 0.3))
     assert a["tre_case_low_mm"] == 2.0
     assert a["tre_case_high_mm"] == 6.0
     assert table.reference == "b"
@@ -119,6 +121,13 @@ def test_dropped_cases_are_said(score: Score) -> None:
     rows = read_rows({"r": build})
     table = compare_rows(rows, *common_cases(rows), SETTINGS)
     assert "1 of 2 cases dropped: 1 not scored by corrfield in r." in markdown(table, SETTINGS)
+
+
+@pytest.mark.parametrize(("second", "said"), [("learn2reg", False), ("dirlab", True), (None, True)])
+def test_different_protocols_are_said(second: str | None, said: bool) -> None:
+    table = compared(made("a", [1.0], protocol="learn2reg"), made("b", [2.0], protocol=second))
+    assert [row["protocol"] for row in table.rows] == ["learn2reg", second or ""]
+    assert ("different protocols" in markdown(table, SETTINGS)) is said
 
 
 @pytest.mark.parametrize(("second", "said"), [(True, False), (False, True), (None, True)])
