@@ -33,7 +33,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PIP) torch
 	$(PIP) --editable '.[dev]'
 	$(BYTECODE)
-	$(BIN)/python -m lcsd.warmup
+	$(BIN)/python -m lcsd.monitor.warmup
 	touch $(READY)
 
 install-locked:  ## Install by the hashes of requirements.lock (except torch)
@@ -43,7 +43,7 @@ install-locked:  ## Install by the hashes of requirements.lock (except torch)
 	$(BIN)/python -m pip install --quiet --no-compile --no-deps --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	$(BYTECODE)
-	$(BIN)/python -m lcsd.warmup
+	$(BIN)/python -m lcsd.monitor.warmup
 	touch $(READY)
 
 # Both tools have their own environment: lcsd does not depend on them.

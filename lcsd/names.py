@@ -125,5 +125,6 @@ def check_path(path: P) -> P:
     return path
 
 
+ImageMethod = Literal["corrfield", "convexadam", "elastix", "ants", "deeds", "unigradicon"]
 Interpolation = Literal["linear", "nearest", "label-gaussian", "bspline"]
 """How a warped image mixes voxels."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from lcsd.build.jobs import INSIDE, METHOD_STAGES, METHODS, BuildFiles, CaseFiles, case_jobs, visible_files
+from lcsd.build.jobs import INSIDE, METHOD_STAGES, METHODS, BuildFiles, CaseFiles, case_jobs, method_of, visible_files
 from lcsd.build.pairs import Pair, read_pairs
 from lcsd.build.provenance import PROVENANCE_SUFFIX
 from lcsd.build.records import GIVEN, Records, read_records
@@ -78,6 +78,7 @@ class Run:
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
     given: bool = False
+    registration: Mapping[str, Any] = field(default_factory=dict)  # of an evaluation: cost of what it scores
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,18 @@ class CaseState:
 
     def seconds(self, method: str) -> float | None:
         """Return the wall seconds of the command that registered the case; None if not known."""
-        found = [run.seconds for run in self.runs if run.stage == METHOD_STAGES.get(method)]
-        return found[0] if len(found) == 1 else None
+        return self._cost(method)[0]
+
+    def memory_gib(self, method: str) -> float | None:
+        """Return the peak memory of the command that registered the case, GiB; None if not known."""
+        return self._cost(method)[1]
+
+    def _cost(self, method: str) -> tuple[float | None, float | None]:
+        found = [(run.seconds, run.memory_gib) for run in self.runs if run.stage == METHOD_STAGES.get(method)]
+        if method not in METHOD_STAGES:
+            scored = [run.registration for run in self.runs if method_of(Path(run.output)) == method]
+            found = [(as_number(part.get("wall_s")), as_number(part.get("peak_memory_gib"))) for part in scored if part]
+        return found[0] if len(found) == 1 else (None, None)
 
     @property
     def left_out(self) -> str | None:
@@ -383,4 +394,5 @@ def _run(record: Mapping[str, Any]) -> Run:
         settings=record.get("settings", {}),
         versions={name: str(value) for name, value in record.get("versions", {}).items()},
         given=GIVEN in record.get("inputs", {}),
+        registration=record.get("facts", {}).get("registration", {}) if record["stage"] == "evaluate" else {},
     )

@@ -159,6 +159,21 @@ class Recorder:
         write_json(provenance_path(output), content)
 
 
+def cost_of(file: Path) -> dict[str, Any]:
+    """Return ``stage``, ``wall_s`` and ``peak_memory_gib`` of the command that wrote a file.
+
+    Empty if no provenance file in its folder lists the file as it is now.
+    """
+    for path in sorted(file.parent.glob(f"*{PROVENANCE_SUFFIX}")):
+        try:
+            record = read_json(path)
+            if record["outputs"].get(file.name) == sha256(file):
+                return {name: record[name] for name in ("stage", "wall_s", "peak_memory_gib")}
+        except (LcsdError, OSError, KeyError, TypeError, AttributeError):
+            continue
+    return {}
+
+
 _WALL, _DATE = b'\n  "wall_s": ', b'\n  "date": "'
 """Keys as ``json_text`` writes them; to parse 80,000 files as JSON takes several times as long."""
 

@@ -107,6 +107,7 @@ def command(
     registration is one of --field, --correspondences, --transform and --disp.
     """
     from lcsd.build.jobs import method_of
+    from lcsd.build.provenance import cost_of
     from lcsd.evaluation.evaluate import LANDMARK_COLUMNS, evaluate_tre
     from lcsd.io.files import write_json, write_table
     from lcsd.landmarks.formats import read_stated
@@ -130,6 +131,8 @@ def command(
     if out is not None:
         write_json(out, figures)
     run.recorder.fact("landmarks", {"frame": result.landmarks_frame})
+    scored = [path for path in (files["field"], files["correspondences"], files["disp"], *transforms) if path]
+    run.recorder.fact("registration", cost_of(scored[0]) if scored else {})
     named = {f"transform_{number}": path for number, path in enumerate(transforms, 1)}
     run.done(out, inputs={"landmarks": landmarks, **files, **named}, result=figures)
 

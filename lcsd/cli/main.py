@@ -22,6 +22,7 @@ COMMANDS = {
     "keypoints": "Choose the sparse cloud from a dense one.",
     "correspond": "Find image-based correspondences with corrfield.",
     "register": "Register two point clouds with DiVRoC.",
+    "register-images": "Register two scans by one of several published methods.",
     "evaluate": "Score a registration at landmarks.",
     "quality": "Score a registration without landmarks.",
     "warp": "Warp points, images and masks by transforms.",
@@ -42,7 +43,7 @@ COMMANDS = {
 }
 
 
-MODULES = {"import": "import_"}
+MODULES = {"import": "import_", "register-images": "register_images"}
 """Modules that cannot have the name of their command."""
 
 

@@ -21,7 +21,7 @@ ROW_COLUMNS = (
     *("tre_case_mean_mm", "tre_case_std_mm", "tre_case_p30_mm", "tre_case_low_mm", "tre_case_high_mm"),
     *figure_names("tre", "mm"),
     *figure_names("tre_before", "mm"),
-    *("std_log_jacobian", "folding_percent", "seconds"),
+    *("std_log_jacobian", "folding_percent", "seconds", "peak_memory_gib"),
     *P_COLUMNS,
 )
 
@@ -29,7 +29,7 @@ CASE_COLUMNS = (
     *("name", "case", "landmarks"),
     *figure_names("tre", "mm"),
     "tre_before_mean_mm",
-    *("std_log_jacobian", "folding_percent", "seconds"),
+    *("std_log_jacobian", "folding_percent", "seconds", "peak_memory_gib"),
     *P_COLUMNS[:4],
 )
 
@@ -152,6 +152,7 @@ def _figures(row: Row, common: Sequence[str], settings: CompareSettings, seed: i
         "std_log_jacobian": mean_of(_known(scores, "std_log_jacobian")),
         "folding_percent": mean_of(_known(scores, "folding_percent")),
         "seconds": mean_of([s.seconds for s in scores if s.seconds is not None]),
+        "peak_memory_gib": max((s.memory_gib for s in scores if s.memory_gib is not None), default=None),
     }
 
 
@@ -166,6 +167,7 @@ def _case_figures(row: Row, case: str) -> dict[str, Any]:
         "std_log_jacobian": as_number(score.figures.get("std_log_jacobian")),
         "folding_percent": as_number(score.figures.get("folding_percent")),
         "seconds": score.seconds,
+        "peak_memory_gib": score.memory_gib,
     }
 
 
@@ -188,7 +190,7 @@ def markdown(table: Table, settings: CompareSettings) -> str:
     cases = list(table.common) if len(table.common) <= MOST_CASE_COLUMNS else []
     low, high = settings.confidence * 100, settings.significance
     header = ["method", *cases, "before", "avg ± std", f"{low:g} % CI", "25 %", "50 %", "75 %"]
-    header += ["std(log J)", "J ≤ 0 (%)", "time (s)", "p", "p paired", "p cases"]
+    header += ["std(log J)", "J ≤ 0 (%)", "time (s)", "memory (GiB)", "p", "p paired", "p cases"]
     by_case = {(row["name"], row["case"]): row for row in table.cases}
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     for row in table.rows:
@@ -227,6 +229,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         _text(row["std_log_jacobian"], 3),
         _text(row["folding_percent"], 2),
         _text(row["seconds"], 2),
+        _text(row["peak_memory_gib"], 2),
         *(_p_text(row[name]) for name in ("rank_sum_p_holm", "signed_rank_p_holm", "case_signed_rank_p_holm")),
     ]
 
@@ -247,7 +250,7 @@ def _notes(table: Table, settings: CompareSettings) -> list[str]:
     plural = "s" if count != 1 else ""
     notes = [
         f"TRE in mm; {count} case{plural}, {first} landmarks. Over all landmarks: avg, std, percentiles.",
-        "Means over cases: std(log J), J ≤ 0, time.",
+        "Means over cases: std(log J), J ≤ 0, time; memory: the largest peak.",
     ]
     if count == 1:
         notes.append("n = 1 case: no confidence interval, and no conclusion about other cases.")

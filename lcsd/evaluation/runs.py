@@ -36,6 +36,7 @@ class Score:
     before: NDArray[np.float64]  # shape (N,), mm
     seconds: float | None  # wall time of the registration
     files: tuple[Path, ...]  # that were read
+    memory_gib: float | None = None  # peak memory of the registration
     native: NDArray[np.float64] | None = None  # distances of the landmarks in the scans' own spaces, shape (N,), mm
 
 
@@ -174,6 +175,7 @@ def _read_score(state: CaseState, method: str) -> Score:
         tre=values[:, 6],
         before=values[:, 7],
         seconds=state.seconds(method),
+        memory_gib=state.memory_gib(method),
         files=(path, table),
         native=native,
     )

@@ -29,4 +29,8 @@ def test_each_command_has_a_module_of_its_name() -> None:
         if command in PACKAGES:
             assert (PACKAGE / PACKAGES[command]).exists()
         else:
-            assert [p for p in PACKAGE.glob(f"*/{command}.py") if p.parent.name not in ("cli", "settings")], command
+            assert [
+                p
+                for p in PACKAGE.glob(f"*/{MODULES.get(command, command)}.py")
+                if p.parent.name not in ("cli", "settings")
+            ], command

@@ -79,11 +79,11 @@ def test_markdown_has_the_layout_of_the_published_table() -> None:
     lines = markdown(table, SETTINGS).splitlines()
     assert lines[0] == (
         "| method | c0 | c1 | before | avg ± std | 95 % CI | 25 % | 50 % | 75 % | std(log J) "
-        "| J ≤ 0 (%) | time (s) | p | p paired | p cases |"
+        "| J ≤ 0 (%) | time (s) | memory (GiB) | p | p paired | p cases |"
     )
     assert lines[2].startswith("| a\\|x (reference) † | 10.50 | 1.50 | ")
     assert lines[3].startswith("| b | 40.50* | 1.50 | ")
-    assert lines[3].endswith(f"| {UNKNOWN} | {UNKNOWN} | 0.53 | < 0.001 | < 0.001 | 1.000 |")
+    assert lines[3].endswith(f"| {UNKNOWN} | {UNKNOWN} | 0.53 | {UNKNOWN} | < 0.001 | < 0.001 | 1.000 |")
     # A cell of the first row holds an escaped bar, which is no border.
     assert len({line.replace("\\|", "").count("|") for line in lines[:4]}) == 1
     notes = " ".join(lines[5:])

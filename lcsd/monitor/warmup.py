@@ -1,4 +1,4 @@
-"""Compile all CPU kernels once, so that no user waits for it: ``python -m lcsd.warmup``.
+"""Compile all CPU kernels once, so that no user waits for it: ``python -m lcsd.monitor.warmup``.
 
 A very small piece of real work compiles the kernels for its array types; numba stores the machine code next to the
 modules.

@@ -1,0 +1,1 @@
+"""Registration of two images by other programs, each through its public interface."""

@@ -1,0 +1,75 @@
+"""The methods by name, and the checks that all of them share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from lcsd.corrfield.correspond import find_correspondences
+from lcsd.errors import BadInputError, WorkError
+from lcsd.io.fields import DisplacementField
+from lcsd.methods.packages import ants, convexadam, elastix
+from lcsd.methods.pair import Pair, check_one_grid
+from lcsd.methods.programs import deeds, unigradicon
+from lcsd.names import ImageMethod
+
+
+def corrfield(pair: Pair) -> DisplacementField:
+    """Return the field of our own corrfield with its defaults; it has no options here (see ``lcsd correspond``)."""
+    if pair.fixed_mask is None:
+        raise BadInputError(
+            "corrfield needs the region of its keypoints",
+            code="missing_mask",
+            field="--fixed-mask",
+            expected="the lung mask of FIXED",
+        )
+    if pair.options:
+        raise BadInputError(
+            "corrfield has no such option",
+            code="unknown_option",
+            field="--option",
+            found=", ".join(pair.options),
+            remedy="use lcsd correspond --set",
+        )
+    return find_correspondences(pair.fixed, pair.moving, pair.fixed_mask).field
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method of registration."""
+
+    run: Callable[[Pair], DisplacementField]
+    package: str  # on PyPI, or the program; its version is recorded
+    one_grid: bool  # whether both scans must be on one grid
+
+
+METHODS: dict[ImageMethod, Method] = {
+    "corrfield": Method(corrfield, "lcsd", one_grid=True),
+    "convexadam": Method(convexadam, "convexAdam", one_grid=True),
+    "elastix": Method(elastix, "itk-elastix", one_grid=False),
+    "ants": Method(ants, "antspyx", one_grid=False),
+    "deeds": Method(deeds, "deedsBCV", one_grid=True),
+    "unigradicon": Method(unigradicon, "unigradicon", one_grid=False),
+}
+
+
+def register_images(name: ImageMethod, pair: Pair) -> DisplacementField:
+    """Return the displacement field ``y = x + u(x)`` of a method over the fixed scan, LPS mm.
+
+    Raises ``BadInputError`` for a mask on another grid, scans on different grids where the method needs one
+    (``grid_mismatch``), a package or program that is not installed, and unknown options; ``WorkError`` if the program
+    fails or its field is not finite.
+    """
+    method = METHODS[name]
+    if method.one_grid:
+        check_one_grid(name, pair)
+    field = method.run(pair)
+    bad = int(np.count_nonzero(~np.isfinite(field.vectors).all(axis=-1)))
+    if bad:
+        raise WorkError(
+            f"{name} gave vectors that are NaN or infinite",
+            code="non_finite",
+            expected="finite vectors",
+            found=f"{bad} of {field.vectors[..., 0].size} voxels",
+        )
+    return field

@@ -1,0 +1,187 @@
+"""Other methods: directions and axes on rotated grids, stand-ins for programs, and what is refused."""
+
+import stat
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lcsd.errors import BadInputError, LcsdError, WorkError
+from lcsd.geometry import Grid
+from lcsd.io.images import Image
+from lcsd.methods.pair import Pair
+from lcsd.methods.register_images import METHODS, register_images
+from tests.unit.methods.pairs import make_pair
+
+QUICK = {
+    "corrfield": {},
+    "convexadam": {"selected_niter": 30},
+    "elastix": {"MaximumNumberOfIterations": 40, "NumberOfResolutions": 2, "FinalGridSpacingInPhysicalUnits": 15},
+    "ants": {"reg_iterations": [20, 10]},
+}
+"""Fewer steps than the programs' defaults."""
+
+
+@pytest.mark.parametrize("grid", ["lps", "oblique"])
+@pytest.mark.parametrize("name", QUICK)
+def test_the_field_maps_fixed_points_to_moving_points(name: str, grid: str) -> None:
+    made = make_pair(grid)
+    before, after = made.errors(register_images(name, replace(made.pair, options=QUICK[name])))
+    assert after < 0.4 * before
+
+
+@pytest.mark.parametrize("name", ["elastix", "ants"])
+def test_the_moving_scan_may_have_another_grid(name: str) -> None:
+    made = make_pair("ras", masks=False)
+    moving = made.pair.moving
+    grid = Grid(moving.grid.size[::-1], (3.0, 3.0, 3.0), moving.grid.origin, moving.grid.direction)
+    turned = np.full(grid.shape, -600.0)
+    turned[:, :36, :32] = moving.array[:32, :36, :32].mean()  # cut where the grids do not overlap
+    common = tuple(slice(0, min(a, b)) for a, b in zip(grid.shape, moving.array.shape, strict=True))
+    turned[common] = moving.array[common]
+    field = register_images(name, replace(made.pair, moving=Image(turned, grid), options=QUICK[name]))
+    assert field.grid.same_as(made.pair.fixed.grid)
+    part = np.zeros_like(made.inside)
+    part[8:-8, 8:-8, 8:22] = True
+    before, after = replace(made, inside=part).errors(field)
+    assert after < 0.6 * before
+
+
+def stand_in(folder: Path, name: str, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a Python program of this name first on the PATH."""
+    path = folder / "bin" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!{sys.executable}\nimport sys\n{script}")
+    path.chmod(path.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setenv("PATH", str(path.parent), prepend=":")
+
+
+DEEDS = """
+import numpy as np
+given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+assert given["-F"].endswith("fixed.nii.gz") and given["-M"].endswith("moving.nii.gz"), sys.argv
+assert given["-G"] == "8x4", sys.argv
+import SimpleITK as sitk
+size = sitk.ReadImage(given["-F"]).GetSize()
+n = [side // 4 for side in size]
+x = np.broadcast_to(np.arange(n[0], dtype=np.float32), n[::-1])
+flow = np.stack([np.full(n[::-1], 2.0), x, np.full(n[::-1], -1.0)]).astype("<f4")
+flow.tofile(given["-O"] + "_displacements.dat")
+"""
+
+
+@pytest.mark.parametrize("grid", ["lps", "oblique"])
+def test_deeds_stores_y_x_z_in_voxels_on_a_coarse_grid(
+    grid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path, "deedsBCV", DEEDS, monkeypatch)
+    pair = replace(make_pair(grid).pair, options={"G": "8x4"})
+    field = register_images("deeds", pair)
+    voxels = pair.fixed.grid.world_vectors_to_voxel(field.vectors.astype(np.float64))
+    # The displacement along x is the number of the control: a quarter of the voxel's, up to the last control.
+    expected = np.minimum(np.arange(40) / 4, 9)
+    np.testing.assert_allclose(voxels[..., 0], np.broadcast_to(expected, (32, 36, 40)), atol=1e-4)
+    np.testing.assert_allclose(voxels[..., 1], 2.0, atol=1e-4)
+    np.testing.assert_allclose(voxels[..., 2], -1.0, atol=1e-4)
+
+
+UNIGRADICON = """
+import SimpleITK as sitk
+given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+assert given["--fixed_modality"] == given["--moving_modality"] == "ct", sys.argv
+assert given["--io_iterations"] == "50", sys.argv
+transform = sitk.CompositeTransform([sitk.TranslationTransform(3, (1.0, 2.0, -3.0))])
+sitk.WriteTransform(transform, given["--transform_out"])
+"""
+
+
+def test_unigradicon_writes_an_itk_transform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(tmp_path, "unigradicon-register", UNIGRADICON, monkeypatch)
+    field = register_images("unigradicon", replace(make_pair("oblique").pair, options={"io_iterations": 50}))
+    np.testing.assert_allclose(field.vectors.reshape(-1, 3), np.broadcast_to([1, 2, -3], (32 * 36 * 40, 3)), atol=1e-5)
+
+
+@pytest.mark.parametrize("script", ["sys.exit('out of memory')", "print('out of memory')"])
+def test_a_program_that_fails_or_writes_nothing_is_an_error(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path, "deedsBCV", script, monkeypatch)
+    with pytest.raises(WorkError, match="out of memory") as caught:
+        register_images("deeds", make_pair("lps").pair)
+    assert caught.value.code == "program_failed"
+
+
+def test_deeds_of_another_size_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(tmp_path, "deedsBCV", DEEDS.replace("flow.tofile", "flow[:, :-1].tofile"), monkeypatch)
+    with pytest.raises(WorkError) as caught:
+        register_images("deeds", replace(make_pair("lps").pair, options={"G": "8x4"}))
+    assert caught.value.code == "bad_field"
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "code"),
+    [
+        ("convexadam", "convexAdam.convex_adam_MIND", "missing_package"),
+        ("elastix", "itk", "missing_package"),
+        ("ants", "ants", "missing_package"),
+        ("deeds", "", "missing_program"),
+        ("unigradicon", "", "missing_program"),
+    ],
+)
+def test_what_is_not_installed_is_said_with_a_remedy(
+    name: str, module: str, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if module:
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(BadInputError) as caught:
+        register_images(name, make_pair("lps").pair)
+    assert caught.value.code == code
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["corrfield", "convexadam", "ants"])
+def test_unknown_options_are_refused(name: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        register_images(name, replace(make_pair("lps").pair, options={"iterations": 3}))
+    assert caught.value.code == "unknown_option"
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.one_grid])
+def test_scans_on_different_grids_are_refused_where_voxels_are_compared(name: str) -> None:
+    pair = make_pair("lps").pair
+    grid = Grid(pair.moving.grid.size, (3.0, 3.0, 3.1), pair.moving.grid.origin, pair.moving.grid.direction)
+    with pytest.raises(BadInputError) as caught:
+        register_images(name, replace(pair, moving=Image(pair.moving.array, grid), moving_mask=None))
+    assert caught.value.code == "grid_mismatch"
+
+
+def test_a_program_that_breaks_is_one_line() -> None:
+    pair = make_pair("lps").pair
+    empty = Image(np.zeros_like(pair.fixed.array, bool), pair.fixed.grid)
+    with pytest.raises(LcsdError) as caught:
+        register_images("elastix", replace(pair, fixed_mask=empty, options=QUICK["elastix"]))
+    assert caught.value.code == "program_failed"
+    assert "\n" not in str(caught.value)
+
+
+def test_corrfield_needs_its_region_and_fields_must_be_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = make_pair("lps", masks=False).pair
+    with pytest.raises(BadInputError) as caught:
+        register_images("corrfield", pair)
+    assert caught.value.code == "missing_mask"
+    broken = replace(METHODS["ants"], run=_not_finite)
+    monkeypatch.setitem(METHODS, "ants", broken)
+    with pytest.raises(WorkError) as failed:
+        register_images("ants", pair)
+    assert failed.value.code == "non_finite"
+
+
+def _not_finite(pair: Pair) -> object:
+    from lcsd.io.fields import DisplacementField
+
+    vectors = np.zeros((*pair.fixed.array.shape, 3), np.float32)
+    vectors[3, 3, 3, 1] = np.nan
+    return DisplacementField(vectors, pair.fixed.grid)
