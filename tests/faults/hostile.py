@@ -15,9 +15,10 @@ from pydicom.uid import JPEG2000Lossless
 
 from lcsd.build.pairs import REQUIRED
 from lcsd.io.images import write_image
+from lcsd.io.points import PAIR_COLUMNS
 from tests.faults.fault import Fault, Place
 from tests.faults.scans import converted, hu, series
-from tests.faults.stages import LATTICE, cloud
+from tests.faults.stages import INSIDE, LATTICE, cloud
 from tests.series import shifted
 from tests.unit.importers.test_archives import archive
 
@@ -66,6 +67,32 @@ def _code_in_an_array(place: Place) -> list[str]:
     points = np.array([Harmful(place.canary)], dtype=object)
     np.savez(place.inputs / "dense.npz", points=points)
     return ["keypoints", str(place.inputs / "dense.npz"), str(place.out / "sparse.npz")]
+
+
+def field_of(name: str, how: str, file: str, code: str, write: Callable[[Path, Place], None]) -> Fault:
+    """Return a fault of a displacement field in an array or tensor."""
+
+    def make(place: Place) -> list[str]:
+        write_image(place.inputs / "fixed.nii.gz", hu(), dtype=np.int16)
+        (place.inputs / "landmarks.csv").write_text(",".join(PAIR_COLUMNS) + "\n" + INSIDE)
+        write(place.inputs / file, place)
+        words = ["evaluate", "--landmarks", str(place.inputs / "landmarks.csv"), "--field-as", "voxel"]
+        words += ["--grid", str(place.inputs / "fixed.nii.gz"), "--field", str(place.inputs / file)]
+        return [*words, "--out", str(place.out / "tre.json")]
+
+    return Fault("evaluate", name, "hostile", how, make, code, "", 2)
+
+
+def _flow_with_code(path: Path, place: Place) -> None:
+    torch.save({"flow": Harmful(place.canary)}, path)
+
+
+def _array_with_code(path: Path, place: Place) -> None:
+    np.savez(path, flow=np.array([Harmful(place.canary)], dtype=object))
+
+
+def _flow_of_terabytes(path: Path, _: Place) -> None:
+    path.write_bytes(_array_header(3, TERA, 8, 8))
 
 
 def _npz(entry: bytes) -> Callable[[Place], list[str]]:
@@ -284,6 +311,17 @@ HOSTILE = (
         "keypoints", "json_deep", f"{LEVELS} nested lists in a cloud's metadata", _deep_metadata, "bad_json", "meta"
     ),
     hostile("keypoints", "pickle_in_npz", "a pickle in a cloud", _code_in_an_array, "truncated_file"),
+    field_of("pickle_in_pt", "code in a tensor of a displacement field", "flow.pt", "needs_pickle", _flow_with_code),
+    field_of(
+        "pickle_in_array", "a pickle in an array of a displacement field", "flow.npz", "needs_pickle", _array_with_code
+    ),
+    field_of(
+        "flow_terabytes",
+        "a displacement field of 150 bytes that declares 768 TB",
+        "flow.npy",
+        "truncated_file",
+        _flow_of_terabytes,
+    ),
     hostile("register", "pickle_in_pth", "code in a file of tensors", _code_in_a_tensor, "bad_cloud_file"),
     hostile(
         "keypoints",
