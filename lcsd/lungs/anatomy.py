@@ -1,4 +1,4 @@
-"""Measure which way a chest lies in its scan: windpipe, width of the lungs, spine, heart and liver."""
+"""Measure which way a chest lies in its scan: windpipe, width and tips of the lungs, spine, heart and liver."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ BONE_HU = 250.0
 MIDLINE_MM = 35.0  # windpipe and spine are within this distance of the middle between the lungs' outer walls
 ENDS = (0.05, 0.3)  # range of the lungs' height at each end whose width is compared
 BELOW_MM = 40.0  # liver and spleen fill this height below the lungs
+MOST_CUT = 0.05  # part of the lungs' shadow along z that the first or the last slice may show
 SOFT_HU = (10.0, 150.0)
 LEAST_SOFT_ML = 200.0  # less soft tissue below the lungs is no belly: a few centimetres below lungs hold a litre
 
@@ -45,6 +46,7 @@ def evidence(scan: Image, lungs: Image) -> Evidence:
             max(len(trachea(tube[:centre], step)) for tube in tubes) * float(step[0]),
         ),
         width_mm=(_width(mask, low, high, step, top=True), _width(mask, low, high, step, top=False)),
+        tips=_tips(mask, step),
         bone_ml=_bone(hu, near, mask, step),
         heart_mm=_heart(hu, near, mask, step) if sides else None,
         liver=_liver(smooth, mask, step) if sides else None,
@@ -66,6 +68,32 @@ def _width(mask: Mask, low: int, high: int, step: Step, *, top: bool) -> float:
     part = mask[high - far : high - near] if top else mask[low + near : low + far]
     widths = [np.ptp(np.flatnonzero(plane.any(axis=0))) for plane in part if plane.any()]
     return float(np.median(widths) * step[2]) if widths else 0.0
+
+
+def _is_cut(plane: Mask, mask: Mask) -> bool:
+    """Return whether the scan ends within the lungs at a plane (y, x)."""
+    return bool(plane.sum() > MOST_CUT * mask.any(axis=0).sum())
+
+
+def _tips(mask: Mask, step: Step) -> tuple[float, float] | None:
+    """Return how far the lungs' middle reaches beyond their rim at the head and at the feet, as a part of their height.
+
+    Seen along z, middle and rim are the halves of their shadow that are far from its outline, and near to it. At the
+    head the lungs end in tips, at the feet on the dome of the diaphragm. None if the scan cuts them off.
+    """
+    planes = np.flatnonzero(mask.any(axis=(1, 2)))
+    shadow = mask.any(axis=0)
+    deep = ndimage.distance_transform_edt(np.pad(shadow, 1), sampling=step[1:])[1:-1, 1:-1]
+    middle = shadow & (deep > np.median(deep[shadow]))
+    rim = shadow & ~middle
+    if _is_cut(mask[0], mask) or _is_cut(mask[-1], mask) or not middle.any():
+        return None
+    feet = np.argmax(mask, axis=0)
+    head = len(mask) - 1 - np.argmax(mask[::-1], axis=0)
+    height = float(np.ptp(planes)) + 1.0
+    return float(head[middle].mean() - head[rim].mean()) / height, float(
+        feet[rim].mean() - feet[middle].mean()
+    ) / height
 
 
 def _bone(hu: NDArray[np.float32], near: Mask, mask: Mask, step: Step) -> tuple[float, float]:
@@ -96,7 +124,12 @@ def _heart(hu: NDArray[np.float32], near: Mask, mask: Mask, step: Step) -> float
 
 
 def _liver(smooth: NDArray[np.float32], mask: Mask, step: Step) -> float | None:
-    """Return the soft tissue below the lungs on the right, of that on both sides, of 1; None if there is little."""
+    """Return the soft tissue below the lungs on the right, of that on both sides, of 1.
+
+    None if there is little, or the scan ends above the diaphragm.
+    """
+    if _is_cut(mask[0], mask):  # heart, not liver
+        return None
     planes, columns = (np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 1)))
     rows = np.flatnonzero(mask.any(axis=(0, 2)))
     low, high = int(planes[0]), int(planes[-1])

@@ -14,6 +14,13 @@ MORE_WINDPIPE = 0.5
 NARROWER = 0.95
 """Width of the lungs at the end of the windpipe, as a part of that at the other end, is below 1 / this."""
 
+LEAST_TIP, BLUNTER = 0.12, 0.5
+"""Tips of the lungs reach this part of the lungs' height beyond their rim; at the other end at most half as far.
+
+At the head end 0.15 to 0.27, at the feet end -0.09 to 0.05: 16 scans of phantoms with classical and true masks and 10
+changes of a phantom, two patients with expert and classical masks, and the extents of 24 clouds of 12 patients.
+"""
+
 LEAST_BONE_ML, MOST_BONE_ML = 80.0, 60.0
 """Bone of a spine near the midline; bone and contrast medium in front of the lungs' middle do not replace it."""
 
@@ -36,6 +43,9 @@ class Evidence:
     width_mm: tuple[float, float]  # width of both lungs near the head end and near the feet end
     bone_ml: tuple[float, float]  # bone in the midline behind and in front of the lungs' middle
     heart_mm: float | None  # tissue between the lungs to the left of the spine; None unless there are two lungs
+    tips: (
+        tuple[float, float] | None
+    )  # how far the lungs' middle reaches beyond their rim at head and feet, of their height
     liver: float | None  # soft tissue below the lungs on the right, of both sides, of 1; None as before
 
 
@@ -51,9 +61,23 @@ def exchanged(found: Evidence) -> str | None:
 
 
 def _slices(found: Evidence) -> bool:
+    return _windpipe_at_feet(found) or _tips_at_feet(found)
+
+
+def _windpipe_at_feet(found: Evidence) -> bool:
     head, feet = found.windpipe_mm
     top, bottom = found.width_mm
     return feet >= LEAST_WINDPIPE_MM and head < MORE_WINDPIPE * feet and top > NARROWER * bottom
+
+
+def _tips_at_feet(found: Evidence) -> bool:
+    """Return whether the lungs end in tips at the feet, and no windpipe is at the head."""
+    if found.tips is None:
+        return False
+    head, feet = found.windpipe_mm
+    at_head, at_feet = found.tips
+    windpipe = head >= LEAST_WINDPIPE_MM and feet < MORE_WINDPIPE * head
+    return at_feet >= LEAST_TIP and at_head <= BLUNTER * at_feet and not windpipe
 
 
 def _front(found: Evidence) -> bool:
@@ -71,14 +95,19 @@ def _words(found: Evidence) -> dict[str, tuple[str, str, str]]:
     head, feet = found.windpipe_mm
     behind, front = found.bone_ml
     share = 0.0 if found.liver is None else found.liver
+    windpipe = (
+        "the windpipe at the head end of the lungs",
+        f"{feet:.0f} mm of it at the feet end, {head:.0f} at the head end",
+    )
+    at_head, at_feet = found.tips or (0.0, 0.0)
+    tips = (
+        "the tips of the lungs at the head end",
+        f"their middle {at_feet:.0%} of their height beyond their rim at the feet end, {at_head:.0%} at the head end",
+    )
     spine = ("the spine behind the lungs", f"{front:.0f} ml of bone in front of their middle, {behind:.0f} behind")
     liver = ("the liver under the right lung", f"{1 - share:.0%} of the tissue below the lungs on the left")
     return {
-        "slices": (
-            "the windpipe at the head end of the lungs",
-            f"{feet:.0f} mm of it at the feet end, {head:.0f} at the head end",
-            "the slices are in reverse order",
-        ),
+        "slices": (*(windpipe if _windpipe_at_feet(found) else tips), "the slices are in reverse order"),
         "front": (*spine, "front and back are exchanged"),
         "sides": (*liver, "left and right are exchanged"),
         "front and sides": (*spine, "the scan is turned by half a circle, as if RAS were read as LPS"),

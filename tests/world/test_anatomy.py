@@ -11,8 +11,9 @@ from lcsd.geometry import Grid
 from lcsd.io.files import read_json
 from lcsd.io.images import Image, read_image, read_mask, write_image, write_mask
 from lcsd.lungs.anatomy import evidence
+from lcsd.lungs.classical import segment_lungs
 from lcsd.phantom.case import ROLES, Role
-from lcsd.readings.anatomy import Evidence, exchanged
+from lcsd.readings.anatomy import LEAST_TIP, Evidence, exchanged
 from tests.grids import GRIDS
 from tests.world import anatomy
 from tests.world.anatomy import Chest, chest
@@ -38,6 +39,26 @@ def test_exchanged_axes_are_seen(found: str, case: int, role: Role) -> None:
     assert exchanged(evidence(made.image(), Image(made.lungs, made.grid))) is None
     # Storage along falling axes is undone by the header, so a flip of an axis is one whatever its direction.
     assert exchanged(evidence(*_flipped(made, axes))) == found
+
+
+@pytest.mark.parametrize("case", [0, 1])
+def test_reversed_slices_are_seen_by_the_tips_of_the_lungs(case: int) -> None:
+    """TotalSegmentator 229 on coarse scans of a sharp kernel, in which the lungs' mask takes the windpipe in."""
+    scan = chest("moving", case).image()
+    turned = Image(np.ascontiguousarray(scan.array[::-1]), scan.grid)
+    right, wrong = (evidence(of, segment_lungs(of).mask) for of in (scan, turned))
+    assert right.windpipe_mm == wrong.windpipe_mm == (0.0, 0.0)
+    assert (exchanged(right), exchanged(wrong)) == (None, "slices")
+
+
+@pytest.mark.parametrize("part", [slice(0, 45), slice(30, None), slice(20, 55)])
+def test_lungs_that_the_scan_cuts_are_no_other_reading(part: slice) -> None:
+    """Without the belly, the heart is not taken for the liver."""
+    made = chest("moving")
+    grid = made.grid.part(np.zeros(3, dtype=int), (*made.grid.size[:2], len(made.hu[part])))
+    found = evidence(*(Image(np.ascontiguousarray(of[part]), grid) for of in (made.hu, made.lungs)))
+    assert found.tips is None
+    assert exchanged(found) is None
 
 
 @pytest.mark.parametrize("found", FLIPS)
@@ -100,6 +121,11 @@ def test_ill_lungs_are_no_other_reading(make: object) -> None:
         ({"windpipe_mm": (20.0, 60.0), "width_mm": (250.0, 200.0)}, "slices"),
         ({"windpipe_mm": (20.0, 60.0)}, None),  # a tube of gas in the belly under lungs that narrow upwards
         ({"windpipe_mm": (0.0, 40.0), "width_mm": (250.0, 200.0)}, None),  # too short
+        ({"windpipe_mm": (20.0, 0.0), "tips": (-0.03, 0.2)}, "slices"),
+        ({"windpipe_mm": (90.0, 20.0), "tips": (-0.03, 0.2)}, None),  # a windpipe at the head says otherwise
+        ({"windpipe_mm": (20.0, 0.0), "tips": (0.15, 0.2)}, None),  # tips at both ends
+        ({"windpipe_mm": (20.0, 0.0), "tips": (-0.03, 0.1)}, None),  # a steep dome
+        ({"windpipe_mm": (20.0, 0.0), "tips": None}, None),  # cut off by the scan
         ({"bone_ml": (100.0, 500.0)}, None),  # contrast medium in the heart
         ({"bone_ml": (30.0, 200.0)}, "front"),
         ({"liver": 0.3, "heart_mm": 15.0}, None),
@@ -108,7 +134,7 @@ def test_ill_lungs_are_no_other_reading(make: object) -> None:
     ],
 )
 def test_weak_evidence_says_nothing(changes: dict[str, object], expected: str | None) -> None:
-    right = {"windpipe_mm": (90.0, 0.0), "width_mm": (200.0, 250.0), "bone_ml": (200.0, 30.0)}
+    right = {"windpipe_mm": (90.0, 0.0), "width_mm": (200.0, 250.0), "bone_ml": (200.0, 30.0), "tips": (0.2, 0.0)}
     assert exchanged(Evidence(**{**right, "heart_mm": 10.0, "liver": 0.65, **changes})) == expected
 
 
@@ -124,3 +150,18 @@ def test_real_scans_are_right(real_data: Path) -> None:
         if folder == "chest_ct":
             turned = [Image(np.ascontiguousarray(of.array[::-1]), of.grid) for of in (image, lungs)]
             assert exchanged(evidence(*turned)) == "slices"
+            assert evidence(*turned).tips[1] > LEAST_TIP
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_a_real_scan_with_reversed_slices_is_rejected(real_data: Path, tmp_path: Path, name: str) -> None:
+    """As the follow-up of itself it would be published; the stage of the lungs ends it, and nothing follows."""
+    scan = read_image(real_data / "chest_ct" / f"{name}.nii.gz")
+    turned = Image(np.ascontiguousarray(scan.array[::-1]), scan.grid)
+    write_image(tmp_path / "moving.nii.gz", turned, dtype=np.int16)
+    out, record = tmp_path / "lungs.nii.gz", tmp_path / "rejected.json"
+    call = ["lungs", str(tmp_path / "moving.nii.gz"), str(out), "--rejected", str(record)]
+    done = CliRunner().invoke(main, call)
+    assert [done.exit_code, out.exists(), read_json(record)["code"]] == [2, False, "anatomy_mismatch"]
