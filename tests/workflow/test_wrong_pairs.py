@@ -26,7 +26,7 @@ def reversed_slices(source: Path, target: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wrong_pairs(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Return a build of a good pair, one with reversed slices (TotalSegmentator 229), one of two people (Loris-MRI 405)."""
+    """A good pair, one with reversed slices (TotalSegmentator 229) and one of two people (Loris-MRI 405), built."""
     folder = tmp_path_factory.mktemp("wrong_pairs")
     first, second = rows_of(cohort)
     shared = {key: first[key] for key in ("patient_id", "fixed_time", "moving_time")}
