@@ -22,7 +22,9 @@ from lcsd.io.fields import NIFTI_DISPLACEMENT_INTENT, DisplacementField, read_fi
 from lcsd.io.images import Image, write_image
 from lcsd.io.points import PointPairs, write_point_pairs
 from lcsd.readings.motion import FIELD_READINGS
+from lcsd.transforms.arrays import ARRAY_SUFFIXES
 from lcsd.transforms.chain import read_chain
+from lcsd.transforms.read import FORMATS, ITK_SUFFIXES
 from tests.grids import GRIDS
 
 FOUR = {name: GRIDS[name] for name in ("lps", "ras", "oblique", "anisotropic")}
@@ -169,6 +171,10 @@ def test_half_resolution_is_that_of_the_first_edition(tmp_path: Path) -> None:
     doubled = np.stack([zoom(part.astype(np.float32), 2, order=2) for part in half], axis=-1)
     back = np.asanyarray(nibabel.load(tmp_path / "disp_back.nii.gz").dataobj)
     np.testing.assert_allclose(back, doubled, atol=1e-5)
+    volume = nibabel.Nifti1Image(np.moveaxis(half, 0, -1).astype(np.float32), np.eye(4))
+    nibabel.save(volume, tmp_path / "disp_half.nii.gz")
+    convert(tmp_path / "disp_half.nii.gz", tmp_path / "disp_same.nii.gz", "--grid", tmp_path / "fixed.nii.gz")
+    np.testing.assert_array_equal(np.asanyarray(nibabel.load(tmp_path / "disp_same.nii.gz").dataobj), back)
 
 
 @pytest.mark.parametrize(("reading", "corners"), [("normalised", False), ("normalised-corners", True)])
@@ -390,6 +396,12 @@ def test_a_named_reading_is_taken_even_if_it_is_far(case: tuple[Path, Displaceme
     convert(folder / "far.nii.gz", folder / "out.h5", "--field-as", "displacement")
     convert(folder / "out.h5", folder / "back.nii.gz")
     assert apart(folder / "back.nii.gz", far) < 1e-3
+
+
+def test_the_page_has_every_format_and_suffix() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "transforms.md").read_text(encoding="utf-8")
+    for word in (*FORMATS, *ITK_SUFFIXES, *ARRAY_SUFFIXES):
+        assert f"`{word}" in page, word
 
 
 def test_too_many_landmarks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

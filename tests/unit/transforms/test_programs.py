@@ -79,14 +79,17 @@ def test_ants(pair: tuple[Path, PointPairs]) -> None:
     pandas = pytest.importorskip("pandas")
     folder, pairs = pair
     images = [ants.image_read(str(folder / f"{name}.nii.gz")) for name in ("fixed", "moving")]
-    made = ants.registration(
-        *images, type_of_transform="SyN", reg_iterations=(20, 10, 0), outprefix=str(folder / "ants_")
-    )
+    how = {"type_of_transform": "SyN", "reg_iterations": (20, 10, 0)}
+    made = ants.registration(*images, **how, outprefix=str(folder / "ants_"))
     warp, affine = made["fwdtransforms"]
     assert (Path(warp).name, Path(affine).name) == ("ants_1Warp.nii.gz", "ants_0GenericAffine.mat")
     table = pandas.DataFrame(pairs.fixed, columns=[*"xyz"])
     mapped = ants.apply_transforms_to_points(3, table, made["fwdtransforms"])[[*"xyz"]].to_numpy()
     check(pair, mapped, "--transform", warp, "--transform", affine)
+    # The same as one file, in 32-bit numbers.
+    made = ants.registration(*images, **how, outprefix=str(folder / "one_"), write_composite_transform=True)
+    mapped = ants.apply_transforms_to_points(3, table, [made["fwdtransforms"]])[[*"xyz"]].to_numpy()
+    check(pair, mapped, "--transform", folder / "one_Composite.h5")
 
 
 def test_elastix(pair: tuple[Path, PointPairs]) -> None:
