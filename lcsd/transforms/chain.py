@@ -105,7 +105,7 @@ def read_chain(files: Sequence[Path]) -> list[Part]:
 
 def _whole(file: Path) -> Motion:
     """Return what a file holds if the file says it alone."""
-    if guess_format(file) in {"array", "landmarks"} or (file.suffix == ".npz"):
+    if guess_format(file) in {"array", "landmarks"} or (file.suffix.lower() == ".npz"):
         raise BadInputError(
             "the file does not say alone which transform it is",
             code="bad_transform",
@@ -116,7 +116,7 @@ def _whole(file: Path) -> Motion:
     try:
         return read_motion(file)
     except BadInputError as error:
-        if error.code == "wrong_field":
+        if error.code in {"wrong_field", "ambiguous_format"}:
             error.remedy = f"make a field of it first, by lcsd transform convert: {error.remedy}"
         raise
 

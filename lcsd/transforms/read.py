@@ -24,8 +24,8 @@ FORMATS: tuple[TransformFormat, ...] = get_args(TransformFormat)
 
 ITK_SUFFIXES = (".tfm", ".txt", ".h5", ".mat", ".xfm")
 
-DISP = "disp"
-"""Names of Learn2Reg's fields begin with it."""
+DISP = ("disp_", "disp.")
+"""Names of Learn2Reg's fields begin so, and that of convexAdam."""
 
 MOST_TPS_POINTS = 10_000
 """A spline of N points takes 8 N^2 bytes and N^3 operations."""

@@ -205,6 +205,11 @@ def test_voxelmorphs_nifti_with_the_components_first(case: tuple[Path, Displacem
     nibabel.save(nibabel.Nifti1Image(flow, field.grid.affine_ras()), folder / "warp.nii.gz")
     result = convert(folder / "warp.nii.gz", folder / "no.nii.gz", code=2)
     assert "[ambiguous_format]" in result.stderr
+    with pytest.raises(BadInputError) as caught:
+        read_chain([folder / "warp.nii.gz"])
+    assert "lcsd transform convert" in caught.value.message
+    nibabel.save(nibabel.Nifti1Image(np.moveaxis(flow, 0, -1), np.eye(4)), folder / "displacement.nii.gz")
+    assert "[ambiguous_format]" in refused(folder, "displacement.nii.gz", "no.nii.gz")
     convert(folder / "warp.nii.gz", folder / "back.nii.gz", "--from-format", "array", "--field-as", "voxel")
     assert apart(folder / "back.nii.gz", field) < 1e-3
 
