@@ -40,6 +40,9 @@ HALVES = {"choosing": CHOOSING, "reporting": REPORTING}
 ANATOMIES = {"choosing": ("phantom_40", "chest_a", "lung_fixed"), "reporting": ("phantom_50", "chest_b", "lung_moving")}
 """A phantom by its seed, a chest CT, and a right lung; the halves share none."""
 
+MIRROR = np.array([-1.0, 1.0, 1.0])
+"""Left becomes right: another anatomy to a motion."""
+
 SCALES = (1.0, 1.5)
 KINDS = {"voxels": 100_000, "lines": 3_000}
 SPOILS = ("missing 10 %", "missing 30 %", "2:1")
@@ -117,6 +120,9 @@ def anatomy(folder: Path, name: str) -> Anatomy:
         kind, which = name.split("_")
         if kind == "phantom":
             found = phantom_anatomy(int(which))
+        elif kind == "mirror":
+            chest = anatomy(folder, f"chest_{which}")
+            found = Anatomy(chest.dense * MIRROR, chest.lines * MIRROR)
         elif kind == "chest":
             found = real_anatomy(*(folder / "chest_ct" / f"{which}{end}.nii.gz" for end in ("", "_lungs")))
         else:
@@ -160,11 +166,12 @@ def real_cases(folder: Path, half: str, *, kinds: tuple[str, ...] = tuple(KINDS)
             spoil = SPOILS[(number + rank) % 3]
             for scale in SCALES:
                 for kind in kinds:
-                    name = f"{motion} x{scale:g} {place} {kind} {spoil}"
-                    yield _cached(folder, name, motion, scale, place, kind, spoil)
+                    yield real_case(folder, motion, scale, place, kind, spoil)
 
 
-def _cached(folder: Path, name: str, motion: str, scale: float, place: str, kind: str, spoil: str) -> RealCase:
+def real_case(folder: Path, motion: str, scale: float, place: str, kind: str, spoil: str) -> RealCase:
+    """Return one case, made or from the temporary folder."""
+    name = f"{motion} x{scale:g} {place} {kind} {spoil}"
     cache = cache_folder() / (name.replace(" ", "-").replace("%", "").replace(":", "") + ".npz")
     if not cache.exists():
         vessels = anatomy(folder, place)

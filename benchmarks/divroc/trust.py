@@ -7,7 +7,8 @@ version of the settings, so that a second run only fits; delete trust-* there af
 do with those that are there.
 
 Cases are those of benchmarks.divroc.real_motion: centre lines at both scales, voxel clouds at one scale, in turn, both
-kinds with effort fast at the other scale; and phantom pairs. Pairs of two different people have no true
+kinds with effort fast at the other scale; and phantom pairs. The fit also sees centre lines of further anatomies, and
+motions twice as large, because lines that fail are rare and unlike each other. Pairs of two different people have no true
 motion: all their points count as 10 mm off in the fit, and other pairs are reported.
 """
 
@@ -25,7 +26,17 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.divroc.real_motion import HALVES, OFF_MM, anatomy, cache_folder, data_folder
+from benchmarks.divroc.real_motion import (
+    CHOOSING,
+    HALVES,
+    OFF_MM,
+    SCALES,
+    SPOILS,
+    anatomy,
+    cache_folder,
+    data_folder,
+    real_case,
+)
 from benchmarks.divroc.real_motion import real_cases as motion_cases
 from benchmarks.tables import write_rows
 from lcsd.divroc import trust
@@ -46,6 +57,9 @@ PHANTOMS = {"choosing": (41, 42), "reporting": (51, 52)}
 """Seeds of phantom pairs, which share no vessels with the anatomies of the motions."""
 
 PHANTOM_POINTS = 80_000
+
+MORE_ANATOMIES = ("phantom_43", "phantom_44", "mirror_a")
+"""Further anatomies of centre lines in the choosing half: how far lines fail depends on their tree."""
 
 PEOPLE = {
     "choosing": (("chest_a", "phantom_40"), ("phantom_40", "phantom_41")),
@@ -131,6 +145,8 @@ def jobs(folder: Path) -> Iterator[Job]:
             for effort in ("accurate", "fast"):
                 if (effort == "accurate") == turn or (effort == "accurate" and " lines " in case.name):
                     yield Job(case.name, half, effort, lambda case=case: (case.fixed, case.moving, case.targets))
+        if half == "choosing":
+            yield from more_lines(folder)
         for seed in PHANTOMS[half]:
             yield Job(f"phantom pair {seed}", half, "accurate", lambda seed=seed: phantom_pair(seed))
         for first, second in PEOPLE[half]:
@@ -138,6 +154,15 @@ def jobs(folder: Path) -> Iterator[Job]:
                 both = (first, second, kind, count)
                 for effort in ("accurate", "fast") if half == "choosing" else ("accurate",):
                     yield Job(f"people {first} {second} {kind}", half, effort, lambda both=both: people(folder, *both))
+
+
+def more_lines(folder: Path) -> Iterator[Job]:
+    """Yield centre lines of further anatomies under the choosing half's motions, up to twice as large."""
+    for number, (motion, place) in enumerate(itertools.product(CHOOSING, MORE_ANATOMIES)):
+        spoil = SPOILS[(number + number // len(MORE_ANATOMIES)) % len(SPOILS)]
+        for scale in (*SCALES, 2.0):
+            case = real_case(folder, motion, scale, place, "lines", spoil)
+            yield Job(case.name, "choosing", "accurate", lambda case=case: (case.fixed, case.moving, case.targets))
 
 
 def people(folder: Path, first: str, second: str, kind: str, count: int) -> tuple[Points, Points, None]:
