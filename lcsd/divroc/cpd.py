@@ -40,10 +40,9 @@ class DriftMotion:
         return result
 
 
-def _some(points: Points, count: int) -> Points:
-    if len(points) <= count:
-        return points
-    return points[np.random.default_rng(0).choice(len(points), count, replace=False)]
+def _some(points: int, count: int) -> NDArray[np.int64]:
+    """Return the rows of a random subset, all if there are few."""
+    return np.arange(points) if points <= count else np.random.default_rng(0).choice(points, count, replace=False)
 
 
 def drift(
@@ -52,12 +51,15 @@ def drift(
     start: LayeredMotion,
     settings: CpdSettings,
     progress: Callable[[int, float], None] | None,
+    *,
+    labels: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None,
 ) -> tuple[DriftMotion, tuple[float, ...]]:
     """Return the coherent drift of the fixed cloud (N, 3) onto the moving cloud (M, 3), LPS mm.
 
-    Random subsets of ``settings.points`` take part. ``start`` is affine. ``progress`` is called with the iteration and
-    the standard deviation of the mixture, mm. The result is the motion anywhere, and this deviation per iteration.
-    Raises ``BadInputError`` if pycpd is not installed.
+    Random subsets of ``settings.points`` take part. With ``labels`` of both clouds, points of different structures
+    never match. ``start`` is affine. ``progress`` is called with the iteration and the standard deviation of the
+    mixture, mm. The result is the motion anywhere, and this deviation per iteration. Raises ``BadInputError`` if pycpd
+    is not installed.
     """
     try:
         from pycpd import DeformableRegistration
@@ -68,8 +70,26 @@ def drift(
             field="method",
             remedy="pip install 'lcsd[cpd]'",
         ) from error
-    part = _some(fixed, settings.points)
-    centres = part + start.at(part)
+    rows = [_some(len(cloud), settings.points) for cloud in (fixed, moving)]
+    centres = fixed[rows[0]] + start.at(fixed[rows[0]])
+    same = None if labels is None else labels[0][rows[0]][:, None] == labels[1][rows[1]][None]
+
+    class Drift(DeformableRegistration):  # type: ignore[misc]
+        """Leaves out pairs of different structures."""
+
+        P: Points  # share of each fixed point in each moving point
+
+        def expectation(self) -> None:
+            super().expectation()
+            if same is None:
+                return
+            # What a point gives to no other point belongs to the outliers.
+            outliers = 1 - self.P.sum(axis=0)
+            kept = self.P * same
+            self.P = kept / np.maximum(kept.sum(axis=0) + outliers, np.finfo(float).tiny)
+            self.Pt1, self.P1 = self.P.sum(axis=0), self.P.sum(axis=1)
+            self.Np = self.P1.sum()
+
     # The method's outlier term takes the volume of the clouds for 1: in mm all would be outliers.
     origin, scale = moving.mean(axis=0), float(moving.std(axis=0).mean())
     curve: list[float] = []
@@ -79,8 +99,8 @@ def drift(
         if progress is not None:
             progress(len(curve), curve[-1])
 
-    solver = DeformableRegistration(
-        X=(_some(moving, settings.points) - origin) / scale,
+    solver = Drift(
+        X=(moving[rows[1]] - origin) / scale,
         Y=(centres - origin) / scale,
         alpha=settings.stiffness,
         beta=settings.beta_mm / scale,

@@ -16,6 +16,7 @@ from lcsd.divroc.distance import CloudDistance
 from lcsd.divroc.motion import LayeredMotion, Velocity, clamped, covering_grid, nodes
 from lcsd.divroc.rasterise import sample
 from lcsd.divroc.smoothing import mean_taps, smooth
+from lcsd.divroc.transport import TransportDistance
 from lcsd.geometry import Grid
 from lcsd.settings.register import RegisterLevel, RegisterSettings
 
@@ -135,6 +136,8 @@ def pull_of(pair: CloudPair, base: NDArray[np.float64], level: RegisterLevel, se
     """Return the distance of the fixed cloud, which starts at ``base``, to the moving cloud."""
     if settings.method == "chamfer":
         return ChamferDistance(pair.moving, scale_mm=level.raster_mm)
+    if settings.method == "ot":
+        return TransportDistance(pair.moving, scale_mm=level.raster_mm, settings=settings.ot, labels=pair.labels)
     raster = _raster(level, base, pair.moving)
     fixed_labels, moving_labels = pair.labels or (None, None)
     distance = _distance(raster, pair.tensor(pair.moving), moving_labels, level, settings)

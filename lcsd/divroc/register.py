@@ -73,7 +73,7 @@ class RegistrationResult:
     std_log_jacobian
         Standard deviation of ``log det(I + du/dx)`` there; None if every voxel folds.
     trust
-        Expected errors; None for the methods chamfer and cpd, and where the settings ask for none.
+        Expected errors; None for other methods than divroc, and where the settings ask for none.
     """
 
     moved_points: NDArray[np.float32]
@@ -202,7 +202,7 @@ def _move(
         from lcsd.divroc.cpd import drift
 
         start = starting_motion(pair, settings)
-        motion, curve = drift(pair.fixed, pair.moving, start, settings.cpd, progress)
+        motion, curve = drift(pair.fixed, pair.moving, start, settings.cpd, progress, labels=pair.labels)
     else:
         motion, curve = optimise(pair, settings, progress)
     if settings.extrapolator != "own":

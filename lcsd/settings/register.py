@@ -66,13 +66,32 @@ class CpdSettings(Settings):
     iterations: int = Field(100, ge=1, description="rounds of expectation maximisation, count")
 
 
+class TransportSettings(Settings):
+    """Optimal transport (Feydy et al., AISTATS 2019), by the package geomloss."""
+
+    points: int = Field(
+        2000,
+        ge=10,
+        le=20_000,
+        description="points of each cloud that are used; time and memory grow with their square, count",
+    )
+    blur_mm: float = Field(2.0, gt=0, description="width of the entropic blur of the plan, mm")
+    reach_mm: float | None = Field(
+        30.0,
+        gt=0,
+        description="mass that would have to travel farther is left out instead, so that a missing branch "
+        "pulls nothing; null moves all of it, mm",
+    )
+
+
 class RegisterSettings(Settings):
     """Point-cloud registration: DiVRoC distance, smooth displacement grid, Adam."""
 
-    method: Literal["divroc", "chamfer", "cpd"] = Field(
+    method: Literal["divroc", "chamfer", "ot", "cpd"] = Field(
         "divroc",
-        description="distance between the clouds: rasterised densities (divroc), nearest neighbours (chamfer; same "
-        "motion model and optimiser), or coherent point drift (cpd; needs an extra)",
+        description="distance between the clouds: rasterised densities (divroc), nearest neighbours (chamfer) or "
+        "optimal transport (ot; needs an extra), both with the same motion model and optimiser, or coherent point "
+        "drift (cpd; needs an extra)",
     )
     effort: Literal["accurate", "fast"] = Field(
         "accurate", description="which levels run: levels and second_levels (accurate), or fast_levels (fast)"
@@ -167,6 +186,7 @@ class RegisterSettings(Settings):
         Limits(warn_above=0.05),
         description=f"share of the fixed points whose expected error is above {UNTRUSTED_MM:g} mm, of 1; {{}} is off",
     )
+    ot: TransportSettings = Field(TransportSettings(), description="used if method is ot")
     cpd: CpdSettings = Field(CpdSettings(), description="used if method is cpd")
 
     @field_validator("levels", "second_levels", "fast_levels")

@@ -180,6 +180,7 @@ def with_changes(**changes: object) -> RegisterSettings:
     "changes",
     [
         {"method": "chamfer"},
+        {"method": "ot", "ot": {"points": 700}},
         {"method": "cpd", "cpd": {"points": 500, "iterations": 40, "beta_mm": 40.0}},
         {"extrapolator": "divroc"},
         {"extrapolator": "knn"},
@@ -252,10 +253,13 @@ def test_clouds_without_a_common_structure_are_refused() -> None:
         register_clouds(arteries, veins, settings=QUICK)
 
 
-def test_a_missing_package_is_named(pair: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pycpd", None)
+@pytest.mark.parametrize(("method", "package"), [("cpd", "pycpd"), ("ot", "geomloss")])
+def test_a_missing_package_is_named(
+    method: str, package: str, pair: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(BadInputError, match=r"\[missing_package\]"):
-        register_clouds(*pair, settings=with_changes(method="cpd"))
+        register_clouds(*pair, settings=with_changes(method=method))
 
 
 LINE = np.arange(30.0).reshape(10, 3)
@@ -308,3 +312,20 @@ def test_cuda_agrees_with_the_cpu(
     assert np.abs(first.displacements - result.displacements).mean() < 0.05
     if repeatable:
         assert first.moved_points.tobytes() == second.moved_points.tobytes()
+
+
+def test_coherent_drift_matches_each_structure_with_its_own_kind() -> None:
+    # Two lines move up by 12 mm. Where each was, the other kind lies now.
+    line = np.stack([np.linspace(0, 60, 60), np.zeros(60), np.zeros(60)], axis=1)
+    apart, up = np.array([100.0, 0, 0]), np.array([0.0, 12, 0])
+    fixed = np.concatenate([line, line + apart]).astype(np.float32)
+    moving = np.concatenate([line + up, line, line + apart + up, line + apart]).astype(np.float32)
+    label, there = np.repeat(np.uint8([1, 2]), 60), np.repeat(np.uint8([1, 2, 2, 1]), 60)
+    cpd = {"points": 300, "iterations": 60, "beta_mm": 100.0, "stiffness": 1.0}
+    found = {}
+    for use in (True, False):
+        settings = with_changes(method="cpd", start="none", use_labels=use, cpd=cpd)
+        result = register_clouds(Cloud(fixed, label=label), Cloud(moving, label=there), settings=settings)
+        found[use] = result.displacements[:, 1].mean()
+    np.testing.assert_allclose(found[True], 12, atol=1)
+    assert found[False] < 8
