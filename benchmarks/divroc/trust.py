@@ -8,8 +8,8 @@ do with those that are there.
 
 Cases are those of benchmarks.divroc.real_motion: centre lines at both scales, voxel clouds at one scale, in turn, both
 kinds with effort fast at the other scale; and phantom pairs. The fit also sees centre lines of further anatomies, and
-motions twice as large, because lines that fail are rare and unlike each other. Pairs of two different people have no true
-motion: all their points count as 10 mm off in the fit, and other pairs are reported.
+motions twice as large, because lines that fail are rare and unlike each other. Pairs of two different people have no
+true motion: all their points count as 10 mm off in the fit, and other pairs are reported.
 """
 
 import argparse

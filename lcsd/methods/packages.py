@@ -99,7 +99,8 @@ def elastix(pair: Pair) -> DisplacementField:
             )[1]
         except RuntimeError as error:
             raise program_failed("elastix", (Path(folder) / "elastix.log").read_text(errors="replace")) from error
-    field = itk.transformix_deformation_field(images[1], found)
+        # It also writes the field to a file, by default into the current folder.
+        field = itk.transformix_deformation_field(images[1], found, output_directory=folder)
     return DisplacementField(itk.array_from_image(field).astype(np.float32), pair.fixed.grid)
 
 

@@ -26,9 +26,13 @@ QUICK = {
 
 @pytest.mark.parametrize("grid", ["lps", "oblique"])
 @pytest.mark.parametrize("name", QUICK)
-def test_the_field_maps_fixed_points_to_moving_points(name: str, grid: str) -> None:
+def test_the_field_maps_fixed_points_to_moving_points(
+    name: str, grid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = make_pair(grid)
+    monkeypatch.chdir(tmp_path)
     before, after = made.errors(register_images(name, replace(made.pair, options=QUICK[name])))
+    assert list(tmp_path.iterdir()) == []  # nothing is left in the user's folder
     assert after < 0.4 * before
 
 
