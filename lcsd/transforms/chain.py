@@ -105,20 +105,20 @@ def read_chain(files: Sequence[Path]) -> list[Part]:
 
 def _whole(file: Path) -> Motion:
     """Return what a file holds if the file says it alone."""
-    if guess_format(file) in {"array", "landmarks"} or (file.suffix.lower() == ".npz"):
-        raise BadInputError(
-            "the file does not say alone which transform it is",
-            code="bad_transform",
-            file=file,
-            expected="a displacement field .nii.gz, an ITK transform, or disp_*.nii.gz",
-            remedy="make a field of it first: lcsd transform convert",
-        )
     try:
-        return read_motion(file)
+        if guess_format(file) not in {"array", "landmarks"} and file.suffix.lower() != ".npz":
+            return read_motion(file)
     except BadInputError as error:
         if error.code in {"wrong_field", "ambiguous_format"}:
             error.remedy = f"make a field of it first, by lcsd transform convert: {error.remedy}"
         raise
+    raise BadInputError(
+        "the file does not say alone which transform it is",
+        code="bad_transform",
+        file=file,
+        expected="a displacement field .nii.gz, an ITK transform, or disp_*.nii.gz",
+        remedy="make a field of it first: lcsd transform convert",
+    )
 
 
 def chain_of(motion: Motion, file: Path) -> list[Part]:
