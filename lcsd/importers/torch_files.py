@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
-from lcsd.io.tensors import load_tensors
+from lcsd.io.tensors import NEEDS_CODE, load_tensors
 
 
 def read_torch(path: Path, expected: str) -> Any:
@@ -18,7 +18,8 @@ def read_torch(path: Path, expected: str) -> Any:
     try:
         return load_tensors(path)
     except ValueError as error:
-        raise _refused(path, expected, str(error)[:120]) from error
+        found = "pickled code" if NEEDS_CODE in str(error) else f"a damaged file ({str(error)[:60]})"
+        raise _refused(path, expected, found) from error
 
 
 def numbers_of(part: object, columns: int | None, path: Path, expected: str) -> NDArray[np.float64]:

@@ -1,10 +1,17 @@
 """Read files of torch: plain values only, never code."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
 from lcsd.io.files import require_file
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+"""Colours of a terminal, which torch puts into its errors."""
+
+NEEDS_CODE = "GLOBAL"
+"""Word of torch's errors on files that only code can read."""
 
 
 def load_tensors(path: Path) -> Any:
@@ -22,4 +29,5 @@ def load_tensors(path: Path) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # damaged bytes raise what the unpickler happens to meet; none is swallowed
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+        text = " ".join(COLOURS.sub("", str(error)).split())
+        raise ValueError(text or type(error).__name__) from error

@@ -16,7 +16,7 @@ from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField
 from lcsd.io.files import atomic_path, require_file
 from lcsd.io.sizes import READ_ERRORS, check_arrays, check_memory
-from lcsd.io.tensors import load_tensors
+from lcsd.io.tensors import NEEDS_CODE, load_tensors
 from lcsd.names import Axes, Layout
 
 TORCH_SUFFIXES = (".pt", ".pth")
@@ -25,7 +25,7 @@ ARRAY_SUFFIXES = (".npz", ".npy", *TORCH_SUFFIXES)
 KEY = "arr_0"
 """Name that numpy gives to an array without one; Learn2Reg reads it."""
 
-CODE_WORDS = ("Python objects", "Object arrays", "GLOBAL")
+CODE_WORDS = ("Python objects", "Object arrays", NEEDS_CODE)
 """Words of numpy's and torch's errors on files that only code can read."""
 
 

@@ -2,9 +2,11 @@
 
 import gzip
 import io
+import json
 import stat
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +63,21 @@ def _array_header(*shape: int) -> bytes:
 def _code_in_a_tensor(place: Place) -> list[str]:
     torch.save({"points": Harmful(place.canary)}, place.inputs / "a.pth")
     return _registered(place, "a.pth", (place.inputs / "a.pth").read_bytes())
+
+
+def _code_in_clouds(place: Place) -> list[str]:
+    folder = place.inputs / "cloudsTr" / "coordinates"
+    folder.mkdir(parents=True)
+    for number in "12":
+        torch.save([Harmful(place.canary)] * 3, folder / f"case_001_{number}.pth")
+    return ["import", "lung250m", str(place.inputs), str(place.out / "lung250m")]
+
+
+def _task_leads_out(place: Place) -> list[str]:
+    pair = {"fixed": "../secret_0001_0000.nii.gz", "moving": "./imagesTr/NLST_0001_0001.nii.gz"}
+    content = json.dumps({"training_paired_images": [pair]})
+    (place.inputs / "NLST_dataset.json").write_text(content, encoding="utf-8")
+    return ["import", "learn2reg", str(place.inputs), str(place.out / "nlst")]
 
 
 def _code_in_an_array(place: Place) -> list[str]:
@@ -323,6 +340,25 @@ HOSTILE = (
         _flow_of_terabytes,
     ),
     hostile("register", "pickle_in_pth", "code in a file of tensors", _code_in_a_tensor, "bad_cloud_file"),
+    replace(
+        hostile(
+            "import",
+            "pickle_in_dataset",
+            "code in the clouds of a dataset",
+            _code_in_clouds,
+            "bad_torch_file",
+            "pickled code",
+        ),
+        chatty=True,
+    ),
+    hostile(
+        "import",
+        "task_leads_out",
+        "a `dataset.json` with an image outside its folder",
+        _task_leads_out,
+        "bad_dataset",
+        "inside its folder",
+    ),
     hostile(
         "keypoints",
         "npz_terabytes",

@@ -59,12 +59,20 @@ class Broken:
     source: str
     name: str
     make: Callable[[Path], None]
+    found: str
 
 
 BROKEN = [
-    Broken("gccpm-look-into-person 22: the download was a web page (invalid load key '<')", "web_page", page),
-    Broken("MRSegmentator 19, kliff 210: numpy arrays inside, which need pickled code", "numpy_inside", numpy_inside),
-    Broken("made up: the download was cut", "cut", cut),
+    Broken(
+        "gccpm-look-into-person 22: the download was a web page (invalid load key '<')", "web_page", page, "damaged"
+    ),
+    Broken(
+        "MRSegmentator 19, kliff 210: numpy arrays inside, which need pickled code",
+        "numpy_inside",
+        numpy_inside,
+        "pickled code",
+    ),
+    Broken("made up: the download was cut", "cut", cut, "damaged"),
 ]
 
 
@@ -79,6 +87,8 @@ def test_files_that_are_no_tensors_are_refused_in_one_line(tmp_path: Path, row: 
     (line,) = [line for line in result.stderr.splitlines() if "error" in line]
     assert "[bad_torch_file]" in line
     assert "case_001_1.pth" in line
+    assert row.found in line
+    assert "\x1b" not in line
     assert not (tmp_path / "out").exists()
 
 

@@ -195,7 +195,7 @@ def test_pth_with_code_is_refused_and_the_code_does_not_run(lung250m: Path, name
         torch.save(content, lung250m / name)
     else:
         (lung250m / name).write_bytes(pickle.dumps(content, protocol=2))
-    assert "needs code" in refused("bad_torch_file", run("lung250m", lung250m, out), out)
+    assert "found pickled code" in refused("bad_torch_file", run("lung250m", lung250m, out), out)
     assert not mark.exists()
 
 
