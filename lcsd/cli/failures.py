@@ -18,6 +18,9 @@ from lcsd.errors import INSTALLATION_FAULTS, LcsdError, WorkError
 SIGNAL_EXIT_BASE = 128
 """Shells report a process ended by signal n as 128 + n."""
 
+NO_TEMPORARY_FOLDER = "No usable temporary directory"
+"""How Python's ``tempfile`` begins its error."""
+
 OUT_OF_MEMORY = re.compile(r"DefaultCPUAllocator: (can't|not enough)|Failed to allocate memory|bad_?alloc")
 """How torch, ITK and the standard library of C++ say it."""
 
@@ -74,6 +77,13 @@ def failures_named() -> Iterator[None]:
                 "out of memory",
                 code="out_of_memory",
                 remedy="free memory, run fewer jobs at once, or use a larger machine",
+            ) from error
+        if isinstance(error, FileNotFoundError) and NO_TEMPORARY_FOLDER in str(error):
+            raise WorkError(
+                "no folder for temporary files can be written: they are absent, full or read-only",
+                code="cannot_write",
+                found=str(error).partition(NO_TEMPORARY_FOLDER)[2].removeprefix(" found in "),
+                remedy="free space there, or set TMPDIR to a folder that can be written",
             ) from error
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             raise WorkError(

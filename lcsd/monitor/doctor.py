@@ -7,10 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Literal
 
 from lcsd.build.plan import Build
@@ -29,6 +29,9 @@ USUAL_CORES = 2
 
 CASE_GB = 0.13
 """Files of one case of the phantom at full size and default settings, 10^9 bytes (``docs/scale.md``)."""
+
+LEAST_TEMPORARY_GB = 0.5
+"""TotalSegmentator and linearBCV write up to two volumes into the folder for temporary files, 10^9 bytes."""
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 """Memory that a container may use, bytes or ``max``."""
@@ -61,6 +64,7 @@ def examine(config: Config | None = None, *, profile: Path = WORKSTATION, case_g
     config = config or Config(manifest=Path("pairs.tsv"))
     checks: tuple[Callable[[Config], Iterator[Finding]], ...] = (
         _python,
+        _temporary,
         _kernels,
         _cores,
         _gpu,
@@ -105,11 +109,39 @@ def _python(_: Config) -> Iterator[Finding]:
         yield Finding("packages", "good", f"lcsd {_version('lcsd')}, torch {_version('torch')}")
 
 
+def _temporary_folder() -> Path | None:
+    """Return the folder for temporary files; None if none can be written."""
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        return None
+
+
+def _temporary(_: Config) -> Iterator[Finding]:
+    """Say whether there is room for temporary files, and whether ``TMPDIR`` counts."""
+    place, named = _temporary_folder(), os.environ.get("TMPDIR")
+    remedy = "set TMPDIR to a folder that can be written"
+    if place is None:
+        yield Finding("temporary files", "missing", "no folder can be written: absent, full or read-only", remedy)
+        return
+    free = shutil.disk_usage(place).free / 1e9
+    if named and Path(named).absolute() != place.absolute():
+        why = "cannot be written" if Path(named).is_dir() else "does not exist"
+        yield Finding("temporary files", "risky", f"TMPDIR is {named}, which {why}; {place} is used", remedy)
+    elif free < LEAST_TEMPORARY_GB:
+        found = f"{place}, {free:.2f} GB free"
+        yield Finding("temporary files", "risky", found, "free space there, or set TMPDIR to a folder with more")
+    else:
+        yield Finding("temporary files", "good", f"{place}, {free:.0f} GB free")
+
+
 def _kernels(_: Config) -> Iterator[Finding]:
     """Say where compiled kernels are stored."""
     place = kernel_cache.folder()
     if place is None:
-        found = f"{' and '.join(map(str, kernel_cache.usual_folders()))} cannot be written, nor can {gettempdir()}"
+        found = (
+            f"{' and '.join(map(str, kernel_cache.usual_folders()))} cannot be written, nor can {_temporary_folder()}"
+        )
         yield Finding("compiled code", "missing", found, f"set {kernel_cache.VARIABLE} to a folder that can be written")
     elif place.name.startswith(kernel_cache.PRIVATE_NAME):
         remedy = f"the first command compiles for a minute; set {kernel_cache.VARIABLE} to a folder that stays"

@@ -85,7 +85,7 @@ def _prealign(*options: str, moving_grid: Grid = GRID) -> Callable[[Place], list
     return make
 
 
-def _program(body: str, *options: str) -> Callable[[Place], list[str]]:
+def external_program(body: str, *options: str) -> Callable[[Place], list[str]]:
     """Return the call that aligns by a program that does ``body``."""
 
     def make(place: Place) -> list[str]:
@@ -306,7 +306,7 @@ STAGES = (
         "prealign",
         "program_crashes",
         "linearBCV ends with a signal",
-        _program("os.abort()\n"),
+        external_program("os.abort()\n"),
         "program_failed",
         "SIGABRT",
         1,
@@ -315,7 +315,7 @@ STAGES = (
         "prealign",
         "program_hangs",
         "linearBCV never ends",
-        _program("time.sleep(60)\n", "--set", "linear_bcv_limit_s=2"),
+        external_program("time.sleep(60)\n", "--set", "linear_bcv_limit_s=2"),
         "time_limit",
         "2 s",
         1,
@@ -324,7 +324,7 @@ STAGES = (
         "prealign",
         "program_writes_nan",
         "linearBCV returns NaN",
-        _program("np.savetxt(prefix + '_matrix.txt', np.full((4, 4), np.nan))\n"),
+        external_program("np.savetxt(prefix + '_matrix.txt', np.full((4, 4), np.nan))\n"),
         "non_finite",
         "",
         1,

@@ -11,7 +11,7 @@ import numpy as np
 from lcsd.io.images import Image, write_image
 from tests.faults.fault import Fault, Place
 from tests.faults.scans import converted, hu
-from tests.faults.stages import LATTICE, VERIFY, cloud
+from tests.faults.stages import LATTICE, VERIFY, cloud, external_program
 from tests.s3 import publish, s3_server
 from tests.unit.fetch.conftest import UIDS, Site
 from tests.unit.fetch.dicom import write_series as write_remote
@@ -33,6 +33,11 @@ def on_disk(options: str) -> Callable[[Place], list[str]]:
         return ["unshare", "-rm", "sh", "-c", MOUNT.format(options=options), str(place.out)]
 
     return behind
+
+
+def on_temporary_disk(options: str) -> Callable[[Place], list[str]]:
+    """Return the words that run a command with a disk of its own as the folder for temporary files."""
+    return lambda _: ["unshare", "-rm", "sh", "-c", MOUNT.format(options=options), os.environ["TMPDIR"]]
 
 
 def limited(limits: str) -> Callable[[Place], list[str]]:
@@ -187,6 +192,24 @@ SYSTEM = (
         "incomplete",
         behind=on_disk("size=4k"),
         chatty=True,
+    ),
+    system(
+        "prealign",
+        "temporary_disk_full",
+        "the disk of TMPDIR is full (4 KiB) while a volume is written for linearBCV",
+        external_program("pass\n"),
+        "cannot_write",
+        "No space left",
+        behind=on_temporary_disk("size=4k"),
+    ),
+    system(
+        "prealign",
+        "temporary_disk_read_only",
+        "TMPDIR is a read-only disk; another folder is used",
+        external_program("raise SystemExit(3)\n"),
+        "program_failed",
+        "3",
+        behind=on_temporary_disk("ro,size=16k"),
     ),
     system(
         "convert",

@@ -2,14 +2,17 @@
 
 import json
 import os
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
+from lcsd.cli.failures import failures_named
 from lcsd.cli.main import main
 from lcsd.config import Config
+from lcsd.errors import WorkError
 from lcsd.monitor import doctor
 from lcsd.monitor.doctor import Finding, examine
 from tests.unit.build.test_candidates import ROW as CANDIDATE
@@ -83,6 +86,31 @@ def test_a_container_has_its_own_memory(tmp_path: Path, monkeypatch: pytest.Monk
 def test_one_core_is_risky(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.os, "sched_getaffinity", lambda _: {0})
     assert findings()["cores"].state == "risky"
+
+
+def test_a_folder_for_temporary_files_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert findings()["temporary files"].state == "good"
+    monkeypatch.setattr(doctor, "LEAST_TEMPORARY_GB", 1e9)
+    assert "set TMPDIR" in findings()["temporary files"].remedy
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))
+    found = findings()["temporary files"]
+    assert (found.state, "absent, which does not exist" in found.found) == ("risky", True)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "absent")])
+    assert findings()["temporary files"].state == "missing"
+
+
+def test_a_command_says_that_there_is_no_folder_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """conjure-up 964, pix2pixHD 67: a traceback that names folders."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "absent")])
+    with pytest.raises(WorkError, match=r"absent.*set TMPDIR .*\[cannot_write\]"), failures_named():
+        tempfile.mkdtemp()
 
 
 def test_absent_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
