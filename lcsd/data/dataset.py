@@ -1,12 +1,9 @@
-"""Pairs of a release or a build as a torch ``Dataset``.
-
-The only public module that imports torch at once.
-"""
+"""Pairs of a release or a build as a torch ``Dataset``."""
 
 import hashlib
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,6 +14,7 @@ from numpy.typing import NDArray
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
+from lcsd.data.sample import ATTRIBUTES, POINT_KEYS, Sample
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.images import read_image, read_rigid
@@ -29,10 +27,8 @@ from lcsd.release.choice import Chosen, choose, manifest_of
 from lcsd.release.layout import CASES_NAME, CLOUDS, SCAN_NUMBER, Split, pair_file, scan_file
 
 CloudKind = Literal["dense", "sparse"]
-Sample = dict[str, Any]
-
-POINT_KEYS = ("fixed", "moving", "correspondences", "landmarks")
-"""Entries of a sample with different lengths from case to case."""
+Part = Literal["train", "validation", "test"]
+Transform = Callable[[Sample, np.random.Generator], Sample]
 
 
 @dataclass(frozen=True)
@@ -100,7 +96,7 @@ class LCSDataset(Dataset[Sample]):
     root
         Folder of a release (``lcsd release``), or results of a build, of which a release's cases are taken.
     split
-        ``train`` or ``test``.
+        ``train``, ``validation`` or ``test``.
     cloud
         ``dense``: every vessel voxel; ``sparse``: the keypoints.
     points
@@ -111,6 +107,14 @@ class LCSDataset(Dataset[Sample]):
         mm.
     vessels, images
         Read the vessel maps, and the CT scans if the release has them.
+    attributes
+        Also give what the clouds' files hold for each point: structure, radius, weight.
+    validation
+        Share of the training cases that are left out of ``train`` and make up ``validation``, of 1. The name of a case
+        and the seed alone decide, so that cases stay where they are when others join.
+    transform
+        Called with each sample and a random generator, which depends on seed, epoch and case alone; for example
+        :class:`Augment`.
     manifest
         ``pairs.tsv`` of a build without a selection.
     seed
@@ -134,6 +138,10 @@ class LCSDataset(Dataset[Sample]):
     correspondences           (K, 2, 3)      float32 fixed and moving point of each pair
     landmarks                 (L, 2, 3)      float32 the same; L is 0 without landmarks
     to_mm                     (4, 4)         float64 homogeneous matrix, a sample's point to LPS mm
+    grid_to_mm                (4, 4)         float64 the same for [-1, 1] of the volumes, with ``vessels``, ``images``
+    fixed/moving_label        (N,)           uint8   structure, with ``attributes`` if the cloud has it
+    fixed/moving_radius       (N,)           float32 mm, the same
+    fixed/moving_weight       (N,)           float32 the same
     fixed/moving_vessels      (1, z, y, x)   uint8   with ``vessels``
     fixed/moving_image        (1, z, y, x)   float32 HU, with ``images``
     ========================= ============== ======= ===========================================
@@ -144,18 +152,21 @@ class LCSDataset(Dataset[Sample]):
     def __init__(
         self,
         root: str | Path,
-        split: Split,
+        split: Part,
         *,
         cloud: CloudKind = "sparse",
         points: int | None = None,
         normalise: bool = False,
         vessels: bool = False,
         images: bool = False,
+        attributes: bool = False,
+        validation: float = 0.0,
+        transform: Transform | None = None,
         manifest: str | Path | None = None,
         seed: int = 0,
     ) -> None:
         self.root = Path(root)
-        for name, value, known in (("split", split, Split), ("cloud", cloud, CloudKind)):
+        for name, value, known in (("split", split, Part), ("cloud", cloud, CloudKind)):
             if value not in get_args(known):
                 raise BadInputError(
                     "unknown value",
@@ -173,27 +184,44 @@ class LCSDataset(Dataset[Sample]):
                 expected="a whole number, 1 or more",
                 found=repr(points),
             )
+        if not 0 <= validation < 1:
+            raise BadInputError(
+                "not a share", code="bad_value", field="validation", expected="0 or more, below 1", found=validation
+            )
         self.split = split
         self.points = points
         self.normalise = normalise
         self.vessels = vessels
         self.images = images
+        self.attributes = attributes
+        self.validation = validation
+        self.transform = transform
         self.seed = seed
         # Shared, so that persistent workers see the change.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        own: Split = "test" if split == "test" else "train"
         if (self.root / CASES_NAME).exists():
-            self._files = _of_release(self.root, split, cloud)
+            found = _of_release(self.root, own, cloud)
         else:
-            given = None if manifest is None else Path(manifest)
-            self._files = _of_build(self.root, given, split, cloud)
+            found = _of_build(self.root, None if manifest is None else Path(manifest), own, cloud)
+        self._files = [files for files in found if split == "test" or self._validates(files.case) == (split != "train")]
         if not self._files:
             raise BadInputError("the split has no case", code="empty_split", file=self.root, field=split)
         self._check_files()
 
+    def _validates(self, case: str) -> bool:
+        """Return whether a training case belongs to the validation cases."""
+        return bool(self._rng("validation", case).random() < self.validation)
+
+    def _rng(self, *words: object) -> np.random.Generator:
+        """Return the generator that the seed and words make."""
+        digest = hashlib.sha256(":".join(map(str, (self.seed, *words))).encode()).digest()
+        return np.random.default_rng(int.from_bytes(digest[:8], "little"))
+
     def _check_files(self) -> None:
         for files in self._files:
             wanted = [*files.clouds.values(), files.correspondences, files.rigid]
-            wanted += [files.vessels["fixed"]] if self.normalise else []
+            wanted += [files.vessels["fixed"]] if self.normalise or self.vessels or self.images else []
             wanted += files.vessels.values() if self.vessels else []
             wanted += files.images.values() if self.images else []
             wanted += [files.landmarks] if files.landmarks is not None else []
@@ -234,12 +262,19 @@ class LCSDataset(Dataset[Sample]):
         place = self._placed(files)
         sample: Sample = {"case": files.case}
         for scan, path in files.clouds.items():
-            points = read_cloud(path).points
-            kept = self._draw(len(points), files.case, scan)
-            sample[scan] = place.tensor(points if kept is None else points[kept])
+            cloud = read_cloud(path)
+            kept = self._draw(len(cloud), files.case, scan)
+            rows = slice(None) if kept is None else kept
+            sample[scan] = place.tensor(cloud.points[rows])
+            for name in ATTRIBUTES if self.attributes else ():
+                values = getattr(cloud, name)
+                if values is not None:
+                    sample[f"{scan}_{name}"] = torch.from_numpy(values[rows])
         sample["correspondences"] = place.pairs(read_point_pairs(files.correspondences))
         sample["landmarks"] = place.pairs(_landmarks(files))
         sample["to_mm"] = torch.from_numpy(place.to_mm)
+        if self.vessels or self.images:
+            sample["grid_to_mm"] = torch.from_numpy(_Place(_grid(files.vessels["fixed"])).to_mm)
         for scan in SCAN_NUMBER:
             if self.vessels:
                 array = read_image(files.vessels[scan]).array
@@ -247,7 +282,9 @@ class LCSDataset(Dataset[Sample]):
             if self.images:
                 array = read_image(files.images[scan]).array
                 sample[f"{scan}_image"] = torch.from_numpy(array.astype(np.float32))[None]
-        return sample
+        if self.transform is None:
+            return sample
+        return self.transform(sample, self._rng(int(self._epoch), files.case, "transform"))
 
     def _placed(self, files: _Files) -> "_Place":
         return _Place(_grid(files.vessels["fixed"]) if self.normalise else None)
@@ -256,10 +293,7 @@ class LCSDataset(Dataset[Sample]):
         """Return the indices of the points to keep, sorted; None keeps all."""
         if self.points is None or count <= self.points:
             return None
-        text = f"{self.seed}:{int(self._epoch)}:{case}:{scan}"
-        digest = hashlib.sha256(text.encode()).digest()
-        rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-        return np.sort(rng.choice(count, self.points, replace=False))
+        return np.sort(self._rng(int(self._epoch), case, scan).choice(count, self.points, replace=False))
 
 
 def _grid(path: Path) -> Grid:

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import lcsd
-from lcsd.data import LCSDataset, collate
+from lcsd.data import Augment, LCSDataset, collate
 from lcsd.errors import BadInputError
 from lcsd.io.images import read_image
 from lcsd.io.points import read_cloud, read_point_pairs
@@ -20,7 +20,7 @@ from lcsd.release.release import write_release
 from lcsd.settings.release import ReleaseSettings
 from tests.unit.release.made_up import LANDMARKS, fail_gate, landmarks_of, make_build, read_rows
 
-DOC = Path(__file__).resolve().parents[2] / "docs" / "dataset.md"
+DOC = Path(__file__).resolve().parents[3] / "docs" / "dataset.md"
 DRAW = 20
 
 
@@ -204,3 +204,48 @@ def test_the_training_loop_of_the_documentation_runs(
         exec(block, space)  # noqa: S102
     assert float(space["loss"].detach()) > 0  # type: ignore[attr-defined]
     assert 0 < float(space["tre_mm"]) < 100  # type: ignore[arg-type]
+
+
+def cases_of(release: Path, part: str, seed: int) -> set[str]:
+    """The cases of a part; none if it is empty."""
+    try:
+        return set(LCSDataset(release, part, validation=0.5, seed=seed).cases)
+    except BadInputError as error:
+        if error.code != "empty_split":
+            raise
+        return set()
+
+
+def test_validation_cases_come_from_training_and_stay_where_they_are(made: tuple[Path, Path, Path]) -> None:
+    release = made[0]
+    whole = set(LCSDataset(release, "train").cases)
+    for seed in range(20):
+        train, validation = (cases_of(release, part, seed) for part in ("train", "validation"))
+        assert train | validation == whole
+        assert not train & validation
+    with pytest.raises(BadInputError, match="no case"):
+        LCSDataset(release, "validation")
+    with pytest.raises(BadInputError, match="not a share"):
+        LCSDataset(release, "train", validation=1.0)
+
+
+def test_transform_draws_by_seed_epoch_and_case(made: tuple[Path, Path, Path]) -> None:
+    def draw(seed: int, epoch: int) -> torch.Tensor:
+        dataset = LCSDataset(made[0], "test", vessels=True, transform=Augment(jitter_mm=1.0), seed=seed)
+        dataset.set_epoch(epoch)
+        return dataset[0]["fixed"]
+
+    assert torch.equal(draw(0, 0), draw(0, 0))
+    assert not torch.equal(draw(0, 0), draw(0, 1))
+    assert not torch.equal(draw(0, 0), draw(1, 0))
+
+
+def test_attributes_belong_to_the_drawn_points(made: tuple[Path, Path, Path]) -> None:
+    whole = LCSDataset(made[0], "train", cloud="dense", attributes=True)[0]
+    drawn = LCSDataset(made[0], "train", cloud="dense", attributes=True, points=DRAW)[0]
+    known = [key for key in whole if key.startswith("fixed_")]
+    assert known
+    rows = [int((whole["fixed"] == point).all(dim=1).nonzero()[0]) for point in drawn["fixed"]]
+    for key in known:
+        assert torch.equal(drawn[key], whole[key][rows])
+    assert not [key for key in LCSDataset(made[0], "train", cloud="dense")[0] if key.endswith("radius")]
