@@ -8,7 +8,7 @@ import click
 from lcsd.cli.common import Run, stage
 from lcsd.cli.options import FILE, choice, words_of
 from lcsd.errors import BadInputError
-from lcsd.names import Axes, FormatName, PairBy, TableFrame
+from lcsd.names import Axes, FieldReading, FormatName, PairBy, TableFrame
 from lcsd.settings.correspond import CorrespondSettings
 from lcsd.settings.landmarks import LandmarksSettings
 
@@ -293,6 +293,7 @@ def agreement(run: Run[LandmarksSettings], *, first: Path, second: Path, table: 
 @click.option(
     "--field", type=FILE, help="Displacement field (.nii.gz) that predicts the matches.  [default: by corrfield]"
 )
+@choice("--field-as", FieldReading, "What the vectors of --field are.  [default: displacement (LPS mm)]")
 @click.option(
     "--method", default="corrfield", show_default=True, help="Method that made --field, for the column origin."
 )
@@ -313,6 +314,7 @@ def propose(
     fixed_mask: Path,
     out_dir: Path,
     field: Path | None,
+    field_as: FieldReading | None,
     method: str,
     blind: bool,
 ) -> None:
@@ -346,7 +348,7 @@ def propose(
             remedy="pass it, or use --blind for a list without matches",
         )
     other = read_image(moving)
-    motion = _field(run, field, image, other, mask)
+    motion = _corrfield(run, image, other, mask) if field is None else _given_field(field, field_as, image, other)
     found = propose_landmarks(image, other, mask, motion, method=method, device=run.device, **options)
     write_proposal(out_dir, found, names)
     inside = found.doubt[np.isfinite(found.doubt)]
@@ -359,14 +361,20 @@ def propose(
     run.done(out_dir / "proposal.csv", inputs={**inputs, "moving": moving, "field": field}, result=result)
 
 
-def _field(
-    run: Run[LandmarksSettings], path: Path | None, fixed: "Image", moving: "Image", mask: "Image"
-) -> "DisplacementField":
-    """Return the given field, or corrfield's."""
-    if path is not None:
-        from lcsd.io.fields import read_field
+def _given_field(path: Path, reading: FieldReading | None, fixed: "Image", moving: "Image") -> "DisplacementField":
+    """Return the given field; refuse vectors that are clearly something else than they are read as."""
+    from lcsd.readings.motion import check_size_of_motion, read_as
+    from lcsd.transforms.order import check_field
+    from lcsd.transforms.read import Meaning, stored_field
 
-        return read_field(path)
+    stored = stored_field(path, Meaning(reading=reading, grid=fixed.grid))
+    if reading is None:
+        check_size_of_motion(stored)
+    check_field(stored, reading or "displacement", moving, fixed)
+    return read_as(stored, reading or "displacement")
+
+
+def _corrfield(run: Run[LandmarksSettings], fixed: "Image", moving: "Image", mask: "Image") -> "DisplacementField":
     from lcsd.corrfield.correspond import find_correspondences
 
     return find_correspondences(

@@ -135,21 +135,12 @@ def _compare(image: "Image", other: "Image", chain: "Sequence[Part]", reference:
 def _read_chain(files: "Sequence[Path]", source: Path) -> "list[Part]":
     """Return the transforms; refuse those that contradict each other or the records next to them."""
     from lcsd.build.spaces import check_spaces
-    from lcsd.readings.motion import check_size_of_motion
     from lcsd.transforms.chain import read_chain
     from lcsd.transforms.order import check_repeated
 
     chain = read_chain(files)
     check_repeated(chain, files)
     check_spaces(files, source)
-    for part in chain:
-        if part.field is not None:
-            try:
-                check_size_of_motion(part.field)
-            except BadInputError as error:
-                error.file, error.field = str(part.file), None
-                error.remedy = "write it as displacements in LPS mm from fixed to moving points"
-                raise
     return chain
 
 

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from lcsd.errors import BadInputError
+from lcsd.io.fields import DisplacementField
 from lcsd.io.images import Image
+from lcsd.names import FieldReading
+from lcsd.readings.motion import FIELD_READINGS, SCALED, displacements, wrong_field
 from lcsd.transforms.chain import Part, Points, through
 
 FEWEST = 6
@@ -25,6 +28,9 @@ LESS = 0.9
 In the three phantom pairs of the demo, a wrong order has 1.24 to 1.9 times the difference of
 the right one, the wrong direction 4 to 7 times.
 """
+
+MUCH_LESS = 0.75
+"""The same for another reading of a field, which is refused."""
 
 SAMPLE = 5_000
 """Voxels of the reference that are compared."""
@@ -157,6 +163,39 @@ def better_for_images(
     return best
 
 
+def check_field(stored: DisplacementField, reading: FieldReading, image: Image, reference: Image) -> None:
+    """Refuse a reading of a field by which the moving image fits the fixed one (``reference``) clearly worse.
+
+    ``stored`` has the vectors as they are in the file. Raises ``BadInputError`` (``wrong_field``) with the reading that
+    has at most 0.75 of the difference, or 0.5 if it only changes lengths: a method that moves too little looks so.
+    """
+    if max(image.array.min(), reference.array.min()) > AIR_HU:
+        return
+    points, values = _samples(reference)
+    covered = stored.grid.contains(points)
+    if not covered.any():
+        return
+    points, values = points[covered], values[covered]
+    vectors, inside = stored.at(points), np.ones(len(points), dtype=bool)
+
+    def apart(other: str) -> NDArray[np.float64]:
+        found = _apart(image, values, points + displacements(vectors, points, stored.grid, other), inside)
+        return np.where(np.isfinite(found), found, values - LEAST_HU)  # air around the moving scan
+
+    named, block = apart(reading), _blocks(points)
+    found: dict[str, tuple[float, float]] = {}
+    for other in FIELD_READINGS:
+        differences = apart(other)
+        mean, before = float(differences.mean()), float(named.mean())
+        limit = HALF if {other, reading} <= SCALED else MUCH_LESS
+        if other != reading and mean <= limit * before and _in_most_blocks(differences, named, block, inside):
+            found[other] = mean, before
+    if found:
+        best = min(found, key=lambda other: found[other][0])
+        mean, before = found[best]
+        raise wrong_field(best, f"a mean difference of {before:.0f} HU between the scans", f"{mean:.0f} HU")
+
+
 def _samples(reference: Image) -> tuple[Points, NDArray[np.float64]]:
     """Return voxels of a CT that are not air, spread at random: LPS mm (N, 3), and HU (N,)."""
     flat = np.flatnonzero(reference.array > AIR_HU)
@@ -174,7 +213,11 @@ def _differences(
     carried = _carried(chain, points, inverse=inverse)
     if carried is None:
         return None
-    at, known = carried
+    return _apart(image, values, *carried)
+
+
+def _apart(image: Image, values: NDArray[np.float64], at: Points, known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return ``|image - values|`` at places (N, 3), HU (N,): NaN where it is not known."""
     known = known & image.grid.contains(at)
     zyx = image.grid.world_to_voxel(at)[:, ::-1].T
     found = np.clip(map_coordinates(image.array, zyx, order=1, mode="nearest", output=np.float64), LEAST_HU, MOST_HU)

@@ -9,11 +9,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lcsd.build.provenance import Recorder
+from lcsd.cli.landmarks import command as landmarks
 from lcsd.cli.warp import command
+from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.io.fields import DisplacementField, read_field, write_field
 from lcsd.io.images import Image, read_image, write_image, write_rigid
-from lcsd.io.points import PointPairs, write_point_pairs
+from lcsd.io.points import PointPairs, read_point_pairs, write_point_pairs
+from lcsd.names import FieldReading
+from lcsd.readings.motion import FIELD_READINGS, SCALED, write_as
+from lcsd.transforms.order import check_field
 
 GRID = Grid((40, 36, 34), (6.0, 6.0, 7.0), (-120.0, -320.0, 90.0))
 NATIVE = Grid((46, 42, 40), (5.5, 5.5, 6.5), (-130.0, -330.0, 80.0))
@@ -288,3 +293,40 @@ def test_a_field_of_positions_is_refused(files: Files) -> None:
     assert result.exit_code == 2
     assert "[wrong_field]" in result.stderr
     assert "positions in LPS mm" in result.stderr
+
+
+PROPOSE = ("--count", 8, "--method", "other")
+
+
+def propose(files: Files, *options: object) -> Result:
+    call = [files["baseline.nii.gz"], files["common.nii.gz"], "--fixed-mask", files["mask.nii.gz"], *options]
+    return CliRunner().invoke(landmarks, ["propose", *map(str, call), "--out-dir", str(files["proposal"])])
+
+
+@pytest.mark.parametrize("reading", [reading for reading in FIELD_READINGS if reading not in SCALED])
+def test_images_tell_what_vectors_are(files: Files, reading: FieldReading) -> None:
+    """voxelmorph 328, FireANTs 1, airlab 31: a field of other vectors beside the scans that it registers."""
+    field, scans = (
+        read_field(files["field.nii.gz"]),
+        [read_image(files[f"{name}.nii.gz"]) for name in ("common", "baseline")],
+    )
+    check_field(field, "displacement", *scans)
+    stored = write_as(field, reading)
+    with pytest.raises(BadInputError) as caught:
+        check_field(stored, "displacement", *scans)
+    assert (caught.value.code, caught.value.remedy) == ("wrong_field", f"if it is so, give --field-as {reading}")
+    check_field(stored, reading, *scans)
+
+
+def test_landmarks_are_not_proposed_by_a_field_of_the_other_sign(files: Files) -> None:
+    """FireANTs 1: matches and their doubts were written, exit 0."""
+    baseline, field = read_image(files["baseline.nii.gz"]), read_field(files["field.nii.gz"])
+    write_image(files["mask.nii.gz"], Image((baseline.array > -950).astype(np.uint8), GRID), dtype=np.uint8)
+    write_field(files["negated.nii.gz"], DisplacementField(-field.vectors, GRID))
+    wrong = propose(files, "--field", files["negated.nii.gz"], *PROPOSE)
+    assert (wrong.exit_code, "--field-as negated [wrong_field]" in wrong.stderr) == (2, True), wrong.stderr
+    assert not files["proposal"].exists()
+    right = propose(files, "--field", files["negated.nii.gz"], "--field-as", "negated", *PROPOSE)
+    assert right.exit_code == 0, right.output
+    found = read_point_pairs(files["proposal"] / "proposal.csv")
+    np.testing.assert_allclose(found.moving, found.fixed + breath(found.fixed), atol=0.5)
