@@ -1,8 +1,5 @@
 """``lcsd case``: one case of a build."""
 
-import os
-import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lcsd.cli.common import Shown, tool
-from lcsd.cli.failures import say
+from lcsd.cli.failures import replace_process
 from lcsd.cli.options import BUILD_CONFIG, BUILD_MANIFEST, DIRECTORY, FILE
 from lcsd.errors import BadInputError
 
@@ -32,9 +29,7 @@ if TYPE_CHECKING:
 @click.option("--why", "explain", is_flag=True, help="Show which stages the next run would rebuild, and why.")
 @click.option("--from", "stage", metavar="STAGE", help="Rebuild this stage and all stages that follow from it.")
 @click.option(
-    "--profile",
-    type=FILE,
-    help="With --from: Snakemake profile.  [default: $SNAKEMAKE_PROFILE or workflow/profiles/workstation]",
+    "--profile", help="With --from: workstation, slurm, or a folder.  [default: $SNAKEMAKE_PROFILE or workstation]"
 )
 @click.option("--dry-run", is_flag=True, help="With --from: only show what would be rebuilt.")
 @DIRECTORY
@@ -48,7 +43,7 @@ def command(
     results: Path | None,
     explain: bool,
     stage: str | None,
-    profile: Path | None,
+    profile: str | None,
     dry_run: bool,
     directory: Path | None,
     as_json: bool,
@@ -71,7 +66,7 @@ def command(
         words = rerun.command(
             build, case, stage, config_file=config_file, profile=profile, more=options, dry_run=dry_run
         )
-        _run(words)
+        replace_process(words)
     build.pair(case)
     now = snapshot(Path(build.results), directory, configured=True)
     if not explain:
@@ -116,11 +111,3 @@ def _check_usage(from_stage: bool, *, with_stage: Mapping[str, object], without:
             expected=f"{'no' if from_stage else 'also'} --from STAGE",
             remedy="see lcsd case --help; options of snakemake come after --",
         )
-
-
-def _run(words: list[str]) -> None:
-    """Print a command and replace this process by it, so that signals and the exit code are Snakemake's."""
-    say(shlex.join(words))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(words[0], words)  # noqa: S606 - no shell, by purpose

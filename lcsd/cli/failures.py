@@ -3,12 +3,14 @@
 import contextlib
 import os
 import re
+import shlex
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -28,6 +30,14 @@ OUT_OF_MEMORY = re.compile(r"DefaultCPUAllocator: (can't|not enough)|Failed to a
 def say(message: str) -> None:
     """Print a line of information to standard error."""
     click.echo(message, err=True)
+
+
+def replace_process(words: list[str]) -> NoReturn:
+    """Print a command and replace this process by it, so that signals and the exit code are its own."""
+    say(shlex.join(words))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(words[0], words)  # noqa: S606 - no shell, by purpose
 
 
 @contextlib.contextmanager

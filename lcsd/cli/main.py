@@ -8,6 +8,8 @@ from lcsd import __version__
 from lcsd.numerics.memory import keep_freed_memory
 
 COMMANDS = {
+    "init": "Write a configuration and a manifest to start from.",
+    "run": "Build a dataset from a manifest, or resume its build.",
     "phantom": "Make synthetic longitudinal lung CT pairs with known truth.",
     "cohort": "Choose pairs of NLST scans from the index of the Imaging Data Commons.",
     "fetch": "Download series of the Imaging Data Commons and verify them.",

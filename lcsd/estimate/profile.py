@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lcsd.build.pipeline import profile_folder
 from lcsd.config import read_yaml
 from lcsd.errors import BadInputError
 
-WORKSTATION = Path(__file__).resolve().parents[2] / "workflow" / "profiles" / "workstation"
-"""The profile of one machine, in a checkout."""
+WORKSTATION = profile_folder("workstation")
+"""The profile of one machine."""
 
 PROFILE_NAME = "config.yaml"
 

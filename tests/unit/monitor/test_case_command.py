@@ -11,8 +11,9 @@ import yaml
 from click.testing import CliRunner, Result
 
 from lcsd.build import rejections
+from lcsd.build.pipeline import profile_folder, root
 from lcsd.build.plan import Build
-from lcsd.cli import case as cli
+from lcsd.cli import failures
 from lcsd.cli.main import main
 from lcsd.errors import BadInputError
 from lcsd.monitor.case import _hash
@@ -46,7 +47,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         calls.append(words)
         raise SystemExit(0)
 
-    monkeypatch.setattr(cli.os, "execv", execute)
+    monkeypatch.setattr(failures.os, "execv", execute)
     return calls
 
 
@@ -85,8 +86,7 @@ def test_why_is_said_in_words_and_as_json(build: Build) -> None:
     assert [row["stage"] for row in rows if row["runs"]] == ["gates"]
 
 
-def test_from_calls_snakemake_for_what_follows_alone(build: Build, called: list[list[str]], tmp_path: Path) -> None:
-    (tmp_path / "workflow" / "profiles" / "workstation").mkdir(parents=True)
+def test_from_calls_snakemake_for_what_follows_alone(build: Build, called: list[list[str]]) -> None:
     result = run("b", "--config", "my.yaml", "--from", "cloud", "--dry-run", "--", "--cores", "4")
     assert result.exit_code == 0, result.output
     (words,) = called
@@ -97,8 +97,10 @@ def test_from_calls_snakemake_for_what_follows_alone(build: Build, called: list[
         "snakemake",
         "--cores",
         "4",
+        "--snakefile",
+        str(root() / "Snakefile"),
         "--profile",
-        "workflow/profiles/workstation",
+        str(profile_folder("workstation")),
         "--configfile",
         "my.yaml",
         "--dry-run",
@@ -121,7 +123,7 @@ def test_from_knows_profile_and_overridden_keys(
     given, environment = called
     at = given.index("--config")
     assert given[at : at + 3] == ["--config", f'manifest="{build.manifest}"', 'results="my results; ls"']
-    assert given[3:5] == ["--profile", "mine"]
+    assert given[5:7] == ["--profile", "mine"]
     assert given[-1] == "my results; ls/cases/a/gates.json"
     assert "--profile" not in environment
 
