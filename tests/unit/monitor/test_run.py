@@ -80,12 +80,14 @@ def test_a_configuration_that_says_it_all_is_passed_on_alone(
         ((), "bad_value", "manifest"),
         (("--manifest", "none.tsv"), "missing_file", "none.tsv"),
         (("--config", "none.yaml"), "missing_file", "none.yaml"),
+        (("--config", "code.yaml"), "unknown_key", "__use_yte__"),
         (("--manifest", "pairs.tsv", "--profile", "kubernetes"), "missing_folder", "workstation, slurm, or a folder"),
     ],
 )
 def test_bad_calls_are_one_line_and_start_nothing(
     build: Build, called: list[list[str]], arguments: tuple[str, ...], code: str, said: str
 ) -> None:
+    Path("code.yaml").write_text("__use_yte__: true\nmanifest: pairs.tsv\n")
     result = run(*arguments)
     assert result.exit_code == 2
     assert f"[{code}]" in result.stderr
