@@ -65,12 +65,34 @@ def command(
     if chain:
         found["after"] = measured(pairs, chain, images=scans)
         found["folding_percent"] = folding_percent(chain)
+        _doubt(found["before"], found["after"])
     if back:
         found["inverse_consistency_mm"] = inverse_consistency(_needed(chain), read_chain(back), pairs["lungs"][0])
     if out is not None:
         with written_files():
             write_json(out, found)
     return Shown(_table(found), found)
+
+
+def _doubt(before: dict[str, float | None], after: dict[str, float | None]) -> None:
+    """Refuse transforms that carry the lungs away, and warn of structures that agree less than before."""
+    remedy = "check the order of --transform, its direction (fixed to moving points), and that all files share a space"
+    if not after["lungs_dice"]:
+        raise BadInputError(
+            "the transforms carry the moving lungs away from the fixed ones",
+            code="no_overlap",
+            field="--transform",
+            expected="lungs that overlap",
+            found="Dice 0",
+            remedy=remedy,
+        )
+    for name in STRUCTURES:
+        pair = before.get(f"{name}_dice"), after.get(f"{name}_dice")
+        if pair[0] is not None and pair[1] is not None and pair[1] < pair[0]:
+            say(
+                f"lcsd quality: warning: the {name} overlap less after the registration (Dice {pair[0]:.3f} before, "
+                f"{pair[1]:.3f} after); {remedy}"
+            )
 
 
 def _needed(chain: list[Any]) -> list[Any]:

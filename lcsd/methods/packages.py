@@ -43,6 +43,13 @@ def convexadam(pair: Pair) -> DisplacementField:
         raise missing_package("convexadam", "convexAdam") from error
     ours = {"img_fixed", "img_moving", "use_mask", "path_fixed_mask", "path_moving_mask", "dtype", "device"}
     check_options("convexadam", pair.options, set(inspect.signature(convex_adam_pt).parameters) - ours)
+    if (pair.fixed_mask is None) != (pair.moving_mask is None):
+        raise BadInputError(
+            "convexadam needs both masks or none",
+            code="missing_mask",
+            field="--fixed-mask" if pair.fixed_mask is None else "--moving-mask",
+            expected="a mask of each scan",
+        )
     images = [image.array.astype(np.float32) for image in (pair.fixed, pair.moving)]
     with tempfile.TemporaryDirectory() as folder:
         masks: dict[str, Any] = {}

@@ -187,6 +187,18 @@ def test_command_gives_figures_before_and_after(scans: Path) -> None:
     assert "lungs_hd95_mm" in quality(scans, *both)[1]
 
 
+def test_a_transform_of_the_other_direction_gives_a_warning_and_one_of_another_space_is_refused(scans: Path) -> None:
+    code, text = quality(scans, "--transform", str(scans / "back.nii.gz"))
+    assert code == 0
+    assert "warning: the lungs overlap less after" in text
+    grid = Grid((24, 22, 20), (3.0, 3.0, 3.0), (0.0, 0.0, 0.0))
+    write_field(scans / "far.nii.gz", shift(grid, (400.0, 0.0, 0.0)))
+    code, text = quality(scans, "--transform", str(scans / "far.nii.gz"))
+    assert code == 2
+    assert "[no_overlap]" in text
+    assert "warning" not in quality(scans, "--transform", str(scans / "field.nii.gz"))[1]
+
+
 def test_command_without_a_transform_compares_the_scans_as_they_are(scans: Path) -> None:
     code, text = quality(scans, "--json")
     assert (code, list(json.loads(text))) == (0, ["before"])

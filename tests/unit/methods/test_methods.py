@@ -171,6 +171,12 @@ def test_a_program_that_breaks_is_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_convexadam_takes_both_masks_or_none() -> None:
+    with pytest.raises(BadInputError) as caught:
+        register_images("convexadam", replace(make_pair("lps").pair, moving_mask=None))
+    assert (caught.value.code, caught.value.field) == ("missing_mask", "--moving-mask")
+
+
 def test_corrfield_needs_its_region_and_fields_must_be_finite(monkeypatch: pytest.MonkeyPatch) -> None:
     pair = make_pair("lps", masks=False).pair
     with pytest.raises(BadInputError) as caught:
