@@ -66,6 +66,7 @@ def at(volume: torch.Tensor, grid: Grid, points: np.ndarray) -> np.ndarray:
     return map_coordinates(volume[0].numpy().astype(float), grid.world_to_voxel(points)[:, ::-1].T, order=1)
 
 
+STRONG = Augment(25, 0.1, 10, deformation_mm=15, moving_deformation_mm=15, deformation_width_mm=25)
 ALL = Augment(rotation_deg=10, scale=0.1, shift_mm=6, deformation_mm=6, moving_deformation_mm=6)
 
 
@@ -73,7 +74,7 @@ ALL = Augment(rotation_deg=10, scale=0.1, shift_mm=6, deformation_mm=6, moving_d
 @pytest.mark.parametrize("name", ["lps", "ras", "oblique", "permuted"])
 def test_volumes_move_as_points_do(name: str, normalised: bool) -> None:
     sample = make_sample(name, normalised=normalised)
-    made = ALL(sample, np.random.default_rng(1))
+    made = STRONG(sample, np.random.default_rng(1))
     grid = grid_of(name)
     for scan in ("fixed", "moving"):
         before, after = mm(sample, sample[scan]), mm(sample, made[scan])
@@ -81,7 +82,7 @@ def test_volumes_move_as_points_do(name: str, normalised: bool) -> None:
         inside = grid.contains(after) & grid.contains(before)
         assert inside.mean() > 0.9
         seen = at(made[f"{scan}_image"], grid, after[inside]) - at(sample[f"{scan}_image"], grid, before[inside])
-        assert np.abs(seen).mean() < 6  # HU; the scan differs by 150 HU from place to place
+        assert np.abs(seen).mean() < 0.7  # HU; a wrong order of the inverse steps gives 1.7
         assert made[f"{scan}_vessels"].dtype == torch.uint8
         assert set(made[f"{scan}_vessels"].unique().tolist()) <= {0, 1}
 

@@ -174,6 +174,16 @@ def test_signed_rank_equals_the_definition() -> None:
     assert signed_rank_p(first, second) == pytest.approx(expected)
 
 
+def test_zero_differences_are_ranked_but_not_summed() -> None:
+    """Pratt: with two zeros the other ranks are 3 to 7, and their signs are tried in all ways."""
+    apart = np.array([0.0, 0.0, -0.1, -0.2, 0.3, 0.4, 0.5])
+    ranks = np.arange(3, 8)
+    observed = min(ranks[apart[2:] > 0].sum(), ranks[apart[2:] < 0].sum())
+    sums = [sum(r for r, s in zip(ranks, signs, strict=True) if s) for signs in itertools.product((0, 1), repeat=5)]
+    exact = np.mean([min(total, ranks.sum() - total) <= observed for total in sums])
+    assert signed_rank_p(1 + apart, np.ones(7)) == pytest.approx(exact)
+
+
 def test_signed_rank_of_equal_errors_is_one_and_of_other_landmarks_an_error() -> None:
     assert signed_rank_p(np.ones(5), np.ones(5)) == 1.0
     assert signed_rank_p(np.array([1.0, 1.0, 2.0]), np.array([1.0, 1.0, 3.0])) > 0.3

@@ -38,7 +38,7 @@ def make_pair(name: str, size: tuple[int, int, int] = (40, 36, 32), *, masks: bo
     places = np.stack(np.meshgrid(*(np.arange(n, dtype=float) for n in grid.shape), indexing="ij"))
     middle = np.array(grid.shape).reshape(3, 1, 1, 1) / 2
     bump = np.exp(-((places - middle) ** 2).sum(axis=0) / (2 * 8.0**2))
-    motion = np.stack([2.0 * bump, -1.5 * bump, bump + 0.5])  # voxels along z, y, x
+    motion = np.stack([2.0 * bump, -1.5 * bump, 0.3 - 1.8 * bump])  # voxels along z, y, x; no two alike
     moving = texture[pad:-pad, pad:-pad, pad:-pad]
     fixed = map_coordinates(texture, places + motion + pad, order=1)
     inside = np.zeros(grid.shape, bool)
