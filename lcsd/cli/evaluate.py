@@ -172,7 +172,7 @@ def _read(
     readers: dict[str, Callable[[Path], Any]] = {
         "field": lambda path: stored_field(path, meaning),
         "correspondences": read_point_pairs,
-        "disp": lambda path: read_motion(path, replace(meaning, format="learn2reg")),
+        "disp": lambda path: read_motion(path, replace(meaning, format="learn2reg", reading=None)),
         "rigid": read_rigid,
         "mask": read_mask,
     }
@@ -181,7 +181,7 @@ def _read(
         contents["transform"] = as_itk(read_chain(transforms))
     return {
         **contents,
-        "field_as": meaning.reading or "displacement",
+        "field_as": meaning.reading,
         "snap": grids.get("snap"),
         "protocol": _protocol(protocol, files, grids),
     }

@@ -21,7 +21,7 @@ from lcsd.names import FieldReading, ProtocolName, Space
 from lcsd.readings.in_mask import in_mask
 from lcsd.readings.motion import read_as
 from lcsd.settings.evaluate import Extrapolation
-from lcsd.transforms.learn2reg import VoxelDisplacements
+from lcsd.transforms.learn2reg import VoxelDisplacements, disp_as
 
 PLACE_COLUMNS = tuple(f"{place}_{axis}" for place in ("fixed", "moving", "moved") for axis in "xyz")
 LANDMARK_COLUMNS = ("id", *PLACE_COLUMNS, "tre_mm", "tre_before_mm", "tre_native_mm", "origin", "protocol")
@@ -145,7 +145,7 @@ def evaluate_tre(
     landmarks: PointPairs,
     *,
     field: DisplacementField | None = None,
-    field_as: FieldReading = "displacement",
+    field_as: FieldReading | None = None,
     correspondences: PointPairs | None = None,
     transform: Any | None = None,
     disp: VoxelDisplacements | None = None,
@@ -171,7 +171,7 @@ def evaluate_tre(
     field
         Displacement field ``y = x + u(x)`` in common space, mm; sampled linearly.
     field_as
-        What the vectors of ``field`` are; the default is displacements in LPS mm.
+        What the vectors of ``field`` or ``disp`` are; None: displacements in LPS mm, and in voxels.
     correspondences
         Corresponding points in common space, LPS mm, extended to the landmarks by ``extrapolate``.
     transform
@@ -215,8 +215,11 @@ def evaluate_tre(
         score (``protocol_input``).
     """
     grids = None if protocol is None else protocol.grids
-    motion = None if field is None else read_as(field, field_as)
-    result = Result(motion, correspondences, transform, disp, extrapolate, tps_smoothing, grids, field, field_as)
+    named: FieldReading = field_as or ("displacement" if disp is None else "voxel")
+    motion = None if field is None else read_as(field, named)
+    voxels = None if disp is None else disp_as(disp, named)
+    stored = field or disp
+    result = Result(motion, correspondences, transform, voxels, extrapolate, tps_smoothing, grids, stored, named)
     if protocol is not None:
         protocol.check(result.source, snapped=snap is not None)
     frame = landmarks_frame or ("native" if rigid is not None else "common")
@@ -244,7 +247,7 @@ def evaluate_tre(
         quality_region=None if quality.figures is None else ("field" if mask is None else "mask"),
         quality_covered_percent=quality.covered_percent,
         protocol=None if protocol is None else protocol.name,
-        challenge=_challenge(protocol, disp, mask),
+        challenge=_challenge(protocol, voxels, mask),
     )
 
 

@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from lcsd.errors import BadInputError
 from lcsd.evaluation.result import Result
 from lcsd.geometry import RigidTransform, flip_lps_ras
+from lcsd.io.fields import DisplacementField
 from lcsd.io.points import PointPairs
 from lcsd.names import Space
 from lcsd.readings.judge import better, follows, is_poor
 from lcsd.readings.motion import FIELD_READINGS, check_size_of_motion, displacements, wrong_field
+from lcsd.transforms.learn2reg import VoxelDisplacements
 
 Points = NDArray[np.float64]
 Errors = tuple[Points, Points]
@@ -92,19 +94,22 @@ def _other_motions(result: Result, common: PointPairs, before: Points) -> Iterat
     """Yield other readings of a registration, with the distances of the landmarks under them."""
     at = common.fixed
     if result.field is not None:
-        stored = (result.stored or result.field).at(at)
+        field = result.stored if isinstance(result.stored, DisplacementField) else result.field
+        stored = field.at(at)
         for reading in FIELD_READINGS:
             moved = at + displacements(stored, at, result.field.grid, reading)
             if reading != result.field_as and follows(moved, at):
                 yield reading, (_distances(moved, common), before)
     elif result.disp is not None:
-        grid, to = result.disp.fixed, result.disp.moving
-        voxels = to.world_to_voxel(at + result.disp.at(at)) - grid.world_to_voxel(at)
+        disp = result.stored if isinstance(result.stored, VoxelDisplacements) else result.disp
+        grid = disp.fixed
+        voxels = disp.moving.world_to_voxel(at + disp.at(at)) - grid.world_to_voxel(at)
+        # As in disp_as: voxels of both grids, in mm for all other readings.
+        by_voxels = {"voxel": at + disp.at(at), "negated": at - displacements(voxels, at, grid, "voxel")}
         for reading in FIELD_READINGS:
-            moved = at + displacements(voxels, at, grid, reading)
-            if reading not in {"voxel", "negated"} and follows(moved, at):
+            moved = by_voxels.get(reading, at + displacements(voxels, at, grid, reading))
+            if reading != result.field_as and (reading == "negated" or follows(moved, at)):
                 yield reading, (_distances(moved, common), before)
-        yield "negated", (_distances(at - displacements(voxels, at, grid, "voxel"), common), before)
     else:
         turned = _moved(result, flip_lps_ras(at))
         if turned is not None:

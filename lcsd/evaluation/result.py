@@ -53,8 +53,8 @@ class Result:
     tps_smoothing: float = 0.0
     # Extend correspondences by the spline of Lung250M-4B, which is normalised by these grids, and not by extrapolate
     benchmark_grids: Lung250mGrids | None = None
-    # The field as it is in the file, and what its vectors are; None: as ``field``
-    stored: DisplacementField | None = None
+    # The field as it is in the file, and what its vectors are; None: as ``field`` or ``disp``
+    stored: DisplacementField | VoxelDisplacements | None = None
     field_as: FieldReading = "displacement"
 
     def __post_init__(self) -> None:

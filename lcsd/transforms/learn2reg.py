@@ -70,9 +70,11 @@ def disp_of(field: DisplacementField, moving: Grid | None = None) -> VoxelDispla
 
 
 def disp_as(disp: VoxelDisplacements, reading: FieldReading) -> VoxelDisplacements:
-    """Return a field whose stored vectors have another meaning as displacements in voxels."""
+    """Return a field whose stored vectors have another meaning as displacements in voxels; ``negated``: of voxels."""
     if reading == "voxel":
         return disp
+    if reading == "negated":
+        return VoxelDisplacements(-disp.vectors, disp.fixed, disp.moving)
     vectors = np.empty_like(disp.vectors)
     for z, points in disp.fixed.planes():
         stored = disp.vectors[:, :, z].swapaxes(0, 1).astype(np.float64)

@@ -236,7 +236,7 @@ ENHANCED = (
         "InsightSoftwareConsortium/ITKPythonPackage 105",
         enhanced(change=lambda data: setattr(data, "SOPClassUID", LegacyConvertedEnhancedCTImageStorage)),
     ),
-    Row("enhanced", "concatenation", "made up", _concatenation),
+    Row("enhanced", "concatenation", "OHIF/Viewers 4388", _concatenation),
     Row("enhanced", "scale_of_each_frame", "rii-mango/Papaya 45", enhanced(change=_halved, frame=_scale_of_a_frame)),
     Row("enhanced", "no_number_of_frames", "made up", enhanced(change=lambda data: delattr(data, "NumberOfFrames"))),
     Row(
@@ -248,7 +248,12 @@ ENHANCED = (
     ),
     Row("enhanced", "one_position_for_all", "made up", enhanced(change=_one_position), "duplicate_slices"),
     Row("enhanced", "signed_12_bits", "made up", enhanced(change=_signed)),
-    Row("enhanced", "compressed", "made up", enhanced(change=lambda data: data.compress(RLELossless))),
+    Row(
+        "enhanced",
+        "compressed",
+        "cornerstonejs/cornerstoneWADOImageLoader 20",
+        enhanced(change=lambda data: data.compress(RLELossless)),
+    ),
     Row("enhanced", "jpeg_ls", "made up", enhanced(change=lambda data: data.compress(JPEGLSLossless))),
     Row("enhanced", "converted_by_highdicom", "ITKPythonPackage 105", _by_highdicom),
     Row(
@@ -358,7 +363,7 @@ ATTRIBUTES = (
             ("PixelRepresentation", "pydicom/pydicom 1458"),
             ("SamplesPerPixel", "made up"),
             ("PhotometricInterpretation", "made up"),
-            ("SliceThickness", "made up"),
+            ("SliceThickness", "Slicer/Slicer 354"),
             ("ImageType", "made up"),
             ("Modality", "made up"),
             ("InstanceNumber", "made up"),
@@ -370,9 +375,9 @@ ATTRIBUTES = (
     *(
         Row("attributes", f"no_{name}", source, without(name), code)
         for name, source, code in (
-            ("ImagePositionPatient", "made up", "missing_geometry"),
+            ("ImagePositionPatient", "Slicer/Slicer 7496", "missing_geometry"),
             ("ImageOrientationPatient", "made up", "missing_geometry"),
-            ("PixelSpacing", "made up", "missing_geometry"),
+            ("PixelSpacing", "Slicer/Slicer 272", "missing_geometry"),
             ("Rows", "made up", "missing_geometry"),
             ("RescaleIntercept", "made up", "no_rescale"),
         )

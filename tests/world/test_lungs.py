@@ -36,7 +36,7 @@ ROWS = (
     Row("throat", "drivendataorg/concept-to-clinic 138", _changed(anatomy.throat)),
     Row("touching_lungs", "JoHof/lungmask 22", _changed(anatomy.touching)),
     Row("bowel_gas", "drivendataorg/concept-to-clinic 267", _changed(anatomy.bowel)),
-    Row("effusion", "made up", _changed(anatomy.effusion)),
+    Row("effusion", "JoHof/lungmask 61", _changed(anatomy.effusion)),
     Row("pneumothorax", "made up", _changed(anatomy.pneumothorax)),
     *(
         Row(f"round_field_{-padding}", "JoHof/lungmask 108", _changed(anatomy.round_field, padding=padding))

@@ -83,7 +83,7 @@ ROWS = (
     Row("all_organs", "deepmedic/deepmedic 111", _organs, "mask_values"),
     Row("lungs_and_heart", "bowang-lab/MedSAM 297", _heart, "not_lungs"),
     Row("minus_one_outside", "MIC-DKFZ/nnUNet 575", _signed, "mask_values"),
-    Row("the_scan_itself", "made up", lambda made: made.hu, "mask_values"),
+    Row("the_scan_itself", "AIM-Harvard/pyradiomics 583", lambda made: made.hu, "mask_values"),
     Row("everything", "made up", lambda made: np.ones(made.hu.shape, np.uint8), "not_lungs"),
     Row("body", "made up", lambda made: made.body.astype(np.uint8), "not_lungs"),
     Row("everything_but_lungs", "made up", lambda made: (~made.lungs).astype(np.uint8), "not_lungs"),

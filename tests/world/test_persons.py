@@ -74,7 +74,7 @@ ROWS = (
     Row("placeholders", "made up", compared=1, moving={"PatientID": "Anonymized", "PatientBirthDate": "19000101"}),
     Row("year_only", "made up", moving={"PatientBirthDate": "19530101"}),
     Row("another_year", "made up", ("PatientBirthDate",), moving={"PatientBirthDate": "19540101"}),
-    Row("other_case", "made up", moving={"PatientID": "zqx-4711 "}),
+    Row("other_case", "blairconrad/dicognito 78", moving={"PatientID": "zqx-4711 "}),
 )
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -84,6 +85,32 @@ def test_vectors_of_every_meaning(tmp_path: Path, reading: FieldReading) -> None
         assert plain.exit_code == 2
         assert "[wrong_field]" in plain.output
         assert plain.output.rstrip().endswith(f"--field-as {reading} [wrong_field]")
+    right = run(*files, "--field-as", reading)
+    assert right.exit_code == 0, right.output
+    assert '"tre_mean_mm": 1.' in right.output
+
+
+def write_disp(path: Path, vectors: np.ndarray) -> None:
+    """Write vectors (z, y, x, 3) of the grid as Learn2Reg's file (X, Y, Z, 3)."""
+    nibabel.save(nibabel.Nifti1Image(vectors.transpose(2, 1, 0, 3), GRID.affine_ras()), path)
+
+
+@pytest.mark.parametrize("reading", FIELD_READINGS)
+def test_learn2reg_fields_of_every_meaning(tmp_path: Path, reading: str) -> None:
+    """As above for Learn2Reg's files, whose negated vectors are voxels. A wrong name is answered by the right one."""
+    at = places(GRID)
+    opposite = reading == "negated"
+    vectors = (-1 if opposite else 1) * stored("voxel" if opposite else reading, breathing(at, GRID), at, GRID)
+    write_disp(tmp_path / "disp_0001_0002.nii.gz", vectors.astype(np.float32))
+    write_point_pairs(tmp_path / "l.csv", landmarks(GRID))
+    files = ("--landmarks", tmp_path / "l.csv", "--disp", tmp_path / "disp_0001_0002.nii.gz")
+    for named in ([], ["--field-as", "ras" if reading == "zyx" else "zyx"]):
+        other = run(*files, *named)
+        if not named and reading == "voxel":
+            assert other.exit_code == 0, other.output
+            continue
+        assert other.exit_code == 2
+        assert other.output.rstrip().endswith(f"--field-as {reading} [wrong_field]"), other.output
     right = run(*files, "--field-as", reading)
     assert right.exit_code == 0, right.output
     assert '"tre_mean_mm": 1.' in right.output

@@ -133,9 +133,22 @@ UNITS = (
     ),
 )
 
+PACKED = {
+    ".nrrd": "mhe/pynrrd 4",
+    ".nhdr": "mhe/pynrrd 12",
+    ".mha": "pzaffino/python-mha 2",
+    ".mhd": "niivue/niivue 687",
+}
+"""Reports of compressed voxels that were not read."""
+
 FORMATS = (
     *(
-        Row("formats", f"{suffix[1:]}{'_packed' * packed}", "made up", volume(suffix, packed=packed))
+        Row(
+            "formats",
+            f"{suffix[1:]}{'_packed' * packed}",
+            PACKED[suffix] if packed else "made up",
+            volume(suffix, packed=packed),
+        )
         for suffix in (".nrrd", ".nhdr", ".mha", ".mhd")
         for packed in (False, True)
     ),
@@ -157,7 +170,7 @@ FORMATS = (
     ),
     Row("formats", "mha_without_offset", "made up", volume(".mha", edit=without("Offset")), "no_geometry"),
     Row("formats", "mha_without_spacing", "made up", volume(".mha", edit=without("ElementSpacing")), "no_geometry"),
-    Row("formats", "mhd_data_away", "made up", _no_data, "missing_file"),
+    Row("formats", "mhd_data_away", "lfz/DSB2017 81", _no_data, "missing_file"),
     Row("formats", "nhdr_data_away", "made up", _no_packed_data, "missing_file"),
     Row("formats", "mhd_data_cut", "made up", _cut(".mhd", "ct.raw"), "truncated_file"),
     Row("formats", "mha_cut", "made up", _cut(".mha", "ct.mha"), "truncated_file"),
@@ -188,13 +201,13 @@ def _says(line: str) -> Callable[[str], str]:
 
 
 DATA_FILES = (
-    Row("data files", "other_header_named", "made up", _raw(64, _says("HeaderSize = 64"))),
-    Row("data files", "other_header_of_any_size", "made up", _raw(64, _says("HeaderSize = -1"))),
+    Row("data files", "other_header_named", "BioMedIA/deepali 148", _raw(64, _says("HeaderSize = 64"))),
+    Row("data files", "other_header_of_any_size", "BioMedIA/deepali 148", _raw(64, _says("HeaderSize = -1"))),
     Row("data files", "other_header_not_named", "made up", _raw(64), "truncated_file"),
     Row(
         "data files",
         "fewer_slices_declared",
-        "made up",
+        "TIGRLab/admin 349",
         _raw(0, lambda t: t.replace("48 48 24", "48 48 23")),
         "truncated_file",
     ),
