@@ -93,13 +93,18 @@ class PhantomCase:
         return self.moving_scan if role == "moving" else self.fixed_scan
 
     @cached_property
-    def lattices(self) -> dict[Role, Lattice]:
-        """The body positions of both scans' voxels."""
-        return {role: body_lattice(self.scan(role), self.motion, moving=role == "moving") for role in ROLES}
+    def _lattices(self) -> dict[Role, Lattice]:
+        return {}
+
+    def lattice(self, role: Role) -> Lattice:
+        """Return the body positions of one scan's voxels; made once, when first asked for."""
+        if role not in self._lattices:
+            self._lattices[role] = body_lattice(self.scan(role), self.motion, moving=role == "moving")
+        return self._lattices[role]
 
     def clean_image(self, role: Role) -> NDArray[np.float32]:
         """Return one scan (z, y, x) in HU before kernel and noise."""
-        return render(self.scan(role), self.lattices[role], self.scene, moving=role == "moving")
+        return render(self.scan(role), self.lattice(role), self.scene, moving=role == "moving")
 
     @property
     def kernels(self) -> tuple[Kernel, Kernel]:
@@ -116,7 +121,7 @@ class PhantomCase:
 
     def masks(self, role: Role) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Return the true lungs and vessels of one scan (z, y, x), uint8."""
-        return truth_masks(self.scan(role), self.lattices[role], self.scene, moving=role == "moving")
+        return truth_masks(self.scan(role), self.lattice(role), self.scene, moving=role == "moving")
 
 
 def make_case(seed: int, *, case: int = 0, size: Size = "full", settings: PhantomSettings | None = None) -> PhantomCase:

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from lcsd.geometry import Grid
 from lcsd.io.images import Image
-from lcsd.phantom.case import Role, make_case
+from lcsd.phantom.case import PhantomCase, Role, make_case
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,14 @@ class Chest:
 
 
 @cache
+def _phantom(case: int) -> PhantomCase:
+    return make_case(33, case=case, size="tiny")
+
+
+@cache
 def chest(role: Role = "fixed", case: int = 0) -> Chest:
     """Return a tiny phantom's scan."""
-    made = make_case(33, case=case, size="tiny")
+    made = _phantom(case)
     scan = made.scan(role)
     hu = made.acquired(role, made.clean_image(role), made.kernels[0])
     lungs = made.masks(role)[0] != 0

@@ -12,11 +12,13 @@ from lcsd.io.files import read_json
 from lcsd.io.images import Image, read_image, read_mask, write_image, write_mask
 from lcsd.lungs.anatomy import evidence
 from lcsd.lungs.classical import segment_lungs
-from lcsd.phantom.case import ROLES, Role
+from lcsd.phantom.case import Role
 from lcsd.readings.anatomy import LEAST_TIP, Evidence, exchanged
 from tests.grids import GRIDS
 from tests.world import anatomy
 from tests.world.anatomy import Chest, chest
+
+pytestmark = pytest.mark.xdist_group("chests")
 
 FLIPS = {
     "slices": (0,),  # wasserth/TotalSegmentator 229
@@ -30,7 +32,7 @@ def _flipped(made: Chest, axes: tuple[int, ...]) -> tuple[Image, Image]:
     return tuple(Image(np.ascontiguousarray(np.flip(of, axes)), made.grid) for of in (made.hu, made.lungs))
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", ["fixed", pytest.param("moving", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", [0, 1])
 @pytest.mark.parametrize("found", FLIPS)
 def test_exchanged_axes_are_seen(found: str, case: int, role: Role) -> None:
@@ -41,6 +43,7 @@ def test_exchanged_axes_are_seen(found: str, case: int, role: Role) -> None:
     assert exchanged(evidence(*_flipped(made, axes))) == found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [0, 1])
 def test_reversed_slices_are_seen_by_the_tips_of_the_lungs(case: int) -> None:
     """TotalSegmentator 229 on coarse scans of a sharp kernel, in which the lungs' mask takes the windpipe in."""
@@ -51,6 +54,7 @@ def test_reversed_slices_are_seen_by_the_tips_of_the_lungs(case: int) -> None:
     assert (exchanged(right), exchanged(wrong)) == (None, "slices")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [slice(0, 45), slice(30, None), slice(20, 55)])
 def test_lungs_that_the_scan_cuts_are_no_other_reading(part: slice) -> None:
     """Without the belly, the heart is not taken for the liver."""
@@ -139,6 +143,7 @@ def test_weak_evidence_says_nothing(changes: dict[str, object], expected: str | 
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_real_scans_are_right(real_data: Path) -> None:
     names = (("chest_ct", "a", "a_lungs"), ("chest_ct", "b", "b_lungs"), ("right_lung", "fixed", "fixed_mask"))
     for folder, scan, mask in names:

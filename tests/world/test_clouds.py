@@ -253,6 +253,7 @@ def test_clouds_of_two_frames(tmp_path: Path, fixed: np.ndarray, moving: np.ndar
     assert caught.value.code == code
 
 
+@pytest.mark.slow
 def test_register_names_the_options(tmp_path: Path) -> None:
     np.save(tmp_path / "f.npy", LUNGS)
     np.save(tmp_path / "m.npy", breathed(LUNGS) * TURN)

@@ -12,6 +12,8 @@ from lcsd.settings.gates import GatesSettings
 from lcsd.settings.prealign import PrealignSettings
 from tests.world.anatomy import chest
 
+pytestmark = pytest.mark.xdist_group("chests")
+
 SETTINGS = PrealignSettings(size=(112, 96, 112), spacing_mm=3.0)
 
 
@@ -33,7 +35,11 @@ ROWS = (
 )
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    "row",
+    [pytest.param(row, marks=pytest.mark.slow) if row.role == "moving" else row for row in ROWS],
+    ids=lambda row: row.name,
+)
 def test_scans_of_two_people_fail_a_gate(row: Row) -> None:
     fixed, moving = chest(), chest(row.role, row.case)
     found = prealign(

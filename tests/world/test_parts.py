@@ -10,6 +10,8 @@ from lcsd.lungs.gates import judge, scan_figures
 from lcsd.settings.gates import GatesSettings
 from tests.world.anatomy import Chest, chest, without_part
 
+pytestmark = pytest.mark.xdist_group("chests")
+
 WHOLE: Callable[[Chest], Chest] = lambda old: old  # noqa: E731
 LACKING: dict[str, Callable[[Chest], Chest]] = {
     "lower_60_percent": lambda old: without_part(old, low=0.0, high=0.6),  # Slicer/SlicerLungCTAnalyzer 20

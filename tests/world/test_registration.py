@@ -88,6 +88,7 @@ ROWS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_partial_and_foreign_clouds(row: Row, tmp_path: Path) -> None:
     fixed, moving = row.make()

@@ -16,6 +16,8 @@ from lcsd.settings.gates import GatesSettings
 from tests.world import anatomy
 from tests.world.offsets import SEAMS, Seam, tall
 
+pytestmark = pytest.mark.xdist_group("chests")
+
 
 @pytest.mark.parametrize("row", SEAMS, ids=lambda row: row.name)
 def test_seam(row: Seam, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from lcsd.cohort.index import Wanted
 from lcsd.settings.cohort import CohortSettings
 from tests.unit.cohort.made_up import made, read, sampled
 
+pytestmark = pytest.mark.slow
+
 TEN_PATIENTS = ("212202", "212587", "213510", "214907", "216160", "216422", "216978", "218307", "100108", "100124")
 
 

@@ -23,9 +23,12 @@ QUICK = {
 }
 """Fewer steps than the programs' defaults."""
 
+LONG = ("elastix", "ants")
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in QUICK]
+
 
 @pytest.mark.parametrize("grid", ["lps", "oblique"])
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_field_maps_fixed_points_to_moving_points(
     name: str, grid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -36,7 +39,8 @@ def test_the_field_maps_fixed_points_to_moving_points(
     assert after < 0.4 * before
 
 
-@pytest.mark.parametrize("name", ["elastix", "ants"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LONG)
 def test_the_moving_scan_may_have_another_grid(name: str) -> None:
     made = make_pair("ras", masks=False)
     moving = made.pair.moving
@@ -162,6 +166,7 @@ def test_scans_on_different_grids_are_refused_where_voxels_are_compared(name: st
     assert caught.value.code == "grid_mismatch"
 
 
+@pytest.mark.slow
 def test_a_program_that_breaks_is_one_line() -> None:
     pair = make_pair("lps").pair
     empty = Image(np.zeros_like(pair.fixed.array, bool), pair.fixed.grid)

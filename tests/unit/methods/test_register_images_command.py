@@ -35,6 +35,7 @@ def register(folder: Path, *words: object, method: str = "ants") -> Result:
     return run("register-images", *scans, "--method", method, "--out-dir", folder / "out", *words)
 
 
+@pytest.mark.slow
 def test_a_registration_is_scored_and_compared_with_time_and_memory(made: Made, tmp_path: Path) -> None:
     done = register(tmp_path, *OPTION, "--field-mm", 6, "--json")
     assert done.exit_code == 0, done.output
@@ -60,6 +61,7 @@ def test_a_registration_is_scored_and_compared_with_time_and_memory(made: Made, 
     assert (float(row["seconds"]), float(row["peak_memory_gib"])) == (record["wall_s"], record["peak_memory_gib"])
 
 
+@pytest.mark.slow
 def test_a_field_that_has_changed_since_has_no_cost(made: Made, tmp_path: Path) -> None:
     from lcsd.build.provenance import cost_of
 

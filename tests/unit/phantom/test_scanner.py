@@ -71,7 +71,7 @@ def test_without_the_truth_the_scans_do_not_match(tiny, clean):
 @pytest.mark.parametrize("role", ["fixed", "moving"])
 def test_interpolated_body_positions_are_exact_to_a_hundredth_mm(role, full_size):
     case = full_size(2)
-    scan, lattice = case.scan(role), case.lattices[role]
+    scan, lattice = case.scan(role), case.lattice(role)
     rng = np.random.default_rng(4)
     index = rng.uniform(0, np.array(scan.size_xyz) - 1, (200, 3))
     world = scan.to_world(index)

@@ -27,7 +27,10 @@ def fixed() -> Image:
     return lungs(grid_around(ORIGIN))
 
 
-@pytest.mark.parametrize("name", ["lps", "ras", "left_handed", "oblique", "permuted"])
+OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in ("lps", "ras", "left_handed", "permuted")]
+
+
+@pytest.mark.parametrize("name", ["oblique", *OTHERS])
 def test_known_transform_is_found_on_every_orientation(fixed: Image, name: str) -> None:
     matrix = GRIDS[name].matrix
     moving = lungs(grid_around(TURNED.apply(ORIGIN), (2.0, 2.2, 4.0), matrix), TURNED)
@@ -37,6 +40,7 @@ def test_known_transform_is_found_on_every_orientation(fixed: Image, name: str) 
     assert found.shared == 1.0
 
 
+@pytest.mark.slow
 def test_large_turn_is_found_and_swapping_the_scans_inverts_it(fixed: Image) -> None:
     truth = rigid((20, -15, 18), (0, 5, -40))
     moving = lungs(grid_around(truth.apply(ORIGIN)), truth)
@@ -46,6 +50,7 @@ def test_large_turn_is_found_and_swapping_the_scans_inverts_it(fixed: Image) -> 
     assert there.dice == pytest.approx(back.dice, abs=0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("low", "high"), [(27, 0), (0, 20)])
 def test_a_cut_lung_does_not_look_like_motion(fixed: Image, low: int, high: int) -> None:
     moving = cut(lungs(grid_around(TURNED.apply(ORIGIN)), TURNED), low, high)
@@ -58,6 +63,7 @@ def test_a_cut_lung_does_not_look_like_motion(fixed: Image, low: int, high: int)
         assert found.shared == pytest.approx(1 - lost, abs=0.03)
 
 
+@pytest.mark.slow
 def test_scan_that_ends_below_a_shallow_breath_still_shows_the_motion(fixed: Image) -> None:
     """Beyond a face without lung there is no lung: the deep breath's bases count as motion."""
     high = lungs(fixed.grid, breath_mm=40.0)
@@ -69,6 +75,7 @@ def test_scan_that_ends_below_a_shallow_breath_still_shows_the_motion(fixed: Ima
     assert ended.dice < 0.93
 
 
+@pytest.mark.slow
 def test_dice_falls_with_the_depth_of_breath(fixed: Image) -> None:
     grid = grid_around(TURNED.apply(ORIGIN))
     dice = [align(fixed, lungs(grid, TURNED, breath), 4.0).dice for breath in (0, 10, 25, 45)]
@@ -99,7 +106,7 @@ def test_border_areas_by_definition() -> None:
     assert areas.tolist() == [[6.0, 0.0, 4.0], [6.0, 3.0, 0.0]]
 
 
-@pytest.mark.parametrize("where", [(2, 2, 2), (0, 0, 0)])
+@pytest.mark.parametrize("where", [pytest.param((2, 2, 2), marks=pytest.mark.slow), (0, 0, 0)])
 def test_one_voxel_and_masks_that_do_not_meet_still_give_figures(fixed: Image, where: tuple[int, int, int]) -> None:
     array = np.zeros((5, 5, 5), bool)
     array[where] = True
@@ -110,6 +117,7 @@ def test_one_voxel_and_masks_that_do_not_meet_still_give_figures(fixed: Image, w
         assert np.isfinite(found.rigid.translation).all()
 
 
+@pytest.mark.slow
 def test_equal_bits_for_any_number_of_threads(fixed: Image) -> None:
     moving = lungs(grid_around(TURNED.apply(ORIGIN)), TURNED, 20.0)
     before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()

@@ -76,9 +76,9 @@ def scattered(mask: Image, chosen: Any) -> np.ndarray:
 @pytest.mark.parametrize(
     ("fail", "gate"),
     [
-        (one_lung_lost, "moving_lungs"),
-        (half_a_lung_lost, "balance_change"),
-        (leaked, "balance_change"),
+        pytest.param(one_lung_lost, "moving_lungs", marks=pytest.mark.slow),
+        pytest.param(half_a_lung_lost, "balance_change", marks=pytest.mark.slow),
+        pytest.param(leaked, "balance_change", marks=pytest.mark.slow),
         (lambda mask: cut(mask, 34), "moving_border_cm2"),
     ],
     ids=["one lung lost", "half a lung lost", "leaked", "cut by the scan"],
@@ -90,6 +90,7 @@ def test_failed_masks_are_stopped(fail: Any, gate: str, fixed: ScanMask, strong_
         assert found["dice"] < strong_dice
 
 
+@pytest.mark.slow
 def test_both_lungs_much_smaller_or_larger_than_an_adults(fixed: ScanMask) -> None:
     small = replace(fixed.mask.grid, spacing=(2.4, 2.4, 2.4))
     _, broken = judged(fixed, Image(fixed.mask.array, small))

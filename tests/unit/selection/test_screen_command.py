@@ -83,7 +83,7 @@ def test_given_masks_take_the_place_of_segmentation(pair: Path, tmp_path: Path) 
     [
         (["--set", "convert.min_slices=500"], "convert", "too_few_slices"),
         (["--set", "lungs.min_lung_ml=9000"], "lungs", "empty_lungs"),
-        ([], "screen", "gate_volume_l"),
+        pytest.param([], "screen", "gate_volume_l", marks=pytest.mark.slow),
     ],
 )
 def test_unfit_pair_is_a_result(more: list[str], stage: str, code: str, pair: Path, tmp_path: Path) -> None:

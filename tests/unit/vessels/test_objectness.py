@@ -196,6 +196,7 @@ def test_given_map_goes_through_the_rigid_transform(tmp_path: Path) -> None:
     assert caught.value.code == "empty_vessels"
 
 
+@pytest.mark.slow
 def test_command_for_any_thread_count(chest: dict[str, Image], tmp_path: Path) -> None:
     write_image(tmp_path / "ct.nii.gz", chest["hu"], dtype=np.int16)
     write_mask(tmp_path / "lungs.nii.gz", chest["lungs"])
