@@ -13,6 +13,7 @@ VARIANTS = {
         passes=1, levels=[{"raster_mm": 6, "flow_mm": 10, "sigma_voxels": 1, "iterations": 1}], learning_rate_mm=1e-9
     ),
     "CPD": changed(method="cpd"),
+    "Optimal transport": changed(method="ot"),
     "Chamfer": changed(method="chamfer", max_points=20_000),
     "DiVRoC fast": changed(effort="fast"),
     "DiVRoC 1x Adam": changed(passes=1),
