@@ -98,12 +98,12 @@ def elastix(pair: Pair) -> DisplacementField:
         for name, mask in (("fixed", pair.fixed_mask), ("moving", pair.moving_mask))
         if mask is not None
     }
+    # Its own argument number_of_threads ends the process with a segmentation fault from two threads on.
+    itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(pair.threads)
     with tempfile.TemporaryDirectory() as folder:
         log = {"log_to_file": True, "output_directory": folder, "log_file_name": "elastix.log"}
         try:
-            found = itk.elastix_registration_method(
-                *images, parameter_object=parameters, number_of_threads=pair.threads, **log, **masks
-            )[1]
+            found = itk.elastix_registration_method(*images, parameter_object=parameters, **log, **masks)[1]
         except RuntimeError as error:
             raise program_failed("elastix", (Path(folder) / "elastix.log").read_text(errors="replace")) from error
         # It also writes the field to a file, by default into the current folder.
