@@ -1,19 +1,24 @@
 """Our methods and other programs on the same scored cases: the tables of docs/benchmarks.md.
 
-Run: python -m benchmarks.field NAME=RESULTS [NAME=RESULTS ...] [--method elastix ...]
+Run: python -m benchmarks.field [NAME=RESULTS ...] [--method elastix ...]
 
-RESULTS is the folder of a finished build whose cases have landmarks. Each method registers the prealigned scans of each
-case (lcsd register-images), is scored at its landmarks (lcsd evaluate), and all are compared (lcsd compare). What is
-there already is not made again; a method that fails is named and left out. The page says how each build is made.
+RESULTS is the folder of a finished build whose cases have landmarks. Without any, the demo's is taken, and builds of
+real lungs are made if the environment variable LCSD_REAL_DATA names their folder. Each method registers the prealigned
+scans of each case (lcsd register-images), is scored at its landmarks (lcsd evaluate), and all are compared (lcsd
+compare). What is there already is not made again; a method that fails is named and left out. The page says how each
+build is made.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
+from benchmarks.divroc.real_motion import DATA_VARIABLE
+from benchmarks.field_builds import real_builds
 from lcsd.build.jobs import METHODS, BuildFiles, CaseFiles
 from lcsd.evaluation.compare import compare_rows, markdown
 from lcsd.evaluation.runs import common_cases, read_rows
@@ -76,18 +81,30 @@ def table(results: Path) -> str:
     return markdown(compare_rows(rows, common, dropped, settings), settings)
 
 
+def named(texts: list[str]) -> dict[str, Path]:
+    """Return builds by name, from ``NAME=RESULTS``."""
+    return {name: Path(path) for name, _, path in (text.partition("=") for text in texts)}
+
+
+def present(work: Path) -> dict[str, Path]:
+    """Return the builds that can be had here by name."""
+    found = {"phantoms": ROOT / "demo" / "results"} if (ROOT / "demo" / "results").is_dir() else {}
+    data = os.environ.get(DATA_VARIABLE)
+    return found if data is None else {**found, **real_builds(work, Path(data))}
+
+
 def main() -> None:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("builds", nargs="+", metavar="NAME=RESULTS")
+    made.add_argument("builds", nargs="*", metavar="NAME=RESULTS")
+    made.add_argument("--work", type=Path, default=ROOT / "demo" / "field", help="folder of the builds of real lungs")
     made.add_argument("--method", action="append", choices=get_args(ImageMethod), help="default: those of PyPI")
     arguments = made.parse_args()
     parts = []
-    for text in arguments.builds:
-        name, _, path = text.partition("=")
-        for files in list(scored_cases(Path(path))):
+    for name, results in (named(arguments.builds) or present(arguments.work)).items():
+        for files in list(scored_cases(results)):
             for method in arguments.method or PRESENT:
                 add(files, method)
-        parts.append(f"### {name}\n\n{table(Path(path))}")
+        parts.append(f"### {name}\n\n{table(results)}")
     head = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
     write_text(PAGE, head + MARK + "\n" + "\n".join(parts))
     print(f"written: {PAGE}")

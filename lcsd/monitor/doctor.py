@@ -110,11 +110,12 @@ def _python(_: Config) -> Iterator[Finding]:
 
 
 def _temporary_folder() -> Path | None:
-    """Return the folder for temporary files; None if none can be written."""
+    """Return the folder for temporary files; None if none can be written, or the one that was found is gone."""
     try:
-        return Path(tempfile.gettempdir())
+        place = Path(tempfile.gettempdir())
     except FileNotFoundError:
         return None
+    return place if place.is_dir() else None
 
 
 def _temporary(_: Config) -> Iterator[Finding]:
