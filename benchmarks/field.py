@@ -73,10 +73,10 @@ def add(files: CaseFiles, method: str) -> None:
     )
 
 
-def table(results: Path) -> str:
+def table(name: str, results: Path) -> str:
     """Return the comparison of all methods of a build as Markdown."""
     settings = CompareSettings()
-    rows = read_rows({"": results})
+    rows = read_rows({name: results})
     common, dropped = common_cases(rows)
     return markdown(compare_rows(rows, common, dropped, settings), settings)
 
@@ -104,7 +104,7 @@ def main() -> None:
         for files in list(scored_cases(results)):
             for method in arguments.method or PRESENT:
                 add(files, method)
-        parts.append(f"### {name}\n\n{table(results)}")
+        parts.append(f"### {name}\n\n{table(name, results)}")
     head = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
     write_text(PAGE, head + MARK + "\n" + "\n".join(parts))
     print(f"written: {PAGE}")
