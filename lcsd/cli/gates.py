@@ -1,6 +1,6 @@
 """``lcsd gates``: plausibility of a pair's lungs, alignment, vessel masks, registrations and result."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 NEEDED = (("scans", "masks"), ("masks", "scans"), ("fields", "matches"), ("matches", "fields"), ("images", "fields"))
 """Options, and another one without which each is refused."""
+
+Masks = Mapping[str, "Image"]
+"""Masks by scan."""
 
 Found = tuple[dict[str, Any], list[dict[str, Any]]]
 """Figures and their verdicts."""
@@ -50,12 +53,13 @@ def command(run: Run[GatesSettings], *, out: Path, **given: Any) -> None:
 
     _check_pairs(given)
     lungs = {name: read_mask(given[f"{name}_lungs"]) for name in SCANS}
+    vessels = {name: read_mask(given[name], kind="vessels") for name in SCANS}
     parts = {
         "scans": _scans(given, run.settings),
         "lungs": _lungs(given, run.settings),
         "alignment": _alignment(given, run.settings),
-        "vessels": _vessels(given, lungs, run.settings),
-        "registration": _registration(given, lungs, run.settings),
+        "vessels": _vessels(vessels, lungs, run.settings),
+        "registration": _registration(given, lungs, vessels, run.settings),
         "result": _result(given, run.settings),
     }
     figures = {name: part[0] for name, part in parts.items() if part is not None}
@@ -130,15 +134,14 @@ def _alignment(given: Mapping[str, Any], settings: GatesSettings) -> Found | Non
     return report, judge(report, settings)
 
 
-def _vessels(given: Mapping[str, Any], lungs: Mapping[str, "Image"], settings: GatesSettings) -> Found:
-    from lcsd.io.images import read_mask
+def _vessels(vessels: Masks, lungs: Masks, settings: GatesSettings) -> Found:
     from lcsd.vessels.gates import judge, scan_figures
 
-    figures = {name: scan_figures(read_mask(given[name], kind="vessels"), lungs[name]) for name in SCANS}
+    figures = {name: scan_figures(vessels[name], lungs[name]) for name in SCANS}
     return figures, judge(figures, settings)
 
 
-def _registration(given: Mapping[str, Any], lungs: Mapping[str, "Image"], settings: GatesSettings) -> Found | None:
+def _registration(given: Mapping[str, Any], lungs: Masks, vessels: Masks, settings: GatesSettings) -> Found | None:
     from lcsd.evaluation.gates import field_figures, judge_registration, match_figures
     from lcsd.io.fields import read_field
     from lcsd.io.files import read_json
@@ -148,28 +151,22 @@ def _registration(given: Mapping[str, Any], lungs: Mapping[str, "Image"], settin
     methods = ("corrfield", "clouds")
     fields = {method: read_field(path) for method, path in zip(methods, given["fields"], strict=True)}
     figures, matches = field_figures(fields, lungs["fixed"]), match_figures(read_json(given["matches"]))
-    quality = _quality(given, lungs, fields)
+    quality = _quality(given["images"], {"lungs": lungs, "vessels": vessels}, [*fields.values()])
     return {**figures, **matches, "quality": quality}, judge_registration(figures, matches, settings)
 
 
 def _quality(
-    given: Mapping[str, Any], lungs: Mapping[str, "Image"], fields: Mapping[str, "DisplacementField"]
+    scans: tuple[Path, Path] | None, masks: Mapping[str, Masks], fields: Sequence["DisplacementField"]
 ) -> dict[str, dict[str, float | None]]:
     """Return what is known of both registrations without landmarks, and of none (``before``)."""
     from lcsd.build.jobs import METHODS
     from lcsd.evaluation.unlabelled import measured
-    from lcsd.io.images import read_image, read_mask
+    from lcsd.io.images import read_image
     from lcsd.transforms.chain import part_of
 
-    structures = {
-        "lungs": (lungs["fixed"], lungs["moving"]),
-        "vessels": (read_mask(given["fixed"], kind="vessels"), read_mask(given["moving"], kind="vessels")),
-    }
-    images = None if not given["images"] else (read_image(given["images"][0]), read_image(given["images"][1]))
-    chains = {
-        "before": [],
-        **{method: [part_of(field)] for method, field in zip(METHODS, fields.values(), strict=True)},
-    }
+    structures = {name: (part["fixed"], part["moving"]) for name, part in masks.items()}
+    images = None if not scans else (read_image(scans[0]), read_image(scans[1]))
+    chains = {"before": [], **{method: [part_of(field)] for method, field in zip(METHODS, fields, strict=True)}}
     return {name: measured(structures, chain, images=images) for name, chain in chains.items()}
 
 

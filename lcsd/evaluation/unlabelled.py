@@ -4,16 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 from scipy.spatial import cKDTree
 
-from lcsd.corrfield.mind import FULL, mind_ssc
 from lcsd.errors import BadInputError
+from lcsd.evaluation.learn2reg_figures import dice
 from lcsd.geometry import Grid
-from lcsd.io.images import Image, from_sitk, place, resample, to_sitk
+from lcsd.io.images import Image, resample
+from lcsd.names import Interpolation
+from lcsd.numerics.morphology import box
 from lcsd.transforms.chain import Part, as_itk, through
+from lcsd.transforms.warp import resampled
 
 SIMILARITY_MM = 3.0
 """Voxels at which images are compared: methods of any field spacing share them."""
@@ -45,22 +47,11 @@ class Overlap:
     assd_mm: float | None  # mean distance of all surface voxels of both to the other surface
 
 
-def _box(mask: NDArray[np.bool_], margin: int) -> tuple[slice, ...]:
-    """Return the smallest box around a mask's voxels, with a margin, inside the volume; the whole of an empty one."""
-    if not mask.any():
-        return tuple(slice(0, n) for n in mask.shape)
-    found = []
-    for axis, size in enumerate(mask.shape):
-        used = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        found.append(slice(max(int(used[0]) - margin, 0), min(int(used[-1]) + 1 + margin, size)))
-    return tuple(found)
-
-
 def surface(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float64]:
     """Return the centres of voxels that have a six-neighbour outside the mask or the volume, (N, 3), LPS mm."""
-    box = _box(mask, 0)
-    part = mask[box]
-    voxels = np.argwhere(part & ~binary_erosion(part)) + [side.start for side in box]
+    where = box(mask, 0.0, np.ones(3))
+    part = mask[where]
+    voxels = np.argwhere(part & ~binary_erosion(part)) + [side.start for side in where]
     return grid.voxel_to_world(voxels[:, ::-1].astype(np.float64))
 
 
@@ -71,22 +62,23 @@ def overlap(fixed: NDArray[np.bool_], moved: NDArray[np.bool_], grid: Grid) -> O
     """
     if not fixed.any():
         raise BadInputError("the mask is empty", code="empty_mask", expected="at least one voxel")
-    dice = 2 * np.count_nonzero(fixed & moved) / (np.count_nonzero(fixed) + np.count_nonzero(moved))
     if not moved.any():
-        return Overlap(float(dice), None, None)
+        return Overlap(0.0, None, None)
     trees = [cKDTree(surface(mask, grid)) for mask in (fixed, moved)]
     apart = [trees[1 - at].query(trees[at].data)[0] for at in (0, 1)]
     hd95 = max(float(np.percentile(distance, 95)) for distance in apart)
-    return Overlap(float(dice), hd95, float(np.concatenate(apart).mean()))
+    return Overlap(dice(fixed, moved), hd95, float(np.concatenate(apart).mean()))
 
 
-def warped_onto(moving: Image, chain: Sequence[Part], grid: Grid, *, outside: float, nearest: bool) -> Image:
+def _warped(moving: Image, chain: Sequence[Part], grid: Grid, interpolation: Interpolation, outside: float) -> Image:
     """Return a moving image on a grid of the fixed scan; an empty chain leaves it where it is."""
-    target = sitk.Image(list(grid.size), sitk.sitkUInt8)
-    place(target, grid)
-    kind = sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
-    transform = as_itk(chain) if chain else sitk.Transform(3, sitk.sitkIdentity)
-    return from_sitk(sitk.Resample(to_sitk(moving), target, transform, kind, outside))
+    return resampled(moving, as_itk(chain), grid, interpolation, outside)
+
+
+def _part(grid: Grid, mask: NDArray[np.bool_], margin_mm: float) -> tuple[tuple[slice, ...], Grid]:
+    """Return the box around a mask (z, y, x) on a grid, with a margin, as slices and as a grid."""
+    where = box(mask, margin_mm, np.array(grid.spacing[::-1]))
+    return where, grid.part(np.array([side.start for side in where[::-1]]), [s.stop - s.start for s in where[::-1]])
 
 
 def structure_overlaps(fixed: Image, moving: Image, chain: Sequence[Part]) -> dict[int, Overlap]:
@@ -95,12 +87,11 @@ def structure_overlaps(fixed: Image, moving: Image, chain: Sequence[Part]) -> di
     Labels that the moving map lacks are left out. Only a box of ``MARGIN_MM`` around the fixed structures is looked
     at; what is warped farther away counts as if it were nowhere.
     """
-    margin = int(np.ceil(MARGIN_MM / min(fixed.grid.spacing)))
-    box = _box(fixed.array != 0, margin)
-    first = np.array([side.start for side in box[::-1]])
-    grid = fixed.grid.part(first, [side.stop - side.start for side in box[::-1]])
-    labels = fixed.array[box].astype(np.int32)
-    moved = warped_onto(Image(moving.array.astype(np.int32), moving.grid), chain, grid, outside=0.0, nearest=True).array
+    if not fixed.array.any():
+        return {}
+    where, grid = _part(fixed.grid, fixed.array != 0, MARGIN_MM)
+    labels = fixed.array[where].astype(np.int32)
+    moved = _warped(Image(moving.array.astype(np.int32), moving.grid), chain, grid, "nearest", 0.0).array
     both = np.intersect1d(np.unique(labels[labels > 0]), np.unique(moving.array[moving.array > 0]))
     return {int(label): overlap(labels == label, moved == label, grid) for label in both}
 
@@ -127,6 +118,8 @@ def mind_residual(first: NDArray[np.float32], second: NDArray[np.float32], insid
 
     Heinrich et al., MICCAI 2013. 0: the same surroundings everywhere.
     """
+    from lcsd.corrfield.mind import FULL, mind_ssc
+
     channels = [mind_ssc(image, step=MIND_STEP, sigma=MIND_SIGMA)[:, inside] for image in (first, second)]
     return float(np.abs(channels[0].astype(np.int16) - channels[1]).mean() / FULL)
 
@@ -141,13 +134,12 @@ def similarity(images: tuple[Image, Image], lungs: Image, chain: Sequence[Part])
     inside = resample(Image((lungs.array != 0).astype(np.float32), lungs.grid), coarse).array >= 0.5
     if not inside.any():
         raise BadInputError("no voxel of the lungs", code="no_overlap", field="lungs", found="0 voxels")
-    box = _box(inside, 2)
-    grid = coarse.part(np.array([side.start for side in box[::-1]]), [side.stop - side.start for side in box[::-1]])
-    inside = inside[box]
+    where, grid = _part(coarse, inside, 2 * SIMILARITY_MM)
+    inside = inside[where]
     sampled = []
     for image, part in zip(images, ([], chain), strict=True):
         as_float = Image(image.array.astype(np.float32), image.grid)
-        sampled.append(warped_onto(as_float, part, grid, outside=WINDOW_HU[0], nearest=False).array)
+        sampled.append(_warped(as_float, part, grid, "linear", WINDOW_HU[0]).array)
     return {
         "nmi": mutual_information(sampled[0][inside], sampled[1][inside]),
         "mind_residual": mind_residual(sampled[0], sampled[1], inside),

@@ -151,7 +151,9 @@ def itk_field(field: DisplacementField) -> Any:
 
 
 def as_itk(chain: Sequence[Part]) -> Any:
-    """Return a chain as one ITK transform."""
+    """Return a chain as one ITK transform; the identity for an empty one."""
+    if not chain:
+        return sitk.Transform(3, sitk.sitkIdentity)
     if len(chain) == 1:
         return chain[0].transform
     # ITK applies the part that was added last first.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -87,12 +88,8 @@ def warp_image(
     if inverse:
         field, residual = _inverse_field(chain, reference, progress)
         transform = itk_field(field)
-    target = sitk.Image(list(reference.size), sitk.sitkUInt8)
-    place(target, reference)
-    source = to_sitk(image)
     inside = Image(np.ones(image.array.shape, dtype=bool), image.grid)
-    hit = sitk.Resample(to_sitk(inside), target, transform, sitk.sitkNearestNeighbor, 0.0)
-    covered = 100 * float(sitk.GetArrayViewFromImage(hit).mean())
+    covered = 100 * float(resampled(inside, transform, reference, "nearest", 0.0).array.mean())
     if covered < LEAST_COVERED_PERCENT:
         raise BadInputError(
             "the warped image would be empty",
@@ -102,9 +99,18 @@ def warp_image(
             remedy="check the order of --transform, the direction (--from, --to), and that image and reference belong "
             "to the transforms",
         )
-    moved = from_sitk(sitk.Resample(source, target, transform, INTERPOLATORS[interpolation], outside))
-    array = moved.array.astype(bool) if image.array.dtype == bool else moved.array
-    return Warped(Image(array, reference), covered, residual)
+    return Warped(resampled(image, transform, reference, interpolation, outside), covered, residual)
+
+
+def resampled(image: Image, transform: Any, grid: Grid, interpolation: Interpolation, outside: float) -> Image:
+    """Return an image on a grid, where each voxel takes the value of the place to which an ITK transform brings it.
+
+    Voxels that ``image`` does not have become ``outside``.
+    """
+    target = sitk.Image(list(grid.size), sitk.sitkUInt8)
+    place(target, grid)
+    moved = from_sitk(sitk.Resample(to_sitk(image), target, transform, INTERPOLATORS[interpolation], outside))
+    return Image(moved.array.astype(bool) if image.array.dtype == bool else moved.array, grid)
 
 
 def _inverse_field(chain: Sequence[Part], grid: Grid, progress: Progress) -> tuple[DisplacementField, float]:

@@ -1,6 +1,5 @@
 """Lung250M-4B and Learn2Reg: small folders in their layouts, with known positions, and what is missing or hostile."""
 
-import csv
 import json
 import os
 import pickle
@@ -12,37 +11,18 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 
 from lcsd.build.pairs import read_pairs
-from lcsd.cli.import_ import command
 from lcsd.io.files import sha256
 from lcsd.io.images import read_image
 from lcsd.io.points import read_cloud, read_point_pairs
+from tests.unit.importers.calls import refused, rows_of, run
 
 SIZE = (12, 10, 9)
 MM = np.diag([-1.0, -1.0, 1.0, 1.0])  # LPS axes
 MM[:3, 3] = 40.0, 30.0, -20.0
 VOXELS = np.array([[1.0, 2.0, 3.0], [8.5, 7.25, 6.0], [4.0, 4.0, 4.0]])
 SHIFT = np.array([1.0, 0.5, -1.0])
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(command, [str(part) for part in arguments])
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as handle:
-        return list(csv.DictReader(handle, delimiter="\t"))
-
-
-def refused(code: str, result: Result, out: Path) -> str:
-    assert result.exit_code == 2, result.output
-    assert f"[{code}]" in result.stderr
-    assert "Traceback" not in result.stderr
-    assert not out.exists()
-    assert not list(out.parent.glob(".*"))
-    return result.stderr
 
 
 def image(path: Path, *, affine: np.ndarray = MM, value: int = -800) -> None:

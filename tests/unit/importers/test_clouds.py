@@ -1,39 +1,20 @@
 """PVT1010 and LCSD500: clouds, their table, and landmarks in the clouds' space."""
 
-import csv
 import json
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
-from lcsd.cli.import_ import command
 from lcsd.geometry import Grid
 from lcsd.importers.pvt1010 import CT_SCANS, landmark_grid
 from lcsd.io.images import Image, write_mask
 from lcsd.io.points import read_cloud, read_point_pairs
+from tests.unit.importers.calls import refused, rows_of, run
 
 GRID = Grid((20, 16, 12), (1.5, 1.5, 1.5), (-100.0, -80.0, -300.0))
 PAIR_HEADER = "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z"
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(command, [str(part) for part in arguments])
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as handle:
-        return list(csv.DictReader(handle, delimiter="\t"))
-
-
-def refused(code: str, result: Result, out: Path) -> str:
-    assert result.exit_code == 2, result.output
-    assert f"[{code}]" in result.stderr
-    assert "Traceback" not in result.stderr
-    assert not out.exists()
-    return result.stderr
 
 
 def vtk(path: Path, points: np.ndarray) -> None:

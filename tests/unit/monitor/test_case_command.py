@@ -13,7 +13,6 @@ from click.testing import CliRunner, Result
 from lcsd.build import rejections
 from lcsd.build.pipeline import profile_folder, root
 from lcsd.build.plan import Build
-from lcsd.cli import failures
 from lcsd.cli.main import main
 from lcsd.errors import BadInputError
 from lcsd.monitor.case import _hash
@@ -35,20 +34,6 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["case", *map(str, arguments)])
-
-
-@pytest.fixture
-def called(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The commands that would have taken the place of the process."""
-    calls: list[list[str]] = []
-
-    def execute(program: str, words: list[str]) -> None:
-        assert program == words[0]
-        calls.append(words)
-        raise SystemExit(0)
-
-    monkeypatch.setattr(failures.os, "execv", execute)
-    return calls
 
 
 def test_stages_are_shown_with_state_settings_and_time(build: Build) -> None:

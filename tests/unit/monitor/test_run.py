@@ -11,7 +11,6 @@ from click.testing import CliRunner, Result
 
 from lcsd.build.pipeline import profile_folder, root
 from lcsd.build.plan import Build
-from lcsd.cli import failures
 from lcsd.cli.main import main
 from lcsd.errors import BadInputError
 from tests.unit.made_up_cases import make_build
@@ -26,20 +25,6 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SNAKEMAKE_PROFILE", raising=False)
     return build
-
-
-@pytest.fixture
-def called(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The commands that would have taken the place of the process."""
-    calls: list[list[str]] = []
-
-    def execute(program: str, words: list[str]) -> None:
-        assert program == words[0]
-        calls.append(words)
-        raise SystemExit(0)
-
-    monkeypatch.setattr(failures.os, "execv", execute)
-    return calls
 
 
 def run(*arguments: object) -> Result:
