@@ -42,7 +42,12 @@ def _importing(
         scratch = folder / "unpacked"
         files = dataset_files(source, scratch, wanted=wanted, limits=run.settings)
         inputs: dict[str, Path] = {}
-        yield _Import(folder, files, inputs)
+        try:
+            yield _Import(folder, files, inputs)
+        except BadInputError as error:
+            if error.code == "no_cases":
+                error.file = error.file or str(source)
+            raise
         if scratch.exists():
             shutil.rmtree(scratch)
         if source.is_file():

@@ -320,3 +320,10 @@ def test_points_outside_and_two_tasks_are_refused(tmp_path: Path) -> None:
     assert "NLST_0001_0000.csv" in refused("landmark_outside", run("learn2reg", source, out), out)
     (source / "OASIS_dataset.json").write_text("{}")
     refused("duplicate_file", run("learn2reg", source, out), out)
+
+
+@pytest.mark.parametrize("dataset", ["lung250m", "learn2reg"])
+def test_a_folder_without_a_case_is_named(dataset: str, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    done = run(dataset, tmp_path / "other", tmp_path / "out")
+    assert str(tmp_path / "other") in refused("no_cases", done, tmp_path / "out")
