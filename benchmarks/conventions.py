@@ -14,7 +14,7 @@ import numpy as np
 
 from lcsd.geometry import Grid
 from lcsd.io.files import atomic_path
-from lcsd.plotting import RC, render
+from lcsd.io.plotting import RC, render
 from lcsd.readings.motion import stored_as
 
 TURN = np.deg2rad(20)

@@ -28,13 +28,13 @@ from scipy.ndimage import gaussian_filter
 from benchmarks.divroc.speed import cloud
 from benchmarks.tables import DOCS
 from lcsd.corrfield.correspond import find_correspondences
-from lcsd.device import check_device
 from lcsd.divroc import rasterise
 from lcsd.divroc.distance import CloudDistance
 from lcsd.divroc.register import register_clouds
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.images import Image
+from lcsd.numerics.device import check_device
 from lcsd.settings.register import RegisterSettings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from lcsd.config import override
-from lcsd.device import Compute
 from lcsd.io.images import Image, read_image, read_mask, resample
+from lcsd.numerics.device import Compute
 from lcsd.report.panels import PLANES, full_ink, grey, ink_mix, largest_cut, slice_panels
 from lcsd.report.vessels import CONTOUR_COLOUR, VESSEL_COLOUR, thickness
 from lcsd.settings.vessels import VesselsSettings

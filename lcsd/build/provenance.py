@@ -13,9 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from lcsd.device import cpu_seconds, peak_memory_gib
 from lcsd.errors import LcsdError
 from lcsd.io.files import read_json, sha256, write_json
+from lcsd.numerics.device import cpu_seconds, peak_memory_gib
 
 RECORDED_PACKAGES = (
     "lcsd",

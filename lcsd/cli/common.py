@@ -18,10 +18,10 @@ from lcsd.build.provenance import Recorder
 from lcsd.cli.failures import clear_rejection, end_orphan, ended_by_signal, failures_named, report_failure, say
 from lcsd.cli.options import DEVICE, JSON, REJECTED, SEED, THREADS, settings_options
 from lcsd.config import read_sections
-from lcsd.device import Compute, check_device, progress_bar
 from lcsd.errors import MACHINE_FAULTS, LcsdError
 from lcsd.io.files import written_files
 from lcsd.io.orphans import refuse_if_orphaned, watch
+from lcsd.numerics.device import Compute, check_device, progress_bar
 from lcsd.settings.base import Settings
 
 if TYPE_CHECKING:

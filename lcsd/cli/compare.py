@@ -31,7 +31,7 @@ def command(
     from lcsd.evaluation.compare import CASE_COLUMNS, ROW_COLUMNS, compare_rows, markdown, pooled_errors
     from lcsd.evaluation.runs import common_cases, name_runs, read_rows, reasons, unlike_starts
     from lcsd.io.files import write_table, write_text
-    from lcsd.plotting import render, save
+    from lcsd.io.plotting import render, save
     from lcsd.report.figures import BEFORE, cumulative_figure
 
     rows = read_rows(name_runs(runs), methods=methods)

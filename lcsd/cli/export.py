@@ -7,7 +7,7 @@ import click
 from lcsd.build.jobs import METHODS
 from lcsd.cli.common import Shown, tool
 from lcsd.cli.options import FILE
-from lcsd.device import progress_bar
+from lcsd.numerics.device import progress_bar
 
 
 @click.group(epilog="Example: lcsd export learn2reg results submission.zip")

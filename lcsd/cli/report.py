@@ -9,8 +9,8 @@ from lcsd.cli.common import Shown, set_threads, tool
 from lcsd.cli.failures import say
 from lcsd.cli.options import FILE, THREADS, settings_options
 from lcsd.config import read_sections
-from lcsd.device import progress_bar
 from lcsd.io.files import written_files
+from lcsd.numerics.device import progress_bar
 from lcsd.settings.report import DEFAULT_VIEWS, ReportSettings
 
 

@@ -6,8 +6,8 @@ import click
 
 from lcsd.cli.common import Shown, tool
 from lcsd.cli.options import FILE
-from lcsd.device import progress_bar
 from lcsd.errors import printable
+from lcsd.numerics.device import progress_bar
 
 
 @click.command(epilog="Example: lcsd verify results/release")

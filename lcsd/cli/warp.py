@@ -12,10 +12,10 @@ from lcsd.build.provenance import Recorder
 from lcsd.cli.common import Shown, set_threads, tool
 from lcsd.cli.failures import say
 from lcsd.cli.options import FILE, THREADS, choice
-from lcsd.device import progress_bar
 from lcsd.errors import BadInputError
 from lcsd.io.files import written_files
 from lcsd.names import SCANS, CloudFrame, Interpolation, Unit
+from lcsd.numerics.device import progress_bar
 
 if TYPE_CHECKING:
     from lcsd.io.images import Image

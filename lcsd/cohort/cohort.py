@@ -149,7 +149,7 @@ def _as_cells(table: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
 def write(cohort: Cohort, folder: Path) -> Path:
     """Write all tables and the funnel's figure; return the path of ``candidates.tsv``, which is written last."""
     from lcsd.cohort.figure import funnel_figure
-    from lcsd.plotting import render, save
+    from lcsd.io.plotting import render, save
 
     first = cohort.steps[0]
     before = [first, *cohort.steps]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from lcsd.cohort.rules import Step
-from lcsd.plotting import BASE_FONT_PT, METHOD_COLOURS
+from lcsd.io.plotting import BASE_FONT_PT, METHOD_COLOURS
 
 INCHES_PER_STEP = 0.42
 LEFT_COLOUR = METHOD_COLOURS["corrfield"]

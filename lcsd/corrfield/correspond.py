@@ -13,12 +13,12 @@ from lcsd.corrfield.motion import GridMotion, patch_means
 from lcsd.corrfield.outliers import agrees_with_neighbours
 from lcsd.corrfield.refine import refine
 from lcsd.corrfield.tree import Tree, spanning_tree
-from lcsd.device import Clock, check_device
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField
 from lcsd.io.images import Image, check_same_grid
 from lcsd.io.points import PointPairs
+from lcsd.numerics.device import Clock, check_device
 from lcsd.numerics.morphology import VOXELS, box
 from lcsd.settings.correspond import CorrespondSettings
 

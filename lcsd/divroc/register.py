@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lcsd.device import progress_bar
 from lcsd.divroc.extrapolation import extrapolate_vectors
 from lcsd.divroc.level import CloudPair
 from lcsd.divroc.motion import LayeredMotion, covering_grid, nodes
@@ -24,6 +23,7 @@ from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField, field_quality
 from lcsd.io.images import Image
 from lcsd.io.points import Cloud, check_points
+from lcsd.numerics.device import progress_bar
 from lcsd.numerics.threads import beside, one_torch_thread
 from lcsd.settings.register import RegisterSettings
 

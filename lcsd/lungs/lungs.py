@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lcsd.device import ONE_CORE, Compute
 from lcsd.io.images import Image
 from lcsd.lungs.classical import Lungs, no_lung, segment_lungs
+from lcsd.numerics.device import ONE_CORE, Compute
 from lcsd.numerics.morphology import ML_PER_MM3
 from lcsd.settings.lungs import LungsSettings
 from lcsd.totalsegmentator import TASKS, session

@@ -15,10 +15,10 @@ from typing import Literal
 
 from lcsd.build.plan import Build
 from lcsd.config import Config
-from lcsd.device import check_device
 from lcsd.errors import LcsdError
 from lcsd.estimate.profile import WORKSTATION, read_profile
 from lcsd.numerics import kernel_cache
+from lcsd.numerics.device import check_device
 from lcsd.settings.totalsegmentator import TotalSegmentatorSettings
 
 State = Literal["good", "risky", "missing"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lcsd.build.inventory import Case
 from lcsd.evaluation.accuracy import is_circular
 from lcsd.evaluation.statistics import cumulative
-from lcsd.plotting import BEFORE_COLOUR, FIGURE_DPI, LINE_STYLES, METHOD_COLOURS, RC, method_colours, method_name
+from lcsd.io.plotting import BEFORE_COLOUR, FIGURE_DPI, LINE_STYLES, METHOD_COLOURS, RC, method_colours, method_name
 from lcsd.report.cohort import Screened
 
 AXIS_PERCENTILE = 99.0

@@ -2,8 +2,8 @@
 
 import jinja2
 
+from lcsd.io.plotting import method_name
 from lcsd.io.tables import as_number
-from lcsd.plotting import method_name
 from lcsd.report.tables import bounds, plain_figure
 
 MISSING = "\N{EN DASH}"

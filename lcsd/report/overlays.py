@@ -13,9 +13,9 @@ from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField, read_field
 from lcsd.io.images import Image, check_same_grid, read_image, read_mask
+from lcsd.io.plotting import method_name
 from lcsd.io.points import read_cloud
 from lcsd.names import SCANS
-from lcsd.plotting import method_name
 from lcsd.report.panels import (
     CONTOUR_COLOUR,
     PICTURE_WIDTH_IN,

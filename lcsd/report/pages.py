@@ -19,9 +19,9 @@ from lcsd.build.inventory import Case, Inventory, Problem
 from lcsd.build.jobs import INSIDE, METHODS
 from lcsd.io.files import write_text
 from lcsd.io.images import read_image, read_mask
+from lcsd.io.plotting import method_colours, method_name
 from lcsd.names import SCANS
 from lcsd.numerics.processes import in_processes
-from lcsd.plotting import method_colours, method_name
 from lcsd.report.html import environment
 from lcsd.report.landmarks import PATCH_MM, Landmarks, landmark_figure, read_landmarks
 from lcsd.report.overlays import CHECKER_MM, Slices, case_slices, checker_figure, mixed_figure

@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from lcsd.build.inventory import Inventory
-from lcsd.plotting import render, save
+from lcsd.io.plotting import render, save
 
 MIME_TYPES = {"png": "image/png", "jpg": "image/jpeg"}
 

@@ -25,8 +25,8 @@ from lcsd.evaluation.accuracy import (
     tre_rows,
 )
 from lcsd.io.files import write_table, write_text
+from lcsd.io.plotting import method_colours
 from lcsd.numerics.processes import in_processes
-from lcsd.plotting import method_colours
 from lcsd.report.cohort import Cohort, manifest_steps, read_cohort
 from lcsd.report.figures import case_figure, dice_figure, error_figure
 from lcsd.report.html import environment

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import KDTree
 
 from lcsd.io.images import Image
-from lcsd.plotting import RC
+from lcsd.io.plotting import RC
 from lcsd.report.panels import PICTURE_DPI, PICTURE_WIDTH_IN, write_sides
 
 RAMP = ((0.0, "#a3b9c8"), (0.35, "#efa94a"), (0.65, "#d55e00"), (1.0, "#5a0820"))

@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lcsd.plotting import RC, method_name
+from lcsd.io.plotting import RC, method_name
 from lcsd.report.panels import PICTURE_DPI, PICTURE_WIDTH_IN, Projection, full_ink, write_sides
 from lcsd.report.registered import MovedCloud, Points, RegisteredClouds
 from lcsd.report.surface import RAMP, error_ramp, scale_top

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 
 from lcsd.build.verdicts import in_range
-from lcsd.device import Compute
 from lcsd.errors import BadInputError, WorkError
 from lcsd.io.images import Image
 from lcsd.lungs.anatomy import evidence
@@ -19,6 +18,7 @@ from lcsd.lungs.given import given_mask
 from lcsd.lungs.lungs import make_lungs
 from lcsd.lungs.sides import lung_volumes
 from lcsd.names import SCANS, is_series_uid
+from lcsd.numerics.device import Compute
 from lcsd.readings.anatomy import check_anatomy
 from lcsd.scans.convert import read_scan
 from lcsd.selection.overlap import align_masks, border_areas

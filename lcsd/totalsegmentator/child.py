@@ -21,9 +21,9 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from lcsd.device import check_device, peak_memory_gib
 from lcsd.errors import WorkError
 from lcsd.io.files import write_json
+from lcsd.numerics.device import check_device, peak_memory_gib
 from lcsd.totalsegmentator.failures import error_parts, explained
 from lcsd.totalsegmentator.models import CHECKPOINT, MODELS, Model, package_versions, unknown_version
 from lcsd.totalsegmentator.weights import other_task, truncated

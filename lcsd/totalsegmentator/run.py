@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 import lcsd
-from lcsd.device import Compute
 from lcsd.errors import BadInputError, LcsdError, WorkError
 from lcsd.io.files import read_json, write_json
 from lcsd.io.images import Image, read_image, write_image
+from lcsd.numerics.device import Compute
 from lcsd.settings.totalsegmentator import TotalSegmentatorSettings
 from lcsd.totalsegmentator.failures import error_of, out_of_memory
 from lcsd.totalsegmentator.hashes import check_hashes

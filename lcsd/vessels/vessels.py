@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lcsd.device import ONE_CORE, Compute
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.io.images import Image, read_mask, resample
+from lcsd.numerics.device import ONE_CORE, Compute
 from lcsd.settings.vessels import VesselsSettings
 from lcsd.totalsegmentator import TASKS, session
 from lcsd.vessels import objectness, totalsegmentator

@@ -10,12 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from lcsd.cli.main import main
-from lcsd.device import Compute
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.images import Image, read_image, write_image
 from lcsd.lungs import lungs
 from lcsd.lungs.lungs import make_lungs
+from lcsd.numerics.device import Compute
 from lcsd.settings.lungs import LungsSettings
 from lcsd.settings.totalsegmentator import LobeTaskSettings
 from lcsd.totalsegmentator import Segmentation

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from lcsd.build.inventory import Case, Evaluation
-from lcsd.plotting import render
+from lcsd.io.plotting import render
 from lcsd.report.figures import case_figure, cumulative_figure, error_figure, pooled_errors
 
 EMPTY = Case(name="a", folder=Path("a"), role="test", status="done")

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lcsd.device import Compute
 from lcsd.errors import LcsdError, WorkError
 from lcsd.io.images import Image
+from lcsd.numerics.device import Compute
 from lcsd.settings.totalsegmentator import TotalSegmentatorSettings
 from lcsd.totalsegmentator import TASKS, Segmentation, Session, run, session
 from lcsd.totalsegmentator.models import TOTAL_6MM, VESSELS_LEGACY

@@ -19,11 +19,11 @@ from lcsd.build.pairs import REQUIRED
 from lcsd.build.provenance import provenance_path
 from lcsd.cli.main import main
 from lcsd.clouds.cloud import dense_cloud
-from lcsd.device import Compute
 from lcsd.errors import BadInputError, WorkError
 from lcsd.geometry import Grid
 from lcsd.io.files import read_json, write_json
 from lcsd.io.images import Image, read_image, write_image, write_mask
+from lcsd.numerics.device import Compute
 from lcsd.settings.totalsegmentator import VesselTaskSettings
 from lcsd.settings.vessels import VesselsSettings
 from lcsd.totalsegmentator import Segmentation
