@@ -8,6 +8,7 @@ import numpy as np
 from lcsd.corrfield.correspond import find_correspondences
 from lcsd.errors import BadInputError, WorkError
 from lcsd.io.fields import DisplacementField
+from lcsd.methods.child import in_own_process
 from lcsd.methods.packages import ants, convexadam, elastix
 from lcsd.methods.pair import Pair, check_one_grid
 from lcsd.methods.programs import deeds, unigradicon
@@ -41,13 +42,14 @@ class Method:
     run: Callable[[Pair], DisplacementField]
     package: str  # on PyPI, or the program; its version is recorded
     one_grid: bool  # whether both scans must be on one grid
+    foreign: bool = False  # compiled code of others, which may crash
 
 
 METHODS: dict[ImageMethod, Method] = {
     "corrfield": Method(corrfield, "lcsd", one_grid=True),
-    "convexadam": Method(convexadam, "convexAdam", one_grid=True),
-    "elastix": Method(elastix, "itk-elastix", one_grid=False),
-    "ants": Method(ants, "antspyx", one_grid=False),
+    "convexadam": Method(convexadam, "convexAdam", one_grid=True, foreign=True),
+    "elastix": Method(elastix, "itk-elastix", one_grid=False, foreign=True),
+    "ants": Method(ants, "antspyx", one_grid=False, foreign=True),
     "deeds": Method(deeds, "deedsBCV", one_grid=True),
     "unigradicon": Method(unigradicon, "unigradicon", one_grid=False),
 }
@@ -56,14 +58,17 @@ METHODS: dict[ImageMethod, Method] = {
 def register_images(name: ImageMethod, pair: Pair) -> DisplacementField:
     """Return the displacement field ``y = x + u(x)`` of a method over the fixed scan, LPS mm.
 
+    Packages of compiled code run in a process of their own. Started by ``spawn``, it imports the main program again: a
+    script that calls this function needs ``if __name__ == "__main__":``.
+
     Raises ``BadInputError`` for a mask on another grid, scans on different grids where the method needs one
     (``grid_mismatch``), a package or program that is not installed, and unknown options; ``WorkError`` if the program
-    fails or its field is not finite.
+    fails or crashes, or if its field is not finite.
     """
     method = METHODS[name]
     if method.one_grid:
         check_one_grid(name, pair)
-    field = method.run(pair)
+    field = in_own_process(name, method.run, pair) if method.foreign else method.run(pair)
     bad = int(np.count_nonzero(~np.isfinite(field.vectors).all(axis=-1)))
     if bad:
         raise WorkError(

@@ -1,5 +1,7 @@
 """Other methods: directions and axes on rotated grids, stand-ins for programs, and what is refused."""
 
+import os
+import signal
 import stat
 import sys
 from dataclasses import replace
@@ -34,7 +36,7 @@ def test_the_field_maps_fixed_points_to_moving_points(
 ) -> None:
     made = make_pair(grid)
     monkeypatch.chdir(tmp_path)
-    before, after = made.errors(register_images(name, replace(made.pair, threads=2, options=QUICK[name])))
+    before, after = made.errors(METHODS[name].run(replace(made.pair, threads=2, options=QUICK[name])))
     assert list(tmp_path.iterdir()) == []  # nothing is left in the user's folder
     assert after < 0.4 * before
 
@@ -49,7 +51,7 @@ def test_the_moving_scan_may_be_stored_the_other_way_round(name: str) -> None:
     last = scan.grid.voxel_to_world(np.array([0.0, 0.0, scan.grid.size[2] - 1]))
     grid = Grid(scan.grid.size, scan.grid.spacing, tuple(last.tolist()), tuple(turned.ravel().tolist()))
     moving = Image(np.ascontiguousarray(scan.array[::-1]), grid)
-    field = register_images(name, replace(made.pair, moving=moving, options=QUICK[name]))
+    field = METHODS[name].run(replace(made.pair, moving=moving, options=QUICK[name]))
     before, after = made.errors(field)
     assert after < 0.5 * before
 
@@ -142,7 +144,7 @@ def test_what_is_not_installed_is_said_with_a_remedy(
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(BadInputError) as caught:
-        register_images(name, make_pair("lps").pair)
+        METHODS[name].run(make_pair("lps").pair)
     assert caught.value.code == code
     assert caught.value.remedy
 
@@ -150,7 +152,7 @@ def test_what_is_not_installed_is_said_with_a_remedy(
 @pytest.mark.parametrize("name", ["corrfield", "convexadam", "ants"])
 def test_unknown_options_are_refused(name: str) -> None:
     with pytest.raises(BadInputError) as caught:
-        register_images(name, replace(make_pair("lps").pair, options={"iterations": 3}))
+        METHODS[name].run(replace(make_pair("lps").pair, options={"iterations": 3}))
     assert caught.value.code == "unknown_option"
 
 
@@ -175,7 +177,7 @@ def test_a_program_that_breaks_is_one_line() -> None:
 
 def test_convexadam_takes_both_masks_or_none() -> None:
     with pytest.raises(BadInputError) as caught:
-        register_images("convexadam", replace(make_pair("lps").pair, moving_mask=None))
+        METHODS["convexadam"].run(replace(make_pair("lps").pair, moving_mask=None))
     assert (caught.value.code, caught.value.field) == ("missing_mask", "--moving-mask")
 
 
@@ -184,7 +186,7 @@ def test_corrfield_needs_its_region_and_fields_must_be_finite(monkeypatch: pytes
     with pytest.raises(BadInputError) as caught:
         register_images("corrfield", pair)
     assert caught.value.code == "missing_mask"
-    broken = replace(METHODS["ants"], run=_not_finite)
+    broken = replace(METHODS["ants"], run=_not_finite, foreign=False)
     monkeypatch.setitem(METHODS, "ants", broken)
     with pytest.raises(WorkError) as failed:
         register_images("ants", pair)
@@ -197,3 +199,41 @@ def _not_finite(pair: Pair) -> object:
     vectors = np.zeros((*pair.fixed.array.shape, 3), np.float32)
     vectors[3, 3, 3, 1] = np.nan
     return DisplacementField(vectors, pair.fixed.grid)
+
+
+def _segmentation_fault(pair: Pair) -> object:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return pair.fixed
+
+
+def _killed(pair: Pair) -> object:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return pair.fixed
+
+
+def _ended(_: Pair) -> object:
+    os._exit(0)
+
+
+def _breaks(_: Pair) -> object:
+    raise ZeroDivisionError("no iteration")
+
+
+@pytest.mark.parametrize(
+    ("run", "found"), [(_segmentation_fault, "SIGSEGV"), (_killed, "SIGKILL: out of memory?"), (_ended, "exit code 0")]
+)
+def test_a_package_that_crashes_is_one_line_with_how_it_ended(
+    run: object, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "elastix", replace(METHODS["elastix"], run=run))
+    with pytest.raises(WorkError) as caught:
+        register_images("elastix", make_pair("lps").pair)
+    assert (caught.value.code, caught.value.found) == ("program_failed", found)
+    assert caught.value.remedy
+
+
+def test_an_unexpected_error_of_a_package_is_one_line_with_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, "ants", replace(METHODS["ants"], run=_breaks))
+    with pytest.raises(WorkError, match="no iteration") as caught:
+        register_images("ants", make_pair("lps").pair)
+    assert (caught.value.code, caught.value.found) == ("program_failed", "ZeroDivisionError: no iteration")
