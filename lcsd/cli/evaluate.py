@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     "--moving-landmarks", type=FILE, help="The follow-up's landmarks, if --landmarks has the baseline's only."
 )
 @click.option(
-    "--field", type=FILE, help="Displacement field on the fixed grid (.nii.gz), or an array (.npz, .npy, .pt)."
+    "--field",
+    type=FILE,
+    help="Displacement field on the fixed grid (.nii.gz, .mha, .nrrd), or an array (.npz, .npy, .pt).",
 )
 @click.option("--correspondences", type=FILE, help="Point motion in common space (.csv).")
 @click.option(

@@ -67,7 +67,7 @@ def convert(
 ) -> Shown:
     """Convert the transform INPUT to the convention of OUTPUT; both map fixed to moving points.
 
-    Conventions: itk (displacement .nii.gz, .tfm, .h5), ants (warp .nii.gz), slicer (.h5, .tfm), learn2reg
+    Conventions: itk (displacement .nii.gz, .mha, .nrrd, .tfm, .h5), ants (warp .nii.gz), slicer (.h5, .tfm), learn2reg
     (disp_*.nii.gz, .npz), array (.npz, .npy, .pt of VoxelMorph and others), landmarks (CSV, read as a thin-plate
     spline).
     """

@@ -207,8 +207,8 @@ def _warp_image(
     type=FILE,
     multiple=True,
     required=True,
-    help="Displacement field (.nii.gz) or ITK transform, from fixed to moving points. Repeatable, in the order in "
-    "which they move a point of the fixed scan.",
+    help="Displacement field (.nii.gz, .mha, .nrrd) or ITK transform, from fixed to moving points. Repeatable, in the "
+    "order in which they move a point of the fixed scan.",
 )
 @click.option("--from", "begin", type=click.Choice(SCANS), help="Scan of INPUT.  [default: fixed; of images: moving]")
 @click.option("--to", "end", type=click.Choice(SCANS), help="Scan of OUT.  [default: the other one]")

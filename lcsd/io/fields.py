@@ -16,6 +16,7 @@ from lcsd.io.images import Image, check_forms, check_spacing, place, resample
 from lcsd.io.itk import itk_path
 from lcsd.io.nifti import nibabel
 from lcsd.io.sizes import READ_ERRORS, check_memory, check_nifti
+from lcsd.io.volumes import is_volume, read_vector_volume
 
 NIFTI_DISPLACEMENT_INTENT = 1006
 """NIfTI intent of displacement vectors in RAS. Vectors with another intent are LPS (ITK writes 1007)."""
@@ -149,13 +150,26 @@ def read_vectors(path: Path, *, inner: tuple[int, ...]) -> tuple[NDArray[np.floa
             found=" * ".join(map(str, shape)),
             remedy=f"this is a field of {other[0]}; lcsd evaluate takes it by {other[1]}" if other else None,
         )
-    if not np.isfinite(vectors).all():
-        raise BadInputError("the field has NaN or infinite vectors", code="non_finite", file=path)
+    _check_finite(vectors, path)
     return vectors, volume
 
 
+def _check_finite(vectors: NDArray[np.float32], path: Path) -> None:
+    if not np.isfinite(vectors).all():
+        raise BadInputError("the field has NaN or infinite vectors", code="non_finite", file=path)
+
+
 def read_field(path: Path) -> DisplacementField:
-    """Return a displacement field; errors as :func:`read_vectors`."""
+    """Return a displacement field of NIfTI, NRRD or MetaImage; errors as :func:`read_vectors`.
+
+    For NRRD and MetaImage also those of ``lcsd.io.volumes.read_vector_volume``.
+    """
+    if is_volume(path):
+        stored, grid = read_vector_volume(path)
+        vectors = np.asarray(stored, dtype=np.float32)
+        _check_finite(vectors, path)
+        check_spacing(grid, path)
+        return DisplacementField(vectors, grid)
     data, volume = read_vectors(path, inner=(1, 3))
     size = (data.shape[0], data.shape[1], data.shape[2])
     check_forms(volume.header, size, path)

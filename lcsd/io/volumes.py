@@ -35,6 +35,11 @@ MM_PER_UNIT = {
 BYTES_OF_TYPE = {"char": 1, "short": 2, "int": 4, "long": 4, "longlong": 8, "float": 4, "double": 8}
 """Least size of a voxel, by the last word of its type."""
 
+COMPONENTS = 3
+"""Of a vector of displacement."""
+
+LPS = "left-posterior-superior"
+
 _NRRD_FIELD = re.compile(r"([^:=#][^:]*):\s+(.*)|([^:=#][^:]*):\s*$")
 _META_FIELD = re.compile(r"(\w+)\s*=\s*(.*)")
 _NUMBER = r"[^,()\s]+"
@@ -80,18 +85,31 @@ def read_volume(path: Path) -> tuple[NDArray[Any], Grid]:
     (``missing_file``, ``truncated_file``), anything but one scalar per voxel in three axes (``not_3d``,
     ``bad_type``), and a header without position, orientation, known space or known unit (``no_geometry``).
     """
+    return _read(path, 1)
+
+
+def read_vector_volume(path: Path) -> tuple[NDArray[Any], Grid]:
+    """Return the vectors (z, y, x, 3) of a NRRD or MetaImage volume as stored, and its grid; errors as read_volume.
+
+    A NRRD has the components on its first axis, and its space must be left-posterior-superior: programs disagree about
+    the frame of the vectors in another space.
+    """
+    return _read(path, COMPONENTS)
+
+
+def _read(path: Path, channels: int) -> tuple[NDArray[Any], Grid]:
     require_file(path)
     nrrd = path.name.lower().endswith(NRRD_SUFFIXES)
     header = _read_header(path, _NRRD_FIELD if nrrd else _META_FIELD)
     data = detached_data(path)
     if data is not None:
         require_file(data)
-    size, item = _nrrd_voxels(header) if nrrd else _meta_voxels(header)
-    _check_length(header, size, item, data)
+    size, item = (_nrrd_voxels if nrrd else _meta_voxels)(header, channels)
+    _check_length(header, size, item * channels, data)
     affine = np.eye(4)
     affine[:3] = flip_lps_ras((_nrrd_affine(header) if nrrd else _meta_affine(header)).T).T
     grid = Grid.from_affine_ras(affine, (size[0], size[1], size[2]))
-    return _voxels(path, size, "NrrdImageIO" if nrrd else "MetaImageIO"), grid
+    return _voxels(path, size, channels, "NrrdImageIO" if nrrd else "MetaImageIO"), grid
 
 
 def _read_header(path: Path, pattern: re.Pattern[str]) -> _Header:
@@ -130,12 +148,18 @@ def _unreadable(path: Path, why: str) -> BadInputError:
     )
 
 
-def _size(header: _Header, name: str, axes: str, channels: str) -> list[int]:
-    """Return the voxels along three axes; refuse other dimensions, and vectors."""
-    if header.fields.get(axes, "").strip() != "3" or channels not in ("", "1"):
-        found = f"{header.fields.get(axes) or 'no'} axes, {channels or '1'} values per voxel"
-        raise header.refused("not a 3-D volume", axes, "three axes, one value per voxel", found, code="not_3d")
-    size = [int(value) for value in header.numbers(name, 3)]
+def _size(header: _Header, name: str, axes: str, stored: str, wanted: int) -> list[int]:
+    """Return the voxels along three axes; refuse other dimensions, and another number of values per voxel."""
+    what = "not a 3-D volume" if wanted == 1 else "not a field of vectors"
+    counted = stored or "1"
+    if header.fields.get(axes, "").strip() != "3" or counted != str(wanted):
+        found = f"{header.fields.get(axes) or 'no'} axes, {counted} values per voxel"
+        values = "one value" if wanted == 1 else f"{wanted} values"
+        raise header.refused(what, axes, f"three axes, {values} per voxel", found, code="not_3d")
+    return _long_enough(header, name, [int(value) for value in header.numbers(name, 3)])
+
+
+def _long_enough(header: _Header, name: str, size: list[int]) -> list[int]:
     if min(size) < 2:
         raise header.refused("not a 3-D volume", name, "at least 2 voxels per axis", str(size), code="not_3d")
     return size
@@ -155,15 +179,27 @@ def _item(header: _Header, name: str, words: Sequence[str]) -> int:
     )
 
 
-def _nrrd_voxels(header: _Header) -> tuple[list[int], int]:
+def _nrrd_voxels(header: _Header, channels: int) -> tuple[list[int], int]:
     kinds = header.fields.get("kinds", "").split()
-    odd = next((kind for kind in kinds if kind not in ("domain", "space", "???", "none")), "")
-    size = _size(header, "sizes", "dimension", odd)
-    return size, _item(header, "type", header.fields["type"].lower().split())
+    item = _item(header, "type", header.fields["type"].lower().split())
+    if channels == 1:
+        odd = next((kind for kind in kinds if kind not in ("domain", "space", "???", "none")), "")
+        return _size(header, "sizes", "dimension", odd, 1), item
+    what, space = "not a field of vectors", header.fields.get("space", "").strip().strip('"').lower()
+    if header.fields.get("dimension", "").strip() != "4" or not (kinds and kinds[0].endswith("vector")):
+        expected, found = "four axes, the first of kind vector", " ".join(kinds) or "no kinds"
+        raise header.refused(what, "kinds", expected, found, code="not_3d")
+    if space not in (LPS, "lps"):
+        raise header.refused("the frame of the vectors is not known", "space", LPS, space or "none")
+    components, *size = (int(value) for value in header.numbers("sizes", 4))
+    if components != channels:
+        raise header.refused(what, "sizes", f"{channels} components", str(components), code="not_3d")
+    return _long_enough(header, "sizes", size), item
 
 
-def _meta_voxels(header: _Header) -> tuple[list[int], int]:
-    size = _size(header, "dimsize", "ndims", header.fields.get("elementnumberofchannels", "").strip())
+def _meta_voxels(header: _Header, channels: int) -> tuple[list[int], int]:
+    stored = header.fields.get("elementnumberofchannels", "").strip()
+    size = _size(header, "dimsize", "ndims", stored, channels)
     words = header.fields["elementtype"].lower().removeprefix("met_").split("_")
     if "array" in words:
         raise header.refused("not a 3-D volume", "ElementType", "one value per voxel", "arrays", code="not_3d")
@@ -229,13 +265,14 @@ def _meta_affine(header: _Header) -> NDArray[np.float64]:
     return np.column_stack([axes.T * spacing, origin]) * scale
 
 
-def _voxels(path: Path, size: list[int], reader: str) -> NDArray[Any]:
+def _voxels(path: Path, size: list[int], channels: int, reader: str) -> NDArray[Any]:
     try:
         with warnings_of_itk():
             image = sitk.ReadImage(itk_path(path), imageIO=reader)
     except RuntimeError as error:
         raise _unreadable(path, "its voxels cannot be read") from error
     array = sitk.GetArrayFromImage(image)
-    if array.shape != tuple(reversed(size)):
-        raise _unreadable(path, f"{math.prod(array.shape)} voxels, {math.prod(size)} expected")
+    expected = (*reversed(size), *([] if channels == 1 else [channels]))
+    if array.shape != expected:
+        raise _unreadable(path, f"{math.prod(array.shape)} numbers, {math.prod(expected)} expected")
     return array

@@ -70,7 +70,7 @@ def read_motion(path: Path, meaning: Meaning = Meaning()) -> Motion:
     if kind == "landmarks":
         return spline_field(read_point_pairs(path), meaning.grid, path)
     if is_image(path):
-        return _checked(_read_nifti(path), meaning.reading, path)
+        return _checked(read_field(path), meaning.reading, path)
     return read_transform(path)
 
 
@@ -106,6 +106,8 @@ def guess_format(path: Path) -> TransformFormat:
             expected=", ".join((".nii.gz", *ITK_SUFFIXES, *ARRAY_SUFFIXES, ".csv (landmarks)")),
             found=path.suffix or "no suffix",
         )
+    if is_volume(path):
+        return "itk"
     shape = read_shape(path)
     if len(shape) == 4 and shape[-1] == 3 and name.startswith(DISP):
         return "learn2reg"
@@ -165,20 +167,7 @@ def stored_field(path: Path, meaning: Meaning) -> DisplacementField:
     """
     kind: TransformFormat = "array" if path.name.lower().endswith(ARRAY_SUFFIXES) else "itk"
     _check_options(kind, meaning, path)
-    return _stored_array(path, meaning) if kind == "array" else _read_nifti(path)
-
-
-def _read_nifti(path: Path) -> DisplacementField:
-    if is_volume(path):
-        raise BadInputError(
-            "displacement fields are read from NIfTI only",
-            code="unknown_format",
-            file=path,
-            expected=".nii.gz",
-            found=path.suffix,
-            remedy='write it as .nii.gz (elastix: (ResultImageFormat "nii.gz")), or as an ITK transform (.h5)',
-        )
-    return read_field(path)
+    return _stored_array(path, meaning) if kind == "array" else read_field(path)
 
 
 def _stored_array(path: Path, meaning: Meaning) -> DisplacementField:

@@ -1,15 +1,17 @@
 """Field quality: exact for affine fields on every orientation, right order on curved ones."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io import fields
 from lcsd.io.field_size import MOST_FIELD_GIB, check_field_size
-from lcsd.io.fields import DisplacementField, field_grid, field_quality, jacobian_determinant
+from lcsd.io.fields import DisplacementField, field_grid, field_quality, jacobian_determinant, read_field, write_field
 from lcsd.io.images import Image
 from tests.grids import GRIDS
 
@@ -197,3 +199,56 @@ def test_refused_field_names_the_smallest_spacing_that_fits(spacing_mm: float) -
 
 def test_a_thin_image_has_one_voxel_across() -> None:
     check_field_size((100_000.0, 100_000.0, 1.0), 50.0, field="--field-mm")
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".mhd", ".nrrd", ".nhdr"])
+@pytest.mark.parametrize("name", ["lps", "ras", "oblique", "anisotropic"])
+def test_fields_that_itk_wrote_as_metaimage_or_nrrd_are_read(name: str, suffix: str, tmp_path: Path) -> None:
+    grid = GRIDS[name]
+    vectors = np.random.default_rng(1).normal(size=(*grid.shape, 3)).astype(np.float32)
+    write_field(tmp_path / "field.nii.gz", DisplacementField(vectors, grid))
+    path = tmp_path / f"field{suffix}"
+    sitk.WriteImage(sitk.ReadImage(str(tmp_path / "field.nii.gz")), str(path))
+    found = read_field(path)
+    assert found.grid.same_as(grid)
+    np.testing.assert_array_equal(found.vectors, vectors)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "old", "new", "code"),
+    [
+        (".nrrd", "left-posterior-superior", "right-anterior-superior", "no_geometry"),
+        (".nrrd", "kinds: vector", "kinds: domain", "not_3d"),
+        (".mha", "ElementNumberOfChannels = 3", "ElementNumberOfChannels = 2", "not_3d"),
+        (".mha", "Offset =", "Nothing =", "no_geometry"),
+        (".mha", "DimSize = 5", "DimSize = 6", "truncated_file"),
+    ],
+)
+def test_a_field_whose_header_says_something_else_is_refused(
+    suffix: str, old: str, new: str, code: str, tmp_path: Path
+) -> None:
+    image = sitk.GetImageFromArray(np.zeros((7, 6, 5, 3), np.float32), isVector=True)
+    path = tmp_path / f"field{suffix}"
+    sitk.WriteImage(image, str(path))
+    raw = path.read_bytes()
+    assert raw.count(old.encode()) == 1
+    path.write_bytes(raw.replace(old.encode(), new.encode()))
+    with pytest.raises(BadInputError) as caught:
+        read_field(path)
+    assert caught.value.code == code
+    assert caught.value.file == str(path)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_a_scan_is_no_field_and_nan_is_refused(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"field{suffix}"
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 5, 6), np.float32)), str(path))
+    with pytest.raises(BadInputError) as caught:
+        read_field(path)
+    assert caught.value.code == "not_3d"
+    vectors = np.zeros((4, 5, 6, 3), np.float32)
+    vectors[1, 2, 3, 0] = np.nan
+    sitk.WriteImage(sitk.GetImageFromArray(vectors, isVector=True), str(path))
+    with pytest.raises(BadInputError) as caught:
+        read_field(path)
+    assert caught.value.code == "non_finite"

@@ -354,7 +354,7 @@ def test_files_and_options_that_do_not_fit_are_refused(case: tuple[Path, Displac
         ("unknown_format", "field.nii.gz", "out.csv", "--to-format", "landmarks"),
         ("unknown_format", "field.nii.gz", "out.h5", "--to-format", "ants"),
         ("unknown_format", "field.vtk", "out.h5"),
-        ("unknown_format", "field.mha", "out.h5", "--from-format", "itk"),
+        ("missing_file", "field.mha", "out.h5", "--from-format", "itk"),
         ("ambiguous_vectors", "field.nii.gz", "out.npy"),
         ("bad_option", "field.nii.gz", "out.h5", "--to-as", "voxel"),
         ("bad_option", "field.nii.gz", "out.h5", "--half"),
