@@ -14,7 +14,7 @@ from lcsd.build.verdicts import REGISTRATION_GATES, gate_description
 from lcsd.evaluation.accuracy import method_summaries
 from lcsd.release.case import Written
 from lcsd.release.croissant import FILE_SETS, licence_url
-from lcsd.release.layout import CLOUDS, SCAN_NUMBER
+from lcsd.release.layout import CLOUDS, SCAN_NUMBER, TABLES
 from lcsd.settings.gates import LCSD500
 from lcsd.settings.release import ReleaseSettings
 
@@ -210,6 +210,8 @@ def render(settings: ReleaseSettings, facts: Facts, *, template: str) -> str:
             rigid=_method(facts, "prealign", "method", unknown="unknown"),
             vessels=_method(facts, "vessels", "backend", unknown="given"),
             versions=facts.methods["versions"],
+            tables=[table for table in TABLES if table != "landmarks" or any(case.has_landmarks for case in test)],
+            splits=sorted({case.split for case in facts.cases}, reverse=True),
             kinds={kind: text for kind, (_, text) in FILE_SETS.items()},
         )
     )

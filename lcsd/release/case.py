@@ -31,26 +31,12 @@ from lcsd.io.tables import as_number
 from lcsd.landmarks.common_space import check_in_common_space, origins, to_common_space
 from lcsd.release.choice import Chosen
 from lcsd.release.consistency import check_dense, check_sparse
-from lcsd.release.layout import CLOUDS, SCAN_NUMBER, Split, pair_file, scan_file
+from lcsd.release.layout import CLOUDS, SCAN_NUMBER, Split, pair_file, parquet_file, scan_file
+from lcsd.release.parquet import write_clouds, write_pairs
 from lcsd.release.vtp import write_vtp
 from lcsd.settings.release import ReleaseSettings
 
 VOXEL_DECIMALS = 4
-
-CASE_COLUMNS = (
-    "case",
-    "split",
-    *(f"{scan}_{kind}" for kind in CLOUDS for scan in SCAN_NUMBER),
-    "correspondences",
-    "landmarks",
-    "displacement_mean_mm",
-    "displacement_max_mm",
-    "dice_centred",
-    "dice_aligned",
-    "rotation_deg",
-    "borderline",
-)
-"""Columns of ``cases.tsv``."""
 
 Add = Callable[[str, tuple[int, ...]], Path]
 """Takes a path inside the release and the numbers that the file states; returns the path for writing."""
@@ -83,22 +69,27 @@ def write_case(chosen: Chosen, name: str, add: Add, settings: ReleaseSettings) -
     grid = vessels["fixed"].grid
     _write_volumes(chosen, name, vessels, add, settings)
     row: dict[str, Any] = {"case": name, "split": chosen.split}
-    for scan in SCAN_NUMBER:
-        for kind, cloud in _read_clouds(chosen, scan, vessels[scan]).items():
-            _write_cloud(cloud, chosen.split, name, scan, kind, add, settings)
-            row[f"{scan}_{kind}"] = len(cloud)
+    clouds = {
+        (scan, kind): cloud for scan in SCAN_NUMBER for kind, cloud in _read_clouds(chosen, scan, vessels[scan]).items()
+    }
+    for (scan, kind), cloud in clouds.items():
+        _write_cloud(cloud, chosen.split, name, scan, kind, add, settings)
+        row[f"{scan}_{kind}"] = len(cloud)
+    if settings.parquet:
+        stated = tuple(map(len, clouds.values()))
+        write_clouds(add(parquet_file("clouds", chosen.split, name), stated), name, clouds)
     rigid = read_rigid(chosen.files.rigid)
     write_rigid(add(pair_file("rigid", chosen.split, name, end=".tfm"), ()), rigid)
     pairs = read_point_pairs(chosen.files.correspondences)
     # Names of pairs, if a table has any, are not published.
     bare = PointPairs(pairs.fixed, pairs.moving, weight=pairs.weight)
-    _write_pairs("correspondences", "keypoints", chosen.split, name, bare, grid, add)
+    _write_pairs("correspondences", "keypoints", chosen.split, name, bare, grid, add, settings)
     row["correspondences"] = len(pairs)
     row["landmarks"] = 0
     found: dict[str, int] = {}
     if chosen.split == "test" and chosen.pair.landmarks is not None:
         published = _landmarks(chosen.pair, rigid, grid)
-        _write_pairs("landmarks", "landmarks", chosen.split, name, published, grid, add)
+        _write_pairs("landmarks", "landmarks", chosen.split, name, published, grid, add, settings)
         row["landmarks"] = len(published)
         found = origins(published) or {"unknown": len(published)}
     lengths = np.linalg.norm(pairs.moving - pairs.fixed, axis=1)
@@ -190,9 +181,20 @@ def _write_cloud(
         write_vtp(add(target, stated), cloud.points.astype(np.float32), arrays)
 
 
-def _write_pairs(kind: str, voxel_kind: str, split: Split, name: str, pairs: PointPairs, grid: Grid, add: Add) -> None:
-    """Write point pairs in LPS mm, and for Learn2Reg as one table of voxels per scan."""
+def _write_pairs(
+    kind: str,
+    voxel_kind: str,
+    split: Split,
+    name: str,
+    pairs: PointPairs,
+    grid: Grid,
+    add: Add,
+    settings: ReleaseSettings,
+) -> None:
+    """Write point pairs in LPS mm, as CSV and Parquet, and for Learn2Reg as one table of voxels per scan."""
     write_point_pairs(add(pair_file(kind, split, name, end=".csv"), ()), pairs)
+    if settings.parquet:
+        write_pairs(add(parquet_file(kind, split, name), (len(pairs),)), name, pairs)
     for scan, points in (("fixed", pairs.fixed), ("moving", pairs.moving)):
         voxels = grid.world_to_voxel(points)
         lines = (",".join(f"{v:.{VOXEL_DECIMALS}f}" for v in row) for row in voxels)

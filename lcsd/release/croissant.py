@@ -1,25 +1,27 @@
 """``croissant.json``: a description of the release for search engines and loaders.
 
-MLCommons Croissant 1.0 (http://mlcommons.org/croissant/1.0), JSON-LD on schema.org.
+MLCommons Croissant 1.1 (http://mlcommons.org/croissant/1.1), JSON-LD on schema.org.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from lcsd.release.case import CASE_COLUMNS
-from lcsd.release.layout import CASES_NAME, CHECKSUMS_NAME, CLOUDS, METHODS_NAME, SCAN_NUMBER
+from lcsd.release.layout import CASE_COLUMNS, CASES_NAME, CHECKSUMS_NAME, METHODS_NAME, PARQUET
 from lcsd.settings.release import ReleaseSettings
 
 CONTEXT = {
     "@language": "en",
     "@vocab": "https://schema.org/",
+    "arrayShape": "cr:arrayShape",
     "citeAs": "cr:citeAs",
     "column": "cr:column",
+    "containedIn": "cr:containedIn",
     "conformsTo": "dct:conformsTo",
     "cr": "http://mlcommons.org/croissant/",
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
+    "description": {"@container": "@language"},
     "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "extract": "cr:extract",
@@ -29,10 +31,12 @@ CONTEXT = {
     "fileSet": "cr:fileSet",
     "format": "cr:format",
     "includes": "cr:includes",
+    "isArray": "cr:isArray",
     "isLiveDataset": "cr:isLiveDataset",
     "jsonPath": "cr:jsonPath",
     "key": "cr:key",
     "md5": "cr:md5",
+    "name": {"@container": "@language"},
     "parentField": "cr:parentField",
     "path": "cr:path",
     "rai": "http://mlcommons.org/croissant/RAI/",
@@ -63,8 +67,36 @@ FILE_SETS = {
 }
 """Format and content of each pair of folders."""
 
-TEXT_COLUMNS = ("case", "split", "borderline")
-INTEGER_COLUMNS = (*(f"{scan}_{kind}" for kind in CLOUDS for scan in SCAN_NUMBER), "correspondences", "landmarks")
+DATA_TYPES = {str: "sc:Text", int: "sc:Integer", float: "sc:Float"}
+
+
+PARQUET_TYPE = "application/x-parquet"
+
+POINTS, NUMBERS = "-1,3", "-1"
+"""Shapes of arrays in Parquet tables."""
+
+CLOUD_FIELDS = (
+    ("case", "sc:Text", None),
+    ("scan", "sc:Text", None),
+    ("cloud", "sc:Text", None),
+    ("points", "sc:Float", POINTS),
+    ("radius", "sc:Float", NUMBERS),
+    ("label", "sc:Integer", NUMBERS),
+    ("index", "sc:Integer", NUMBERS),
+)
+PAIR_FIELDS = (
+    ("case", "sc:Text", None),
+    ("fixed", "sc:Float", POINTS),
+    ("moving", "sc:Float", POINTS),
+    ("weight", "sc:Float", NUMBERS),
+    ("origin", "sc:Text", NUMBERS),
+)
+RECORDS = {
+    "clouds": (CLOUD_FIELDS, "one row per cloud: points in LPS mm, radius of the vessel in mm"),
+    "correspondences": (PAIR_FIELDS, "one row per pair of scans: corresponding points in LPS mm"),
+    "landmarks": (PAIR_FIELDS, "one row per test case: landmarks in LPS mm"),
+}
+"""Columns and content of the Parquet tables that hold arrays."""
 
 
 def licence_url(licence: str) -> str:
@@ -72,12 +104,6 @@ def licence_url(licence: str) -> str:
     if licence == "CC-BY-4.0":
         return "https://creativecommons.org/licenses/by/4.0/"
     return f"https://spdx.org/licenses/{licence}.html"
-
-
-def _data_type(column: str) -> str:
-    if column in TEXT_COLUMNS:
-        return "sc:Text"
-    return "sc:Integer" if column in INTEGER_COLUMNS else "sc:Float"
 
 
 def _file(name: str, hashes: Mapping[str, str], encoding: str) -> dict[str, Any]:
@@ -95,7 +121,7 @@ def _file_set(kind: str) -> dict[str, Any]:
     encoding, description = FILE_SETS[kind]
     return {
         "@type": "cr:FileSet",
-        "@id": kind,
+        "@id": f"{kind}-files",
         "name": kind,
         "description": description,
         "encodingFormat": encoding,
@@ -103,25 +129,52 @@ def _file_set(kind: str) -> dict[str, Any]:
     }
 
 
+def _table_files(table: str) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileSet",
+        "@id": f"{table}-parquet",
+        "name": f"{table}-parquet",
+        "description": f"{RECORDS[table][1]}, as Parquet",
+        "encodingFormat": PARQUET_TYPE,
+        "includes": f"{PARQUET}/{table}/*/*.parquet",
+    }
+
+
+def _records(table: str) -> dict[str, Any]:
+    """Return the record set of a Parquet table."""
+    columns, description = RECORDS[table]
+    fields = []
+    for name, kind, shape in columns:
+        source = {"fileSet": {"@id": f"{table}-parquet"}, "extract": {"column": name}}
+        field: dict[str, Any] = {"@type": "cr:Field", "@id": f"{table}/{name}", "name": name, "dataType": kind}
+        if shape is not None:
+            field |= {"isArray": True, "arrayShape": shape}
+        if name == "case":
+            field["references"] = {"field": {"@id": "cases/case"}}
+        fields.append({**field, "source": source})
+    return {"@type": "cr:RecordSet", "@id": table, "name": table, "description": description, "field": fields}
+
+
 def croissant(
     hashes: Mapping[str, str], settings: ReleaseSettings, *, description: str, cite_as: str
 ) -> dict[str, Any]:
     """Return the content of ``croissant.json``; ``hashes`` are SHA-256 by path inside the release."""
     kinds = {name.split("/")[0][:-2] for name in hashes if "/" in name}
+    tables = [table for table in RECORDS if any(name.startswith(f"{PARQUET}/{table}/") for name in hashes)]
     fields = [
         {
             "@type": "cr:Field",
             "@id": f"cases/{column}",
             "name": column,
-            "dataType": _data_type(column),
+            "dataType": DATA_TYPES[kind],
             "source": {"fileObject": {"@id": CASES_NAME}, "extract": {"column": column}},
         }
-        for column in CASE_COLUMNS
+        for column, kind in CASE_COLUMNS.items()
     ]
     content: dict[str, Any] = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
-        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "conformsTo": "http://mlcommons.org/croissant/1.1",
         "name": settings.name,
         "alternateName": settings.title,
         "description": description,
@@ -133,6 +186,7 @@ def croissant(
             _file(CASES_NAME, hashes, "text/tab-separated-values"),
             _file(METHODS_NAME, hashes, "application/json"),
             *(_file_set(kind) for kind in FILE_SETS if kind in kinds),
+            *map(_table_files, tables),
         ],
         "recordSet": [
             {
@@ -142,7 +196,8 @@ def croissant(
                 "description": f"one row per pair of scans; files are listed in {CHECKSUMS_NAME}",
                 "key": {"@id": "cases/case"},
                 "field": fields,
-            }
+            },
+            *map(_records, tables),
         ],
     }
     if settings.creators:

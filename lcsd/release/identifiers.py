@@ -204,6 +204,10 @@ def _parts(file: str, content: bytes) -> Iterator[bytes]:
     elif file.endswith(".vtp"):
         yield ARRAY_TEXT.sub(b"", content)
         yield from decoded_arrays(content)
+    elif file.endswith(".parquet"):
+        from lcsd.release.parquet import parts_of
+
+        yield from parts_of(content)
     elif file.endswith((".npz", ".zip")):
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             yield archive.comment

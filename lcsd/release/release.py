@@ -16,23 +16,30 @@ from lcsd.io.tables import read_cases
 from lcsd.names import SCANS
 from lcsd.release.archive import write_archive, write_checksums
 from lcsd.release.card import Facts, citations, description, own_texts, render
-from lcsd.release.case import CASE_COLUMNS, Written, write_case
+from lcsd.release.case import Written, write_case
 from lcsd.release.choice import Chosen, choose
+from lcsd.release.citation import citation_file, datacite
 from lcsd.release.croissant import croissant
 from lcsd.release.identifiers import Identifiers, identifiers_of
 from lcsd.release.layout import (
     CARD_NAME,
+    CASE_COLUMNS,
     CASES_NAME,
     CHECKSUMS_NAME,
+    CITATION_NAME,
     CLOUDS,
     CROISSANT_NAME,
+    DATACITE_NAME,
+    FOLDER_SUFFIX,
     LEARN2REG_NAME,
     LEFT_OUT_NAME,
     LICENCE_NAME,
     METHODS_NAME,
+    parquet_file,
 )
 from lcsd.release.learn2reg import learn2reg
 from lcsd.release.methods import methods
+from lcsd.release.parquet import write_cases
 from lcsd.settings.release import ReleaseSettings
 
 CLOUD_FACTOR = 3
@@ -208,19 +215,24 @@ def _integers(value: object) -> Iterator[int]:
 def _write_texts(writer: _Writer, facts: Facts, settings: ReleaseSettings) -> None:
     numbers = [value for case in facts.cases for value in case.row.values()]
     counts = tuple(value for value in numbers if isinstance(value, int))
-    write_table(
-        writer.add(CASES_NAME, counts),
-        CASE_COLUMNS,
-        [case.row for case in sorted(facts.cases, key=lambda case: case.name)],
-    )
+    ordered = sorted(facts.cases, key=lambda case: case.name)
+    write_table(writer.add(CASES_NAME, counts), tuple(CASE_COLUMNS), [case.row for case in ordered])
+    if settings.parquet:
+        for split in FOLDER_SUFFIX:
+            rows = [case.row for case in ordered if case.split == split]
+            if rows:
+                write_cases(writer.add(parquet_file("cases", split), counts), rows)
     left_out = [{"reason": reason, "cases": count} for reason, count in facts.left_out.items()]
     write_table(writer.add(LEFT_OUT_NAME), ("reason", "cases"), left_out)
     limits = tuple(_integers(facts.methods))
     write_json(writer.add(METHODS_NAME, limits), facts.methods)
     text = description(settings, facts)
-    reference = " ".join(citations(settings, facts))
+    works = citations(settings, facts)
+    reference = " ".join(works)
     dataset = learn2reg(facts.cases, settings, description=text, reference=reference)
     write_json(writer.add(LEARN2REG_NAME), dataset)
+    write_text(writer.add(CITATION_NAME), citation_file(settings, description=text))
+    write_json(writer.add(DATACITE_NAME), datacite(settings, description=text, citations=works))
     write_text(writer.add(LICENCE_NAME), render(settings, facts, template="LICENSE.j2"))
     write_text(writer.add(CARD_NAME, limits), render(settings, facts, template="README.md.j2"))
     writer.close()

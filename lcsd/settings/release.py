@@ -40,6 +40,7 @@ class ReleaseSettings(Settings):
         False, description="also publish the CT scans on the common grid, HU; only if you are allowed to"
     )
     viewer: bool = Field(True, description="add each cloud as .vtp for viewers such as ParaView")
+    parquet: bool = Field(True, description="add cases, clouds, correspondences and landmarks as Parquet tables")
     archive: bool = Field(True, description="also write the whole folder as one .zip")
     harmless: tuple[str, ...] = Field(
         (),
