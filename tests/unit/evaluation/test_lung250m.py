@@ -19,6 +19,9 @@ from tests.grids import GRIDS
 BEFORE_MM = {"002": 7.869, "008": 14.618, "054": 12.704, "055": 19.609, "056": 26.038, "094": 21.532, "097": 15.822}
 """Lung250M-4B repository, README: mean distance of the landmarks."""
 
+WHOLE = "094"
+"""Whose predictions are all used. Of the others every second: the time grows with the cube of their number."""
+
 AGREEMENT_MM = 0.02
 """Mean errors by the benchmark's spline on normalised axes and by ours in mm agree this well."""
 
@@ -139,7 +142,9 @@ def test_predictions_of_the_repository_have_the_errors_of_its_own_spline(real_da
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there")
     landmarks = read_point_pairs(folder / f"case_{case}_landmarks.csv")
-    ours, theirs = mean_errors(landmarks, read_point_pairs(folder / f"case_{case}_vxmpp.csv"))
+    matches = read_point_pairs(folder / f"case_{case}_vxmpp.csv")
+    used = slice(None, None, 1 if case == WHOLE else 2)
+    ours, theirs = mean_errors(landmarks, PointPairs(matches.fixed[used], matches.moving[used]))
     print(f"case {case}: ours {ours:.3f}, theirs {theirs:.3f} mm")  # noqa: T201
     before = np.linalg.norm(landmarks.fixed - landmarks.moving, axis=1).mean()
     assert before == pytest.approx(BEFORE_MM[case], abs=1e-3)
