@@ -56,6 +56,9 @@ def test_field_error_at_the_truth(
     for name, value in (("mean", error.mean()), ("median", np.median(error)), ("p95", np.percentile(error, 95))):
         record_property(f"{folder}_{name}_mm", round(float(value), 3))
     assert error.mean() <= limit
+    if folder == "correspondences":
+        assert np.median(error) <= 0.50
+        assert np.percentile(error, 95) <= 1.6
 
 
 def test_landmarks_agree_with_the_truth_points(right_lung: Workspace) -> None:

@@ -18,6 +18,7 @@ from lcsd.io.fields import DisplacementField, write_field
 from lcsd.io.files import write_json, write_table
 from lcsd.io.images import Image, write_image, write_mask, write_rigid
 from lcsd.io.points import Cloud, PointPairs, write_cloud, write_point_pairs
+from lcsd.report import pictures
 from lcsd.settings.gates import Limits
 
 GRID = Grid((16, 14, 18), (6.0, 6.0, 6.0), (-45.0, -200.0, -90.0))
@@ -142,6 +143,12 @@ def make_case(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saves the time that figures take to be drawn and encoded."""
+    monkeypatch.setattr(pictures, "render", lambda _figure, _kind: b"picture")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from click.testing import CliRunner
 
 from lcsd.cli.report import command
@@ -14,8 +13,7 @@ from tests.unit.report.conftest import write_manifest, write_rejection
 MakeCase = Callable[..., Path]
 
 
-@pytest.mark.slow
-def test_summary_line_and_warning(make_case: MakeCase, results: Path) -> None:
+def test_summary_line_and_warning(make_case: MakeCase, results: Path, quick: None) -> None:
     write_rejection(make_case("a"))
     (results / "cases" / "a" / "images" / "prealign.json").write_text("{")
     result = CliRunner().invoke(command, [str(results)])
@@ -35,7 +33,7 @@ def test_manifest_alone_makes_a_report(results: Path) -> None:
     assert Path(summary["page"]).exists()
 
 
-def test_the_report_has_a_provenance(make_case: MakeCase, results: Path) -> None:
+def test_the_report_has_a_provenance(make_case: MakeCase, results: Path, quick: None) -> None:
     make_case("a")
     manifest = write_manifest(results.parent / "pairs.tsv", {"a": "train"})
     options = [str(results), "--manifest", str(manifest), "--pages", "0", "--set", "cloud_points=9"]
@@ -56,8 +54,7 @@ def test_missing_build_is_bad_input(results: Path) -> None:
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.slow
-def test_pages_are_limited_by_option_and_setting(make_case: MakeCase, results: Path) -> None:
+def test_pages_are_limited_by_option_and_setting(make_case: MakeCase, results: Path, quick: None) -> None:
     make_case("a", landmarks=False)
     pages = results / "report" / "cases"
     assert CliRunner().invoke(command, [str(results), "--pages", "0"]).exit_code == 0

@@ -13,7 +13,7 @@ import pytest
 from lcsd.build.verdicts import verdict
 from lcsd.errors import BadInputError
 from lcsd.io.files import read_json, write_json, write_table
-from lcsd.report import html, pictures, report
+from lcsd.report import html, report
 from lcsd.report.pages import Pages
 from lcsd.report.report import write_report
 from lcsd.settings.gates import Limits
@@ -87,7 +87,9 @@ def test_full_report(make_case: MakeCase, results: Path) -> None:
         assert words in " ".join(page.text.replace("\N{NARROW NO-BREAK SPACE}", " ").split())
 
 
-def test_discarded_and_borderline_cases_are_shown_with_their_masks(make_case: MakeCase, results: Path) -> None:
+def test_discarded_and_borderline_cases_are_shown_with_their_masks(
+    make_case: MakeCase, results: Path, quick: None
+) -> None:
     write_gates(make_case("a_odd"), gate("ratio", 0.15, of="pair"))
     write_gates(make_case("bad", seed=1), gate("share", 0.05), gate("inside", 0.04))
     write_gates(make_case("good", seed=2), gate("share", 0.9))
@@ -121,7 +123,7 @@ def test_discarded_and_borderline_cases_are_shown_with_their_masks(make_case: Ma
     assert "vessels-a_odd" not in targets
 
 
-def test_untrusted_registrations_are_borderline_or_discarded(make_case: MakeCase, results: Path) -> None:
+def test_untrusted_registrations_are_borderline_or_discarded(make_case: MakeCase, results: Path, quick: None) -> None:
     for name, share, limits in (("a", 0.25, Limits(warn_above=0.05)), ("b", 0.3, Limits(max=0.1))):
         figures = {"expected_error_median_mm": 1.234, "expected_error_p95_mm": 8.5, "untrusted_share": share}
         gates = [verdict("untrusted_share", share, limits, of="registration")]
@@ -138,12 +140,12 @@ def test_untrusted_registrations_are_borderline_or_discarded(make_case: MakeCase
         assert cells in overview, cells
 
 
-def test_build_without_suspects_has_no_section_of_masks(make_case: MakeCase, results: Path) -> None:
+def test_build_without_suspects_has_no_section_of_masks(make_case: MakeCase, results: Path, quick: None) -> None:
     write_gates(make_case("a"), gate("share", 0.9))
     assert 'id="vessels"' not in write_report(results, views=0).page.read_text()
 
 
-def test_page_asks_for_nothing_outside_itself(make_case: MakeCase, results: Path) -> None:
+def test_page_asks_for_nothing_outside_itself(make_case: MakeCase, results: Path, quick: None) -> None:
     make_case("a")
     path = write_report(results).page
     page, source = Page(path), path.read_text(encoding="utf-8")
@@ -160,7 +162,7 @@ def test_page_asks_for_nothing_outside_itself(make_case: MakeCase, results: Path
         base64.b64decode((img["src"] or "").partition(",")[2], validate=True)
 
 
-def test_page_is_accessible(make_case: MakeCase, results: Path) -> None:
+def test_page_is_accessible(make_case: MakeCase, results: Path, quick: None) -> None:
     make_case("a")
     write_rejection(make_case("b", seed=1))
     page = Page(write_report(results).page)
@@ -242,14 +244,14 @@ def test_missing_build_without_manifest_is_an_error(results: Path) -> None:
     assert not results.exists()
 
 
-def test_one_case_says_so(make_case: MakeCase, results: Path) -> None:
+def test_one_case_says_so(make_case: MakeCase, results: Path, quick: None) -> None:
     make_case("a")
     page = Page(write_report(results).page)
     assert "(n = 1)" in page.text
     assert not (results / "report" / "figures" / "tre_cases.png").exists()
 
 
-def test_splits_seconds_and_seeded_landmarks_are_on_the_page(make_case: MakeCase, results: Path) -> None:
+def test_splits_seconds_and_seeded_landmarks_are_on_the_page(make_case: MakeCase, results: Path, quick: None) -> None:
     make_case("a")
     figures = make_case("b", seed=1) / "evaluation" / "corrfield.json"
     write_json(figures, read_json(figures) | {"seeded_landmarks": 7})
@@ -275,7 +277,7 @@ def test_splits_seconds_and_seeded_landmarks_are_on_the_page(make_case: MakeCase
     assert text.count("7 seeded") == 4  # its case, both sums over cases, its split
 
 
-def test_two_cases_have_a_figure_per_case(make_case: MakeCase, results: Path) -> None:
+def test_two_cases_have_a_figure_per_case(make_case: MakeCase, results: Path, quick: None) -> None:
     make_case("a")
     make_case("b", seed=1)
     page = Page(write_report(results).page)
@@ -299,9 +301,8 @@ def test_two_cases_have_a_figure_per_case(make_case: MakeCase, results: Path) ->
 )
 @pytest.mark.parametrize("harm", ["missing", "truncated", "garbage"])
 def test_any_file_may_be_missing_or_broken(
-    make_case: MakeCase, results: Path, monkeypatch: pytest.MonkeyPatch, file: str, harm: str
+    make_case: MakeCase, results: Path, quick: None, file: str, harm: str
 ) -> None:
-    monkeypatch.setattr(pictures, "render", lambda _figure, _kind: b"picture")  # saves time only
     path = make_case("a") / file
     whole = path.read_bytes()
     path.unlink()
@@ -316,10 +317,7 @@ def test_any_file_may_be_missing_or_broken(
         assert f"cases/a/{file}" in Page(summary.page).text
 
 
-def test_moved_points_of_another_cloud_are_named(
-    make_case: MakeCase, results: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pictures, "render", lambda _figure, _kind: b"picture")  # saves time only
+def test_moved_points_of_another_cloud_are_named(make_case: MakeCase, results: Path, quick: None) -> None:
     folder = make_case("a")
     other = make_case("b", seed=1) / "clouds" / "fixed_keypoints.npz"
     whole = (folder / "registration" / "points.npz").read_bytes()
@@ -330,7 +328,7 @@ def test_moved_points_of_another_cloud_are_named(
     assert "another cloud" in write_report(results).problems[0]
 
 
-def test_rerun_forgets_what_is_gone(make_case: MakeCase, results: Path) -> None:
+def test_rerun_forgets_what_is_gone(make_case: MakeCase, results: Path, quick: None) -> None:
     folder = make_case("a")
     make_case("b", landmarks=False)
     write_report(results)
@@ -347,7 +345,7 @@ def test_rerun_forgets_what_is_gone(make_case: MakeCase, results: Path) -> None:
     assert table(results / "report" / "rejected.tsv") == []
 
 
-def test_pictures_are_limited_and_prefer_scored_cases(make_case: MakeCase, results: Path) -> None:
+def test_pictures_are_limited_and_prefer_scored_cases(make_case: MakeCase, results: Path, quick: None) -> None:
     make_case("a", landmarks=False)
     make_case("b", seed=1)
     page = Page(write_report(results, views=1).page)
