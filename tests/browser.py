@@ -85,11 +85,11 @@ class Browser:
             self.events.append(message)
         return message
 
-    def open(self, page: Path, *, width: int = 1200, height: int = 900) -> None:
-        """Load a file and wait until it is loaded."""
+    def open(self, page: Path | str, *, width: int = 1200, height: int = 900) -> None:
+        """Load a file or an address and wait until it is loaded."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.events.clear()
-        self.call("Page.navigate", url=page.resolve().as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self._next(SECONDS)
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "correspond": "Find image-based correspondences with corrfield.",
     "register": "Register two point clouds with DiVRoC.",
     "register-images": "Register two scans by one of several published methods.",
+    "serve": "Serve a page on which two clouds are registered.",
     "evaluate": "Score a registration at landmarks.",
     "quality": "Score a registration without landmarks.",
     "warp": "Warp points, images and masks by transforms.",

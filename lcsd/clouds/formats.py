@@ -48,12 +48,15 @@ class CloudFile:
     """A cloud in LPS mm, and a function that writes other points in its place.
 
     ``write(path, points)`` writes points (N, 3) in LPS mm, one per point of the cloud, atomically in the format, frame
-    and unit of the file. ``suffix`` is lower case, such as ``.ply``.
+    and unit of the file. ``suffix`` is lower case, such as ``.ply``. ``frame`` and ``unit`` are those in which the file
+    was read.
     """
 
     cloud: Cloud
     suffix: str
     write: Writer
+    frame: CloudFrame = "lps"
+    unit: Unit = "mm"
 
 
 @dataclass(frozen=True)
@@ -280,7 +283,8 @@ def _read_own(path: Path, frame: CloudFrame, unit: Unit) -> CloudFile:
         own = _from_lps_mm(moved, frame, unit).astype(np.float32)
         write_cloud(to, Cloud(own, cloud.index, cloud.label, cloud.radius, cloud.weight))
 
-    return CloudFile(Cloud(world, cloud.index, cloud.label, cloud.radius, cloud.weight, cloud.meta), ".npz", write)
+    own = Cloud(world, cloud.index, cloud.label, cloud.radius, cloud.weight, cloud.meta)
+    return CloudFile(own, ".npz", write, frame, unit)
 
 
 def _agreed(given: str | None, stated: str | None, default: str, *, option: str, path: Path) -> str:
@@ -332,7 +336,8 @@ def read_cloud_file(path: Path, *, frame: CloudFrame | None = None, unit: Unit |
 
     world = _to_lps_mm(content.points, agreed_frame, agreed_unit).astype(np.float32)
     radius = None if content.radius is None else (content.radius * MM_PER[agreed_unit]).astype(np.float32)
-    return CloudFile(Cloud(world, label=content.labels, radius=radius, meta={"source": path.name}), suffix, write)
+    found = Cloud(world, label=content.labels, radius=radius, meta={"source": path.name})
+    return CloudFile(found, suffix, write, agreed_frame, agreed_unit)
 
 
 def _content(path: Path, suffix: str) -> _Content:

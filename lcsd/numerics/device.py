@@ -1,11 +1,13 @@
 """Where to compute, with a check that the machine has the device; progress, time and memory of the work."""
 
 import contextlib
+import io
 import os
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,14 @@ from lcsd.errors import BadInputError
 
 PLAIN_PROGRESS_SECONDS = 10.0
 """Between two progress lines if standard error is not a terminal."""
+
+TOLD_PROGRESS_SECONDS = 0.1
+"""Between two reports to :func:`progress_told`."""
+
+Tell = Callable[[str, float, float | None, str], None]
+"""Called with the label of a bar, the steps done, all steps (None: unknown) and the text at its end."""
+
+_tell: ContextVar[Tell | None] = ContextVar("tell", default=None)
 
 KIBIBYTE = 1024
 """Linux reports the peak resident set in KiB."""
@@ -82,10 +92,34 @@ def check_device(device: str) -> None:
         )
 
 
+class _ToldBar(tqdm):  # type: ignore[type-arg]
+    """A bar that is told to a program instead of drawn."""
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:  # noqa: ARG002
+        """Report the state where other bars would draw it."""
+        tell = _tell.get()
+        if tell is not None:
+            tell(str(self.desc).removesuffix(": "), self.n, self.total, str(self.postfix or ""))
+
+
+@contextlib.contextmanager
+def progress_told(tell: Tell) -> Iterator[None]:
+    """Call ``tell`` for every progress bar of this thread in the block, instead of drawing it."""
+    before = _tell.set(tell)
+    try:
+        yield
+    finally:
+        _tell.reset(before)
+
+
 def progress_bar(
     items: Iterable[Any] = (), *, label: str, total: float | None = None, unit: str = "it", disable: bool = False
 ) -> "tqdm[Any]":
     """Return ``items`` with a progress bar on a terminal, and with plain lines elsewhere."""
+    if _tell.get() is not None:
+        return _ToldBar(
+            items, desc=label, total=total, mininterval=TOLD_PROGRESS_SECONDS, file=io.StringIO(), disable=disable
+        )
     terminal = sys.stderr.isatty()
     return tqdm(
         items,

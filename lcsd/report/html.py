@@ -1,10 +1,19 @@
-"""Templates of the pages, and the filters that format numbers."""
+"""Templates of the pages, their scripts, and the filters that format numbers."""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
 
 import jinja2
+from markupsafe import Markup
 
 from lcsd.io.plotting import method_name
 from lcsd.io.tables import as_number
 from lcsd.report.tables import bounds, plain_figure
+
+LIBRARY = "three-0.180.0.min.js"
+"""Library of the 3-D view; see ``lcsd/report/vendor/README.md``."""
 
 MISSING = "\N{EN DASH}"
 
@@ -38,13 +47,37 @@ def _duration(value: object) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def environment() -> jinja2.Environment:
-    """Return the environment of the templates with its filters.
+@dataclass(frozen=True)
+class Script:
+    """A script of a page, and its hash: the page's policy allows no other script."""
+
+    text: Markup
+    policy: str
+
+
+def viewer_scripts() -> list[Script]:
+    """Return the library of the 3-D view, and the view."""
+    return [_script("vendor", LIBRARY), _script("templates", "viewer.js")]
+
+
+def _script(*path: str) -> Script:
+    text = resource(*path)
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    return Script(Markup(text), f"'sha256-{digest}'")  # noqa: S704 - our own files
+
+
+def resource(*path: str) -> str:
+    """Return the text of a file of this package."""
+    return resources.files("lcsd.report").joinpath(*path).read_text(encoding="utf-8")
+
+
+def environment(*more: str) -> jinja2.Environment:
+    """Return the environment of the templates with its filters; ``more`` names packages with further templates.
 
     All values are escaped, because names, messages and settings come from files that others wrote.
     """
     templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("lcsd.report"),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package) for package in ("lcsd.report", *more)]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

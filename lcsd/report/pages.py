@@ -1,17 +1,14 @@
 """Pages of cases: slices, clouds in 3-D, errors on the lungs, worst landmarks, gates, costs."""
 
-import base64
 import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from lcsd import __version__
@@ -22,7 +19,7 @@ from lcsd.io.images import read_image, read_mask
 from lcsd.io.plotting import method_colours, method_name
 from lcsd.names import SCANS
 from lcsd.numerics.processes import in_processes
-from lcsd.report.html import environment
+from lcsd.report.html import LIBRARY, environment, resource, viewer_scripts
 from lcsd.report.landmarks import PATCH_MM, Landmarks, landmark_figure, read_landmarks
 from lcsd.report.overlays import CHECKER_MM, Slices, case_slices, checker_figure, mixed_figure
 from lcsd.report.pictures import ALTS, Picture, draw
@@ -35,9 +32,6 @@ from lcsd.report.viewer import expected_figure, residual_figure, viewer_data
 from lcsd.settings.register import UNTRUSTED_MM
 from lcsd.settings.report import ReportSettings
 
-LIBRARY = "three-0.180.0.min.js"
-"""Library of the 3-D view; see ``lcsd/report/vendor/README.md``."""
-
 FINGERPRINT = '<meta name="lcsd-fingerprint" content="{}'
 PROBLEMS = " problems"
 """Follows the fingerprint in a page if a file could not be read."""
@@ -45,27 +39,9 @@ PROBLEMS = " problems"
 HEAD_CHARACTERS = 2000
 """The fingerprint is in this first part of a page."""
 
-PARTS = ("index.html.j2", "case.html.j2", "macros.html.j2", "style.css", "viewer.js")
+PARTS = ("index.html.j2", "case.html.j2", "viewer.html.j2", "macros.html.j2", "style.css", "viewer.js")
 
 Progress = Callable[[Sequence[Case]], Iterable[Case]]
-
-
-@dataclass(frozen=True)
-class Script:
-    """A script of a page, and its hash: the page's policy allows no other script."""
-
-    text: Markup
-    policy: str
-
-
-def _script(*path: str) -> Script:
-    text = _resource(*path)
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-    return Script(Markup(text), f"'sha256-{digest}'")  # noqa: S704 - our own files
-
-
-def _resource(*path: str) -> str:
-    return resources.files("lcsd.report").joinpath(*path).read_text(encoding="utf-8")
 
 
 def page_order(cases: Sequence[Case]) -> list[Case]:
@@ -148,7 +124,7 @@ def fingerprint(case: Case, settings: ReportSettings) -> str:
         for path in case.folder.rglob("*")
         if path.is_file() and not path.name.startswith(".")
     )
-    parts = [_resource("templates", part) for part in PARTS]
+    parts = [resource("templates", part) for part in PARTS]
     build = case.folder.resolve().parents[1].name
     drawn = settings.model_dump(exclude={"pages"})
     content = json.dumps([__version__, LIBRARY, build, parts, drawn, case.role, case.status, files])
@@ -175,7 +151,7 @@ def case_page(
     scored = _landmarks(case, inventory)
     drawn = _pictures(case, inventory, slices, registered, scored, settings)
     data = None if registered is None else viewer_data(registered, limit=settings.cloud_points)
-    scripts = [_script("vendor", LIBRARY), _script("templates", "viewer.js")] if data else []
+    scripts = viewer_scripts() if data else []
     methods = [evaluation.method for evaluation in case.evaluations]
     context: dict[str, Any] = {
         "case": case,

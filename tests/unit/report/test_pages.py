@@ -21,7 +21,7 @@ from lcsd.build.verdicts import verdict
 from lcsd.io.fields import DisplacementField, write_field
 from lcsd.io.files import read_json, write_json
 from lcsd.io.points import read_cloud, write_cloud
-from lcsd.report import pages
+from lcsd.report import html
 from lcsd.report.pages import page_order, write_pages
 from lcsd.report.report import write_report
 from lcsd.settings.gates import Limits
@@ -110,8 +110,8 @@ def test_page_asks_for_nothing_and_admits_its_own_scripts_only(make_case: MakeCa
 
 def test_library_is_the_documented_one() -> None:
     vendor = resources.files("lcsd.report") / "vendor"
-    library = (vendor / pages.LIBRARY).read_bytes()
-    row = next(line for line in (vendor / "README.md").read_text().splitlines() if f"| `{pages.LIBRARY}`" in line)
+    library = (vendor / html.LIBRARY).read_bytes()
+    row = next(line for line in (vendor / "README.md").read_text().splitlines() if f"| `{html.LIBRARY}`" in line)
     assert hashlib.sha256(library).hexdigest() in row
     assert b"</script" not in library
     assert b"MIT" in library

@@ -1,0 +1,155 @@
+"""What the page offers: methods, parts of an upload and their formats, limits. One place for all of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from lcsd.clouds.formats import SUFFIXES
+from lcsd.errors import BadInputError
+from lcsd.names import CloudFrame, Unit
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to register, as ``lcsd register`` is called for it."""
+
+    method: str
+    effort: str
+    title: str
+    note: str
+    options: tuple[str, ...]  # of ``lcsd register``
+
+
+METHODS = (
+    Method("divroc", "fast", "Fast", "DiVRoC with fewer and coarser steps; seconds", ("--fast",)),
+    Method("divroc", "accurate", "Accurate", "DiVRoC with all steps, and expected errors from both directions", ()),
+    Method(
+        "chamfer",
+        "fast",
+        "Nearest neighbours",
+        "the baseline: distances to nearest points, coarse steps",
+        ("--method", "chamfer", "--fast"),
+    ),
+)
+
+SAMPLES = {"patient-1": "Synthetic patient 1, with landmarks", "patient-2": "Synthetic patient 2, with landmarks"}
+"""Pairs of clouds at hand, by name (``lcsd/serve/samples.py`` makes them)."""
+
+SAMPLE_FILES = {"fixed": "fixed.csv", "moving": "moving.csv", "landmarks": "landmarks.csv"}
+
+CLOUDS = SUFFIXES
+VOLUMES = (".nii", ".nii.gz", ".nrrd", ".zip")
+MASKS = (".nii", ".nii.gz", ".nrrd")
+LANDMARKS = (".csv", ".tsv", ".txt", ".fcsv", ".mrk.json")
+
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "fixed": CLOUDS,
+    "moving": CLOUDS,
+    "landmarks": LANDMARKS,
+    "moving_landmarks": LANDMARKS,
+}
+"""Files of an upload, and the endings that each may have."""
+
+NEEDED = ("fixed", "moving")
+
+PAGE = "result.html"
+"""File of a result that is shown; all others are downloads."""
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "frame": get_args(CloudFrame),
+    "unit": get_args(Unit),
+    "moving_frame": get_args(CloudFrame),
+    "moving_unit": get_args(Unit),
+    "symmetric": ("true", "false"),
+}
+"""Words of an upload beside the method, and the values of each."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server grants."""
+
+    upload_bytes: int = 512 * MIB  # of one request
+    stored_bytes: int = 4 * GIB  # of the uploads and results of all jobs
+    jobs: int = 20  # waiting at once
+    seconds: float = 1800.0  # a job may run
+    memory_bytes: int = 8 * GIB  # of the worker
+    threads: int = 1  # of the worker
+    kept_seconds: float = 3600.0  # from the end of a job to the erasure of its files
+
+
+def method_of(method: str | None, effort: str | None) -> Method:
+    """Return the method of a request, the first one by default.
+
+    Raises ``BadInputError`` (``unknown_method``) if the pair is not offered.
+    """
+    wanted = (method or METHODS[0].method, effort)
+    for offer in METHODS:
+        if offer.method == wanted[0] and wanted[1] in {None, offer.effort}:
+            return offer
+    raise BadInputError(
+        "this method is not offered",
+        code="unknown_method",
+        field="method, effort",
+        expected=" or ".join(f"{offer.method}, {offer.effort}" for offer in METHODS),
+        found=", ".join(filter(None, wanted)),
+    )
+
+
+def suffix_of(part: str, name: str) -> str:
+    """Return the ending of an upload's name, lower case and with its dot; nothing else of the name is used.
+
+    Raises ``BadInputError`` (``unknown_format``) if the part cannot have this ending.
+    """
+    allowed = sorted(PARTS[part], key=len, reverse=True)
+    found = next((suffix for suffix in allowed if name.lower().endswith(suffix)), None)
+    if found is None:
+        raise BadInputError(
+            "unknown file format",
+            code="unknown_format",
+            field=part,
+            expected=", ".join(PARTS[part]),
+            found=name.rpartition(".")[2][:20] if "." in name else "no suffix",
+        )
+    return found
+
+
+def choices_of(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the words of a request; those that are empty are left out.
+
+    Raises ``BadInputError`` (``unknown_part``, ``unknown_value``) for a field or a word that is not known.
+    """
+    found = {}
+    for name, value in given.items():
+        if name not in CHOICES:
+            raise BadInputError(
+                "unknown field of the request",
+                code="unknown_part",
+                field=name[:40],
+                expected=", ".join([*PARTS, *CHOICES, "method", "effort", "sample", "like"]),
+            )
+        if value and value not in CHOICES[name]:
+            raise BadInputError(
+                "unknown value", code="unknown_value", field=name, expected=", ".join(CHOICES[name]), found=value[:40]
+            )
+        if value:
+            found[name] = value
+    return found
+
+
+def offered(limits: Limits) -> dict[str, Any]:
+    """Return what a page must know, JSON-serialisable."""
+    return {
+        "methods": [
+            {"method": offer.method, "effort": offer.effort, "title": offer.title, "note": offer.note}
+            for offer in METHODS
+        ],
+        "parts": {name: list(suffixes) for name, suffixes in PARTS.items()},
+        "choices": {name: list(values) for name, values in CHOICES.items()},
+        "samples": [{"name": name, "title": title} for name, title in SAMPLES.items()],
+        "upload_bytes": limits.upload_bytes,
+        "kept_seconds": limits.kept_seconds,
+    }
