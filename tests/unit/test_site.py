@@ -71,4 +71,4 @@ def test_the_reference_has_every_command_every_setting_and_the_public_functions(
 def test_every_page_of_the_documentation_is_in_the_menu(site: Path) -> None:
     home = (site / "index.html").read_text(encoding="utf-8")
     missing = [page.name for page in (ROOT / "docs").glob("*.md") if f'href="{page.stem}.html"' not in home]
-    assert missing == ["index.md"] or missing == []
+    assert set(missing) <= {"index.md"}  # the home page may name itself "."
