@@ -1,6 +1,6 @@
 """Build broken cases among good ones: good ones must not change, broken ones must be reported.
 
-The good cases are a few phantom cases under many names. First each of the few is built alone, then
+The good cases are a few phantom cases under many names. First the few are built alone, then
 all are built together with cases that have one fault each. The last line is the tally; the exit
 code is 1 if there are faults.
 Run: python -m benchmarks.reliability.isolation [CASES] [--broken N] [--folder FOLDER]
@@ -23,6 +23,7 @@ from benchmarks.reliability.small import (
     run_campaign,
     small_build,
     small_cohort,
+    undisturbed_build,
 )
 from lcsd.monitor.verify import verify
 from tests.workflow.conftest import Workspace, rows_of, write_manifest
@@ -71,9 +72,9 @@ def nameless(build: Workspace, case: str) -> dict[str, str]:
     return found
 
 
-def unlike(build: Workspace, good: list[Row], alone: Workspace, built: list[Row]) -> list[str]:
+def unlike(build: Workspace, good: list[Row], alone: Workspace) -> list[str]:
     """Return the good cases whose hashes differ from those of the first ones, built alone, that they repeat."""
-    expected = [nameless(alone, row["case"]) for row in built]
+    expected = [nameless(alone, row["case"]) for row in rows_of(alone.manifest)]
     return [
         row["case"]
         for row, hashes in zip(good, itertools.cycle(expected), strict=False)
@@ -100,21 +101,21 @@ def misnamed(build: Workspace, faults: tuple[Fault, ...]) -> list[str]:
 
 
 def campaign(
-    folder: Path, manifest: Path, *, cases: int, broken: int, say: Callable[[str], object] = lambda _: None
+    folder: Path, alone: Workspace, *, cases: int, broken: int, say: Callable[[str], object] = lambda _: None
 ) -> Outcome:
-    """Build ``cases`` cases, those of ``manifest`` in turn, ``broken`` of them with a fault; return the tally."""
+    """Build ``cases`` cases, those of the build ``alone`` in turn, ``broken`` of them with a fault; return the tally.
+
+    The cases of ``alone`` have the names that ``good_rows`` gives.
+    """
     faults = FAULTS[:broken]
-    good = good_rows(manifest, cases - len(faults))
-    built = good[: len(rows_of(manifest))]
-    alone = small_build(folder / "alone", write_manifest(folder / "good.tsv", built))
-    alone.snakemake(*OPTIONS)
-    say(f"{len(built)} good cases are built alone")
+    good = good_rows(alone.manifest, cases - len(faults))
+    say(f"{len(rows_of(alone.manifest))} good cases are built alone")
     # Broken cases before and after the good ones.
     bad = list(broken_rows(good[0], folder / "broken", faults))
     rows = [*bad[::2], *good, *bad[1::2]]
     build = small_build(folder / "among", write_manifest(folder / "pairs.tsv", rows))
     printed = build.snakemake(*OPTIONS, code=1)
-    changed = unlike(build, good, alone, built)
+    changed = unlike(build, good, alone)
     wrong = misnamed(build, faults)
     found = [f"{case}: differs from the build alone" for case in changed] + wrong
     summary = f"{len(faults)} of {len(rows)} cases were rejected; see results/report/rejected.tsv"
@@ -123,6 +124,13 @@ def campaign(
     found += [f"{one.file}: {one.why}" for one in verify(build.results).differences]
     found += leftovers(build.results)
     return Outcome(len(rows), len(good) - len(changed), len(faults) - len(wrong), found)
+
+
+def built_alone(folder: Path) -> Workspace:
+    """Return a build of the different phantom cases."""
+    cohort = small_cohort(folder / "cohort", cases=DISTINCT)
+    manifest = write_manifest(folder / "good.tsv", good_rows(cohort, DISTINCT))
+    return undisturbed_build(folder / "alone", manifest).build
 
 
 def main() -> None:
@@ -135,11 +143,7 @@ def main() -> None:
         parser.error(f"1 to {len(FAULTS)} broken cases, and at least one good one")
     run_campaign(
         lambda folder, say: campaign(
-            folder,
-            small_cohort(folder / "cohort", cases=DISTINCT),
-            cases=arguments.cases,
-            broken=arguments.broken,
-            say=say,
+            folder, built_alone(folder), cases=arguments.cases, broken=arguments.broken, say=say
         ),
         arguments.folder,
     )

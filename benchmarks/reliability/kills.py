@@ -18,6 +18,7 @@ from pathlib import Path
 from benchmarks.reliability.processes import commands_of, kill, kill_tree, working_in
 from benchmarks.reliability.small import (
     OPTIONS,
+    Undisturbed,
     add_folder,
     faults_of,
     files_of,
@@ -26,6 +27,7 @@ from benchmarks.reliability.small import (
     run_campaign,
     small_build,
     small_cohort,
+    undisturbed_build,
 )
 from lcsd.monitor.verify import verify
 from tests.workflow.conftest import Workspace
@@ -123,25 +125,20 @@ def differences(build: Workspace, expected: dict[str, str]) -> list[str]:
 
 
 def campaign(
-    folder: Path, manifest: Path, *, kills: int, seed: int, say: Callable[[str], object] = lambda _: None
+    folder: Path, undisturbed: Undisturbed, *, kills: int, seed: int, say: Callable[[str], object] = lambda _: None
 ) -> Tally:
-    """Kill builds ``kills`` times and return the tally.
+    """Kill builds of the cases of an undisturbed one ``kills`` times and return the tally.
 
-    Builds are made in ``folder``; those without a fault are removed. ``manifest`` has the cases of each build,
-    best a single tiny one. A third of the ``kills`` is of each kind, at moments drawn from ``seed``. ``say``
-    gets a line after each kill and each build.
+    Builds are made in ``folder``; those without a fault are removed. A third of the ``kills`` is of each kind, at
+    moments drawn from ``seed``. ``say`` gets a line after each kill and each build.
     """
-    undisturbed = small_build(folder / "undisturbed", manifest)
-    began = time.monotonic()
-    undisturbed.snakemake(*OPTIONS)
-    seconds = time.monotonic() - began
-    expected = hashes_of(undisturbed.results)
-    say(f"undisturbed build: {seconds:.1f} s, {len(expected)} files")
+    expected, latest_s = hashes_of(undisturbed.build.results), LATEST_SHARE * undisturbed.seconds
+    say(f"undisturbed build: {undisturbed.seconds:.1f} s, {len(expected)} files")
     draw, tally = random.Random(seed), Tally(kills)  # noqa: S311 - not for secrets
     while tally.total < kills:
         tally.builds += 1
-        build = small_build(folder / f"build{tally.builds}", manifest)
-        faults = one_build(build, expected, tally, draw, LATEST_SHARE * seconds, say)
+        build = small_build(folder / f"build{tally.builds}", undisturbed.build.manifest)
+        faults = one_build(build, expected, tally, draw, latest_s, say)
         faults += differences(build, expected)
         say(f"build {tally.builds} is complete: {len(faults)} faults in it or before")
         tally.faults += [f"{build.folder}: {fault}" for fault in faults]
@@ -189,7 +186,11 @@ def main() -> None:
     arguments = parser.parse_args()
     run_campaign(
         lambda folder, say: campaign(
-            folder, small_cohort(folder / "cohort"), kills=arguments.kills, seed=arguments.seed, say=say
+            folder,
+            undisturbed_build(folder / "undisturbed", small_cohort(folder / "cohort")),
+            kills=arguments.kills,
+            seed=arguments.seed,
+            say=say,
         ),
         arguments.folder,
     )

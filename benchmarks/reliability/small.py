@@ -4,7 +4,9 @@ import argparse
 import contextlib
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +35,22 @@ def small_build(folder: Path, manifest: Path) -> Workspace:
     """Return a build of the cases of a manifest in a new folder, with fast settings."""
     folder.mkdir(parents=True)
     return Workspace(folder, manifest, base=MICRO)
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A finished build of one case, with which the disturbed ones are compared, and the seconds that it took."""
+
+    build: Workspace
+    seconds: float
+
+
+def undisturbed_build(folder: Path, manifest: Path) -> Undisturbed:
+    """Build the cases of a manifest in a new folder, without a disturbance."""
+    build = small_build(folder, manifest)
+    began = time.monotonic()
+    build.snakemake(*OPTIONS)
+    return Undisturbed(build, time.monotonic() - began)
 
 
 def files_of(results: Path) -> Iterator[Path]:

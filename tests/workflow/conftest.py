@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -18,8 +19,10 @@ from lcsd.monitor.states import snapshot
 from lcsd.monitor.why import why
 from lcsd.phantom.phantom import write_cases
 from lcsd.phantom.phantom import write_manifest as write_cohort_manifest
-from lcsd.settings.phantom import Format
 from tests import planner
+
+if TYPE_CHECKING:
+    from benchmarks.reliability.small import Undisturbed
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = ROOT / "workflow" / "profiles" / "workstation"
@@ -173,16 +176,27 @@ def write_manifest(path: Path, rows: list[dict[str, str]]) -> Path:
     return path
 
 
-def make_cohort(folder: Path, *, cases: int, seed: int, file_format: Format = "nifti") -> Path:
+def make_cohort(folder: Path, *, cases: int, seed: int) -> Path:
     """Write tiny phantom cases, the last one with landmarks, and return their manifest."""
-    rows = write_cases(folder, cases=cases, seed=seed, size="tiny", file_format=file_format)
-    return write_cohort_manifest(folder, list(rows))
+    return write_cohort_manifest(folder, list(write_cases(folder, cases=cases, seed=seed, size="tiny")))
+
+
+def own_data(folder: Path) -> dict[str, str]:
+    """Write a tiny phantom case as a user's own data: DICOM series with masks of lungs and vessels; return its row."""
+    (row,) = write_cases(folder, cases=1, seed=3, size="tiny", file_format="dicom", test_cases=0)
+    for scan in ("fixed", "moving"):
+        for part, column in (("lungs", "mask"), ("vessels", "vessels")):
+            row[f"{scan}_{column}"] = f"{row['case']}/truth/{scan}_{part}.nii.gz"
+    return row
 
 
 @pytest.fixture(scope="session")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Manifest of two tiny phantom cases; the second is a test case with landmarks."""
-    return make_cohort(tmp_path_factory.mktemp("cohort"), cases=2, seed=0)
+    """Manifest of two tiny phantom cases: a user's own data, and a test case of NIfTI files with landmarks."""
+    folder = tmp_path_factory.mktemp("cohort")
+    own = own_data(folder)
+    (last,) = write_cases(folder, cases=1, seed=0, size="tiny")
+    return write_manifest(folder / "pairs.tsv", [own, last])
 
 
 @pytest.fixture(scope="session")
@@ -191,3 +205,14 @@ def built(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = Workspace(tmp_path_factory.mktemp("built"), cohort)
     workspace.snakemake()
     return workspace
+
+
+@pytest.fixture(scope="session")
+def small(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> "Undisturbed":
+    """An undisturbed build of the case with landmarks alone, with little work: for campaigns."""
+    from benchmarks.reliability.isolation import good_rows
+    from benchmarks.reliability.small import undisturbed_build
+
+    folder = tmp_path_factory.mktemp("small")
+    alone = write_manifest(cohort.with_name("alone.tsv"), rows_of(cohort)[-1:])
+    return undisturbed_build(folder / "build", write_manifest(folder / "pairs.tsv", good_rows(alone, 1)))

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pydicom
 import pytest
 import yaml
 from click.testing import CliRunner
+from pydicom.uid import generate_uid
 
 from lcsd.cli.main import main
-from lcsd.phantom.phantom import write_cases
+from lcsd.phantom.case import make_case
+from lcsd.phantom.phantom import case_name, patient_id, write_case
 from tests.moto_s3 import moto_archive
 from tests.s3 import BUCKET, series_prefix
 from tests.workflow.conftest import MICRO, Workspace
@@ -21,6 +24,9 @@ pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("s
 
 SEED = 1
 """Of the sample: puts the first, second and fourth patient on the side of training."""
+
+PHANTOMS = 5
+"""Seed of the patients, of whom there are as many."""
 
 SETTINGS = {
     "cohort": {"max_thickness_mm": 6.0, "min_slices": 20, "train": 9, "test_pool": 9, "test_pool_share": 0.3},
@@ -48,12 +54,31 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(handle, delimiter="\t"))
 
 
+def write_patients(tree: Path) -> None:
+    """Write the studies of five patients; two, whose scans nobody gets to read, have the images of the first."""
+    for number in (0, 3, 4):
+        case = make_case(PHANTOMS, case=number, size="tiny")
+        write_case(tree / case_name(PHANTOMS, number), case, file_format="dicom")
+    for number in (1, 2):
+        folder, patient = tree / case_name(PHANTOMS, number), patient_id(PHANTOMS, number)
+        shutil.copytree(tree / case_name(PHANTOMS, 0), folder)
+        for path in folder.rglob("*.dcm"):
+            image = pydicom.dcmread(path)
+            image.PatientID = image.PatientName = patient
+            for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID"):
+                image[name].value = generate_uid(entropy_srcs=[patient, image[name].value])
+            image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+            image.save_as(path)
+
+
 def test_two_broken_series_are_set_aside_and_the_rest_is_selected_and_built(tmp_path: Path) -> None:
     tree, index = tmp_path / "tree", tmp_path / "index.parquet"
-    rows = list(write_cases(tree, cases=5, seed=5, size="tiny", file_format="dicom", test_cases=0))
+    write_patients(tree)
+    patients = [patient_id(PHANTOMS, number) for number in range(5)]
     # The archive itself lacks a slice of one scan, and its bucket an object of another.
-    (tree / rows[1]["moving_source"] / "0030.dcm").unlink()
-    lost = pydicom.dcmread(tree / rows[2]["fixed_source"] / "0010.dcm", stop_before_pixels=True)
+    (tree / case_name(PHANTOMS, 1) / "moving" / "standard" / "0030.dcm").unlink()
+    series = tree / case_name(PHANTOMS, 2) / "fixed" / "standard"
+    lost = pydicom.dcmread(series / "0010.dcm", stop_before_pixels=True)
     with moto_archive(tree, index) as (url, client):
         key = f"{series_prefix(str(lost.SeriesInstanceUID))}/0010.dcm"
         client.delete_object(Bucket=BUCKET, Key=key)
@@ -76,10 +101,10 @@ def test_two_broken_series_are_set_aside_and_the_rest_is_selected_and_built(tmp_
         assert "select" in planned
         assert "screen" not in planned
     case_of = {row["patient_id"]: row["case"] for row in rows_of(folder / "candidates.tsv")}
-    cases = [case_of[row["patient_id"]] for row in rows]
+    cases = [case_of[patient] for patient in patients]
     _check_tables(workspace, folder, cases)
     _check_outputs(workspace, cases)
-    _check_identifiers(tmp_path / "results", [row["patient_id"] for row in rows])
+    _check_identifiers(tmp_path / "results", patients)
 
 
 def _check_dead_archive(workspace: Workspace, fetch: dict[str, object]) -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks.reliability.small import Undisturbed
 from lcsd.io.files import read_json
 from tests.slurm import CONFIG, cluster, reason_to_skip
-from tests.workflow.conftest import ROOT, Workspace, rows_of, write_manifest
+from tests.workflow.conftest import MICRO, ROOT, Workspace, rows_of, write_manifest
 
 # In the group of the other builds, whose undisturbed one it is compared with.
 pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("workflow"), pytest.mark.timeout(1800)]
@@ -33,11 +34,13 @@ HERE = (
 )
 """What a cluster without accounts and accounting, on one node, wants beside the profile."""
 
-TOO_LITTLE_MB = 400
+TOO_LITTLE_MB = 250
 """Memory of a prealign job and the snakemake around it is between this and its double."""
 
 COLUMNS = ("JobID", "State", "Partition", "MinMemory", "tres-per-job", "WorkDir", "Comment")
-SHORT = ("vessels", "cloud", "keypoints")
+GROUPS = {"short": ("vessels", "cloud", "keypoints"), "late": ("evaluate", "gates")}
+"""Stages that share a job."""
+
 KILL_SECONDS = 120.0
 GONE_SECONDS = 30.0
 
@@ -108,13 +111,13 @@ class Sent:
 
 def workspace_of(folder: Path, row: dict[str, str], profile: Path) -> Workspace:
     folder.mkdir()
-    return Workspace(folder, write_manifest(folder / "pairs.tsv", [row]), profile=profile)
+    return Workspace(folder, write_manifest(folder / "pairs.tsv", [row]), base=MICRO, profile=profile)
 
 
 def profile_of_the_test(folder: Path) -> Path:
-    """Write the profile with too little memory for one stage, and with a group of four."""
+    """Write the profile with too little memory for one stage, and with groups of stages."""
     content = yaml.safe_load((PROFILE / "config.yaml").read_text(encoding="utf-8"))
-    content["groups"] = dict.fromkeys(SHORT, "short")
+    content["groups"] = {rule: group for group, rules in GROUPS.items() for rule in rules}
     content["set-resources"]["prealign"]["mem_mb"] = f"attempt * {TOO_LITTLE_MB}"
     folder.mkdir()
     (folder / "config.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
@@ -122,15 +125,13 @@ def profile_of_the_test(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sent(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Sent:
+def sent(small: Undisturbed, tmp_path_factory: pytest.TempPathFactory) -> Sent:
     """One case built with a job killed and one out of memory; a bad one; one for a GPU."""
     reason = reason_to_skip()
     if reason:
         pytest.skip(reason)
     root = tmp_path_factory.mktemp("slurm")
-    row = rows_of(cohort)[-1]
-    for column in ("fixed_source", "moving_source", "landmarks"):
-        row[column] = str(cohort.parent / row[column])
+    (row,) = rows_of(small.build.manifest)
     good = workspace_of(root / "good", row, profile_of_the_test(root / "profile"))
     absent = {**row, "fixed_source": str(root / "absent.nii.gz")}
     bad = workspace_of(root / "bad", absent, PROFILE)
@@ -176,8 +177,8 @@ def send_for_gpu(workspace: Workspace, folder: Path) -> None:
     subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
 
 
-def test_a_build_by_sbatch_has_the_bytes_of_a_local_one(sent: Sent, built: Workspace) -> None:
-    assert sent.hashes == built.hashes(sent.row["case"])
+def test_a_build_by_sbatch_has_the_bytes_of_a_local_one(sent: Sent, small: Undisturbed) -> None:
+    assert sent.hashes == small.build.hashes(sent.row["case"])
     assert sent.row["case"] in sent.report
 
 
@@ -196,10 +197,13 @@ def test_a_job_out_of_memory_is_sent_again_with_more(sent: Sent) -> None:
 
 def test_stages_can_share_a_job(sent: Sent) -> None:
     rules = [job.rule.removeprefix("rule_").split("_wildcards")[0] for job in sent.jobs]
-    (grouped,) = [rule for rule in rules if rule.startswith("short_")]
-    assert set(grouped.split("_")) == {"short", *SHORT}
-    single = {"convert", "lungs", "prealign", "correspond", "register", "evaluate", "gates", "report"}
-    assert set(rules) == single | {grouped}
+    single = {"convert", "lungs", "prealign", "correspond", "register", "report"}
+    grouped = [rule for rule in rules if rule not in single]
+    assert {rule.split("_")[0]: set(rule.split("_")[1:]) for rule in grouped} == {
+        group: set(stages) for group, stages in GROUPS.items()
+    }
+    assert len(grouped) == len(GROUPS)
+    assert set(rules) >= single
 
 
 def test_bad_input_is_tried_again_and_set_aside(sent: Sent) -> None:

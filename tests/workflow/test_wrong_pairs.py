@@ -28,15 +28,14 @@ def reversed_slices(source: Path, target: Path) -> str:
 def wrong_pairs(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A good pair, one with reversed slices (TotalSegmentator 229) and one of two people (Loris-MRI 405), built."""
     folder = tmp_path_factory.mktemp("wrong_pairs")
-    first, second = rows_of(cohort)
-    shared = {key: first[key] for key in ("patient_id", "fixed_time", "moving_time")}
-    shared |= {key: str(cohort.parent / first[key]) for key in ("fixed_source", "moving_source")}
-    other = str(cohort.parent / second["moving_source"])
-    turned = reversed_slices(cohort.parent / first["moving_source"], folder / "reversed.nii.gz")
+    other, row = rows_of(cohort)
+    shared = {key: row[key] for key in ("patient_id", "fixed_time", "moving_time")}
+    shared |= {key: str(cohort.parent / row[key]) for key in ("fixed_source", "moving_source")}
+    turned = reversed_slices(cohort.parent / row["moving_source"], folder / "reversed.nii.gz")
     rows = [
         {"case": "good", "role": "train", **shared},
         {"case": "reversed", "role": "train", **shared, "moving_source": turned},
-        {"case": "two_people", "role": "train", **shared, "moving_source": other},
+        {"case": "two_people", "role": "train", **shared, "moving_source": str(cohort.parent / other["moving_source"])},
     ]
     workspace = Workspace(folder, write_manifest(folder / "pairs.tsv", rows), SETTINGS)
     workspace.snakemake(code=1)
