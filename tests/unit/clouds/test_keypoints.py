@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lcsd.clouds.keypoints import find_keypoints, local_maxima, nearest_neighbours, sparse_cloud
+from lcsd.clouds.keypoints import Neighbours, find_keypoints, local_maxima, nearest_neighbours, sparse_cloud
 from lcsd.errors import BadInputError
 from lcsd.io.points import Cloud
 from lcsd.settings.keypoints import KeypointsSettings
@@ -49,6 +49,16 @@ def test_equals_brute_force_on_a_lattice(seed: int, sigma: float) -> None:
     expected = oracle(voxels, k=29, j=15, sigma=sigma)
     assert 0 < expected.sum() < len(voxels)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("lower", "tolerance", "kept"), [(0.0, 0.0, True), (0.09, 0.1, True), (0.11, 0.1, False), (0.01, 0.0, False)]
+)
+def test_densities_within_the_tolerance_of_the_highest_tie(lower: float, tolerance: float, kept: bool) -> None:
+    """Two points see each other; the density of the second is lower by a share."""
+    far = -np.log(1 - 2 * lower)
+    pair = Neighbours(np.array([[0, 1], [1, 0]]), np.array([[0.0, 0.0], [0.0, far]]))
+    assert local_maxima(pair, j=2, sigma=1.0, tie_tolerance=tolerance).tolist() == [True, kept]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
