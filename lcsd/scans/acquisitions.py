@@ -54,6 +54,8 @@ SEAM_WINDOW = 5  # slices on each side whose median difference is usual
 SEAM_ENDS = 3
 """Slices at each end that are not compared: resampling leaves half empty ones there."""
 
+BODY_HU = -500.0  # more is no air, in the mean of a block
+
 SEAM_SAMPLES = 48  # blocks along each axis of a slice whose means are compared
 SEAM_CHANGE_HU = 4.0  # mean difference of two averaged slices that is never unusual
 
@@ -240,16 +242,29 @@ def largest_seam(volume: Image, *, stacked: bool) -> tuple[float, int]:
 
     Slices are along the axis as in :func:`check_alternation`; blocks of pixels are averaged, so that noise does not
     count. A single slice with an artefact is no seam: its neighbours are alike. Two acquisitions that were put together
-    where the body has moved make one. (1, 0) for few slices.
+    where the body has moved make one. (1, 0) for few slices. Where slices of air end a volume, as in one that was
+    resampled, what lies near them is not judged: there the scan ends, and not always in a plane.
     """
     stack = _averaged(np.moveaxis(volume.array, 2 - slice_axis(volume, stacked=stacked), 0))
     near, far = (np.abs(stack[lag:] - stack[:-lag]).mean(axis=(1, 2)) for lag in (1, 2))
     found = (1.0, 0)
-    for index in range(SEAM_ENDS, len(near) - SEAM_ENDS):
+    first, last = _filled(stack)
+    for index in range(first + SEAM_ENDS, last - SEAM_ENDS):
         across = [index - 1, index]  # differences to the next but one that a seam after this slice enlarges
         ratio = min(near[index] / _usual(near, [index]), NEXT_BUT_ONE * far[across].min() / _usual(far, across))
         found = max(found, (float(ratio), index + 1))
     return found
+
+
+def _filled(stack: NDArray[np.float32]) -> tuple[int, int]:
+    """Return the first and the last slice that are judged: those of the volume, or well within slices of air."""
+    body = (stack > BODY_HU).mean(axis=(1, 2))
+    last = len(stack) - 1
+    if not body.any():
+        return 0, 0
+    full = np.flatnonzero(body >= np.median(body[body > 0]) / 2)
+    begin = 0 if body[0] > 0 else int(full[0]) + SEAM_WINDOW
+    return begin, last if body[-1] > 0 else int(full[-1]) - SEAM_WINDOW
 
 
 def _usual(apart: NDArray[np.float32], without: list[int]) -> float:

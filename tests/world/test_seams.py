@@ -41,6 +41,27 @@ def test_one_slice_with_an_artefact_is_no_seam() -> None:
     assert largest_seam(Image(hu, made.grid), stacked=True)[0] < 2.0
 
 
+def _with_empty_ends(hu: np.ndarray) -> np.ndarray:
+    """Return a volume that ends in slices of air, after an end of the scan that is not a plane."""
+    padded = np.pad(hu, ((0, 8), (0, 0), (0, 0)), constant_values=-1024)
+    rows = np.arange(padded.shape[1])
+    end = len(hu) - np.round(6 * np.abs(rows - rows.mean()) / rows.mean()).astype(int)
+    padded[np.arange(len(padded))[:, None] >= end] = -1024
+    return padded
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["above", "below"])
+def test_slices_of_air_at_the_end_of_a_scan_are_no_seam(order: int) -> None:
+    """jrkerns/pylinac 392: the first slices are blank, then the object begins; ganslate-team/ganslate 23."""
+    made = anatomy.chest()
+    ends = _with_empty_ends(made.hu)[::order]
+    assert largest_seam(tall(ends, made.grid), stacked=True)[0] < 1.5
+    cut = len(made.hu) // 2
+    moved = np.concatenate([made.hu[:cut], np.roll(made.hu[cut:], 4, axis=1)])
+    ratio, index = largest_seam(tall(_with_empty_ends(moved), made.grid), stacked=True)
+    assert (ratio > 2.0, index) == (True, cut)
+
+
 @pytest.mark.parametrize("case", [0, 1])
 @pytest.mark.parametrize("role", ["fixed", "moving"])
 def test_phantoms_have_no_seam(case: int, role: str) -> None:
