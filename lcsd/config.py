@@ -33,6 +33,7 @@ from lcsd.settings.release import ReleaseSettings
 from lcsd.settings.report import ReportSettings
 from lcsd.settings.screen import ScreenSettings
 from lcsd.settings.select import SelectSettings
+from lcsd.settings.train import TrainSettings
 from lcsd.settings.vessels import VesselsSettings
 from lcsd.settings.workflow import WorkflowSettings
 
@@ -76,6 +77,7 @@ class Config(Settings):
     keypoints: KeypointsSettings = Field(default_factory=KeypointsSettings)
     correspond: CorrespondSettings = Field(default_factory=CorrespondSettings)
     register: RegisterSettings = Field(default_factory=RegisterSettings)
+    train: TrainSettings = Field(default_factory=TrainSettings)
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
     landmarks: LandmarksSettings = Field(default_factory=LandmarksSettings)
     compare: CompareSettings = Field(default_factory=CompareSettings)

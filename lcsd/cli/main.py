@@ -24,6 +24,8 @@ COMMANDS = {
     "keypoints": "Choose the sparse cloud from a dense one.",
     "correspond": "Find image-based correspondences with corrfield.",
     "register": "Register two point clouds with DiVRoC.",
+    "train": "Train a network that guesses the motion between two clouds.",
+    "models": "List and show models of networks.",
     "register-images": "Register two scans by one of several published methods.",
     "serve": "Serve a page on which two clouds are registered.",
     "evaluate": "Score a registration at landmarks.",

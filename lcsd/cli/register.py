@@ -1,7 +1,7 @@
 """``lcsd register``: deformable registration of two clouds."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -10,6 +10,8 @@ from lcsd.cli.options import FILE, choice, field_mm, setting
 from lcsd.names import CloudFrame, Unit
 from lcsd.settings.gates import Limits
 from lcsd.settings.register import UNTRUSTED_MM, RegisterSettings
+
+RefineName = Literal["accurate", "fast", "none"]
 
 if TYPE_CHECKING:
     from lcsd.clouds.formats import CloudFile
@@ -48,7 +50,7 @@ def _gates(result: "RegistrationResult", limits: Limits) -> list[dict[str, Any]]
 
 
 def _write(
-    out_dir: Path, source: "CloudFile", moving: "Cloud", result: "RegistrationResult", gates: list[dict[str, Any]]
+    out_dir: Path, source: "CloudFile", moving: "Cloud", result: "RegistrationResult", more: dict[str, Any]
 ) -> dict[str, Any]:
     from lcsd.divroc.register import moved_cloud, summary
     from lcsd.io.fields import write_field
@@ -65,8 +67,39 @@ def _write(
     if source.suffix != ".npz":
         source.write(out_dir / f"points{source.suffix}", result.moved_points)
     content = summary(source.cloud, moving, result)
-    write_json(out_dir / "registration.json", {**content, "gates": gates})
+    write_json(out_dir / "registration.json", {**content, **more})
     return content
+
+
+def _registered(
+    run: Run[RegisterSettings], fixed: "Cloud", moving: "Cloud", grid: "Grid | None", model: Path | None
+) -> "tuple[RegistrationResult, dict[str, Any]]":
+    """Return the registration by any method, and what a network's started from."""
+    from lcsd.divroc.register import register_clouds
+    from lcsd.errors import BadInputError
+
+    settings = run.settings
+    if not settings.learnt():
+        if model is not None:
+            raise BadInputError(
+                "the option does not fit",
+                code="unused_option",
+                field="--model",
+                expected="--method with the name of a network",
+                found=settings.method,
+            )
+        return register_clouds(fixed, moving, settings=settings, grid=grid, device=run.device, progress=True), {}
+    from lcsd.networks.register import register_with_network
+
+    result, facts = register_with_network(
+        fixed, moving, settings=settings, model=model, grid=grid, device=run.device, progress=True
+    )
+    if not facts.taken:
+        run.warn(
+            f"the guess of {facts.network} brings the clouds no closer (distance {facts.distance_network:.3f}) than "
+            f"the affine start ({facts.distance_affine:.3f}), which was taken instead"
+        )
+    return result, facts.figures()
 
 
 def _warning(gate: dict[str, Any], content: dict[str, Any]) -> str | None:
@@ -95,6 +128,8 @@ def _warning(gate: dict[str, Any], content: dict[str, Any]) -> str | None:
 @field_mm("--grid")
 @setting("--method", RegisterSettings, "Method of the registration.")
 @click.option("--fast", is_flag=True, help="Fewer and coarser steps; short for --set effort=fast.")
+@choice("--refine", RefineName, "What follows the guess of a network; short for --set effort=VALUE.")
+@click.option("--model", type=FILE, help="Model file of the network (lcsd train).  [default: the one that ships]")
 @click.option("--symmetric", is_flag=True, help="Move both clouds to the middle and also write inverse_field.nii.gz.")
 @choice("--frame", CloudFrame, "Frame of both clouds' coordinates.  [default: what the file says, else lps]")
 @choice("--unit", Unit, "Unit of both clouds' coordinates.  [default: what the file says, else mm]")
@@ -104,7 +139,7 @@ def _warning(gate: dict[str, Any], content: dict[str, Any]) -> str | None:
     "register",
     RegisterSettings,
     on_device=True,
-    shortcuts={"method": "method={}", "fast": "effort=fast", "symmetric": "symmetric=true"},
+    shortcuts={"method": "method={}", "fast": "effort=fast", "refine": "effort={}", "symmetric": "symmetric=true"},
 )
 def command(
     run: Run[RegisterSettings],
@@ -113,6 +148,7 @@ def command(
     out_dir: Path,
     grid_image: Path | None,
     field_mm: float | None,
+    model: Path | None,
     frame: CloudFrame | None,
     unit: Unit | None,
     moving_frame: CloudFrame | None,
@@ -122,12 +158,13 @@ def command(
 
     Both clouds are in the same space; their numbers of points may differ. Writes field.nii.gz (u in
     y = x + u(x), LPS mm), points.npz (moved fixed points, LPS mm, and the expected error of each)
-    and registration.json (distance per iteration, folding, std of log det J, expected errors). Warns
+    and registration.json (distance per iteration, folding, std of log det J, expected errors, and the
+    start if the method is a network). Warns
     if more than 5 % of the points are expected to be off by more than 5 mm. If FIXED_CLOUD is not
     .npz, the moved points are also written in its format, frame and unit.
     """
     from lcsd.clouds.formats import read_cloud_file
-    from lcsd.divroc.register import check_pair, register_clouds
+    from lcsd.divroc.register import check_pair
     from lcsd.readings.overlap import check_in_image, check_overlap
 
     source = read_cloud_file(fixed_cloud, frame=frame, unit=unit)
@@ -137,10 +174,10 @@ def command(
     grid = _grid(grid_image, field_mm)
     if grid is not None:
         check_in_image(source.cloud.points, grid, file=fixed_cloud)
-    result = register_clouds(source.cloud, moving, settings=run.settings, grid=grid, device=run.device, progress=True)
+    result, start = _registered(run, source.cloud, moving, grid, model)
     gates = _gates(result, run.settings.untrusted_share)
-    content = _write(out_dir, source, moving, result, gates)
-    inputs = {"fixed_cloud": fixed_cloud, "moving_cloud": moving_cloud, "grid": grid_image}
+    content = _write(out_dir, source, moving, result, {"gates": gates, **start})
+    inputs = {"fixed_cloud": fixed_cloud, "moving_cloud": moving_cloud, "grid": grid_image, "model": model}
     run.recorder.fact("field", {} if field_mm is None else {"spacing_mm": field_mm})
     figures = {key: value for key, value in content.items() if key != "distance"}
     figures["seconds"] = round(result.seconds, 3)

@@ -22,6 +22,9 @@ GRAPH_WARMUP = 3
 Progress = Callable[[int, float], None]
 """Called after each iteration with its number (from 1) and the distance."""
 
+Guess = Callable[[CloudPair, LayeredMotion], LayeredMotion]
+"""Gets the clouds and the affine start; returns the motion from which the levels go on."""
+
 Step = Callable[[], tuple[float, float]]
 """One Adam step; returns the distance and the objective before it."""
 
@@ -105,7 +108,7 @@ def _stalled(objectives: list[float], share: float) -> bool:
 
 
 def optimise(
-    pair: CloudPair, settings: RegisterSettings, progress: Progress | None = None
+    pair: CloudPair, settings: RegisterSettings, progress: Progress | None = None, guess: Guess | None = None
 ) -> tuple[LayeredMotion, tuple[float, ...]]:
     """Return the motion of the fixed cloud onto the moving cloud, and the distance per iteration.
 
@@ -119,6 +122,8 @@ def optimise(
             progress(len(curve), distance)
 
     motion = starting_motion(pair, settings)
+    if guess is not None:
+        motion = guess(pair, motion)
     settings = settings.model_copy(update={"smoothness_mm2": smoothness_of(pair, settings)})
     form = SymmetricLevel if settings.symmetric else Level
     for number, resolution in enumerate(settings.schedule(), start=1):

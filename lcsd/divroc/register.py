@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lcsd.divroc.extrapolation import extrapolate_vectors
 from lcsd.divroc.level import CloudPair
 from lcsd.divroc.motion import LayeredMotion, covering_grid, nodes
-from lcsd.divroc.optimise import Progress, optimise
+from lcsd.divroc.optimise import Guess, Progress, optimise
 from lcsd.divroc.rasterise import rasterise
 from lcsd.divroc.start import starting_motion
 from lcsd.divroc.trust import Trust, backward_motion, expected_error
@@ -194,7 +194,7 @@ class _PointMotion:
 
 
 def _move(
-    pair: CloudPair, settings: RegisterSettings, progress: Progress | None
+    pair: CloudPair, settings: RegisterSettings, progress: Progress | None, guess: Guess | None
 ) -> tuple[LayeredMotion | _PointMotion, tuple[float, ...]]:
     """Return the motion by the method asked for, and its distance per iteration."""
     motion: Any
@@ -204,7 +204,7 @@ def _move(
         start = starting_motion(pair, settings)
         motion, curve = drift(pair.fixed, pair.moving, start, settings.cpd, progress, labels=pair.labels)
     else:
-        motion, curve = optimise(pair, settings, progress)
+        motion, curve = optimise(pair, settings, progress, guess)
     if settings.extrapolator != "own":
         vectors = motion.at(pair.fixed, device=pair.device)
         motion = _PointMotion(pair.fixed, vectors, settings.extrapolator, pair.device)
@@ -267,6 +267,7 @@ def register_clouds(
     grid: Grid | None = None,
     device: str = "cpu",
     progress: Progress | bool | None = None,
+    guess: Guess | None = None,
 ) -> RegistrationResult:
     """Register the fixed cloud to the moving cloud with a smooth deformation.
 
@@ -284,6 +285,8 @@ def register_clouds(
         ``torch.use_deterministic_algorithms(True)``, and slower then).
     progress
         Called after each iteration with its number and the distance; True draws a progress bar.
+    guess
+        Gets the clouds and the affine start, and returns the motion from which the levels go on; networks need it.
 
     Returns
     -------
@@ -294,7 +297,8 @@ def register_clouds(
     ------
     BadInputError
         Empty, non-finite or degenerate cloud; wrong unit; clouds in different frames or of
-        different structures; a grid that holds no fixed point; a method that is not installed.
+        different structures; a grid that holds no fixed point; a method that is not installed, or that is a network
+        (``bad_option``: call :func:`lcsd.networks.register.register_with_network`).
     WorkError
         If the optimisation diverges; names level and iteration.
 
@@ -305,6 +309,15 @@ def register_clouds(
     displacement grid, saturated densities and L1 after the same group's later optimisation.
     """
     settings = settings or RegisterSettings()
+    if settings.learnt() and guess is None:
+        raise BadInputError(
+            "the method needs a network",
+            code="bad_option",
+            field="method",
+            expected="a method without a network",
+            found=settings.method,
+            remedy="call lcsd.networks.register.register_with_network",
+        )
     points = check_pair(fixed, moving)
     own = grid or _around(points[0])
     if not own.contains(points[0]).any():
@@ -320,7 +333,7 @@ def register_clouds(
     pair = _cloud_pair(fixed, moving, points, settings, device)
     with _way_back(pair, settings) as way_back:
         with _reporting(progress, settings) as report:
-            motion, curve = _move(pair, settings, report)
+            motion, curve = _move(pair, settings, report, guess)
         seconds = time.perf_counter() - began
         back = way_back()
     displacements = motion.at(points[0], device=device)
@@ -359,7 +372,7 @@ def summary(fixed: Cloud, moving: Cloud, result: RegistrationResult) -> dict[str
         "moving_points": len(moving),
         "iterations": result.iterations,
         "distance": list(result.loss),
-        "distance_final": result.loss[-1],
+        "distance_final": result.loss[-1] if result.loss else None,
         "displacement_mean_mm": float(length.mean()),
         "displacement_max_mm": float(length.max()),
         "folding_percent": result.folding_percent,

@@ -6,6 +6,7 @@ from pydantic import Field, field_validator
 
 from lcsd.settings.base import Settings
 from lcsd.settings.gates import Limits
+from lcsd.settings.train import NETWORKS
 
 UNTRUSTED_MM = 5.0
 """A point with a larger expected error is untrusted: it may well be on another vessel."""
@@ -87,14 +88,16 @@ class TransportSettings(Settings):
 class RegisterSettings(Settings):
     """Point-cloud registration: DiVRoC distance, smooth displacement grid, Adam."""
 
-    method: Literal["divroc", "chamfer", "ot", "cpd"] = Field(
+    method: Literal["divroc", "chamfer", "ot", "cpd", "unet"] = Field(
         "divroc",
         description="distance between the clouds: rasterised densities (divroc), nearest neighbours (chamfer) or "
-        "optimal transport (ot; needs an extra), both with the same motion model and optimiser, or coherent point "
-        "drift (cpd; needs an extra)",
+        "optimal transport (ot; needs an extra), both with the same motion model and optimiser; coherent point "
+        "drift (cpd; needs an extra); or a network whose guess divroc starts from (unet)",
     )
-    effort: Literal["accurate", "fast"] = Field(
-        "accurate", description="which levels run: levels and second_levels (accurate), or fast_levels (fast)"
+    effort: Literal["accurate", "fast", "none"] = Field(
+        "accurate",
+        description="which levels run: levels and second_levels (accurate), fast_levels (fast), or none: the start, or "
+        "the guess of the network, is the result",
     )
     start: Literal["fitted", "affine", "translation", "none"] = Field(
         "fitted",
@@ -205,17 +208,23 @@ class RegisterSettings(Settings):
 
     def schedule(self) -> list[RegisterLevel]:
         """Return the levels of all passes in the order of the work."""
+        if self.effort == "none":
+            return []
         if self.effort == "fast":
             return [*self.fast_levels]
         return [*self.levels, *(self.second_levels if self.passes == 2 else ())]
 
     def check(self) -> Literal["backward", "forward"] | None:
         """Return what expected errors are estimated from; None: nothing, or the method was not calibrated."""
-        if self.trust == "none" or self.method != "divroc":
+        if self.trust == "none" or self.effort == "none" or self.method != "divroc":
             return None
         if self.trust == "auto":
             return "forward" if self.effort == "fast" else "backward"
         return self.trust
+
+    def learnt(self) -> bool:
+        """Return whether the method needs a network."""
+        return self.method in NETWORKS
 
     def max_steps(self) -> int:
         """Return the most steps that the method takes: the length of a progress bar."""

@@ -1,0 +1,48 @@
+"""``lcsd train``: train a network that guesses the motion between two clouds."""
+
+from pathlib import Path
+
+import click
+
+from lcsd.cli.common import Run, stage
+from lcsd.cli.options import FILE, choice, setting
+from lcsd.settings.train import NetworkName, TrainSettings
+
+
+@click.command(epilog="Example: lcsd train --network unet --pairs phantom:0-199 --minutes 60 --out-dir training")
+@choice("--network", NetworkName, "The network.", default="unet")
+@click.option("--pairs", default="phantom:0-199", show_default=True, help="Phantoms to train on: phantom:FIRST-LAST.")
+@setting("--loss", TrainSettings, "What is made small.")
+@click.option("--steps", type=click.IntRange(1), help="Steps of training, one pair each.  [default: the setting steps]")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Pause after this time; see --resume.")
+@click.option("--out-dir", type=FILE, required=True, help="Folder of the results.")
+@click.option("--resume", is_flag=True, help="Continue from the checkpoint in the folder.")
+@stage(
+    "train",
+    TrainSettings,
+    seeded=True,
+    on_device=True,
+    shortcuts={"loss": "loss={}", "steps": "steps={}", "minutes": "minutes={}"},
+)
+def command(run: Run[TrainSettings], *, network: NetworkName, pairs: str, out_dir: Path, resume: bool) -> None:
+    """Train a network on phantom vessels under random motion.
+
+    Writes model.safetensors (the best on held-out pairs; for lcsd register --model),
+    checkpoint.safetensors, curve.csv and curve.png (docs/networks.md). A run that was stopped and
+    resumed gives the same bits as one that was not, on the CPU.
+    """
+    from lcsd.networks.train import MODEL, train
+
+    progress = train(
+        network, run.settings, pairs=pairs, out_dir=out_dir, seed=run.seed, device=run.device, resume=resume
+    )
+    last = progress.rows[-1]
+    run.recorder.fact("training", {"network": network, "pairs": pairs, "seconds": round(progress.seconds, 1)})
+    figures = {
+        "steps": progress.step,
+        "validation_mm": last["validation_mm"],
+        "best_mm": progress.best_mm,
+        "before_mm": last["validation_before_mm"],
+    }
+    tables = {f"motions_{number}": Path(path) for number, path in enumerate(run.settings.motions)}
+    run.done(out_dir / MODEL, inputs=tables, result=figures)

@@ -1,0 +1,220 @@
+"""A U-Net that sees both clouds as densities and answers with a displacement grid."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lcsd.divroc.distance import CloudDistance
+from lcsd.divroc.motion import clamped
+from lcsd.divroc.rasterise import rasterise, sample
+from lcsd.divroc.smoothing import gaussian_taps, smooth
+from lcsd.geometry import Grid
+from lcsd.settings.train import UNetSettings
+
+Points = NDArray[np.float64]
+
+FINE = 2
+"""Voxels of the raster for each node of the displacement grid, along each axis."""
+
+SATURATION = 0.5
+"""Slope of the saturation per typical density, as in the distance of the optimiser."""
+
+BALANCE = 0.3
+"""Share of the local density that is divided out, as there."""
+
+MARGIN_MM = 16.0
+"""Room around both clouds on the raster."""
+
+INVERSE_STEPS = 6
+"""Steps that find the middle of a point's way: each shrinks what is left by the motion's slope."""
+
+OUTPUT_MM = 8.0
+"""Displacement for an output of 1."""
+
+SEARCH = 2
+"""Steps to each side in which blocks of the clouds are compared; a step moves each cloud by one voxel, so the shifts
+are up to 16 mm along each axis."""
+
+SEARCHES = ((1.0, 20.0), (0.6, 10.0))
+"""Ways to weigh the shifts: a Gaussian over the compared blocks, in blocks of 16 mm, and how much more a better shift
+weighs (the logarithm for a difference as large as the mean over all shifts)."""
+
+LEAST_DIFFERENCE = 0.01
+"""Where both clouds are empty, no shift is better than another."""
+
+
+class Rasters:
+    """Densities of two clouds on one grid of nodes: the input of the network, one row of channels for each cloud."""
+
+    def __init__(self, fixed: Tensor, moving: Tensor, settings: UNetSettings) -> None:
+        both = torch.cat([fixed, moving]).double().cpu().numpy()
+        low, high = both.min(axis=0) - MARGIN_MM, both.max(axis=0) + MARGIN_MM
+        block = 2 ** (len(settings.features) - 1)
+        nodes = np.ceil((high - low) / settings.node_mm / block).astype(int) * block
+        size = (int(nodes[0]), int(nodes[1]), int(nodes[2]))
+        self.grid = Grid.centred((low + high) / 2, size=size, spacing_mm=settings.node_mm)
+        fine = (size[0] * FINE, size[1] * FINE, size[2] * FINE)
+        self._fine = Grid.centred((low + high) / 2, size=fine, spacing_mm=settings.node_mm / FINE)
+        densities = [self._of(cloud) for cloud in (fixed, moving)]
+        self.channels = [channels for channels, _ in densities]
+        self.guesses = _guesses(densities[0][1], densities[1][1], settings.node_mm, self.grid.shape)
+
+    def _of(self, cloud: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the channels of a cloud, (1, C, D, H, W) on the grid of nodes, and its density on the fine raster."""
+        places = self._fine.world_to_normalised(cloud)[None]
+        weights = cloud.new_ones((1, 1, len(cloud)))
+        taps = gaussian_taps(1.0)
+        own = sample(smooth(rasterise(places, weights, self._fine.shape), taps), places)
+        weights = weights * own.clamp(min=1e-6) ** -BALANCE
+        raster = rasterise(places, weights, self._fine.shape)
+        fine = _saturated(smooth(raster, taps), places)
+        coarse = functional.avg_pool3d(raster, FINE)
+        wide = [_saturated(smooth(coarse, gaussian_taps(sigma)), places) for sigma in (1.0, 2.0)]
+        blocks = fine.unflatten(2, (-1, FINE)).unflatten(4, (-1, FINE)).unflatten(6, (-1, FINE))
+        unshuffled = blocks.permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(1, 4)
+        return torch.cat([unshuffled, *wide], dim=1), fine
+
+
+def _guesses(fixed: Tensor, moving: Tensor, step_mm: float, shape: tuple[int, int, int]) -> Tensor:
+    """Return displacements by comparing blocks of both densities, for each way to weigh, (1, 3 S, D, H, W), mm.
+
+    All shifts are weighted by how well they fit (a soft minimum). They move both clouds by half, against each other, so
+    exchanging the clouds turns the answer around.
+    """
+    size = fixed.shape[2:]
+    padded = [functional.pad(raster, [SEARCH] * 6) for raster in (fixed, moving)]
+    steps = list(itertools.product(range(-SEARCH, SEARCH + 1), repeat=3))
+    costs = []
+    for step in steps:
+        there = _shifted(padded[0], [-part for part in step], size)
+        here = _shifted(padded[1], step, size)
+        costs.append(functional.avg_pool3d((there - here).abs_(), 2 * FINE))
+    shifts = step_mm * 2 / FINE * fixed.new_tensor(steps).flip(1)
+    found = []
+    for width, sharpness in SEARCHES:
+        cost = smooth(torch.cat(costs, dim=1), gaussian_taps(width))
+        typical = cost.mean(dim=1, keepdim=True) + LEAST_DIFFERENCE
+        weight = torch.softmax(-sharpness * cost / typical, dim=1)
+        found.append(torch.einsum("bkdhw,kc->bcdhw", weight, shifts))
+    guess = torch.cat(found, dim=1)
+    return functional.interpolate(guess, size=shape, mode="trilinear", align_corners=False)
+
+
+def _shifted(padded: Tensor, step: Sequence[int], size: Sequence[int]) -> Tensor:
+    """Return the part of a padded volume that begins some voxels (z, y, x) away from where it began before."""
+    z, y, x = (SEARCH + part for part in step)
+    return padded[..., z : z + size[0], y : y + size[1], x : x + size[2]]
+
+
+def _saturated(density: Tensor, places: Tensor) -> Tensor:
+    typical = sample(density, places)[0, 0].median().clamp(min=1e-6)
+    return torch.tanh(SATURATION * density / typical)
+
+
+class UNet(nn.Module):
+    """Displacements on a grid of nodes from the densities of two clouds.
+
+    The answer belongs to the middle: what lies at ``m`` came from ``m - v/2`` in the fixed cloud and goes to
+    ``m + v/2`` in the moving one, so that exchanging the clouds turns ``v`` around (:meth:`field`). Densities at three
+    widths are channels; the narrowest has eight voxels for each node.
+    """
+
+    def __init__(self, settings: UNetSettings) -> None:
+        super().__init__()
+        from dynamic_network_architectures.architectures.unet import PlainConvUNet
+
+        self.settings = settings
+        count = len(settings.features)
+        self.body = PlainConvUNet(
+            2 * (FINE**3 + 2) + 3 * len(SEARCHES),
+            count,
+            list(settings.features),
+            nn.Conv3d,
+            3,
+            [1] + [2] * (count - 1),
+            [settings.convolutions] * count,
+            3,
+            [settings.convolutions] * (count - 1),
+            conv_bias=True,
+            norm_op=nn.InstanceNorm3d,
+            norm_op_kwargs={"affine": True},
+            nonlin=nn.LeakyReLU,
+            nonlin_kwargs={"inplace": True},
+        )
+        # Without training the answer is the guess.
+        last = self.body.decoder.seg_layers[-1]
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def forward(self, fixed: Tensor, moving: Tensor, guesses: Tensor) -> Tensor:
+        """Return displacements (1, 3, D, H, W), mm, from both clouds' channels and the guesses (1, C, D, H, W)."""
+        guess = guesses.unflatten(1, (-1, 3)).mean(dim=1)
+        return guess + OUTPUT_MM * self.body(torch.cat([fixed, moving, guesses / OUTPUT_MM], dim=1))
+
+    def field(self, rasters: Rasters) -> Tensor:
+        """Return the answer that exchanging the clouds turns around, shape (1, 3, D, H, W), mm."""
+        fixed, moving = rasters.channels
+        return (self(fixed, moving, rasters.guesses) - self(moving, fixed, -rasters.guesses)) / 2
+
+    def supervised(self, fixed: Tensor, moving: Tensor, vectors: Tensor, *, turned: bool) -> Tensor:
+        """Return the mean error in mm of one order of the clouds, at fixed points (N, 3) with true vectors (N, 3).
+
+        The answer is trained in one order at a time, ``turned`` or not: half the time of both.
+        """
+        rasters = Rasters(fixed, moving, self.settings)
+        if turned:
+            answer = -self(*rasters.channels[::-1], -rasters.guesses)
+        else:
+            answer = self(*rasters.channels, rasters.guesses)
+        found = _at(answer, rasters.grid, fixed + vectors / 2)
+        return (found - vectors).norm(dim=1).mean()
+
+    def unsupervised(self, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor, float]:
+        """Return the DiVRoC distance after the motion, the displacement grid (1, 3, D, H, W), and its spacing, mm."""
+        rasters = Rasters(fixed, moving, self.settings)
+        answer = self(*rasters.channels, rasters.guesses)
+        with torch.no_grad():
+            middle = fixed + _from_middle(answer, rasters.grid, fixed) / 2
+        moved = fixed + _at(answer, rasters.grid, middle)
+        return distances(moved, moving, rasters.grid), answer, self.settings.node_mm
+
+    @torch.no_grad()
+    def displace(self, fixed: Tensor, moving: Tensor, places: Tensor) -> Tensor:
+        """Return the motion (K, 3), mm, that carries places (K, 3) of the fixed cloud to the moving cloud."""
+        rasters = Rasters(fixed, moving, self.settings)
+        return _from_middle(self.field(rasters), rasters.grid, places)
+
+
+def distances(moved: Tensor, moving: Tensor, grid: Grid) -> Tensor:
+    """Return the mean distance of two clouds (N, 3) and (M, 3), LPS mm, on rasters of the grid's nodes and finer."""
+    total = moved.new_zeros(())
+    for finer in (1, 2):
+        size = (grid.size[0] * finer, grid.size[1] * finer, grid.size[2] * finer)
+        raster = Grid.centred(grid.centre, size=size, spacing_mm=grid.spacing[0] / finer)
+        target = raster.world_to_normalised(moving)
+        distance = CloudDistance(target, raster.shape, sigma_voxels=1.0, gain=SATURATION, balance=BALANCE)
+        places = raster.world_to_normalised(moved)
+        total = total + distance(places, distance.weights(places.detach()))
+    return total / 2
+
+
+def _at(field: Tensor, grid: Grid, places: Tensor) -> Tensor:
+    """Return a displacement grid at LPS places (K, 3), constant beyond its border."""
+    found: Any = functional.grid_sample(
+        field, clamped(grid, places)[None, :, None, None, :], padding_mode="border", align_corners=False
+    )
+    return found[0, :, :, 0, 0].T
+
+
+def _from_middle(field: Tensor, grid: Grid, places: Tensor) -> Tensor:
+    """Return the displacement of places whose middle has it: ``u = v(x + u / 2)``."""
+    found = torch.zeros_like(places)
+    for _ in range(INVERSE_STEPS):
+        found = _at(field, grid, places + found / 2)
+    return found

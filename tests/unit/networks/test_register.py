@@ -1,0 +1,106 @@
+"""Registration from a network's guess: taken only if it helps, refined if asked, and said in the figures."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from numpy.typing import NDArray
+
+from lcsd.cli.register import command
+from lcsd.divroc.register import register_clouds
+from lcsd.errors import BadInputError
+from lcsd.io.files import read_json
+from lcsd.io.points import Cloud, read_cloud, write_cloud
+from lcsd.networks.models import make_network, write_model
+from lcsd.networks.register import register_with_network
+from lcsd.settings.register import RegisterSettings
+from lcsd.settings.train import UNetSettings
+
+LEVEL = "[{raster_mm: 5, flow_mm: 8, sigma_voxels: 1, iterations: 8}]"
+QUICK = ("--set", f"fast_levels={LEVEL}", "--threads", "1")
+
+
+def moved(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    return points + 5 * np.sin(points[:, [2, 0, 1]] / 22)
+
+
+@pytest.fixture(scope="module")
+def clouds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("clouds")
+    rng = np.random.default_rng(0)
+    along = np.linspace(-45, 45, 120)[:, None]
+    fixed = np.concatenate([rng.uniform(-50, 50, 3) + along * rng.normal(size=3) / 1.7 for _ in range(40)])
+    for name, points in (("fixed", fixed), ("moving", moved(fixed))):
+        write_cloud(folder / f"{name}.npz", Cloud(points.astype(np.float32)))
+    return folder / "fixed.npz", folder / "moving.npz"
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network without training, which compares the clouds block by block."""
+    settings = UNetSettings(features=(4, 8))
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    write_model(path, "unet", make_network("unet", settings), settings, {})
+    return path
+
+
+def register(*arguments: object) -> Result:
+    return CliRunner().invoke(command, [*QUICK, *map(str, arguments)])
+
+
+def test_the_command_starts_from_the_guess_and_says_so(
+    clouds: tuple[Path, Path], model_file: Path, tmp_path: Path
+) -> None:
+    fixed = read_cloud(clouds[0]).points.astype(np.float64)
+    off = {}
+    for refine in ("none", "fast"):
+        out = tmp_path / refine
+        done = register(*clouds, "--out-dir", out, "--method", "unet", "--model", model_file, "--refine", refine)
+        assert done.exit_code == 0, done.stderr
+        figures = read_json(out / "registration.json")
+        assert figures["start"] == "unet"
+        assert figures["start_distance"]["network"] < figures["start_distance"]["affine"]
+        assert figures["expected_error_median_mm"] is None
+        facts = read_json(out / "registration.provenance.json")
+        assert facts["inputs"]["model"]["sha256"] == figures["model_sha256"]
+        off[refine] = np.linalg.norm(read_cloud(out / "points.npz").points - moved(fixed), axis=1).mean()
+    assert read_json(tmp_path / "none" / "registration.json")["iterations"] == 0
+    assert read_json(tmp_path / "fast" / "registration.json")["iterations"] == 8
+    before = register_clouds(fixed, moved(fixed), settings=RegisterSettings(effort="none")).moved_points
+    start = np.linalg.norm(before - moved(fixed), axis=1).mean()
+    assert off["fast"] < off["none"] < 0.95 * start
+
+
+def test_a_guess_that_does_not_help_is_left_out_and_said(
+    clouds: tuple[Path, Path], model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from lcsd.networks.unet import UNet
+
+    monkeypatch.setattr(UNet, "displace", lambda *points: torch.full_like(points[-1], 30.0))
+    call = (*clouds, "--out-dir", tmp_path, "--method", "unet", "--model", model_file, "--refine", "none")
+    done = register(*call)
+    assert done.exit_code == 0, done.stderr
+    assert "the affine start" in done.stderr
+    assert read_json(tmp_path / "registration.json")["start"] == "fitted"
+    plain = register_clouds(read_cloud(clouds[0]), read_cloud(clouds[1]), settings=RegisterSettings(effort="none"))
+    np.testing.assert_allclose(read_cloud(tmp_path / "points.npz").points, plain.moved_points, atol=1e-4)
+
+
+def test_options_that_do_not_fit_are_refused(clouds: tuple[Path, Path], model_file: Path, tmp_path: Path) -> None:
+    out = ("--out-dir", tmp_path / "out")
+    done = register(*clouds, *out, "--model", model_file)
+    assert done.exit_code == 2
+    assert "[unused_option]" in done.stderr
+    done = register(*clouds, *out, "--method", "unet", "--model", model_file, "--symmetric")
+    assert done.exit_code == 2
+    assert "[bad_option]" in done.stderr
+    both = read_cloud(clouds[0]), read_cloud(clouds[1])
+    with pytest.raises(BadInputError, match="register_with_network") as caught:
+        register_clouds(*both, settings=RegisterSettings(method="unet"))
+    assert caught.value.code == "bad_option"
+    with pytest.raises(BadInputError, match="found divroc"):
+        register_with_network(*both, settings=RegisterSettings(), model=model_file)
+    assert not (tmp_path / "out" / "points.npz").exists()
