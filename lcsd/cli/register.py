@@ -95,10 +95,7 @@ def _registered(
         fixed, moving, settings=settings, model=model, grid=grid, device=run.device, progress=True
     )
     if not facts.taken:
-        run.warn(
-            f"the guess of {facts.network} brings the clouds no closer (distance {facts.distance_network:.3f}) than "
-            f"the affine start ({facts.distance_affine:.3f}), which was taken instead"
-        )
+        run.warn(f"the guess of {facts.network} is no better than the affine start, which was taken instead")
     return result, facts.figures()
 
 

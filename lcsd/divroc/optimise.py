@@ -1,7 +1,7 @@
 """Adam, coarse to fine: the motion that lays one cloud onto another."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,8 +22,16 @@ GRAPH_WARMUP = 3
 Progress = Callable[[int, float], None]
 """Called after each iteration with its number (from 1) and the distance."""
 
-Guess = Callable[[CloudPair, LayeredMotion], LayeredMotion]
-"""Gets the clouds and the affine start; returns the motion from which the levels go on."""
+
+class Starts(Protocol):
+    """Further motions to start from, besides the affine one; the first level runs from all of them."""
+
+    def candidates(self, pair: CloudPair, start: LayeredMotion) -> list[LayeredMotion]:
+        """Return the motions to start from, the affine start first."""
+
+    def best(self, pair: CloudPair, motions: list[LayeredMotion]) -> int:
+        """Return which of the motions is best; without levels they are the candidates themselves."""
+
 
 Step = Callable[[], tuple[float, float]]
 """One Adam step; returns the distance and the objective before it."""
@@ -108,26 +116,34 @@ def _stalled(objectives: list[float], share: float) -> bool:
 
 
 def optimise(
-    pair: CloudPair, settings: RegisterSettings, progress: Progress | None = None, guess: Guess | None = None
+    pair: CloudPair, settings: RegisterSettings, progress: Progress | None = None, starts: Starts | None = None
 ) -> tuple[LayeredMotion, tuple[float, ...]]:
     """Return the motion of the fixed cloud onto the moving cloud, and the distance per iteration.
 
+    With ``starts``, the first level runs from each of them, and the others from the best.
+
     Raises ``WorkError`` if the optimisation diverges; it names level and iteration.
     """
-    curve: list[float] = []
-
-    def tell(distance: float) -> None:
-        curve.append(distance)
-        if progress is not None:
-            progress(len(curve), distance)
-
     motion = starting_motion(pair, settings)
-    if guess is not None:
-        motion = guess(pair, motion)
+    motions = [motion] if starts is None else starts.candidates(pair, motion)
     settings = settings.model_copy(update={"smoothness_mm2": smoothness_of(pair, settings)})
     form = SymmetricLevel if settings.symmetric else Level
+    curves: list[list[float]] = [[] for _ in motions]
     for number, resolution in enumerate(settings.schedule(), start=1):
-        level = form(pair.at_level(motion, resolution), motion, resolution, settings)
-        _descend(level, settings, tell, iterations=resolution.iterations, name=f"level {number}")
-        motion = level.result()
-    return motion, tuple(curve)
+        for at, before in enumerate(motions):
+            curve, last = curves[at], at == len(motions) - 1
+
+            def tell(distance: float, curve: list[float] = curve, shown: bool = last) -> None:
+                curve.append(distance)
+                if progress is not None and shown:
+                    progress(len(curve), distance)
+
+            level = form(pair.at_level(before, resolution), before, resolution, settings)
+            _descend(level, settings, tell, iterations=resolution.iterations, name=f"level {number}")
+            motions[at] = level.result()
+        if starts is not None and len(motions) > 1:
+            best = starts.best(pair, motions)
+            motions, curves = [motions[best]], [curves[best]]
+    if starts is not None and len(motions) > 1:
+        motions = [motions[starts.best(pair, motions)]]
+    return motions[0], tuple(curves[0])

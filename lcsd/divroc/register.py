@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lcsd.divroc.extrapolation import extrapolate_vectors
 from lcsd.divroc.level import CloudPair
 from lcsd.divroc.motion import LayeredMotion, covering_grid, nodes
-from lcsd.divroc.optimise import Guess, Progress, optimise
+from lcsd.divroc.optimise import Progress, Starts, optimise
 from lcsd.divroc.rasterise import rasterise
 from lcsd.divroc.start import starting_motion
 from lcsd.divroc.trust import Trust, backward_motion, expected_error
@@ -194,7 +194,7 @@ class _PointMotion:
 
 
 def _move(
-    pair: CloudPair, settings: RegisterSettings, progress: Progress | None, guess: Guess | None
+    pair: CloudPair, settings: RegisterSettings, progress: Progress | None, starts: Starts | None
 ) -> tuple[LayeredMotion | _PointMotion, tuple[float, ...]]:
     """Return the motion by the method asked for, and its distance per iteration."""
     motion: Any
@@ -204,7 +204,7 @@ def _move(
         start = starting_motion(pair, settings)
         motion, curve = drift(pair.fixed, pair.moving, start, settings.cpd, progress, labels=pair.labels)
     else:
-        motion, curve = optimise(pair, settings, progress, guess)
+        motion, curve = optimise(pair, settings, progress, starts)
     if settings.extrapolator != "own":
         vectors = motion.at(pair.fixed, device=pair.device)
         motion = _PointMotion(pair.fixed, vectors, settings.extrapolator, pair.device)
@@ -267,7 +267,7 @@ def register_clouds(
     grid: Grid | None = None,
     device: str = "cpu",
     progress: Progress | bool | None = None,
-    guess: Guess | None = None,
+    starts: Starts | None = None,
 ) -> RegistrationResult:
     """Register the fixed cloud to the moving cloud with a smooth deformation.
 
@@ -285,8 +285,8 @@ def register_clouds(
         ``torch.use_deterministic_algorithms(True)``, and slower then).
     progress
         Called after each iteration with its number and the distance; True draws a progress bar.
-    guess
-        Gets the clouds and the affine start, and returns the motion from which the levels go on; networks need it.
+    starts
+        Further motions to start from; networks need it.
 
     Returns
     -------
@@ -309,7 +309,7 @@ def register_clouds(
     displacement grid, saturated densities and L1 after the same group's later optimisation.
     """
     settings = settings or RegisterSettings()
-    if settings.learnt() and guess is None:
+    if settings.learnt() and starts is None:
         raise BadInputError(
             "the method needs a network",
             code="bad_option",
@@ -333,7 +333,7 @@ def register_clouds(
     pair = _cloud_pair(fixed, moving, points, settings, device)
     with _way_back(pair, settings) as way_back:
         with _reporting(progress, settings) as report:
-            motion, curve = _move(pair, settings, report, guess)
+            motion, curve = _move(pair, settings, report, starts)
         seconds = time.perf_counter() - began
         back = way_back()
     displacements = motion.at(points[0], device=device)

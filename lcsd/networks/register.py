@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lcsd.divroc.level import CloudPair, pull_of
+from lcsd.divroc.bending import bending_energy
+from lcsd.divroc.level import CloudPair, pull_of, smoothness_of
 from lcsd.divroc.motion import LayeredMotion, covering_grid, nodes
 from lcsd.divroc.optimise import Progress
 from lcsd.divroc.register import RegistrationResult, register_clouds
@@ -26,6 +27,13 @@ GRID_MARGIN_MM = 12.0
 JUDGE = RegisterLevel(raster_mm=4.0, flow_mm=8.0, sigma_voxels=1.0, iterations=1)
 """The raster on which the guess must be closer to the moving cloud than the affine start."""
 
+BENDING = 3.0
+"""Weight of the motion's bending in this judgement, relative to the optimiser's: where vessels are missing, a wrong
+motion brings the clouds closer, but bends."""
+
+GAIN = 0.9
+"""The network's answer is taken if its objective is below this share of the affine start's."""
+
 MOST_POINTS = 100_000
 """Points of each cloud that the network sees."""
 
@@ -36,42 +44,58 @@ class StartFacts:
 
     network: str
     sha256: str  # of the model
-    taken: bool  # False: the guess was no better than the affine start, which was taken instead
-    distance_affine: float  # distance of the clouds after the affine start, from 0 (equal) on
-    distance_network: float  # and after the guess
+    look: int  # the network's answer after so many looks was taken; 0: the affine start
+    objectives: tuple[float, ...]  # of all candidates after the first level, by which they were judged
+
+    @property
+    def taken(self) -> bool:
+        """Whether the network's answer was taken."""
+        return self.look > 0
 
     def figures(self) -> dict[str, Any]:
         """Return the figures for ``registration.json``."""
         return {
             "start": self.network if self.taken else "fitted",
-            "start_distance": {"affine": self.distance_affine, "network": self.distance_network},
+            "start_look": self.look,
+            "start_objectives": list(self.objectives),
             "model_sha256": self.sha256,
         }
 
 
-class NetworkStart:
-    """The guess of a network as a start; it keeps the affine one where the guess brings the clouds no closer."""
+class NetworkStarts:
+    """The affine start and the answer of a network after each look; the best of them is found by the clouds alone."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, looks: int) -> None:
         self._model = model
+        self._looks = looks
         self.facts: StartFacts | None = None
 
-    def __call__(self, pair: CloudPair, start: LayeredMotion) -> LayeredMotion:
-        """Return the affine start with the guess on top, or the start alone."""
-        motion = guessed(self._model, pair, start)
+    def candidates(self, pair: CloudPair, start: LayeredMotion) -> list[LayeredMotion]:
+        """Return the affine start, and it followed by the network's motion after each look."""
+        return [start, *guesses(self._model, pair, start, self._looks)]
+
+    def best(self, pair: CloudPair, motions: list[LayeredMotion]) -> int:
+        """Return which motion has the least objective, distance and bending on one raster; 0 unless clearly less."""
         plain = RegisterSettings()
-        before, after = (
-            float(pull_of(pair, base, JUDGE, plain)(pair.tensor(base)))
-            for base in (pair.fixed + part.at(pair.fixed, device=pair.device) for part in (start, motion))
-        )
-        taken = bool(np.isfinite(after) and after < before)
-        self.facts = StartFacts(self._model.name, self._model.sha256, taken, before, after)
-        return motion if taken else start
+        smoothness = smoothness_of(pair, plain)
+        grid = covering_grid(pair.covered, spacing_mm=GRID_MM, margin_mm=0.0)
+        objectives = []
+        for motion in motions:
+            base = pair.fixed + motion.at(pair.fixed, device=pair.device)
+            distance = float(pull_of(pair, base, JUDGE, plain)(pair.tensor(base)))
+            vectors = pair.tensor(motion.at(nodes(grid), device=pair.device).astype(np.float64)).T.reshape(
+                1, 3, *grid.shape
+            )
+            objectives.append(distance + BENDING * smoothness * float(bending_energy(vectors.contiguous(), GRID_MM)))
+        look = min(range(len(motions)), key=objectives.__getitem__)
+        look = look if objectives[look] < GAIN * objectives[0] else 0
+        self.facts = StartFacts(self._model.name, self._model.sha256, look, tuple(objectives))
+        return look
 
 
 @torch.no_grad()
-def guessed(model: Model, pair: CloudPair, start: LayeredMotion) -> LayeredMotion:
-    """Return the start followed by the network's motion, as a displacement grid over the fixed cloud."""
+def guesses(model: Model, pair: CloudPair, start: LayeredMotion, looks: int) -> list[LayeredMotion]:
+    """Return the start followed by the network's motion after each look, a displacement grid over the fixed cloud."""
     network = model.network.to(pair.device)
     seen = pair.thinned(MOST_POINTS)
     fixed = pair.tensor(seen.fixed + start.at(seen.fixed, device=pair.device))
@@ -80,11 +104,13 @@ def guessed(model: Model, pair: CloudPair, start: LayeredMotion) -> LayeredMotio
     places = nodes(grid)
     began = pair.tensor(places + start.at(places, device=pair.device))
     now = began
-    for _ in range(model.settings.passes):
+    found = []
+    for _ in range(looks):
         both = network.displace(fixed, moving, torch.cat([fixed, now]))
         fixed, now = fixed + both[: len(fixed)], now + both[len(fixed) :]
-    vectors = (now - began).T.reshape(1, 3, *grid.shape)
-    return start.with_layer(grid, vectors.contiguous())
+        vectors = (now - began).T.reshape(1, 3, *grid.shape)
+        found.append(start.with_layer(grid, vectors.contiguous()))
+    return found
 
 
 def register_with_network(
@@ -117,7 +143,11 @@ def register_with_network(
             found="true" if names else settings.method,
             remedy="leave it out" if names else "use lcsd.register_clouds for this method",
         )
-    start = NetworkStart(model_of(names[0], model))
-    result = register_clouds(fixed, moving, settings=settings, grid=grid, device=device, progress=progress, guess=start)
-    assert start.facts is not None  # noqa: S101 - the registration has called it
-    return result, start.facts
+    found = model_of(names[0], model)
+    # After a level the second look was never the best one.
+    starts = NetworkStarts(found, 1 if settings.schedule() else found.settings.passes)
+    result = register_clouds(
+        fixed, moving, settings=settings, grid=grid, device=device, progress=progress, starts=starts
+    )
+    assert starts.facts is not None  # noqa: S101 - the registration has called it
+    return result, starts.facts

@@ -41,9 +41,15 @@ SEARCH = 2
 """Steps to each side in which blocks of the clouds are compared; a step moves each cloud by one voxel, so the shifts
 are up to 16 mm along each axis."""
 
-SEARCHES = ((1.0, 20.0), (0.6, 10.0))
-"""Ways to weigh the shifts: a Gaussian over the compared blocks, in blocks of 16 mm, and how much more a better shift
-weighs (the logarithm for a difference as large as the mean over all shifts)."""
+BLOCK_SIGMA = 0.6
+"""Gaussian over the compared blocks, in blocks of 16 mm."""
+
+SHARPNESS = 10.0
+"""How much more a better shift weighs: the logarithm for a difference as large as the mean over all shifts."""
+
+COUPLINGS = (0.02, 0.05, 0.1)
+"""Pull towards the neighbours' guess in each round, relative to the difference, for a distance of one step; blocks that
+fit nowhere follow their neighbours."""
 
 LEAST_DIFFERENCE = 0.01
 """Where both clouds are empty, no shift is better than another."""
@@ -82,7 +88,7 @@ class Rasters:
 
 
 def _guesses(fixed: Tensor, moving: Tensor, step_mm: float, shape: tuple[int, int, int]) -> Tensor:
-    """Return displacements by comparing blocks of both densities, for each way to weigh, (1, 3 S, D, H, W), mm.
+    """Return displacements by comparing blocks of both densities, (1, 6, D, H, W), mm: coupled, then each block alone.
 
     All shifts are weighted by how well they fit (a soft minimum). They move both clouds by half, against each other, so
     exchanging the clouds turns the answer around.
@@ -96,14 +102,31 @@ def _guesses(fixed: Tensor, moving: Tensor, step_mm: float, shape: tuple[int, in
         here = _shifted(padded[1], step, size)
         costs.append(functional.avg_pool3d((there - here).abs_(), 2 * FINE))
     shifts = step_mm * 2 / FINE * fixed.new_tensor(steps).flip(1)
-    found = []
-    for width, sharpness in SEARCHES:
-        cost = smooth(torch.cat(costs, dim=1), gaussian_taps(width))
-        typical = cost.mean(dim=1, keepdim=True) + LEAST_DIFFERENCE
-        weight = torch.softmax(-sharpness * cost / typical, dim=1)
-        found.append(torch.einsum("bkdhw,kc->bcdhw", weight, shifts))
-    guess = torch.cat(found, dim=1)
+    guess = torch.cat(_soft_minima(torch.cat(costs, dim=1), shifts, step_mm), dim=1)
     return functional.interpolate(guess, size=shape, mode="trilinear", align_corners=False)
+
+
+def _soft_minima(costs: Tensor, shifts: Tensor, step_mm: float) -> list[Tensor]:
+    """Return the mean shift (1, 3, D, H, W) where neighbours are coupled, and where they are not.
+
+    ``costs`` (1, K, D, H, W) are the differences under the shifts (K, 3), mm.
+    """
+    cost = smooth(costs, gaussian_taps(BLOCK_SIGMA))
+    mean = cost.mean(dim=1, keepdim=True)
+    relative = cost / (mean + LEAST_DIFFERENCE)
+    sure = (mean * (1 - relative.amin(dim=1, keepdim=True))).clamp(min=1e-4)
+    near = gaussian_taps(1.0)
+
+    def weighed(total: Tensor) -> Tensor:
+        return torch.einsum("bkdhw,kc->bcdhw", torch.softmax(-SHARPNESS * total, dim=1), shifts)
+
+    alone = weighed(relative)
+    found = alone
+    for coupling in COUPLINGS:
+        around = smooth((found * sure).contiguous(), near) / smooth(sure, near).clamp(min=1e-6)
+        away = (shifts[None, :, :, None, None, None] - around[:, None]).square().sum(dim=2) / step_mm**2
+        found = weighed(relative + coupling * away)
+    return [found, alone]
 
 
 def _shifted(padded: Tensor, step: Sequence[int], size: Sequence[int]) -> Tensor:
@@ -132,7 +155,7 @@ class UNet(nn.Module):
         self.settings = settings
         count = len(settings.features)
         self.body = PlainConvUNet(
-            2 * (FINE**3 + 2) + 3 * len(SEARCHES),
+            2 * (FINE**3 + 2) + 6,
             count,
             list(settings.features),
             nn.Conv3d,
@@ -154,8 +177,7 @@ class UNet(nn.Module):
 
     def forward(self, fixed: Tensor, moving: Tensor, guesses: Tensor) -> Tensor:
         """Return displacements (1, 3, D, H, W), mm, from both clouds' channels and the guesses (1, C, D, H, W)."""
-        guess = guesses.unflatten(1, (-1, 3)).mean(dim=1)
-        return guess + OUTPUT_MM * self.body(torch.cat([fixed, moving, guesses / OUTPUT_MM], dim=1))
+        return guesses[:, :3] + OUTPUT_MM * self.body(torch.cat([fixed, moving, guesses / OUTPUT_MM], dim=1))
 
     def field(self, rasters: Rasters) -> Tensor:
         """Return the answer that exchanging the clouds turns around, shape (1, 3, D, H, W), mm."""

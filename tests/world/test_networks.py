@@ -1,0 +1,140 @@
+"""Models and trainings as people report them: refused by name, or the same as they would have been."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from lcsd.cli.main import main
+from lcsd.errors import WorkError
+from lcsd.networks.models import make_network, read_tensors, write_model, write_tensors
+from lcsd.networks.pairs import TrainingPair
+from lcsd.networks.train import CHECKPOINT, Training
+from lcsd.settings.train import TrainSettings, UNetSettings
+
+TINY = UNetSettings(node_mm=16.0, features=(4, 8))
+WEIGHT = "body.decoder.seg_layers.0.weight"
+
+
+def whole(path: Path) -> None:
+    torch.manual_seed(0)
+    write_model(path, "unet", make_network("unet", TINY), TINY, {})
+
+
+def cut(path: Path, keep: float) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(keep * len(content))])
+
+
+def other_shape(path: Path) -> None:
+    tensors, facts = read_tensors(path)
+    write_tensors(path, {**tensors, WEIGHT: tensors[WEIGHT][:1]}, facts)
+
+
+def less(path: Path) -> None:
+    tensors, facts = read_tensors(path)
+    tensors.pop(WEIGHT)
+    write_tensors(path, tensors, facts)
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """A damage to a model file, where it was reported, and the reason code."""
+
+    name: str
+    source: str
+    damage: Callable[[Path], None]
+    code: str
+
+
+FILES = [
+    FileRow(
+        "written_by_a_killed_process",
+        "Lightning-AI/pytorch-lightning, issue 688",
+        lambda path: cut(path, 0.9),
+        "bad_model",
+    ),
+    FileRow("header_cut_short", "lyogavin/airllm, issue 137", lambda path: cut(path, 0.01), "bad_model"),
+    FileRow("shape_that_would_broadcast", "pytorch/pytorch, issue 8282", other_shape, "bad_model"),
+    FileRow("weights_left_out", "LsNatan/NICE, issue 2", less, "bad_model"),
+    FileRow(
+        "pickled_checkpoint",
+        "facebookresearch/seamless_communication, issue 159",
+        lambda path: torch.save({"model": torch.zeros(2)}, path),
+        "bad_model",
+    ),
+]
+
+
+@pytest.mark.parametrize("row", FILES, ids=lambda row: row.name)
+def test_damaged_models_are_refused(row: FileRow, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    whole(path)
+    assert CliRunner().invoke(main, ["models", "show", str(path)]).exit_code == 0
+    row.damage(path)
+    done = CliRunner().invoke(main, ["models", "show", str(path)])
+    assert done.exit_code == 2
+    assert f"[{row.code}]" in done.stderr
+    assert "model.safetensors" in done.stderr
+
+
+def training(folder: Path) -> Training:
+    """A training whose pairs are three shifted lines, so that a step takes no time."""
+    settings = TrainSettings(steps=10, validation="phantom:1", unet=TINY)
+    made = Training("unet", settings, pairs="phantom:0", out_dir=folder, seed=0, device="cpu")
+
+    def pair(number: int) -> TrainingPair:
+        line = np.linspace(0, 60, 100)
+        fixed = np.stack([line, 10 * np.sin(line / 9), line[::-1]], axis=1)
+        vectors = np.full_like(fixed, 2.0 + number)
+        return TrainingPair(f"line {number}", fixed, fixed + vectors, vectors)
+
+    made._pairs.pair = pair  # type: ignore[method-assign]
+    return made
+
+
+def test_the_rate_goes_on_where_a_resumed_training_stopped(tmp_path: Path) -> None:
+    """Reported of ultralytics/yolov5, issue 292, and IntelLabs/distiller, issue 145: it began again."""
+    first = training(tmp_path)
+    for _ in range(4):
+        first.step()
+    first.save()
+    again = training(tmp_path)
+    again.load()
+    for made in (first, again):
+        made.step()
+    rates = [made.optimiser.param_groups[0]["lr"] for made in (first, again)]
+    assert rates[0] == rates[1] < TrainSettings().learning_rate
+    assert again.progress.losses[-1] == first.progress.losses[-1]
+
+
+def test_a_loss_that_is_not_a_number_ends_the_training_and_spares_the_checkpoint(tmp_path: Path) -> None:
+    """Reported of Lilac-Lee/PointNetLK_Revisited, issue 8, and tianweiy/CenterPoint, 396: it went on."""
+    made = training(tmp_path)
+    made.step()
+    made.save()
+    honest = made._pairs.pair
+    made._pairs.pair = lambda number: replace(honest(number), vectors=np.full((100, 3), np.nan))  # type: ignore[method-assign]
+    with pytest.raises(WorkError, match="step 1, pair line 1") as caught:
+        made.step()
+    assert caught.value.code == "diverged"
+    tensors, facts = read_tensors(tmp_path / CHECKPOINT)
+    assert facts["progress"]["step"] == 1
+    assert all(bool(value.isfinite().all()) for value in tensors.values())
+
+
+def test_the_order_of_points_changes_nothing() -> None:
+    """Reported of charlesq34/pointnet2, issue 143, and facebookresearch/votenet, issue 92."""
+    torch.manual_seed(0)
+    network = make_network("unet", TINY).eval()
+    fixed = 60 * torch.rand(500, 3)
+    moving = fixed + torch.tensor([3.0, 0.0, -4.0])
+    found = network.displace(fixed, moving, fixed)
+    turned = network.displace(fixed.flip(0), moving[torch.randperm(500)], fixed)
+    assert not math.isclose(float(found.abs().max()), 0.0)
+    torch.testing.assert_close(found, turned, atol=1e-3, rtol=0)
