@@ -18,7 +18,7 @@ export PYTHONUTF8 := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-locked lock audit demo test test-fast studies field reliability isolation lint structure format docs clean
+.PHONY: help install install-locked lock audit demo test test-fast studies field reliability isolation lint structure format docs release clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -47,9 +47,15 @@ install-locked:  ## Install by the hashes of requirements.lock (except torch)
 	touch $(READY)
 
 # Both tools have their own environment: lcsd does not depend on them.
-$(TOOLS)/bin/uv $(TOOLS)/bin/pip-audit:
+release: install $(TOOLS)/bin/twine  ## Build sdist and wheel into dist/, check them, and build phantoms with the wheel (needs a network)
+	rm -rf dist
+	$(TOOLS)/bin/pyproject-build
+	$(TOOLS)/bin/twine check --strict dist/*
+	$(BIN)/python -m tests.wheel dist/*.whl
+
+$(TOOLS)/bin/uv $(TOOLS)/bin/pip-audit $(TOOLS)/bin/twine:
 	$(PYTHON) -m venv $(TOOLS)
-	$(TOOLS)/bin/python -m pip install --quiet uv==0.13.9 pip-audit==2.10.1
+	$(TOOLS)/bin/python -m pip install --quiet uv==0.13.9 pip-audit==2.10.1 build==1.6.1 twine==6.2.0
 
 lock: $(TOOLS)/bin/uv  ## Write requirements.lock: constraints.txt with hashes (needs a network)
 	grep -vE '^(#|torch==|torchvision==)' constraints.txt | $(TOOLS)/bin/uv pip compile --quiet \
