@@ -27,7 +27,7 @@ COMMANDS = {
     "train": "Train a network that guesses the motion between two clouds.",
     "models": "List and show models of networks.",
     "register-images": "Register two scans by one of several published methods.",
-    "serve": "Serve a page on which two clouds are registered.",
+    "serve": "Serve a page on which two clouds or scans are registered.",
     "evaluate": "Score a registration at landmarks.",
     "quality": "Score a registration without landmarks.",
     "warp": "Warp points, images and masks by transforms.",

@@ -1,4 +1,4 @@
-"""``lcsd serve``: a page on which two clouds are registered."""
+"""``lcsd serve``: a page on which two clouds or scans are registered."""
 
 from collections.abc import Sequence
 
@@ -50,7 +50,7 @@ def command(
     threads: int,
     worker: tuple[int, int] | None,
 ) -> None:
-    """Serve a page on which two clouds are registered, and its API (docs/serve.md).
+    """Serve a page on which two clouds or CT scans are registered, and its API (docs/serve.md).
 
     Everything stays on this machine. One job at a time runs, in a process of its own with limits on
     time and memory. Uploads and results are in a private temporary folder; they are erased when the

@@ -22,6 +22,7 @@ from lcsd.serve.offers import (
     SAMPLES,
     Limits,
     choices_of,
+    is_volume,
     method_of,
     offered,
     suffix_of,
@@ -177,6 +178,7 @@ def _posted(jobs: Jobs, *, check_only: bool) -> Any:
             spec.update(_sample(sample))
         else:
             _need(uploads)
+            spec["volumes"] = is_volume(suffixes, spec)
             spec["files"] = {part: _save(uploads[part], folder / f"{part}{suffixes[part]}") for part in uploads}
             spec["names"] = {part: (uploads[part].filename or "")[:NAME_LENGTH] for part in uploads}
     except BaseException:
@@ -230,7 +232,7 @@ def _linked(source: Job, folder: Path) -> dict[str, Any]:
             expected="a job whose files were read" if source.state not in ENDED else "a job that was not erased",
             remedy="send the files again",
         ) from error
-    return {key: source.spec[key] for key in ("files", "names", "sample") if key in source.spec}
+    return {key: source.spec[key] for key in ("files", "names", "sample", "volumes") if key in source.spec}
 
 
 def _sample(name: str) -> dict[str, Any]:

@@ -8,9 +8,12 @@ from typing import Any, cast
 from lcsd.clouds.formats import CloudFile, read_cloud_file
 from lcsd.divroc.register import check_pair
 from lcsd.errors import LcsdError
+from lcsd.io.images import read_mask
 from lcsd.landmarks.formats import read_stated
 from lcsd.names import SCANS, CloudFrame, Unit
 from lcsd.readings.overlap import check_overlap
+from lcsd.serve.stages import Work
+from lcsd.serve.volumes import convert_scan
 
 NAMES = {"fixed": "baseline", "moving": "follow-up"}
 
@@ -38,44 +41,77 @@ def _facts(source: CloudFile) -> dict[str, Any]:
     }
 
 
-def check_clouds(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what both clouds and the landmarks of a job hold, and a verdict on each, JSON-serialisable.
+class _Verdicts:
+    """What the checks say, one after the other."""
 
-    A verdict has ``about``, ``good``, ``text`` and, unless it is good, ``error`` with the parts of the error.
-    """
-    verdicts: list[dict[str, Any]] = []
-    read: dict[str, CloudFile] = {}
+    def __init__(self) -> None:
+        self.all: list[dict[str, Any]] = []
 
-    def judge(about: str, good: str, check: Callable[[], Any]) -> None:
+    def judge(self, about: str, good: str, check: Callable[[], object]) -> bool:
+        """Add the verdict of a check, ``good`` in words, and return whether it is good."""
+        problem: LcsdError | None = None
         try:
             check()
         except LcsdError as error:
-            verdicts.append({"about": about, "good": False, "text": error.message, "error": error.to_dict()})
-        else:
-            verdicts.append({"about": about, "good": True, "text": good, "error": None})
+            problem = error
+        text = good if problem is None else problem.message
+        error_parts = None if problem is None else problem.to_dict()
+        self.all.append({"about": about, "good": problem is None, "text": text, "error": error_parts})
+        return problem is None
+
+
+def check_upload(job: Mapping[str, Any], work: Work) -> dict[str, Any]:
+    """Return what the scans and the landmarks of a job hold, and a verdict on each, JSON-serialisable.
+
+    A verdict has ``about``, ``good``, ``text`` and, unless it is good, ``error`` with the parts of the error.
+    """
+    verdicts = _Verdicts()
+    read = _volumes(job, work, verdicts) if job.get("volumes") else _clouds(job, verdicts)
+    given = [Path(job["files"][name]) for name in ("landmarks", "moving_landmarks") if name in job["files"]]
+    pairs: list[int] = []
+    if given:
+        verdicts.judge("landmarks", "The landmarks can be read.", lambda: pairs.append(len(read_stated(given).pairs)))
+    return {
+        "read": read,
+        "landmarks": pairs[0] if pairs else None,
+        "verdicts": verdicts.all,
+        "good": all(verdict["good"] for verdict in verdicts.all),
+    }
+
+
+def _clouds(job: Mapping[str, Any], verdicts: _Verdicts) -> dict[str, Any]:
+    """Judge both clouds and return what was read."""
+    read: dict[str, CloudFile] = {}
 
     def read_one(scan: str) -> None:
         read[scan] = cloud_of(job, scan)
 
     for scan in SCANS:
-        judge(scan, f"The {NAMES[scan]} can be read.", functools.partial(read_one, scan))
+        verdicts.judge(scan, f"The {NAMES[scan]} can be read.", functools.partial(read_one, scan))
     if len(read) == len(SCANS):
         fixed, moving = (read[scan].cloud for scan in SCANS)
-        judge("pair", "Both clouds have the size of a chest and lie in one frame.", lambda: check_pair(fixed, moving))
-        if verdicts[-1]["good"]:
+        text = "Both clouds have the size of a chest and lie in one frame."
+        if verdicts.judge("pair", text, lambda: check_pair(fixed, moving)):
             moving_file = Path(job["files"]["moving"])
-            judge(
+            verdicts.judge(
                 "pair",
                 "No other reading (RAS for LPS, exchanged columns) fits better.",
                 lambda: check_overlap(fixed.points, moving.points, file=moving_file),
             )
-    given = [Path(job["files"][name]) for name in ("landmarks", "moving_landmarks") if name in job["files"]]
-    pairs: list[int] = []
-    if given:
-        judge("landmarks", "The landmarks can be read.", lambda: pairs.append(len(read_stated(given).pairs.fixed)))
-    return {
-        "read": {scan: _facts(source) for scan, source in read.items()},
-        "landmarks": pairs[0] if pairs else None,
-        "verdicts": verdicts,
-        "good": all(verdict["good"] for verdict in verdicts),
-    }
+    return {scan: _facts(source) for scan, source in read.items()}
+
+
+def _volumes(job: Mapping[str, Any], work: Work, verdicts: _Verdicts) -> dict[str, Any]:
+    """Judge both scans as ``lcsd convert`` does, and return what was read."""
+    read: dict[str, Any] = {}
+
+    def convert(scan: str) -> None:
+        read[scan] = convert_scan(job, scan, work)
+
+    for scan in SCANS:
+        text = f"The {NAMES[scan]} is a chest CT in HU with even slices."
+        verdicts.judge(scan, text, functools.partial(convert, scan))
+        if f"{scan}_mask" in job["files"]:
+            mask = Path(job["files"][f"{scan}_mask"])
+            verdicts.judge(scan, f"The mask of the {NAMES[scan]} can be read.", functools.partial(read_mask, mask))
+    return read

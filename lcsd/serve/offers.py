@@ -45,9 +45,14 @@ VOLUMES = (".nii", ".nii.gz", ".nrrd", ".zip")
 MASKS = (".nii", ".nii.gz", ".nrrd")
 LANDMARKS = (".csv", ".tsv", ".txt", ".fcsv", ".mrk.json")
 
+UNPACKED_GIB = 4.0
+"""Largest size of an unpacked archive."""
+
 PARTS: Mapping[str, tuple[str, ...]] = {
-    "fixed": CLOUDS,
-    "moving": CLOUDS,
+    "fixed": (*CLOUDS, *VOLUMES),
+    "moving": (*CLOUDS, *VOLUMES),
+    "fixed_mask": MASKS,
+    "moving_mask": MASKS,
     "landmarks": LANDMARKS,
     "moving_landmarks": LANDMARKS,
 }
@@ -57,6 +62,9 @@ NEEDED = ("fixed", "moving")
 
 PAGE = "result.html"
 """File of a result that is shown; all others are downloads."""
+
+MEANINGS = ("frame", "unit", "moving_frame", "moving_unit")
+"""Options that say what the numbers of clouds mean; volumes say it themselves."""
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "frame": get_args(CloudFrame),
@@ -115,6 +123,33 @@ def suffix_of(part: str, name: str) -> str:
             found=name.rpartition(".")[2][:20] if "." in name else "no suffix",
         )
     return found
+
+
+def is_volume(suffixes: Mapping[str, str], given: Mapping[str, Any]) -> bool:
+    """Return whether the scans of an upload are volumes; ``suffixes`` are the endings of its parts.
+
+    Raises ``BadInputError`` (``mixed_kinds``) if one of them is a volume and the other a cloud, or for masks of clouds;
+    ``unused_option`` if the request (``given``) says what the numbers of a volume mean.
+    """
+    kinds = {part: suffixes[part] in VOLUMES for part in NEEDED if part in suffixes}
+    masks = [part for part in suffixes if part.endswith("_mask")]
+    if len(set(kinds.values())) > 1 or (masks and not all(kinds.values())):
+        raise BadInputError(
+            "the files do not go together",
+            code="mixed_kinds",
+            field=", ".join([*kinds, *masks]),
+            expected="two clouds, or two volumes with optional masks of the lungs",
+            found=", ".join(f"{part} {suffixes[part]}" for part in [*kinds, *masks]),
+        )
+    unused = [name for name in MEANINGS if name in given]
+    if all(kinds.values()) and unused:
+        raise BadInputError(
+            "volumes say their frame and unit themselves",
+            code="unused_option",
+            field=", ".join(unused),
+            remedy="leave it out",
+        )
+    return all(kinds.values())
 
 
 def choices_of(given: Mapping[str, str]) -> dict[str, str]:

@@ -3,10 +3,12 @@
 (() => {
   const find = (id) => document.getElementById(id);
   const PARTS = {
-    fixed: ["Baseline", "the cloud that is moved"],
-    moving: ["Follow-up", "the cloud that it is moved to"],
+    fixed: ["Baseline", "the cloud that is moved, or a chest CT"],
+    moving: ["Follow-up", "the cloud that it is moved to, or a chest CT"],
     landmarks: ["Landmarks", "optional: pairs of both scans"],
     moving_landmarks: ["Landmarks of the follow-up", "optional: if the others are of the baseline only"],
+    fixed_mask: ["Lungs of the baseline", "optional, for CT: a mask"],
+    moving_mask: ["Lungs of the follow-up", "optional, for CT: a mask"],
   };
   const POLL_MS = 250;
   const files = {};
@@ -103,7 +105,7 @@
     if (checked) remove(checked);
     checked = null;
     if (!sample && !(files.fixed && files.moving)) {
-      verdict.replaceChildren(made("p", "Waiting for the other cloud.", "soft"));
+      verdict.replaceChildren(made("p", "Waiting for the other file.", "soft"));
       return;
     }
     const size = sample ? 0 : Object.values(files).reduce((sum, file) => sum + file.size, 0);
@@ -133,15 +135,19 @@
   function showVerdict(result) {
     const table = made("table");
     const head = made("tr");
-    head.append(made("th", ""), made("th", "Points"), made("th", "Box, LPS mm"), made("th", "Read as"));
+    head.append(made("th", ""), made("th", "Size"), made("th", "Box, LPS mm"), made("th", "Read as"));
     table.append(head);
     for (const [scan, facts] of Object.entries(result.read)) {
       const row = made("tr");
       const [low, high] = facts.box_mm;
       const box = ["x", "y", "z"].map((axis, i) => `${axis} ${low[i]} to ${high[i]}`).join(", ");
-      const more = [facts.radius ? "with radius" : "", facts.labels.length ? `labels ${facts.labels.join(", ")}` : ""];
+      const size = facts.points
+        ? `${facts.points.toLocaleString("en")} points`
+        : `${facts.voxels.join(" × ")} voxels of ${facts.spacing_mm.join(" × ")} mm`;
+      const labels = facts.labels || [];
+      const more = [facts.radius ? "with radius" : "", labels.length ? `labels ${labels.join(", ")}` : ""];
       const as = [`${facts.format}, ${facts.frame.toUpperCase()}, ${facts.unit}`, ...more].filter(Boolean).join(", ");
-      row.append(made("th", PARTS[scan][0]), made("td", facts.points.toLocaleString("en")), made("td", box), made("td", as));
+      row.append(made("th", PARTS[scan][0]), made("td", size), made("td", box), made("td", as));
       table.append(row);
     }
     if (result.landmarks !== null) {
