@@ -1,11 +1,14 @@
 """What the page offers: methods, parts of an upload and their formats, limits. One place for all of them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
 from typing import Any, get_args
 
 from lcsd.clouds.formats import SUFFIXES
 from lcsd.errors import BadInputError
+from lcsd.io.files import read_json
 from lcsd.names import CloudFrame, Unit
 
 MIB = 1 << 20
@@ -34,6 +37,17 @@ METHODS = (
         ("--method", "chamfer", "--fast"),
     ),
 )
+
+OF_NETWORKS = (
+    Method(
+        "unet",
+        "fast",
+        "Network, then fast",
+        "the guess of a trained network, then the fast steps",
+        ("--method", "unet", "--refine", "fast"),
+    ),
+)
+"""Offered where the model of the network ships."""
 
 SAMPLES = {"patient-1": "Synthetic patient 1, with landmarks", "patient-2": "Synthetic patient 2, with landmarks"}
 """Pairs of clouds at hand, by name (``lcsd/serve/samples.py`` makes them)."""
@@ -89,20 +103,31 @@ class Limits:
     kept_seconds: float = 3600.0  # from the end of a job to the erasure of its files
 
 
+def _shipped() -> Collection[str]:
+    """Return the networks whose model ships; torch, which ``lcsd.networks.models`` needs, is not loaded."""
+    return read_json(Path(str(resources.files("lcsd.networks") / "shipped.json")))
+
+
+def methods() -> tuple[Method, ...]:
+    """Return all methods that are offered here."""
+    known = _shipped()
+    return (*METHODS, *(offer for offer in OF_NETWORKS if offer.method in known))
+
+
 def method_of(method: str | None, effort: str | None) -> Method:
     """Return the method of a request, the first one by default.
 
     Raises ``BadInputError`` (``unknown_method``) if the pair is not offered.
     """
     wanted = (method or METHODS[0].method, effort)
-    for offer in METHODS:
+    for offer in methods():
         if offer.method == wanted[0] and wanted[1] in {None, offer.effort}:
             return offer
     raise BadInputError(
         "this method is not offered",
         code="unknown_method",
         field="method, effort",
-        expected=" or ".join(f"{offer.method}, {offer.effort}" for offer in METHODS),
+        expected=" or ".join(f"{offer.method}, {offer.effort}" for offer in methods()),
         found=", ".join(filter(None, wanted)),
     )
 
@@ -180,7 +205,7 @@ def offered(limits: Limits) -> dict[str, Any]:
     return {
         "methods": [
             {"method": offer.method, "effort": offer.effort, "title": offer.title, "note": offer.note}
-            for offer in METHODS
+            for offer in methods()
         ],
         "parts": {name: list(suffixes) for name, suffixes in PARTS.items()},
         "choices": {name: list(values) for name, values in CHOICES.items()},
