@@ -43,7 +43,7 @@ def _home_of_shared_fixture(item: pytest.Function) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run tests that share a fixture on one worker, so that it is made once; groups of long tests come first."""
+    """Run tests that share a fixture on one worker, so that it is made once; builds come first, then long tests."""
     units: dict[str, list[pytest.Item]] = {}
     for item in items:
         home = _home_of_shared_fixture(item) if isinstance(item, pytest.Function) else ""
@@ -54,8 +54,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def turn(unit: tuple[str, list[pytest.Item]]) -> int:
         name, members = unit
-        long = any(item.get_closest_marker(mark) for item in members for mark in ("slow", "workflow"))
-        return 0 if long else 1 if name.startswith("group ") else 2
+        marks = {mark for item in members for mark in ("workflow", "slow") if item.get_closest_marker(mark)}
+        if marks:
+            return 0 if "workflow" in marks else 1
+        return 2 if name.startswith("group ") else 3
 
     items[:] = [item for _, members in sorted(units.items(), key=turn) for item in members]
 

@@ -65,6 +65,7 @@ def test_lungs_that_the_scan_cuts_are_no_other_reading(part: slice) -> None:
     assert exchanged(found) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("found", FLIPS)
 def test_command_refuses(found: str, tmp_path: Path) -> None:
     scan, mask = _flipped(chest(), FLIPS[found])

@@ -127,6 +127,7 @@ def inside_points(mask: Image, count: int = 100, seed: int = 0) -> np.ndarray:
     return mask.grid.voxel_to_world(zyx[chosen][:, ::-1].astype(float))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacing", [(0.7, 0.7, 1.0), (1.5, 1.5, 1.5), (2.0, 2.0, 2.0), (0.8, 0.8, 2.5)])
 @pytest.mark.parametrize("reading", ["voxel", "voxel1", "voxel-zyx", "ras", "zyx"])
 def test_numbers_of_another_reading_are_refused(spacing: tuple[float, float, float], reading: str) -> None:

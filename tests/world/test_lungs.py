@@ -49,6 +49,7 @@ ROWS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_lungs(row: Row) -> None:
     made = row.make()

@@ -91,6 +91,7 @@ ROWS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_given_mask(row: Row, tmp_path: Path) -> None:
     made = chest()

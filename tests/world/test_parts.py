@@ -34,10 +34,12 @@ def _seen(fixed: str, moving: str) -> set[str]:
     return {gate["name"] for gate in judge(figures, GatesSettings()) if gate["flagged"] or not gate["passed"]}
 
 
+@pytest.mark.slow
 def test_whole_lungs_pass() -> None:
     assert _seen("whole", "whole") == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LACKING)
 def test_part_missing_in_the_baseline(name: str) -> None:
     assert _seen(name, "whole")

@@ -94,6 +94,7 @@ def converted(folder: Path, source: Path, *options: str) -> tuple[str, Path]:
     return done.output, out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_headers_of_two_scans(row: Row, tmp_path: Path) -> None:
     baseline = write_chest(tmp_path / "baseline", says(row.fixed))

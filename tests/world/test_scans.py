@@ -21,6 +21,7 @@ from tests.world.volumes import VOLUMES, volume
 ROWS = (*VOLUMES, *POSITIONS, *CONTENTS, *HEADERS, *OFFSETS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.kind}-{row.name}")
 def test_scan(row: Row, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     inputs = tmp_path / "inputs"

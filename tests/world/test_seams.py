@@ -62,6 +62,7 @@ def test_slices_of_air_at_the_end_of_a_scan_are_no_seam(order: int) -> None:
     assert (ratio > 2.0, index) == (True, cut)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [0, 1])
 @pytest.mark.parametrize("role", ["fixed", "moving"])
 def test_phantoms_have_no_seam(case: int, role: str) -> None:

@@ -96,6 +96,7 @@ def test_the_right_order_says_nothing(files: Files) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "options", "words"),
     [
@@ -226,6 +227,7 @@ def build(tmp_path: Path) -> Callable[[str], Files]:
 DIVROC, CORRFIELD, STEP = "registration/field.nii.gz", "correspondences/field.nii.gz", "images/rigid.tfm"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("transforms", "source", "code"),
     [

@@ -70,6 +70,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(command, [*map(str, arguments), "--json"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reading", FIELD_READINGS)
 def test_vectors_of_every_meaning(tmp_path: Path, reading: FieldReading) -> None:
     """FireANTs 1, SIRF 673 (positions), voxelmorph 328 (voxels), gdl-fire-4d 3 (z, y, x), airlab 31 (normalised)."""

@@ -82,6 +82,7 @@ def test_world_position_order_and_spacing_do_not_matter() -> None:
     np.testing.assert_array_equal(rows, again)
 
 
+@pytest.mark.slow
 def test_sigma_grows_until_enough_points_stay() -> None:
     voxels = tubes(4, 600)
     few, first = find_keypoints(voxels, voxel_mm=1, settings=KeypointsSettings(min_points=1))

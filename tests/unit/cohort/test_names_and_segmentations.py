@@ -83,6 +83,7 @@ def test_newest_of_several_by_number_of_version(tmp_path: Path) -> None:
     assert found(tmp_path, rows[::-1])["p1"] == ("8.2", "8.6")
 
 
+@pytest.mark.slow
 def test_number_that_two_scans_share_names_neither(tmp_path: Path) -> None:
     rows = pair_rows()
     text = "0,{},GE,X,BONE,300,2.5,120,60,40,1"

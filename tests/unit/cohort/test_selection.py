@@ -106,6 +106,7 @@ def oracle(rows: list[Row], settings: CohortSettings) -> tuple[dict[str, Any], d
     return pairs, reasons
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernels", ["last", "refuse"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_selection_equals_plain_python(seed: int, kernels: str, tmp_path: Path) -> None:
@@ -140,6 +141,7 @@ def test_order_of_rows_and_threads_do_not_matter(tmp_path: Path) -> None:
         assert (outs[0] / table).read_bytes() == (outs[1] / table).read_bytes(), table
 
 
+@pytest.mark.slow
 def test_sampling_is_by_seed_and_rules_do_not_reshuffle(tmp_path: Path) -> None:
     index = write_index(tmp_path / "i.parquet", random_index(3, 600))
     base = ("--set", f"index={index}", "--set", "train=20", "--set", "test_pool=4")

@@ -58,6 +58,7 @@ def test_equations_are_those_of_the_linear_interpolant() -> None:
     np.testing.assert_allclose(right, w * (slopes * r).sum(axis=1), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_places_outside_take_the_border_and_single_slices_have_no_slope() -> None:
     fixed, moving = smooth_features(0), smooth_features(1)
     nodes = np.array([[3, 4, 5], [3, 4, 5]])
@@ -113,6 +114,7 @@ def test_lattice_interpolates_linear_values_and_continues_them(step: int) -> Non
     np.testing.assert_array_equal(lattice.nodes(), expected)
 
 
+@pytest.mark.slow
 def test_a_shift_of_a_fraction_of_a_voxel_is_found() -> None:
     moving = smooth_features(3)
     shift = np.array([0.6, -0.35, 0.8])

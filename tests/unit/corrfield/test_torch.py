@@ -91,6 +91,7 @@ PLACES = np.array([[5.0, 6, 6], [5.3, 6.7, 6.5], [0, 11, 12], [-3.4, 5, 20.2], [
 """Whole, between voxels, in a corner, outside, far outside, fractional along one axis."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "patch"), [(1, 1), (1, 2), (2, 3)])
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_cost_volumes(kernels: TorchKernels, step: int, patch: int, dtype: str) -> None:
@@ -174,6 +175,7 @@ def test_spline(kernels: TorchKernels, record_property: Any) -> None:
         assert error < 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 @pytest.mark.parametrize("shape", [(11, 12, 13), (1, 12, 2)], ids=["box", "thin"])
 def test_normal_equations(kernels: TorchKernels, shape: tuple[int, int, int], dtype: str) -> None:

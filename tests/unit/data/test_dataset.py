@@ -114,6 +114,7 @@ def test_draws_follow_from_seed_epoch_case_and_scan(made: tuple[Path, Path, Path
     assert torch.equal(many[0]["fixed"], whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("context", "workers"), [("fork", 2), ("spawn", 1)])
 def test_workers_give_the_same_samples_and_see_the_epoch(
     made: tuple[Path, Path, Path], context: str, workers: int

@@ -92,6 +92,7 @@ def test_result_is_consistent(pair: tuple[np.ndarray, np.ndarray], result: Regis
     assert (corners.max(axis=0) >= fixed.max(axis=0) + 18).all()
 
 
+@pytest.mark.slow
 def test_direction_is_fixed_to_moving() -> None:
     fixed = branches(0)
     shift = np.array([6.0, -3.0, 9.0])
@@ -107,11 +108,13 @@ def test_finds_it_from_other_starts(pair: tuple[np.ndarray, np.ndarray], start: 
     assert share_found(found, pair[0]) == pytest.approx(1.0, abs=0.1)
 
 
+@pytest.mark.slow
 def test_one_pass_is_the_first_part_of_two(pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult) -> None:
     once = register_clouds(*pair, settings=with_changes(passes=1))
     assert once.loss == result.loss[: len(once.loss)]
 
 
+@pytest.mark.slow
 def test_equal_clouds_stay() -> None:
     fixed = branches(2, count=20)
     result = register_clouds(fixed, fixed, settings=QUICK)
@@ -153,6 +156,7 @@ def test_field_lies_on_the_grid_asked_for(pair: tuple[np.ndarray, np.ndarray], r
     np.testing.assert_allclose(field.at(inside), result.field.at(inside), atol=0.3)
 
 
+@pytest.mark.slow
 def test_progress_is_told(pair: tuple[np.ndarray, np.ndarray]) -> None:
     seen: list[tuple[int, float]] = []
     settings = with_changes(levels=QUICK.levels[:1], passes=1)
@@ -223,12 +227,14 @@ def test_symmetric_registration_does_not_prefer_a_side(pair: tuple[np.ndarray, n
     assert np.linalg.norm(returned - pair[0], axis=1).mean() < 0.3
 
 
+@pytest.mark.slow
 def test_fast_runs_the_fast_levels(pair: tuple[np.ndarray, np.ndarray]) -> None:
     found = register_clouds(*pair, settings=with_changes(effort="fast"))
     assert found.iterations == sum(level.iterations for level in QUICK.fast_levels)
     assert error(found, pair[0]) < 1
 
 
+@pytest.mark.slow
 def test_a_stalled_level_ends_early(pair: tuple[np.ndarray, np.ndarray]) -> None:
     found = register_clouds(*pair, settings=with_changes(stop_share=0.05))
     assert 3 * 11 <= found.iterations < 75
@@ -321,6 +327,7 @@ def test_cuda_agrees_with_the_cpu(
         assert first.moved_points.tobytes() == second.moved_points.tobytes()
 
 
+@pytest.mark.slow
 def test_coherent_drift_matches_each_structure_with_its_own_kind() -> None:
     # Two lines move up by 12 mm. Where each was, the other kind lies now.
     line = np.stack([np.linspace(0, 60, 60), np.zeros(60), np.zeros(60)], axis=1)

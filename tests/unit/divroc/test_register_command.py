@@ -56,6 +56,7 @@ def test_writes_field_points_and_figures(clouds: tuple[Path, Path], tmp_path: Pa
     assert json.loads(result.stdout)["fixed_points"] == 400
 
 
+@pytest.mark.slow
 def test_field_spacing_changes_the_field_s_grid_and_nothing_else(clouds: tuple[Path, Path], tmp_path: Path) -> None:
     grid = Grid.centred(np.zeros(3), size=(20, 22, 24), spacing_mm=5.0)
     write_image(tmp_path / "ct.nii.gz", Image(np.zeros(grid.shape), grid), dtype=np.int16)
@@ -107,6 +108,7 @@ def test_other_formats_frames_and_units(tmp_path: Path) -> None:
     assert read_field(out / "field.nii.gz").grid.spacing == pytest.approx((3, 3, 3))
 
 
+@pytest.mark.slow
 def test_symmetric_writes_the_way_back(clouds: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert register(*clouds, "--out-dir", out, "--symmetric").exit_code == 0
@@ -135,6 +137,7 @@ def test_a_frame_mix_up_is_named(clouds: tuple[Path, Path], tmp_path: Path) -> N
     assert "RAS/LPS" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_rerun_is_the_same_bytes(clouds: tuple[Path, Path], tmp_path: Path) -> None:
     for name in ("a", "b"):
         assert register(*clouds, "--out-dir", tmp_path / name).exit_code == 0

@@ -229,6 +229,7 @@ def test_vessels_of_two_people_are_untrusted(check: str) -> None:
     assert found.trust.untrusted_share > 0.3
 
 
+@pytest.mark.slow
 def test_no_expected_error_where_the_model_was_not_fitted_or_nobody_asks() -> None:
     fixed = tubes(8)[::4]
     for change in ({"method": "chamfer"}, {"trust": "none"}):

@@ -32,6 +32,7 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(handle))
 
 
+@pytest.mark.slow
 def test_builds_are_compared(builds: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = (builds[0], f"late={builds[1]}", "--out-dir", out, "--set", "resamples=200")

@@ -203,6 +203,7 @@ def test_landmarks_that_are_correspondences_are_circular() -> None:
     assert evaluate_tre(independent, correspondences=pairs).figures()["circular"] is False
 
 
+@pytest.mark.slow
 def test_divroc_extrapolation_carries_a_shift() -> None:
     fixed = points(400, 3)
     pairs = PointPairs(fixed, fixed + np.array([2.0, -1.0, 3.0]))

@@ -55,6 +55,7 @@ def shift(grid: Grid, vector: tuple[float, float, float]) -> DisplacementField:
     return DisplacementField(np.broadcast_to(np.float32(vector), (*grid.shape, 3)).copy(), grid)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grid", [SMALL, *GRIDS.values()], ids=["small", *GRIDS])
 def test_overlap_is_what_the_definitions_say(grid: Grid) -> None:
     grid = Grid((9, 8, 7), grid.spacing, grid.origin, grid.direction)
@@ -118,6 +119,7 @@ def test_mutual_information_is_what_the_definition_says() -> None:
     assert mutual_information(np.zeros(9), np.zeros(9)) == 1.0
 
 
+@pytest.mark.slow
 def test_images_are_compared_after_the_motion_inside_the_lungs() -> None:
     grid = Grid((40, 36, 32), (3.0, 3.0, 3.0), (0.0, 0.0, 0.0))
     fixed = RNG.normal(-700, 150, grid.shape).astype(np.float32)

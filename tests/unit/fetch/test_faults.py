@@ -187,6 +187,7 @@ def test_ended_halfway_then_resumed(site: Site, number: signal.Signals) -> None:
     gets_once(site, *there)
 
 
+@pytest.mark.slow
 def test_two_processes_fetch_one_series(site: Site) -> None:
     first = start_and_hold(site, 4)
     second = site.start(UIDS[0], "--json")
@@ -209,6 +210,7 @@ def test_two_processes_fetch_one_series(site: Site) -> None:
     assert sum(site.server.gets().values()) <= FILES + 1  # the object that was held, once more
 
 
+@pytest.mark.slow
 def test_the_disk_fills_up_halfway(site: Site) -> None:
     """In a namespace of its own: a disk of 256 KiB, of which the check beforehand knows nothing."""
     site.out.mkdir()

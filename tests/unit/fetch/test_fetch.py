@@ -122,6 +122,7 @@ def object_faults(site: Site) -> dict[str, bytes | None]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code", ["missing_objects", "truncated_object", "wrong_series", "duplicate_instance", "size_mismatch"]
 )

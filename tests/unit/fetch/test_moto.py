@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from lcsd.fetch import fetch_series
 from lcsd.settings.fetch import FetchSettings
 from tests.moto_s3 import moto_archive
@@ -9,6 +11,7 @@ from tests.s3 import BUCKET, series_prefix
 from tests.unit.fetch.conftest import FILES, UIDS
 
 
+@pytest.mark.slow
 def test_good_private_and_missing_objects(tree: Path, tmp_path: Path) -> None:
     index = tmp_path / "i.parquet"
     with moto_archive(tree, index) as (url, client):

@@ -187,6 +187,7 @@ def test_one_slice_of_lobes(tmp_path: Path) -> None:
     assert (placed(saved(seg([part], pixels), tmp_path / "seg.dcm"), scan) == truth).all()
 
 
+@pytest.mark.slow
 def test_what_is_no_binary_seg_of_lobes_is_refused(tmp_path: Path) -> None:
     _, data, _ = made(tmp_path / "ct")
     path = tmp_path / "seg.dcm"

@@ -29,6 +29,7 @@ LONG = ("elastix", "ants")
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in QUICK]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grid", ["lps", "oblique"])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_field_maps_fixed_points_to_moving_points(
@@ -219,6 +220,7 @@ def _breaks(_: Pair) -> object:
     raise ZeroDivisionError("no iteration")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "found"), [(_segmentation_fault, "SIGSEGV"), (_killed, "SIGKILL: out of memory?"), (_ended, "exit code 0")]
 )
@@ -232,6 +234,7 @@ def test_a_package_that_crashes_is_one_line_with_how_it_ended(
     assert caught.value.remedy
 
 
+@pytest.mark.slow
 def test_an_unexpected_error_of_a_package_is_one_line_with_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(METHODS, "ants", replace(METHODS["ants"], run=_breaks))
     with pytest.raises(WorkError, match="no iteration") as caught:

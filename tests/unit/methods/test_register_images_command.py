@@ -72,6 +72,7 @@ def test_a_field_that_has_changed_since_has_no_cost(made: Made, tmp_path: Path) 
     assert cost_of(field) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "method", "code"),
     [

@@ -215,6 +215,7 @@ def test_rejections_and_logs_of_a_build_are_left_out(made: Path, tmp_path: Path)
     assert kinds(folder) == {}
 
 
+@pytest.mark.slow
 def test_the_report_of_a_build_is_verified(made: Path, tmp_path: Path) -> None:
     """Each of its files but the one that Snakemake makes; a kept page is one of them."""
     folder = copied(made, tmp_path / "results")

@@ -63,6 +63,7 @@ def test_images_are_the_voxels_in_the_files_order_of_axes(tmp_path: Path) -> Non
     run(write_program(tmp_path / "linearBCV", body + printing(MATRIX)))
 
 
+@pytest.mark.slow
 def test_threads_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     for threads, seen in ((3, "3"), (None, "7")):

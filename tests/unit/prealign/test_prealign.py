@@ -105,6 +105,7 @@ def test_correlate_agrees_with_the_definition() -> None:
     assert score[0] > 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["blocks", "corrfield"])
 def test_scans_that_do_not_match_are_an_error(first: dict[str, Image], method: str) -> None:
     rng = np.random.default_rng(5)

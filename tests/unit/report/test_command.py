@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from lcsd.cli.report import command
@@ -13,6 +14,7 @@ from tests.unit.report.conftest import write_manifest, write_rejection
 MakeCase = Callable[..., Path]
 
 
+@pytest.mark.slow
 def test_summary_line_and_warning(make_case: MakeCase, results: Path, quick: None) -> None:
     write_rejection(make_case("a"))
     (results / "cases" / "a" / "images" / "prealign.json").write_text("{")
@@ -54,6 +56,7 @@ def test_missing_build_is_bad_input(results: Path) -> None:
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_pages_are_limited_by_option_and_setting(make_case: MakeCase, results: Path, quick: None) -> None:
     make_case("a", landmarks=False)
     pages = results / "report" / "cases"

@@ -89,6 +89,7 @@ def test_several_processes_draw_the_same_pages_and_nothing_twice(make_case: Make
     assert {written[0]["a_overlay.jpg"], written[0]["a_vessels.jpg"]} < shown
 
 
+@pytest.mark.slow
 def test_page_asks_for_nothing_and_admits_its_own_scripts_only(make_case: MakeCase, results: Path, quick: None) -> None:
     make_case("a")
     make(results)
@@ -137,6 +138,7 @@ def test_unchanged_page_is_left_and_a_changed_one_made_again(make_case: MakeCase
     assert path.read_text() != before
 
 
+@pytest.mark.slow
 def test_page_that_shows_what_is_no_more_is_removed(make_case: MakeCase, results: Path, quick: None) -> None:
     folder = make_case("a")
     make(results)
@@ -184,6 +186,7 @@ def test_rejected_case_says_why(make_case: MakeCase, results: Path, quick: None)
     assert page.all("img") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "says"),
     [
@@ -203,6 +206,7 @@ def test_any_file_may_be_missing(make_case: MakeCase, results: Path, quick: None
     assert says in text_of(results, "a")
 
 
+@pytest.mark.slow
 def test_broken_files_are_named_each_time(make_case: MakeCase, results: Path, quick: None) -> None:
     folder = make_case("a")
     files = ["images/fixed_mask.nii.gz", "clouds/fixed_dense.npz", "vessels/moving.nii.gz"]
@@ -214,6 +218,7 @@ def test_broken_files_are_named_each_time(make_case: MakeCase, results: Path, qu
     assert f"cases/a/{files[1]} could not be used" in text_of(results, "a")
 
 
+@pytest.mark.slow
 def test_page_of_a_broken_case_stays_while_nothing_changes(make_case: MakeCase, results: Path, quick: None) -> None:
     (make_case("a") / "vessels" / "fixed.nii.gz").write_bytes(b"broken")
     make(results)
@@ -230,6 +235,7 @@ def test_page_of_a_broken_case_stays_while_nothing_changes(make_case: MakeCase, 
     assert not (results.with_name("other") / "report" / "cases" / "a.html").exists()
 
 
+@pytest.mark.slow
 def test_a_lost_landmark_table_changes_picture_and_text(make_case: MakeCase, results: Path, quick: None) -> None:
     folder = make_case("a")
     make(results)
@@ -240,6 +246,7 @@ def test_a_lost_landmark_table_changes_picture_and_text(make_case: MakeCase, res
     assert errors_on_lungs(results) == "vessels"
 
 
+@pytest.mark.slow
 def test_formulas_in_ids_and_methods_are_texts(make_case: MakeCase, results: Path) -> None:
     folder = make_case("a")
     for table in (folder / "evaluation").glob("*_landmarks.csv"):
@@ -251,6 +258,7 @@ def test_formulas_in_ids_and_methods_are_texts(make_case: MakeCase, results: Pat
     assert summary.problems == ()
 
 
+@pytest.mark.slow
 def test_field_with_nan_is_named(make_case: MakeCase, results: Path, quick: None) -> None:
     folder = make_case("a")
     vectors = np.full((*GRID.shape, 3), np.nan, dtype=np.float32)
@@ -259,6 +267,7 @@ def test_field_with_nan_is_named(make_case: MakeCase, results: Path, quick: None
     assert "correspondences/field.nii.gz could not be used: the field has NaN" in text_of(results, "a")
 
 
+@pytest.mark.slow
 def test_hostile_texts_stay_texts(make_case: MakeCase, results: Path, quick: None) -> None:
     evil = "</script><script>alert(1)</script>{{ 7 * 7 }}<img src=x onerror=alert(2)>"
     folder = make_case("a")
@@ -273,6 +282,7 @@ def test_hostile_texts_stay_texts(make_case: MakeCase, results: Path, quick: Non
     assert evil in page.text
 
 
+@pytest.mark.slow
 def test_overview_links_the_pages_and_names_the_slowest_case(make_case: MakeCase, results: Path, quick: None) -> None:
     make_case("a")
     slow = make_case("b", landmarks=False, seed=1) / "registration" / "field.provenance.json"
@@ -290,6 +300,7 @@ def test_overview_links_the_pages_and_names_the_slowest_case(make_case: MakeCase
     assert "cases done2" in text
 
 
+@pytest.mark.slow
 def test_data_of_the_view_are_json(make_case: MakeCase, results: Path, quick: None) -> None:
     make_case("a")
     make(results, ReportSettings(cloud_points=50))
@@ -309,6 +320,7 @@ def write_expected_errors(folder: Path) -> np.ndarray:
     return errors
 
 
+@pytest.mark.slow
 def test_expected_errors_have_a_card_a_picture_and_a_colour(make_case: MakeCase, results: Path, quick: None) -> None:
     folder = make_case("a")
     errors = write_expected_errors(folder)

@@ -31,6 +31,7 @@ def test_rows_have_every_figure_and_medians_only_those_that_are_known() -> None:
     assert quality_medians([*cases[:2], left_out])[0]["nmi"] == pytest.approx(1.05)
 
 
+@pytest.mark.slow
 def test_a_build_shows_the_figures_of_its_gates(make_case: MakeCase, results: Path, quick: None) -> None:
     folder = make_case("a")
     write_gates(folder)

@@ -61,6 +61,7 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(handle, delimiter="\t" if path.suffix == ".tsv" else ","))
 
 
+@pytest.mark.slow
 def test_full_report(make_case: MakeCase, results: Path) -> None:
     make_case("a")
     make_case("b", landmarks=False, seed=1)
@@ -190,6 +191,7 @@ def write_hostile_cohort(folder: Path, evil: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_hostile_texts_stay_texts(make_case: MakeCase, results: Path) -> None:
     evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"
     folder = make_case("a")
@@ -285,6 +287,7 @@ def test_two_cases_have_a_figure_per_case(make_case: MakeCase, results: Path, qu
     assert (results / "report" / "figures" / "tre_cases.png").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "file",
     [
@@ -317,6 +320,7 @@ def test_any_file_may_be_missing_or_broken(
         assert f"cases/a/{file}" in Page(summary.page).text
 
 
+@pytest.mark.slow
 def test_moved_points_of_another_cloud_are_named(make_case: MakeCase, results: Path, quick: None) -> None:
     folder = make_case("a")
     other = make_case("b", seed=1) / "clouds" / "fixed_keypoints.npz"
@@ -328,6 +332,7 @@ def test_moved_points_of_another_cloud_are_named(make_case: MakeCase, results: P
     assert "another cloud" in write_report(results).problems[0]
 
 
+@pytest.mark.slow
 def test_rerun_forgets_what_is_gone(make_case: MakeCase, results: Path, quick: None) -> None:
     folder = make_case("a")
     make_case("b", landmarks=False)

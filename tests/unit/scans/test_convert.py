@@ -106,6 +106,7 @@ def test_second_reconstruction_must_be_chosen(tmp_path: Path) -> None:
     assert refused(folder, series_uid="9.9") == "no_series"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "code"),
     [
@@ -312,6 +313,7 @@ def test_written_voxels_lie_where_the_standard_says(tmp_path: Path, seed: int) -
     assert worst < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_real_voxels_lie_where_the_standard_says(real_data: Path, tmp_path: Path) -> None:
     worst = check_against_other_readers(real_data / "dicom_ct", tmp_path / "a.nii.gz")

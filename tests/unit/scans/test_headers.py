@@ -49,6 +49,7 @@ def every_text(part: pydicom.Dataset, index: int) -> None:
     block.add_new(0x02, "UN", SENTINEL.encode())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("defect", [False, True])
 def test_sentinel_is_in_no_output(tmp_path: Path, defect: bool) -> None:
     def change(part: pydicom.Dataset, index: int) -> None:

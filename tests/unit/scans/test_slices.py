@@ -33,6 +33,7 @@ def colour(part: pydicom.Dataset, index: int) -> None:
     part.SamplesPerPixel = 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "code"),
     [

@@ -30,6 +30,7 @@ def fixed() -> Image:
 OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in ("lps", "ras", "left_handed", "permuted")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["oblique", *OTHERS])
 def test_known_transform_is_found_on_every_orientation(fixed: Image, name: str) -> None:
     matrix = GRIDS[name].matrix
@@ -82,6 +83,7 @@ def test_dice_falls_with_the_depth_of_breath(fixed: Image) -> None:
     assert all(a - b > 0.01 for a, b in pairwise(dice)), dice
 
 
+@pytest.mark.slow
 def test_dice_equals_counting_voxels_of_one_grid(fixed: Image) -> None:
     """With the transform that was found, on the fixed grid itself, by definition."""
     moving = lungs(grid_around(TURNED.apply(ORIGIN)), TURNED, 25.0)
@@ -134,6 +136,7 @@ def test_equal_bits_for_any_number_of_threads(fixed: Image) -> None:
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_real_right_lung_against_itself_moved(real_data: Path) -> None:
     mask = read_mask(real_data / "right_lung" / "fixed_mask.nii.gz")
@@ -150,6 +153,7 @@ def test_real_right_lung_against_itself_moved(real_data: Path) -> None:
     assert found.dice > 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_real_right_lung_pair(real_data: Path) -> None:
     fixed, moving = (read_mask(real_data / "right_lung" / f"{name}_mask.nii.gz") for name in ("fixed", "moving"))

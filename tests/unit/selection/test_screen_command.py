@@ -48,6 +48,7 @@ def record_of(result: Result, out: Path) -> dict[str, Any]:
     return read_json(out)
 
 
+@pytest.mark.slow
 def test_good_pair_is_accepted_and_equal_input_is_equal_bytes(pair: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.json"
     result = screen(pair, out, *SMALL, "--set", "convert.min_slices=30", "--json")

@@ -155,6 +155,7 @@ def test_values_that_do_not_fit_their_tag_are_no_yaml(tmp_path: Path, value: str
         override(KeypointsSettings(), [f"k={value}"], section="keypoints")
 
 
+@pytest.mark.slow
 def test_yaml_is_bounded_before_it_is_built(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     aliases = "a: &a [1, 2]\nb: &b [*a, *a]\nc: [*b, *b]\n"

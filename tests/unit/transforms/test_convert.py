@@ -63,6 +63,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Displace
     return tmp_path, field
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "back"),
     [
@@ -89,6 +90,7 @@ def test_every_convention_comes_back(
     assert provenance_path(folder / name).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reading", FIELD_READINGS)
 def test_every_meaning_of_an_array_comes_back(case: tuple[Path, DisplacementField], reading: str) -> None:
     folder, field = case

@@ -79,6 +79,8 @@ def test_lungs_that_touch_are_parted_and_one_lung_is_not() -> None:
     bridge = np.s_[9, 9, 20:24]
     sides = split_lungs(image(RIGHT, LEFT, bridge))
     assert {name: int(mask.sum()) for name, mask in sides.items()} == {"left": 1538, "right": 1538}
+    assert sides["left"][LEFT].all()
+    assert sides["right"][RIGHT].all()
     assert list(split_lungs(image(RIGHT))) == ["lung"]
     assert list(split_lungs(image(RIGHT, np.s_[0, 0, 40]))) == ["lung"]
 
