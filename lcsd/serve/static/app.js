@@ -208,6 +208,7 @@
 
   // Results
 
+  const size = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
   const mm = (value) => (typeof value === "number" ? `${value.toFixed(2)} mm` : "–");
 
   function addResult(job) {
@@ -241,7 +242,7 @@
         const link = made("a", file.name);
         link.href = `${place}/${file.name}?download`;
         link.download = file.name;
-        item.append(link, made("span", ` ${file.holds}, ${(file.bytes / 1e6).toFixed(1)} MB`, "soft"));
+        item.append(link, made("span", ` ${file.holds}, ${size(file.bytes)}`, "soft"));
         return item;
       }),
     );
