@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
 from lcsd.divroc.bending import bending_energy
 from lcsd.divroc.level import CloudPair, pull_of, smoothness_of
 from lcsd.divroc.motion import LayeredMotion, covering_grid, nodes
 from lcsd.divroc.optimise import Progress
 from lcsd.divroc.register import RegistrationResult, register_clouds
+from lcsd.divroc.smoothing import gaussian_taps, smooth
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.points import Cloud
@@ -28,11 +31,14 @@ JUDGE = RegisterLevel(raster_mm=4.0, flow_mm=8.0, sigma_voxels=1.0, iterations=1
 """The raster on which the guess must be closer to the moving cloud than the affine start."""
 
 BENDING = 3.0
-"""Weight of the motion's bending in this judgement, relative to the optimiser's: where vessels are missing, a wrong
+"""Weight of the motion's bending after the first level, relative to the optimiser's: where vessels are missing, a wrong
 motion brings the clouds closer, but bends."""
 
 GAIN = 0.9
 """The network's answer is taken if its objective is below this share of the affine start's."""
+
+SMOOTH_NODES = 1.5
+"""Gaussian over the answer, in nodes: the levels, whose grids are smoother still, could not undo what is finer."""
 
 MOST_POINTS = 100_000
 """Points of each cloud that the network sees."""
@@ -65,19 +71,21 @@ class StartFacts:
 class NetworkStarts:
     """The affine start and the answer of a network after each look; the best of them is found by the clouds alone."""
 
-    def __init__(self, model: Model, looks: int) -> None:
+    def __init__(self, model: Model, *, refined: bool) -> None:
         self._model = model
-        self._looks = looks
+        self._refined = refined
         self.facts: StartFacts | None = None
 
     def candidates(self, pair: CloudPair, start: LayeredMotion) -> list[LayeredMotion]:
         """Return the affine start, and it followed by the network's motion after each look."""
-        return [start, *guesses(self._model, pair, start, self._looks)]
+        # After a level the second look was never the best one.
+        looks = 1 if self._refined else self._model.settings.passes
+        return [start, *guesses(self._model, pair, start, looks=looks, smoothed=self._refined)]
 
     def best(self, pair: CloudPair, motions: list[LayeredMotion]) -> int:
         """Return which motion has the least objective, distance and bending on one raster; 0 unless clearly less."""
         plain = RegisterSettings()
-        smoothness = smoothness_of(pair, plain)
+        stiff = smoothness_of(pair, plain) * (BENDING if self._refined else 1.0)
         grid = covering_grid(pair.covered, spacing_mm=GRID_MM, margin_mm=0.0)
         objectives = []
         for motion in motions:
@@ -86,7 +94,7 @@ class NetworkStarts:
             vectors = pair.tensor(motion.at(nodes(grid), device=pair.device).astype(np.float64)).T.reshape(
                 1, 3, *grid.shape
             )
-            objectives.append(distance + BENDING * smoothness * float(bending_energy(vectors.contiguous(), GRID_MM)))
+            objectives.append(distance + stiff * float(bending_energy(vectors.contiguous(), GRID_MM)))
         look = min(range(len(motions)), key=objectives.__getitem__)
         look = look if objectives[look] < GAIN * objectives[0] else 0
         self.facts = StartFacts(self._model.name, self._model.sha256, look, tuple(objectives))
@@ -94,7 +102,7 @@ class NetworkStarts:
 
 
 @torch.no_grad()
-def guesses(model: Model, pair: CloudPair, start: LayeredMotion, looks: int) -> list[LayeredMotion]:
+def guesses(model: Model, pair: CloudPair, start: LayeredMotion, *, looks: int, smoothed: bool) -> list[LayeredMotion]:
     """Return the start followed by the network's motion after each look, a displacement grid over the fixed cloud."""
     network = model.network.to(pair.device)
     seen = pair.thinned(MOST_POINTS)
@@ -109,8 +117,16 @@ def guesses(model: Model, pair: CloudPair, start: LayeredMotion, looks: int) -> 
         both = network.displace(fixed, moving, torch.cat([fixed, now]))
         fixed, now = fixed + both[: len(fixed)], now + both[len(fixed) :]
         vectors = (now - began).T.reshape(1, 3, *grid.shape)
-        found.append(start.with_layer(grid, vectors.contiguous()))
+        found.append(start.with_layer(grid, _smoothed(vectors) if smoothed else vectors.contiguous()))
     return found
+
+
+def _smoothed(vectors: Tensor) -> Tensor:
+    """Return a displacement grid (1, 3, D, H, W) after a Gaussian; beyond its border it is constant."""
+    taps = gaussian_taps(SMOOTH_NODES)
+    room = len(taps) // 2
+    wide = functional.pad(vectors.contiguous(), [room] * 6, mode="replicate").contiguous()
+    return smooth(wide, taps)[:, :, room:-room, room:-room, room:-room].contiguous()
 
 
 def register_with_network(
@@ -143,9 +159,7 @@ def register_with_network(
             found="true" if names else settings.method,
             remedy="leave it out" if names else "use lcsd.register_clouds for this method",
         )
-    found = model_of(names[0], model)
-    # After a level the second look was never the best one.
-    starts = NetworkStarts(found, 1 if settings.schedule() else found.settings.passes)
+    starts = NetworkStarts(model_of(names[0], model), refined=bool(settings.schedule()))
     result = register_clouds(
         fixed, moving, settings=settings, grid=grid, device=device, progress=progress, starts=starts
     )
