@@ -121,6 +121,8 @@ def test_tally_is_the_last_line_and_decides_the_exit_code(
 ) -> None:
     tally = kills.Tally(3, Counter(job=1, snakemake=1, tree=1), 2, faults)
     monkeypatch.setattr(kills, "campaign", lambda *_, **__: tally)
+    for name in ("small_cohort", "undisturbed_build"):
+        monkeypatch.setattr(kills, name, lambda *_: None)
     monkeypatch.setattr(sys, "argv", ["kills", "3"])
     with pytest.raises(SystemExit) as ended:
         kills.main()
