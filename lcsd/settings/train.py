@@ -6,8 +6,8 @@ from pydantic import Field
 
 from lcsd.settings.base import Settings
 
-NetworkName = Literal["unet", "dgcnn", "pointpwc"]
-NETWORKS: tuple[NetworkName, ...] = ("unet", "dgcnn", "pointpwc")
+NetworkName = Literal["unet"]
+NETWORKS: tuple[NetworkName, ...] = ("unet",)
 
 
 class UNetSettings(Settings):
@@ -24,7 +24,7 @@ class UNetSettings(Settings):
 
 
 NetworkSettings = UNetSettings
-SECTIONS = {"unet": UNetSettings}
+SECTIONS: dict[NetworkName, type[UNetSettings]] = {"unet": UNetSettings}
 """Settings of each network."""
 
 

@@ -13,10 +13,10 @@ import torch
 
 from lcsd.errors import BadInputError, WorkError
 from lcsd.networks import train as module
-from lcsd.networks.models import read_tensors
+from lcsd.networks.models import make_network, read_tensors
 from lcsd.networks.pairs import PhantomPairs, TrainingPair
 from lcsd.networks.train import CHECKPOINT, CURVE, MODEL, Training, phantom_seeds, train
-from lcsd.settings.train import UNetSettings
+from lcsd.settings.train import NETWORKS, TrainSettings, UNetSettings
 from tests.unit.networks.conftest import PAIRS, tiny_settings
 
 KILLED = """
@@ -82,6 +82,11 @@ def test_a_loss_that_is_not_finite_names_step_and_pair(tmp_path: Path, monkeypat
         train("unet", tiny_settings(), pairs=PAIRS, out_dir=tmp_path)
     assert caught.value.code == "diverged"
     assert not (tmp_path / MODEL).exists()
+
+
+def test_every_network_that_the_command_offers_can_be_made() -> None:
+    for name in NETWORKS:
+        assert sum(part.numel() for part in make_network(name, TrainSettings().of(name)).parameters()) > 1000
 
 
 @pytest.mark.parametrize("text", ["phantom:", "phantom:5-2", "release", "phantom:1-2-3", "phantom:-3"])
