@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from lcsd.errors import BadInputError
-from lcsd.io.files import require_file
+from lcsd.io.tables import numbers, read_columns
 from lcsd.numerics.tps import ThinPlateSpline
 from lcsd.phantom.motion import draw_motion, scaled
 
@@ -59,12 +59,12 @@ class RealMotion:
 def real_motion(path: Path) -> RealMotion:
     """Return the motion in a table of keypoints: six columns after one header line, fixed and moving x, y, z, mm.
 
-    Raises ``BadInputError`` (``bad_table``) for any other content.
+    Raises ``BadInputError`` (``bad_table``) for any other content, and as :func:`lcsd.io.tables.read_columns`.
     """
-    require_file(path)
+    frame = read_columns(path)
     try:
-        table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)[:, :6]
-    except (OSError, ValueError, IndexError) as error:
+        table = numbers(frame, [*frame.columns][:6])
+    except ValueError as error:
         raise BadInputError(f"not a table of keypoints ({error})", code="bad_table", file=path) from error
     if table.shape[1] != 6 or len(table) < 4 or not np.isfinite(table).all():
         raise BadInputError(
