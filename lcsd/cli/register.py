@@ -88,6 +88,8 @@ def _registered(
                 expected="--method with the name of a network",
                 found=settings.method,
             )
+        if settings.effort == "none" and settings.method != "cpd":
+            run.warn("effort none runs no level: the result is the affine start alone")
         return register_clouds(fixed, moving, settings=settings, grid=grid, device=run.device, progress=True), {}
     from lcsd.networks.register import register_with_network
 
@@ -156,9 +158,9 @@ def command(
     Both clouds are in the same space; their numbers of points may differ. Writes field.nii.gz (u in
     y = x + u(x), LPS mm), points.npz (moved fixed points, LPS mm, and the expected error of each)
     and registration.json (distance per iteration, folding, std of log det J, expected errors, and the
-    start if the method is a network). Warns
-    if more than 5 % of the points are expected to be off by more than 5 mm. If FIXED_CLOUD is not
-    .npz, the moved points are also written in its format, frame and unit.
+    start if the method is a network). Warns if more than 5 % of the points are expected to be off by
+    more than 5 mm. If FIXED_CLOUD is not .npz, the moved points are also written in its format, frame
+    and unit.
     """
     from lcsd.clouds.formats import read_cloud_file
     from lcsd.divroc.register import check_pair

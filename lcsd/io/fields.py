@@ -112,6 +112,15 @@ def _unreadable(path: Path) -> BadInputError:
 def read_numbers(path: Path) -> tuple[NDArray[np.float32], Any]:
     """Return the numbers of a NIfTI file of any dimensions, float32, and its nibabel image; errors as read_vectors."""
     require_file(path)
+    if is_volume(path):
+        raise BadInputError(
+            "such vectors are read from NIfTI only",
+            code="unknown_format",
+            file=path,
+            expected=".nii or .nii.gz",
+            found=path.suffix,
+            remedy="MetaImage and NRRD hold fields of ITK: LPS mm on the grid of the file",
+        )
     try:
         # ITK's NIfTI reader would silently turn NaN into 0.
         volume: Any = nibabel.load(path)
@@ -135,8 +144,8 @@ def read_vectors(path: Path, *, inner: tuple[int, ...]) -> tuple[NDArray[np.floa
     """Return the vectors of a NIfTI displacement field as stored, float32, and its nibabel image.
 
     ``inner`` are the dimensions after x, y, z: a key of ``FORMATS``. Raises ``BadInputError`` for a missing or
-    unreadable file (``truncated_file``), no real numbers or other dimensions (``bad_field``), and NaN or infinite
-    vectors (``non_finite``).
+    unreadable file (``truncated_file``), another format (``unknown_format``), no real numbers or other dimensions
+    (``bad_field``), and NaN or infinite vectors (``non_finite``).
     """
     vectors, volume = read_numbers(path)
     shape = vectors.shape

@@ -6,7 +6,10 @@ MLCommons Croissant 1.1 (http://mlcommons.org/croissant/1.1), JSON-LD on schema.
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
+
 from lcsd.release.layout import CASE_COLUMNS, CASES_NAME, CHECKSUMS_NAME, METHODS_NAME, PARQUET
+from lcsd.release.parquet import CLOUD_COLUMNS, PAIR_COLUMNS
 from lcsd.settings.release import ReleaseSettings
 
 CONTEXT = {
@@ -72,29 +75,10 @@ DATA_TYPES = {str: "sc:Text", int: "sc:Integer", float: "sc:Float"}
 
 PARQUET_TYPE = "application/x-parquet"
 
-POINTS, NUMBERS = "-1,3", "-1"
-"""Shapes of arrays in Parquet tables."""
-
-CLOUD_FIELDS = (
-    ("case", "sc:Text", None),
-    ("scan", "sc:Text", None),
-    ("cloud", "sc:Text", None),
-    ("points", "sc:Float", POINTS),
-    ("radius", "sc:Float", NUMBERS),
-    ("label", "sc:Integer", NUMBERS),
-    ("index", "sc:Integer", NUMBERS),
-)
-PAIR_FIELDS = (
-    ("case", "sc:Text", None),
-    ("fixed", "sc:Float", POINTS),
-    ("moving", "sc:Float", POINTS),
-    ("weight", "sc:Float", NUMBERS),
-    ("origin", "sc:Text", NUMBERS),
-)
 RECORDS = {
-    "clouds": (CLOUD_FIELDS, "one row per cloud: points in LPS mm, radius of the vessel in mm"),
-    "correspondences": (PAIR_FIELDS, "one row per pair of scans: corresponding points in LPS mm"),
-    "landmarks": (PAIR_FIELDS, "one row per test case: landmarks in LPS mm"),
+    "clouds": (CLOUD_COLUMNS, "one row per cloud: points in LPS mm, radius of the vessel in mm"),
+    "correspondences": (PAIR_COLUMNS, "one row per pair of scans: corresponding points in LPS mm"),
+    "landmarks": (PAIR_COLUMNS, "one row per test case: landmarks in LPS mm"),
 }
 """Columns and content of the Parquet tables that hold arrays."""
 
@@ -140,18 +124,26 @@ def _table_files(table: str) -> dict[str, Any]:
     }
 
 
+def _described(kind: pa.DataType) -> dict[str, Any]:
+    """Return the data type of a column, and the shape of its arrays; -1 is any length."""
+    shape = []
+    while pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        shape.append(str(kind.list_size if pa.types.is_fixed_size_list(kind) else -1))
+        kind = kind.value_type
+    plain = str if pa.types.is_string(kind) else int if pa.types.is_integer(kind) else float
+    return {"dataType": DATA_TYPES[plain]} | ({"isArray": True, "arrayShape": ",".join(shape)} if shape else {})
+
+
 def _records(table: str) -> dict[str, Any]:
     """Return the record set of a Parquet table."""
     columns, description = RECORDS[table]
     fields = []
-    for name, kind, shape in columns:
+    for name, kind in columns.items():
         source = {"fileSet": {"@id": f"{table}-parquet"}, "extract": {"column": name}}
-        field: dict[str, Any] = {"@type": "cr:Field", "@id": f"{table}/{name}", "name": name, "dataType": kind}
-        if shape is not None:
-            field |= {"isArray": True, "arrayShape": shape}
+        field = {"@type": "cr:Field", "@id": f"{table}/{name}", "name": name, **_described(kind), "source": source}
         if name == "case":
             field["references"] = {"field": {"@id": "cases/case"}}
-        fields.append({**field, "source": source})
+        fields.append(field)
     return {"@type": "cr:RecordSet", "@id": table, "name": table, "description": description, "field": fields}
 
 

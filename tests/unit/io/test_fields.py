@@ -11,7 +11,15 @@ from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io import fields
 from lcsd.io.field_size import MOST_FIELD_GIB, check_field_size
-from lcsd.io.fields import DisplacementField, field_grid, field_quality, jacobian_determinant, read_field, write_field
+from lcsd.io.fields import (
+    DisplacementField,
+    field_grid,
+    field_quality,
+    jacobian_determinant,
+    read_field,
+    read_vectors,
+    write_field,
+)
 from lcsd.io.images import Image
 from tests.grids import GRIDS
 
@@ -252,3 +260,12 @@ def test_a_scan_is_no_field_and_nan_is_refused(suffix: str, tmp_path: Path) -> N
     with pytest.raises(BadInputError) as caught:
         read_field(path)
     assert caught.value.code == "non_finite"
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_vectors_in_voxels_are_not_read_from_formats_of_itk(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"disp_0001_0002{suffix}"
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 5, 6, 3), np.float32), isVector=True), str(path))
+    with pytest.raises(BadInputError) as caught:
+        read_vectors(path, inner=(3,))
+    assert (caught.value.code, caught.value.found) == ("unknown_format", suffix)

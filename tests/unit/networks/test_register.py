@@ -91,6 +91,12 @@ def test_a_guess_that_does_not_help_is_left_out_and_said(
     np.testing.assert_allclose(read_cloud(tmp_path / "points.npz").points, plain.moved_points, atol=1e-4)
 
 
+def test_an_affine_start_alone_is_never_silent(clouds: tuple[Path, Path], tmp_path: Path) -> None:
+    done = register(*clouds, "--out-dir", tmp_path, "--refine", "none")
+    assert done.exit_code == 0
+    assert "the result is the affine start alone" in done.stderr
+
+
 def test_options_that_do_not_fit_are_refused(clouds: tuple[Path, Path], model_file: Path, tmp_path: Path) -> None:
     out = ("--out-dir", tmp_path / "out")
     done = register(*clouds, *out, "--model", model_file)
