@@ -20,6 +20,7 @@ from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.points import Cloud
 from lcsd.networks.models import Model, model_of
+from lcsd.numerics.threads import torch_threads
 from lcsd.settings.register import RegisterLevel, RegisterSettings
 from lcsd.settings.train import NETWORKS
 
@@ -129,6 +130,7 @@ def _smoothed(vectors: Tensor) -> Tensor:
     return smooth(wide, taps)[:, :, room:-room, room:-room, room:-room].contiguous()
 
 
+@torch_threads(1)
 def register_with_network(
     fixed: NDArray[Any] | Cloud,
     moving: NDArray[Any] | Cloud,

@@ -19,7 +19,7 @@ from lcsd.io.files import require_file, sha256, write_table
 from lcsd.networks.models import load_weights, make_network, read_tensors, weights_of, write_model, write_tensors
 from lcsd.networks.pairs import PhantomPairs, TrainingPair
 from lcsd.numerics.device import progress_bar
-from lcsd.numerics.threads import one_torch_thread
+from lcsd.numerics.threads import torch_threads
 from lcsd.settings.train import NetworkName, TrainSettings
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -236,7 +236,7 @@ def _difference(value: object, other: object) -> object:
     return value
 
 
-@one_torch_thread()
+@torch_threads(1)
 def train(
     name: NetworkName,
     settings: TrainSettings,

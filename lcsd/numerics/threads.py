@@ -77,6 +77,24 @@ def one_torch_thread() -> Iterator[None]:
 
 
 @contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Give torch ``count`` threads in the whole process, for matrix products and convolutions, too.
+
+    Once a program has called ``torch.set_num_threads``, their libraries keep that number, which
+    :func:`one_torch_thread` does not change; and their last bits depend on it.
+    """
+    import torch
+
+    numba.get_num_threads()  # its first use would undo ours, as above
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def beside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
     """Run ``work`` on another thread during the ``with`` block; yield what waits for it and returns its result.
 

@@ -91,6 +91,22 @@ def test_a_guess_that_does_not_help_is_left_out_and_said(
     np.testing.assert_allclose(read_cloud(tmp_path / "points.npz").points, plain.moved_points, atol=1e-4)
 
 
+def test_a_program_that_set_torchs_threads_gets_the_same_bits(clouds: tuple[Path, Path]) -> None:
+    import torch
+
+    both = read_cloud(clouds[0]), read_cloud(clouds[1])
+    settings = RegisterSettings(method="unet", effort="none")
+    before, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.append(register_with_network(*both, settings=settings)[0].moved_points)
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(*found)
+
+
 def test_an_affine_start_alone_is_never_silent(clouds: tuple[Path, Path], tmp_path: Path) -> None:
     done = register(*clouds, "--out-dir", tmp_path, "--refine", "none")
     assert done.exit_code == 0

@@ -33,29 +33,13 @@ Training.step = killed
 train("unet", tiny_settings(), pairs=PAIRS, out_dir=Path(sys.argv[1]))
 """
 
-WHOLE = """
-import sys
-from pathlib import Path
-from lcsd.networks.train import train
-from tests.unit.networks.conftest import PAIRS, tiny_settings
-train("unet", tiny_settings(), pairs=PAIRS, out_dir=Path(sys.argv[1]), resume=len(sys.argv) > 2)
-"""
-
-
-def in_own_process(script: str, *words: object) -> int:
-    """Run a script as a user's training runs: in a process that has done nothing else."""
-    done = subprocess.run([sys.executable, "-c", script, *map(str, words)], capture_output=True, text=True, check=False)
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode
-
 
 @pytest.mark.slow
-def test_a_killed_and_resumed_training_equals_an_uninterrupted_one_to_the_bit(tmp_path: Path) -> None:
-    trained, tmp_path = tmp_path / "whole", tmp_path / "resumed"
-    assert in_own_process(WHOLE, trained) == 0
-    assert in_own_process(KILLED, tmp_path) == -signal.SIGKILL
+def test_a_killed_and_resumed_training_equals_an_uninterrupted_one_to_the_bit(trained: Path, tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
     assert read_tensors(tmp_path / CHECKPOINT)[1]["progress"]["step"] == 4
-    assert in_own_process(WHOLE, tmp_path, "resume") == 0
+    train("unet", tiny_settings(), pairs=PAIRS, out_dir=tmp_path, resume=True)
     assert (tmp_path / MODEL).read_bytes() == (trained / MODEL).read_bytes()
     assert (tmp_path / CURVE).read_bytes() == (trained / CURVE).read_bytes()
     ends = [read_tensors(folder / CHECKPOINT) for folder in (tmp_path, trained)]
@@ -64,6 +48,20 @@ def test_a_killed_and_resumed_training_equals_an_uninterrupted_one_to_the_bit(tm
     times = [facts["progress"].pop("seconds") for _, facts in ends]
     assert min(times) > 0
     assert ends[0][1] == ends[1][1]
+
+
+@pytest.mark.slow
+def test_a_program_that_set_torchs_threads_gets_the_same_bits_and_keeps_its_threads(
+    trained: Path, tmp_path: Path
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        train("unet", tiny_settings(), pairs=PAIRS, out_dir=tmp_path)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert (tmp_path / MODEL).read_bytes() == (trained / MODEL).read_bytes()
 
 
 def test_the_curve_has_a_row_for_each_validation(trained: Path) -> None:
