@@ -41,6 +41,9 @@ COMPONENTS = 3
 LPS = "left-posterior-superior"
 
 _NRRD_FIELD = re.compile(r"([^:=#][^:]*):\s+(.*)|([^:=#][^:]*):\s*$")
+_NRRD_PAIR = re.compile(r"([^:=#][^:]*):=(.*)")
+"""A key of a program's own, apart from the format's fields."""
+
 _META_FIELD = re.compile(r"(\w+)\s*=\s*(.*)")
 _NUMBER = r"[^,()\s]+"
 _VECTOR = re.compile(rf"\(\s*({_NUMBER})\s*,\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\)")
@@ -120,8 +123,10 @@ def _read_header(path: Path, pattern: re.Pattern[str]) -> _Header:
     for line in head.splitlines(keepends=True):
         size += len(line)
         text = _decoded(line).strip()
-        found = pattern.fullmatch(text)
-        if found is not None:
+        found, pair = pattern.fullmatch(text), _NRRD_PAIR.fullmatch(text)
+        if pair is not None:
+            fields["".join(pair[1].lower().split()) + ":="] = pair[2].strip()
+        elif found is not None:
             name, value = found[1], found[2]
             fields["".join((name or found[3]).lower().split())] = value or ""
         if not text or "elementdatafile" in fields:
@@ -191,10 +196,23 @@ def _nrrd_voxels(header: _Header, channels: int) -> tuple[list[int], int]:
         raise header.refused(what, "kinds", expected, found, code="not_3d")
     if space not in (LPS, "lps"):
         raise header.refused("the frame of the vectors is not known", "space", LPS, space or "none")
+    _check_vectors(header)
     components, *size = (int(value) for value in header.numbers("sizes", 4))
     if components != channels:
         raise header.refused(what, "sizes", f"{channels} components", str(components), code="not_3d")
     return _long_enough(header, "sizes", size), item
+
+
+def _check_vectors(header: _Header) -> None:
+    """Refuse vectors that a NRRD header turns around or puts into a frame of their own."""
+    kind = header.fields.get("displacementfieldtype:=", "resampling")  # 3D Slicer's
+    if kind != "resampling":
+        raise header.refused(
+            "the vectors lead from the moving to the fixed scan", "displacement field type", "resampling", kind
+        )
+    frame = header.fields.get("measurementframe", "")
+    if frame and not np.array_equal(_vectors(frame), np.eye(3)):
+        raise header.refused("the vectors have a frame of their own", "measurement frame", "the identity", frame)
 
 
 def _meta_voxels(header: _Header, channels: int) -> tuple[list[int], int]:
@@ -230,6 +248,14 @@ def _unit(header: _Header, name: str, word: str) -> float:
     return scale
 
 
+def _vectors(text: str) -> NDArray[np.float64]:
+    """Return the vectors of a NRRD field, one a row; empty if they are no numbers."""
+    try:
+        return np.array([[float(word) for word in vector] for vector in _VECTOR.findall(text)])
+    except ValueError:
+        return np.empty(0)
+
+
 def _nrrd_affine(header: _Header) -> NDArray[np.float64]:
     """Return the 3 x 4 matrix from voxels to LPS mm of a NRRD header (teem's definition of the format)."""
     space = header.fields.get("space", "").strip().strip('"').lower()
@@ -237,11 +263,7 @@ def _nrrd_affine(header: _Header) -> NDArray[np.float64]:
     if signs is None:
         expected = "left-posterior-superior or right-anterior-superior"
         raise header.refused("the header does not say in which space it is", "space", expected, space or "none")
-    vectors = _VECTOR.findall(header.fields.get("spacedirections", ""))
-    try:
-        directions = np.array([[float(word) for word in vector] for vector in vectors])
-    except ValueError:
-        directions = np.empty(0)
+    directions = _vectors(header.fields.get("spacedirections", ""))
     if directions.shape != (3, 3):
         what = "the header does not place the volume"
         raise header.refused(what, "space directions", "three vectors", header.fields.get("spacedirections") or "none")

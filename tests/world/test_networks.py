@@ -14,7 +14,7 @@ from lcsd.cli.main import main
 from lcsd.errors import WorkError
 from lcsd.networks.models import make_network, read_tensors, write_model, write_tensors
 from lcsd.networks.pairs import TrainingPair
-from lcsd.networks.train import CHECKPOINT, Training
+from lcsd.networks.train import CHECKPOINT, Training, train
 from lcsd.settings.train import TrainSettings, UNetSettings
 
 TINY = UNetSettings(node_mm=16.0, features=(4, 8))
@@ -138,3 +138,19 @@ def test_the_order_of_points_changes_nothing() -> None:
     turned = network.displace(fixed.flip(0), moving[torch.randperm(500)], fixed)
     assert not math.isclose(float(found.abs().max()), 0.0)
     torch.testing.assert_close(found, turned, atol=1e-3, rtol=0)
+
+
+@pytest.mark.slow
+def test_a_program_that_set_torchs_threads_trains_to_the_same_bits(tmp_path: Path) -> None:
+    """pytorch/pytorch 88718: sums of matrix products depend on ``torch.set_num_threads``, whatever the seed."""
+    settings = TrainSettings(steps=4, validate_every=4, validation_pairs=1, validation="phantom:1", unet=TINY)
+    before = torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            train("unet", settings, pairs="phantom:0", out_dir=tmp_path / str(count))
+            assert torch.get_num_threads() == count  # the program keeps its threads
+    finally:
+        torch.set_num_threads(before)
+    one, two = (read_tensors(tmp_path / count / CHECKPOINT)[0] for count in "12")
+    assert all(torch.equal(value, two[key]) for key, value in one.items())

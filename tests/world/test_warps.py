@@ -15,7 +15,7 @@ from lcsd.cli.evaluate import command
 from lcsd.errors import BadInputError
 from lcsd.evaluation.evaluate import evaluate_tre
 from lcsd.geometry import Grid, RigidTransform
-from lcsd.io.fields import DisplacementField, write_field
+from lcsd.io.fields import DisplacementField, read_field, write_field
 from lcsd.io.points import PointPairs, write_point_pairs
 from lcsd.names import FieldReading
 from lcsd.readings.motion import FIELD_READINGS, MEANINGS
@@ -236,3 +236,28 @@ def test_a_registration_without_any_relation_is_no_other_reading(name: str, coun
     field = zoom(coarse, (*np.array(grid.shape) / coarse.shape[:3], 1), order=1).astype(np.float32)
     pairs = landmarks(grid, count, 1.0, 3.0, seed)
     evaluate_tre(pairs, field=DisplacementField(field, grid))
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ("displacement field type:=modeling", "displacement field type"),
+        ("measurement frame: (-1,0,0) (0,-1,0) (0,0,1)", "measurement frame"),
+        ("displacement field type:=resampling", None),
+        ("measurement frame: (1,0,0) (0,1,0) (0,0,1)", None),
+    ],
+)
+def test_vectors_that_a_nrrd_turns_around_are_refused(line: str, field: str | None, tmp_path: Path) -> None:
+    """Slicer/Slicer 8757: the same vectors may lead either way, and only a key of the header says which."""
+    vectors = breathing(places(GRID), GRID).astype(np.float32)
+    image = sitk.GetImageFromArray(vectors, isVector=True)
+    sitk.WriteImage(image, str(tmp_path / "field.nrrd"))
+    content = (tmp_path / "field.nrrd").read_bytes()
+    header, _, rest = content.partition(b"\n\n")
+    (tmp_path / "field.nrrd").write_bytes(header + b"\n" + line.encode() + b"\n\n" + rest)
+    if field is None:
+        np.testing.assert_array_equal(read_field(tmp_path / "field.nrrd").vectors, vectors)
+        return
+    with pytest.raises(BadInputError) as caught:
+        read_field(tmp_path / "field.nrrd")
+    assert (caught.value.code, caught.value.field) == ("no_geometry", field)

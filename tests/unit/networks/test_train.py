@@ -50,20 +50,6 @@ def test_a_killed_and_resumed_training_equals_an_uninterrupted_one_to_the_bit(tr
     assert ends[0][1] == ends[1][1]
 
 
-@pytest.mark.slow
-def test_a_program_that_set_torchs_threads_gets_the_same_bits_and_keeps_its_threads(
-    trained: Path, tmp_path: Path
-) -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        train("unet", tiny_settings(), pairs=PAIRS, out_dir=tmp_path)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-    assert (tmp_path / MODEL).read_bytes() == (trained / MODEL).read_bytes()
-
-
 def test_the_curve_has_a_row_for_each_validation(trained: Path) -> None:
     with (trained / CURVE).open(encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle))
