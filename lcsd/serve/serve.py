@@ -1,6 +1,7 @@
 """The server: binds its address, starts the worker, and erases everything when it ends."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -103,7 +104,7 @@ def _listening(address: Address) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(place)
     except OSError as error:
-        taken = isinstance(error, OSError) and error.errno == 98
+        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         raise BadInputError(
             "another program uses this port" if taken else f"cannot listen there: {error.strerror}",
             code="port_in_use" if taken else "bad_address",
@@ -149,6 +150,8 @@ def serve(address: Address, limits: Limits, *, say: Callable[[str], None], show:
     """
     token = _token(address.host)
     listener = _listening(address)
+    # Before anything is stored or said: a signal that ended the process would leave the files.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with private_folder() as folder, contextlib.closing(Jobs(folder, limits)) as jobs:
         app = create_app(jobs, Guard.of(address.host, address.names, token=token), limits)
         server: Any = create_server(
@@ -163,11 +166,10 @@ def serve(address: Address, limits: Limits, *, say: Callable[[str], None], show:
         server.channel_class = _channel(limits)
         shown = f"[{address.host}]" if ":" in address.host else address.host
         place = f"http://{shown}:{listener.getsockname()[1]}/" + (f"?token={token}" if token else "")
-        say(f"serving at {place} (Ctrl+C ends it; uploads and results are erased then)")
-        if show:
-            webbrowser.open(place)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        # waitress ends its loop quietly on a KeyboardInterrupt.
-        server.run()
+        with contextlib.suppress(KeyboardInterrupt):  # its loop ends quietly, but a signal may come before it
+            say(f"serving at {place} (Ctrl+C ends it; uploads and results are erased then)")
+            if show:
+                webbrowser.open(place)
+            server.run()
         server.close()
     say("ended; all uploads and results are erased")

@@ -5,6 +5,8 @@ import os
 import shlex
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -203,6 +205,27 @@ def test_an_ended_server_leaves_nothing_and_a_killed_one_is_cleaned_up(tmp_path:
         assert len(list(tmp_path.iterdir())) == 1
         assert "ended; all uploads and results are erased" in second.end()
         assert second.process.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+ENDED_AT_ONCE = """
+import os, signal
+from lcsd.serve.offers import Limits
+from lcsd.serve.serve import Address, serve
+def say(text):
+    print(text, flush=True)
+    if "serving" in text:
+        os.kill(os.getpid(), signal.SIGTERM)
+serve(Address("127.0.0.1", 0), Limits(), say=say)
+"""
+
+
+def test_a_signal_right_after_the_first_line_erases_all(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", ENDED_AT_ONCE], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, "ended" in done.stdout) == (0, True), done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
