@@ -43,7 +43,7 @@ COMMANDS = {
     "verify": "Compare a release or a build with its checksums.",
     "doctor": "Check whether this machine has what a build needs.",
     "estimate": "Estimate how long a build takes and what it needs, from a finished build.",
-    "weights": "List and check the weights of TotalSegmentator.",
+    "weights": "Show, fetch and check the weights of TotalSegmentator.",
     "config": "Print the default configuration with descriptions.",
 }
 

@@ -1,21 +1,31 @@
 """``lcsd weights``: the weights of TotalSegmentator on this machine."""
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lcsd.cli.common import Shown, tool
 from lcsd.cli.failures import say
 from lcsd.cli.options import FILE
-from lcsd.errors import WorkError
+from lcsd.errors import BadInputError, WorkError
+
+if TYPE_CHECKING:
+    from lcsd.totalsegmentator.download import Offer
+
+USES = ("lung_vessels_LEGACY", "lung_vessels", "lobes_fast", "lobes_fastest")
+"""Names in lcsd.totalsegmentator.TASKS, written out because help must load nothing."""
 
 
 @click.group(epilog="Example: lcsd weights check ~/weights --record")
 def command() -> None:
-    """List and check the weights of TotalSegmentator; nothing is downloaded.
+    """Show, fetch and check the weights of TotalSegmentator.
 
-    Recorded hashes are in ~/.config/lcsd/weights.json, or in XDG_CONFIG_HOME/lcsd/weights.json if
-    that variable is set; the setting hashes names another file.
+    Only fetch downloads, after it has said what, and never in a job of a build. Recorded hashes are
+    in ~/.config/lcsd/weights.json, or in XDG_CONFIG_HOME/lcsd/weights.json if that variable is set;
+    the setting hashes names another file.
     """
 
 
@@ -80,3 +90,85 @@ def check(folder: Path | None, *, record: bool, record_file: Path | None) -> Sho
     absent = {m.folder: "absent" for m in MODELS if m not in present}
     where = {"folder": str(place), "record": str(record_file or default_record())}
     return Shown("\n".join(lines), where | absent | hashes)
+
+
+def offered(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what show and fetch have in common: uses, crop, mirror."""
+    for option in (
+        click.option(
+            "--mirror",
+            metavar="URL",
+            help="Server with a copy of TotalSegmentator's releases: URL/v2.0.0-weights/Dataset....zip.",
+        ),
+        click.option("--robust-crop", is_flag=True, help="As the setting robust_crop: crop by the 3 mm model."),
+        click.argument("uses", metavar="USE...", type=click.Choice(USES), nargs=-1, required=True),
+    ):
+        function = option(function)
+    return function
+
+
+def offers_of(uses: tuple[str, ...], *, robust_crop: bool, mirror: str | None, without: Path | None) -> "list[Offer]":
+    """Return what the server has for these uses; without the models that a folder holds completely."""
+    from lcsd.totalsegmentator.download import offer
+    from lcsd.totalsegmentator.models import TASKS
+    from lcsd.totalsegmentator.weights import check_weights
+
+    models = dict.fromkeys(model for use in uses for model in TASKS[use].models(robust_crop=robust_crop))
+    wanted = []
+    for model in models:
+        try:
+            if without is not None:
+                check_weights(without, [model])
+                say(f"lcsd weights: {without / model.folder} is complete")
+                continue
+        except WorkError:
+            pass
+        wanted.append(offer(model, mirror))
+    return wanted
+
+
+@command.command("show", epilog="Example: lcsd weights show lung_vessels_LEGACY")
+@offered
+@tool("weights")
+def show(uses: tuple[str, ...], *, robust_crop: bool, mirror: str | None) -> Shown:
+    """Show source, size, licence and published SHA-256 of the weights that a USE needs.
+
+    USE is lung_vessels_LEGACY or lung_vessels (vessels), lobes_fast or lobes_fastest (lungs). The server is asked;
+    nothing is downloaded.
+    """
+    offers = offers_of(uses, robust_crop=robust_crop, mirror=mirror, without=None)
+    return Shown("\n".join(offer.text for offer in offers), [offer.record for offer in offers])
+
+
+@command.command("fetch", epilog="Example: lcsd weights fetch lung_vessels_LEGACY --folder ~/weights")
+@offered
+@click.option("--folder", type=FILE, help="Folder of the weights.  [default: the one that lcsd weights check takes]")
+@click.option("--yes", is_flag=True, help="Download without asking.")
+@tool("weights")
+def fetch(uses: tuple[str, ...], *, robust_crop: bool, mirror: str | None, folder: Path | None, yes: bool) -> Shown:
+    """Show what the weights of a USE are, ask, then download and verify those that are missing.
+
+    Size and published SHA-256 are compared. Where none is published, the SHA-256 found is recorded, and later
+    downloads and runs are compared with it.
+    """
+    from lcsd.numerics.device import progress_bar
+    from lcsd.totalsegmentator.download import fetch, refuse_in_a_job
+    from lcsd.totalsegmentator.weights import weights_folder
+
+    refuse_in_a_job()
+    place = weights_folder(folder)
+    offers = offers_of(uses, robust_crop=robust_crop, mirror=mirror, without=place)
+    if not offers:
+        return Shown("nothing is missing", {"folder": str(place), "fetched": []})
+    size = sum(offer.size for offer in offers)
+    say("\n".join([*(offer.text for offer in offers), f"{size / 1e6:.1f} MB to {place}"]))
+    if not (yes or sys.stdin.isatty()):
+        raise BadInputError(
+            "nothing was downloaded: nobody can be asked", code="bad_usage", remedy="repeat the command with --yes"
+        )
+    if not (yes or click.confirm("Download?", err=True)):
+        return Shown("nothing was downloaded", {"folder": str(place), "fetched": []})
+    with progress_bar((), label="weights", total=size, unit="B") as bar:
+        record = fetch(offers, place, progress=bar.update)
+    fetched = {"folder": str(place), "record": str(record), "fetched": [offer.model.folder for offer in offers]}
+    return Shown(f"fetched to {place}; SHA-256 recorded in {record}", fetched)

@@ -1,11 +1,12 @@
 """SHA-256 of weight files: recorded by the user, checked before a run, computed once per file.
 
-lcsd contains no hashes of weights: the user records the hashes of weights that they trust.
+lcsd contains no hashes of weights: the user records the hashes of weights that they trust, by ``lcsd weights check
+--record`` or, for archives without a published one, by the first ``lcsd weights fetch``.
 """
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,12 @@ def file_hashes(folder: Path, files: Iterable[Path]) -> dict[str, str]:
     return found
 
 
-def record_hashes(folder: Path, models: Iterable[Model], record: Path | None = None) -> Path:
-    """Write the hashes of the models' files to the record; keep those of other models."""
+def record_hashes(
+    folder: Path, models: Iterable[Model], record: Path | None = None, *, also: Mapping[str, str] | None = None
+) -> Path:
+    """Write the hashes of the models' files to the record, and those ``also``; keep those of other models."""
     path = record or default_record()
-    known = read_record(path) if path.exists() else {}
+    known = (read_record(path) if path.exists() else {}) | dict(also or {})
     for model in models:
         known |= file_hashes(folder, model.files)
     write_json(path, {"sha256": known})

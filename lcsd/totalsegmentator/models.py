@@ -30,6 +30,7 @@ class Model:
     trainer: str  # class that trained it, part of the model folder's name
     labels: int  # number of labels, without background
     download: str  # its name for ``totalseg_download_weights -t``
+    release: str = "v2.0.0-weights"  # TotalSegmentator's release that holds its archive
 
     @property
     def path(self) -> Path:
@@ -53,7 +54,14 @@ class Model:
 
 
 VESSELS_LEGACY = Model(258, "Dataset258_lung_vessels_248subj", "nnUNetTrainer", 2, "lung_vessels_LEGACY")
-VESSELS = Model(117, "Dataset117_lung_airways_arteries_veins_282subj", "nnUNetTrainerSkeletonRecall", 4, "lung_vessels")
+VESSELS = Model(
+    117,
+    "Dataset117_lung_airways_arteries_veins_282subj",
+    "nnUNetTrainerSkeletonRecall",
+    4,
+    "lung_vessels",
+    "v2.5.0-weights",
+)
 TOTAL_3MM = Model(
     297, "Dataset297_TotalSegmentator_total_3mm_1559subj", "nnUNetTrainer_4000epochs_NoMirroring", 117, "total_fast"
 )
