@@ -5,6 +5,7 @@ copy of it.
 """
 
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
 from lcsd.geometry import flip_lps_ras
-from lcsd.io.files import atomic_path, not_whole, require_file
+from lcsd.io.files import HEADER_BYTES, atomic_path, not_whole, require_file
 from lcsd.io.point_columns import declared_frame
 from lcsd.io.point_tables import PointTable, read_point_table
 from lcsd.io.points import Cloud, check_points, read_cloud, write_cloud
@@ -32,6 +33,8 @@ Writer = Callable[[Path, Points], None]
 MM_PER = {"mm": 1.0, "m": 1000.0}
 LABEL = "label"
 """Name of the column, property or array with the structure of each point."""
+
+AXES = "xyz"
 
 SPACE = "SPACE"
 """Name of the array in which Slicer stores the frame of a VTK file."""
@@ -86,13 +89,18 @@ def _labels(values: Any, path: Path) -> Labels:
     return found.astype(np.uint8)
 
 
+def _exact(points: Points, moved: Points) -> Points:
+    """Return moved points in the type of the file's own, or in a wider one that holds fractions of a millimetre."""
+    return moved.astype(np.promote_types(points.dtype, np.float32))
+
+
 def _read_npy(path: Path) -> _Content:
     # Mapped first, so that a header that declares more than the file has allocates no memory.
     points = np.array(np.load(path, allow_pickle=False, mmap_mode="r"))
 
     def write(to: Path, moved: Points) -> None:
         with to.open("wb") as handle:
-            np.save(handle, moved.astype(points.dtype))
+            np.save(handle, _exact(points, moved))
 
     return _Content(points, write)
 
@@ -144,15 +152,28 @@ def _read_ply(path: Path) -> _Content:
     import plyfile
 
     check_ply(path)
-    content = plyfile.PlyData.read(str(path))
+    with path.open("rb") as stream:
+        content = plyfile.PlyData.read(stream, mmap=False)
+        rest = b"" if content.text else stream.read()
+    if content.text:
+        rows = [line for line in path.read_bytes().partition(b"end_header")[2].splitlines() if line.strip()]
+        rest = b"".join(rows[sum(len(element.data) for element in content.elements) :])
+    if rest.strip(b"\0\r\n\t "):
+        raise ValueError("the file holds more than its header declares")
     vertex = content["vertex"]
-    points = np.stack([vertex[axis] for axis in "xyz"], axis=1)
+    points = np.stack([vertex[axis] for axis in AXES], axis=1)
     names = [item.name for item in vertex.properties]
     labels = _labels(vertex[LABEL], path) if LABEL in names else None
 
     def write(to: Path, moved: Points) -> None:
-        for column, axis in enumerate("xyz"):
-            vertex.data[axis] = moved[:, column]
+        exact = _exact(points, moved)
+        for item in vertex.properties:
+            item.val_dtype = exact.dtype.str[1:] if item.name in AXES else item.val_dtype
+        vertex.data = vertex.data.astype(
+            [(name, exact.dtype if name in AXES else vertex.data.dtype[name]) for name in names]
+        )
+        for column, axis in enumerate(AXES):
+            vertex.data[axis] = exact[:, column]
         content.write(str(to))
 
     frame = declared_frame("\n".join([*content.comments, *content.obj_info]), path)
@@ -183,6 +204,14 @@ def _updated(reader: Any) -> str:
     return printed[-1] if printed else "".join(errors[:1])
 
 
+def _check_kind(path: Path) -> None:
+    """Raise ``ValueError`` for a legacy VTK file of a grid: VTK's reader of clouds would call it damaged."""
+    with path.open("rb") as handle:
+        kind = re.search(rb"(?im)^\s*DATASET\s+(\w+)", handle.read(HEADER_BYTES))
+    if kind is not None and kind[1].upper() != b"POLYDATA":
+        raise ValueError(f"it holds a {kind[1].decode()}: save its points as PolyData")
+
+
 def _read_vtk(path: Path) -> _Content:
     from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
     from vtkmodules.vtkIOLegacy import vtkPolyDataReader, vtkPolyDataWriter
@@ -191,6 +220,8 @@ def _read_vtk(path: Path) -> _Content:
     xml = path.suffix.lower() == ".vtp"
     if xml:
         check_vtp(path)
+    else:
+        _check_kind(path)
     reader = vtkXMLPolyDataReader() if xml else vtkPolyDataReader()
     reader.SetFileName(str(path))
     # After an error the arrays keep their full length, partly uninitialised.
@@ -206,7 +237,7 @@ def _read_vtk(path: Path) -> _Content:
     header = reader.GetHeader() if isinstance(reader, vtkPolyDataReader) else ""
 
     def write(to: Path, moved: Points) -> None:
-        content.GetPoints().SetData(numpy_to_vtk(moved.astype(points.dtype), deep=True))
+        content.GetPoints().SetData(numpy_to_vtk(_exact(points, moved), deep=True))
         writer = vtkXMLPolyDataWriter() if xml else vtkPolyDataWriter()
         if isinstance(writer, vtkPolyDataWriter):
             writer.SetHeader(header)
@@ -239,7 +270,7 @@ def _read_torch(path: Path) -> _Content:
         labels = _labels(content[LABEL].numpy().reshape(-1), path)
 
     def write(to: Path, moved: Points) -> None:
-        tensor = torch.as_tensor(moved).to(found.dtype).reshape(found.shape)
+        tensor = torch.as_tensor(moved).to(torch.promote_types(found.dtype, torch.float32)).reshape(found.shape)
         # In memory first, because torch does not report why a file could not be written.
         buffer = io.BytesIO()
         torch.save(tensor if key is None else {**content, key: tensor}, buffer)

@@ -39,8 +39,8 @@ MAX_APART_MM = 500.0
 MAX_EXTENT_MM = 1500.0
 """No cloud of a chest is larger; clouds in micrometres are."""
 
-MIN_EXTENT_MM = 1.0
-"""Nor smaller than a vessel's width; a chest in metres spans 0.3."""
+MIN_EXTENT_MM = 2.5
+"""Nor smaller; a chest in metres spans 0.3, and coordinates that a program scaled to -1 to 1 span 2."""
 
 NEAR_MM = 10.0
 """Folding and log det J are taken at field voxels this near (per axis) to a fixed point."""

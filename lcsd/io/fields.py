@@ -14,7 +14,7 @@ from lcsd.io.field_size import check_field_size
 from lcsd.io.files import atomic_path, check_written_gzip, require_file
 from lcsd.io.images import Image, check_forms, check_spacing, place, resample
 from lcsd.io.itk import itk_path
-from lcsd.io.nifti import nibabel
+from lcsd.io.nifti import nibabel, voxels_of
 from lcsd.io.sizes import READ_ERRORS, check_memory, check_nifti
 from lcsd.io.volumes import is_volume, read_vector_volume
 
@@ -134,7 +134,7 @@ def read_numbers(path: Path) -> tuple[NDArray[np.float32], Any]:
                 found="colours" if kind.names else str(kind),
             )
         check_nifti(volume, path)
-        return np.asanyarray(volume.dataobj, dtype=np.float32), volume
+        return voxels_of(volume, path).astype(np.float32, copy=False), volume
     except READ_ERRORS as error:
         check_memory(error)
         raise _unreadable(path) from error

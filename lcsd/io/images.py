@@ -17,7 +17,7 @@ from lcsd.geometry import Grid, RigidTransform
 from lcsd.io.files import atomic_path, check_written_text, require_file
 from lcsd.io.itk import itk_path, read_one_transform
 from lcsd.io.masks import inside
-from lcsd.io.nifti import nibabel
+from lcsd.io.nifti import nibabel, voxels_of
 from lcsd.io.sizes import READ_ERRORS, check_memory, check_nifti
 from lcsd.io.volumes import VOLUME_SUFFIXES, is_volume, read_volume
 
@@ -166,7 +166,7 @@ def _read_nifti(path: Path) -> tuple[NDArray[Any], Grid]:
             )
         check_forms(volume.header, shape, path)
         check_nifti(volume, path)
-        data = np.asanyarray(volume.dataobj)
+        data = voxels_of(volume, path)
     except READ_ERRORS as error:
         check_memory(error)
         raise BadInputError(

@@ -49,6 +49,10 @@ FEW_ROWS, MANY_ROWS = 3, 10
 """Rows from which whole numbers that count up, and whole numbers that only rise or stay, cannot be positions."""
 
 
+HOMOGENEOUS, MANY_COLUMNS = 4, 10
+"""Rows of homogeneous coordinates, and columns that no cloud of so few points has."""
+
+
 class Coordinates(NamedTuple):
     """Three columns that hold positions, in the order x, y, z, and what their names say."""
 
@@ -193,6 +197,23 @@ def check_header_of_numbers(numbers: NDArray[np.float64], path: Path) -> None:
             expected="a header such as x,y,z",
             found=",".join(f"{value:g}" for value in numbers[0]),
             remedy="replace or remove the row",
+        )
+
+
+def check_points_are_rows(numbers: NDArray[np.float64], path: Path) -> None:
+    """Refuse a table without a header that has a row for each of x, y, z and a column for each point.
+
+    ``numbers`` are the columns (N, C). Raises ``BadInputError`` (``transposed_points``).
+    """
+    rows, columns = numbers.shape
+    if FEW_ROWS <= rows <= HOMOGENEOUS and columns >= MANY_COLUMNS:
+        raise BadInputError(
+            "the points seem to be columns, not rows",
+            code="transposed_points",
+            file=path,
+            expected="a row for each point",
+            found=f"{rows} rows of {columns} numbers",
+            remedy="exchange rows and columns, or name the columns x,y,z",
         )
 
 

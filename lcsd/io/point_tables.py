@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
-from lcsd.io.point_columns import check_header_of_numbers, check_not_index, coordinate_columns, declared_frame, is_swc
+from lcsd.io.point_columns import (
+    check_header_of_numbers,
+    check_not_index,
+    check_points_are_rows,
+    coordinate_columns,
+    declared_frame,
+    is_swc,
+)
 from lcsd.io.tables import COMMENT_LINE, columns_of, convert, numbers, read_text
 from lcsd.names import TableFrame, Unit
 
@@ -19,8 +26,8 @@ if TYPE_CHECKING:
 ELASTIX: dict[str, TableFrame] = {"point": "lps", "index": "voxel"}
 """First word of an elastix point set: world coordinates, which are ITK's LPS mm, or indices of voxels from 0."""
 
-SLASHES = re.compile(r"^[ \t]*//", re.MULTILINE)
-"""CloudCompare's comments."""
+OTHER_COMMENTS = re.compile(r"^[ \t]*(?://|%)", re.MULTILINE)
+"""Comments of CloudCompare and of MATLAB."""
 
 RADIUS = "radius"
 """Name of the column with the radius of a vessel."""
@@ -90,7 +97,7 @@ def read_point_table(path: Path, *, tree: bool = False, pairs: bool = False) -> 
     two sets of positions (``ambiguous_columns``), an unknown unit or frame (``bad_unit``, ``unknown_frame``,
     ``contradicting_frame``); and a count that is not that of the rows (``bad_count``).
     """
-    text = SLASHES.sub("#", read_text(path))
+    text = OTHER_COMMENTS.sub("#", read_text(path))
     head, body, of_format = _pop_head(text, path)
     cells = columns_of(body, path)
     if isinstance(cells.columns[0], str):
@@ -114,6 +121,7 @@ def read_point_table(path: Path, *, tree: bool = False, pairs: bool = False) -> 
     if not (pairs and values.shape[1] == 6):
         check_not_index(values, path)
     check_header_of_numbers(values, path)
+    check_points_are_rows(values, path)
     columns = (0, 1, 2) if values.shape[1] > 2 else None
     frame = _declared(text, of_format, path)
     return PointTable(cells, False, columns, frame, None, head=_comment(frame, of_format) + head)

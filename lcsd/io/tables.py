@@ -31,6 +31,12 @@ SEPARATORS = {"\t": "separate the cells by single tabs", ",": "use commas betwee
 ANY_SPACE = " "
 """Separator of cells between which there is any white space."""
 
+POINTS_IN_NUMBERS = "write numbers with a point: 1.5 for 1,5"
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
+
+CUT_CELLS = 6
+"""Cells of three numbers, each cut into two by its comma."""
+
 COMMENT_LINE = re.compile(r"^[ \t]*(?:#.*)?$", re.MULTILINE)
 COMMENT = re.compile(r"[ \t]#.*$", re.MULTILINE)
 
@@ -199,7 +205,7 @@ def check_cases(names: Iterable[tuple[Any, str]], path: Path) -> None:
 
 def _finite(cell: str) -> float:
     value = float(cell)
-    if not math.isfinite(value):
+    if not math.isfinite(value) or "_" in cell:  # Python reads 1_5 as 15
         raise ValueError(cell)
     return value
 
@@ -240,6 +246,7 @@ def convert(frame: "pd.DataFrame", dtypes: Mapping[Any, DType], path: Path) -> "
                     field=f"line {line}, column {column if isinstance(column, str) else column + 1}",
                     expected=expected,
                     found=repr(cell),
+                    remedy=POINTS_IN_NUMBERS if DECIMAL_COMMA.fullmatch(cell.strip()) else None,
                 ) from error
         frame[column] = pd.array(values, dtype=dtypes[column])
     return frame
@@ -281,6 +288,7 @@ def columns_of(content: str, path: Path) -> "pd.DataFrame":
     rows = split_rows(COMMENT.sub("", text) if separator == ANY_SPACE else text, separator, path)
     columns: Sequence[str | int] = ()
     if rows:
+        _check_points_in_numbers(rows, separator, path)
         check_widths(rows, len(rows[0][1]), separator, path)
         columns = range(len(rows[0][1]))
         if not any(_is_number(cell) for cell in rows[0][1]):
@@ -291,8 +299,36 @@ def columns_of(content: str, path: Path) -> "pd.DataFrame":
     return _frame(columns, [(line, [cell.strip() for cell in cells]) for line, cells in rows])
 
 
+def _check_points_in_numbers(rows: Cells, separator: str, path: Path) -> None:
+    """Refuse numbers with decimal commas: whole cells, or cells that their commas cut into two.
+
+    Cut numbers show by what stands after the comma: only digits, among them some that no whole number begins with.
+    """
+    line, first = rows[0]
+    whole = any(DECIMAL_COMMA.fullmatch(cell.strip()) for cell in first)
+    if separator == "," and len(first) >= CUT_CELLS and len(first) % 2 == 0:
+        after = [cell.strip() for _, cells in rows for cell in cells[1::2]]
+        before = [cell.strip() for _, cells in rows for cell in cells[::2]]
+        whole |= all(map(str.isdecimal, after)) and (
+            any(len(cell) > 1 and cell.startswith("0") for cell in after) or "-0" in before
+        )
+    if whole:
+        raise BadInputError(
+            "numbers have a comma in place of the point",
+            code="bad_number",
+            file=path,
+            field=f"line {line}",
+            expected="numbers such as 1.5",
+            found=repr(separator.join(first)[:60]),
+            remedy=POINTS_IN_NUMBERS,
+        )
+
+
 def _separator(first: str) -> str:
     """Return the separator of a table of another program by its first row."""
+    words = first.split()
+    if len(words) > 1 and all(map(DECIMAL_COMMA.fullmatch, words)):
+        return ANY_SPACE
     for separator in ";,":
         if separator in first:
             return separator

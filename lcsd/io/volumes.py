@@ -38,6 +38,9 @@ BYTES_OF_TYPE = {"char": 1, "short": 2, "int": 4, "long": 4, "longlong": 8, "flo
 COMPONENTS = 3
 """Of a vector of displacement."""
 
+SCALES = {"elementtointensityfunctionslope": "1", "elementtointensityfunctionoffset": "0", "oldmin": "", "oldmax": ""}
+"""Fields of MetaImage and NRRD that say how the stored voxels became other ones, and what they say of plain voxels."""
+
 LPS = "left-posterior-superior"
 
 _NRRD_FIELD = re.compile(r"([^:=#][^:]*):\s+(.*)|([^:=#][^:]*):\s*$")
@@ -86,7 +89,8 @@ def read_volume(path: Path) -> tuple[NDArray[Any], Grid]:
 
     Raises ``BadInputError`` for a missing, truncated or foreign file, or one whose data file is missing
     (``missing_file``, ``truncated_file``), anything but one scalar per voxel in three axes (``not_3d``,
-    ``bad_type``), and a header without position, orientation, known space or known unit (``no_geometry``).
+    ``bad_type``), values that the header scales (``scaled_values``), and a header without position, orientation, known
+    space or known unit (``no_geometry``).
     """
     return _read(path, 1)
 
@@ -107,6 +111,7 @@ def _read(path: Path, channels: int) -> tuple[NDArray[Any], Grid]:
     data = detached_data(path)
     if data is not None:
         require_file(data)
+    _check_scale(header)
     size, item = (_nrrd_voxels if nrrd else _meta_voxels)(header, channels)
     _check_length(header, size, item * channels, data)
     affine = np.eye(4)
@@ -134,6 +139,23 @@ def _read_header(path: Path, pattern: re.Pattern[str]) -> _Header:
     if "type" not in fields and "elementtype" not in fields:
         raise _unreadable(path, "its header has no type")
     return _Header(path, fields, size)
+
+
+def _check_scale(header: _Header) -> None:
+    """Refuse voxels that the header scales: ITK would return them as they are stored."""
+    for name, plain in SCALES.items():
+        text = header.fields.get(name, plain).strip()
+        if text != plain and _number(text) != _number(plain):
+            what = "the header says that the stored values are scaled"
+            raise header.refused(what, name, plain or "no such field", text, code="scaled_values")
+
+
+def _number(text: str) -> float:
+    """Return the number in a field; NaN, which equals none, for anything else."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _decoded(line: bytes) -> str:

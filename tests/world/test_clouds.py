@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import plyfile
 import pytest
+import torch
 from click.testing import CliRunner
 
 from lcsd.cli.register import command as register
@@ -42,6 +43,18 @@ class Row:
 
 
 CSV = {"separator": ","}
+
+
+def commas(*columns: object, separator: str = " ") -> str:
+    """Return columns as lines of text whose numbers have decimal commas."""
+    return rows(*columns, separator="|").replace(".", ",").replace("|", separator)
+
+
+PLY = (
+    "ply\nformat ascii 1.0\nelement vertex {}\n"
+    + "".join(f"property float {axis}\n" for axis in "xyz")
+    + "end_header\n"
+)
 VTK = "# vtk DataFile Version 5.1\n{}\nASCII\nDATASET POLYDATA\nPOINTS 40 float\n"
 SLICER_TABLE = "label,{},defined,selected,visible,locked,description\n"
 
@@ -108,6 +121,36 @@ TABLE = [
 ]
 
 
+TABLE += [
+    # Silent before: -39,11,-10,48,99,82 was the point (-39, 11, -10).
+    Row("decimal commas", "umap-project/umap 1556", "a.csv", commas(POINTS, separator=","), "bad_number"),
+    Row("decimal commas", "umap-project/umap 159", "a.csv", commas(POINTS, separator=";"), "bad_number"),
+    Row("decimal commas", "GeoDaCenter/geoda 123", "a.tsv", commas(POINTS, separator="\t"), "bad_number"),
+    Row("decimal commas", "unitycoder/UnityPointCloudViewer 69", "a.txt", commas(POINTS), "bad_number"),
+    Row("decimal commas", "openMVG/openMVG 98", "a.ply", PLY.format(40) + commas(POINTS), "bad_cloud_file"),
+    Row("decimal commas", "made up", "a.txt", rows(POINTS).replace("9", "9_9", 1), "bad_number"),
+    # Silent before: the first three points were the cloud.
+    Row(
+        "columns",
+        "made up",
+        "a.txt",
+        "".join(" ".join(map(str, axis)) + "\n" for axis in POINTS.T),
+        "transposed_points",
+    ),
+    Row("columns", "MATLAB", "a.txt", "% x y z\n" + rows(POINTS)),
+    # Silent before: a PLY was read to the count in its header.
+    Row("count", "kornia/kornia 4113", "a.ply", PLY.format(39) + rows(POINTS), "bad_cloud_file"),
+    Row("count", "mariolukas/FabScanPi-Server 133", "a.ply", PLY.format(40) + rows(POINTS) + "\n"),
+    Row(
+        "grid",
+        "tkeskita/io_mesh_vtk 1",
+        "a.vtk",
+        VTK.replace("POLYDATA", "UNSTRUCTURED_GRID").format("a grid") + rows(POINTS),
+        "bad_cloud_file",
+    ),
+]
+
+
 def written(folder: Path, row: Row) -> Path:
     path = folder / row.name
     path.write_text(row.content, encoding="utf-8")
@@ -136,6 +179,30 @@ def test_moved_points_keep_what_the_file_says(tmp_path: Path, row: Row) -> None:
     copy = tmp_path / f"copy{found.suffix}"
     found.write(copy, POINTS + 5)
     np.testing.assert_allclose(read_cloud_file(copy).cloud.points, POINTS + 5, atol=0.02)
+
+
+def whole_ply(path: Path) -> None:
+    vertex = np.array([*map(tuple, POINTS.round())], dtype=[(axis, "i2") for axis in "xyz"])
+    plyfile.PlyData([plyfile.PlyElement.describe(vertex, "vertex")]).write(str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("a.npy", lambda path: np.save(path, POINTS.round().astype(np.int16))),
+        ("half.npy", lambda path: np.save(path, (POINTS.round() - 900).astype(np.float16))),
+        ("a.ply", whole_ply),
+        ("a.vtk", lambda path: path.write_text(VTK.replace("float", "int").format("") + rows(POINTS.astype(int)))),
+        ("a.pth", lambda path: torch.save(torch.as_tensor(POINTS.round()).int(), path)),
+    ],
+)
+def test_moved_points_keep_fractions(name: str, write: Callable[[Path], object], tmp_path: Path) -> None:
+    """CloudCompare 1433: whole coordinates. Silent before: moved points were cut off to whole millimetres, too."""
+    write(tmp_path / name)
+    found = read_cloud_file(tmp_path / name)
+    found.write(tmp_path / f"b_{name}", found.cloud.points + 0.375)
+    moved = read_cloud_file(tmp_path / f"b_{name}").cloud.points
+    np.testing.assert_allclose(moved, found.cloud.points + 0.375, atol=1e-3)
 
 
 def ply(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Rows of scans in one file: NIfTI, NRRD and MetaImage."""
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 
@@ -220,4 +221,57 @@ DATA_FILES = (
     ),
 )
 
-VOLUMES = (*UNITS, *FORMATS, *DATA_FILES)
+
+def _packed(change: Callable[[bytes], bytes]) -> Callable[[Path], Path]:
+    """Return a maker of a packed NIfTI file whose bytes were changed."""
+
+    def make(folder: Path) -> Path:
+        path = nifti(folder)
+        path.write_bytes(change(path.read_bytes()))
+        return path
+
+    return make
+
+
+def _flipped_bit(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 0x55]) + content[middle + 1 :]
+
+
+def _in_two_parts(content: bytes) -> bytes:
+    plain = gzip.decompress(content)
+    return gzip.compress(plain[:9999]) + gzip.compress(plain[9999:])
+
+
+def _were(text: str) -> str:
+    return text.replace("endian", "old min: -1024\nold max: 3071\nendian")
+
+
+def _beside_another(folder: Path) -> Path:
+    """The file of the same name that is not packed is another scan."""
+    other = nifti(folder, image=chest(1.0, seed=1))
+    (folder / "ct.nii").write_bytes(gzip.decompress(other.read_bytes()))
+    return nifti(folder)
+
+
+DAMAGED = (
+    # Silent before: the check sum stands after the voxels, and nothing read so far.
+    Row("damaged", "bit_of_a_packed_file", "wasserth/TotalSegmentator 24", _packed(_flipped_bit), "truncated_file"),
+    Row(
+        "damaged", "end_of_a_packed_file", "nipreps/mriqc 379", _packed(lambda content: content[:-8]), "truncated_file"
+    ),
+    Row("damaged", "packed_in_two_parts", "made up", _packed(_in_two_parts)),
+    Row("damaged", "padded_with_zeros", "made up", _packed(lambda content: content + bytes(512))),
+    Row("damaged", "packed_twice", "made up", _packed(gzip.compress), "truncated_file"),
+    Row("damaged", "beside_one_that_is_not_packed", "NIFTI-Imaging/nifti_clib 133", _beside_another),
+    Row(
+        "values",
+        "meta_image_scales_them",
+        "made up",
+        volume(".mha", edit=_says("ElementToIntensityFunctionSlope = 2")),
+        "scaled_values",
+    ),
+    Row("values", "nrrd_scales_them", "made up", volume(".nrrd", edit=_were), "scaled_values"),
+)
+
+VOLUMES = (*DAMAGED, *UNITS, *FORMATS, *DATA_FILES)
