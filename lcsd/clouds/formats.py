@@ -5,7 +5,6 @@ copy of it.
 """
 
 import io
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from lcsd.clouds.vtk import check_kind, updated
 from lcsd.errors import BadInputError
 from lcsd.geometry import flip_lps_ras
-from lcsd.io.files import HEADER_BYTES, atomic_path, not_whole, require_file
+from lcsd.io.files import atomic_path, not_whole, require_file
 from lcsd.io.point_columns import declared_frame
 from lcsd.io.point_tables import PointTable, read_point_table
 from lcsd.io.points import Cloud, check_points, read_cloud, write_cloud
@@ -180,38 +180,6 @@ def _read_ply(path: Path) -> _Content:
     return _Content(points, write, labels, frame=frame)
 
 
-def _updated(reader: Any) -> str:
-    """Update a VTK reader; return the last error, or an empty text.
-
-    VTK prints errors and raises none. Warnings of a reader (a newer version of the format) do not count.
-    """
-    from vtkmodules.vtkCommonCore import vtkLogger, vtkObject, vtkOutputWindow, vtkStringOutputWindow
-
-    errors: list[str] = []
-    reader.AddObserver("ErrorEvent", lambda *_: errors.append("damaged"))
-    reader.AddObserver("WarningEvent", lambda *_: None)
-    before, window = vtkOutputWindow.GetInstance(), vtkStringOutputWindow()
-    displayed = vtkObject.GetGlobalWarningDisplay()
-    vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_OFF)
-    vtkOutputWindow.SetInstance(window)
-    vtkObject.GlobalWarningDisplayOn()
-    try:
-        reader.Update()
-    finally:
-        vtkObject.SetGlobalWarningDisplay(displayed)
-        vtkOutputWindow.SetInstance(before)
-    printed = window.GetOutput().strip().splitlines()
-    return printed[-1] if printed else "".join(errors[:1])
-
-
-def _check_kind(path: Path) -> None:
-    """Raise ``ValueError`` for a legacy VTK file of a grid: VTK's reader of clouds would call it damaged."""
-    with path.open("rb") as handle:
-        kind = re.search(rb"(?im)^\s*DATASET\s+(\w+)", handle.read(HEADER_BYTES))
-    if kind is not None and kind[1].upper() != b"POLYDATA":
-        raise ValueError(f"it holds a {kind[1].decode()}: save its points as PolyData")
-
-
 def _read_vtk(path: Path) -> _Content:
     from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
     from vtkmodules.vtkIOLegacy import vtkPolyDataReader, vtkPolyDataWriter
@@ -221,11 +189,11 @@ def _read_vtk(path: Path) -> _Content:
     if xml:
         check_vtp(path)
     else:
-        _check_kind(path)
+        check_kind(path)
     reader = vtkXMLPolyDataReader() if xml else vtkPolyDataReader()
     reader.SetFileName(str(path))
     # After an error the arrays keep their full length, partly uninitialised.
-    complaints = _updated(reader)
+    complaints = updated(reader)
     if complaints:
         raise ValueError(complaints)
     content = reader.GetOutput()

@@ -45,6 +45,16 @@ class Moved:
     residual: Points
 
 
+def _applied(transform: Any, points: Points) -> Points:
+    """Return points (N, 3) after an ITK transform."""
+    if not transform.IsLinear():
+        return np.array([transform.TransformPoint(point) for point in points.tolist()]).reshape(-1, 3)
+    origin, *ends = (
+        np.array(transform.TransformPoint(point.tolist())) for point in np.vstack([np.zeros(3), np.eye(3)])
+    )
+    return points @ (np.array(ends) - origin) + origin
+
+
 @dataclass(frozen=True)
 class Part:
     """A transform of a chain that is not made of others, from LPS mm to LPS mm."""
@@ -63,7 +73,7 @@ class Part:
         if self.field is not None:
             shift = np.where(self.inside(points)[:, None], self.field.at(points), 0.0)
             return points + shift
-        return np.array([self.transform.TransformPoint(point) for point in points.tolist()]).reshape(-1, 3)
+        return _applied(self.transform, points)
 
     def undone(self, points: Points) -> Points:
         """Return the points (N, 3) that the transform brings to ``points``.
@@ -72,12 +82,14 @@ class Part:
         81); outside, ``u`` counts as it is at the border.
         """
         if self.domain is None:
-            return np.array([self._inverse().TransformPoint(point) for point in points.tolist()]).reshape(-1, 3)
-        found = points.copy()
+            return _applied(self._inverse(), points)
+        found, going = points.copy(), np.arange(len(points))  # the rows that still move
         for _ in range(MOST_STEPS):
-            before, found = found, points - self._shift(found)
-            if not len(found) or np.abs(found - before).max() < TOLERANCE_MM:
+            if not len(going):
                 break
+            before = found[going]
+            found[going] = points[going] - self._shift(before)
+            going = going[np.abs(found[going] - before).max(axis=1) >= TOLERANCE_MM]
         return found
 
     def _shift(self, points: Points) -> Points:
@@ -87,6 +99,7 @@ class Part:
         return self.moved(points) - points
 
     def _inverse(self) -> Any:
+        """Return the inverse of the transform, which ITK makes anew in each call."""
         try:
             return self.transform.GetInverse()
         except RuntimeError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lcsd.build.inventory import Inventory, gates_line
+from lcsd.errors import BadInputError
 from lcsd.io.files import read_json, write_json
 from lcsd.io.tables import as_number
 from tests.unit.report.conftest import gate, write_gates, write_manifest, write_rejection
@@ -223,3 +224,27 @@ def test_rejection_keys_may_be_anything(make_case: MakeCase, results: Path) -> N
     (case,) = Inventory(results).cases(None)
     assert case.rejection is not None
     assert case.rejection.stage == ""
+
+
+def test_a_file_is_read_once_by_each_reader_and_a_broken_one_is_named_once(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def read(path: Path) -> str:
+        calls.append(path.name)
+        if path.name == "broken":
+            raise BadInputError("cannot be read", code="truncated_file", file=path)
+        return path.read_text(encoding="utf-8")
+
+    for name in ("whole", "broken"):
+        (tmp_path / name).write_text(name)
+    inventory = Inventory(tmp_path)
+    for _ in range(2):
+        assert inventory.once(tmp_path / "whole", read) == "whole"
+        assert inventory.once(tmp_path / "broken", read) is None
+        assert inventory.once(tmp_path / "absent", read) is None
+        assert inventory.once(tmp_path / "whole", lambda path: len(path.name)) == 5
+    assert sorted(calls) == ["broken", "whole"]
+    assert [problem.file for problem in inventory.problems] == ["broken"]
+    # Another inventory, as of the next page, sees a file that was mended.
+    (tmp_path / "whole").write_text("new")
+    assert Inventory(tmp_path).once(tmp_path / "whole", read) == "new"

@@ -14,10 +14,11 @@ from scipy.ndimage import gaussian_filter
 from lcsd.cli.main import main
 from lcsd.geometry import Grid, RigidTransform, flip_lps_ras
 from lcsd.io.fields import DisplacementField, write_field
-from lcsd.io.images import Image, read_image, write_image, write_rigid
+from lcsd.io.images import Image, read_image, to_sitk_transform, write_image, write_rigid
 from lcsd.io.points import Cloud, PointPairs, read_cloud, read_point_pairs, write_cloud, write_point_pairs
 from lcsd.landmarks.lists import PointList
 from lcsd.landmarks.slicer import read_fcsv, read_markups, write_fcsv, write_markups
+from lcsd.transforms.chain import Part, as_itk, part_of, there_and_back
 from lcsd.transforms.warp import is_label_map
 from tests.grids import GRIDS
 
@@ -307,3 +308,18 @@ def test_wrong_calls_with_an_image_are_refused(
     assert result.exit_code == 2
     assert f"[{reason}]" in result.stderr
     assert not (tmp_path / "out.nii.gz").exists()
+
+
+@ORIENTED
+def test_many_points_come_back_without_a_call_for_each(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image has millions; the inverse of a rigid step is made once, and it and points equal ITK's."""
+    chain = [part_of(smooth_field(grid), Path()), Part(Path(), to_sitk_transform(turned(grid)), None)]
+    calls = []
+    monkeypatch.setattr(Part, "_inverse", lambda part: calls.append(part) or part.transform.GetInverse())
+    points = inner_points(grid, 500)
+    moved = np.array([as_itk(chain).TransformPoint(point) for point in points.tolist()])
+    found, back, known = there_and_back(chain, moved)
+    assert len(calls) == 1
+    assert known.all()
+    np.testing.assert_allclose(found, points, atol=1e-3)
+    np.testing.assert_allclose(back, moved, atol=1e-3)
