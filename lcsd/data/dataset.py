@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
+from lcsd.data.remote import SEPARATOR, Remote
 from lcsd.data.sample import ATTRIBUTES, POINT_KEYS, Sample
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
@@ -94,7 +95,9 @@ class LCSDataset(Dataset[Sample]):
     Parameters
     ----------
     root
-        Folder of a release (``lcsd release``), or results of a build, of which a release's cases are taken.
+        Folder of a release (``lcsd release``), or results of a build, of which a release's cases are taken. An address
+        of fsspec, such as ``hf://datasets/owner/name``, is a release elsewhere: what the other arguments need of it is
+        copied and verified once.
     split
         ``train``, ``validation`` or ``test``.
     cloud
@@ -117,6 +120,8 @@ class LCSDataset(Dataset[Sample]):
         :class:`Augment`.
     manifest
         ``pairs.tsv`` of a build without a selection.
+    cache
+        Folder for copies of releases elsewhere; by default ``XDG_CACHE_HOME/lcsd/releases``.
     seed
         Seed of the drawn points, together with epoch, case and scan. The same points come in any order and from any
         worker; :meth:`set_epoch` changes them.
@@ -124,7 +129,9 @@ class LCSDataset(Dataset[Sample]):
     Raises
     ------
     BadInputError
-        There is no release or build, the split is unknown or has no case, or a file is missing.
+        There is no release or build, the split is unknown or has no case, or a file or package is missing.
+    WorkError
+        A release elsewhere cannot be copied, or a file is not the one that it lists.
 
     Notes
     -----
@@ -163,9 +170,9 @@ class LCSDataset(Dataset[Sample]):
         validation: float = 0.0,
         transform: Transform | None = None,
         manifest: str | Path | None = None,
+        cache: str | Path | None = None,
         seed: int = 0,
     ) -> None:
-        self.root = Path(root)
         for name, value, known in (("split", split, Part), ("cloud", cloud, CloudKind)):
             if value not in get_args(known):
                 raise BadInputError(
@@ -200,6 +207,11 @@ class LCSDataset(Dataset[Sample]):
         # Shared, so that persistent workers see the change.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         own: Split = "test" if split == "test" else "train"
+        remote = None
+        if SEPARATOR in str(root):
+            remote = Remote(str(root), None if cache is None else Path(cache))
+            remote.copy([CASES_NAME])
+        self.root = Path(root) if remote is None else remote.folder
         if (self.root / CASES_NAME).exists():
             found = _of_release(self.root, own, cloud)
         else:
@@ -207,6 +219,9 @@ class LCSDataset(Dataset[Sample]):
         self._files = [files for files in found if split == "test" or self._validates(files.case) == (split != "train")]
         if not self._files:
             raise BadInputError("the split has no case", code="empty_split", file=self.root, field=split)
+        if remote is not None:
+            wanted = (path for files in self._files for path in self._wanted(files))
+            remote.copy(path.relative_to(self.root).as_posix() for path in wanted)
         self._check_files()
 
     def _validates(self, case: str) -> bool:
@@ -218,14 +233,17 @@ class LCSDataset(Dataset[Sample]):
         digest = hashlib.sha256(":".join(map(str, (self.seed, *words))).encode()).digest()
         return np.random.default_rng(int.from_bytes(digest[:8], "little"))
 
+    def _wanted(self, files: _Files) -> list[Path]:
+        """Return the files of a case that samples are read from."""
+        wanted = [*files.clouds.values(), files.correspondences, files.rigid]
+        wanted += [files.vessels["fixed"]] if self.normalise or self.vessels or self.images else []
+        wanted += files.vessels.values() if self.vessels else []
+        wanted += files.images.values() if self.images else []
+        return wanted + ([files.landmarks] if files.landmarks is not None else [])
+
     def _check_files(self) -> None:
         for files in self._files:
-            wanted = [*files.clouds.values(), files.correspondences, files.rigid]
-            wanted += [files.vessels["fixed"]] if self.normalise or self.vessels or self.images else []
-            wanted += files.vessels.values() if self.vessels else []
-            wanted += files.images.values() if self.images else []
-            wanted += [files.landmarks] if files.landmarks is not None else []
-            absent = next((path for path in wanted if not path.is_file()), None)
+            absent = next((path for path in self._wanted(files) if not path.is_file()), None)
             if absent is not None:
                 scan = absent in files.images.values()
                 raise BadInputError(

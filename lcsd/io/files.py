@@ -51,6 +51,11 @@ TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.tmp\..+", re.DOTALL)
 _written: ContextVar[list[Path] | None] = ContextVar("written", default=None)
 
 
+def user_folder(variable: str, fallback: str) -> Path:
+    """Return lcsd's folder below the folder that an XDG variable names, or below ``fallback`` at home."""
+    return Path(os.environ.get(variable) or Path.home() / fallback) / "lcsd"
+
+
 def temporary_path(path: Path) -> Path:
     """Return a new hidden path next to ``path`` to write to, with the suffixes of ``path``."""
     return path.with_name(f".{secrets.token_hex(6)}.tmp.{path.name}")

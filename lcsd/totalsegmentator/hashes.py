@@ -5,30 +5,25 @@ lcsd contains no hashes of weights: the user records the hashes of weights that 
 """
 
 import contextlib
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lcsd.errors import BadInputError, LcsdError, WorkError
-from lcsd.io.files import read_json, sha256, write_json
+from lcsd.io.files import read_json, sha256, user_folder, write_json
 from lcsd.totalsegmentator.models import Model
 
 RECORD_NAME = "weights.json"
 CACHE_NAME = "weights_sha256.json"
 
 
-def _user_folder(variable: str, fallback: str) -> Path:
-    return Path(os.environ.get(variable) or Path.home() / fallback) / "lcsd"
-
-
 def default_record() -> Path:
     """Return the default file of recorded hashes."""
-    return _user_folder("XDG_CONFIG_HOME", ".config") / RECORD_NAME
+    return user_folder("XDG_CONFIG_HOME", ".config") / RECORD_NAME
 
 
 def _cache_file() -> Path:
-    return _user_folder("XDG_CACHE_HOME", ".cache") / CACHE_NAME
+    return user_folder("XDG_CACHE_HOME", ".cache") / CACHE_NAME
 
 
 def _read_cache() -> dict[str, Any]:
