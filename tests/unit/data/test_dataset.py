@@ -201,7 +201,7 @@ def test_the_training_loop_of_the_documentation_runs(
     (tmp_path / "results").symlink_to(made[1])
     monkeypatch.chdir(tmp_path)
     space: dict[str, object] = {}
-    for block in blocks[1:]:
+    for block in (part for part in blocks[1:] if "with_monai" not in part):  # test_adapters.py runs that one
         exec(block, space)  # noqa: S102
     assert float(space["loss"].detach()) > 0  # type: ignore[attr-defined]
     assert 0 < float(space["tre_mm"]) < 100  # type: ignore[arg-type]
