@@ -50,7 +50,7 @@ def _write(run: Run[LungsSettings], scan: Path, output: Path, given: Path | None
     import numpy as np
 
     from lcsd.io.images import read_image, write_mask
-    from lcsd.lungs.anatomy import evidence
+    from lcsd.lungs.anatomy import evidence, evidence_of_given
     from lcsd.lungs.given import given_mask
     from lcsd.lungs.lungs import make_lungs
     from lcsd.readings.anatomy import check_anatomy
@@ -76,7 +76,10 @@ def _write(run: Run[LungsSettings], scan: Path, output: Path, given: Path | None
         if found.lobes is not None:
             result["lobes"] = found.lobes
     if run.settings.anatomy == "checked":
-        check_anatomy(evidence(image, mask), file=scan)
+        seen, lacking = (evidence(image, mask), False) if given is None else evidence_of_given(image, mask)
+        check_anatomy(seen, file=scan)
+        if lacking:
+            run.warn(f"{given} does not have the shape of whole lungs: it may lack a part of them")
     result["volume_ml"] = round(float(mask.array.sum() * np.prod(mask.grid.spacing)) / 1000, 1)
     write_mask(output, mask)
     run.done(output, inputs={"scan": scan, "given": given}, result=result)

@@ -223,6 +223,17 @@ PARSERS: dict[DType, tuple[Callable[[str], float], str]] = {
 }
 
 
+def _all_numbers(cells: list[str]) -> "NDArray[np.float64] | None":
+    """Return cells as finite numbers; None if one of them is none, which :func:`convert` then names."""
+    import numpy as np
+
+    try:
+        found = np.fromiter(map(float, cells), np.float64, len(cells))
+    except ValueError:
+        return None
+    return found if np.isfinite(found).all() and "_" not in "".join(cells) else None
+
+
 def convert(frame: "pd.DataFrame", dtypes: Mapping[Any, DType], path: Path) -> "pd.DataFrame":
     """Return a frame of text, indexed by line, with the columns of ``dtypes`` that it has converted.
 
@@ -234,6 +245,10 @@ def convert(frame: "pd.DataFrame", dtypes: Mapping[Any, DType], path: Path) -> "
     for column in frame.columns.intersection(list(dtypes)):
         parse, expected = PARSERS[dtypes[column]]
         empty_allowed = dtypes[column] != "float64"
+        whole = None if empty_allowed else _all_numbers(frame[column].tolist())
+        if whole is not None:
+            frame[column] = whole
+            continue
         values: list[float | None] = []
         for line, cell in frame[column].items():
             try:

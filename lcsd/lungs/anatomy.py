@@ -6,9 +6,10 @@ from scipy import ndimage
 
 from lcsd.io.images import Image
 from lcsd.lungs.airways import trachea
+from lcsd.lungs.classical import segment_lungs
 from lcsd.lungs.sample import sample
 from lcsd.numerics.morphology import ML_PER_MM3, Mask, Step
-from lcsd.readings.anatomy import Evidence
+from lcsd.readings.anatomy import Evidence, exchanged
 
 SMOOTH_MM = 1.5
 TUBE_HU = (
@@ -51,6 +52,19 @@ def evidence(scan: Image, lungs: Image) -> Evidence:
         heart_mm=_heart(hu, near, mask, step) if sides else None,
         liver=_liver(smooth, mask, step) if sides else None,
     )
+
+
+def evidence_of_given(scan: Image, lungs: Image) -> tuple[Evidence, bool]:
+    """Return the evidence of a scan with a given lung mask, and whether the mask alone contradicts the header.
+
+    A mask that lacks a part of the lungs has its ends elsewhere. Then the lungs found in the scan tell which way it
+    lies.
+    """
+    found = evidence(scan, lungs)
+    if exchanged(found) is None:
+        return found, False
+    own = evidence(scan, segment_lungs(scan).mask)
+    return own, exchanged(own) is None
 
 
 def _sides(mask: Mask, middle: float) -> tuple[Mask, Mask] | None:

@@ -9,6 +9,7 @@ from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.images import Image, is_image, read_image, read_mask, resample
 from lcsd.lungs.dicom_seg import read_lobes
+from lcsd.readings.mask import check_in_scan
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,14 @@ def given_mask(path: Path, scan: Image, *, series_uid: str | None = None) -> Giv
     ``path`` is a mask (NIfTI, NRRD or MetaImage) or a DICOM SEG with lobes (file, or folder with one); the SEG must
     say that it was made from the scan ``series_uid``. Raises ``BadInputError`` as :func:`placed_mask`,
     :func:`lcsd.io.masks.inside` and :func:`lcsd.lungs.dicom_seg.read_lobes`, for an empty mask, for a mask or label
-    that is no lung in the scan (``not_lungs``), and for another file with ``series_uid`` (``bad_usage``).
+    that is no lung in the scan (``not_lungs``) or would be if it were turned (``mask_turned``), and for another file
+    with ``series_uid`` (``bad_usage``).
     """
     if not is_image(path):
         found = read_lobes(path, series_uid=series_uid)
-        return GivenMask(placed_mask(found.mask, scan.grid, file=path), found.count)
+        mask = placed_mask(found.mask, scan.grid, file=path)
+        check_in_scan(mask.array, scan.array, file=path)
+        return GivenMask(mask, found.count)
     if series_uid is not None:
         raise BadInputError(
             "only a DICOM SEG names the series it was made from",
@@ -48,6 +52,7 @@ def given_mask(path: Path, scan: Image, *, series_uid: str | None = None) -> Giv
     mask = placed_mask(read, scan.grid, file=path)
     _check_lungs(mask, scan, "the mask", file=path)
     _check_labels(path, scan)
+    check_in_scan(mask.array, scan.array, file=path)
     return GivenMask(mask, None)
 
 

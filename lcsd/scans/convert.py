@@ -12,7 +12,7 @@ from pathlib import Path
 from lcsd.errors import BadInputError
 from lcsd.io.files import require_file
 from lcsd.io.images import IMAGE_SUFFIXES, Image, check_spacing, is_image, read_image
-from lcsd.scans.acquisitions import check_acquisitions, check_alternation, check_borders, largest_seam
+from lcsd.scans.acquisitions import check_acquisitions, check_alternation, check_borders, check_odd_slices, largest_seam
 from lcsd.scans.dicom import MEDIA_DIRECTORY, Header, Series, read_folder, read_header
 from lcsd.scans.frames import frames_of
 from lcsd.scans.headers import technical_fields
@@ -53,6 +53,7 @@ def read_scan(source: Path, settings: ConvertSettings | None = None) -> Scan:
         _check_slices(min(image.grid.size), settings.min_slices, source)
         image = Image(in_hu(image.array, image.grid.shape, settings, source), image.grid)
         check_alternation(image, source, stacked=False)
+        check_odd_slices(image, source, stacked=False)
         return Scan(image, None, seam=largest_seam(image, stacked=False))
     header = None if folder else read_header(require_file(source))
     if not folder and (header is None or header.text("SOPClassUID") == MEDIA_DIRECTORY):
@@ -94,6 +95,7 @@ def _stack(series: Series, settings: ConvertSettings) -> Scan:
     image = Image(volume, stack.grid)
     check_borders(volume, stack.slices)
     check_alternation(image, series.folder, stacked=True)
+    check_odd_slices(image, series.folder, stacked=True)
     return Scan(
         image=image,
         series_uid=series.uid or None,

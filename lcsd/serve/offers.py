@@ -30,6 +30,13 @@ METHODS = (
     Method("divroc", "fast", "Fast", "DiVRoC with fewer and coarser steps; seconds", ("--fast",)),
     Method("divroc", "accurate", "Accurate", "DiVRoC with all steps, and expected errors from both directions", ()),
     Method(
+        "divroc",
+        "none",
+        "Moments",
+        "one affine step that matches the clouds' moments, without any local motion; at once",
+        ("--refine", "none"),
+    ),
+    Method(
         "chamfer",
         "fast",
         "Nearest neighbours",

@@ -3,6 +3,7 @@
 It loads everything before the first job, so that no user waits for it. Only this process opens a file of a user.
 """
 
+import gc
 import json
 import os
 import resource
@@ -57,6 +58,7 @@ def serve_jobs(commands: Commands, *, server: int, memory_bytes: int, threads: i
     from lcsd.serve.work import do, load
 
     load()
+    gc.freeze()  # the collector would look through all that is loaded for each table of an upload
     home = Path.cwd()
     send({"ready": True})
     for line in sys.stdin:

@@ -11,6 +11,7 @@ from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField, write_field
 from lcsd.io.files import atomic_path, check_written_text
+from lcsd.io.hdf5 import erase_times
 from lcsd.io.images import is_image
 from lcsd.io.itk import itk_path
 from lcsd.names import Axes, FieldReading, Layout, TransformFormat
@@ -178,7 +179,9 @@ def _on_grid(motion: Motion, grid: Grid | None, source: Path) -> tuple[Displacem
 def _write_itk(path: Path, transform: Any) -> None:
     with atomic_path(path) as temporary:
         sitk.WriteTransform(transform, itk_path(temporary))
-        if path.suffix.lower() != ".h5":
+        if path.suffix.lower() == ".h5":
+            erase_times(temporary)
+        else:
             check_written_text(temporary)
 
 

@@ -29,6 +29,7 @@ SOURCES: dict[str, set[str] | None] = {
     "cli/convert.py": None,
     "cli/lungs.py": None,
     "lungs/given.py": None,
+    "readings/mask.py": None,
     "io/images.py": {"read_image", "_read_nifti", "_plain", "check_forms", "check_spacing"},
     "io/volumes.py": None,
     "io/masks.py": None,

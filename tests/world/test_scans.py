@@ -11,14 +11,15 @@ from click.testing import CliRunner
 from lcsd.cli.main import main
 from lcsd.io.files import read_json, sha256
 from lcsd.io.images import Image, read_image, read_mask, to_sitk
-from tests.world.contents import CONTENTS
+from tests.world.acquisitions import ACQUISITIONS
+from tests.world.contents import VALUES
 from tests.world.headers import HEADERS
 from tests.world.offsets import OFFSETS
 from tests.world.positions import POSITIONS
 from tests.world.support import GRID, GRID_TOLERANCE_MM, Row, chest
 from tests.world.volumes import VOLUMES, volume
 
-ROWS = (*VOLUMES, *POSITIONS, *CONTENTS, *HEADERS, *OFFSETS)
+ROWS = (*VOLUMES, *POSITIONS, *VALUES, *ACQUISITIONS, *HEADERS, *OFFSETS)
 
 
 @pytest.mark.slow

@@ -73,11 +73,13 @@ def test_reversed_stack_is_ordered_along_its_normal(tmp_path: Path) -> None:
 
 def test_each_slice_has_its_own_rescale(tmp_path: Path) -> None:
     def varied(part: pydicom.Dataset, index: int) -> None:
-        part.RescaleSlope, part.RescaleIntercept = (2.5, -1100.0) if index == 5 else (1, INTERCEPT)
+        if index == 5:
+            part.RescaleSlope, part.RescaleIntercept = 0.5, -1100.0
+            part.PixelData = (2 * values(index) + 150).tobytes()
 
     array = read_scan(write_series(tmp_path / "s", change=varied)).image.array
     assert array[4, 5, 5] == 1064 + INTERCEPT
-    assert array[5, 5, 5] == round(1064 * 2.5 - 1100)
+    assert array[5, 5, 5] == 1064 + 75 - 1100
 
 
 def test_localizers_other_modalities_and_notes_are_left_out(tmp_path: Path) -> None:

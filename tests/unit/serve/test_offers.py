@@ -14,7 +14,9 @@ def test_every_method_is_a_call_of_register() -> None:
     for offer in (*offers.METHODS, *offers.OF_NETWORKS):
         given = command.make_context("register", ["a.npz", "b.npz", "--out-dir", "out", *offer.options]).params
         assert (given["method"] or "divroc") == offer.method
-        assert (given["fast"] or given["refine"] == "fast") == (offer.effort == "fast")
+        named = "fast" if given["fast"] else given["refine"] or "accurate"
+        assert named == offer.effort
+    assert offers.method_of(None, None).effort == offers.method_of("divroc", None).effort == "fast"
 
 
 @pytest.mark.parametrize("known", [(), ("unet",)])

@@ -108,18 +108,7 @@ def test_files_are_the_bytes_of_the_shown_commands(done: dict, server: Server, t
         assert answer.status == 200
         assert answer.headers["Content-Disposition"] == f"attachment; filename={name}"
         made = tmp_path / "registration" / name
-        if made.suffix == ".h5":  # HDF5 holds the time at which it was written
-            (tmp_path / name).write_bytes(content)
-            assert parameters(tmp_path / name) == parameters(made)
-        else:
-            assert content == made.read_bytes(), name
-
-
-def parameters(path: Path) -> tuple[float, ...]:
-    import SimpleITK as sitk
-
-    transform = sitk.ReadTransform(str(path))
-    return (*transform.GetFixedParameters(), *transform.GetParameters())
+        assert content == made.read_bytes(), name
 
 
 @pytest.mark.slow

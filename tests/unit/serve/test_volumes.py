@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import time
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,12 +14,15 @@ import pytest
 
 from lcsd.cli.main import main
 from lcsd.cli.serve import run_command
-from lcsd.io.images import write_image
-from lcsd.io.points import Cloud, write_cloud
+from lcsd.io.images import Image, write_image, write_mask
+from lcsd.io.points import Cloud, PointPairs, write_cloud, write_point_pairs
+from lcsd.names import SCANS
+from lcsd.phantom.case import make_case
 from lcsd.serve import work
-from lcsd.serve.offers import METHODS
+from lcsd.serve.offers import METHODS, PAGE
 from lcsd.serve.stages import Commands, Work
 from tests.unit.serve.conftest import Fields, Server, pair, vessels
+from tests.world import anatomy
 from tests.world.support import chest, write_chest
 
 pytestmark = pytest.mark.slow
@@ -46,6 +50,10 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 NRRD = b"NRRD0004\ntype: short\ndimension: 3\nsizes: 90000 90000 90000\nencoding: raw\n\n"
+
+
+ORDER = ("finding the lungs", "aligning the scans", "finding the vessels", "registering")
+"""Stages of scans that take long enough to be seen."""
 
 
 def hostile(name: str, content: bytes = b"x") -> bytes:
@@ -95,6 +103,41 @@ def test_scans_go_with_scans(more: Fields, code: str, server: Server, scans: dic
     fields: Fields = {"fixed": ("a.nii.gz", scans["nifti"]), "moving": ("b.nii.gz", scans["nifti"])}
     assert server.post("/api/jobs", {**fields, **more})["code"] == code
     assert server.post("/api/jobs", {**pair(100), "fixed_mask": ("m.nii.gz", b"x")})["code"] == "mixed_kinds"
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory: pytest.TempPathFactory) -> Fields:
+    """Both scans of a tiny phantom and its landmarks; the baseline has a mask of its lungs, the follow-up none."""
+    folder = tmp_path_factory.mktemp("patient")
+    for role in SCANS:
+        write_image(folder / f"{role}.nii.gz", anatomy.chest(role).image(), dtype=np.int16)
+    write_mask(folder / "mask.nii.gz", Image(anatomy.chest().lungs, anatomy.chest().grid))
+    write_point_pairs(folder / "landmarks.csv", PointPairs(*make_case(33, case=0, size="tiny").landmarks))
+    names = {
+        "fixed": "fixed.nii.gz",
+        "moving": "moving.nii.gz",
+        "fixed_mask": "mask.nii.gz",
+        "landmarks": "landmarks.csv",
+    }
+    return {part: (name, (folder / name).read_bytes()) for part, name in names.items()}
+
+
+@pytest.mark.xdist_group("chests")
+def test_two_scans_become_a_result(server: Server, patient: Fields) -> None:
+    """Every stage in earnest, with the lungs of one scan given and those of the other found."""
+    job = server.post("/api/jobs", {**patient, "effort": "fast"})
+    stages = []
+    while (seen := server.job(job["id"]))["state"] in ("queued", "running"):
+        stages += [seen["stage"]] if seen["stage"] not in stages else []
+        time.sleep(0.05)
+    assert seen["state"] == "done", seen
+    assert [stage for stage in stages if stage in ORDER] == [*ORDER]
+    scored = seen["result"]["landmarks"]
+    assert scored["tre_before_mean_mm"] > 5
+    assert scored["tre_mean_mm"] < 0.5 * scored["tre_before_mean_mm"]
+    residual = seen["result"]["residual_mm"]
+    assert residual["after"] < 0.5 * residual["before"]
+    assert {file["name"] for file in seen["result"]["files"]} >= {"rigid.tfm", "field.nii.gz", "transform.h5", PAGE}
 
 
 def test_two_scans_go_through_the_stages_of_a_build(
