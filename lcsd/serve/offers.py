@@ -33,8 +33,8 @@ METHODS = (
         "divroc",
         "none",
         "Moments",
-        "one affine step that matches the clouds' moments, without any local motion; at once",
-        ("--refine", "none"),
+        "means and standard deviations along each axis are matched, without any local motion; at once",
+        ("--refine", "none", "--set", "start=affine"),
     ),
     Method(
         "chamfer",
