@@ -50,9 +50,11 @@ class Model:
 
 def make_network(name: NetworkName, settings: NetworkSettings) -> Any:
     """Return a network with fresh weights: an ``nn.Module`` that is a :class:`Network`."""
+    from lcsd.networks.dgcnn import DGCNN
+    from lcsd.networks.pointpwc import PointPWC
     from lcsd.networks.unet import UNet
 
-    kinds = {"unet": UNet}
+    kinds: dict[str, Any] = {"unet": UNet, "dgcnn": DGCNN, "pointpwc": PointPWC}
     return kinds[name](settings)
 
 

@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from lcsd.divroc.bending import bending_energy
 from lcsd.errors import BadInputError, WorkError
 from lcsd.io.files import require_file, sha256, write_table
+from lcsd.networks.cases import CasePairs, Cases, label_of
 from lcsd.networks.models import load_weights, make_network, read_tensors, weights_of, write_model, write_tensors
 from lcsd.networks.pairs import PhantomPairs, TrainingPair
 from lcsd.numerics.device import progress_bar
@@ -48,11 +49,38 @@ def phantom_seeds(text: str, *, option: str) -> range:
             "not a range of phantoms",
             code="bad_pairs",
             field=option,
-            expected="phantom:FIRST-LAST",
+            expected="phantom:FIRST-LAST, or the folder of a release or a build",
             found=text,
             remedy="for example phantom:0-199",
         )
     return seeds
+
+
+def _check_apart(seeds: range, held_out: range) -> None:
+    """Refuse phantoms that are both trained on and held out."""
+    shared = set(seeds) & set(held_out)
+    if shared:
+        raise BadInputError(
+            "phantoms are both trained on and held out",
+            code="bad_pairs",
+            field="validation",
+            expected="other seeds than --pairs",
+            found=f"{len(shared)} shared, {min(shared)} the first",
+            remedy="choose other seeds for one of them",
+        )
+
+
+def _check_truth(settings: TrainSettings) -> None:
+    """Refuse a loss that needs the truth, which cases do not have."""
+    if settings.loss != "divroc":
+        raise BadInputError(
+            "nobody knows the motion of these pairs",
+            code="no_truth",
+            field="--loss",
+            expected="divroc",
+            found=settings.loss,
+            remedy="add --loss divroc, or train on phantoms: --pairs phantom:0-199",
+        )
 
 
 @dataclass
@@ -62,7 +90,7 @@ class Progress:
     step: int = 0
     best_mm: float | None = None
     since_best: int = 0
-    rows: list[dict[str, float]] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     befores: list[float] = field(default_factory=list)
     seconds: float = 0.0
@@ -72,28 +100,24 @@ class Training:
     """A network in training; see :func:`train`."""
 
     def __init__(
-        self, name: NetworkName, settings: TrainSettings, *, pairs: str, out_dir: Path, seed: int, device: str
+        self, name: NetworkName, settings: TrainSettings, *, pairs: str | Cases, out_dir: Path, seed: int, device: str
     ) -> None:
         self.name = name
         self.settings = settings
         self.out_dir = out_dir
         self.device = device
-        self.facts = {"pairs": pairs, "seed": seed, "training": _facts_of(settings)}
-        seeds = phantom_seeds(pairs, option="--pairs")
         held_out = phantom_seeds(settings.validation, option="validation")
-        shared = set(seeds) & set(held_out)
-        if shared:
-            raise BadInputError(
-                "phantoms are both trained on and held out",
-                code="bad_pairs",
-                field="validation",
-                expected="other seeds than --pairs",
-                found=f"{len(shared)} shared, {min(shared)} the first",
-                remedy="choose other seeds for one of them",
-            )
         motions = [Path(path) for path in settings.motions]
-        self._pairs = PhantomPairs(seeds, seed=seed, motions=motions)
+        self._pairs: PhantomPairs | CasePairs
+        if isinstance(pairs, str):
+            seeds, label = phantom_seeds(pairs, option="--pairs"), pairs
+            _check_apart(seeds, held_out)
+            self._pairs = PhantomPairs(seeds, seed=seed, motions=motions)
+        else:
+            _check_truth(settings)
+            self._pairs, label = CasePairs(pairs, seed=seed), label_of(pairs)
         self._held_out = PhantomPairs(held_out, seed=VALIDATION_SEED, motions=motions)
+        self.facts = {"pairs": label, "seed": seed, "training": _facts_of(settings)}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network = make_network(name, settings.of(name)).to(device)
@@ -166,7 +190,7 @@ class Training:
                 "step": progress.step,
                 "rate": self.rate(progress.step - 1),
                 "loss": float(np.mean(progress.losses)),
-                "before_mm": float(np.mean(progress.befores)),
+                "before_mm": float(np.mean(progress.befores)) if progress.befores else None,
                 "validation_mm": error,
                 "validation_before_mm": float(np.mean(befores)),
             }
@@ -177,7 +201,7 @@ class Training:
             progress.best_mm, progress.since_best = error, 0
             self._keep(progress.rows[-1])
 
-    def _keep(self, row: Mapping[str, float]) -> None:
+    def _keep(self, row: Mapping[str, Any]) -> None:
         facts = {**self.facts, **row, "torch": torch.__version__}
         write_model(self.out_dir / MODEL, self.name, self.average.module, self.settings.of(self.name), facts)
 
@@ -241,7 +265,7 @@ def train(
     name: NetworkName,
     settings: TrainSettings,
     *,
-    pairs: str,
+    pairs: str | Cases,
     out_dir: Path,
     seed: int = 0,
     device: str = "cpu",
@@ -257,7 +281,7 @@ def train(
     settings
         Loss, steps, rates, held-out pairs.
     pairs
-        Phantoms to train on, ``phantom:FIRST-LAST``.
+        Phantoms to train on, ``phantom:FIRST-LAST``, or cases without truth, as an ``LCSDataset`` has.
     out_dir
         Folder of the results.
     seed
@@ -277,7 +301,8 @@ def train(
     Raises
     ------
     BadInputError
-        Pairs that are none or also held out; with ``resume``, no checkpoint or one of another training; without it,
+        Pairs that are none or also held out, or without the truth that the loss needs; with ``resume``, no checkpoint
+        or one of another training; without it,
         a folder that has one.
     WorkError
         If loss or gradient is not finite; names step and pair.
@@ -319,7 +344,7 @@ def _shown(progress: Progress) -> str:
     return f"loss {np.mean(progress.losses[-50:]):.3f}{best}"
 
 
-def draw_curve(path: Path, rows: list[dict[str, float]]) -> None:
+def draw_curve(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write the errors during training as a figure."""
     from matplotlib.figure import Figure
 

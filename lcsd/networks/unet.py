@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,26 +9,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lcsd.divroc.distance import CloudDistance
-from lcsd.divroc.motion import clamped
 from lcsd.divroc.rasterise import rasterise, sample
 from lcsd.divroc.smoothing import gaussian_taps, smooth
 from lcsd.geometry import Grid
+from lcsd.networks.grids import BALANCE, SATURATION, at, distances, finer, grid_around
 from lcsd.settings.train import UNetSettings
 
 Points = NDArray[np.float64]
 
 FINE = 2
 """Voxels of the raster for each node of the displacement grid, along each axis."""
-
-SATURATION = 0.5
-"""Slope of the saturation per typical density, as in the distance of the optimiser."""
-
-BALANCE = 0.3
-"""Share of the local density that is divided out, as there."""
-
-MARGIN_MM = 16.0
-"""Room around both clouds on the raster."""
 
 INVERSE_STEPS = 6
 """Steps that find the middle of a point's way: each shrinks what is left by the motion's slope."""
@@ -59,14 +48,9 @@ class Rasters:
     """Densities of two clouds on one grid of nodes: the input of the network, one row of channels for each cloud."""
 
     def __init__(self, fixed: Tensor, moving: Tensor, settings: UNetSettings) -> None:
-        both = torch.cat([fixed, moving]).double().cpu().numpy()
-        low, high = both.min(axis=0) - MARGIN_MM, both.max(axis=0) + MARGIN_MM
         block = 2 ** (len(settings.features) - 1)
-        nodes = np.ceil((high - low) / settings.node_mm / block).astype(int) * block
-        size = (int(nodes[0]), int(nodes[1]), int(nodes[2]))
-        self.grid = Grid.centred((low + high) / 2, size=size, spacing_mm=settings.node_mm)
-        fine = (size[0] * FINE, size[1] * FINE, size[2] * FINE)
-        self._fine = Grid.centred((low + high) / 2, size=fine, spacing_mm=settings.node_mm / FINE)
+        self.grid = grid_around(fixed, moving, node_mm=settings.node_mm, block=block)
+        self._fine = finer(self.grid, FINE)
         densities = [self._of(cloud) for cloud in (fixed, moving)]
         self.channels = [channels for channels, _ in densities]
         self.guesses = _guesses(densities[0][1], densities[1][1], settings.node_mm, self.grid.shape)
@@ -194,7 +178,7 @@ class UNet(nn.Module):
             answer = -self(*rasters.channels[::-1], -rasters.guesses)
         else:
             answer = self(*rasters.channels, rasters.guesses)
-        found = _at(answer, rasters.grid, fixed + vectors / 2)
+        found = at(answer, rasters.grid, fixed + vectors / 2)
         return (found - vectors).norm(dim=1).mean()
 
     def unsupervised(self, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor, float]:
@@ -203,7 +187,7 @@ class UNet(nn.Module):
         answer = self(*rasters.channels, rasters.guesses)
         with torch.no_grad():
             middle = fixed + _from_middle(answer, rasters.grid, fixed) / 2
-        moved = fixed + _at(answer, rasters.grid, middle)
+        moved = fixed + at(answer, rasters.grid, middle)
         return distances(moved, moving, rasters.grid), answer, self.settings.node_mm
 
     @torch.no_grad()
@@ -213,30 +197,9 @@ class UNet(nn.Module):
         return _from_middle(self.field(rasters), rasters.grid, places)
 
 
-def distances(moved: Tensor, moving: Tensor, grid: Grid) -> Tensor:
-    """Return the mean distance of two clouds (N, 3) and (M, 3), LPS mm, on rasters of the grid's nodes and finer."""
-    total = moved.new_zeros(())
-    for finer in (1, 2):
-        size = (grid.size[0] * finer, grid.size[1] * finer, grid.size[2] * finer)
-        raster = Grid.centred(grid.centre, size=size, spacing_mm=grid.spacing[0] / finer)
-        target = raster.world_to_normalised(moving)
-        distance = CloudDistance(target, raster.shape, sigma_voxels=1.0, gain=SATURATION, balance=BALANCE)
-        places = raster.world_to_normalised(moved)
-        total = total + distance(places, distance.weights(places.detach()))
-    return total / 2
-
-
-def _at(field: Tensor, grid: Grid, places: Tensor) -> Tensor:
-    """Return a displacement grid at LPS places (K, 3), constant beyond its border."""
-    found: Any = functional.grid_sample(
-        field, clamped(grid, places)[None, :, None, None, :], padding_mode="border", align_corners=False
-    )
-    return found[0, :, :, 0, 0].T
-
-
 def _from_middle(field: Tensor, grid: Grid, places: Tensor) -> Tensor:
     """Return the displacement of places whose middle has it: ``u = v(x + u / 2)``."""
     found = torch.zeros_like(places)
     for _ in range(INVERSE_STEPS):
-        found = _at(field, grid, places + found / 2)
+        found = at(field, grid, places + found / 2)
     return found

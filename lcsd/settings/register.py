@@ -88,11 +88,11 @@ class TransportSettings(Settings):
 class RegisterSettings(Settings):
     """Point-cloud registration: DiVRoC distance, smooth displacement grid, Adam."""
 
-    method: Literal["divroc", "chamfer", "ot", "cpd", "unet"] = Field(
+    method: Literal["divroc", "chamfer", "ot", "cpd", "unet", "dgcnn", "pointpwc"] = Field(
         "divroc",
         description="distance between the clouds: rasterised densities (divroc), nearest neighbours (chamfer) or "
         "optimal transport (ot; needs an extra), both with the same motion model and optimiser; coherent point "
-        "drift (cpd; needs an extra); or a network whose guess divroc starts from (unet)",
+        "drift (cpd; needs an extra); or a network whose guess divroc starts from (unet, dgcnn, pointpwc)",
     )
     effort: Literal["accurate", "fast", "none"] = Field(
         "accurate",

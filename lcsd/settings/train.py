@@ -1,13 +1,14 @@
 """Settings of the training of networks."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lcsd.settings.base import Settings
 
-NetworkName = Literal["unet"]
-NETWORKS: tuple[NetworkName, ...] = ("unet",)
+NetworkName = Literal["unet", "dgcnn", "pointpwc"]
+NETWORKS: tuple[NetworkName, ...] = ("unet", "dgcnn", "pointpwc")
 
 
 class UNetSettings(Settings):
@@ -23,8 +24,66 @@ class UNetSettings(Settings):
     convolutions: int = Field(1, ge=1, le=4, description="convolutions of a stage on each side, count")
 
 
-NetworkSettings = UNetSettings
-SECTIONS: dict[NetworkName, type[UNetSettings]] = {"unet": UNetSettings}
+class PointSettings(Settings):
+    """What the networks on points have in common."""
+
+    points: int = Field(
+        3000,
+        ge=16,
+        description="most points of each cloud that the network sees: means of the points in cells, as small as this "
+        "number allows, count",
+    )
+    node_mm: float = Field(8.0, gt=0, description="spacing of the displacement grid, mm")
+    neighbours: int = Field(16, ge=1, description="nearest points that a point has edges to, count")
+    passes: int = Field(
+        2, ge=1, le=5, description="looks at the clouds in use: each starts where the one before ended, count"
+    )
+
+
+class DGCNNSettings(PointSettings):
+    """The graph network with soft correspondences."""
+
+    channels: int = Field(64, ge=4, description="channels of each of the three edge convolutions, count")
+    outputs: int = Field(16, ge=1, description="numbers that describe a point, count")
+    candidates: int = Field(64, ge=1, description="nearest points of the other cloud that may be a partner, count")
+    spreads_mm: tuple[float, ...] = Field(
+        (24.0, 18.0, 14.0, 12.0, 10.0),
+        min_length=1,
+        description="Gaussian over the motion in each round of soft correspondences, mm",
+    )
+    renewed: int = Field(2, ge=1, description="round, from 0, in which the candidates are chosen anew, count")
+
+
+class PointPWCSettings(PointSettings):
+    """The network on levels of points."""
+
+    channels: tuple[int, ...] = Field(
+        (32, 64, 96), min_length=1, description="channels of each level of points, fine first, count"
+    )
+    coarser: tuple[int, ...] = Field(
+        (4, 4), description="a level has at most one in so many points of the finer one, count; one for each next level"
+    )
+    candidates: int = Field(24, ge=1, description="nearest moving points in a cost volume, count")
+    spreads_mm: tuple[float, ...] = Field(
+        (10.0, 14.0, 20.0), min_length=1, description="Gaussian over the motion of each level, fine first, mm"
+    )
+
+    @model_validator(mode="after")
+    def _one_each(self) -> "PointPWCSettings":
+        count = len(self.channels)
+        if len(self.spreads_mm) != count or len(self.coarser) != count - 1:
+            raise ValueError("channels, spreads_mm and coarser do not fit; give one for each level, coarser one less")
+        if min(self.coarser, default=1) < 1:
+            raise ValueError(f"coarser ({min(self.coarser)}) is below 1")
+        return self
+
+
+NetworkSettings = UNetSettings | DGCNNSettings | PointPWCSettings
+SECTIONS: dict[NetworkName, type[NetworkSettings]] = {
+    "unet": UNetSettings,
+    "dgcnn": DGCNNSettings,
+    "pointpwc": PointPWCSettings,
+}
 """Settings of each network."""
 
 
@@ -66,8 +125,48 @@ class TrainSettings(Settings):
         "keypoints, mm, six columns after one header line",
     )
     unet: UNetSettings = Field(UNetSettings(), description="used if the network is unet")
+    dgcnn: DGCNNSettings = Field(DGCNNSettings(), description="used if the network is dgcnn")
+    pointpwc: PointPWCSettings = Field(PointPWCSettings(), description="used if the network is pointpwc")
 
     def of(self, name: NetworkName) -> NetworkSettings:
         """Return the settings of a network."""
         found: NetworkSettings = getattr(self, name)
         return found
+
+
+Preset = Literal["compact", "paper"]
+
+PRESETS: dict[Preset, dict[str, Any]] = {
+    "compact": {},
+    # DiVRoC's DGCNN, PointPWC-Net as Lung250M-4B and the denoised mean teacher train it, and fastforward's U-Net (MIDL
+    # 2025). Neighbours, candidates and spreads were not published, and a step here is one pair, not four.
+    "paper": {
+        "steps": 100_000,
+        "validate_every": 1000,
+        "unet": {"node_mm": 5.0, "features": (8, 16, 32, 64, 64, 64), "passes": 2},
+        "dgcnn": {"points": 8192, "channels": 64, "outputs": 16},
+        "pointpwc": {
+            "points": 8192,
+            "channels": (32, 64, 128, 256, 256),
+            "coarser": (4, 4, 2, 4),
+            "candidates": 32,
+            "spreads_mm": (8.0, 10.0, 14.0, 18.0, 24.0),
+        },
+    },
+}
+"""Settings of published sizes, on top of the defaults."""
+
+
+def with_preset(settings: TrainSettings, name: Preset) -> dict[str, Any]:
+    """Return the content of settings in which those of a preset replace all that have their default value."""
+    content, plain = settings.model_dump(), TrainSettings().model_dump()
+    _fill(content, plain, PRESETS[name])
+    return content
+
+
+def _fill(content: dict[str, Any], plain: Mapping[str, Any], preset: Mapping[str, Any]) -> None:
+    for key, value in preset.items():
+        if isinstance(value, Mapping):
+            _fill(content[key], plain[key], value)
+        elif content[key] == plain[key]:
+            content[key] = value

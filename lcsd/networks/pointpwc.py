@@ -1,0 +1,140 @@
+"""A network on points from coarse to fine: cost volumes around a motion that each level corrects."""
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lcsd.geometry import Grid
+from lcsd.networks.graph import SLOPE, EdgeConvolution, FirstConvolution, edges, neighbours, thinned
+from lcsd.networks.grids import at, spread
+from lcsd.networks.points import PointNetwork
+from lcsd.settings.train import PointPWCSettings
+
+CORRECTION_MM = 10.0
+"""Displacement for an output of 1."""
+
+NEAREST = 3
+"""Points of the coarser level that a point takes its features from."""
+
+LEAST_EDGE = 1e-2
+"""Edges count as at least this long in the mean by inverse lengths."""
+
+
+def carried(features: Tensor, coarse: Tensor, fine: Tensor) -> Tensor:
+    """Return features (N, C) of coarse points at fine points (M, 3): the mean of the nearest, by inverse distance."""
+    rows = neighbours(fine, coarse, NEAREST)
+    weight = 1 / edges(fine, coarse, rows)[:, :, 3:].clamp(min=LEAST_EDGE)
+    return (features[rows] * weight).sum(dim=1) / weight.sum(dim=1)
+
+
+def _still(channels: int) -> nn.Linear:
+    """Return a last layer that answers with no motion before training."""
+    layer = nn.Linear(channels, 3)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class CostVolume(nn.Module):
+    """How well each fixed point fits the moving points around it, and those around its neighbours.
+
+    Wu et al., PointPWC-Net, ECCV 2020, section 3.2: a learnt cost for each pair of points, summed over the moving
+    points near a fixed one with weights learnt from the way between them, then likewise over the fixed neighbours.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.mine = nn.Linear(channels, channels)
+        self.theirs = nn.Linear(channels, channels, bias=False)
+        self.way = nn.Linear(4, channels, bias=False)
+        self.cost = nn.Linear(channels, channels)
+        self.across = nn.Sequential(nn.Linear(4, 8), nn.LeakyReLU(SLOPE), nn.Linear(8, channels))
+        self.along = nn.Sequential(nn.Linear(4, 8), nn.LeakyReLU(SLOPE), nn.Linear(8, channels))
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, mine: Tensor, theirs: Tensor, across: "Edges", along: "Edges") -> Tensor:
+        """Return costs (N, C) of features (N, C) and (M, C); ``across`` leads to the moving cloud, ``along`` stays."""
+        pair = self.mine(mine)[:, None] + self.theirs(theirs)[across.rows] + self.way(across.vectors)
+        cost = functional.leaky_relu(self.cost(functional.leaky_relu(pair, SLOPE)), SLOPE)
+        patch = (self.across(across.vectors) * cost).mean(dim=1)
+        both = (self.along(along.vectors) * patch[along.rows]).mean(dim=1)
+        out: Tensor = self.norm(both)
+        return out
+
+
+class Edges:
+    """Edges from points (N, 3) to their nearest points of a cloud: rows (N, K) and vectors (N, K, 4)."""
+
+    def __init__(self, points: Tensor, others: Tensor, count: int) -> None:
+        self.rows = neighbours(points, others, count)
+        self.vectors = edges(points, others, self.rows)
+
+
+class PointPWC(PointNetwork):
+    """Features on levels of points, and at each level a motion from a cost volume around the coarser level's motion.
+
+    Wu et al., PointPWC-Net, ECCV 2020. Here the points of a level are means in cells, and the motion of each level
+    becomes a grid by splatting (Heinrich et al., ICCV 2023), which also carries it to the next level.
+    """
+
+    settings: PointPWCSettings
+
+    def __init__(self, settings: PointPWCSettings) -> None:
+        super().__init__(settings)
+        widths = settings.channels
+        self.first = FirstConvolution(widths[0])
+        self.same = nn.ModuleList(EdgeConvolution(width, width) for width in widths)
+        self.down = nn.ModuleList(EdgeConvolution(one, two, one) for one, two in itertools.pairwise(widths))
+        self.volumes = nn.ModuleList(CostVolume(width) for width in widths)
+        above = [*widths[1:], 0]
+        self.flows = nn.ModuleList(
+            EdgeConvolution(2 * width + more + 3, width) for width, more in zip(widths, above, strict=True)
+        )
+        self.corrections = nn.ModuleList(_still(width) for width in widths)
+
+    def levels(self, fixed: Tensor, moving: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return both clouds at each level, fine first."""
+        found = [(fixed, moving)]
+        most = self.settings.points
+        for share in self.settings.coarser:
+            most = max(most // share, 1)
+            found.append(thinned(*found[-1], most))
+        return found
+
+    def described(self, clouds: list[Tensor]) -> list[Tensor]:
+        """Return the features (N, C) of a cloud's points at each level, fine first."""
+        count = self.settings.neighbours
+        found: list[Tensor] = []
+        for number, points in enumerate(clouds):
+            near = Edges(points, points, count)
+            if not found:
+                features = self.first(near.vectors)
+            else:
+                finer = Edges(points, clouds[number - 1], count)
+                around = carried(found[-1], clouds[number - 1], points)
+                features = self.down[number - 1](around, finer.rows, finer.vectors, found[-1])
+            found.append(self.same[number](features, near.rows, near.vectors))
+        return found
+
+    def fields(self, fixed: Tensor, moving: Tensor, grid: Grid) -> list[Tensor]:
+        """Return the motion after each level, coarse first, (1, 3, D, H, W), mm."""
+        levels = self.levels(fixed, moving)
+        mine, theirs = (self.described([pair[which] for pair in levels]) for which in (0, 1))
+        found: list[Tensor] = []
+        hidden = fixed.new_zeros((0, 0))
+        for number in reversed(range(len(levels))):
+            points, others = levels[number]
+            now = at(found[-1], grid, points) if found else torch.zeros_like(points)
+            along = Edges(points, points, self.settings.neighbours)
+            across = Edges(points + now, others, self.settings.candidates)
+            costs = self.volumes[number](mine[number], theirs[number], across, along)
+            parts = [mine[number], costs, now / CORRECTION_MM]
+            if found:
+                parts.append(carried(hidden, levels[number + 1][0], points))
+            hidden = self.flows[number](torch.cat(parts, dim=1), along.rows, along.vectors)
+            moves = now + CORRECTION_MM * self.corrections[number](hidden)
+            sigma_mm = self.settings.spreads_mm[number]
+            found.append(spread(points, moves, points.new_ones(len(points)), grid, sigma_mm=sigma_mm))
+        return found
