@@ -18,7 +18,6 @@ from tests.unit.release.made_up import make_build
 SMALL = {
     "unet": '{"node_mm": 20, "features": [4, 8], "passes": 1}',
     "dgcnn": '{"points": 200, "channels": 8, "outputs": 4, "candidates": 8, "node_mm": 20}',
-    "pointpwc": '{"points": 200, "channels": [8, 8], "spreads_mm": [20, 30], "coarser": [4], "node_mm": 20}',
 }
 STEPS = ("--steps", "4", "--set", "validate_every=2", "--set", "validation_pairs=1", "--set", "validation=phantom:1")
 
@@ -28,6 +27,7 @@ def trained(folder: Path, *more: str, network: str = "unet", pairs: str = "phant
     return CliRunner().invoke(main, [*call, "--settings", f'{{"{network}": {SMALL[network]}}}', *more])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", SMALL)
 def test_a_stopped_and_resumed_training_writes_the_same_files(
     network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -57,6 +57,7 @@ def test_a_stopped_and_resumed_training_writes_the_same_files(
         assert (stopped / name).read_bytes() == (whole / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_cases_of_a_build_train_without_truth_alone(tmp_path: Path) -> None:
     results, manifest = make_build(tmp_path)
     (results / "cohort").mkdir(exist_ok=True)

@@ -113,6 +113,7 @@ def test_turned_pairs_are_the_same_motion_backwards(network: PointNetwork) -> No
     torch.testing.assert_close(there, back, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["supervised", "divroc"])
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_few_steps_lower_either_loss(name: NetworkName, loss: str, tmp_path: Path) -> None:
