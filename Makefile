@@ -18,7 +18,7 @@ export PYTHONUTF8 := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-locked lock audit demo test test-fast studies field reliability isolation lint structure format docs release clean
+.PHONY: help install install-locked lock audit demo test test-fast studies field reliability isolation lint structure format docs notebooks fresh release clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -85,6 +85,13 @@ studies: install demo  ## Measure DiVRoC again; tables and figures go to docs/di
 	$(BIN)/python -m benchmarks.divroc.extrapolation
 	for study in $(STUDIES); do \
 	  $(BIN)/python -m benchmarks.divroc.$$study demo/cohort demo/results || exit 1; done
+
+notebooks: install  ## Run the notebooks again and draw the pictures that the site shows
+	$(BIN)/python -m tests.notebooks
+
+FRESH :=
+fresh:  ## Try the README and the wheel in a bare Debian root (needs root, mmdebstrap, a network; FRESH="demo test")
+	tests/fresh.sh $(FRESH)
 
 docs: install  ## Build the documentation's site into build/site (no network; a broken link is an error)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build

@@ -1,8 +1,9 @@
-"""Pages of the site that are made from the code: commands, settings, and the texts at the top of the checkout."""
+"""Pages of the site that are made: commands and settings from the code, notebooks, and the texts at the top."""
 
 from pathlib import Path
 from typing import Any
 
+import jupytext
 from click import Command, Context, Group
 from mkdocs.structure.files import File, Files
 
@@ -66,9 +67,23 @@ def settings_page() -> str:
     return "\n".join(parts)
 
 
+def notebook_page(path: Path) -> str:
+    """Return a notebook as a page: its texts, its code, and the pictures of ``python -m tests.notebooks``."""
+    parts = []
+    for number, cell in enumerate(jupytext.read(path).cells):
+        code = cell.cell_type == "code"
+        parts.append(f"```python\n{cell.source}\n```" if code else cell.source)
+        picture = path.with_name(f"{path.stem}-{number}.png")
+        if picture.exists():
+            parts.append(f"![Picture that the cell above draws]({picture.name})")
+    parts.append(f"The notebook is `docs/notebooks/{path.name}`; Jupyter opens it with the extension Jupytext.")
+    return "\n\n".join(parts) + "\n"
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are made."""
     made = {"commands.md": commands_page(), "settings.md": settings_page()}
+    made |= {f"notebooks/{path.stem}.md": notebook_page(path) for path in (ROOT / "docs" / "notebooks").glob("*.py")}
     made |= {page: (ROOT / name).read_text(encoding="utf-8") for name, page in TOP.items()}
     for name, text in made.items():
         files.append(File.generated(config, name, content=text))

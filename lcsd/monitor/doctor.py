@@ -164,7 +164,7 @@ def _version(package: str) -> str | None:
 
 
 def _cores(_: Config) -> Iterator[Finding]:
-    count = len(os.sched_getaffinity(0))
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if count < USUAL_CORES:
         remedy = "corrfield and DiVRoC take two: expect twice their hours"
         yield Finding("cores", "risky", str(count), remedy)

@@ -31,7 +31,8 @@ class Engine:
     """Snakemake at work on a build.
 
     ``state`` is ``running``: Snakemake runs on this machine; ``locked``: it has started and not ended, but is not on
-    this machine: it runs elsewhere or was killed; ``idle``: none runs; or ``unknown``: Snakemake's folder is not found.
+    this machine: it runs elsewhere or was killed (without ``/proc``, it may run here, too); ``idle``: none runs; or
+    ``unknown``: Snakemake's folder is not found.
     """
 
     state: State
@@ -102,7 +103,7 @@ def _locked(folder: Path, root: Path) -> bool:
 
 def _working_in(folder: Path) -> Iterator[int]:
     """Yield the ids of the visible Snakemake processes that work in a folder."""
-    for process in PROCESSES.iterdir():
+    for process in PROCESSES.iterdir() if PROCESSES.is_dir() else ():
         if not process.name.isdigit():
             continue
         try:

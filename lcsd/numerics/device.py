@@ -26,14 +26,14 @@ Tell = Callable[[str, float, float | None, str], None]
 
 _tell: ContextVar[Tell | None] = ContextVar("tell", default=None)
 
-KIBIBYTE = 1024
-"""Linux reports the peak resident set in KiB."""
+RESIDENT_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes in which the system reports the peak resident set: macOS in bytes, Linux in KiB."""
 
 
 def peak_memory_gib() -> float:
     """Return the largest resident memory of this process or of one of its children, GiB."""
     usage = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return usage * KIBIBYTE / 2**30
+    return usage * RESIDENT_UNIT / 2**30
 
 
 def cpu_seconds() -> float:

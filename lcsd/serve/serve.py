@@ -8,6 +8,7 @@ import secrets
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ from waitress.channel import HTTPChannel
 from waitress.server import create_server
 from waitress.task import ErrorTask
 
-from lcsd.errors import BadInputError, unwritable
+from lcsd.errors import BadInputError, WorkError, unwritable
 from lcsd.io.files import json_text
 from lcsd.serve.app import create_app, too_large
 from lcsd.serve.guard import Guard, is_loopback
@@ -146,8 +147,16 @@ def _channel(limits: Limits) -> type[HTTPChannel]:
 def serve(address: Address, limits: Limits, *, say: Callable[[str], None], show: bool = False) -> None:
     """Serve until SIGINT or SIGTERM; ``say`` gets the lines for the user, ``show`` opens a browser.
 
-    Raises ``BadInputError`` (``port_in_use``, ``bad_address``, ``short_token``), ``WorkError`` (``cannot_write``).
+    Raises ``BadInputError`` (``port_in_use``, ``bad_address``, ``short_token``), ``WorkError`` (``cannot_write``,
+    ``linux_only``).
     """
+    if sys.platform != "linux":
+        raise WorkError(
+            "lcsd serve runs on Linux only: other systems do not enforce the memory limit of its worker",
+            code="linux_only",
+            found=sys.platform,
+            remedy="use lcsd register, or run the server on a Linux machine",
+        )
     token = _token(address.host)
     listener = _listening(address)
     # Before anything is stored or said: a signal that ended the process would leave the files.
