@@ -1,7 +1,10 @@
 """The methods by name, and the checks that all of them share."""
 
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -55,6 +58,29 @@ METHODS: dict[ImageMethod, Method] = {
 }
 
 
+SCRATCH_NUMBERS = 8
+"""Numbers per voxel that a method writes for itself: both scans, a field and its inverse."""
+
+
+def _check_room(pair: Pair) -> None:
+    """Refuse to start a method whose own files have no room: programs go on after writing a part of them.
+
+    Raises ``WorkError`` (``cannot_write``).
+    """
+    folder = Path(tempfile.gettempdir())
+    needed = SCRATCH_NUMBERS * np.dtype(np.float32).itemsize * int(np.prod(pair.fixed.grid.size))
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise WorkError(
+            "no room for the method's own files",
+            code="cannot_write",
+            file=folder,
+            expected=f"{needed / 1e6:.0f} MB free",
+            found=f"{free / 1e6:.0f} MB",
+            remedy="free space there, or set TMPDIR to a folder with more",
+        )
+
+
 def register_images(name: ImageMethod, pair: Pair) -> DisplacementField:
     """Return the displacement field ``y = x + u(x)`` of a method over the fixed scan, LPS mm.
 
@@ -63,11 +89,13 @@ def register_images(name: ImageMethod, pair: Pair) -> DisplacementField:
 
     Raises ``BadInputError`` for a mask on another grid, scans on different grids where the method needs one
     (``grid_mismatch``), a package or program that is not installed, and unknown options; ``WorkError`` if the program
-    fails or crashes, or if its field is not finite.
+    fails or crashes, if there is no room for its own files, or if its field is not finite.
     """
     method = METHODS[name]
     if method.one_grid:
         check_one_grid(name, pair)
+    if method.run is not corrfield:
+        _check_room(pair)
     field = in_own_process(name, method.run, pair) if method.foreign else method.run(pair)
     bad = int(np.count_nonzero(~np.isfinite(field.vectors).all(axis=-1)))
     if bad:

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from waitress.channel import HTTPChannel
+from waitress.receiver import FixedStreamReceiver
 from waitress.server import create_server
 from waitress.task import ErrorTask
+from waitress.utilities import Error
 
-from lcsd.errors import BadInputError, WorkError, unwritable
+from lcsd.errors import BadInputError, LcsdError, WorkError, unwritable
 from lcsd.io.files import json_text
 from lcsd.serve.app import create_app, too_large
 from lcsd.serve.guard import Guard, is_loopback
@@ -116,6 +118,35 @@ def _listening(address: Address) -> socket.socket:
     return listener
 
 
+class _FullError(Error):  # type: ignore[misc]
+    """The answer to an upload for which the disk has no room."""
+
+    code = 507
+    reason = "Insufficient Storage"
+
+
+class _Nowhere:
+    """A buffer of a request's body that keeps nothing."""
+
+    def append(self, data: bytes) -> None:
+        """Forget data."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+def no_room() -> WorkError:
+    """Return the error of a temporary folder that is full."""
+    return WorkError(
+        "the server has no room for this upload",
+        code="storage_full",
+        remedy="who runs the server must free space in its temporary folder, or start it with another TMPDIR",
+    )
+
+
 def _channel(limits: Limits) -> type[HTTPChannel]:
     """Return the connections of a server, which refuse a request by JSON before its body is read."""
 
@@ -125,8 +156,11 @@ def _channel(limits: Limits) -> type[HTTPChannel]:
         def execute(self) -> None:
             """Write the error."""
             error = self.request.error
+            problem: LcsdError
             if error.code == 413:
                 problem = too_large(limits)
+            elif error.code == _FullError.code:
+                problem = no_room()
             else:
                 problem = BadInputError(str(error.reason).lower(), code="bad_request", remedy="see docs/serve.md")
             body = json_text({**problem.to_dict(), "what": problem.what}).encode()
@@ -140,6 +174,19 @@ def _channel(limits: Limits) -> type[HTTPChannel]:
         """A connection."""
 
         error_task_class = Refusal
+
+        def received(self, data: bytes) -> bool:
+            """Take a part of a request; without room for its body, read the rest to the end and then refuse it."""
+            try:
+                return bool(super().received(data))
+            except OSError as error:
+                request = self.request
+                body = getattr(request, "body_rcv", None)
+                if error.errno != errno.ENOSPC or not isinstance(body, FixedStreamReceiver):
+                    raise
+                # Nothing of this part was counted, so it is taken again.
+                request.error, body.buf = _FullError(""), _Nowhere()
+                return bool(super().received(data))
 
     return Channel
 
@@ -177,6 +224,9 @@ def serve(address: Address, limits: Limits, *, say: Callable[[str], None], show:
         place = f"http://{shown}:{listener.getsockname()[1]}/" + (f"?token={token}" if token else "")
         with contextlib.suppress(KeyboardInterrupt):  # its loop ends quietly, but a signal may come before it
             say(f"serving at {place} (Ctrl+C ends it; uploads and results are erased then)")
+            free = shutil.disk_usage(folder).free
+            if free < limits.upload_bytes:
+                say(f"warning: {folder.parent} has only {free >> 20} MiB for uploads and results; set TMPDIR")
             if show:
                 webbrowser.open(place)
             server.run()

@@ -6,6 +6,7 @@ import stat
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -240,3 +241,11 @@ def test_an_unexpected_error_of_a_package_is_one_line_with_its_words(monkeypatch
     with pytest.raises(WorkError, match="no iteration") as caught:
         register_images("ants", make_pair("lps").pair)
     assert (caught.value.code, caught.value.found) == ("program_failed", "ZeroDivisionError: no iteration")
+
+
+def test_a_full_folder_for_temporary_files_is_named_before_the_method_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before, ANTs ended with a truncated NIfTI file, and elastix complained of images that it wrote in part."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(WorkError) as caught:
+        register_images("elastix", make_pair("lps").pair)
+    assert (caught.value.code, "TMPDIR" in caught.value.message) == ("cannot_write", True)
