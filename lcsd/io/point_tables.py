@@ -32,6 +32,9 @@ OTHER_COMMENTS = re.compile(r"^[ \t]*(?://|%)", re.MULTILINE)
 RADIUS = "radius"
 """Name of the column with the radius of a vessel."""
 
+DEFINED, SELECTED = "defined", "selected"
+"""Columns that 3D Slicer writes: 0 in the first one for a point without a position."""
+
 COMMENT_TEXT = re.compile(r"#(.*)$", re.MULTILINE)
 
 
@@ -138,7 +141,7 @@ def _named(cells: "pd.DataFrame", names: list[str], text: str, path: Path) -> Po
     frame = _declared(text, of_names, path)
     radius = next((name for name in names if name.lower() == RADIUS), None)
     return PointTable(
-        cells.set_axis(names, axis=1),
+        _placed(cells.set_axis(names, axis=1), path),
         True,
         None if found is None else found.columns,
         frame,
@@ -146,6 +149,16 @@ def _named(cells: "pd.DataFrame", names: list[str], text: str, path: Path) -> Po
         radius=radius,
         head=_comment(frame, of_names),
     )
+
+
+def _placed(cells: "pd.DataFrame", path: Path) -> "pd.DataFrame":
+    """Return the rows of points that were placed: 3D Slicer's tables have the origin for those that were not."""
+    if DEFINED not in cells.columns or SELECTED not in cells.columns:
+        return cells
+    placed = cells[cells[DEFINED].str.strip() != "0"]
+    if placed.empty:
+        raise BadInputError("no point of the table was placed", code="empty_table", file=path, field=DEFINED)
+    return placed
 
 
 def _numbers(cells: "pd.DataFrame", path: Path) -> NDArray[np.float64]:

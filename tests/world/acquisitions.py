@@ -258,5 +258,6 @@ ACQUISITIONS = (
     Row("acquisitions", "kernels_silent", "made up", _smoothed, "alternating_slices"),
     Row("acquisitions", "thicknesses", "made up", marked(says("SliceThickness", 1, 5), every(2), 0), "mixed_thickness"),
     Row("acquisitions", "two_energies", "made up", marked(says("KVP", 80, 140), every(2), 0), "mixed_voltage"),
+    Row("acquisitions", "exposure_of_each_slice", "rordenlab/dcm2niix 91", own("Exposure", lambda i: 50 + i * 7 % 40)),
     Row("acquisitions", "voltage_written_in_two_ways", "made up", own("KVP", lambda i: ("120", "120.0")[i % 2])),
 )

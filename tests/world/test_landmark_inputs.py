@@ -68,7 +68,17 @@ class Case:
 
 RAS, LPS = FULL.format("r,a,s"), FULL.format("l,p,s")
 TAB = "label\tr\ta\ts"
+
+
+def unplaced(header: str, points: np.ndarray) -> str:
+    """Return Slicer's table with one more point, which was not placed: it has the origin and a 0 for ``defined``."""
+    return table(header, points) + "P-99,0,0,0,0,1,1,1,\n"
+
+
 CASES = [
+    # Silent before, where a scan holds the origin.
+    Case("Slicer 5325", {"f.csv": unplaced(RAS, FIXED * TO_RAS), "m.csv": unplaced(LPS, MOVING)}),
+    Case("Slicer 5325", {"f.csv": unplaced(RAS, FIXED * TO_RAS), "m.csv": table(LPS, MOVING)}),
     Case("Slicer 5677", {"f.csv": table(RAS, FIXED * TO_RAS), "m.csv": table(RAS, MOVING * TO_RAS)}),
     Case("Slicer 6263", {"f.csv": table(LPS, FIXED), "m.csv": table(LPS, MOVING)}),
     Case("Slicer 5703", {"f.csv": table(RAS, FIXED * TO_RAS), "m.csv": table(LPS, MOVING)}),

@@ -145,7 +145,7 @@ def test_masks_of_ill_lungs_lie_right(make: Callable[[Chest], Chest], whole: boo
 
 @pytest.mark.slow
 def test_a_mask_of_the_upper_half_is_no_fault_of_the_header(tmp_path: Path) -> None:
-    """drivendataorg/concept-to-clinic 138: a part is lacking. Before, the scan's header was called wrong."""
+    """wasserth/TotalSegmentator 220: lungs end at a flat face. Before, the scan's header was called wrong."""
     made = chest()
     heights = np.flatnonzero(made.lungs.any(axis=(1, 2)))
     upper = made.lungs.copy()

@@ -238,6 +238,10 @@ def _flipped_bit(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 0x55]) + content[middle + 1 :]
 
 
+def _other_sum(content: bytes) -> bytes:
+    return content[:-8] + bytes(4) + content[-4:]
+
+
 def _in_two_parts(content: bytes) -> bytes:
     plain = gzip.decompress(content)
     return gzip.compress(plain[:9999]) + gzip.compress(plain[9999:])
@@ -257,9 +261,8 @@ def _beside_another(folder: Path) -> Path:
 DAMAGED = (
     # Silent before: the check sum stands after the voxels, and nothing read so far.
     Row("damaged", "bit_of_a_packed_file", "wasserth/TotalSegmentator 24", _packed(_flipped_bit), "truncated_file"),
-    Row(
-        "damaged", "end_of_a_packed_file", "nipreps/mriqc 379", _packed(lambda content: content[:-8]), "truncated_file"
-    ),
+    Row("damaged", "sum_of_a_packed_file", "nipreps/mriqc 379", _packed(_other_sum), "truncated_file"),
+    Row("damaged", "end_of_a_packed_file", "made up", _packed(lambda content: content[:-8]), "truncated_file"),
     Row("damaged", "packed_in_two_parts", "made up", _packed(_in_two_parts)),
     Row("damaged", "padded_with_zeros", "made up", _packed(lambda content: content + bytes(512))),
     Row("damaged", "packed_twice", "made up", _packed(gzip.compress), "truncated_file"),
