@@ -6,6 +6,7 @@ spaces of NRRD, and puts volumes without a position at the origin.
 
 import math
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,12 @@ COMPONENTS = 3
 
 SCALES = {"elementtointensityfunctionslope": "1", "elementtointensityfunctionoffset": "0", "oldmin": "", "oldmax": ""}
 """Fields of MetaImage and NRRD that say how the stored voxels became other ones, and what they say of plain voxels."""
+
+CHUNK_BYTES = 1 << 20
+AUTOMATIC = 32
+"""Added to zlib's window bits: the stream itself says whether it is zlib's or gzip's."""
+
+GZIP_MAGIC = b"\x1f\x8b"
 
 LPS = "left-posterior-superior"
 
@@ -254,6 +261,9 @@ def _check_length(header: _Header, size: list[int], item: int, data: Path | None
     packed = not text and (coding != "raw" or fields.get("compresseddata", "").lower() == "true")
     check_voxels(size, 1 if text else item, data or header.path, packed=packed)
     skipped = fields.get("headersize") or fields.get("byteskip") or "0"
+    if packed and coding in ("raw", "gz", "gzip") and "lineskip" not in fields and skipped.isdigit():
+        start = int(skipped) + (0 if data else header.size)
+        _check_packed(header, data or header.path, start, math.prod(size) * item)
     declared = fields.get("compresseddatasize", "") if packed else str(math.prod(size) * item)
     # A negative skip means that the voxels end the file; lines to skip have any length.
     if header.size >= HEADER_BYTES or text or "lineskip" in fields or not skipped.isdigit() or not declared.isdigit():
@@ -261,6 +271,31 @@ def _check_length(header: _Header, size: list[int], item: int, data: Path | None
     held = (data or header.path).stat().st_size - (0 if data else header.size) - int(skipped)
     if held < int(declared) or (held > int(declared) and not packed):
         raise _unreadable(header.path, f"{held} bytes of voxels, {declared} expected")
+
+
+def _check_packed(header: _Header, path: Path, start: int, expected: int) -> None:
+    """Refuse deflated voxels whose check sum or number is wrong: ITK prints a line or nothing, and returns noise."""
+    unpacked, rest = 0, b""
+    try:
+        with path.open("rb") as handle:
+            handle.seek(start)
+            while rest or (rest := handle.read(CHUNK_BYTES)):
+                stream = zlib.decompressobj(zlib.MAX_WBITS | AUTOMATIC)
+                while not stream.eof:
+                    part = rest or handle.read(CHUNK_BYTES)
+                    if not part:
+                        raise EOFError("its end is missing")
+                    unpacked += len(stream.decompress(part, CHUNK_BYTES))
+                    rest = stream.unconsumed_tail
+                    if unpacked > expected:
+                        raise EOFError("it holds more voxels")
+                rest = stream.unused_data if stream.unused_data.startswith(GZIP_MAGIC) else b""
+                if not rest:
+                    break
+    except (zlib.error, EOFError) as error:
+        raise _unreadable(header.path, f"its packed voxels are damaged: {error}") from error
+    if unpacked != expected:
+        raise _unreadable(header.path, f"{unpacked} bytes of voxels, {expected} expected")
 
 
 def _unit(header: _Header, name: str, word: str) -> float:

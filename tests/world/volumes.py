@@ -238,6 +238,19 @@ def _flipped_bit(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 0x55]) + content[middle + 1 :]
 
 
+def _packed_volume(suffix: str, victim: str) -> Callable[[Path], Path]:
+    """Return a maker of a packed volume of ITK with a wrong bit near its end."""
+
+    def make(folder: Path) -> Path:
+        path = volume(suffix, packed=True)(folder)
+        content = bytearray((folder / victim).read_bytes())
+        content[9 * len(content) // 10] ^= 0x55
+        (folder / victim).write_bytes(content)
+        return path
+
+    return make
+
+
 def _other_sum(content: bytes) -> bytes:
     return content[:-8] + bytes(4) + content[-4:]
 
@@ -263,6 +276,10 @@ DAMAGED = (
     Row("damaged", "bit_of_a_packed_file", "wasserth/TotalSegmentator 24", _packed(_flipped_bit), "truncated_file"),
     Row("damaged", "sum_of_a_packed_file", "nipreps/mriqc 379", _packed(_other_sum), "truncated_file"),
     Row("damaged", "end_of_a_packed_file", "made up", _packed(lambda content: content[:-8]), "truncated_file"),
+    # Silent before: ITK printed a line, or nothing, and returned noise.
+    Row("damaged", "bit_of_a_nrrd", "made up", _packed_volume(".nrrd", "ct.nrrd"), "truncated_file"),
+    Row("damaged", "bit_of_a_mha", "made up", _packed_volume(".mha", "ct.mha"), "truncated_file"),
+    Row("damaged", "bit_of_the_data_of_a_mhd", "made up", _packed_volume(".mhd", "ct.zraw"), "truncated_file"),
     Row("damaged", "packed_in_two_parts", "made up", _packed(_in_two_parts)),
     Row("damaged", "padded_with_zeros", "made up", _packed(lambda content: content + bytes(512))),
     Row("damaged", "packed_twice", "made up", _packed(gzip.compress), "truncated_file"),
