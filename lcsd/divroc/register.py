@@ -42,6 +42,9 @@ MAX_EXTENT_MM = 1500.0
 MIN_EXTENT_MM = 2.5
 """Nor smaller; a chest in metres spans 0.3, and coordinates that a program scaled to -1 to 1 span 2."""
 
+MANY_AT_ORIGIN = 5
+"""So many points of a cloud are never at one place, not even voxels."""
+
 NEAR_MM = 10.0
 """Folding and log det J are taken at field voxels this near (per axis) to a fixed point."""
 
@@ -115,6 +118,16 @@ def _checked(cloud: NDArray[Any] | Cloud, name: str) -> NDArray[np.float64]:
             expected=f"{MIN_EXTENT_MM:g} to {MAX_EXTENT_MM:g} mm across",
             found=f"{extent:.4g}",
             remedy="convert the coordinates to millimetres, or say --unit m",
+        )
+    filled = int((points == 0).all(axis=1).sum())
+    if filled >= MANY_AT_ORIGIN:
+        raise BadInputError(
+            "points lie exactly at the origin: they fill up an array, or were not measured",
+            code="filled_cloud",
+            field=name,
+            expected=f"fewer than {MANY_AT_ORIGIN}",
+            found=filled,
+            remedy="remove them",
         )
     return points
 

@@ -340,6 +340,15 @@ def test_register_names_the_options(tmp_path: Path) -> None:
     assert right.exit_code == 0, right.output
 
 
+def test_points_at_the_origin_are_none(tmp_path: Path) -> None:
+    """giacomodabisias/libfreenect2pclgrabber 11: points that were not measured, or fill up an array; silent before."""
+    np.save(tmp_path / "f.npy", LUNGS)
+    np.save(tmp_path / "m.npy", np.vstack([breathed(LUNGS)[::2], np.zeros((500, 3))]))
+    call = [str(tmp_path / "f.npy"), str(tmp_path / "m.npy"), "--out-dir", str(tmp_path / "o")]
+    result = CliRunner().invoke(register, call)
+    assert (result.exit_code, "[filled_cloud]" in result.output) == (2, True)
+
+
 IMAGE = Grid((200, 160, 150), (2.0, 2.0, 2.0), (-200.0, -300.0, -1060.0))
 
 

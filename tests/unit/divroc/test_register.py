@@ -291,6 +291,8 @@ LINE = np.arange(30.0).reshape(10, 3)
         (LINE, LINE + 1000, "frame_mismatch"),
         (LINE / 1000, LINE, "wrong_unit"),
         (LINE, LINE * 1000, "wrong_unit"),
+        (LINE / 20, LINE, "wrong_unit"),  # scaled to -1 to 1, or to 0 to 1
+        (LINE, np.vstack([LINE, np.zeros((5, 3))]), "filled_cloud"),
     ],
 )
 def test_bad_clouds(fixed: np.ndarray, moving: np.ndarray, code: str) -> None:
