@@ -21,7 +21,7 @@ from lcsd.networks.models import load_weights, make_network, read_tensors, weigh
 from lcsd.networks.pairs import PhantomPairs, TrainingPair
 from lcsd.numerics.device import progress_bar
 from lcsd.numerics.threads import torch_threads
-from lcsd.settings.train import NetworkName, TrainSettings
+from lcsd.settings.train import NETWORKS, NetworkName, TrainSettings
 
 CHECKPOINT = "checkpoint.safetensors"
 MODEL = "model.safetensors"
@@ -117,7 +117,7 @@ class Training:
             _check_truth(settings)
             self._pairs, label = CasePairs(pairs, seed=seed), label_of(pairs)
         self._held_out = PhantomPairs(held_out, seed=VALIDATION_SEED, motions=motions)
-        self.facts = {"pairs": label, "seed": seed, "training": _facts_of(settings)}
+        self.facts = {"pairs": label, "seed": seed, "training": _facts_of(name, settings)}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network = make_network(name, settings.of(name)).to(device)
@@ -247,10 +247,10 @@ class Training:
         self.progress = Progress(**facts["progress"])
 
 
-def _facts_of(settings: TrainSettings) -> dict[str, Any]:
-    """Return what decides the result: all settings but the time; tables by name and hash, not by where they are."""
+def _facts_of(name: NetworkName, settings: TrainSettings) -> dict[str, Any]:
+    """Return what decides the result: all settings but the time and other networks'; tables by name and hash."""
     tables = [f"{Path(path).name} {sha256(require_file(Path(path)))}" for path in settings.motions]
-    return {**settings.model_dump(mode="json", exclude={"minutes"}), "motions": tables}
+    return {**settings.model_dump(mode="json", exclude={"minutes", *NETWORKS} - {name}), "motions": tables}
 
 
 def _difference(value: object, other: object) -> object:

@@ -53,6 +53,13 @@ OF_NETWORKS = (
         "the guess of a trained network, then the fast steps",
         ("--method", "unet", "--refine", "fast"),
     ),
+    Method(
+        "dgcnn",
+        "fast",
+        "Network on points, then fast",
+        "the guess of a trained network that sees points, then the fast steps",
+        ("--method", "dgcnn", "--refine", "fast"),
+    ),
 )
 """Offered where the model of the network ships."""
 

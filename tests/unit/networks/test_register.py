@@ -12,10 +12,11 @@ from lcsd.divroc.register import register_clouds
 from lcsd.errors import BadInputError
 from lcsd.io.files import read_json
 from lcsd.io.points import Cloud, read_cloud, write_cloud
-from lcsd.networks.models import make_network, write_model
+from lcsd.networks.models import make_network, shipped, write_model
+from lcsd.networks.pairs import PhantomPairs
 from lcsd.networks.register import register_with_network
 from lcsd.settings.register import RegisterSettings
-from lcsd.settings.train import UNetSettings
+from lcsd.settings.train import NetworkName, UNetSettings
 
 LEVEL = "[{raster_mm: 5, flow_mm: 8, sigma_voxels: 1, iterations: 8}]"
 QUICK = ("--set", f"fast_levels={LEVEL}", "--threads", "1")
@@ -128,3 +129,20 @@ def test_options_that_do_not_fit_are_refused(clouds: tuple[Path, Path], model_fi
     with pytest.raises(BadInputError, match="found divroc"):
         register_with_network(*both, settings=RegisterSettings(), model=model_file)
     assert not (tmp_path / "out" / "points.npz").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in shipped() if name != "unet"])
+def test_the_guess_of_a_shipped_model_on_points_is_closer_on_an_unseen_phantom(name: NetworkName) -> None:
+    pairs = PhantomPairs([200_000], seed=999)
+    before, after = [], []
+    for number in range(3):
+        pair = pairs.pair(number)
+        assert pair.vectors is not None
+        settings = RegisterSettings(method=name, effort="none")
+        found, _ = register_with_network(pair.fixed, pair.moving, settings=settings)
+        start = register_clouds(pair.fixed, pair.moving, settings=settings.model_copy(update={"method": "divroc"}))
+        truth = pair.fixed + pair.vectors
+        before.append(np.linalg.norm(start.moved_points - truth, axis=1).mean())
+        after.append(np.linalg.norm(found.moved_points - truth, axis=1).mean())
+    assert np.mean(after) < 0.85 * np.mean(before)
