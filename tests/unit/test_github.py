@@ -43,8 +43,15 @@ def test_the_workflow_runs_the_checks_of_the_project() -> None:
         assert words[0] == "make" or os.access(ROOT / words[0], os.X_OK)
         assert words[0] != "make" or words[1] in targets
     assert all(re.fullmatch(r"actions/[a-z-]+@v\d+", step["uses"]) for step in job["steps"] if "uses" in step)
-    supported = SpecifierSet(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"])
-    assert all(version in supported for version in job["strategy"]["matrix"]["python"])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pinned = re.search(r"version_info\[:2\] not in \{(.+?)\}", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert pinned
+    versions = [f"{major}.{minor}" for major, minor in re.findall(r"\((\d+), (\d+)\)", pinned[1])]
+    assert job["strategy"]["matrix"]["python"] == versions
+    assert all(version in SpecifierSet(project["requires-python"]) for version in versions)
+    assert [line for line in project["classifiers"] if "Python :: 3." in line] == [
+        f"Programming Language :: Python :: {version}" for version in versions
+    ]
 
 
 @pytest.mark.parametrize("path", sorted((GITHUB / "ISSUE_TEMPLATE").glob("*.yml")), ids=lambda path: path.stem)
