@@ -1,5 +1,8 @@
 """Convert transforms between the conventions of programs (docs/transforms.md)."""
 
+import errno
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,8 +179,16 @@ def _on_grid(motion: Motion, grid: Grid | None, source: Path) -> tuple[Displacem
     return found, 100.0 * float(1 - known.mean())
 
 
+BYTES_OF_NUMBER = 8
+"""ITK stores parameters as float64."""
+
+
 def _write_itk(path: Path, transform: Any) -> None:
     with atomic_path(path) as temporary:
+        needed = BYTES_OF_NUMBER * transform.GetNumberOfParameters()
+        if path.suffix.lower() == ".h5" and shutil.disk_usage(temporary.parent).free < needed:
+            # HDF5 would print fifty lines, and its error does not say why it could not write.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sitk.WriteTransform(transform, itk_path(temporary))
         if path.suffix.lower() == ".h5":
             erase_times(temporary)

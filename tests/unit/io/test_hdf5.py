@@ -2,11 +2,13 @@
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from lcsd.errors import WorkError
 from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField
 from lcsd.io.hdf5 import OBJECT, erase_times, lookup3
@@ -41,3 +43,13 @@ def test_data_that_look_like_a_header_stay(tmp_path: Path) -> None:
     assert (tmp_path / "a.h5").read_bytes() == content
     (tmp_path / "b.h5").write_bytes(content[: len(OBJECT) + 12])
     erase_times(tmp_path / "b.h5")
+
+
+def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before, fifty lines of HDF5 and an internal error."""
+    motion = itk_field(DisplacementField(np.zeros((*GRID.shape, 3), np.float32), GRID))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100))
+    with pytest.raises(WorkError) as caught:
+        _write_itk(tmp_path / "a.h5", motion)
+    assert caught.value.code == "cannot_write"
+    assert [*tmp_path.iterdir()] == []
