@@ -352,7 +352,7 @@ def register_clouds(
     displacements = motion.at(points[0], device=device)
     field = _field(motion.at, own, device)
     inverse = None
-    if isinstance(motion, LayeredMotion) and motion.velocity is not None:
+    if settings.symmetric and isinstance(motion, LayeredMotion) and not motion.layers:
         inverse = _field(motion.inverse_at, grid or _around(points[1]), device)
     quality = field_quality(field, mask=Image(_near(points[0], own), own))
     moved = points[0] + displacements

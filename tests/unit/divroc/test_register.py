@@ -218,6 +218,14 @@ def test_symmetric_motion_has_an_inverse(pair: tuple[np.ndarray, np.ndarray]) ->
     np.testing.assert_allclose(back, pair[0], atol=0.1)
 
 
+def test_the_affine_start_alone_has_an_inverse_if_it_is_asked_for(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    found = register_clouds(*pair, settings=with_changes(symmetric=True, effort="none"))
+    assert found.inverse_field is not None
+    moved = found.moved_points.astype(np.float64)
+    np.testing.assert_allclose(moved + found.inverse_field.at(moved), pair[0], atol=1e-3)
+    assert register_clouds(*pair, settings=with_changes(effort="none")).inverse_field is None
+
+
 @pytest.mark.slow
 def test_symmetric_registration_does_not_prefer_a_side(pair: tuple[np.ndarray, np.ndarray]) -> None:
     settings = with_changes(symmetric=True, start="translation")
