@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -78,6 +79,17 @@ def test_the_image_runs_as_a_user_and_writes_nowhere_of_its_own() -> None:
     page = (ROOT / "docs" / "container.md").read_text(encoding="utf-8")
     for words in ("--read-only --tmpfs /tmp", ":/weights:ro", '"$PWD:/data"', "TORCH_INDEX"):
         assert words in page
+
+
+def test_the_fresh_machine_has_what_the_image_has() -> None:
+    script = (ROOT / "tests" / "fresh.sh").read_text(encoding="utf-8")
+    included = re.search(r"--include=(\S+)", script)
+    packages = re.search(r"install --yes --no-install-recommends (python3 .*)$", stages()[0], re.MULTILINE)
+    assert included
+    assert packages
+    assert set(included[1].split(",")) == {*packages[1].split(), "git"}
+    assert not re.search(r"https?://", script)  # its registries are those of the machine
+    assert subprocess.run(["bash", "-n", str(ROOT / "tests" / "fresh.sh")], check=False).returncode == 0
 
 
 def test_the_build_argument_reaches_pip() -> None:

@@ -21,14 +21,14 @@ def test_every_notebook_is_run_and_its_pictures_are_on_the_site() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("notebooks")
+@pytest.mark.workflow
 def test_cells_draw_the_pictures_of_the_site(done: tuple[Path, dict[str, Any]]) -> None:
     drawn = {f"{name}-{number}.png" for name, notebook in done[1].items() for number in pictures(notebook)}
     assert drawn == {path.name for path in FOLDER.glob("*.png")}
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("notebooks")
+@pytest.mark.workflow
 def test_the_pair_is_registered_and_the_own_method_is_in_the_table(done: tuple[Path, dict[str, Any]]) -> None:
     folder, notebooks = done
     assert (folder / "results" / "report" / "index.html").exists()

@@ -80,7 +80,6 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("mac")
 def test_every_module_is_imported_and_clouds_are_registered(found: dict[str, Any]) -> None:
     assert found["modules"] > 300
     code, _, said = found["register"]
@@ -90,7 +89,6 @@ def test_every_module_is_imported_and_clouds_are_registered(found: dict[str, Any
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("mac")
 def test_the_machine_and_a_build_are_described(found: dict[str, Any]) -> None:
     assert found["state"] == "locked"  # no process is seen
     code, text, said = found["doctor"]
@@ -100,7 +98,6 @@ def test_the_machine_and_a_build_are_described(found: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("mac")
 def test_the_server_says_that_it_needs_linux(found: dict[str, Any]) -> None:
     code, _, said = found["serve"]
     assert code == 1
