@@ -7,19 +7,20 @@ random lung points. The folder of real data is named by the environment variable
 """
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 from benchmarks.divroc.real_motion import BoxMotion, data_folder, plausible_motion
 from lcsd.build.inventory import Inventory
 from lcsd.geometry import Grid
 from lcsd.io.fields import read_field
 from lcsd.io.files import write_table
-from lcsd.io.images import Image, read_image, read_mask, read_rigid, write_image
+from lcsd.io.images import Image, read_image, read_mask, read_rigid, resample, write_image
 from lcsd.io.points import PointPairs, read_point_pairs, write_point_pairs
 
 Points = NDArray[np.float64]
@@ -59,7 +60,7 @@ PAIRS = {
 class Motion:
     """A motion sampled on a grid, evaluated by cubic interpolation, with its inverse."""
 
-    def __init__(self, move: BoxMotion, box: Points) -> None:
+    def __init__(self, move: BoxMotion | Callable[[Points], Points], box: Points) -> None:
         self._low = box.min(axis=0)
         counts = np.ceil(np.ptp(box, axis=0) / MOTION_MM).astype(int) + 1
         places = np.stack(np.meshgrid(*map(np.arange, counts), indexing="ij"), axis=-1) * MOTION_MM + self._low
@@ -83,18 +84,26 @@ class Motion:
         return found
 
 
-def moved_scan(scan: Image, motion: Motion) -> Image:
-    """Return a scan (HU) as the motion leaves it, on another grid and with other noise."""
+def coarse_scan(scan: Image, spacing_mm: float) -> Image:
+    """Return a scan (HU) with larger voxels, each the mean of its surroundings."""
+    soft = gaussian_filter(scan.array.astype(np.float32), [0.4 * spacing_mm / step for step in scan.grid.spacing[::-1]])
+    return resample(Image(soft, scan.grid), Grid.covering(scan.grid, spacing_mm), outside=AIR_HU)
+
+
+def moved_scan(
+    scan: Image, inverse: Callable[[Points], Points], spacing_mm: tuple[float, float, float] = MOVED_SPACING_MM
+) -> Image:
+    """Return a scan (HU) as the motion of this inverse leaves it, on another grid and with other noise."""
     extent = np.asarray(scan.grid.spacing) * np.asarray(scan.grid.size)
-    x, y, z = (int(n) for n in np.floor(extent / MOVED_SPACING_MM))
+    x, y, z = (int(n) for n in np.floor(extent / spacing_mm))
     size = (x, y, z)
     left, front, foot = scan.grid.origin
-    grid = Grid(size=size, spacing=MOVED_SPACING_MM, origin=(left + 0.4, front - 0.3, foot + 0.7))
+    grid = Grid(size=size, spacing=spacing_mm, origin=(left + 0.4, front - 0.3, foot + 0.7))
     voxels = np.stack(np.unravel_index(np.arange(int(np.prod(size))), size[::-1]), axis=-1)[:, ::-1]
     values = np.empty(len(voxels), np.float32)
     for first in range(0, len(voxels), CHUNK):
         part = slice(first, first + CHUNK)
-        back = motion.inverse(grid.voxel_to_world(voxels[part].astype(np.float64)))
+        back = inverse(grid.voxel_to_world(voxels[part].astype(np.float64)))
         at = scan.grid.world_to_voxel(back)[:, ::-1].T
         values[part] = map_coordinates(scan.array, at, output=np.float32, order=1, mode="constant", cval=AIR_HU)
     noise = np.random.default_rng(0).normal(scale=NOISE_HU, size=len(values))
@@ -102,10 +111,17 @@ def moved_scan(scan: Image, motion: Motion) -> Image:
     return Image(array.astype(np.float32), grid)
 
 
-def write_pair(folder: Path, name: str, data: Path) -> dict[str, str]:
-    """Write the follow-up and exact landmarks of a pair, and return its row of the manifest."""
+def write_pair(folder: Path, name: str, data: Path, *, coarse_mm: float | None = None) -> dict[str, str]:
+    """Write the follow-up and exact landmarks of a pair, and return its row of the manifest.
+
+    With ``coarse_mm`` the baseline, too, with voxels of this edge; those of the follow-up are a tenth larger.
+    """
     pair = PAIRS[name]
     source = data / "chest_ct" / f"{pair.fixed}.nii.gz"
+    if coarse_mm is not None:
+        whole, source = source, folder / f"{pair.fixed}.nii.gz"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_image(source, coarse_scan(read_image(whole), coarse_mm), dtype=np.int16)
     row = {"case": name, "patient_id": name, "role": "train", "fixed_source": str(source)}
     row |= {"fixed_time": "T0", "moving_time": "T1"}
     if not pair.motion:
@@ -122,7 +138,11 @@ def write_pair(folder: Path, name: str, data: Path) -> dict[str, str]:
     corners = scan.grid.voxel_to_world(np.array([np.zeros(3), np.asarray(scan.grid.size) - 1.0]))
     motion = Motion(move, np.array([corners.min(axis=0) - 40.0, corners.max(axis=0) + 40.0]))
     own.mkdir(parents=True, exist_ok=True)
-    write_image(own / "moving.nii.gz", moved_scan(scan, motion), dtype=np.int16)
+    if coarse_mm is None:
+        moved = moved_scan(scan, motion.inverse)
+    else:  # the inverse is sampled like the motion
+        moved = moved_scan(scan, Motion(motion.inverse, corners), (1.1 * coarse_mm,) * 3)
+    write_image(own / "moving.nii.gz", moved, dtype=np.int16)
     points = inside[:TRUTH_POINTS]
     write_point_pairs(own / "truth.csv", PointPairs(points, motion(points)))
     print(f"{name}: mean motion {np.linalg.norm(motion(points) - points, axis=1).mean():.1f} mm, det J {least:.2f}")

@@ -415,7 +415,7 @@ HOSTILE = (
     hostile(
         "convert",
         "nifti_tail",
-        "a NIfTI file with 100 MB of zeros after its voxels, which are not read",
+        "a NIfTI file with 100 MB of zeros after its voxels, which change nothing",
         _nifti(24, 24, 24, tail=100),
         "",
     ),
