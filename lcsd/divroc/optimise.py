@@ -109,10 +109,14 @@ def _descend(
 
 
 def _stalled(objectives: list[float], share: float) -> bool:
-    """Return whether the objective fell by less than a share over the last steps."""
-    if share == 0 or len(objectives) <= STOP_WINDOW:
+    """Return whether the objective changed by less than a share over the last steps.
+
+    First steps are large, and may raise an objective that was low already. Such a level goes on with smaller steps.
+    """
+    if share == 0 or len(objectives) <= STOP_WINDOW or objectives[-1] > objectives[0]:
         return False
-    return objectives[-1 - STOP_WINDOW] - objectives[-1] < share * objectives[-1 - STOP_WINDOW]
+    before = objectives[-1 - STOP_WINDOW]
+    return abs(before - objectives[-1]) < share * before
 
 
 def optimise(

@@ -131,11 +131,11 @@ class RegisterSettings(Settings):
         0.1, gt=0, le=1, description="last Adam step relative to the first, of 1; a cosine lies between them"
     )
     stop_share: float = Field(
-        0.0,
+        0.01,
         ge=0,
         lt=1,
-        description="a level ends early if its objective fell by less than this share during the last 10 steps, of 1; "
-        "0 runs all steps",
+        description="a level ends early if its objective changed by less than this share during the last 10 steps, "
+        "of 1; 0 runs all steps",
     )
     max_points: int = Field(
         300_000,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from lcsd.divroc.optimise import _stalled
 from lcsd.divroc.register import RegistrationResult, register_clouds
 from lcsd.errors import BadInputError, WorkError
 from lcsd.geometry import Grid
@@ -21,6 +22,7 @@ QUICK = RegisterSettings(
     second_levels=(RegisterLevel(raster_mm=4.0, flow_mm=8.0, sigma_voxels=1.0, iterations=25),),
     learning_rate_mm=0.6,
     start="affine",
+    stop_share=0.0,  # tests count steps
 )
 
 
@@ -247,6 +249,23 @@ def test_a_stalled_level_ends_early(pair: tuple[np.ndarray, np.ndarray]) -> None
     found = register_clouds(*pair, settings=with_changes(stop_share=0.05))
     assert 3 * 11 <= found.iterations < 75
     assert error(found, pair[0]) < 1.2
+
+
+@pytest.mark.parametrize(
+    ("last", "stalled"),
+    [
+        ([1.0] * 11, True),
+        ([1.0, *[0.5] * 10], False),  # fell within the last steps
+        ([2.0, *[1.0] * 10, 0.995], True),
+        ([2.0, *[1.0] * 10, 0.98], False),
+        ([1.0, *[1.5] * 10, 1.5], False),  # large first steps have raised it
+        ([2.0, *[1.0] * 10, 1.2], False),  # rising
+        ([1.0] * 10, False),
+    ],
+)
+def test_a_level_has_stalled_if_little_changes_below_its_start(last: list[float], stalled: bool) -> None:
+    assert _stalled(last, 0.01) == stalled
+    assert not _stalled(last, 0.0)
 
 
 @pytest.mark.slow
