@@ -6,6 +6,7 @@ import pytest
 from lcsd.cli.main import main
 from lcsd.errors import BadInputError
 from lcsd.serve import offers
+from lcsd.settings.train import NETWORKS
 
 
 def test_every_method_is_a_call_of_register() -> None:
@@ -19,11 +20,11 @@ def test_every_method_is_a_call_of_register() -> None:
     assert offers.method_of(None, None).effort == offers.method_of("divroc", None).effort == "fast"
 
 
-@pytest.mark.parametrize("known", [(), ("unet",), ("unet", "dgcnn")])
+@pytest.mark.parametrize("known", [(), ("unet",)])
 def test_a_network_is_offered_where_its_model_ships(known: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(offers, "_shipped", lambda: known)
     names = [offer["method"] for offer in offers.offered(offers.Limits())["methods"]]
-    assert tuple(name for name in names if name in ("unet", "dgcnn", "pointpwc")) == known
+    assert tuple(name for name in names if name in NETWORKS) == known
     if known:
         assert offers.method_of("unet", None).title == "Network, then fast"
     else:
