@@ -163,7 +163,7 @@ def command(
     and unit.
     """
     from lcsd.clouds.formats import read_cloud_file
-    from lcsd.divroc.register import check_pair
+    from lcsd.divroc.checks import check_pair
     from lcsd.readings.overlap import check_in_image, check_overlap
 
     source = read_cloud_file(fixed_cloud, frame=frame, unit=unit)

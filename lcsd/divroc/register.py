@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lcsd.divroc.checks import check_pair
 from lcsd.divroc.extrapolation import extrapolate_vectors
 from lcsd.divroc.level import CloudPair
 from lcsd.divroc.motion import LayeredMotion, covering_grid, nodes
@@ -22,7 +23,7 @@ from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField, field_quality
 from lcsd.io.images import Image
-from lcsd.io.points import Cloud, check_points
+from lcsd.io.points import Cloud
 from lcsd.numerics.device import progress_bar
 from lcsd.numerics.threads import beside, one_torch_thread
 from lcsd.settings.register import RegisterSettings
@@ -32,18 +33,6 @@ FIELD_MARGIN_MM = 20.0
 
 FIELD_SPACING_MM = 3.0
 """Spacing of the default field: a fifth of the motion's own smoothness, so linear is enough."""
-
-MAX_APART_MM = 500.0
-"""Lungs of one patient are never this far apart; clouds of different frames often are."""
-
-MAX_EXTENT_MM = 1500.0
-"""No cloud of a chest is larger; clouds in micrometres are."""
-
-MIN_EXTENT_MM = 2.5
-"""Nor smaller; a chest in metres spans 0.3, and coordinates that a program scaled to -1 to 1 span 2."""
-
-MANY_AT_ORIGIN = 5
-"""So many points of a cloud are never at one place, not even voxels."""
 
 NEAR_MM = 10.0
 """Folding and log det J are taken at field voxels this near (per axis) to a fixed point."""
@@ -94,60 +83,6 @@ class RegistrationResult:
     def expected_error_mm(self) -> NDArray[np.float32] | None:
         """Expected error at each fixed point, shape (N,), float32, mm; None as ``trust``."""
         return None if self.trust is None else self.trust.expected_mm
-
-
-def _checked(cloud: NDArray[Any] | Cloud, name: str) -> NDArray[np.float64]:
-    """Return the points of a cloud as float64 after refusing what cannot be registered."""
-    raw = cloud.points if isinstance(cloud, Cloud) else np.asarray(cloud)
-    check_points(raw, name=name)
-    points = np.asarray(raw, dtype=np.float64)
-    extent = float((points.max(axis=0) - points.min(axis=0)).max())
-    if extent == 0:
-        raise BadInputError(
-            "the cloud is a single place",
-            code="degenerate_cloud",
-            field=name,
-            expected="points that differ",
-            found=f"{len(points)} equal points",
-        )
-    if not MIN_EXTENT_MM <= extent <= MAX_EXTENT_MM:
-        raise BadInputError(
-            "the cloud is too small or too large for a chest in mm",
-            code="wrong_unit",
-            field=name,
-            expected=f"{MIN_EXTENT_MM:g} to {MAX_EXTENT_MM:g} mm across",
-            found=f"{extent:.4g}",
-            remedy="convert the coordinates to millimetres, or say --unit m",
-        )
-    filled = int((points == 0).all(axis=1).sum())
-    if filled >= MANY_AT_ORIGIN:
-        raise BadInputError(
-            "points lie exactly at the origin: they fill up an array, or were not measured",
-            code="filled_cloud",
-            field=name,
-            expected=f"fewer than {MANY_AT_ORIGIN}",
-            found=filled,
-            remedy="remove them",
-        )
-    return points
-
-
-def check_pair(
-    fixed: NDArray[Any] | Cloud, moving: NDArray[Any] | Cloud
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the points of two clouds, float64, if they can be registered; errors as :func:`register_clouds`."""
-    points = _checked(fixed, "fixed"), _checked(moving, "moving")
-    apart = float(np.linalg.norm(points[0].mean(axis=0) - points[1].mean(axis=0)))
-    if apart > MAX_APART_MM:
-        raise BadInputError(
-            "the clouds are in different frames",
-            code="frame_mismatch",
-            field="fixed, moving",
-            expected=f"means within {MAX_APART_MM:g} mm",
-            found=f"{apart:.0f} mm apart",
-            remedy="bring both into one LPS mm frame (a flipped axis or RAS/LPS mix-up is likely)",
-        )
-    return points
 
 
 def _labels(cloud: NDArray[Any] | Cloud) -> NDArray[np.uint8] | None:

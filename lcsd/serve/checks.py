@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from lcsd.clouds.formats import CloudFile, read_cloud_file
-from lcsd.divroc.register import check_pair
+from lcsd.divroc.checks import check_pair
 from lcsd.errors import LcsdError
 from lcsd.io.images import read_mask
 from lcsd.landmarks.formats import read_stated

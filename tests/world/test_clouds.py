@@ -349,6 +349,32 @@ def test_points_at_the_origin_are_none(tmp_path: Path) -> None:
     assert (result.exit_code, "[filled_cloud]" in result.output) == (2, True)
 
 
+@pytest.mark.parametrize("side", ["f", "m"])
+def test_a_runaway_of_repeated_points_is_refused(tmp_path: Path, side: str) -> None:
+    """CloudCompare 2091: millions of points at one place, where a filter hangs; the registration took minutes before."""
+    for name, points in (("f", LUNGS), ("m", breathed(LUNGS))):
+        extra = np.repeat(points[:1], 1_001 if name == side else 1, axis=0)
+        np.save(tmp_path / f"{name}.npy", np.vstack([points, extra]))
+    call = [str(tmp_path / "f.npy"), str(tmp_path / "m.npy"), "--out-dir", str(tmp_path / "o")]
+    result = CliRunner().invoke(register, call)
+    assert (result.exit_code, "[repeated_points]" in result.output) == (2, True)
+    assert "1002" in result.output
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.slow
+def test_drift_of_thousands_of_points_ends(tmp_path: Path) -> None:
+    """gadomski/cpd 142: two clouds of 9,000 points, for which coherent point drift never ended."""
+    rng = np.random.default_rng(5)
+    many = np.concatenate([LUNGS + rng.normal(0, 1, LUNGS.shape) for _ in range(-(-9_000 // len(LUNGS)))])[:9_000]
+    for name, points in (("f", many), ("m", breathed(many))):
+        np.save(tmp_path / f"{name}.npy", points)
+    call = [str(tmp_path / "f.npy"), str(tmp_path / "m.npy"), "--out-dir", str(tmp_path / "o"), "--method", "cpd"]
+    result = CliRunner().invoke(register, [*call, "--set", "cpd.iterations=5"])
+    assert result.exit_code == 0, result.output
+    assert "4/5" in result.output or "5/5" in result.output  # progress
+
+
 IMAGE = Grid((200, 160, 150), (2.0, 2.0, 2.0), (-200.0, -300.0, -1060.0))
 
 
