@@ -18,6 +18,7 @@ FEW = (
 )
 
 
+@pytest.mark.slow
 def test_the_cpu_agrees_with_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert gpu.main(["--device", "cpu", "--out", str(tmp_path)], FEW) == 0
     found = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
@@ -91,6 +92,7 @@ def test_skips(): pytest.skip("no")
 """
 
 
+@pytest.mark.slow
 def test_tests_are_counted(tmp_path: Path) -> None:
     (tmp_path / "test_made_up.py").write_text(MADE_UP, encoding="utf-8")
     assert gpu.cuda_tests(tmp_path, 60.0) == {"passed": 2, "failed": 1, "skipped": 1}

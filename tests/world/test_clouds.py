@@ -351,7 +351,7 @@ def test_points_at_the_origin_are_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("side", ["f", "m"])
 def test_a_runaway_of_repeated_points_is_refused(tmp_path: Path, side: str) -> None:
-    """CloudCompare 2091: millions of points at one place, where a filter hangs; the registration took minutes before."""
+    """CloudCompare 2091: millions of points at one place hang a filter; registering them took minutes before."""
     for name, points in (("f", LUNGS), ("m", breathed(LUNGS))):
         extra = np.repeat(points[:1], 1_001 if name == side else 1, axis=0)
         np.save(tmp_path / f"{name}.npy", np.vstack([points, extra]))

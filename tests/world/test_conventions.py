@@ -209,6 +209,7 @@ def test_names_are_unique() -> None:
     assert len({row.name for row in ROWS}) == len(ROWS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
 def test_a_transform_of_the_world(row: Row, tmp_path: Path) -> None:
     made = row.make(tmp_path)

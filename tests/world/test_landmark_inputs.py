@@ -118,6 +118,7 @@ def run(command: object, *arguments: object) -> Result:
     return CliRunner().invoke(command, [*map(str, arguments), "--json"])  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.source}-{'-'.join(case.files)}".replace(" ", "_"))
 def test_commands_read_the_right_positions_or_refuse(tmp_path: Path, case: Case) -> None:
     for name, content in case.files.items():

@@ -176,6 +176,7 @@ def test_right_landmarks_raise_no_alarm(name: str, count: int, noise: float, kep
     check_in_mask(points, mask, file=None)
 
 
+@pytest.mark.slow
 def test_check_and_evaluate_refuse_voxels_on_a_scan_at_the_origin(tmp_path: Path) -> None:
     mask = lung_mask(replace(LUNG_GRID, spacing=(1.5, 1.5, 1.5)))
     fixed = inside_points(mask)

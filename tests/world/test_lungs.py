@@ -60,6 +60,7 @@ def test_lungs(row: Row) -> None:
     assert not (mask & ~made.body).any()
 
 
+@pytest.mark.slow
 def test_trachea_and_throat_are_airways() -> None:
     """The same lungs, whether the scan ends at the neck or at the jaw."""
     low, high = (segment_lungs(made.image()) for made in (chest(), anatomy.throat(chest())))

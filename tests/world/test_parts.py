@@ -45,6 +45,7 @@ def test_part_missing_in_the_baseline(name: str) -> None:
     assert _seen(name, "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in LACKING if name != "whole_lung"])
 def test_part_missing_in_both(name: str) -> None:
     assert "lung_level" in _figures_seen(name)

@@ -305,6 +305,7 @@ def propose(files: Files, *options: object) -> Result:
     return CliRunner().invoke(landmarks, ["propose", *map(str, call), "--out-dir", str(files["proposal"])])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reading", [reading for reading in FIELD_READINGS if reading not in SCALED])
 def test_images_tell_what_vectors_are(files: Files, reading: FieldReading) -> None:
     """voxelmorph 328, FireANTs 1, airlab 31: a field of other vectors beside the scans that it registers."""

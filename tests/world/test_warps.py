@@ -96,6 +96,7 @@ def write_disp(path: Path, vectors: np.ndarray) -> None:
     nibabel.save(nibabel.Nifti1Image(vectors.transpose(2, 1, 0, 3), GRID.affine_ras()), path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reading", FIELD_READINGS)
 def test_learn2reg_fields_of_every_meaning(tmp_path: Path, reading: str) -> None:
     """As above for Learn2Reg's files, whose negated vectors are voxels. A wrong name is answered by the right one."""

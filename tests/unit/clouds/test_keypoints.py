@@ -40,6 +40,7 @@ def tubes(seed: int, count: int) -> NDArray[np.int64]:
     return np.array(sorted(voxels))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [0.3, 0.7, 3.0])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_equals_brute_force_on_a_lattice(seed: int, sigma: float) -> None:

@@ -99,6 +99,7 @@ def test_number_that_two_scans_share_names_neither(tmp_path: Path) -> None:
     assert found(tmp_path, [*rows, {**twin, "SeriesNumber": "3"}])["p1"] == ("8.1", "")
 
 
+@pytest.mark.slow
 def test_patients_without_segmentations_can_be_refused(tmp_path: Path) -> None:
     rows = pair_rows()
     rows += [segmentation(f"8.{n}", rows[n]) for n in (0, 1, 2)]

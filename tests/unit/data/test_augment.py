@@ -70,6 +70,7 @@ STRONG = Augment(25, 0.1, 10, deformation_mm=15, moving_deformation_mm=15, defor
 ALL = Augment(rotation_deg=10, scale=0.1, shift_mm=6, deformation_mm=6, moving_deformation_mm=6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalised", [False, True])
 @pytest.mark.parametrize("name", ["lps", "ras", "oblique", "permuted"])
 def test_volumes_move_as_points_do(name: str, normalised: bool) -> None:
@@ -87,6 +88,7 @@ def test_volumes_move_as_points_do(name: str, normalised: bool) -> None:
         assert set(made[f"{scan}_vessels"].unique().tolist()) <= {0, 1}
 
 
+@pytest.mark.slow
 def test_pairs_stay_with_their_clouds() -> None:
     sample = make_sample()
     made = ALL(sample, np.random.default_rng(2))
@@ -95,6 +97,7 @@ def test_pairs_stay_with_their_clouds() -> None:
         torch.testing.assert_close(made["landmarks"][:, column], made[scan][:7], atol=1e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_both_scans_move_together_unless_the_moving_one_deforms_alone() -> None:
     sample = make_sample()
     rigid = Augment(rotation_deg=20, shift_mm=5)(sample, np.random.default_rng(3))
@@ -106,6 +109,7 @@ def test_both_scans_move_together_unless_the_moving_one_deforms_alone() -> None:
     assert 0.1 < float(moved.max()) <= 8.001
 
 
+@pytest.mark.slow
 def test_nothing_asked_changes_nothing() -> None:
     sample = make_sample(normalised=True)
     made = Augment()(sample, np.random.default_rng(0))
@@ -115,6 +119,7 @@ def test_nothing_asked_changes_nothing() -> None:
             torch.testing.assert_close(made[key], value, atol=2e-3, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_equal_generators_change_equally_and_the_sample_is_not_touched() -> None:
     sample = make_sample()
     kept = {key: value.clone() for key, value in sample.items() if isinstance(value, torch.Tensor)}
@@ -124,6 +129,7 @@ def test_equal_generators_change_equally_and_the_sample_is_not_touched() -> None
     assert all(torch.equal(sample[key], value) for key, value in kept.items())
 
 
+@pytest.mark.slow
 def test_dropped_points_take_their_attributes_with_them() -> None:
     sample = make_sample()
     made = Augment(dropout=0.9)(sample, np.random.default_rng(6))
@@ -135,6 +141,7 @@ def test_dropped_points_take_their_attributes_with_them() -> None:
     torch.testing.assert_close(made["landmarks"], sample["landmarks"], atol=1e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_jitter_has_its_size_and_leaves_pairs_alone() -> None:
     sample = make_sample(normalised=True)
     made = Augment(jitter_mm=0.5)(sample, np.random.default_rng(7))
@@ -142,6 +149,7 @@ def test_jitter_has_its_size_and_leaves_pairs_alone() -> None:
     torch.testing.assert_close(made["correspondences"], sample["correspondences"], atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_changed_samples_make_a_batch() -> None:
     samples = [Augment(dropout=0.5)(make_sample(), np.random.default_rng(seed)) for seed in (1, 2)]
     batch = collate(samples)
@@ -150,6 +158,7 @@ def test_changed_samples_make_a_batch() -> None:
     assert batch["fixed_mask"].sum(dim=1).tolist() == counts
 
 
+@pytest.mark.slow
 def test_empty_and_single_clouds_pass() -> None:
     sample = make_sample()
     for count in (0, 1):

@@ -188,6 +188,7 @@ def test_errors_say_what_is_wrong(made: tuple[Path, Path, Path], tmp_path: Path)
     assert code(tmp_path / "out", "train", normalise=True) == "missing_file"
 
 
+@pytest.mark.slow
 def test_only_the_dataset_loads_torch() -> None:
     assert lcsd.LCSDataset is LCSDataset
     script = "import sys, lcsd; assert 'torch' not in sys.modules; lcsd.LCSDataset"

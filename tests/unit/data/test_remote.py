@@ -59,6 +59,7 @@ def copied_parts() -> set[str]:
     return {path.split("/")[4] for path in Hub.copied}
 
 
+@pytest.mark.slow
 def test_a_release_elsewhere_gives_the_same_samples(release: Path, hub: Hub) -> None:
     near, far = (LCSDataset(root, "train", vessels=True, normalise=True) for root in (release, ADDRESS + "/"))
     assert len(near) == len(far) == 2

@@ -237,6 +237,7 @@ def away_from_kinks(points: torch.Tensor, shape: tuple[int, int, int]) -> torch.
     return (2 * voxels + 1) / size - 1
 
 
+@pytest.mark.slow
 def test_rasterise_gradcheck_in_both_inputs() -> None:
     points, weights = random_cloud(count=12)
     points = away_from_kinks(points, SHAPE).requires_grad_()

@@ -71,6 +71,7 @@ def share_found(result: RegistrationResult, fixed: np.ndarray) -> float:
     return float((result.displacements * true).sum() / (true * true).sum())
 
 
+@pytest.mark.slow
 def test_finds_a_smooth_motion(pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult) -> None:
     before = np.linalg.norm(breathing(pair[0]), axis=1).mean()
     assert before > 4.5

@@ -91,6 +91,7 @@ def test_a_field_that_does_not_fit_in_memory_is_refused(clouds: tuple[Path, Path
     assert not out.exists() or not list(out.glob("field*"))
 
 
+@pytest.mark.slow
 def test_other_formats_frames_and_units(tmp_path: Path) -> None:
     points = np.random.default_rng(0).uniform(-40, 40, (400, 3))
     ras = np.array([-1, -1, 1])

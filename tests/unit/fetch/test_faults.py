@@ -81,6 +81,7 @@ def test_one_object_that_does_not_come(site: Site, fault: str, code: str, status
     gets_once(site, *others)
 
 
+@pytest.mark.slow
 def test_a_fault_that_passes_is_outlived_in_one_run(site: Site) -> None:
     faults = {site.key(2): ["cut"] * 2, site.key(3): ["fail"] * 2, site.key(4): ["drop"] * 2}
 
@@ -103,6 +104,7 @@ def test_the_bucket_denies_the_listing(site: Site) -> None:
     assert time.monotonic() - started < 20  # another attempt would not help
 
 
+@pytest.mark.slow
 def test_nobody_answers(site: Site) -> None:
     site.server.stop()
     started = time.monotonic()
@@ -117,6 +119,7 @@ def test_nobody_answers(site: Site) -> None:
     assert "[server_unreachable]" in result.stderr
 
 
+@pytest.mark.slow
 def test_server_dies_halfway_and_comes_back(site: Site) -> None:
     served = threading.Semaphore(3)
 
@@ -142,6 +145,7 @@ def test_server_dies_halfway_and_comes_back(site: Site) -> None:
     gets_once(site, *there)
 
 
+@pytest.mark.slow
 def test_a_silent_server_is_given_up(site: Site) -> None:
     site.server.fault = lambda method, key: "stall" if method == "GET" and key == site.key(4) else None
     started = time.monotonic()

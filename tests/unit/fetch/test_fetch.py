@@ -41,6 +41,7 @@ def test_listing_of_many_pages(site: Site) -> None:
     site.check_complete(UIDS[0])
 
 
+@pytest.mark.slow
 def test_outcomes_stand_in_the_order_asked_for_and_one_failure_stops_nobody(site: Site) -> None:
     site.change(3, None)
     said: list[str] = []
@@ -76,6 +77,7 @@ def test_command_names_every_failure_and_work_wins_over_input(site: Site) -> Non
     site.check_complete(UIDS[1])
 
 
+@pytest.mark.slow
 def test_verify_finds_and_mends_damage(site: Site) -> None:
     assert site.run(*UIDS).exit_code == 0
     path = site.out / UIDS[0] / "0002.dcm"
@@ -90,6 +92,7 @@ def test_verify_finds_and_mends_damage(site: Site) -> None:
     assert site.server.gets() == {site.key(2): 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["file", "checksums", "folder", "list"])
 def test_a_series_that_lost_a_part_is_completed(site: Site, lost: str) -> None:
     assert site.run(UIDS[0]).exit_code == 0
@@ -173,6 +176,7 @@ def test_more_objects_than_the_index_says(site: Site) -> None:
     site.check_complete(UIDS[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["../../evil.dcm", "sub/0003.dcm", "a b.dcm", ".hidden", "a'.dcm"])
 def test_hostile_object_names_are_refused(site: Site, name: str) -> None:
     body = site.change(3, None)

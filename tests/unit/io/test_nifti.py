@@ -20,6 +20,7 @@ print(loaded, pydicom.dcmread.__name__)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "expected"),
     [

@@ -83,6 +83,7 @@ def test_watch_tells_an_orphan_once(ended: int, monkeypatch: pytest.MonkeyPatch)
     assert told == [True]
 
 
+@pytest.mark.slow
 def test_a_job_ends_with_its_build_and_is_no_fault_of_the_case(tmp_path: Path) -> None:
     """A build, its shell and a job that would go on for minutes; the build alone is killed."""
     job = tmp_path / "job.py"

@@ -41,6 +41,7 @@ def test_texts_stay_texts_with_their_zeros_and_the_apostrophe_of_a_formula_is_un
     assert read_table(path, ("a",), {}, separator="\t")["a"].tolist() == ["0012", "1e3"]
 
 
+@pytest.mark.slow
 @given(rows=st.lists(st.tuples(TEXTS, TEXTS), max_size=4))
 def test_what_was_written_is_read_back(rows: list[tuple[str, str]], tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("t")

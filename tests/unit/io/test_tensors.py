@@ -40,6 +40,7 @@ def test_code_and_missing_files_are_refused(tmp_path: Path, *, zipped: bool) -> 
         load_tensors(tmp_path / "none.pth")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zipped", [True, False])
 def test_any_damage_is_a_value_error(tmp_path: Path, *, zipped: bool) -> None:
     path = tmp_path / "t.pth"

@@ -157,6 +157,7 @@ def test_pose_may_be_said_frame_by_frame(tmp_path: Path) -> None:
     assert (placed(saved(data, tmp_path / "seg.dcm"), scan) == truth).all()
 
 
+@pytest.mark.slow
 def test_deflated_file(tmp_path: Path) -> None:
     scan, data, truth = made(tmp_path / "ct")
     data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian

@@ -112,6 +112,7 @@ def test_pairs_that_are_nowhere_are_refused_in_one_line(tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_models_of_another_network_or_damaged_ones_are_refused(tmp_path: Path, model_file: Path) -> None:
     cloud = tmp_path / "cloud.npz"
     write_cloud(cloud, Cloud(np.random.default_rng(0).uniform(-50, 50, (300, 3)).astype(np.float32)))

@@ -23,6 +23,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_pairs_depend_on_seed_and_number_alone(table: Path) -> None:
     first, again, other = (PhantomPairs([0], seed=seed, motions=[table]) for seed in (5, 5, 6))
     again.pair(0)

@@ -51,6 +51,7 @@ def tied(cloud: Tensor, count: int) -> float:
     return float((away[:, -1] == away[:, -2]).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [400, 100_000])
 def test_the_order_of_points_on_a_voxel_lattice_changes_no_bit(network: PointNetwork, most: int) -> None:
     # Voxels as large as the smallest cells: where all are seen, each is a mean of its own.

@@ -50,6 +50,7 @@ def register(*arguments: object) -> Result:
     return CliRunner().invoke(command, [*QUICK, *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_the_command_starts_from_the_guess_and_says_so(
     clouds: tuple[Path, Path], model_file: Path, tmp_path: Path
 ) -> None:
@@ -75,6 +76,7 @@ def test_the_command_starts_from_the_guess_and_says_so(
     assert off["fast"] < off["none"] < 0.9 * start
 
 
+@pytest.mark.slow
 def test_a_guess_that_does_not_help_is_left_out_and_said(
     clouds: tuple[Path, Path], model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +94,7 @@ def test_a_guess_that_does_not_help_is_left_out_and_said(
     np.testing.assert_allclose(read_cloud(tmp_path / "points.npz").points, plain.moved_points, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_program_that_set_torchs_threads_gets_the_same_bits(clouds: tuple[Path, Path]) -> None:
     import torch
 

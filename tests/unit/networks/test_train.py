@@ -101,6 +101,7 @@ def test_held_out_phantoms_cannot_be_trained_on(tmp_path: Path) -> None:
         Training("unet", tiny_settings(), pairs="phantom:0-1", out_dir=tmp_path, seed=0, device="cpu")
 
 
+@pytest.mark.slow
 def test_time_and_patience_end_a_training_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 100_000, 30))
     quick = tiny_settings(minutes=1.4)

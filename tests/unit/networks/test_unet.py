@@ -42,6 +42,7 @@ def test_the_order_of_points_changes_nothing(network: UNet) -> None:
     torch.testing.assert_close(network.displace(fixed, moving, places), turned, atol=1e-3, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [[8.0, 0.0, 0.0], [0.0, -8.0, 0.0], [0.0, 0.0, 8.0], [6.0, 3.0, -9.0]])
 def test_an_untrained_network_finds_a_shift_along_each_axis(shift: list[float]) -> None:
     fixed = cloud(2)

@@ -24,6 +24,7 @@ def _faults(call: str) -> int:
     return int(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory")
 def test_arrays_use_the_pages_of_freed_ones() -> None:
     start = _faults("raise SystemExit(print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt))")

@@ -18,6 +18,7 @@ def full(request, full_size):
     return full_size(request.param)
 
 
+@pytest.mark.slow
 def test_landmark_distances_meet_the_targets(full):
     residuals = full.residuals
     assert 8.0 <= residuals.rigid <= 12.0

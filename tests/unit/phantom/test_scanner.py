@@ -40,6 +40,7 @@ def test_other_seed_or_case_gives_other_voxels(tiny):
     assert not np.array_equal(make_case(0, case=1, size="tiny").body_landmarks, tiny.body_landmarks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["fixed", "moving"])
 def test_landmarks_are_bright_in_both_scans(tiny, clean, masks, role):
     """The image itself shows the motion: vessels appear where the closed form says."""

@@ -70,6 +70,7 @@ def test_terminals_fill_one_lung():
     assert 1500e3 < len(points) * 20.0**3 < 3500e3
 
 
+@pytest.mark.slow
 def test_five_percent_of_the_terminals_are_in_one_scan_only(tiny):
     ends = changed = 0
     for tree in tiny.vessels:

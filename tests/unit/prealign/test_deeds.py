@@ -153,6 +153,7 @@ def write_case(folder: Path, first: dict[str, Image], second: dict[str, Image]) 
     return ["prealign", f"{folder}/fixed_hu.nii.gz", f"{folder}/moving_hu.nii.gz", *masks, out]
 
 
+@pytest.mark.slow
 def test_command_runs_the_program_with_the_jobs_threads(tmp_path: Path, first: dict[str, Image]) -> None:
     second = moved_scan("ras", (2.5, 2.5, 2.5))
     program = stand_in(tmp_path, MOTION, first["lungs"], second["lungs"])

@@ -164,6 +164,7 @@ def test_time_limit_ends_the_program_and_what_it_started(tmp_path: Path, own_tem
     assert gone(int(pid.read_text()))
 
 
+@pytest.mark.slow
 def test_an_interrupted_job_ends_the_program(tmp_path: Path, own_temporary_folder: Path) -> None:
     """A scheduler stops a job by SIGTERM; the command exits."""
     pid = tmp_path / "pid"

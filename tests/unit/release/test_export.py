@@ -62,6 +62,7 @@ def unpacked(folder: Path, out: str = "out.zip") -> list[Path]:
         return [folder / "submission" / name for name in archive.namelist()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_voxel_goes_where_field_and_rigid_step_carry_it(tmp_path: Path, name: str) -> None:
     fixed = GRIDS[name]

@@ -169,6 +169,7 @@ def test_names_and_texts_of_our_own_are_no_identifiers() -> None:
         assert known.find("a.txt", content.encode()), content
 
 
+@pytest.mark.slow
 def test_patients_numbered_as_our_own_names_stop_no_release(tmp_path: Path) -> None:
     results, manifest = make_build(tmp_path, ("a1", "b2", "c3"))
     rows = read_rows(manifest)

@@ -16,6 +16,7 @@ from lcsd.settings.release import ReleaseSettings
 from tests.unit.release.made_up import LANDMARKS, read_rows
 
 
+@pytest.mark.slow
 def test_croissant_reads_the_clouds_of_the_parquet_tables(release: Path) -> None:
     import mlcroissant as mlc
 

@@ -84,6 +84,7 @@ def test_broken_files_are_named_with_their_case(tmp_path: Path) -> None:
     assert "fixed_dense.npz" in message
 
 
+@pytest.mark.slow
 def test_an_identifier_stops_the_release(tmp_path: Path) -> None:
     results, manifest = make_build(tmp_path, ("a1", "c3"))
     settings = ReleaseSettings(title="Lungs of NLST204816", archive=True)
@@ -103,6 +104,7 @@ def test_a_patient_with_the_number_of_a_setting_stops_nothing(tmp_path: Path) ->
     assert write_release(results, manifest, tmp_path / "out", QUICK).train == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", "true", '"0.8"'])
 def test_odd_numbers_of_the_rigid_step_are_refused(tmp_path: Path, value: str) -> None:
     results, manifest = make_build(tmp_path, ("a1",))

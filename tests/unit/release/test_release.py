@@ -170,6 +170,7 @@ def test_archive_holds_the_folder(release: Path) -> None:
     assert content == hashes(release)
 
 
+@pytest.mark.slow
 def test_equal_builds_are_equal_bytes(build: tuple[Path, Path], tmp_path: Path) -> None:
     """Another folder, another time, other dates in the provenance."""
     results, manifest = make_build(tmp_path / "again")
@@ -226,6 +227,7 @@ def test_cases_are_left_out_and_counted(tmp_path: Path) -> None:
     assert "| not_hu | 1 |" in card
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kept", "train", "flags"), [(False, 1, []), (True, 2, ["", "ratio"])])
 def test_flagged_cases_are_published_only_if_the_build_keeps_them(
     tmp_path: Path, kept: bool, train: int, flags: list[str]

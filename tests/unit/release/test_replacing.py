@@ -17,6 +17,7 @@ from lcsd.settings.release import ReleaseSettings
 from tests.unit.release.made_up import QUICK, hashes
 
 
+@pytest.mark.slow
 def test_an_earlier_release_goes_when_the_new_one_is_whole(
     build: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,7 @@ def slide(opened: Browser, share: float) -> np.ndarray:
     return canvas(opened)
 
 
+@pytest.mark.slow
 def test_page_loads_without_complaint_or_request(opened: Browser) -> None:
     slide(opened, 0.0)
     assert opened.complaints() == []
@@ -82,6 +83,7 @@ def test_page_loads_without_complaint_or_request(opened: Browser) -> None:
     assert len(inked(canvas(opened))) > 1000
 
 
+@pytest.mark.slow
 def test_slider_moves_the_points_and_their_colours(opened: Browser) -> None:
     before, between, after = (slide(opened, share) for share in (0.0, 0.5, 1.0))
     rows = [float(inked(picture).mean()) for picture in (before, between, after)]
@@ -107,6 +109,7 @@ def test_keys_turn_the_view_and_zero_brings_it_back(opened: Browser) -> None:
     assert (np.abs(canvas(opened) - first).max(axis=-1) > 40).mean() < 0.002
 
 
+@pytest.mark.slow
 def test_clouds_are_coloured_by_expected_error(opened: Browser) -> None:
     slide(opened, 1.0)
     pale = canvas(opened)
@@ -150,6 +153,7 @@ def test_print_shows_the_still_picture_instead(opened: Browser) -> None:
     opened.call("Emulation.setEmulatedMedia", media="")
 
 
+@pytest.mark.slow
 def test_without_webgl_there_is_a_message_and_the_still_picture(page: Path, tmp_path: Path) -> None:
     with browser(tmp_path, "--disable-3d-apis") as found:
         found.open(page)

@@ -88,6 +88,7 @@ def test_full_report(make_case: MakeCase, results: Path) -> None:
         assert words in " ".join(page.text.replace("\N{NARROW NO-BREAK SPACE}", " ").split())
 
 
+@pytest.mark.slow
 def test_discarded_and_borderline_cases_are_shown_with_their_masks(
     make_case: MakeCase, results: Path, quick: None
 ) -> None:
@@ -146,6 +147,7 @@ def test_build_without_suspects_has_no_section_of_masks(make_case: MakeCase, res
     assert 'id="vessels"' not in write_report(results, views=0).page.read_text()
 
 
+@pytest.mark.slow
 def test_page_asks_for_nothing_outside_itself(make_case: MakeCase, results: Path, quick: None) -> None:
     make_case("a")
     path = write_report(results).page

@@ -48,6 +48,7 @@ def test_every_panel_has_a_picture_and_both_scans_have_one_scale(
     np.testing.assert_allclose(pale.min(axis=(0, 1)), 1 - (1 - inks[row]) / 8**0.5)
 
 
+@pytest.mark.slow
 def test_vessels_outside_the_lungs_are_within_the_picture(make_case: MakeCase, results: Path) -> None:
     folder = make_case("a")
     stray = lungs()

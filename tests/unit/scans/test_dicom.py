@@ -161,6 +161,7 @@ def test_headers_hold_no_other_elements(tmp_path: Path) -> None:
     assert not names & {"StudyDescription", "SeriesDescription"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(40))
 def test_random_damage_ends_in_a_reason(tmp_path: Path, seed: int) -> None:
     """Bytes of a header changed at random: a volume or one of our errors, never a traceback."""

@@ -100,6 +100,7 @@ def test_both_lungs_much_smaller_or_larger_than_an_adults(fixed: ScanMask) -> No
     assert "moving_volume_l" in broken
 
 
+@pytest.mark.slow
 def test_lung_volumes_right_first_touching_or_not(fixed: ScanMask) -> None:
     x = occupied(fixed.mask)[:, 0]
     litres = np.array([(x < 0).sum(), (x > 0).sum()]) * 64e-6

@@ -69,6 +69,7 @@ def test_good_pair_is_accepted_and_equal_input_is_equal_bytes(pair: Path, tmp_pa
     assert (tmp_path / "b.json").read_bytes() == out.read_bytes()
 
 
+@pytest.mark.slow
 def test_given_masks_take_the_place_of_segmentation(pair: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.json"
     masks = ("--fixed-mask", pair / "f_mask.nii.gz", "--moving-mask", pair / "m_mask.nii.gz")

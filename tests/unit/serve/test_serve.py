@@ -181,6 +181,7 @@ def test_an_idle_server_is_small(server: Server, record_property: Callable[[str,
     assert kib / 1024 < IDLE_MIB
 
 
+@pytest.mark.slow
 def test_an_ended_server_leaves_nothing_and_a_killed_one_is_cleaned_up(tmp_path: Path) -> None:
     with running(temporary=tmp_path) as first:
         worker = worker_of(first)
@@ -209,6 +210,7 @@ serve(Address("127.0.0.1", 0), Limits(), say=say)
 """
 
 
+@pytest.mark.slow
 def test_a_signal_right_after_the_first_line_erases_all(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run(
@@ -218,6 +220,7 @@ def test_a_signal_right_after_the_first_line_erases_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_server_for_others_needs_its_token(tmp_path: Path) -> None:
     token = "only-for-this-test"  # noqa: S105
     with running("--host", "0.0.0.0", temporary=tmp_path, LCSD_SERVE_TOKEN=token) as server:  # noqa: S104

@@ -35,6 +35,7 @@ def job_of(folder: Path, **changes: Any) -> dict[str, Any]:
     return {"weights": str(folder), "models": [258], "threads": 1, "device": "cpu", "options": options, **changes}
 
 
+@pytest.mark.slow
 def test_no_connection_leaves_the_process() -> None:
     code = (
         "import sys, socket; from lcsd.totalsegmentator.child import refuse_network;"

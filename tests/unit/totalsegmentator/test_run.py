@@ -86,6 +86,7 @@ def test_a_job_shares_nothing(weights: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert old.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "options", "code", "exit_code"),
     [
@@ -171,6 +172,7 @@ def test_processes_end_with_a_killed_parent(tmp_path: Path) -> None:
     assert (tmp_path / "weights").exists()
 
 
+@pytest.mark.slow
 def test_one_process_does_many_scans_and_a_new_one_follows_a_failure(
     weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +201,7 @@ def test_one_process_does_many_scans_and_a_new_one_follows_a_failure(
     assert gone(alive)
 
 
+@pytest.mark.slow
 def test_a_process_that_died_between_two_scans_costs_none(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     child = weights.parent / "child.py"
     child.write_text(MANY)

@@ -112,6 +112,7 @@ def test_a_field_in_ras_is_the_same_motion(case: tuple[Path, DisplacementField])
     assert apart(folder / "back.nii.gz", field) < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["t.h5", "t.tfm", "Warp.nii.gz"])
 def test_itk_maps_points_as_the_field_says(case: tuple[Path, DisplacementField], name: str) -> None:
     folder, field = case

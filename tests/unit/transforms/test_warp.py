@@ -72,6 +72,7 @@ def chain(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Grid, list[Pa
 EVERY_GRID = pytest.mark.parametrize("chain", GRIDS.values(), ids=GRIDS.keys(), indirect=True)
 
 
+@pytest.mark.slow
 @EVERY_GRID
 def test_points_equal_itk_and_come_back(chain: tuple[Grid, list[Path]], tmp_path: Path) -> None:
     grid, paths = chain
@@ -88,6 +89,7 @@ def test_points_equal_itk_and_come_back(chain: tuple[Grid, list[Path]], tmp_path
     assert json.loads(back.stdout)["residual_max_mm"] < 1e-3
 
 
+@pytest.mark.slow
 @EVERY_GRID
 @pytest.mark.parametrize("kind", ["scan", "mask", "labels"])
 def test_images_equal_itk(chain: tuple[Grid, list[Path]], kind: str, tmp_path: Path) -> None:
