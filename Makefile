@@ -98,6 +98,7 @@ docs: install  ## Build the documentation's site into build/site (no network; a 
 
 field: install demo  ## Compare other methods with ours; the tables go to docs/benchmarks.md
 	$(BIN)/python -m benchmarks.field
+	test -z "$$LCSD_REAL_DATA" || $(BIN)/python -m benchmarks.field_clouds
 
 KILLS ?= 100
 SEED ?= 0
