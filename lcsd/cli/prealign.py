@@ -29,6 +29,7 @@ def command(run: Run[PrealignSettings], *, out_dir: Path, **inputs: Path) -> Non
 
     from lcsd.io.files import write_json
     from lcsd.io.images import read_image, read_mask, write_image, write_mask, write_rigid
+    from lcsd.prealign.gates import doubts
     from lcsd.prealign.prealign import prealign
 
     fixed, moving = read_image(inputs["fixed"]), read_image(inputs["moving"])
@@ -44,6 +45,8 @@ def command(run: Run[PrealignSettings], *, out_dir: Path, **inputs: Path) -> Non
         share = pair.report[f"{name}_lung_inside"]
         if share < 1:
             run.warn(f"only {share:.2%} of the {name} lungs are inside the common grid")
+    for doubt in doubts(pair.report):
+        run.warn(doubt)
     write_image(out_dir / "fixed.nii.gz", pair.fixed, dtype=np.int16)
     write_image(out_dir / "moving.nii.gz", pair.moving, dtype=np.int16)
     write_mask(out_dir / "fixed_mask.nii.gz", pair.fixed_mask)

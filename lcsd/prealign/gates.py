@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lcsd.build.verdicts import verdict
+from lcsd.build.verdicts import gate_description, verdict
 from lcsd.io.tables import as_number
 from lcsd.settings.gates import GatesSettings
 
@@ -40,3 +40,21 @@ def judge(report: Mapping[str, Any], settings: GatesSettings) -> list[dict[str, 
         "residual_mm": as_number(report.get("match_residual_mean_mm")),
     }
     return [verdict(name, v, getattr(settings, name), of=OF) for name, v in found.items() if v is not None]
+
+
+def doubts(report: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each figure of a rigid alignment that is implausible or unusual by the default limits.
+
+    ``report`` is the content of ``prealign.json``. A single command says this; a build judges by its own settings.
+    """
+    found = []
+    for gate in judge(report, GatesSettings()):
+        value, low, high = gate["value"], gate["low"], gate["high"]
+        if gate["flagged"]:
+            low, high = gate["usual_low"], gate["usual_high"]
+        elif gate["passed"]:
+            continue
+        limit = f"at least {low:g}" if low is not None and value < low else f"at most {high:g}"
+        word = "unusual" if gate["flagged"] else "implausible"
+        found.append(f"{word} alignment: {gate['name']} is {value:.3g}, {limit} ({gate_description(gate['name'])})")
+    return found
