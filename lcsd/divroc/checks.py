@@ -64,8 +64,10 @@ def _checked(cloud: NDArray[Any] | Cloud, name: str) -> NDArray[np.float64]:
 
 def _check_repeated(points: NDArray[np.float64], name: str) -> None:
     """Refuse a cloud with very many equal points."""
-    # Equal points have equal sums, and other points have others: the factors share no unit.
-    most = int(np.unique(points @ [1.0, math.pi, math.e], return_counts=True)[1].max())
+    # Equal points have equal sums, and other points have others: the factors share no unit. A matrix product may round
+    # equal rows differently.
+    sums = points[:, 0] + math.pi * points[:, 1] + math.e * points[:, 2]
+    most = int(np.unique(sums, return_counts=True)[1].max())
     if most > MOST_AT_ONE_PLACE:
         raise BadInputError(
             "very many points lie at one place",

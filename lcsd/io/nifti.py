@@ -29,7 +29,7 @@ REST_BYTES = 1 << 20
 """Bytes that are read at once after the voxels."""
 
 MOST_REST = 256
-"""So many times; a file that still goes on was made to keep its reader busy."""
+"""Most reads after the voxels; a longer file was made to keep its reader busy."""
 
 
 def voxels_of(volume: Any, path: Path) -> NDArray[Any]:
@@ -47,4 +47,4 @@ def voxels_of(volume: Any, path: Path) -> NDArray[Any]:
         for _ in range(MOST_REST):
             if not stream.read(REST_BYTES):
                 return voxels
-    raise OSError("it goes on after its voxels")
+    raise OSError("too many bytes after its voxels")

@@ -224,7 +224,7 @@ PARSERS: dict[DType, tuple[Callable[[str], float], str]] = {
 
 
 def _all_numbers(cells: list[str]) -> "NDArray[np.float64] | None":
-    """Return cells as finite numbers; None if one of them is none, which :func:`convert` then names."""
+    """Return cells as finite numbers; None if a cell is no number; :func:`convert` then names it."""
     import numpy as np
 
     try:
