@@ -5,7 +5,7 @@ from importlib import import_module
 import click
 
 from lcsd import __version__
-from lcsd.numerics.memory import keep_freed_memory
+from lcsd.numerics.memory import collect_rarely, keep_freed_memory
 
 COMMANDS = {
     "init": "Write a configuration and a manifest to start from.",
@@ -77,3 +77,4 @@ class LazyGroup(click.Group):
 def main() -> None:
     """Longitudinal lung CT pairs to vessel clouds, correspondences and registration."""
     keep_freed_memory()
+    collect_rarely()

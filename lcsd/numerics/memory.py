@@ -1,7 +1,9 @@
-"""Keep freed memory for the next array, instead of returning it to the system."""
+"""Keep freed memory for the next array, and search for garbage less often."""
 
+import atexit
 import contextlib
 import ctypes
+import gc
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
 """Parameters of mallopt(3)."""
@@ -9,6 +11,9 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
 MOST_KEPT = (1 << 31) - 1
 GROWTH = 1 << 26
 """Bytes by which the heap grows at a time."""
+
+GARBAGE_THRESHOLDS = 10_000, 50, 100
+"""New objects between searches among the young ones, and how many of those lie between searches among older ones."""
 
 
 def keep_freed_memory() -> None:
@@ -22,3 +27,13 @@ def keep_freed_memory() -> None:
         mallopt(MMAP_MAX, 0)
         mallopt(TRIM_THRESHOLD, MOST_KEPT)
         mallopt(TOP_PAD, GROWTH)
+
+
+def collect_rarely() -> None:
+    """Search for cycles of garbage less often, and not when Python ends.
+
+    Importing torch makes half a million objects, all of which stay. By default Python searches them dozens of times,
+    and once more at its end: 1 to 1.5 s of a command that does nothing else.
+    """
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
+    atexit.register(gc.freeze)  # what is frozen is not searched

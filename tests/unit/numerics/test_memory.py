@@ -1,4 +1,4 @@
-"""Freed memory is used again."""
+"""Freed memory is used again, and garbage is searched for rarely."""
 
 import os
 import platform
@@ -32,3 +32,27 @@ def test_arrays_use_the_pages_of_freed_ones() -> None:
 
     # 20 arrays of 64 MiB: each has pages of its own, or all have the same.
     assert kept - start < 0.3 * (usual - start)
+
+
+GARBAGE = """
+import gc
+from lcsd.numerics.memory import collect_rarely
+class Cycle:
+    def __init__(self):
+        self.itself = self
+    def __del__(self):
+        print("found")
+{call}
+Cycle()
+{search}
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "search", "found"),
+    [("", "", "found\n"), ("collect_rarely()", "", ""), ("collect_rarely()", "gc.collect(0)", "found\n")],
+)
+def test_garbage_is_not_searched_for_when_python_ends(call: str, search: str, found: str) -> None:
+    command = [sys.executable, "-c", GARBAGE.format(call=call, search=search)]
+
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == found
