@@ -14,6 +14,7 @@ from lcsd.settings.fetch import FetchSettings
 from lcsd.settings.gates import GatesSettings
 
 if TYPE_CHECKING:
+    from lcsd.scans.convert import Neighbours
     from lcsd.scans.dicom import Header
 
 
@@ -73,15 +74,28 @@ def _compare_persons(run: Run[ConvertSettings], baseline: "Header | None", follo
         )
 
 
-def _note_seam(run: Run[ConvertSettings], seam: tuple[float, int]) -> None:
-    """Record how much neighbouring slices differ at most, and warn where the body may have moved."""
-    ratio, index = seam
-    run.recorder.fact("slices", {"seam": round(ratio, 4), "seam_at": index})
-    usual = GatesSettings().seam.warn_above
-    if usual is not None and ratio > usual:
+def _note_neighbours(run: Run[ConvertSettings], found: "Neighbours") -> None:
+    """Record how neighbouring slices differ, and warn where the body may have moved, or slices lie in another order."""
+    (seam, at), (order, odd), repeated = found.seam, found.order, found.repeated
+    figures = {"seam": round(seam, 4), "seam_at": at, "order": round(order, 4), "order_at": odd}
+    run.recorder.fact("slices", {**figures, "repeated": len(repeated)})
+    limits = GatesSettings()
+    usual = limits.seam.warn_above
+    if usual is not None and seam > usual:
         run.warn(
-            f"slices {index - 1} and {index} differ {ratio:.2g} times as much as others around them, usual are up to "
+            f"slices {at - 1} and {at} differ {seam:.2g} times as much as others around them, usual are up to "
             f"{usual:g}: two acquisitions may be put together there; the gate seam judges it"
+        )
+    usual = limits.slice_order.warn_above
+    if usual is not None and order > usual:
+        run.warn(
+            f"slices {odd - 1} and {odd} differ {order:.2g} times as much as one of them and the next but one, usual "
+            f"are up to {usual:g}: slices may be exchanged there; the gate slice_order judges it"
+        )
+    if repeated:
+        run.warn(
+            f"{len(repeated)} slices repeat the slice before them, the first is slice {repeated[0]}: slices may have "
+            "been lost; the gate repeated_slices judges it"
         )
 
 
@@ -119,12 +133,12 @@ def _convert(
         "lowest_hu": int(scan.image.array.min()),
         "highest_hu": int(scan.image.array.max()),
         "misplaced_mm": round(scan.misplaced_mm, 6),
-        "largest_seam": round(scan.seam[0], 3),
+        "largest_seam": round(scan.neighbours.seam[0], 3),
         **{f"skipped_{kind}": count for kind, count in scan.skipped.items()},
     }
     if header is not None and scan.header is not None:
         write_json(header, scan.header)
-    _note_seam(run, scan.seam)
+    _note_neighbours(run, scan.neighbours)
     _compare_persons(run, baseline, scan.first)
     write_image(output, scan.image, dtype=np.int16)
     run.done(output, inputs={"source": source}, result=result)

@@ -100,20 +100,26 @@ def _inputs(given: Mapping[str, Any]) -> dict[str, Path]:
 
 def _scans(given: Mapping[str, Any], settings: GatesSettings) -> Found | None:
     """Judge the scans by what their conversions recorded, if they did."""
-    from lcsd.build.provenance import provenance_path
-    from lcsd.io.files import read_json
     from lcsd.prealign.gates import judge_scans
 
-    records = {name: provenance_path(scan) for name, scan in zip(SCANS, given["scans"] or (), strict=False)}
-    if not records or not all(record.exists() for record in records.values()):
-        return None
-    facts = {name: read_json(record).get("facts", {}) for name, record in records.items()}
-    return facts, judge_scans(facts, settings)
+    facts = _facts(given["scans"])
+    return (facts, judge_scans(facts, settings)) if facts else None
+
+
+def _facts(files: Sequence[Path] | None) -> dict[str, Any]:
+    """Return what the command that wrote each scan's file recorded, by scan; empty unless both have a record."""
+    from lcsd.build.provenance import provenance_path
+    from lcsd.io.files import read_json
+
+    records = {name: provenance_path(path) for name, path in zip(SCANS, files or (), strict=False)}
+    if not all(record.exists() for record in records.values()):
+        return {}
+    return {name: read_json(record).get("facts", {}) for name, record in records.items()}
 
 
 def _lungs(given: Mapping[str, Any], settings: GatesSettings) -> Found | None:
     from lcsd.io.images import read_image, read_mask
-    from lcsd.lungs.gates import judge, scan_figures
+    from lcsd.lungs.gates import judge, judge_fit, scan_figures
 
     if not given["scans"]:
         return None
@@ -121,7 +127,9 @@ def _lungs(given: Mapping[str, Any], settings: GatesSettings) -> Found | None:
     for name, scan, mask in zip(SCANS, given["scans"], given["masks"], strict=True):
         image = read_image(scan)
         figures[name] = scan_figures(image, read_mask(mask, like=image.grid))
-    return figures, judge(figures, settings)
+    facts = _facts(given["masks"])
+    fits = [gate for name, values in facts.items() for gate in judge_fit(name, values, settings)]
+    return figures, judge(figures, settings) + fits
 
 
 def _alignment(given: Mapping[str, Any], settings: GatesSettings) -> Found | None:

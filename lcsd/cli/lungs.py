@@ -51,6 +51,7 @@ def _write(run: Run[LungsSettings], scan: Path, output: Path, given: Path | None
 
     from lcsd.io.images import read_image, write_mask
     from lcsd.lungs.anatomy import evidence, evidence_of_given
+    from lcsd.lungs.fit import doubts
     from lcsd.lungs.given import given_mask
     from lcsd.lungs.lungs import make_lungs
     from lcsd.readings.anatomy import check_anatomy
@@ -70,9 +71,13 @@ def _write(run: Run[LungsSettings], scan: Path, output: Path, given: Path | None
         result = {"lungs": lungs.count, "airways_ml": round(lungs.airways_ml, 1)}
         run.recorder.fact("method", lungs.facts)
     else:
-        found = given_mask(given, image, series_uid=series_uid)
+        found = given_mask(given, image, run.settings, series_uid=series_uid)
         mask = found.mask
         result = {"given": str(given)}
+        if found.fit is not None:
+            run.recorder.fact("fit", found.fit.facts())
+            for doubt in doubts(found.fit):
+                run.warn(f"{given}: {doubt}")
         if found.lobes is not None:
             result["lobes"] = found.lobes
     if run.settings.anatomy == "checked":

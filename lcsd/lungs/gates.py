@@ -10,6 +10,7 @@ from scipy import ndimage
 from lcsd.build.verdicts import verdict
 from lcsd.geometry import Grid
 from lcsd.io.images import Image, check_same_grid
+from lcsd.io.tables import as_number
 from lcsd.lungs.parts import along, level_share, outside_share
 from lcsd.lungs.sides import BOTH_LUNGS_MM
 from lcsd.numerics.morphology import ML_PER_MM3, Mask, connected
@@ -123,6 +124,20 @@ def judge(figures: Mapping[str, dict[str, Any]], settings: GatesSettings) -> lis
         balances = [volumes["right"] / volumes["left"] for volumes in (first, second)]
         found.append(verdict("lung_balance_change", _ratio(*balances), settings.lung_balance_change, of="pair"))
     return found
+
+
+def judge_fit(scan: str, facts: Mapping[str, Any], settings: GatesSettings) -> list[dict[str, Any]]:
+    """Return the verdicts on a given mask; ``facts`` are those that ``lcsd lungs`` recorded.
+
+    None for a mask that was not given, or is trusted.
+    """
+    fit = facts.get("fit", {})
+    names = {name: as_number(fit.get(name)) for name in ("misfit", "excess", "missed")}
+    return [
+        verdict(f"mask_{name}", value, getattr(settings, f"mask_{name}"), of=scan)
+        for name, value in names.items()
+        if value is not None
+    ]
 
 
 def _ratio(first: float, second: float) -> float:

@@ -9,15 +9,18 @@ from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.images import Image, is_image, read_image, read_mask, resample
 from lcsd.lungs.dicom_seg import read_lobes
+from lcsd.lungs.fit import Fit, check_fit, fit_of
 from lcsd.readings.mask import check_in_scan
+from lcsd.settings.lungs import LungsSettings
 
 
 @dataclass(frozen=True)
 class GivenMask:
-    """A lung mask on a scan's grid, and the number of lobes that it was made from, or None."""
+    """A lung mask on a scan's grid."""
 
     mask: Image
-    lobes: int | None
+    lobes: int | None  # number of lobes that it was made from, if they were
+    fit: Fit | None  # how it lies on the lungs of the scan; None if it is trusted
 
 
 MOST_LITRES = 12.0  # the largest lungs of adults, after a deep breath, hold less than 10 l
@@ -26,34 +29,41 @@ SMALL_LABEL = 0.01  # labels with less of all voxels are not judged: single voxe
 LITRES_PER_MM3 = 1e-6
 
 
-def given_mask(path: Path, scan: Image, *, series_uid: str | None = None) -> GivenMask:
+def given_mask(
+    path: Path, scan: Image, settings: LungsSettings | None = None, *, series_uid: str | None = None
+) -> GivenMask:
     """Return a given lung mask on the grid of a scan in HU; see :func:`placed_mask`.
 
     ``path`` is a mask (NIfTI, NRRD or MetaImage) or a DICOM SEG with lobes (file, or folder with one); the SEG must
     say that it was made from the scan ``series_uid``. Raises ``BadInputError`` as :func:`placed_mask`,
     :func:`lcsd.io.masks.inside` and :func:`lcsd.lungs.dicom_seg.read_lobes`, for an empty mask, for a mask or label
-    that is no lung in the scan (``not_lungs``) or would be if it were turned (``mask_turned``), and for another file
-    with ``series_uid`` (``bad_usage``).
+    that is no lung in the scan (``not_lungs``), would be if it were turned (``mask_turned``), or lies beside the lungs
+    (``mask_misfit``; neither of both if ``settings.anatomy`` is ``trusted``), and for another file with ``series_uid``
+    (``bad_usage``).
     """
-    if not is_image(path):
-        found = read_lobes(path, series_uid=series_uid)
-        mask = placed_mask(found.mask, scan.grid, file=path)
-        check_in_scan(mask.array, scan.array, file=path)
-        return GivenMask(mask, found.count)
-    if series_uid is not None:
-        raise BadInputError(
-            "only a DICOM SEG names the series it was made from",
-            code="bad_usage",
-            file=path,
-            field="series_uid",
-            remedy="give a DICOM SEG, or omit the series",
-        )
-    read = read_mask(path)
-    mask = placed_mask(read, scan.grid, file=path)
-    _check_lungs(mask, scan, "the mask", file=path)
-    _check_labels(path, scan)
+    settings = settings or LungsSettings()
+    lobes = None
+    if is_image(path):
+        if series_uid is not None:
+            raise BadInputError(
+                "only a DICOM SEG names the series it was made from",
+                code="bad_usage",
+                file=path,
+                field="series_uid",
+                remedy="give a DICOM SEG, or omit the series",
+            )
+        mask = placed_mask(read_mask(path), scan.grid, file=path)
+        _check_lungs(mask, scan, "the mask", file=path)
+        _check_labels(path, scan)
+    else:
+        read = read_lobes(path, series_uid=series_uid)
+        mask, lobes = placed_mask(read.mask, scan.grid, file=path), read.count
+    if settings.anatomy == "trusted":
+        return GivenMask(mask, lobes, None)
     check_in_scan(mask.array, scan.array, file=path)
-    return GivenMask(mask, None)
+    fit = fit_of(scan, mask, settings)
+    check_fit(fit, file=path)
+    return GivenMask(mask, lobes, fit)
 
 
 def _check_labels(path: Path, scan: Image) -> None:

@@ -9,6 +9,9 @@ from lcsd.settings.gates import GatesSettings
 
 OF = "pair"
 
+SLICE_FIGURES = {"seam": "seam", "slice_order": "order", "repeated_slices": "repeated"}
+"""Gates of a scan's slices, and the names under which ``lcsd convert`` records their figures."""
+
 
 def judge_scans(facts: Mapping[str, Mapping[str, Any]], settings: GatesSettings) -> list[dict[str, Any]]:
     """Return the verdicts on whose scans they are, and on their slices.
@@ -20,8 +23,11 @@ def judge_scans(facts: Mapping[str, Mapping[str, Any]], settings: GatesSettings)
     person = facts["moving"].get("person", {})
     if person.get("compared"):
         found.append(verdict("person", float(len(person["differ"])), settings.person, of=OF))
-    seams = {scan: as_number(values.get("slices", {}).get("seam")) for scan, values in facts.items()}
-    return found + [verdict("seam", v, settings.seam, of=scan) for scan, v in seams.items() if v is not None]
+    for name, figure in SLICE_FIGURES.items():
+        values = {scan: as_number(recorded.get("slices", {}).get(figure)) for scan, recorded in facts.items()}
+        limits = getattr(settings, name)
+        found += [verdict(name, value, limits, of=scan) for scan, value in values.items() if value is not None]
+    return found
 
 
 def judge(report: Mapping[str, Any], settings: GatesSettings) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
 from lcsd.io.images import Image
+from lcsd.scans.neighbours import slice_axis
 from lcsd.scans.slices import Slice, refused
 
 MARKS = (
@@ -49,22 +50,6 @@ scans they are at most 0.9 and 0.04; with every second slice smoothed by 0.7 pix
 JUMP_RATIO = 1.8
 """Difference of two slices over that of their neighbours. Within three public scans of whole chests it is at most 1.25;
 where the body is shifted by six slices, 2.9."""
-
-SEAM_WINDOW = 5  # slices on each side whose median difference is usual
-SEAM_ENDS = 3
-"""Slices at each end that are not compared: resampling leaves half empty ones there."""
-
-BODY_HU = -500.0  # more is no air, in the mean of a block
-
-SEAM_SAMPLES = 48  # blocks along each axis of a slice whose means are compared
-SEAM_CHANGE_HU = 4.0  # mean difference of two averaged slices that is never unusual
-
-ODD_RATIO = 2.5
-"""Difference of a slice to both neighbours, over that of these two or of slices around. In four public scans it is at
-most 0.62; a slice of one of them that is blank or upside down has 14, one with 100 HU too much 4.8."""
-
-NEXT_BUT_ONE = 1.5
-"""Difference of a slice to the next but one at a seam counts that many times: it is usually larger."""
 
 SAMPLES = 64  # pixels along each axis of a slice that are compared
 
@@ -151,11 +136,6 @@ def _groups(times: Sequence[float]) -> list[str]:
     return [str(value) for value in number]
 
 
-def slice_axis(volume: Image, *, stacked: bool) -> int:
-    """Return the axis (0 is x) along which slices lie: z as scanned, or the one nearest to head and feet."""
-    return 2 if stacked else int(np.abs(volume.grid.matrix[2]).argmax())
-
-
 def check_alternation(volume: Image, source: Path, *, stacked: bool) -> None:
     """Refuse a volume in which slices differ more from their neighbours than from farther slices.
 
@@ -202,29 +182,6 @@ def _least_ratio(stack: NDArray[np.float32]) -> tuple[int, float]:
     return lag, ratio_found
 
 
-def check_odd_slices(volume: Image, source: Path, *, stacked: bool) -> None:
-    """Refuse a volume in which one slice does not fit between its neighbours, which fit each other.
-
-    So do slices that are blank, of another scale, or turned. Several in a row are a seam (:func:`largest_seam`).
-    ``stacked`` as in :func:`check_alternation`. Raises ``BadInputError`` (``odd_slice``).
-    """
-    stack = _averaged(np.moveaxis(volume.array, 2 - slice_axis(volume, stacked=stacked), 0))
-    near, far = (np.abs(stack[lag:] - stack[:-lag]).mean(axis=(1, 2)) for lag in (1, 2))
-    for index in range(1, len(stack) - 1):
-        usual = max(float(far[index - 1]), _usual(near, [index - 1, index]))
-        ratio = float(min(near[index - 1], near[index])) / usual
-        if ratio > ODD_RATIO:
-            raise BadInputError(
-                "a slice does not fit between its neighbours",
-                code="odd_slice",
-                file=source,
-                field=f"slice {index + 1} of {len(stack)}",
-                expected=f"at most {ODD_RATIO:g} times the usual difference",
-                found=f"{ratio:.1f} times",
-                remedy="export the scan again; the slice may be blank, turned or of another scale",
-            )
-
-
 def _alternating(source: Path, expected: str, found: str) -> BadInputError:
     return BadInputError(
         "slices of two acquisitions or reconstructions alternate",
@@ -262,47 +219,3 @@ def check_borders(volume: NDArray[np.int16], slices: Sequence[Slice]) -> None:
                     found=f"{apart[border] / usual:.2g} times",
                     remedy="give a series of one breath-hold",
                 )
-
-
-def largest_seam(volume: Image, *, stacked: bool) -> tuple[float, int]:
-    """Return how much two neighbouring slices differ at most, over the usual difference there, and the second's index.
-
-    Slices are along the axis as in :func:`check_alternation`; blocks of pixels are averaged, so that noise does not
-    count. A single slice with an artefact is no seam: its neighbours are alike. Two acquisitions that were put together
-    where the body has moved make one. (1, 0) for few slices. Where slices of air end a volume, as in one that was
-    resampled, what lies near them is not judged: there the scan ends, and not always in a plane.
-    """
-    stack = _averaged(np.moveaxis(volume.array, 2 - slice_axis(volume, stacked=stacked), 0))
-    near, far = (np.abs(stack[lag:] - stack[:-lag]).mean(axis=(1, 2)) for lag in (1, 2))
-    found = (1.0, 0)
-    first, last = _filled(stack)
-    for index in range(first + SEAM_ENDS, last - SEAM_ENDS):
-        across = [index - 1, index]  # differences to the next but one that a seam after this slice enlarges
-        ratio = min(near[index] / _usual(near, [index]), NEXT_BUT_ONE * far[across].min() / _usual(far, across))
-        found = max(found, (float(ratio), index + 1))
-    return found
-
-
-def _filled(stack: NDArray[np.float32]) -> tuple[int, int]:
-    """Return the first and the last slice that are judged: those of the volume, or well within slices of air."""
-    body = (stack > BODY_HU).mean(axis=(1, 2))
-    last = len(stack) - 1
-    if not body.any():
-        return 0, 0
-    full = np.flatnonzero(body >= np.median(body[body > 0]) / 2)
-    begin = 0 if body[0] > 0 else int(full[0]) + SEAM_WINDOW
-    return begin, last if body[-1] > 0 else int(full[-1]) - SEAM_WINDOW
-
-
-def _usual(apart: NDArray[np.float32], without: list[int]) -> float:
-    """Return the median of the differences around some of them."""
-    around = [i for i in range(without[0] - SEAM_WINDOW, without[-1] + SEAM_WINDOW + 1) if i not in without]
-    return max(float(np.median(apart[[i for i in around if 0 <= i < len(apart)]])), SEAM_CHANGE_HU)
-
-
-def _averaged(stack: NDArray[np.int16]) -> NDArray[np.float32]:
-    """Return slices of up to ``SEAM_SAMPLES`` x ``SEAM_SAMPLES`` pixels, each the mean of a block."""
-    rows, columns = (-(-count // SEAM_SAMPLES) for count in stack.shape[1:])
-    down, across = stack.shape[1] // rows, stack.shape[2] // columns
-    blocks = (plane[: down * rows, : across * columns].reshape(down, rows, across, columns) for plane in stack)
-    return np.stack([block.mean(axis=(1, 3), dtype=np.float32) for block in blocks])

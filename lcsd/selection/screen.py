@@ -136,7 +136,7 @@ def lungs_of(
             with _local(scan, mask, opened) as mask_path, _refusals("lungs", scan, mask, mask_path):
                 # A published segmentation must belong to this series.
                 uid = read.series_uid if is_series_uid(mask) else None
-                found = given_mask(mask_path, image, series_uid=uid).mask
+                found = given_mask(mask_path, image, lungs, series_uid=uid).mask
         if lungs.anatomy == "checked":
             with _refusals("lungs", scan, source, path):
                 check_anatomy(evidence(image, found), file=path)

@@ -29,7 +29,7 @@ class Limits(Settings):
 
 
 class ScanGates(Settings):
-    """Scans of one person, each of one acquisition."""
+    """Scans of one person, each of one acquisition with its slices in order."""
 
     person: Limits = Field(
         Limits(warn_above=0.0, max=1.0),
@@ -40,6 +40,16 @@ class ScanGates(Settings):
         Limits(warn_above=2.0),
         description="largest difference of two neighbouring slices over the usual one around them, ratio; two chests "
         "1.4, phantoms 1.3, put together 18 mm off 2.3 and more",
+    )
+    slice_order: Limits = Field(
+        Limits(warn_above=1.1),
+        description="largest difference of two neighbouring slices over that of one of them to the next but one, "
+        "ratio; five scans of 2 to 3 mm at most 0.7, phantoms 0.8, two chests at 1 mm with noise of 60 HU 0.9; with "
+        "two slices exchanged, near or far, at least 1.3, 1.1 and 1.1",
+    )
+    repeated_slices: Limits = Field(
+        Limits(warn_above=0.0),
+        description="slices with the very values of the slice before them, count; noise makes any two slices differ",
     )
 
 
@@ -82,6 +92,21 @@ class LungGates(Settings):
     lung_outside: Limits = Field(
         Limits(warn_above=0.05, max=0.25),
         description="share of the lungs without body on both sides, of 1; two patients: 0, phantoms up to 0.02",
+    )
+    mask_misfit: Limits = Field(
+        Limits(warn_above=0.03, max=0.12),
+        description="given masks: share that is outside the lungs found in the scan while as much of these is next to "
+        "it, of 1; experts' masks of four scans at most 0.02, shifted by 5 mm 0.03 to 0.07, by 20 mm 0.13 and more",
+    )
+    mask_excess: Limits = Field(
+        Limits(warn_above=0.25),
+        description="given masks: share outside the lungs found in the scan, of 1; experts' masks of four scans at "
+        "most 0.05; dense parts of ill lungs are outside, too",
+    )
+    mask_missed: Limits = Field(
+        Limits(warn_above=0.25),
+        description="given masks: share of the lungs found in the scan that is outside the mask, of 1; experts' masks "
+        "of four scans at most 0.02",
     )
 
 

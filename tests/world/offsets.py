@@ -35,7 +35,14 @@ def row(name: str, source: str, make: Callable[[], np.ndarray], outcome: str = "
     return Row("offsets", name, source, write, outcome, anatomy.chest().grid, lambda: np.maximum(make(), LOWEST))
 
 
+def _by_name() -> np.ndarray:
+    """Put slices in the order of their files: 0, 1, 10, 11, ..."""
+    hu = anatomy.chest().hu
+    return hu[sorted(range(len(hu)), key=str)]
+
+
 OFFSETS = (
+    row("files_by_name", "girder/girder 2864", _by_name, "odd_slice"),
     row("none", "made up", shifted_by(0)),
     row("minus_24", "cerr/CERR 212", shifted_by(-24)),  # stored with 1000, read with 1024: not told from HU
     row("plus_24", "cerr/CERR 212", shifted_by(24)),
@@ -69,13 +76,41 @@ class Seam:
     name: str
     source: str
     make: Callable[[], Image]
-    seen: bool = True
+    gate: str = "seam"  # name of the gate that flags it; empty for none
+
+
+def ordered(order: Callable[[list[int]], list[int]]) -> Callable[[], Image]:
+    """Return a maker of a phantom whose slices lie in another order."""
+
+    def make() -> Image:
+        made = anatomy.chest()
+        return tall(made.hu[order(list(range(len(made.hu))))], made.grid)
+
+    return make
+
+
+def exchanged(first: int, second: int) -> Callable[[list[int]], list[int]]:
+    def order(places: list[int]) -> list[int]:
+        places[first], places[second] = places[second], places[first]
+        return places
+
+    return order
+
+
+def _twice(places: list[int]) -> list[int]:
+    """Lose a slice, and hold the one before it twice."""
+    return [*places[:25], places[24], *places[26:]]
 
 
 SEAMS = (
-    Seam("one_acquisition", "made up", seam, seen=False),
-    Seam("overlap_of_60_mm", "dgobbi/vtk-dicom 220", lambda: seam(repeated=12)),
+    Seam("one_acquisition", "made up", seam, gate=""),
+    # Silent before: no jump is as large as that of a body that moved.
+    Seam("neighbours_exchanged", "made up", ordered(exchanged(30, 31)), gate="slice_order"),
+    Seam("two_slices_exchanged", "gibbonCode/GIBBON 178", ordered(exchanged(20, 25)), gate="slice_order"),
+    Seam("a_slice_moved", "gibbonCode/GIBBON 178", ordered(lambda n: [*n[:20], *n[21:29], 20, *n[29:]]), "slice_order"),
+    Seam("a_slice_twice", "pydicom/pydicom 1442", ordered(_twice), gate="repeated_slices"),
+    Seam("overlap_of_60_mm", "dgobbi/vtk-dicom 220", lambda: seam(repeated=12), gate="seam slice_order"),
     Seam("gap_of_40_mm", "made up", lambda: seam(skipped=8)),
     Seam("body_moved_7_mm", "Project-MONAI/monai-deploy-app-sdk 532", lambda: seam(back=2)),
-    Seam("overlap_of_5_mm", "dgobbi/vtk-dicom 220", lambda: seam(repeated=1), seen=False),  # the limit
+    Seam("overlap_of_5_mm", "dgobbi/vtk-dicom 220", lambda: seam(repeated=1), gate="repeated_slices"),
 )
