@@ -153,7 +153,7 @@ def command(
     moving_frame: CloudFrame | None,
     moving_unit: Unit | None,
 ) -> None:
-    """Register FIXED_CLOUD to MOVING_CLOUD (.npz .npy .csv .tsv .txt .pts .swc .ply .vtk .vtp .pth).
+    """Register FIXED_CLOUD to MOVING_CLOUD (.npz .npy .csv .tsv .txt .pts .xyz .asc .swc .ply .vtk .vtp .pth).
 
     Both clouds are in the same space; their numbers of points may differ. Writes field.nii.gz (u in
     y = x + u(x), LPS mm), points.npz (moved fixed points, LPS mm, and the expected error of each)

@@ -251,7 +251,8 @@ _READERS: dict[str, tuple[Callable[[Path], _Content], str]] = {
     ".npy": (_read_npy, "an array (N, 3)"),
     **dict.fromkeys((".csv", ".tsv"), (_read_table, "a table with columns x, y, z or three number columns first")),
     **dict.fromkeys(
-        (".txt", ".pts"), (_read_table, "rows of at least three numbers, separated by white space or commas")
+        (".txt", ".pts", ".xyz", ".asc"),
+        (_read_table, "rows of at least three numbers, separated by white space or commas"),
     ),
     ".swc": (_read_table, "a tree with node, type, x, y, z, radius, parent"),
     ".ply": (_read_ply, "a PLY file with vertices x, y, z"),

@@ -45,6 +45,26 @@ NUMBERED_FRAMES: dict[str, CloudFrame] = {"1": "lps", "0": "ras"}
 ORIENTATION = re.compile(r"(?i)(?=.*[rl])(?=.*[ap])(?=.*[is])[rlapis]{3}")
 """A word of three letters that names an orientation, such as LPS, RAS or LAI."""
 
+WORDS = {
+    **dict.fromkeys(("millimeter", "millimeters", "millimetre", "millimetres"), "mm"),
+    **dict.fromkeys(("meter", "meters", "metre", "metres"), "m"),
+    **dict.fromkeys(("centimeter", "centimeters", "centimetre", "centimetres"), "cm"),
+    **dict.fromkeys(("micron", "microns", "micrometer", "micrometers", "micrometre", "micrometres", "μm"), "um"),
+    **dict.fromkeys(("nanometer", "nanometers", "nanometre", "nanometres"), "nm"),
+    **dict.fromkeys(("inch", "inches"), "in"),
+}
+"""Names of units in words."""
+
+UNIT = re.compile(
+    r"(?i)\bunits?\b['\"]?(?: of length)?\s*(?:[:=]|is|are|in)?\s*['\"(]?(?:1\s+)?"
+    rf"({'|'.join(sorted((*UNITS, *WORDS), key=len, reverse=True))}|in|ft|feet)\b"
+)
+"""How comments name the unit: units: mm, unit = um."""
+
+NUMBER = r"([+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)"
+SCALE = re.compile(rf"(?im)^\s*scale[\s:=]+{NUMBER}[\s,]+{NUMBER}[\s,]+{NUMBER}\s*$")
+"""A factor for each axis in a comment of an SWC file."""
+
 FEW_ROWS, MANY_ROWS = 3, 10
 """Rows from which whole numbers that count up, and whole numbers that only rise or stay, cannot be positions."""
 
@@ -156,6 +176,29 @@ def declared_frame(text: str, path: Path) -> CloudFrame | None:
     return NAMED_FRAMES[frame]
 
 
+def declared_unit(text: str, path: Path) -> Unit | None:
+    """Return the unit that comments name, such as ``units: mm``; None if they name none.
+
+    Raises ``BadInputError`` (``bad_unit``) for a unit other than mm or m, for two of them, and for a factor, as SWC
+    files have one (``SCALE 0.5 0.5 2``).
+    """
+    named = {WORDS.get(word.lower(), word.lower()) for word in UNIT.findall(text)}
+    scaled = [found for found in SCALE.findall(text) if any(float(factor) != 1 for factor in found)]
+    if not named and not scaled:
+        return None
+    unit = UNITS.get(next(iter(named))) if len(named) == 1 else None
+    if unit is None or scaled:
+        raise BadInputError(
+            "the comments name a unit or a scale that is not known here",
+            code="bad_unit",
+            file=path,
+            expected="mm or m",
+            found=", ".join(sorted(named) + [" ".join(found) for found in scaled]),
+            remedy="convert the numbers to mm and correct the comment",
+        )
+    return unit
+
+
 def check_not_index(numbers: NDArray[np.float64], path: Path) -> None:
     """Refuse a table without a header whose first column (of four or more) counts rows instead of holding x.
 
@@ -201,12 +244,12 @@ def check_header_of_numbers(numbers: NDArray[np.float64], path: Path) -> None:
 
 
 def check_points_are_rows(numbers: NDArray[np.float64], path: Path) -> None:
-    """Refuse a table without a header that has a row for each of x, y, z and a column for each point.
+    """Refuse a table without a header that has a row for each of x, y, z and a column for each point, or all in a row.
 
     ``numbers`` are the columns (N, C). Raises ``BadInputError`` (``transposed_points``).
     """
     rows, columns = numbers.shape
-    if FEW_ROWS <= rows <= HOMOGENEOUS and columns >= MANY_COLUMNS:
+    if rows <= HOMOGENEOUS and columns >= MANY_COLUMNS and (rows == 1 or rows >= FEW_ROWS):
         raise BadInputError(
             "the points seem to be columns, not rows",
             code="transposed_points",

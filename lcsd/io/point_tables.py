@@ -15,6 +15,7 @@ from lcsd.io.point_columns import (
     check_points_are_rows,
     coordinate_columns,
     declared_frame,
+    declared_unit,
     is_swc,
 )
 from lcsd.io.tables import COMMENT_LINE, columns_of, convert, numbers, read_text
@@ -108,7 +109,8 @@ def read_point_table(path: Path, *, tree: bool = False, pairs: bool = False) -> 
     values = _numbers(cells, path)
     if is_swc(values):
         frame = _declared(text, None, path)
-        return PointTable(cells, False, (2, 3, 4), frame, None, radius=5, head=_comment(frame, None))
+        unit = _unit(text, None, path)
+        return PointTable(cells, False, (2, 3, 4), frame, unit, radius=5, head=_comment(frame, None, unit))
     if tree:
         raise BadInputError(
             "not a tree in SWC",
@@ -127,27 +129,45 @@ def read_point_table(path: Path, *, tree: bool = False, pairs: bool = False) -> 
     check_points_are_rows(values, path)
     columns = (0, 1, 2) if values.shape[1] > 2 else None
     frame = _declared(text, of_format, path)
-    return PointTable(cells, False, columns, frame, None, head=_comment(frame, of_format) + head)
+    unit = _unit(text, None, path)
+    return PointTable(cells, False, columns, frame, unit, head=_comment(frame, of_format, unit) + head)
 
 
-def _comment(frame: TableFrame | None, of_names: TableFrame | None) -> str:
-    """Return the comment that names a frame if neither the columns nor the format do."""
-    return "" if frame is None or of_names is not None else f"# SPACE={frame.upper()}\n"
+def _comment(frame: TableFrame | None, of_names: TableFrame | None, unit: Unit | None = None) -> str:
+    """Return the comments that name a frame or a unit if neither the columns nor the format do."""
+    space = "" if frame is None or of_names is not None else f"# SPACE={frame.upper()}\n"
+    return space if unit is None else f"{space}# units: {unit}\n"
+
+
+def _unit(text: str, of_names: Unit | None, path: Path) -> Unit | None:
+    """Return the unit in comments or names; raise ``BadInputError`` (``bad_unit``) if they contradict."""
+    comment = declared_unit("\n".join(COMMENT_TEXT.findall(text)), path)
+    if None not in {comment, of_names} and comment != of_names:
+        raise BadInputError(
+            "comment and columns name different units",
+            code="bad_unit",
+            file=path,
+            expected=of_names,
+            found=comment,
+            remedy="correct the comment or the header",
+        )
+    return of_names or comment
 
 
 def _named(cells: "pd.DataFrame", names: list[str], text: str, path: Path) -> PointTable:
     found = coordinate_columns(names, path)
     of_names, unit = (None, None) if found is None else (found.frame, found.unit)
     frame = _declared(text, of_names, path)
+    stated = _unit(text, unit, path)
     radius = next((name for name in names if name.lower() == RADIUS), None)
     return PointTable(
         _placed(cells.set_axis(names, axis=1), path),
         True,
         None if found is None else found.columns,
         frame,
-        unit,
+        stated,
         radius=radius,
-        head=_comment(frame, of_names),
+        head=_comment(frame, of_names, stated if unit is None else None),
     )
 
 

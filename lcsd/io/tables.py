@@ -37,6 +37,19 @@ DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 CUT_CELLS = 6
 """Cells of three numbers, each cut into two by its comma."""
 
+THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:[,.'\s]\d{3})+(?:[.,]\d*)?")
+"""A number with a separator between its thousands, such as 1,100.25."""
+
+LIKE_NUMBER = re.compile(r"[+\-\u2212\u2013]?\d[\d.,'\s]*(?:[eEdD][+\-\u2212]?\d+)?")
+"""A number as other programs write it: with another minus, or Fortran's D before the exponent."""
+
+PLAIN_NUMBERS = (
+    "write numbers such as -1100.25 and 1.5e-3: no separators of thousands, a plain minus, E before the exponent"
+)
+
+SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?[ \t]*(?=\n)', re.IGNORECASE)
+"""First line with which Excel is told the separator."""
+
 COMMENT_LINE = re.compile(r"^[ \t]*(?:#.*)?$", re.MULTILINE)
 COMMENT = re.compile(r"[ \t]#.*$", re.MULTILINE)
 
@@ -143,7 +156,10 @@ def check_widths(rows: Cells, width: int, separator: str, path: Path) -> None:
                 field=f"line {line}",
                 expected=width,
                 found=len(cells),
-                remedy=SEPARATORS.get(separator),
+                remedy=SEPARATORS.get(
+                    separator,
+                    "separate the cells of all rows by blanks or commas; columns of fixed width may run together",
+                ),
             )
 
 
@@ -234,6 +250,15 @@ def _all_numbers(cells: list[str]) -> "NDArray[np.float64] | None":
     return found if np.isfinite(found).all() and "_" not in "".join(cells) else None
 
 
+def _remedy(cell: str) -> str | None:
+    """Return how to write a cell that is no number; None for other text."""
+    if THOUSANDS.fullmatch(cell):
+        return PLAIN_NUMBERS
+    if DECIMAL_COMMA.fullmatch(cell):
+        return POINTS_IN_NUMBERS
+    return PLAIN_NUMBERS if LIKE_NUMBER.fullmatch(cell) else None
+
+
 def convert(frame: "pd.DataFrame", dtypes: Mapping[Any, DType], path: Path) -> "pd.DataFrame":
     """Return a frame of text, indexed by line, with the columns of ``dtypes`` that it has converted.
 
@@ -261,7 +286,7 @@ def convert(frame: "pd.DataFrame", dtypes: Mapping[Any, DType], path: Path) -> "
                     field=f"line {line}, column {column if isinstance(column, str) else column + 1}",
                     expected=expected,
                     found=repr(cell),
-                    remedy=POINTS_IN_NUMBERS if DECIMAL_COMMA.fullmatch(cell.strip()) else None,
+                    remedy=_remedy(cell.strip()),
                 ) from error
         frame[column] = pd.array(values, dtype=dtypes[column])
     return frame
@@ -285,9 +310,9 @@ def read_table(
 def read_columns(path: Path) -> "pd.DataFrame":
     """Return a table of another program as a frame of text, indexed by the line of each row.
 
-    Cells are separated by semicolons or commas if the first row has one, by tabs if a header has one, otherwise by
-    white space; ``#`` begins a comment. The first row is a header if none of its cells is a number; otherwise columns
-    are numbered from 0.
+    Cells are separated by what a first line ``sep=;`` names, by semicolons or commas if the first row has one, by tabs
+    if a header has one, otherwise by white space; ``#`` begins a comment. The first row is a header if none of its
+    cells is a number; otherwise columns are numbered from 0.
 
     Raises ``BadInputError`` as :func:`read_text` and :func:`split_rows`, and for a row with more or fewer cells than
     the first (``bad_row``), a column that is repeated, in any case of letters (``duplicate_column``), or no row
@@ -298,8 +323,10 @@ def read_columns(path: Path) -> "pd.DataFrame":
 
 def columns_of(content: str, path: Path) -> "pd.DataFrame":
     """Return the table in a text, as :func:`read_columns`; ``path`` is for errors."""
-    text = COMMENT_LINE.sub("", content)
-    separator = _separator(text.lstrip("\n").partition("\n")[0])
+    named = SEPARATOR_LINE.match(content)
+    text = COMMENT_LINE.sub("", content[named.end() :] if named else content)
+    separator = named[1] if named else _separator(text.lstrip("\n").partition("\n")[0])
+    text = "\n" * content.count("\n", 0, named.end() if named else 0) + text
     rows = split_rows(COMMENT.sub("", text) if separator == ANY_SPACE else text, separator, path)
     columns: Sequence[str | int] = ()
     if rows:
@@ -307,6 +334,7 @@ def columns_of(content: str, path: Path) -> "pd.DataFrame":
         check_widths(rows, len(rows[0][1]), separator, path)
         columns = range(len(rows[0][1]))
         if not any(_is_number(cell) for cell in rows[0][1]):
+            _check_no_numbers(*rows[0], path)
             columns = names = [cell.strip() for cell in rows.pop(0)[1]]
             check_columns([name.lower() for name in names], path)
     if not rows:
@@ -327,6 +355,7 @@ def _check_points_in_numbers(rows: Cells, separator: str, path: Path) -> None:
         whole |= all(map(str.isdecimal, after)) and (
             any(len(cell) > 1 and cell.startswith("0") for cell in after) or "-0" in before
         )
+        _check_thousands(line, first, before, after, path)
     if whole:
         raise BadInputError(
             "numbers have a comma in place of the point",
@@ -336,6 +365,35 @@ def _check_points_in_numbers(rows: Cells, separator: str, path: Path) -> None:
             expected="numbers such as 1.5",
             found=repr(separator.join(first)[:60]),
             remedy=POINTS_IN_NUMBERS,
+        )
+
+
+def _check_thousands(line: int, first: list[str], before: list[str], after: list[str], path: Path) -> None:
+    """Refuse cells that are the parts of numbers such as 1,100.25, each cut into two by its comma."""
+    fractions = "." in "".join(after)
+    if not fractions or not all(re.fullmatch(r"[+-]?\d{1,3}", cell) for cell in before):
+        return
+    if all(re.fullmatch(r"\d{3}(\.\d*)?", cell) for cell in after):
+        raise BadInputError(
+            "numbers have commas between their thousands",
+            code="bad_number",
+            file=path,
+            field=f"line {line}",
+            found=repr(",".join(first)[:60]),
+            remedy=PLAIN_NUMBERS,
+        )
+
+
+def _check_no_numbers(line: int, cells: Sequence[str], path: Path) -> None:
+    """Refuse a first row of numbers that are written in another way: it is no header."""
+    if all(LIKE_NUMBER.fullmatch(cell.strip()) for cell in cells):
+        raise BadInputError(
+            "not numbers that can be read",
+            code="bad_number",
+            file=path,
+            field=f"line {line}",
+            found=repr(" ".join(cells)[:60]),
+            remedy=PLAIN_NUMBERS,
         )
 
 

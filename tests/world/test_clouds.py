@@ -63,6 +63,20 @@ def slicer_rows(points: np.ndarray) -> str:
     return rows([f"F-{n}" for n in COUNT], points, np.ones((40, 3), int), np.zeros(40, int), [""] * 40, separator=",")
 
 
+def swc(size: float = 1.0) -> str:
+    return rows(COUNT, np.full(40, 2), (POINTS * size).round(2), RADIUS, TREE)
+
+
+def fixed(width: int) -> str:
+    """Return columns of a width that large numbers may fill."""
+    return "".join("".join(f"{value:{width}.2f}" for value in row) + "\n" for row in POINTS)
+
+
+def thousands(separator: str) -> str:
+    large = np.abs(POINTS) * 1000 + 1000
+    return rows([[f"{value:,.2f}" for value in row] for row in large], separator=separator)
+
+
 TABLE = [
     Row("index", "Open3D 1379", "a.txt", rows(COUNT, POINTS), "index_column"),
     Row("index", "Open3D 3017", "a.csv", rows(COUNT + 1, POINTS, **CSV), "index_column"),
@@ -129,7 +143,33 @@ TABLE += [
     Row("decimal commas", "unitycoder/UnityPointCloudViewer 69", "a.txt", commas(POINTS), "bad_number"),
     Row("decimal commas", "openMVG/openMVG 98", "a.ply", PLY.format(40) + commas(POINTS), "bad_cloud_file"),
     Row("decimal commas", "made up", "a.txt", rows(POINTS).replace("9", "9_9", 1), "bad_number"),
-    # Silent before: the first three points were the cloud.
+    # Silent before: points of another size.
+    Row("unit", "jaxleyverse/jaxley 477", "a.swc", '# Meta: {"units": "1 nanometer"}\n' + swc(1e6), "bad_unit"),
+    Row("unit", "fiji/SNT 36", "a.swc", "# SCALE 0.5 0.5 2\n" + swc(), "bad_unit"),
+    Row("SWC", "made up", "a.swc", "# SCALE 1.0 1.0 1.0\n" + swc()),
+    Row("unit", "made up", "a.txt", "# units: cm\n" + rows((POINTS / 10).round(3)), "bad_unit"),
+    Row("unit", "made up", "a.csv", "# units: cm\nx,y,z\n" + rows((POINTS / 10).round(3), **CSV), "bad_unit"),
+    Row("unit", "made up", "a.txt", "# unit is metres\n" + rows((POINTS / 1000).round(5))),
+    Row("unit", "made up", "a.csv", "# units: m\nx_mm,y_mm,z_mm\n" + rows(POINTS, **CSV), "bad_unit"),
+    Row("unit", "made up", "a.txt", "# units: mm, in the frame of the scan\n" + rows(POINTS)),
+    # Called an unknown format before.
+    Row("endings", "PointCloudLibrary/pcl 3952", "a.xyz", rows(POINTS)),
+    Row("endings", "Oslandia/py3dtiles 54", "a.xyz", rows(POINTS, np.full((40, 3), 200))),
+    Row("endings", "MeshInspector/MeshLib 2293", "a.asc", "//X Y Z R G B\n" + rows(POINTS, np.full((40, 3), 9))),
+    Row("endings", "made up", "a.xyz", "40\nfrom a chemist\n" + rows(["C"] * 40, POINTS), "bad_count"),
+    Row("separator", "rap2hpoutre/fast-excel 327", "a.csv", "sep=;\nx;y;z\n" + rows(POINTS, separator=";")),
+    Row("separator", "PowerShell/PowerShell 7776", "a.csv", "sep=,\nx,y,z\n" + rows(POINTS, **CSV)),
+    Row("separator", "close2/csv 68", "a.csv", '\ufeff"sep=;"\nx;y;z;\n' + rows(POINTS, [""] * 40, separator=";")),
+    Row("separator", "made up", "a.csv", "sep=\t\n# made by hand\nx\ty\tz\n" + rows(POINTS, separator="\t")),
+    Row("line ends", "made up", "a.csv", ("\ufeffx;y;z\n" + rows(POINTS, separator=";")).replace("\n", "\r\n")),
+    Row("fixed width", "DOI-USGS/ISIS3 3910", "a.txt", fixed(9)),
+    Row("fixed width", "DOI-USGS/ISIS3 3910", "a.txt", fixed(7), "bad_row"),
+    # Silent before: 1,100.25,2,200.50 was the point (1, 100.25, 2).
+    Row("thousands", "SheetJS/ssf 22", "a.csv", thousands(","), "bad_number"),
+    Row("thousands", "SheetJS/ssf 22", "a.csv", "x;y;z\n" + thousands(";"), "bad_number"),
+    Row("thousands", "made up", "a.txt", rows(POINTS).replace("-", "\u2212"), "bad_number"),
+    # Silent before: one point, or the first three.
+    Row("columns", "made up", "a.txt", " ".join(map(str, POINTS.ravel())) + "\n", "transposed_points"),
     Row(
         "columns",
         "made up",

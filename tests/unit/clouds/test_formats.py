@@ -78,6 +78,8 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     ".tsv": write_csv,
     ".txt": write_txt,
     ".pts": write_txt,
+    ".xyz": write_txt,
+    ".asc": write_txt,
     ".swc": write_swc,
     ".ply": write_ply,
     ".vtk": write_vtk,
@@ -98,12 +100,12 @@ def test_points_and_labels_come_in_and_go_back(tmp_path: Path, suffix: str) -> N
     assert found.suffix == suffix
     np.testing.assert_allclose(found.cloud.points, POINTS, atol=1e-4)
     assert found.cloud.points.dtype == np.float32
-    if suffix not in (".npy", ".txt", ".pts", ".swc"):
+    if suffix not in (".npy", ".txt", ".pts", ".xyz", ".asc", ".swc"):
         np.testing.assert_array_equal(found.cloud.label, LABEL)
     found.write(copy, POINTS + SHIFT)
     again = read_cloud_file(copy)
     np.testing.assert_allclose(again.cloud.points, POINTS + SHIFT, atol=1e-3)
-    if suffix not in (".npy", ".txt", ".pts", ".swc"):
+    if suffix not in (".npy", ".txt", ".pts", ".xyz", ".asc", ".swc"):
         np.testing.assert_array_equal(again.cloud.label, LABEL)
 
 
