@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lcsd.errors import BadInputError, suggestion
 from lcsd.io.files import from_cell, require_file
+from lcsd.io.number_text import DECIMAL_COMMA, check_no_numbers, check_points_in_numbers, remedy_of
 from lcsd.names import CASE_PATTERN
 
 if TYPE_CHECKING:
@@ -30,22 +31,6 @@ Cells = list[tuple[int, list[str]]]
 SEPARATORS = {"\t": "separate the cells by single tabs", ",": "use commas between cells and points in numbers"}
 ANY_SPACE = " "
 """Separator of cells between which there is any white space."""
-
-POINTS_IN_NUMBERS = "write numbers with a point: 1.5 for 1,5"
-DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
-
-CUT_CELLS = 6
-"""Cells of three numbers, each cut into two by its comma."""
-
-THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:[,.'\s]\d{3})+(?:[.,]\d*)?")
-"""A number with a separator between its thousands, such as 1,100.25."""
-
-LIKE_NUMBER = re.compile(r"[+\-\u2212\u2013]?\d[\d.,'\s]*(?:[eEdD][+\-\u2212]?\d+)?")
-"""A number as other programs write it: with another minus, or Fortran's D before the exponent."""
-
-PLAIN_NUMBERS = (
-    "write numbers such as -1100.25 and 1.5e-3: no separators of thousands, a plain minus, E before the exponent"
-)
 
 SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?[ \t]*(?=\n)', re.IGNORECASE)
 """First line with which Excel is told the separator."""
@@ -250,15 +235,6 @@ def _all_numbers(cells: list[str]) -> "NDArray[np.float64] | None":
     return found if np.isfinite(found).all() and "_" not in "".join(cells) else None
 
 
-def _remedy(cell: str) -> str | None:
-    """Return how to write a cell that is no number; None for other text."""
-    if THOUSANDS.fullmatch(cell):
-        return PLAIN_NUMBERS
-    if DECIMAL_COMMA.fullmatch(cell):
-        return POINTS_IN_NUMBERS
-    return PLAIN_NUMBERS if LIKE_NUMBER.fullmatch(cell) else None
-
-
 def convert(frame: "pd.DataFrame", dtypes: Mapping[Any, DType], path: Path) -> "pd.DataFrame":
     """Return a frame of text, indexed by line, with the columns of ``dtypes`` that it has converted.
 
@@ -286,7 +262,7 @@ def convert(frame: "pd.DataFrame", dtypes: Mapping[Any, DType], path: Path) -> "
                     field=f"line {line}, column {column if isinstance(column, str) else column + 1}",
                     expected=expected,
                     found=repr(cell),
-                    remedy=_remedy(cell.strip()),
+                    remedy=remedy_of(cell.strip()),
                 ) from error
         frame[column] = pd.array(values, dtype=dtypes[column])
     return frame
@@ -330,71 +306,16 @@ def columns_of(content: str, path: Path) -> "pd.DataFrame":
     rows = split_rows(COMMENT.sub("", text) if separator == ANY_SPACE else text, separator, path)
     columns: Sequence[str | int] = ()
     if rows:
-        _check_points_in_numbers(rows, separator, path)
+        check_points_in_numbers(rows, separator, path)
         check_widths(rows, len(rows[0][1]), separator, path)
         columns = range(len(rows[0][1]))
         if not any(_is_number(cell) for cell in rows[0][1]):
-            _check_no_numbers(*rows[0], path)
+            check_no_numbers(*rows[0], path)
             columns = names = [cell.strip() for cell in rows.pop(0)[1]]
             check_columns([name.lower() for name in names], path)
     if not rows:
         raise BadInputError("the table has no rows", code="empty_table", file=path)
     return _frame(columns, [(line, [cell.strip() for cell in cells]) for line, cells in rows])
-
-
-def _check_points_in_numbers(rows: Cells, separator: str, path: Path) -> None:
-    """Refuse numbers with decimal commas: whole cells, or cells that their commas cut into two.
-
-    Cut numbers show by what stands after the comma: only digits, among them some that no whole number begins with.
-    """
-    line, first = rows[0]
-    whole = any(DECIMAL_COMMA.fullmatch(cell.strip()) for cell in first)
-    if separator == "," and len(first) >= CUT_CELLS and len(first) % 2 == 0:
-        after = [cell.strip() for _, cells in rows for cell in cells[1::2]]
-        before = [cell.strip() for _, cells in rows for cell in cells[::2]]
-        whole |= all(map(str.isdecimal, after)) and (
-            any(len(cell) > 1 and cell.startswith("0") for cell in after) or "-0" in before
-        )
-        _check_thousands(line, first, before, after, path)
-    if whole:
-        raise BadInputError(
-            "numbers have a comma in place of the point",
-            code="bad_number",
-            file=path,
-            field=f"line {line}",
-            expected="numbers such as 1.5",
-            found=repr(separator.join(first)[:60]),
-            remedy=POINTS_IN_NUMBERS,
-        )
-
-
-def _check_thousands(line: int, first: list[str], before: list[str], after: list[str], path: Path) -> None:
-    """Refuse cells that are the parts of numbers such as 1,100.25, each cut into two by its comma."""
-    fractions = "." in "".join(after)
-    if not fractions or not all(re.fullmatch(r"[+-]?\d{1,3}", cell) for cell in before):
-        return
-    if all(re.fullmatch(r"\d{3}(\.\d*)?", cell) for cell in after):
-        raise BadInputError(
-            "numbers have commas between their thousands",
-            code="bad_number",
-            file=path,
-            field=f"line {line}",
-            found=repr(",".join(first)[:60]),
-            remedy=PLAIN_NUMBERS,
-        )
-
-
-def _check_no_numbers(line: int, cells: Sequence[str], path: Path) -> None:
-    """Refuse a first row of numbers that are written in another way: it is no header."""
-    if all(LIKE_NUMBER.fullmatch(cell.strip()) for cell in cells):
-        raise BadInputError(
-            "not numbers that can be read",
-            code="bad_number",
-            file=path,
-            field=f"line {line}",
-            found=repr(" ".join(cells)[:60]),
-            remedy=PLAIN_NUMBERS,
-        )
 
 
 def _separator(first: str) -> str:

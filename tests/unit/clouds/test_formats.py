@@ -156,7 +156,7 @@ def test_code_in_a_tensor_file_does_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "code"),
     [
-        ("a.xyz", b"1 2 3", "unknown_format"),
+        ("a.obj", b"1 2 3", "unknown_format"),
         ("a", b"1 2 3", "unknown_format"),
         ("a.csv", b"", "truncated_file"),
         ("a.csv", b"x,y,z\n1,2,three\n", "bad_number"),
