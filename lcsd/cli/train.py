@@ -29,6 +29,11 @@ def _source(pairs: str) -> "str | Cases":
     show_default=True,
     help="What to train on: phantom:FIRST-LAST, or the folder of a release or a build (--loss divroc).",
 )
+@click.option(
+    "--teacher",
+    metavar="FILE",
+    help="Self-training from this model; 'shipped' is the one of the package. No truth of the pairs is used.",
+)
 @choice("--preset", Preset, "Sizes: compact, or as published (for a GPU; other settings win).", default="compact")
 @setting("--loss", TrainSettings, "What is made small.")
 @click.option("--steps", type=click.IntRange(1), help="Steps of training, one pair each.  [default: the setting steps]")
@@ -43,7 +48,14 @@ def _source(pairs: str) -> "str | Cases":
     shortcuts={"loss": "loss={}", "steps": "steps={}", "minutes": "minutes={}"},
 )
 def command(
-    run: Run[TrainSettings], *, network: NetworkName, preset: Preset, pairs: str, out_dir: Path, resume: bool
+    run: Run[TrainSettings],
+    *,
+    network: NetworkName,
+    preset: Preset,
+    pairs: str,
+    teacher: str | None,
+    out_dir: Path,
+    resume: bool,
 ) -> None:
     """Train a network on phantom vessels under random motion, or on clouds without truth.
 
@@ -52,11 +64,19 @@ def command(
     resumed gives the same bits as one that was not, on the CPU.
     """
     from lcsd.config import validate
+    from lcsd.networks.models import model_of
     from lcsd.networks.train import MODEL, train
 
     settings = validate(TrainSettings, with_preset(run.settings, preset), where="train")
     progress = train(
-        network, settings, pairs=_source(pairs), out_dir=out_dir, seed=run.seed, device=run.device, resume=resume
+        network,
+        settings,
+        pairs=_source(pairs),
+        out_dir=out_dir,
+        seed=run.seed,
+        device=run.device,
+        resume=resume,
+        teacher=model_of(network, None if teacher == "shipped" else Path(teacher)) if teacher else None,
     )
     last = progress.rows[-1]
     run.recorder.fact(

@@ -20,6 +20,7 @@ from lcsd.corrfield.correspond import find_correspondences
 from lcsd.divroc.register import register_clouds
 from lcsd.geometry import Grid
 from lcsd.io.images import Image
+from lcsd.networks.kernels import block_differences
 from lcsd.phantom.phantom import write_cases
 from lcsd.settings.correspond import CorrespondSettings
 from lcsd.settings.register import RegisterLevel, RegisterSettings
@@ -50,12 +51,17 @@ def _registration() -> None:
         register_clouds(cloud, cloud, settings=RegisterSettings(levels=(level,), passes=1, **more))
 
 
+def _search() -> None:
+    volume = np.zeros((12, 12, 12), np.float32)
+    block_differences(volume, volume, np.array([(0, 0, 0)]), 4, np.empty((1, 2, 2, 2), np.float32))
+
+
 def _phantom() -> None:
     with tempfile.TemporaryDirectory() as folder:
         list(write_cases(Path(folder), cases=1, seed=0, size="tiny"))
 
 
-WORKS: tuple[Callable[[], None], ...] = (_correspondences, _registration, _phantom)
+WORKS: tuple[Callable[[], None], ...] = (_correspondences, _registration, _phantom, _search)
 """Small pieces of work that share few kernels, longest first."""
 
 

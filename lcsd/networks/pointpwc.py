@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lcsd.geometry import Grid
-from lcsd.networks.graph import SLOPE, EdgeConvolution, FirstConvolution, edges, neighbours, thinned
+from lcsd.networks.graph import EDGE_MM, SLOPE, EdgeConvolution, FirstConvolution, edges, neighbours, thinned
 from lcsd.networks.grids import at, spread
 from lcsd.networks.points import PointNetwork
 from lcsd.settings.train import PointPWCSettings
@@ -17,6 +17,18 @@ CORRECTION_MM = 10.0
 
 NEAREST = 3
 """Points of the coarser level that a point takes its features from."""
+
+FIRST_WIDTH_MM = 9.0
+"""Width of the pull of moving points near the present guess, before training."""
+
+FIRST_ALIKE = 1.0
+"""Weight of the features' difference before training."""
+
+FIRST_ODDS = -3.0
+"""Log of the weight of having no partner, relative to a partner right at the guess, before training."""
+
+LEAST_SHARE = 1e-3
+"""A point without a partner still counts this much in the motion of its surroundings."""
 
 LEAST_EDGE = 1e-2
 """Edges count as at least this long in the mean by inverse lengths."""
@@ -30,8 +42,8 @@ def carried(features: Tensor, coarse: Tensor, fine: Tensor) -> Tensor:
 
 
 def _still(channels: int) -> nn.Linear:
-    """Return a last layer that answers with no motion before training."""
-    layer = nn.Linear(channels, 3)
+    """Return a last layer that answers with no correction (3) and no preference (1) before training."""
+    layer = nn.Linear(channels, 4)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
@@ -53,15 +65,30 @@ class CostVolume(nn.Module):
         self.across = nn.Sequential(nn.Linear(4, 8), nn.LeakyReLU(SLOPE), nn.Linear(8, channels))
         self.along = nn.Sequential(nn.Linear(4, 8), nn.LeakyReLU(SLOPE), nn.Linear(8, channels))
         self.norm = nn.LayerNorm(channels)
+        self.score = nn.Linear(channels, 1, bias=False)
+        nn.init.zeros_(self.score.weight)
+        self.log_width = nn.Parameter(torch.tensor(FIRST_WIDTH_MM).log())
+        self.log_alike = nn.Parameter(torch.tensor(FIRST_ALIKE).log())
+        self.odds = nn.Parameter(torch.tensor(FIRST_ODDS))
 
-    def forward(self, mine: Tensor, theirs: Tensor, across: "Edges", along: "Edges") -> Tensor:
-        """Return costs (N, C) of features (N, C) and (M, C); ``across`` leads to the moving cloud, ``along`` stays."""
+    def forward(self, mine: Tensor, theirs: Tensor, across: "Edges", along: "Edges") -> tuple[Tensor, Tensor, Tensor]:
+        """Return costs (N, C) of features (N, C) and (M, C), the pull (N, 3), mm, and how sure it is (N,), of 1.
+
+        ``across`` leads to the moving cloud, ``along`` stays. The pull is the mean way to the moving points, weighted
+        by the costs, by how alike the features are, and by the distance, beside the chance that there is no partner.
+        """
         pair = self.mine(mine)[:, None] + self.theirs(theirs)[across.rows] + self.way(across.vectors)
         cost = functional.leaky_relu(self.cost(functional.leaky_relu(pair, SLOPE)), SLOPE)
         patch = (self.across(across.vectors) * cost).mean(dim=1)
         both = (self.along(along.vectors) * patch[along.rows]).mean(dim=1)
-        out: Tensor = self.norm(both)
-        return out
+        away = EDGE_MM * across.vectors[:, :, :3]
+        apart = away.square().sum(dim=2) / (2 * self.log_width.exp().square())
+        unlike = (mine[:, None] - theirs[across.rows]).square().mean(dim=2)
+        score = self.score(cost)[:, :, 0] - apart - self.log_alike.exp() * unlike
+        share = torch.softmax(torch.cat([score, self.odds.expand(len(mine), 1)], dim=1), dim=1)[:, :-1]
+        sure = share.sum(dim=1)
+        pull = (share[:, :, None] * away).sum(dim=1) / (sure[:, None] + 1e-6)
+        return self.norm(both), pull, sure
 
 
 class Edges:
@@ -90,7 +117,7 @@ class PointPWC(PointNetwork):
         self.volumes = nn.ModuleList(CostVolume(width) for width in widths)
         above = [*widths[1:], 0]
         self.flows = nn.ModuleList(
-            EdgeConvolution(2 * width + more + 3, width) for width, more in zip(widths, above, strict=True)
+            EdgeConvolution(2 * width + more + 7, width) for width, more in zip(widths, above, strict=True)
         )
         self.corrections = nn.ModuleList(_still(width) for width in widths)
 
@@ -129,12 +156,13 @@ class PointPWC(PointNetwork):
             now = at(found[-1], grid, points) if found else torch.zeros_like(points)
             along = Edges(points, points, self.settings.neighbours)
             across = Edges(points + now, others, self.settings.candidates)
-            costs = self.volumes[number](mine[number], theirs[number], across, along)
-            parts = [mine[number], costs, now / CORRECTION_MM]
+            costs, pull, sure = self.volumes[number](mine[number], theirs[number], across, along)
+            parts = [mine[number], costs, now / CORRECTION_MM, pull / CORRECTION_MM, sure[:, None]]
             if found:
                 parts.append(carried(hidden, levels[number + 1][0], points))
             hidden = self.flows[number](torch.cat(parts, dim=1), along.rows, along.vectors)
-            moves = now + CORRECTION_MM * self.corrections[number](hidden)
-            sigma_mm = self.settings.spreads_mm[number]
-            found.append(spread(points, moves, points.new_ones(len(points)), grid, sigma_mm=sigma_mm))
+            change = self.corrections[number](hidden)
+            moves = now + pull + CORRECTION_MM * change[:, :3]
+            weight = sure * torch.sigmoid(change[:, 3]) + LEAST_SHARE
+            found.append(spread(points, moves, weight, grid, sigma_mm=self.settings.spreads_mm[number]))
         return found

@@ -1,7 +1,6 @@
 """Training: one pair a step, drawn from the seed and the step, so that a resumed run equals an uninterrupted one."""
 
 import math
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,9 @@ from lcsd.divroc.bending import bending_energy
 from lcsd.errors import BadInputError, WorkError
 from lcsd.io.files import require_file, sha256, write_table
 from lcsd.networks.cases import CasePairs, Cases, label_of
-from lcsd.networks.models import load_weights, make_network, read_tensors, weights_of, write_model, write_tensors
+from lcsd.networks.checks import check_apart, check_loss, phantom_seeds
+from lcsd.networks.lessons import Lessons
+from lcsd.networks.models import Model, load_weights, make_network, read_tensors, weights_of, write_model, write_tensors
 from lcsd.networks.pairs import PhantomPairs, TrainingPair
 from lcsd.numerics.device import progress_bar
 from lcsd.numerics.threads import torch_threads
@@ -26,9 +27,7 @@ from lcsd.settings.train import NETWORKS, NetworkName, TrainSettings
 CHECKPOINT = "checkpoint.safetensors"
 MODEL = "model.safetensors"
 CURVE = "curve.csv"
-COLUMNS = ("step", "rate", "loss", "before_mm", "validation_mm", "validation_before_mm")
-
-PHANTOMS = re.compile(r"phantom:(\d+)(?:-(\d+))?")
+COLUMNS = ("step", "rate", "loss", "before_mm", "left_out", "validation_mm", "validation_before_mm")
 
 SCORED_POINTS = 2_000
 """Fixed points of a held-out pair at which the error is taken."""
@@ -38,49 +37,6 @@ TRAINED_POINTS = 6_000
 
 VALIDATION_SEED = 777
 """Held-out pairs are the same for every training, so that models can be compared."""
-
-
-def phantom_seeds(text: str, *, option: str) -> range:
-    """Return the seeds in ``phantom:FIRST-LAST`` or ``phantom:SEED``; ``BadInputError`` (``bad_pairs``) otherwise."""
-    found = PHANTOMS.fullmatch(text)
-    seeds = range(int(found[1]), int(found[2] or found[1]) + 1) if found else range(0)
-    if not seeds:
-        raise BadInputError(
-            "not a range of phantoms",
-            code="bad_pairs",
-            field=option,
-            expected="phantom:FIRST-LAST, or the folder of a release or a build",
-            found=text,
-            remedy="for example phantom:0-199",
-        )
-    return seeds
-
-
-def _check_apart(seeds: range, held_out: range) -> None:
-    """Refuse phantoms that are both trained on and held out."""
-    shared = set(seeds) & set(held_out)
-    if shared:
-        raise BadInputError(
-            "phantoms are both trained on and held out",
-            code="bad_pairs",
-            field="validation",
-            expected="other seeds than --pairs",
-            found=f"{len(shared)} shared, {min(shared)} the first",
-            remedy="choose other seeds for one of them",
-        )
-
-
-def _check_truth(settings: TrainSettings) -> None:
-    """Refuse a loss that needs the truth, which cases do not have."""
-    if settings.loss != "divroc":
-        raise BadInputError(
-            "nobody knows the motion of these pairs",
-            code="no_truth",
-            field="--loss",
-            expected="divroc",
-            found=settings.loss,
-            remedy="add --loss divroc, or train on phantoms: --pairs phantom:0-199",
-        )
 
 
 @dataclass
@@ -93,6 +49,7 @@ class Progress:
     rows: list[dict[str, Any]] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     befores: list[float] = field(default_factory=list)
+    left_out: int = 0
     seconds: float = 0.0
 
 
@@ -100,28 +57,44 @@ class Training:
     """A network in training; see :func:`train`."""
 
     def __init__(
-        self, name: NetworkName, settings: TrainSettings, *, pairs: str | Cases, out_dir: Path, seed: int, device: str
+        self,
+        name: NetworkName,
+        settings: TrainSettings,
+        *,
+        pairs: str | Cases,
+        out_dir: Path,
+        seed: int,
+        device: str,
+        teacher: Model | None = None,
     ) -> None:
         self.name = name
+        if teacher is not None:
+            settings = settings.model_copy(update={name: teacher.settings})
         self.settings = settings
         self.out_dir = out_dir
         self.device = device
         held_out = phantom_seeds(settings.validation, option="validation")
         motions = [Path(path) for path in settings.motions]
+        check_loss(settings, truth=isinstance(pairs, str), teacher=teacher is not None)
         self._pairs: PhantomPairs | CasePairs
         if isinstance(pairs, str):
             seeds, label = phantom_seeds(pairs, option="--pairs"), pairs
-            _check_apart(seeds, held_out)
+            check_apart(seeds, held_out)
             self._pairs = PhantomPairs(seeds, seed=seed, motions=motions)
         else:
-            _check_truth(settings)
             self._pairs, label = CasePairs(pairs, seed=seed), label_of(pairs)
         self._held_out = PhantomPairs(held_out, seed=VALIDATION_SEED, motions=motions)
-        self.facts = {"pairs": label, "seed": seed, "training": _facts_of(name, settings)}
+        self.facts = {"pairs": label, "seed": seed, "training": _facts_of(name, settings, teacher)}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network = make_network(name, settings.of(name)).to(device)
+        self.lessons: Lessons | None = None
+        if teacher is not None:
+            self.network.load_state_dict(teacher.network.state_dict())
+            self.lessons = Lessons(settings.self_training, seed=seed, device=device)
         self.average: Any = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.average))
+        if teacher is not None:
+            self.average.n_averaged.fill_(1)  # at 0 the first step would replace the teacher by the student
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -149,7 +122,14 @@ class Training:
     def step(self) -> None:
         """Train on the pair of this step. Raises ``WorkError`` (``diverged``) that names step and pair."""
         step = self.progress.step
+        self.progress.step += 1
         pair = self._pairs.pair(step)
+        if self.lessons is not None:
+            lesson = self.lessons.lesson(pair, step, student=self.network, teacher=self.average.module)
+            if lesson is None:
+                self.progress.left_out += 1
+                return
+            pair = lesson
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate(step)
         loss = self._loss(pair, step)
@@ -170,7 +150,6 @@ class Training:
         self.progress.losses.append(loss.item())
         if pair.vectors is not None:
             self.progress.befores.append(float(np.linalg.norm(pair.vectors, axis=1).mean()))
-        self.progress.step += 1
 
     def validate(self) -> None:
         """Score the averaged weights on the held-out pairs, add a row to the curve, and keep the best model."""
@@ -189,13 +168,14 @@ class Training:
             {
                 "step": progress.step,
                 "rate": self.rate(progress.step - 1),
-                "loss": float(np.mean(progress.losses)),
+                "loss": float(np.mean(progress.losses)) if progress.losses else None,
                 "before_mm": float(np.mean(progress.befores)) if progress.befores else None,
+                "left_out": progress.left_out,
                 "validation_mm": error,
                 "validation_before_mm": float(np.mean(befores)),
             }
         )
-        progress.losses, progress.befores = [], []
+        progress.losses, progress.befores, progress.left_out = [], [], 0
         progress.since_best += 1
         if progress.best_mm is None or error < progress.best_mm:
             progress.best_mm, progress.since_best = error, 0
@@ -247,10 +227,12 @@ class Training:
         self.progress = Progress(**facts["progress"])
 
 
-def _facts_of(name: NetworkName, settings: TrainSettings) -> dict[str, Any]:
-    """Return what decides the result: all settings but the time and other networks'; tables by name and hash."""
+def _facts_of(name: NetworkName, settings: TrainSettings, teacher: Model | None) -> dict[str, Any]:
+    """Return what decides the result: all settings that are used but the time; tables and teacher by their hash."""
     tables = [f"{Path(path).name} {sha256(require_file(Path(path)))}" for path in settings.motions]
-    return {**settings.model_dump(mode="json", exclude={"minutes", *NETWORKS} - {name}), "motions": tables}
+    unused = {"minutes", *NETWORKS} - {name} | (set() if teacher else {"self_training"})
+    facts = {**settings.model_dump(mode="json", exclude=unused), "motions": tables}
+    return {**facts, "teacher": teacher.sha256} if teacher else facts
 
 
 def _difference(value: object, other: object) -> object:
@@ -270,6 +252,7 @@ def train(
     seed: int = 0,
     device: str = "cpu",
     resume: bool = False,
+    teacher: Model | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Progress:
     """Train a network and write ``model.safetensors`` (the best), ``checkpoint.safetensors`` and the curve.
@@ -290,6 +273,9 @@ def train(
         ``"cpu"`` or ``"cuda"``.
     resume
         Continue from the checkpoint in ``out_dir``.
+    teacher
+        Self-training: the network begins with this model's weights, and learns the motions that the moving average of
+        its weights finds (:mod:`lcsd.networks.lessons`). No truth is used but that of the held-out pairs.
     clock
         Seconds, for ``settings.minutes``.
 
@@ -307,7 +293,7 @@ def train(
     WorkError
         If loss or gradient is not finite; names step and pair.
     """
-    training = Training(name, settings, pairs=pairs, out_dir=out_dir, seed=seed, device=device)
+    training = Training(name, settings, pairs=pairs, out_dir=out_dir, seed=seed, device=device, teacher=teacher)
     if resume:
         training.load()
     elif (out_dir / CHECKPOINT).exists():
@@ -317,6 +303,8 @@ def train(
             file=out_dir / CHECKPOINT,
             remedy="continue it with --resume, or choose another --out-dir",
         )
+    elif teacher is not None:
+        training.validate()
     progress, began, before = training.progress, clock(), training.progress.seconds
     with progress_bar(label=f"train: {name}", total=settings.steps, unit="step") as bar:
         bar.update(progress.step)
@@ -341,7 +329,8 @@ def _ended(training: Training) -> bool:
 
 def _shown(progress: Progress) -> str:
     best = "" if progress.best_mm is None else f", held out {progress.rows[-1]['validation_mm']:.2f} mm"
-    return f"loss {np.mean(progress.losses[-50:]):.3f}{best}"
+    loss = f"loss {np.mean(progress.losses[-50:]):.3f}" if progress.losses else "no loss yet"
+    return f"{loss}{best}"
 
 
 def draw_curve(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -13,6 +13,7 @@ from lcsd.divroc.rasterise import rasterise, sample
 from lcsd.divroc.smoothing import gaussian_taps, smooth
 from lcsd.geometry import Grid
 from lcsd.networks.grids import BALANCE, SATURATION, at, distances, finer, grid_around
+from lcsd.networks.kernels import block_differences
 from lcsd.settings.train import UNetSettings
 
 Points = NDArray[np.float64]
@@ -20,7 +21,7 @@ Points = NDArray[np.float64]
 FINE = 2
 """Voxels of the raster for each node of the displacement grid, along each axis."""
 
-INVERSE_STEPS = 6
+INVERSE_STEPS = 4
 """Steps that find the middle of a point's way: each shrinks what is left by the motion's slope."""
 
 OUTPUT_MM = 8.0
@@ -77,17 +78,33 @@ def _guesses(fixed: Tensor, moving: Tensor, step_mm: float, shape: tuple[int, in
     All shifts are weighted by how well they fit (a soft minimum). They move both clouds by half, against each other, so
     exchanging the clouds turns the answer around.
     """
+    steps = list(itertools.product(range(-SEARCH, SEARCH + 1), repeat=3))
+    costs = _differences(fixed, moving, steps)
+    shifts = step_mm * 2 / FINE * fixed.new_tensor(steps).flip(1)
+    guess = torch.cat(_soft_minima(costs, shifts, step_mm), dim=1)
+    return functional.interpolate(guess, size=shape, mode="trilinear", align_corners=False)
+
+
+def _differences(fixed: Tensor, moving: Tensor, steps: Sequence[Sequence[int]]) -> Tensor:
+    """Return the mean differences of blocks under each shift, (1, K, D, H, W), without gradient."""
     size = fixed.shape[2:]
     padded = [functional.pad(raster, [SEARCH] * 6) for raster in (fixed, moving)]
-    steps = list(itertools.product(range(-SEARCH, SEARCH + 1), repeat=3))
+    if not fixed.is_cuda:
+        found = fixed.new_empty((1, len(steps), *(edge // (2 * FINE) for edge in size)))
+        there, here = (raster.detach()[0, 0].numpy() for raster in padded)
+        block_differences(there, here, np.array(steps), 2 * FINE, found[0].numpy())
+        return found
+    return compared(padded[0], padded[1], steps, size)
+
+
+def compared(fixed: Tensor, moving: Tensor, steps: Sequence[Sequence[int]], size: Sequence[int]) -> Tensor:
+    """Return what :func:`lcsd.networks.kernels.block_differences` does, on any device, from padded volumes."""
     costs = []
     for step in steps:
-        there = _shifted(padded[0], [-part for part in step], size)
-        here = _shifted(padded[1], step, size)
+        there = _shifted(fixed, [-part for part in step], size)
+        here = _shifted(moving, step, size)
         costs.append(functional.avg_pool3d((there - here).abs_(), 2 * FINE))
-    shifts = step_mm * 2 / FINE * fixed.new_tensor(steps).flip(1)
-    guess = torch.cat(_soft_minima(torch.cat(costs, dim=1), shifts, step_mm), dim=1)
-    return functional.interpolate(guess, size=shape, mode="trilinear", align_corners=False)
+    return torch.cat(costs, dim=1)
 
 
 def _soft_minima(costs: Tensor, shifts: Tensor, step_mm: float) -> list[Tensor]:
@@ -100,6 +117,7 @@ def _soft_minima(costs: Tensor, shifts: Tensor, step_mm: float) -> list[Tensor]:
     relative = cost / (mean + LEAST_DIFFERENCE)
     sure = (mean * (1 - relative.amin(dim=1, keepdim=True))).clamp(min=1e-4)
     near = gaussian_taps(1.0)
+    lengths = shifts.square().sum(dim=1)[:, None, None, None]
 
     def weighed(total: Tensor) -> Tensor:
         return torch.einsum("bkdhw,kc->bcdhw", torch.softmax(-SHARPNESS * total, dim=1), shifts)
@@ -108,8 +126,9 @@ def _soft_minima(costs: Tensor, shifts: Tensor, step_mm: float) -> list[Tensor]:
     found = alone
     for coupling in COUPLINGS:
         around = smooth((found * sure).contiguous(), near) / smooth(sure, near).clamp(min=1e-6)
-        away = (shifts[None, :, :, None, None, None] - around[:, None]).square().sum(dim=2) / step_mm**2
-        found = weighed(relative + coupling * away)
+        # The square of the distance to the shifts, but for a part that is the same for all of them.
+        away = lengths - 2 * torch.einsum("bcdhw,kc->bkdhw", around, shifts)
+        found = weighed(relative + coupling / step_mm**2 * away)
     return [found, alone]
 
 

@@ -87,6 +87,29 @@ SECTIONS: dict[NetworkName, type[NetworkSettings]] = {
 """Settings of each network."""
 
 
+class SelfTrainingSettings(Settings):
+    """Training by the moving average of the network itself (--teacher)."""
+
+    filtered: bool = Field(
+        True,
+        description="a pair is used only where the teacher's motion brings the clouds closer than the student's, yes "
+        "or no",
+    )
+    refined: bool = Field(
+        True, description="the fast levels of register go on from the teacher's motion before it is learnt, yes or no"
+    )
+    generated_share: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="share of the steps with a generated pair: one half of the fixed cloud, and the other half moved "
+        "by the teacher's motion, of 1",
+    )
+    turn_deg: float = Field(5.0, ge=0, description="largest turn of a view about each axis, degrees")
+    scale_share: float = Field(0.05, ge=0, lt=1, description="largest change of a view's size, of 1")
+    jitter_mm: float = Field(0.2, ge=0, description="standard deviation by which a view's points move, mm")
+
+
 class TrainSettings(Settings):
     """Training of a network that guesses the motion of a pair of clouds."""
 
@@ -124,6 +147,7 @@ class TrainSettings(Settings):
         description="tables of real motions that take part besides the phantoms' own: fixed and moving x, y, z of "
         "keypoints, mm, six columns after one header line",
     )
+    self_training: SelfTrainingSettings = Field(SelfTrainingSettings(), description="used if there is a teacher")
     unet: UNetSettings = Field(UNetSettings(), description="used if the network is unet")
     dgcnn: DGCNNSettings = Field(DGCNNSettings(), description="used if the network is dgcnn")
     pointpwc: PointPWCSettings = Field(PointPWCSettings(), description="used if the network is pointpwc")

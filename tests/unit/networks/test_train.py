@@ -13,9 +13,10 @@ import torch
 
 from lcsd.errors import BadInputError, WorkError
 from lcsd.networks import train as module
+from lcsd.networks.checks import phantom_seeds
 from lcsd.networks.models import make_network, read_tensors
 from lcsd.networks.pairs import PhantomPairs, TrainingPair
-from lcsd.networks.train import CHECKPOINT, CURVE, MODEL, Training, phantom_seeds, train
+from lcsd.networks.train import CHECKPOINT, CURVE, MODEL, Training, train
 from lcsd.settings.train import NETWORKS, TrainSettings, UNetSettings
 from tests.unit.networks.conftest import PAIRS, tiny_settings
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lcsd.networks.unet import Rasters, UNet
+from lcsd.networks.kernels import block_differences
+from lcsd.networks.unet import Rasters, UNet, compared
 from lcsd.settings.train import UNetSettings
 
 SETTINGS = UNetSettings(node_mm=8.0, features=(4, 8))
@@ -61,3 +62,14 @@ def test_both_orders_of_training_mean_the_same_motion() -> None:
     errors = [network.supervised(fixed, fixed + vectors, vectors, turned=turned).item() for turned in (False, True)]
     assert max(errors) < 0.6 * float(vectors[0].norm())
     assert errors[0] == pytest.approx(errors[1], rel=1e-3)
+
+
+def test_the_kernel_compares_blocks_as_torch_does() -> None:
+    rng = np.random.default_rng(0)
+    fixed, moving = rng.uniform(size=(2, 12 + 4, 8 + 4, 16 + 4)).astype(np.float32)
+    steps = [(0, 0, 0), (1, -2, 2), (-2, 1, 0)]
+    found = np.empty((3, 3, 2, 4), np.float32)
+    block_differences(fixed, moving, np.array(steps), 4, found)
+    both = (torch.as_tensor(volume)[None, None] for volume in (fixed, moving))
+    np.testing.assert_allclose(found, compared(*both, steps, (12, 8, 16))[0].numpy(), rtol=1e-5)
+    assert np.abs(found[1] - found[2]).min() > 0
