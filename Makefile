@@ -115,7 +115,7 @@ lint: install  ## Check format, types and the workflow
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules
-	$(BIN)/snakemake --lint --configfile tests/workflow/lint.yaml
+	$(BIN)/python -m tests.lint_workflow tests/workflow/lint.yaml
 	$(BIN)/snakemake --dry-run --quiet --configfile tests/workflow/lint.yaml
 	$(BIN)/snakemake --dry-run --quiet --profile workflow/profiles/slurm \
 	  --configfile tests/workflow/lint.yaml

@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-WORKFLOW = ("Snakefile", "environment.yml", "rules", "workflow")
+WORKFLOW = ("Snakefile", "rules", "workflow")
 
 
 class BuildWithWorkflow(build_py):

@@ -7,8 +7,6 @@ rule cloud:
         moving=f"{CASE}/clouds/moving_dense.npz",
     log:
         f"{LOGS}/cloud/{{case}}.log",
-    conda:
-        "../environment.yml"
     params:
         settings=BUILD.settings("cloud"),
     message:
@@ -28,8 +26,6 @@ rule keypoints:
         moving=f"{CASE}/clouds/moving_keypoints.npz",
     log:
         f"{LOGS}/keypoints/{{case}}.log",
-    conda:
-        "../environment.yml"
     params:
         settings=BUILD.settings("keypoints"),
     message:

@@ -9,8 +9,6 @@ rule correspond:
         report=f"{CASE}/correspondences/correspondences.json",
     log:
         f"{LOGS}/correspond/{{case}}.log",
-    conda:
-        "../environment.yml"
     threads: BUILD.threads()
     resources:
         gpu=int(BUILD.on_gpu("correspond")),

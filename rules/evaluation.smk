@@ -9,8 +9,6 @@ rule evaluate:
         table=f"{CASE}/evaluation/{{method}}_landmarks.csv",
     log:
         f"{LOGS}/evaluate/{{case}}_{{method}}.log",
-    conda:
-        "../environment.yml"
     params:
         landmarks=lambda w: BUILD.landmarks(w.case),
         frame=lambda w: BUILD.pair(w.case).landmarks_frame,

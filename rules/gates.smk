@@ -15,8 +15,6 @@ rule gates:
         f"{CASE}/gates.json",
     log:
         f"{LOGS}/gates/{{case}}.log",
-    conda:
-        "../environment.yml"
     params:
         evaluations=lambda w: BUILD.evaluation_options(w.case),
         settings=BUILD.settings("gates"),

@@ -11,8 +11,6 @@ rule lungs:
         moving=f"{CASE}/lungs/moving.nii.gz",
     log:
         f"{LOGS}/lungs/{{case}}.log",
-    conda:
-        "../environment.yml"
     resources:
         downloads=int(BUILD.downloads("mask")),
         gpu=int(BUILD.on_gpu("lungs")),

@@ -16,8 +16,6 @@ rule prealign:
         ),
     log:
         f"{LOGS}/prealign/{{case}}.log",
-    conda:
-        "../environment.yml"
     params:
         out_dir=f"{CASE}/images",
         settings=BUILD.settings("prealign"),

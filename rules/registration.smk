@@ -15,8 +15,6 @@ rule register:
         ),
     log:
         f"{LOGS}/register/{{case}}.log",
-    conda:
-        "../environment.yml"
     threads: BUILD.threads()
     resources:
         gpu=int(BUILD.on_gpu("register")),

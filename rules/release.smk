@@ -9,8 +9,6 @@ rule release:
         update(f"{RESULTS}/release/SHA256SUMS"),
     log:
         f"{LOGS}/release.log",
-    conda:
-        "../environment.yml"
     params:
         results=lambda w: RESULTS,
         folder=lambda w: f"{RESULTS}/release",

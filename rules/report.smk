@@ -33,8 +33,6 @@ rule report:
         ),
     log:
         f"{LOGS}/report.log",
-    conda:
-        "../environment.yml"
     params:
         command=REPORT_COMMAND,
     message:

@@ -6,8 +6,6 @@ rule convert:
         moving=f"{CASE}/scans/moving.nii.gz",
     log:
         f"{LOGS}/convert/{{case}}.log",
-    conda:
-        "../environment.yml"
     resources:
         downloads=int(BUILD.downloads("source")),
     params:

@@ -20,8 +20,6 @@ if BUILD.candidates:
             f"{RESULTS}/cohort/screening/{{case}}.json",
         log:
             f"{LOGS}/screen/{{case}}.log",
-        conda:
-            "../environment.yml"
         resources:
             downloads=1,
             gpu=int(BUILD.on_gpu("screen")),
@@ -51,8 +49,6 @@ if BUILD.candidates:
         log:
             f"{LOGS}/select.log",
         localrule: True
-        conda:
-            "../environment.yml"
         params:
             results=RESULTS,
             settings=BUILD.settings("select", "screen"),
@@ -72,8 +68,6 @@ rule test_cases:
     log:
         f"{LOGS}/test_cases.log",
     localrule: True
-    conda:
-        "../environment.yml"
     params:
         results=lambda w: RESULTS,
         settings=BUILD.settings("select"),

@@ -15,8 +15,6 @@ rule vessels:
         moving=f"{CASE}/vessels/moving.nii.gz",
     log:
         f"{LOGS}/vessels/{{case}}.log",
-    conda:
-        "../environment.yml"
     resources:
         gpu=int(BUILD.on_gpu("vessels")),
     params:

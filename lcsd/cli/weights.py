@@ -33,7 +33,7 @@ def command() -> None:
 @tool("weights")
 def list_models() -> Shown:
     """List the models that each use of TotalSegmentator loads, and the commands that download them."""
-    from lcsd.totalsegmentator.models import TASKS
+    from lcsd.totalsegmentator.models import TASKS, fetch_command
 
     uses = {
         f"{name}{', robust_crop' if robust else ''}": task.models(robust_crop=robust)
@@ -43,10 +43,11 @@ def list_models() -> Shown:
     lines = [
         line
         for use, models in uses.items()
-        for line in (use, *(part for m in models for part in (f"  {m.path.as_posix()}", f"    {m.command}")))
+        for line in (use, *(f"  {m.path.as_posix()}" for m in models), f"    {fetch_command(models)}")
     ]
     record = {
-        use: [{"folder": m.path.as_posix(), "command": m.command} for m in models] for use, models in uses.items()
+        use: [{"folder": m.path.as_posix(), "command": fetch_command([m])} for m in models]
+        for use, models in uses.items()
     }
     return Shown("\n".join(lines), record)
 
@@ -63,7 +64,7 @@ def check(folder: Path | None, *, record: bool, record_file: Path | None) -> Sho
     folder. Once hashes are recorded, every run compares them and refuses other files.
     """
     from lcsd.totalsegmentator.hashes import check_hashes, default_record, record_hashes
-    from lcsd.totalsegmentator.models import MODELS
+    from lcsd.totalsegmentator.models import MODELS, fetch_command
     from lcsd.totalsegmentator.weights import check_weights, weights_folder
 
     place = weights_folder(folder)
@@ -83,7 +84,7 @@ def check(folder: Path | None, *, record: bool, record_file: Path | None) -> Sho
     lines = []
     for model in MODELS:
         if model not in present:
-            lines += [f"{model.folder}: absent", f"  {model.command}"]
+            lines += [f"{model.folder}: absent", f"  {fetch_command([model], place)}"]
             continue
         lines.append(f"{model.folder}: present")
         lines += [f"  {hashes[name.as_posix()]}  {name.relative_to(model.path)}" for name in model.files]

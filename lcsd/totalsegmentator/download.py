@@ -26,7 +26,11 @@ SOURCE = "https://github.com/wasserth/TotalSegmentator/releases/download"
 """Where the package itself downloads weights from: SOURCE/RELEASE/FOLDER.zip."""
 
 FACTS = "https://api.github.com/repos/wasserth/TotalSegmentator/releases/tags"
-"""What GitHub says about the files of a release: size, and SHA-256 of those uploaded since June 2025."""
+"""What GitHub says about the files of a release: size and, of newer files, SHA-256.
+
+GitHub's changelog of 3 June 2025 ("Releases now expose digests for release assets") announced the hashes; files uploaded
+before have none (PyGithub, issue 3324).
+"""
 
 LICENCE = "openly available for any usage (TotalSegmentator's README); the package is under Apache-2.0"
 

@@ -4,7 +4,8 @@ Releases have changed the meaning of task names (``lung_vessels`` became another
 the package's own tables are compared with these before each run.
 """
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,7 +30,7 @@ class Model:
     folder: str  # its folder below the weights
     trainer: str  # class that trained it, part of the model folder's name
     labels: int  # number of labels, without background
-    download: str  # its name for ``totalseg_download_weights -t``
+    use: str  # name in TASKS, and for ``lcsd weights fetch``, of what it segments
     release: str = "v2.0.0-weights"  # TotalSegmentator's release that holds its archive
 
     @property
@@ -43,14 +44,9 @@ class Model:
         return tuple(self.path / name for name in ("dataset.json", "plans.json", CHECKPOINT))
 
     @property
-    def command(self) -> str:
-        """Command that downloads it."""
-        return f"totalseg_download_weights -t {self.download}"
-
-    @property
     def get_again(self) -> str:
         """Remedy for files that are broken or of another model."""
-        return f"delete {self.folder} and get it again: {self.command}"
+        return f"delete {self.folder} and fetch it into the same folder again: {fetch_command([self])} --folder ..."
 
 
 VESSELS_LEGACY = Model(258, "Dataset258_lung_vessels_248subj", "nnUNetTrainer", 2, "lung_vessels_LEGACY")
@@ -63,10 +59,10 @@ VESSELS = Model(
     "v2.5.0-weights",
 )
 TOTAL_3MM = Model(
-    297, "Dataset297_TotalSegmentator_total_3mm_1559subj", "nnUNetTrainer_4000epochs_NoMirroring", 117, "total_fast"
+    297, "Dataset297_TotalSegmentator_total_3mm_1559subj", "nnUNetTrainer_4000epochs_NoMirroring", 117, "lobes_fast"
 )
 TOTAL_6MM = Model(
-    298, "Dataset298_TotalSegmentator_total_6mm_1559subj", "nnUNetTrainer_4000epochs_NoMirroring", 117, "total_fast"
+    298, "Dataset298_TotalSegmentator_total_6mm_1559subj", "nnUNetTrainer_4000epochs_NoMirroring", 117, "lobes_fastest"
 )
 MODELS = (VESSELS_LEGACY, VESSELS, TOTAL_3MM, TOTAL_6MM)
 
@@ -129,6 +125,17 @@ TASKS = {
     "lobes_fast": Task("total", LOBES, TOTAL_3MM, "fast", subset=tuple(LOBES.values())),
     "lobes_fastest": Task("total", LOBES, TOTAL_6MM, "fastest", subset=tuple(LOBES.values())),
 }
+
+
+def fetch_command(models: Sequence[Model], folder: Path | None = None) -> str:
+    """Return the command that downloads these models of a run, into ``folder`` or the one that lcsd finds itself."""
+    robust = TOTAL_3MM in models and TOTAL_6MM not in models
+    # A use comes with the model that crops its scans.
+    along = {crop for model in models for crop in TASKS[model.use].models(robust_crop=robust)[:-1]}
+    uses = [model.use for model in models if model not in along]
+    words = ["lcsd", "weights", "fetch", *uses]
+    words += ["--robust-crop"] if robust and not all(TASKS[use].robust for use in uses) else []
+    return shlex.join(words if folder is None else [*words, "--folder", str(folder)])
 
 
 def package_versions() -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lcsd.errors import LcsdError, WorkError
 from lcsd.io.files import read_json
-from lcsd.totalsegmentator.models import CHECKPOINT, CONFIGURATION, Model
+from lcsd.totalsegmentator.models import CHECKPOINT, CONFIGURATION, Model, fetch_command
 
 WEIGHTS_VARIABLE, HOME_VARIABLE = "TOTALSEG_WEIGHTS_PATH", "TOTALSEG_HOME_DIR"
 
@@ -26,21 +26,20 @@ def weights_folder(setting: Path | None = None) -> Path:
 def check_weights(folder: Path, models: Sequence[Model]) -> None:
     """Raise ``WorkError`` unless every file of the models exists, is complete, and is of that model.
 
-    Codes: ``weights_missing`` (names all missing models and the commands that get them),
+    Codes: ``weights_missing`` (names all missing models and the command that gets them),
     ``weights_truncated``, ``weights_of_another_task``. Nothing is downloaded. The package itself
     would only check whether the folder exists, and download a missing one.
     """
     missing = [m for m in models if not all((folder / name).exists() for name in m.files)]
     if missing:
         first = next(n for m in missing for n in m.files if not (folder / n).exists())
-        commands = " && ".join(dict.fromkeys(m.command for m in missing))
         raise WorkError(
             "weights of TotalSegmentator are missing",
             code="weights_missing",
             file=folder,
             expected=", ".join(m.path.as_posix() for m in missing),
             found=f"no {first.as_posix()}",
-            remedy=f"get them on a machine with network access: {WEIGHTS_VARIABLE}={folder} sh -c '{commands}'",
+            remedy=f"on a machine with network access: {fetch_command(missing, folder)}",
         )
     for model in models:
         checkpoint = folder / model.path / CHECKPOINT

@@ -9,6 +9,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from tests.lint_workflow import NOT_WANTED, wishes
+
 ROOT = Path(__file__).resolve().parents[2]
 CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
 FORBIDDEN_TEXT = re.compile(r"index-url|https?://[^\s)\"]*(pypi|npmjs|debian)\.|/(?:work|root|home)/|\.\./shared")
@@ -31,6 +33,21 @@ def test_conda_environment_equals_pyproject() -> None:
     found.pop("pip")
     wanted = [Requirement(text) for text in project()["dependencies"]]
     assert found == {r.name: str(r.specifier).removeprefix(">=") for r in wanted}
+
+
+def test_rules_promise_no_deployment() -> None:
+    """No channel of conda has lcsd and no registry an image: commands come from Snakemake's own environment."""
+    directive = re.compile(r"^\s*(conda|container|containerized|singularity|envmodules):", re.MULTILINE)
+    for path in (ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")):
+        assert not directive.search(path.read_text(encoding="utf-8")), path
+
+
+def test_the_linter_of_rules_keeps_every_other_wish() -> None:
+    about = "Lints for rule a (line 1, a.smk):\n    * {}:\n      Words.\n      Also see:\n      https://x\n"
+    text = about.format(NOT_WANTED) + "\n" + about.format(f"{NOT_WANTED}:\n      More.\n    * No log directive")
+    (left,) = wishes(text)
+    assert "rule a" in left
+    assert "No log directive" in left
 
 
 def test_every_dependency_is_pinned() -> None:

@@ -176,7 +176,7 @@ def test_weights_that_are_asked_for_are_checked(manifest: Path, tmp_path: Path) 
     lungs = {"method": "totalsegmentator", "totalsegmentator": {"weights": str(tmp_path)}}
     lost = findings(configured(manifest, lungs=lungs))["weights of lungs"]
     assert lost.state == "missing"
-    assert "totalseg_download_weights" in lost.remedy
+    assert "lcsd weights fetch lobes_fast" in lost.remedy
 
 
 def test_external_program_of_deeds(manifest: Path) -> None:

@@ -16,7 +16,7 @@ from lcsd.errors import BadInputError
 from tests.unit.made_up_cases import make_build
 
 ROOT = Path(__file__).resolve().parents[3]
-WORKFLOW = ("Snakefile", "environment.yml", "rules", "workflow")
+WORKFLOW = ("Snakefile", "rules", "workflow")
 
 
 @pytest.fixture

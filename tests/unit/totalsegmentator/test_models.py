@@ -1,16 +1,25 @@
 """A version of the package that means something else by a task is refused."""
 
 import importlib.metadata
+import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
-from totalsegmentator.bin.totalseg_download_weights import TASK_TO_ID
 from totalsegmentator.map_tasks_config import TASK_CONFIGS
 
 from lcsd.errors import WorkError
 from lcsd.totalsegmentator import models
-from lcsd.totalsegmentator.models import TASKS, TOTAL_3MM, TOTAL_6MM, VESSELS, VESSELS_LEGACY, check_meaning
+from lcsd.totalsegmentator.models import (
+    TASKS,
+    TOTAL_3MM,
+    TOTAL_6MM,
+    VESSELS,
+    VESSELS_LEGACY,
+    check_meaning,
+    fetch_command,
+)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -28,9 +37,19 @@ def test_models_that_a_run_loads() -> None:
     assert TASKS["lobes_fastest"].models(robust_crop=False) == (TOTAL_6MM,)
 
 
-def test_download_commands_are_those_of_the_package() -> None:
-    for model in models.MODELS:
-        assert model.dataset in TASK_TO_ID[model.download]
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+@pytest.mark.parametrize("robust", [False, True])
+def test_the_command_that_is_named_fetches_the_models_of_a_run(task: models.Task, robust: bool) -> None:
+    wanted = task.models(robust_crop=robust)
+    _, _, command, *words = shlex.split(fetch_command(wanted, Path("a b")))
+    assert (command, words[-2:]) == ("fetch", ["--folder", "a b"])
+    uses = [word for word in words[:-2] if word != "--robust-crop"]
+    fetched = {m for use in uses for m in TASKS[use].models(robust_crop="--robust-crop" in words)}
+    assert fetched == set(wanted)
+
+
+def test_each_model_is_fetched_by_the_use_that_it_segments() -> None:
+    assert all(TASKS[model.use].model is model for model in models.MODELS)
 
 
 @pytest.mark.parametrize(

@@ -50,11 +50,11 @@ def test_missing_weights_name_folders_and_commands(folder: Path, tmp_path: Path)
     shutil.rmtree(folder / TOTAL_6MM.path)
     code, message = code_of(folder)
     assert code == "weights_missing"
-    assert "totalseg_download_weights -t total_fast" in message
+    assert f"lcsd weights fetch lobes_fastest --folder {folder}" in message
     assert "LEGACY" not in message
     code, message = code_of(tmp_path / "absent")
     assert code == "weights_missing"
-    assert "-t total_fast && totalseg_download_weights -t lung_vessels_LEGACY" in message
+    assert f"lcsd weights fetch lung_vessels_LEGACY --folder {tmp_path / 'absent'}" in message
     assert VESSELS_LEGACY.path.as_posix() in message
     assert "\n" not in message
 
@@ -182,6 +182,6 @@ def test_command_on_an_empty_folder(tmp_path: Path) -> None:
 def test_command_list() -> None:
     run = CliRunner().invoke(main, ["weights", "list"])
     assert "lung_vessels_LEGACY, robust_crop" in run.stdout
-    assert "totalseg_download_weights -t lung_vessels\n" in run.stdout
+    assert "lcsd weights fetch lung_vessels\n" in run.stdout
     listed = json.loads(CliRunner().invoke(main, ["weights", "list", "--json"]).stdout)
     assert [m["folder"] for m in listed["lobes_fastest"]] == [TOTAL_6MM.path.as_posix()]
