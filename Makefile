@@ -18,7 +18,7 @@ export PYTHONUTF8 := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-locked lock audit demo test test-fast studies field reliability isolation lint structure format docs notebooks fresh release clean
+.PHONY: help install install-locked lock audit demo test test-fast studies field reliability isolation lint structure format docs notebooks fresh cite release clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ install-locked:  ## Install by the hashes of requirements.lock (except torch)
 	$(BYTECODE)
 	$(BIN)/python -m lcsd.monitor.warmup
 	touch $(READY)
+
+cite: install  ## Write the version of pyproject.toml and its date in CHANGELOG.md into the files for citing
+	$(BIN)/python -m tests.cite
 
 # Both tools have their own environment: lcsd does not depend on them.
 release: install $(TOOLS)/bin/twine  ## Build sdist and wheel into dist/, check them, and build phantoms with the wheel (needs a network)

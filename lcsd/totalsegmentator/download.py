@@ -28,8 +28,8 @@ SOURCE = "https://github.com/wasserth/TotalSegmentator/releases/download"
 FACTS = "https://api.github.com/repos/wasserth/TotalSegmentator/releases/tags"
 """What GitHub says about the files of a release: size and, of newer files, SHA-256.
 
-GitHub's changelog of 3 June 2025 ("Releases now expose digests for release assets") announced the hashes; files uploaded
-before have none (PyGithub, issue 3324).
+GitHub's changelog of 3 June 2025 ("Releases now expose digests for release assets") announced the hashes; files
+uploaded before have none (PyGithub, issue 3324).
 """
 
 LICENCE = "openly available for any usage (TotalSegmentator's README); the package is under Apache-2.0"

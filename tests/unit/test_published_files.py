@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from lcsd.cli.main import main
 from lcsd.config import Config
+from tests.cite import LINES, facts, written
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -37,6 +38,26 @@ def test_version_name_and_words_are_those_of_the_package(name: str) -> None:
     assert PROJECT["description"] in (found.get("abstract", "").rstrip("."), found.get("description"))
     assert found["license"].rsplit("/")[-1] == PROJECT["license"]
     assert found["keywords"] == PROJECT["keywords"]
+
+
+def test_date_is_that_of_the_changes() -> None:
+    for name, lines in LINES.items():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert written(text, lines, facts()) == text, f"{name}: run make cite"
+    assert str(content("CITATION.cff")["date-released"]) == content("codemeta.json")["datePublished"]
+    assert content(".zenodo.json")["publication_date"] == facts()["date"]
+
+
+def test_changes_of_this_version_are_dated_below_those_that_are_not_released() -> None:
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings[:2] == ["Unreleased", f"{PROJECT['version']} ({facts()['date']})"]
+
+
+def test_a_version_without_a_date_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "0.3.0"\n', encoding="utf-8")
+    (tmp_path / "CHANGELOG.md").write_text("## Unreleased\n\n## 0.2.0 (2026-11-30)\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match=re.escape("## 0.3.0 (YYYY-MM-DD)")):
+        facts(tmp_path)
 
 
 def test_the_citation_has_what_its_format_asks_for() -> None:

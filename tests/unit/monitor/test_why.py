@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lcsd import __version__
 from lcsd.build import rejections
 from lcsd.build.plan import Build
 from lcsd.build.provenance import OWN_DIGEST, own_digest
@@ -117,7 +118,7 @@ def test_settings_that_another_version_had_or_lacked_are_named(build: Build) -> 
     assert runs(build) == {
         "keypoints": ["setting keypoints.gone: 7 -> (missing)", "setting keypoints.k: (missing) -> 29"]
     }
-    assert notes(build) == ["made by lcsd 0.0.9, this is 0.1.0; not a reason to run"]
+    assert notes(build) == [f"made by lcsd 0.0.9, this is {__version__}; not a reason to run"]
 
 
 def test_a_named_series_is_a_setting_of_its_scan(build: Build, tmp_path: Path) -> None:
