@@ -30,6 +30,17 @@ ARTERIES_VEINS = (("arteries", "PulmonaryArtery"), ("veins", "PulmonaryVein"))
 NETWORK = "totalsegmentator"
 """Backend that is a network; the other one is a filter."""
 
+MAY_BE_EMPTY = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("StudyID", "StudyDate", "StudyTime", "AccessionNumber"),
+)
+"""Elements of type 2, which DICOM wants in each image, with or without a value."""
+
+NEEDED = ("StudyInstanceUID", "FrameOfReferenceUID")
+
+SAME_SCAN_MM = 1.0
+"""Distance of corners; positions of slices are rounded, and a scan may differ by 0.1 mm from each."""
+
 SERIES_NUMBER = 900
 """A high number, so that viewers list the segmentation after the scans."""
 
@@ -47,7 +58,7 @@ def export_dicom_seg(
     The masks lie on the slices of the source series: each pixel takes the voxel of the map in which its centre is;
     those of the follow-up go through the rigid alignment. Raises ``BadInputError``: ``missing_package``,
     ``unknown_case``, ``inside_release``, ``no_source_series`` (the source is no DICOM series of single images on this
-    machine), and those of :func:`~lcsd.scans.dicom.read_folder`.
+    machine), ``another_scan`` (it is not the scan that was built), and those of :func:`~lcsd.scans.dicom.read_folder`.
     """
     _check_place(out)
     _highdicom()
@@ -67,9 +78,16 @@ def export_dicom_seg(
             rigid = read_rigid(case.rigid) if scan == "moving" else RigidTransform.identity()
             path = out / f"{pair.case}_{scan}.dcm"
             images = source_images(Path(source), series, case=pair.case)
+            _check_same_scan(images, case.scan(scan), case=pair.case)
             with quiet_pydicom(), atomic_path(path) as temporary:
                 vessels = read_image(case.vessels(scan))
-                data = segmentation(images, on_slices(images, vessels, rigid), backend=_backend(case.vessels(scan)))
+                segments = VESSELS if vessels.array.max(initial=0) < 2 else ARTERIES_VEINS
+                labels = on_slices(images, vessels, rigid)
+                try:
+                    data = segmentation(images, labels, segments, backend=_backend(case.vessels(scan)))
+                except (AttributeError, TypeError, ValueError) as error:
+                    # The text may name the patient.
+                    raise _no_series(pair.case, f"headers that highdicom refuses ({type(error).__name__})") from error
                 data.save_as(temporary, enforce_file_format=True)
             written.append(path)
     return written
@@ -112,8 +130,33 @@ def source_images(source: Path, series: str | None, *, case: str) -> list[Any]:
         images = [pydicom.dcmread(header.path, stop_before_pixels=True) for header in found.headers]
     if any("ImagePositionPatient" not in image or image.get("NumberOfFrames", 1) != 1 for image in images):
         raise _no_series(case, "images of several frames, or without a position")
+    lacking = [name for name in NEEDED if not images[0].get(name)]
+    if lacking:
+        raise _no_series(case, f"images without {' and '.join(lacking)}")
     normal = np.cross(*np.reshape(np.asarray(images[0].ImageOrientationPatient, float), (2, 3)))
-    return sorted(images, key=lambda image: float(np.asarray(image.ImagePositionPatient, float) @ normal))
+    heights = [float(np.asarray(image.ImagePositionPatient, float) @ normal) for image in images]
+    step = float(np.median(np.diff(np.sort(heights)))) if len(images) > 1 else 1.0
+    for image in images:
+        _complete(image, step_mm=step)
+    return [images[index] for index in np.argsort(heights)]
+
+
+def _complete(image: Any, *, step_mm: float) -> None:
+    """Give an image what DICOM wants of it: de-identified and exported files often lack elements."""
+    from pydicom.valuerep import DA, TM
+
+    for name in MAY_BE_EMPTY:
+        value = image.get(name)
+        kind: Callable[[Any], object] = DA if name.endswith("Date") else TM if name.endswith("Time") else str
+        try:
+            kind(value)
+            valid = value is not None and (name != "PatientSex" or value in {"", "M", "F", "O"})
+        except ValueError:
+            valid = False
+        if not valid:
+            setattr(image, name, "")
+    if not image.get("SliceThickness"):
+        image.SliceThickness = f"{step_mm:.6g}"
 
 
 def _no_series(case: str, found: str) -> BadInputError:
@@ -124,6 +167,31 @@ def _no_series(case: str, found: str) -> BadInputError:
         expected="the folder of a CT series with one image for each slice, as source in the manifest",
         found=found,
     )
+
+
+def _check_same_scan(images: Sequence[Any], scan: Path, *, case: str) -> None:
+    """Refuse a series whose corners are not those of the scan that was built: of another manifest, or exchanged."""
+    grid = read_image(scan).grid
+    corners = []
+    for image in (images[0], images[-1]):
+        along_row, along_column = np.reshape(np.asarray(image.ImageOrientationPatient, float), (2, 3))
+        down, right = (float(value) for value in image.PixelSpacing)
+        ends = ((i, j) for i in (0, image.Columns - 1) for j in (0, image.Rows - 1))
+        corners += [
+            np.asarray(image.ImagePositionPatient, float) + i * right * along_row + j * down * along_column
+            for i, j in ends
+        ]
+    apart = np.linalg.norm(grid.corners()[:, None] - np.array(corners)[None], axis=-1).min(axis=1).max()
+    if apart > SAME_SCAN_MM or len(images) != grid.size[2]:
+        raise BadInputError(
+            "the source is not the scan that was built",
+            code="another_scan",
+            file=scan,
+            field=case,
+            expected=f"{grid.size[2]} slices at the places of this volume",
+            found=f"{len(images)} slices, corners {apart:.1f} mm apart",
+            remedy="name the manifest and the series of the build, or build the case again",
+        )
 
 
 def on_slices(images: Sequence[Any], vessels: Image, rigid: RigidTransform) -> NDArray[np.uint8]:
@@ -156,7 +224,9 @@ def _backend(vessels: Path) -> str | None:
     return None if backend is None else str(backend)
 
 
-def segmentation(images: Sequence[Any], labels: NDArray[np.uint8], *, backend: str | None) -> Any:
+def segmentation(
+    images: Sequence[Any], labels: NDArray[np.uint8], segments: Sequence[tuple[str, str]], *, backend: str | None
+) -> Any:
     """Return a DICOM SEG of images (binary), with a segment for each label; ``backend`` made the vessel map."""
     from pydicom.sr.codedict import codes
     from pydicom.uid import generate_uid
@@ -167,7 +237,6 @@ def segmentation(images: Sequence[Any], labels: NDArray[np.uint8], *, backend: s
     method = highdicom.AlgorithmIdentificationSequence(f"lcsd {backend}", family, version)
     how = {"algorithm_type": "MANUAL"} if backend is None else {"algorithm_type": "AUTOMATIC"}
     how |= {} if backend is None else {"algorithm_identification": method}
-    segments = ARTERIES_VEINS if labels.max() > 1 else VESSELS
     return highdicom.seg.Segmentation(
         source_images=images,
         pixel_array=np.stack([labels == number for number in range(1, len(segments) + 1)], axis=-1),

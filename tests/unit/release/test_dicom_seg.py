@@ -1,5 +1,6 @@
 """Vessel maps as DICOM segmentations: on the right pixels of the source series, never in a release."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from lcsd.io.files import write_json, write_table
 from lcsd.io.images import Image, write_image, write_rigid
 from lcsd.scans.convert import read_scan
 from tests.grids import _rotation
-from tests.series import UID, write_series
+from tests.series import STEP, UID, Change, write_series
 
 RIGID = RigidTransform(_rotation((3, -5, 8)), np.array([4.0, -6.0, 9.0]))
 """From the common space to that of the follow-up."""
@@ -24,10 +25,10 @@ RIGID = RigidTransform(_rotation((3, -5, 8)), np.array([4.0, -6.0, 9.0]))
 DIRECTION = _rotation((10, -20, 35))
 
 
-def build(folder: Path, *, labels: int = 1) -> Path:
+def build(folder: Path, *, labels: int = 1, change: Change | None = None) -> Path:
     """Make a build of one case: two series, and vessel maps whose voxels are those of a common grid."""
     for scan in ("fixed", "moving"):
-        write_series(folder / scan, direction=DIRECTION, uid=f"{UID}.{len(scan)}")
+        write_series(folder / scan, direction=DIRECTION, uid=f"{UID}.{len(scan)}", change=change)
     rows = [
         {"case": "a", "patient_id": "p", "role": "train", "fixed_source": "fixed", "moving_source": "moving"}
         | {"fixed_time": "T0", "moving_time": "T1"}
@@ -35,7 +36,9 @@ def build(folder: Path, *, labels: int = 1) -> Path:
     write_table(folder / "pairs.tsv", list(rows[0]), rows)
     case = folder / "results" / "cases" / "a"
     for scan in ("fixed", "moving"):
-        native = read_scan(folder / scan).image.grid
+        image = read_scan(folder / scan).image
+        write_image(case / "scans" / f"{scan}.nii.gz", image, dtype=np.int16)
+        native = image.grid
         middle = native.centre if scan == "fixed" else RIGID.inverse().apply(native.centre)
         grid = Grid.centred(middle, size=(14, 12, 10), spacing_mm=2.0)
         array = np.random.default_rng(len(scan)).integers(0, labels + 1, grid.shape).astype(np.uint8)
@@ -73,12 +76,12 @@ def test_pixels_have_the_value_of_the_voxel_around_them(labels: int, tmp_path: P
         assert kinds == ({("AUTOMATIC", "lcsd objectness")} if scan == "fixed" else {("MANUAL", None)})
         assert [s.SegmentLabel for s in data.SegmentSequence] == (["vessels"] if labels == 1 else ["arteries", "veins"])
         checked = 0
-        for uid, pixels in planes(data, folder / scan, labels):
+        for plane, pixels in planes(data, folder / scan):
             for (row, column), value in np.ndenumerate(pixels):
                 # The definition, pixel by pixel: PS3.3, C.7.6.2.1.1.
-                x, y = np.reshape(np.array(uid.ImageOrientationPatient, float), (2, 3))
-                point = np.array(uid.ImagePositionPatient, float)
-                point = point + x * column * float(uid.PixelSpacing[1]) + y * row * float(uid.PixelSpacing[0])
+                x, y = np.reshape(np.array(plane.ImageOrientationPatient, float), (2, 3))
+                point = np.array(plane.ImagePositionPatient, float)
+                point = point + x * column * float(plane.PixelSpacing[1]) + y * row * float(plane.PixelSpacing[0])
                 index = np.rint(map_.grid.world_to_voxel(rigid.inverse().apply(point))).astype(int)
                 inside = (index >= 0).all() and (index < np.array(map_.grid.size)).all()
                 assert value == (map_.array[tuple(index[::-1])] if inside else 0)
@@ -92,17 +95,56 @@ def read_map(folder: Path, scan: str) -> Image:
     return read_image(folder / "results" / "cases" / "a" / "vessels" / f"{scan}.nii.gz")
 
 
-def planes(data: highdicom.seg.Segmentation, folder: Path, labels: int) -> list[tuple[pydicom.Dataset, np.ndarray]]:
-    """Return each source image and its pixels' labels."""
-    images = [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
-    pixels = data.get_pixels_by_source_instance(
-        [image.SOPInstanceUID for image in images],
-        segment_numbers=range(1, labels + 1),
-        combine_segments=True,
-        assert_missing_frames_are_empty=True,
-        ignore_spatial_locations=True,
-    )
-    return list(zip(images, pixels, strict=True))
+def planes(data: pydicom.Dataset, folder: Path) -> list[tuple[pydicom.Dataset, np.ndarray]]:
+    """Return the place of each source image, as the segmentation itself says it, and the labels there."""
+    images = {str(image.SOPInstanceUID): image for image in map(pydicom.dcmread, folder.iterdir())}
+    labels = {uid: np.zeros((image.Rows, image.Columns), int) for uid, image in images.items()}
+    shared = data.SharedFunctionalGroupsSequence[0]
+    for frame, pixels in zip(data.PerFrameFunctionalGroupsSequence, data.pixel_array, strict=True):
+        source = images[frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID]
+        own = pydicom.Dataset()
+        own.ImagePositionPatient = frame.PlanePositionSequence[0].ImagePositionPatient
+        own.ImageOrientationPatient = shared.PlaneOrientationSequence[0].ImageOrientationPatient
+        own.PixelSpacing = shared.PixelMeasuresSequence[0].PixelSpacing
+        assert all(np.allclose(own[key].value, source[key].value) for key in own.dir())
+        segment = (frame if "SegmentIdentificationSequence" in frame else shared).SegmentIdentificationSequence[0]
+        labels[source.SOPInstanceUID][pixels > 0] = segment.ReferencedSegmentNumber
+    return [(image, labels[uid]) for uid, image in images.items()]
+
+
+def test_elements_that_the_series_lacks_are_left_empty(tmp_path: Path) -> None:
+    """De-identified series lack elements that DICOM wants, or have nonsense in them."""
+
+    def change(part: pydicom.Dataset, index: int) -> None:
+        del part.PatientBirthDate, part.AccessionNumber, part.SliceThickness
+        part.PatientSex, part.StudyDate = "X", "19990229"
+
+    folder = build(tmp_path, change=change)
+    assert export(folder, tmp_path / "out").exit_code == 0
+    data = pydicom.dcmread(tmp_path / "out" / "a_fixed.dcm")
+    assert [data[name].value or "" for name in ("PatientBirthDate", "AccessionNumber", "PatientSex", "StudyDate")] == [
+        ""
+    ] * 4
+    measures = data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert float(measures.SliceThickness) == pytest.approx(STEP)
+
+
+def test_a_series_without_a_frame_of_reference_is_refused(tmp_path: Path) -> None:
+    folder = build(tmp_path, change=lambda part, _: delattr(part, "FrameOfReferenceUID"))
+    run = export(folder, tmp_path / "out")
+    refused(run, "no_source_series")
+    assert "FrameOfReferenceUID" in run.stderr
+
+
+def test_a_series_that_was_not_built_is_refused(tmp_path: Path) -> None:
+    folder = build(tmp_path)
+    shutil.rmtree(folder / "moving")
+    write_series(folder / "moving", direction=DIRECTION, change=_lower)
+    refused(export(folder, tmp_path / "out"), "another_scan")
+
+
+def _lower(part: pydicom.Dataset, index: int) -> None:
+    part.ImagePositionPatient = [float(part.ImagePositionPatient[0]) - 2, *part.ImagePositionPatient[1:]]
 
 
 def test_a_source_that_is_no_series_is_refused(tmp_path: Path) -> None:
