@@ -1,5 +1,7 @@
 """``lcsd init``: files to start a build from."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from lcsd.build.pairs import Pair
@@ -21,12 +23,15 @@ EXAMPLE = {
 """The one row of the example manifest; its scans are for the user to put there, or to name."""
 
 
-def start(folder: Path, configuration: str) -> tuple[Path, Path]:
+def start(folder: Path, configuration: str, scans: Sequence[tuple[Path, Path]] = ()) -> tuple[Path, Path]:
     """Write a configuration and a manifest to start from into a folder; return their paths.
 
     ``configuration`` is the text of the default one; the file names the manifest, for builds that start in the folder.
-    Raises ``BadInputError`` (``file_exists``) if either file exists, and then writes neither.
+    ``scans`` are pairs of baseline and follow-up, each of another patient; without them, the manifest has an example.
+    Raises ``BadInputError`` and writes nothing: ``file_exists`` if either file exists, ``missing_file`` if a scan does
+    not, ``bad_value`` if both scans of a pair are one.
     """
+    rows = [_row(number, *pair, folder) for number, pair in enumerate(scans, start=1)] or [EXAMPLE]
     paths = folder / CONFIGURATION, folder / MANIFEST
     for path in paths:
         if path.exists() or path.is_symlink():
@@ -36,7 +41,28 @@ def start(folder: Path, configuration: str) -> tuple[Path, Path]:
                 file=path,
                 remedy="name another folder, or move the file away",
             )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_table(paths[1], list(Pair.model_fields), [EXAMPLE])
+    write_table(paths[1], list(Pair.model_fields), rows)
     write_text(paths[0], configuration.replace("\nmanifest: null\n", f"\nmanifest: {MANIFEST}\n"))
     return paths
+
+
+def _row(number: int, baseline: Path, followup: Path, folder: Path) -> dict[str, str]:
+    """Return the row of a pair; its paths are relative to the folder, as the shell's are to the current one."""
+    for scan in (baseline, followup):
+        if not scan.exists():
+            raise BadInputError(
+                "file or folder not found",
+                code="missing_file",
+                file=scan,
+                field="--pair",
+                expected="the baseline and the follow-up: a volume file or a DICOM folder each",
+            )
+    if baseline.resolve() == followup.resolve():
+        raise BadInputError("both scans of the pair are the same", code="bad_value", file=baseline, field="--pair")
+    sources = [os.path.relpath(scan.absolute(), folder.absolute()) for scan in (baseline, followup)]
+    return EXAMPLE | {
+        "case": f"case-{number:04}",
+        "patient_id": f"patient-{number}",
+        "fixed_source": sources[0],
+        "moving_source": sources[1],
+    }

@@ -156,6 +156,15 @@ def _table(
     if not rows:
         raise BadInputError("the table is blank", code="bad_table", file=path, expected="a header and rows")
     columns = rows.pop(0)[1]
+    if len(columns) == 1 < len(required) and {*required} <= {*re.split(r"[,;\s|]+", columns[0])}:
+        raise BadInputError(
+            "the cells are separated by other characters",
+            code="missing_column",
+            file=path,
+            field="line 1",
+            found=columns[0][:40],
+            remedy=SEPARATORS[separator],
+        )
     check_columns(columns, path, required=required, known=known)
     check_widths(rows, len(columns), separator, path)
     return columns, [(line, [*map(from_cell, cells)]) for line, cells in rows]

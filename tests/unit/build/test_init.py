@@ -48,3 +48,29 @@ def test_a_file_in_place_of_the_folder_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     refused = init(tmp_path / "file")
     assert (refused.exit_code, refused.stderr.count("\n")) == (1, 1)
+
+
+def test_pairs_of_scans_become_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.nii.gz", "b.nii.gz", "c.nrrd"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "series").mkdir()
+    done = init("my data", "--pair", "a.nii.gz", tmp_path / "b.nii.gz", "--pair", "c.nrrd", "series")
+    assert done.exit_code == 0, done.output
+    first, second = read_pairs(tmp_path / "my data" / "pairs.tsv")
+    found = [(pair.case, pair.patient_id, Path(pair.fixed_source).resolve().name) for pair in (first, second)]
+    assert found == [("case-0001", "patient-1", "a.nii.gz"), ("case-0002", "patient-2", "c.nrrd")]
+    assert Path(first.moving_source).samefile(tmp_path / "b.nii.gz")
+    assert Path(second.moving_source).samefile(tmp_path / "series")
+
+
+@pytest.mark.parametrize(("scans", "code"), [(("a", "gone"), "missing_file"), (("a", "./a"), "bad_value")])
+def test_scans_that_are_no_pair_write_nothing(
+    scans: tuple[str, str], code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").write_text("")
+    refused = init("my", "--pair", *scans)
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert f"[{code}]" in refused.stderr
+    assert not (tmp_path / "my").exists()

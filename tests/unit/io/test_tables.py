@@ -72,6 +72,14 @@ def test_rows_know_their_line_after_a_mark_blank_lines_and_quoted_line_breaks(tm
     assert read_table(path, ("a",), {"a": "float64"}, separator="\t").index.tolist() == [3, 6]
 
 
+@pytest.mark.parametrize("separated", ["case,role\n1,test\n", "case    role\n1    test\n", "case;role\n"])
+def test_other_separators_are_named(tmp_path: Path, separated: str) -> None:
+    path = write(tmp_path / "t.tsv", separated.encode())
+    error = fault(lambda: read_rows(path, ("case", "role")))
+    assert (error.code, error.field) == ("missing_column", "line 1")
+    assert "single tabs" in error.message
+
+
 @pytest.mark.parametrize(
     ("content", "code", "field", "found"),
     [

@@ -62,7 +62,7 @@ def test_a_configuration_that_says_it_all_is_passed_on_alone(
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ((), "bad_value", "manifest"),
+        ((), "bad_value", "lcsd init DIR"),
         (("--manifest", "none.tsv"), "missing_file", "none.tsv"),
         (("--config", "none.yaml"), "missing_file", "none.yaml"),
         (("--config", "code.yaml"), "unknown_key", "__use_yte__"),
