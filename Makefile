@@ -26,8 +26,8 @@ help:  ## Show this list
 install: $(READY)  ## Install lcsd into the environment .venv
 
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)})' || \
-	  { echo "The pinned versions are for Python 3.11 and 3.12; say which: make install PYTHON=python3.11" >&2; exit 2; }
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12), (3, 13)})' || \
+	  { echo "The pinned versions are for Python 3.11 to 3.13; say which: make install PYTHON=python3.11" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(NEWER_PIP)
 	$(PIP) torch

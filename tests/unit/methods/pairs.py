@@ -1,8 +1,10 @@
 """A small pair of textured volumes that differ by a known smooth motion, on a grid of any orientation."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
+import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from lcsd.geometry import Grid
@@ -10,6 +12,9 @@ from lcsd.io.fields import DisplacementField
 from lcsd.io.images import Image
 from lcsd.methods.pair import Pair
 from tests.grids import GRIDS
+
+NEEDS_ANTS = pytest.mark.skipif(find_spec("ants") is None, reason="antspyx is not installed")
+"""antspyx has no build for Python 3.13."""
 
 BORDER = 6
 """Voxels around the region that is scored."""

@@ -16,7 +16,7 @@ from lcsd.geometry import Grid
 from lcsd.io.images import Image
 from lcsd.methods.pair import Pair
 from lcsd.methods.register_images import METHODS, register_images
-from tests.unit.methods.pairs import make_pair
+from tests.unit.methods.pairs import NEEDS_ANTS, make_pair
 
 QUICK = {
     "corrfield": {},
@@ -26,8 +26,8 @@ QUICK = {
 }
 """Fewer steps than the programs' defaults."""
 
-LONG = ("elastix", "ants")
-NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in QUICK]
+ANTS = pytest.param("ants", marks=NEEDS_ANTS)
+NAMES = [ANTS if name == "ants" else name for name in QUICK]
 
 
 @pytest.mark.slow
@@ -44,7 +44,7 @@ def test_the_field_maps_fixed_points_to_moving_points(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["elastix", "ants"])
+@pytest.mark.parametrize("name", ["elastix", ANTS])
 def test_the_moving_scan_may_be_stored_the_other_way_round(name: str) -> None:
     made = make_pair("oblique", masks=False)
     scan = made.pair.moving
@@ -151,7 +151,7 @@ def test_what_is_not_installed_is_said_with_a_remedy(
     assert caught.value.remedy
 
 
-@pytest.mark.parametrize("name", ["corrfield", "convexadam", "ants"])
+@pytest.mark.parametrize("name", ["corrfield", "convexadam", ANTS])
 def test_unknown_options_are_refused(name: str) -> None:
     with pytest.raises(BadInputError) as caught:
         METHODS[name].run(replace(make_pair("lps").pair, options={"iterations": 3}))

@@ -12,7 +12,7 @@ from lcsd.cli.main import main
 from lcsd.geometry import Grid
 from lcsd.io.images import Image, write_image, write_mask
 from lcsd.io.points import PointPairs, write_point_pairs
-from tests.unit.methods.pairs import Made, make_pair
+from tests.unit.methods.pairs import NEEDS_ANTS, Made, make_pair
 
 OPTION = ["--option", "reg_iterations=[20, 10]"]
 
@@ -31,6 +31,8 @@ def made(tmp_path: Path) -> Made:
 
 
 def register(folder: Path, *words: object, method: str = "ants") -> Result:
+    if method == "ants" and NEEDS_ANTS.args[0]:
+        pytest.skip(NEEDS_ANTS.kwargs["reason"])
     scans = [folder / "fixed.nii.gz", folder / "moving.nii.gz"]
     return run("register-images", *scans, "--method", method, "--out-dir", folder / "out", *words)
 
