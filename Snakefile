@@ -46,5 +46,6 @@ onerror:
 
 # A broken scan of a candidate fails no job, since the others are selected without it.
 onsuccess:
+    print(f"report: {RESULTS}/report/index.html", file=sys.stderr)
     if BUILD.candidates and BUILD.rejected():
         sys.exit(BUILD.summary())
