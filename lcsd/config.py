@@ -93,8 +93,12 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _cases_from_one_table(self) -> "Config":
-        if (self.manifest is None) == (self.candidates is None):
-            raise ValueError("set either manifest or candidates; see 'lcsd config'")
+        if self.manifest is None and self.candidates is None:
+            raise ValueError(
+                "no manifest is named, by --manifest or in the configuration; lcsd init DIR writes both files"
+            )
+        if self.manifest is not None and self.candidates is not None:
+            raise ValueError("manifest and candidates are both named; leave one out")
         return self
 
     @model_validator(mode="after")
@@ -125,7 +129,7 @@ def _explain(error: ValidationError, model: type[Settings], where: str, file: Pa
         first["msg"].removeprefix("Value error, "),
         code="bad_value",
         file=file,
-        field=key or "section",
+        field=key or None,
         expected=described,
         found=None if isinstance(first["input"], Mapping | Settings) else repr(first["input"]),
         remedy="correct the value",

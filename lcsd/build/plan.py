@@ -75,20 +75,11 @@ class Build:
         """Return the build of a configuration file; ``manifest`` and ``results`` override its own.
 
         As ``snakemake --configfile FILE --config manifest=... results=...`` sees it. Raises ``BadInputError`` as
-        :meth:`from_config`, and if the file is missing, is not YAML, or names no table of cases (``bad_value``).
+        :meth:`from_config`, and if the file is missing or is not YAML.
         """
         content = {} if file is None else read_yaml(file)
         named = {"manifest": manifest, "results": results}
         content |= {name: str(path) for name, path in named.items() if path is not None}
-        if content.get("manifest") is None and content.get("candidates") is None:
-            raise BadInputError(
-                "no table of cases is named",
-                code="bad_value",
-                file=file,
-                field="manifest",
-                expected="--manifest pairs.tsv, or the key in the configuration (--config)",
-                remedy="lcsd init DIR writes a manifest and a configuration to start from",
-            )
         validate(Config, content, file=file)  # its error names the file
         return cls.from_config(content)
 
