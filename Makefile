@@ -76,6 +76,9 @@ demo: install demo/cohort/pairs.tsv  ## Build three synthetic pairs through ever
 demo/cohort/pairs.tsv: | $(READY)
 	$(BIN)/lcsd phantom demo/cohort --cases 3 --seed 0
 
+# Pytest rewrites each test's assertions and keeps them as bytecode; without it, workers do so anew at each start, for 15 s.
+test test-fast: export PYTHONDONTWRITEBYTECODE :=
+
 test: install  ## Run all tests
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder --durations=50 --durations-min=2
 

@@ -1,5 +1,7 @@
 """Fixtures shared by all tests."""
 
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -60,6 +62,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return 2 if name.startswith("group ") else 3
 
     items[:] = [item for _, members in sorted(units.items(), key=turn) for item in members]
+
+
+def pytest_collection_finish() -> None:
+    """Leave modules and tests, millions of objects that stay to the end, out of every collection of cycles."""
+    gc.freeze()
+    atexit.register(gc.unfreeze)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

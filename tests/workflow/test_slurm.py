@@ -23,16 +23,21 @@ from tests.workflow.conftest import MICRO, ROOT, Workspace, rows_of, write_manif
 pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("workflow"), pytest.mark.timeout(1800)]
 
 PROFILE = ROOT / "workflow" / "profiles" / "slurm"
-HERE = (
-    "--slurm-no-account",
-    "--slurm-status-command",
-    "squeue",
-    "--slurm-init-seconds-before-status-checks",
-    "8",
-    "--latency-wait",
-    "5",
-)
+HERE = ("--slurm-no-account", "--slurm-status-command", "squeue", "--latency-wait", "5")
 """What a cluster without accounts and accounting, on one node, wants beside the profile."""
+
+ASKS_OFTEN = """
+import asyncio
+from snakemake.cli import main
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+
+async def sleep(self):
+    await asyncio.sleep(1)
+
+RemoteExecutor.sleep = sleep
+main()
+"""
+"""Snakemake that looks at jobs each second; it would wait ten seconds more after each look without news."""
 
 TOO_LITTLE_MB = 250
 """Memory of a prealign job and the snakemake around it is between this and its double."""
@@ -109,9 +114,16 @@ class Sent:
         return [job for job in self.jobs if job.rule.startswith(f"rule_{rule}_")]
 
 
-def workspace_of(folder: Path, row: dict[str, str], profile: Path) -> Workspace:
+class Sender(Workspace):
+    """A workspace whose Snakemake does not wait longer and longer for jobs of seconds."""
+
+    def command(self, *arguments: str, settings: dict[str, object] | None = None) -> list[str]:
+        return [sys.executable, "-c", ASKS_OFTEN, *self.words(*arguments, settings=settings)]
+
+
+def workspace_of(folder: Path, row: dict[str, str], profile: Path) -> Sender:
     folder.mkdir()
-    return Workspace(folder, write_manifest(folder / "pairs.tsv", [row]), base=MICRO, profile=profile)
+    return Sender(folder, write_manifest(folder / "pairs.tsv", [row]), base=MICRO, profile=profile)
 
 
 def profile_of_the_test(folder: Path) -> Path:

@@ -32,7 +32,9 @@ def row(name: str, source: str, make: Callable[[], np.ndarray], outcome: str = "
     def write(folder: Path) -> Path:
         return nifti(folder, image=Image(make(), anatomy.chest().grid))
 
-    return Row("offsets", name, source, write, outcome, anatomy.chest().grid, lambda: np.maximum(make(), LOWEST))
+    return Row(
+        "offsets", name, source, write, outcome, lambda: anatomy.chest().grid, lambda: np.maximum(make(), LOWEST)
+    )
 
 
 def _by_name() -> np.ndarray:

@@ -35,7 +35,7 @@ class Row:
     outcome
         Reason code of the refusal; empty if the content must be right.
     grid
-        Grid of the right content, to :data:`GRID_TOLERANCE_MM`.
+        Grid of the right content, to :data:`GRID_TOLERANCE_MM`, or a function that returns it, if it takes time.
     content
         Returns the right content, HU (z, y, x).
     """
@@ -45,7 +45,7 @@ class Row:
     source: str
     make: Callable[[Path], Path]
     outcome: str = ""
-    grid: Grid = GRID
+    grid: Grid | Callable[[], Grid] = GRID
     content: Callable[[], np.ndarray] = lambda: chest().array
 
 

@@ -35,8 +35,9 @@ def test_scan(row: Row, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> No
         return
     found = read_image(out)
     assert done.stderr == ""
-    assert found.grid.size == row.grid.size
-    assert np.abs(found.grid.corners() - row.grid.corners()).max() <= GRID_TOLERANCE_MM
+    expected = row.grid() if callable(row.grid) else row.grid
+    assert found.grid.size == expected.size
+    assert np.abs(found.grid.corners() - expected.corners()).max() <= GRID_TOLERANCE_MM
     assert np.array_equal(found.array, row.content())
 
 

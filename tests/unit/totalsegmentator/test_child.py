@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from totalsegmentator import python_api
 
 from lcsd.errors import BadInputError, LcsdError, WorkError
 from lcsd.totalsegmentator import child
@@ -162,22 +160,27 @@ def test_what_training_leaves_in_a_checkpoint_is_read(tmp_path: Path, old: bool)
     assert torch.load(str(path)) is first
 
 
-@pytest.fixture(autouse=True)
-def _nnunet_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def predictor(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """nnU-Net's predictor, left as it was; its import takes seconds, so only tests that need it ask."""
     child.check_trainer("nnUNetTrainer")  # imports the package, which exchanges functions
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
     for name in ("predict_from_files", "predict_from_files_sequential"):
         monkeypatch.setattr(nnUNetPredictor, name, getattr(nnUNetPredictor, name))
+    return nnUNetPredictor
 
 
-def test_nnunet_starts_no_workers(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_nnunet_starts_no_workers(tmp_path: Path, predictor: Any) -> None:
     path = tmp_path / VESSELS_LEGACY.path / CHECKPOINT
     write_checkpoint(path, 3)
     child.ready(job_of(tmp_path))
     calls: list[tuple[Any, ...]] = []
-    nnUNetPredictor.predict_from_files_sequential = lambda _, *given: calls.append(given)
+    predictor.predict_from_files_sequential = lambda _, *given: calls.append(given)
     (tmp_path / "s01_0000.nii.gz").touch()
-    nnUNetPredictor.predict_from_files(
-        nnUNetPredictor.__new__(nnUNetPredictor),
+    predictor.predict_from_files(
+        predictor.__new__(predictor),
         str(tmp_path),
         "results",
         save_probabilities=False,
@@ -191,6 +194,8 @@ def test_nnunet_starts_no_workers(tmp_path: Path) -> None:
     assert calls == [([[str(tmp_path / "s01_0000.nii.gz")]], "results", False, True)]
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("predictor")
 def test_trainer_that_cannot_be_imported() -> None:
     child.check_trainer("nnUNetTrainer")
     with pytest.raises(WorkError) as caught:
@@ -200,6 +205,8 @@ def test_trainer_that_cannot_be_imported() -> None:
     assert "torchvision" in caught.value.message
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("predictor")
 def test_every_option_is_given_and_known(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / VESSELS_LEGACY.path / CHECKPOINT, 3)
     calls = []
@@ -226,8 +233,12 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert caught.value.code == "no_cuda"
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("predictor")
 def test_a_gpu_that_was_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The package goes on with the CPU without a word; then no memory of the GPU was taken."""
+    from totalsegmentator import python_api
+
     write_checkpoint(tmp_path / VESSELS_LEGACY.path / CHECKPOINT, 3)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 0)
