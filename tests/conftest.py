@@ -11,7 +11,10 @@ import pytest
 
 from lcsd.cli.common import THREAD_VARIABLES
 
-# Threads that spin while they wait would slow down everything that runs beside them.
+# Each core has a worker: threads of OpenMP and BLAS would wait for each other's cores, and spin meanwhile, which doubles
+# the CPU seconds of tests that use torch. Tests of the number of threads set it themselves. Workers inherit this.
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 REAL_DATA_VARIABLE = "LCSD_REAL_DATA"
