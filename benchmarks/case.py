@@ -2,9 +2,9 @@
 
 Run: python -m benchmarks.case COHORT CASE [--folder FOLDER]
 
-It prints a Markdown table of CPU seconds for importing, reading, computing and writing. Beside them is the wall time of
-the process in units of a reference that the same run measures: compressing the baseline by gzip and one MIND of it, on
-one thread.
+It prints a Markdown table of the CPU time of importing, reading, computing and writing, and of a process's most memory.
+The unit of time is a reference that the same run measures, so that it says something on a busy machine, too: the CPU
+seconds of compressing the baseline by gzip and one MIND of it, on one thread. FOLDER keeps the files of the case.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import importlib
 import io
 import json
 import pkgutil
+import resource
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,7 @@ from typing import Any
 import numpy as np
 
 import lcsd.io
-from benchmarks.tables import seconds
+from benchmarks.tables import KIB_PER_MIB, seconds
 from lcsd.build.jobs import METHODS, CaseFiles
 from lcsd.names import SCANS
 
@@ -140,17 +141,22 @@ def stage_commands(cohort: Path, case: str, folder: Path) -> dict[str, list[list
     return {stage: [[stage, *map(str, parts)] for parts in commands] for stage, commands in found.items()}
 
 
+def peak_gib() -> float:
+    """Return the most memory that this process, or one that it waited for, has held."""
+    most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return most / KIB_PER_MIB**2
+
+
 def apart(command: list[str]) -> dict[str, float]:
-    """Run a command in a process of its own; return its seconds by part, and its wall time."""
-    start = time.perf_counter()
+    """Run a command in a process of its own; return its seconds by part, and its memory at most."""
     made = [sys.executable, "-m", "benchmarks.case", "--commands", json.dumps([command])]
     output = subprocess.run(made, check=True, capture_output=True, text=True).stdout
-    found: dict[str, float] = json.loads(output.splitlines()[-1])[0]
-    return {**found, "wall": time.perf_counter() - start}
+    found = json.loads(output.splitlines()[-1])
+    return {**found["seconds"][0], "gib": found["gib"]}
 
 
 def reference_s(scan: Path) -> float:
-    """Return the seconds of one gzip and one MIND of a scan, on this thread."""
+    """Return the CPU seconds of one gzip and one MIND of a scan, on this thread."""
     import numba
 
     from lcsd.corrfield.mind import mind_ssc
@@ -159,7 +165,8 @@ def reference_s(scan: Path) -> float:
     volume = read_image(scan).array.astype(np.float32)
     content = volume.astype(np.int16).tobytes()
     numba.set_num_threads(1)
-    return seconds(lambda: (gzip.compress(content, 6), mind_ssc(volume, step=1, sigma=1.0)), repeats=REPEATS)
+    work = functools.partial(mind_ssc, volume, step=1, sigma=1.0)
+    return seconds(lambda: (gzip.compress(content, 6), work()), repeats=REPEATS, clock=time.process_time)
 
 
 def show(commands: dict[str, list[list[str]]], scan: Path) -> None:
@@ -169,30 +176,32 @@ def show(commands: dict[str, list[list[str]]], scan: Path) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         together = iter(run(flat))
     unit = reference_s(scan)
-    print("| stage | import | read | compute | write | wall / reference | in one process, CPU |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
+    print("| stage | import | read | compute | write | together | in one process | most memory, GiB |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
     total = 0.0
     for stage, times in own.items():
-        cells = [f"{sum(each[part] for each in times):.1f}" for part in PARTS]
-        wall = sum(each["wall"] for each in times)
-        inside = sum(sum(next(together).values()) for _ in times)
-        total += wall
-        name = f"{stage}, {len(times)} jobs" if len(times) > 1 else stage
-        print(f"| {name} | {' | '.join(cells)} | {wall / unit:.2f} | {inside:.1f} |")
-    print(f"\nOne after the other: {total:.0f} s = {total / unit:.1f} references of {unit:.2f} s.")
+        parts = [sum(each[part] for each in times) / unit for part in PARTS]
+        inside = sum(sum(next(together).values()) for _ in times) / unit
+        total += sum(parts)
+        name = f"{stage}, {len(times)} commands" if len(times) > 1 else stage
+        cells = [f"{part:.2f}" for part in (*parts, sum(parts), inside, max(each["gib"] for each in times))]
+        print(f"| {name} | {' | '.join(cells)} |")
+    print(f"\nAll stages: {total:.1f} references of {unit:.2f} CPU seconds.")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cohort", type=Path, nargs="?", default=Path("demo/cohort"))
     parser.add_argument("case", nargs="?", default="phantom-0000-02")
+    parser.add_argument("--folder", type=Path, help="new folder for the files of the case, which is kept")
     parser.add_argument("--commands", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.commands:
-        print(json.dumps(run(json.loads(arguments.commands))))
+        found = run(json.loads(arguments.commands))
+        print(json.dumps({"seconds": found, "gib": peak_gib()}))
         return
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder)
+        made = arguments.folder or Path(folder)
         show(stage_commands(arguments.cohort, arguments.case, made), CaseFiles(made).image("fixed"))
 
 
