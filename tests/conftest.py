@@ -11,8 +11,8 @@ import pytest
 
 from lcsd.cli.common import THREAD_VARIABLES
 
-# Each core has a worker: threads of OpenMP and BLAS would wait for each other's cores, and spin meanwhile, which doubles
-# the CPU seconds of tests that use torch. Tests of the number of threads set it themselves. Workers inherit this.
+# Each core has a worker. Threads of OpenMP and BLAS would take turns with the other worker's, and tests that use torch
+# twice the CPU seconds. Tests of the number of threads set it themselves. Workers and commands inherit this.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
