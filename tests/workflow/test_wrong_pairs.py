@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from lcsd.cli.release import command
 from tests.workflow.conftest import ROOT, Workspace, rows_of, write_manifest
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+# In the group of the other builds, whose cohort it uses.
+pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("workflow")]
 
 SETTINGS = ROOT / "tests" / "workflow" / "wrong_pairs.yaml"
 
