@@ -5,8 +5,9 @@
 #
 # In the root it runs, as an ordinary user: make install, lcsd doctor, and, in an empty environment, pip install of the
 # wheel and lcsd run on two tiny phantoms (tests/wheel.py). It needs root, mmdebstrap, a network and 8 GB in TMPDIR. How
-# this machine reaches its registries (pip's configuration, certificates, names of hosts) is copied into the root;
-# MIRROR may name a mirror of Debian. Nothing stays but the log.
+# this machine reaches its registries (pip's configuration, certificates, names of hosts) is copied into the root.
+# MIRROR may name a mirror of Debian, and SUITE another release than this machine's: trixie has Python 3.13. Nothing
+# stays but the log.
 set -euo pipefail
 
 if [ -z "${FRESH_INSIDE:-}" ]; then
@@ -50,7 +51,7 @@ share() {  # share PATH: what lies at an absolute path here lies there, too, rea
 debian() {
   . /etc/os-release
   mmdebstrap --quiet --dpkgopt=force-unsafe-io --variant=minbase --include=python3,python3-venv,git,make,ca-certificates \
-    "${VERSION_CODENAME:-stable}" "$root" ${MIRROR:+"$MIRROR"}
+    "${SUITE:-${VERSION_CODENAME:-stable}}" "$root" ${MIRROR:+"$MIRROR"}
   chroot "$root" useradd --create-home --home-dir /srv/user user
 }
 

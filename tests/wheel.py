@@ -63,10 +63,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         programs = environment(
-            folder / "environment", arguments.wheel.resolve(), dependencies_here=arguments.dependencies_here
+            folder / "an environment", arguments.wheel.resolve(), dependencies_here=arguments.dependencies_here
         )
-        (folder / "work").mkdir()
-        build(folder / "work", programs)
+        # Spaces, since users of other workflows stumbled over them (snakemake/snakemake 3211 and 2645).
+        (folder / "my work").mkdir()
+        build(folder / "my work", programs)
     version = arguments.wheel.name.split("-")[1]
     print(f"{arguments.wheel.name}: installed, {CASES} phantoms built, report written")
     print(f"then: git tag --annotate v{version} --message 'lcsd {version}'")

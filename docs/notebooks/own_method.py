@@ -56,7 +56,9 @@ sitk.WriteImage(field, "mine.nii.gz")
 def lcsd(*words):
     """Run a command of lcsd; show what it prints, and stop if it fails."""
     done = subprocess.run(["lcsd", *map(str, words)], capture_output=True, text=True, check=False)
-    print(done.stdout or done.stderr[-2000:])
+    print(done.stdout)
+    if done.returncode:
+        print(done.stderr[-2000:])
     done.check_returncode()
 
 

@@ -22,7 +22,9 @@ from lcsd.data import Augment, LCSDataset, collate
 done = subprocess.run(
     ["lcsd", "release", "results", "release", "--set", "source=phantom"], capture_output=True, text=True, check=False
 )
-print(done.stdout or done.stderr)
+print(done.stdout)
+if done.returncode:
+    print(done.stderr[-2000:])
 done.check_returncode()
 
 # %% [markdown]

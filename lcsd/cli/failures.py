@@ -1,6 +1,7 @@
 """How a command that fails ends: one line, a reason file, an exit code."""
 
 import contextlib
+import getpass
 import os
 import re
 import shlex
@@ -16,6 +17,7 @@ import click
 
 from lcsd.build import rejections
 from lcsd.errors import INSTALLATION_FAULTS, LcsdError, WorkError
+from lcsd.numerics.kernel_cache import prepare_user_cache
 
 SIGNAL_EXIT_BASE = 128
 """Shells report a process ended by signal n as 128 + n."""
@@ -33,11 +35,21 @@ def say(message: str) -> None:
 
 
 def replace_process(words: list[str]) -> NoReturn:
-    """Print a command and replace this process by it, so that signals and the exit code are its own."""
+    """Print a command of Snakemake and replace this process by it, so that signals and the exit code are its own."""
+    prepare_user_cache()
+    _name_the_user()
     say(shlex.join(words))
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(words[0], words)  # noqa: S606 - no shell, by purpose
+
+
+def _name_the_user() -> None:
+    """Set ``LOGNAME`` where a user has a number only, as in a container: Snakemake asks for the name and ends."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # the latter since Python 3.13
+        os.environ["LOGNAME"] = str(os.getuid())
 
 
 @contextlib.contextmanager

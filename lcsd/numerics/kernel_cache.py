@@ -1,7 +1,8 @@
-"""Where numba keeps compiled kernels on a machine whose installation and home cannot be written.
+"""Where numba keeps compiled kernels, and Snakemake its copies, on a machine whose home cannot be written.
 
 Numba stores machine code next to the modules, or else in the user's cache folder. Where neither can be written, as in a
 read-only container, it raises when a kernel is defined. Then a private folder for temporary files takes their place.
+Snakemake stores copies of a workflow's files in the user's cache folder, and cannot start without it.
 """
 
 import contextlib
@@ -13,6 +14,8 @@ from pathlib import Path
 
 VARIABLE = "NUMBA_CACHE_DIR"
 
+HOME_VARIABLE = "XDG_CACHE_HOME"
+
 PRIVATE_NAME = "lcsd-kernels-"
 """Start of the name of the private folder."""
 
@@ -21,8 +24,11 @@ PACKAGE = Path(__file__).parents[1]
 
 def usual_folders() -> tuple[Path, Path]:
     """Return the folders where numba would store code: the package, and the user's cache."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - never raises
-    return PACKAGE, Path(cache) / "numba"
+    return PACKAGE, _user_cache() / "numba"
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get(HOME_VARIABLE) or os.path.expanduser("~/.cache"))  # noqa: PTH111 - never raises
 
 
 def folder() -> Path | None:
@@ -62,6 +68,13 @@ def _is_own(place: Path) -> bool:
     except OSError:
         return False
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
+
+
+def prepare_user_cache() -> None:
+    """Point ``XDG_CACHE_HOME`` to a private folder if the user's cache folder cannot be written."""
+    private = None if writable(_user_cache()) else _private_folder()
+    if private is not None:
+        os.environ[HOME_VARIABLE] = private
 
 
 def prepare() -> None:
