@@ -22,7 +22,7 @@ from lcsd.settings.report import DEFAULT_VIEWS, ReportSettings
     type=click.IntRange(0),
     default=DEFAULT_VIEWS,
     show_default=True,
-    help="Largest number of pictures of cases on the overview.",
+    help="Largest number of cases with pictures on the overview.",
 )
 @click.option(
     "--pages",

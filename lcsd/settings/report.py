@@ -4,8 +4,8 @@ from pydantic import Field
 
 from lcsd.settings.base import Settings
 
-DEFAULT_VIEWS = 24
-"""Pictures of cases on the page, both kinds together; each takes about 330 kB, so the page stays below 10 MB."""
+DEFAULT_VIEWS = 12
+"""Cases with pictures on the page, both kinds together; each takes about 330 kB, so the page stays below 5 MB."""
 
 
 class ReportSettings(Settings):
