@@ -5,6 +5,7 @@ from importlib import import_module
 import click
 
 from lcsd import __version__
+from lcsd.errors import suggestion
 from lcsd.numerics.memory import collect_rarely, keep_freed_memory
 
 COMMANDS = {
@@ -37,7 +38,7 @@ COMMANDS = {
     "compare": "Compare the methods of one or several builds.",
     "report": "Write the report of a build.",
     "release": "Write the publishable dataset of a build.",
-    "export": "Write the fields of a build as a submission to a challenge.",
+    "export": "Write results of a build for a challenge or a DICOM viewer.",
     "status": "Show the progress of a build, its pace and what failed.",
     "case": "Show one case of a build, explain what the next run rebuilds, or rebuild it.",
     "verify": "Compare a release or a build with its checksums.",
@@ -65,6 +66,15 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = import_module(f"lcsd.cli.{MODULES.get(cmd_name, cmd_name)}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command of a call; an unknown name is answered by the most similar one."""
+        near = suggestion(args[0], COMMANDS)
+        if args[0] not in COMMANDS and near:
+            ctx.fail(f"No such command {args[0]!r}; {near}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the list of commands without importing them."""

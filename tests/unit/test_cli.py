@@ -225,3 +225,10 @@ def test_threads_are_limited_after_numba_has_started() -> None:
 def test_a_message_is_one_printable_line() -> None:
     error = BadInputError("a\x1b[2Jb\r\nc\u202ed\u2028e", code="x", found="\x07", file="Lungenärzte 肺")
     assert error.message == "Lungenärzte 肺: a [2Jb c d e; found [x]"
+
+
+@pytest.mark.parametrize(("typed", "said"), [("regster", "did you mean register?"), ("xyzzy", "No such command")])
+def test_an_unknown_command_is_answered(typed: str, said: str) -> None:
+    done = CliRunner().invoke(main, [typed])
+    assert done.exit_code == 2
+    assert said in done.stderr
