@@ -135,7 +135,7 @@ def candidates(value: Any, annotation: Any) -> Iterator[Any]:
         yield [*value, *value]
         yield list(value[:-1])
         yield [entry.model_dump() for entry in value][:-1] if hasattr(one, "model_dump") else []
-    yield from (None, "1.2.3.4.5", "2026-01-01", "2.0.0", "https://example.org", "x", ["r", "n"])
+    yield from (None, 1.5, 3, "1.2.3.4.5", "2026-01-01", "2.0.0", "https://example.org", "x", ["r", "n"])
 
 
 SECTIONS = [name for name, field in Config.model_fields.items() if field.default_factory is not None]
