@@ -13,6 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 import venv
 from pathlib import Path
 
@@ -62,14 +63,16 @@ def main() -> None:
     arguments = made.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        begin = time.monotonic()
         programs = environment(
             folder / "an environment", arguments.wheel.resolve(), dependencies_here=arguments.dependencies_here
         )
+        print(f"{arguments.wheel.name}: installed in {time.monotonic() - begin:.0f} s", flush=True)
         # Spaces, since users of other workflows stumbled over them (snakemake/snakemake 3211 and 2645).
         (folder / "my work").mkdir()
         build(folder / "my work", programs)
     version = arguments.wheel.name.split("-")[1]
-    print(f"{arguments.wheel.name}: installed, {CASES} phantoms built, report written")
+    print(f"{CASES} phantoms built, report written")
     print(f"then: git tag --annotate v{version} --message 'lcsd {version}'")
 
 
