@@ -7,7 +7,7 @@ rule report:
     input:
         lambda w: selected() or BUILD.targets(),
         # Roles and expected cases stand in the manifest.
-        manifest=BUILD.manifest,
+        manifest=BUILD.manifest_present,
     output:
         # The page alone says nothing: after failures it exists, too.
         complete=touch(f"{RESULTS}/report/complete"),

@@ -40,7 +40,7 @@ if BUILD.candidates:
     checkpoint select:
         input:
             BUILD.screened(),
-            candidates=BUILD.config.candidates,
+            candidates=BUILD.candidates_present,
         output:
             manifest=BUILD.manifest,
             table=f"{RESULTS}/cohort/selection.tsv",
@@ -51,18 +51,19 @@ if BUILD.candidates:
         localrule: True
         params:
             results=RESULTS,
+            candidates=BUILD.config.candidates,
             settings=BUILD.settings("select", "screen"),
         message:
             "Selection of the pairs with the strongest motion"
         shell:
-            "lcsd select {params.results:q} --candidates {input.candidates:q} {params.settings:q}"
+            "lcsd select {params.results:q} --candidates {params.candidates:q} {params.settings:q}"
             " > {log:q} 2>&1"
 
 
 rule test_cases:
     input:
         lambda w: selected() or BUILD.test_pool(),
-        manifest=BUILD.manifest,
+        manifest=BUILD.manifest_present,
     output:
         f"{RESULTS}/cohort/test.tsv",
     log:
@@ -70,9 +71,10 @@ rule test_cases:
     localrule: True
     params:
         results=lambda w: RESULTS,
+        manifest=BUILD.manifest,
         settings=BUILD.settings("select"),
     message:
         "Choice of the test cases"
     shell:
-        "lcsd select {params.results:q} --test --manifest {input.manifest:q}"
+        "lcsd select {params.results:q} --test --manifest {params.manifest:q}"
         " {params.settings:q} > {log:q} 2>&1"

@@ -3,6 +3,7 @@
 The Snakefile imports this module, so it loads nothing heavy.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -31,16 +32,26 @@ def _selected(path: Path, _stamp: tuple[int, int]) -> dict[str, Pair]:
     return {pair.case: pair for pair in read_pairs(path)}
 
 
+TIMESTAMP = ".snakemake_timestamp"
+"""File that dates the folder which holds it, if another workflow made that."""
+
+
+def _latest(path: str) -> float:
+    """Return the latest date that Snakemake may take for a file's: of it, of the link to it, of a folder's own file."""
+    dates = [0.0]
+    for place, follow in ((path, True), (path, False), (os.path.join(path, TIMESTAMP), True)):  # noqa: PTH118
+        with contextlib.suppress(OSError):
+            dates.append(os.stat(place, follow_symlinks=follow).st_mtime)  # noqa: PTH116 - as in `present`
+    return max(dates)
+
+
 @functools.cache
 def dated_ahead(path: str) -> bool:
     """Return whether a file is dated ahead of this machine's clock, and say so once.
 
     Snakemake would take the outputs of its job for outdated, call the job failed and remove them, at each start.
     """
-    try:
-        ahead_s = os.stat(path).st_mtime - time.time()  # noqa: PTH116 - as in `present`
-    except OSError:
-        return False
+    ahead_s = _latest(path) - time.time()
     if ahead_s <= 0:
         return False
     sys.stderr.write(
@@ -97,6 +108,18 @@ class Build:
     def manifest(self) -> str:
         """Path of the manifest, from the configuration or the selection."""
         return str(self.config.manifest or self.files.pairs)
+
+    @property
+    def manifest_present(self) -> list[str]:
+        """Manifest, if it is an input of its rules: not if a user gave it and its date is ahead of the clock."""
+        ahead = not self.candidates and dated_ahead(self.manifest)
+        return [] if ahead else [self.manifest]
+
+    @property
+    def candidates_present(self) -> list[str]:
+        """Table of candidates, if it is an input of the selection, as :attr:`manifest_present`."""
+        path = str(self.config.candidates)
+        return [] if dated_ahead(path) else [path]
 
     @property
     def pairs(self) -> dict[str, Pair]:

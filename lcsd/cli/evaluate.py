@@ -219,6 +219,8 @@ def _protocol(name: ProtocolName | None, files: dict[str, Path | None], grids: d
 def _warn(run: Run[EvaluateSettings], result: "TreResult", landmarks: Path) -> None:
     """Warn of what makes the figures look better than they are."""
     count = len(result.tre)
+    if count > 1 and not result.before.any():
+        run.warn(f"{landmarks}: both scans have the same positions, as if one list had been given twice")
     covered = result.quality_covered_percent
     if covered is not None and covered < 100:
         of = f"the quality of the motion is measured in {covered:.1f} % of the mask"

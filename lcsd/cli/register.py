@@ -163,12 +163,14 @@ def command(
     and unit.
     """
     from lcsd.clouds.formats import read_cloud_file
-    from lcsd.divroc.checks import check_pair
+    from lcsd.divroc.checks import check_pair, doubts
     from lcsd.readings.overlap import check_in_image, check_overlap
 
     source = read_cloud_file(fixed_cloud, frame=frame, unit=unit)
     moving = read_cloud_file(moving_cloud, frame=moving_frame or frame, unit=moving_unit or unit).cloud
     check_pair(source.cloud, moving)  # before the progress bar, so that an error is one line
+    for doubt in doubts(source.cloud, moving):
+        run.warn(doubt)
     check_overlap(source.cloud.points, moving.points, file=moving_cloud)
     grid = _grid(grid_image, field_mm)
     if grid is not None:

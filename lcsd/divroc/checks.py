@@ -18,6 +18,9 @@ MAX_EXTENT_MM = 1500.0
 MIN_EXTENT_MM = 2.5
 """Nor smaller; a chest in metres spans 0.3, and coordinates that a program scaled to -1 to 1 span 2."""
 
+USUAL_EXTENT_MM = (60.0, 700.0)
+"""Clouds of a lung are 150 to 450 mm across; coordinates in cm or inches span 10 to 45."""
+
 MANY_AT_ORIGIN = 5
 """So many points of a cloud are never at one place, not even voxels."""
 
@@ -95,3 +98,17 @@ def check_pair(
             remedy="bring both into one LPS mm frame (a flipped axis or RAS/LPS mix-up is likely)",
         )
     return points
+
+
+def doubts(fixed: Cloud, moving: Cloud) -> list[str]:
+    """Return a sentence for each cloud that can be registered, but has an unusual size for a chest in mm."""
+    low, high = USUAL_EXTENT_MM
+    found = []
+    for name, cloud in (("fixed", fixed), ("moving", moving)):
+        extent = float(np.ptp(cloud.points, axis=0).max())
+        if not low <= extent <= high:
+            found.append(
+                f"the {name} cloud is {extent:.3g} mm across, usual are {low:g} to {high:g}: "
+                "check that its coordinates are millimetres, not cm or inches"
+            )
+    return found

@@ -20,6 +20,7 @@ from lcsd.landmarks.common_space import count_seeded, origins, snapped, to_commo
 from lcsd.names import FieldReading, ProtocolName, Space
 from lcsd.readings.in_mask import in_mask
 from lcsd.readings.motion import read_as
+from lcsd.readings.pairing import check_pairing
 from lcsd.settings.evaluate import Extrapolation
 from lcsd.transforms.learn2reg import VoxelDisplacements, disp_as
 
@@ -211,7 +212,8 @@ def evaluate_tre(
     BadInputError
         Not exactly one result; native landmarks without ``rigid``; a landmark outside the volume (the message names
         line, id, position and likely cause); repeated ids; another reading of the result or of the landmarks that fits
-        clearly better (``wrong_field``, ``wrong_direction``, ``wrong_frame``); a result that the protocol does not
+        clearly better (``wrong_field``, ``wrong_direction``, ``wrong_frame``); neighbouring landmarks that move in
+        different directions (``unpaired_landmarks``); a result that the protocol does not
         score (``protocol_input``).
     """
     grids = None if protocol is None else protocol.grids
@@ -226,6 +228,7 @@ def evaluate_tre(
     common, native_moving = to_common_space(landmarks, rigid=rigid, frame=frame)
     result.check(common, mask, file=file)
     moved = result.moved(common.fixed)
+    check_pairing(common.fixed, common.moving, file=file)
     check_evidence(result, landmarks, common, moved, rigid=rigid, frame=frame, file=file)
     if snap is not None:
         moved = _snapped(moved, snap, rigid if frame == "native" else None)

@@ -81,6 +81,8 @@ def check_forms(header: Any, shape: tuple[int, int, int], path: Path) -> None:
             file=path,
             remedy="export the scan again with its geometry",
         )
+    if not qform_code:
+        _check_pixdim(header, sform, shape, path)
     if not sform_code or not qform_code:
         return
     corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
@@ -95,6 +97,22 @@ def check_forms(header: Any, shape: tuple[int, int, int], path: Path) -> None:
             expected=f"equal positions within {FORM_TOLERANCE_MM} mm",
             found=f"{apart:.3g} mm apart at a corner",
             remedy="decide which one is right and copy it to the other",
+        )
+
+
+def _check_pixdim(header: Any, sform: NDArray[np.float64], shape: tuple[int, int, int], path: Path) -> None:
+    """Refuse a volume whose voxel sizes (pixdim) are not those of its sform: programs read the one or the other."""
+    sizes, own = np.asarray(header.get_zooms()[:3], dtype=np.float64), np.linalg.norm(sform[:3, :3], axis=0)
+    apart = (np.abs(sizes - own) * (np.asarray(shape) - 1)).max() * mm_per_unit(header)
+    if not apart <= FORM_TOLERANCE_MM:
+        raise BadInputError(
+            "the voxel sizes in the header (pixdim) and in its sform disagree",
+            code="pixdim_disagrees",
+            file=path,
+            field="pixdim",
+            expected=" x ".join(f"{size:.4g}" for size in own),
+            found=" x ".join(f"{size:.4g}" for size in sizes),
+            remedy="decide which one is right and correct the other",
         )
 
 

@@ -15,6 +15,7 @@ from lcsd.io.points import PointPairs
 from lcsd.landmarks.lists import check_unique
 from lcsd.readings.in_mask import check_in_mask
 from lcsd.readings.numbering import other_frame, outside_error
+from lcsd.readings.pairing import check_pairing
 from lcsd.settings.landmarks import LandmarksSettings
 
 MAD_TO_SIGMA = 1.4826
@@ -135,13 +136,15 @@ def check_landmarks(
 
     Pairs are in LPS mm, moving positions in the space of ``moving`` and ``correspondences``. ``mask`` is the lung of
     the fixed scan, ``file`` the landmarks' file, for errors. Raises ``BadInputError`` if an id is repeated, the mask is
-    empty, or points lie outside a scan (``landmark_outside``, or ``wrong_frame`` if another frame explains it).
+    empty, points lie outside a scan (``landmark_outside``, or ``wrong_frame`` if another frame explains it), or
+    neighbours move in different directions (``unpaired_landmarks``).
     """
     settings = settings or LandmarksSettings()
     check_unique(pairs.ids or (), file=file)
     for which, points, grid in (("fixed", pairs.fixed, fixed), ("moving", pairs.moving, moving)):
         if grid is not None:
             check_frame(points, grid, which=which, file=file)
+    check_pairing(pairs.fixed, pairs.moving, file=file)
     rows = _same_positions(pairs, limit_mm=settings.same_mm)
     figures: dict[str, Any] = {"landmarks": len(pairs)}
     if mask is not None:

@@ -32,7 +32,7 @@ SOURCES: dict[str, set[str] | None] = {
     "lungs/given.py": None,
     "lungs/fit.py": None,
     "readings/mask.py": None,
-    "io/images.py": {"read_image", "_read_nifti", "_plain", "check_forms", "check_spacing"},
+    "io/images.py": {"read_image", "_read_nifti", "_plain", "check_forms", "_check_pixdim", "check_spacing"},
     "io/volumes.py": None,
     "io/masks.py": None,
     "geometry.py": {"__post_init__", "_check_spacing"},

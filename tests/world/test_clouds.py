@@ -12,8 +12,10 @@ from click.testing import CliRunner
 
 from lcsd.cli.register import command as register
 from lcsd.clouds.formats import read_cloud_file
+from lcsd.divroc.checks import doubts
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
+from lcsd.io.points import Cloud
 from lcsd.readings.overlap import check_in_image, check_overlap
 
 POINTS = np.random.default_rng(4).normal(0, 60, (40, 3)).round(2)
@@ -400,6 +402,13 @@ def test_a_runaway_of_repeated_points_is_refused(tmp_path: Path, side: str) -> N
     assert (result.exit_code, "[repeated_points]" in result.output) == (2, True)
     assert "1002" in result.output
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(("size", "said"), [(0.1, True), (0.04, True), (1.0, False), (4.0, True)])
+def test_clouds_of_another_unit_are_said(size: float, said: bool) -> None:
+    """No unit is in the file. Clouds in cm were registered without a word."""
+    clouds = [Cloud((points * size).astype(np.float32)) for points in (LUNGS, breathed(LUNGS))]
+    assert len(doubts(*clouds)) == 2 * said
 
 
 @pytest.mark.slow

@@ -6,18 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lcsd.cli.main import main
 from lcsd.errors import BadInputError
 from lcsd.evaluation.evaluate import evaluate_tre
 from lcsd.geometry import Grid
 from lcsd.io.fields import DisplacementField
 from lcsd.io.images import Image
-from lcsd.io.points import PointPairs
+from lcsd.io.points import PointPairs, read_point_pairs, write_point_pairs
 from lcsd.landmarks.checks import check_landmarks
 from lcsd.landmarks.formats import NOTHING_GIVEN, Given, Grids, format_of, read_landmarks
 from lcsd.readings.in_mask import check_in_mask
+from lcsd.readings.pairing import check_pairing
 
 GRID = Grid((60, 50, 40), (1.5, 1.5, 2.0), (-40.0, -90.0, 300.0))
 VOXELS = np.random.default_rng(7).integers(2, 38, (12, 3)).astype(float)
@@ -192,3 +195,61 @@ def test_check_and_evaluate_refuse_voxels_on_a_scan_at_the_origin(tmp_path: Path
             call()
         assert caught.value.code == "landmark_outside"
     assert check_landmarks(right, mask=mask).figures["outside_mask"] == 0
+
+
+def breath(points: np.ndarray) -> np.ndarray:
+    """Return points of a lung after a breath of up to 30 mm, with an observer's error."""
+    depth = np.clip((60 - points[:, 2:]) / 150, 0, 1)
+    noise = np.random.default_rng(2).normal(0, 1, points.shape)
+    return np.asarray(points + depth * np.array([2.0, -9.0, 28.0]) + noise)
+
+
+def _one_bad(moving: np.ndarray) -> np.ndarray:
+    return np.vstack([moving[:3], moving[3:4] + 90, moving[4:]])
+
+
+@pytest.mark.parametrize(
+    ("count", "order", "refused"),
+    [
+        (100, lambda m: m, False),
+        (100, lambda m: m[::-1], True),
+        (100, lambda m: np.roll(m, 1, axis=0), True),
+        (100, lambda m: np.vstack([m[:60], np.roll(m[60:], 1, axis=0)]), True),
+        (100, lambda m: np.vstack([m[:90], np.roll(m[90:], 1, axis=0)]), False),  # too few to tell
+        (100, _one_bad, False),
+        (12, lambda m: m, False),
+        (12, lambda m: np.roll(m, 1, axis=0), True),
+        (5, lambda m: m[::-1], False),
+    ],
+)
+def test_rows_of_both_scans_belong_together(count: int, order: object, refused: bool, tmp_path: Path) -> None:
+    """OpenwaterHealth/SlicerOpenLIFU 243: a point was deleted in one list. Silent before: 118 mm were reported."""
+    fixed = np.random.default_rng(count).uniform([-120, -80, -110], [120, 80, 110], (count, 3))
+    pairs = PointPairs(fixed, order(breath(fixed)))  # type: ignore[operator]
+    if not refused:
+        check_pairing(pairs.fixed, pairs.moving, file=None)
+        return
+    for command in (check_landmarks, lambda of: evaluate_tre(of, correspondences=PointPairs(fixed, breath(fixed)))):
+        with pytest.raises(BadInputError) as caught:
+            command(pairs)
+        assert caught.value.code == "unpaired_landmarks"
+
+
+@pytest.mark.real_data
+def test_landmarks_of_patients_are_paired(real_data: Path) -> None:
+    files = sorted((real_data / "lung250m").glob("*.csv"))
+    assert len(files) == 24
+    for path in files:
+        pairs = read_point_pairs(path)
+        check_pairing(pairs.fixed, pairs.moving, file=path)
+        with pytest.raises(BadInputError):
+            check_pairing(pairs.fixed, np.roll(pairs.moving, 1, axis=0), file=path)
+
+
+def test_one_list_given_twice_is_said(tmp_path: Path) -> None:
+    fixed = np.random.default_rng(0).uniform(-90, 90, (30, 3))
+    write_point_pairs(tmp_path / "l.csv", PointPairs(fixed, fixed))
+    write_point_pairs(tmp_path / "c.csv", PointPairs(fixed + 1, breath(fixed + 1)))
+    call = ["evaluate", "--landmarks", str(tmp_path / "l.csv"), "--correspondences", str(tmp_path / "c.csv")]
+    done = CliRunner().invoke(main, [*call, "--out", str(tmp_path / "o.json")])
+    assert (done.exit_code, "both scans have the same positions" in done.stderr) == (0, True), done.output

@@ -25,6 +25,18 @@ def nifti(folder: Path, *, image: Image | None = None, unit: str = "mm", scale: 
     return folder / "ct.nii.gz"
 
 
+def _zooms(folder: Path, *, both: bool = False) -> Path:
+    """Set the voxel sizes of the header alone, as nibabel lets anyone do."""
+    image = chest()
+    affine = image.grid.affine_ras()
+    made = nibabel.Nifti1Image(image.array.T, affine)
+    if both:
+        made.set_qform(affine, 1)
+    made.header.set_zooms((1.0, 1.0, 1.0))
+    nibabel.save(made, folder / "ct.nii.gz")
+    return folder / "ct.nii.gz"
+
+
 def volume(
     suffix: str, *, packed: bool = False, image: Image | None = None, edit: Callable[[str], str] | None = None
 ) -> Callable[[Path], Path]:
@@ -124,6 +136,15 @@ UNITS = (
     _unit("mm_called_metres", "meter", 1.0, "implausible_spacing"),
     _unit("centimetres_called_mm", "mm", 0.1, "implausible_spacing"),
     _unit("metres_called_mm", "mm", 1e-3, "implausible_spacing"),
+    # Silent before: other programs read the voxel sizes, as ITK does.
+    Row("units", "pixdim_of_another_size", "nipy/nibabel 668", _zooms, "pixdim_disagrees"),
+    Row(
+        "units",
+        "pixdim_and_qform_of_another_size",
+        "NIFTI-Imaging/nifti_clib 127",
+        lambda folder: _zooms(folder, both=True),
+        "sform_qform_disagree",
+    ),
     Row("units", "nrrd_in_microns", "ANTsX/ANTsPy 514", volume(".nrrd", edit=_in_microns)),
     Row(
         "units",

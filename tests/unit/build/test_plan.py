@@ -143,6 +143,37 @@ def test_a_source_dated_ahead_of_the_clock_is_no_input_and_named_once(
     assert build.sources_present("plain") == [str(source)]
 
 
+def _tomorrow(path: Path, *, link: bool = False) -> None:
+    ahead = time.time() + 86_400
+    os.utime(path, (ahead, ahead), follow_symlinks=not link)
+
+
+@pytest.mark.parametrize("kind", ["link", "folder"])
+def test_dates_that_only_snakemake_looks_at(kind: str, tmp_path: Path) -> None:
+    """A link (snakemake/snakemake 3687), and a folder that another workflow made (snakemake/snakemake 3097)."""
+    source = tmp_path / "scan"
+    if kind == "link":
+        (tmp_path / "target").mkdir()
+        source.symlink_to(tmp_path / "target")
+        _tomorrow(source, link=True)
+    else:
+        source.mkdir()
+        (source / ".snakemake_timestamp").touch()
+        _tomorrow(source / ".snakemake_timestamp")
+    plan.dated_ahead.cache_clear()
+    assert Build.present(source, tmp_path / "made") == []
+    assert Build.present(tmp_path, tmp_path / "made") == [str(tmp_path)]
+
+
+def test_a_manifest_from_the_future_is_no_input(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
+    """snakemake/snakemake 3254: files of a colleague in another time zone."""
+    assert build.manifest_present == [build.manifest]
+    _tomorrow(Path(build.manifest))
+    plan.dated_ahead.cache_clear()
+    assert build.manifest_present == []
+    assert "pairs.tsv is dated 1440 min ahead" in capsys.readouterr().err
+
+
 def test_a_source_that_cannot_be_looked_for_stops_no_other_case(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that is too long, and a folder that this user may not enter."""
     assert build.pairs
