@@ -58,7 +58,7 @@ def command(run: Run[GatesSettings], *, out: Path, **given: Any) -> None:
         "scans": _scans(given, run.settings),
         "lungs": _lungs(given, run.settings),
         "alignment": _alignment(given, run.settings),
-        "vessels": _vessels(vessels, lungs, run.settings),
+        "vessels": _vessels(vessels, lungs, given["images"], run.settings),
         "registration": _registration(given, lungs, vessels, run.settings),
         "result": _result(given, run.settings),
     }
@@ -142,10 +142,15 @@ def _alignment(given: Mapping[str, Any], settings: GatesSettings) -> Found | Non
     return report, judge(report, settings)
 
 
-def _vessels(vessels: Masks, lungs: Masks, settings: GatesSettings) -> Found:
+def _vessels(vessels: Masks, lungs: Masks, images: tuple[Path, Path] | None, settings: GatesSettings) -> Found:
+    from lcsd.io.images import read_image
     from lcsd.vessels.gates import judge, scan_figures
 
-    figures = {name: scan_figures(vessels[name], lungs[name]) for name in SCANS}
+    scans = dict(zip(SCANS, images or (), strict=False))
+    figures = {}
+    for name in SCANS:
+        image = read_image(scans[name]) if name in scans else None
+        figures[name] = scan_figures(vessels[name], lungs[name], image)
     return figures, judge(figures, settings)
 
 

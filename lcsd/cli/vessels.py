@@ -9,6 +9,7 @@ import click
 from lcsd.cli.common import Run, stage
 from lcsd.cli.options import FILE, setting
 from lcsd.errors import BadInputError, WorkError
+from lcsd.settings.gates import GatesSettings
 from lcsd.settings.vessels import VesselsSettings
 
 if TYPE_CHECKING:
@@ -137,11 +138,20 @@ def _make_all(run: Run[VesselsSettings], batch: Path) -> None:
 def _put_on_grid(
     run: Run[VesselsSettings], image: Path, lungs: Path, output: Path, *, given: Path, rigid: Path | None
 ) -> None:
-    from lcsd.io.images import read_image, read_rigid, write_mask
-    from lcsd.vessels.vessels import given_vessels
+    from lcsd.io.images import read_image, read_mask, read_rigid, write_mask
+    from lcsd.vessels.vessels import check_contrast, contrast_hu, given_vessels
 
     transform = read_rigid(rigid) if rigid is not None else None
-    mask = given_vessels(given, read_image(image).grid, rigid=transform)
+    scan = read_image(image)
+    mask = given_vessels(given, scan.grid, rigid=transform)
+    contrast = contrast_hu(scan, mask, read_mask(lungs, like=scan.grid))
+    check_contrast(contrast, file=given)
+    usual = GatesSettings().vessel_contrast_hu.warn_below
+    if usual is not None and contrast < usual:
+        run.warn(
+            f"{given} is only {contrast:.0f} HU denser than the lungs, usual are {usual:g} or more: it may be "
+            "shifted by a few millimetres; the gate vessel_contrast_hu judges it"
+        )
     write_mask(output, mask)
     inputs = {"image": image, "lungs": lungs, "given": given, "rigid": rigid}
     run.done(output, inputs=inputs, result={"given": str(given), "voxels": int((mask.array != 0).sum())})

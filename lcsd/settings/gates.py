@@ -153,6 +153,11 @@ class VesselGates(Settings):
         Limits(min=0.4, warn_below=0.6), description="ratio of the smaller to the larger share of the two lungs, of 1"
     )
     inside: Limits = Field(Limits(min=0.8, warn_below=0.95), description="vessel voxels inside the lung mask, of 1")
+    vessel_contrast_hu: Limits = Field(
+        Limits(min=60.0, warn_below=150.0),
+        description="median of the scan in the vessels less that in the lungs, HU; two public scans 271 and 369, tiny "
+        "phantoms 600 and more; the same vessels shifted by 3 mm 104 to 216, by 10 mm at most 21",
+    )
     largest: Limits = Field(
         Limits(min=0.02, warn_below=0.1),
         description="largest connected piece of the vessels, of 1; many small pieces are noise",

@@ -16,15 +16,17 @@ from lcsd.io.images import Image
 from lcsd.lungs.gates import split_lungs
 from lcsd.numerics.morphology import ML_PER_MM3, Mask
 from lcsd.settings.gates import GatesSettings, Limits
+from lcsd.vessels.vessels import contrast_hu
 
 
-def scan_figures(vessels: Image, lungs: Image) -> dict[str, Any]:
+def scan_figures(vessels: Image, lungs: Image, image: Image | None = None) -> dict[str, Any]:
     """Return the figures of one scan that the gates judge.
 
     ``vessels`` is a mask or labels, (z, y, x), ``lungs`` a mask on the same grid. The figures are ``points``: vessel
     voxels; ``lungs``: per lung its ``volume_ml``, ``vessels_ml`` and their ratio ``share``; ``balance``: the smaller
     share over the larger, None for one lung; ``inside``, ``largest``, ``border``: shares of voxels in the lungs, in
-    the largest part (connected by faces, edges or corners) and in the outermost layer of the grid, of 1.
+    the largest part (connected by faces, edges or corners) and in the outermost layer of the grid, of 1; and with
+    ``image``, the scan on the same grid, ``contrast_hu``, see :func:`lcsd.vessels.vessels.contrast_hu`.
 
     Raises ``BadInputError`` if the grids differ or a mask is empty.
     """
@@ -59,6 +61,7 @@ def scan_figures(vessels: Image, lungs: Image) -> dict[str, Any]:
         "inside": float(np.count_nonzero(mask & (lungs.array != 0)) / count),
         "largest": float(np.bincount(labels[mask]).max() / count),
         "border": (count - inner) / count,
+        "contrast_hu": None if image is None else contrast_hu(image, vessels, lungs),
     }
 
 
@@ -83,6 +86,8 @@ def judge(figures: Mapping[str, dict[str, Any]], settings: GatesSettings) -> lis
         found += [
             verdict(name, values[name], getattr(settings, name), of=scan) for name in ("inside", "largest", "border")
         ]
+        if values["contrast_hu"] is not None:
+            found.append(verdict("vessel_contrast_hu", values["contrast_hu"], settings.vessel_contrast_hu, of=scan))
     counts = sorted(values["points"] for values in figures.values())
     found.append(verdict("ratio", counts[0] / counts[-1], settings.ratio, of="pair"))
     return found

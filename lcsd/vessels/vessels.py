@@ -7,10 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid, RigidTransform
 from lcsd.io.images import Image, read_mask, resample
 from lcsd.numerics.device import ONE_CORE, Compute
+from lcsd.settings.gates import GatesSettings
 from lcsd.settings.vessels import VesselsSettings
 from lcsd.totalsegmentator import TASKS, session
 from lcsd.vessels import objectness, totalsegmentator
@@ -83,3 +86,31 @@ def given_vessels(path: Path, grid: Grid, *, rigid: RigidTransform | None = None
             remedy="check that the mask belongs to this scan (a follow-up needs --rigid)",
         )
     return moved
+
+
+def contrast_hu(image: Image, vessels: Image, lungs: Image) -> float:
+    """Return how much denser vessels are than the lungs, HU: the median inside a map less that of the whole lung mask.
+
+    All are on one grid, and only the map's part in the lungs counts; 0 if it has none there.
+    """
+    inside = (vessels.array != 0) & (lungs.array != 0)
+    if not inside.any():
+        return 0.0
+    return float(np.median(image.array[inside]) - np.median(image.array[lungs.array != 0]))
+
+
+def check_contrast(contrast: float, *, file: Path) -> None:
+    """Refuse a map that is no denser than the lungs (:func:`contrast_hu`): it lies beside the vessels of its scan.
+
+    Raises ``BadInputError`` (``not_vessels``) by the least plausible contrast (``gates.vessel_contrast_hu``).
+    """
+    least = GatesSettings().vessel_contrast_hu.min
+    if least is not None and contrast < least:
+        raise BadInputError(
+            "the map lies beside the vessels of the scan: it is shifted, of another scan, or no vessel map",
+            code="not_vessels",
+            file=file,
+            expected=f"a median of at least {least:g} HU more than in the lungs",
+            found=f"{contrast:.0f} HU more",
+            remedy="check that the map belongs to this scan and has its geometry",
+        )
