@@ -1,6 +1,6 @@
 """How far a given lung mask lies on the lungs that are found in its scan: figures, a refusal and warnings."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,9 @@ from lcsd.settings.lungs import LungsSettings
 NEAR_MM = 20.0
 """Found lung this near to a mask should be in it: a mask of one lobe lacks more, but not next to all its borders."""
 
+MOST_ELSEWHERE = 0.75
+"""A mask of which more is outside the found lungs is far from them, however little of these is near it."""
+
 REMEDY = "check that the mask belongs to this scan and lies right; lungs.anatomy=trusted takes it as it is"
 
 
@@ -26,10 +29,11 @@ class Fit:
     excess: float  # of the mask: outside the found lungs, as consolidated or wrong parts are
     missed: float  # of the found lungs: outside the mask
     misfit: float  # the smaller one of excess, and of found lung near the mask but outside it, over the mask
+    found: bool = True  # whether any lung was found
 
     def facts(self) -> dict[str, float]:
         """Return the figures for the provenance."""
-        return {name: round(value, 4) for name, value in asdict(self).items()}
+        return {name: round(getattr(self, name), 4) for name in ("excess", "missed", "misfit")}
 
 
 def fit_of(scan: Image, mask: Image, settings: LungsSettings | None = None) -> Fit:
@@ -43,7 +47,7 @@ def fit_of(scan: Image, mask: Image, settings: LungsSettings | None = None) -> F
     except BadInputError as error:
         if error.code != "empty_lungs":
             raise
-        return Fit(1.0, 0.0, 0.0)
+        return Fit(1.0, 0.0, 0.0, found=False)
     (given, step), (found, _) = sample(mask), sample(own)
     inside, lung = given.astype(bool), found.astype(bool)
     size = max(int(np.count_nonzero(inside)), 1)
@@ -60,7 +64,8 @@ def check_fit(fit: Fit, *, file: Path) -> None:
     Raises ``BadInputError`` (``mask_misfit``) by the largest plausible misfit, :class:`lcsd.settings.gates.LungGates`.
     """
     most = GatesSettings().mask_misfit.max
-    if most is None or fit.misfit <= most:
+    elsewhere = fit.found and fit.excess > MOST_ELSEWHERE
+    if most is None or (fit.misfit <= most and not elsewhere):
         return
     raise BadInputError(
         "the mask lies beside the lungs of the scan: it is shifted, or of another scan",
@@ -75,8 +80,8 @@ def check_fit(fit: Fit, *, file: Path) -> None:
 def doubts(fit: Fit) -> list[str]:
     """Return a sentence for each figure of a mask that is unusual by the default limits of the gates."""
     limits = GatesSettings()
-    if fit.excess == 1:
-        return ["no lung was found in the scan where the mask is: nothing says that it lies right"]
+    if not fit.found:
+        return ["no lung was found in the scan to compare it with; the gates judge it"]
     found = {
         "it may be shifted by a few millimetres or of another scan": (fit.misfit, limits.mask_misfit),
         "they are dense, or the mask is of another scan": (fit.excess, limits.mask_excess),

@@ -92,6 +92,13 @@ def _of(other: Chest, made: Chest) -> Array:
     return mask
 
 
+def _room(made: Chest) -> Array:
+    """Mark a box of air in front of the body, as a mask with other voxel sizes may lie."""
+    front = np.zeros(made.hu.shape, np.uint8)
+    front[5:-5, :8, 5:-5] = 1
+    return front
+
+
 def _half(made: Chest) -> Array:
     return (made.lungs & (made.points[2] > 0)).astype(np.uint8)
 
@@ -145,6 +152,7 @@ ROWS = (
         warning="shifted by a few millimetres",
         gate="mask_misfit",
     ),
+    Row("air_beside_the_body", "made up", _room, "mask_misfit"),
     Row("of_the_other_scan", "made up", lambda made: _of(chest("moving"), made), "mask_misfit"),
     Row(
         "of_another_person",
