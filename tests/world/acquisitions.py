@@ -200,7 +200,7 @@ ACQUISITIONS = (
         _both_at_each_place("AcquisitionNumber"),
         "mixed_acquisitions",
     ),
-    Row("acquisitions", "twice_each_silent", "made up", _both_at_each_place(None), "duplicate_slices"),
+    Row("acquisitions", "twice_each_silent", "SimpleITK/SimpleITK 879", _both_at_each_place(None), "duplicate_slices"),
     Row(
         "acquisitions",
         "two_ranges_two_breaths",

@@ -1,6 +1,6 @@
 """Rows of media, of multi-frame files, and of what headers lack."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +110,7 @@ def _unchanged(*_: object) -> None:
 
 
 def enhanced(
-    order: range = range(SLICES),
+    order: Iterable[int] = range(SLICES),
     *,
     change: Callable[[pydicom.Dataset], object] = _unchanged,
     frame: Change = _unchanged,
@@ -126,7 +126,7 @@ def enhanced(
         for element in ("PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient", "RescaleSlope"):
             delattr(data, element)
         data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
-        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"1.2.5.{order.start}"
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"1.2.5.{next(iter(order))}"
         del data.RescaleIntercept
         shared = pydicom.Dataset()
         shared.PixelMeasuresSequence = _group(PixelSpacing=list(SPACING), SliceThickness=STEP)
@@ -226,9 +226,14 @@ def _gap(groups: pydicom.Dataset, index: int) -> None:
     groups.PlanePositionSequence = _group(ImagePositionPatient=[-10, 20, height])
 
 
+def _shuffled() -> list[int]:
+    return [(7 * index) % SLICES for index in range(SLICES)]
+
+
 ENHANCED = (
     Row("enhanced", "folder", "DIAGNijmegen/rse-panimg 23", enhanced()),
     Row("enhanced", "file", "Slicer/Slicer 6773", _file),
+    Row("enhanced", "frames_shuffled", "horosproject/horos 543", enhanced(_shuffled())),
     Row("enhanced", "frames_reversed", "cornerstonejs/cornerstone3D 2241", enhanced(range(SLICES - 1, -1, -1))),
     Row(
         "enhanced",
@@ -361,7 +366,7 @@ ATTRIBUTES = (
             ("BitsStored", "ivmartel/dwv 30"),
             ("BitsAllocated", "gradienthealth/dicom 8"),
             ("PixelRepresentation", "pydicom/pydicom 1458"),
-            ("SamplesPerPixel", "made up"),
+            ("SamplesPerPixel", "suyashkumar/dicom 131"),
             ("PhotometricInterpretation", "made up"),
             ("SliceThickness", "Slicer/Slicer 354"),
             ("ImageType", "made up"),

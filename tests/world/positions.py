@@ -72,7 +72,7 @@ POSITIONS = (
     Row("positions", "step_1.25_whole_mm", "made up", regular(1.25, 0), "missing_slices"),
     Row("positions", "gap_one_decimal", "moloney/dcmstack 55", gap(3.27, 1), "missing_slices"),
     Row("positions", "gap_of_three", "DIAGNijmegen/rse-panimg 7", gap(3.27, 1, width=3), "missing_slices"),
-    Row("positions", "gap_of_thin_slices", "made up", gap(0.625, 1), "missing_slices"),
+    Row("positions", "gap_of_thin_slices", "DIAGNijmegen/rse-grand-challenge 1301", gap(0.625, 1), "missing_slices"),
     Row("positions", "gap_before_the_last", "made up", gap(3.27, 1, at=SLICES - 2), "missing_slices"),
     Row("positions", "twice_one_decimal", "dave3d/dicom2stl 68", _twice, "duplicate_slices"),
     Row("positions", "slice_half_a_millimetre_off", "made up", _shifted(0.5), "uneven_slices"),
