@@ -3,22 +3,20 @@
 The Snakefile imports this module, so it loads nothing heavy.
 """
 
-import contextlib
 import functools
 import json
 import os
-import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from lcsd.build.candidates import Candidate, read_candidates
+from lcsd.build.dates import dated_ahead
 from lcsd.build.jobs import METHODS, WITHIN, BuildFiles, Job, case_jobs, case_targets
 from lcsd.build.pairs import Pair, read_pairs
 from lcsd.config import Config, read_yaml, validate
-from lcsd.errors import BadInputError, printable, suggestion
+from lcsd.errors import BadInputError, suggestion
 from lcsd.names import SCANS, is_series_uid
 
 
@@ -30,35 +28,6 @@ def _settings_option(values: Mapping[str, Any]) -> tuple[str, ...]:
 @functools.lru_cache(maxsize=1)
 def _selected(path: Path, _stamp: tuple[int, int]) -> dict[str, Pair]:
     return {pair.case: pair for pair in read_pairs(path)}
-
-
-TIMESTAMP = ".snakemake_timestamp"
-"""File that dates the folder which holds it, if another workflow made that."""
-
-
-def _latest(path: str) -> float:
-    """Return the latest date that Snakemake may take for a file's: of it, of the link to it, of a folder's own file."""
-    dates = [0.0]
-    for place, follow in ((path, True), (path, False), (os.path.join(path, TIMESTAMP), True)):  # noqa: PTH118
-        with contextlib.suppress(OSError):
-            dates.append(os.stat(place, follow_symlinks=follow).st_mtime)  # noqa: PTH116 - as in `present`
-    return max(dates)
-
-
-@functools.cache
-def dated_ahead(path: str) -> bool:
-    """Return whether a file is dated ahead of this machine's clock, and say so once.
-
-    Snakemake would take the outputs of its job for outdated, call the job failed and remove them, at each start.
-    """
-    ahead_s = _latest(path) - time.time()
-    if ahead_s <= 0:
-        return False
-    sys.stderr.write(
-        f"snakemake: warning: {printable(path)} is dated {ahead_s / 60:.0f} min ahead of this machine's clock; until "
-        "then a change of it is not noticed; correct the clock, or touch the file [future_date]\n"
-    )
-    return True
 
 
 @dataclass(frozen=True)
