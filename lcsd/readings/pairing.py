@@ -10,12 +10,12 @@ from lcsd.errors import BadInputError
 FEWEST = 6
 """Fewer landmarks are no evidence."""
 
-NEAR_MM = 5.0
-"""Neighbours that are nearer count as this far apart: their positions are not more exact than a voxel."""
+NEAR_MM = 25.0
+"""Neighbours that are nearer count as this far apart: errors of an observer or of a method differ by less."""
 
 APART = 1.0
 """Difference of the motion of two neighbours over their distance, above which they do not move alike: tissue would
-fold. Of the landmarks of twelve patients (Lung250M) and the matches of a method there, at most 4 in 100 are above."""
+fold. Of the landmarks of twelve patients (Lung250M) and the matches of a method there, at most 3 in 100 are above."""
 
 MOST, AT_LEAST = 0.25, 4
 """Share and number of landmarks above it from which rows are exchanged; a single bad landmark spoils its neighbours."""
