@@ -22,7 +22,7 @@ from lcsd.io.points import Cloud
 from lcsd.networks.models import Model, model_of
 from lcsd.numerics.threads import torch_threads
 from lcsd.settings.register import RegisterLevel, RegisterSettings
-from lcsd.settings.train import NETWORKS
+from lcsd.settings.train import NETWORKS, NetworkName
 
 GRID_MM = 8.0
 GRID_MARGIN_MM = 12.0
@@ -35,8 +35,8 @@ BENDING = 3.0
 """Weight of the motion's bending after the first level, relative to the optimiser's: where vessels are missing, a wrong
 motion brings the clouds closer, but bends."""
 
-GAIN = 0.9
-"""The network's answer is taken if its objective is below this share of the affine start's."""
+GAINS: dict[NetworkName, float] = {"unet": 0.9, "dgcnn": 0.9, "pointpwc": 0.97}
+"""A network's answer is taken if its objective is below this share of the affine start's."""
 
 SMOOTH_NODES = 1.5
 """Gaussian over the answer, in nodes: the levels, whose grids are smoother still, could not undo what is finer."""
@@ -97,7 +97,7 @@ class NetworkStarts:
             )
             objectives.append(distance + stiff * float(bending_energy(vectors.contiguous(), GRID_MM)))
         look = min(range(len(motions)), key=objectives.__getitem__)
-        look = look if objectives[look] < GAIN * objectives[0] else 0
+        look = look if objectives[look] < GAINS[self._model.name] * objectives[0] else 0
         self.facts = StartFacts(self._model.name, self._model.sha256, look, tuple(objectives))
         return look
 
