@@ -52,6 +52,11 @@ def test_figures_are_those_counted_by_hand() -> None:
     assert verdicts(HEALTHY) == {"failed": set(), "flagged": set()}
 
 
+def test_sides_are_the_patients() -> None:
+    figures = scan_figures(*pair_of(RIGHT, np.s_[5:35, 5:25, 27:40]))
+    assert figures["volumes_l"] == pytest.approx({"left": 30 * 20 * 13 * 125e-6, "right": 30 * 20 * 18 * 125e-6})
+
+
 def test_area_at_the_sides_and_at_the_ends_is_told_apart() -> None:
     figures = scan_figures(*pair_of(np.s_[0:30, 5:25, 5:23], np.s_[5:35, 5:25, 27:50]))
     assert figures["sides_cm2"] == pytest.approx(30 * 20 * 0.25)
