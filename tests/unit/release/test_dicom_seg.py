@@ -112,6 +112,7 @@ def planes(data: pydicom.Dataset, folder: Path) -> list[tuple[pydicom.Dataset, n
     return [(image, labels[uid]) for uid, image in images.items()]
 
 
+@pytest.mark.slow
 def test_elements_that_the_series_lacks_are_left_empty(tmp_path: Path) -> None:
     """De-identified series lack elements that DICOM wants, or have nonsense in them."""
 
@@ -136,6 +137,7 @@ def test_a_series_without_a_frame_of_reference_is_refused(tmp_path: Path) -> Non
     assert "FrameOfReferenceUID" in run.stderr
 
 
+@pytest.mark.slow
 def test_a_series_that_was_not_built_is_refused(tmp_path: Path) -> None:
     folder = build(tmp_path)
     shutil.rmtree(folder / "moving")
