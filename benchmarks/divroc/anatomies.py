@@ -9,6 +9,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, depth_first_order, minimum_spanning_tree
 from scipy.spatial import cKDTree
 
+from lcsd.geometry import fit_rigid
 from lcsd.io.images import Image, read_image, read_mask
 from lcsd.phantom.case import make_case
 from lcsd.settings.vessels import ObjectnessSettings
@@ -32,6 +33,10 @@ TREE_NEIGHBOURS = 12
 
 SUBTREE_SHARE = (0.002, 0.015)
 """A subtree that goes missing holds this share of all points."""
+
+
+LAY_ROUNDS, LAY_POINTS = 30, 5_000
+"""Rounds, and points of each cloud, of the search for the nearest points that lays two people onto each other."""
 
 
 @dataclass(frozen=True)
@@ -108,3 +113,15 @@ def missing_subtrees(points: Points, share: float, rng: np.random.Generator) -> 
             break
         gone[usable[branch]] = True
     return gone
+
+
+def laid_onto(fixed: Points, moving: Points) -> Points:
+    """Return the moving points rigidly laid onto the fixed ones, by the nearest points of both clouds in turn."""
+    moving = moving + (fixed.min(axis=0) + fixed.max(axis=0) - moving.min(axis=0) - moving.max(axis=0)) / 2
+    targets, placed = fixed[:LAY_POINTS], moving
+    for _ in range(LAY_ROUNDS):
+        some = placed[:LAY_POINTS]
+        there, back = cKDTree(targets).query(some)[1], cKDTree(some).query(targets)[1]
+        fit = fit_rigid(np.concatenate([some, some[back]]), np.concatenate([targets[there], targets]))
+        placed = fit.apply(placed)
+    return placed

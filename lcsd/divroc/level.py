@@ -40,6 +40,10 @@ they say less of each place, and their points seldom have a counterpart."""
 MOST_SMOOTHER = 20.0
 """Beyond this factor a motion would be too stiff to follow the points that are there."""
 
+COARSER_FROM_MM, MOST_COARSER = 6.5, 1.25
+"""Distance to the tenth neighbour from which levels are coarser, in proportion, and their largest factor: between the
+nodes of a centre line a fine grid has nothing to follow."""
+
 SPACING_POINTS = 5_000
 """Points of a cloud that its spacing is taken from."""
 
@@ -104,13 +108,27 @@ def median_spacing(tree: cKDTree, neighbours: int = 1) -> float:
     return float(np.median(tree.query(some, k=[min(neighbours + 1, tree.n)])[0]))
 
 
+def tenth_neighbours(*clouds: NDArray[np.float64]) -> float:
+    """Return the median distance to the tenth neighbour, the mean of clouds (N, 3), mm."""
+    return float(np.mean([median_spacing(cKDTree(cloud), NEIGHBOURS) for cloud in clouds]))
+
+
 def smoothness_of(pair: CloudPair, settings: RegisterSettings) -> float:
     """Return the weight of the bending energy for a pair: that of the settings, more for sparse clouds, square mm.
 
     It grows with the square of the distance to the tenth neighbour.
     """
-    apart = sum(median_spacing(cKDTree(cloud), NEIGHBOURS) for cloud in (pair.fixed, pair.moving)) / 2
+    apart = tenth_neighbours(pair.fixed, pair.moving)
     return settings.smoothness_mm2 * float(np.clip((apart / DENSE_MM) ** 2, 1.0, MOST_SMOOTHER))
+
+
+def schedule_of(pair: CloudPair, settings: RegisterSettings) -> list[RegisterLevel]:
+    """Return the levels for a pair in the order of the work: those of the settings, coarser for sparse clouds."""
+    factor = float(np.clip(tenth_neighbours(pair.fixed, pair.moving) / COARSER_FROM_MM, 1.0, MOST_COARSER))
+    return [
+        level.model_copy(update={"raster_mm": factor * level.raster_mm, "flow_mm": factor * level.flow_mm})
+        for level in settings.schedule()
+    ]
 
 
 def _raster(level: RegisterLevel, *clouds: NDArray[np.float64]) -> Grid:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from lcsd.divroc.adam import Adam
-from lcsd.divroc.level import CloudPair, Level, SymmetricLevel, smoothness_of
+from lcsd.divroc.level import CloudPair, Level, SymmetricLevel, schedule_of, smoothness_of
 from lcsd.divroc.motion import LayeredMotion
 from lcsd.divroc.start import starting_motion
 from lcsd.errors import WorkError
@@ -133,7 +133,7 @@ def optimise(
     settings = settings.model_copy(update={"smoothness_mm2": smoothness_of(pair, settings)})
     form = SymmetricLevel if settings.symmetric else Level
     curves: list[list[float]] = [[] for _ in motions]
-    for number, resolution in enumerate(settings.schedule(), start=1):
+    for number, resolution in enumerate(schedule_of(pair, settings), start=1):
         for at, before in enumerate(motions):
             curve, last = curves[at], at == len(motions) - 1
 

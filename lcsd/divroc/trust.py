@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from lcsd.divroc.level import CloudPair, median_spacing
+from lcsd.divroc.level import CloudPair, median_spacing, tenth_neighbours
 from lcsd.divroc.motion import LayeredMotion, clamped, covering_grid, fit_affine
 from lcsd.divroc.optimise import optimise
 from lcsd.divroc.rasterise import rasterise, sample
@@ -54,9 +54,10 @@ EXPLAINED_POINTS = 5
 LEAST = 0.02
 """Evidence counts from this on: the model takes its logarithm."""
 
-DENSE_MM, SPARSE_MM = 1.5, 2.5
-"""Spacings of both clouds together up to which they are all voxels of vessels, and from which they are centre lines or
-keypoints; each form has a model, and between them the models are blended."""
+DENSE_MM, SPARSE_MM = 3.5, 6.0
+"""Distances to the tenth neighbour, mean of both clouds, up to which they are all voxels of vessels, and from which
+they are centre lines; each form has a model, and between them the models are blended. The nearest neighbour does not
+tell them apart: on a lattice of 1.5 mm it is as far as on a centre line."""
 
 BACKWARD_POINTS = 20_000
 """Points of each cloud in the backward run, which only has to find the same vessels again."""
@@ -127,7 +128,7 @@ def evidence(fixed: Points, moving: Points, moved: Points, returned: Points | No
     - ``difference``: of the densities around, 0 to 1.
     - ``unexplained_mm``: distance to the nearest vessels that have a counterpart.
     - ``disagreement_mm``: local spread of the motion.
-    - ``spacing_mm``: sum of both clouds' spacings.
+    - ``apart_mm``: distance to the tenth neighbour, mean of both clouds.
     """
     trees = cKDTree(moved), cKDTree(moving)
     spacing = median_spacing(cKDTree(fixed)) + median_spacing(trees[1])
@@ -137,7 +138,7 @@ def evidence(fixed: Points, moving: Points, moved: Points, returned: Points | No
         **_means("missed", missed, moving, moved),
         "difference": density_difference(moved, moving),
         "disagreement_mm": disagreement(fixed, moved),
-        "spacing_mm": np.full(len(fixed), spacing),
+        "apart_mm": np.full(len(fixed), tenth_neighbours(fixed, moving)),
     }
     limit = spacing + EXPLAINED_MM
     explained = (gap < limit) & (found["gap_near_mm"] < limit) & (found["missed_near_mm"] < limit)
@@ -199,7 +200,7 @@ class BlendedModel:
 
     def possible(self, found: Mapping[str, Values]) -> Values:
         """Return equally likely errors of each point, ascending, shape (N, Q), mm."""
-        share = np.clip((found["spacing_mm"] - DENSE_MM) / (SPARSE_MM - DENSE_MM), 0, 1)[:, None]
+        share = np.clip((found["apart_mm"] - DENSE_MM) / (SPARSE_MM - DENSE_MM), 0, 1)[:, None]
         errors: Values = self.dense.possible(found) ** (1 - share) * self.sparse.possible(found) ** share
         return errors
 

@@ -112,7 +112,8 @@ class RegisterSettings(Settings):
             _level(2.0, 5.0, 0.8, 40, reach=4.0),
         ),
         description="resolutions from coarse to fine (raster_mm, flow_mm, sigma_voxels, iterations and, "
-        "if not the defaults, contrast, reach_mm, points)",
+        "if not the defaults, contrast, reach_mm, points); rasters and grids are up to 1.25 times as coarse for clouds "
+        "whose tenth neighbours are further away than 6.5 mm",
     )
     passes: Literal[1, 2] = Field(2, description="runs of Adam, count; the second starts from the result of the first")
     second_levels: tuple[RegisterLevel, ...] = Field(

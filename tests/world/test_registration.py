@@ -28,6 +28,13 @@ def tree(seed: int, count: int = 40, nodes: int = 150) -> Points:
     return np.concatenate(parts)
 
 
+def voxels(points: Points, size: float = 1.5) -> Points:
+    """The voxels of a vessel map: vessels 4 mm thick around nodes, on a lattice."""
+    rng = np.random.default_rng(0)
+    thick = np.concatenate([points + rng.uniform(-2, 2, points.shape) for _ in range(8)])
+    return size * np.unique(np.round(thick / size), axis=0)
+
+
 def moved(points: Points) -> Points:
     """A smooth motion of 4 to 9 mm."""
     return points + np.array([2.0, -1.0, 6.0]) + 2.0 * np.sin(points[:, [2, 0, 1]] / 40)
@@ -85,6 +92,13 @@ ROWS = [
     Row("partial overlap", "made up", "a_hole_in_one", pair_of(everywhere, outside_a_ball), outside_a_ball),
     Row("two people", "made up", "two_trees", lambda: (tree(3), tree(4)), None),
     Row("two people", "made up", "two_trees_of_which_one_is_sparse", lambda: (tree(5), tree(6, nodes=40)), None),
+    Row(
+        "two people",
+        "tried here on public scans",
+        "two_maps",
+        lambda: (voxels(tree(3, 300)), voxels(tree(4, 300))),
+        None,
+    ),
 ]
 
 

@@ -1,10 +1,10 @@
-"""One resolution: how smooth the motion of a pair has to be."""
+"""One resolution: how smooth the motion of a pair has to be, and how fine."""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lcsd.divroc.level import CloudPair, smoothness_of
+from lcsd.divroc.level import CloudPair, schedule_of, smoothness_of
 from lcsd.settings.register import RegisterSettings
 
 Points = NDArray[np.float64]
@@ -36,3 +36,20 @@ def test_a_line_is_sparser_than_a_lattice_of_its_spacing() -> None:
 
 def test_a_cloud_of_fewer_points_than_neighbours_has_a_smoothness() -> None:
     assert smoothness(np.eye(3), np.eye(3) + 1.0) == 10.0
+
+
+# The tenth neighbour in a lattice is one of the 12 at the square root of 2 spacings.
+@pytest.mark.parametrize(
+    ("spacings", "factor"),
+    [((1.5, 1.5), 1.0), ((4.5, 4.5), 1.0), ((4.5, 6.0), 2**0.5 * 5.25 / 6.5), ((9.0, 9.0), 1.25)],
+)
+@pytest.mark.parametrize("effort", ["accurate", "fast"])
+def test_sparse_clouds_have_coarser_levels(spacings: tuple[float, float], factor: float, effort: str) -> None:
+    fixed, moving = (lattice(spacing) for spacing in spacings)
+    settings = RegisterSettings(effort=effort)
+
+    found = schedule_of(CloudPair(fixed, moving, None, "cpu"), settings)
+
+    for level, named in zip(found, settings.schedule(), strict=True):
+        assert (level.raster_mm, level.flow_mm) == pytest.approx((factor * named.raster_mm, factor * named.flow_mm))
+        assert level.model_copy(update={"raster_mm": named.raster_mm, "flow_mm": named.flow_mm}) == named

@@ -106,7 +106,8 @@ def test_distances_are_those_of_loops() -> None:
 
     spacing = np.median(nearest(fixed, fixed, rank=1)) + np.median(nearest(moving, moving, rank=1))
     gap, missed, off = nearest(moved, moving), nearest(moving, moved), np.linalg.norm(returned - fixed, axis=1)
-    np.testing.assert_allclose(found["spacing_mm"], spacing)
+    tenth = np.median(nearest(fixed, fixed, rank=10)) + np.median(nearest(moving, moving, rank=10))
+    np.testing.assert_allclose(found["apart_mm"], tenth / 2)
     np.testing.assert_allclose(found["return_mm"], np.minimum(off, CAP_MM))
     for name, values, points in (("gap", gap, moved), ("missed", missed, moving), ("return", off, moved)):
         np.testing.assert_allclose(found[f"{name}_near_mm"][:3], means(values, points, NEAR_MM), rtol=1e-3)
@@ -181,8 +182,17 @@ def test_models_are_blended_by_the_clouds_spacing() -> None:
         return TrustModel({"base": 0.0, "terms": {"a": {"at": [0.0, 1.0], "adds": [0.0, 0.0]}}, "errors": errors})
 
     spacing = np.array([0.1, DENSE_MM, (DENSE_MM + SPARSE_MM) / 2, SPARSE_MM, 9.0])
-    found = BlendedModel(flat(1.0), flat(4.0)).possible({"a": np.ones(5), "spacing_mm": spacing})
+    found = BlendedModel(flat(1.0), flat(4.0)).possible({"a": np.ones(5), "apart_mm": spacing})
     np.testing.assert_allclose(found, np.repeat([[1.0], [1.0], [2.0], [4.0], [4.0]], 3, axis=1))
+
+
+def test_voxels_of_vessels_are_dense_and_lines_of_their_spacing_are_sparse() -> None:
+    along = 1.5 * np.arange(400.0)
+    line = np.stack([along, 0 * along, 0 * along], axis=1)
+    vessel = np.concatenate([line + np.array([0, y, z]) for y in (0, 1.5, 3.0) for z in (0, 1.5, 3.0)])
+    for cloud, least, most in ((vessel, 0.0, DENSE_MM), (line, SPARSE_MM, math.inf)):
+        apart = evidence(cloud, cloud, cloud)["apart_mm"]
+        assert least <= apart.min() <= apart.max() <= most
 
 
 def test_the_model_interpolates_terms_and_quantiles() -> None:
