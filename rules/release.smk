@@ -12,7 +12,7 @@ rule release:
     params:
         results=lambda w: RESULTS,
         folder=lambda w: f"{RESULTS}/release",
-        manifest=BUILD.manifest,
+        manifest=lambda w: BUILD.manifest,
         settings=BUILD.settings("release"),
     message:
         "Publishable dataset of the build"

@@ -71,7 +71,7 @@ rule test_cases:
     localrule: True
     params:
         results=lambda w: RESULTS,
-        manifest=BUILD.manifest,
+        manifest=lambda w: BUILD.manifest,
         settings=BUILD.settings("select"),
     message:
         "Choice of the test cases"
