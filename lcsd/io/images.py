@@ -103,6 +103,8 @@ def check_forms(header: Any, shape: tuple[int, int, int], path: Path) -> None:
 def _check_pixdim(header: Any, sform: NDArray[np.float64], shape: tuple[int, int, int], path: Path) -> None:
     """Refuse a volume whose voxel sizes (pixdim) are not those of its sform: programs read the one or the other."""
     sizes, own = np.asarray(header.get_zooms()[:3], dtype=np.float64), np.linalg.norm(sform[:3, :3], axis=0)
+    if not own.all():
+        return  # voxels without a size have an error of their own
     apart = (np.abs(sizes - own) * (np.asarray(shape) - 1)).max() * mm_per_unit(header)
     if not apart <= FORM_TOLERANCE_MM:
         raise BadInputError(

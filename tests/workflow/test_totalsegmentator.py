@@ -23,7 +23,10 @@ SETTINGS: dict[str, object] = {
     "vessels": {"backend": "totalsegmentator", "totalsegmentator": {"weights": str(WEIGHTS)}},
     # One lung: the models' voxels are half as wide as the tiny case's, and each counts.
     "prealign": {"size": [56, 72, 88], "spacing_mm": 3.0},
-    "gates": {name: {} for name in ("points", "balance", "share", "correspondences", "survival", "disagreement_mm")},
+    "gates": {
+        name: {}
+        for name in ("mask_missed", "points", "balance", "share", "correspondences", "survival", "disagreement_mm")
+    },
 }
 
 

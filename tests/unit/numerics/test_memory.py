@@ -56,3 +56,11 @@ def test_garbage_is_not_searched_for_when_python_ends(call: str, search: str, fo
     command = [sys.executable, "-c", GARBAGE.format(call=call, search=search)]
 
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == found
+
+
+def test_a_command_that_loaded_duckdb_ends_in_silence() -> None:
+    code = "from lcsd.numerics.memory import collect_rarely\ncollect_rarely()\nimport duckdb"
+
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert done.stderr == ""
