@@ -91,6 +91,7 @@ def test_jobs_are_the_commands_and_not_their_shells(tmp_path: Path) -> None:
     root.wait()
 
 
+@pytest.mark.slow
 def test_a_build_that_hangs_is_killed_and_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At its end, and after one of its jobs was killed: the shell that waits for it goes on."""
     command = tmp_path / "lcsd"

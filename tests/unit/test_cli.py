@@ -44,6 +44,7 @@ def test_help_loads_no_heavy_library() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_stages_without_torch_do_not_load_it() -> None:
     """Loading it takes over a second of each job."""
     modules = (
@@ -211,6 +212,7 @@ def test_a_rejection_that_cannot_be_written_does_not_hide_the_error(dense: Path,
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_threads_are_limited_after_numba_has_started() -> None:
     @numba.njit(parallel=True)
     def double(values):  # type: ignore[no-untyped-def]

@@ -73,6 +73,7 @@ def install(folder: Path, requirement: str) -> "subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.slow
 def test_pip_installs_by_hash_and_refuses_other_bytes(tmp_path: Path) -> None:
     (entry,) = (line for line in lock() if line.startswith(f"{PROBE}=="))
     other = re.sub(r"sha256:\w{8}", "sha256:00000000", entry)

@@ -219,6 +219,7 @@ ILL = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ILL)
 def test_masks_of_whole_ill_lungs_are_not_refused(make: Callable[[Chest], Chest]) -> None:
     """JoHof/lungmask 4: what is dense is lung, too; that is what given masks are for."""
@@ -237,6 +238,7 @@ def test_a_scan_without_found_lungs_says_so() -> None:
     assert "no lung was found" in doubts(fit)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", ["chest_ct/a", "chest_ct/b", "right_lung/fixed", "right_lung/moving"])
 def test_masks_of_experts_lie_right_until_shifted(name: str, real_data: Path) -> None:

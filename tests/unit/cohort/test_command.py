@@ -9,6 +9,7 @@ import pytest
 from tests.unit.cohort.made_up import made, pair_rows, read, run, write_index
 
 
+@pytest.mark.slow
 def test_own_patients_and_series(tmp_path: Path) -> None:
     index = write_index(tmp_path / "i.parquet", pair_rows())
     base = ("--set", f"index={index}")
@@ -24,6 +25,7 @@ def test_own_patients_and_series(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_optional_indexes_fill_and_check(tmp_path: Path) -> None:
     rows = pair_rows()
     rows[0]["SeriesDescription"] = "0,OPA,GE,X,unkn,300,na,120,60,40,1"

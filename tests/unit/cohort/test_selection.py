@@ -127,6 +127,7 @@ def test_selection_equals_plain_python(seed: int, kernels: str, tmp_path: Path) 
     assert int(steps[-3]["patients"]) == len(pairs)
 
 
+@pytest.mark.slow
 def test_order_of_rows_and_threads_do_not_matter(tmp_path: Path) -> None:
     rows = random_index(2, 120)
     # Twins that differ in nothing but their identifiers.

@@ -254,6 +254,7 @@ def test_a_whole_solve(
         np.testing.assert_allclose(result.pairs.weight, expected.pairs.weight, atol=0.01)
 
 
+@pytest.mark.slow
 def test_kernels_put_all_they_make_on_their_device() -> None:
     """The meta device has no data and refuses sums with arrays on the CPU."""
     kernels = TorchKernels("meta")

@@ -165,6 +165,7 @@ except WorkError as error:
 """
 
 
+@pytest.mark.slow
 def test_itk_on_a_full_disk_leaves_no_half_of_a_field(tmp_path: Path) -> None:
     """ITK itself says nothing, and its file has any length."""
     mount = 'mount -t tmpfs -o size=16k none "$0" && exec "$@"'

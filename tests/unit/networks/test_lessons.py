@@ -53,6 +53,7 @@ def test_a_pair_is_learnt_only_where_the_teacher_brings_the_clouds_closer(pair: 
     assert lesson(pair, unfiltered, student=0.9, teacher=0.5) is not None
 
 
+@pytest.mark.slow
 def test_refined_labels_are_nearer_to_the_truth(pair: TrainingPair) -> None:
     assert pair.vectors is not None
     rough = 0.7 * pair.vectors
@@ -120,6 +121,7 @@ def test_a_resumed_self_training_equals_a_whole_one_to_the_bit(
         train("unet", settings, pairs=PAIRS, out_dir=whole, resume=True)
 
 
+@pytest.mark.slow
 def test_a_self_training_uses_no_truth_and_begins_as_its_teacher(model_file: Path, tmp_path: Path) -> None:
     teacher = read_model(model_file)
     settings = tiny_settings(self_training={"generated_share": 1.0}, learning_rate=1e-9)

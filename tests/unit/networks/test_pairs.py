@@ -36,6 +36,7 @@ def test_pairs_depend_on_seed_and_number_alone(table: Path) -> None:
     assert len(other.pair(1).fixed) != len(first.pair(1).fixed)
 
 
+@pytest.mark.slow
 def test_true_vectors_lead_to_vessels_of_the_moving_cloud() -> None:
     pairs = PhantomPairs([0], seed=0)
     near, before = [], []

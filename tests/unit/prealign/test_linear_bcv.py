@@ -149,6 +149,7 @@ def test_matrix_that_cannot_be_used(
     assert list(own_temporary_folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_time_limit_ends_the_program_and_what_it_started(tmp_path: Path, own_temporary_folder: Path) -> None:
     program, pid = tmp_path / "linearBCV", tmp_path / "pid"
     program.write_text(f"#!/bin/sh\nsleep 600 &\necho $! > '{pid}.new'\nmv '{pid}.new' '{pid}'\nwait\n")

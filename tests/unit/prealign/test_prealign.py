@@ -56,6 +56,7 @@ def test_common_grid_is_centred_on_the_box_of_the_lungs(first: dict[str, Image])
     assert grid.contains(points).all()
 
 
+@pytest.mark.slow
 def test_lungs_outside_the_grid_are_counted(first: dict[str, Image]) -> None:
     narrow = SMALL.model_copy(update={"size": (64, 44, 20)})
     pair = prealign(first["hu"], first["hu"], fixed_mask=first["lungs"], moving_mask=first["lungs"], settings=narrow)

@@ -96,6 +96,7 @@ def test_slider_moves_the_points_and_their_colours(opened: Browser) -> None:
     assert shown[0][0] - shown[0][2] > shown[1][0] - shown[1][2] + 20
 
 
+@pytest.mark.slow
 def test_keys_turn_the_view_and_zero_brings_it_back(opened: Browser) -> None:
     first = slide(opened, 0.0)
     press = (

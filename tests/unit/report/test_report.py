@@ -165,6 +165,7 @@ def test_page_asks_for_nothing_outside_itself(make_case: MakeCase, results: Path
         base64.b64decode((img["src"] or "").partition(",")[2], validate=True)
 
 
+@pytest.mark.slow
 def test_page_is_accessible(make_case: MakeCase, results: Path, quick: None) -> None:
     make_case("a")
     write_rejection(make_case("b", seed=1))

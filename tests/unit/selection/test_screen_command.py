@@ -189,6 +189,7 @@ def test_no_file_of_a_folder_is_named(tmp_path: Path) -> None:
         assert PATIENT not in text
 
 
+@pytest.mark.slow
 def test_settings_of_other_sections(pair: Path, tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
     config.write_text("convert: {min_slices: 500}\nscreen: {min_volume_l: 0.5}\n")

@@ -131,6 +131,7 @@ def test_bad_weights_start_no_process(weights: Path, monkeypatch: pytest.MonkeyP
     assert caught.value.code == "weights_missing"
 
 
+@pytest.mark.slow
 def test_time_limit_ends_the_process(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = weights.parent / "pid"
     for limit_s in LIMITS_S:
@@ -142,6 +143,7 @@ def test_time_limit_ends_the_process(weights: Path, monkeypatch: pytest.MonkeyPa
     assert gone(int(mark.read_text()))
 
 
+@pytest.mark.slow
 def test_processes_end_with_a_killed_parent(tmp_path: Path) -> None:
     """The real process watches its parent: nothing computes on or lies about for a job gone."""
     job = tmp_path / "lcsd_ts_job"
