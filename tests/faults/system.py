@@ -19,10 +19,17 @@ from tests.unit.fetch.dicom import write_series as write_remote
 MOUNT = 'mount -t tmpfs -o {options} none "$0" || exit 77; "$@"; code=$?; find "$0" -mindepth 1; exit $code'
 """Runs a command with a small disk at $0, and prints what it left there."""
 
+NAMESPACE = 'unshare -rm true 2> /dev/null || exit 77; exec unshare -rm "$@"'
+"""Runs a command that may mount disks of its own; some containers allow nobody that."""
+
 WITHOUT_RIGHTS = "setpriv --bounding-set=-dac_override,-dac_read_search"
 NO_MOUNT = 77
 DAY_S = 86_400.0
 ONE_STEP = "{raster_mm: 9, flow_mm: 9, sigma_voxels: 1, iterations: 1}"
+
+
+def _with_disk(options: str, folder: str) -> list[str]:
+    return ["sh", "-c", NAMESPACE, "sh", "sh", "-c", MOUNT.format(options=options), folder]
 
 
 def on_disk(options: str) -> Callable[[Place], list[str]]:
@@ -30,14 +37,14 @@ def on_disk(options: str) -> Callable[[Place], list[str]]:
 
     def behind(place: Place) -> list[str]:
         place.out.mkdir()
-        return ["unshare", "-rm", "sh", "-c", MOUNT.format(options=options), str(place.out)]
+        return _with_disk(options, str(place.out))
 
     return behind
 
 
 def on_temporary_disk(options: str) -> Callable[[Place], list[str]]:
     """Return the words that run a command with a disk of its own as the folder for temporary files."""
-    return lambda _: ["unshare", "-rm", "sh", "-c", MOUNT.format(options=options), os.environ["TMPDIR"]]
+    return lambda _: _with_disk(options, os.environ["TMPDIR"])
 
 
 def limited(limits: str) -> Callable[[Place], list[str]]:
