@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,11 @@ class CloudPair:
         """Return points as float32 on the device."""
         return torch.as_tensor(points, dtype=torch.float32, device=self.device)
 
+    @cached_property
+    def apart_mm(self) -> float:
+        """Median distance to the tenth neighbour, the mean of both clouds, mm."""
+        return tenth_neighbours(self.fixed, self.moving)
+
     def _part(self, fixed: NDArray[Any], moving: NDArray[Any]) -> "CloudPair":
         """Return the pair with some rows of each cloud, ascending."""
         labels = None if self.labels is None else (self.labels[0][fixed], self.labels[1][moving])
@@ -118,13 +124,12 @@ def smoothness_of(pair: CloudPair, settings: RegisterSettings) -> float:
 
     It grows with the square of the distance to the tenth neighbour.
     """
-    apart = tenth_neighbours(pair.fixed, pair.moving)
-    return settings.smoothness_mm2 * float(np.clip((apart / DENSE_MM) ** 2, 1.0, MOST_SMOOTHER))
+    return settings.smoothness_mm2 * float(np.clip((pair.apart_mm / DENSE_MM) ** 2, 1.0, MOST_SMOOTHER))
 
 
 def schedule_of(pair: CloudPair, settings: RegisterSettings) -> list[RegisterLevel]:
     """Return the levels for a pair in the order of the work: those of the settings, coarser for sparse clouds."""
-    factor = float(np.clip(tenth_neighbours(pair.fixed, pair.moving) / COARSER_FROM_MM, 1.0, MOST_COARSER))
+    factor = float(np.clip(pair.apart_mm / COARSER_FROM_MM, 1.0, MOST_COARSER))
     return [
         level.model_copy(update={"raster_mm": factor * level.raster_mm, "flow_mm": factor * level.flow_mm})
         for level in settings.schedule()
