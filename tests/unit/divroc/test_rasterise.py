@@ -129,7 +129,7 @@ def test_memory_besides_inputs_and_outputs_does_not_grow_with_the_points() -> No
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[0] > 1 << 20  # the sorted chunk is seen
-    assert peaks[1] < 1.1 * peaks[0]
+    assert peaks[1] < 1.4 * peaks[0]  # not twice; how far threads run ahead of each other varies
 
 
 def value_and_gradients(

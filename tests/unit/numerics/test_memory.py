@@ -20,6 +20,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 
 def _faults(call: str) -> int:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    environment["NUMPY_MADVISE_HUGEPAGE"] = "0"  # how many huge pages an array gets depends on where it begins
     command = [sys.executable, "-c", FAULTS.format(call=call)]
     return int(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
 
