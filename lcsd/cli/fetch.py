@@ -15,7 +15,7 @@ from lcsd.errors import BadInputError, WorkError
 from lcsd.settings.fetch import FetchSettings
 
 if TYPE_CHECKING:
-    from lcsd.fetch import Fetched
+    from lcsd.fetch.fetch import Fetched
 
 PROVENANCE_OF = "fetch"
 

@@ -31,7 +31,8 @@ def local(
             found=f"the series {source}",
             remedy="give --series-dir",
         )
-    from lcsd.fetch import fetch_series, in_use
+    from lcsd.fetch.fetch import fetch_series
+    from lcsd.fetch.store import in_use
 
     with in_use(source, series_dir, keep=settings.keep):
         (fetched,) = fetch_series([source], series_dir, settings, say=say)

@@ -13,8 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import WorkError
+from lcsd.numerics.approximations import sin_cos
 from lcsd.phantom.anatomy import Points
 
+# So many points in a row are worked on together, and the next one is sought near the last if they are this close.
+ROW = 64
+NEAR_MM = 12.0
 NEWTON_STEPS = 60
 NEWTON_TOLERANCE_MM = 1e-9
 INVERSE_TOLERANCE_MM = 1e-6
@@ -101,17 +105,23 @@ def _windowed(s: float, s_x: float, s_y: float, v, jac) -> None:  # type: ignore
 
 
 @nb.njit(cache=True)
-def _fine(x: float, y: float, z: float, modes, v, jac) -> None:  # type: ignore[no-untyped-def]
-    """Add the sines, less of them in the stiff chest wall."""
-    fine = np.zeros(3)
-    gradient = np.zeros((3, 3))
-    for m in range(modes.shape[0]):
-        angle = modes[m, 0] * x + modes[m, 1] * y + modes[m, 2] * z + modes[m, 3]
-        sine, cosine = np.sin(angle), np.cos(angle)
-        for i in range(3):
-            fine[i] += modes[m, 4 + i] * sine
-            for j in range(3):
-                gradient[i, j] += modes[m, 4 + i] * modes[m, j] * cosine
+def _fine(x: float, y: float, z: float, modes, work, v, jac) -> None:  # type: ignore[no-untyped-def]
+    """Add the sines, less of them in the stiff chest wall; ``work`` (7, M) is scratch memory."""
+    angle, sine, cosine = work[0], work[1], work[2]
+    fine, gradient = work[3, :3], work[4:7, :3]
+    for m in range(modes.shape[1]):
+        angle[m] = modes[0, m] * x + modes[1, m] * y + modes[2, m] * z + modes[3, m]
+    sin_cos(angle, sine, cosine)
+    for i in range(3):
+        total = along_x = along_y = along_z = 0.0
+        for m in range(modes.shape[1]):
+            total += modes[4 + i, m] * sine[m]
+            slope = modes[4 + i, m] * cosine[m]
+            along_x += slope * modes[0, m]
+            along_y += slope * modes[1, m]
+            along_z += slope * modes[2, m]
+        fine[i] = total
+        gradient[i, 0], gradient[i, 1], gradient[i, 2] = along_x, along_y, along_z
     rho = np.sqrt((x / CHEST_X_MM) ** 2 + (y / CHEST_Y_MM) ** 2 + 1e-4)
     inner = _sigmoid((1.0 - rho) / FINE_WALL_WIDTH)
     slope = -(1.0 - FINE_WALL_SHARE) * inner * (1.0 - inner) / FINE_WALL_WIDTH / rho
@@ -124,13 +134,13 @@ def _fine(x: float, y: float, z: float, modes, v, jac) -> None:  # type: ignore[
 
 
 @nb.njit(cache=True)
-def _displacement(x: float, y: float, z: float, b: Breathing, modes, v, jac) -> None:  # type: ignore[no-untyped-def]
+def _displacement(x: float, y: float, z: float, b: Breathing, modes, work, v, jac) -> None:  # type: ignore[no-untyped-def]
     """Write `u` into `v` (3,) and its gradient `du_i/dp_j` into `jac` (3, 3)."""
     v[:] = 0.0
     jac[:, :] = 0.0
     _diaphragm(x, y, z, b, v, jac)
     _ribs(x, y, z, b, v, jac)
-    _fine(x, y, z, modes, v, jac)
+    _fine(x, y, z, modes, work, v, jac)
     dy = y - SPINE_Y_MM
     far = np.exp(-0.5 * (x * x + dy * dy) / SPINE_REACH_MM**2)
     _windowed(1.0 - far, far * x / SPINE_REACH_MM**2, far * dy / SPINE_REACH_MM**2, v, jac)
@@ -150,67 +160,79 @@ def _forward(points, b: Breathing, modes):  # type: ignore[no-untyped-def]
     n = points.shape[0]
     moved = np.empty((n, 3))
     det = np.empty(n)
-    for k in nb.prange(n):
-        v = np.empty(3)
+    for row in nb.prange((n + ROW - 1) // ROW):
+        work = np.empty((7, modes.shape[1]))
         jac = np.empty((3, 3))
-        _displacement(points[k, 0], points[k, 1], points[k, 2], b, modes, v, jac)
-        moved[k] = v
-        det[k] = _det_plus_identity(jac)
+        for k in range(row * ROW, min(row * ROW + ROW, n)):
+            _displacement(points[k, 0], points[k, 1], points[k, 2], b, modes, work, moved[k], jac)
+            det[k] = _det_plus_identity(jac)
     return moved, det
 
 
 @nb.njit(cache=True)
-def _newton_step(r, jac, det):  # type: ignore[no-untyped-def]
-    """Solve `(I + jac) d = r` by Cramer's rule."""
-    a = np.empty((3, 3))
-    d = np.empty(3)
-    for column in range(3):
+def _newton_step(r, j, det, step) -> None:  # type: ignore[no-untyped-def]
+    """Solve `(I + j) step = r` by the adjugate."""
+    a, b, c = 1.0 + j[0, 0], j[0, 1], j[0, 2]
+    d, e, f = j[1, 0], 1.0 + j[1, 1], j[1, 2]
+    g, h, i = j[2, 0], j[2, 1], 1.0 + j[2, 2]
+    step[0] = ((e * i - f * h) * r[0] + (c * h - b * i) * r[1] + (b * f - c * e) * r[2]) / det
+    step[1] = ((f * g - d * i) * r[0] + (a * i - c * g) * r[1] + (c * d - a * f) * r[2]) / det
+    step[2] = ((d * h - e * g) * r[0] + (b * g - a * h) * r[1] + (a * e - b * d) * r[2]) / det
+
+
+@nb.njit(cache=True)
+def _newton(target, b: Breathing, modes, work, p, v, jac, r, step):  # type: ignore[no-untyped-def]
+    """Move `p` to where `p + u(p) = target`; return the determinant there and the residual in mm."""
+    damping = 1.0
+    last = size = np.inf
+    det = np.nan
+    for _ in range(NEWTON_STEPS):
+        _displacement(p[0], p[1], p[2], b, modes, work, v, jac)
         for i in range(3):
-            for j in range(3):
-                a[i, j] = jac[i, j]
-            a[i, column] = r[i] - (1.0 if i == column else 0.0)
-        d[column] = _det_plus_identity(a) / det
-    return d
+            r[i] = p[i] + v[i] - target[i]
+        size = np.sqrt(r[0] * r[0] + r[1] * r[1] + r[2] * r[2])
+        det = _det_plus_identity(jac)
+        if size < NEWTON_TOLERANCE_MM:
+            break
+        if size > last:
+            # The step was too long: go back half of it.
+            damping *= 0.5
+            for i in range(3):
+                p[i] += damping * step[i]
+            continue
+        last = size
+        damping = 1.0
+        _newton_step(r, jac, det, step)
+        for i in range(3):
+            p[i] -= step[i]
+    return det, size
 
 
 @nb.njit(cache=True, parallel=True)
 def _backward(targets, b: Breathing, modes):  # type: ignore[no-untyped-def]
-    """Body points `p` with `p + u(p) = target`, the determinants there, the residuals in mm."""
+    """Body points `p` with `p + u(p) = target`, the determinants there, the residuals in mm.
+
+    The search starts from the point before, moved along the tangent, if both targets are near each other.
+    """
     n = targets.shape[0]
     found = np.empty((n, 3))
     dets = np.empty(n)
     residual = np.empty(n)
-    for k in nb.prange(n):
-        v = np.empty(3)
-        r = np.empty(3)
+    for row in nb.prange((n + ROW - 1) // ROW):
+        work = np.empty((7, modes.shape[1]))
         jac = np.empty((3, 3))
-        p = targets[k].copy()
-        damping = 1.0
-        last = np.inf
-        step = np.zeros(3)
-        for _ in range(NEWTON_STEPS):
-            _displacement(p[0], p[1], p[2], b, modes, v, jac)
-            size = 0.0
-            for i in range(3):
-                r[i] = p[i] + v[i] - targets[k, i]
-                size += r[i] * r[i]
-            size = np.sqrt(size)
-            residual[k] = size
-            dets[k] = _det_plus_identity(jac)
-            if size < NEWTON_TOLERANCE_MM:
-                break
-            if size > last:
-                # The step was too long: go back half of it.
-                damping *= 0.5
+        p, v, r, step = np.empty(3), np.empty(3), np.empty(3), np.zeros(3)
+        for k in range(row * ROW, min(row * ROW + ROW, n)):
+            near = k > row * ROW and residual[k - 1] < NEWTON_TOLERANCE_MM
+            if near:
                 for i in range(3):
-                    p[i] += damping * step[i]
-                continue
-            last = size
-            damping = 1.0
-            step = _newton_step(r, jac, dets[k])
+                    r[i] = targets[k, i] - targets[k - 1, i]
+                    near &= abs(r[i]) < NEAR_MM
+                _newton_step(r, jac, dets[k - 1], step)
             for i in range(3):
-                p[i] -= step[i]
-        found[k] = p
+                p[i] = p[i] + step[i] if near else targets[k, i]
+            dets[k], residual[k] = _newton(targets[k], b, modes, work, p, v, jac, r, step)
+            found[k] = p
     return found, dets, residual
 
 
@@ -228,7 +250,7 @@ class Motion:
     def displacement(self, body_points: Points) -> tuple[Points, NDArray[np.float64]]:
         """Return `u` (N, 3) in mm and `det(I + du/dp)` (N,) at body points (N, 3)."""
         points = np.ascontiguousarray(body_points, dtype=np.float64)
-        moved, det = _forward(points, self.breathing, self.modes)
+        moved, det = _forward(points, self.breathing, np.ascontiguousarray(self.modes.T))
         return moved, det
 
     def transform(self, points: Points) -> Points:
@@ -243,7 +265,8 @@ class Motion:
     def body_of_moving(self, points: Points) -> tuple[Points, NDArray[np.float64]]:
         """Return body points (N, 3) of moving native points, and determinants. Raises ``WorkError`` if inexact."""
         targets = (np.asarray(points, dtype=np.float64) - self.translation) @ self.rotation
-        found, det, residual = _backward(np.ascontiguousarray(targets), self.breathing, self.modes)
+        modes = np.ascontiguousarray(self.modes.T)
+        found, det, residual = _backward(np.ascontiguousarray(targets), self.breathing, modes)
         # Not 'greater than': this way NaN counts as failed.
         if not np.all(residual <= INVERSE_TOLERANCE_MM):
             raise WorkError(

@@ -49,7 +49,7 @@ def test_stages_without_torch_do_not_load_it() -> None:
     """Loading it takes over a second of each job."""
     modules = (
         *("scans.convert", "lungs.lungs", "prealign.prealign", "vessels.vessels", "vessels.gates", "clouds.cloud"),
-        *("clouds.keypoints", "corrfield.correspond", "evaluation.evaluate"),
+        *("clouds.keypoints", "corrfield.correspond", "evaluation.evaluate", "fetch.local"),
     )
     code = (
         "import importlib, sys\n"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lcsd.fetch import fetch_series
+from lcsd.fetch.fetch import fetch_series
 from lcsd.settings.fetch import FetchSettings
 from tests.moto_s3 import moto_archive
 from tests.s3 import BUCKET, series_prefix

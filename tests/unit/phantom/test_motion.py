@@ -54,6 +54,18 @@ def test_inverse_undoes_transform(full):
     np.testing.assert_allclose(full.inverse(full.transform(corners)), corners, atol=1e-5)
 
 
+def test_places_of_points_do_not_depend_on_their_neighbours(tiny):
+    """Each point is sought from the one before if that is near."""
+    start, _ = tiny.landmarks
+    row = start[0] + np.linspace(0.0, 60.0, 90)[:, None] * [1.0, 0.3, -0.2]
+    far = np.concatenate([row[::-1], start])[np.random.default_rng(0).permutation(190)]
+    for fixed in (row, far):
+        moving = tiny.transform(fixed)
+        alone = np.concatenate([tiny.inverse(point[None]) for point in moving])
+        np.testing.assert_allclose(tiny.inverse(moving), alone, atol=1e-8)
+        np.testing.assert_allclose(alone, fixed, atol=1e-8)
+
+
 def test_determinant_is_the_derivative_of_the_transform(tiny):
     points, _ = tiny.landmarks
     step = 1e-4
