@@ -36,6 +36,14 @@ def _threads_as_before() -> Iterator[None]:
         numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_syncs() -> Iterator[None]:
+    """Let the system choose when it writes to the disk: no test cuts the power. Commands in other processes do sync."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 def _home_of_shared_fixture(item: pytest.Function) -> str:
     """Return the folder or module of the widest fixture that a test shares with others; empty if it shares none."""
     found = [

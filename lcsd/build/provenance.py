@@ -1,6 +1,7 @@
 """Provenance of an output: command, inputs, settings, versions, time and memory."""
 
 import datetime
+import functools
 import hashlib
 import json
 import os
@@ -56,7 +57,8 @@ def provenance_name(name: str) -> str:
     return SUFFIX.sub("", name) + PROVENANCE_SUFFIX
 
 
-def _versions() -> dict[str, str]:
+@functools.cache
+def _versions() -> Mapping[str, str]:
     found = {"python": sys.version.split()[0]}
     for package in RECORDED_PACKAGES:
         try:

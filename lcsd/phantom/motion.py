@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcsd.errors import WorkError
-from lcsd.numerics.approximations import sin_cos
 from lcsd.phantom.anatomy import Points
+from lcsd.phantom.sines import sin_cos
 
 # So many points in a row are worked on together, and the next one is sought near the last if they are this close.
 ROW = 64

@@ -20,6 +20,7 @@ from lcsd.io.files import (
     sha256,
     write_json,
     write_table,
+    write_text,
 )
 from lcsd.io.tables import read_rows
 
@@ -39,6 +40,18 @@ def test_leftovers_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "a.txt") as temporary:
         temporary.write_text("whole")
     assert sorted(p.name for p in tmp_path.iterdir()) == [".0123456789ab.tmp.other.txt", "a.txt"]
+
+
+def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, synced = tmp_path / "a.txt", []
+
+    def sync(descriptor: int) -> None:
+        assert not path.exists()
+        synced.append(os.pread(descriptor, 9, 0))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    write_text(path, "whole")
+    assert synced == [b"whole"]
 
 
 def test_a_file_that_another_process_writes_is_not_taken_for_a_rest(tmp_path: Path) -> None:

@@ -7,13 +7,10 @@ from lcsd.numerics.approximations import (
     EXP_ERROR,
     EXP_LARGEST,
     LOG_ERROR,
-    SINE_ERROR,
-    SINE_LARGEST,
     TANH_ERROR,
     exp_negative,
     r2_log_r,
     scaled_tanh,
-    sin_cos,
 )
 
 COUNT = 400_001
@@ -69,21 +66,3 @@ def test_hyperbolic_tangent_keeps_nan() -> None:
     found = np.zeros(1)
     scaled_tanh(np.array([np.nan]), 1.0, found)
     assert np.isnan(found).all()
-
-
-def test_sine_and_cosine() -> None:
-    quarters = np.arange(-64, 65) * np.pi / 4
-    near = [np.nextafter(quarters, quarters + step) for step in (-1, 0, 1)]
-    given = np.concatenate([*near, np.linspace(-60, 60, COUNT), np.geomspace(1e-300, SINE_LARGEST, COUNT)])
-    given = np.concatenate([given, -given])
-    sine, cosine = np.empty_like(given), np.empty_like(given)
-    sin_cos(given, sine, cosine)
-    exact = given.astype(np.longdouble)
-    assert np.abs(sine - np.sin(exact)).max() <= SINE_ERROR
-    assert np.abs(cosine - np.cos(exact)).max() <= SINE_ERROR
-
-
-def test_sine_of_nothing_is_nothing() -> None:
-    sine, cosine = np.empty(2), np.empty(2)
-    sin_cos(np.array([np.nan, np.inf]), sine, cosine)
-    assert np.isnan([*sine, *cosine]).all()
