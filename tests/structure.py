@@ -4,6 +4,7 @@ A unit is a package or a loose module of ``lcsd``. Its floor is one above the hi
 """
 
 import ast
+import functools
 from collections import defaultdict
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
@@ -57,8 +58,9 @@ def _module(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
+@functools.cache
 def measure() -> Structure:
-    """Return the structure of the package as it is now."""
+    """Return the structure of the package as it was at the first call."""
     files = [path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts]
     modules = {_module(path): path for path in files}
     imports: dict[str, set[str]] = defaultdict(set)

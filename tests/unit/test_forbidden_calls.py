@@ -1,6 +1,7 @@
 """No module runs what a file or a user says: no eval, no pickles, no shell, no unsafe loader."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,17 @@ def name_of(node: ast.expr) -> str:
     return ast.unparse(node) if isinstance(node, ast.Name | ast.Attribute) else ""
 
 
+@functools.cache
+def calls() -> list[tuple[str, str]]:
+    """Return each call of a name in the sources: the file, relative to the checkout, and the name."""
+    return [
+        (str(path.relative_to(ROOT)), name_of(node.func))
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    ]
+
+
 def faults_of(source: str, *, allowed: frozenset[str] = frozenset()) -> Iterator[str]:
     """Yield what must not stand in a source."""
     for node in ast.walk(ast.parse(source)):
@@ -84,22 +96,13 @@ def test_no_module_runs_what_a_file_says(path: Path) -> None:
 
 
 def test_tables_are_written_where_cells_are_made_safe() -> None:
-    found = set()
-    for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and name_of(node.func) in {"csv.writer", "csv.DictWriter"}:
-                found.add(str(path.relative_to(ROOT)))
-    assert found == TABLE_WRITERS
+    assert {file for file, name in calls() if name in {"csv.writer", "csv.DictWriter"}} == TABLE_WRITERS
 
 
 def test_tables_are_read_in_one_module() -> None:
     readers = {"reader", "DictReader", "read_csv", "read_table", "loadtxt", "genfromtxt"}
-    found = set()
-    for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            owner, _, name = name_of(node.func).rpartition(".") if isinstance(node, ast.Call) else ("", "", "")
-            if name in readers and owner in {"csv", "pd", "np"}:
-                found.add(str(path.relative_to(ROOT)))
+    named = [(file, *name.rpartition(".")) for file, name in calls()]
+    found = {file for file, owner, _, name in named if name in readers and owner in {"csv", "pd", "np"}}
     assert found == {"lcsd/io/tables.py"}
 
 

@@ -47,11 +47,9 @@ DEFAULTS = ConvertSettings()
 
 def codes_of(module: str, functions: set[str] | None = None) -> Iterator[str]:
     tree = ast.parse((ROOT / "lcsd" / module).read_text())
-    parts = [
-        node
-        for node in ast.walk(tree)
-        if functions is None or (isinstance(node, ast.FunctionDef) and node.name in functions)
-    ]
+    parts: list[ast.AST] = [tree]
+    if functions is not None:
+        parts = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name in functions]
     for part in parts:
         for node in ast.walk(part):
             if isinstance(node, ast.keyword) and node.arg == "code":
