@@ -56,6 +56,7 @@ def test_landmarks_are_bright_in_both_scans(tiny, clean, masks, role):
     assert at_landmarks.mean() > elsewhere.mean() + 150.0
 
 
+@pytest.mark.slow
 def test_without_the_truth_the_scans_do_not_match(tiny, clean):
     fixed, moving = tiny.points
     scans = tiny.fixed_scan, tiny.moving_scan
@@ -109,6 +110,7 @@ def test_masks_follow_the_closed_form(tiny, masks):
     assert not (vessels & ~lungs).any()
 
 
+@pytest.mark.slow
 def test_hounsfield_units_are_those_of_tissue(clean, masks):
     for role in ("fixed", "moving"):
         lungs, vessels = masks[role]
@@ -122,6 +124,7 @@ def test_hounsfield_units_are_those_of_tissue(clean, masks):
             assert share > 0.001, (role, low)
 
 
+@pytest.mark.slow
 def test_density_falls_where_the_lung_expands(tiny, clean, masks):
     worlds = dict(zip(("fixed", "moving"), tiny.points, strict=True))
     clear = _lung_depth(tiny, worlds["fixed"]) > 12.0

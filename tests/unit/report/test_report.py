@@ -125,6 +125,7 @@ def test_discarded_and_borderline_cases_are_shown_with_their_masks(
     assert "vessels-a_odd" not in targets
 
 
+@pytest.mark.slow
 def test_untrusted_registrations_are_borderline_or_discarded(make_case: MakeCase, results: Path, quick: None) -> None:
     for name, share, limits in (("a", 0.25, Limits(warn_above=0.05)), ("b", 0.3, Limits(max=0.1))):
         figures = {"expected_error_median_mm": 1.234, "expected_error_p95_mm": 8.5, "untrusted_share": share}
