@@ -57,6 +57,17 @@ def constant_like(values: NDArray[Any], points: Points) -> Any:
     return values.astype(np.result_type(points, np.float32), copy=False)
 
 
+def _applied(matrix: NDArray[np.float64], points: Points) -> Points:
+    """Return a 3 x 3 matrix times each of the points (..., 3).
+
+    Most grids are not turned: then one product for each number gives the same bits as a product of matrices, faster.
+    """
+    diagonal = matrix.diagonal()
+    if np.array_equal(matrix, np.diag(diagonal)):
+        return points * constant_like(diagonal, points)
+    return points @ constant_like(matrix.T, points)
+
+
 def flip_lps_ras(points: Points) -> Points:
     """Return points or vectors (..., 3) in LPS given RAS, or in RAS given LPS."""
     return points * constant_like(LPS_FROM_RAS, points)
@@ -119,19 +130,22 @@ class Grid:
         return self.matrix * np.asarray(self.spacing)
 
     @property
+    def _inverse(self) -> NDArray[np.float64]:
+        return np.asarray(np.linalg.inv(self.voxel_to_world_matrix), dtype=np.float64)
+
+    @property
     def centre(self) -> NDArray[np.float64]:
         """World position of the middle of the grid, LPS mm, shape (3,)."""
         return self.voxel_to_world((np.asarray(self.size) - 1) / 2)
 
     def voxel_to_world(self, voxels: Points) -> Points:
         """Return LPS mm of continuous voxel indices (x, y, z), shape (..., 3)."""
-        matrix = constant_like(self.voxel_to_world_matrix, voxels)
-        return voxels @ matrix.T + constant_like(np.asarray(self.origin), voxels)
+        turned = _applied(self.voxel_to_world_matrix, voxels)
+        return turned + constant_like(np.asarray(self.origin), voxels)
 
     def world_to_voxel(self, world: Points) -> Points:
         """Return continuous voxel indices (x, y, z) of LPS mm, shape (..., 3)."""
-        inverse = constant_like(np.linalg.inv(self.voxel_to_world_matrix), world)
-        return (world - constant_like(np.asarray(self.origin), world)) @ inverse.T
+        return _applied(self._inverse, world - constant_like(np.asarray(self.origin), world))
 
     def voxel_to_normalised(self, voxels: Points) -> Points:
         """Return ``grid_sample`` coordinates of voxel indices, both (x, y, z), (..., 3)."""
@@ -163,17 +177,22 @@ class Grid:
         """Return ``grid_sample`` coordinates (x, y, z) of LPS mm, shape (..., 3)."""
         return self.voxel_to_normalised(self.world_to_voxel(world))
 
+    def normalised_slopes_to_world(self, slopes: Points) -> Points:
+        """Return the gradient per mm along LPS of one per unit of ``grid_sample`` coordinates, shape (..., 3)."""
+        size = constant_like(np.asarray(self.size, dtype=np.float64), slopes)
+        return _applied(self._inverse.T, 2 * slopes / size)
+
     def normalised_to_world(self, normalised: Points) -> Points:
         """Return LPS mm of ``grid_sample`` coordinates (x, y, z), shape (..., 3)."""
         return self.voxel_to_world(self.normalised_to_voxel(normalised))
 
     def voxel_vectors_to_world(self, vectors: Points) -> Points:
         """Return displacements in mm along LPS of displacements in voxels, shape (..., 3)."""
-        return vectors @ constant_like(self.voxel_to_world_matrix, vectors).T
+        return _applied(self.voxel_to_world_matrix, vectors)
 
     def world_vectors_to_voxel(self, vectors: Points) -> Points:
         """Return displacements in voxels of displacements in LPS mm, shape (..., 3)."""
-        return vectors @ constant_like(np.linalg.inv(self.voxel_to_world_matrix), vectors).T
+        return _applied(self._inverse, vectors)
 
     def planes(self) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Yield each slice's number z and the LPS mm of its voxels, shape (y, x, 3): all at once take much memory."""

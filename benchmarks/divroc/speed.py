@@ -16,7 +16,7 @@ from benchmarks.tables import COLOURS, seconds, write_figure, write_rows
 from lcsd.divroc import rasterise
 from lcsd.divroc.chamfer import ChamferDistance
 from lcsd.divroc.distance import CloudDistance
-from lcsd.divroc.rasterise import Places
+from lcsd.divroc.places import Places
 from lcsd.divroc.reference import rasterise as plain_rasterise
 
 GRIDS = (32, 51, 76, 114, 152)

@@ -43,7 +43,7 @@ from benchmarks.divroc.real_motion import (
 from benchmarks.divroc.real_motion import real_cases as motion_cases
 from benchmarks.tables import write_rows
 from lcsd.divroc import trust
-from lcsd.divroc.level import CloudPair
+from lcsd.divroc.pair import CloudPair
 from lcsd.divroc.register import register_clouds
 from lcsd.divroc.trust import BlendedModel, TrustModel, backward_motion, blended, evidence, judged
 from lcsd.geometry import fit_rigid

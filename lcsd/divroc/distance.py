@@ -1,53 +1,32 @@
 """Distance between two point clouds as the difference of their rasterised densities."""
 
-from typing import Any, Literal
+from typing import Any
 
-import numba
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lcsd.divroc import filters
-from lcsd.divroc.rasterise import Places, rasterise, sample
-from lcsd.divroc.smoothing import gaussian_taps, smooth
-from lcsd.errors import BadInputError
-
-Norm = Literal["l1", "l2"]
+from lcsd.divroc.cpu_distance import CpuDistance, Norm, kinds_of, scale_of, typical_weights
+from lcsd.divroc.filters import gaussian_taps
+from lcsd.divroc.rasters import rasterise, sample
+from lcsd.divroc.smoothing import smooth
 
 
-class _Fused(torch.autograd.Function):
+class _OnCpu(torch.autograd.Function):
     """The distance on the CPU; its gradient in the points is made on the way."""
 
     @staticmethod
-    def forward(ctx: Any, points: Tensor, weights: Tensor, distance: "CloudDistance", scale: float) -> Tensor:
-        places = Places(points.detach().contiguous().numpy(), distance.shape)
-        values = weights.numpy()
-        raster, grad_raster = distance.buffers()
-        places.splat(values, raster)
-        gain, taps = distance.gain, distance.taps.astype(raster.dtype)
-        total = 0.0
-        for channel, target in enumerate(distance.target.numpy()):
-            total += filters.compare(
-                raster[channel],
-                target,
-                taps,
-                gain,
-                distance.norm == "l1",
-                numba.get_num_threads(),
-                grad_raster[channel],
-            ).sum()
-        grad_points = torch.zeros_like(points)
-        places.gradient(values, grad_raster, grad_points.numpy())
-        ctx.save_for_backward(grad_points.mul_(scale))
-        return points.new_tensor(total * scale)
+    def forward(ctx: Any, points: Tensor, weights: Tensor, distance: CpuDistance) -> Tensor:
+        value, gradient = distance.value_and_gradient(points.detach().numpy(), weights.numpy())
+        ctx.save_for_backward(torch.from_numpy(gradient))
+        return points.new_tensor(value)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
-        (grad_points,) = ctx.saved_tensors
-        return grad_output * grad_points, None, None, None
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return grad_output * gradient, None, None
 
 
 class CloudDistance:
@@ -90,47 +69,45 @@ class CloudDistance:
         self.shape = shape
         self.gain = gain
         self.norm: Norm = norm
-        self.balance = balance
-        self.taps: NDArray[np.float64] = gaussian_taps(sigma_voxels)
-        self.kinds = [None] if labels is None else [int(kind) for kind in np.unique(labels)]
-        self.target = self._response(target, self.weights(target, labels))
-        volume = self.target if norm == "l1" else self.target.square()
-        total = float(volume.cpu().numpy().sum(dtype=np.float64))
-        if not total > 0:
-            raise BadInputError(
-                "the target cloud lies outside the grid",
-                code="no_overlap",
-                field="target",
-                expected="points inside the raster",
-                found="none",
+        self._balance = balance
+        self._taps = gaussian_taps(sigma_voxels)
+        self._kinds = kinds_of(labels)
+        self._cpu: CpuDistance | None = None
+        if not target.is_cuda:
+            self._cpu = CpuDistance(
+                target.detach().numpy(),
+                shape,
+                sigma_voxels=sigma_voxels,
+                gain=gain,
+                norm=norm,
+                balance=balance,
+                labels=labels,
             )
-        self._scale = 1 / total
-        self._buffers: tuple[NDArray[Any], NDArray[Any]] | None = None
+            return
+        self._target = self._response(target, self.weights(target, labels))
+        volume = self._target if norm == "l1" else self._target.square()
+        self._scale = scale_of(volume.cpu().numpy())
+
+    @property
+    def target(self) -> Tensor:
+        """Saturated density of the target, shape (C, D, H, W)."""
+        return self._target if self._cpu is None else torch.from_numpy(self._cpu.target)
 
     def set_target(self, points: Tensor, weights: Tensor) -> None:
         """Compare with another cloud from now on: points (N, 3), weights (C, N), no gradient.
 
         The scale stays that of the first target, so that values can be compared.
         """
-        self.target = self._response(points, weights)
-
-    def buffers(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the raster and its gradient, shape (C, D, H, W), reused in every iteration."""
-        if self._buffers is None:
-            self._buffers = np.empty_like(self.target.numpy()), np.empty_like(self.target.numpy())
-        return self._buffers
+        if self._cpu is None:
+            self._target = self._response(points, weights)
+        else:
+            self._cpu.set_target(points.numpy(), weights.numpy())
 
     def _density(self, points: Tensor, weights: Tensor) -> Tensor:
-        return smooth(rasterise(points[None], weights[None], self.shape), self.taps)
+        return smooth(rasterise(points[None], weights[None], self.shape), self._taps)
 
     def _response(self, points: Tensor, weights: Tensor) -> Tensor:
-        """Return the saturated density (C, D, H, W), differentiably on CUDA."""
-        if not points.is_cuda:
-            raster = rasterise(points[None], weights[None], self.shape)[0].numpy()
-            out, taps = np.empty_like(raster), self.taps.astype(raster.dtype)
-            for channel, volume in enumerate(raster):
-                filters.respond(volume, taps, self.gain, out[channel])
-            return torch.from_numpy(out)
+        """Return the saturated density (C, D, H, W), differentiably."""
         density = self._density(points, weights)[0]
         return torch.tanh(self.gain * density) if self.gain else density
 
@@ -140,36 +117,24 @@ class CloudDistance:
         The typical density is the median, over the points, of the smoothed raster at the point; ``balance`` divides by
         a power of the point's own density first. Points of a kind that the target lacks have no weight.
         """
-        ones = points.new_ones((1, len(points)))
-        rows = []
-        for kind in self.kinds:
-            of_kind = ones
-            if kind is not None and labels is not None:
-                belongs = np.asarray(labels) == kind
-                of_kind = torch.as_tensor(belongs, dtype=points.dtype, device=points.device)[None]
-            rows.append(self._normalised(points, of_kind))
-        return torch.cat(rows)
+        if self._cpu is not None:
+            return torch.from_numpy(self._cpu.weights(points.detach().numpy(), labels))
 
-    def _normalised(self, points: Tensor, weights: Tensor) -> Tensor:
-        """Return weights (1, N) divided by the density that the weighted points see."""
-        tiny = torch.finfo(points.dtype).tiny
-        rounds = 2 if self.balance else 1  # balancing changes what is typical
-        for last in range(1, rounds + 1):
-            own = sample(self._density(points, weights), points[None])[0, 0]
-            if last < rounds:
-                weights = weights * own.clamp(min=tiny) ** -self.balance
-        seen = own[weights[0] > 0]
-        return weights / seen.median().clamp(min=tiny) if len(seen) else weights
+        def density(weights: NDArray[Any]) -> NDArray[Any]:
+            smoothed = self._density(points, torch.as_tensor(weights, device=points.device))
+            seen: NDArray[Any] = sample(smoothed, points[None])[0, 0].cpu().numpy()
+            return seen
+
+        found = typical_weights(density, labels, self._kinds, like=points.detach().cpu().numpy(), balance=self._balance)
+        return torch.as_tensor(found, device=points.device)
 
     def __call__(self, points: Tensor, weights: Tensor) -> Tensor:
         """Return the distance of a cloud as a scalar, differentiable in the points but not in the weights.
 
         ``points`` have shape (N, 3), dtype and device of the target, normalised; ``weights`` are from :meth:`weights`.
         """
-        if not points.is_cuda:
-            fused: Tensor = _Fused.apply(  # type: ignore[no-untyped-call]
-                points, weights, self, self._scale
-            )
-            return fused
-        difference = self._response(points, weights) - self.target
+        if self._cpu is not None:
+            value: Tensor = _OnCpu.apply(points, weights, self._cpu)  # type: ignore[no-untyped-call]
+            return value
+        difference = self._response(points, weights) - self._target
         return (difference.abs() if self.norm == "l1" else difference.square()).sum() * self._scale

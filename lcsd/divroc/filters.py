@@ -5,12 +5,14 @@ order of the kernel's taps. Rows without points cost one look, because most of a
 vessel. Kernels are odd and symmetric, so a filter with zeros outside is its own adjoint.
 """
 
+import math
 from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from lcsd.numerics import taps as gaussian
 from lcsd.numerics.approximations import scaled_tanh
 from lcsd.numerics.threads import in_parts
 
@@ -18,6 +20,22 @@ Array = NDArray[Any]
 
 PARTS = 8
 """Parts of the work on a volume."""
+
+GAUSSIAN_REACH = 3.0
+"""Gaussians are cut at this many standard deviations: 0.3 % of their mass."""
+
+
+def gaussian_taps(sigma: float) -> NDArray[np.float64]:
+    """Return a Gaussian of standard deviation ``sigma`` voxels, sum 1, odd length."""
+    return gaussian.gaussian_taps(sigma, radius=max(1, math.ceil(GAUSSIAN_REACH * sigma)))
+
+
+def mean_taps(width: int, times: int) -> NDArray[np.float64]:
+    """Return the kernel of ``times`` running means over ``width`` (odd) voxels, sum 1."""
+    taps = np.ones(1)
+    for _ in range(times):
+        taps = np.convolve(taps, np.full(width, 1 / width))
+    return taps
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -101,6 +119,13 @@ def smooth(volumes: Array, taps: Array, out: Array) -> None:
     between = np.empty_like(volumes)
     in_parts(_smooth_planes, PARTS, volumes, taps, between)
     in_parts(_smooth_stacks, PARTS, between, taps, out)
+
+
+def smoothed(volumes: Array, taps: Array) -> Array:
+    """Return ``volumes (M, D, H, W)`` filtered along each axis, zeros outside."""
+    out = np.empty_like(volumes)
+    smooth(volumes, taps.astype(volumes.dtype), out)
+    return out
 
 
 @numba.njit(cache=True, error_model="numpy")

@@ -2,15 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from lcsd.divroc.rasterise import sample
+from lcsd.divroc.places import sampled
 from lcsd.geometry import Grid, constant_like
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Values = TypeVar("Values", bound=Any)
+"""A numpy array, or a torch tensor where the work is torch's."""
 
 CHUNK_POINTS = 1 << 20
 """Points evaluated at a time: bounds the memory of a full-size field to some 100 MB."""
@@ -30,14 +34,28 @@ def nodes(grid: Grid) -> NDArray[np.float64]:
     return world
 
 
-def clamped(grid: Grid, points: Tensor) -> Tensor:
+def clamped(grid: Grid, points: Values) -> Values:
     """Return normalised coordinates of LPS points, moved to the nearest voxel centre's box.
 
     A displacement grid is constant beyond its border: a sudden zero there would be a fold.
     """
     limit = constant_like(1 - 1 / np.asarray(grid.size), points)
-    normalised: Tensor = grid.world_to_normalised(points)
-    return torch.maximum(torch.minimum(normalised, limit), -limit)
+    return grid.world_to_normalised(points).clip(-limit, limit)
+
+
+def sampled_vectors(grid: Grid, vectors: Any, points: Any) -> Any:
+    """Return the vectors (1, 3, D, H, W) of a displacement grid at LPS points (N, 3), shape (N, 3).
+
+    Points are an array or a tensor, and so is the result; vectors are either.
+    """
+    if isinstance(points, np.ndarray):
+        return sampled(np.asarray(vectors)[0], clamped(grid, points)).T
+    import torch
+
+    from lcsd.divroc.rasters import sample
+
+    volume = torch.as_tensor(vectors, device=points.device)
+    return sample(volume, clamped(grid, points)[None])[0].T
 
 
 AFFINE_MIN_POINTS = 12
@@ -57,13 +75,14 @@ class Velocity:
     """A stationary velocity field: motion that can be undone by going backwards."""
 
     grid: Grid  # where the vectors stand; constant beyond
-    vectors: Tensor  # shape (1, 3, D, H, W), mm per unit of time
+    vectors: "Tensor"  # shape (1, 3, D, H, W), mm per unit of time
 
-    def at(self, points: Tensor) -> Tensor:
+    def at(self, points: "Tensor") -> "Tensor":
         """Return the velocity at LPS points (N, 3), shape (N, 3)."""
-        return sample(self.vectors, clamped(self.grid, points)[None])[0].T
+        velocity: Tensor = sampled_vectors(self.grid, self.vectors, points)
+        return velocity
 
-    def carry(self, points: Tensor, time: float) -> Tensor:
+    def carry(self, points: "Tensor", time: float) -> "Tensor":
         """Return where LPS points (N, 3) are after a time; negative goes back."""
         count = max(1, round(VELOCITY_STEPS * abs(time)))
         step = time / count
@@ -84,30 +103,35 @@ class LayeredMotion:
     centre: NDArray[np.float64]  # LPS mm, shape (3,)
     slope: NDArray[np.float64]  # shape (3, 3), no unit: row a is the motion per mm along axis a
     offset: NDArray[np.float64]  # motion of the centre, shape (3,), mm
-    layers: tuple[tuple[Grid, Tensor], ...] = ()  # displacement grids: the grid and its vectors, (1, 3, D, H, W), mm
+    layers: tuple[tuple[Grid, Any], ...] = ()  # displacement grids: the grid and its vectors, (1, 3, D, H, W), mm
     velocity: Velocity | None = None  # instead of layers; such a motion has an inverse
 
     def affine(self) -> "LayeredMotion":
         """Return the affine start alone."""
         return LayeredMotion(self.centre, self.slope, self.offset)
 
-    def with_layer(self, grid: Grid, vectors: Tensor) -> "LayeredMotion":
-        """Return this motion plus a displacement grid."""
+    def with_layer(self, grid: Grid, vectors: Any) -> "LayeredMotion":
+        """Return this motion plus a displacement grid, whose vectors are an array or a tensor."""
         return replace(self, layers=(*self.layers, (grid, vectors)))
 
     def with_velocity(self, velocity: Velocity) -> "LayeredMotion":
         """Return the affine start followed by a velocity."""
         return replace(self, velocity=velocity)
 
-    def layered(self, points: Tensor) -> Tensor:
-        """Return the summed layers at LPS points (N, 3), shape (N, 3), mm."""
-        total = torch.zeros_like(points)
+    def layered(self, points: Values) -> Values:
+        """Return the summed layers at LPS points (N, 3), an array or a tensor; of the same shape and kind, mm."""
+        total: Any = 0 * points
         for grid, vectors in self.layers:
-            total += sample(vectors, clamped(grid, points)[None])[0].T
-        return total
+            total += sampled_vectors(grid, vectors, points)
+        result: Values = total
+        return result
 
     def _part(self, points: NDArray[np.float64], device: str) -> NDArray[np.float64]:
         affine = (points - self.centre) @ self.slope + self.offset
+        if self.velocity is None and device == "cpu":
+            return affine + self.layered(points.astype(np.float32))
+        import torch
+
         if self.velocity is None:
             places = torch.as_tensor(points, dtype=torch.float32, device=device)
             return affine + self.layered(places).cpu().numpy()
@@ -116,9 +140,11 @@ class LayeredMotion:
         return affine + carried.cpu().numpy()
 
     def _part_back(self, points: NDArray[np.float64], device: str) -> NDArray[np.float64]:
-        start = torch.as_tensor(points, dtype=torch.float32, device=device)
         carried = np.zeros_like(points)
         if self.velocity is not None:
+            import torch
+
+            start = torch.as_tensor(points, dtype=torch.float32, device=device)
             carried = (self.velocity.carry(start, -1.0) - start).cpu().numpy()
         left = points + carried - self.centre - self.offset
         return self.centre + left @ np.linalg.inv(np.eye(3) + self.slope) - points

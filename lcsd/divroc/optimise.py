@@ -1,23 +1,19 @@
 """Adam, coarse to fine: the motion that lays one cloud onto another."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import torch
 
-from lcsd.divroc.adam import Adam
-from lcsd.divroc.level import CloudPair, Level, SymmetricLevel, schedule_of, smoothness_of
+from lcsd.divroc.cpu_level import CpuLevel
 from lcsd.divroc.motion import LayeredMotion
+from lcsd.divroc.pair import CloudPair, needs_torch, rate_of, schedule_of, smoothness_of
 from lcsd.divroc.start import starting_motion
 from lcsd.errors import WorkError
-from lcsd.settings.register import RegisterSettings
+from lcsd.settings.register import RegisterLevel, RegisterSettings
 
 STOP_WINDOW = 10
 """Steps over which the stop rule looks back."""
-
-GRAPH_WARMUP = 3
-"""Steps before a CUDA graph is captured, so that all libraries are initialised."""
 
 Progress = Callable[[int, float], None]
 """Called after each iteration with its number (from 1) and the distance."""
@@ -33,66 +29,23 @@ class Starts(Protocol):
         """Return which of the motions is best; without levels they are the candidates themselves."""
 
 
-Step = Callable[[], tuple[float, float]]
-"""One Adam step; returns the distance and the objective before it."""
+class AnyLevel(Protocol):
+    """A level of the optimisation, on any device."""
 
+    def step(self, rate: float) -> tuple[float, float]:
+        """Move by one Adam step at a learning rate, mm; return distance and objective before it."""
 
-def _eager_step(level: Level, optimiser: Adam) -> Callable[[], tuple[Any, Any]]:
-    def step() -> tuple[Any, Any]:
-        distance, objective = level.losses()
-        optimiser.step(*torch.autograd.grad(objective, level.control))
-        return distance, objective.detach()
-
-    return step
-
-
-class _GraphStep:
-    """Adam steps on CUDA: the first ones eager, then one captured graph, launched as a whole.
-
-    A step is some hundred small kernels; launched one by one they would take longer to start than to run.
-    """
-
-    def __init__(self, eager: Callable[[], tuple[Any, Any]]) -> None:
-        self._eager = eager
-        self._stream = torch.cuda.Stream()
-        self._left = GRAPH_WARMUP
-        self._graph: Any = None
-        self._values: tuple[Any, Any] | None = None
-
-    def __call__(self) -> tuple[Any, Any]:
-        if self._left > 0:
-            self._left -= 1
-            self._stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(self._stream):
-                values = self._eager()
-            torch.cuda.current_stream().wait_stream(self._stream)
-            return values
-        if self._values is None:
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):  # records, does not run
-                self._values = self._eager()
-        self._graph.replay()
-        return self._values
+    def result(self) -> LayeredMotion:
+        """Return the motion so far with what this level adds."""
 
 
 def _descend(
-    level: Level, settings: RegisterSettings, tell: Callable[[float], None], *, iterations: int, name: str
+    level: AnyLevel, settings: RegisterSettings, tell: Callable[[float], None], *, iterations: int, name: str
 ) -> None:
     """Run Adam on a level; tell the distance of every iteration."""
-    cuda = level.control.is_cuda
-    rate = torch.tensor(level.rate(0), device=level.control.device) if cuda else level.rate(0)
-    optimiser = Adam(level.control, rate)
-    eager = _eager_step(level, optimiser)
-    # Algorithms that repeat bit by bit wait for the device, which a graph cannot.
-    graphed = cuda and not torch.are_deterministic_algorithms_enabled()
-    step = _GraphStep(eager) if graphed and settings.method == "divroc" else eager
     objectives: list[float] = []
     for iteration in range(iterations):
-        if isinstance(rate, torch.Tensor):
-            rate.fill_(level.rate(iteration))
-        else:
-            optimiser.rate = level.rate(iteration)
-        distance, objective = (float(value) for value in step())
+        distance, objective = level.step(rate_of(settings, iteration, iterations))
         if not np.isfinite(objective):
             raise WorkError(
                 "the optimisation diverged",
@@ -119,6 +72,14 @@ def _stalled(objectives: list[float], share: float) -> bool:
     return abs(before - objectives[-1]) < share * before
 
 
+def _level(pair: CloudPair, before: LayeredMotion, level: RegisterLevel, settings: RegisterSettings) -> AnyLevel:
+    if not needs_torch(settings, pair.device):
+        return CpuLevel(pair, before, level, settings)
+    from lcsd.divroc.level import Level, SymmetricLevel
+
+    return (SymmetricLevel if settings.symmetric else Level)(pair, before, level, settings)
+
+
 def optimise(
     pair: CloudPair, settings: RegisterSettings, progress: Progress | None = None, starts: Starts | None = None
 ) -> tuple[LayeredMotion, tuple[float, ...]]:
@@ -131,7 +92,6 @@ def optimise(
     motion = starting_motion(pair, settings)
     motions = [motion] if starts is None else starts.candidates(pair, motion)
     settings = settings.model_copy(update={"smoothness_mm2": smoothness_of(pair, settings)})
-    form = SymmetricLevel if settings.symmetric else Level
     curves: list[list[float]] = [[] for _ in motions]
     for number, resolution in enumerate(schedule_of(pair, settings), start=1):
         for at, before in enumerate(motions):
@@ -142,7 +102,7 @@ def optimise(
                 if progress is not None and shown:
                     progress(len(curve), distance)
 
-            level = form(pair.at_level(before, resolution), before, resolution, settings)
+            level = _level(pair.at_level(before, resolution), before, resolution, settings)
             _descend(level, settings, tell, iterations=resolution.iterations, name=f"level {number}")
             motions[at] = level.result()
         if starts is not None and len(motions) > 1:

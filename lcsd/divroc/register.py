@@ -3,20 +3,19 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lcsd.divroc.checks import check_pair
 from lcsd.divroc.extrapolation import extrapolate_vectors
-from lcsd.divroc.level import CloudPair
 from lcsd.divroc.motion import LayeredMotion, covering_grid, nodes
 from lcsd.divroc.optimise import Progress, Starts, optimise
-from lcsd.divroc.rasterise import rasterise
+from lcsd.divroc.pair import CloudPair, needs_torch
+from lcsd.divroc.places import splatted
 from lcsd.divroc.start import starting_motion
 from lcsd.divroc.trust import Trust, backward_motion, expected_error
 from lcsd.errors import BadInputError
@@ -163,8 +162,9 @@ def _near(fixed: NDArray[np.float64], grid: Grid) -> NDArray[np.bool_]:
     """Return the voxels of a grid within ``NEAR_MM`` per axis of a fixed point."""
     from scipy.ndimage import maximum_filter
 
-    points = torch.as_tensor(grid.world_to_normalised(fixed), dtype=torch.float32)
-    count = rasterise(points[None], torch.ones(1, 1, len(fixed)), grid.shape)[0, 0].numpy()
+    count = splatted(
+        grid.world_to_normalised(fixed).astype(np.float32), np.ones((1, len(fixed)), np.float32), grid.shape
+    )[0]
     reach = [2 * math.ceil(NEAR_MM / step) + 1 for step in grid.spacing[::-1]]
     near: NDArray[np.bool_] = maximum_filter(count > 0, size=reach)
     return near
@@ -206,7 +206,6 @@ def _way_back(pair: CloudPair, settings: RegisterSettings) -> Iterator[Callable[
         yield lambda: backward_motion(pair, settings)
 
 
-@one_torch_thread()
 def register_clouds(
     fixed: NDArray[Any] | Cloud,
     moving: NDArray[Any] | Cloud,
@@ -277,8 +276,26 @@ def register_clouds(
             found="none",
             remedy="give the image whose vessels made the fixed cloud",
         )
-    began = time.perf_counter()
     pair = _cloud_pair(fixed, moving, points, settings, device)
+    with one_torch_thread() if _uses_torch(settings, device, starts) else nullcontext():
+        return _registered(pair, points, settings, grid, progress, starts)
+
+
+def _uses_torch(settings: RegisterSettings, device: str, starts: Starts | None) -> bool:
+    """Return whether any part of a registration runs on torch."""
+    return needs_torch(settings, device) or starts is not None or settings.extrapolator == "divroc"
+
+
+def _registered(
+    pair: CloudPair,
+    points: tuple[NDArray[np.float64], NDArray[np.float64]],
+    settings: RegisterSettings,
+    grid: Grid | None,
+    progress: Progress | bool | None,
+    starts: Starts | None,
+) -> RegistrationResult:
+    """Return the registration of checked clouds; ``points`` are all points of both."""
+    own, device, began = grid or _around(points[0]), pair.device, time.perf_counter()
     with _way_back(pair, settings) as way_back:
         with _reporting(progress, settings) as report:
             motion, curve = _move(pair, settings, report, starts)

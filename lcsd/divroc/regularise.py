@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lcsd.divroc.bending import bend
 from lcsd.divroc.motion import clamped, covering_grid, fit_affine, nodes
-from lcsd.divroc.rasterise import rasterise, sample
+from lcsd.divroc.rasters import rasterise, sample
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.points import check_points

@@ -1,6 +1,5 @@
 """Separable smoothing of volumes, self-adjoint, hence its own backward."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,23 +13,6 @@ from torch.nn import functional
 
 from lcsd.divroc import filters
 from lcsd.geometry import constant_like
-from lcsd.numerics import taps
-
-GAUSSIAN_REACH = 3.0
-"""Gaussians are cut at this many standard deviations: 0.3 % of their mass."""
-
-
-def gaussian_taps(sigma: float) -> NDArray[np.float64]:
-    """Return a Gaussian of standard deviation ``sigma`` voxels, sum 1, odd length."""
-    return taps.gaussian_taps(sigma, radius=max(1, math.ceil(GAUSSIAN_REACH * sigma)))
-
-
-def mean_taps(width: int, times: int) -> NDArray[np.float64]:
-    """Return the kernel of ``times`` running means over ``width`` (odd) voxels, sum 1."""
-    taps = np.ones(1)
-    for _ in range(times):
-        taps = np.convolve(taps, np.full(width, 1 / width))
-    return taps
 
 
 class _Smooth(torch.autograd.Function):

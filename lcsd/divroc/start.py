@@ -1,14 +1,15 @@
 """Where the optimisation starts: an affine motion from the clouds' moments, or fitted to their densities."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from lcsd.divroc.adam import Adam
-from lcsd.divroc.level import CloudPair, pull_of
+from lcsd.divroc.cpu_adam import CpuAdam
+from lcsd.divroc.cpu_level import CpuPull
 from lcsd.divroc.motion import LayeredMotion
+from lcsd.divroc.pair import CloudPair
 from lcsd.settings.register import RegisterLevel, RegisterSettings
 
 Points = NDArray[np.float64]
@@ -73,18 +74,30 @@ def starting_motion(pair: CloudPair, settings: RegisterSettings) -> LayeredMotio
 def _fitted(pair: CloudPair, motion: LayeredMotion, level: RegisterLevel, settings: RegisterSettings) -> LayeredMotion:
     """Return the motion followed by the affine motion that brings the densities closest."""
     base = pair.fixed + motion.at(pair.fixed, device=pair.device)
-    pull = pull_of(pair, base, level, settings)
+    gradient = _gradient_of(pair, base, level, settings)
     centre = base.mean(axis=0)
     levers = np.c_[(base - centre) / LEVER_MM, np.ones(len(base))]
-    change = torch.zeros((4, 3), dtype=torch.float64)  # slopes along x, y, z, and a shift
-    optimiser = Adam(change, FIT_RATE_MM)
+    change = np.zeros((4, 3))  # slopes along x, y, z, and a shift
+    optimiser = CpuAdam(change)
     for iteration in range(level.iterations):
-        optimiser.rate = FIT_RATE_MM * (0.1 + 0.45 * (1 + math.cos(math.pi * iteration / level.iterations)))
+        rate = FIT_RATE_MM * (0.1 + 0.45 * (1 + math.cos(math.pi * iteration / level.iterations)))
         # einsum sums in an order that no number of threads changes.
-        moved = pair.tensor(base + np.einsum("nk,kc->nc", levers, change.numpy())).requires_grad_()
-        gradient = torch.autograd.grad(pull(moved), moved)[0].cpu().numpy().astype(np.float64)
-        optimiser.step(torch.from_numpy(np.einsum("nk,nc->kc", levers, gradient)))
-    slope, shift = change[:3].numpy() / LEVER_MM, change[3].numpy()
+        moved = base + np.einsum("nk,kc->nc", levers, change)
+        optimiser.step(np.einsum("nk,nc->kc", levers, gradient(moved)), rate)
+    slope, shift = change[:3] / LEVER_MM, change[3]
     turned = motion.slope + slope + motion.slope @ slope
     offset = motion.offset + (motion.centre + motion.offset - centre) @ slope + shift
     return LayeredMotion(motion.centre, turned, offset)
+
+
+def _gradient_of(
+    pair: CloudPair, base: Points, level: RegisterLevel, settings: RegisterSettings
+) -> Callable[[Points], Points]:
+    """Return the function from moved points (N, 3) to the gradient of their distance, shape (N, 3), per mm."""
+    if pair.device == "cpu":
+        pull = CpuPull(pair, base, level, settings)
+        return lambda moved: pull(moved.astype(np.float32))[1].astype(np.float64)
+    from lcsd.divroc.level import pull_of, pulled
+
+    on_device = pull_of(pair, base, level, settings)
+    return lambda moved: pulled(on_device, pair, moved)

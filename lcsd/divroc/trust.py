@@ -12,15 +12,14 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from lcsd.divroc.level import CloudPair, median_spacing, tenth_neighbours
+from lcsd.divroc.filters import gaussian_taps, smoothed
 from lcsd.divroc.motion import LayeredMotion, clamped, covering_grid, fit_affine
 from lcsd.divroc.optimise import optimise
-from lcsd.divroc.rasterise import rasterise, sample
-from lcsd.divroc.smoothing import gaussian_taps, smooth
+from lcsd.divroc.pair import CloudPair, median_spacing, tenth_neighbours
+from lcsd.divroc.places import sampled, splatted
 from lcsd.settings.register import UNTRUSTED_MM, RegisterLevel, RegisterSettings
 
 Points = NDArray[np.float64]
@@ -74,15 +73,14 @@ class LocalMeans:
 
     def __init__(self, points: Points, values: Values, seen_from: Points) -> None:
         grid = covering_grid(np.concatenate([points, seen_from]), spacing_mm=RASTER_MM, margin_mm=RASTER_MM)
-        places = torch.as_tensor(grid.world_to_normalised(points), dtype=torch.float32)
-        weights = torch.as_tensor(np.concatenate([values, np.ones((1, len(points)))]), dtype=torch.float32)
-        self._sums = rasterise(places[None], weights[None], grid.shape)
-        self._at = clamped(grid, torch.as_tensor(seen_from, dtype=torch.float32))[None]
+        weights = np.concatenate([values, np.ones((1, len(points)))]).astype(np.float32)
+        self._sums = splatted(grid.world_to_normalised(points).astype(np.float32), weights, grid.shape)
+        self._at = clamped(grid, seen_from.astype(np.float32))
 
     def within(self, sigma_mm: float) -> Values:
         """Return the means weighted by a Gaussian, shape (C, M); ``CAP_MM`` where no point is near."""
-        sums = smooth(self._sums, gaussian_taps(sigma_mm / RASTER_MM))
-        *totals, weight = sample(sums, self._at)[0].numpy().astype(np.float64)
+        sums = smoothed(self._sums, gaussian_taps(sigma_mm / RASTER_MM))
+        *totals, weight = sampled(sums, self._at).astype(np.float64)
         seen = weight > np.finfo(np.float32).eps
         means: Values = np.where(seen, np.stack(totals) / np.where(seen, weight, 1.0), CAP_MM)
         return means
@@ -96,14 +94,13 @@ def density_difference(moved: Points, moving: Points) -> Values:
     taps = gaussian_taps(DENSITY_SIGMA_MM / DENSITY_RASTER_MM)
     densities = []
     for cloud in (moved, moving):
-        places = torch.as_tensor(grid.world_to_normalised(cloud), dtype=torch.float32)[None]
-        density = smooth(rasterise(places, torch.ones(1, 1, len(cloud)), grid.shape), taps)
-        typical = sample(density, places).median()
-        densities.append(torch.tanh(0.5 * density / typical))
-    compared = torch.cat([(densities[0] - densities[1]).abs(), densities[0] + densities[1]], dim=1)
-    around = smooth(compared, gaussian_taps(AROUND_MM / DENSITY_RASTER_MM))
-    at = clamped(grid, torch.as_tensor(moved, dtype=torch.float32))[None]
-    apart, total = sample(around, at)[0].numpy().astype(np.float64)
+        places = grid.world_to_normalised(cloud).astype(np.float32)
+        density = smoothed(splatted(places, np.ones((1, len(cloud)), np.float32), grid.shape), taps)
+        seen = np.sort(sampled(density, places)[0])
+        densities.append(np.tanh(0.5 * density / seen[(len(seen) - 1) // 2]))
+    compared = np.concatenate([np.abs(densities[0] - densities[1]), densities[0] + densities[1]])
+    around = smoothed(compared, gaussian_taps(AROUND_MM / DENSITY_RASTER_MM))
+    apart, total = sampled(around, clamped(grid, moved.astype(np.float32))).astype(np.float64)
     return apart / np.maximum(total, np.finfo(np.float32).tiny)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lcsd.divroc.level import CloudPair
+from lcsd.divroc.pair import CloudPair
 from lcsd.divroc.start import starting_motion
 from lcsd.networks.pairs import TrainingPair
 from lcsd.phantom.motion import rotation_matrix

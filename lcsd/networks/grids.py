@@ -7,9 +7,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from lcsd.divroc.distance import CloudDistance
+from lcsd.divroc.filters import gaussian_taps
 from lcsd.divroc.motion import clamped
-from lcsd.divroc.rasterise import rasterise
-from lcsd.divroc.smoothing import gaussian_taps, smooth
+from lcsd.divroc.rasters import rasterise
+from lcsd.divroc.smoothing import smooth
 from lcsd.geometry import Grid
 
 SATURATION = 0.5

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lcsd.divroc.level import CloudPair
 from lcsd.divroc.optimise import optimise
+from lcsd.divroc.pair import CloudPair
 from lcsd.networks.grids import distances, grid_around
 from lcsd.networks.models import Network
 from lcsd.networks.pairs import TrainingPair

@@ -11,11 +11,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from lcsd.divroc.bending import bending_energy
-from lcsd.divroc.level import CloudPair, pull_of, smoothness_of
+from lcsd.divroc.filters import gaussian_taps
+from lcsd.divroc.level import pull_of
 from lcsd.divroc.motion import LayeredMotion, covering_grid, nodes
 from lcsd.divroc.optimise import Progress
+from lcsd.divroc.pair import CloudPair, smoothness_of
 from lcsd.divroc.register import RegistrationResult, register_clouds
-from lcsd.divroc.smoothing import gaussian_taps, smooth
+from lcsd.divroc.smoothing import smooth
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.points import Cloud

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lcsd.divroc.rasterise import rasterise, sample
-from lcsd.divroc.smoothing import gaussian_taps, smooth
+from lcsd.divroc.filters import gaussian_taps
+from lcsd.divroc.rasters import rasterise, sample
+from lcsd.divroc.smoothing import smooth
 from lcsd.geometry import Grid
 from lcsd.networks.grids import BALANCE, SATURATION, at, distances, finer, grid_around
 from lcsd.networks.kernels import block_differences

@@ -7,10 +7,11 @@ So kernels that run thousands of times are compiled for one thread, without Pyth
 """
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any, TypeVar
 
@@ -98,7 +99,8 @@ def torch_threads(count: int) -> Iterator[None]:
 def beside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
     """Run ``work`` on another thread during the ``with`` block; yield what waits for it and returns its result.
 
-    The other thread counts as one of ``numba.get_num_threads()`` and gets no help. If only one is allowed, or all are
+    The other thread counts as one of ``numba.get_num_threads()`` and gets no help, not from torch either, if that is
+    loaded. If only one is allowed, or all are
     busy, ``work`` runs when its result is asked for. Its exception is raised there. The block ends after ``work``.
     """
     if numba.get_num_threads() == 1:
@@ -109,7 +111,7 @@ def beside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
         before = numba.get_num_threads()
         numba.set_num_threads(1)
         try:
-            with one_torch_thread():
+            with one_torch_thread() if "torch" in sys.modules else nullcontext():
                 return work()
         finally:
             numba.set_num_threads(before)

@@ -10,8 +10,9 @@ from torch.autograd import gradcheck
 
 from lcsd.divroc import reference
 from lcsd.divroc.distance import CloudDistance, Norm
-from lcsd.divroc.rasterise import rasterise
-from lcsd.divroc.smoothing import gaussian_taps, smooth
+from lcsd.divroc.filters import gaussian_taps
+from lcsd.divroc.rasters import rasterise
+from lcsd.divroc.smoothing import smooth
 from lcsd.errors import BadInputError
 
 SHAPE = (12, 13, 14)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lcsd.divroc import filters
-from lcsd.divroc.smoothing import gaussian_taps, smooth
+from lcsd.divroc.filters import gaussian_taps
+from lcsd.divroc.smoothing import smooth
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

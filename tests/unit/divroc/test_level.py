@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lcsd.divroc.level import CloudPair, schedule_of, smoothness_of
+from lcsd.divroc.pair import CloudPair, schedule_of, smoothness_of
 from lcsd.settings.register import RegisterSettings
 
 Points = NDArray[np.float64]

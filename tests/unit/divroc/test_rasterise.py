@@ -14,7 +14,8 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional
 
 from lcsd.divroc import rasterise, reference
-from lcsd.divroc.rasterise import Places, sample
+from lcsd.divroc.places import Places
+from lcsd.divroc.rasters import sample
 from lcsd.errors import BadInputError
 
 SHAPE = (4, 5, 7)
@@ -111,7 +112,7 @@ def test_chunks_of_points_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     results = []
     for chunk in (1 << 18, 7):
         # The package has a function of the module's name.
-        monkeypatch.setattr(sys.modules["lcsd.divroc.rasterise"], "CHUNK_POINTS", chunk)
+        monkeypatch.setattr(sys.modules["lcsd.divroc.places"], "CHUNK_POINTS", chunk)
         p, w, v = (part.clone().requires_grad_() for part in (points, weights, volume))
         loss = (rasterise(p, w, SHAPE) * v.detach()).sum() + (sample(v, p) * w.detach()).sum()
         loss.backward()
@@ -157,7 +158,7 @@ def test_same_bits_for_any_number_of_parts(monkeypatch: pytest.MonkeyPatch) -> N
     points, weights = random_cloud(count=3000, dtype=torch.float32)
     results = []
     for parts in (1, 3, 8):
-        monkeypatch.setattr(sys.modules["lcsd.divroc.rasterise"], "PARTS", parts)
+        monkeypatch.setattr(sys.modules["lcsd.divroc.places"], "PARTS", parts)
         results.append(value_and_gradients(rasterise, points, weights, (11, 40, 13)))
     for other in results[1:]:
         assert all(torch.equal(one, two) for one, two in zip(results[0], other, strict=True))

@@ -11,7 +11,8 @@ from torch.autograd import gradcheck
 from torch.nn import functional
 
 from lcsd.divroc import smoothing
-from lcsd.divroc.smoothing import gaussian_taps, mean_taps, smooth
+from lcsd.divroc.filters import gaussian_taps, mean_taps
+from lcsd.divroc.smoothing import smooth
 
 
 def volume(*shape: int) -> torch.Tensor:

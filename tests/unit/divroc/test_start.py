@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lcsd.divroc.level import CloudPair
 from lcsd.divroc.motion import LayeredMotion
+from lcsd.divroc.pair import CloudPair
 from lcsd.divroc.start import moments_start, starting_motion
 from lcsd.settings.register import RegisterLevel, RegisterSettings
 

@@ -10,97 +10,19 @@ Heinrich, Bigalke, Großbröhmer, Hansen, *Chasing clouds* (ICCV 2023); the supp
 gets the same values from automatic Jacobians.
 """
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from lcsd.divroc import kernels, reference
+from lcsd.divroc import reference
+from lcsd.divroc.places import Places
 from lcsd.errors import BadInputError
-from lcsd.numerics.threads import in_parts
-
-PARTS = 8
-"""Parts of the work on points on the CPU: enough to even out points that crowd in a few slices."""
-
-CHUNK_POINTS = 1 << 18
-"""Points sorted at a time on the CPU: bounds the memory besides inputs and outputs to 6 MB."""
 
 _LINEAR, _ZEROS = 0, 0
 """Codes of interpolation and padding in the sampler's own backward."""
-
-Array = NDArray[Any]
-
-
-class _Sorted(NamedTuple):
-    """Points in the order of slices and blocks of rows; see ``kernels.first_rows``."""
-
-    places: Array
-    order: NDArray[np.int32]
-    starts: NDArray[np.int64]
-
-
-def _sort(points: Array, shape: tuple[int, int, int]) -> _Sorted:
-    """Return points (N, 3) sorted by slice and block of rows, by counting."""
-    depth, height, _ = shape
-    blocks = (height >> kernels.ROW_BITS) + 1
-    bins = np.empty(len(points), np.int32)
-    tally = np.zeros((PARTS, (depth + 1) * blocks + 1), np.int64)
-    in_parts(kernels.count, PARTS, points, shape, bins, tally)
-    starts = np.empty(depth + 2, np.int64)
-    kernels.first_rows(tally, blocks, starts)
-    places, order = np.empty_like(points), np.empty_like(bins)
-    in_parts(kernels.arrange, PARTS, points, shape, bins, tally, places, order)
-    return _Sorted(places, order, starts)
-
-
-class Places:
-    """Points ``(N, 3)`` sorted for a volume, in chunks of bounded memory; a single one is kept."""
-
-    def __init__(self, points: Array, shape: tuple[int, int, int]) -> None:
-        self._points = points
-        self._shape = shape
-        self._only: _Sorted | None = None
-
-    def _sorted(self, rows: slice) -> _Sorted:
-        if self._only is not None:
-            return self._only
-        part = self._points[rows]
-        found = _sort(part, self._shape)
-        if len(part) == len(self._points):
-            self._only = found
-        return found
-
-    def __iter__(self) -> Iterator[tuple[slice, _Sorted]]:
-        for start in range(0, len(self._points), CHUNK_POINTS):
-            rows = slice(start, min(start + CHUNK_POINTS, len(self._points)))
-            yield rows, self._sorted(rows)
-
-    def splat(self, weights: Array, out: Array) -> None:
-        """Set ``out (C, D, H, W)`` to the splat of weights (C, N)."""
-        fresh = True
-        for rows, points in self:
-            in_parts(kernels.splat, PARTS, *points, np.ascontiguousarray(weights[:, rows]), fresh, out)
-            fresh = False
-        if fresh:
-            out[:] = 0
-
-    def gather(self, volume: Array, out: Array) -> None:
-        """Set ``out (C, N)`` to a volume (C, D, H, W) sampled at the points."""
-        for rows, points in self:
-            part = np.zeros((len(volume), rows.stop - rows.start), volume.dtype)
-            in_parts(kernels.gather, PARTS, *points, volume, part)
-            out[:, rows] = part
-
-    def gradient(self, weights: Array, volume: Array, out: Array) -> None:
-        """Add the gradient of the weighted samples in the points to ``out (N, 3)``."""
-        for rows, points in self:
-            part = np.ascontiguousarray(weights[:, rows])
-            in_parts(kernels.gather_gradient, PARTS, *points, part, volume, out[rows])
 
 
 def _sorted_batch(points: Tensor, shape: tuple[int, int, int]) -> list[Places] | None:
