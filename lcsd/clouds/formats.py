@@ -21,7 +21,7 @@ from lcsd.io.point_columns import declared_frame
 from lcsd.io.point_tables import PointTable, read_point_table
 from lcsd.io.points import Cloud, check_points, read_cloud, write_cloud
 from lcsd.io.sizes import check_ply, check_vtp
-from lcsd.io.tables import check_columns, convert, numbers
+from lcsd.io.tables import all_numbers, check_columns
 from lcsd.io.tensors import load_tensors
 from lcsd.names import CloudFrame, TableFrame, Unit
 
@@ -107,12 +107,10 @@ def _read_npy(path: Path) -> _Content:
 
 def _radius(table: PointTable) -> Points | None:
     """Return the radius of each point; None without a column of it, or if some rows lack it."""
-    import pandas as pd
-
     if table.radius is None:
         return None
-    found = pd.to_numeric(table.cells[table.radius], errors="coerce").to_numpy(np.float32)
-    return found if np.isfinite(found).all() else None
+    found = all_numbers(table.cells.column(table.radius))
+    return None if found is None else found.astype(np.float32)
 
 
 def _read_table(path: Path) -> _Content:
@@ -121,22 +119,22 @@ def _read_table(path: Path) -> _Content:
     if table.columns is None:
         if not table.named:
             raise ValueError(f"{table.cells.shape[1]} columns")
-        check_columns([*table.cells.columns], path, required=("x", "y", "z"))
+        check_columns([str(name) for name in table.cells.columns], path, required=("x", "y", "z"))
     columns = [*(table.columns or ())]
     lower = {str(name).lower(): name for name in table.cells.columns}
     # Slicer's tables have names of points in this column.
     more = [lower[LABEL]] if LABEL in lower and "r" not in lower and "l" not in lower else []
     wanted = [*columns, *more]
-    found = numbers(convert(table.cells, dict.fromkeys(wanted, "float64"), path), wanted)
+    found = table.cells.numbers(wanted, path)
 
     def write(to: Path, moved: Points) -> None:
-        moved_table = table.cells.copy()
+        moved_table = table.cells
         for axis, column in enumerate(columns):
-            moved_table[column] = [f"{value:.6g}" for value in moved[:, axis]]
+            moved_table = moved_table.with_column(column, [f"{value:.6g}" for value in moved[:, axis]])
         with to.open("w", encoding="utf-8", newline="") as handle:
             handle.write(table.head)
             separator = SEPARATORS.get(path.suffix.lower(), " ")
-            moved_table.to_csv(handle, sep=separator, header=table.named, index=False, lineterminator="\n")
+            moved_table.write(handle, separator=separator, header=table.named)
 
     return _Content(
         found[:, :3],

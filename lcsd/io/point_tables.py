@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +17,9 @@ from lcsd.io.point_columns import (
     declared_unit,
     is_swc,
 )
-from lcsd.io.tables import COMMENT_LINE, columns_of, convert, numbers, read_text
+from lcsd.io.tables import COMMENT_LINE, read_text
+from lcsd.io.text_tables import TextTable, columns_of
 from lcsd.names import TableFrame, Unit
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ELASTIX: dict[str, TableFrame] = {"point": "lps", "index": "voxel"}
 """First word of an elastix point set: world coordinates, which are ITK's LPS mm, or indices of voxels from 0."""
@@ -43,7 +40,7 @@ COMMENT_TEXT = re.compile(r"#(.*)$", re.MULTILINE)
 class PointTable:
     """A text table, not converted, and what it says about itself."""
 
-    cells: "pd.DataFrame"  # all columns as text, indexed by line
+    cells: TextTable  # all columns
     named: bool  # whether the columns have names
     columns: tuple[str | int, ...] | None  # those of x, y, z; None if the names do not tell
     frame: TableFrame | None  # by the names, the comments or the format; None if nothing says it
@@ -81,9 +78,9 @@ def _pop_head(text: str, path: Path) -> tuple[str, str, TableFrame | None]:
     return head, "\n".join(lines), frame
 
 
-def _named_by_comment(text: str, cells: "pd.DataFrame", path: Path) -> list[str] | None:
+def _named_by_comment(text: str, cells: TextTable, path: Path) -> list[str] | None:
     """Return the names of the columns in the comment before the first row, as numpy and CloudCompare write them."""
-    before = text.split("\n")[: int(cells.index[0]) - 1]
+    before = text.split("\n")[: cells.lines[0] - 1]
     comments = [line.strip().lstrip("#").strip() for line in before if line.strip().startswith("#")]
     names = [part for part in re.split(r"[\s,;]+", comments[-1]) if part] if comments else []
     fits = len(names) == cells.shape[1] and len({name.lower() for name in names}) == len(names)
@@ -97,15 +94,15 @@ def read_point_table(path: Path, *, tree: bool = False, pairs: bool = False) -> 
     first column may count up.
 
     Without a header, columns are numbered and x, y, z are the first three, except in an SWC tree. Raises
-    ``BadInputError`` as :func:`lcsd.io.tables.read_columns`; for a first column that is an index (``index_column``),
-    two sets of positions (``ambiguous_columns``), an unknown unit or frame (``bad_unit``, ``unknown_frame``,
-    ``contradicting_frame``); and a count that is not that of the rows (``bad_count``).
+    ``BadInputError`` as :func:`lcsd.io.text_tables.read_columns`; for a first column that is an index
+    (``index_column``), two sets of positions (``ambiguous_columns``), an unknown unit or frame (``bad_unit``,
+    ``unknown_frame``, ``contradicting_frame``); and a count that is not that of the rows (``bad_count``).
     """
     text = OTHER_COMMENTS.sub("#", read_text(path))
     head, body, of_format = _pop_head(text, path)
     cells = columns_of(body, path)
     if isinstance(cells.columns[0], str):
-        return _named(cells, [*cells.columns], text, path)
+        return _named(cells, [str(name) for name in cells.columns], text, path)
     values = _numbers(cells, path)
     if is_swc(values):
         frame = _declared(text, None, path)
@@ -154,14 +151,14 @@ def _unit(text: str, of_names: Unit | None, path: Path) -> Unit | None:
     return of_names or comment
 
 
-def _named(cells: "pd.DataFrame", names: list[str], text: str, path: Path) -> PointTable:
+def _named(cells: TextTable, names: list[str], text: str, path: Path) -> PointTable:
     found = coordinate_columns(names, path)
     of_names, unit = (None, None) if found is None else (found.frame, found.unit)
     frame = _declared(text, of_names, path)
     stated = _unit(text, unit, path)
     radius = next((name for name in names if name.lower() == RADIUS), None)
     return PointTable(
-        _placed(cells.set_axis(names, axis=1), path),
+        _placed(cells.named(names), path),
         True,
         None if found is None else found.columns,
         frame,
@@ -171,23 +168,23 @@ def _named(cells: "pd.DataFrame", names: list[str], text: str, path: Path) -> Po
     )
 
 
-def _placed(cells: "pd.DataFrame", path: Path) -> "pd.DataFrame":
+def _placed(cells: TextTable, path: Path) -> TextTable:
     """Return the rows of points that were placed: 3D Slicer's tables have the origin for those that were not."""
     if DEFINED not in cells.columns or SELECTED not in cells.columns:
         return cells
-    placed = cells[cells[DEFINED].str.strip() != "0"]
-    if placed.empty:
+    placed = cells.only([cell.strip() != "0" for cell in cells.column(DEFINED)])
+    if not placed.rows:
         raise BadInputError("no point of the table was placed", code="empty_table", file=path, field=DEFINED)
     return placed
 
 
-def _numbers(cells: "pd.DataFrame", path: Path) -> NDArray[np.float64]:
+def _numbers(cells: TextTable, path: Path) -> NDArray[np.float64]:
     """Return columns of numbers; NaN in a column with other text, which no check concerns."""
     columns = [*cells.columns]
     values = np.full(cells.shape, np.nan)
     for position, column in enumerate(columns):
         try:
-            values[:, position] = numbers(convert(cells[[column]], {column: "float64"}, path), [column])[:, 0]
+            values[:, position] = cells.numbers([column], path)[:, 0]
         except BadInputError:
             continue
     return values

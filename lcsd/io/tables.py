@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lcsd.errors import BadInputError, suggestion
 from lcsd.io.files import from_cell, require_file
-from lcsd.io.number_text import DECIMAL_COMMA, check_no_numbers, check_points_in_numbers, remedy_of
+from lcsd.io.number_text import remedy_of
 from lcsd.names import CASE_PATTERN
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ Cells = list[tuple[int, list[str]]]
 SEPARATORS = {"\t": "separate the cells by single tabs", ",": "use commas between cells and points in numbers"}
 ANY_SPACE = " "
 """Separator of cells between which there is any white space."""
-
-SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?[ \t]*(?=\n)', re.IGNORECASE)
-"""First line with which Excel is told the separator."""
 
 COMMENT_LINE = re.compile(r"^[ \t]*(?:#.*)?$", re.MULTILINE)
 COMMENT = re.compile(r"[ \t]#.*$", re.MULTILINE)
@@ -233,8 +230,8 @@ PARSERS: dict[DType, tuple[Callable[[str], float], str]] = {
 }
 
 
-def _all_numbers(cells: list[str]) -> "NDArray[np.float64] | None":
-    """Return cells as finite numbers; None if a cell is no number; :func:`convert` then names it."""
+def all_numbers(cells: list[str]) -> "NDArray[np.float64] | None":
+    """Return cells as finite numbers; None if a cell is no number; the first is then named."""
     import numpy as np
 
     try:
@@ -253,28 +250,38 @@ def convert(frame: "pd.DataFrame", dtypes: Mapping[Any, DType], path: Path) -> "
 
     frame = frame.copy()
     for column in frame.columns.intersection(list(dtypes)):
-        parse, expected = PARSERS[dtypes[column]]
-        empty_allowed = dtypes[column] != "float64"
-        whole = None if empty_allowed else _all_numbers(frame[column].tolist())
+        cells = frame[column].tolist()
+        whole = all_numbers(cells) if dtypes[column] == "float64" else None
         if whole is not None:
             frame[column] = whole
-            continue
-        values: list[float | None] = []
-        for line, cell in frame[column].items():
-            try:
-                values.append(None if empty_allowed and not cell.strip() else parse(cell))
-            except ValueError as error:
-                raise BadInputError(
-                    "not a number",
-                    code="bad_number",
-                    file=path,
-                    field=f"line {line}, column {column if isinstance(column, str) else column + 1}",
-                    expected=expected,
-                    found=repr(cell),
-                    remedy=remedy_of(cell.strip()),
-                ) from error
-        frame[column] = pd.array(values, dtype=dtypes[column])
+        else:
+            frame[column] = pd.array(parsed(frame.index, cells, dtypes[column], column, path), dtype=dtypes[column])
     return frame
+
+
+def parsed(
+    lines: Iterable[int], cells: Sequence[str], dtype: DType, column: str | int, path: Path
+) -> list[float | None]:
+    """Return the numbers in the cells of a column, None for an empty one that may be.
+
+    Raises ``BadInputError`` (``bad_number``) with the line of a cell that is not a number as its dtype asks.
+    """
+    parse, expected = PARSERS[dtype]
+    values: list[float | None] = []
+    for line, cell in zip(lines, cells, strict=True):
+        try:
+            values.append(None if dtype != "float64" and not cell.strip() else parse(cell))
+        except ValueError as error:
+            raise BadInputError(
+                "not a number",
+                code="bad_number",
+                file=path,
+                field=f"line {line}, column {column if isinstance(column, str) else column + 1}",
+                expected=expected,
+                found=repr(cell),
+                remedy=remedy_of(cell.strip()),
+            ) from error
+    return values
 
 
 def read_table(
@@ -289,55 +296,7 @@ def read_table(
     columns, rows = _table(path, separator, required)
     if not rows and not allow_empty:
         raise BadInputError("the table has no rows", code="empty_table", file=path)
-    return convert(_frame(columns, rows), dtypes, path)
-
-
-def read_columns(path: Path) -> "pd.DataFrame":
-    """Return a table of another program as a frame of text, indexed by the line of each row.
-
-    Cells are separated by what a first line ``sep=;`` names, by semicolons or commas if the first row has one, by tabs
-    if a header has one, otherwise by white space; ``#`` begins a comment. The first row is a header if none of its
-    cells is a number; otherwise columns are numbered from 0.
-
-    Raises ``BadInputError`` as :func:`read_text` and :func:`split_rows`, and for a row with more or fewer cells than
-    the first (``bad_row``), a column that is repeated, in any case of letters (``duplicate_column``), or no row
-    (``empty_table``).
-    """
-    return columns_of(read_text(path), path)
-
-
-def columns_of(content: str, path: Path) -> "pd.DataFrame":
-    """Return the table in a text, as :func:`read_columns`; ``path`` is for errors."""
-    named = SEPARATOR_LINE.match(content)
-    text = COMMENT_LINE.sub("", content[named.end() :] if named else content)
-    separator = named[1] if named else _separator(text.lstrip("\n").partition("\n")[0])
-    text = "\n" * content.count("\n", 0, named.end() if named else 0) + text
-    rows = split_rows(COMMENT.sub("", text) if separator == ANY_SPACE else text, separator, path)
-    columns: Sequence[str | int] = ()
-    if rows:
-        check_points_in_numbers(rows, separator, path)
-        check_widths(rows, len(rows[0][1]), separator, path)
-        columns = range(len(rows[0][1]))
-        if not any(_is_number(cell) for cell in rows[0][1]):
-            check_no_numbers(*rows[0], path)
-            columns = names = [cell.strip() for cell in rows.pop(0)[1]]
-            check_columns([name.lower() for name in names], path)
-    if not rows:
-        raise BadInputError("the table has no rows", code="empty_table", file=path)
-    return _frame(columns, [(line, [cell.strip() for cell in cells]) for line, cells in rows])
-
-
-def _separator(first: str) -> str:
-    """Return the separator of a table of another program by its first row."""
-    words = first.split()
-    if len(words) > 1 and all(map(DECIMAL_COMMA.fullmatch, words)):
-        return ANY_SPACE
-    for separator in ";,":
-        if separator in first:
-            return separator
-    # Cells of a table with a header may be empty or have blanks; numbers alone may be separated by anything.
-    is_header = not any(_is_number(cell) for cell in first.split())
-    return "\t" if "\t" in first.strip() and is_header else ANY_SPACE
+    return convert(frame_of(columns, rows), dtypes, path)
 
 
 def numbers(table: "pd.DataFrame", columns: Sequence[str | int]) -> "NDArray[np.float64]":
@@ -347,19 +306,12 @@ def numbers(table: "pd.DataFrame", columns: Sequence[str | int]) -> "NDArray[np.
     return np.array(table[[*columns]].to_numpy(np.float64, na_value=np.nan), order="C")
 
 
-def _frame(columns: Sequence[str | int], rows: Cells) -> "pd.DataFrame":
+def frame_of(columns: Sequence[str | int], rows: Cells) -> "pd.DataFrame":
+    """Return rows of text as a frame, indexed by the line of each."""
     import pandas as pd
 
     lines = pd.Index([line for line, _ in rows], name="line", dtype="int64")
     return pd.DataFrame([cells for _, cells in rows], index=lines, columns=[*columns], dtype=object)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def read_entries(path: Path) -> list[tuple[int, str]]:

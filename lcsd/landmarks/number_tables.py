@@ -11,7 +11,7 @@ from lcsd.errors import BadInputError
 from lcsd.io.files import atomic_path
 from lcsd.io.point_tables import PointTable, read_point_table
 from lcsd.io.points import PAIR_COLUMNS
-from lcsd.io.tables import check_columns, convert, numbers
+from lcsd.io.tables import check_columns
 from lcsd.names import TableFrame
 
 LABEL_COLUMNS = ("id", "label")
@@ -33,15 +33,15 @@ def read_number_table(path: Path) -> NumberTable:
 
     A header has ``x,y,z`` (or ``r,a,s``, see :func:`lcsd.io.point_columns.coordinate_columns`) or our columns, and
     perhaps ``id`` or ``label``. Without a header there are three columns, or six for both scans. Raises
-    ``BadInputError`` as :func:`lcsd.io.point_tables.read_point_table` and :func:`lcsd.io.tables.convert`, and
-    ``missing_column``.
+    ``BadInputError`` as :func:`lcsd.io.point_tables.read_point_table` and
+    :meth:`lcsd.io.text_tables.TextTable.numbers`, and ``missing_column``.
     """
     table = read_point_table(path, pairs=True)
     columns = _columns(table, path)
-    values = numbers(convert(table.cells, dict.fromkeys(columns, "float64"), path), columns)
+    values = table.cells.numbers(columns, path)
     lower = {str(name).lower(): name for name in table.cells.columns}
     label = next((lower[name] for name in LABEL_COLUMNS if name in lower), None) if table.named else None
-    labels = None if label is None else tuple(table.cells[label])
+    labels = None if label is None else tuple(table.cells.column(label))
     return NumberTable(values * MM_PER[table.unit or "mm"], labels, table.named, table.frame)
 
 
@@ -60,7 +60,7 @@ def _columns(table: PointTable, path: Path) -> Sequence[str | int]:
             "the table has no header, and its columns cannot be told apart",
             code="missing_column",
             file=path,
-            field=f"line {table.cells.index[0]}",
+            field=f"line {table.cells.lines[0]}",
             expected="3 or 6 numbers, or a header with x,y,z",
             found=f"{len(names)} columns",
         )

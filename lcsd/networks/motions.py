@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from lcsd.errors import BadInputError
-from lcsd.io.tables import numbers, read_columns
+from lcsd.io.tables import numbers
+from lcsd.io.text_tables import read_columns
 from lcsd.numerics.tps import ThinPlateSpline
 from lcsd.phantom.motion import draw_motion, scaled
 
@@ -59,7 +60,7 @@ class RealMotion:
 def real_motion(path: Path) -> RealMotion:
     """Return the motion in a table of keypoints: six columns after one header line, fixed and moving x, y, z, mm.
 
-    Raises ``BadInputError`` (``bad_table``) for any other content, and as :func:`lcsd.io.tables.read_columns`.
+    Raises ``BadInputError`` (``bad_table``) for any other content, and as :func:`lcsd.io.text_tables.read_columns`.
     """
     frame = read_columns(path)
     try:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from lcsd.errors import BadInputError
 from lcsd.io.files import write_table
-from lcsd.io.tables import check_columns, numbers, read_cases, read_columns, read_entries, read_rows, read_table
+from lcsd.io.tables import check_columns, numbers, read_cases, read_entries, read_rows, read_table
+from lcsd.io.text_tables import read_columns
 
 TEXTS = st.text(st.characters(exclude_characters="\0\r", exclude_categories=("Cs",)), max_size=12)
 
