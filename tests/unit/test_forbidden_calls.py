@@ -49,9 +49,9 @@ NEEDED = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", Fals
 ALLOWED = {"lcsd/release/vtp.py": {"ET.fromstring"}}
 """Calls by module: XML that the release wrote itself a moment ago is searched for identifiers."""
 
-TABLE_WRITERS = {"lcsd/io/files.py", "lcsd/io/points.py", "lcsd/landmarks/slicer.py"}
-"""Modules that may write tables by themselves: the first two make every text a safe cell, the third
-writes a format of 3D Slicer's."""
+TABLE_WRITERS = {"lcsd/io/files.py", "lcsd/io/points.py", "lcsd/io/text_tables.py", "lcsd/landmarks/slicer.py"}
+"""Modules that may write tables by themselves: the first two make every text a safe cell, the third gives a user's
+table back with other coordinates, the fourth writes a format of 3D Slicer's."""
 
 
 def name_of(node: ast.expr) -> str:

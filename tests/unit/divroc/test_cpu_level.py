@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,14 +91,15 @@ def test_levels_continue_each_other_on_either_side() -> None:
 
 
 @pytest.mark.slow
-def test_a_registration_on_the_cpu_needs_no_torch() -> None:
+def test_the_command_on_the_cpu_loads_neither_torch_nor_pandas(tmp_path: Path) -> None:
+    points = np.random.default_rng(0).uniform(-40, 40, (400, 3))
+    for name, cloud in (("a", points), ("b", points + 1.0)):
+        np.savetxt(tmp_path / f"{name}.csv", cloud, delimiter=",", header="x,y,z", comments="")
     program = """
 import sys
-import numpy as np
-from lcsd.divroc.register import register_clouds
-points = np.random.default_rng(0).uniform(-40, 40, (400, 3))
-register_clouds(points, points + 1.0)
+from lcsd.cli.main import main
+main(["register", "a.csv", "b.csv", "--out-dir", "out", "--json"], standalone_mode=False)
 print([name for name in ("torch", "pandas") if name in sys.modules])
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "[]"
