@@ -76,7 +76,7 @@ def test_good_run_writes_output_provenance_and_json(dense: Path, tmp_path: Path)
     assert record["settings"]["threads"] == 1
     assert len(record["inputs"]["dense"]["sha256"]) == 64
     assert record["wall_s"] >= 0
-    assert record["cpu_s"] > 0
+    assert record["cpu_s"] >= 0  # in ticks of 10 ms
     assert record["peak_memory_gib"] > 0.01
 
 
