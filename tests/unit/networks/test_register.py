@@ -4,17 +4,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 from lcsd.cli.register import command
+from lcsd.divroc.level import CloudPair
+from lcsd.divroc.motion import LayeredMotion, covering_grid, nodes
 from lcsd.divroc.register import register_clouds
 from lcsd.errors import BadInputError
 from lcsd.io.files import read_json
 from lcsd.io.points import Cloud, read_cloud, write_cloud
-from lcsd.networks.models import make_network, shipped, write_model
+from lcsd.networks.models import make_network, model_of, shipped, write_model
 from lcsd.networks.pairs import PhantomPairs
-from lcsd.networks.register import register_with_network
+from lcsd.networks.register import GAINS, NetworkStarts, register_with_network
 from lcsd.settings.register import RegisterSettings
 from lcsd.settings.train import NetworkName, UNetSettings
 
@@ -80,8 +83,6 @@ def test_the_command_starts_from_the_guess_and_says_so(
 def test_a_guess_that_does_not_help_is_left_out_and_said(
     clouds: tuple[Path, Path], model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch
-
     from lcsd.networks.unet import UNet
 
     monkeypatch.setattr(UNet, "displace", lambda *points: torch.full_like(points[-1], 30.0))
@@ -96,8 +97,6 @@ def test_a_guess_that_does_not_help_is_left_out_and_said(
 
 @pytest.mark.slow
 def test_a_program_that_set_torchs_threads_gets_the_same_bits(clouds: tuple[Path, Path]) -> None:
-    import torch
-
     both = read_cloud(clouds[0]), read_cloud(clouds[1])
     settings = RegisterSettings(method="unet", effort="none")
     before, found = torch.get_num_threads(), []
@@ -109,6 +108,28 @@ def test_a_program_that_set_torchs_threads_gets_the_same_bits(clouds: tuple[Path
     finally:
         torch.set_num_threads(before)
     np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("name", ["dgcnn", "pointpwc"])
+def test_a_guess_is_taken_only_if_its_objective_is_clearly_less(name: NetworkName) -> None:
+    rng = np.random.default_rng(0)
+    fixed = np.concatenate([rng.uniform(-50, 50, 3) + np.linspace(-40, 40, 60)[:, None] * d for d in np.eye(3)] * 4)
+    pair = CloudPair(fixed, moved(fixed), None, "cpu")
+    start = LayeredMotion(fixed.mean(axis=0), np.zeros((3, 3)), np.zeros(3))
+    grid = covering_grid(fixed, spacing_mm=8.0, margin_mm=12.0)
+    truth = moved(nodes(grid)) - nodes(grid)
+
+    def judged(share: float) -> tuple[float, int]:
+        vectors = torch.as_tensor(share * truth.T.reshape(1, 3, *grid.shape), dtype=torch.float32)
+        starts = NetworkStarts(model_of(name, None), refined=False)
+        look = starts.best(pair, [start, start.with_layer(grid, vectors)])
+        assert starts.facts is not None
+        return starts.facts.objectives[1] / starts.facts.objectives[0], look
+
+    found = [judged(share) for share in np.geomspace(0.003, 1.0, 16)]
+    assert [look for _, look in found] == [int(ratio < GAINS[name]) for ratio, _ in found]
+    assert any(GAINS[name] < ratio < 1.0 for ratio, _ in found), "no guess was better, but not clearly"
+    assert found[-1][1] == 1
 
 
 def test_an_affine_start_alone_is_never_silent(clouds: tuple[Path, Path], tmp_path: Path) -> None:
