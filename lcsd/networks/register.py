@@ -38,7 +38,8 @@ BENDING = 3.0
 motion brings the clouds closer, but bends."""
 
 GAINS: dict[NetworkName, float] = {"unet": 0.9, "dgcnn": 0.9, "pointpwc": 0.97}
-"""A network's answer is taken if its objective is below this share of the affine start's."""
+"""A network's answer is taken if its objective after the first level is below this share of the affine start's; without
+levels, if it is below that of the affine start at all."""
 
 SMOOTH_NODES = 1.5
 """Gaussian over the answer, in nodes: the levels, whose grids are smoother still, could not undo what is finer."""
@@ -99,7 +100,8 @@ class NetworkStarts:
             )
             objectives.append(distance + stiff * float(bending_energy(vectors.contiguous(), GRID_MM)))
         look = min(range(len(motions)), key=objectives.__getitem__)
-        look = look if objectives[look] < GAINS[self._model.name] * objectives[0] else 0
+        gain = GAINS[self._model.name] if self._refined else 1.0
+        look = look if objectives[look] < gain * objectives[0] else 0
         self.facts = StartFacts(self._model.name, self._model.sha256, look, tuple(objectives))
         return look
 

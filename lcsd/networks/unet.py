@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -46,70 +47,126 @@ LEAST_DIFFERENCE = 0.01
 """Where both clouds are empty, no shift is better than another."""
 
 
+@dataclass(frozen=True)
+class Channels:
+    """What the network sees on the grid of nodes: rows of shape (1, C, D, H, W)."""
+
+    fixed: Tensor  # densities of the fixed cloud, moved to the middle by the guess
+    moving: Tensor
+    guesses: Tensor  # mm: coupled, then each block alone
+    costs: Tensor  # differences under small shifts, in the order of the shifts, which is turned around by its end
+    certain: Tensor  # what is the same in both orders of the clouds
+
+    def turned(self) -> "Channels":
+        """Return what the network would see if the clouds were exchanged."""
+        return Channels(self.moving, self.fixed, -self.guesses, self.costs.flip(1), self.certain)
+
+    def joined(self) -> Tensor:
+        """Return all channels in one tensor, of about unit size."""
+        return torch.cat([self.fixed, self.moving, self.guesses / OUTPUT_MM, self.costs, self.certain], dim=1)
+
+
 class Rasters:
-    """Densities of two clouds on one grid of nodes: the input of the network, one row of channels for each cloud."""
+    """Densities of two clouds on one grid of nodes, compared: the input of the network.
+
+    The guess moves both densities to the middle between the clouds, where they nearly agree; what is left of the motion
+    shows in the differences of small blocks under small shifts.
+    """
 
     def __init__(self, fixed: Tensor, moving: Tensor, settings: UNetSettings) -> None:
         block = 2 ** (len(settings.features) - 1)
         self.grid = grid_around(fixed, moving, node_mm=settings.node_mm, block=block)
         self._fine = finer(self.grid, FINE)
-        densities = [self._of(cloud) for cloud in (fixed, moving)]
-        self.channels = [channels for channels, _ in densities]
-        self.guesses = _guesses(densities[0][1], densities[1][1], settings.node_mm, self.grid.shape)
+        clouds = [self._of(cloud) for cloud in (fixed, moving)]
+        guesses, sure = _guesses(clouds[0][0], clouds[1][0], settings.node_mm, self.grid.shape)
+        warped = []
+        for (fine, wide), way in zip(clouds, (-0.5, 0.5), strict=True):
+            narrow = _warped(fine, way * _resized(guesses[:, :3], self._fine.shape), self._fine)
+            warped.append((narrow, _warped(wide, way * guesses[:, :3], self.grid)))
+        costs = _differences(warped[0][0], warped[1][0], _steps(1), FINE)
+        mean = costs.mean(dim=1, keepdim=True)
+        rows = [torch.cat([_unshuffled(narrow), wide], dim=1) for narrow, wide in warped]
+        certain = torch.cat([sure, mean], dim=1)
+        self.channels = Channels(rows[0], rows[1], guesses, costs / (mean + LEAST_DIFFERENCE) - 1, certain)
 
     def _of(self, cloud: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the channels of a cloud, (1, C, D, H, W) on the grid of nodes, and its density on the fine raster."""
+        """Return the density of a cloud on the fine raster and two wider ones on the nodes, (1, 2, D, H, W)."""
         places = self._fine.world_to_normalised(cloud)[None]
         weights = cloud.new_ones((1, 1, len(cloud)))
         taps = gaussian_taps(1.0)
         own = sample(smooth(rasterise(places, weights, self._fine.shape), taps), places)
         weights = weights * own.clamp(min=1e-6) ** -BALANCE
         raster = rasterise(places, weights, self._fine.shape)
-        fine = _saturated(smooth(raster, taps), places)
         coarse = functional.avg_pool3d(raster, FINE)
         wide = [_saturated(smooth(coarse, gaussian_taps(sigma)), places) for sigma in (1.0, 2.0)]
-        blocks = fine.unflatten(2, (-1, FINE)).unflatten(4, (-1, FINE)).unflatten(6, (-1, FINE))
-        unshuffled = blocks.permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(1, 4)
-        return torch.cat([unshuffled, *wide], dim=1), fine
+        return _saturated(smooth(raster, taps), places), torch.cat(wide, dim=1)
 
 
-def _guesses(fixed: Tensor, moving: Tensor, step_mm: float, shape: tuple[int, int, int]) -> Tensor:
+def _unshuffled(fine: Tensor) -> Tensor:
+    """Return the voxels of each node as channels, (1, FINE^3, D, H, W)."""
+    blocks = fine.unflatten(2, (-1, FINE)).unflatten(4, (-1, FINE)).unflatten(6, (-1, FINE))
+    return blocks.permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(1, 4)
+
+
+def _resized(volume: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    return functional.interpolate(volume, size=shape, mode="trilinear", align_corners=False)
+
+
+def _warped(volume: Tensor, shift: Tensor, grid: Grid) -> Tensor:
+    """Return a volume on a grid, read away from each voxel by a shift (1, 3, D, H, W), mm."""
+    identity = torch.eye(3, 4, dtype=volume.dtype, device=volume.device)[None]
+    size = [1, 1, *volume.shape[2:]]
+    extent = shift.new_tensor([2 / (count * spacing) for count, spacing in zip(grid.size, grid.spacing, strict=True)])
+    places = functional.affine_grid(identity, size, align_corners=False) + shift.permute(0, 2, 3, 4, 1) * extent
+    found: Tensor = functional.grid_sample(volume, places, align_corners=False)
+    return found
+
+
+def _steps(reach: int) -> list[tuple[int, int, int]]:
+    """Return all whole steps (z, y, x) of at most ``reach`` along each axis; the reverse is their opposites."""
+    around = range(-reach, reach + 1)
+    return list(itertools.product(around, around, around))
+
+
+def _guesses(fixed: Tensor, moving: Tensor, step_mm: float, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
     """Return displacements by comparing blocks of both densities, (1, 6, D, H, W), mm: coupled, then each block alone.
 
     All shifts are weighted by how well they fit (a soft minimum). They move both clouds by half, against each other, so
-    exchanging the clouds turns the answer around.
+    exchanging the clouds turns the answer around. Also returns how sure each place is, (1, 1, D, H, W).
     """
-    steps = list(itertools.product(range(-SEARCH, SEARCH + 1), repeat=3))
-    costs = _differences(fixed, moving, steps)
+    steps = _steps(SEARCH)
+    costs = _differences(fixed, moving, steps, 2 * FINE)
     shifts = step_mm * 2 / FINE * fixed.new_tensor(steps).flip(1)
-    guess = torch.cat(_soft_minima(costs, shifts, step_mm), dim=1)
-    return functional.interpolate(guess, size=shape, mode="trilinear", align_corners=False)
+    coupled, alone, sure = _soft_minima(costs, shifts, step_mm)
+    return _resized(torch.cat([coupled, alone], dim=1), shape), _resized(sure, shape)
 
 
-def _differences(fixed: Tensor, moving: Tensor, steps: Sequence[Sequence[int]]) -> Tensor:
-    """Return the mean differences of blocks under each shift, (1, K, D, H, W), without gradient."""
+def _differences(fixed: Tensor, moving: Tensor, steps: Sequence[Sequence[int]], block: int) -> Tensor:
+    """Return the mean differences of blocks of voxels under each shift, (1, K, D, H, W), without gradient."""
+    reach = max(max(step) for step in steps)
     size = fixed.shape[2:]
-    padded = [functional.pad(raster, [SEARCH] * 6) for raster in (fixed, moving)]
+    padded = [functional.pad(raster, [reach] * 6) for raster in (fixed, moving)]
     if not fixed.is_cuda:
-        found = fixed.new_empty((1, len(steps), *(edge // (2 * FINE) for edge in size)))
+        found = fixed.new_empty((1, len(steps), *(edge // block for edge in size)))
         there, here = (raster.detach()[0, 0].numpy() for raster in padded)
-        block_differences(there, here, np.array(steps), 2 * FINE, found[0].numpy())
+        block_differences(there, here, np.array(steps), block, found[0].numpy())
         return found
-    return compared(padded[0], padded[1], steps, size)
+    return compared(padded[0], padded[1], steps, block)
 
 
-def compared(fixed: Tensor, moving: Tensor, steps: Sequence[Sequence[int]], size: Sequence[int]) -> Tensor:
+def compared(fixed: Tensor, moving: Tensor, steps: Sequence[Sequence[int]], block: int) -> Tensor:
     """Return what :func:`lcsd.networks.kernels.block_differences` does, on any device, from padded volumes."""
+    reach = max(max(step) for step in steps)
     costs = []
     for step in steps:
-        there = _shifted(fixed, [-part for part in step], size)
-        here = _shifted(moving, step, size)
-        costs.append(functional.avg_pool3d((there - here).abs_(), 2 * FINE))
+        there = _shifted(fixed, [-part for part in step], reach)
+        here = _shifted(moving, step, reach)
+        costs.append(functional.avg_pool3d((there - here).abs_(), block))
     return torch.cat(costs, dim=1)
 
 
-def _soft_minima(costs: Tensor, shifts: Tensor, step_mm: float) -> list[Tensor]:
-    """Return the mean shift (1, 3, D, H, W) where neighbours are coupled, and where they are not.
+def _soft_minima(costs: Tensor, shifts: Tensor, step_mm: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the mean shift (1, 3, D, H, W) where neighbours are coupled, where they are not, and how sure it is.
 
     ``costs`` (1, K, D, H, W) are the differences under the shifts (K, 3), mm.
     """
@@ -130,13 +187,14 @@ def _soft_minima(costs: Tensor, shifts: Tensor, step_mm: float) -> list[Tensor]:
         # The square of the distance to the shifts, but for a part that is the same for all of them.
         away = lengths - 2 * torch.einsum("bcdhw,kc->bkdhw", around, shifts)
         found = weighed(relative + coupling / step_mm**2 * away)
-    return [found, alone]
+    return found, alone, sure
 
 
-def _shifted(padded: Tensor, step: Sequence[int], size: Sequence[int]) -> Tensor:
-    """Return the part of a padded volume that begins some voxels (z, y, x) away from where it began before."""
-    z, y, x = (SEARCH + part for part in step)
-    return padded[..., z : z + size[0], y : y + size[1], x : x + size[2]]
+def _shifted(padded: Tensor, step: Sequence[int], reach: int) -> Tensor:
+    """Return the part of a volume padded by ``reach`` that begins some voxels (z, y, x) away from where it began."""
+    ends = [edge - 2 * reach for edge in padded.shape[2:]]
+    z, y, x = (reach + part for part in step)
+    return padded[..., z : z + ends[0], y : y + ends[1], x : x + ends[2]]
 
 
 def _saturated(density: Tensor, places: Tensor) -> Tensor:
@@ -159,7 +217,7 @@ class UNet(nn.Module):
         self.settings = settings
         count = len(settings.features)
         self.body = PlainConvUNet(
-            2 * (FINE**3 + 2) + 6,
+            2 * (FINE**3 + 2) + 6 + len(_steps(1)) + 2,
             count,
             list(settings.features),
             nn.Conv3d,
@@ -179,14 +237,13 @@ class UNet(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 
-    def forward(self, fixed: Tensor, moving: Tensor, guesses: Tensor) -> Tensor:
-        """Return displacements (1, 3, D, H, W), mm, from both clouds' channels and the guesses (1, C, D, H, W)."""
-        return guesses[:, :3] + OUTPUT_MM * self.body(torch.cat([fixed, moving, guesses / OUTPUT_MM], dim=1))
+    def forward(self, seen: Channels) -> Tensor:
+        """Return displacements (1, 3, D, H, W), mm."""
+        return seen.guesses[:, :3] + OUTPUT_MM * self.body(seen.joined())
 
     def field(self, rasters: Rasters) -> Tensor:
         """Return the answer that exchanging the clouds turns around, shape (1, 3, D, H, W), mm."""
-        fixed, moving = rasters.channels
-        return (self(fixed, moving, rasters.guesses) - self(moving, fixed, -rasters.guesses)) / 2
+        return (self(rasters.channels) - self(rasters.channels.turned())) / 2
 
     def supervised(self, fixed: Tensor, moving: Tensor, vectors: Tensor, *, turned: bool) -> Tensor:
         """Return the mean error in mm of one order of the clouds, at fixed points (N, 3) with true vectors (N, 3).
@@ -194,17 +251,14 @@ class UNet(nn.Module):
         The answer is trained in one order at a time, ``turned`` or not: half the time of both.
         """
         rasters = Rasters(fixed, moving, self.settings)
-        if turned:
-            answer = -self(*rasters.channels[::-1], -rasters.guesses)
-        else:
-            answer = self(*rasters.channels, rasters.guesses)
+        answer = -self(rasters.channels.turned()) if turned else self(rasters.channels)
         found = at(answer, rasters.grid, fixed + vectors / 2)
         return (found - vectors).norm(dim=1).mean()
 
     def unsupervised(self, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor, float]:
         """Return the DiVRoC distance after the motion, the displacement grid (1, 3, D, H, W), and its spacing, mm."""
         rasters = Rasters(fixed, moving, self.settings)
-        answer = self(*rasters.channels, rasters.guesses)
+        answer = self(rasters.channels)
         with torch.no_grad():
             middle = fixed + _from_middle(answer, rasters.grid, fixed) / 2
         moved = fixed + at(answer, rasters.grid, middle)

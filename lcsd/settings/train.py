@@ -16,7 +16,7 @@ class UNetSettings(Settings):
 
     node_mm: float = Field(8.0, gt=0, description="spacing of the displacement grid; the raster is twice as fine, mm")
     features: tuple[int, ...] = Field(
-        (16, 32, 64), min_length=2, description="channels of each stage; each halves the grid, count"
+        (24, 48, 64), min_length=2, description="channels of each stage; each halves the grid, count"
     )
     passes: int = Field(
         2, ge=1, le=5, description="looks at the clouds in use: each starts where the one before ended, count"

@@ -119,17 +119,21 @@ def test_a_guess_is_taken_only_if_its_objective_is_clearly_less(name: NetworkNam
     grid = covering_grid(fixed, spacing_mm=8.0, margin_mm=12.0)
     truth = moved(nodes(grid)) - nodes(grid)
 
-    def judged(share: float) -> tuple[float, int]:
+    def judged(share: float, *, refined: bool = True) -> tuple[float, int]:
         vectors = torch.as_tensor(share * truth.T.reshape(1, 3, *grid.shape), dtype=torch.float32)
-        starts = NetworkStarts(model_of(name, None), refined=False)
+        starts = NetworkStarts(model_of(name, None), refined=refined)
         look = starts.best(pair, [start, start.with_layer(grid, vectors)])
         assert starts.facts is not None
         return starts.facts.objectives[1] / starts.facts.objectives[0], look
 
-    found = [judged(share) for share in np.geomspace(0.003, 1.0, 16)]
+    shares = np.geomspace(0.003, 1.0, 16)
+    found = [judged(share) for share in shares]
     assert [look for _, look in found] == [int(ratio < GAINS[name]) for ratio, _ in found]
-    assert any(GAINS[name] < ratio < 1.0 for ratio, _ in found), "no guess was better, but not clearly"
     assert found[-1][1] == 1
+    hardly = [share for share, (ratio, _) in zip(shares, found, strict=True) if GAINS[name] < ratio < 1.0]
+    assert hardly, "no guess was better, but not clearly"
+    assert judged(hardly[-1], refined=False)[1] == 1
+    assert judged(-hardly[-1], refined=False)[1] == 0
 
 
 def test_an_affine_start_alone_is_never_silent(clouds: tuple[Path, Path], tmp_path: Path) -> None:
