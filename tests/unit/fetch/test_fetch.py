@@ -5,7 +5,8 @@ import json
 import pytest
 
 from lcsd.errors import BadInputError
-from lcsd.fetch.fetch import delay_s, fetch_series
+from lcsd.fetch import fetch_series
+from lcsd.fetch.fetch import delay_s
 from lcsd.io.files import read_json
 from lcsd.settings.fetch import FetchSettings
 from tests.s3 import BUCKET, series_prefix
