@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lcsd.divroc.filters import gaussian_taps
+from lcsd.divroc.motion import nodes
 from lcsd.divroc.rasters import rasterise, sample
 from lcsd.divroc.smoothing import smooth
 from lcsd.geometry import Grid
@@ -114,10 +115,8 @@ def _resized(volume: Tensor, shape: tuple[int, int, int]) -> Tensor:
 
 def _warped(volume: Tensor, shift: Tensor, grid: Grid) -> Tensor:
     """Return a volume on a grid, read away from each voxel by a shift (1, 3, D, H, W), mm."""
-    identity = torch.eye(3, 4, dtype=volume.dtype, device=volume.device)[None]
-    size = [1, 1, *volume.shape[2:]]
-    extent = shift.new_tensor([2 / (count * spacing) for count, spacing in zip(grid.size, grid.spacing, strict=True)])
-    places = functional.affine_grid(identity, size, align_corners=False) + shift.permute(0, 2, 3, 4, 1) * extent
+    where = shift.new_tensor(nodes(grid)) + shift[0].flatten(1).T
+    places = grid.world_to_normalised(where).reshape(1, *grid.shape, 3)
     found: Tensor = functional.grid_sample(volume, places, align_corners=False)
     return found
 

@@ -100,8 +100,8 @@ def beside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
     """Run ``work`` on another thread during the ``with`` block; yield what waits for it and returns its result.
 
     The other thread counts as one of ``numba.get_num_threads()`` and gets no help, not from torch either, if that is
-    loaded. If only one is allowed, or all are
-    busy, ``work`` runs when its result is asked for. Its exception is raised there. The block ends after ``work``.
+    loaded. If only one is allowed, or all are busy, ``work`` runs when its result is asked for. Its exception is raised
+    there. The block ends after ``work``.
     """
     if numba.get_num_threads() == 1:
         yield work

@@ -160,8 +160,8 @@ def test_options_that_do_not_fit_are_refused(clouds: tuple[Path, Path], model_fi
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in shipped() if name != "unet"])
-def test_the_guess_of_a_shipped_model_on_points_is_closer_on_an_unseen_phantom(name: NetworkName) -> None:
+@pytest.mark.parametrize("name", shipped())
+def test_the_guess_of_a_shipped_model_is_closer_on_an_unseen_phantom(name: NetworkName) -> None:
     pairs = PhantomPairs([200_000], seed=999)
     before, after = [], []
     for number in range(3):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lcsd.networks import unet
 from lcsd.networks.kernels import block_differences
 from lcsd.networks.unet import Rasters, UNet, compared
 from lcsd.settings.train import UNetSettings
@@ -41,6 +42,17 @@ def test_the_order_of_points_changes_nothing(network: UNet) -> None:
     places = fixed[:50]
     turned = network.displace(fixed.flip(0), moving[torch.randperm(len(moving))], places)
     torch.testing.assert_close(network.displace(fixed, moving, places), turned, atol=1e-3, rtol=0)
+
+
+def test_the_guess_lays_both_densities_onto_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    fixed = cloud(2)
+    moving = fixed + torch.tensor([8.0, -8.0, 8.0])
+    seen = Rasters(fixed, moving, SETTINGS).channels
+    assert seen.costs.mean(dim=(0, 2, 3, 4)).argmin() == 13  # the step of nothing
+    found = unet._guesses
+    monkeypatch.setattr(unet, "_guesses", lambda *given: tuple(0 * part for part in found(*given)))
+    apart = Rasters(fixed, moving, SETTINGS).channels
+    assert (seen.fixed - seen.moving).abs().mean() < 0.6 * (apart.fixed - apart.moving).abs().mean()
 
 
 @pytest.mark.slow
