@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,11 +12,15 @@ import torch
 from click.testing import CliRunner
 
 from lcsd.cli.main import main
+from lcsd.divroc.register import register_clouds
 from lcsd.errors import WorkError
 from lcsd.networks.models import make_network, read_tensors, write_model, write_tensors
 from lcsd.networks.pairs import TrainingPair
+from lcsd.networks.register import register_with_network
 from lcsd.networks.train import CHECKPOINT, Training, train
-from lcsd.settings.train import TrainSettings, UNetSettings
+from lcsd.settings.register import RegisterSettings
+from lcsd.settings.train import NETWORKS, NetworkName, TrainSettings, UNetSettings
+from tests.world.test_registration import Points, moved, noisy, tree
 
 TINY = UNetSettings(node_mm=16.0, features=(4, 8))
 WEIGHT = "body.decoder.seg_layers.0.weight"
@@ -154,3 +159,52 @@ def test_a_program_that_set_torchs_threads_trains_to_the_same_bits(tmp_path: Pat
         torch.set_num_threads(before)
     one, two = (read_tensors(tmp_path / count / CHECKPOINT)[0] for count in "12")
     assert all(torch.equal(value, two[key]) for key, value in one.items())
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """Two clouds and the true places of the fixed points, and where a network was reported to fail on such."""
+
+    name: str
+    source: str
+    make: Callable[[], tuple[Points, Points, Points]]
+
+
+def halves(motion: Callable[[Points], Points], *, keep: int = 1, away: float = 0) -> tuple[Points, Points, Points]:
+    """Return two halves of one tree that share no node; of the fixed one every ``keep``-th node."""
+    whole = tree(3)
+    own = whole[::2][::keep]
+    return away + noisy(own, 1), away + noisy(motion(whole[1::2]), 2), away + motion(own)
+
+
+PAIRS = [
+    PairRow("a_cloud_onto_itself", "yewzijian/RegTR, issue 15", lambda: (tree(3), tree(3), tree(3))),
+    PairRow("sampled_anew", "WangYueFt/dcp, issue 27", lambda: halves(moved)),
+    PairRow("breathes_deeply", "DeepRegNet/DeepReg, issue 764", lambda: halves(lambda rows: moved(moved(moved(rows))))),
+    PairRow(
+        "smaller_than_in_training", "zgojcic/3DSmoothNet, issue 15", lambda: halves(lambda rows: 0.8 * moved(rows))
+    ),
+    PairRow("ten_times_as_many_points", "xingyul/flownet3d, issue 10", lambda: halves(moved, keep=10)),
+    PairRow("far_from_the_origin", "chenzhaiyu/polygnn, issue 25", lambda: halves(moved, away=900)),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("row", PAIRS, ids=lambda row: row.name)
+def test_a_start_does_no_harm(row: PairRow, name: NetworkName) -> None:
+    """isl-org/Open3D, issue 1170: what followed a good start made it worse."""
+    fixed, moving, targets = row.make()
+
+    def error(effort: Literal["fast", "none"], method: NetworkName | None) -> float:
+        settings = RegisterSettings(effort=effort, method=method or "divroc", trust="none")
+        if method is None:
+            found = register_clouds(fixed, moving, settings=settings)
+        else:
+            found, _ = register_with_network(fixed, moving, settings=settings)
+        return float(np.linalg.norm(found.moved_points - targets, axis=1).mean())
+
+    guess, fast = error("none", name), error("fast", name)
+    assert guess <= 1.1 * error("none", None) + 0.05
+    assert fast <= 1.05 * error("fast", None) + 0.05
+    assert fast <= 1.1 * guess + 0.05
