@@ -67,10 +67,7 @@ def _checked(cloud: NDArray[Any] | Cloud, name: str) -> NDArray[np.float64]:
 
 def _check_repeated(points: NDArray[np.float64], name: str) -> None:
     """Refuse a cloud with very many equal points."""
-    # Equal points have equal sums, and other points have others: the factors share no unit. A matrix product may round
-    # equal rows differently.
-    sums = points[:, 0] + math.pi * points[:, 1] + math.e * points[:, 2]
-    most = int(np.unique(sums, return_counts=True)[1].max())
+    most = int(np.unique(_sums(points), return_counts=True)[1].max())
     if most > MOST_AT_ONE_PLACE:
         raise BadInputError(
             "very many points lie at one place",
@@ -80,6 +77,28 @@ def _check_repeated(points: NDArray[np.float64], name: str) -> None:
             found=most,
             remedy="remove the repetitions",
         )
+
+
+def _sums(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a number for each point that equal points share and others do not, shape (N,).
+
+    The factors share no unit. A matrix product may round equal rows differently.
+    """
+    sums: NDArray[np.float64] = points[:, 0] + math.pi * points[:, 1] + math.e * points[:, 2]
+    return sums
+
+
+def places_of(points: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first row at each place of points (N, 3), ascending, and for each point which of them is at its place.
+
+    Merged clouds and exported meshes hold the same point several times. It is one place of a vessel, and says no more
+    than others.
+    """
+    _, first, at = np.unique(_sums(points), return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return first[order], rank[at]
 
 
 def check_pair(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lcsd.divroc.checks import check_pair
+from lcsd.divroc.checks import check_pair, places_of
 from lcsd.divroc.extrapolation import extrapolate_vectors
 from lcsd.divroc.motion import LayeredMotion, covering_grid, nodes
 from lcsd.divroc.optimise import Progress, Starts, optimise
@@ -89,13 +89,13 @@ def _labels(cloud: NDArray[Any] | Cloud) -> NDArray[np.uint8] | None:
 
 
 def _thinned(points: NDArray[np.float64], most: int) -> NDArray[np.int64]:
-    """Return the rows that take part: all, or a random subset, in the order of z.
+    """Return the rows that take part: one at each place, or a random subset, in the order of z.
 
     Neighbours in memory are then neighbours in space, which the rasteriser is fast on.
     """
-    rows = np.arange(len(points))
-    if len(points) > most:
-        rows = np.random.default_rng(0).choice(len(points), most, replace=False)
+    rows = places_of(points)[0]
+    if len(rows) > most:
+        rows = rows[np.random.default_rng(0).choice(len(rows), most, replace=False)]
     return rows[np.lexsort((rows, points[rows, 2]))]
 
 

@@ -7,7 +7,7 @@ that ``python -m benchmarks.divroc.trust`` fits to registrations of known motion
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from lcsd.divroc.checks import places_of
 from lcsd.divroc.filters import gaussian_taps, smoothed
 from lcsd.divroc.motion import LayeredMotion, clamped, covering_grid, fit_affine
 from lcsd.divroc.optimise import optimise
@@ -248,10 +249,14 @@ def expected_error(
     """Return how far a registration is expected to be off; None if ``settings`` ask for nothing or another method.
 
     ``fixed`` and ``moved`` have shape (N, 3), ``moving`` (M, 3), LPS mm; ``back`` is the :func:`backward_motion`, which
-    ``settings`` may leave out.
+    ``settings`` may leave out. Points at one place count once.
     """
     check = settings.check()
     if check is None:
         return None
+    rows, at = places_of(fixed)
+    moved = moved[rows]
     returned = None if back is None else moved + back.at(moved, device=device)
-    return judged(trust_model(settings.effort, check).possible(evidence(fixed, moving, moved, returned)))
+    found = evidence(fixed[rows], moving[places_of(moving)[0]], moved, returned)
+    trust = judged(trust_model(settings.effort, check).possible(found))
+    return replace(trust, expected_mm=trust.expected_mm[at])

@@ -69,6 +69,29 @@ def outside_a_ball(points: Points) -> NDArray[np.bool_]:
     return np.linalg.norm(points - [20.0, 10.0, 0.0], axis=1) > 35
 
 
+def repeated(points: Points) -> Points:
+    """Points of which the upper half is there twenty times, as in merged clouds."""
+    return np.concatenate([points, *[points[points[:, 2] > 0]] * 19])
+
+
+def with_clutter(points: Points) -> Points:
+    """As many points again, anywhere in the box."""
+    rng = np.random.default_rng(9)
+    return np.concatenate([points, rng.uniform(points.min(axis=0), points.max(axis=0), points.shape)])
+
+
+def changed(
+    fixed: Callable[[Points], Points] = np.copy, moving: Callable[[Points], Points] = np.copy
+) -> Callable[[], tuple[Points, Points]]:
+    """Return a maker of two halves of one tree, each changed after it has moved."""
+
+    def make() -> tuple[Points, Points]:
+        first, second = pair_of(everywhere, everywhere)()
+        return fixed(first), moving(second)
+
+    return make
+
+
 @dataclass(frozen=True)
 class Row:
     """Two clouds, where such were reported, and the outcome.
@@ -90,6 +113,9 @@ ROWS = [
     ),
     Row("partial overlap", "ohirose/bcpd, issue 17", "fixed_lacks_the_top", pair_of(below(25), everywhere), below(5)),
     Row("partial overlap", "made up", "a_hole_in_one", pair_of(everywhere, outside_a_ball), outside_a_ball),
+    Row("repeated points", "koide3/fast_gicp, issue 6", "moving_repeats_half", changed(moving=repeated), everywhere),
+    Row("repeated points", "isl-org/Open3D, issue 4477", "fixed_repeats_half", changed(fixed=repeated), everywhere),
+    Row("clutter", "neka-nat/probreg, issue 94", "as_much_clutter_again", changed(moving=with_clutter), everywhere),
     Row("two people", "made up", "two_trees", lambda: (tree(3), tree(4)), None),
     Row("two people", "made up", "two_trees_of_which_one_is_sparse", lambda: (tree(5), tree(6, nodes=40)), None),
     Row(

@@ -118,6 +118,19 @@ def test_one_pass_is_the_first_part_of_two(pair: tuple[np.ndarray, np.ndarray], 
 
 
 @pytest.mark.slow
+def test_points_at_one_place_count_once(pair: tuple[np.ndarray, np.ndarray], result: RegistrationResult) -> None:
+    fixed, moving = pair
+    twice = np.arange(len(fixed)) % 3 == 0
+    clouds = np.concatenate([fixed, fixed[twice]]), np.concatenate([moving, *[moving[:50]] * 9])
+    found = register_clouds(*clouds, settings=QUICK)
+    for name in ("moved_points", "expected_error_mm"):
+        whole = getattr(result, name)
+        np.testing.assert_array_equal(getattr(found, name), np.concatenate([whole, whole[twice]]))
+    assert found.trust is not None
+    assert result.trust is not None
+    assert found.trust.p95_mm == result.trust.p95_mm
+
+
 def test_equal_clouds_stay() -> None:
     fixed = branches(2, count=20)
     result = register_clouds(fixed, fixed, settings=QUICK)
