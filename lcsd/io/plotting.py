@@ -4,7 +4,10 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from lcsd.io.files import atomic_path
 
@@ -32,10 +35,13 @@ RC: dict[Any, Any] = {
 
 
 def render(figure: Figure, kind: str) -> bytes:
-    """Return a figure as ``png`` or ``jpg`` bytes."""
+    """Return a figure as ``png`` or ``jpg`` bytes, drawn once: ``savefig`` would draw it twice."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])  # the paper is opaque
     buffer = io.BytesIO()
-    compression = {"quality": JPEG_QUALITY} if kind == "jpg" else {}
-    figure.savefig(buffer, format=kind, facecolor=figure.get_facecolor(), pil_kwargs={"optimize": True, **compression})
+    form, compression = ("jpeg", {"quality": JPEG_QUALITY}) if kind == "jpg" else (kind, {})
+    drawn.save(buffer, format=form, optimize=True, dpi=(figure.dpi, figure.dpi), **compression)
     return buffer.getvalue()
 
 

@@ -1,18 +1,19 @@
 """The landmarks of a case with the largest errors, with the images around them."""
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lcsd.io.images import Image
 from lcsd.io.tables import numbers, read_table
-from lcsd.report.panels import OUTLINE, PICTURE_WIDTH_IN, canvas, grey, hu_at
+from lcsd.report.panels import GAP_IN, OUTLINE, grey, hu_at
+from lcsd.report.sheet import PICTURE_WIDTH_IN, TITLE_IN, Box, Sheet
 
 PATCH_MM = 40.0
 PATCH_PIXEL_MM = 0.5
@@ -22,6 +23,8 @@ PREDICTED_COLOUR = "#E69F00"
 """Sky blue and orange of Okabe and Ito: different on grey, also for colour-blind readers."""
 
 ROW_IN = 1.42
+
+TITLES = ("{}: baseline", "follow-up, true", "follow-up, found")
 
 AIR_HU = -1000.0
 
@@ -105,37 +108,30 @@ def landmark_figure(fixed: Image, moving: Image, landmarks: Landmarks, count: in
     rows = landmarks.worst(count)
     if not len(rows):
         return None
-    figure = canvas(PICTURE_WIDTH_IN, 0.32 + ROW_IN * len(rows))
-    axes = figure.subplots(len(rows), 3 * len(SECTIONS), squeeze=False)
-    for panels, row in zip(axes, rows, strict=True):
+    sheet = Sheet(PICTURE_WIDTH_IN, TITLE_IN + ROW_IN * len(rows))
+    labels = [sheet.text((0.0, 0.0), _label(landmarks, row), fontsize=8.5, ha="right", va="center") for row in rows]
+    left = sheet.width_of(labels) + 0.1
+    pitch = (PICTURE_WIDTH_IN - left) / (3 * len(SECTIONS))
+    side = min(pitch, ROW_IN) - GAP_IN
+    marks = _Marks([], [], [])
+    for number, (row, label) in enumerate(zip(rows, labels, strict=True)):
+        bottom = ROW_IN * (len(rows) - 1 - number) + (ROW_IN - side) / 2
+        boxes = [Box(left + pitch * column, bottom, side, side) for column in range(3 * len(SECTIONS))]
+        label.set_position((left - 0.08, bottom + side / 2))
         true, predicted = landmarks.moving[row], landmarks.moved[row]
         for column, section in enumerate(SECTIONS):
-            shown = panels[3 * column : 3 * column + 3]
-            _show(shown[0], fixed, section, landmarks.fixed[row], ())
-            marks = ((true, TRUE_COLOUR, "o"), (predicted, PREDICTED_COLOUR, "x"))
-            _show(shown[1], moving, section, true, marks)
-            _show(shown[2], moving, section, predicted, marks)
-        panels[0].set_ylabel(
-            f"landmark {shorten(landmarks.ids[row])}\n{landmarks.tre[row]:.1f} mm\n"
-            f"(before {landmarks.before[row]:.1f})",
-            fontsize=8.5,
-            color="#222222",
-            rotation=0,
-            ha="right",
-            va="center",
-            labelpad=6,
-        )
-    for column, section in enumerate(SECTIONS):
-        for place, title in enumerate(("baseline", "follow-up, true", "follow-up, found")):
-            axes[0, 3 * column + place].set_title(
-                f"{section.title}: {title}" if place == 0 else title,
-                fontsize=8.5,
-                fontweight="normal",
-                loc="center",
-                color="#222222",
-                pad=3,
-            )
-    return figure
+            for place, centre in enumerate((landmarks.fixed[row], true, predicted)):
+                box = boxes[3 * column + place]
+                _show(sheet, box, patch(moving if place else fixed, section.places(centre)))
+                marks.add(box, *((section.offset(point, centre) for point in (true, predicted)) if place else ()))
+                if not number:
+                    sheet.title(box, TITLES[place].format(section.title), fontsize=8.5)
+    marks.draw(sheet)
+    return sheet.figure
+
+
+def _label(landmarks: Landmarks, row: np.intp) -> str:
+    return f"landmark {shorten(landmarks.ids[row])}\n{landmarks.tre[row]:.1f} mm\n(before {landmarks.before[row]:.1f})"
 
 
 def shorten(text: str) -> str:
@@ -143,32 +139,31 @@ def shorten(text: str) -> str:
     return text if len(text) <= LABEL_CHARACTERS else text[: LABEL_CHARACTERS - 1] + "…"
 
 
-def _show(axes: Axes, image: Image, section: Section, centre: Points, marks: Sequence[tuple[Points, str, str]]) -> None:
-    half = PATCH_MM / 2
-    axes.imshow(
-        grey(patch(image, section.places(centre))),
-        cmap="gray",
-        vmin=0,
-        vmax=1,
-        extent=(-half, half, half, -half),
-        interpolation="bilinear",
-    )
-    # A cross-hair with a gap, so that the middle stays visible.
-    for low, high in ((-half, -half / 3), (half / 3, half)):
-        axes.plot([low, high], [0, 0], color="white", linewidth=0.6, alpha=0.8)
-        axes.plot([0, 0], [low, high], color="white", linewidth=0.6, alpha=0.8)
-    for point, colour, marker in marks:
-        right, down = section.offset(point, centre)
-        if max(abs(right), abs(down)) <= half:
-            axes.plot(
-                right,
-                down,
-                marker,
-                color=colour,
-                markersize=7,
-                markeredgewidth=1.6,
-                markerfacecolor="none",
-                path_effects=OUTLINE,
-            )
-    axes.set(xlim=(-half, half), ylim=(half, -half), xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
+def _show(sheet: Sheet, box: Box, hu: NDArray[np.float64]) -> None:
+    sheet.picture(box, grey(hu), cmap="gray", vmin=0, vmax=1)
+
+
+class _Marks(NamedTuple):
+    """What is drawn over the patches at once: lines, and true and found places, all in inches on the sheet."""
+
+    crosses: list[list[tuple[float, float]]]
+    true: list[tuple[float, float]]
+    predicted: list[tuple[float, float]]
+
+    def add(self, box: Box, *offsets: tuple[float, float]) -> None:
+        """Add a patch with the offsets of the true and the found place from its centre, if it shows them, mm."""
+        # A cross-hair with a gap, so that the middle stays visible.
+        for low, high in ((0.0, 1 / 3), (2 / 3, 1.0)):
+            self.crosses.append([box.at(low, 0.5), box.at(high, 0.5)])
+            self.crosses.append([box.at(0.5, low), box.at(0.5, high)])
+        for places, (right, down) in zip((self.true, self.predicted), offsets, strict=False):
+            if max(abs(right), abs(down)) <= PATCH_MM / 2:
+                places.append(box.at(0.5 + right / PATCH_MM, 0.5 - down / PATCH_MM))
+
+    def draw(self, sheet: Sheet) -> None:
+        """Draw the lines, and the places over them."""
+        sheet.axes.add_collection(LineCollection(self.crosses, colors="white", linewidths=0.6, alpha=0.8))
+        look: dict[str, Any] = {"markersize": 7, "markeredgewidth": 1.6, "markerfacecolor": "none", "path_effects": OUTLINE}
+        for places, colour, marker in ((self.true, TRUE_COLOUR, "o"), (self.predicted, PREDICTED_COLOUR, "x")):
+            across, up = np.reshape(places, (-1, 2)).T
+            sheet.axes.plot(across, up, marker, color=colour, **look)

@@ -18,19 +18,18 @@ from lcsd.io.points import read_cloud
 from lcsd.names import SCANS
 from lcsd.report.panels import (
     CONTOUR_COLOUR,
-    PICTURE_WIDTH_IN,
+    GAP_IN,
     PLANES,
     Cut,
     Projection,
-    canvas,
     full_ink,
     grey,
     hu_at,
     ink_mix,
     largest_cut,
     slice_panels,
-    write_sides,
 )
+from lcsd.report.sheet import PICTURE_WIDTH_IN, TITLE_IN, Box, Sheet
 
 DIMMED = 0.45
 """Brightness outside the lungs, since registration is judged inside."""
@@ -212,16 +211,16 @@ def _cloud_panels(states: Sequence[tuple[str, Points]], moving: Points, fixed: P
     widths = [float(size[slab.axes[0]]) for slab in SLABS] * len(states)
     # One state takes half the width, so that all cases have one scale.
     width_in = PICTURE_WIDTH_IN * len(states) / 2
-    inches_per_mm = width_in / sum(widths)
-    figure = canvas(width_in, 0.3 + float(size[2]) * inches_per_mm)
-    panels = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
-    for state, (label, points) in enumerate(states):
-        for view, slab in enumerate(SLABS):
-            panel = panels[state * len(SLABS) + view]
+    inches_per_mm = (width_in - GAP_IN * len(widths)) / sum(widths)
+    sheet = Sheet(width_in, TITLE_IN + GAP_IN + float(size[2]) * inches_per_mm)
+    left = GAP_IN / 2
+    for label, points in states:
+        for slab in SLABS:
+            box = Box(left, GAP_IN, *(float(size[axis]) * inches_per_mm for axis in slab.axes))
+            left += box.width + GAP_IN
             middle = float(np.quantile(fixed[:, slab.along], slab.level))
             inks = [slab.ink(cloud, middle, low, size) for cloud in (points, moving)]
-            panel.imshow(ink_mix(*inks))
-            panel.set_axis_off()
-            panel.set_title(f"{label}, {slab.title}", fontsize=9, color="#222222", pad=2)
-            write_sides(panel, slab.across, fontsize=8)
-    return figure
+            sheet.picture(box, ink_mix(*inks))
+            sheet.title(box, f"{label}, {slab.title}", fontsize=9)
+            sheet.sides(box, slab.across, fontsize=8)
+    return sheet.figure

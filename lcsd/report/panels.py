@@ -1,4 +1,4 @@
-"""Panels of a case's pictures: slices side by side, projections of points, letters of the patient's sides."""
+"""Panels of a case's pictures: slices side by side, projections of points."""
 
 import math
 from collections.abc import Sequence
@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from lcsd.io.images import Image
+from lcsd.report.sheet import LABEL_IN, PICTURE_WIDTH_IN, TITLE_IN, Box, Sheet
 
 WINDOW_HU = (-1000.0, 50.0)
 """Black and white of slices: air and soft tissue, so that vessels stand out in the lung."""
@@ -32,9 +31,9 @@ BAR_OUTLINE = [withStroke(linewidth=4.0, foreground="#222222")]
 CONTOUR_COLOUR = "#F0E442"
 """Yellow of Okabe and Ito, for the lungs."""
 
-PICTURE_DPI = 110
-PICTURE_WIDTH_IN = 9.0
-ROW_LABEL_IN = 0.35
+GAP_IN = 0.03
+"""Paper between two panels."""
+
 INK_PERCENTILE = 98.0
 """Percentile of the densities of a projection that is drawn with full ink."""
 
@@ -117,32 +116,27 @@ def grey(values: NDArray[np.generic]) -> NDArray[np.float64]:
 class Panels:
     """A figure of slices: a row per state, a column per cut."""
 
-    figure: Figure
-    axes: NDArray[np.object_]  # shape (rows, cuts)
+    sheet: Sheet
+    boxes: Sequence[Sequence[Box]]  # of every row, that of each cut
     cuts: Sequence[Cut]
-    extents: Sequence[tuple[float, float, float, float]]  # left, right, bottom and top of every column, mm
+
+    @property
+    def figure(self) -> Figure:
+        """The figure with all pictures."""
+        return self.sheet.figure
 
     def show(self, row: int, column: int, picture: NDArray[np.float64]) -> None:
         """Show a picture (rows, columns, 3) of a cut, with the patient's sides."""
-        cut, panel = self.cuts[column], self.axes[row, column]
-        panel.imshow(cut.shown(picture), extent=self.extents[column], interpolation="bilinear", aspect="equal")
-        panel.set_axis_off()
-        write_sides(panel, cut.plane.across, y=0.03, color="white", va="bottom", path_effects=OUTLINE)
+        cut, box = self.cuts[column], self.boxes[row][column]
+        self.sheet.picture(box, cut.shown(picture))
+        self.sheet.sides(box, cut.plane.across, y=0.03, color="white", va="bottom", path_effects=OUTLINE)
 
     def outline(self, row: int, column: int, mask: NDArray[np.generic], colour: str) -> None:
         """Draw the outline of a mask (z, y, x) in a cut, if it meets the mask."""
         cut = self.cuts[column]
         part = cut.of(mask).astype(float)
         if part.any():
-            self.axes[row, column].contour(
-                cut.shown(part),
-                levels=[0.5],
-                colors=[colour],
-                linewidths=0.7,
-                alpha=0.9,
-                origin="upper",
-                extent=self.extents[column],
-            )
+            self.sheet.outline(self.boxes[row][column], cut.shown(part), colour)
 
 
 def slice_panels(cuts: Sequence[Cut], spacing_zyx: NDArray[np.float64], labels: Sequence[str]) -> Panels:
@@ -152,49 +146,29 @@ def slice_panels(cuts: Sequence[Cut], spacing_zyx: NDArray[np.float64], labels: 
         high, wide = cut.pixel_mm(spacing_zyx)
         rows, columns = (r.stop - r.start for r in cut.ranges)
         sizes.append((columns * wide, rows * high))
-    row_mm = max(height for _, height in sizes)
-    inches_per_mm = (PICTURE_WIDTH_IN - ROW_LABEL_IN) / sum(width for width, _ in sizes)
-    figure = canvas(PICTURE_WIDTH_IN, 0.32 + row_mm * inches_per_mm * len(labels))
-    axes = figure.subplots(len(labels), len(cuts), squeeze=False, width_ratios=[width for width, _ in sizes])
-    for panel, cut, (width, height) in zip(axes[0], cuts, sizes, strict=True):
-        panel.set_title(cut.plane.title, fontsize=10, loc="center", color="#222222", pad=3)
-        # The scale bar needs these limits before a picture sets them.
-        panel.set(xlim=(0.0, width), ylim=(0.0, height))
-    for panel, label in zip(axes[:, 0], labels, strict=True):
-        place = {"transform": panel.transAxes, "rotation": 90, "ha": "right", "va": "center"}
-        panel.text(-0.03, 0.5, label, fontsize=10, color="#222222", **place)
-    _scale_bar(axes[0, 0])
-    return Panels(figure, axes, cuts, [(0.0, width, 0.0, height) for width, height in sizes])
+    inches_per_mm = (PICTURE_WIDTH_IN - LABEL_IN - GAP_IN * len(cuts)) / sum(width for width, _ in sizes)
+    sizes = [(width * inches_per_mm, height * inches_per_mm) for width, height in sizes]
+    row_in = max(height for _, height in sizes) + GAP_IN
+    sheet = Sheet(PICTURE_WIDTH_IN, TITLE_IN + row_in * len(labels))
+    boxes = []
+    for row, label in enumerate(labels):
+        bottom = row_in * (len(labels) - 1 - row)
+        lefts = LABEL_IN + np.cumsum([0.0, *(width + GAP_IN for width, _ in sizes)])
+        # Lower pictures lie in the middle of their row.
+        places = [bottom + (row_in - height) / 2 for _, height in sizes]
+        boxes.append([Box(float(x), y, *size) for x, y, size in zip(lefts, places, sizes, strict=False)])
+        sheet.row_label(boxes[row][0], label, fontsize=10)
+    for box, cut in zip(boxes[0], cuts, strict=True):
+        sheet.title(box, cut.plane.title, fontsize=10)
+    _scale_bar(sheet, boxes[0][0], inches_per_mm)
+    return Panels(sheet, boxes, cuts)
 
 
-def canvas(width_in: float, height_in: float) -> Figure:
-    """Return an empty figure with narrow gaps between its panels."""
-    layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.0, hspace=0.0)
-    return Figure(figsize=(width_in, height_in), dpi=PICTURE_DPI, layout=layout)
-
-
-def write_sides(panel: Axes, letters: tuple[str, str], *, y: float = 0.02, **style: Any) -> None:
-    """Write the letters of the patient's sides at the left and right edge of a panel."""
-    look = {"transform": panel.transAxes, "color": "#444444", "fontsize": 9, **style}
-    for x, letter, side in zip((0.02, 0.98), letters, ("left", "right"), strict=True):
-        panel.text(x, y, letter, ha=side, **look)
-
-
-def _scale_bar(axes: Axes, length_mm: float = 50.0) -> None:
-    left, right = axes.get_xlim()
-    bottom, top = axes.get_ylim()
-    x, y = left + 0.5 * (right - left), bottom + 0.06 * (top - bottom)
-    axes.plot([x - length_mm / 2, x + length_mm / 2], [y, y], color="white", linewidth=2, path_effects=BAR_OUTLINE)
-    axes.text(
-        x,
-        y + 0.02 * (top - bottom),
-        f"{length_mm:.0f} mm",
-        color="white",
-        fontsize=8,
-        ha="center",
-        va="bottom",
-        path_effects=OUTLINE,
-    )
+def _scale_bar(sheet: Sheet, box: Box, inches_per_mm: float, length_mm: float = 50.0) -> None:
+    (x, y), half = box.at(0.5, 0.06), length_mm * inches_per_mm / 2
+    sheet.axes.plot([x - half, x + half], [y, y], color="white", linewidth=2, path_effects=BAR_OUTLINE)
+    look = {"color": "white", "fontsize": 8, "path_effects": OUTLINE}
+    sheet.text(box.at(0.5, 0.08), f"{length_mm:.0f} mm", ha="center", va="bottom", **look)
 
 
 def full_ink(density: NDArray[np.float64]) -> float:
@@ -213,7 +187,7 @@ def ink_mix(fixed: NDArray[np.float64], moving: NDArray[np.float64]) -> NDArray[
 def hu_at(image: Image, world: NDArray[np.float64], **outside: Any) -> NDArray[np.float64]:
     """Return HU at LPS points (..., 3), mm, linearly interpolated; ``outside`` goes to ``map_coordinates``."""
     voxels = image.grid.world_to_voxel(world.reshape(-1, 3))[:, ::-1].T
-    found = map_coordinates(image.array.astype(np.float32), voxels, order=1, **outside)
+    found = map_coordinates(image.array, voxels, order=1, output=np.float32, **outside)
     result: NDArray[np.float64] = found.reshape(world.shape[:-1]).astype(np.float64)
     return result
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
@@ -12,9 +11,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import KDTree
 
+from lcsd.geometry import Grid
 from lcsd.io.images import Image
-from lcsd.io.plotting import RC
-from lcsd.report.panels import PICTURE_DPI, PICTURE_WIDTH_IN, write_sides
+from lcsd.io.plotting import BASE_FONT_PT
+from lcsd.report.sheet import LABEL_IN, PICTURE_WIDTH_IN, TITLE_IN, Box, Sheet
 
 RAMP = ((0.0, "#a3b9c8"), (0.35, "#efa94a"), (0.65, "#d55e00"), (1.0, "#5a0820"))
 """Colours of an error from 0 to the largest, ever darker, so that the order is visible without colours. The 3-D view
@@ -35,6 +35,12 @@ AMBIENT = 0.55
 
 States = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 """Points (N, 3), LPS mm, and their errors (N,), mm, by the label of a row."""
+
+GAP_IN = 0.08
+"""Paper between two pictures."""
+
+SCALE_IN = 0.95
+"""Room for a colour scale, its ticks and its label."""
 
 SCALE_PERCENTILE = 98.0
 MARGIN_VOXELS = 3
@@ -68,25 +74,38 @@ class Shell:
     light: NDArray[np.float64]  # brightness of each place in [0, 1]
 
 
-def shell(mask: Image, view: View) -> Shell:
-    """Return the visible surface of a mask (z, y, x) from a side, in orthographic projection."""
-    soft = gaussian_filter(mask.array.astype(np.float32), SMOOTHING_VOXELS)
+def softened(mask: Image) -> NDArray[np.float32]:
+    """Return a mask (z, y, x), blurred, so that its voxels are no steps."""
+    soft: NDArray[np.float32] = gaussian_filter(mask.array.astype(np.float32), SMOOTHING_VOXELS)
+    return soft
+
+
+def shell(soft: NDArray[np.float32], grid: Grid, view: View) -> Shell:
+    """Return the visible surface of a softened mask (z, y, x) from a side, in orthographic projection."""
     inside = soft >= 0.5
     if view.reverse:
         inside = np.flip(inside, view.axis)
-    hit, depth = inside.any(axis=view.axis), inside.argmax(axis=view.axis)
-    depth = mask.array.shape[view.axis] - 1 - depth if view.reverse else depth
-    voxels = np.insert(np.indices(hit.shape), view.axis, depth, axis=0)
-    # Slopes per mm; the light comes from the viewer.
-    slopes = np.stack(
-        [part[tuple(voxels)] / step for part, step in zip(np.gradient(soft), mask.grid.spacing[::-1], strict=True)]
-    )
-    facing = np.abs(slopes[view.axis]) / np.maximum(np.linalg.norm(slopes, axis=0), 1e-6)
+    hit = np.asarray(inside.any(axis=view.axis))
+    depth = inside.argmax(axis=view.axis)
+    depth = soft.shape[view.axis] - 1 - depth if view.reverse else depth
     columns = slice(None, None, -1) if view.mirror else slice(None)
     shown = hit[::-1, columns]
-    seen = voxels[:, ::-1, columns][:, shown].T[:, ::-1]
-    light = AMBIENT + (1 - AMBIENT) * facing[::-1, columns][shown]
-    return Shell(shown, mask.grid.voxel_to_world(seen.astype(np.float64)), light)
+    voxels = np.insert(np.indices(hit.shape), view.axis, depth, axis=0)
+    seen = voxels[:, ::-1, columns][:, shown]
+    # Slopes per mm; the light comes from the viewer.
+    slopes = np.stack([_slope(soft, seen, axis) / step for axis, step in enumerate(grid.spacing[::-1])])
+    facing = np.abs(slopes[view.axis]) / np.maximum(np.linalg.norm(slopes, axis=0), 1e-6)
+    light = AMBIENT + (1 - AMBIENT) * facing
+    return Shell(shown, grid.voxel_to_world(seen.T[:, ::-1].astype(np.float64)), light)
+
+
+def _slope(values: NDArray[np.float32], voxels: NDArray[np.intp], axis: int) -> NDArray[np.float64]:
+    """Return the slope per voxel along an axis at voxels (3, N): central differences, one-sided at the border."""
+    before, after = voxels.copy(), voxels.copy()
+    before[axis] = np.maximum(voxels[axis] - 1, 0)
+    after[axis] = np.minimum(voxels[axis] + 1, values.shape[axis] - 1)
+    rise: NDArray[np.float64] = values[tuple(after)].astype(np.float64) - values[tuple(before)]
+    return rise / np.maximum(after[axis] - before[axis], 1)
 
 
 class Spread:
@@ -139,9 +158,10 @@ def surface_figure(mask: Image, states: States, *, label: str) -> Figure:
     ``mask`` is the lungs of the baseline. ``states`` are points, shape (N, 3), LPS mm, and their errors, shape (N,),
     mm, by row label. ``label`` is the title of the colour scale, with its unit.
     """
-    box = _cropped(mask)
-    shells = [shell(box, view) for view in VIEWS]
-    spacing = box.grid.spacing[::-1]
+    lungs = _cropped(mask)
+    soft = softened(lungs)
+    shells = [shell(soft, lungs.grid, view) for view in VIEWS]
+    spacing = lungs.grid.spacing[::-1]
     sizes = [
         (s.hit.shape[1] * spacing[2 if view.axis == 1 else 1], s.hit.shape[0] * spacing[0])
         for s, view in zip(shells, VIEWS, strict=True)
@@ -149,35 +169,29 @@ def surface_figure(mask: Image, states: States, *, label: str) -> Figure:
     values = _spread(states, shells)
     scales = _scales(list(values.values()))
     ramp = error_ramp()
-    inches_per_mm = (PICTURE_WIDTH_IN - 1.3) / sum(width for width, _ in sizes)
-    height = 0.35 + sizes[0][1] * inches_per_mm * len(states)
-    with mpl.rc_context({**RC, "font.size": 10}):
-        figure = Figure((PICTURE_WIDTH_IN, height), dpi=PICTURE_DPI, layout="constrained")
-        axes = figure.subplots(len(states), len(VIEWS), squeeze=False, width_ratios=[width for width, _ in sizes])
-        for row, (name, parts) in enumerate(values.items()):
-            scale = scales[row]
-            axes[row, 0].set_ylabel(name, color="#222222")
-            for panel, part, seen, size in zip(axes[row], parts, shells, sizes, strict=True):
-                picture = np.ones((*seen.hit.shape, 3))
-                picture[seen.hit] = ramp(scale(part))[:, :3] * seen.light[:, None]
-                panel.imshow(picture, extent=(0, size[0], 0, size[1]), interpolation="bilinear")
-        for column, view in enumerate(VIEWS):
-            axes[0, column].set_title(view.title, loc="center", fontweight="normal", pad=3)
-            for panel in axes[:, column]:
-                panel.set(xticks=[], yticks=[])
-                panel.spines[:].set_visible(False)
-                write_sides(panel, view.edges)
-        for rows in (slice(0, 1), slice(1, None)):
-            if len(axes[rows]):
-                figure.colorbar(
-                    ScalarMappable(scales[rows][0], ramp),
-                    ax=axes[rows],
-                    label=label,
-                    extend="max",
-                    shrink=0.9,
-                    aspect=15 * len(axes[rows]),
-                )
-    return figure
+    inches_per_mm = (PICTURE_WIDTH_IN - LABEL_IN - SCALE_IN - GAP_IN * len(VIEWS)) / sum(width for width, _ in sizes)
+    sizes = [(width * inches_per_mm, height * inches_per_mm) for width, height in sizes]
+    row_in = sizes[0][1] + GAP_IN
+    sheet = Sheet(PICTURE_WIDTH_IN, TITLE_IN + row_in * len(states))
+    for row, (name, parts) in enumerate(values.items()):
+        left, bottom = LABEL_IN, row_in * (len(states) - 1 - row) + GAP_IN / 2
+        sheet.row_label(Box(left, bottom, *sizes[0]), name, fontsize=10)
+        for view, part, seen, size in zip(VIEWS, parts, shells, sizes, strict=True):
+            box = Box(left, bottom, *size)
+            left += size[0] + GAP_IN
+            picture = np.ones((*seen.hit.shape, 3))
+            picture[seen.hit] = ramp(scales[row](part))[:, :3] * seen.light[:, None]
+            sheet.picture(box, picture)
+            sheet.sides(box, view.edges)
+            if not row:
+                sheet.title(box, view.title, fontsize=BASE_FONT_PT)
+    # The first row has a scale of its own.
+    for first, count in ((0, 1), (1, len(states) - 1)):
+        if count:
+            below = row_in * (len(states) - first - count)
+            place = Box(PICTURE_WIDTH_IN - SCALE_IN + 0.25, below + 0.25, 0.13, row_in * count - 0.5)
+            sheet.scale(place, ScalarMappable(scales[first], ramp), label)
+    return sheet.figure
 
 
 def _scales(rows: Sequence[Sequence[NDArray[np.float64]]]) -> list[Normalize]:

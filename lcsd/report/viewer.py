@@ -4,17 +4,17 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lcsd.io.plotting import RC, method_name
-from lcsd.report.panels import PICTURE_DPI, PICTURE_WIDTH_IN, Projection, full_ink, write_sides
+from lcsd.io.plotting import BASE_FONT_PT, method_name
+from lcsd.report.panels import Projection, full_ink
 from lcsd.report.registered import MovedCloud, Points, RegisteredClouds
-from lcsd.report.surface import RAMP, error_ramp, scale_top
+from lcsd.report.sheet import LABEL_IN, PICTURE_WIDTH_IN, TITLE_IN, Box, Sheet
+from lcsd.report.surface import GAP_IN, RAMP, SCALE_IN, error_ramp, scale_top
 
 RESIDUAL_STEP_MM = 0.01
 """Unit of the distances in a page; 16 bits reach 655 mm."""
@@ -132,27 +132,27 @@ def _coloured(
     low, high = shown_box(registered)
     size = high - low
     scale, ramp = Normalize(0.0, top), error_ramp()
-    heights = [float(size[2] / size[across]) for _, (across, _), _ in SIDES]
-    column_in = (PICTURE_WIDTH_IN - 1.2) / max(len(states), 2)
-    with mpl.rc_context({**RC, "font.size": 10}):
-        figure = Figure(
-            (1.2 + column_in * len(states), 0.5 + column_in * sum(heights)), dpi=PICTURE_DPI, layout="compressed"
-        )
-        axes = figure.subplots(len(SIDES), len(states), squeeze=False, height_ratios=heights)
-        for column, (title, (points, values)) in enumerate(states.items()):
-            axes[0, column].set_title(title, loc="center", fontweight="normal", pad=3)
-            for row, (_, shown, edges) in enumerate(SIDES):
-                projection = Projection(shown, low, size, PIXEL_MM, BLUR_MM)
-                density, total = projection.density(points), projection.density(points, values)
-                ink = np.clip(np.sqrt(density / full_ink(density)), 0.0, 1.0)
-                mean = total / np.maximum(density, 1e-9)
-                colours = ramp(scale(mean))[..., :3]
-                panel = axes[row, column]
-                panel.imshow(1 - ink[..., None] * (1 - colours), interpolation="bilinear")
-                panel.set(xticks=[], yticks=[])
-                panel.spines[:].set_visible(False)
-                write_sides(panel, edges)
-        for row, (side, _, _) in enumerate(SIDES):
-            axes[row, 0].set_ylabel(side, color="#222222")
-        figure.colorbar(ScalarMappable(scale, ramp), ax=axes, label=label, extend="max", shrink=0.8, aspect=30)
-    return figure
+    width = (PICTURE_WIDTH_IN - LABEL_IN - SCALE_IN) / max(len(states), 2)
+    heights = [(width - GAP_IN) * float(size[2] / size[across]) for _, (across, _), _ in SIDES]
+    height = sum(heights) + GAP_IN * len(SIDES)
+    sheet = Sheet(LABEL_IN + width * len(states) + SCALE_IN, TITLE_IN + height)
+    bottom = height
+    for (side, shown, edges), row_in in zip(SIDES, heights, strict=True):
+        bottom -= row_in + GAP_IN
+        boxes = [
+            Box(LABEL_IN + width * column, bottom + GAP_IN / 2, width - GAP_IN, row_in) for column in range(len(states))
+        ]
+        sheet.row_label(boxes[0], side, fontsize=10)
+        projection = Projection(shown, low, size, PIXEL_MM, BLUR_MM)
+        for box, (title, (points, values)) in zip(boxes, states.items(), strict=True):
+            density, total = projection.density(points), projection.density(points, values)
+            ink = np.clip(np.sqrt(density / full_ink(density)), 0.0, 1.0)
+            mean = total / np.maximum(density, 1e-9)
+            colours = ramp(scale(mean))[..., :3]
+            sheet.picture(box, 1 - ink[..., None] * (1 - colours))
+            sheet.sides(box, edges)
+            if side == SIDES[0][0]:
+                sheet.title(box, title, fontsize=BASE_FONT_PT)
+    place = Box(LABEL_IN + width * len(states) + 0.2, 0.12 * height, 0.16, 0.76 * height)
+    sheet.scale(place, ScalarMappable(scale, ramp), label)
+    return sheet.figure

@@ -71,17 +71,33 @@ def test_figure_has_a_row_per_landmark_and_marks_at_true_and_found_place(table: 
     landmarks = read_landmarks(table)
     figure = landmark_figure(image, image, landmarks, 2)
     assert figure is not None
-    assert len(figure.axes) == 12
-    assert figure.axes[0].get_ylabel() == "landmark 2\n4.0 mm\n(before 7.3)"
-    marked = {
-        column: {line.get_marker(): line.get_xydata()[0] for line in axes.lines[4:]}
-        for column, axes in enumerate(figure.axes[:6])
-    }
-    assert marked[0] == marked[3] == {}
+    (axes,) = figure.axes
+    extents = [picture.get_extent() for picture in axes.images]
+    assert len(extents) == 12
+    assert axes.texts[0].get_text() == "landmark 2\n4.0 mm\n(before 7.3)"
+    assert axes.texts[0].get_position()[1] == pytest.approx(sum(extents[0][2:]) / 2)
+    assert axes.texts[0].get_window_extent().x0 >= 0
+
+    def marked(marker: str) -> dict[int, tuple[float, float]]:
+        """Return where the first row is marked, right and down from the middle of a patch, mm."""
+        (line,) = [line for line in axes.lines if line.get_marker() == marker]
+        found = {}
+        for x, y in line.get_xydata():
+            for column, (left, right, bottom, top) in enumerate(extents[:6]):
+                if left <= x <= right and bottom <= y <= top:
+                    mm = (right - left) / PATCH_MM
+                    found[column] = ((x - (left + right) / 2) / mm, ((bottom + top) / 2 - y) / mm)
+        return found
+
+    true, found = marked("o"), marked("x")
+    # In the order of drawing: baseline, true, found of the axial section, then of the coronal one.
+    assert true.keys() == found.keys() == {1, 2, 4, 5}
     # The found place lies 4 mm nearer to the feet, which the coronal section shows.
-    np.testing.assert_allclose(marked[4]["o"], [0, 0], atol=1e-3)
-    np.testing.assert_allclose(marked[4]["x"], [0, 4.0], atol=1e-3)
-    np.testing.assert_allclose(marked[5]["o"], [0, -4.0], atol=1e-3)
+    for places, column, expected in ((true, 4, (0, 0)), (found, 4, (0, 4)), (true, 5, (0, -4)), (found, 5, (0, 0))):
+        np.testing.assert_allclose(places[column], expected, atol=1e-3)
+    crosses = axes.collections[0].get_segments()
+    assert len(crosses) == 4 * 12
+    assert np.ptp(crosses[0], axis=0) == pytest.approx([(extents[0][1] - extents[0][0]) / 3, 0.0])
     assert landmark_figure(image, image, landmarks, 0) is None
 
 

@@ -61,10 +61,10 @@ def test_figures_exist_for_a_case_and_not_for_an_empty_one(make_case: MakeCase, 
     full, empty = inventory.cases(None)
     figure = overlays.overlay_figure(full, inventory)
     assert figure is not None
-    assert len(figure.axes) == 9  # before, corrfield, DiVRoC in three planes
+    assert len(figure.axes[0].images) == 9  # before, corrfield, DiVRoC in three planes
     clouds = overlays.cloud_figure(full, inventory)
     assert clouds is not None
-    assert len(clouds.axes) == 4
+    assert len(clouds.axes[0].images) == 4
     assert overlays.overlay_figure(empty, inventory) is None
     assert overlays.cloud_figure(empty, inventory) is None
 
@@ -75,4 +75,4 @@ def test_clouds_without_registration_show_the_start_only(make_case: MakeCase, re
     (case,) = inventory.cases(None)
     figure = overlays.cloud_figure(case, inventory)
     assert figure is not None
-    assert len(figure.axes) == 2
+    assert len(figure.axes[0].images) == 2

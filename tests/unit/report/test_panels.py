@@ -62,7 +62,7 @@ def test_a_mask_that_a_cut_misses_has_no_outline() -> None:
     mask[2:5, 2:6, 2:6] = True
     spacing = np.array([2.0, 2.0, 2.0])
     panels = slice_panels([largest_cut(PLANES[0], mask, spacing)], spacing, ["a"])
-    axes = panels.axes[0, 0]
+    axes = panels.sheet.axes
     before = len(axes.collections)
     other = np.zeros_like(mask)
     other[7] = True
@@ -70,3 +70,36 @@ def test_a_mask_that_a_cut_misses_has_no_outline() -> None:
     assert len(axes.collections) == before
     panels.outline(0, 0, mask, "red")
     assert len(axes.collections) > before
+
+
+def test_pictures_keep_their_shape_and_outlines_and_scale_bar_fit_them() -> None:
+    mask = np.zeros((40, 60, 50), dtype=bool)
+    mask[5:35, 10:50, 10:40] = True
+    spacing = np.array([3.0, 2.0, 2.0])
+    cuts = [largest_cut(plane, mask, spacing) for plane in PLANES]
+    panels = slice_panels(cuts, spacing, ["a", "b"])
+    boxes = [box for row in panels.boxes for box in row]
+    mm = [box.width / (cut.ranges[1].stop - cut.ranges[1].start) for box, cut in zip(boxes, cuts * 2, strict=True)]
+    scale = mm[0] / 2.0
+    for box, cut in zip(boxes, cuts * 2, strict=True):
+        height, width = (r.stop - r.start for r in cut.ranges)
+        high, wide = cut.pixel_mm(spacing)
+        assert (box.width, box.height) == pytest.approx((width * wide * scale, height * high * scale))
+    (bar,) = panels.sheet.axes.lines
+    assert np.ptp(bar.get_xdata()) == pytest.approx(50.0 * scale)
+    # All lie on the sheet, and none on another.
+    width, height = panels.figure.get_size_inches()
+    for number, box in enumerate(boxes):
+        left, right, bottom, top = box.extent
+        assert left >= 0 and bottom >= 0 and right <= width and top <= height  # noqa: PT018
+        for other in boxes[number + 1 :]:
+            a, b, c, d = other.extent
+            assert right <= a or b <= left or top <= c or d <= bottom
+    panels.show(1, 2, np.zeros((*(r.stop - r.start for r in cuts[2].ranges), 3)))
+    assert panels.sheet.axes.images[0].get_extent() == pytest.approx(boxes[5].extent)
+    panels.outline(1, 2, mask, "red")
+    drawn = np.concatenate([path.vertices for path in panels.sheet.axes.collections[-1].get_paths()])
+    left, right, bottom, top = boxes[5].extent
+    # The mask with a margin of 12 mm on each side, half a pixel less.
+    assert (drawn.min(axis=0) - [left, bottom]) / scale == pytest.approx([12.0, 12.0], abs=1e-6)
+    assert ([right, top] - drawn.max(axis=0)) / scale == pytest.approx([12.0, 12.0], abs=1e-6)

@@ -6,7 +6,7 @@ import pytest
 from lcsd.geometry import Grid
 from lcsd.io.images import Image
 from lcsd.report import surface
-from lcsd.report.surface import KERNEL_MM, VIEWS, Spread, scale_top, shell, surface_figure
+from lcsd.report.surface import KERNEL_MM, VIEWS, Spread, scale_top, shell, softened, surface_figure
 
 GRID = Grid((24, 20, 28), (2.0, 3.0, 2.5), (-20.0, 30.0, -40.0))
 
@@ -24,7 +24,7 @@ def box() -> Image:
 )
 def test_a_view_sees_the_face_that_is_turned_to_it(box: Image, title: str, axis: int, face: int) -> None:
     view = next(view for view in VIEWS if view.title == title)
-    seen = shell(box, view)
+    seen = shell(softened(box), box.grid, view)
     expected = GRID.origin[axis] + GRID.spacing[axis] * face
     # The blur takes a voxel of so small a box.
     apart = np.median(seen.world[:, axis]) - expected
@@ -34,8 +34,19 @@ def test_a_view_sees_the_face_that_is_turned_to_it(box: Image, title: str, axis:
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.title)
+def test_light_is_that_of_the_slope_towards_the_viewer(view: surface.View) -> None:
+    # Touches every border of the grid, where slopes are one-sided.
+    soft = np.random.default_rng(3).uniform(0, 1, GRID.shape).astype(np.float32)
+    seen = shell(soft, GRID, view)
+    slopes = np.stack(np.gradient(soft.astype(np.float64), *GRID.spacing[::-1]))
+    facing = np.abs(slopes[view.axis]) / np.maximum(np.linalg.norm(slopes, axis=0), 1e-6)
+    z, y, x = np.rint(GRID.world_to_voxel(seen.world)[:, ::-1]).astype(int).T
+    np.testing.assert_allclose(seen.light, surface.AMBIENT + (1 - surface.AMBIENT) * facing[z, y, x], rtol=1e-5)
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.title)
 def test_rows_begin_at_the_head_and_edges_are_as_written(box: Image, view: surface.View) -> None:
-    seen = shell(box, view)
+    seen = shell(softened(box), box.grid, view)
     rows, columns = np.nonzero(seen.hit)
     height, across = seen.world[:, 2], seen.world[:, 1 if view.axis == 2 else 0]
     assert height[rows == rows.min()].mean() > height[rows == rows.max()].mean()
@@ -68,18 +79,17 @@ def test_figure_shows_the_error_where_it_is(box: Image) -> None:
     points = np.array([[0.0, 0.0, 0.0], [0.0, 100.0, 0.0]])
     states = {"before": (points, np.array([0.0, 8.0])), "after": (points, np.array([0.0, 0.4]))}
     figure = surface_figure(box, states, label="error, mm")
-    panels = [axes for axes in figure.axes if axes.images]
-    assert len(panels) == 2 * len(VIEWS)
-    pictures = [np.asarray(axes.images[0].get_array()) for axes in panels]
+    pictures = [np.asarray(picture.get_array()) for picture in figure.axes[0].images]
+    assert len(pictures) == 2 * len(VIEWS)
     # The front face is far from the large error at the back; dark is large.
     inked = [picture[picture.sum(axis=-1) < 2.99].mean() for picture in pictures[:2]]
     assert inked[0] > inked[1] + 0.05
     # Each kind of row has a scale of its own.
-    labels = [axes.get_ylabel() for axes in figure.axes if not axes.images]
+    labels = [axes.get_ylabel() for axes in figure.axes[1:]]
     assert labels == ["error, mm", "error, mm"]
 
 
 def test_mask_at_the_border_of_its_grid_is_drawn(box: Image) -> None:
     full = Image(np.ones(GRID.shape, dtype=bool), GRID)
     figure = surface_figure(full, {"before": (np.zeros((1, 3)), np.ones(1))}, label="mm")
-    assert len([axes for axes in figure.axes if axes.images]) == len(VIEWS)
+    assert len(figure.axes[0].images) == len(VIEWS)
