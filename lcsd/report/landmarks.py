@@ -163,7 +163,12 @@ class _Marks(NamedTuple):
     def draw(self, sheet: Sheet) -> None:
         """Draw the lines, and the places over them."""
         sheet.axes.add_collection(LineCollection(self.crosses, colors="white", linewidths=0.6, alpha=0.8))
-        look: dict[str, Any] = {"markersize": 7, "markeredgewidth": 1.6, "markerfacecolor": "none", "path_effects": OUTLINE}
+        look: dict[str, Any] = {
+            "markersize": 7,
+            "markeredgewidth": 1.6,
+            "markerfacecolor": "none",
+            "path_effects": OUTLINE,
+        }
         for places, colour, marker in ((self.true, TRUE_COLOUR, "o"), (self.predicted, PREDICTED_COLOUR, "x")):
             across, up = np.reshape(places, (-1, 2)).T
             sheet.axes.plot(across, up, marker, color=colour, **look)
