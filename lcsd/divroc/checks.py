@@ -18,6 +18,10 @@ MAX_EXTENT_MM = 1500.0
 MIN_EXTENT_MM = 2.5
 """Nor smaller; a chest in metres spans 0.3, and coordinates that a program scaled to -1 to 1 span 2."""
 
+MAX_COORDINATE_MM = 1e6
+"""Single precision rounds larger coordinates by more than 0.03 mm. No scanner's origin is a kilometre away; that of a
+survey, or of coordinates in nanometres, is."""
+
 USUAL_EXTENT_MM = (60.0, 700.0)
 """Clouds of a lung are 150 to 450 mm across; coordinates in cm or inches span 10 to 45."""
 
@@ -50,6 +54,16 @@ def _checked(cloud: NDArray[Any] | Cloud, name: str) -> NDArray[np.float64]:
             expected=f"{MIN_EXTENT_MM:g} to {MAX_EXTENT_MM:g} mm across",
             found=f"{extent:.4g}",
             remedy="convert the coordinates to millimetres, or say --unit m",
+        )
+    largest = float(np.abs(points).max())
+    if largest > MAX_COORDINATE_MM:
+        raise BadInputError(
+            "the cloud is too far from the origin for a chest in mm",
+            code="wrong_unit",
+            field=name,
+            expected=f"coordinates up to {MAX_COORDINATE_MM:g} mm",
+            found=f"{largest:.4g}",
+            remedy="subtract one place from all points of both clouds",
         )
     filled = int((points == 0).all(axis=1).sum())
     if filled >= MANY_AT_ORIGIN:

@@ -146,3 +146,24 @@ def test_partial_and_foreign_clouds(row: Row, tmp_path: Path) -> None:
     off = np.linalg.norm(found - moved(fixed), axis=1)[row.inside(fixed)]
     assert np.median(off) < 0.7
     assert np.mean(off > 5) < 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "shift", "refused"),
+    [("PointCloudLibrary/pcl, issue 2176", 3e5, False), ("isl-org/Open3D, issue 3496", 1.6e7, True)],
+)
+def test_clouds_far_from_the_origin(source: str, shift: float, refused: bool, tmp_path: Path) -> None:
+    fixed, moving = pair_of(everywhere, everywhere)()
+    by = shift * np.array([1.0, -0.3, 0.1])
+    for name, points in (("fixed", fixed), ("moving", moving)):
+        np.save(tmp_path / f"{name}.npy", points + by)
+    words = ["register", str(tmp_path / "fixed.npy"), str(tmp_path / "moving.npy"), "--out-dir", str(tmp_path / "out")]
+    done = CliRunner().invoke(main, words)
+    if refused:
+        assert done.exit_code == 2
+        assert "too far from the origin" in done.stderr, source
+        return
+    assert done.exit_code == 0, done.output
+    found = read_cloud(tmp_path / "out" / "points.npz").points - by
+    assert np.median(np.linalg.norm(found - moved(fixed), axis=1)) < 0.7

@@ -333,6 +333,7 @@ LINE = np.arange(30.0).reshape(10, 3)
         (LINE / 1000, LINE, "wrong_unit"),
         (LINE, LINE * 1000, "wrong_unit"),
         (LINE / 20, LINE, "wrong_unit"),  # scaled to -1 to 1, or to 0 to 1
+        (LINE + 2e6, LINE + 2e6, "wrong_unit"),  # single precision rounds such coordinates
         (LINE, np.vstack([LINE, np.zeros((5, 3))]), "filled_cloud"),
     ],
 )
