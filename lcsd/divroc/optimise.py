@@ -20,13 +20,13 @@ Progress = Callable[[int, float], None]
 
 
 class Starts(Protocol):
-    """Further motions to start from, besides the affine one; the first level runs from all of them."""
+    """Further motions to start from, besides the affine one; levels run from all of them until one is left."""
 
     def candidates(self, pair: CloudPair, start: LayeredMotion) -> list[LayeredMotion]:
         """Return the motions to start from, the affine start first."""
 
-    def best(self, pair: CloudPair, motions: list[LayeredMotion]) -> int:
-        """Return which of the motions is best; without levels they are the candidates themselves."""
+    def kept(self, pair: CloudPair, motions: list[LayeredMotion], level: int, *, last: bool) -> list[int]:
+        """Return which of the motions go on after a level (0: the candidates themselves), one after the last."""
 
 
 class AnyLevel(Protocol):
@@ -85,7 +85,7 @@ def optimise(
 ) -> tuple[LayeredMotion, tuple[float, ...]]:
     """Return the motion of the fixed cloud onto the moving cloud, and the distance per iteration.
 
-    With ``starts``, the first level runs from each of them, and the others from the best.
+    With ``starts``, the levels run from each of them until the best is known.
 
     Raises ``WorkError`` if the optimisation diverges; it names level and iteration.
     """
@@ -93,7 +93,17 @@ def optimise(
     motions = [motion] if starts is None else starts.candidates(pair, motion)
     settings = settings.model_copy(update={"smoothness_mm2": smoothness_of(pair, settings)})
     curves: list[list[float]] = [[] for _ in motions]
-    for number, resolution in enumerate(schedule_of(pair, settings), start=1):
+    schedule = schedule_of(pair, settings)
+
+    def choose(number: int) -> None:
+        nonlocal motions, curves
+        if starts is not None and len(motions) > 1:
+            kept = starts.kept(pair, motions, number, last=number == len(schedule))
+            motions, curves = [motions[one] for one in kept], [curves[one] for one in kept]
+
+    if not schedule:
+        choose(0)
+    for number, resolution in enumerate(schedule, start=1):
         for at, before in enumerate(motions):
             curve, last = curves[at], at == len(motions) - 1
 
@@ -105,9 +115,5 @@ def optimise(
             level = _level(pair.at_level(before, resolution), before, resolution, settings)
             _descend(level, settings, tell, iterations=resolution.iterations, name=f"level {number}")
             motions[at] = level.result()
-        if starts is not None and len(motions) > 1:
-            best = starts.best(pair, motions)
-            motions, curves = [motions[best]], [curves[best]]
-    if starts is not None and len(motions) > 1:
-        motions = [motions[starts.best(pair, motions)]]
+        choose(number)
     return motions[0], tuple(curves[0])

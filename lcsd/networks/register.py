@@ -24,28 +24,37 @@ from lcsd.io.points import Cloud
 from lcsd.networks.models import Model, model_of
 from lcsd.numerics.threads import torch_threads
 from lcsd.settings.register import RegisterLevel, RegisterSettings
-from lcsd.settings.train import NETWORKS, NetworkName
+from lcsd.settings.train import NETWORKS, NetworkSettings, PointSettings
 
 GRID_MM = 8.0
 GRID_MARGIN_MM = 12.0
 """Spacing of the displacement grid that holds the guess, and its room around the fixed cloud."""
 
 JUDGE = RegisterLevel(raster_mm=4.0, flow_mm=8.0, sigma_voxels=1.0, iterations=1)
-"""The raster on which the guess must be closer to the moving cloud than the affine start."""
+"""The raster on which starts are compared."""
 
-BENDING = 3.0
-"""Weight of the motion's bending after the first level, relative to the optimiser's: where vessels are missing, a wrong
-motion brings the clouds closer, but bends."""
+GAIN = 0.96
+"""The guess stays a candidate if its objective after the first level is below this share of the affine start's."""
 
-GAINS: dict[NetworkName, float] = {"unet": 0.9, "dgcnn": 0.9, "pointpwc": 0.97}
-"""A network's answer is taken if its objective after the first level is below this share of the affine start's; without
-levels, if it is below that of the affine start at all."""
+CLEAR = 0.65
+"""Below this share it is taken at once: no such start ended worse."""
 
-SMOOTH_NODES = 1.5
-"""Gaussian over the answer, in nodes: the levels, whose grids are smoother still, could not undo what is finer."""
+STIFF = 1.04
+"""Otherwise both are refined further, and the guess is taken unless its motion bends more than this share of the
+other's: where vessels are missing, a wrong motion brings the clouds closer, but bends more."""
+
+JUDGED_LEVEL = 3
+"""Level after which one start is left."""
+
+SMOOTH_NODES = 3.5
+"""Gaussian over the guess, in nodes: the grids of the first levels are as smooth, and could not undo what is finer."""
 
 MOST_POINTS = 100_000
-"""Points of each cloud that the network sees."""
+"""Points of each cloud that the U-Net sees."""
+
+POINTS_A_CELL = 2
+"""Points of each cloud that networks on points see, for each of their cells: means of more points look less like
+vessels."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,7 @@ class StartFacts:
     network: str
     sha256: str  # of the model
     look: int  # the network's answer after so many looks was taken; 0: the affine start
-    objectives: tuple[float, ...]  # of all candidates after the first level, by which they were judged
+    objectives: tuple[float, ...]  # of the candidates when they were judged last
 
     @property
     def taken(self) -> bool:
@@ -86,31 +95,41 @@ class NetworkStarts:
         looks = 1 if self._refined else self._model.settings.passes
         return [start, *guesses(self._model, pair, start, looks=looks, smoothed=self._refined)]
 
-    def best(self, pair: CloudPair, motions: list[LayeredMotion]) -> int:
-        """Return which motion has the least objective, distance and bending on one raster; 0 unless clearly less."""
-        plain = RegisterSettings()
-        stiff = smoothness_of(pair, plain) * (BENDING if self._refined else 1.0)
-        grid = covering_grid(pair.covered, spacing_mm=GRID_MM, margin_mm=0.0)
-        objectives = []
-        for motion in motions:
-            base = pair.fixed + motion.at(pair.fixed, device=pair.device)
-            distance = float(pull_of(pair, base, JUDGE, plain)(pair.tensor(base)))
-            vectors = pair.tensor(motion.at(nodes(grid), device=pair.device).astype(np.float64)).T.reshape(
-                1, 3, *grid.shape
-            )
-            objectives.append(distance + stiff * float(bending_energy(vectors.contiguous(), GRID_MM)))
+    def kept(self, pair: CloudPair, motions: list[LayeredMotion], level: int, *, last: bool) -> list[int]:
+        """Return which motions go on after a level (0: before any), by distance and bending on one raster.
+
+        One is left in the end: the affine start's unless another one is better.
+        """
+        found = [self._judged(pair, motion) for motion in motions]
+        objectives = [distance + bending for distance, bending in found]
         look = min(range(len(motions)), key=objectives.__getitem__)
-        gain = GAINS[self._model.name] if self._refined else 1.0
-        look = look if objectives[look] < gain * objectives[0] else 0
-        self.facts = StartFacts(self._model.name, self._model.sha256, look, tuple(objectives))
-        return look
+        if not self._refined:
+            kept = [look]
+        elif objectives[look] >= (GAIN if level == 1 else 1.0) * objectives[0]:
+            kept = [0]
+        elif last or level == JUDGED_LEVEL:
+            kept = [look if found[look][1] < STIFF * found[0][1] else 0]
+        else:
+            kept = [look] if level == 1 and objectives[look] < CLEAR * objectives[0] else [0, look]
+        self.facts = StartFacts(self._model.name, self._model.sha256, kept[-1], tuple(objectives))
+        return kept
+
+    def _judged(self, pair: CloudPair, motion: LayeredMotion) -> tuple[float, float]:
+        """Return the distance of the clouds after a motion, and its bending with the optimiser's weight."""
+        plain = RegisterSettings()
+        grid = covering_grid(pair.covered, spacing_mm=GRID_MM, margin_mm=0.0)
+        base = pair.fixed + motion.at(pair.fixed, device=pair.device)
+        distance = float(pull_of(pair, base, JUDGE, plain)(pair.tensor(base)))
+        vectors = pair.tensor(motion.at(nodes(grid), device=pair.device).astype(np.float64)).T
+        energy = bending_energy(vectors.reshape(1, 3, *grid.shape).contiguous(), GRID_MM)
+        return distance, smoothness_of(pair, plain) * float(energy)
 
 
 @torch.no_grad()
 def guesses(model: Model, pair: CloudPair, start: LayeredMotion, *, looks: int, smoothed: bool) -> list[LayeredMotion]:
     """Return the start followed by the network's motion after each look, a displacement grid over the fixed cloud."""
     network = model.network.to(pair.device)
-    seen = pair.thinned(MOST_POINTS)
+    seen = pair.thinned(_most_points(model.settings))
     fixed = pair.tensor(seen.fixed + start.at(seen.fixed, device=pair.device))
     moving = pair.tensor(seen.moving)
     grid = covering_grid(pair.covered, spacing_mm=GRID_MM, margin_mm=GRID_MARGIN_MM)
@@ -118,12 +137,19 @@ def guesses(model: Model, pair: CloudPair, start: LayeredMotion, *, looks: int, 
     began = pair.tensor(places + start.at(places, device=pair.device))
     now = began
     found = []
-    for _ in range(looks):
-        both = network.displace(fixed, moving, torch.cat([fixed, now]))
-        fixed, now = fixed + both[: len(fixed)], now + both[len(fixed) :]
+    for look in range(1, looks + 1):
+        # After the last look nobody asks where the points are.
+        motion = network.displace(fixed, moving, now if look == looks else torch.cat([fixed, now]))
+        now = now + motion[-len(now) :]
+        if look < looks:
+            fixed = fixed + motion[: len(fixed)]
         vectors = (now - began).T.reshape(1, 3, *grid.shape)
         found.append(start.with_layer(grid, _smoothed(vectors) if smoothed else vectors.contiguous()))
     return found
+
+
+def _most_points(settings: NetworkSettings) -> int:
+    return POINTS_A_CELL * settings.points if isinstance(settings, PointSettings) else MOST_POINTS
 
 
 def _smoothed(vectors: Tensor) -> Tensor:
