@@ -18,6 +18,7 @@ from lcsd.divroc.optimise import Progress
 from lcsd.divroc.pair import CloudPair, smoothness_of
 from lcsd.divroc.register import RegistrationResult, register_clouds
 from lcsd.divroc.smoothing import smooth
+from lcsd.divroc.trust import evidence, judged, trust_model
 from lcsd.errors import BadInputError
 from lcsd.geometry import Grid
 from lcsd.io.points import Cloud
@@ -39,12 +40,12 @@ GAIN = 0.96
 CLEAR = 0.65
 """Below this share it is taken at once: no such start ended worse."""
 
-STIFF = 1.04
-"""Otherwise both are refined further, and the guess is taken unless its motion bends more than this share of the
-other's: where vessels are missing, a wrong motion brings the clouds closer, but bends more."""
+JUDGED_POINTS = 30_000
+"""Points of each cloud from which errors are expected when two refined starts are compared."""
 
 JUDGED_LEVEL = 3
-"""Level after which one start is left."""
+"""Level after which one start is left: that with the smaller expected errors. The objective does not tell, for where
+vessels are missing a wrong motion brings the clouds closer."""
 
 SMOOTH_NODES = 3.5
 """Gaussian over the guess, in nodes: the grids of the first levels are as smooth, and could not undo what is finer."""
@@ -64,7 +65,8 @@ class StartFacts:
     network: str
     sha256: str  # of the model
     look: int  # the network's answer after so many looks was taken; 0: the affine start
-    objectives: tuple[float, ...]  # of the candidates when they were judged last
+    objectives: tuple[float, ...]  # of the candidates when they were compared last
+    expected_p95_mm: tuple[float, ...] | None = None  # theirs, if it decided
 
     @property
     def taken(self) -> bool:
@@ -77,6 +79,7 @@ class StartFacts:
             "start": self.network if self.taken else "fitted",
             "start_look": self.look,
             "start_objectives": list(self.objectives),
+            "start_expected_p95_mm": None if self.expected_p95_mm is None else list(self.expected_p95_mm),
             "model_sha256": self.sha256,
         }
 
@@ -96,33 +99,44 @@ class NetworkStarts:
         return [start, *guesses(self._model, pair, start, looks=looks, smoothed=self._refined)]
 
     def kept(self, pair: CloudPair, motions: list[LayeredMotion], level: int, *, last: bool) -> list[int]:
-        """Return which motions go on after a level (0: before any), by distance and bending on one raster.
+        """Return which motions go on after a level (0: before any): the affine start's unless another one is better.
 
-        One is left in the end: the affine start's unless another one is better.
+        Objectives leave out what is clearly worse. Between two refined motions the expected errors decide.
         """
-        found = [self._judged(pair, motion) for motion in motions]
-        objectives = [distance + bending for distance, bending in found]
-        look = min(range(len(motions)), key=objectives.__getitem__)
+        objectives = [_objective(pair, motion) for motion in motions]
+        expected: tuple[float, ...] | None = None
         if not self._refined:
-            kept = [look]
-        elif objectives[look] >= (GAIN if level == 1 else 1.0) * objectives[0]:
+            kept = [min(range(len(motions)), key=objectives.__getitem__)]
+        elif level == 1 and objectives[1] >= GAIN * objectives[0]:
             kept = [0]
+        elif level == 1 and objectives[1] < CLEAR * objectives[0]:
+            kept = [1]
         elif last or level == JUDGED_LEVEL:
-            kept = [look if found[look][1] < STIFF * found[0][1] else 0]
+            expected = tuple(_expected_p95(pair, one) for one in motions)
+            # All nearly perfect motions have equal expected errors.
+            kept = [min(range(len(motions)), key=[*zip(expected, objectives, strict=True)].__getitem__)]
         else:
-            kept = [look] if level == 1 and objectives[look] < CLEAR * objectives[0] else [0, look]
-        self.facts = StartFacts(self._model.name, self._model.sha256, kept[-1], tuple(objectives))
+            kept = [0, 1]
+        self.facts = StartFacts(self._model.name, self._model.sha256, kept[-1], tuple(objectives), expected)
         return kept
 
-    def _judged(self, pair: CloudPair, motion: LayeredMotion) -> tuple[float, float]:
-        """Return the distance of the clouds after a motion, and its bending with the optimiser's weight."""
-        plain = RegisterSettings()
-        grid = covering_grid(pair.covered, spacing_mm=GRID_MM, margin_mm=0.0)
-        base = pair.fixed + motion.at(pair.fixed, device=pair.device)
-        distance = float(pull_of(pair, base, JUDGE, plain)(pair.tensor(base)))
-        vectors = pair.tensor(motion.at(nodes(grid), device=pair.device).astype(np.float64)).T
-        energy = bending_energy(vectors.reshape(1, 3, *grid.shape).contiguous(), GRID_MM)
-        return distance, smoothness_of(pair, plain) * float(energy)
+
+def _objective(pair: CloudPair, motion: LayeredMotion) -> float:
+    """Return the distance of the clouds after a motion, and its bending with the optimiser's weight."""
+    plain = RegisterSettings()
+    grid = covering_grid(pair.covered, spacing_mm=GRID_MM, margin_mm=0.0)
+    base = pair.fixed + motion.at(pair.fixed, device=pair.device)
+    distance = float(pull_of(pair, base, JUDGE, plain)(pair.tensor(base)))
+    vectors = pair.tensor(motion.at(nodes(grid), device=pair.device).astype(np.float64)).T
+    energy = bending_energy(vectors.reshape(1, 3, *grid.shape).contiguous(), GRID_MM)
+    return distance + smoothness_of(pair, plain) * float(energy)
+
+
+def _expected_p95(pair: CloudPair, motion: LayeredMotion) -> float:
+    """Return the error in mm below which 95 % of the points are expected after a motion, without a backward run."""
+    some = pair.thinned(JUDGED_POINTS)
+    moved = some.fixed + motion.at(some.fixed, device=pair.device)
+    return judged(trust_model("fast", "forward").possible(evidence(some.fixed, some.moving, moved))).p95_mm
 
 
 @torch.no_grad()

@@ -141,19 +141,21 @@ def test_after_the_first_level_both_starts_go_on_unless_one_is_clearly_better() 
     assert {tuple(kept) for kept in wanted} == {(0,), (1,), (0, 1)}
 
 
-@pytest.mark.parametrize(("level", "last"), [(2, True), (JUDGED_LEVEL, False)])
-def test_of_two_refined_motions_the_closer_one_is_taken_unless_it_bends_more(level: int, last: bool) -> None:
+@pytest.mark.parametrize(("level", "last"), [(1, True), (2, True), (JUDGED_LEVEL, False)])
+def test_of_two_refined_motions_the_one_with_smaller_expected_errors_is_taken(
+    level: int, last: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     judge = Judge()
-    ratio, kept = judge.kept(judge.motion(0.9), judge.motion(1.0), level=level, last=last)
-    assert ratio < 1
-    assert kept == [0]  # closer, but the energy is 1.2 times as large
-    ratio, kept = judge.kept(judge.motion(1.1), judge.motion(1.0), level=level, last=last)
-    assert ratio < 1
-    assert kept == [1]
-    ratio, kept = judge.kept(judge.motion(1.0), judge.motion(0.9), level=level, last=last)
-    assert ratio > 1
-    assert kept == [0]  # stiffer, but less close
-    assert judge.kept(judge.motion(0.9), judge.motion(1.0), level=2)[1] == [0, 1]
+    poor, good = judge.motion(0.5), judge.motion(0.6)
+    ratio, kept = judge.kept(poor, good, level=2)
+    assert CLEAR < ratio < GAIN
+    assert kept == [0, 1]
+    assert judge.kept(poor, good, level=level, last=last)[1] == [1]
+    if level > 1:
+        assert judge.kept(good, poor, level=level, last=last)[1] == [0]
+    # Whatever the objectives say.
+    monkeypatch.setattr("lcsd.networks.register._expected_p95", lambda _, motion: 1.0 if motion is poor else 2.0)
+    assert judge.kept(poor, good, level=level, last=last)[1] == [0]
 
 
 def test_without_levels_the_least_objective_is_taken() -> None:
