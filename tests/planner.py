@@ -32,7 +32,8 @@ def snakemake(*arguments: str) -> tuple[int, str]:
     """Run Snakemake as ``python -m snakemake`` does; return its exit code and all that it printed.
 
     A process of its own, so nothing of a run is left for the next, but it does not import Snakemake again. Meant for
-    dry runs, where the imports are most of the time; builds of users start Python, and so do those of the tests.
+    dry runs and unlocking, where the imports are most of the time; builds of users start Python, and so do those of
+    the tests.
     """
     with tempfile.NamedTemporaryFile() as file:
         process = _CONTEXT.Process(target=_plan, args=(arguments, dict(os.environ), str(Path.cwd()), file.name))

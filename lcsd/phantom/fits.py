@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from lcsd.phantom.anatomy import Points
 
@@ -55,11 +56,13 @@ def bspline_residual(
         return full.reshape(len(where), -1)
 
     matrix = design(sample)
-    normal = matrix.T @ matrix
-    # Control points far from the sample have no data: slight damping keeps them at zero.
-    normal += BSPLINE_DAMPING * np.trace(normal) / len(normal) * np.eye(len(normal))
-    coefficients = np.linalg.solve(normal, matrix.T @ sample_values)
-    return np.asarray(values - design(points) @ coefficients)
+    # One thread: with more, the library adds in another order, so that bits differ, and its threads spin.
+    with threadpool_limits(1, user_api="blas"):
+        normal = matrix.T @ matrix
+        # Control points far from the sample have no data: slight damping keeps them at zero.
+        normal += BSPLINE_DAMPING * np.trace(normal) / len(normal) * np.eye(len(normal))
+        coefficients = np.linalg.solve(normal, matrix.T @ sample_values)
+        return np.asarray(values - design(points) @ coefficients)
 
 
 def mean_length(vectors: NDArray[np.float64]) -> float:

@@ -63,6 +63,18 @@ def _case(seed: int) -> PhantomCase:
     return make_case(seed)
 
 
+def coarse_truth(seed: int) -> Truth:
+    """Return a scan of a whole full-detail phantom with pixels twice as wide; its common grid is the left half."""
+    case = _case(seed)
+    whole = case.fixed_scan
+    x, y, z = whole.size_xyz
+    scan = replace(whole, size_xyz=(x // 2, y // 2, z), spacing=whole.spacing * [2, 2, 1])
+    native = _acquired(replace(case, fixed_scan=scan), "fixed")
+    middle = COMMON_SIZE[0] // 2
+    half = common_grid(native.lungs).part(np.array([middle, 0, 0]), (middle, *COMMON_SIZE[1:]))
+    return _on_common(native, half)
+
+
 def box_truth(seed: int) -> Truth:
     """Return a cube of 144 mm of the right lung of a full-detail phantom; some seconds."""
     case = _case(seed)

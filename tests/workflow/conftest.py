@@ -79,7 +79,7 @@ class Workspace:
 
     def snakemake(self, *arguments: str, code: int = 0, settings: dict[str, object] | None = None) -> str:
         """Run snakemake, check its exit code and return all it printed."""
-        if "--dry-run" in arguments:
+        if not {"--dry-run", "--unlock"}.isdisjoint(arguments):
             found, printed = planner.snakemake(*self.words(*arguments, settings=settings))
             assert found == code, printed
             return printed

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from lcsd.errors import WorkError
 from lcsd.phantom.fits import bspline_residual, rigid_fit
@@ -122,3 +123,15 @@ def test_bspline_fit_leaves_nothing_of_a_cubic_but_much_of_a_short_wave():
 
     assert np.abs(bspline_residual(sample, cubic(sample), points, cubic(points))).max() < 1e-3
     assert np.abs(bspline_residual(sample, wave(sample), points, wave(points))).mean() > 0.3
+
+
+def test_bspline_fit_has_the_same_bits_whatever_the_threads():
+    """Motions are scaled by its residuals, and commands in other processes may have more threads."""
+    rng = np.random.default_rng(0)
+    sample, points = rng.uniform(-150, 150, (5000, 3)), rng.uniform(-140, 140, (100, 3))
+    values = [np.sin(where / 20.0) for where in (sample, points)]
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            found.append(bspline_residual(sample, values[0], points, values[1]))
+    np.testing.assert_array_equal(*found)
