@@ -116,6 +116,53 @@ class Level:
         return self._motion.with_layer(self.grid, self.flow().detach())
 
 
+class _BothClouds:
+    """The distance of two clouds that both move; ``base`` is where the fixed points start, (N, 3), LPS mm."""
+
+    def __init__(
+        self, pair: CloudPair, base: NDArray[np.float64], level: RegisterLevel, settings: RegisterSettings
+    ) -> None:
+        self.ends = pair.tensor(base), pair.tensor(pair.moving)
+        self._raster = raster_of(level, base, pair.moving)
+        labels = pair.labels or (None, None)
+        self._density = _distance(self._raster, self.ends[1], labels[1], level, settings)
+        self._weights = tuple(
+            self._density.weights(self._raster.world_to_normalised(end), kinds)
+            for end, kinds in zip(self.ends, labels, strict=True)
+        )
+
+    def __call__(self, fixed: Tensor, moving: Tensor) -> Tensor:
+        """Return the distance of points (N, 3) and (M, 3), LPS mm, differentiable in both."""
+        a, b = (self._raster.world_to_normalised(points) for points in (fixed, moving))
+        # Either cloud is drawn to where the other is now: together the exact gradient.
+        self._density.set_target(b.detach(), self._weights[1])
+        to_b = self._density(a, self._weights[0])
+        self._density.set_target(a.detach(), self._weights[0])
+        to_a = self._density(b, self._weights[1])
+        return to_b + (to_a - to_a.detach())
+
+
+class HalfwayLevel(Level):
+    """A level that moves either cloud by half of what it adds, and compares them where they meet.
+
+    The moving points move as the places do that lie on them after the motion so far.
+    """
+
+    def _prepare(self, pair: CloudPair) -> None:
+        base = pair.fixed + self._motion.at(pair.fixed, device=pair.device)
+        self._covered = pair.covered
+        self._both = _BothClouds(pair, base, self._level, self._settings)
+
+    def _place(self, pair: CloudPair) -> None:
+        super()._place(pair)
+        origins = self._motion.origins_of(pair.moving, device=pair.device)
+        self._moving_at = clamped(self.grid, pair.tensor(origins))[None]
+
+    def _distance(self, flow: Tensor) -> Tensor:
+        fixed, moving = self._both.ends
+        return self._both(fixed + sample(flow, self._at)[0].T / 2, moving - sample(flow, self._moving_at)[0].T / 2)
+
+
 class SymmetricLevel(Level):
     """A velocity grid that moves both clouds to the middle.
 
@@ -126,18 +173,10 @@ class SymmetricLevel(Level):
 
     def _prepare(self, pair: CloudPair) -> None:
         start = self._motion.affine()
-        self._aligned = pair.fixed + start.at(pair.fixed, device=pair.device)
+        aligned = pair.fixed + start.at(pair.fixed, device=pair.device)
         self._moving = pair.moving
         self._covered = pair.covered + start.at(pair.covered, device=pair.device)
-        self._ends = pair.tensor(self._aligned), pair.tensor(pair.moving)
-        self._raster = raster_of(self._level, self._aligned, pair.moving)
-        moving_labels = None if pair.labels is None else pair.labels[1]
-        self._density = _distance(self._raster, self._ends[1], moving_labels, self._level, self._settings)
-        labels = pair.labels or (None, None)
-        self._weights = tuple(
-            self._density.weights(self._raster.world_to_normalised(end), kinds)
-            for end, kinds in zip(self._ends, labels, strict=True)
-        )
+        self._both = _BothClouds(pair, aligned, self._level, self._settings)
 
     def _extent(self) -> NDArray[np.float64]:
         return np.concatenate([self._covered, self._moving])
@@ -151,16 +190,8 @@ class SymmetricLevel(Level):
 
     def _distance(self, flow: Tensor) -> Tensor:
         velocity = Velocity(self.grid, self.before + flow)
-        a, b = (
-            self._raster.world_to_normalised(velocity.carry(end, share))
-            for end, share in zip(self._ends, (0.5, -0.5), strict=True)
-        )
-        # Either cloud is drawn to where the other is now: together the exact gradient.
-        self._density.set_target(b.detach(), self._weights[1])
-        to_b = self._density(a, self._weights[0])
-        self._density.set_target(a.detach(), self._weights[0])
-        to_a = self._density(b, self._weights[1])
-        return to_b + (to_a - to_a.detach())
+        fixed, moving = (velocity.carry(end, share) for end, share in zip(self._both.ends, (0.5, -0.5), strict=True))
+        return self._both(fixed, moving)
 
     def result(self) -> LayeredMotion:
         """Return the affine start and the whole velocity."""

@@ -66,6 +66,9 @@ AFFINE_RCOND = 1e-6
 """Singular values below this share of the largest count as none: a flat cloud gets no slope across its plane."""
 
 
+ORIGIN_ROUNDS = 12
+"""Each round leaves at most the share of an error by which neighbouring points move differently, a third in lungs."""
+
 VELOCITY_STEPS = 4
 """Midpoint steps per unit of time: a motion of 50 mm comes back to 0.1 mm."""
 
@@ -125,6 +128,18 @@ class LayeredMotion:
             total += sampled_vectors(grid, vectors, points)
         result: Values = total
         return result
+
+    def origins_of(self, points: NDArray[np.float64], *, device: str = "cpu") -> NDArray[np.float64]:
+        """Return the points (N, 3) that move to LPS points (N, 3), where the motion does not fold.
+
+        A fixed point in ``ORIGIN_ROUNDS`` rounds, with the affine part undone exactly.
+        """
+        undone = np.linalg.inv(np.eye(3) + self.slope)
+        found = self.centre + (points - self.centre - self.offset) @ undone
+        if self.layers:
+            for _ in range(ORIGIN_ROUNDS):
+                found = found - (found + self.at(found, device=device) - points) @ undone
+        return found
 
     def _part(self, points: NDArray[np.float64], device: str) -> NDArray[np.float64]:
         affine = (points - self.centre) @ self.slope + self.offset

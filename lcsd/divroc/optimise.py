@@ -5,9 +5,9 @@ from typing import Protocol
 
 import numpy as np
 
-from lcsd.divroc.cpu_level import CpuLevel
+from lcsd.divroc.cpu_level import CpuHalfwayLevel, CpuLevel
 from lcsd.divroc.motion import LayeredMotion
-from lcsd.divroc.pair import CloudPair, needs_torch, rate_of, schedule_of, smoothness_of
+from lcsd.divroc.pair import CloudPair, needs_torch, rate_of, schedule_of, smoothness_of, suits_halfway
 from lcsd.divroc.start import starting_motion
 from lcsd.errors import WorkError
 from lcsd.settings.register import RegisterLevel, RegisterSettings
@@ -72,12 +72,15 @@ def _stalled(objectives: list[float], share: float) -> bool:
     return abs(before - objectives[-1]) < share * before
 
 
-def _level(pair: CloudPair, before: LayeredMotion, level: RegisterLevel, settings: RegisterSettings) -> AnyLevel:
+def _level(
+    pair: CloudPair, before: LayeredMotion, level: RegisterLevel, settings: RegisterSettings, *, halfway: bool
+) -> AnyLevel:
     if not needs_torch(settings, pair.device):
-        return CpuLevel(pair, before, level, settings)
-    from lcsd.divroc.level import Level, SymmetricLevel
+        return (CpuHalfwayLevel if halfway else CpuLevel)(pair, before, level, settings)
+    from lcsd.divroc.level import HalfwayLevel, Level, SymmetricLevel
 
-    return (SymmetricLevel if settings.symmetric else Level)(pair, before, level, settings)
+    kind = SymmetricLevel if settings.symmetric else HalfwayLevel if halfway else Level
+    return kind(pair, before, level, settings)
 
 
 def optimise(
@@ -93,6 +96,7 @@ def optimise(
     motions = [motion] if starts is None else starts.candidates(pair, motion)
     settings = settings.model_copy(update={"smoothness_mm2": smoothness_of(pair, settings)})
     curves: list[list[float]] = [[] for _ in motions]
+    halfway = suits_halfway(pair, settings)
     schedule = schedule_of(pair, settings)
 
     def choose(number: int) -> None:
@@ -112,7 +116,7 @@ def optimise(
                 if progress is not None and shown:
                     progress(len(curve), distance)
 
-            level = _level(pair.at_level(before, resolution), before, resolution, settings)
+            level = _level(pair.at_level(before, resolution), before, resolution, settings, halfway=halfway)
             _descend(level, settings, tell, iterations=resolution.iterations, name=f"level {number}")
             motions[at] = level.result()
         choose(number)

@@ -129,6 +129,12 @@ def schedule_of(pair: CloudPair, settings: RegisterSettings) -> list[RegisterLev
     ]
 
 
+def suits_halfway(pair: CloudPair, settings: RegisterSettings) -> bool:
+    """Return whether levels move either cloud by half: of sparse clouds, at full effort."""
+    wanted = settings.method not in ("chamfer", "ot") and settings.effort == "accurate"
+    return wanted and settings.halfway_mm is not None and pair.apart_mm >= settings.halfway_mm
+
+
 def raster_of(level: RegisterLevel, *clouds: NDArray[np.float64]) -> Grid:
     """Return the grid on which clouds (N, 3) are rasterised at a level."""
     margin = RASTER_MARGIN_SIGMAS * level.sigma_voxels * level.raster_mm + RASTER_MARGIN_MM

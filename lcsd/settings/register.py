@@ -164,6 +164,12 @@ class RegisterSettings(Settings):
     symmetric: bool = Field(
         False, description="move both clouds to the middle by one velocity field, whose inverse is known"
     )
+    halfway_mm: float | None = Field(
+        6.5,
+        ge=0,
+        description="clouds whose tenth neighbours are at least this far away are compared halfway: each level moves "
+        "either cloud by half of what it adds, if effort is accurate; null: only the fixed cloud moves, mm",
+    )
     flow_mean_width: int = Field(
         7, ge=1, description="odd width of the running mean over the displacement grid, voxels"
     )

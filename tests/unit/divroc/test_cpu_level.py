@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from lcsd.divroc.cpu_adam import CpuAdam
-from lcsd.divroc.cpu_level import CpuLevel
-from lcsd.divroc.level import Level
+from lcsd.divroc.cpu_level import CpuHalfwayLevel, CpuLevel
+from lcsd.divroc.level import HalfwayLevel, Level
 from lcsd.divroc.motion import LayeredMotion
 from lcsd.divroc.optimise import optimise
 from lcsd.divroc.pair import CloudPair
@@ -36,12 +36,18 @@ def before() -> LayeredMotion:
     return LayeredMotion(np.zeros(3), 0.01 * np.eye(3), np.array([1.0, 0, -2])).with_layer(grid, vectors)
 
 
+KINDS = [(CpuLevel, Level), (CpuHalfwayLevel, HalfwayLevel)]
+
+
+@pytest.mark.parametrize("kinds", KINDS, ids=["one", "both"])
 @pytest.mark.parametrize("labelled", [False, True])
 @pytest.mark.parametrize("changes", [{}, {"norm": "l2"}, {"saturation": 0.0, "balance": 0.0}])
-def test_objective_and_gradient_are_those_of_torch(changes: dict[str, object], labelled: bool) -> None:
+def test_objective_and_gradient_are_those_of_torch(
+    changes: dict[str, object], labelled: bool, kinds: tuple[type[CpuLevel], type[Level]]
+) -> None:
     settings = RegisterSettings.model_validate(changes)
     clouds = pair(labelled=labelled)
-    own, torchs = CpuLevel(clouds, before(), LEVEL, settings), Level(clouds, before(), LEVEL, settings)
+    own, torchs = (kind(clouds, before(), LEVEL, settings) for kind in kinds)
     control = np.random.default_rng(2).normal(size=torchs.control.shape).astype(np.float32)
     with torch.no_grad():
         torchs.control += torch.from_numpy(control)
@@ -53,10 +59,9 @@ def test_objective_and_gradient_are_those_of_torch(changes: dict[str, object], l
     np.testing.assert_allclose(found[2], wanted, atol=2e-5 * np.abs(wanted).max())
 
 
-def test_the_gradient_is_that_of_the_objective() -> None:
-    own = CpuLevel(
-        pair(), LayeredMotion(np.zeros(3), np.zeros((3, 3)), np.zeros(3)), LEVEL, RegisterSettings(norm="l2")
-    )
+@pytest.mark.parametrize("kind", [CpuLevel, CpuHalfwayLevel])
+def test_the_gradient_is_that_of_the_objective(kind: type[CpuLevel]) -> None:
+    own = kind(pair(), LayeredMotion(np.zeros(3), np.zeros((3, 3)), np.zeros(3)), LEVEL, RegisterSettings(norm="l2"))
     along = np.random.default_rng(3).normal(size=own.control.shape).astype(np.float32)
     slope = float((own.value_and_gradient()[2] * along).sum(dtype=np.float64))
     values = []
@@ -64,6 +69,35 @@ def test_the_gradient_is_that_of_the_objective() -> None:
         own.control[:] = step * along
         values.append(own.value_and_gradient()[1])
     assert (values[1] - values[0]) / 0.04 == pytest.approx(slope, rel=0.02)
+
+
+def test_both_clouds_move_by_half() -> None:
+    """A level that adds the whole way brings the clouds together in the middle."""
+    fixed = pair().fixed
+    moving = fixed + np.array([2.0, 0.0, -1.0])
+    still = LayeredMotion(np.zeros(3), np.zeros((3, 3)), np.zeros(3))
+    own = CpuHalfwayLevel(CloudPair(fixed, moving, None, "cpu"), still, LEVEL, RegisterSettings())
+    apart = own.value_and_gradient()[0]
+    own.control[:] = np.array([2.0, 0.0, -1.0], np.float32)[:, None, None, None]
+    assert own.value_and_gradient()[0] < 0.1 * apart
+
+
+def test_sparse_clouds_are_compared_halfway(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Watched(CpuHalfwayLevel):
+        def __init__(self, *given: object) -> None:
+            made.append(1)
+            super().__init__(*given)
+
+    monkeypatch.setattr("lcsd.divroc.optimise.CpuHalfwayLevel", Watched)
+    changes: list[dict[str, object]] = [{}, {"halfway_mm": None}, {"halfway_mm": 100.0}, {"effort": "fast"}]
+    counts = []
+    for change in changes:
+        made.clear()
+        optimise(pair(), RegisterSettings(levels=(LEVEL,), fast_levels=(LEVEL,), passes=1, **change))
+        counts.append(len(made))
+    assert counts == [1, 0, 0, 0]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -35,6 +35,13 @@ def test_layers_add_up() -> None:
         motion.inverse_at(POINTS)
 
 
+def test_origins_are_what_moves_there() -> None:
+    one = velocity(10.0)
+    motion = start().with_layer(one.grid, one.vectors.numpy())
+    for moved in (start(), motion):
+        np.testing.assert_allclose(moved.origins_of(POINTS + moved.at(POINTS)), POINTS, atol=1e-3)
+
+
 def test_a_velocity_of_fifty_mm_comes_back() -> None:
     motion = start().with_velocity(velocity(29.0))
     there = POINTS + motion.at(POINTS)
