@@ -53,7 +53,7 @@ SMOOTH_NODES = 3.5
 MOST_POINTS = 100_000
 """Points of each cloud that the U-Net sees."""
 
-POINTS_A_CELL = 2
+POINTS_A_CELL = 4
 """Points of each cloud that networks on points see, for each of their cells: means of more points look less like
 vessels."""
 
