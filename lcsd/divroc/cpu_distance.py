@@ -102,10 +102,14 @@ class CpuDistance:
 
     def set_target(self, points: Array, weights: Array) -> None:
         """Compare with another cloud from now on: points (N, 3), weights (C, N)."""
-        raster = splatted(points, weights, self._shape)
-        self.target = np.empty_like(raster)
+        self.target = self._response(splatted(points, weights, self._shape))
+
+    def _response(self, raster: Array) -> Array:
+        """Return what is compared: a raster (C, D, H, W) smoothed and saturated."""
+        response = np.empty_like(raster)
         for channel, volume in enumerate(raster):
-            filters.respond(volume, self._taps, self._gain, self.target[channel])
+            filters.respond(volume, self._taps, self._gain, response[channel])
+        return response
 
     def weights(self, points: Array, labels: Array | None = None) -> Array:
         """Return weights (C, N) that make the cloud's typical density 1 in each channel."""
@@ -122,18 +126,41 @@ class CpuDistance:
         raster, slope = self._buffers
         places = Places(np.ascontiguousarray(points), self._shape)
         places.splat(weights, raster)
+        return self._compared(places, weights, raster, self.target, slope)
+
+    def between(self, first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[float, Array, Array]:
+        """Return the distance of two clouds, whatever the target, and its gradient in the points of each.
+
+        A cloud is its points (N, 3) and weights (C, N).
+        """
+        places = [Places(np.ascontiguousarray(points), self._shape) for points, _ in (first, second)]
+        rasters = [np.empty_like(self.target) for _ in places]
+        for place, (_, weights), raster in zip(places, (first, second), rasters, strict=True):
+            place.splat(weights, raster)
+        slope = np.empty_like(self.target)
+        distance, own = self._compared(places[0], first[1], rasters[0], self._response(rasters[1]), slope)
+        other = self._compared(places[1], second[1], rasters[1], self._response(rasters[0]), slope)[1]
+        return distance, own, other
+
+    def _compared(
+        self, places: Places, weights: Array, raster: Array, response: Array, slope: Array
+    ) -> tuple[float, Array]:
+        """Return the distance of a raster's response to another one, and its gradient in the raster's points.
+
+        ``slope`` is overwritten.
+        """
         total = 0.0
-        for channel, target in enumerate(self.target):
+        for channel, wanted in enumerate(response):
             total += filters.compare(
                 raster[channel],
-                target,
+                wanted,
                 self._taps,
                 self._gain,
                 self._norm == "l1",
                 numba.get_num_threads(),
                 slope[channel],
             ).sum()
-        gradient = np.zeros_like(points)
+        gradient = np.zeros((weights.shape[1], 3), weights.dtype)
         places.gradient(weights, slope, gradient)
         gradient *= self._scale
         return total * self._scale, gradient

@@ -59,12 +59,10 @@ class CpuMeeting(CpuPull):
 
     def both(self, fixed: Points, moving: Points) -> tuple[float, Points, Points]:
         """Return the distance of points (N, 3) and (M, 3), LPS mm, and its gradients in them, per mm."""
-        a, b = (self._raster.world_to_normalised(points) for points in (fixed, moving))
-        self._distance.set_target(a, self._weights)
-        slopes = self._distance.value_and_gradient(b, self._moving_weights)[1]
-        self._distance.set_target(b, self._moving_weights)
-        distance, own = self._distance.value_and_gradient(a, self._weights)
-        return distance, self._raster.normalised_slopes_to_world(own), self._raster.normalised_slopes_to_world(slopes)
+        clouds = zip((fixed, moving), (self._weights, self._moving_weights), strict=True)
+        here, there = ((self._raster.world_to_normalised(points), weights) for points, weights in clouds)
+        distance, own, other = self._distance.between(here, there)
+        return distance, self._raster.normalised_slopes_to_world(own), self._raster.normalised_slopes_to_world(other)
 
 
 class CpuLevel:
