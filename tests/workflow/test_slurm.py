@@ -39,8 +39,9 @@ main()
 """
 """Snakemake that looks at jobs each second; it would wait ten seconds more after each look without news."""
 
-TOO_LITTLE_MB = 250
-"""Memory of a prealign job and the snakemake around it is between this and its double."""
+TOO_LITTLE_MB = 150
+"""The snakemake around a job alone takes more, so that SLURM, which looks each second, sees it; three times as much is
+enough for a prealign job."""
 
 COLUMNS = ("JobID", "State", "Partition", "MinMemory", "tres-per-job", "WorkDir", "Comment")
 GROUPS = {"short": ("vessels", "cloud", "keypoints"), "late": ("evaluate", "gates")}
@@ -199,12 +200,13 @@ def test_a_job_that_the_scheduler_killed_is_sent_again(sent: Sent) -> None:
 
 
 def test_a_job_out_of_memory_is_sent_again_with_more(sent: Sent) -> None:
-    first, *more = sent.of("prealign")
-    assert first.state in {"FAILED", "OUT_OF_MEMORY"}
-    assert [job.state for job in more] == ["COMPLETED"]
+    *killed, last = sent.of("prealign")
+    assert killed
+    assert {job.state for job in killed} <= {"FAILED", "OUT_OF_MEMORY"}
+    assert last.state == "COMPLETED"
     assert "exceeded" in sent.logs.lower(), sent.logs
-    memory = [int(job.memory.removesuffix("M")) for job in (first, *more)]
-    assert memory == [TOO_LITTLE_MB, 2 * TOO_LITTLE_MB]
+    memory = [int(job.memory.removesuffix("M")) for job in (*killed, last)]
+    assert memory == [attempt * TOO_LITTLE_MB for attempt in range(1, len(memory) + 1)]
 
 
 def test_stages_can_share_a_job(sent: Sent) -> None:
