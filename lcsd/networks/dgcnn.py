@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from lcsd.divroc.motion import sampled_vectors
 from lcsd.geometry import Grid
 from lcsd.networks.graph import EdgeConvolution, FirstConvolution, edges, neighbours
-from lcsd.networks.grids import at, spread
+from lcsd.networks.grids import spread
 from lcsd.networks.points import PointNetwork
 from lcsd.settings.train import DGCNNSettings
 
@@ -82,5 +83,5 @@ class DGCNN(PointNetwork):
             step = spread(fixed, target - now, weight, grid, sigma_mm=sigma_mm)
             motion = self.stride[number] * step
             found.append(motion if not found else found[-1] + motion)
-            now = at(found[-1], grid, fixed)
+            now = sampled_vectors(grid, found[-1], fixed)
         return found

@@ -1,14 +1,10 @@
-"""Displacement grids of networks: sampled, compared with clouds, and made from vectors at points."""
-
-from typing import Any
+"""Displacement grids of networks: around clouds, compared with them, and made from vectors at points."""
 
 import numpy as np
 from torch import Tensor
-from torch.nn import functional
 
 from lcsd.divroc.distance import CloudDistance
 from lcsd.divroc.filters import gaussian_taps
-from lcsd.divroc.motion import clamped
 from lcsd.divroc.rasters import rasterise
 from lcsd.divroc.smoothing import smooth
 from lcsd.geometry import Grid
@@ -38,14 +34,6 @@ def finer(grid: Grid, factor: int) -> Grid:
     """Return a grid over the same extent with ``factor`` times the voxels along each axis."""
     size = (grid.size[0] * factor, grid.size[1] * factor, grid.size[2] * factor)
     return Grid.centred(grid.centre, size=size, spacing_mm=grid.spacing[0] / factor)
-
-
-def at(field: Tensor, grid: Grid, places: Tensor) -> Tensor:
-    """Return a displacement grid (1, 3, D, H, W) at LPS places (K, 3), shape (K, 3), constant beyond its border."""
-    found: Any = functional.grid_sample(
-        field, clamped(grid, places)[None, :, None, None, :], padding_mode="border", align_corners=False
-    )
-    return found[0, :, :, 0, 0].T
 
 
 def spread(points: Tensor, vectors: Tensor, weights: Tensor, grid: Grid, *, sigma_mm: float) -> Tensor:

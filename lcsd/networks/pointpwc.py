@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lcsd.divroc.motion import sampled_vectors
 from lcsd.geometry import Grid
 from lcsd.networks.graph import EDGE_MM, SLOPE, EdgeConvolution, FirstConvolution, edges, neighbours, thinned
-from lcsd.networks.grids import at, spread
+from lcsd.networks.grids import spread
 from lcsd.networks.points import PointNetwork
 from lcsd.settings.train import PointPWCSettings
 
@@ -153,7 +154,7 @@ class PointPWC(PointNetwork):
         hidden = fixed.new_zeros((0, 0))
         for number in reversed(range(len(levels))):
             points, others = levels[number]
-            now = at(found[-1], grid, points) if found else torch.zeros_like(points)
+            now = sampled_vectors(grid, found[-1], points) if found else torch.zeros_like(points)
             along = Edges(points, points, self.settings.neighbours)
             across = Edges(points + now, others, self.settings.candidates)
             costs, pull, sure = self.volumes[number](mine[number], theirs[number], across, along)

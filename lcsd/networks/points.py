@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lcsd.divroc.motion import sampled_vectors
 from lcsd.divroc.regularise import extrapolate
 from lcsd.geometry import Grid
 from lcsd.networks.graph import thinned
-from lcsd.networks.grids import at, distances, grid_around
+from lcsd.networks.grids import distances, grid_around
 from lcsd.settings.register import ExtrapolateSettings
 from lcsd.settings.train import PointSettings
 
@@ -42,14 +43,17 @@ class PointNetwork(nn.Module, ABC):
         """
         few, others, grid = self._thin(moving, fixed) if turned else self._thin(fixed, moving)
         places, truth = (fixed + vectors, -vectors) if turned else (fixed, vectors)
-        errors = [(at(field, grid, places) - truth).norm(dim=1).mean() for field in self.fields(few, others, grid)]
+        errors = [
+            (sampled_vectors(grid, field, places) - truth).norm(dim=1).mean()
+            for field in self.fields(few, others, grid)
+        ]
         return (errors[-1] + EARLIER * sum(errors[:-1])) / (1 + EARLIER * (len(errors) - 1))
 
     def unsupervised(self, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor, float]:
         """Return the DiVRoC distance after the motion, the displacement grid (1, 3, D, H, W), and its spacing, mm."""
         few, others, grid = self._thin(fixed, moving)
         answer = self.fields(few, others, grid)[-1]
-        return distances(fixed + at(answer, grid, fixed), moving, grid), answer, self.settings.node_mm
+        return distances(fixed + sampled_vectors(grid, answer, fixed), moving, grid), answer, self.settings.node_mm
 
     @torch.no_grad()
     def displace(self, fixed: Tensor, moving: Tensor, places: Tensor) -> Tensor:
@@ -58,7 +62,7 @@ class PointNetwork(nn.Module, ABC):
         The motion of the few points is extended by :func:`lcsd.divroc.regularise.extrapolate`.
         """
         few, others, grid = self._thin(fixed, moving)
-        moves = at(self.fields(few, others, grid)[-1], grid, few)
+        moves = sampled_vectors(grid, self.fields(few, others, grid)[-1], few)
         there, how, wanted = (part.cpu().numpy().astype(np.float64) for part in (few, moves, places))
         found = extrapolate(there, how, wanted, settings=BEYOND, device=str(places.device))
         return torch.as_tensor(found, dtype=places.dtype, device=places.device)

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lcsd.divroc.filters import gaussian_taps
-from lcsd.divroc.motion import nodes
+from lcsd.divroc.motion import nodes, sampled_vectors
 from lcsd.divroc.rasters import rasterise, sample
 from lcsd.divroc.smoothing import smooth
 from lcsd.geometry import Grid
-from lcsd.networks.grids import BALANCE, SATURATION, at, distances, finer, grid_around
+from lcsd.networks.grids import BALANCE, SATURATION, distances, finer, grid_around
 from lcsd.networks.kernels import block_differences
 from lcsd.settings.train import UNetSettings
 
@@ -251,7 +251,7 @@ class UNet(nn.Module):
         """
         rasters = Rasters(fixed, moving, self.settings)
         answer = -self(rasters.channels.turned()) if turned else self(rasters.channels)
-        found = at(answer, rasters.grid, fixed + vectors / 2)
+        found = sampled_vectors(rasters.grid, answer, fixed + vectors / 2)
         return (found - vectors).norm(dim=1).mean()
 
     def unsupervised(self, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor, float]:
@@ -260,7 +260,7 @@ class UNet(nn.Module):
         answer = self(rasters.channels)
         with torch.no_grad():
             middle = fixed + _from_middle(answer, rasters.grid, fixed) / 2
-        moved = fixed + at(answer, rasters.grid, middle)
+        moved = fixed + sampled_vectors(rasters.grid, answer, middle)
         return distances(moved, moving, rasters.grid), answer, self.settings.node_mm
 
     @torch.no_grad()
@@ -274,5 +274,5 @@ def _from_middle(field: Tensor, grid: Grid, places: Tensor) -> Tensor:
     """Return the displacement of places whose middle has it: ``u = v(x + u / 2)``."""
     found = torch.zeros_like(places)
     for _ in range(INVERSE_STEPS):
-        found = at(field, grid, places + found / 2)
+        found = sampled_vectors(grid, field, places + found / 2)
     return found

@@ -10,8 +10,9 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from lcsd.divroc.motion import sampled_vectors
 from lcsd.networks.graph import SLOPE, EdgeConvolution, edges, neighbours, thinned
-from lcsd.networks.grids import at, grid_around, spread
+from lcsd.networks.grids import grid_around, spread
 from lcsd.networks.models import make_network
 from lcsd.networks.points import PointNetwork
 from lcsd.networks.train import Training
@@ -100,8 +101,8 @@ def test_spread_vectors_are_their_weighted_mean() -> None:
     vectors = torch.tensor([[2.0, -1.0, 3.0], [4.0, 5.0, 3.0]])
     weights = torch.tensor([1.0, 0.0])
     field = spread(points, vectors, weights, grid, sigma_mm=12.0)
-    torch.testing.assert_close(at(field, grid, points), vectors[:1].expand(2, 3), rtol=0.02, atol=0)
-    both = at(spread(points, vectors, torch.ones(2), grid, sigma_mm=12.0), grid, points)
+    torch.testing.assert_close(sampled_vectors(grid, field, points), vectors[:1].expand(2, 3), rtol=0.02, atol=0)
+    both = sampled_vectors(grid, spread(points, vectors, torch.ones(2), grid, sigma_mm=12.0), points)
     assert (both[:, 0] > 2.4).all()
     assert (both[:, 0] < 3.6).all()
 

@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from lcsd.cli.register import command
 from lcsd.divroc.level import CloudPair
 from lcsd.divroc.motion import LayeredMotion, covering_grid, nodes
+from lcsd.divroc.optimise import optimise
 from lcsd.divroc.register import register_clouds
 from lcsd.errors import BadInputError
 from lcsd.io.files import read_json
 from lcsd.io.points import Cloud, read_cloud, write_cloud
-from lcsd.networks.models import make_network, model_of, shipped, write_model
+from lcsd.networks.models import Model, make_network, model_of, shipped, write_model
 from lcsd.networks.pairs import PhantomPairs
-from lcsd.networks.register import CLEAR, GAIN, JUDGED_LEVEL, NetworkStarts, register_with_network
+from lcsd.networks.register import CLEAR, GAIN, JUDGED_LEVEL, NetworkStarts, guesses, register_with_network
 from lcsd.settings.register import RegisterSettings
-from lcsd.settings.train import NetworkName, UNetSettings
+from lcsd.settings.train import NetworkName, TrainSettings, UNetSettings
 
 
 def moved(points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -156,6 +157,51 @@ def test_of_two_refined_motions_the_one_with_smaller_expected_errors_is_taken(
     # Whatever the objectives say.
     monkeypatch.setattr("lcsd.networks.register._expected_p95", lambda _, motion: 1.0 if motion is poor else 2.0)
     assert judge.kept(poor, good, level=level, last=last)[1] == [0]
+
+
+class Rough:
+    """A network that answers with noise, and remembers how many points it saw."""
+
+    def to(self, _: str) -> "Rough":
+        return self
+
+    def displace(self, fixed: torch.Tensor, moving: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        self.seen = len(fixed), len(moving)
+        return torch.randn(places.shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("name", "seen"), [("dgcnn", 400), ("pointpwc", 400), ("unet", 720)])
+def test_networks_on_points_see_four_points_a_cell(name: NetworkName, seen: int) -> None:
+    judge, rough = Judge(), Rough()
+    settings = TrainSettings.model_validate({name: {} if name == "unet" else {"points": 100}}).of(name)
+    guesses(Model(name, rough, settings, {}, ""), judge.pair, judge.start, looks=1, smoothed=True)
+    assert rough.seen == (seen, seen)
+
+
+def test_a_guess_is_smooth_before_levels() -> None:
+    """As smooth as the first level's own grid: a Gaussian of 3.5 nodes leaves a tenth of noise here."""
+    judge = Judge()
+    model = Model("dgcnn", Rough(), TrainSettings().dgcnn, {}, "")
+    sizes = []
+    for smoothed in (False, True):
+        (found,) = guesses(model, judge.pair, judge.start, looks=1, smoothed=smoothed)
+        sizes.append(np.std(found.at(judge.fixed)))
+    assert sizes[1] < 0.13 * sizes[0]
+
+
+def test_the_curve_is_that_of_the_start_that_was_taken() -> None:
+    judge = Judge()
+
+    class Second:
+        def candidates(self, _: CloudPair, start: LayeredMotion) -> list[LayeredMotion]:
+            return [start, judge.motion(1.0)]
+
+        def kept(self, *_: object, **__: object) -> list[int]:
+            return [1]
+
+    settings = RegisterSettings(effort="fast", start="none")
+    alone = optimise(judge.pair, settings)[1]
+    assert optimise(judge.pair, settings, starts=Second())[1][0] < 0.2 * alone[0]
 
 
 def test_without_levels_the_least_objective_is_taken() -> None:
