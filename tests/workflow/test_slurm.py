@@ -40,8 +40,10 @@ main()
 """Snakemake that looks at jobs each second; it would wait ten seconds more after each look without news."""
 
 TOO_LITTLE_MB = 150
-"""The snakemake around a job alone takes more, so that SLURM, which looks each second, sees it; three times as much is
-enough for a prealign job."""
+"""The snakemake around a job alone takes more, so that SLURM, which looks each second, sees it."""
+
+MORE = 3
+"""The memory grows by this power of the attempt: the second has enough on any machine."""
 
 COLUMNS = ("JobID", "State", "Partition", "MinMemory", "tres-per-job", "WorkDir", "Comment")
 GROUPS = {"short": ("vessels", "cloud", "keypoints"), "late": ("evaluate", "gates")}
@@ -131,7 +133,7 @@ def profile_of_the_test(folder: Path) -> Path:
     """Write the profile with too little memory for one stage, and with groups of stages."""
     content = yaml.safe_load((PROFILE / "config.yaml").read_text(encoding="utf-8"))
     content["groups"] = {rule: group for group, rules in GROUPS.items() for rule in rules}
-    content["set-resources"]["prealign"]["mem_mb"] = f"attempt * {TOO_LITTLE_MB}"
+    content["set-resources"]["prealign"]["mem_mb"] = f"attempt ** {MORE} * {TOO_LITTLE_MB}"
     folder.mkdir()
     (folder / "config.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     return folder
@@ -206,7 +208,7 @@ def test_a_job_out_of_memory_is_sent_again_with_more(sent: Sent) -> None:
     assert last.state == "COMPLETED"
     assert "exceeded" in sent.logs.lower(), sent.logs
     memory = [int(job.memory.removesuffix("M")) for job in (*killed, last)]
-    assert memory == [attempt * TOO_LITTLE_MB for attempt in range(1, len(memory) + 1)]
+    assert memory == [attempt**MORE * TOO_LITTLE_MB for attempt in range(1, len(memory) + 1)]
 
 
 def test_stages_can_share_a_job(sent: Sent) -> None:
