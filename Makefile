@@ -18,10 +18,10 @@ export PYTHONUTF8 := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-locked lock audit demo test test-fast studies field reliability isolation lint structure format docs notebooks fresh cite release clean
+.PHONY: help install install-locked lock audit demo test test-fast test-campaigns studies field reliability isolation lint structure format docs notebooks fresh cite release clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
 
 install: $(READY)  ## Install lcsd into the environment .venv
 
@@ -77,13 +77,18 @@ demo/cohort/pairs.tsv: | $(READY)
 	$(BIN)/lcsd phantom demo/cohort --cases 3 --seed 0
 
 # Pytest rewrites each test's assertions and keeps them as bytecode; without it, workers do so anew at each start, for 15 s.
-test test-fast: export PYTHONDONTWRITEBYTECODE :=
+test test-fast test-campaigns: export PYTHONDONTWRITEBYTECODE :=
 
-test: install  ## Run all tests
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder --durations=50 --durations-min=2
+PYTEST := $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
+
+test: install  ## Run all tests but the campaigns
+	$(PYTEST) -m 'not campaign' --durations=50 --durations-min=2
+
+test-campaigns: install  ## Run the tests of builds that are killed, broken, or sent to a cluster
+	$(PYTEST) -m campaign --durations=0 --durations-min=2
 
 test-fast: install  ## Run the fast tests only
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder -m 'not slow and not workflow'
+	$(PYTEST) -m 'not slow and not workflow'
 
 STUDIES := methods grids sweep
 studies: install demo  ## Measure DiVRoC again; tables and figures go to docs/divroc

@@ -28,7 +28,6 @@ METHODS: dict[str, dict[str, object]] = {
     "optimal transport, fast": {"method": "ot", "effort": "fast"},
     "Chamfer distance": {"method": "chamfer", "max_points": 20_000},
     "DiVRoC, fast": {"effort": "fast"},
-    "DiVRoC, one run": {"passes": 1},
     "DiVRoC": {},
     "U-Net, then fast": {"method": "unet", "effort": "fast"},
     "U-Net, then DiVRoC": {"method": "unet"},

@@ -61,7 +61,6 @@ OPTIMISERS: dict[str, dict[str, object]] = {
     "affine": {"effort": "none"},
     "fast": {"effort": "fast"},
     "Chamfer": {"method": "chamfer", "max_points": 20_000},
-    "1x Adam": {"passes": 1},
     "2x Adam": {},
 }
 ENDS = ("", " + fast", " + accurate")

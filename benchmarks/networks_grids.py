@@ -24,7 +24,7 @@ from lcsd.settings.train import NETWORKS
 
 def error_mm(case: RealCase, method: str, distance: int, flow: int) -> float:
     """Return the mean error of one run of Adam on two levels that end on these grids."""
-    content = {"method": method, "passes": 1, "trust": "none", "levels": levels(distance, flow)}
+    content = {"method": method, "effort": "fast", "trust": "none", "levels": levels(distance, flow)}
     settings = RegisterSettings.model_validate(content)
     if settings.learnt():
         found = register_with_network(case.fixed, case.moving, settings=settings)[0]

@@ -27,7 +27,7 @@ def levels(distance: int, flow: int) -> list[dict[str, float]]:
 def main() -> None:
     cases = cases_of(parser(__doc__).parse_args())
     variants = {
-        f"{distance}/{flow}": changed(passes=1, levels=levels(distance, flow))
+        f"{distance}/{flow}": changed(effort="fast", levels=levels(distance, flow))
         for distance in DISTANCE_GRIDS
         for flow in FLOW_GRIDS
     }

@@ -126,7 +126,11 @@ def _warning(gate: dict[str, Any], content: dict[str, Any]) -> str | None:
 )
 @field_mm("--grid")
 @setting("--method", RegisterSettings, "Method of the registration.")
-@click.option("--fast", is_flag=True, help="Fewer and coarser steps; short for --set effort=fast.")
+@click.option(
+    "--fast",
+    is_flag=True,
+    help="One run of Adam instead of two, without the finest level; short for --set effort=fast.",
+)
 @choice("--refine", RefineName, "What follows the guess of a network; short for --set effort=VALUE.")
 @click.option("--model", type=FILE, help="Model file of the network (lcsd train).  [default: the one that ships]")
 @click.option("--symmetric", is_flag=True, help="Move both clouds to the middle and also write inverse_field.nii.gz.")

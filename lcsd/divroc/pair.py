@@ -130,9 +130,10 @@ def schedule_of(pair: CloudPair, settings: RegisterSettings) -> list[RegisterLev
 
 
 def suits_halfway(pair: CloudPair, settings: RegisterSettings) -> bool:
-    """Return whether levels move either cloud by half: of sparse clouds, at full effort."""
-    wanted = settings.method not in ("chamfer", "ot") and settings.effort == "accurate"
-    return wanted and settings.halfway_mm is not None and pair.apart_mm >= settings.halfway_mm
+    """Return whether levels move either cloud by half: of sparse clouds."""
+    if settings.halfway_mm is None or settings.method in ("chamfer", "ot"):
+        return False
+    return pair.apart_mm >= settings.halfway_mm
 
 
 def raster_of(level: RegisterLevel, *clouds: NDArray[np.float64]) -> Grid:

@@ -53,7 +53,7 @@ class RegistrationResult:
         ``u'`` with ``x = y + u'(y)`` on the same grid or, without one, around the moving cloud;
         None unless the registration was symmetric.
     loss
-        Distance per iteration over all levels and passes, from 0 (equal) on, no unit. It jumps
+        Distance per iteration over all levels, from 0 (equal) on, no unit. It jumps
         where a level begins, because a finer raster sees more differences.
     iterations
         Number of steps.

@@ -239,7 +239,7 @@ def backward_motion(pair: CloudPair, settings: RegisterSettings) -> LayeredMotio
     """Return a quick registration of the moving cloud to the fixed one."""
     labels = None if pair.labels is None else pair.labels[::-1]
     back = CloudPair(pair.moving, pair.fixed, labels, pair.device).thinned(BACKWARD_POINTS)
-    quick = {"effort": "fast", "fast_levels": BACKWARD_LEVELS, "symmetric": False}
+    quick = {"effort": "fast", "levels": BACKWARD_LEVELS, "halfway_mm": None, "symmetric": False}
     return optimise(back, settings.model_copy(update=quick))[0]
 
 

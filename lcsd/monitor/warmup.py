@@ -48,7 +48,7 @@ def _registration() -> None:
     cloud = dense_cloud(Image(image.array > 100, image.grid))
     level = RegisterLevel(raster_mm=4.0, flow_mm=4.0, sigma_voxels=1.0, iterations=2)
     for more in ({}, {"symmetric": True}, {"extrapolator": "divroc"}, {"extrapolator": "tps"}):
-        register_clouds(cloud, cloud, settings=RegisterSettings(levels=(level,), passes=1, **more))
+        register_clouds(cloud, cloud, settings=RegisterSettings(effort="fast", levels=(level,), **more))
 
 
 def _search() -> None:

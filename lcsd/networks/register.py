@@ -43,7 +43,7 @@ CLEAR = 0.65
 JUDGED_POINTS = 30_000
 """Points of each cloud from which errors are expected when two refined starts are compared."""
 
-JUDGED_LEVEL = 3
+JUDGED_LEVEL = 2
 """Level after which one start is left: that with the smaller expected errors. The objective does not tell, for where
 vessels are missing a wrong motion brings the clouds closer."""
 

@@ -27,7 +27,7 @@ class Method:
 
 
 METHODS = (
-    Method("divroc", "fast", "Fast", "DiVRoC with fewer and coarser steps; seconds", ("--fast",)),
+    Method("divroc", "fast", "Fast", "DiVRoC without its finest level; seconds", ("--fast",)),
     Method("divroc", "accurate", "Accurate", "DiVRoC with all steps, and expected errors from both directions", ()),
     Method(
         "divroc",

@@ -52,7 +52,7 @@ def load() -> None:
 
     points = np.random.default_rng(0).uniform(0, 40, (500, 3))
     level = RegisterLevel(raster_mm=4.0, flow_mm=4.0, sigma_voxels=1.0, iterations=2)
-    register_clouds(points, points, settings=RegisterSettings(effort="fast", fast_levels=(level,)))
+    register_clouds(points, points, settings=RegisterSettings(effort="fast", levels=(level,)))
 
 
 def do(job: Mapping[str, Any], work: Work) -> dict[str, Any]:

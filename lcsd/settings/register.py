@@ -96,8 +96,8 @@ class RegisterSettings(Settings):
     )
     effort: Literal["accurate", "fast", "none"] = Field(
         "accurate",
-        description="which levels run: levels and second_levels (accurate), fast_levels (fast), or none: the start, or "
-        "the guess of the network, is the result",
+        description="which levels run: levels, and second_levels from their result (accurate), levels alone (fast), or "
+        "none: the start, or the guess of the network, is the result",
     )
     start: Literal["fitted", "affine", "translation", "none"] = Field(
         "fitted",
@@ -115,17 +115,8 @@ class RegisterSettings(Settings):
         "if not the defaults, contrast, reach_mm, points); rasters and grids are up to 1.25 times as coarse for clouds "
         "whose tenth neighbours are further away than 6.5 mm",
     )
-    passes: Literal[1, 2] = Field(2, description="runs of Adam, count; the second starts from the result of the first")
     second_levels: tuple[RegisterLevel, ...] = Field(
         (_level(1.2, 4.0, 0.8, 40, reach=4.0),), description="resolutions of the second run, like levels"
-    )
-    fast_levels: tuple[RegisterLevel, ...] = Field(
-        (
-            _level(6.0, 10.0, 1.0, 30, contrast=0.0, reach=8.0, points=20_000),
-            _level(3.5, 6.0, 0.8, 30, contrast=0.4, reach=6.0, points=20_000),
-            _level(2.0, 4.0, 0.8, 40, reach=4.0, points=50_000),
-        ),
-        description="resolutions if effort is fast, like levels",
     )
     learning_rate_mm: float = Field(0.3, gt=0, description="first Adam step, mm")
     final_rate_share: float = Field(
@@ -168,7 +159,7 @@ class RegisterSettings(Settings):
         6.5,
         ge=0,
         description="clouds whose tenth neighbours are at least this far away are compared halfway: each level moves "
-        "either cloud by half of what it adds, if effort is accurate; null: only the fixed cloud moves, mm",
+        "either cloud by half of what it adds; null: only the fixed cloud moves, mm",
     )
     flow_mean_width: int = Field(
         7, ge=1, description="odd width of the running mean over the displacement grid, voxels"
@@ -199,7 +190,7 @@ class RegisterSettings(Settings):
     ot: TransportSettings = Field(TransportSettings(), description="used if method is ot")
     cpd: CpdSettings = Field(CpdSettings(), description="used if method is cpd")
 
-    @field_validator("levels", "second_levels", "fast_levels")
+    @field_validator("levels", "second_levels")
     @classmethod
     def _some_levels(cls, levels: tuple[RegisterLevel, ...]) -> tuple[RegisterLevel, ...]:
         if not levels:
@@ -214,12 +205,10 @@ class RegisterSettings(Settings):
         return width
 
     def schedule(self) -> list[RegisterLevel]:
-        """Return the levels of all passes in the order of the work."""
+        """Return the levels of all runs of Adam in the order of the work."""
         if self.effort == "none":
             return []
-        if self.effort == "fast":
-            return [*self.fast_levels]
-        return [*self.levels, *(self.second_levels if self.passes == 2 else ())]
+        return [*self.levels, *(self.second_levels if self.effort == "accurate" else ())]
 
     def check(self) -> Literal["backward", "forward"] | None:
         """Return what expected errors are estimated from; None: nothing, or the method was not calibrated."""

@@ -67,7 +67,7 @@ def _convert(place: Place) -> list[str]:
 def _register(place: Place) -> list[str]:
     shifted = LATTICE + np.random.default_rng(0).normal(0, 9, LATTICE.shape)
     clouds = cloud(place, "fixed"), cloud(place, "moving", shifted)
-    steps = ("--set", "effort=fast", "--set", f"fast_levels=[{ONE_STEP}]")
+    steps = ("--set", "effort=fast", "--set", f"levels=[{ONE_STEP}]")
     return ["register", *clouds, "--out-dir", str(place.out), *steps]
 
 

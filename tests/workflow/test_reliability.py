@@ -15,6 +15,7 @@ GOOD, BROKEN = 1, 7
 """A few, since each costs seconds; `make isolation` takes all."""
 
 
+@pytest.mark.campaign
 def test_kills_of_a_job_of_snakemake_and_of_all_change_no_byte(small: Undisturbed, tmp_path: Path) -> None:
     tally = kills.campaign(tmp_path, small, kills=len(kills.KINDS), seed=0)
     assert tally.faults == []
@@ -22,6 +23,7 @@ def test_kills_of_a_job_of_snakemake_and_of_all_change_no_byte(small: Undisturbe
     assert tally.line().endswith(": 0 outputs differ")
 
 
+@pytest.mark.campaign
 def test_broken_cases_are_named_and_the_good_ones_finish(small: Undisturbed, tmp_path: Path) -> None:
     outcome = isolation.campaign(tmp_path, small.build, cases=GOOD + BROKEN, broken=BROKEN)
     assert outcome.faults == []

@@ -20,7 +20,7 @@ from tests.moto_s3 import moto_archive
 from tests.s3 import BUCKET, series_prefix
 from tests.workflow.conftest import MICRO, Workspace
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("selection")]
+pytestmark = [pytest.mark.workflow, pytest.mark.campaign, pytest.mark.slow, pytest.mark.xdist_group("selection")]
 
 SEED = 1
 """Of the sample: puts the first, second and fourth patient on the side of training."""

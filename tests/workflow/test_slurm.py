@@ -20,7 +20,13 @@ from tests.slurm import CONFIG, cluster, reason_to_skip
 from tests.workflow.conftest import MICRO, ROOT, Workspace, rows_of, write_manifest
 
 # In the group of the other builds, whose undisturbed one it is compared with.
-pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("workflow"), pytest.mark.timeout(1800)]
+pytestmark = [
+    pytest.mark.workflow,
+    pytest.mark.campaign,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("workflow"),
+    pytest.mark.timeout(1800),
+]
 
 PROFILE = ROOT / "workflow" / "profiles" / "slurm"
 HERE = ("--slurm-no-account", "--slurm-status-command", "squeue", "--latency-wait", "5")

@@ -25,7 +25,7 @@ rng = np.random.default_rng(0)
 fixed = rng.uniform(0, 120, (1500, 3))
 moving = fixed + 5 * np.sin(fixed[:, ::-1] / 40)
 level = RegisterLevel(raster_mm=5.0, flow_mm=8.0, sigma_voxels=1.0, iterations=20)
-settings = RegisterSettings(levels=(level,), passes=1)
+settings = RegisterSettings(effort="fast", levels=(level,))
 
 def of_threads():
     ticks = os.sysconf("SC_CLK_TCK")
@@ -91,7 +91,7 @@ def test_a_second_busy_process_costs_no_more_work(
 
 def test_two_threads_may_register_at_once() -> None:
     settings = RegisterSettings(
-        levels=(RegisterLevel(raster_mm=5.0, flow_mm=8.0, sigma_voxels=1.0, iterations=8),), passes=1
+        effort="fast", levels=(RegisterLevel(raster_mm=5.0, flow_mm=8.0, sigma_voxels=1.0, iterations=8),)
     )
     clouds = [np.random.default_rng(seed).uniform(0, 60, (1000, 3)) for seed in range(4)]
     pairs = [(clouds[0], clouds[1]), (clouds[2], clouds[3])]

@@ -91,11 +91,11 @@ def test_sparse_clouds_are_compared_halfway(monkeypatch: pytest.MonkeyPatch) -> 
             super().__init__(*given)
 
     monkeypatch.setattr("lcsd.divroc.optimise.CpuHalfwayLevel", Watched)
-    changes: list[dict[str, object]] = [{}, {"halfway_mm": None}, {"halfway_mm": 100.0}, {"effort": "fast"}]
+    changes: list[dict[str, object]] = [{}, {"halfway_mm": None}, {"halfway_mm": 100.0}, {"method": "chamfer"}]
     counts = []
     for change in changes:
         made.clear()
-        optimise(pair(), RegisterSettings(levels=(LEVEL,), fast_levels=(LEVEL,), passes=1, **change))
+        optimise(pair(), RegisterSettings(**{"effort": "fast", "levels": (LEVEL,), **change}))
         counts.append(len(made))
     assert counts == [1, 0, 0, 0]
 
@@ -117,7 +117,7 @@ def test_steps_are_those_of_adam(dtype: type) -> None:
 
 def test_levels_continue_each_other_on_either_side() -> None:
     """Layers of one side are read by the other: a network's tensors by the CPU's levels."""
-    motion = optimise(pair(), RegisterSettings(levels=(LEVEL,), passes=1))[0]
+    motion = optimise(pair(), RegisterSettings(effort="fast", levels=(LEVEL,)))[0]
     points = pair().fixed
     tensor = motion.layered(torch.from_numpy(points.astype(np.float32)))
     assert len(motion.layers) == 1

@@ -36,7 +36,7 @@ from lcsd.divroc.register import register_clouds
 from lcsd.settings.register import RegisterLevel, RegisterSettings
 points = np.random.default_rng(0).uniform(0, 60, (80, 3))
 level = RegisterLevel(raster_mm=4.0, flow_mm=8.0, sigma_voxels=1.0, iterations=2)
-settings = RegisterSettings(levels=(level,), passes=1)
+settings = RegisterSettings(effort="fast", levels=(level,))
 assert register_clouds(points, points + 1, settings=settings).iterations == 2
 print([name for name in ("torch._dynamo", "torch._inductor") if name in sys.modules])
 """

@@ -120,7 +120,7 @@ def test_symmetric_writes_the_way_back(clouds: tuple[Path, Path], tmp_path: Path
 
 def test_shortcuts_are_settings(clouds: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    fast = "fast_levels=[{raster_mm: 8, flow_mm: 9, sigma_voxels: 1, iterations: 3}]"
+    fast = "levels=[{raster_mm: 8, flow_mm: 9, sigma_voxels: 1, iterations: 3}]"
     done = register(*clouds, "--out-dir", out, "--fast", "--method", "chamfer", "--set", fast, "--json")
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["iterations"] == 3
@@ -157,7 +157,7 @@ def test_bad_input_writes_nothing(clouds: tuple[Path, Path], tmp_path: Path) -> 
         assert not out.exists()
 
 
-@pytest.mark.parametrize("assignment", ["levels=[]", "flow_mean_width=4", "passes=3", "raster=2", "saturation=-1"])
+@pytest.mark.parametrize("assignment", ["levels=[]", "flow_mean_width=4", "effort=3", "raster=2", "saturation=-1"])
 def test_bad_settings_are_named(clouds: tuple[Path, Path], tmp_path: Path, assignment: str) -> None:
     result = register(*clouds, "--out-dir", tmp_path / "out", "--set", assignment)
     assert result.exit_code == 2

@@ -32,7 +32,7 @@ from lcsd.settings.register import RegisterLevel, RegisterSettings
 Points = NDArray[np.float64]
 
 LEVELS = (RegisterLevel(raster_mm=5.0, flow_mm=8.0, sigma_voxels=1.0, iterations=15),)
-QUICK = RegisterSettings(levels=LEVELS, second_levels=LEVELS, fast_levels=LEVELS)
+QUICK = RegisterSettings(levels=LEVELS, second_levels=LEVELS)
 
 
 def tubes(seed: int, count: int = 12, points: int = 150, box: float = 60.0) -> Points:
