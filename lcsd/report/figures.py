@@ -25,6 +25,9 @@ BEFORE_MARK: dict[str, Any] = {"color": BEFORE_COLOUR, "markersize": 13, "marker
 
 DICE_BIN = 0.01
 
+DRAWN_CASES = 50
+"""Most rows of the figure of cases: a taller one is slow to load, and nobody reads it."""
+
 
 def pooled_errors(cases: Sequence[Case]) -> dict[str, NDArray[np.float64]]:
     """Return the errors of all landmarks, mm: ``before``, with each case once, then each method."""
@@ -132,15 +135,20 @@ def cumulative_figure(errors: Mapping[str, NDArray[np.float64]]) -> Figure:
 
 
 def case_figure(cases: Sequence[Case]) -> Figure | None:
-    """Return mean errors before and after per case; None with fewer than two cases."""
-    scored = [
+    """Return mean errors before and after per case; None with fewer than two cases.
+
+    Of many cases, ``DRAWN_CASES`` with the largest errors after a method are drawn; the title says so.
+    """
+    counted = [
         (case, [e for e in case.evaluations if not is_circular(e) and e.tre is not None])
         for case in cases
         if case.counts
     ]
-    scored = [(case, evaluations) for case, evaluations in scored if evaluations]
-    if len(scored) < 2:
+    counted = [(case, evaluations) for case, evaluations in counted if evaluations]
+    if len(counted) < 2:
         return None
+    largest = [max(e.figures["tre_mean_mm"] for e in evaluations) for _, evaluations in counted]
+    scored = [counted[row] for row in sorted(np.argsort(largest)[-DRAWN_CASES:])]
     methods = list(dict.fromkeys(e.method for _, evaluations in scored for e in evaluations))
     colours = method_colours(methods)
     markers = dict(zip(methods, "osDv^Ph", strict=False))
@@ -164,6 +172,8 @@ def case_figure(cases: Sequence[Case]) -> Figure | None:
         axes.set(xlabel="mean TRE (mm)", ylim=(len(scored) - 0.5, -0.5))
         axes.set_xlim(left=0)
         axes.grid(True, axis="x")
+        if len(scored) < len(counted):
+            axes.set_title(f"The {len(scored)} of {len(counted)} cases with the largest errors")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=len(methods) + 1)
     return figure
 

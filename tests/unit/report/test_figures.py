@@ -7,7 +7,7 @@ import numpy as np
 
 from lcsd.build.inventory import Case, Evaluation
 from lcsd.io.plotting import render
-from lcsd.report.figures import case_figure, cumulative_figure, error_figure, pooled_errors
+from lcsd.report.figures import DRAWN_CASES, case_figure, cumulative_figure, error_figure, pooled_errors
 
 EMPTY = Case(name="a", folder=Path("a"), role="test", status="done")
 
@@ -65,6 +65,19 @@ def test_every_case_has_its_row() -> None:
     assert figure is not None
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "b"]
     assert render(figure, "jpg").startswith(b"\xff\xd8")
+
+
+def test_of_many_cases_those_with_the_largest_errors_are_drawn() -> None:
+    cases = [scored(f"case {number}", 5) for number in range(DRAWN_CASES + 7)]
+    rng = np.random.default_rng(0)
+    means = rng.permutation(len(cases)).astype(float)
+    for case, mean in zip(cases, means, strict=True):
+        case.evaluations[1].figures["tre_mean_mm"] = mean
+    figure = case_figure(cases)
+    assert figure is not None
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == [case.name for case, mean in zip(cases, means, strict=True) if mean >= 7]
+    assert figure.axes[0].get_title(loc="left") == f"The {DRAWN_CASES} of {len(cases)} cases with the largest errors"
 
 
 def test_curves_of_many_methods_differ_and_before_is_optional() -> None:
