@@ -1,6 +1,7 @@
 """Displacement grids of networks: around clouds, compared with them, and made from vectors at points."""
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from lcsd.divroc.distance import CloudDistance
@@ -24,8 +25,9 @@ LEAST_WEIGHT = 1e-4
 
 def grid_around(fixed: Tensor, moving: Tensor, *, node_mm: float, block: int = 1) -> Grid:
     """Return a grid of nodes over two clouds (N, 3) and (M, 3), LPS mm; its size is a multiple of ``block``."""
-    both = np.concatenate([cloud.detach().double().cpu().numpy() for cloud in (fixed, moving)])
-    low, high = both.min(axis=0) - MARGIN_MM, both.max(axis=0) + MARGIN_MM
+    corners = torch.stack([torch.minimum(fixed.amin(0), moving.amin(0)), torch.maximum(fixed.amax(0), moving.amax(0))])
+    low, high = corners.detach().double().cpu().numpy()
+    low, high = low - MARGIN_MM, high + MARGIN_MM
     nodes = np.ceil((high - low) / node_mm / block).astype(int) * block
     return Grid.centred((low + high) / 2, size=(int(nodes[0]), int(nodes[1]), int(nodes[2])), spacing_mm=node_mm)
 

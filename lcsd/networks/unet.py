@@ -242,7 +242,9 @@ class UNet(nn.Module):
 
     def field(self, rasters: Rasters) -> Tensor:
         """Return the answer that exchanging the clouds turns around, shape (1, 3, D, H, W), mm."""
-        return (self(rasters.channels) - self(rasters.channels.turned())) / 2
+        seen = rasters.channels
+        there, back = self.body(torch.cat([seen.joined(), seen.turned().joined()]))
+        return seen.guesses[:, :3] + OUTPUT_MM / 2 * (there - back)[None]
 
     def supervised(self, fixed: Tensor, moving: Tensor, vectors: Tensor, *, turned: bool) -> Tensor:
         """Return the mean error in mm of one order of the clouds, at fixed points (N, 3) with true vectors (N, 3).
