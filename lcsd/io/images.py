@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from lcsd.errors import BadInputError
-from lcsd.geometry import Grid, RigidTransform
+from lcsd.geometry import DIRECTION_TOLERANCE, Grid, RigidTransform
 from lcsd.io.files import atomic_path, check_written_text, require_file
 from lcsd.io.itk import itk_path, read_one_transform
 from lcsd.io.masks import inside
@@ -100,11 +100,15 @@ def check_forms(header: Any, shape: tuple[int, int, int], path: Path) -> None:
         )
 
 
+def _orthogonal(axes: NDArray[np.float64]) -> bool:
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() <= DIRECTION_TOLERANCE)
+
+
 def _check_pixdim(header: Any, sform: NDArray[np.float64], shape: tuple[int, int, int], path: Path) -> None:
     """Refuse a volume whose voxel sizes (pixdim) are not those of its sform: programs read the one or the other."""
     sizes, own = np.asarray(header.get_zooms()[:3], dtype=np.float64), np.linalg.norm(sform[:3, :3], axis=0)
-    if not own.all():
-        return  # voxels without a size have an error of their own
+    if not own.all() or not _orthogonal(sform[:3, :3] / own):
+        return  # voxels without a size and sheared ones have errors of their own
     apart = (np.abs(sizes - own) * (np.asarray(shape) - 1)).max() * mm_per_unit(header)
     if not apart <= FORM_TOLERANCE_MM:
         raise BadInputError(

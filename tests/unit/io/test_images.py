@@ -141,6 +141,12 @@ def test_bad_volumes_are_named(tmp_path: Path) -> None:
     sheared = np.eye(4)
     sheared[0, 1] = 0.3
     expect(nifti(path, np.zeros((4, 4, 4), np.int16), sheared), "sheared_affine")
+    # Its voxel sizes are those of the scan before: the shear is still what is wrong.
+    image = nibabel.Nifti1Image(np.zeros((4, 4, 40), np.int16), np.eye(4))
+    image.set_qform(np.eye(4), 0)
+    image.set_sform(sheared, 1)
+    nibabel.save(image, path)
+    expect(path, "sheared_affine")
 
 
 def test_truncated_and_foreign_files(tmp_path: Path) -> None:
