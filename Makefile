@@ -84,7 +84,7 @@ PYTEST := $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loads
 test: install  ## Run all tests but the campaigns
 	$(PYTEST) -m 'not campaign' --durations=50 --durations-min=2
 
-test-campaigns: install  ## Run the tests of builds that are killed, broken, or sent to a cluster
+test-campaigns: install  ## Run the long builds: killed, broken, selected, on a cluster, by TotalSegmentator
 	$(PYTEST) -m campaign --durations=0 --durations-min=2
 
 test-fast: install  ## Run the fast tests only

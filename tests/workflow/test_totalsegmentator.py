@@ -16,7 +16,7 @@ from lcsd.io.points import read_cloud
 from lcsd.lungs.gates import split_lungs
 from tests.workflow.conftest import ROOT, Workspace, make_cohort, rows_of, write_manifest
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("totalsegmentator")]
+pytestmark = [pytest.mark.workflow, pytest.mark.campaign, pytest.mark.slow, pytest.mark.xdist_group("totalsegmentator")]
 
 WEIGHTS = ROOT / "tests" / "models" / "weights"
 SETTINGS: dict[str, object] = {

@@ -419,9 +419,9 @@ def test_drift_of_thousands_of_points_ends(tmp_path: Path) -> None:
     for name, points in (("f", many), ("m", breathed(many))):
         np.save(tmp_path / f"{name}.npy", points)
     call = [str(tmp_path / "f.npy"), str(tmp_path / "m.npy"), "--out-dir", str(tmp_path / "o"), "--method", "cpd"]
-    result = CliRunner().invoke(register, [*call, "--set", "cpd.iterations=5"])
+    result = CliRunner().invoke(register, [*call, "--set", "cpd.iterations=2"])
     assert result.exit_code == 0, result.output
-    assert "4/5" in result.output or "5/5" in result.output  # progress
+    assert "1/2" in result.output or "2/2" in result.output  # progress
 
 
 IMAGE = Grid((200, 160, 150), (2.0, 2.0, 2.0), (-200.0, -300.0, -1060.0))

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from lcsd.cli.register_images import command as register_images
 from lcsd.io.fields import read_field
 from lcsd.io.images import Image, write_image, write_mask
 from tests.unit.methods.pairs import Made, make_pair
@@ -64,12 +66,13 @@ def test_elastix_gives_the_right_field(row: Row, tmp_path: Path) -> None:
     write_mask(tmp_path / "mask.nii.gz", made.pair.fixed_mask)
     words += ["--method", "elastix", "--fixed-mask", str(tmp_path / "mask.nii.gz"), "--threads", str(row.threads)]
     words += ["--option", "MaximumNumberOfIterations=60", "--out-dir", str(tmp_path / "out")]
-    done = subprocess.run(
-        [sys.executable, "-c", "from lcsd.cli.main import main; main()", "register-images", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    if row.threads > 1:
+        # A process that several threads end must not be that of the tests.
+        command = [sys.executable, "-c", "from lcsd.cli.main import main; main()", "register-images", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    else:
+        result = CliRunner().invoke(register_images, words)
+        assert result.exit_code == 0, result.output
     before, after = made.errors(read_field(tmp_path / "out" / "field.nii.gz"))
     assert after < 0.4 * before

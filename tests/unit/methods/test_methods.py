@@ -18,6 +18,9 @@ from lcsd.methods.pair import Pair
 from lcsd.methods.register_images import METHODS, register_images
 from tests.unit.methods.pairs import NEEDS_ANTS, make_pair
 
+# Loading elastix takes eleven seconds: one worker does it.
+pytestmark = pytest.mark.xdist_group("elastix")
+
 QUICK = {
     "corrfield": {},
     "convexadam": {"selected_niter": 30},
