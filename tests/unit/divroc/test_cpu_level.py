@@ -14,6 +14,7 @@ from lcsd.divroc.level import HalfwayLevel, Level
 from lcsd.divroc.motion import LayeredMotion
 from lcsd.divroc.optimise import optimise
 from lcsd.divroc.pair import CloudPair
+from lcsd.divroc.trust import backward_motion
 from lcsd.geometry import Grid
 from lcsd.settings.register import RegisterLevel, RegisterSettings
 
@@ -98,6 +99,10 @@ def test_sparse_clouds_are_compared_halfway(monkeypatch: pytest.MonkeyPatch) -> 
         optimise(pair(), RegisterSettings(**{"effort": "fast", "levels": (LEVEL,), **change}))
         counts.append(len(made))
     assert counts == [1, 0, 0, 0]
+    # The way back is as it was when the model of expected errors was fitted to it.
+    made.clear()
+    backward_motion(pair(), RegisterSettings())
+    assert made == []
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
