@@ -37,6 +37,18 @@ def _zooms(folder: Path, *, both: bool = False) -> Path:
     return folder / "ct.nii.gz"
 
 
+def _tilted(folder: Path) -> Path:
+    """A tilted gantry as a sheared sform, beside the distance of the slices as their voxel size."""
+    image = chest()
+    affine = image.grid.affine_ras()
+    sheared = affine.copy()
+    sheared[1, 2] += np.tan(np.radians(15)) * image.grid.spacing[2]
+    made = nibabel.Nifti1Image(image.array.T, sheared)
+    made.header.set_zooms(image.grid.spacing)
+    nibabel.save(made, folder / "ct.nii.gz")
+    return folder / "ct.nii.gz"
+
+
 def volume(
     suffix: str, *, packed: bool = False, image: Image | None = None, edit: Callable[[str], str] | None = None
 ) -> Callable[[Path], Path]:
@@ -145,6 +157,8 @@ UNITS = (
         lambda folder: _zooms(folder, both=True),
         "sform_qform_disagree",
     ),
+    # The sizes were blamed before: with them corrected, the volume would be refused again.
+    Row("units", "tilted_gantry_as_shear", "rordenlab/dcm2niix 253", _tilted, "sheared_affine"),
     Row("units", "nrrd_in_microns", "ANTsX/ANTsPy 514", volume(".nrrd", edit=_in_microns)),
     Row(
         "units",
