@@ -13,7 +13,7 @@ from lcsd.divroc.cpu_level import CpuHalfwayLevel, CpuLevel
 from lcsd.divroc.level import HalfwayLevel, Level
 from lcsd.divroc.motion import LayeredMotion
 from lcsd.divroc.optimise import optimise
-from lcsd.divroc.pair import CloudPair
+from lcsd.divroc.pair import CloudPair, suits_halfway
 from lcsd.divroc.trust import backward_motion
 from lcsd.geometry import Grid
 from lcsd.settings.register import RegisterLevel, RegisterSettings
@@ -92,13 +92,15 @@ def test_sparse_clouds_are_compared_halfway(monkeypatch: pytest.MonkeyPatch) -> 
             super().__init__(*given)
 
     monkeypatch.setattr("lcsd.divroc.optimise.CpuHalfwayLevel", Watched)
-    changes: list[dict[str, object]] = [{}, {"halfway_mm": None}, {"halfway_mm": 100.0}, {"method": "chamfer"}]
+    changes: list[dict[str, object]] = [{}, {"halfway_mm": None}, {"halfway_mm": 100.0}]
     counts = []
     for change in changes:
         made.clear()
         optimise(pair(), RegisterSettings(**{"effort": "fast", "levels": (LEVEL,), **change}))
         counts.append(len(made))
-    assert counts == [1, 0, 0, 0]
+    assert counts == [1, 0, 0]
+    assert suits_halfway(pair(), RegisterSettings())
+    assert not any(suits_halfway(pair(), RegisterSettings(method=name)) for name in ("chamfer", "ot"))
     # The way back is as it was when the model of expected errors was fitted to it.
     made.clear()
     backward_motion(pair(), RegisterSettings())
