@@ -18,7 +18,7 @@ from lcsd.build.provenance import Recorder
 from lcsd.cli.failures import clear_rejection, end_orphan, ended_by_signal, failures_named, report_failure, say
 from lcsd.cli.options import DEVICE, JSON, REJECTED, SEED, THREADS, settings_options
 from lcsd.config import read_sections
-from lcsd.errors import MACHINE_FAULTS, LcsdError
+from lcsd.errors import MACHINE_FAULTS, BadInputError, LcsdError
 from lcsd.io.files import written_files
 from lcsd.io.orphans import refuse_if_orphaned, watch
 from lcsd.numerics.device import Compute, check_device, progress_bar
@@ -219,15 +219,12 @@ def stage(
         ) -> None:
             named = (parameters[key] for key in OUTPUT_NAMES if key in parameters)
             target = next(named, None) or Path(name)
-            for parameter, assignment in (shortcuts or {}).items():
-                value = parameters.pop(parameter)
-                # An option that was not given is None, a flag that was not given is False; 0 is a value.
-                if value is not None and value is not False:
-                    assignments = (*assignments, assignment.format(value))
+            short = {parameter: parameters.pop(parameter) for parameter in shortcuts or {}}
             try:
                 with written_files() as written, failures_named(), ended_by_signal():
+                    all_assignments = _with_shortcuts(assignments, short, shortcuts or {})
                     settings, sections = read_sections(
-                        name, settings_type, also or {}, config_file, assignments, documents=documents
+                        name, settings_type, also or {}, config_file, all_assignments, documents=documents
                     )
                     set_threads(threads)
                     check_device(device)
@@ -258,6 +255,34 @@ def stage(
         return body
 
     return decorate
+
+
+def _with_shortcuts(
+    assignments: tuple[str, ...], given: Mapping[str, Any], shortcuts: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Return the assignments of ``--set`` and those that the given shortcuts make.
+
+    Raises ``BadInputError`` (``bad_option``) if two of them say different things of one setting.
+    """
+    for parameter, value in given.items():
+        # An option that was not given is None, a flag that was not given is False; 0 is a value.
+        if value is None or value is False:
+            continue
+        made = shortcuts[parameter].format(value)
+        key, _, own = made.partition("=")
+        for other in assignments:
+            name, _, text = other.partition("=")
+            if name.strip() == key and text.strip().lower() != own.lower():
+                raise BadInputError(
+                    "two options set one setting to different values",
+                    code="bad_option",
+                    field=f"--{parameter.replace('_', '-')}",
+                    expected=made,
+                    found=other,
+                    remedy="leave one of them out",
+                )
+        assignments = (*assignments, made)
+    return assignments
 
 
 class Shown(NamedTuple):

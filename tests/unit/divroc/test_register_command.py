@@ -129,6 +129,16 @@ def test_shortcuts_are_settings(clouds: tuple[Path, Path], tmp_path: Path) -> No
     assert (settings["effort"], settings["method"]) == ("fast", "chamfer")
 
 
+@pytest.mark.parametrize("words", [("--set", "effort=quick"), ("--set", "effort = accurate"), ("--refine", "none")])
+def test_options_that_contradict_each_other_are_refused(
+    clouds: tuple[Path, Path], tmp_path: Path, words: tuple[str, str]
+) -> None:
+    done = register(*clouds, "--out-dir", tmp_path / "out", "--fast", *words)
+    assert done.exit_code == 2
+    assert "two options set one setting to different values; expected effort=" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_frame_mix_up_is_named(clouds: tuple[Path, Path], tmp_path: Path) -> None:
     far = tmp_path / "far.npy"
     np.save(far, read_cloud(clouds[1]).points + 1000)
