@@ -96,6 +96,8 @@ def _registered(
     result, facts = register_with_network(
         fixed, moving, settings=settings, model=model, grid=grid, device=run.device, progress=True
     )
+    if settings.effort == "none":
+        run.warn("the guess alone has no expected errors: nothing here tells whether it is right")
     if not facts.taken:
         run.warn(f"the guess of {facts.network} is no better than the affine start, which was taken instead")
     return result, facts.figures()

@@ -64,7 +64,7 @@ class RegistrationResult:
     std_log_jacobian
         Standard deviation of ``log det(I + du/dx)`` there; None if every voxel folds.
     trust
-        Expected errors; None for other methods than divroc, and where the settings ask for none.
+        Expected errors; None for the baselines, without levels, and where the settings ask for none.
     """
 
     moved_points: NDArray[np.float32]

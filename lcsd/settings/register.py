@@ -212,7 +212,7 @@ class RegisterSettings(Settings):
 
     def check(self) -> Literal["backward", "forward"] | None:
         """Return what expected errors are estimated from; None: nothing, or the method was not calibrated."""
-        if self.trust == "none" or self.effort == "none" or self.method != "divroc":
+        if self.trust == "none" or self.effort == "none" or self.method not in ("divroc", *NETWORKS):
             return None
         if self.trust == "auto":
             return "forward" if self.effort == "fast" else "backward"

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from lcsd.cli.main import main
 from lcsd.divroc.register import register_clouds
 from lcsd.errors import WorkError
+from lcsd.io.files import read_json
 from lcsd.networks.models import make_network, read_tensors, write_model, write_tensors
 from lcsd.networks.pairs import TrainingPair
 from lcsd.networks.register import register_with_network
@@ -218,3 +219,19 @@ def test_a_start_does_no_harm(row: PairRow) -> None:
         assert guess <= 1.1 * start + 0.05, name
         assert fast <= 1.05 * levels + 0.05, name
         assert fast <= 1.1 * guess + 0.05, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_clouds_of_two_people_are_not_trusted(name: NetworkName, tmp_path: Path) -> None:
+    """yewzijian/RegTR, issue 21: a network answers whatever it is given, and nothing tells that the answer is worthless."""
+    for side, seed in (("fixed", 3), ("moving", 4)):
+        np.save(tmp_path / f"{side}.npy", tree(seed))
+    words = ["register", str(tmp_path / "fixed.npy"), str(tmp_path / "moving.npy"), "--method", name]
+    done = CliRunner().invoke(main, [*words, "--refine", "fast", "--out-dir", str(tmp_path / "fast")])
+    assert done.exit_code == 0, done.stderr
+    assert read_json(tmp_path / "fast" / "registration.json")["untrusted_share"] > 0.05
+    assert "the registration is untrusted" in done.stderr
+    done = CliRunner().invoke(main, [*words, "--refine", "none", "--out-dir", str(tmp_path / "none")])
+    assert done.exit_code == 0, done.stderr
+    assert "has no expected errors" in done.stderr

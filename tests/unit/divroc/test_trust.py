@@ -255,6 +255,9 @@ def test_no_expected_error_where_the_model_was_not_fitted_or_nobody_asks() -> No
         ({"trust": "forward"}, "forward"),
         ({"trust": "none"}, None),
         ({"method": "cpd"}, None),
+        ({"method": "unet"}, "backward"),
+        ({"method": "dgcnn", "effort": "fast"}, "forward"),
+        ({"method": "pointpwc", "effort": "none"}, None),
     ],
 )
 def test_the_way_back_is_left_out_where_it_would_double_the_time(settings: dict[str, str], check: str | None) -> None:
