@@ -224,7 +224,7 @@ def test_a_start_does_no_harm(row: PairRow) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_clouds_of_two_people_are_not_trusted(name: NetworkName, tmp_path: Path) -> None:
-    """yewzijian/RegTR, issue 21: a network answers whatever it is given, and nothing tells that the answer is worthless."""
+    """yewzijian/RegTR, issue 21: a network answers whatever it is given, and nothing tells what the answer is worth."""
     for side, seed in (("fixed", 3), ("moving", 4)):
         np.save(tmp_path / f"{side}.npy", tree(seed))
     words = ["register", str(tmp_path / "fixed.npy"), str(tmp_path / "moving.npy"), "--method", name]
