@@ -39,6 +39,10 @@ COARSER_FROM_MM, MOST_COARSER = 6.5, 1.25
 """Distance to the tenth neighbour from which levels are coarser, in proportion, and their largest factor: between the
 nodes of a centre line a fine grid has nothing to follow."""
 
+SPARSE_MM = 12.0
+"""Distance to the tenth neighbour from which levels take their steps for sparse clouds: where some vessels are missing,
+more steps on coarse levels do harm, but motion this stiff would not arrive."""
+
 SPACING_POINTS = 5_000
 """Points of a cloud that its spacing is taken from."""
 
@@ -121,12 +125,14 @@ def smoothness_of(pair: CloudPair, settings: RegisterSettings) -> float:
 
 
 def schedule_of(pair: CloudPair, settings: RegisterSettings) -> list[RegisterLevel]:
-    """Return the levels for a pair in the order of the work: those of the settings, coarser for sparse clouds."""
+    """Return the levels for a pair in the order of the work: coarser and with other steps for sparse clouds."""
     factor = float(np.clip(pair.apart_mm / COARSER_FROM_MM, 1.0, MOST_COARSER))
-    return [
-        level.model_copy(update={"raster_mm": factor * level.raster_mm, "flow_mm": factor * level.flow_mm})
-        for level in settings.schedule()
-    ]
+    found = []
+    for level in settings.schedule():
+        steps = level.sparse_iterations if pair.apart_mm > SPARSE_MM else None
+        sizes = {"raster_mm": factor * level.raster_mm, "flow_mm": factor * level.flow_mm}
+        found.append(level.model_copy(update={**sizes, "iterations": steps or level.iterations}))
+    return found
 
 
 def suits_halfway(pair: CloudPair, settings: RegisterSettings) -> bool:

@@ -14,7 +14,7 @@ from lcsd.divroc.checks import check_pair, places_of
 from lcsd.divroc.extrapolation import extrapolate_vectors
 from lcsd.divroc.motion import LayeredMotion, covering_grid, nodes
 from lcsd.divroc.optimise import Progress, Starts, optimise
-from lcsd.divroc.pair import CloudPair, needs_torch
+from lcsd.divroc.pair import CloudPair, needs_torch, schedule_of
 from lcsd.divroc.places import splatted
 from lcsd.divroc.start import starting_motion
 from lcsd.divroc.trust import Trust, backward_motion, expected_error
@@ -179,12 +179,16 @@ def _field(at: Any, grid: Grid, device: str) -> DisplacementField:
 
 
 @contextmanager
-def _reporting(progress: Progress | bool | None, settings: RegisterSettings) -> Iterator[Progress | None]:
+def _reporting(
+    progress: Progress | bool | None, pair: CloudPair, settings: RegisterSettings
+) -> Iterator[Progress | None]:
     """Yield what is called after each iteration; draw a bar if ``progress`` is True."""
     if not isinstance(progress, bool):
         yield progress
         return
-    with progress_bar(label="register", total=settings.max_steps(), unit="step", disable=not progress) as bar:
+    levels = sum(level.iterations for level in schedule_of(pair, settings))
+    most = settings.cpd.iterations if settings.method == "cpd" else levels
+    with progress_bar(label="register", total=most, unit="step", disable=not progress) as bar:
 
         def show(iteration: int, distance: float) -> None:
             bar.set_postfix_str(f"distance {distance:.4f}", refresh=False)
@@ -297,7 +301,7 @@ def _registered(
     """Return the registration of checked clouds; ``points`` are all points of both."""
     own, device, began = grid or _around(points[0]), pair.device, time.perf_counter()
     with _way_back(pair, settings) as way_back:
-        with _reporting(progress, settings) as report:
+        with _reporting(progress, pair, settings) as report:
             motion, curve = _move(pair, settings, report, starts)
         seconds = time.perf_counter() - began
         back = way_back()

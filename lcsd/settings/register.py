@@ -19,6 +19,13 @@ class RegisterLevel(Settings):
     flow_mm: float = Field(gt=0, description="spacing of the displacement grid, mm")
     sigma_voxels: float = Field(gt=0, description="Gaussian over the rasters, voxels")
     iterations: int = Field(ge=1, le=10_000, description="Adam steps, count")
+    sparse_iterations: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="Adam steps for clouds whose tenth neighbours are further away than 12 mm, as keypoints' are: "
+        "their stiffer motion takes longer; null: iterations, count",
+    )
     contrast: float = Field(1.0, ge=0, description="saturation of this level, as a multiple, no unit")
     reach_mm: float | None = Field(
         None,
@@ -40,12 +47,14 @@ def _level(
     contrast: float = 1.0,
     reach: float,
     points: int | None = None,
+    sparse_steps: int | None = None,
 ) -> RegisterLevel:
     return RegisterLevel(
         raster_mm=raster,
         flow_mm=flow,
         sigma_voxels=sigma,
         iterations=steps,
+        sparse_iterations=sparse_steps,
         contrast=contrast,
         reach_mm=reach,
         points=points,
@@ -106,14 +115,14 @@ class RegisterSettings(Settings):
     )
     levels: tuple[RegisterLevel, ...] = Field(
         (
-            _level(6.0, 10.0, 1.0, 30, contrast=0.0, reach=8.0, points=20_000),
-            _level(4.0, 7.0, 1.0, 30, contrast=0.4, reach=6.0, points=20_000),
+            _level(6.0, 10.0, 1.0, 30, contrast=0.0, reach=8.0, points=20_000, sparse_steps=80),
+            _level(4.0, 7.0, 1.0, 30, contrast=0.4, reach=6.0, points=20_000, sparse_steps=80),
             _level(2.5, 6.0, 0.8, 30, reach=5.0, points=50_000),
             _level(2.0, 5.0, 0.8, 40, reach=4.0),
         ),
         description="resolutions from coarse to fine (raster_mm, flow_mm, sigma_voxels, iterations and, "
-        "if not the defaults, contrast, reach_mm, points); rasters and grids are up to 1.25 times as coarse for clouds "
-        "whose tenth neighbours are further away than 6.5 mm",
+        "if not the defaults, sparse_iterations, contrast, reach_mm, points); rasters and grids are up to 1.25 times "
+        "as coarse for clouds whose tenth neighbours are further away than 6.5 mm",
     )
     second_levels: tuple[RegisterLevel, ...] = Field(
         (_level(1.2, 4.0, 0.8, 40, reach=4.0),), description="resolutions of the second run, like levels"
@@ -221,12 +230,6 @@ class RegisterSettings(Settings):
     def learnt(self) -> bool:
         """Return whether the method needs a network."""
         return self.method in NETWORKS
-
-    def max_steps(self) -> int:
-        """Return the most steps that the method takes: the length of a progress bar."""
-        if self.method == "cpd":
-            return self.cpd.iterations
-        return sum(level.iterations for level in self.schedule())
 
 
 class ExtrapolateSettings(Settings):

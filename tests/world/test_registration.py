@@ -167,3 +167,33 @@ def test_clouds_far_from_the_origin(source: str, shift: float, refused: bool, tm
     assert done.exit_code == 0, done.output
     found = read_cloud(tmp_path / "out" / "points.npz").points - by
     assert np.median(np.linalg.norm(found - moved(fixed), axis=1)) < 0.7
+
+
+def bent(points: Points) -> Points:
+    """Both ends of a box move by up to 40 mm, against each other's way, and its middle hardly."""
+    found = points.copy()
+    found[:, 2] += 40 * np.exp(-(((points[:, 2] + 70) / 50) ** 2))
+    found[:, 1] += 24 * np.exp(-(((points[:, 2] - 70) / 50) ** 2)) * np.sin(points[:, 0] / 30)
+    return found
+
+
+@pytest.mark.slow
+def test_a_few_keypoints_that_move_far(tmp_path: Path) -> None:
+    """siavashk/pycpd, issue 43: of two clouds of some hundred points the deformable part hardly came closer."""
+    rows = 1.4 * tree(3, 60)[::6]
+    common, own, others = np.split(np.random.default_rng(0).permutation(len(rows)), 3)
+    fixed = rows[np.concatenate([common, own])]
+    np.save(tmp_path / "fixed.npy", noisy(fixed, 1))
+    np.save(tmp_path / "moving.npy", noisy(bent(rows[np.concatenate([common, others])]), 2))
+    words = [
+        "register",
+        str(tmp_path / "fixed.npy"),
+        str(tmp_path / "moving.npy"),
+        "--out-dir",
+        str(tmp_path),
+        "--fast",
+    ]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    off = np.linalg.norm(read_cloud(tmp_path / "points.npz").points - bent(fixed), axis=1)
+    assert np.mean(off > 5) < 0.12

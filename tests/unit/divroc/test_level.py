@@ -41,7 +41,7 @@ def test_a_cloud_of_fewer_points_than_neighbours_has_a_smoothness() -> None:
 # The tenth neighbour in a lattice is one of the 12 at the square root of 2 spacings.
 @pytest.mark.parametrize(
     ("spacings", "factor"),
-    [((1.5, 1.5), 1.0), ((4.5, 4.5), 1.0), ((4.5, 6.0), 2**0.5 * 5.25 / 6.5), ((9.0, 9.0), 1.25)],
+    [((1.5, 1.5), 1.0), ((4.5, 4.5), 1.0), ((4.5, 6.0), 2**0.5 * 5.25 / 6.5), ((8.4, 8.4), 1.25)],
 )
 @pytest.mark.parametrize("effort", ["accurate", "fast"])
 def test_sparse_clouds_have_coarser_levels(spacings: tuple[float, float], factor: float, effort: str) -> None:
@@ -52,4 +52,12 @@ def test_sparse_clouds_have_coarser_levels(spacings: tuple[float, float], factor
 
     for level, named in zip(found, settings.schedule(), strict=True):
         assert (level.raster_mm, level.flow_mm) == pytest.approx((factor * named.raster_mm, factor * named.flow_mm))
-        assert level.model_copy(update={"raster_mm": named.raster_mm, "flow_mm": named.flow_mm}) == named
+        rest = {"raster_mm", "flow_mm", "iterations"}
+        assert level.model_dump(exclude=rest) == named.model_dump(exclude=rest)
+    assert sum(level.iterations for level in found) == sum(level.iterations for level in settings.schedule())
+
+
+@pytest.mark.parametrize(("spacing", "steps"), [(8.4, [30, 30, 30, 40]), (8.6, [80, 80, 30, 40])])
+def test_very_sparse_clouds_have_more_steps_on_coarse_levels(spacing: float, steps: list[int]) -> None:
+    pair = CloudPair(lattice(spacing), lattice(spacing), None, "cpu")
+    assert [level.iterations for level in schedule_of(pair, RegisterSettings(effort="fast"))] == steps
