@@ -5,7 +5,8 @@ Run: python -m benchmarks.networks [--methods NAME ...] [--groups NAME ...] [--m
 
 Clouds: what a build made of the cases of 'lcsd phantom' (--build; folders phantom-SEED-CASE), draws from phantoms that
 no training saw, the right lung, and the reporting half of the motions of real lungs (benchmarks.divroc.real_motion), as
-recorded (small) and half as large again (large), at most --points of each cloud.
+recorded (small) and half as large again (large), in the vessels of other scans or at their own keypoints; at most
+--points of each cloud.
 The folder of real data is named by the environment variable LCSD_REAL_DATA. A self-trained model is a row of its own.
 Finished registrations stay in docs/networks/table.csv and are not made again; after --minutes the command ends, and the
 next call goes on. The page shows what there is: each row says of how many cases it is.
@@ -22,7 +23,16 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import wilcoxon
 
-from benchmarks.divroc.real_motion import SCORED_POINTS, RealCase, anatomy, cache_folder, data_folder, real_cases
+from benchmarks.divroc.real_motion import (
+    JITTER_MM,
+    REPORTING,
+    SCORED_POINTS,
+    RealCase,
+    anatomy,
+    cache_folder,
+    data_folder,
+    real_cases,
+)
 from benchmarks.tables import DOCS, write_rows
 from lcsd.divroc.register import RegistrationResult, register_clouds
 from lcsd.io.files import write_text
@@ -48,8 +58,13 @@ GROUPS = {
     "phantoms": "Draws of unseen phantoms",
     "small": "Motions of real lungs",
     "large": "Motions of real lungs, half as large again",
+    "keypoints": "Keypoints of real lungs",
+    "keypoints_large": "Keypoints of real lungs, motion half as large again",
     "right_lung": "The right lung",
 }
+
+KEYPOINTS = 3_000
+"""Keypoints of each scan, half of them in both; each is off by ``JITTER_MM``."""
 
 TRUTH_POINTS = 1_500
 """Points of the right lung's truth that a spline carries to its vessels."""
@@ -100,6 +115,21 @@ def moved_lungs(folder: Path, scale: float) -> Iterator[RealCase]:
     return (case for case in found if "phantom" not in case.name and f" x{scale:g} " in case.name)
 
 
+def own_keypoints(folder: Path, scale: float) -> Iterator[RealCase]:
+    """Yield the keypoints of the reporting half, which move as they did, or farther."""
+    for motion in REPORTING:
+        table = np.loadtxt(folder / "lung250m" / f"case_{motion}_vxmpp.csv", delimiter=",", skiprows=1)[:, :6]
+        rng = np.random.default_rng(0)
+        rows, most = rng.permutation(len(table)), min(KEYPOINTS, int(len(table) / 1.5))
+        own, others = np.split(rows[most // 2 :][: 2 * (most - most // 2)], 2)
+        own, others = (np.concatenate([rows[: most // 2], part]) for part in (own, others))
+        places = table[:, :3] + scale * (table[:, 3:] - table[:, :3])
+        fixed, moving = (
+            part + rng.normal(scale=JITTER_MM, size=part.shape) for part in (table[own, :3], places[others])
+        )
+        yield RealCase(f"keypoints {motion} x{scale:g}", fixed, moving, places[own], 0.0, 0.0)
+
+
 def right_lung(folder: Path) -> Iterator[RealCase]:
     """Yield the right lung in both scans; a spline through the truth of lung points leads its vessels."""
     clouds = [anatomy(folder, f"lung_{scan}").dense for scan in ("fixed", "moving")]
@@ -117,7 +147,8 @@ def cases_of(group: str, build: Path | None) -> Iterator[RealCase]:
         return drawn_cases()
     if group == "right_lung":
         return right_lung(data_folder())
-    return moved_lungs(data_folder(), 1.0 if group == "small" else 1.5)
+    scale = 1.5 if group.endswith("large") else 1.0
+    return own_keypoints(data_folder(), scale) if group.startswith("keypoints") else moved_lungs(data_folder(), scale)
 
 
 def thinned(case: RealCase, most: int) -> RealCase:

@@ -20,7 +20,12 @@ VOXEL_MM = 1.5
 
 DENSE_POINTS = (8_000, 30_000)
 SPARSE_POINTS = (2_500, 9_000)
-"""Range of the points of a cloud: all voxels of vessels, or centre lines and keypoints."""
+"""Range of the points of a cloud: all voxels of vessels, or centre lines."""
+
+KEYPOINTS = (1_000, 6_000)
+KEYPOINT_CELLS_MM = (4.0, 9.0)
+COMMON_SHARES = (0.2, 0.8)
+"""Ranges of the keypoints of a cloud, of the cells that hold one each, and of the share that both scans show."""
 
 SPARSE_SHARE = 0.35
 ONE_LUNG_SHARE = 0.8
@@ -83,6 +88,15 @@ def _on_lattice(points: Points, rng: np.random.Generator) -> NDArray[np.int64]:
     return rows
 
 
+def _keypoints(axis: Points, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+    """Return the rows of both scans' keypoints, apart from each other and some of them in both scans."""
+    cells = np.floor(axis / rng.uniform(*KEYPOINT_CELLS_MM)).astype(np.int64)
+    mixed = rng.permutation(len(axis))
+    kept = rng.permutation(mixed[np.unique(cells[mixed], axis=0, return_index=True)[1]])
+    common, rest = np.split(kept, [int(rng.uniform(*COMMON_SHARES) * len(kept))])
+    return [rng.permutation(np.concatenate([common, half])) for half in np.array_split(rest, 2)]
+
+
 def _with_strays(points: Points, rng: np.random.Generator) -> Points:
     """Return a cloud with some points anywhere in its box: noise that was taken for vessels."""
     count = int(rng.uniform(*STRAY_SHARES) * len(points))
@@ -112,11 +126,16 @@ class PhantomPairs:
     motions
         Tables of real motions that take part besides the phantoms' own; see
         :func:`lcsd.networks.motions.real_motion`.
+    keypoint_share
+        Share of the pairs that are keypoints, of 1.
     """
 
-    def __init__(self, seeds: Sequence[int], *, seed: int, motions: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, seeds: Sequence[int], *, seed: int, motions: Sequence[Path] = (), keypoint_share: float = 0.0
+    ) -> None:
         self._seeds = list(seeds)
         self._seed = seed
+        self._keypoint_share = keypoint_share
         self._motions: list[RealMotion] = [real_motion(path) for path in motions]
 
     def pair(self, number: int) -> TrainingPair:
@@ -125,16 +144,18 @@ class PhantomPairs:
         which = int(rng.choice(self._seeds))
         vessels = phantom_vessels(which)
         field = random_field(rng, vessels.box, self._motions)
-        sparse = rng.uniform() < SPARSE_SHARE
+        keypoints = self._keypoint_share > 0 and rng.uniform() < self._keypoint_share
+        sparse = keypoints or rng.uniform() < SPARSE_SHARE
         side = rng.choice([-1, 1]) if rng.uniform() < ONE_LUNG_SHARE else 0
         middle = vessels.box.mean(axis=0)
         turn = rotation_matrix(rng.normal(scale=5.0, size=3)) * rng.uniform(0.85, 1.1, 3) * rng.uniform(0.9, 1.05)
         turn = turn * np.array([rng.choice([-1.0, 1.0]), 1.0, 1.0])
-        halves = np.array_split(rng.permutation(len(vessels.axis)), 2)
+        both = _keypoints(vessels.axis, rng) if keypoints else np.array_split(rng.permutation(len(vessels.axis)), 2)
+        limits = KEYPOINTS if keypoints else SPARSE_POINTS if sparse else DENSE_POINTS
         clouds = []
-        for rows, hidden in zip(halves, (MOVING_ONLY, FIXED_ONLY), strict=True):
+        for rows, hidden in zip(both, (MOVING_ONLY, FIXED_ONLY), strict=True):
             shown = rows[_seen(vessels, hidden, rng)[rows] & (vessels.axis[rows, 0] * side >= 0)]
-            count = int(np.exp(rng.uniform(*np.log(SPARSE_POINTS if sparse else DENSE_POINTS))))
+            count = int(np.exp(rng.uniform(*np.log(limits))))
             body = _points_of(vessels, shown[:count], rng, sparse=sparse)
             clouds.append((body, body + field(body)))
         fixed, truth = ((part - middle) @ turn.T for part in clouds[0])

@@ -15,7 +15,7 @@ from lcsd.divroc.filters import gaussian_taps
 from lcsd.divroc.level import pull_of
 from lcsd.divroc.motion import LayeredMotion, covering_grid, nodes
 from lcsd.divroc.optimise import Progress
-from lcsd.divroc.pair import CloudPair, smoothness_of
+from lcsd.divroc.pair import CloudPair, smoothness_of, suits_halfway
 from lcsd.divroc.register import RegistrationResult, register_clouds
 from lcsd.divroc.smoothing import smooth
 from lcsd.divroc.trust import evidence, judged, trust_model
@@ -101,17 +101,18 @@ class NetworkStarts:
     def kept(self, pair: CloudPair, motions: list[LayeredMotion], level: int, *, last: bool) -> list[int]:
         """Return which motions go on after a level (0: before any): the affine start's unless another one is better.
 
-        Objectives leave out what is clearly worse. Between two refined motions the expected errors decide.
+        Objectives leave out what is clearly worse. Between two refined motions the expected errors decide, and between
+        the guesses of sparse clouds: the optimiser's weight of bending, made for its own motion, would take none.
         """
         objectives = [_objective(pair, motion) for motion in motions]
         expected: tuple[float, ...] | None = None
-        if not self._refined:
+        if not self._refined and not suits_halfway(pair, RegisterSettings()):
             kept = [min(range(len(motions)), key=objectives.__getitem__)]
         elif level == 1 and objectives[1] >= GAIN * objectives[0]:
             kept = [0]
         elif level == 1 and objectives[1] < CLEAR * objectives[0]:
             kept = [1]
-        elif last or level == JUDGED_LEVEL:
+        elif last or not self._refined or level == JUDGED_LEVEL:
             expected = tuple(_expected_p95(pair, one) for one in motions)
             # All nearly perfect motions have equal expected errors.
             kept = [min(range(len(motions)), key=[*zip(expected, objectives, strict=True)].__getitem__)]

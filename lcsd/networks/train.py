@@ -74,16 +74,16 @@ class Training:
         self.out_dir = out_dir
         self.device = device
         held_out = phantom_seeds(settings.validation, option="validation")
-        motions = [Path(path) for path in settings.motions]
+        motions, share = [Path(path) for path in settings.motions], settings.keypoint_share
         check_loss(settings, truth=isinstance(pairs, str), teacher=teacher is not None)
         self._pairs: PhantomPairs | CasePairs
         if isinstance(pairs, str):
             seeds, label = phantom_seeds(pairs, option="--pairs"), pairs
             check_apart(seeds, held_out)
-            self._pairs = PhantomPairs(seeds, seed=seed, motions=motions)
+            self._pairs = PhantomPairs(seeds, seed=seed, motions=motions, keypoint_share=share)
         else:
             self._pairs, label = CasePairs(pairs, seed=seed), label_of(pairs)
-        self._held_out = PhantomPairs(held_out, seed=VALIDATION_SEED, motions=motions)
+        self._held_out = PhantomPairs(held_out, seed=VALIDATION_SEED, motions=motions, keypoint_share=share)
         self.facts = {"pairs": label, "seed": seed, "training": _facts_of(name, settings, teacher)}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -147,6 +147,9 @@ class TrainSettings(Settings):
         description="tables of real motions that take part besides the phantoms' own: fixed and moving x, y, z of "
         "keypoints, mm, six columns after one header line",
     )
+    keypoint_share: float = Field(
+        0.0, ge=0, le=1, description="share of the phantoms' pairs that are keypoints, some of them in both scans, of 1"
+    )
     self_training: SelfTrainingSettings = Field(SelfTrainingSettings(), description="used if there is a teacher")
     unet: UNetSettings = Field(UNetSettings(), description="used if the network is unet")
     dgcnn: DGCNNSettings = Field(DGCNNSettings(), description="used if the network is dgcnn")

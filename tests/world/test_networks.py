@@ -21,7 +21,7 @@ from lcsd.networks.register import register_with_network
 from lcsd.networks.train import CHECKPOINT, Training, train
 from lcsd.settings.register import RegisterSettings
 from lcsd.settings.train import NETWORKS, NetworkName, TrainSettings, UNetSettings
-from tests.world.test_registration import Points, moved, noisy, tree
+from tests.world.test_registration import Points, far_keypoints, moved, noisy, tree
 
 TINY = UNetSettings(node_mm=16.0, features=(4, 8))
 WEIGHT = "body.decoder.seg_layers.0.weight"
@@ -219,6 +219,18 @@ def test_a_start_does_no_harm(row: PairRow) -> None:
         assert guess <= 1.1 * start + 0.05, name
         assert fast <= 1.05 * levels + 0.05, name
         assert fast <= 1.1 * guess + 0.05, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_guess_is_taken_where_keypoints_move_far(name: NetworkName) -> None:
+    """siavashk/pycpd, issue 43: after the affine part, the deformable one hardly changed two sparse clouds."""
+    fixed, moving, targets = far_keypoints()
+    found, facts = register_with_network(fixed, moving, settings=RegisterSettings(method=name, effort="none"))
+    start = register_clouds(fixed, moving, settings=RegisterSettings(effort="none"))
+    off, before = (np.linalg.norm(one.moved_points - targets, axis=1).mean() for one in (found, start))
+    assert facts.taken
+    assert off < 0.6 * before
 
 
 @pytest.mark.slow

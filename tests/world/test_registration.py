@@ -177,14 +177,20 @@ def bent(points: Points) -> Points:
     return found
 
 
+def far_keypoints() -> tuple[Points, Points, Points]:
+    """Return some hundred keypoints of two scans, half of them in both, and the true places of the fixed ones."""
+    rows = 1.4 * tree(3, 60)[::6]
+    common, own, others = np.split(np.random.default_rng(0).permutation(len(rows)), 3)
+    fixed, moving = rows[np.concatenate([common, own])], rows[np.concatenate([common, others])]
+    return noisy(fixed, 1), noisy(bent(moving), 2), bent(fixed)
+
+
 @pytest.mark.slow
 def test_a_few_keypoints_that_move_far(tmp_path: Path) -> None:
     """siavashk/pycpd, issue 43: of two clouds of some hundred points the deformable part hardly came closer."""
-    rows = 1.4 * tree(3, 60)[::6]
-    common, own, others = np.split(np.random.default_rng(0).permutation(len(rows)), 3)
-    fixed = rows[np.concatenate([common, own])]
-    np.save(tmp_path / "fixed.npy", noisy(fixed, 1))
-    np.save(tmp_path / "moving.npy", noisy(bent(rows[np.concatenate([common, others])]), 2))
+    fixed, moving, targets = far_keypoints()
+    np.save(tmp_path / "fixed.npy", fixed)
+    np.save(tmp_path / "moving.npy", moving)
     words = [
         "register",
         str(tmp_path / "fixed.npy"),
@@ -195,5 +201,5 @@ def test_a_few_keypoints_that_move_far(tmp_path: Path) -> None:
     ]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output
-    off = np.linalg.norm(read_cloud(tmp_path / "points.npz").points - bent(fixed), axis=1)
+    off = np.linalg.norm(read_cloud(tmp_path / "points.npz").points - targets, axis=1)
     assert np.mean(off > 5) < 0.12

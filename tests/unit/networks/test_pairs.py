@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
+from lcsd.divroc.pair import tenth_neighbours
 from lcsd.errors import BadInputError
 from lcsd.networks.motions import least_determinant, random_field, real_motion
 from lcsd.networks.pairs import PhantomPairs
@@ -48,6 +49,19 @@ def test_true_vectors_lead_to_vessels_of_the_moving_cloud() -> None:
         before.append(np.median(tree.query(pair.fixed)[0]))
     assert np.mean(near) < 2.5
     assert np.mean(near) < 0.75 * np.mean(before)
+
+
+@pytest.mark.slow
+def test_keypoints_are_sparse_and_partly_common() -> None:
+    pairs, common = PhantomPairs([0], seed=0, keypoint_share=1.0), []
+    for number in range(6):
+        pair = pairs.pair(number)
+        assert pair.vectors is not None
+        assert tenth_neighbours(pair.fixed, pair.moving) > 6.5  # compared halfway, as keypoints are
+        off, partner = cKDTree(pair.moving).query(pair.fixed + pair.vectors)
+        common.append(np.mean(off < 1.5))
+        assert len(np.unique(partner)) > 0.2 * len(pair.moving)
+    assert 0.1 < min(common) < 0.5 * max(common) < 0.5  # the others show two places of a vessel
 
 
 def test_motions_fold_nowhere(table: Path) -> None:
