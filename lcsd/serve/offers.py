@@ -54,7 +54,7 @@ OF_NETWORKS = (
         ("--method", "unet", "--refine", "fast"),
     ),
 )
-"""Offered where the model of the network ships. On points (dgcnn) no gain over the fast steps was measured."""
+"""Offered where the model of the network ships."""
 
 SAMPLES = {"patient-1": "Synthetic patient 1, with landmarks", "patient-2": "Synthetic patient 2, with landmarks"}
 """Pairs of clouds at hand, by name (``lcsd/serve/samples.py`` makes them)."""
