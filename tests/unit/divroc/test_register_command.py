@@ -133,6 +133,7 @@ def test_shortcuts_are_settings(clouds: tuple[Path, Path], tmp_path: Path) -> No
 def test_options_that_contradict_each_other_are_refused(
     clouds: tuple[Path, Path], tmp_path: Path, words: tuple[str, str]
 ) -> None:
+    """Reported of rems-project/sail, issue 1588, and tokiwa-software/fuzion, issue 4154: one option won in silence."""
     done = register(*clouds, "--out-dir", tmp_path / "out", "--fast", *words)
     assert done.exit_code == 2
     assert "two options set one setting to different values; expected effort=" in done.stderr
