@@ -86,6 +86,18 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and bool(OUT_OF_MEMORY.search(str(error)))
 
 
+def _raise_if_interrupted(error: Exception) -> None:
+    """Raise the end of the program that a signal asked for while a compiled function ran.
+
+    Python reports it as a ``SystemError`` then, perhaps through several calls. The case is not to blame.
+    """
+    cause: BaseException | None = error
+    while isinstance(cause, SystemError):
+        cause = cause.__cause__
+    if isinstance(cause, SystemExit | KeyboardInterrupt):
+        raise cause from None
+
+
 @contextlib.contextmanager
 def failures_named() -> Iterator[None]:
     """Turn every failure of the block into an ``LcsdError``: one line with a remedy."""
@@ -94,6 +106,7 @@ def failures_named() -> Iterator[None]:
     except LcsdError:
         raise
     except Exception as error:
+        _raise_if_interrupted(error)
         if _is_out_of_memory(error):
             raise WorkError(
                 "out of memory",
